@@ -1,0 +1,94 @@
+//! `ecr-steward check`: validates policies.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use shared::lifecycle::{Finding, PolicySource};
+
+use crate::input::{self, MAX_POLICY_BYTES};
+use crate::{Failure, Outcome};
+
+/// Validates each policy as ECR would, and prints everything that is wrong with it as
+/// `FILE: /json/pointer: code: message` (the pointer `/` is the document as a whole).
+///
+/// Exit code: 0 if every policy is valid, 1 if one is not, 2 if a file cannot be read.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Policies: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// How to print findings.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// One line for each finding.
+    #[default]
+    Text,
+    /// A JSON array of findings with `file`, `code`, `pointer` and `message`.
+    Json,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let mut found: Vec<(String, Finding)> = Vec::new();
+    for path in &arguments.files {
+        let file = input::name(path);
+        let text = input::read(path, MAX_POLICY_BYTES)?;
+        match PolicySource::parse(&text) {
+            Ok(source) => {
+                let _ = writeln!(io::stderr(), "{file}: valid: {}", describe(&source));
+            }
+            Err(findings) => found.extend(findings.into_iter().map(|finding| (file.clone(), finding))),
+        }
+    }
+    let mut out = io::stdout().lock();
+    match arguments.output {
+        Format::Text => {
+            for (file, finding) in &found {
+                writeln!(out, "{file}: {finding}")?;
+            }
+        }
+        Format::Json => {
+            let findings: Vec<_> = found
+                .iter()
+                .map(
+                    |(
+                        file,
+                        Finding {
+                            code,
+                            pointer,
+                            message,
+                        },
+                    )| {
+                        json!({ "file": file, "code": code, "pointer": pointer, "message": message })
+                    },
+                )
+                .collect();
+            writeln!(out, "{:#}", json!(findings))?;
+        }
+    }
+    Ok(if found.is_empty() {
+        Outcome::Success
+    } else {
+        Outcome::Invalid
+    })
+}
+
+fn describe(source: &PolicySource) -> String {
+    let language = match source {
+        PolicySource::Document(_) => "ECR policy document",
+        PolicySource::Simple(..) => "simple policy",
+    };
+    match source.policy() {
+        None => format!("{language}, skip: true, so no lifecycle policy"),
+        Some(policy) => {
+            let rules = shared::report::quantity::count(policy.rules().len() as u64, "rule");
+            format!("{language} of {rules}")
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `ecr-steward compile`: from the simple model to ECR's document, and back.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use shared::lifecycle::PolicySource;
+
+use crate::input::{self, InputError, MAX_POLICY_BYTES};
+use crate::{Failure, Outcome};
+
+/// Prints the ECR policy document that a policy stands for, ready for `aws ecr put-lifecycle-policy`.
+///
+/// A policy that says `skip: true` stands for none, and nothing is printed. An ECR document is printed in order of
+/// priority.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The policy: the simple model in YAML or JSON, or ECR's document; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// What to print.
+    #[arg(long, value_enum, default_value_t, value_name = "LANGUAGE")]
+    to: Language,
+
+    /// Print the document on one line.
+    #[arg(long)]
+    compact: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Language {
+    /// ECR's policy document, in JSON.
+    #[default]
+    Ecr,
+    /// The simple model, in YAML.
+    Simple,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let source = read_policy(&arguments.file)?;
+    let mut out = io::stdout().lock();
+    match (arguments.to, &source) {
+        (Language::Simple, PolicySource::Simple(simple, _)) => out.write_all(simple.to_yaml().as_bytes())?,
+        (Language::Simple, PolicySource::Document(policy)) => {
+            let simple = policy.decompile().map_err(|error| Failure::Policy {
+                file: input::name(&arguments.file),
+                problem: error.to_string(),
+            })?;
+            out.write_all(simple.to_yaml().as_bytes())?;
+        }
+        (Language::Ecr, source) => match source.policy() {
+            Some(policy) if arguments.compact => writeln!(out, "{}", policy.to_json())?,
+            Some(policy) => writeln!(out, "{}", policy.to_json_pretty())?,
+            None => {
+                let file = input::name(&arguments.file);
+                let _ = writeln!(
+                    io::stderr(),
+                    "{file}: skip: true, so there is no lifecycle policy to print"
+                );
+            }
+        },
+    }
+    Ok(Outcome::Success)
+}
+
+/// Reads a policy that has to be valid.
+pub(crate) fn read_policy(path: &std::path::Path) -> Result<PolicySource, Failure> {
+    let file = input::name(path);
+    let text = input::read(path, MAX_POLICY_BYTES)?;
+    PolicySource::parse(&text).map_err(|findings| {
+        let problem = match findings.as_slice() {
+            [one] => format!("not a valid policy: {one}"),
+            [first, others @ ..] => format!(
+                "not a valid policy: {first} (and {} more; see `ecr-steward check {}`)",
+                others.len(),
+                path.display()
+            ),
+            [] => "not a valid policy".to_owned(),
+        };
+        InputError::Content { file, problem }.into()
+    })
+}

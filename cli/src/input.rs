@@ -1,0 +1,83 @@
+//! Files as they are named on the command line; `-` is standard input.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// No policy is anywhere near this size; a larger file is something else. ECR's own limit is 30,720 characters.
+pub(crate) const MAX_POLICY_BYTES: u64 = 1024 * 1024;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("{file}: {}", describe(.error))]
+    Read { file: String, error: io::Error },
+    #[error("{file}: is a directory; name a file")]
+    Directory { file: String },
+    #[error("{file}: is empty")]
+    Empty { file: String },
+    #[error("{file}: is not UTF-8 text (byte {position} is not part of any character)")]
+    NotText { file: String, position: usize },
+    #[error("{file}: is larger than {limit} bytes, too large for a policy; is it the right file?")]
+    TooLarge { file: String, limit: u64 },
+    #[error("standard input can be read once; name a file for all but one of the arguments")]
+    StandardInputTwice,
+    /// The content is not what the argument stands for.
+    #[error("{file}: {problem}")]
+    Content { file: String, problem: String },
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "not readable: permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// The name of a file for messages.
+pub(crate) fn name(path: &Path) -> String {
+    if is_standard_input(path) {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Reads a whole file as text, of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
+    let file = name(path);
+    let failed = |error| InputError::Read {
+        file: file.clone(),
+        error,
+    };
+    let source: Box<dyn Read> = if is_standard_input(path) {
+        Box::new(io::stdin().lock())
+    } else {
+        let opened = File::open(path).map_err(failed)?;
+        if opened.metadata().map_err(failed)?.is_dir() {
+            return Err(InputError::Directory { file });
+        }
+        Box::new(opened)
+    };
+    let mut bytes = Vec::new();
+    source
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(InputError::TooLarge { file, limit });
+    }
+    let text = String::from_utf8(bytes).map_err(|error| InputError::NotText {
+        file: file.clone(),
+        position: error.utf8_error().valid_up_to(),
+    })?;
+    if text.trim().is_empty() {
+        return Err(InputError::Empty { file });
+    }
+    Ok(text)
+}

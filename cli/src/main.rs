@@ -1,0 +1,78 @@
+//! `ecr-steward`: the domain of ecr-steward from a terminal.
+//!
+//! Exit codes: 0 for success, 1 for findings that make a policy invalid, 2 for arguments or files that cannot be used.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+mod check;
+mod compile;
+mod input;
+mod preview;
+
+/// Stewardship of Amazon ECR repositories: check lifecycle policies, and see what they do before they do it.
+#[derive(Debug, Parser)]
+#[command(name = "ecr-steward", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate lifecycle policies and print every finding.
+    Check(check::Arguments),
+    /// Print the ECR policy document that a simple policy stands for.
+    Compile(compile::Arguments),
+    /// Show what a policy would do with the images of a repository, and why.
+    Preview(preview::Arguments),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a command ended, when it ended well enough to say so.
+enum Outcome {
+    Success,
+    /// What was examined is invalid; it was said on standard output.
+    Invalid,
+}
+
+/// Why a command could not do its work; one line for standard error.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Input(#[from] input::InputError),
+    /// A policy that cannot be used for anything but `check`.
+    #[error("{file}: {problem}")]
+    Policy { file: String, problem: String },
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Compile(arguments) => compile::run(&arguments),
+        Command::Preview(arguments) => preview::run(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut io::stdout());
+            Ok(Outcome::Success)
+        }
+    };
+    match outcome {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::Invalid) => ExitCode::from(1),
+        // The reader of a pipe has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(anstream::stderr(), "ecr-steward: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The images of one repository and how they relate, packed for evaluation.
+//!
+//! Knows nothing of policies, files or AWS. [`listing`] reads the images from what AWS prints.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use crate::instant::Instant;
+
+pub mod listing;
+
+/// Where ECR has an image: `imageStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub enum ImageStatus {
+    /// In the standard storage class.
+    #[default]
+    Active,
+    /// In the archive.
+    Archived,
+    /// On its way back from the archive; no rule acts on it.
+    Activating,
+    /// A status this program does not know; no rule acts on it.
+    Unknown,
+}
+
+/// What kind of manifest a digest names, from `imageManifestMediaType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub enum ManifestKind {
+    /// The media type was not told.
+    #[default]
+    Unknown,
+    /// A single image or another artifact.
+    Manifest,
+    /// A manifest list (OCI image index), which references other manifests.
+    Index,
+}
+
+impl ManifestKind {
+    /// The kind that a manifest's media type tells.
+    #[must_use]
+    pub fn of_media_type(media_type: &str) -> Self {
+        match media_type {
+            "application/vnd.oci.image.index.v1+json"
+            | "application/vnd.docker.distribution.manifest.list.v2+json" => Self::Index,
+            _ => Self::Manifest,
+        }
+    }
+}
+
+/// One image, as `DescribeImages` tells of it. The fields are ECR's `ImageDetail`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// `imageDigest`.
+    pub digest: Box<str>,
+    /// `imageTags`; none for an untagged image.
+    pub tags: Box<[Box<str>]>,
+    /// `imagePushedAt`.
+    pub pushed_at: Instant,
+    /// `lastRecordedPullTime`; `None` for an image that was never pulled.
+    pub last_pulled_at: Option<Instant>,
+    /// `lastArchivedAt`; `None` for an image that was never archived.
+    pub last_archived_at: Option<Instant>,
+    /// `lastActivatedAt`; `None` for an image that was never restored from the archive.
+    pub last_activated_at: Option<Instant>,
+    /// `imageSizeInBytes`: the compressed size of the image's layers; zero when not told. For an index not the sum
+    /// of its children, and layers are shared between images, so sums overstate what deleting frees.
+    pub size_in_bytes: u64,
+    /// `imageStatus`.
+    pub status: ImageStatus,
+    /// What `imageManifestMediaType` says.
+    pub kind: ManifestKind,
+}
+
+impl Image {
+    /// The time by which ECR ages and ranks the image: when it was pushed, or last restored from the archive.
+    #[must_use]
+    pub fn age_time(&self) -> Instant {
+        self.last_activated_at.unwrap_or(self.pushed_at)
+    }
+
+    /// The time that `sinceImagePulled` looks at: the last recorded pull; for an image never pulled its
+    /// [age time](Self::age_time); for one restored from the archive and not pulled since, the restoration.
+    #[must_use]
+    pub fn pull_time(&self) -> Instant {
+        match (self.last_pulled_at, self.last_activated_at) {
+            (Some(pulled), Some(activated)) => pulled.max(activated),
+            (Some(pulled), None) => pulled,
+            (None, _) => self.age_time(),
+        }
+    }
+
+    /// Takes in what another listing of the same digest says. Which of the two is seen first does not matter.
+    fn merge(&mut self, other: Self) {
+        let mut tags = std::mem::take(&mut self.tags).into_vec();
+        tags.extend(other.tags);
+        tags.sort_unstable();
+        tags.dedup();
+        self.tags = tags.into_boxed_slice();
+        self.pushed_at = self.pushed_at.max(other.pushed_at);
+        self.last_pulled_at = self.last_pulled_at.max(other.last_pulled_at);
+        self.last_archived_at = self.last_archived_at.max(other.last_archived_at);
+        self.last_activated_at = self.last_activated_at.max(other.last_activated_at);
+        self.size_in_bytes = self.size_in_bytes.max(other.size_in_bytes);
+        self.status = self.status.max(other.status);
+        self.kind = self.kind.max(other.kind);
+    }
+}
+
+/// How images relate, by digest: what manifest lists reference, and what artifacts are about.
+///
+/// Digests of images that are not in the repository may be in it; they do no harm.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relations {
+    children: HashMap<Box<str>, Vec<Box<str>>>,
+    subjects: HashMap<Box<str>, Box<str>>,
+}
+
+impl Relations {
+    /// Records that the manifest list `index` references exactly `children`. Manifest lists never change, so what is
+    /// recorded first stays.
+    pub fn index(&mut self, index: &str, children: impl IntoIterator<Item = impl Into<Box<str>>>) {
+        self.children
+            .entry(index.into())
+            .or_insert_with(|| children.into_iter().map(Into::into).collect());
+    }
+
+    /// Records that the artifact `referrer` (a signature, an SBOM, an attestation) is about `subject`, its
+    /// `subjectManifestDigest`.
+    pub fn refer(&mut self, referrer: &str, subject: &str) {
+        self.subjects
+            .entry(referrer.into())
+            .or_insert_with(|| subject.into());
+    }
+
+    /// Takes in other relations.
+    pub fn extend(&mut self, other: Self) {
+        for (index, children) in other.children {
+            self.children.entry(index).or_insert(children);
+        }
+        for (referrer, subject) in other.subjects {
+            self.subjects.entry(referrer).or_insert(subject);
+        }
+    }
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.subjects.is_empty()
+    }
+
+    /// The digests that the manifest list references; `None` when its manifest was not read.
+    #[must_use]
+    pub fn children_of(&self, index: &str) -> Option<&[Box<str>]> {
+        self.children.get(index).map(Vec::as_slice)
+    }
+
+    /// The digest that the artifact is about.
+    #[must_use]
+    pub fn subject_of(&self, referrer: &str) -> Option<&str> {
+        self.subjects.get(referrer).map(AsRef::as_ref)
+    }
+}
+
+/// The place of an image in [`RepositoryImages::images`].
+pub type ImageIndex = u32;
+
+/// All images of one repository, each digest once, with the relations among them.
+#[derive(Debug, Clone, Default)]
+pub struct RepositoryImages {
+    images: Vec<Image>,
+    /// (child, manifest list) in ascending order.
+    parents: Vec<(ImageIndex, ImageIndex)>,
+    /// (referrer, subject) in ascending order.
+    subjects: Vec<(ImageIndex, ImageIndex)>,
+    /// Manifest lists whose children are not known.
+    unread_indexes: Vec<ImageIndex>,
+}
+
+impl RepositoryImages {
+    /// Packs the images of a repository. An image listed more than once (pages that overlap because something was
+    /// pushed meanwhile) becomes one image with all its tags.
+    #[must_use]
+    pub fn new(listed: Vec<Image>, relations: &Relations) -> Self {
+        let images = merge_duplicates(listed);
+        let places: HashMap<&str, ImageIndex> = if relations.is_empty() {
+            HashMap::new()
+        } else {
+            images.iter().map(|image| &*image.digest).zip(0..).collect()
+        };
+        let mut parents = Vec::new();
+        let mut subjects = Vec::new();
+        let mut unread_indexes = Vec::new();
+        for (at, image) in (0..).zip(&images) {
+            match relations.children_of(&image.digest) {
+                Some(children) => parents.extend(
+                    children
+                        .iter()
+                        .filter_map(|child| places.get(&**child).copied())
+                        .filter(|child| *child != at)
+                        .map(|child| (child, at)),
+                ),
+                None if image.kind == ManifestKind::Index => unread_indexes.push(at),
+                None => {}
+            }
+            if let Some(subject) = relations.subject_of(&image.digest)
+                && let Some(&subject) = places.get(subject)
+                && subject != at
+            {
+                subjects.push((at, subject));
+            }
+        }
+        parents.sort_unstable();
+        parents.dedup();
+        Self {
+            images,
+            parents,
+            subjects,
+            unread_indexes,
+        }
+    }
+
+    /// The images, in the order in which they were listed first.
+    #[must_use]
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// (child, manifest list) for every reference from a manifest list to an image of this repository.
+    #[must_use]
+    pub fn parents(&self) -> &[(ImageIndex, ImageIndex)] {
+        &self.parents
+    }
+
+    /// (referrer, subject) for every artifact whose subject is another image of this repository.
+    #[must_use]
+    pub fn subjects(&self) -> &[(ImageIndex, ImageIndex)] {
+        &self.subjects
+    }
+
+    /// Manifest lists whose children are not known, because only `DescribeImages` was read: their children are
+    /// taken for ordinary images.
+    #[must_use]
+    pub fn unread_indexes(&self) -> &[ImageIndex] {
+        &self.unread_indexes
+    }
+}
+
+/// Each digest once, in the order of first mention.
+fn merge_duplicates(listed: Vec<Image>) -> Vec<Image> {
+    let distinct: HashSet<&str> = listed.iter().map(|image| &*image.digest).collect();
+    if distinct.len() == listed.len() {
+        return listed;
+    }
+    let mut images: Vec<Image> = Vec::with_capacity(distinct.len());
+    let mut places: HashMap<Box<str>, usize> = HashMap::with_capacity(distinct.len());
+    drop(distinct);
+    for image in listed {
+        match places.entry(image.digest.clone()) {
+            Entry::Occupied(place) => {
+                if let Some(known) = images.get_mut(*place.get()) {
+                    known.merge(image);
+                }
+            }
+            Entry::Vacant(place) => {
+                place.insert(images.len());
+                images.push(image);
+            }
+        }
+    }
+    images
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(digest: &str, tags: &[&str]) -> Image {
+        Image {
+            digest: digest.into(),
+            tags: tags.iter().map(|tag| (*tag).into()).collect(),
+            pushed_at: Instant::parse("2026-01-01T00:00:00Z").unwrap(),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        }
+    }
+
+    #[test]
+    fn an_image_listed_twice_is_one_image_with_all_its_tags() {
+        let forth = vec![
+            image("sha256:a", &["x"]),
+            image("sha256:b", &[]),
+            image("sha256:a", &["y", "x"]),
+        ];
+        let mut back = forth.clone();
+        back.reverse();
+        for listed in [forth, back] {
+            let images = RepositoryImages::new(listed, &Relations::default());
+            assert_eq!(images.images().len(), 2);
+            let a = images
+                .images()
+                .iter()
+                .find(|image| &*image.digest == "sha256:a")
+                .unwrap();
+            assert_eq!(
+                a.tags.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
+                ["x", "y"]
+            );
+        }
+    }
+
+    #[test]
+    fn relations_to_images_elsewhere_and_to_oneself_are_left_out() {
+        let mut relations = Relations::default();
+        relations.index("sha256:i", ["sha256:i", "sha256:a", "sha256:gone", "sha256:a"]);
+        relations.refer("sha256:a", "sha256:a");
+        relations.refer("sha256:i", "sha256:gone");
+        let images = RepositoryImages::new(vec![image("sha256:a", &[]), image("sha256:i", &[])], &relations);
+        assert_eq!(images.parents(), [(0, 1)]);
+        assert_eq!(images.subjects(), []);
+    }
+
+    #[test]
+    fn a_restored_image_ages_from_its_restoration() {
+        let restored = Instant::parse("2026-06-01T00:00:00Z").unwrap();
+        let pulled = Instant::parse("2026-03-01T00:00:00Z").unwrap();
+        let mut image = image("sha256:a", &[]);
+        assert_eq!(image.pull_time(), image.pushed_at);
+        image.last_pulled_at = Some(pulled);
+        assert_eq!(image.pull_time(), pulled);
+        image.last_activated_at = Some(restored);
+        assert_eq!(image.age_time(), restored);
+        assert_eq!(image.pull_time(), restored);
+    }
+
+    #[test]
+    fn an_image_is_small() {
+        // Beyond digest and tags; with the evaluator's 24 bytes an image stays under 80.
+        let digest_and_tags = size_of::<Box<str>>() + size_of::<Box<[Box<str>]>>();
+        assert_eq!(size_of::<Image>() - digest_and_tags, 48);
+    }
+}

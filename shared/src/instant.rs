@@ -1,0 +1,232 @@
+//! Points in time as the evaluator compares them: microseconds since the Unix epoch in eight bytes, `Option`
+//! included. Knows no clock: the present is always handed in.
+
+use std::fmt;
+use std::num::NonZeroI64;
+
+use jiff::Timestamp;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Microseconds in a day, the only unit lifecycle policies count in (`countUnit: days`).
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// A point in time with microsecond precision.
+///
+/// ECR reports times as epoch seconds with a fraction (JSON protocol, AWS CLI v1) or as ISO 8601 with an offset
+/// (AWS CLI v2); both deserialize. It serializes as RFC 3339 in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    // Shifted by `OFFSET` so that no representable time is zero and `Option<Instant>` takes no extra space.
+    NonZeroI64,
+);
+
+/// `jiff` bounds times to the years -9999 to 9999, far inside of ±2^60 microseconds; so the sum is never zero.
+const OFFSET: i64 = 1 << 60;
+
+impl Instant {
+    /// The instant `micros` microseconds after (or, negative, before) the Unix epoch; `None` outside of what
+    /// [`jiff::Timestamp`] can represent.
+    #[must_use]
+    pub fn from_micros(micros: i64) -> Option<Self> {
+        Timestamp::from_microsecond(micros).ok()?;
+        NonZeroI64::new(micros.checked_add(OFFSET)?).map(Self)
+    }
+
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0.get() - OFFSET
+    }
+
+    /// The present, for the edges of the program (a command line, a handler).
+    #[must_use]
+    pub fn now() -> Self {
+        Self::from(Timestamp::now())
+    }
+
+    /// The instant `days` days after this one; `None` past the year 9999.
+    #[must_use]
+    pub fn plus_days(self, days: u64) -> Option<Self> {
+        let span = i64::try_from(days).ok()?.checked_mul(MICROS_PER_DAY)?;
+        Self::from_micros(self.micros().checked_add(span)?)
+    }
+
+    /// Microseconds since the Unix epoch of the instant `days` days before this one, or the earliest number when
+    /// there is no such instant: everything that happened is younger than that.
+    #[must_use]
+    pub fn micros_days_before(self, days: u64) -> i64 {
+        i64::try_from(days)
+            .ok()
+            .and_then(|days| days.checked_mul(MICROS_PER_DAY))
+            .and_then(|span| self.micros().checked_sub(span))
+            .unwrap_or(i64::MIN)
+    }
+
+    /// Whole days from `earlier` to this instant, negative when `earlier` is in the future.
+    #[must_use]
+    pub fn days_since(self, earlier: Self) -> i64 {
+        (self.micros() - earlier.micros()).div_euclid(MICROS_PER_DAY)
+    }
+
+    /// This instant as a [`jiff::Timestamp`].
+    #[must_use]
+    pub fn timestamp(self) -> Timestamp {
+        // In range by construction; the fallback is unreachable and keeps the type free of panics.
+        Timestamp::from_microsecond(self.micros()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Reads ISO 8601 with an offset or `Z`, as AWS CLI v2 prints it.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no such time; the message says what one looks like.
+    pub fn parse(text: &str) -> Result<Self, InvalidTime> {
+        text.parse::<Timestamp>()
+            .map(Self::from)
+            .map_err(|_| InvalidTime(text.to_owned()))
+    }
+
+    fn from_epoch_seconds(seconds: f64) -> Option<Self> {
+        let micros = (seconds * 1e6).round();
+        // Beyond 2^53 a double no longer counts microseconds; no AWS time is there.
+        if micros.abs() > 9_007_199_254_740_992.0 {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by the check above")]
+        Self::from_micros(micros as i64)
+    }
+}
+
+/// A text that is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time; write it like 2026-11-23T00:00:00Z, with an offset or Z")]
+pub struct InvalidTime(String);
+
+impl From<Timestamp> for Instant {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(NonZeroI64::new(timestamp.as_microsecond().saturating_add(OFFSET)).unwrap_or(NonZeroI64::MIN))
+    }
+}
+
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.timestamp().fmt(f)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Instant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Instant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InstantVisitor;
+
+        impl Visitor<'_> for InstantVisitor {
+            type Value = Instant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time: epoch seconds, or ISO 8601 with an offset")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Instant, E> {
+                Instant::parse(text).map_err(E::custom)
+            }
+
+            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Instant, E> {
+                i64::try_from(seconds)
+                    .map_err(|_| E::custom(format_args!("the time {seconds} is out of range")))
+                    .and_then(|seconds| self.visit_i64(seconds))
+            }
+
+            fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Instant, E> {
+                seconds
+                    .checked_mul(1_000_000)
+                    .and_then(Instant::from_micros)
+                    .ok_or_else(|| {
+                        E::custom(format_args!(
+                            "the time {seconds} is out of range; times are epoch seconds"
+                        ))
+                    })
+            }
+
+            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Instant, E> {
+                Instant::from_epoch_seconds(seconds).ok_or_else(|| {
+                    E::custom(format_args!(
+                        "the time {seconds} is out of range; times are epoch seconds"
+                    ))
+                })
+            }
+        }
+
+        deserializer.deserialize_any(InstantVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Instant, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn both_spellings_of_the_aws_cli_are_the_same_time() {
+        let iso = read(r#""2024-03-01T10:30:00.250000+01:00""#).unwrap();
+        let epoch = read("1709285400.25").unwrap();
+        assert_eq!(iso, epoch);
+        assert_eq!(iso.to_string(), "2024-03-01T09:30:00.25Z");
+    }
+
+    #[test]
+    fn an_optional_instant_takes_eight_bytes() {
+        assert_eq!(size_of::<Option<Instant>>(), 8);
+    }
+
+    #[test]
+    fn the_epoch_is_a_time_like_any_other() {
+        assert_eq!(read("0").unwrap().to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(read("-1").unwrap().micros(), -1_000_000);
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_refused_with_advice() {
+        let error = read(r#""2024-03-01T10:30:00""#).unwrap_err().to_string();
+        assert!(
+            error.starts_with("`2024-03-01T10:30:00` is not a time; write it like"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn times_out_of_range_are_errors() {
+        for json in [
+            "1e300",
+            "99999999999999999",
+            "-1e18",
+            "18446744073709551615",
+            "true",
+            "null",
+        ] {
+            assert!(read(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn days_before_the_beginning_of_time_saturate() {
+        let now = Instant::parse("2026-11-23T00:00:00Z").unwrap();
+        assert_eq!(now.micros_days_before(u64::MAX), i64::MIN);
+        assert_eq!(now.plus_days(u64::MAX), None);
+        assert_eq!(now.plus_days(1).unwrap().days_since(now), 1);
+    }
+}

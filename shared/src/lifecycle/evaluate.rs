@@ -1,0 +1,411 @@
+//! What a policy does with the images of a repository at one moment.
+//!
+//! ECR evaluates every rule against all images as if no other rule existed: a rule *identifies* the images that match
+//! its selection and *marks* some of them. An image is then acted on by the first rule that identifies it, if that rule
+//! marks it, and otherwise by none. Children of a manifest list that is there, and artifacts about an image that is
+//! there, are neither identified nor ranked. (ECR user guide, "Lifecycle policies", "How lifecycle policies work".)
+//!
+//! Older goes before younger; of images of the same age the one whose digest sorts first goes first.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use super::document::{Action, LifecyclePolicy, Limit};
+use super::matching::{Matcher, RuleSet};
+use crate::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
+use crate::instant::Instant;
+
+/// How long to go on evaluating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Passes {
+    /// One pass: what ECR's own preview shows.
+    #[default]
+    One,
+    /// Remove what each pass takes and evaluate again until nothing changes: everything the policy will take at this
+    /// moment. A manifest list that went in one pass leaves its children to the next.
+    UntilStable,
+}
+
+/// What becomes of one image, and what decided it. `rule` is the place in [`LifecyclePolicy::rules`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The rule acts on the image.
+    Marked {
+        /// The first rule that identifies the image.
+        rule: u8,
+        /// The pass in which it acts, from 1.
+        pass: u16,
+        /// The image's rank among those the rule counts, the youngest being 1; 0 for a limit by age.
+        rank: u32,
+    },
+    /// The image is an artifact about another, and goes where that one goes.
+    Follows {
+        /// The rule that acts on the subject.
+        rule: u8,
+        /// The pass in which it acts, from 1.
+        pass: u16,
+        /// The image it is about.
+        subject: ImageIndex,
+    },
+    /// The first rule that identifies the image leaves it alone.
+    HeldByRule {
+        /// That rule.
+        rule: u8,
+        /// The image's rank among those the rule counts, the youngest being 1; 0 for a limit by age.
+        rank: u32,
+    },
+    /// A manifest list in the repository references the image.
+    HeldByIndex {
+        /// The manifest list; of several the one whose digest sorts first.
+        index: ImageIndex,
+    },
+    /// The image is an artifact about another, which stays.
+    HeldBySubject {
+        /// The image it is about.
+        subject: ImageIndex,
+    },
+    /// A rule would act on the image, but it is in use.
+    HeldByUse {
+        /// The rule that would act.
+        rule: u8,
+    },
+    /// The image is on its way back from the archive (or in a status that is not known): no rule acts on it.
+    Restoring,
+    /// No rule identifies the image.
+    NotIdentified,
+}
+
+impl Verdict {
+    /// The rule that acts on the image, if one does.
+    #[must_use]
+    pub const fn acting_rule(self) -> Option<usize> {
+        match self {
+            Self::Marked { rule, .. } | Self::Follows { rule, .. } => Some(rule as usize),
+            _ => None,
+        }
+    }
+
+    /// The pass in which the image is acted on, if it is.
+    #[must_use]
+    pub const fn pass(self) -> Option<u16> {
+        match self {
+            Self::Marked { pass, .. } | Self::Follows { pass, .. } => Some(pass),
+            _ => None,
+        }
+    }
+}
+
+/// The outcome for every image of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    verdicts: Vec<Verdict>,
+    passes: u16,
+}
+
+impl Evaluation {
+    /// The verdict for each image, in the order of [`RepositoryImages::images`].
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// The number of passes in which something was acted on.
+    #[must_use]
+    pub const fn passes(&self) -> u16 {
+        self.passes
+    }
+}
+
+/// Evaluates a policy against the images of a repository at `now`.
+///
+/// Without a policy nothing is acted on. Images in `in_use` are never acted on, though they take their place in every
+/// count, as they do for ECR, which does not know of use.
+#[must_use]
+pub fn evaluate(
+    policy: Option<&LifecyclePolicy>,
+    images: &RepositoryImages,
+    in_use: &HashSet<ImageIndex>,
+    now: Instant,
+    passes: Passes,
+) -> Evaluation {
+    let Some(policy) = policy else {
+        let verdicts = images.images().iter().map(unidentified).collect();
+        return Evaluation { verdicts, passes: 0 };
+    };
+    let mut run = Run::new(policy, images, in_use, now);
+    let mut pass = 0;
+    loop {
+        let acted = run.pass(pass + 1);
+        if !acted {
+            break;
+        }
+        pass += 1;
+        // The number of a pass has no meaning to anybody beyond this.
+        if passes == Passes::One || pass == u16::MAX {
+            break;
+        }
+    }
+    Evaluation {
+        verdicts: run.verdicts,
+        passes: pass,
+    }
+}
+
+const fn unidentified(image: &Image) -> Verdict {
+    match image.status {
+        ImageStatus::Activating | ImageStatus::Unknown => Verdict::Restoring,
+        ImageStatus::Active | ImageStatus::Archived => Verdict::NotIdentified,
+    }
+}
+
+/// What an image is to a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Identified and ranked by the rules.
+    Candidate,
+    /// Referenced by this manifest list.
+    Child(ImageIndex),
+    /// About this image.
+    Referrer(ImageIndex),
+    /// Acted on in an earlier pass and gone.
+    Gone,
+    /// Archived in an earlier pass: there, and nothing more will happen to it now.
+    Archived,
+}
+
+/// One rule as the inner loop needs it.
+#[derive(Clone, Copy)]
+struct Test {
+    limit: Limit,
+    /// For a limit by age: images from before this microsecond are marked.
+    cutoff: i64,
+    action: Action,
+}
+
+impl Test {
+    fn marks(&self, image: &Image, rank: u32) -> bool {
+        let time = match self.limit {
+            Limit::ImageCountMoreThan(keep) => return u64::from(rank) > keep,
+            Limit::SinceImagePushed(_) => image.age_time(),
+            Limit::SinceImagePulled(_) => image.pull_time(),
+            // Without a recorded time nothing says that the limit has passed.
+            Limit::SinceImageTransitioned(_) => match image.last_archived_at {
+                Some(time) => time,
+                None => return false,
+            },
+        };
+        time.micros() < self.cutoff
+    }
+}
+
+struct Run<'a> {
+    images: &'a RepositoryImages,
+    in_use: &'a HashSet<ImageIndex>,
+    tests: Vec<Test>,
+    /// The rules that count images.
+    counting: RuleSet,
+    /// The rules that identify each image.
+    rules: Vec<RuleSet>,
+    /// Images, youngest first.
+    order: Vec<(i64, ImageIndex)>,
+    /// The part of each image; empty while every image is a candidate.
+    parts: Vec<Part>,
+    verdicts: Vec<Verdict>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        policy: &'a LifecyclePolicy,
+        images: &'a RepositoryImages,
+        in_use: &'a HashSet<ImageIndex>,
+        now: Instant,
+    ) -> Self {
+        let matcher = Matcher::new(policy);
+        let mut counting = 0;
+        let mut tests = Vec::with_capacity(policy.rules().len());
+        for (place, rule) in policy.rules().iter().enumerate() {
+            let cutoff = match rule.limit {
+                Limit::ImageCountMoreThan(_) => {
+                    counting |= 1 << place;
+                    i64::MIN
+                }
+                Limit::SinceImagePushed(days)
+                | Limit::SinceImagePulled(days)
+                | Limit::SinceImageTransitioned(days) => now.micros_days_before(days),
+            };
+            tests.push(Test {
+                limit: rule.limit,
+                cutoff,
+                action: rule.action,
+            });
+        }
+        let all = images.images();
+        let mut rules = Vec::with_capacity(all.len());
+        let mut order = Vec::with_capacity(all.len());
+        for (image, place) in all.iter().zip(0..) {
+            rules.push(matcher.rules_for(image));
+            order.push((image.age_time().micros(), place));
+        }
+        // Only ranks depend on the order.
+        if counting != 0 {
+            order.sort_unstable_by(|left, right| match right.0.cmp(&left.0) {
+                Ordering::Equal => digest(all, right.1).cmp(digest(all, left.1)),
+                unequal => unequal,
+            });
+        }
+        let related = !(images.parents().is_empty() && images.subjects().is_empty());
+        Self {
+            images,
+            in_use,
+            tests,
+            counting,
+            rules,
+            order,
+            parts: if related {
+                vec![Part::Candidate; all.len()]
+            } else {
+                Vec::new()
+            },
+            verdicts: vec![Verdict::NotIdentified; all.len()],
+        }
+    }
+
+    /// Evaluates once; returns whether anything was acted on.
+    fn pass(&mut self, pass: u16) -> bool {
+        if pass > 1 {
+            self.take_away(pass - 1);
+        }
+        self.relate();
+        let mut acted = false;
+        let mut counts = [0_u32; RuleSet::BITS as usize];
+        for &(_, place) in &self.order {
+            let at = place as usize;
+            match self.parts.get(at).copied().unwrap_or(Part::Candidate) {
+                Part::Candidate => {}
+                Part::Child(index) => {
+                    self.verdicts[at] = Verdict::HeldByIndex { index };
+                    continue;
+                }
+                Part::Referrer(_) | Part::Gone | Part::Archived => continue,
+            }
+            let rules = self.rules[at];
+            let mut counted = rules & self.counting;
+            while counted != 0 {
+                counts[counted.trailing_zeros() as usize] += 1;
+                counted &= counted - 1;
+            }
+            let image = &self.images.images()[at];
+            let first = rules.trailing_zeros() as usize;
+            let Some(test) = self.tests.get(first) else {
+                self.verdicts[at] = unidentified(image);
+                continue;
+            };
+            let rank = counts[first];
+            // At most 50 rules.
+            let rule = first as u8;
+            self.verdicts[at] = if matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown) {
+                Verdict::Restoring
+            } else if !test.marks(image, rank) {
+                Verdict::HeldByRule { rule, rank }
+            } else if self.in_use.contains(&place) {
+                Verdict::HeldByUse { rule }
+            } else {
+                acted = true;
+                Verdict::Marked { rule, pass, rank }
+            };
+        }
+        self.follow(pass);
+        acted
+    }
+
+    /// Takes what the pass took out of the repository.
+    fn take_away(&mut self, pass: u16) {
+        if self.parts.is_empty() {
+            self.parts = vec![Part::Candidate; self.verdicts.len()];
+        }
+        for (part, verdict) in self.parts.iter_mut().zip(&self.verdicts) {
+            if verdict.pass() == Some(pass)
+                && let Some(test) = verdict.acting_rule().and_then(|rule| self.tests.get(rule))
+            {
+                *part = match test.action {
+                    Action::Expire => Part::Gone,
+                    Action::Transition => Part::Archived,
+                };
+            }
+        }
+    }
+
+    /// Sets what each image is, given which are still there.
+    fn relate(&mut self) {
+        if self.parts.is_empty() {
+            return;
+        }
+        for part in &mut self.parts {
+            if matches!(part, Part::Child(_) | Part::Referrer(_)) {
+                *part = Part::Candidate;
+            }
+        }
+        for &(referrer, subject) in self.images.subjects() {
+            if self.parts[referrer as usize] == Part::Candidate && self.parts[subject as usize] != Part::Gone
+            {
+                self.parts[referrer as usize] = Part::Referrer(subject);
+            }
+        }
+        // A manifest list in the repository holds a child whatever else the child is.
+        let all = self.images.images();
+        for &(child, index) in self.images.parents() {
+            if self.parts[index as usize] == Part::Gone {
+                continue;
+            }
+            let part = &mut self.parts[child as usize];
+            match *part {
+                Part::Candidate | Part::Referrer(_) => *part = Part::Child(index),
+                Part::Child(other) if digest(all, index) < digest(all, other) => *part = Part::Child(index),
+                Part::Child(_) | Part::Gone | Part::Archived => {}
+            }
+        }
+    }
+
+    /// Gives every referrer the verdict that follows from its subject's, which may be a referrer itself.
+    fn follow(&mut self, pass: u16) {
+        let all = self.images.images();
+        let mut settled = HashSet::new();
+        let mut chain = Vec::new();
+        for &(referrer, _) in self.images.subjects() {
+            let mut at = referrer;
+            // `insert` fails on what is settled already, and on closing a circle: then nothing in it is acted on.
+            while let Part::Referrer(subject) = self.parts[at as usize]
+                && settled.insert(at)
+            {
+                self.verdicts[at as usize] = Verdict::HeldBySubject { subject };
+                chain.push((at, subject));
+                at = subject;
+            }
+            while let Some((at, subject)) = chain.pop() {
+                let (Verdict::Marked { rule, pass: when, .. } | Verdict::Follows { rule, pass: when, .. }) =
+                    self.verdicts[subject as usize]
+                else {
+                    continue;
+                };
+                if when != pass {
+                    continue;
+                }
+                let image = &all[at as usize];
+                let archives = self
+                    .tests
+                    .get(usize::from(rule))
+                    .is_some_and(|test| test.action == Action::Transition);
+                self.verdicts[at as usize] = match image.status {
+                    ImageStatus::Activating | ImageStatus::Unknown => Verdict::Restoring,
+                    ImageStatus::Archived if archives => Verdict::HeldBySubject { subject },
+                    _ if self.in_use.contains(&at) => Verdict::HeldByUse { rule },
+                    _ => Verdict::Follows { rule, pass, subject },
+                };
+            }
+        }
+    }
+}
+
+fn digest(images: &[Image], place: ImageIndex) -> &str {
+    images.get(place as usize).map_or("", |image| &image.digest)
+}

@@ -1,0 +1,246 @@
+//! What is wrong with a policy, or worth knowing about it: a stable code, the place, and what to change.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One finding about a policy or about what it meets in a repository.
+///
+/// Serializes as `{"code", "pointer", "message"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of finding this is; stable across releases.
+    pub code: Code,
+    /// RFC 6901 JSON pointer into the document as it was written; empty for the document as a whole.
+    pub pointer: String,
+    /// One sentence: what is so, and what to change.
+    pub message: String,
+}
+
+impl Finding {
+    /// A finding at `pointer`.
+    pub fn new(code: Code, pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            pointer: pointer.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    /// `/json/pointer: code: message`; the whole document is written `/`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pointer.is_empty() {
+            f.write_str("/")?;
+        }
+        // A key may hold anything, also a line break; a finding stays one line.
+        for character in self.pointer.chars() {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                write!(f, "{character}")?;
+            }
+        }
+        write!(f, ": {}: {}", self.code, self.message)
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+) => {
+        /// The stable code of a [`Finding`], kebab-case where it is printed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
+        }
+
+        impl Code {
+            /// Every code there is, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The code as it is printed.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    // The text.
+    /// The text is not JSON (or YAML, for the simple model).
+    Syntax = "syntax",
+    /// An ECR policy document written as YAML; ECR takes JSON only.
+    NotJson = "not-json",
+    /// A policy text longer than ECR's 30,720 characters.
+    PolicyTooLong = "policy-too-long",
+    /// A policy text shorter than ECR's 100 characters.
+    PolicyTooShort = "policy-too-short",
+
+    // The shape.
+    /// A value of the wrong JSON type.
+    WrongType = "wrong-type",
+    /// A field that the document does not have.
+    UnknownField = "unknown-field",
+    /// The same key twice in one object.
+    DuplicateKey = "duplicate-key",
+    /// A null where a value is needed; ECR refuses nulls.
+    NullValue = "null-value",
+    /// A required field is not there.
+    MissingField = "missing-field",
+    /// A word that is none of the field's values.
+    UnknownValue = "unknown-value",
+    /// A number that is not a whole number, or too small or too large.
+    NumberOutOfRange = "number-out-of-range",
+    /// A list with nothing in it.
+    EmptyList = "empty-list",
+    /// A prefix or pattern with nothing in it.
+    EmptyString = "empty-string",
+    /// More than 50 rules.
+    TooManyRules = "too-many-rules",
+
+    // One rule.
+    /// A tag pattern with more than four `*`.
+    TooManyWildcards = "too-many-wildcards",
+    /// `tagged` without a prefix or pattern list.
+    TagListMissing = "tag-list-missing",
+    /// A prefix or pattern list with a tag status other than `tagged`.
+    TagListUnexpected = "tag-list-unexpected",
+    /// Both a prefix list and a pattern list.
+    TagListConflict = "tag-list-conflict",
+    /// An age limit without `countUnit`.
+    CountUnitMissing = "count-unit-missing",
+    /// `countUnit` with a limit that counts images.
+    CountUnitUnexpected = "count-unit-unexpected",
+    /// `sinceImagePulled` with an action other than `transition`.
+    PulledNeedsTransition = "pulled-needs-transition",
+    /// `sinceImageTransitioned` with an action other than `expire`.
+    TransitionedNeedsExpire = "transitioned-needs-expire",
+    /// `sinceImageTransitioned` without `storageClass: archive`.
+    TransitionedNeedsArchive = "transitioned-needs-archive",
+    /// `storageClass: archive` with another count type than `sinceImageTransitioned`.
+    ArchiveNeedsTransitioned = "archive-needs-transitioned",
+    /// Expiring archived images earlier than the 90 days that ECR bills them for.
+    ArchivedTooBriefly = "archived-too-briefly",
+    /// `transition` without a target storage class.
+    TargetMissing = "target-missing",
+    /// A target storage class with `expire`.
+    TargetUnexpected = "target-unexpected",
+
+    // Rules against each other.
+    /// Two rules of the same priority.
+    DuplicatePriority = "duplicate-priority",
+    /// Two `untagged` rules in one storage class.
+    DuplicateUntaggedRule = "duplicate-untagged-rule",
+    /// Two `any` rules in one storage class.
+    DuplicateAnyRule = "duplicate-any-rule",
+    /// Two rules of one storage class with the same set of prefixes or patterns.
+    DuplicateTagList = "duplicate-tag-list",
+    /// An `any` rule that is applied before another rule of its storage class.
+    AnyRuleNotLast = "any-rule-not-last",
+
+    // The simple model.
+    /// A simple rule without a limit.
+    LimitMissing = "limit-missing",
+    /// A simple rule with more than one limit.
+    LimitConflict = "limit-conflict",
+    /// A simple rule without a selection.
+    SelectionMissing = "selection-missing",
+    /// A simple rule with both spellings of a selection.
+    SelectionConflict = "selection-conflict",
+    /// An action that does not go with the rule's limit.
+    ActionConflict = "action-conflict",
+
+    // The policy against what is in the repository.
+    /// A rule that identifies no image here.
+    RuleMatchesNothing = "rule-matches-nothing",
+    /// A rule all of whose images are identified by earlier rules.
+    RuleNeverActs = "rule-never-acts",
+    /// A rule that can act in no repository: an earlier rule identifies whatever it identifies.
+    RuleUnreachable = "rule-unreachable",
+    /// A list of prefixes or patterns that looks like "one of", and means "all of".
+    ListMeansAll = "list-means-all",
+    /// Every image goes.
+    EverythingExpires = "everything-expires",
+    /// Every tagged image goes.
+    EveryTaggedImageExpires = "every-tagged-image-expires",
+    /// Images go with tags that the rule does not name.
+    OtherTagsExpire = "other-tags-expire",
+    /// An image index whose children are not known, so that they are ranked like ordinary images.
+    RelationsUnknown = "relations-unknown",
+    /// The image listing ends with a token for more pages.
+    ListingIncomplete = "listing-incomplete",
+    /// A reference in use that names no image here.
+    InUseNotFound = "in-use-not-found",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Appends `token` to a JSON pointer, escaped as RFC 6901 asks.
+#[must_use]
+pub fn join_pointer(base: &str, token: &str) -> String {
+    let mut pointer = String::with_capacity(base.len() + 1 + token.len());
+    pointer.push_str(base);
+    pointer.push('/');
+    for character in token.chars() {
+        match character {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            other => pointer.push(other),
+        }
+    }
+    pointer
+}
+
+/// A text from outside as it stands in a message: in backticks, on one line, of bounded length.
+pub(crate) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    shown = shown.replace("\\\"", "\"").replace("\\'", "'");
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_one_line_whatever_the_document_holds() {
+        let finding = Finding::new(
+            Code::UnknownField,
+            "/a\nb",
+            format!("{} is unknown", quoted("a\n\u{1b}[31m")),
+        );
+        assert_eq!(
+            finding.to_string(),
+            "/a\\nb: unknown-field: `a\\n\\u{1b}[31m` is unknown"
+        );
+    }
+
+    #[test]
+    fn pointers_escape_slashes_and_tildes() {
+        assert_eq!(join_pointer("/rules/0", "a/b~c"), "/rules/0/a~1b~0c");
+    }
+
+    #[test]
+    fn codes_are_printed_as_they_are_serialized_and_no_two_are_the_same() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_string(code).unwrap(), format!("\"{code}\""));
+            assert!(seen.insert(code.as_str()), "{code}");
+            assert!(
+                code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{code}"
+            );
+        }
+    }
+}

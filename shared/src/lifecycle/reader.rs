@@ -1,0 +1,286 @@
+//! Reads typed fields out of a [`Node`], noting everything that is wrong on the way instead of stopping at the
+//! first. Knows JSON shapes, not what a policy means.
+
+use std::collections::HashMap;
+
+use super::finding::{Code, Finding, join_pointer, quoted};
+use super::syntax::Node;
+
+/// A field as it was found: what follows from it must be told only once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot<T> {
+    /// The field is not there.
+    Absent,
+    /// The field is there and wrong, and a finding says so already.
+    Broken,
+    /// The field's value.
+    Is(T),
+}
+
+impl<T> Slot<T> {
+    /// The value, when there is a good one.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Broken => None,
+        }
+    }
+
+    /// Whether the field is there, right or wrong.
+    pub(super) const fn is_present(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+
+    pub(super) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Slot<U> {
+        match self {
+            Self::Absent => Slot::Absent,
+            Self::Broken => Slot::Broken,
+            Self::Is(value) => Slot::Is(convert(value)),
+        }
+    }
+}
+
+/// The fields of one object, and where it stands.
+pub(super) struct Fields<'a> {
+    pub(super) pointer: String,
+    entries: &'a [(String, Node)],
+}
+
+impl Fields<'_> {
+    /// The JSON pointer of the field `name`.
+    pub(super) fn at(&self, name: &str) -> String {
+        join_pointer(&self.pointer, name)
+    }
+
+    /// Whether the field is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, _)| key == name)
+    }
+}
+
+/// Collects the findings of one document.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Reader {
+    pub(super) fn find(&mut self, code: Code, pointer: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding::new(code, pointer, message));
+    }
+
+    /// The fields of `node`, none but `known` ones and each once.
+    pub(super) fn fields<'a>(&mut self, node: &'a Node, pointer: &str, known: &[&str]) -> Option<Fields<'a>> {
+        let Node::Object(entries) = node else {
+            self.wrong_type(node, pointer, "an object");
+            return None;
+        };
+        let mut times_seen = HashMap::with_capacity(entries.len());
+        for (key, _) in entries {
+            let times: &mut u32 = times_seen.entry(key.as_str()).or_default();
+            *times += 1;
+            let at = || join_pointer(pointer, key);
+            match times {
+                1 if known.contains(&key.as_str()) => {}
+                1 => self.find(Code::UnknownField, at(), unknown_field(key, known)),
+                2 => self.find(
+                    Code::DuplicateKey,
+                    at(),
+                    format!("{} is there more than once; keep one", quoted(key)),
+                ),
+                _ => {}
+            }
+        }
+        Some(Fields {
+            pointer: pointer.to_owned(),
+            entries,
+        })
+    }
+
+    /// The field `name`; a null is a finding.
+    pub(super) fn field<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a Node> {
+        match fields.entries.iter().find(|(key, _)| key == name) {
+            None => Slot::Absent,
+            Some((_, Node::Null)) => {
+                self.find(
+                    Code::NullValue,
+                    fields.at(name),
+                    format!("`{name}` is null; give it a value or leave it out"),
+                );
+                Slot::Broken
+            }
+            Some((_, node)) => Slot::Is(node),
+        }
+    }
+
+    /// A finding when the field is not there.
+    pub(super) fn require<T>(&mut self, slot: &Slot<T>, fields: &Fields<'_>, name: &str, hint: &str) {
+        if !slot.is_present() {
+            self.find(
+                Code::MissingField,
+                fields.pointer.clone(),
+                format!("`{name}` is missing; add {hint}"),
+            );
+        }
+    }
+
+    pub(super) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Slot<String> {
+        match self.field(fields, name) {
+            Slot::Is(Node::Text(text)) => Slot::Is(text.clone()),
+            slot => self.not(slot, fields, name, "a string"),
+        }
+    }
+
+    pub(super) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Slot<bool> {
+        match self.field(fields, name) {
+            Slot::Is(Node::Bool(value)) => Slot::Is(*value),
+            slot => self.not(slot, fields, name, "true or false"),
+        }
+    }
+
+    /// A whole number of one or more.
+    pub(super) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Slot<u64> {
+        let slot = self.field(fields, name);
+        let written = match slot {
+            Slot::Is(Node::Whole(number)) if *number >= 1 => return Slot::Is(*number),
+            Slot::Is(Node::Whole(number)) => number.to_string(),
+            Slot::Is(Node::Number(number)) => number.to_string(),
+            slot => return self.not(slot, fields, name, "a whole number of 1 or more"),
+        };
+        let message = if matches!(slot, Slot::Is(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
+        {
+            format!("`{name}` is {written}, too large to be kept exactly; write a smaller number")
+        } else {
+            format!("`{name}` is {written}; write a whole number of 1 or more")
+        };
+        self.find(Code::NumberOutOfRange, fields.at(name), message);
+        Slot::Broken
+    }
+
+    /// One of a field's words.
+    pub(super) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Slot<T> {
+        let Slot::Is(text) = self.text(fields, name) else {
+            return if fields.has(name) {
+                Slot::Broken
+            } else {
+                Slot::Absent
+            };
+        };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Slot::Is(*value);
+        }
+        let expected: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        self.find(
+            Code::UnknownValue,
+            fields.at(name),
+            format!("`{name}` is {}; write {}", quoted(&text), alternatives(&expected)),
+        );
+        Slot::Broken
+    }
+
+    /// A list of one or more strings, none of them empty.
+    pub(super) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Slot<Vec<String>> {
+        let items = match self.field(fields, name) {
+            Slot::Is(Node::List(items)) => items,
+            slot => return self.not(slot, fields, name, "a list of strings"),
+        };
+        let pointer = fields.at(name);
+        if items.is_empty() {
+            self.find(
+                Code::EmptyList,
+                pointer,
+                format!("`{name}` is empty; name at least one"),
+            );
+            return Slot::Broken;
+        }
+        let before = self.findings.len();
+        let mut texts = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let at = format!("{pointer}/{index}");
+            match item {
+                Node::Text(text) if text.is_empty() => {
+                    self.find(
+                        Code::EmptyString,
+                        at,
+                        format!("an empty string in `{name}`; remove it"),
+                    );
+                }
+                Node::Text(text) => texts.push(text.clone()),
+                Node::Null => self.find(Code::NullValue, at, format!("null in `{name}`; remove it")),
+                other => self.wrong_type(other, &at, "a string"),
+            }
+        }
+        if self.findings.len() > before {
+            Slot::Broken
+        } else {
+            Slot::Is(texts)
+        }
+    }
+
+    pub(super) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a [Node]> {
+        match self.field(fields, name) {
+            Slot::Is(Node::List(items)) => Slot::Is(items),
+            slot => self.not(slot, fields, name, "a list"),
+        }
+    }
+
+    fn not<T>(&mut self, slot: Slot<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Slot<T> {
+        match slot {
+            Slot::Absent => Slot::Absent,
+            Slot::Broken => Slot::Broken,
+            Slot::Is(node) => {
+                self.wrong_type(node, &fields.at(name), expected);
+                Slot::Broken
+            }
+        }
+    }
+
+    pub(super) fn wrong_type(&mut self, node: &Node, pointer: &str, expected: &str) {
+        let hint = match node {
+            Node::Whole(number) if expected == "a string" => format!("; write it in quotes: \"{number}\""),
+            Node::Number(number) if expected == "a string" => format!("; write it in quotes: \"{number}\""),
+            Node::Bool(value) if expected == "a string" => format!("; write it in quotes: \"{value}\""),
+            Node::Text(_) if expected.starts_with("a whole number") => "; write it without quotes".to_owned(),
+            Node::Text(_) if expected.starts_with("a list") => "; put it in brackets".to_owned(),
+            _ => String::new(),
+        };
+        self.find(
+            Code::WrongType,
+            pointer,
+            format!("{} where {expected} is needed{hint}", node.kind()),
+        );
+    }
+}
+
+/// "a", "a or b", "a, b or c".
+pub(super) fn alternatives(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+fn unknown_field(key: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&key.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min();
+    match near {
+        Some((_, candidate)) => format!("{} is not a field here; did you mean `{candidate}`?", quoted(key)),
+        None => {
+            let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            format!(
+                "{} is not a field here; there are {}",
+                quoted(key),
+                names.join(", ")
+            )
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! Everything ECR demands of a policy document, rule by rule and of the rules together.
+//!
+//! Source: the ECR user guide, "Lifecycle policy properties". Nothing here looks at images.
+
+use super::document::{Action, LifecyclePolicy, Limit, MAX_RULES, Rule, StorageClass, TagList, TagSelection};
+use super::finding::{Code, Finding, quoted};
+use super::reader::{Fields, Reader, Slot};
+use super::syntax::Node;
+
+/// Days for which ECR bills an archived image at least; `sinceImageTransitioned` cannot be less.
+pub(super) const MIN_DAYS_IN_ARCHIVE: u64 = 90;
+/// The most `*` in one tag pattern.
+const MAX_WILDCARDS: usize = 4;
+
+/// Every reason for which ECR would refuse `text` as a policy document; empty when it would not.
+#[must_use]
+pub fn validate(text: &str) -> Vec<Finding> {
+    LifecyclePolicy::parse(text).err().unwrap_or_default()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TagStatus {
+    Tagged,
+    Untagged,
+    Any,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CountType {
+    ImageCountMoreThan,
+    SinceImagePushed,
+    SinceImagePulled,
+    SinceImageTransitioned,
+}
+
+impl CountType {
+    fn limit(self, number: u64) -> Limit {
+        match self {
+            Self::ImageCountMoreThan => Limit::ImageCountMoreThan(number),
+            Self::SinceImagePushed => Limit::SinceImagePushed(number),
+            Self::SinceImagePulled => Limit::SinceImagePulled(number),
+            Self::SinceImageTransitioned => Limit::SinceImageTransitioned(number),
+        }
+    }
+}
+
+/// What is known of a rule for comparing it with the others, also when the rule itself is broken.
+pub(super) struct RuleFacts {
+    /// Where a finding about the rule's priority stands.
+    pub(super) priority_pointer: String,
+    /// Where a finding about the rule's tag status stands.
+    pub(super) status_pointer: String,
+    /// Where a finding about the rule's tag list stands.
+    pub(super) list_pointer: String,
+    /// How messages call the rule: "rule 3", "the rule with priority 10".
+    pub(super) name: String,
+    /// `None` when the order of the rules is given by something else, or unknown.
+    pub(super) priority: Option<u64>,
+    pub(super) storage_class: Option<StorageClass>,
+    pub(super) tags: Option<TagSelection>,
+}
+
+/// Reads a whole document. The rules are complete only if there was no finding.
+pub(super) fn document(node: &Node, reader: &mut Reader) -> Option<Vec<Rule>> {
+    let fields = reader.fields(node, "", &["rules"])?;
+    let slot = reader.list(&fields, "rules");
+    reader.require(&slot, &fields, "rules", "the list of rules");
+    let nodes = slot.value()?;
+    if nodes.is_empty() {
+        reader.find(
+            Code::EmptyList,
+            "/rules",
+            "`rules` is empty; a policy has at least one rule",
+        );
+    }
+    rule_count(nodes.len(), "/rules", reader);
+    let mut rules = Vec::with_capacity(nodes.len());
+    let mut facts = Vec::with_capacity(nodes.len());
+    for (index, node) in nodes.iter().enumerate() {
+        let pointer = format!("/rules/{index}");
+        if let Some((rule, known)) = rule(node, pointer, reader) {
+            rules.extend(rule);
+            facts.push(known);
+        }
+    }
+    against_each_other(&facts, reader);
+    Some(rules)
+}
+
+/// A finding when there are more rules than ECR takes.
+pub(super) fn rule_count(count: usize, pointer: &str, reader: &mut Reader) {
+    if count > MAX_RULES {
+        reader.find(
+            Code::TooManyRules,
+            pointer,
+            format!(
+                "{count} rules; ECR accepts at most {MAX_RULES}: merge or remove {}",
+                count - MAX_RULES
+            ),
+        );
+    }
+}
+
+fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<(Option<Rule>, RuleFacts)> {
+    let fields = reader.fields(
+        node,
+        &pointer,
+        &["rulePriority", "description", "selection", "action"],
+    )?;
+    let priority = reader.positive(&fields, "rulePriority");
+    reader.require(
+        &priority,
+        &fields,
+        "rulePriority",
+        "a number; the rule with the lowest is applied first",
+    );
+    let description = reader.text(&fields, "description");
+    let selection = reader.field(&fields, "selection");
+    reader.require(&selection, &fields, "selection", "which images the rule is about");
+    let action_node = reader.field(&fields, "action");
+    reader.require(&action_node, &fields, "action", "`{\"type\": \"expire\"}`");
+
+    let action = action_node
+        .value()
+        .map_or(Slot::Broken, |node| action(node, &fields.at("action"), reader));
+    let Selection {
+        tags,
+        storage_class,
+        limit,
+    } = selection.value().map_or_else(Selection::broken, |node| {
+        selection_fields(node, &fields.at("selection"), action, reader)
+    });
+
+    let facts = RuleFacts {
+        priority_pointer: fields.at("rulePriority"),
+        status_pointer: format!("{pointer}/selection/tagStatus"),
+        list_pointer: match &tags {
+            Slot::Is(TagSelection::Tagged(list)) => format!("{pointer}/selection/{}", list.field()),
+            _ => format!("{pointer}/selection"),
+        },
+        name: match priority {
+            Slot::Is(priority) => format!("the rule with priority {priority}"),
+            _ => format!("the rule at {pointer}"),
+        },
+        priority: priority.value(),
+        storage_class,
+        tags: tags.clone().value(),
+    };
+    let rule = (|| {
+        Some(Rule {
+            priority: priority.value()?,
+            description: match description {
+                Slot::Absent => None,
+                Slot::Broken => return None,
+                Slot::Is(text) => Some(text),
+            },
+            tags: tags.value()?,
+            limit: limit.value()?,
+            action: action.value()?,
+            pointer,
+        })
+    })();
+    Some((rule, facts))
+}
+
+fn action(node: &Node, pointer: &str, reader: &mut Reader) -> Slot<Action> {
+    let Some(fields) = reader.fields(node, pointer, &["type", "targetStorageClass"]) else {
+        return Slot::Broken;
+    };
+    let kind = reader.word(
+        &fields,
+        "type",
+        &[("expire", Action::Expire), ("transition", Action::Transition)],
+    );
+    reader.require(&kind, &fields, "type", "`expire` or `transition`");
+    let target = reader.word(&fields, "targetStorageClass", &[("archive", ())]);
+    match kind {
+        Slot::Is(Action::Expire) if target.is_present() => {
+            reader.find(
+                Code::TargetUnexpected,
+                fields.at("targetStorageClass"),
+                "`targetStorageClass` goes with `transition` only; remove it, or make the type `transition`",
+            );
+            Slot::Broken
+        }
+        Slot::Is(Action::Transition) if !target.is_present() => {
+            reader.find(
+                Code::TargetMissing,
+                pointer,
+                "`transition` needs a target; add `\"targetStorageClass\": \"archive\"`",
+            );
+            Slot::Is(Action::Transition)
+        }
+        Slot::Is(kind) => Slot::Is(kind),
+        Slot::Absent | Slot::Broken => Slot::Broken,
+    }
+}
+
+struct Selection {
+    tags: Slot<TagSelection>,
+    storage_class: Option<StorageClass>,
+    limit: Slot<Limit>,
+}
+
+impl Selection {
+    fn broken() -> Self {
+        Self {
+            tags: Slot::Broken,
+            storage_class: None,
+            limit: Slot::Broken,
+        }
+    }
+}
+
+fn selection_fields(node: &Node, pointer: &str, action: Slot<Action>, reader: &mut Reader) -> Selection {
+    const FIELDS: [&str; 7] = [
+        "tagStatus",
+        "tagPrefixList",
+        "tagPatternList",
+        "storageClass",
+        "countType",
+        "countUnit",
+        "countNumber",
+    ];
+    let Some(fields) = reader.fields(node, pointer, &FIELDS) else {
+        return Selection::broken();
+    };
+    let tags = tag_status_and_list(&fields, reader);
+
+    let storage_class = reader.word(
+        &fields,
+        "storageClass",
+        &[
+            ("standard", StorageClass::Standard),
+            ("archive", StorageClass::Archive),
+        ],
+    );
+    let count_type = reader.word(
+        &fields,
+        "countType",
+        &[
+            ("imageCountMoreThan", CountType::ImageCountMoreThan),
+            ("sinceImagePushed", CountType::SinceImagePushed),
+            ("sinceImagePulled", CountType::SinceImagePulled),
+            ("sinceImageTransitioned", CountType::SinceImageTransitioned),
+        ],
+    );
+    reader.require(
+        &count_type,
+        &fields,
+        "countType",
+        "for example `imageCountMoreThan` or `sinceImagePushed`",
+    );
+    let unit = reader.word(&fields, "countUnit", &[("days", ())]);
+    let number = reader.positive(&fields, "countNumber");
+    reader.require(&number, &fields, "countNumber", "a whole number of 1 or more");
+
+    let limit = match count_type {
+        Slot::Is(kind) => {
+            count(&fields, kind, unit.is_present(), storage_class, action, reader);
+            if let (CountType::SinceImageTransitioned, Slot::Is(days)) = (kind, number) {
+                days_in_archive(days, &fields.at("countNumber"), reader);
+            }
+            number.map(|number| kind.limit(number))
+        }
+        Slot::Absent | Slot::Broken => Slot::Broken,
+    };
+    Selection {
+        tags,
+        storage_class: match storage_class {
+            Slot::Absent => Some(StorageClass::Standard),
+            Slot::Broken => None,
+            Slot::Is(class) => Some(class),
+        },
+        limit,
+    }
+}
+
+/// What `countType` demands of the fields around it.
+fn count(
+    fields: &Fields<'_>,
+    kind: CountType,
+    has_unit: bool,
+    storage_class: Slot<StorageClass>,
+    action: Slot<Action>,
+    reader: &mut Reader,
+) {
+    match (kind, has_unit) {
+        (CountType::ImageCountMoreThan, true) => reader.find(
+            Code::CountUnitUnexpected,
+            fields.at("countUnit"),
+            "`imageCountMoreThan` counts images, not days; remove `countUnit`",
+        ),
+        (CountType::ImageCountMoreThan, false) | (_, true) => {}
+        (_, false) => reader.find(
+            Code::CountUnitMissing,
+            fields.pointer.clone(),
+            "a limit by age needs its unit; add `\"countUnit\": \"days\"`",
+        ),
+    }
+    let at_type = || fields.at("countType");
+    if kind == CountType::SinceImagePulled && action == Slot::Is(Action::Expire) {
+        reader.find(
+            Code::PulledNeedsTransition,
+            at_type(),
+            "`sinceImagePulled` goes with the action `transition` only; archive these images, or limit by \
+             `sinceImagePushed`",
+        );
+    }
+    if kind == CountType::SinceImageTransitioned {
+        if action == Slot::Is(Action::Transition) {
+            reader.find(
+                Code::TransitionedNeedsExpire,
+                at_type(),
+                "`sinceImageTransitioned` selects images that are archived already; make the action `expire`",
+            );
+        }
+        if matches!(storage_class, Slot::Absent | Slot::Is(StorageClass::Standard)) {
+            reader.find(
+                Code::TransitionedNeedsArchive,
+                at_type(),
+                "`sinceImageTransitioned` is about archived images; add `\"storageClass\": \"archive\"`",
+            );
+        }
+    } else if storage_class == Slot::Is(StorageClass::Archive) {
+        reader.find(
+            Code::ArchiveNeedsTransitioned,
+            fields.at("storageClass"),
+            "archived images are selected by `sinceImageTransitioned` only; change `countType`, or remove \
+             `storageClass`",
+        );
+    }
+}
+
+/// A finding when archived images would expire before they may.
+pub(super) fn days_in_archive(days: u64, pointer: &str, reader: &mut Reader) {
+    if days < MIN_DAYS_IN_ARCHIVE {
+        reader.find(
+            Code::ArchivedTooBriefly,
+            pointer,
+            format!("{days} days in the archive; ECR accepts {MIN_DAYS_IN_ARCHIVE} or more"),
+        );
+    }
+}
+
+/// `tagStatus` with the tag list that goes with `tagged`, as both models spell it.
+pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagSelection> {
+    let status = reader.word(
+        fields,
+        "tagStatus",
+        &[
+            ("tagged", TagStatus::Tagged),
+            ("untagged", TagStatus::Untagged),
+            ("any", TagStatus::Any),
+        ],
+    );
+    reader.require(&status, fields, "tagStatus", "`tagged`, `untagged` or `any`");
+    let list = tag_list(fields, reader);
+    match status {
+        Slot::Is(TagStatus::Tagged) => {
+            if !list.is_present() {
+                reader.find(
+                    Code::TagListMissing,
+                    fields.pointer.clone(),
+                    "`tagged` needs to know which tags; add `tagPrefixList` or `tagPatternList` (`[\"*\"]` for every \
+                     tagged image)",
+                );
+                return Slot::Broken;
+            }
+            list.map(TagSelection::Tagged)
+        }
+        Slot::Is(other) => {
+            for name in ["tagPrefixList", "tagPatternList"] {
+                if fields.has(name) {
+                    reader.find(
+                        Code::TagListUnexpected,
+                        fields.at(name),
+                        format!(
+                            "`{name}` goes with `tagStatus: tagged` only; remove it, or change `tagStatus`"
+                        ),
+                    );
+                }
+            }
+            Slot::Is(if other == TagStatus::Any {
+                TagSelection::Any
+            } else {
+                TagSelection::Untagged
+            })
+        }
+        Slot::Absent | Slot::Broken => Slot::Broken,
+    }
+}
+
+/// `tagPrefixList` or `tagPatternList`, of which there is at most one.
+pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagList> {
+    let prefixes = reader.texts(fields, "tagPrefixList");
+    let patterns = reader.texts(fields, "tagPatternList");
+    if let Slot::Is(patterns) = &patterns {
+        for (index, pattern) in patterns.iter().enumerate() {
+            let wildcards = pattern.bytes().filter(|byte| *byte == b'*').count();
+            if wildcards > MAX_WILDCARDS {
+                reader.find(
+                    Code::TooManyWildcards,
+                    format!("{}/{index}", fields.at("tagPatternList")),
+                    format!(
+                        "{} has {wildcards} `*`; ECR accepts at most {MAX_WILDCARDS} in one pattern",
+                        quoted(pattern)
+                    ),
+                );
+            }
+        }
+    }
+    match (prefixes, patterns) {
+        (Slot::Absent, patterns) => patterns.map(TagList::Patterns),
+        (prefixes, Slot::Absent) => prefixes.map(TagList::Prefixes),
+        _ => {
+            reader.find(
+                Code::TagListConflict,
+                fields.pointer.clone(),
+                "both `tagPrefixList` and `tagPatternList`; keep one (the prefix `v` is the pattern `v*`)",
+            );
+            Slot::Broken
+        }
+    }
+}
+
+/// What the rules of one policy demand of each other.
+pub(super) fn against_each_other(rules: &[RuleFacts], reader: &mut Reader) {
+    for (index, rule) in rules.iter().enumerate() {
+        let earlier = rules.get(..index).unwrap_or_default();
+        if rule.priority.is_some()
+            && let Some(twin) = earlier.iter().find(|other| other.priority == rule.priority)
+        {
+            reader.find(
+                Code::DuplicatePriority,
+                rule.priority_pointer.clone(),
+                format!(
+                    "{} is there already; give each rule a `rulePriority` of its own",
+                    twin.name
+                ),
+            );
+        }
+        let (Some(class), Some(tags)) = (rule.storage_class, &rule.tags) else {
+            continue;
+        };
+        let same_class = |other: &&RuleFacts| other.storage_class == Some(class);
+        if let Some(twin) = earlier
+            .iter()
+            .filter(same_class)
+            .find(|other| other.tags.as_ref() == Some(tags))
+        {
+            let class = class.as_str();
+            let (code, pointer, what) = match tags {
+                TagSelection::Untagged => (
+                    Code::DuplicateUntaggedRule,
+                    &rule.status_pointer,
+                    "untagged images".to_owned(),
+                ),
+                TagSelection::Any => (
+                    Code::DuplicateAnyRule,
+                    &rule.status_pointer,
+                    "any image".to_owned(),
+                ),
+                TagSelection::Tagged(list) => (
+                    Code::DuplicateTagList,
+                    &rule.list_pointer,
+                    format!("the same `{}`", list.field()),
+                ),
+            };
+            reader.find(
+                code,
+                pointer.clone(),
+                format!(
+                    "{} of storage class `{class}` selects {what} too; ECR accepts one such rule: merge the two",
+                    twin.name
+                ),
+            );
+        }
+        if *tags == TagSelection::Any
+            && let Some(priority) = rule.priority
+            && let Some(later) = rules
+                .iter()
+                .filter(same_class)
+                .filter(|other| other.tags != Some(TagSelection::Any) && other.priority > Some(priority))
+                .max_by_key(|other| other.priority)
+        {
+            reader.find(
+                Code::AnyRuleNotLast,
+                rule.priority_pointer.clone(),
+                format!(
+                    "a rule for `any` image has to come last in its storage class, and {} comes after it; give this one \
+                     a higher `rulePriority`",
+                    later.name
+                ),
+            );
+        }
+    }
+}

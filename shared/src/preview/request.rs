@@ -1,0 +1,126 @@
+//! A preview asked for as one JSON request, with the policy and the images in it: nothing is read from AWS.
+//!
+//! ```json
+//! { "lifecyclePolicyText": "…", "imageDetails": [ … ], "images": [ … ],
+//!   "inUse": [ … ], "evaluatedAt": "2026-11-23T00:00:00Z", "allPasses": false }
+//! ```
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Question, preview_all};
+use crate::image::listing::{
+    ImageDetail, ImageManifest, InvalidListing, Listing, Page, RepositoryName, Text, UnreadableJson,
+};
+use crate::instant::Instant;
+use crate::lifecycle::evaluate::Passes;
+use crate::lifecycle::finding::Finding;
+use crate::lifecycle::source::PolicySource;
+use crate::report::model::PreviewReport;
+use crate::usage::Usage;
+use crate::usage::listed::InvalidUsage;
+
+/// What is wrong with a request; nothing was evaluated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRequest {
+    /// The request is not the JSON that is expected.
+    #[error("the request is unreadable: {0}")]
+    Unreadable(#[from] UnreadableJson),
+    /// There is no policy, or there are two.
+    #[error(
+        "the request needs exactly one of `lifecyclePolicyText` (a text) and `lifecyclePolicy` (an object), either in \
+         ECR's document or in the simple model"
+    )]
+    Policy,
+    /// There are no images.
+    #[error(
+        "the request has no `imageDetails`; add what DescribeImages answers (an empty list for no images)"
+    )]
+    Images,
+    /// The policy is not valid.
+    #[error("the lifecycle policy is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    InvalidPolicy(Vec<Finding>),
+    /// The manifest of an index is not one.
+    #[error("{0}")]
+    Listing(#[from] InvalidListing),
+    /// The references in use cannot be read.
+    #[error("inUse: {0}")]
+    InUse(#[from] InvalidUsage),
+}
+
+impl InvalidRequest {
+    /// A name for the kind of error, as Lambda's `errorType`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::InvalidPolicy(_) => "InvalidLifecyclePolicy",
+            _ => "InvalidRequest",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Request<'a> {
+    repository_name: Option<String>,
+    registry_id: Option<String>,
+    lifecycle_policy_text: Option<String>,
+    #[serde(borrow)]
+    lifecycle_policy: Option<&'a RawValue>,
+    #[serde(borrow)]
+    image_details: Option<Vec<ImageDetail<'a>>>,
+    #[serde(borrow)]
+    images: Option<Vec<ImageManifest<'a>>>,
+    #[serde(borrow)]
+    next_token: Option<Text<'a>>,
+    #[serde(borrow)]
+    in_use: Option<&'a RawValue>,
+    evaluated_at: Option<Instant>,
+    #[serde(default)]
+    all_passes: bool,
+}
+
+/// Answers a request: one report for each repository in it. `now` is the time to evaluate for where the request does
+/// not say.
+///
+/// # Errors
+///
+/// What is wrong with the request, and where.
+pub fn answer(request: &str, now: Instant) -> Result<Vec<PreviewReport>, InvalidRequest> {
+    let request: Request<'_> = serde_json::from_str(request)
+        .map_err(|error| UnreadableJson::explain::<Request<'_>>(request, &error))?;
+    let policy = match (&request.lifecycle_policy_text, request.lifecycle_policy) {
+        (Some(text), None) => text,
+        (None, Some(object)) => object.get(),
+        _ => return Err(InvalidRequest::Policy),
+    };
+    let source = PolicySource::parse(policy).map_err(InvalidRequest::InvalidPolicy)?;
+    let usage = request
+        .in_use
+        .map_or_else(|| Ok(Usage::default()), |in_use| Usage::parse(in_use.get()))?;
+    if request.image_details.is_none() {
+        return Err(InvalidRequest::Images);
+    }
+    let name = RepositoryName {
+        repository_name: request.repository_name,
+        registry_id: request.registry_id,
+    };
+    let page = Page {
+        details: request.image_details,
+        manifests: request.images,
+        next_token: request.next_token,
+    };
+    let listing = Listing::of_page(name, page)?;
+    let question = Question {
+        policy: source.policy(),
+        usage: &usage,
+        now: request.evaluated_at.unwrap_or(now),
+        passes: if request.all_passes {
+            Passes::UntilStable
+        } else {
+            Passes::One
+        },
+    };
+    Ok(preview_all(question, &listing))
+}

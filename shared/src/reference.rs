@@ -1,0 +1,191 @@
+//! Image references as tasks, pods and functions spell them: `registry/repository:tag@digest`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::lifecycle::finding::quoted;
+
+/// A reference to an image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImageReference {
+    /// The registry's host, with its port if it has one; `None` where the reference starts with the repository.
+    pub registry: Option<String>,
+    /// The repository's name, slashes included.
+    pub repository: String,
+    /// The tag; `latest` where the reference has neither a tag nor a digest.
+    pub tag: Option<String>,
+    /// The digest, `sha256:…`.
+    pub digest: Option<String>,
+}
+
+/// Why a text is not an image reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is not an image reference: {problem}; write repository:tag, repository@sha256:… or the same behind a registry", quoted(.text))]
+pub struct InvalidReference {
+    text: String,
+    problem: &'static str,
+}
+
+impl ImageReference {
+    /// The account whose ECR registry the reference names; `None` for another registry, or none.
+    #[must_use]
+    pub fn registry_id(&self) -> Option<&str> {
+        // 123456789012.dkr.ecr.eu-west-1.amazonaws.com, 123456789012.dkr-ecr.eu-west-1.on.aws and their variants.
+        let (account, host) = self.registry.as_deref()?.split_once('.')?;
+        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        (is_account && (host.starts_with("dkr.ecr") || host.starts_with("dkr-ecr"))).then_some(account)
+    }
+
+    /// Whether the reference may name an image of the repository. In doubt it does: a registry under another name
+    /// can stand before ECR.
+    #[must_use]
+    pub fn may_name(&self, repository: Option<&str>, registry_id: Option<&str>) -> bool {
+        let same_registry = match (self.registry_id(), registry_id) {
+            (Some(named), Some(known)) => named == known,
+            _ => true,
+        };
+        same_registry && repository.is_none_or(|repository| repository == self.repository)
+    }
+}
+
+impl FromStr for ImageReference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        let fail = |problem| {
+            Err(InvalidReference {
+                text: text.to_owned(),
+                problem,
+            })
+        };
+        if text.is_empty() {
+            return fail("it is empty");
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return fail("it contains white space");
+        }
+        let (name, digest) = match text.split_once('@') {
+            None => (text, None),
+            Some((name, digest)) => match digest.split_once(':') {
+                Some((algorithm, hex))
+                    if !algorithm.is_empty()
+                        && !hex.is_empty()
+                        && hex.bytes().all(|b| b.is_ascii_hexdigit()) =>
+                {
+                    (name, Some(digest.to_owned()))
+                }
+                _ => return fail("what follows the @ is not a digest"),
+            },
+        };
+        let (registry, path) = match name.split_once('/') {
+            // Docker's rule: a first component is a host if it could not be part of a repository's name on the Hub.
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+                (Some(first.to_owned()), rest)
+            }
+            _ => (None, name),
+        };
+        let (repository, tag) = match path.rsplit_once(':') {
+            Some((_, tag)) if tag.contains('/') => {
+                return fail("there is a colon inside of the repository's name");
+            }
+            Some((repository, tag)) => (repository, Some(tag)),
+            None => (path, None),
+        };
+        if repository.is_empty() || repository.split('/').any(str::is_empty) {
+            return fail("the repository's name has an empty part");
+        }
+        if tag == Some("") {
+            return fail("the tag is empty");
+        }
+        let tag = match (tag, &digest) {
+            (Some(tag), _) => Some(tag.to_owned()),
+            (None, None) => Some("latest".to_owned()),
+            (None, Some(_)) => None,
+        };
+        Ok(Self {
+            registry,
+            repository: repository.to_owned(),
+            tag,
+            digest,
+        })
+    }
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(registry) = &self.registry {
+            write!(f, "{registry}/")?;
+        }
+        f.write_str(&self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> ImageReference {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_parts_of_a_reference() {
+        let full = read("123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:v1@sha256:ab12");
+        assert_eq!(full.registry_id(), Some("123456789012"));
+        assert_eq!(full.repository, "team/app");
+        assert_eq!(full.tag.as_deref(), Some("v1"));
+        assert_eq!(full.digest.as_deref(), Some("sha256:ab12"));
+        assert_eq!(
+            full.to_string(),
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:v1@sha256:ab12"
+        );
+
+        let dual_stack = read("123456789012.dkr-ecr.eu-west-1.on.aws/app@sha256:ab");
+        assert_eq!(
+            (dual_stack.registry_id(), dual_stack.tag.as_ref()),
+            (Some("123456789012"), None)
+        );
+
+        let local = read("localhost:5000/app");
+        assert_eq!(local.registry.as_deref(), Some("localhost:5000"));
+        assert_eq!(local.tag.as_deref(), Some("latest"));
+
+        assert_eq!(read("team/app:1").registry, None);
+    }
+
+    #[test]
+    fn what_is_no_reference_is_refused() {
+        for text in [
+            "",
+            "a b",
+            "app@",
+            "app@sha256:",
+            "app@sha256:xyz",
+            "app:",
+            "/app",
+            "a//b",
+            "a/b:1/c",
+            "host.io/",
+        ] {
+            let error = text.parse::<ImageReference>().unwrap_err().to_string();
+            assert!(error.contains("is not an image reference"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_reference_names_images_of_its_own_registry_or_of_an_unknown_one() {
+        let ours = read("123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1");
+        assert!(ours.may_name(Some("app"), Some("123456789012")));
+        assert!(!ours.may_name(Some("app"), Some("999999999999")));
+        assert!(!ours.may_name(Some("other"), Some("123456789012")));
+        assert!(read("mirror.example.com/app:1").may_name(Some("app"), Some("123456789012")));
+        assert!(ours.may_name(None, None));
+    }
+}

@@ -1,0 +1,8 @@
+//! What a preview says: the [`model`] that is printed as JSON, and its renderings as a table and as a page.
+
+#[cfg(feature = "html")]
+pub mod html;
+pub mod model;
+pub mod quantity;
+#[cfg(feature = "table")]
+pub mod table;

@@ -1,0 +1,205 @@
+//! A preview as a table for a terminal: a row for each image acted on, totals, findings.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
+
+use super::model::{PreviewReport, PreviewResult};
+use super::quantity::{age, bytes, count};
+use crate::lifecycle::explain::short_digest;
+
+/// From this width on, a table has room for whole sentences.
+const WIDE: u16 = 140;
+/// Below this width columns would be too narrow for words.
+const NARROWEST: u16 = 60;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Characters in a line.
+    pub width: u16,
+    /// Whether to use ANSI colours.
+    pub color: bool,
+}
+
+/// Renders one report. Every line ends with a line break.
+#[must_use]
+pub fn render(report: &PreviewReport, style: Style) -> String {
+    let mut out = String::new();
+    let summary = &report.summary;
+    let title = bold(report.title(), style);
+    let _ = writeln!(out, "{title} at {}", report.evaluated_at);
+    if report.lifecycle_policy_text.is_none() {
+        out.push_str("No lifecycle policy: nothing is acted on.\n");
+    }
+    if !report.preview_results.is_empty() {
+        out.push('\n');
+        for line in results(report, style).lines() {
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
+    }
+    out.push('\n');
+    totals(&mut out, report, style);
+    held(&mut out, report);
+    if summary.expiring_image_total_count + summary.transitioning_image_total_count() > 0 {
+        out.push_str("Sizes are sums over images that share layers: less is freed than they say.\n");
+    }
+    if !report.findings.is_empty() {
+        let _ = writeln!(
+            out,
+            "\n{}",
+            bold(&count(report.findings.len() as u64, "finding"), style)
+        );
+        for finding in &report.findings {
+            wrap(
+                &mut out,
+                &finding.to_string(),
+                usize::from(style.width.max(NARROWEST)),
+            );
+        }
+    }
+    out
+}
+
+fn results(report: &PreviewReport, style: Style) -> Table {
+    let width = style.width.max(NARROWEST);
+    let with_pass = report.preview_results.iter().any(|result| result.pass.is_some());
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width);
+    if style.color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    let mut header = vec!["DIGEST", "TAGS", "AGE", "SIZE", "ACTION", "RULE", "REASON"];
+    if with_pass {
+        header.insert(6, "PASS");
+    }
+    table.set_header(
+        header
+            .iter()
+            .map(|name| Cell::new(name).add_attribute(Attribute::Bold)),
+    );
+    for result in &report.preview_results {
+        table.add_row(row(report, result, width, with_pass));
+    }
+    // Without a border the first column needs no space before it.
+    for (column, name) in table.column_iter_mut().zip(&header) {
+        column.set_padding((0, 2));
+        if matches!(*name, "AGE" | "SIZE" | "RULE" | "PASS") {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        match *name {
+            "TAGS" => column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(14))),
+            "REASON" => column.set_padding((0, 0)),
+            _ => column.set_constraint(ColumnConstraint::ContentWidth),
+        };
+    }
+    table
+}
+
+fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bool) -> Vec<Cell> {
+    let (action, color) = if result.expires() {
+        ("expire", Color::Red)
+    } else {
+        ("archive", Color::Yellow)
+    };
+    let tags = if result.image_tags.is_empty() {
+        Cell::new("-").fg(Color::DarkGrey)
+    } else {
+        Cell::new(result.image_tags.join(", "))
+    };
+    let reason = if width >= WIDE || result.short_reason.is_empty() {
+        &result.reason
+    } else {
+        &result.short_reason
+    };
+    let mut cells = vec![
+        Cell::new(short_digest(&result.image_digest)),
+        tags,
+        Cell::new(age(report.evaluated_at, result.image_pushed_at)),
+        Cell::new(bytes(result.image_size_in_bytes)),
+        Cell::new(action).fg(color),
+        Cell::new(result.applied_rule_priority),
+        Cell::new(reason),
+    ];
+    if with_pass {
+        cells.insert(6, Cell::new(result.pass.unwrap_or(1)));
+    }
+    cells
+}
+
+fn totals(out: &mut String, report: &PreviewReport, style: Style) {
+    let summary = &report.summary;
+    let images = |number, size| format!("{}, {}", count(number, "image"), bytes(size));
+    let expiring = images(
+        summary.expiring_image_total_count,
+        summary.expiring_image_size_in_bytes,
+    );
+    let _ = write!(out, "Goes: {}", bold(&expiring, style));
+    if summary.transitioning_image_total_count() > 0 {
+        let archived = images(
+            summary.transitioning_image_total_count(),
+            summary.transitioning_image_size_in_bytes,
+        );
+        let _ = write!(out, ". To the archive: {}", bold(&archived, style));
+    }
+    let stays = images(summary.kept_image_total_count, summary.kept_image_size_in_bytes);
+    let _ = writeln!(out, ". Stays: {}.", bold(&stays, style));
+}
+
+/// What holds the images that stay, most first.
+fn held(out: &mut String, report: &PreviewReport) {
+    let mut holders: BTreeMap<&str, u64> = BTreeMap::new();
+    for image in &report.kept {
+        let holder = match image.held_by.split_once(' ') {
+            Some(("index", _)) => "their manifest list",
+            Some(("subject", _)) => "what they are about",
+            _ => image.held_by.as_str(),
+        };
+        *holders.entry(holder).or_default() += 1;
+    }
+    if holders.is_empty() {
+        return;
+    }
+    let mut holders: Vec<(&str, u64)> = holders.into_iter().collect();
+    holders.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+    let shown: Vec<String> = holders
+        .iter()
+        .map(|(holder, number)| format!("{holder} {number}"))
+        .collect();
+    let _ = writeln!(out, "Held by: {}.", shown.join(", "));
+}
+
+fn bold(text: &str, style: Style) -> String {
+    if style.color {
+        format!("\u{1b}[1m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Writes a paragraph in lines of at most `width` characters, the later ones indented; a longer word has its own line.
+fn wrap(out: &mut String, text: &str, width: usize) {
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            out.push_str("\n ");
+            used = 1;
+        }
+        if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += length;
+    }
+    out.push('\n');
+}

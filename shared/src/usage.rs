@@ -1,0 +1,129 @@
+//! What is in use: references from tasks, functions and clusters, and which images of a repository they keep.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use crate::image::listing::RepositoryName;
+use crate::image::{ImageIndex, RepositoryImages};
+use crate::reference::ImageReference;
+
+pub mod listed;
+
+/// One reference in use, and by what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedImage {
+    /// What is referenced.
+    pub reference: ImageReference,
+    /// Who references it: ARNs, pod names, whatever the source knows.
+    pub used_by: Vec<String>,
+}
+
+/// Every reference in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The references, in the order of their source.
+    pub used: Vec<UsedImage>,
+}
+
+/// The images of one repository that are in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsedImages {
+    reasons: HashMap<ImageIndex, String>,
+    /// References to this repository that name no image in it.
+    pub not_found: Vec<String>,
+}
+
+impl UsedImages {
+    /// The images that must stay.
+    #[must_use]
+    pub fn images(&self) -> HashSet<ImageIndex> {
+        self.reasons.keys().copied().collect()
+    }
+
+    /// How the image is used.
+    #[must_use]
+    pub fn reason(&self, image: ImageIndex) -> Option<&str> {
+        self.reasons.get(&image).map(String::as_str)
+    }
+}
+
+impl Usage {
+    /// Finds the images of a repository that are in use, by tag or by digest. A child in use keeps the manifest list
+    /// that references it. (A manifest list in use keeps its children by being there.)
+    #[must_use]
+    pub fn of_repository(&self, name: &RepositoryName, images: &RepositoryImages) -> UsedImages {
+        let mut found = UsedImages::default();
+        let (repository, registry) = (name.repository_name.as_deref(), name.registry_id.as_deref());
+        let relevant: Vec<&UsedImage> = self
+            .used
+            .iter()
+            .filter(|used| used.reference.may_name(repository, registry))
+            .collect();
+        if relevant.is_empty() {
+            return found;
+        }
+        let mut by_name: HashMap<&str, ImageIndex> = HashMap::new();
+        for (image, place) in images.images().iter().zip(0..) {
+            by_name.insert(&image.digest, place);
+            for tag in &image.tags {
+                by_name.insert(tag, place);
+            }
+        }
+        for used in relevant {
+            // Of a tag with a digest both are kept: the digest runs, and the tag is what the next start may pull.
+            let names = [used.reference.digest.as_deref(), used.reference.tag.as_deref()];
+            let mut any = false;
+            for place in names.into_iter().flatten().filter_map(|name| by_name.get(name)) {
+                any = true;
+                found.reasons.entry(*place).or_insert_with(|| used.to_string());
+            }
+            if !any {
+                found.not_found.push(used.to_string());
+            }
+        }
+        found.keep_parents(images);
+        found
+    }
+
+    /// Follows references from children upwards, through manifest lists of manifest lists.
+    fn parents_of(images: &RepositoryImages, child: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
+        let from = images.parents().partition_point(|(other, _)| *other < child);
+        images
+            .parents()
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(move |(other, _)| *other == child)
+            .map(|(_, parent)| *parent)
+    }
+}
+
+impl UsedImages {
+    fn keep_parents(&mut self, images: &RepositoryImages) {
+        let mut open: Vec<ImageIndex> = self.reasons.keys().copied().collect();
+        open.sort_unstable();
+        while let Some(child) = open.pop() {
+            for parent in Usage::parents_of(images, child) {
+                if let Entry::Vacant(entry) = self.reasons.entry(parent) {
+                    let digest = images
+                        .images()
+                        .get(child as usize)
+                        .map_or("", |image| &image.digest);
+                    entry.insert(format!("its child {digest} is"));
+                    open.push(parent);
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for UsedImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.reference)?;
+        match self.used_by.as_slice() {
+            [] => Ok(()),
+            [one] => write!(f, " by {one}"),
+            [first, others @ ..] => write!(f, " by {first} and {} more", others.len()),
+        }
+    }
+}

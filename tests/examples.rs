@@ -1,0 +1,112 @@
+//! The documented examples of lifecycle policies, each with the result that ECR's documentation states.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use serde::Deserialize;
+use shared::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
+use shared::instant::Instant;
+use shared::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate};
+
+#[derive(Deserialize)]
+struct Examples {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Case {
+    case: String,
+    simple_rules: Option<serde_json::Value>,
+    /// The document that the simple rules compile to, where the example states it.
+    policy: Option<serde_json::Value>,
+    images: Vec<ExampleImage>,
+    /// Name of an image to the priority of the rule that expires it.
+    expired: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExampleImage {
+    name: String,
+    image_tags: Vec<Box<str>>,
+    pushed_days_ago: i64,
+}
+
+const DAY: i64 = 86_400_000_000;
+
+fn examples() -> Vec<Case> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/lifecycle-examples.json");
+    let examples: Examples = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(!examples.cases.is_empty());
+    examples.cases
+}
+
+/// Rule priority for each image that expires, by name.
+fn expired(policy: &LifecyclePolicy, case: &Case) -> BTreeMap<String, u64> {
+    let now = Instant::parse("2026-11-23T00:00:00Z").unwrap();
+    let images = case
+        .images
+        .iter()
+        .map(|image| Image {
+            digest: format!("sha256:{}", image.name).into(),
+            tags: image.image_tags.clone().into(),
+            // A second more, so that "older than N days" is not a tie.
+            pushed_at: Instant::from_micros(now.micros() - image.pushed_days_ago * DAY - 1_000_000).unwrap(),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        })
+        .collect();
+    let images = RepositoryImages::new(images, &Relations::default());
+    let evaluation = evaluate(Some(policy), &images, &HashSet::new(), now, Passes::One);
+    case.images
+        .iter()
+        .zip(evaluation.verdicts())
+        .filter_map(|(image, verdict)| {
+            let rule = &policy.rules()[verdict.acting_rule()?];
+            Some((image.name.clone(), rule.priority))
+        })
+        .collect()
+}
+
+#[test]
+fn every_example_expires_what_the_documentation_says() {
+    for case in examples() {
+        // No rules given means no policy given, which means the default policy.
+        let simple = match &case.simple_rules {
+            Some(rules) => serde_json::json!({ "lifecyclePolicy": { "rules": rules } }),
+            None => serde_json::json!({ "lifecyclePolicy": {} }),
+        };
+        let source = PolicySource::parse(&simple.to_string()).unwrap();
+        assert!(matches!(source, PolicySource::Simple(..)), "{}", case.case);
+        let compiled = source.policy().unwrap();
+        assert_eq!(expired(compiled, &case), case.expired, "{}", case.case);
+
+        let read_again = LifecyclePolicy::parse(&compiled.to_json()).unwrap();
+        assert_eq!(
+            expired(&read_again, &case),
+            case.expired,
+            "{}, as a document",
+            case.case
+        );
+    }
+}
+
+#[test]
+fn the_simple_rules_of_an_example_compile_to_its_document() {
+    let mut stated = 0;
+    for case in examples() {
+        let (Some(rules), Some(document)) = (&case.simple_rules, &case.policy) else {
+            continue;
+        };
+        stated += 1;
+        let simple = PolicySource::parse(&serde_json::json!({ "rules": rules }).to_string()).unwrap();
+        let document = LifecyclePolicy::parse(&document.to_string()).unwrap();
+        assert_eq!(simple.policy(), Some(&document), "{}", case.case);
+    }
+    assert!(stated > 0);
+}

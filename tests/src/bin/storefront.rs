@@ -1,0 +1,2 @@
+//! Writes the images of the fixture `storefront`.
+fn main() {}

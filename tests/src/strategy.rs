@@ -1,0 +1,1 @@
+//! Random policies and repositories.

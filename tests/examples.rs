@@ -87,12 +87,7 @@ fn every_example_expires_what_the_documentation_says() {
         assert_eq!(expired(compiled, &case), case.expired, "{}", case.case);
 
         let read_again = LifecyclePolicy::parse(&compiled.to_json()).unwrap();
-        assert_eq!(
-            expired(&read_again, &case),
-            case.expired,
-            "{}, as a document",
-            case.case
-        );
+        assert_eq!(expired(&read_again, &case), case.expired, "{}, as a document", case.case);
     }
 }
 

@@ -72,11 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             writeln!(out, "{:#}", json!(findings))?;
         }
     }
-    Ok(if found.is_empty() {
-        Outcome::Success
-    } else {
-        Outcome::Invalid
-    })
+    Ok(if found.is_empty() { Outcome::Success } else { Outcome::Invalid })
 }
 
 fn describe(source: &PolicySource) -> String {

@@ -54,10 +54,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             Some(policy) => writeln!(out, "{}", policy.to_json_pretty())?,
             None => {
                 let file = input::name(&arguments.file);
-                let _ = writeln!(
-                    io::stderr(),
-                    "{file}: skip: true, so there is no lifecycle policy to print"
-                );
+                let _ =
+                    writeln!(io::stderr(), "{file}: skip: true, so there is no lifecycle policy to print");
             }
         },
     }

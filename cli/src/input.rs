@@ -37,11 +37,7 @@ fn describe(error: &io::Error) -> String {
 
 /// The name of a file for messages.
 pub(crate) fn name(path: &Path) -> String {
-    if is_standard_input(path) {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
-    }
+    if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 pub(crate) fn is_standard_input(path: &Path) -> bool {
@@ -51,10 +47,7 @@ pub(crate) fn is_standard_input(path: &Path) -> bool {
 /// Reads a whole file as text, of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
     let file = name(path);
-    let failed = |error| InputError::Read {
-        file: file.clone(),
-        error,
-    };
+    let failed = |error| InputError::Read { file: file.clone(), error };
     let source: Box<dyn Read> = if is_standard_input(path) {
         Box::new(io::stdin().lock())
     } else {
@@ -65,10 +58,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
         Box::new(opened)
     };
     let mut bytes = Vec::new();
-    source
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         return Err(InputError::TooLarge { file, limit });
     }

@@ -61,25 +61,12 @@ enum Format {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let paths = [
-        Some(&arguments.policy),
-        Some(&arguments.images),
-        arguments.in_use.as_ref(),
-    ];
-    if paths
-        .into_iter()
-        .flatten()
-        .filter(|path| input::is_standard_input(path))
-        .count()
-        > 1
-    {
+    let paths = [Some(&arguments.policy), Some(&arguments.images), arguments.in_use.as_ref()];
+    if paths.into_iter().flatten().filter(|path| input::is_standard_input(path)).count() > 1 {
         return Err(InputError::StandardInputTwice.into());
     }
     let source = read_policy(&arguments.policy)?;
-    let content = |path: &PathBuf, problem: String| InputError::Content {
-        file: input::name(path),
-        problem,
-    };
+    let content = |path: &PathBuf, problem: String| InputError::Content { file: input::name(path), problem };
     let usage = match &arguments.in_use {
         None => Usage::default(),
         Some(path) => {
@@ -92,11 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         policy: source.policy(),
         usage: &usage,
         now: arguments.now.unwrap_or_else(Instant::now),
-        passes: if arguments.all_passes {
-            Passes::UntilStable
-        } else {
-            Passes::One
-        },
+        passes: if arguments.all_passes { Passes::UntilStable } else { Passes::One },
     };
     let reports = preview_all(question, &listing);
     match arguments.output {
@@ -133,15 +116,9 @@ fn print_tables(reports: &[PreviewReport]) -> io::Result<()> {
 
 /// The width of the terminal; of what is no terminal, `COLUMNS` or 80 characters.
 fn terminal_width() -> u16 {
-    let terminal = io::stdout()
-        .is_terminal()
-        .then(terminal_size::terminal_size)
-        .flatten();
+    let terminal = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
     match terminal {
         Some((terminal_size::Width(width), _)) => width,
-        None => std::env::var("COLUMNS")
-            .ok()
-            .and_then(|columns| columns.parse().ok())
-            .unwrap_or(80),
+        None => std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(80),
     }
 }

@@ -119,17 +119,13 @@ impl Relations {
     /// Records that the manifest list `index` references exactly `children`. Manifest lists never change, so what is
     /// recorded first stays.
     pub fn index(&mut self, index: &str, children: impl IntoIterator<Item = impl Into<Box<str>>>) {
-        self.children
-            .entry(index.into())
-            .or_insert_with(|| children.into_iter().map(Into::into).collect());
+        self.children.entry(index.into()).or_insert_with(|| children.into_iter().map(Into::into).collect());
     }
 
     /// Records that the artifact `referrer` (a signature, an SBOM, an attestation) is about `subject`, its
     /// `subjectManifestDigest`.
     pub fn refer(&mut self, referrer: &str, subject: &str) {
-        self.subjects
-            .entry(referrer.into())
-            .or_insert_with(|| subject.into());
+        self.subjects.entry(referrer.into()).or_insert_with(|| subject.into());
     }
 
     /// Takes in other relations.
@@ -211,12 +207,7 @@ impl RepositoryImages {
         }
         parents.sort_unstable();
         parents.dedup();
-        Self {
-            images,
-            parents,
-            subjects,
-            unread_indexes,
-        }
+        Self { images, parents, subjects, unread_indexes }
     }
 
     /// The images, in the order in which they were listed first.
@@ -290,25 +281,14 @@ mod tests {
 
     #[test]
     fn an_image_listed_twice_is_one_image_with_all_its_tags() {
-        let forth = vec![
-            image("sha256:a", &["x"]),
-            image("sha256:b", &[]),
-            image("sha256:a", &["y", "x"]),
-        ];
+        let forth = vec![image("sha256:a", &["x"]), image("sha256:b", &[]), image("sha256:a", &["y", "x"])];
         let mut back = forth.clone();
         back.reverse();
         for listed in [forth, back] {
             let images = RepositoryImages::new(listed, &Relations::default());
             assert_eq!(images.images().len(), 2);
-            let a = images
-                .images()
-                .iter()
-                .find(|image| &*image.digest == "sha256:a")
-                .unwrap();
-            assert_eq!(
-                a.tags.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
-                ["x", "y"]
-            );
+            let a = images.images().iter().find(|image| &*image.digest == "sha256:a").unwrap();
+            assert_eq!(a.tags.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["x", "y"]);
         }
     }
 

@@ -82,9 +82,7 @@ impl Instant {
     ///
     /// When the text is no such time; the message says what one looks like.
     pub fn parse(text: &str) -> Result<Self, InvalidTime> {
-        text.parse::<Timestamp>()
-            .map(Self::from)
-            .map_err(|_| InvalidTime(text.to_owned()))
+        text.parse::<Timestamp>().map(Self::from).map_err(|_| InvalidTime(text.to_owned()))
     }
 
     fn from_epoch_seconds(seconds: f64) -> Option<Self> {
@@ -149,21 +147,14 @@ impl<'de> Deserialize<'de> for Instant {
             }
 
             fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Instant, E> {
-                seconds
-                    .checked_mul(1_000_000)
-                    .and_then(Instant::from_micros)
-                    .ok_or_else(|| {
-                        E::custom(format_args!(
-                            "the time {seconds} is out of range; times are epoch seconds"
-                        ))
-                    })
+                seconds.checked_mul(1_000_000).and_then(Instant::from_micros).ok_or_else(|| {
+                    E::custom(format_args!("the time {seconds} is out of range; times are epoch seconds"))
+                })
             }
 
             fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Instant, E> {
                 Instant::from_epoch_seconds(seconds).ok_or_else(|| {
-                    E::custom(format_args!(
-                        "the time {seconds} is out of range; times are epoch seconds"
-                    ))
+                    E::custom(format_args!("the time {seconds} is out of range; times are epoch seconds"))
                 })
             }
         }
@@ -202,22 +193,12 @@ mod tests {
     #[test]
     fn a_time_without_an_offset_is_refused_with_advice() {
         let error = read(r#""2024-03-01T10:30:00""#).unwrap_err().to_string();
-        assert!(
-            error.starts_with("`2024-03-01T10:30:00` is not a time; write it like"),
-            "{error}"
-        );
+        assert!(error.starts_with("`2024-03-01T10:30:00` is not a time; write it like"), "{error}");
     }
 
     #[test]
     fn times_out_of_range_are_errors() {
-        for json in [
-            "1e300",
-            "99999999999999999",
-            "-1e18",
-            "18446744073709551615",
-            "true",
-            "null",
-        ] {
+        for json in ["1e300", "99999999999999999", "-1e18", "18446744073709551615", "true", "null"] {
             assert!(read(json).is_err(), "{json}");
         }
     }

@@ -52,12 +52,7 @@ impl FromStr for ImageReference {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
-        let fail = |problem| {
-            Err(InvalidReference {
-                text: text.to_owned(),
-                problem,
-            })
-        };
+        let fail = |problem| Err(InvalidReference { text: text.to_owned(), problem });
         if text.is_empty() {
             return fail("it is empty");
         }
@@ -102,12 +97,7 @@ impl FromStr for ImageReference {
             (None, None) => Some("latest".to_owned()),
             (None, Some(_)) => None,
         };
-        Ok(Self {
-            registry,
-            repository: repository.to_owned(),
-            tag,
-            digest,
-        })
+        Ok(Self { registry, repository: repository.to_owned(), tag, digest })
     }
 }
 
@@ -142,16 +132,10 @@ mod tests {
         assert_eq!(full.repository, "team/app");
         assert_eq!(full.tag.as_deref(), Some("v1"));
         assert_eq!(full.digest.as_deref(), Some("sha256:ab12"));
-        assert_eq!(
-            full.to_string(),
-            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:v1@sha256:ab12"
-        );
+        assert_eq!(full.to_string(), "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app:v1@sha256:ab12");
 
         let dual_stack = read("123456789012.dkr-ecr.eu-west-1.on.aws/app@sha256:ab");
-        assert_eq!(
-            (dual_stack.registry_id(), dual_stack.tag.as_ref()),
-            (Some("123456789012"), None)
-        );
+        assert_eq!((dual_stack.registry_id(), dual_stack.tag.as_ref()), (Some("123456789012"), None));
 
         let local = read("localhost:5000/app");
         assert_eq!(local.registry.as_deref(), Some("localhost:5000"));

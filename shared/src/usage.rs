@@ -54,11 +54,8 @@ impl Usage {
     pub fn of_repository(&self, name: &RepositoryName, images: &RepositoryImages) -> UsedImages {
         let mut found = UsedImages::default();
         let (repository, registry) = (name.repository_name.as_deref(), name.registry_id.as_deref());
-        let relevant: Vec<&UsedImage> = self
-            .used
-            .iter()
-            .filter(|used| used.reference.may_name(repository, registry))
-            .collect();
+        let relevant: Vec<&UsedImage> =
+            self.used.iter().filter(|used| used.reference.may_name(repository, registry)).collect();
         if relevant.is_empty() {
             return found;
         }
@@ -105,10 +102,7 @@ impl UsedImages {
         while let Some(child) = open.pop() {
             for parent in Usage::parents_of(images, child) {
                 if let Entry::Vacant(entry) = self.reasons.entry(parent) {
-                    let digest = images
-                        .images()
-                        .get(child as usize)
-                        .map_or("", |image| &image.digest);
+                    let digest = images.images().get(child as usize).map_or("", |image| &image.digest);
                     entry.insert(format!("its child {digest} is"));
                     open.push(parent);
                 }

@@ -1,10 +1,7 @@
 //! What the end-to-end tests share.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "this crate is for tests only"
-)]
 
+pub mod binaries;
 pub mod reference;
+pub mod runtime_api;
 pub mod strategy;
+pub mod workload;

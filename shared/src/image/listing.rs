@@ -92,24 +92,16 @@ impl UnreadableJson {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let pointer = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
             Ok(_) => String::new(),
-            Err(failure) => failure
-                .path()
-                .iter()
-                .fold(String::new(), |pointer, segment| match segment {
-                    serde_path_to_error::Segment::Seq { index } => join_pointer(&pointer, &index.to_string()),
-                    serde_path_to_error::Segment::Map { key } => join_pointer(&pointer, key),
-                    _ => pointer,
-                }),
+            Err(failure) => failure.path().iter().fold(String::new(), |pointer, segment| match segment {
+                serde_path_to_error::Segment::Seq { index } => join_pointer(&pointer, &index.to_string()),
+                serde_path_to_error::Segment::Map { key } => join_pointer(&pointer, key),
+                _ => pointer,
+            }),
         };
         let message = error.to_string();
         let tail = format!(" at line {} column {}", error.line(), error.column());
         let problem = message.strip_suffix(&tail).unwrap_or(&message).to_owned();
-        Self {
-            line: error.line(),
-            column: error.column(),
-            pointer,
-            problem,
-        }
+        Self { line: error.line(), column: error.column(), pointer, problem }
     }
 }
 
@@ -148,10 +140,7 @@ impl Listing {
     ///
     /// When the manifest of an index is unreadable.
     pub(crate) fn of_page(name: RepositoryName, page: Page<'_>) -> Result<Self, InvalidListing> {
-        let mut builder = Builder {
-            default: name,
-            ..Builder::default()
-        };
+        let mut builder = Builder { default: name, ..Builder::default() };
         builder.take(page)?;
         Ok(builder.finish())
     }
@@ -286,10 +275,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Page<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Page<'de>, A::Error> {
                 let details = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
-                Ok(Page {
-                    details: Some(details),
-                    ..Page::default()
-                })
+                Ok(Page { details: Some(details), ..Page::default() })
             }
         }
 
@@ -329,10 +315,7 @@ impl Builder {
         fn told<'a>(text: Option<&'a Text<'_>>, default: Option<&'a String>) -> Option<&'a str> {
             text.map(|text| &*text.0).or(default.map(String::as_str))
         }
-        let repository = told(
-            detail.repository_name.as_ref(),
-            self.default.repository_name.as_ref(),
-        );
+        let repository = told(detail.repository_name.as_ref(), self.default.repository_name.as_ref());
         let registry = told(detail.registry_id.as_ref(), self.default.registry_id.as_ref());
         if self.current.repository_name.as_deref() != repository
             || self.current.registry_id.as_deref() != registry
@@ -350,12 +333,7 @@ impl Builder {
         }
         self.images.push(Image {
             digest: detail.image_digest.0.into(),
-            tags: detail
-                .image_tags
-                .into_iter()
-                .flatten()
-                .map(|tag| tag.0.into())
-                .collect(),
+            tags: detail.image_tags.into_iter().flatten().map(|tag| tag.0.into()).collect(),
             pushed_at: detail.image_pushed_at,
             last_pulled_at: detail.last_recorded_pull_time,
             last_archived_at: detail.last_archived_at,
@@ -369,24 +347,17 @@ impl Builder {
             },
             kind: detail
                 .image_manifest_media_type
-                .map_or(ManifestKind::Unknown, |media_type| {
-                    ManifestKind::of_media_type(&media_type.0)
-                }),
+                .map_or(ManifestKind::Unknown, |media_type| ManifestKind::of_media_type(&media_type.0)),
         });
     }
 
     fn take_manifest(&mut self, image: &ImageManifest<'_>) -> Result<(), InvalidListing> {
         let digest = &*image.image_id.image_digest.0;
-        let manifest: Manifest<'_> =
-            serde_json::from_str(&image.image_manifest.0).map_err(|error| InvalidListing::Manifest {
-                digest: digest.to_owned(),
-                problem: error.to_string(),
-            })?;
+        let manifest: Manifest<'_> = serde_json::from_str(&image.image_manifest.0).map_err(|error| {
+            InvalidListing::Manifest { digest: digest.to_owned(), problem: error.to_string() }
+        })?;
         if let Some(children) = manifest.manifests {
-            self.relations.index(
-                digest,
-                children.into_iter().map(|child| Box::<str>::from(child.digest.0)),
-            );
+            self.relations.index(digest, children.into_iter().map(|child| Box::<str>::from(child.digest.0)));
         }
         if let Some(subject) = manifest.subject {
             self.relations.refer(digest, &subject.digest.0);
@@ -438,11 +409,7 @@ mod tests {
                 r#"{{"imageDetails": [{}], "nextToken": "t"}}"#,
                 detail("b", "sha256:1", r#", "imageTags": ["x"]"#)
             ),
-            format!(
-                "[{}, {}]",
-                detail("a", "sha256:2", ""),
-                detail("b", "sha256:3", "")
-            ),
+            format!("[{}, {}]", detail("a", "sha256:2", ""), detail("b", "sha256:3", "")),
             r#"{"images": [{"imageId": {"imageDigest": "sha256:1"},
                 "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:3\"}]}"}], "failures": []}"#
                 .to_owned(),
@@ -450,11 +417,7 @@ mod tests {
         .join("\n");
         let listing = Listing::parse(&text).unwrap();
         assert!(!listing.incomplete);
-        let names: Vec<_> = listing
-            .repositories
-            .iter()
-            .map(|r| r.name.repository_name.as_deref())
-            .collect();
+        let names: Vec<_> = listing.repositories.iter().map(|r| r.name.repository_name.as_deref()).collect();
         assert_eq!(names, [Some("a"), Some("b")]);
         let b = &listing.repositories[1].images;
         assert_eq!(b.images().len(), 2);
@@ -464,10 +427,7 @@ mod tests {
     #[test]
     fn a_token_on_the_last_page_means_that_images_are_missing() {
         for token in ["nextToken", "NextToken"] {
-            let text = format!(
-                r#"{{"imageDetails": [{}], "{token}": "t"}}"#,
-                detail("a", "sha256:1", "")
-            );
+            let text = format!(r#"{{"imageDetails": [{}], "{token}": "t"}}"#, detail("a", "sha256:1", ""));
             assert!(Listing::parse(&text).unwrap().incomplete);
         }
     }
@@ -487,15 +447,9 @@ mod tests {
         for (text, expected) in [
             ("", "there is no image listing in it"),
             ("  \n", "there is no image listing in it"),
-            (
-                "{}",
-                "value 1 of the text has neither `imageDetails` nor `images`",
-            ),
+            ("{}", "value 1 of the text has neither `imageDetails` nor `images`"),
             ("42", "line 1, column 2: invalid type: integer `42`"),
-            (
-                "[{\"imageDigest\": \"sha256:1\"}]",
-                "line 1, column 28: /0: missing field `imagePushedAt`",
-            ),
+            ("[{\"imageDigest\": \"sha256:1\"}]", "line 1, column 28: /0: missing field `imagePushedAt`"),
             ("{\"imageDetails\": [", "line 1, column 18: /imageDetails: EOF"),
         ] {
             let error = Listing::parse(text).unwrap_err().to_string();
@@ -505,21 +459,13 @@ mod tests {
 
     #[test]
     fn an_empty_repository_has_no_images_and_no_name() {
-        assert!(
-            Listing::parse(r#"{"imageDetails": []}"#)
-                .unwrap()
-                .repositories
-                .is_empty()
-        );
+        assert!(Listing::parse(r#"{"imageDetails": []}"#).unwrap().repositories.is_empty());
     }
 
     #[test]
     fn a_status_of_the_future_is_not_taken_for_active() {
         let text = format!("[{}]", detail("a", "sha256:1", r#", "imageStatus": "FROZEN""#));
         let listing = Listing::parse(&text).unwrap();
-        assert_eq!(
-            listing.repositories[0].images.images()[0].status,
-            ImageStatus::Unknown
-        );
+        assert_eq!(listing.repositories[0].images.images()[0].status, ImageStatus::Unknown);
     }
 }

@@ -187,14 +187,7 @@ impl std::hash::Hash for TagList {
 impl PartialEq for Rule {
     fn eq(&self, other: &Self) -> bool {
         // Every field of a rule counts; where it was written is not one of them.
-        let Self {
-            priority,
-            description,
-            tags,
-            limit,
-            action,
-            pointer: _,
-        } = self;
+        let Self { priority, description, tags, limit, action, pointer: _ } = self;
         *priority == other.priority
             && *description == other.description
             && *tags == other.tags
@@ -248,6 +241,10 @@ impl LifecyclePolicy {
     /// Reads the document from a tree; `text` is what the tree was read from.
     pub(super) fn read(node: &Node, text: &str) -> Result<Self, Vec<Finding>> {
         let mut reader = Reader::default();
+        if !matches!(node, Node::Object(_)) {
+            reader.wrong_type(node, "", "a policy, an object with `rules`,");
+            return Err(reader.findings);
+        }
         let characters = text.chars().count();
         if characters > MAX_POLICY_CHARACTERS {
             reader.find(Code::PolicyTooLong, "", too_long(characters));
@@ -296,11 +293,7 @@ impl LifecyclePolicy {
     #[must_use]
     pub fn to_json_pretty(&self) -> String {
         let pretty = serde_json::to_string_pretty(self).unwrap_or_default();
-        if pretty.chars().count() <= MAX_POLICY_CHARACTERS {
-            pretty
-        } else {
-            self.to_json()
-        }
+        if pretty.chars().count() <= MAX_POLICY_CHARACTERS { pretty } else { self.to_json() }
     }
 }
 

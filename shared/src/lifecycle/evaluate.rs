@@ -145,10 +145,7 @@ pub fn evaluate(
             break;
         }
     }
-    Evaluation {
-        verdicts: run.verdicts,
-        passes: pass,
-    }
+    Evaluation { verdicts: run.verdicts, passes: pass }
 }
 
 const fn unidentified(image: &Image) -> Verdict {
@@ -233,11 +230,7 @@ impl<'a> Run<'a> {
                 | Limit::SinceImagePulled(days)
                 | Limit::SinceImageTransitioned(days) => now.micros_days_before(days),
             };
-            tests.push(Test {
-                limit: rule.limit,
-                cutoff,
-                action: rule.action,
-            });
+            tests.push(Test { limit: rule.limit, cutoff, action: rule.action });
         }
         let all = images.images();
         let mut rules = Vec::with_capacity(all.len());
@@ -261,11 +254,7 @@ impl<'a> Run<'a> {
             counting,
             rules,
             order,
-            parts: if related {
-                vec![Part::Candidate; all.len()]
-            } else {
-                Vec::new()
-            },
+            parts: if related { vec![Part::Candidate; all.len()] } else { Vec::new() },
             verdicts: vec![Verdict::NotIdentified; all.len()],
         }
     }
@@ -391,10 +380,8 @@ impl<'a> Run<'a> {
                     continue;
                 }
                 let image = &all[at as usize];
-                let archives = self
-                    .tests
-                    .get(usize::from(rule))
-                    .is_some_and(|test| test.action == Action::Transition);
+                let archives =
+                    self.tests.get(usize::from(rule)).is_some_and(|test| test.action == Action::Transition);
                 self.verdicts[at as usize] = match image.status {
                     ImageStatus::Activating | ImageStatus::Unknown => Verdict::Restoring,
                     ImageStatus::Archived if archives => Verdict::HeldBySubject { subject },

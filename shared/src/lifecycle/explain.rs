@@ -14,9 +14,7 @@ const SHORT_DIGEST: usize = 12;
 #[must_use]
 pub fn short_digest(digest: &str) -> &str {
     let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
-    hex.char_indices()
-        .nth(SHORT_DIGEST)
-        .map_or(hex, |(end, _)| hex.get(..end).unwrap_or(hex))
+    hex.char_indices().nth(SHORT_DIGEST).map_or(hex, |(end, _)| hex.get(..end).unwrap_or(hex))
 }
 
 /// When a rule by age will take a kept image, if nothing changes.
@@ -43,10 +41,7 @@ pub struct Explainer<'a> {
 
 impl Explainer<'_> {
     fn image(&self, place: ImageIndex) -> Option<(&Image, Verdict)> {
-        Some((
-            self.images.images().get(place as usize)?,
-            *self.evaluation.verdicts().get(place as usize)?,
-        ))
+        Some((self.images.images().get(place as usize)?, *self.evaluation.verdicts().get(place as usize)?))
     }
 
     fn rule(&self, place: u8) -> Option<&Rule> {
@@ -60,20 +55,16 @@ impl Explainer<'_> {
             return String::new();
         };
         match verdict {
-            Verdict::Marked { rule, rank, .. } | Verdict::HeldByRule { rule, rank } => self
-                .rule(rule)
-                .map(|rule| self.limit(image, rule, rank, verdict))
-                .unwrap_or_default(),
+            Verdict::Marked { rule, rank, .. } | Verdict::HeldByRule { rule, rank } => {
+                self.rule(rule).map(|rule| self.limit(image, rule, rank, verdict)).unwrap_or_default()
+            }
             Verdict::Follows { rule, subject, .. } => {
                 let deed = self.rule(rule).map(deed).unwrap_or_default();
                 format!("About {}, which {deed}.", self.name(subject))
             }
             Verdict::HeldBySubject { subject } => format!("About {}, which stays.", self.name(subject)),
             Verdict::HeldByIndex { index } => {
-                format!(
-                    "Referenced by the manifest list {}, which is in the repository.",
-                    self.name(index)
-                )
+                format!("Referenced by the manifest list {}, which is in the repository.", self.name(index))
             }
             Verdict::HeldByUse { rule } => {
                 let verb = self.rule(rule).map(|rule| verb(rule.action)).unwrap_or_default();
@@ -151,10 +142,7 @@ impl Explainer<'_> {
                         Limit::SinceImagePulled(days) => (image.pull_time(), days),
                         Limit::SinceImageTransitioned(days) => (image.last_archived_at?, days),
                     };
-                    return Some(Due {
-                        at: since.plus_days(days)?,
-                        action: rule.action,
-                    });
+                    return Some(Due { at: since.plus_days(days)?, action: rule.action });
                 }
                 (_, Verdict::HeldBySubject { subject }) => place = subject,
                 _ => return None,

@@ -20,11 +20,7 @@ pub struct Finding {
 impl Finding {
     /// A finding at `pointer`.
     pub fn new(code: Code, pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            pointer: pointer.into(),
-            message: message.into(),
-        }
+        Self { code, pointer: pointer.into(), message: message.into() }
     }
 }
 
@@ -168,6 +164,8 @@ codes! {
     EveryTaggedImageExpires = "every-tagged-image-expires",
     /// Images go with tags that the rule does not name.
     OtherTagsExpire = "other-tags-expire",
+    /// A limit between images of the same age, of which digests decide which goes.
+    TieDecidedByDigest = "tie-decided-by-digest",
     /// An image index whose children are not known, so that they are ranked like ordinary images.
     RelationsUnknown = "relations-unknown",
     /// The image listing ends with a token for more pages.
@@ -215,15 +213,9 @@ mod tests {
 
     #[test]
     fn a_finding_is_one_line_whatever_the_document_holds() {
-        let finding = Finding::new(
-            Code::UnknownField,
-            "/a\nb",
-            format!("{} is unknown", quoted("a\n\u{1b}[31m")),
-        );
-        assert_eq!(
-            finding.to_string(),
-            "/a\\nb: unknown-field: `a\\n\\u{1b}[31m` is unknown"
-        );
+        let finding =
+            Finding::new(Code::UnknownField, "/a\nb", format!("{} is unknown", quoted("a\n\u{1b}[31m")));
+        assert_eq!(finding.to_string(), "/a\\nb: unknown-field: `a\\n\\u{1b}[31m` is unknown");
     }
 
     #[test]
@@ -237,10 +229,7 @@ mod tests {
         for code in Code::ALL {
             assert_eq!(serde_json::to_string(code).unwrap(), format!("\"{code}\""));
             assert!(seen.insert(code.as_str()), "{code}");
-            assert!(
-                code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
-                "{code}"
-            );
+            assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code}");
         }
     }
 }

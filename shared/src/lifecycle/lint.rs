@@ -1,10 +1,10 @@
 //! Findings on a policy against what is really in a repository. None changes the result.
 
-use super::document::{Action, LifecyclePolicy, Rule, TagList, TagSelection};
+use super::document::{Action, LifecyclePolicy, Limit, Rule, TagList, TagSelection};
 use super::evaluate::{Evaluation, Verdict};
 use super::explain::short_digest;
 use super::finding::{Code, Finding};
-use super::matching::{Matcher, RuleSet, matches_any_entry, pattern_matches};
+use super::matching::{Matchable, Matcher, Pattern, RuleSet};
 use crate::image::{Image, RepositoryImages};
 
 /// What one rule meets in the repository.
@@ -21,6 +21,9 @@ struct Met<'a> {
     /// Images that the rule expires with tags that match no entry of its list, and one of them.
     other_tags: usize,
     example: Option<(&'a Image, &'a str)>,
+    /// For a rule that counts: the oldest image that it keeps, and the youngest that it takes.
+    last_kept: Option<&'a Image>,
+    first_taken: Option<&'a Image>,
 }
 
 /// Findings on a policy, given its evaluation on the images of one repository.
@@ -28,6 +31,13 @@ struct Met<'a> {
 pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Evaluation) -> Vec<Finding> {
     let matcher = Matcher::new(policy);
     let rules = policy.rules();
+    let lists: Vec<Option<Matchable<'_>>> = rules
+        .iter()
+        .map(|rule| match &rule.tags {
+            TagSelection::Tagged(list) => Some(Matchable::new(list)),
+            TagSelection::Untagged | TagSelection::Any => None,
+        })
+        .collect();
     let mut met: Vec<Met<'_>> = vec![Met::default(); rules.len()];
     let (mut candidates, mut tagged, mut expiring, mut tagged_expiring) =
         (0_usize, 0_usize, 0_usize, 0_usize);
@@ -38,6 +48,16 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
             Verdict::Marked { rule, .. } | Verdict::HeldByUse { rule } => Some(usize::from(rule)),
             Verdict::HeldByRule { .. } | Verdict::Restoring | Verdict::NotIdentified => None,
         };
+        if let Verdict::Marked { rule, rank, .. } | Verdict::HeldByRule { rule, rank } = *verdict
+            && let Some(Limit::ImageCountMoreThan(keep)) = rules.get(usize::from(rule)).map(|rule| rule.limit)
+        {
+            let met = &mut met[usize::from(rule)];
+            if u64::from(rank) == keep {
+                met.last_kept = Some(image);
+            } else if u64::from(rank) == keep.saturating_add(1) {
+                met.first_taken = Some(image);
+            }
+        }
         let identifying = matcher.rules_for(image);
         let mut left = identifying;
         while left != 0 {
@@ -50,11 +70,10 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
             }
             left &= left - 1;
         }
-        for (place, rule) in rules.iter().enumerate() {
+        for (place, list) in lists.iter().enumerate() {
             if identifying & (1 << place) == 0
-                && let TagSelection::Tagged(list) = &rule.tags
-                && list.entries().len() > 1
-                && image.tags.iter().any(|tag| matches_any_entry(list, tag))
+                && let Some(list) = list
+                && image.tags.iter().any(|tag| list.has_entry_for(tag))
             {
                 met[place].partly += 1;
             }
@@ -64,14 +83,18 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
             .filter(|(_, rule)| rule.action == Action::Expire);
         candidates += 1;
         tagged += usize::from(!image.tags.is_empty());
-        if let Some((place, rule)) = expires {
+        if let Some((place, _)) = expires {
             expiring += 1;
             tagged_expiring += usize::from(!image.tags.is_empty());
-            if let TagSelection::Tagged(list) = &rule.tags
-                && let Some(other) = image.tags.iter().find(|tag| !matches_any_entry(list, tag))
+            if let Some(Some(list)) = lists.get(place)
+                && let Some(other) = image.tags.iter().filter(|tag| !list.has_entry_for(tag)).min()
             {
-                met[place].other_tags += 1;
-                met[place].example.get_or_insert((image, other));
+                let met = &mut met[place];
+                met.other_tags += 1;
+                // The order of the listing must not show.
+                if met.example.is_none_or(|(known, _)| image.digest < known.digest) {
+                    met.example = Some((image, other));
+                }
             }
         }
     }
@@ -84,10 +107,7 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
         findings.push(Finding::new(
             Code::EverythingExpires,
             "",
-            format!(
-                "the policy expires every image that stands on its own, {}",
-                of_images(candidates)
-            ),
+            format!("the policy expires every image that stands on its own, {}", of_images(candidates)),
         ));
     } else if tagged > 0 && tagged_expiring == tagged {
         findings.push(Finding::new(
@@ -146,6 +166,21 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
                 ),
             ));
         }
+        if let (Some(kept), Some(taken)) = (met.last_kept, met.first_taken)
+            && kept.age_time() == taken.age_time()
+        {
+            findings.push(Finding::new(
+                Code::TieDecidedByDigest,
+                &*rule.pointer,
+                format!(
+                    "rule {} keeps {} and takes {}, which are of the same age: ECR does not say which of them goes, and \
+                     here the digest that sorts first does",
+                    rule.priority,
+                    short_digest(&kept.digest),
+                    short_digest(&taken.digest),
+                ),
+            ));
+        }
     }
     findings
 }
@@ -196,17 +231,13 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
         (TagSelection::Tagged(wide), TagSelection::Tagged(narrow)) => {
             let narrow: Vec<String> = patterns(narrow).collect();
             // A `*` of the narrow pattern can only be matched by a `*` of the wide one, which takes any run.
-            patterns(wide).all(|wide| narrow.iter().any(|narrow| pattern_matches(&wide, narrow)))
+            patterns(wide).all(|wide| narrow.iter().any(|narrow| Pattern::new(&wide).matches(narrow)))
         }
         _ => false,
     }
 }
 
 fn patterns(list: &TagList) -> impl Iterator<Item = String> + '_ {
-    let star = if matches!(list, TagList::Prefixes(_)) {
-        "*"
-    } else {
-        ""
-    };
+    let star = if matches!(list, TagList::Prefixes(_)) { "*" } else { "" };
     list.entries().iter().map(move |entry| format!("{entry}{star}"))
 }

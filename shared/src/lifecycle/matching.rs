@@ -1,7 +1,7 @@
 //! Which rules identify an image, as a set of bits: bit *n* is the *n*th rule in order of priority.
 //!
-//! The definition is [`satisfies`]; [`Matcher`] gives the same answer in one look-up per tag however many rules there
-//! are. Every rule about tagged images is filed under the literal beginning of one of its entries. The filed texts are
+//! A list is satisfied if for every entry there is a tag that starts with it (or matches it). [`Matcher`] finds that
+//! out in one look-up per tag however many rules there are. Every rule about tagged images is filed under the literal beginning of one of its entries. The filed texts are
 //! sorted, so those that a tag starts with are the ancestors of the last one not greater than the tag.
 
 use super::document::{LifecyclePolicy, StorageClass, TagList, TagSelection};
@@ -10,42 +10,72 @@ use crate::image::{Image, ImageStatus};
 /// A set of rules by their place in the order of priority; a policy has at most 50.
 pub(super) type RuleSet = u64;
 
-/// Whether tags satisfy a list: for every entry there is a tag that starts with it (or matches it).
-pub(super) fn satisfies(list: &TagList, tags: &[Box<str>]) -> bool {
-    list.entries()
-        .iter()
-        .all(|entry| tags.iter().any(|tag| entry_matches(list, entry, tag)))
+/// A tag list taken apart once, to be matched against many images.
+pub(super) struct Matchable<'a> {
+    entries: Vec<Pattern<'a>>,
 }
 
-/// Whether a tag alone satisfies some entry of the list.
-pub(super) fn matches_any_entry(list: &TagList, tag: &str) -> bool {
-    list.entries().iter().any(|entry| entry_matches(list, entry, tag))
+/// One entry of a list between its wildcards: what a tag starts with, what follows in this order, what it ends with.
+pub(super) struct Pattern<'a> {
+    head: &'a str,
+    /// `None` for an entry without a wildcard, which is the whole tag.
+    rest: Option<(Vec<&'a str>, &'a str)>,
 }
 
-fn entry_matches(list: &TagList, entry: &str, tag: &str) -> bool {
-    match list {
-        TagList::Prefixes(_) => tag.starts_with(entry),
-        TagList::Patterns(_) => pattern_matches(entry, tag),
+impl<'a> Matchable<'a> {
+    pub(super) fn new(list: &'a TagList) -> Self {
+        let pattern: fn(&'a str) -> Pattern<'a> = match list {
+            TagList::Prefixes(_) => Pattern::of_prefix,
+            TagList::Patterns(_) => Pattern::new,
+        };
+        Self { entries: list.entries().iter().map(|entry| pattern(entry)).collect() }
+    }
+
+    /// Whether for every entry there is a tag that matches it.
+    fn is_satisfied_by(&self, tags: &[Box<str>]) -> bool {
+        self.entries.iter().all(|entry| tags.iter().any(|tag| entry.matches(tag)))
+    }
+
+    /// Whether the tag alone matches some entry.
+    pub(super) fn has_entry_for(&self, tag: &str) -> bool {
+        self.entries.iter().any(|entry| entry.matches(tag))
     }
 }
 
-/// Whether the whole tag matches the pattern; `*` stands for any run of characters, also none.
-pub(super) fn pattern_matches(pattern: &str, tag: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else {
-        return pattern == tag;
-    };
-    let Some(mut tag) = tag.strip_prefix(head) else {
-        return false;
-    };
-    let Some((middle, tail)) = rest.rsplit_once('*') else {
-        return tag.ends_with(rest);
-    };
-    for part in middle.split('*') {
-        // Taking the first occurrence leaves the most for what follows.
-        let Some(at) = tag.find(part) else { return false };
-        tag = tag.get(at + part.len()..).unwrap_or_default();
+impl<'a> Pattern<'a> {
+    /// The pattern of every tag that starts with `prefix`.
+    const fn of_prefix(prefix: &'a str) -> Self {
+        Self { head: prefix, rest: Some((Vec::new(), "")) }
     }
-    tag.ends_with(tail)
+
+    /// A pattern in which `*` stands for any run of characters, also none.
+    pub(super) fn new(pattern: &'a str) -> Self {
+        let Some((head, rest)) = pattern.split_once('*') else {
+            return Self { head: pattern, rest: None };
+        };
+        let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+        Self { head, rest: Some((middle.split('*').filter(|part| !part.is_empty()).collect(), tail)) }
+    }
+
+    /// Whether the whole tag matches.
+    pub(super) fn matches(&self, tag: &str) -> bool {
+        let Some((middle, tail)) = &self.rest else {
+            return tag == self.head;
+        };
+        let Some(tag) = tag.strip_prefix(self.head) else {
+            return false;
+        };
+        let mut tag = tag.as_bytes();
+        for part in middle {
+            // Taking the first occurrence leaves the most for what follows. Tags are short: looking at every place
+            // beats preparing a search.
+            let Some(at) = tag.windows(part.len()).position(|window| window == part.as_bytes()) else {
+                return false;
+            };
+            tag = tag.get(at + part.len()..).unwrap_or_default();
+        }
+        tag.ends_with(tail.as_bytes())
+    }
 }
 
 /// The rules filed under one text.
@@ -83,7 +113,8 @@ pub(super) struct Matcher<'a> {
     entries: Vec<Entry<'a>>,
     /// For each first byte the range of entries that start with it.
     ranges: Box<[(u16, u16); 256]>,
-    lists: Vec<Option<&'a TagList>>,
+    /// The lists of the rules that may have to be checked, by the rules' places.
+    lists: Vec<Option<Matchable<'a>>>,
 }
 
 impl<'a> Matcher<'a> {
@@ -108,10 +139,11 @@ impl<'a> Matcher<'a> {
                 TagSelection::Untagged => matcher.untagged |= bit,
                 TagSelection::Any => matcher.any |= bit,
                 TagSelection::Tagged(list) => {
-                    if let Some(last) = matcher.lists.last_mut() {
-                        *last = Some(list);
+                    let (text, rules) = file(list, bit);
+                    if let Some(last) = matcher.lists.last_mut().filter(|_| rules.check != 0) {
+                        *last = Some(Matchable::new(list));
                     }
-                    filed.push(file(list, bit));
+                    filed.push((text, rules));
                 }
             }
         }
@@ -143,20 +175,12 @@ impl<'a> Matcher<'a> {
         if let Some(range) = self.ranges.get_mut(usize::from(first_byte)) {
             *range = (if range.1 == 0 { place } else { range.0 }, place + 1);
         }
-        self.entries.push(Entry {
-            text,
-            filed,
-            ancestor,
-        });
+        self.entries.push(Entry { text, filed, ancestor });
     }
 
     /// The rules that identify the image.
     pub(super) fn rules_for(&self, image: &Image) -> RuleSet {
-        let class = if image.status == ImageStatus::Archived {
-            self.archive
-        } else {
-            !self.archive
-        };
+        let class = if image.status == ImageStatus::Archived { self.archive } else { !self.archive };
         if image.tags.is_empty() {
             return (self.untagged | self.any) & class;
         }
@@ -169,7 +193,7 @@ impl<'a> Matcher<'a> {
         while check != 0 {
             let place = check.trailing_zeros();
             if let Some(Some(list)) = self.lists.get(place as usize)
-                && satisfies(list, &image.tags)
+                && list.is_satisfied_by(&image.tags)
             {
                 rules |= 1 << place;
             }
@@ -193,9 +217,7 @@ impl<'a> Matcher<'a> {
             if tag.starts_with(candidate.text) {
                 return candidate.filed;
             }
-            entry = candidate
-                .ancestor
-                .and_then(|at| self.entries.get(usize::from(at)));
+            entry = candidate.ancestor.and_then(|at| self.entries.get(usize::from(at)));
         }
         Filed::default()
     }
@@ -217,11 +239,8 @@ fn file(list: &TagList, bit: RuleSet) -> (&str, Filed) {
         TagList::Prefixes(_) => true,
         TagList::Patterns(_) => entry.len() == text.len() + 1,
     };
-    let filed = if alone && is_prefix {
-        Filed { sure: bit, check: 0 }
-    } else {
-        Filed { sure: 0, check: bit }
-    };
+    let filed =
+        if alone && is_prefix { Filed { sure: bit, check: 0 } } else { Filed { sure: 0, check: bit } };
     (text, filed)
 }
 
@@ -251,7 +270,7 @@ mod tests {
             ("*aab", "aaab", true),
             ("*ä*", "grün-ä", true),
         ] {
-            assert_eq!(pattern_matches(pattern, tag), expected, "{pattern} against {tag}");
+            assert_eq!(Pattern::new(pattern).matches(tag), expected, "{pattern} against {tag}");
         }
     }
 }

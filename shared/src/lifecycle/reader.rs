@@ -91,10 +91,7 @@ impl Reader {
                 _ => {}
             }
         }
-        Some(Fields {
-            pointer: pointer.to_owned(),
-            entries,
-        })
+        Some(Fields { pointer: pointer.to_owned(), entries })
     }
 
     /// The field `name`; a null is a finding.
@@ -116,11 +113,7 @@ impl Reader {
     /// A finding when the field is not there.
     pub(super) fn require<T>(&mut self, slot: &Slot<T>, fields: &Fields<'_>, name: &str, hint: &str) {
         if !slot.is_present() {
-            self.find(
-                Code::MissingField,
-                fields.pointer.clone(),
-                format!("`{name}` is missing; add {hint}"),
-            );
+            self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
         }
     }
 
@@ -160,11 +153,7 @@ impl Reader {
     /// One of a field's words.
     pub(super) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Slot<T> {
         let Slot::Is(text) = self.text(fields, name) else {
-            return if fields.has(name) {
-                Slot::Broken
-            } else {
-                Slot::Absent
-            };
+            return if fields.has(name) { Slot::Broken } else { Slot::Absent };
         };
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Slot::Is(*value);
@@ -186,11 +175,7 @@ impl Reader {
         };
         let pointer = fields.at(name);
         if items.is_empty() {
-            self.find(
-                Code::EmptyList,
-                pointer,
-                format!("`{name}` is empty; name at least one"),
-            );
+            self.find(Code::EmptyList, pointer, format!("`{name}` is empty; name at least one"));
             return Slot::Broken;
         }
         let before = self.findings.len();
@@ -199,22 +184,14 @@ impl Reader {
             let at = format!("{pointer}/{index}");
             match item {
                 Node::Text(text) if text.is_empty() => {
-                    self.find(
-                        Code::EmptyString,
-                        at,
-                        format!("an empty string in `{name}`; remove it"),
-                    );
+                    self.find(Code::EmptyString, at, format!("an empty string in `{name}`; remove it"));
                 }
                 Node::Text(text) => texts.push(text.clone()),
                 Node::Null => self.find(Code::NullValue, at, format!("null in `{name}`; remove it")),
                 other => self.wrong_type(other, &at, "a string"),
             }
         }
-        if self.findings.len() > before {
-            Slot::Broken
-        } else {
-            Slot::Is(texts)
-        }
+        if self.findings.len() > before { Slot::Broken } else { Slot::Is(texts) }
     }
 
     pub(super) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a [Node]> {
@@ -237,18 +214,14 @@ impl Reader {
 
     pub(super) fn wrong_type(&mut self, node: &Node, pointer: &str, expected: &str) {
         let hint = match node {
-            Node::Whole(number) if expected == "a string" => format!("; write it in quotes: \"{number}\""),
-            Node::Number(number) if expected == "a string" => format!("; write it in quotes: \"{number}\""),
-            Node::Bool(value) if expected == "a string" => format!("; write it in quotes: \"{value}\""),
-            Node::Text(_) if expected.starts_with("a whole number") => "; write it without quotes".to_owned(),
-            Node::Text(_) if expected.starts_with("a list") => "; put it in brackets".to_owned(),
-            _ => String::new(),
+            Node::Whole(_) | Node::Number(_) | Node::Bool(_) if expected == "a string" => {
+                "; put it in quotes"
+            }
+            Node::Text(_) if expected.starts_with("a whole number") => "; write it without quotes",
+            Node::Text(_) if expected.starts_with("a list") => "; put it in brackets",
+            _ => "",
         };
-        self.find(
-            Code::WrongType,
-            pointer,
-            format!("{} where {expected} is needed{hint}", node.kind()),
-        );
+        self.find(Code::WrongType, pointer, format!("{} where {expected} is needed{hint}", node.kind()));
     }
 }
 
@@ -265,10 +238,7 @@ fn unknown_field(key: &str, known: &[&str]) -> String {
     let near = known
         .iter()
         .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&key.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
+            (strsim::damerau_levenshtein(&key.to_lowercase(), &candidate.to_lowercase()), candidate)
         })
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min();
@@ -276,11 +246,7 @@ fn unknown_field(key: &str, known: &[&str]) -> String {
         Some((_, candidate)) => format!("{} is not a field here; did you mean `{candidate}`?", quoted(key)),
         None => {
             let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-            format!(
-                "{} is not a field here; there are {}",
-                quoted(key),
-                names.join(", ")
-            )
+            format!("{} is not a field here; there are {}", quoted(key), names.join(", "))
         }
     }
 }

@@ -39,13 +39,7 @@ pub struct SimpleRule {
 
 impl PartialEq for SimpleRule {
     fn eq(&self, other: &Self) -> bool {
-        let Self {
-            description,
-            tags,
-            limit,
-            action,
-            pointer: _,
-        } = self;
+        let Self { description, tags, limit, action, pointer: _ } = self;
         *description == other.description
             && *tags == other.tags
             && *limit == other.limit
@@ -127,6 +121,10 @@ impl SimplePolicy {
     /// Reads `{ skip, rules }`, alone or as the value of `lifecyclePolicy`.
     pub(super) fn read(node: &Node) -> Result<Self, Vec<Finding>> {
         let mut reader = Reader::default();
+        if !matches!(node, Node::Object(_)) {
+            reader.wrong_type(node, "", "a policy, an object with `rules`,");
+            return Err(reader.findings);
+        }
         let policy = policy(node, &mut reader);
         match (reader.findings.is_empty(), policy) {
             (true, Some(policy)) => Ok(policy),
@@ -139,10 +137,7 @@ fn policy(node: &Node, reader: &mut Reader) -> Option<SimplePolicy> {
     let (node, pointer) = match node {
         Node::Object(entries) if entries.iter().any(|(key, _)| key == "lifecyclePolicy") => {
             let root = reader.fields(node, "", &["lifecyclePolicy"])?;
-            (
-                reader.field(&root, "lifecyclePolicy").value()?,
-                "/lifecyclePolicy",
-            )
+            (reader.field(&root, "lifecyclePolicy").value()?, "/lifecyclePolicy")
         }
         _ => (node, ""),
     };
@@ -156,10 +151,7 @@ fn policy(node: &Node, reader: &mut Reader) -> Option<SimplePolicy> {
     };
     let nodes = match rules {
         Slot::Absent if skip => {
-            return Some(SimplePolicy {
-                skip,
-                rules: Vec::new(),
-            });
+            return Some(SimplePolicy { skip, rules: Vec::new() });
         }
         Slot::Absent => return Some(SimplePolicy::default()),
         Slot::Broken => return None,
@@ -175,11 +167,7 @@ fn policy(node: &Node, reader: &mut Reader) -> Option<SimplePolicy> {
     validate::rule_count(nodes.len(), &fields.at("rules"), reader);
     let mut rules = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.iter().enumerate() {
-        rules.extend(rule(
-            node,
-            join_pointer(&fields.at("rules"), &index.to_string()),
-            reader,
-        ));
+        rules.extend(rule(node, join_pointer(&fields.at("rules"), &index.to_string()), reader));
     }
     // A broken rule is out of the comparison: it has findings of its own.
     let facts: Vec<_> = rules
@@ -204,11 +192,8 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
     let description = reader.text(&fields, "description");
     let tags = selection(&fields, reader);
     let limit = limit(&fields, reader);
-    let action = reader.word(
-        &fields,
-        "action",
-        &[("expire", Action::Expire), ("archive", Action::Transition)],
-    );
+    let action =
+        reader.word(&fields, "action", &[("expire", Action::Expire), ("archive", Action::Transition)]);
     let action = match action {
         Slot::Absent => Slot::Is(Action::Expire),
         action => action,
@@ -275,11 +260,7 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Slot<Limit> {
             reader.find(
                 Code::LimitConflict,
                 fields.pointer.clone(),
-                format!(
-                    "the rule has {} limits, {}; keep one",
-                    names.len(),
-                    names.join(" and ")
-                ),
+                format!("the rule has {} limits, {}; keep one", names.len(), names.join(" and ")),
             );
             Slot::Broken
         }
@@ -288,9 +269,7 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Slot<Limit> {
 
 /// `selection: …`, or `tagStatus: …` with the list beside it.
 fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagSelection> {
-    let beside = ["tagStatus", "tagPrefixList", "tagPatternList"]
-        .into_iter()
-        .find(|name| fields.has(name));
+    let beside = ["tagStatus", "tagPrefixList", "tagPatternList"].into_iter().find(|name| fields.has(name));
     match (fields.has("selection"), beside) {
         (true, None) => match reader.field(fields, "selection") {
             Slot::Is(node) => selection_value(node, &fields.at("selection"), reader),
@@ -323,11 +302,8 @@ fn selection_value(node: &Node, pointer: &str, reader: &mut Reader) -> Slot<TagS
             "untagged" => Slot::Is(TagSelection::Untagged),
             "any" => Slot::Is(TagSelection::Any),
             other => {
-                let hint = if other == "tagged" {
-                    " (for every tagged image: tagPatternList: [\"*\"])"
-                } else {
-                    ""
-                };
+                let hint =
+                    if other == "tagged" { " (for every tagged image: tagPatternList: [\"*\"])" } else { "" };
                 reader.find(
                     Code::UnknownValue,
                     pointer,

@@ -82,11 +82,7 @@ fn parse_either(text: &str) -> Result<(Node, bool), Finding> {
 /// Counts the words that only one of the two languages has.
 fn resembles(node: &Node, is_json: bool) -> Language {
     let Node::Object(entries) = node else {
-        return if is_json {
-            Language::Document
-        } else {
-            Language::Simple
-        };
+        return if is_json { Language::Document } else { Language::Simple };
     };
     let mut document = 0_usize;
     let mut simple = 0_usize;
@@ -127,5 +123,54 @@ fn resembles(node: &Node, is_json: bool) -> Language {
         std::cmp::Ordering::Less => Language::Simple,
         std::cmp::Ordering::Equal if is_json && !entries.is_empty() => Language::Document,
         std::cmp::Ordering::Equal => Language::Simple,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn language(text: &str) -> &'static str {
+        match PolicySource::parse(text) {
+            Ok(PolicySource::Document(_)) => "document",
+            Ok(PolicySource::Simple(..)) => "simple",
+            Err(findings) if findings.iter().any(|finding| finding.code == Code::Syntax) => "neither",
+            Err(findings) => panic!("{text}: {findings:?}"),
+        }
+    }
+
+    #[test]
+    fn the_two_languages_are_told_apart_by_what_they_say() {
+        let document = r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any", "countType":
+            "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}}]}"#;
+        for (text, expected) in [
+            (document, "document"),
+            (&format!("\u{feff}{document}"), "document"),
+            (r#"{"rules": [{"selection": "any", "maximumAgeLimit": 1}]}"#, "simple"),
+            (r#"{"rules": [{"tagStatus": "any", "maximumAgeLimit": 1}]}"#, "simple"),
+            ("{rules: [{selection: any, maximumAgeLimit: 1}]}", "simple"),
+            ("rules:\n- selection: any\n  maximumAgeLimit: 1\n", "simple"),
+            ("skip: true", "simple"),
+            ("{}", "simple"),
+            ("lifecyclePolicy: {}", "simple"),
+            (&document.replace("]}", "],}"), "neither"),
+            ("rules: [", "neither"),
+        ] {
+            assert_eq!(language(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_on_anchors_and_merged_keys_is_read_as_yaml_means_it() {
+        let text = "
+rules:
+- &base
+  selection: {tagPrefixList: [ci-]}
+  maximumAgeLimit: 30
+- <<: *base
+  selection: untagged
+";
+        let source = PolicySource::parse(text).unwrap();
+        assert_eq!(source.policy().unwrap().rules().len(), 2);
     }
 }

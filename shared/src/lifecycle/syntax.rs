@@ -131,11 +131,7 @@ pub(super) fn parse_json(text: &str) -> Result<Node, Finding> {
         Finding::new(
             Code::Syntax,
             "",
-            format!(
-                "line {}, column {}: not JSON: {cause}",
-                error.line(),
-                error.column()
-            ),
+            format!("line {}, column {}: not JSON: {cause}", error.line(), error.column()),
         )
     })
 }
@@ -154,10 +150,7 @@ pub(super) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         let (place, cause) = match place {
             Some((line, column)) => {
                 let tail = format!(" at line {line}, column {column}");
-                (
-                    format!("line {line}, column {column}: "),
-                    message.strip_suffix(&tail).unwrap_or(&message),
-                )
+                (format!("line {line}, column {column}: "), message.strip_suffix(&tail).unwrap_or(&message))
             }
             None => (String::new(), message.as_str()),
         };
@@ -192,10 +185,7 @@ mod tests {
         let finding = parse_json("{\n  \"rules\": [,]}").unwrap_err();
         assert_eq!(finding.message, "line 2, column 13: not JSON: expected value");
         let finding = parse_yaml("a: [1,2").unwrap_err();
-        assert_eq!(
-            finding.message,
-            "line 1, column 4: not YAML: unclosed bracket '['"
-        );
+        assert_eq!(finding.message, "line 1, column 4: not YAML: unclosed bracket '['");
     }
 
     #[test]

@@ -96,31 +96,19 @@ pub fn answer(request: &str, now: Instant) -> Result<Vec<PreviewReport>, Invalid
         _ => return Err(InvalidRequest::Policy),
     };
     let source = PolicySource::parse(policy).map_err(InvalidRequest::InvalidPolicy)?;
-    let usage = request
-        .in_use
-        .map_or_else(|| Ok(Usage::default()), |in_use| Usage::parse(in_use.get()))?;
+    let usage = request.in_use.map_or_else(|| Ok(Usage::default()), |in_use| Usage::parse(in_use.get()))?;
     if request.image_details.is_none() {
         return Err(InvalidRequest::Images);
     }
-    let name = RepositoryName {
-        repository_name: request.repository_name,
-        registry_id: request.registry_id,
-    };
-    let page = Page {
-        details: request.image_details,
-        manifests: request.images,
-        next_token: request.next_token,
-    };
+    let name = RepositoryName { repository_name: request.repository_name, registry_id: request.registry_id };
+    let page =
+        Page { details: request.image_details, manifests: request.images, next_token: request.next_token };
     let listing = Listing::of_page(name, page)?;
     let question = Question {
         policy: source.policy(),
         usage: &usage,
         now: request.evaluated_at.unwrap_or(now),
-        passes: if request.all_passes {
-            Passes::UntilStable
-        } else {
-            Passes::One
-        },
+        passes: if request.all_passes { Passes::UntilStable } else { Passes::One },
     };
     Ok(preview_all(question, &listing))
 }

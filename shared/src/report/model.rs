@@ -95,14 +95,10 @@ pub enum ActionKind {
 impl From<Action> for ActionTaken {
     fn from(action: Action) -> Self {
         match action {
-            Action::Expire => Self {
-                kind: ActionKind::Expire,
-                target_storage_class: None,
-            },
-            Action::Transition => Self {
-                kind: ActionKind::Transition,
-                target_storage_class: Some(StorageClass::Archive),
-            },
+            Action::Expire => Self { kind: ActionKind::Expire, target_storage_class: None },
+            Action::Transition => {
+                Self { kind: ActionKind::Transition, target_storage_class: Some(StorageClass::Archive) }
+            }
         }
     }
 }
@@ -162,10 +158,7 @@ impl Summary {
     /// The number of images that move to another storage class.
     #[must_use]
     pub fn transitioning_image_total_count(&self) -> u64 {
-        self.transitioning_image_total_counts
-            .iter()
-            .map(|count| count.image_total_count)
-            .sum()
+        self.transitioning_image_total_counts.iter().map(|count| count.image_total_count).sum()
     }
 }
 
@@ -173,8 +166,6 @@ impl PreviewReport {
     /// The repository's name, or words that say that it is not known.
     #[must_use]
     pub fn title(&self) -> &str {
-        self.repository_name
-            .as_deref()
-            .unwrap_or("(repository not named)")
+        self.repository_name.as_deref().unwrap_or("(repository not named)")
     }
 }

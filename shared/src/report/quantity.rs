@@ -18,11 +18,7 @@ pub fn bytes(bytes: u64) -> String {
         unit += 1;
     }
     let name = UNITS.get(unit).copied().unwrap_or_default();
-    if value < 9.95 {
-        format!("{value:.1} {name}")
-    } else {
-        format!("{value:.0} {name}")
-    }
+    if value < 9.95 { format!("{value:.1} {name}") } else { format!("{value:.0} {name}") }
 }
 
 /// The age of something in one number: `5 h`, `31 d`.

@@ -48,17 +48,9 @@ pub fn render(report: &PreviewReport, style: Style) -> String {
         out.push_str("Sizes are sums over images that share layers: less is freed than they say.\n");
     }
     if !report.findings.is_empty() {
-        let _ = writeln!(
-            out,
-            "\n{}",
-            bold(&count(report.findings.len() as u64, "finding"), style)
-        );
+        let _ = writeln!(out, "\n{}", bold(&count(report.findings.len() as u64, "finding"), style));
         for finding in &report.findings {
-            wrap(
-                &mut out,
-                &finding.to_string(),
-                usize::from(style.width.max(NARROWEST)),
-            );
+            wrap(&mut out, &finding.to_string(), usize::from(style.width.max(NARROWEST)));
         }
     }
     out
@@ -68,10 +60,7 @@ fn results(report: &PreviewReport, style: Style) -> Table {
     let width = style.width.max(NARROWEST);
     let with_pass = report.preview_results.iter().any(|result| result.pass.is_some());
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     if style.color {
         table.enforce_styling();
     } else {
@@ -81,11 +70,7 @@ fn results(report: &PreviewReport, style: Style) -> Table {
     if with_pass {
         header.insert(6, "PASS");
     }
-    table.set_header(
-        header
-            .iter()
-            .map(|name| Cell::new(name).add_attribute(Attribute::Bold)),
-    );
+    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
     for result in &report.preview_results {
         table.add_row(row(report, result, width, with_pass));
     }
@@ -105,21 +90,14 @@ fn results(report: &PreviewReport, style: Style) -> Table {
 }
 
 fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bool) -> Vec<Cell> {
-    let (action, color) = if result.expires() {
-        ("expire", Color::Red)
-    } else {
-        ("archive", Color::Yellow)
-    };
+    let (action, color) = if result.expires() { ("expire", Color::Red) } else { ("archive", Color::Yellow) };
     let tags = if result.image_tags.is_empty() {
         Cell::new("-").fg(Color::DarkGrey)
     } else {
         Cell::new(result.image_tags.join(", "))
     };
-    let reason = if width >= WIDE || result.short_reason.is_empty() {
-        &result.reason
-    } else {
-        &result.short_reason
-    };
+    let reason =
+        if width >= WIDE || result.short_reason.is_empty() { &result.reason } else { &result.short_reason };
     let mut cells = vec![
         Cell::new(short_digest(&result.image_digest)),
         tags,
@@ -138,16 +116,11 @@ fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bo
 fn totals(out: &mut String, report: &PreviewReport, style: Style) {
     let summary = &report.summary;
     let images = |number, size| format!("{}, {}", count(number, "image"), bytes(size));
-    let expiring = images(
-        summary.expiring_image_total_count,
-        summary.expiring_image_size_in_bytes,
-    );
+    let expiring = images(summary.expiring_image_total_count, summary.expiring_image_size_in_bytes);
     let _ = write!(out, "Goes: {}", bold(&expiring, style));
     if summary.transitioning_image_total_count() > 0 {
-        let archived = images(
-            summary.transitioning_image_total_count(),
-            summary.transitioning_image_size_in_bytes,
-        );
+        let archived =
+            images(summary.transitioning_image_total_count(), summary.transitioning_image_size_in_bytes);
         let _ = write!(out, ". To the archive: {}", bold(&archived, style));
     }
     let stays = images(summary.kept_image_total_count, summary.kept_image_size_in_bytes);
@@ -170,19 +143,12 @@ fn held(out: &mut String, report: &PreviewReport) {
     }
     let mut holders: Vec<(&str, u64)> = holders.into_iter().collect();
     holders.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
-    let shown: Vec<String> = holders
-        .iter()
-        .map(|(holder, number)| format!("{holder} {number}"))
-        .collect();
+    let shown: Vec<String> = holders.iter().map(|(holder, number)| format!("{holder} {number}")).collect();
     let _ = writeln!(out, "Held by: {}.", shown.join(", "));
 }
 
 fn bold(text: &str, style: Style) -> String {
-    if style.color {
-        format!("\u{1b}[1m{text}\u{1b}[0m")
-    } else {
-        text.to_owned()
-    }
+    if style.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
 /// Writes a paragraph in lines of at most `width` characters, the later ones indented; a longer word has its own line.

@@ -54,9 +54,8 @@ impl Usage {
                 Listed::Uri(uri) => (uri, Vec::new()),
                 Listed::Used(Used { image_uri, used_by }) => (image_uri, used_by),
             };
-            let reference: ImageReference = uri
-                .parse()
-                .map_err(|source| InvalidUsage::Reference { at, source })?;
+            let reference: ImageReference =
+                uri.parse().map_err(|source| InvalidUsage::Reference { at, source })?;
             used.push(UsedImage { reference, used_by });
         }
         Ok(Self { used })
@@ -77,14 +76,8 @@ mod tests {
     #[test]
     fn one_entry_that_is_not_understood_makes_the_list_unusable() {
         for (json, expected) in [
-            (
-                r#"["app:1", "not a reference"]"#,
-                "/1: `not a reference` is not an image reference",
-            ),
-            (
-                r#"[{"imageURI": "app:1"}]"#,
-                "not a list of images in use: an image reference, or an object",
-            ),
+            (r#"["app:1", "not a reference"]"#, "/1: `not a reference` is not an image reference"),
+            (r#"[{"imageURI": "app:1"}]"#, "not a list of images in use: an image reference, or an object"),
             ("{}", "not a list of images in use: invalid type: map"),
         ] {
             let error = Usage::parse(json).unwrap_err().to_string();

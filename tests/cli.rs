@@ -1,0 +1,367 @@
+//! The command line as a user meets it: real files in, output and exit codes out.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tests::binaries::{binary, fixture};
+
+const NOW: &str = "2026-11-23T00:00:00Z";
+
+/// A folder with the files of one test.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.0.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Text with the folder's path, which differs from run to run, left out.
+    fn plain(&self, text: &[u8]) -> String {
+        String::from_utf8(text.to_vec()).unwrap().replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+fn steward(arguments: &[&str]) -> Output {
+    Command::new(binary("ecr-steward")).args(arguments).env_remove("COLUMNS").output().unwrap()
+}
+
+fn with_input(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(binary("ecr-steward"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn path(path: PathBuf) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+const VALID: &str = r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType":
+    "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}}]}"#;
+
+#[test]
+fn check_says_nothing_on_standard_output_about_a_valid_policy() {
+    let folder = Folder::new();
+    for (content, language) in [
+        (VALID, "ECR policy document of 1 rule"),
+        ("rules:\n- selection: any\n  maximumAgeLimit: 9\n", "simple policy of 1 rule"),
+    ] {
+        let output = steward(&["check", &folder.file("policy", content)]);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(stdout(&output), "");
+        assert_eq!(folder.plain(&output.stderr), format!("policy: valid: {language}\n"));
+    }
+}
+
+#[test]
+fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
+    let folder = Folder::new();
+    let policy = folder.file(
+        "policy.json",
+        r#"{"rules": [
+            {"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed",
+              "countNumber": 14}, "action": {"type": "expire"}},
+            {"rulePriority": 1, "selection": {"tagStatus": "tagged", "tagPrefixList": [],
+              "countType": "imageCountMoreThan", "countNumber": 5}, "action": {"type": "expire"}},
+            {"rulePriority": 3, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan",
+              "countNumber": 0}, "action": {"type": "delete"}}
+        ]}"#,
+    );
+    let output = steward(&["check", &policy]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), "");
+    insta::assert_snapshot!(folder.plain(&output.stdout), @"");
+
+    let output = steward(&["check", "--output", "json", &policy]);
+    assert_eq!(output.status.code(), Some(1));
+    let findings: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(findings.as_array().unwrap().len(), 5);
+    assert_eq!(findings[0]["file"], policy.as_str());
+    assert_eq!(findings[0]["code"], "count-unit-missing");
+    assert_eq!(findings[0]["pointer"], "/rules/0/selection");
+}
+
+#[test]
+fn check_says_in_one_line_why_a_file_is_no_policy() {
+    let folder = Folder::new();
+    let mut long = VALID.to_owned();
+    long.push_str(&" ".repeat(30_721 - long.len()));
+    let directory = folder.0.path().to_str().unwrap().to_owned();
+    let mut lines = String::new();
+    for (file, code) in [
+        (folder.file("long.json", long), 1),
+        (folder.file("broken.json", "{\"rules\": [}"), 1),
+        (folder.file("list.json", "[]"), 1),
+        (folder.file("comment.yaml", "# nothing yet\n"), 1),
+        (folder.file("latin1.json", b"{\"rules\": [], \"caf\xe9\": 1}"), 2),
+        (folder.file("empty.json", ""), 2),
+        (folder.file("blank.json", " \n\n"), 2),
+        (folder.file("huge.json", vec![b'['; 2_000_000]), 2),
+        (directory.clone(), 2),
+        (format!("{directory}/missing.json"), 2),
+    ] {
+        let output = steward(&["check", &file]);
+        assert_eq!(output.status.code(), Some(code), "{file}");
+        let (said, silent) =
+            if code == 1 { (&output.stdout, &output.stderr) } else { (&output.stderr, &output.stdout) };
+        assert!(silent.is_empty(), "{file}");
+        let said = folder.plain(said).replace(&directory, "folder");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        lines.push_str(&said);
+    }
+    insta::assert_snapshot!(lines, @"");
+}
+
+#[test]
+fn check_goes_through_all_files_and_reads_standard_input() {
+    let folder = Folder::new();
+    let (good, bad) = (folder.file("good", VALID), folder.file("bad", "{}x"));
+    let output = steward(&["check", &bad, &good]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output).lines().count(), 1);
+    assert!(stderr(&output).contains("good: valid"));
+
+    let output = with_input(&["check", "-"], VALID);
+    assert_eq!(stderr(&output), "standard input: valid: ECR policy document of 1 rule\n");
+}
+
+#[test]
+fn compile_prints_a_document_that_check_accepts_and_compile_turns_back() {
+    let folder = Folder::new();
+    let simple = folder.file(
+        "simple.yaml",
+        "lifecyclePolicy:\n  rules:\n  - selection: any\n    maximumNumberOfImages: 100\n  - description: builds\n    \
+         tagStatus: tagged\n    tagPrefixList: [ci-]\n    maximumAgeLimit: 30\n  - selection: {tagPatternList: ['*-rc*']}\n    \
+         maximumDaysSincePull: 60\n    action: archive\n",
+    );
+    let output = steward(&["compile", &simple]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    insta::assert_snapshot!(stdout(&output), @"");
+
+    let document = folder.file("document.json", stdout(&output));
+    assert_eq!(steward(&["check", &document]).status.code(), Some(0));
+    let back = steward(&["compile", "--to", "simple", &document]);
+    insta::assert_snapshot!(stdout(&back), @"");
+    let again = steward(&["compile", &folder.file("again.yaml", stdout(&back))]);
+    assert_eq!(stdout(&again), stdout(&output));
+    assert_eq!(stdout(&steward(&["compile", "--compact", &document])).lines().count(), 1);
+}
+
+#[test]
+fn compile_knows_the_default_policy_and_the_policy_that_is_none() {
+    let folder = Folder::new();
+    let output = steward(&["compile", "--compact", &folder.file("default.yaml", "lifecyclePolicy: {}\n")]);
+    assert_eq!(
+        stdout(&output),
+        "{\"rules\":[{\"rulePriority\":1,\"description\":\"remove untagged images\",\"selection\":{\"tagStatus\":\
+         \"untagged\",\"countType\":\"imageCountMoreThan\",\"countNumber\":1},\"action\":{\"type\":\"expire\"}}]}\n"
+    );
+    let output = steward(&["compile", &folder.file("skip.yaml", "skip: true\n")]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
+    assert_eq!(
+        folder.plain(&output.stderr),
+        "skip.yaml: skip: true, so there is no lifecycle policy to print\n"
+    );
+}
+
+#[test]
+fn compile_refuses_what_the_simple_model_cannot_say() {
+    let folder = Folder::new();
+    let document = VALID.replace("\"rulePriority\": 1", "\"rulePriority\": 10");
+    let output = steward(&["compile", "--to", "simple", &folder.file("document.json", document)]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(folder.plain(&output.stderr), @"");
+}
+
+fn storefront(more: &[&str]) -> Output {
+    let policy = path(fixture("storefront/policy.yaml"));
+    let images = path(fixture("storefront/images.json"));
+    let mut arguments = vec!["preview", "--policy", &policy, "--images", &images, "--now", NOW];
+    arguments.extend(more);
+    let output = steward(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    output
+}
+
+#[test]
+fn the_preview_of_a_repository_fits_in_80_columns() {
+    let table = stdout(&storefront(&[]));
+    let widest = table.lines().max_by_key(|line| line.chars().count()).unwrap();
+    assert!(widest.chars().count() <= 80, "{widest}");
+    assert!(!table.contains('\u{1b}'), "no colours in a pipe");
+    insta::assert_snapshot!("storefront_table", table);
+}
+
+#[test]
+fn the_preview_as_json_is_ecrs_answer_with_reasons() {
+    let report: Value = serde_json::from_str(&stdout(&storefront(&["--output", "json"]))).unwrap();
+    assert_eq!(report["repositoryName"], "storefront/web");
+    assert_eq!(report["evaluatedAt"], NOW);
+    assert_eq!(report["status"], "COMPLETE");
+    let results = report["previewResults"].as_array().unwrap();
+    let expiring = results.iter().filter(|result| result["action"]["type"] == "EXPIRE").count();
+    assert_eq!(report["summary"]["expiringImageTotalCount"], expiring);
+    let transitions = &report["summary"]["transitioningImageTotalCounts"];
+    assert_eq!(transitions.as_array().unwrap().len(), 1);
+    assert_eq!(transitions[0]["targetStorageClass"], "ARCHIVE");
+    assert_eq!(transitions[0]["imageTotalCount"], results.len() - expiring);
+    let priorities: Vec<u64> = results.iter().map(|r| r["appliedRulePriority"].as_u64().unwrap()).collect();
+    assert!(priorities.is_sorted());
+    for result in results {
+        let pushed = result["imagePushedAt"].as_str().unwrap();
+        assert!(pushed.ends_with('Z'), "{pushed}");
+        assert!(result["reason"].as_str().unwrap().ends_with('.'));
+        assert!(result.get("pass").is_none());
+    }
+    for image in report["kept"].as_array().unwrap() {
+        assert!(!image["heldBy"].as_str().unwrap().is_empty());
+        assert!(image.as_object().unwrap().contains_key("expiresAt"));
+    }
+}
+
+#[test]
+fn what_is_in_use_stays() {
+    let in_use = path(fixture("storefront/in-use.json"));
+    let without: Value = serde_json::from_str(&stdout(&storefront(&["--output", "json"]))).unwrap();
+    let with: Value =
+        serde_json::from_str(&stdout(&storefront(&["--output", "json", "--in-use", &in_use]))).unwrap();
+    let digests = |report: &Value, list: &str, holder: Option<&str>| -> Vec<String> {
+        let images = report[list].as_array().unwrap().iter();
+        images
+            .filter(|image| holder.is_none_or(|holder| image["heldBy"] == holder))
+            .map(|image| image["imageDigest"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let held = digests(&with, "kept", Some("in use"));
+    assert!(held.len() >= 3, "{held:?}");
+    let went = digests(&without, "previewResults", None);
+    let goes = digests(&with, "previewResults", None);
+    for digest in held {
+        assert!(went.contains(&digest) && !goes.contains(&digest), "{digest}");
+    }
+}
+
+#[test]
+fn all_passes_take_what_manifest_lists_leave_behind() {
+    let report = |more: &[&str]| -> Value {
+        let mut arguments = vec!["--output", "json"];
+        arguments.extend(more);
+        serde_json::from_str(&stdout(&storefront(&arguments))).unwrap()
+    };
+    let (one, all) = (report(&[]), report(&["--all-passes"]));
+    let count = |report: &Value| report["previewResults"].as_array().unwrap().len();
+    assert!(count(&all) > count(&one), "{} and {}", count(&all), count(&one));
+    assert!(all["previewResults"].as_array().unwrap().iter().any(|result| result["pass"] == 2));
+}
+
+#[test]
+fn the_page_is_one_file_that_needs_no_network() {
+    let page = stdout(&storefront(&["--output", "html"]));
+    assert!(page.starts_with("<!DOCTYPE html>"));
+    assert!(page.contains("storefront/web"));
+    for fetch in ["src=", "<link", "@import", "url(", "http://", "https://"] {
+        assert!(!page.contains(fetch), "{fetch}");
+    }
+}
+
+#[test]
+fn every_spelling_of_a_listing_gives_the_same_preview() {
+    let policy = path(fixture("storefront/policy.yaml"));
+    let preview = |images: &str| {
+        let images = path(fixture(images));
+        let output =
+            steward(&["preview", "--policy", &policy, "--images", &images, "--now", NOW, "--output", "json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let iso = preview("listings/pages.json");
+    assert_eq!(preview("listings/cli-v1.json"), iso);
+    assert_eq!(preview("listings/array.json"), iso);
+
+    let images = fs::read_to_string(fixture("listings/pages.json")).unwrap();
+    let piped = with_input(
+        &["preview", "--policy", &policy, "--images", "-", "--now", NOW, "--output", "json"],
+        &images,
+    );
+    assert_eq!(stdout(&piped), iso);
+}
+
+#[test]
+fn a_file_of_two_repositories_gives_two_previews() {
+    let policy = path(fixture("storefront/policy.yaml"));
+    let images = path(fixture("listings/two-repositories.json"));
+    let arguments = ["preview", "--policy", &policy, "--images", &images, "--now", NOW, "--output"];
+    let table = stdout(&steward(&[&arguments[..], &["table"]].concat()));
+    assert_eq!(table.matches(" at 2026-11-23T00:00:00Z").count(), 2);
+    let json: Value = serde_json::from_str(&stdout(&steward(&[&arguments[..], &["json"]].concat()))).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn preview_says_in_one_line_what_is_unusable_and_exits_2() {
+    let folder = Folder::new();
+    let policy = folder.file("policy.json", VALID);
+    let images = folder.file("images.json", r#"{"imageDetails": []}"#);
+    let mut lines = String::new();
+    for arguments in [
+        vec!["--policy", "-", "--images", "-"],
+        vec!["--policy", &policy, "--images", &folder.file("no.json", "{\"imageDetails\": [{}]}")],
+        vec!["--policy", &policy, "--images", &folder.file("text.txt", "hello")],
+        vec![
+            "--policy",
+            &folder.file("bad.json", VALID.replace("expire", "vanish").as_str()),
+            "--images",
+            &images,
+        ],
+        vec!["--policy", &policy, "--images", &images, "--in-use", &folder.file("use.json", "[\"a b\"]")],
+    ] {
+        let output = steward(&[&["preview"], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(stdout(&output), "");
+        let said = folder.plain(&output.stderr);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        lines.push_str(&said);
+    }
+    insta::assert_snapshot!(lines, @"");
+
+    let output = steward(&["preview", "--policy", &policy, "--images", &images, "--now", "yesterday"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`yesterday` is not a time"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let policy = path(fixture("storefront/policy.yaml"));
+    let images = path(fixture("storefront/images.json"));
+    let mut child = Command::new(binary("ecr-steward"))
+        .args(["preview", "--policy", &policy, "--images", &images, "--output", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}

@@ -1,0 +1,170 @@
+//! A Lambda Runtime API on a loopback port: starts a function's real binary, hands it events and takes its answers.
+//!
+//! Protocol: "Using the Lambda runtime API for custom runtimes" in the AWS Lambda developer guide.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+/// How long a function may take to answer before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A function that is running and waiting for events.
+pub struct Function {
+    process: Child,
+    events: Sender<String>,
+    answers: Receiver<Answer>,
+}
+
+/// What a function said about an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The body of its response.
+    Response(Value),
+    /// The body of its error: `errorType` and `errorMessage`.
+    Error(Value),
+}
+
+impl Answer {
+    /// The response.
+    ///
+    /// # Panics
+    ///
+    /// When the function answered with an error.
+    pub fn response(self) -> Value {
+        match self {
+            Self::Response(value) => value,
+            Self::Error(error) => panic!("the function failed: {error}"),
+        }
+    }
+
+    /// The error's type and message.
+    ///
+    /// # Panics
+    ///
+    /// When the function answered with a response.
+    pub fn error(self) -> (String, String) {
+        match self {
+            Self::Error(error) => {
+                let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+                (text("errorType"), text("errorMessage"))
+            }
+            Self::Response(value) => panic!("the function answered: {value}"),
+        }
+    }
+}
+
+impl Function {
+    /// Starts a binary as Lambda starts a `bootstrap`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start(binary: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (events, pending) = mpsc::channel();
+        let (answered, answers) = mpsc::channel();
+        std::thread::spawn(move || serve(&listener, &pending, &answered));
+        let process = Command::new(binary)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "under-test")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/under-test")
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream")
+            .env("AWS_LAMBDA_LOG_LEVEL", "WARN")
+            .env("AWS_REGION", "eu-west-1")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+        Self { process, events, answers }
+    }
+
+    /// Hands the function one event and waits for what it says.
+    ///
+    /// # Panics
+    ///
+    /// When it says nothing within a minute.
+    pub fn invoke(&self, event: impl Into<String>) -> Answer {
+        self.events.send(event.into()).unwrap();
+        self.answers.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn serve(listener: &TcpListener, events: &Receiver<String>, answers: &Sender<Answer>) {
+    let mut number = 0_u32;
+    for stream in listener.incoming() {
+        // One connection after the other: a runtime waits for its answer before it asks again.
+        let _ = connection(stream.unwrap(), events, answers, &mut number);
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    events: &Receiver<String>,
+    answers: &Sender<Answer>,
+    number: &mut u32,
+) -> std::io::Result<()> {
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut request = String::new();
+        if reader.read_line(&mut request)? == 0 {
+            return Ok(());
+        }
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header)?;
+            match header.trim_end().split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().unwrap();
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        if request.starts_with("GET /2018-06-01/runtime/invocation/next ") {
+            // The test is over when there is nobody left to send an event.
+            let Ok(event) = events.recv() else { return Ok(()) };
+            *number += 1;
+            let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + PATIENCE;
+            write!(
+                writer,
+                "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: request-{number}\r\n\
+                 Lambda-Runtime-Deadline-Ms: {}\r\nLambda-Runtime-Invoked-Function-Arn: \
+                 arn:aws:lambda:eu-west-1:123456789012:function:under-test\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{event}",
+                deadline.as_millis(),
+                event.len()
+            )?;
+        } else {
+            let value = serde_json::from_slice(&body).unwrap();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let answer = if path == format!("/2018-06-01/runtime/invocation/request-{number}/response") {
+                Answer::Response(value)
+            } else {
+                Answer::Error(value)
+            };
+            // Nobody may be waiting any more.
+            let _ = answers.send(answer);
+            write!(writer, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")?;
+        }
+    }
+}

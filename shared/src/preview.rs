@@ -469,7 +469,11 @@ rules:
                 [image("a", &["ci-1"], first, &Value::Null), image("b", &["ci-2"], second, &Value::Null)];
             lines(&report(policy, &details, &[], "[]", Passes::One))
         };
-        insta::assert_snapshot!(pushed(3, 3), @"");
+        insta::assert_snapshot!(pushed(3, 3), @"
+        expire a by rule 1: Rank 2 by age; rule 1 keeps the youngest image, so it expires. [rank 2, keeps 1]
+        keep b, rule 1: Rank 1 by age; rule 1 keeps the youngest image.
+        /rules/0: tie-decided-by-digest: rule 1 keeps 00000000000b and takes 00000000000a, which are of the same age: ECR does not say which of them goes, and here the digest that sorts first does
+        ");
         assert!(!pushed(4, 3).contains("tie-decided-by-digest"));
     }
 

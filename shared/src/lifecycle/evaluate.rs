@@ -7,7 +7,7 @@
 //!
 //! Older goes before younger; of images of the same age the one whose digest sorts first goes first.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::document::{Action, LifecyclePolicy, Limit};
@@ -180,20 +180,26 @@ struct Test {
 }
 
 impl Test {
-    fn marks(&self, image: &Image, rank: u32) -> bool {
-        let time = match self.limit {
-            Limit::ImageCountMoreThan(keep) => return u64::from(rank) > keep,
-            Limit::SinceImagePushed(_) => image.age_time(),
-            Limit::SinceImagePulled(_) => image.pull_time(),
+    /// Whether a rule that counts marks an image of this rank.
+    fn marks_by_rank(&self, rank: u32) -> bool {
+        matches!(self.limit, Limit::ImageCountMoreThan(keep) if u64::from(rank) > keep)
+    }
+
+    /// Whether a rule by age marks an image.
+    fn marks_by_age(&self, image: &Image) -> bool {
+        let since = match self.limit {
+            Limit::ImageCountMoreThan(_) => None,
+            Limit::SinceImagePushed(_) => Some(image.age_time()),
+            Limit::SinceImagePulled(_) => Some(image.pull_time()),
             // Without a recorded time nothing says that the limit has passed.
-            Limit::SinceImageTransitioned(_) => match image.last_archived_at {
-                Some(time) => time,
-                None => return false,
-            },
+            Limit::SinceImageTransitioned(_) => image.last_archived_at,
         };
-        time.micros() < self.cutoff
+        since.is_some_and(|since| since.micros() < self.cutoff)
     }
 }
+
+/// Among the rules that identify an image: the mark of an image on which no rule acts. No policy has so many rules.
+const INERT: RuleSet = 1 << 63;
 
 struct Run<'a> {
     images: &'a RepositoryImages,
@@ -201,9 +207,9 @@ struct Run<'a> {
     tests: Vec<Test>,
     /// The rules that count images.
     counting: RuleSet,
-    /// The rules that identify each image.
+    /// The rules that identify each image, with [`INERT`].
     rules: Vec<RuleSet>,
-    /// Images, youngest first.
+    /// The images that some counting rule identifies, youngest first.
     order: Vec<(i64, ImageIndex)>,
     /// The part of each image; empty while every image is a candidate.
     parts: Vec<Part>,
@@ -233,19 +239,14 @@ impl<'a> Run<'a> {
             tests.push(Test { limit: rule.limit, cutoff, action: rule.action });
         }
         let all = images.images();
-        let mut rules = Vec::with_capacity(all.len());
-        let mut order = Vec::with_capacity(all.len());
-        for (image, place) in all.iter().zip(0..) {
-            rules.push(matcher.rules_for(image));
-            order.push((image.age_time().micros(), place));
-        }
-        // Only ranks depend on the order.
-        if counting != 0 {
-            order.sort_unstable_by(|left, right| match right.0.cmp(&left.0) {
-                Ordering::Equal => digest(all, right.1).cmp(digest(all, left.1)),
-                unequal => unequal,
-            });
-        }
+        let rules: Vec<RuleSet> = all
+            .iter()
+            .map(|image| {
+                let inert = matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown);
+                matcher.rules_for(image) | if inert { INERT } else { 0 }
+            })
+            .collect();
+        let order = youngest_first(all, |place| rules[place] & counting != 0);
         let related = !(images.parents().is_empty() && images.subjects().is_empty());
         Self {
             images,
@@ -265,46 +266,84 @@ impl<'a> Run<'a> {
             self.take_away(pass - 1);
         }
         self.relate();
+        let mut acted = self.decide_by_age(pass);
+        acted |= self.decide_by_rank(pass);
+        self.follow(pass);
+        acted
+    }
+
+    fn part(&self, place: usize) -> Part {
+        self.parts.get(place).copied().unwrap_or(Part::Candidate)
+    }
+
+    /// Decides about everything but the images that are first identified by a counting rule; in the order in which the
+    /// images are in memory.
+    fn decide_by_age(&mut self, pass: u16) -> bool {
         let mut acted = false;
-        let mut counts = [0_u32; RuleSet::BITS as usize];
-        for &(_, place) in &self.order {
-            let at = place as usize;
-            match self.parts.get(at).copied().unwrap_or(Part::Candidate) {
+        for (place, image) in self.images.images().iter().enumerate() {
+            match self.part(place) {
                 Part::Candidate => {}
                 Part::Child(index) => {
-                    self.verdicts[at] = Verdict::HeldByIndex { index };
+                    self.verdicts[place] = Verdict::HeldByIndex { index };
                     continue;
                 }
                 Part::Referrer(_) | Part::Gone | Part::Archived => continue,
             }
-            let rules = self.rules[at];
+            let rules = self.rules[place];
+            let first = (rules & !INERT).trailing_zeros();
+            let Some(test) = self.tests.get(first as usize) else {
+                self.verdicts[place] = unidentified(image);
+                continue;
+            };
+            if self.counting & (1 << first) == 0 {
+                let verdict = self.verdict(place, first, test.marks_by_age(image), 0, pass);
+                acted |= verdict.pass().is_some();
+                self.verdicts[place] = verdict;
+            }
+        }
+        acted
+    }
+
+    /// Counts, youngest first, and decides about the images that are first identified by a counting rule.
+    fn decide_by_rank(&mut self, pass: u16) -> bool {
+        let mut acted = false;
+        let mut counts = [0_u32; RuleSet::BITS as usize];
+        for at in 0..self.order.len() {
+            let place = self.order[at].1 as usize;
+            if self.part(place) != Part::Candidate {
+                continue;
+            }
+            let rules = self.rules[place];
             let mut counted = rules & self.counting;
             while counted != 0 {
                 counts[counted.trailing_zeros() as usize] += 1;
                 counted &= counted - 1;
             }
-            let image = &self.images.images()[at];
-            let first = rules.trailing_zeros() as usize;
-            let Some(test) = self.tests.get(first) else {
-                self.verdicts[at] = unidentified(image);
-                continue;
-            };
-            let rank = counts[first];
-            // At most 50 rules.
-            let rule = first as u8;
-            self.verdicts[at] = if matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown) {
-                Verdict::Restoring
-            } else if !test.marks(image, rank) {
-                Verdict::HeldByRule { rule, rank }
-            } else if self.in_use.contains(&place) {
-                Verdict::HeldByUse { rule }
-            } else {
-                acted = true;
-                Verdict::Marked { rule, pass, rank }
-            };
+            let first = (rules & !INERT).trailing_zeros();
+            if self.counting & (1 << first) != 0 {
+                let rank = counts[first as usize];
+                let verdict =
+                    self.verdict(place, first, self.tests[first as usize].marks_by_rank(rank), rank, pass);
+                acted |= verdict.pass().is_some();
+                self.verdicts[place] = verdict;
+            }
         }
-        self.follow(pass);
         acted
+    }
+
+    /// What follows for an image from what the first rule that identifies it says.
+    fn verdict(&self, place: usize, rule: u32, marked: bool, rank: u32, pass: u16) -> Verdict {
+        // At most 50 rules.
+        let rule = rule as u8;
+        if self.rules[place] & INERT != 0 {
+            Verdict::Restoring
+        } else if !marked {
+            Verdict::HeldByRule { rule, rank }
+        } else if self.in_use.contains(&(place as ImageIndex)) {
+            Verdict::HeldByUse { rule }
+        } else {
+            Verdict::Marked { rule, pass, rank }
+        }
     }
 
     /// Takes what the pass took out of the repository.
@@ -391,6 +430,27 @@ impl<'a> Run<'a> {
             }
         }
     }
+}
+
+/// The places of some of the images, youngest first; of the same age the digest that sorts last comes first, so that
+/// the one that sorts first goes first.
+fn youngest_first(images: &[Image], counts: impl Fn(usize) -> bool) -> Vec<(i64, ImageIndex)> {
+    let mut order = Vec::with_capacity((0..images.len()).filter(|place| counts(*place)).count());
+    order.extend(
+        images
+            .iter()
+            .zip(0..)
+            .filter(|(_, place)| counts(*place as usize))
+            .map(|(image, place)| (image.age_time().micros(), place)),
+    );
+    // Comparing numbers alone is what the sort is fastest at; images of the same age are few.
+    order.sort_unstable_by_key(|(time, _)| Reverse(*time));
+    for same_age in order.chunk_by_mut(|left, right| left.0 == right.0) {
+        if same_age.len() > 1 {
+            same_age.sort_unstable_by(|left, right| digest(images, right.1).cmp(digest(images, left.1)));
+        }
+    }
+    order
 }
 
 fn digest(images: &[Image], place: ImageIndex) -> &str {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use tests::binaries::{binary, fixture};
+use tests::binaries::{binary, fixture, workspace};
 
 const NOW: &str = "2026-11-23T00:00:00Z";
 
@@ -145,6 +145,28 @@ fn check_goes_through_all_files_and_reads_standard_input() {
 
     let output = with_input(&["check", "-"], VALID);
     assert_eq!(stderr(&output), "standard input: valid: ECR policy document of 1 rule\n");
+}
+
+#[test]
+fn the_example_policies_are_valid() {
+    let mut checked = 0;
+    for entry in fs::read_dir(workspace().join("infra/examples/policies")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension != "md") {
+            checked += 1;
+            let output = steward(&["check", &path(file)]);
+            assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+        }
+    }
+    assert!(checked >= 4);
+}
+
+#[test]
+fn the_policy_in_the_readme_is_valid() {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let policy = readme.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let output = with_input(&["check", "-"], policy);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
 }
 
 #[test]

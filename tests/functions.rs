@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::binaries::{binary, fixture};
+use tests::binaries::{binary, fixture, workspace};
 use tests::runtime_api::Function;
 
 const NOW: &str = "2026-11-23T00:00:00Z";
@@ -87,6 +87,19 @@ fn lifecycle_preview_takes_a_policy_as_an_object_and_names_an_empty_repository()
     assert_eq!(answer["repositoryName"], "team/app");
     assert_eq!(answer["summary"]["expiringImageTotalCount"], 0);
     assert!(answer["lifecyclePolicyText"].as_str().unwrap().contains("remove untagged images"));
+}
+
+#[test]
+fn lifecycle_preview_answers_the_sample_event() {
+    let function = Function::start(binary("lifecycle-preview"));
+    let event = fs::read_to_string(workspace().join("tests/events/lifecycle-preview.json")).unwrap();
+    let answer = function.invoke(event).response();
+    let results = answer["previewResults"].as_array().unwrap();
+    assert_eq!(results.len(), 1);
+    assert_eq!(results[0]["reason"], "Pushed 52 days ago; rule 2 expires images older than 14 days.");
+    let held: Vec<&str> =
+        answer["kept"].as_array().unwrap().iter().map(|image| image["heldBy"].as_str().unwrap()).collect();
+    assert_eq!(held, ["no rule", "in use", "rule 1"]);
 }
 
 #[test]

@@ -3,5 +3,6 @@
 pub mod binaries;
 pub mod reference;
 pub mod runtime_api;
+pub mod storefront;
 pub mod strategy;
 pub mod workload;

@@ -86,7 +86,8 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
         if let Some((place, _)) = expires {
             expiring += 1;
             tagged_expiring += usize::from(!image.tags.is_empty());
-            if let Some(Some(list)) = lists.get(place)
+            if matches!(verdict, Verdict::Marked { .. })
+                && let Some(Some(list)) = lists.get(place)
                 && let Some(other) = image.tags.iter().filter(|tag| !list.has_entry_for(tag)).min()
             {
                 let met = &mut met[place];

@@ -1,5 +1,6 @@
 //! A preview as a table for a terminal: a row for each image acted on, totals, findings.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -42,15 +43,23 @@ pub fn render(report: &PreviewReport, style: Style) -> String {
         }
     }
     out.push('\n');
-    totals(&mut out, report, style);
-    held(&mut out, report);
+    let width = usize::from(style.width.max(NARROWEST));
+    wrap(&mut out, &totals(report), width, style);
+    if let Some(held) = held(report) {
+        wrap(&mut out, &held, width, style);
+    }
     if summary.expiring_image_total_count + summary.transitioning_image_total_count() > 0 {
-        out.push_str("Sizes are sums over images that share layers: less is freed than they say.\n");
+        wrap(
+            &mut out,
+            "Sizes are sums over images that share layers: less is freed than they say.",
+            width,
+            style,
+        );
     }
     if !report.findings.is_empty() {
         let _ = writeln!(out, "\n{}", bold(&count(report.findings.len() as u64, "finding"), style));
         for finding in &report.findings {
-            wrap(&mut out, &finding.to_string(), usize::from(style.width.max(NARROWEST)));
+            wrap(&mut out, &finding.to_string(), width, style);
         }
     }
     out
@@ -74,9 +83,10 @@ fn results(report: &PreviewReport, style: Style) -> Table {
     for result in &report.preview_results {
         table.add_row(row(report, result, width, with_pass));
     }
-    // Without a border the first column needs no space before it.
+    // Without a border the first column needs no space before it; with one column more, eighty characters are few.
+    let gap = if with_pass && width < 100 { 1 } else { 2 };
     for (column, name) in table.column_iter_mut().zip(&header) {
-        column.set_padding((0, 2));
+        column.set_padding((0, gap));
         if matches!(*name, "AGE" | "SIZE" | "RULE" | "PASS") {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -113,22 +123,24 @@ fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bo
     cells
 }
 
-fn totals(out: &mut String, report: &PreviewReport, style: Style) {
+/// What goes and what stays, on a line that begins with a word to be set in bold.
+fn totals(report: &PreviewReport) -> String {
     let summary = &report.summary;
     let images = |number, size| format!("{}, {}", count(number, "image"), bytes(size));
-    let expiring = images(summary.expiring_image_total_count, summary.expiring_image_size_in_bytes);
-    let _ = write!(out, "Goes: {}", bold(&expiring, style));
+    let mut totals =
+        format!("Goes: {}", images(summary.expiring_image_total_count, summary.expiring_image_size_in_bytes));
     if summary.transitioning_image_total_count() > 0 {
         let archived =
             images(summary.transitioning_image_total_count(), summary.transitioning_image_size_in_bytes);
-        let _ = write!(out, ". To the archive: {}", bold(&archived, style));
+        let _ = write!(totals, ". To the archive: {archived}");
     }
     let stays = images(summary.kept_image_total_count, summary.kept_image_size_in_bytes);
-    let _ = writeln!(out, ". Stays: {}.", bold(&stays, style));
+    let _ = write!(totals, ". Stays: {stays}.");
+    totals
 }
 
 /// What holds the images that stay, most first.
-fn held(out: &mut String, report: &PreviewReport) {
+fn held(report: &PreviewReport) -> Option<String> {
     let mut holders: BTreeMap<&str, u64> = BTreeMap::new();
     for image in &report.kept {
         let holder = match image.held_by.split_once(' ') {
@@ -138,34 +150,35 @@ fn held(out: &mut String, report: &PreviewReport) {
         };
         *holders.entry(holder).or_default() += 1;
     }
-    if holders.is_empty() {
-        return;
-    }
     let mut holders: Vec<(&str, u64)> = holders.into_iter().collect();
-    holders.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+    holders.sort_by_key(|(_, number)| Reverse(*number));
     let shown: Vec<String> = holders.iter().map(|(holder, number)| format!("{holder} {number}")).collect();
-    let _ = writeln!(out, "Held by: {}.", shown.join(", "));
+    (!shown.is_empty()).then(|| format!("Held by: {}.", shown.join(", ")))
 }
 
 fn bold(text: &str, style: Style) -> String {
     if style.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
-/// Writes a paragraph in lines of at most `width` characters, the later ones indented; a longer word has its own line.
-fn wrap(out: &mut String, text: &str, width: usize) {
+/// Writes a paragraph in lines of at most `width` characters, the later ones indented; a longer word has its own
+/// line. The part before the first `: ` is set in bold.
+fn wrap(out: &mut String, text: &str, width: usize, style: Style) {
     let mut used = 0;
+    let mut lines = String::new();
     for word in text.split(' ') {
         let length = word.chars().count();
         if used > 0 && used + 1 + length > width {
-            out.push_str("\n ");
+            lines.push_str("\n ");
             used = 1;
         }
         if used > 0 {
-            out.push(' ');
+            lines.push(' ');
             used += 1;
         }
-        out.push_str(word);
+        lines.push_str(word);
         used += length;
     }
-    out.push('\n');
+    let (lead, rest) =
+        lines.split_once(": ").map_or(("", lines.as_str()), |(lead, _)| lines.split_at(lead.len() + 1));
+    let _ = writeln!(out, "{}{rest}", if lead.is_empty() { String::new() } else { bold(lead, style) });
 }

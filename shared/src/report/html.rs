@@ -240,9 +240,11 @@ fn tiles(report: &PreviewReport) -> Markup {
                 }
             }
         }
-        p.note {
-            "Images share layers, and a shared layer is counted in each of them: the sizes are sums that overstate what \
-             is freed."
+        @if images > 0 {
+            p.note {
+                "Images share layers, and a shared layer is counted in each of them: the sizes are sums that overstate \
+                 what is freed."
+            }
         }
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`timeline`] | when the images were pushed, as a chart |
-//! | [`rules`] | what each rule acts on, in images and bytes |
-//! | [`images`] | the table of all images |
-//! | [`text`] | digests, times and counts as the page writes them |
+//! | `timeline` | when the images were pushed, as a chart |
+//! | `rules` | what each rule acts on, in images and bytes |
+//! | `images` | the table of all images |
+//! | `text` | digests, times and counts as the page writes them |
 //!
 //! Whatever comes from outside (names, tags, descriptions, messages) gets into the page through `maud`, which escapes
 //! it; only the stylesheet and the script beside this file are put in as they are.

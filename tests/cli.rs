@@ -92,7 +92,13 @@ fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
     let output = steward(&["check", &policy]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), "");
-    insta::assert_snapshot!(folder.plain(&output.stdout), @"");
+    insta::assert_snapshot!(folder.plain(&output.stdout), @r#"
+    policy.json: /rules/0/selection: count-unit-missing: a limit by age needs its unit; add `"countUnit": "days"`
+    policy.json: /rules/1/selection/tagPrefixList: empty-list: `tagPrefixList` is empty; name at least one
+    policy.json: /rules/2/action/type: unknown-value: `type` is `delete`; write `expire` or `transition`
+    policy.json: /rules/2/selection/countNumber: number-out-of-range: `countNumber` is 0; write a whole number of 1 or more
+    policy.json: /rules/1/rulePriority: duplicate-priority: the rule with priority 1 is there already; give each rule a `rulePriority` of its own
+    "#);
 
     let output = steward(&["check", "--output", "json", &policy]);
     assert_eq!(output.status.code(), Some(1));
@@ -131,7 +137,18 @@ fn check_says_in_one_line_why_a_file_is_no_policy() {
         assert_eq!(said.lines().count(), 1, "{said}");
         lines.push_str(&said);
     }
-    insta::assert_snapshot!(lines, @"");
+    insta::assert_snapshot!(lines, @"
+    long.json: /: policy-too-long: the policy has 30,721 characters; ECR accepts at most 30,720: shorten descriptions, merge rules or remove white space
+    broken.json: /: syntax: line 1, column 12: not JSON: expected value
+    list.json: /: wrong-type: a list where a policy, an object with `rules`, is needed
+    comment.yaml: /: wrong-type: null where a policy, an object with `rules`, is needed
+    ecr-steward: latin1.json: is not UTF-8 text (byte 18 is not part of any character)
+    ecr-steward: empty.json: is empty
+    ecr-steward: blank.json: is empty
+    ecr-steward: huge.json: is larger than 1048576 bytes, too large for a policy; is it the right file?
+    ecr-steward: folder: is a directory; name a file
+    ecr-steward: missing.json: no such file
+    ");
 }
 
 #[test]
@@ -142,6 +159,11 @@ fn check_goes_through_all_files_and_reads_standard_input() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout(&output).lines().count(), 1);
     assert!(stderr(&output).contains("good: valid"));
+
+    let output = steward(&["check", &folder.file("empty", ""), &bad, &good]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout(&output).lines().count(), 1, "the finding about the bad one");
+    assert_eq!(stderr(&output).lines().count(), 2, "a line about the good one, and one about the empty one");
 
     let output = with_input(&["check", "-"], VALID);
     assert_eq!(stderr(&output), "standard input: valid: ECR policy document of 1 rule\n");
@@ -180,12 +202,74 @@ fn compile_prints_a_document_that_check_accepts_and_compile_turns_back() {
     );
     let output = steward(&["compile", &simple]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    insta::assert_snapshot!(stdout(&output), @"");
+    insta::assert_snapshot!(stdout(&output), @r#"
+    {
+      "rules": [
+        {
+          "rulePriority": 1,
+          "description": "builds",
+          "selection": {
+            "tagStatus": "tagged",
+            "tagPrefixList": [
+              "ci-"
+            ],
+            "countType": "sinceImagePushed",
+            "countUnit": "days",
+            "countNumber": 30
+          },
+          "action": {
+            "type": "expire"
+          }
+        },
+        {
+          "rulePriority": 2,
+          "selection": {
+            "tagStatus": "tagged",
+            "tagPatternList": [
+              "*-rc*"
+            ],
+            "countType": "sinceImagePulled",
+            "countUnit": "days",
+            "countNumber": 60
+          },
+          "action": {
+            "type": "transition",
+            "targetStorageClass": "archive"
+          }
+        },
+        {
+          "rulePriority": 3,
+          "selection": {
+            "tagStatus": "any",
+            "countType": "imageCountMoreThan",
+            "countNumber": 100
+          },
+          "action": {
+            "type": "expire"
+          }
+        }
+      ]
+    }
+    "#);
 
     let document = folder.file("document.json", stdout(&output));
     assert_eq!(steward(&["check", &document]).status.code(), Some(0));
     let back = steward(&["compile", "--to", "simple", &document]);
-    insta::assert_snapshot!(stdout(&back), @"");
+    insta::assert_snapshot!(stdout(&back), @r#"
+    rules:
+    - description: builds
+      selection:
+        tagPrefixList:
+        - ci-
+      maximumAgeLimit: 30
+    - selection:
+        tagPatternList:
+        - "*-rc*"
+      maximumDaysSincePull: 60
+      action: archive
+    - selection: any
+      maximumNumberOfImages: 100
+    "#);
     let again = steward(&["compile", &folder.file("again.yaml", stdout(&back))]);
     assert_eq!(stdout(&again), stdout(&output));
     assert_eq!(stdout(&steward(&["compile", "--compact", &document])).lines().count(), 1);
@@ -214,7 +298,7 @@ fn compile_refuses_what_the_simple_model_cannot_say() {
     let document = VALID.replace("\"rulePriority\": 1", "\"rulePriority\": 10");
     let output = steward(&["compile", "--to", "simple", &folder.file("document.json", document)]);
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(folder.plain(&output.stderr), @"");
+    insta::assert_snapshot!(folder.plain(&output.stderr), @"ecr-steward: document.json: /rules/0/rulePriority: the simple model numbers its rules 1, 2, 3 …, and here a rule has priority 10 where 1 is expected; renumber the rules first");
 }
 
 fn storefront(more: &[&str]) -> Output {
@@ -303,6 +387,8 @@ fn the_page_is_one_file_that_needs_no_network() {
     let page = stdout(&storefront(&["--output", "html"]));
     assert!(page.starts_with("<!DOCTYPE html>"));
     assert!(page.contains("storefront/web"));
+    // Patterns of the page itself are referred to as `url(#…)`.
+    let page = page.replace("url(#", "");
     for fetch in ["src=", "<link", "@import", "url(", "http://", "https://"] {
         assert!(!page.contains(fetch), "{fetch}");
     }
@@ -366,7 +452,13 @@ fn preview_says_in_one_line_what_is_unusable_and_exits_2() {
         assert_eq!(said.lines().count(), 1, "{said}");
         lines.push_str(&said);
     }
-    insta::assert_snapshot!(lines, @"");
+    insta::assert_snapshot!(lines, @"
+    ecr-steward: standard input can be read once; name a file for all but one of the arguments
+    ecr-steward: no.json: line 1, column 20: /imageDetails/0: missing field `imageDigest`
+    ecr-steward: text.txt: line 1, column 1: expected value
+    ecr-steward: bad.json: not a valid policy: /rules/0/action/type: unknown-value: `type` is `vanish`; write `expire` or `transition`
+    ecr-steward: use.json: /0: `a b` is not an image reference: it contains white space; write repository:tag, repository@sha256:… or the same behind a registry
+    ");
 
     let output = steward(&["preview", "--policy", &policy, "--images", &images, "--now", "yesterday"]);
     assert_eq!(output.status.code(), Some(2));

@@ -36,9 +36,16 @@ enum Format {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut found: Vec<(String, Finding)> = Vec::new();
+    let mut unusable = Vec::new();
     for path in &arguments.files {
         let file = input::name(path);
-        let text = input::read(path, MAX_POLICY_BYTES)?;
+        let text = match input::read(path, MAX_POLICY_BYTES) {
+            Ok(text) => text,
+            Err(error) => {
+                unusable.push(error);
+                continue;
+            }
+        };
         match PolicySource::parse(&text) {
             Ok(source) => {
                 let _ = writeln!(io::stderr(), "{file}: valid: {}", describe(&source));
@@ -72,7 +79,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             writeln!(out, "{:#}", json!(findings))?;
         }
     }
-    Ok(if found.is_empty() { Outcome::Success } else { Outcome::Invalid })
+    for error in &unusable {
+        let _ = writeln!(io::stderr(), "ecr-steward: {error}");
+    }
+    Ok(match (unusable.is_empty(), found.is_empty()) {
+        (false, _) => Outcome::Unusable,
+        (true, false) => Outcome::Invalid,
+        (true, true) => Outcome::Success,
+    })
 }
 
 fn describe(source: &PolicySource) -> String {

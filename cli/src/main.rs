@@ -40,6 +40,8 @@ enum Outcome {
     Success,
     /// What was examined is invalid; it was said on standard output.
     Invalid,
+    /// Some of the files cannot be used; it was said on standard error, and the others were examined.
+    Unusable,
 }
 
 /// Why a command could not do its work; one line for standard error.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Invalid) => ExitCode::from(1),
+        Ok(Outcome::Unusable) => ExitCode::from(2),
         // The reader of a pipe has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {

@@ -100,7 +100,8 @@ impl UnreadableJson {
         };
         let message = error.to_string();
         let tail = format!(" at line {} column {}", error.line(), error.column());
-        let problem = message.strip_suffix(&tail).unwrap_or(&message).to_owned();
+        let problem = message.strip_suffix(&tail).unwrap_or(&message);
+        let problem = if error.is_data() { problem.to_owned() } else { format!("not JSON: {problem}") };
         Self { line: error.line(), column: error.column(), pointer, problem }
     }
 }
@@ -450,7 +451,7 @@ mod tests {
             ("{}", "value 1 of the text has neither `imageDetails` nor `images`"),
             ("42", "line 1, column 2: invalid type: integer `42`"),
             ("[{\"imageDigest\": \"sha256:1\"}]", "line 1, column 28: /0: missing field `imagePushedAt`"),
-            ("{\"imageDetails\": [", "line 1, column 18: /imageDetails: EOF"),
+            ("{\"imageDetails\": [", "line 1, column 18: /imageDetails: not JSON: EOF"),
         ] {
             let error = Listing::parse(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{text}: {error}");

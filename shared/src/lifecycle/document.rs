@@ -241,9 +241,8 @@ impl LifecyclePolicy {
     /// Reads the document from a tree; `text` is what the tree was read from.
     pub(super) fn read(node: &Node, text: &str) -> Result<Self, Vec<Finding>> {
         let mut reader = Reader::default();
-        if !matches!(node, Node::Object(_)) {
-            reader.wrong_type(node, "", "a policy, an object with `rules`,");
-            return Err(reader.findings);
+        if !reader.is_policy(node) {
+            return Err(reader.into_findings());
         }
         let characters = text.chars().count();
         if characters > MAX_POLICY_CHARACTERS {
@@ -261,7 +260,7 @@ impl LifecyclePolicy {
         let rules = validate::document(node, &mut reader);
         match (reader.findings.is_empty(), rules) {
             (true, Some(rules)) => Self::from_valid(rules).map_err(|finding| vec![finding]),
-            _ => Err(reader.findings),
+            _ => Err(reader.into_findings()),
         }
     }
 

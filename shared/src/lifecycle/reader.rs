@@ -225,6 +225,31 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Everything that was found, in the order of the document's rules; what is about the whole comes first.
+    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+        let place = |finding: &Finding| -> Option<usize> {
+            finding.pointer.split_once("/rules/")?.1.split('/').next()?.parse().ok()
+        };
+        self.findings.sort_by_key(place);
+        self.findings
+    }
+
+    /// Whether the document is an object at all; the one finding if it is not.
+    pub(super) fn is_policy(&mut self, node: &Node) -> bool {
+        match node {
+            Node::Object(_) => return true,
+            Node::Null => self.find(
+                Code::WrongType,
+                "",
+                "there is no policy in it; write one, or `{}` for the default policy",
+            ),
+            other => self.wrong_type(other, "", "a policy, an object with `rules`,"),
+        }
+        false
+    }
+}
+
 /// "a", "a or b", "a, b or c".
 pub(super) fn alternatives(words: &[String]) -> String {
     match words {

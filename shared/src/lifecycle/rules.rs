@@ -121,14 +121,13 @@ impl SimplePolicy {
     /// Reads `{ skip, rules }`, alone or as the value of `lifecyclePolicy`.
     pub(super) fn read(node: &Node) -> Result<Self, Vec<Finding>> {
         let mut reader = Reader::default();
-        if !matches!(node, Node::Object(_)) {
-            reader.wrong_type(node, "", "a policy, an object with `rules`,");
-            return Err(reader.findings);
+        if !reader.is_policy(node) {
+            return Err(reader.into_findings());
         }
         let policy = policy(node, &mut reader);
         match (reader.findings.is_empty(), policy) {
             (true, Some(policy)) => Ok(policy),
-            _ => Err(reader.findings),
+            _ => Err(reader.into_findings()),
         }
     }
 }

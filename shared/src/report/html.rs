@@ -112,9 +112,7 @@ pub fn render(reports: &[PreviewReport]) -> String {
 
 /// One line for each repository, with links to the sections.
 fn overview(reports: &[PreviewReport]) -> Markup {
-    let archives = reports
-        .iter()
-        .any(|report| report.summary.transitioning_image_total_count() > 0);
+    let archives = reports.iter().any(|report| report.summary.transitioning_image_total_count() > 0);
     let fates = [Fate::Expires, Fate::Archived, Fate::Stays]
         .into_iter()
         .filter(|fate| *fate != Fate::Archived || archives);
@@ -168,10 +166,7 @@ fn overview(reports: &[PreviewReport]) -> Markup {
 
 /// One repository. `number` makes its identifiers different from those of the others.
 fn repository(report: &PreviewReport, number: usize) -> Markup {
-    let policy = report
-        .lifecycle_policy_text
-        .as_deref()
-        .map(LifecyclePolicy::parse);
+    let policy = report.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
     let policy = policy.as_ref().and_then(|parsed| parsed.as_ref().ok());
     html! {
         section.repository id={ "r" (number) } aria-labelledby={ "r" (number) "-name" } {
@@ -208,21 +203,9 @@ fn tiles(report: &PreviewReport) -> Markup {
     let summary = &report.summary;
     let archived = summary.transitioning_image_total_count();
     let tiles = [
-        (
-            Fate::Expires,
-            summary.expiring_image_total_count,
-            summary.expiring_image_size_in_bytes,
-        ),
-        (
-            Fate::Archived,
-            archived,
-            summary.transitioning_image_size_in_bytes,
-        ),
-        (
-            Fate::Stays,
-            summary.kept_image_total_count,
-            summary.kept_image_size_in_bytes,
-        ),
+        (Fate::Expires, summary.expiring_image_total_count, summary.expiring_image_size_in_bytes),
+        (Fate::Archived, archived, summary.transitioning_image_size_in_bytes),
+        (Fate::Stays, summary.kept_image_total_count, summary.kept_image_size_in_bytes),
     ];
     let images = tiles.iter().map(|(_, images, _)| images).sum();
     html! {

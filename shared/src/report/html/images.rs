@@ -113,9 +113,9 @@ impl<'a> Row<'a> {
         match self {
             Self::Goes(image) => Group::ActedOn(image.applied_rule_priority),
             Self::Stays(image) => match image.held_by.split_once(' ') {
-                Some(("rule", priority)) => priority
-                    .parse()
-                    .map_or(Group::HeldBy(&image.held_by), Group::HeldByRule),
+                Some(("rule", priority)) => {
+                    priority.parse().map_or(Group::HeldBy(&image.held_by), Group::HeldByRule)
+                }
                 Some((kind @ ("index" | "subject"), _)) => Group::HeldBy(kind),
                 _ => Group::HeldBy(&image.held_by),
             },

@@ -39,11 +39,7 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
         let line = lines.entry(priority).or_insert_with(|| Line {
             name: format!("rule {priority}"),
             description: None,
-            fate: if result.expires() {
-                Fate::Expires
-            } else {
-                Fate::Archived
-            },
+            fate: if result.expires() { Fate::Expires } else { Fate::Archived },
             images: 0,
             size: 0,
         });
@@ -64,9 +60,7 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
 /// The table with its heading.
 pub(super) fn table(report: &PreviewReport, policy: Option<&LifecyclePolicy>, number: usize) -> Markup {
     let lines = lines(report, policy);
-    let total = lines
-        .iter()
-        .fold(0_u64, |total, line| total.saturating_add(line.size));
+    let total = lines.iter().fold(0_u64, |total, line| total.saturating_add(line.size));
     html! {
         h3 id={ "r" (number) "-rules" } { "Size by rule" }
         table.figures.rules aria-labelledby={ "r" (number) "-rules" } {

@@ -112,11 +112,7 @@ fn pages_nest_whatever_there_is_in_them() {
     let mut several = reports(Some(POLICY), &[image(1, 300, &tags), image(2, 30, &[])]);
     several.extend(reports(None, &[image(3, 0, &["v1"])]));
     let several = elements(&render(&several));
-    assert_eq!(
-        number_of(&several, "section"),
-        3,
-        "the overview and two repositories"
-    );
+    assert_eq!(number_of(&several, "section"), 3, "the overview and two repositories");
 }
 
 #[test]
@@ -141,10 +137,7 @@ fn nothing_from_outside_becomes_markup() {
     }
     let page = render(&reports);
     assert!(page.contains("&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;"));
-    assert!(
-        page.contains("&lt;i&gt;CI&lt;/i&gt; &amp; &quot;more&quot;"),
-        "the description"
-    );
+    assert!(page.contains("&lt;i&gt;CI&lt;/i&gt; &amp; &quot;more&quot;"), "the description");
     let hostile = elements(&page);
     for name in ["script", "img", "i"] {
         assert_eq!(number_of(&hostile, name), number_of(&honest, name), "{name}");
@@ -158,29 +151,15 @@ fn a_policy_that_is_none_is_shown_as_it_is() {
     let page = render(&reports);
     elements(&page);
     assert!(page.contains("<code>{&quot;rules&quot;: &lt;b&gt;</code>"));
-    assert!(
-        page.contains("<span class=\"rule\">rule 1</span>"),
-        "as the results name it"
-    );
+    assert!(page.contains("<span class=\"rule\">rule 1</span>"), "as the results name it");
 }
 
 #[test]
 fn the_page_loads_nothing() {
-    let page = render(&reports(
-        Some(POLICY),
-        &[image(1, 300, &["ci-1"]), image(2, 3, &["v1"])],
-    ));
-    for forbidden in [
-        "http://",
-        "https://",
-        "src=",
-        "<link",
-        "@import",
-        "innerHTML",
-        "<base",
-        "fetch(",
-        "import(",
-    ] {
+    let page = render(&reports(Some(POLICY), &[image(1, 300, &["ci-1"]), image(2, 3, &["v1"])]));
+    for forbidden in
+        ["http://", "https://", "src=", "<link", "@import", "innerHTML", "<base", "fetch(", "import("]
+    {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     assert!(page.split("url(").skip(1).all(|after| after.starts_with('#')));
@@ -196,22 +175,14 @@ fn style_and_script_cannot_end_early() {
 #[test]
 fn the_same_reports_give_the_same_page() {
     let images: Vec<_> = (0..50).map(|n| image(n, n * 7, &["ci-1"])).collect();
-    assert_eq!(
-        render(&reports(Some(POLICY), &images)),
-        render(&reports(Some(POLICY), &images))
-    );
+    assert_eq!(render(&reports(Some(POLICY), &images)), render(&reports(Some(POLICY), &images)));
 }
 
 #[test]
 fn rules_that_act_on_nothing_have_a_row() {
     let page = render(&reports(Some(POLICY), &[image(1, 300, &["ci-1"])]));
-    let row = page
-        .split("<tr")
-        .find(|row| row.contains("rule 7: expire images tagged nothing*"));
-    assert!(
-        row.unwrap()
-            .contains("<td class=\"number\">0</td><td class=\"number\">0 B</td>")
-    );
+    let row = page.split("<tr").find(|row| row.contains("rule 7: expire images tagged nothing*"));
+    assert!(row.unwrap().contains("<td class=\"number\">0</td><td class=\"number\">0 B</td>"));
 }
 
 #[test]
@@ -264,29 +235,15 @@ fn rows_say_what_happens_when_and_by_what() {
         ..report.preview_results[0].clone()
     };
     report.preview_results.push(archived);
-    report
-        .findings
-        .push(Finding::new(Code::ListingIncomplete, "/rules/0", "A message."));
+    report.findings.push(Finding::new(Code::ListingIncomplete, "/rules/0", "A message."));
     let page = render(&reports);
     let rows: Vec<&str> = page.split("<tr data-group").skip(1).collect();
-    assert!(
-        rows[0].contains("expire</span></td><td class=\"by\">rule 1</td>"),
-        "{}",
-        rows[0]
-    );
+    assert!(rows[0].contains("expire</span></td><td class=\"by\">rule 1</td>"), "{}", rows[0]);
     assert!(
         rows[1].contains("archive</span></td><td class=\"by\">rule 1, <span class=\"muted\">pass 2</span>")
     );
-    assert!(
-        rows[2].contains("stays</span> <span class=\"muted\">expires <time"),
-        "{}",
-        rows[2]
-    );
-    assert!(
-        rows[2].contains(">2026-11-28</time>, <span class=\"far\">in 5 d</span>"),
-        "{}",
-        rows[2]
-    );
+    assert!(rows[2].contains("stays</span> <span class=\"muted\">expires <time"), "{}", rows[2]);
+    assert!(rows[2].contains(">2026-11-28</time>, <span class=\"far\">in 5 d</span>"), "{}", rows[2]);
     assert!(page.contains(
         "<code class=\"code\">listing-incomplete</code> at <code>/rules/0</code></p><p>A message."
     ));

@@ -57,19 +57,13 @@ pub(super) fn time(at: Instant, shown: &str) -> Markup {
 
 /// How far a time is from the time of the evaluation: `31 d ago`, `in 5 h`.
 pub(super) fn distance(now: Instant, at: Instant) -> String {
-    if at > now {
-        format!("in {}", age(at, now))
-    } else {
-        format!("{} ago", age(now, at))
-    }
+    if at > now { format!("in {}", age(at, now)) } else { format!("{} ago", age(now, at)) }
 }
 
 /// A digest in its short form. All of it is there and gets selected, copied and found; the stylesheet hides the rest.
 pub(super) fn digest(digest: &str) -> Markup {
     let short = short_digest(digest);
-    let start = digest
-        .split_once(':')
-        .map_or(0, |(algorithm, _)| algorithm.len() + 1);
+    let start = digest.split_once(':').map_or(0, |(algorithm, _)| algorithm.len() + 1);
     html! {
         code.digest title=(digest) {
             i { (digest.get(..start).unwrap_or_default()) }
@@ -94,17 +88,11 @@ pub(super) fn prose(text: &str) -> Markup {
 /// Splits a word into the digest that it begins with, and the punctuation after it.
 fn split_digest(word: &str) -> Option<(&str, &str)> {
     let (algorithm, rest) = word.split_once(':')?;
-    let hex = rest
-        .find(|character: char| !character.is_ascii_hexdigit())
-        .unwrap_or(rest.len());
+    let hex = rest.find(|character: char| !character.is_ascii_hexdigit()).unwrap_or(rest.len());
     let is_digest = hex >= DIGEST_CHARACTERS
         && !algorithm.is_empty()
-        && algorithm
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric());
-    is_digest
-        .then(|| word.split_at_checked(algorithm.len() + 1 + hex))
-        .flatten()
+        && algorithm.chars().all(|character| character.is_ascii_alphanumeric());
+    is_digest.then(|| word.split_at_checked(algorithm.len() + 1 + hex)).flatten()
 }
 
 #[cfg(test)]
@@ -146,10 +134,7 @@ mod tests {
     fn sentences_keep_their_words_and_shorten_their_digests() {
         let hex = "0123456789abcdef".repeat(4);
         let markup = prose(&format!("About sha256:{hex}, not a:bc <b>")).into_string();
-        assert!(
-            markup.starts_with("About <code class=\"digest\" title=\"sha256:"),
-            "{markup}"
-        );
+        assert!(markup.starts_with("About <code class=\"digest\" title=\"sha256:"), "{markup}");
         assert!(markup.ends_with("</code>, not a:bc &lt;b&gt;"), "{markup}");
         assert_eq!(markup.matches("<code").count(), 1);
     }
@@ -157,13 +142,7 @@ mod tests {
     #[test]
     fn distances_say_which_way() {
         let now = Instant::parse("2026-11-23T00:00:00Z").unwrap();
-        assert_eq!(
-            distance(now, Instant::parse("2026-11-20T00:00:00Z").unwrap()),
-            "3 d ago"
-        );
-        assert_eq!(
-            distance(now, Instant::parse("2026-11-23T05:00:00Z").unwrap()),
-            "in 5 h"
-        );
+        assert_eq!(distance(now, Instant::parse("2026-11-20T00:00:00Z").unwrap()), "3 d ago");
+        assert_eq!(distance(now, Instant::parse("2026-11-23T05:00:00Z").unwrap()), "in 5 h");
     }
 }

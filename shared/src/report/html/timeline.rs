@@ -84,19 +84,13 @@ impl Step {
             // Beside the hour the year has no room, and sixty bars of hours are not about years.
             Self::Hours(hours) => at(bin.checked_mul(MICROS_PER_HOUR * hours)).map(|at| {
                 let minute = text::minute(at);
-                minute
-                    .split_once('-')
-                    .map_or_else(|| minute.clone(), |(_, short)| short.to_owned())
+                minute.split_once('-').map_or_else(|| minute.clone(), |(_, short)| short.to_owned())
             }),
             Self::Days(days) => at(bin.checked_mul(MICROS_PER_DAY * days)).map(text::day),
             Self::Weeks(weeks) => at((bin * 7 * weeks - 3).checked_mul(MICROS_PER_DAY)).map(text::day),
             Self::Months(months) => {
                 let month = bin * months;
-                Some(format!(
-                    "{:04}-{:02}",
-                    month.div_euclid(12),
-                    month.rem_euclid(12) + 1
-                ))
+                Some(format!("{:04}-{:02}", month.div_euclid(12), month.rem_euclid(12) + 1))
             }
             Self::Years(years) => Some(format!("{:04}", bin * years)),
         }
@@ -158,11 +152,7 @@ impl Bin {
 
     /// From the axis upwards.
     const fn parts(self) -> [(Fate, u64); 3] {
-        [
-            (Fate::Stays, self.stay),
-            (Fate::Archived, self.archive),
-            (Fate::Expires, self.expire),
-        ]
+        [(Fate::Stays, self.stay), (Fate::Archived, self.archive), (Fate::Expires, self.expire)]
     }
 }
 
@@ -182,21 +172,9 @@ impl Timeline {
             .preview_results
             .iter()
             .map(|image| {
-                (
-                    image.image_pushed_at,
-                    if image.expires() {
-                        Fate::Expires
-                    } else {
-                        Fate::Archived
-                    },
-                )
+                (image.image_pushed_at, if image.expires() { Fate::Expires } else { Fate::Archived })
             })
-            .chain(
-                report
-                    .kept
-                    .iter()
-                    .map(|image| (image.image_pushed_at, Fate::Stays)),
-            );
+            .chain(report.kept.iter().map(|image| (image.image_pushed_at, Fate::Stays)));
         let (oldest, youngest) = pushes.clone().fold(None, |range, (at, _)| match range {
             None => Some((at, at)),
             Some((oldest, youngest)) => Some((at.min(oldest), at.max(youngest))),
@@ -220,37 +198,21 @@ impl Timeline {
             }
         }
         let now = place(report.evaluated_at).filter(|place| *place < bins.len());
-        Some(Self {
-            step,
-            first,
-            bins,
-            now,
-        })
+        Some(Self { step, first, bins, now })
     }
 
     fn span(&self, place: usize) -> String {
-        self.step
-            .span(self.first + i64::try_from(place).unwrap_or_default())
+        self.step.span(self.first + i64::try_from(place).unwrap_or_default())
     }
 
     /// The chart in words.
     fn description(&self) -> String {
         let used = |bin: &&Bin| bin.total() > 0;
-        let first = self
-            .bins
-            .iter()
-            .position(|bin| bin.total() > 0)
-            .unwrap_or_default();
-        let last = self
-            .bins
-            .iter()
-            .rposition(|bin| bin.total() > 0)
-            .unwrap_or_default();
+        let first = self.bins.iter().position(|bin| bin.total() > 0).unwrap_or_default();
+        let last = self.bins.iter().rposition(|bin| bin.total() > 0).unwrap_or_default();
         // Of several bars of the same height, the first.
-        let highest = (0..self.bins.len())
-            .rev()
-            .max_by_key(|place| self.bins[*place].total())
-            .unwrap_or_default();
+        let highest =
+            (0..self.bins.len()).rev().max_by_key(|place| self.bins[*place].total()).unwrap_or_default();
         let all: u64 = self.bins.iter().map(|bin| bin.total()).sum();
         format!(
             "{}, pushed from {} to {}, in {}. Most, {}: {}.",
@@ -279,15 +241,9 @@ fn with_now(oldest: Instant, youngest: Instant, now: Instant) -> (Instant, Insta
 
 fn words(bin: Bin) -> String {
     let mut words = count(bin.total(), "image");
-    let parts = [
-        (bin.expire, "expire"),
-        (bin.archive, "archived"),
-        (bin.stay, "stay"),
-    ];
-    for ((number, word), separator) in parts
-        .into_iter()
-        .filter(|(number, _)| *number > 0)
-        .zip([" (", ", ", ", "])
+    let parts = [(bin.expire, "expire"), (bin.archive, "archived"), (bin.stay, "stay")];
+    for ((number, word), separator) in
+        parts.into_iter().filter(|(number, _)| *number > 0).zip([" (", ", ", ", "])
     {
         words.push_str(separator);
         words.push_str(&format!("{} {word}", grouped(number)));
@@ -337,12 +293,7 @@ pub(super) fn chart(report: &PreviewReport, number: usize) -> Markup {
         return html! {};
     };
     let bins = timeline.bins.len() as u64;
-    let highest = timeline
-        .bins
-        .iter()
-        .map(|bin| bin.total())
-        .max()
-        .unwrap_or_default();
+    let highest = timeline.bins.iter().map(|bin| bin.total()).max().unwrap_or_default();
     let spacing = spacing(highest);
     let top = highest.div_ceil(spacing) * spacing;
     let archives = report.summary.transitioning_image_total_count() > 0;

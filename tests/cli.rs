@@ -95,9 +95,9 @@ fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
     insta::assert_snapshot!(folder.plain(&output.stdout), @r#"
     policy.json: /rules/0/selection: count-unit-missing: a limit by age needs its unit; add `"countUnit": "days"`
     policy.json: /rules/1/selection/tagPrefixList: empty-list: `tagPrefixList` is empty; name at least one
+    policy.json: /rules/1/rulePriority: duplicate-priority: the rule with priority 1 is there already; give each rule a `rulePriority` of its own
     policy.json: /rules/2/action/type: unknown-value: `type` is `delete`; write `expire` or `transition`
     policy.json: /rules/2/selection/countNumber: number-out-of-range: `countNumber` is 0; write a whole number of 1 or more
-    policy.json: /rules/1/rulePriority: duplicate-priority: the rule with priority 1 is there already; give each rule a `rulePriority` of its own
     "#);
 
     let output = steward(&["check", "--output", "json", &policy]);
@@ -141,7 +141,7 @@ fn check_says_in_one_line_why_a_file_is_no_policy() {
     long.json: /: policy-too-long: the policy has 30,721 characters; ECR accepts at most 30,720: shorten descriptions, merge rules or remove white space
     broken.json: /: syntax: line 1, column 12: not JSON: expected value
     list.json: /: wrong-type: a list where a policy, an object with `rules`, is needed
-    comment.yaml: /: wrong-type: null where a policy, an object with `rules`, is needed
+    comment.yaml: /: wrong-type: there is no policy in it; write one, or `{}` for the default policy
     ecr-steward: latin1.json: is not UTF-8 text (byte 18 is not part of any character)
     ecr-steward: empty.json: is empty
     ecr-steward: blank.json: is empty
@@ -455,7 +455,7 @@ fn preview_says_in_one_line_what_is_unusable_and_exits_2() {
     insta::assert_snapshot!(lines, @"
     ecr-steward: standard input can be read once; name a file for all but one of the arguments
     ecr-steward: no.json: line 1, column 20: /imageDetails/0: missing field `imageDigest`
-    ecr-steward: text.txt: line 1, column 1: expected value
+    ecr-steward: text.txt: line 1, column 1: not JSON: expected value
     ecr-steward: bad.json: not a valid policy: /rules/0/action/type: unknown-value: `type` is `vanish`; write `expire` or `transition`
     ecr-steward: use.json: /0: `a b` is not an image reference: it contains white space; write repository:tag, repository@sha256:… or the same behind a registry
     ");

@@ -124,10 +124,7 @@ impl Step {
             Self::Months(number) => (number, "month"),
             Self::Years(number) => (number, "year"),
         };
-        match number {
-            1 => unit.to_owned(),
-            number => format!("{number} {unit}s"),
-        }
+        count(number.unsigned_abs(), unit)
     }
 }
 
@@ -308,7 +305,7 @@ pub(super) fn chart(report: &PreviewReport, number: usize) -> Markup {
                         @if fate != Fate::Archived || archives { li { (swatch(fate)) (fate.heading()) } }
                     }
                 }
-                span.muted { "Images by the time of their push; one bar is one " (timeline.step.name()) "." }
+                span.muted { "Images by the time of their push; one bar is " (timeline.step.name()) "." }
             }
             svg.timeline width="100%" height=(FULL_HEIGHT) role="img"
                 aria-labelledby={ "r" (number) "-chart r" (number) "-chart-text" } {

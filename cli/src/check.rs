@@ -10,8 +10,10 @@ use shared::lifecycle::{Finding, PolicySource};
 use crate::input::{self, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome};
 
-/// Validates each policy as ECR would, and prints everything that is wrong with it as
-/// `FILE: /json/pointer: code: message` (the pointer `/` is the document as a whole).
+/// Validate lifecycle policies and print every finding
+///
+/// Examines each policy as ECR would, and prints everything that is wrong with it as FILE: /json/pointer: code: message
+/// (the pointer / is the document as a whole).
 ///
 /// Exit code: 0 if every policy is valid, 1 if one is not, 2 if a file cannot be read.
 #[derive(Debug, Args)]

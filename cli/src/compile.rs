@@ -9,9 +9,9 @@ use shared::lifecycle::PolicySource;
 use crate::input::{self, InputError, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome};
 
-/// Prints the ECR policy document that a policy stands for, ready for `aws ecr put-lifecycle-policy`.
+/// Print the ECR policy document that a simple policy stands for
 ///
-/// A policy that says `skip: true` stands for none, and nothing is printed. An ECR document is printed in order of
+/// The document is ready for `aws ecr put-lifecycle-policy --lifecycle-policy-text file://…`. A policy that says `skip: true` stands for none, and nothing is printed. An ECR document is printed in order of
 /// priority.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -22,11 +22,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Validate lifecycle policies and print every finding.
     Check(check::Arguments),
-    /// Print the ECR policy document that a simple policy stands for.
     Compile(compile::Arguments),
-    /// Show what a policy would do with the images of a repository, and why.
     Preview(preview::Arguments),
     /// Print a completion script for a shell.
     Completions {

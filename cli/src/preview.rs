@@ -16,7 +16,9 @@ use crate::compile::read_policy;
 use crate::input::{self, InputError};
 use crate::{Failure, Outcome};
 
-/// Evaluates a policy as ECR does, on images that were listed before. Nothing is read from AWS, nothing is changed.
+/// Show what a policy would do with the images of a repository, and why
+///
+/// Evaluates the policy as ECR does, on images that were listed before. Nothing is read from AWS, nothing is changed.
 ///
 /// Get the images with `aws ecr describe-images --repository-name NAME --filter imageStatus=ANY`. For manifest lists
 /// (multi-platform images, images with attestations), append what `aws ecr batch-get-image` prints for them, so that

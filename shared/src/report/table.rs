@@ -12,8 +12,8 @@ use super::model::{PreviewReport, PreviewResult};
 use super::quantity::{age, bytes, count};
 use crate::lifecycle::explain::short_digest;
 
-/// From this width on, a table has room for whole sentences.
-const WIDE: u16 = 140;
+/// From this width on, a table has room for whole sentences with a digest in them.
+const WIDE: u16 = 190;
 /// Below this width columns would be too narrow for words.
 const NARROWEST: u16 = 60;
 

@@ -6,5 +6,6 @@
     reason = "this crate is for tests only"
 )]
 
+pub mod document;
 pub mod reference;
 pub mod strategy;

@@ -1,1 +1,573 @@
-//! Random policies and repositories.
+//! Random policies and repositories, small enough in alphabet, numbers and times that rules really meet the images:
+//! tags match, ages tie, and limits fall exactly on an image.
+
+use std::collections::{BTreeSet, HashSet};
+
+use proptest::collection::{btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use shared::image::{Image, ImageStatus, ManifestKind, Relations};
+use shared::instant::Instant;
+
+use crate::document::{Change, Doc};
+
+/// The most rules a generated policy has.
+const MAX_RULES: usize = 8;
+/// Microseconds in a day.
+const DAY: i64 = 86_400_000_000;
+
+/// The present in all tests.
+///
+/// # Panics
+///
+/// Never: the time is a constant.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::parse("2026-11-23T00:00:00Z").expect("a time")
+}
+
+/// What a rule is about, before the rules of one policy are made to go together.
+#[derive(Debug, Clone, PartialEq)]
+enum Tags {
+    Untagged,
+    Any,
+    Prefixes(Vec<String>),
+    Patterns(Vec<String>),
+}
+
+impl Tags {
+    /// What tells the rules of one storage class apart.
+    fn key(&self) -> (u8, BTreeSet<String>) {
+        match self {
+            Self::Untagged => (0, BTreeSet::new()),
+            Self::Any => (1, BTreeSet::new()),
+            Self::Prefixes(entries) => (2, entries.iter().cloned().collect()),
+            Self::Patterns(entries) => (3, entries.iter().cloned().collect()),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    tags: Tags,
+    count_type: &'static str,
+    count_number: u64,
+    /// Whether to archive where the count type leaves the choice.
+    archives: bool,
+    description: Option<String>,
+    /// Whether to write what could be left out, or the other of two spellings.
+    is_verbose: bool,
+}
+
+impl Rule {
+    fn is_in_archive(&self) -> bool {
+        self.count_type == "sinceImageTransitioned"
+    }
+
+    fn archives(&self) -> bool {
+        match self.count_type {
+            "sinceImagePulled" => true,
+            "sinceImageTransitioned" => false,
+            _ => self.archives,
+        }
+    }
+
+    /// The tag list under its name.
+    fn list(&self) -> Option<(&'static str, Doc)> {
+        match &self.tags {
+            Tags::Untagged | Tags::Any => None,
+            Tags::Prefixes(entries) => Some(("tagPrefixList", Doc::texts(entries.clone()))),
+            Tags::Patterns(entries) => Some(("tagPatternList", Doc::texts(entries.clone()))),
+        }
+    }
+
+    fn tag_status(&self) -> Doc {
+        Doc::text(match self.tags {
+            Tags::Untagged => "untagged",
+            Tags::Any => "any",
+            Tags::Prefixes(_) | Tags::Patterns(_) => "tagged",
+        })
+    }
+
+    /// The rule in ECR's document.
+    fn document(&self, priority: u64) -> Doc {
+        let mut rule = vec![("rulePriority", Doc::number(priority))];
+        if let Some(text) = &self.description {
+            rule.push(("description", Doc::text(text.as_str())));
+        }
+        let mut selection = vec![("tagStatus", self.tag_status())];
+        selection.extend(self.list());
+        if self.is_in_archive() {
+            selection.push(("storageClass", Doc::text("archive")));
+        } else if self.is_verbose {
+            selection.push(("storageClass", Doc::text("standard")));
+        }
+        selection.push(("countType", Doc::text(self.count_type)));
+        if self.count_type != "imageCountMoreThan" {
+            selection.push(("countUnit", Doc::text("days")));
+        }
+        selection.push(("countNumber", Doc::number(self.count_number)));
+        rule.push(("selection", Doc::object(selection)));
+        let action = if self.archives() {
+            vec![
+                ("type", Doc::text("transition")),
+                ("targetStorageClass", Doc::text("archive")),
+            ]
+        } else {
+            vec![("type", Doc::text("expire"))]
+        };
+        rule.push(("action", Doc::object(action)));
+        Doc::object(rule)
+    }
+
+    /// The rule in the simple model.
+    fn simple(&self) -> Doc {
+        let mut rule = Vec::new();
+        if let Some(text) = &self.description {
+            rule.push(("description", Doc::text(text.as_str())));
+        }
+        if self.is_verbose {
+            rule.push(("tagStatus", self.tag_status()));
+            rule.extend(self.list());
+        } else {
+            let selection = match self.list() {
+                Some(list) => Doc::object([list]),
+                None => self.tag_status(),
+            };
+            rule.push(("selection", selection));
+        }
+        let limit = match self.count_type {
+            "imageCountMoreThan" => "maximumNumberOfImages",
+            "sinceImagePushed" => "maximumAgeLimit",
+            "sinceImagePulled" => "maximumDaysSincePull",
+            _ => "maximumDaysInArchive",
+        };
+        rule.push((limit, Doc::number(self.count_number)));
+        if self.archives() {
+            rule.push(("action", Doc::text("archive")));
+        } else if self.is_verbose {
+            rule.push(("action", Doc::text("expire")));
+        }
+        Doc::object(rule)
+    }
+}
+
+/// Text that means something else to a careless reader or writer of JSON or YAML, and any other text.
+fn wild_text() -> impl Strategy<Value = String> {
+    const WILD: [&str; 24] = [
+        "1",
+        "1.0",
+        "0x1f",
+        "1e3",
+        "true",
+        "no",
+        "null",
+        "~",
+        "- a",
+        "a: b",
+        "a #b",
+        "#",
+        "*",
+        "&a",
+        "!a",
+        "%a",
+        "|",
+        ">",
+        "'",
+        "\"",
+        "\\",
+        " a ",
+        "a\nb\n",
+        "2026-11-23",
+    ];
+    prop_oneof![
+        2 => "[a-z ]{1,12}",
+        2 => select(&WILD[..]).prop_map(str::to_owned),
+        1 => "\\PC{1,12}",
+        1 => "(?s).{1,6}",
+    ]
+}
+
+fn prefix() -> impl Strategy<Value = String> {
+    prop_oneof![2 => "[ab]{1,2}", 1 => "[abc1-]{1,2}"]
+}
+
+/// A pattern with up to four stars.
+fn pattern() -> impl Strategy<Value = String> {
+    let pieces = vec(prop_oneof![2 => "[abc1-]{0,1}", 1 => "[ab]{0,2}"], 1..=5);
+    prop_oneof![
+        1 => Just("*".to_owned()),
+        6 => pieces.prop_map(|pieces| {
+            let pattern = pieces.join("*");
+            if pattern.is_empty() { "*".to_owned() } else { pattern }
+        }),
+    ]
+}
+
+/// The limit of rules: a count type and a count number.
+fn limit() -> impl Strategy<Value = (&'static str, u64)> {
+    prop_oneof![
+        3 => (Just("imageCountMoreThan"), prop_oneof![4 => 1..=4_u64, 1 => 5..=40_u64]),
+        2 => (Just("sinceImagePushed"), 1..=6_u64),
+        1 => (Just("sinceImagePulled"), 1..=6_u64),
+        2 => (Just("sinceImageTransitioned"), 90..=95_u64),
+    ]
+}
+
+/// Rules that go together; with `wild` texts for how they are written, without for what they match.
+fn rules(wild: bool) -> impl Strategy<Value = Vec<Rule>> {
+    let (prefix, pattern, description) = if wild {
+        let wild_pattern = wild_text().prop_filter("stars", |text| text.matches('*').count() <= 4);
+        (
+            prop_oneof![prefix(), wild_text()].boxed(),
+            prop_oneof![pattern(), wild_pattern].boxed(),
+            option::of(prop_oneof![4 => wild_text(), 1 => Just(String::new())]).boxed(),
+        )
+    } else {
+        (prefix().boxed(), pattern().boxed(), Just(None).boxed())
+    };
+    let tags = prop_oneof![
+        2 => Just(Tags::Untagged),
+        2 => Just(Tags::Any),
+        4 => vec(prefix, 1..=3).prop_map(Tags::Prefixes),
+        4 => vec(pattern, 1..=3).prop_map(Tags::Patterns),
+    ];
+    let rule = (tags, limit(), any::<bool>(), description, any::<bool>()).prop_map(
+        |(tags, (count_type, count_number), archives, description, is_verbose)| Rule {
+            tags,
+            count_type,
+            count_number,
+            archives,
+            description,
+            is_verbose,
+        },
+    );
+    vec(rule, 1..=MAX_RULES).prop_map(|mut rules| {
+        let mut seen = HashSet::new();
+        rules.retain(|rule| seen.insert((rule.is_in_archive(), rule.tags.key())));
+        rules
+    })
+}
+
+/// A valid policy document whose rules match what [`repository`] holds.
+pub fn policy() -> impl Strategy<Value = Doc> {
+    document(rules(false))
+}
+
+/// A valid policy document with texts of all kinds.
+pub fn wild_policy() -> impl Strategy<Value = Doc> {
+    document(rules(true))
+}
+
+fn document(rules: impl Strategy<Value = Vec<Rule>>) -> impl Strategy<Value = Doc> {
+    let priorities = btree_set(
+        prop_oneof![4 => 1..=20_u64, 1 => any::<u64>().prop_map(|n| n.max(1))],
+        MAX_RULES,
+    );
+    (rules, priorities, any::<Index>()).prop_map(|(mut rules, priorities, first)| {
+        // An `any` rule has the highest number of its storage class, not of the policy.
+        for class in [false, true] {
+            let of_class = |rule: &Rule| rule.is_in_archive() == class;
+            let any = rules
+                .iter()
+                .position(|rule| of_class(rule) && rule.tags == Tags::Any);
+            if let (Some(any), Some(last)) = (any, rules.iter().rposition(of_class)) {
+                rules.swap(any, last);
+            }
+        }
+        let mut documents: Vec<Doc> = rules
+            .iter()
+            .zip(priorities)
+            .map(|(rule, priority)| rule.document(priority))
+            .collect();
+        // Rules need not be written in the order of their priorities.
+        let first = first.index(documents.len());
+        documents.rotate_left(first);
+        Doc::object([("rules", Doc::List(documents))])
+    })
+}
+
+/// The text of a valid policy in the simple model, in JSON or YAML.
+pub fn simple_policy() -> impl Strategy<Value = String> {
+    let rules = prop_oneof![
+        8 => rules(true).prop_map(Some),
+        1 => Just(None),
+    ];
+    let skip = prop_oneof![4 => Just(None), 2 => Just(Some(false)), 1 => Just(Some(true))];
+    (rules, skip, any::<bool>(), any::<bool>()).prop_map(|(rules, skip, is_wrapped, is_yaml)| {
+        let mut fields = Vec::new();
+        if let Some(skip) = skip {
+            fields.push(("skip", Doc::Bool(skip)));
+        }
+        if let Some(rules) = rules {
+            fields.push(("rules", Doc::List(rules.iter().map(Rule::simple).collect())));
+        }
+        let mut policy = Doc::object(fields);
+        if is_wrapped {
+            policy = Doc::object([("lifecyclePolicy", policy)]);
+        }
+        if is_yaml {
+            policy.to_yaml()
+        } else {
+            policy.to_string()
+        }
+    })
+}
+
+/// Documents that may or may not be valid: valid ones with up to three changes.
+pub fn mutated_policy() -> impl Strategy<Value = Doc> {
+    let changes = vec((any::<Index>(), change()), 0..=3);
+    (prop_oneof![policy().boxed(), wild_policy().boxed()], changes).prop_map(|(mut policy, changes)| {
+        for (at, change) in changes {
+            if !policy.is_empty() {
+                policy.change(at.index(policy.len()), &change);
+            }
+        }
+        policy
+    })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    const KEYS: [&str; 16] = [
+        "rules",
+        "rulePriority",
+        "description",
+        "selection",
+        "action",
+        "tagStatus",
+        "tagPrefixList",
+        "tagPatternList",
+        "storageClass",
+        "countType",
+        "countUnit",
+        "countNumber",
+        "type",
+        "targetStorageClass",
+        "TagStatus",
+        "a/b~c",
+    ];
+    const WORDS: [&str; 18] = [
+        "tagged",
+        "untagged",
+        "any",
+        "standard",
+        "archive",
+        "imageCountMoreThan",
+        "sinceImagePushed",
+        "sinceImagePulled",
+        "sinceImageTransitioned",
+        "days",
+        "expire",
+        "transition",
+        "Expire",
+        "hours",
+        "",
+        "*",
+        "*****",
+        "a",
+    ];
+    const NUMBERS: [&str; 14] = [
+        "0",
+        "1",
+        "2",
+        "7.0",
+        "90e0",
+        "89",
+        "90",
+        "1.5",
+        "-1",
+        "-0",
+        "1e30",
+        "9007199254740993",
+        "18446744073709551615",
+        "18446744073709551616",
+    ];
+    let key = || select(&KEYS[..]).prop_map(str::to_owned);
+    let word = || select(&WORDS[..]).prop_map(str::to_owned);
+    let value = || {
+        prop_oneof![
+            1 => Just(Doc::Null),
+            1 => any::<bool>().prop_map(Doc::Bool),
+            4 => select(&NUMBERS[..]).prop_map(|number| Doc::Number(number.to_owned())),
+            6 => word().prop_map(Doc::Text),
+            2 => vec(prop_oneof![4 => word().prop_map(Doc::Text), 1 => Just(Doc::Null)], 0..=2).prop_map(Doc::List),
+            1 => Just(Doc::object([("type", Doc::text("transition")), ("targetStorageClass", Doc::text("archive"))])),
+            1 => Just(Doc::Object(Vec::new())),
+        ]
+    };
+    prop_oneof![
+        3 => Just(Change::Remove),
+        2 => Just(Change::Duplicate),
+        6 => value().prop_map(Change::Replace),
+        2 => key().prop_map(Change::Rename),
+        3 => (key(), value()).prop_map(|(key, value)| Change::Add(key, value)),
+    ]
+}
+
+/// The images of one repository, how they relate, and which of them are in use.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Every image once, in no particular order.
+    pub images: Vec<Image>,
+    /// Manifest lists with their children, artifacts with their subjects; some of images that are not there.
+    pub relations: Relations,
+    /// Digests of images that nothing may happen to.
+    pub in_use: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    tags: Vec<String>,
+    pushed: i64,
+    pulled: Option<i64>,
+    archived: Option<i64>,
+    activated: Option<i64>,
+    status: ImageStatus,
+    size: u64,
+    children: Children,
+    subject: Subject,
+    is_in_use: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Children {
+    None,
+    Unread,
+    Read(Vec<u16>),
+}
+
+#[derive(Debug, Clone)]
+enum Subject {
+    None,
+    /// So many images before this one: no circles.
+    Before(u16),
+    Anything(u16),
+}
+
+/// Microseconds before the present: whole days, now and then one microsecond off.
+fn ago(days: std::ops::RangeInclusive<i64>) -> impl Strategy<Value = i64> {
+    let jitter = prop_oneof![6 => Just(0), 1 => Just(1), 1 => Just(-1)];
+    (days, jitter).prop_map(|(days, jitter)| days * DAY + jitter)
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    let tag = prop_oneof![2 => "[ab]{1,3}", 1 => "[abc1-]{1,4}"];
+    let status = prop_oneof![
+        14 => Just(ImageStatus::Active),
+        4 => Just(ImageStatus::Archived),
+        1 => Just(ImageStatus::Activating),
+        1 => Just(ImageStatus::Unknown),
+    ];
+    let children = prop_oneof![
+        14 => Just(Children::None),
+        1 => Just(Children::Unread),
+        3 => vec(any::<u16>(), 0..=4).prop_map(Children::Read),
+    ];
+    let subject = prop_oneof![
+        30 => Just(Subject::None),
+        8 => (1..=6_u16).prop_map(Subject::Before),
+        2 => any::<u16>().prop_map(Subject::Anything),
+    ];
+    let times = (
+        ago(-1..=7),
+        option::of(ago(0..=8)),
+        option::weighted(0.6, ago(88..=97)),
+        option::weighted(0.15, ago(0..=7)),
+    );
+    (
+        vec(tag, 0..=4),
+        times,
+        status,
+        1..=9_u64,
+        children,
+        subject,
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(
+            |(tags, (pushed, pulled, archived, activated), status, size, children, subject, is_in_use)| {
+                Member {
+                    tags,
+                    pushed,
+                    pulled,
+                    archived,
+                    activated,
+                    status,
+                    size,
+                    children,
+                    subject,
+                    is_in_use,
+                }
+            },
+        )
+}
+
+/// The digest of the image at a place: the digests of some differ in their first characters, of others in their last,
+/// and the order of digests is not the order of places.
+fn digest(place: usize) -> String {
+    let scrambled = (place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    if place.is_multiple_of(2) {
+        format!("sha256:{scrambled:016x}{:048x}", 0)
+    } else {
+        format!("sha256:{scrambled:064x}")
+    }
+}
+
+/// A repository of up to 200 images.
+pub fn repository() -> impl Strategy<Value = Repository> {
+    let members = prop_oneof![
+        6 => vec(member(), 0..=12),
+        3 => vec(member(), 13..=50),
+        1 => vec(member(), 51..=200),
+    ];
+    (members, vec(any::<u16>(), 0..=3)).prop_map(|(members, held_from_elsewhere)| {
+        let count = members.len();
+        // Two more than there are: relations to images that are not there.
+        let somewhere = |number: u16| digest(usize::from(number) % (count + 2));
+        let mut relations = Relations::default();
+        let mut in_use = BTreeSet::new();
+        let mut images = Vec::with_capacity(count);
+        for (place, member) in members.into_iter().enumerate() {
+            let digest_here = digest(place);
+            let kind = match member.children {
+                Children::None => ManifestKind::Manifest,
+                Children::Unread => ManifestKind::Index,
+                Children::Read(children) => {
+                    relations.index(&digest_here, children.into_iter().map(somewhere));
+                    ManifestKind::Index
+                }
+            };
+            match member.subject {
+                Subject::None => {}
+                Subject::Before(distance) => {
+                    if let Some(subject) = place.checked_sub(distance.into()) {
+                        relations.refer(&digest_here, &digest(subject));
+                    }
+                }
+                Subject::Anything(number) => relations.refer(&digest_here, &somewhere(number)),
+            }
+            if member.is_in_use {
+                in_use.insert(digest_here.clone());
+            }
+            let time = |ago: i64| Instant::from_micros(now().micros() - ago).expect("a time of this century");
+            images.push(Image {
+                digest: digest_here.into(),
+                tags: member.tags.into_iter().map(Into::into).collect(),
+                pushed_at: time(member.pushed),
+                last_pulled_at: member.pulled.map(time),
+                last_archived_at: member.archived.map(time),
+                last_activated_at: member.activated.map(time),
+                size_in_bytes: member.size,
+                status: member.status,
+                kind,
+            });
+        }
+        // A manifest list that is gone holds nothing.
+        relations.index(&digest(count), held_from_elsewhere.into_iter().map(somewhere));
+        Repository {
+            images,
+            relations,
+            in_use,
+        }
+    })
+}

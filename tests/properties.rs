@@ -15,12 +15,14 @@ use tests::document::Doc;
 use tests::reference::{self, Acted};
 use tests::strategy::{self, Repository, now};
 
-/// So many cases per property; nothing is written next to the sources when one fails.
+/// So many cases per property, and so many times more as `PROPTEST_CASES` is more than proptest's usual 256. Nothing
+/// is written next to the sources when one fails.
 fn cases(cases: u32) -> ProptestConfig {
+    let usual = ProptestConfig::default();
     ProptestConfig {
-        cases,
+        cases: cases.saturating_mul(usual.cases.div_ceil(256)),
         failure_persistence: None,
-        ..ProptestConfig::default()
+        ..usual
     }
 }
 

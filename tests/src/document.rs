@@ -211,8 +211,17 @@ impl Doc {
                 }
             }
             Self::Text(word) if PLAIN.contains(&word.as_str()) => *text += word,
-            // Numbers, quoted strings and empty brackets are the same in JSON.
-            other => *text += &other.to_string(),
+            // Numbers, quoted strings and empty brackets are the same in JSON; only that JSON holds characters as they
+            // are that YAML wants escaped.
+            other => {
+                for character in other.to_string().chars() {
+                    if character.is_control() || matches!(character, '\u{feff}' | '\u{fffe}' | '\u{ffff}') {
+                        *text += &format!("\\u{:04x}", u32::from(character));
+                    } else {
+                        text.push(character);
+                    }
+                }
+            }
         }
     }
 }

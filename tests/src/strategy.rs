@@ -14,8 +14,10 @@ use shared::instant::Instant;
 
 use crate::document::{Change, Doc};
 
-/// The most rules a generated policy has.
-const MAX_RULES: usize = 8;
+/// The most rules that most generated policies have.
+const FEW_RULES: usize = 8;
+/// The most rules that a policy can have.
+const MAX_RULES: usize = 50;
 /// Microseconds in a day.
 const DAY: i64 = 86_400_000_000;
 
@@ -231,8 +233,8 @@ fn limit() -> impl Strategy<Value = (&'static str, u64)> {
     ]
 }
 
-/// Rules that go together; with `wild` texts for how they are written, without for what they match.
-fn rules(wild: bool) -> impl Strategy<Value = Vec<Rule>> {
+/// Up to `most` rules that go together; with `wild` texts for how they are written, without for what they match.
+fn rules(most: usize, wild: bool) -> impl Strategy<Value = Vec<Rule>> {
     let (prefix, pattern, description) = if wild {
         let wild_pattern = wild_text().prop_filter("stars", |text| text.matches('*').count() <= 4);
         (
@@ -259,7 +261,7 @@ fn rules(wild: bool) -> impl Strategy<Value = Vec<Rule>> {
             is_verbose,
         },
     );
-    vec(rule, 1..=MAX_RULES).prop_map(|mut rules| {
+    vec(rule, 1..=most).prop_map(|mut rules| {
         let mut seen = HashSet::new();
         rules.retain(|rule| seen.insert((rule.is_in_archive(), rule.tags.key())));
         rules
@@ -268,19 +270,26 @@ fn rules(wild: bool) -> impl Strategy<Value = Vec<Rule>> {
 
 /// A valid policy document whose rules match what [`repository`] holds.
 pub fn policy() -> impl Strategy<Value = Doc> {
-    document(rules(false))
+    document(FEW_RULES, false)
 }
 
 /// A valid policy document with texts of all kinds.
 pub fn wild_policy() -> impl Strategy<Value = Doc> {
-    document(rules(true))
+    document(FEW_RULES, true)
 }
 
-fn document(rules: impl Strategy<Value = Vec<Rule>>) -> impl Strategy<Value = Doc> {
-    let priorities = btree_set(
-        prop_oneof![4 => 1..=20_u64, 1 => any::<u64>().prop_map(|n| n.max(1))],
-        MAX_RULES,
-    );
+/// Like [`policy`], with up to the 50 rules that a policy can have.
+pub fn crowded_policy() -> impl Strategy<Value = Doc> {
+    document(MAX_RULES, false)
+}
+
+fn document(most: usize, wild: bool) -> impl Strategy<Value = Doc> {
+    let rules = rules(most, wild);
+    let number = prop_oneof![4 => 1..=3 * most as u64, 1 => any::<u64>().prop_map(|number| number.max(1))];
+    let priorities = prop_oneof![
+        2 => btree_set(number, most),
+        1 => Just((1..=most as u64).collect()),
+    ];
     (rules, priorities, any::<Index>()).prop_map(|(mut rules, priorities, first)| {
         // An `any` rule has the highest number of its storage class, not of the policy.
         for class in [false, true] {
@@ -307,7 +316,7 @@ fn document(rules: impl Strategy<Value = Vec<Rule>>) -> impl Strategy<Value = Do
 /// The text of a valid policy in the simple model, in JSON or YAML.
 pub fn simple_policy() -> impl Strategy<Value = String> {
     let rules = prop_oneof![
-        8 => rules(true).prop_map(Some),
+        8 => rules(FEW_RULES, true).prop_map(Some),
         1 => Just(None),
     ];
     let skip = prop_oneof![4 => Just(None), 2 => Just(Some(false)), 1 => Just(Some(true))];
@@ -331,10 +340,24 @@ pub fn simple_policy() -> impl Strategy<Value = String> {
     })
 }
 
-/// Documents that may or may not be valid: valid ones with up to three changes.
+/// Documents that may or may not be valid: valid ones with a slip that people make and up to three changes anywhere.
 pub fn mutated_policy() -> impl Strategy<Value = Doc> {
-    let changes = vec((any::<Index>(), change()), 0..=3);
-    (prop_oneof![policy().boxed(), wild_policy().boxed()], changes).prop_map(|(mut policy, changes)| {
+    let slips = vec((any::<Index>(), slip()), 0..=1);
+    let changes = prop_oneof![1 => Just(Vec::new()), 2 => vec((any::<Index>(), change()), 1..=3)];
+    let policy = prop_oneof![policy(), wild_policy()];
+    (policy, slips, changes).prop_map(|(mut policy, slips, changes)| {
+        for (rule, (part, field, value)) in slips {
+            let rules = policy.get_mut("rules").expect("rules").items_mut();
+            let rule = rule.index(rules.len());
+            let fields = match part {
+                Some(part) => rules[rule].get_mut(part).expect("a part of a rule").fields_mut(),
+                None => rules[rule].fields_mut(),
+            };
+            match fields.iter_mut().find(|(name, _)| name == field) {
+                Some((_, old)) => *old = value,
+                None => fields.push((field.to_owned(), value)),
+            }
+        }
         for (at, change) in changes {
             if !policy.is_empty() {
                 policy.change(at.index(policy.len()), &change);
@@ -342,6 +365,37 @@ pub fn mutated_policy() -> impl Strategy<Value = Doc> {
         }
         policy
     })
+}
+
+/// A value that belongs to the field, if perhaps not to the rest of the rule: the part of the rule that the field is
+/// in, its name and the value.
+fn slip() -> impl Strategy<Value = (Option<&'static str>, &'static str, Doc)> {
+    let selection = |field, values: &[&str]| {
+        let values: Vec<Doc> = values.iter().map(|value| Doc::text(*value)).collect();
+        select(values).prop_map(move |value| (Some("selection"), field, value))
+    };
+    prop_oneof![
+        (1..=3_u64).prop_map(|priority| (None, "rulePriority", Doc::number(priority))),
+        select(&[0, 1, 89, 90][..]).prop_map(|count| (Some("selection"), "countNumber", Doc::number(count))),
+        selection(
+            "countType",
+            &[
+                "imageCountMoreThan",
+                "sinceImagePushed",
+                "sinceImagePulled",
+                "sinceImageTransitioned"
+            ]
+        ),
+        selection("countUnit", &["days"]),
+        selection("tagStatus", &["tagged", "untagged", "any"]),
+        selection("storageClass", &["standard", "archive"]),
+        select(&["a", "****", "*****", "a*b*c*d*e*f", ""][..]).prop_flat_map(|entry| {
+            select(&["tagPrefixList", "tagPatternList"][..])
+                .prop_map(move |list| (Some("selection"), list, Doc::texts([entry])))
+        }),
+        select(&["expire", "transition"][..]).prop_map(|kind| (Some("action"), "type", Doc::text(kind))),
+        Just((Some("action"), "targetStorageClass", Doc::text("archive"))),
+    ]
 }
 
 fn change() -> impl Strategy<Value = Change> {

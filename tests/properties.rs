@@ -1,1 +1,641 @@
-//! What holds for every policy and every repository.
+//! What holds for every policy and every repository, tried on random ones.
+
+use std::collections::{BTreeMap, HashSet};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use shared::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
+use shared::lifecycle::evaluate::Verdict;
+use shared::lifecycle::{
+    Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, TagList, TagSelection, evaluate,
+    validate,
+};
+use tests::document::Doc;
+use tests::reference::{self, Acted};
+use tests::strategy::{self, Repository, now};
+
+/// So many cases per property, and so many times more as `PROPTEST_CASES` is more than proptest's usual 256. Nothing
+/// is written next to the sources when one fails.
+fn cases(cases: u32) -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig {
+        cases: cases.saturating_mul(usual.cases.div_ceil(256)),
+        failure_persistence: None,
+        ..usual
+    }
+}
+
+fn parse(document: &Doc) -> LifecyclePolicy {
+    LifecyclePolicy::parse(&document.to_string())
+        .unwrap_or_else(|findings| panic!("{document}\n{findings:?}"))
+}
+
+/// What the real evaluator says of a repository.
+struct Outcome {
+    images: RepositoryImages,
+    evaluation: Evaluation,
+}
+
+impl Outcome {
+    fn of(policy: &LifecyclePolicy, repository: &Repository, passes: Passes) -> Self {
+        Self::of_listing(policy, repository.images.clone(), repository, passes)
+    }
+
+    /// The images as listed, in the rest of the repository.
+    fn of_listing(
+        policy: &LifecyclePolicy,
+        listed: Vec<Image>,
+        repository: &Repository,
+        passes: Passes,
+    ) -> Self {
+        let images = RepositoryImages::new(listed, &repository.relations);
+        let in_use: HashSet<ImageIndex> = (0..)
+            .zip(images.images())
+            .filter(|(_, image)| repository.in_use.contains(&*image.digest))
+            .map(|(place, _)| place)
+            .collect();
+        let evaluation = evaluate(Some(policy), &images, &in_use, now(), passes);
+        assert_eq!(evaluation.verdicts().len(), images.images().len());
+        Self { images, evaluation }
+    }
+
+    fn verdicts(&self) -> impl Iterator<Item = (&Image, Verdict)> {
+        self.images.images().iter().zip(self.evaluation.verdicts().iter().copied())
+    }
+
+    fn digest(&self, place: ImageIndex) -> &str {
+        &self.images.images()[place as usize].digest
+    }
+
+    /// In the words of the reference.
+    fn acted(&self, policy: &LifecyclePolicy) -> BTreeMap<String, Acted> {
+        self.verdicts()
+            .filter_map(|(image, verdict)| {
+                let rule = &policy.rules()[verdict.acting_rule()?];
+                let acted = Acted {
+                    priority: rule.priority,
+                    action: rule.action,
+                    pass: verdict.pass()?,
+                    follows: match verdict {
+                        Verdict::Follows { subject, .. } => Some(self.digest(subject).to_owned()),
+                        _ => None,
+                    },
+                };
+                Some((image.digest.to_string(), acted))
+            })
+            .collect()
+    }
+
+    /// Every verdict by digest, with the digests that it names in place of places.
+    fn told(&self) -> BTreeMap<String, (Verdict, Option<String>)> {
+        self.verdicts()
+            .map(|(image, verdict)| {
+                let (verdict, named) = match verdict {
+                    Verdict::Follows { rule, pass, subject } => {
+                        (Verdict::Follows { rule, pass, subject: 0 }, Some(subject))
+                    }
+                    Verdict::HeldByIndex { index } => (Verdict::HeldByIndex { index: 0 }, Some(index)),
+                    Verdict::HeldBySubject { subject } => {
+                        (Verdict::HeldBySubject { subject: 0 }, Some(subject))
+                    }
+                    verdict => (verdict, None),
+                };
+                (image.digest.to_string(), (verdict, named.map(|place| self.digest(place).to_owned())))
+            })
+            .collect()
+    }
+}
+
+fn by_the_reference(
+    policy: &LifecyclePolicy,
+    repository: &Repository,
+    until_stable: bool,
+) -> BTreeMap<String, Acted> {
+    let in_use: HashSet<&str> = repository.in_use.iter().map(String::as_str).collect();
+    reference::evaluate(policy, &repository.images, &repository.relations, &in_use, now(), until_stable)
+}
+
+fn assert_does_what_the_reference_does(
+    policy: &LifecyclePolicy,
+    repository: &Repository,
+) -> Result<(), TestCaseError> {
+    for passes in PASSES {
+        let outcome = Outcome::of(policy, repository, passes);
+        let expected = by_the_reference(policy, repository, passes == Passes::UntilStable);
+        let last_pass = expected.values().map(|acted| acted.pass).max().unwrap_or(0);
+        prop_assert_eq!(outcome.acted(policy), expected);
+        prop_assert_eq!(outcome.evaluation.passes(), last_pass);
+    }
+    Ok(())
+}
+
+const PASSES: [Passes; 2] = [Passes::One, Passes::UntilStable];
+
+proptest! {
+    #![proptest_config(cases(2_000))]
+
+    #[test]
+    fn the_evaluator_does_what_the_reference_does(
+        document in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        assert_does_what_the_reference_does(&parse(&document), &repository)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn the_evaluator_does_what_the_reference_does_with_many_rules(
+        document in strategy::crowded_policy(),
+        repository in strategy::repository(),
+    ) {
+        assert_does_what_the_reference_does(&parse(&document), &repository)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(512))]
+
+    #[test]
+    fn only_the_first_rule_that_identifies_an_image_acts_on_it(
+        document in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let policy = parse(&document);
+        for passes in PASSES {
+            let outcome = Outcome::of(&policy, &repository, passes);
+            for (image, verdict) in outcome.verdicts() {
+                match verdict {
+                    Verdict::Marked { rule, .. } | Verdict::HeldByRule { rule, .. } => {
+                        let first = policy.rules().iter().position(|rule| reference::identifies(rule, image));
+                        prop_assert_eq!(first, Some(usize::from(rule)), "{:?}", image);
+                    }
+                    Verdict::Follows { rule, pass, subject } => {
+                        // By the rule that acts on its subject, in the same pass, and so by one only.
+                        let leader = outcome.evaluation.verdicts()[subject as usize];
+                        prop_assert_eq!(leader.acting_rule(), Some(usize::from(rule)));
+                        prop_assert_eq!(leader.pass(), Some(pass));
+                        prop_assert_eq!(
+                            repository.relations.subject_of(&image.digest),
+                            Some(outcome.digest(subject))
+                        );
+                    }
+                    Verdict::NotIdentified => {
+                        prop_assert!(!policy.rules().iter().any(|rule| reference::identifies(rule, image)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rank_is_one_more_than_the_younger_images_that_the_rule_counts(
+        document in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let policy = parse(&document);
+        let outcome = Outcome::of(&policy, &repository, Passes::One);
+        // Children of manifest lists, and artifacts about others, are not counted.
+        let is_counted = |image: &Image| {
+            let is_other = |digest: &str| digest != &*image.digest;
+            let is_child = repository.images.iter().any(|index| {
+                is_other(&index.digest)
+                    && repository
+                        .relations
+                        .children_of(&index.digest)
+                        .is_some_and(|children| children.contains(&image.digest))
+            });
+            let subject = repository.relations.subject_of(&image.digest).filter(|subject| is_other(subject));
+            let has_subject =
+                subject.is_some_and(|subject| repository.images.iter().any(|image| &*image.digest == subject));
+            !is_child && !has_subject
+        };
+        let counted: Vec<&Image> = repository.images.iter().filter(|image| is_counted(image)).collect();
+        for (image, verdict) in outcome.verdicts() {
+            if let Verdict::Marked { rule, rank, .. } | Verdict::HeldByRule { rule, rank } = verdict {
+                let rule = &policy.rules()[usize::from(rule)];
+                let expected = match rule.limit {
+                    Limit::ImageCountMoreThan(_) => {
+                        1 + counted
+                            .iter()
+                            .filter(|other| reference::identifies(rule, other))
+                            .filter(|other| reference::is_younger(other, image))
+                            .count()
+                    }
+                    _ => 0,
+                };
+                prop_assert_eq!(rank as usize, expected, "{:?}", image);
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_of_lower_priority_changes_nothing_that_earlier_rules_do(
+        document in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let policy = parse(&document);
+        let whole = Outcome::of(&policy, &repository, Passes::One).acted(&policy);
+        for last in policy.rules() {
+            let mut document = document.clone();
+            document.get_mut("rules").unwrap().items_mut().retain(|rule| {
+                let Some(Doc::Number(priority)) = rule.get("rulePriority") else { return false };
+                priority.parse::<u64>().unwrap() <= last.priority
+            });
+            let part = parse(&document);
+            let mut expected = whole.clone();
+            expected.retain(|_, acted| acted.priority <= last.priority);
+            prop_assert_eq!(Outcome::of(&part, &repository, Passes::One).acted(&part), expected);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_images_does_not_matter(
+        document in strategy::policy(),
+        (repository, listed) in strategy::repository().prop_flat_map(|repository| {
+            let mut listed = repository.images.clone();
+            // Pages that overlap list an image again, perhaps with other tags.
+            for again in repository.images.iter().step_by(5) {
+                let mut again = again.clone();
+                again.tags = again.tags.iter().skip(1).cloned().collect();
+                listed.push(again);
+            }
+            (Just(repository), Just(listed).prop_shuffle())
+        }),
+    ) {
+        let policy = parse(&document);
+        for passes in PASSES {
+            let outcome = Outcome::of(&policy, &repository, passes);
+            let shuffled = Outcome::of_listing(&policy, listed.clone(), &repository, passes);
+            prop_assert_eq!(outcome.told(), shuffled.told());
+        }
+    }
+
+    #[test]
+    fn an_image_in_use_is_never_acted_on(
+        document in strategy::policy(),
+        mut repository in strategy::repository(),
+        also_in_use in vec(any::<Index>(), 0..=8),
+    ) {
+        let policy = parse(&document);
+        // Of those that would go, so that there is something to hold back.
+        let mut free = repository.clone();
+        free.in_use.clear();
+        let would_go = Outcome::of(&policy, &free, Passes::UntilStable).acted(&policy);
+        if !would_go.is_empty() {
+            let would_go: Vec<&String> = would_go.keys().collect();
+            repository
+                .in_use
+                .extend(also_in_use.iter().map(|at| (*at.get(&would_go)).clone()));
+        }
+        for passes in PASSES {
+            let acted = Outcome::of(&policy, &repository, passes).acted(&policy);
+            for digest in &repository.in_use {
+                prop_assert!(!acted.contains_key(digest), "{}", digest);
+            }
+        }
+        // And it holds back nothing but itself and the artifacts about it, since it still counts.
+        let held_back = |digest: &str| {
+            let chain = std::iter::successors(Some(digest), |digest| repository.relations.subject_of(digest));
+            // Circles are never acted on; the bound only ends them.
+            chain.take(repository.images.len() + 1).any(|digest| repository.in_use.contains(digest))
+        };
+        let mut without_use = Outcome::of(&policy, &free, Passes::One).acted(&policy);
+        without_use.retain(|digest, _| !held_back(digest));
+        let mut with_use = Outcome::of(&policy, &repository, Passes::One).acted(&policy);
+        with_use.retain(|digest, _| !held_back(digest));
+        prop_assert_eq!(with_use, without_use);
+    }
+
+    #[test]
+    fn an_image_that_is_being_restored_is_never_acted_on(
+        document in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let policy = parse(&document);
+        let outcome = Outcome::of(&policy, &repository, Passes::UntilStable);
+        for (image, verdict) in outcome.verdicts() {
+            if matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown) {
+                prop_assert_eq!(verdict.acting_rule(), None, "{:?}", image);
+            }
+        }
+    }
+
+    #[test]
+    fn a_policy_does_nothing_more_to_what_it_leaves(
+        document in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let policy = parse(&document);
+        let acted = Outcome::of(&policy, &repository, Passes::UntilStable).acted(&policy);
+        // Only where nothing is archived: an archived image is another one afterwards.
+        prop_assume!(acted.values().all(|acted| acted.action == Action::Expire));
+        let mut left = repository;
+        left.images.retain(|image| !acted.contains_key(&*image.digest));
+        let again = Outcome::of(&policy, &left, Passes::One).acted(&policy);
+        prop_assert_eq!(again, BTreeMap::new());
+    }
+
+    #[test]
+    fn compiling_the_simple_model_and_decompiling_are_inverses(text in strategy::simple_policy()) {
+        let source = PolicySource::parse(&text);
+        let Ok(PolicySource::Simple(simple, compiled)) = source else {
+            return Err(TestCaseError::fail(format!("{text}\n{source:?}")));
+        };
+        prop_assert_eq!(simple.is_skip(), compiled.is_none());
+        let yaml = simple.to_yaml();
+        let again = PolicySource::parse(&yaml);
+        prop_assert_eq!(again, Ok(PolicySource::Simple(simple.clone(), compiled.clone())), "{}", yaml);
+        let Some(policy) = compiled else { return Ok(()) };
+        prop_assert_eq!(policy.rules().len(), simple.rules().len());
+        let json = policy.to_json();
+        let read = LifecyclePolicy::parse(&json);
+        prop_assert_eq!(read.as_ref(), Ok(&policy), "{}", json);
+        prop_assert_eq!(read.unwrap().to_json(), json);
+        let back = policy.decompile().unwrap();
+        let yaml = back.to_yaml();
+        prop_assert_eq!(back.compile(), Ok(Some(policy.clone())));
+        let again = PolicySource::parse(&yaml);
+        prop_assert_eq!(again.as_ref().map(PolicySource::policy), Ok(Some(&policy)), "{}", yaml);
+    }
+
+    #[test]
+    fn a_document_decompiles_to_what_compiles_to_it_or_not_at_all(document in strategy::wild_policy()) {
+        let policy = parse(&document);
+        let is_numbered = policy.rules().iter().zip(1..).all(|(rule, number)| rule.priority == number);
+        let any_is_last = policy
+            .rules()
+            .is_sorted_by_key(|rule| rule.tags == TagSelection::Any);
+        match policy.decompile() {
+            Ok(simple) => {
+                prop_assert!(is_numbered && any_is_last);
+                prop_assert_eq!(simple.compile(), Ok(Some(policy)));
+            }
+            Err(_) => prop_assert!(!is_numbered || !any_is_last),
+        }
+    }
+}
+
+/// What follows from a policy being valid.
+fn assert_is_stable(policy: &LifecyclePolicy) -> Result<(), TestCaseError> {
+    for text in [policy.to_json(), policy.to_json_pretty()] {
+        prop_assert_eq!(validate(&text), [], "{}", text);
+        let read = LifecyclePolicy::parse(&text);
+        prop_assert_eq!(read.as_ref(), Ok(policy), "{}", text);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(4_000))]
+
+    #[test]
+    fn validation_accepts_exactly_what_parses(document in strategy::mutated_policy()) {
+        let text = document.to_string();
+        let findings = validate(&text);
+        let parsed = LifecyclePolicy::parse(&text);
+        prop_assert_eq!(findings.is_empty(), parsed.is_ok());
+        prop_assert_eq!(parsed.is_ok(), reference::accepts(&document), "{}\n{:?}", text, findings);
+        if let Ok(policy) = parsed {
+            assert_is_stable(&policy)?;
+        }
+        for finding in findings {
+            prop_assert!(document.has(&finding.pointer), "{}\n{}", text, finding);
+            prop_assert!(!finding.message.is_empty() && !finding.to_string().contains('\n'), "{}", finding);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(512))]
+
+    #[test]
+    fn a_policy_has_1_to_50_rules_and_at_most_30_720_characters(
+        count in prop_oneof![Just(0), Just(1), 49..=52_usize],
+        length in 30_715..=30_725_usize,
+        padding in select(&["a", "é", "\n"][..]),
+    ) {
+        let rules = (1..=count).map(|number| {
+            Doc::object([
+                ("rulePriority", Doc::number(number as u64)),
+                ("description", Doc::text("")),
+                (
+                    "selection",
+                    Doc::object([
+                        ("tagStatus", Doc::text("tagged")),
+                        ("tagPrefixList", Doc::texts([number.to_string()])),
+                        ("countType", Doc::text("imageCountMoreThan")),
+                        ("countNumber", Doc::number(1)),
+                    ]),
+                ),
+                ("action", Doc::object([("type", Doc::text("expire"))])),
+            ])
+        });
+        let mut document = Doc::object([("rules", Doc::List(rules.collect()))]);
+        let missing = length - document.to_string().chars().count();
+        if let Some(first) = document.get_mut("rules").unwrap().items_mut().first_mut() {
+            // A line break takes two characters, as all of the text that ECR gets.
+            let width = if padding == "\n" { 2 } else { 1 };
+            *first.get_mut("description").unwrap() = Doc::text(padding.repeat(missing.div_ceil(width)));
+        }
+        let text = document.to_string();
+        let findings = validate(&text);
+        let is_good = (1..=50).contains(&count) && text.chars().count() <= 30_720;
+        prop_assert_eq!(findings.is_empty(), is_good, "{:?}", findings);
+        prop_assert_eq!(reference::accepts(&document), is_good);
+        if let Ok(policy) = LifecyclePolicy::parse(&text) {
+            assert_is_stable(&policy)?;
+        }
+    }
+
+    #[test]
+    fn validation_accepts_whatever_compiles(text in strategy::simple_policy()) {
+        if let Some(policy) = PolicySource::parse(&text).unwrap().policy() {
+            assert_is_stable(policy)?;
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_json_has_one_finding(document in strategy::wild_policy(), cut in any::<Index>()) {
+        let whole = document.to_string();
+        let text: String = whole.chars().take(cut.index(whole.chars().count())).collect();
+        prop_assert_eq!(validate(&text).len(), 1);
+        prop_assert!(LifecyclePolicy::parse(&text).is_err());
+    }
+
+    #[test]
+    fn order_and_spelling_do_not_make_another_policy(
+        document in strategy::wild_policy(),
+        moves in vec(any::<Index>(), 32),
+    ) {
+        let policy = parse(&document);
+        let mut moves = moves.iter().cycle();
+        let mut other = document.clone();
+        let rules = other.get_mut("rules").unwrap().items_mut();
+        shuffle(rules, &mut moves);
+        for rule in rules {
+            shuffle(rule.fields_mut(), &mut moves);
+            respell(rule.get_mut("rulePriority").unwrap(), moves.next().unwrap());
+            let selection = rule.get_mut("selection").unwrap();
+            shuffle(selection.fields_mut(), &mut moves);
+            respell(selection.get_mut("countNumber").unwrap(), moves.next().unwrap());
+            for list in ["tagPrefixList", "tagPatternList"] {
+                if let Some(list) = selection.get_mut(list) {
+                    let entries = list.items_mut();
+                    // A set: an entry written twice is there once.
+                    entries.push(moves.next().unwrap().get(entries).clone());
+                    shuffle(entries, &mut moves);
+                }
+            }
+            // The default may be written or left out.
+            let fields = selection.fields_mut();
+            let standard = ("storageClass".to_owned(), Doc::text("standard"));
+            if let Some(at) = fields.iter().position(|field| *field == standard) {
+                fields.remove(at);
+            } else if !fields.iter().any(|(key, _)| key == "storageClass") {
+                fields.push(standard);
+            }
+        }
+        prop_assert_eq!(parse(&other), policy, "{}\n{}", other, document);
+    }
+
+    #[test]
+    fn a_change_to_any_field_makes_another_policy(document in strategy::wild_policy(), at in any::<Index>()) {
+        let policy = parse(&document);
+        let at = at.index(policy.rules().len());
+
+        // In the document, where it stays valid.
+        let changed = |change: &dyn Fn(&mut Doc)| {
+            let mut other = document.clone();
+            change(&mut other.get_mut("rules").unwrap().items_mut()[at]);
+            parse(&other)
+        };
+        let count_up = |rule: &mut Doc| {
+            let count = rule.get_mut("selection").unwrap().get_mut("countNumber").unwrap();
+            let Doc::Number(number) = &*count else { panic!("{count}") };
+            *count = Doc::number(number.parse::<u64>().unwrap() + 1);
+        };
+        prop_assert_ne!(&changed(&count_up), &policy);
+        let describe = |rule: &mut Doc| match rule.get_mut("description") {
+            Some(Doc::Text(text)) => text.push(' '),
+            _ => rule.fields_mut().push(("description".to_owned(), Doc::text(""))),
+        };
+        prop_assert_ne!(&changed(&describe), &policy);
+        let is_tagged = document.get("rules").unwrap().items()[at]
+            .get("selection")
+            .unwrap()
+            .get("tagStatus")
+            == Some(&Doc::text("tagged"));
+        if is_tagged {
+            let lengthen = |rule: &mut Doc| {
+                let selection = rule.get_mut("selection").unwrap();
+                for list in ["tagPrefixList", "tagPatternList"] {
+                    if let Some(list) = selection.get_mut(list) {
+                        list.items_mut().push(Doc::text("an entry that no rule has"));
+                    }
+                }
+            };
+            prop_assert_ne!(&changed(&lengthen), &policy);
+        }
+        if policy.rules().len() > 1 {
+            let mut fewer = document.clone();
+            fewer.get_mut("rules").unwrap().items_mut().remove(at);
+            prop_assert_ne!(&parse(&fewer), &policy);
+        }
+
+        // In the rule itself, valid or not.
+        let rule = &policy.rules()[at];
+        let mut other = rule.clone();
+        other.priority ^= 1;
+        prop_assert_ne!(&other, rule);
+        for tags in [
+            TagSelection::Untagged,
+            TagSelection::Any,
+            TagSelection::Tagged(TagList::Prefixes(vec!["another".to_owned()])),
+            TagSelection::Tagged(TagList::Patterns(vec!["another".to_owned()])),
+        ] {
+            if tags != rule.tags {
+                let mut other = rule.clone();
+                other.tags = tags;
+                prop_assert_ne!(&other, rule);
+            }
+        }
+        if let TagSelection::Tagged(list) = &rule.tags {
+            let entries = list.entries().to_vec();
+            let mut other = rule.clone();
+            other.tags = TagSelection::Tagged(match list {
+                TagList::Prefixes(_) => TagList::Patterns(entries),
+                TagList::Patterns(_) => TagList::Prefixes(entries),
+            });
+            prop_assert_ne!(&other, rule);
+        }
+        let number = rule.limit.count_number();
+        for limit in [
+            Limit::ImageCountMoreThan,
+            Limit::SinceImagePushed,
+            Limit::SinceImagePulled,
+            Limit::SinceImageTransitioned,
+        ] {
+            let mut other = rule.clone();
+            other.limit = limit(number);
+            prop_assert_eq!(other == *rule, rule.limit.count_type() == limit(number).count_type());
+        }
+        let mut other = rule.clone();
+        other.action = match rule.action {
+            Action::Expire => Action::Transition,
+            Action::Transition => Action::Expire,
+        };
+        prop_assert_ne!(&other, rule);
+    }
+}
+
+/// Brings the items into another order.
+fn shuffle<'a, T>(items: &mut [T], moves: &mut impl Iterator<Item = &'a Index>) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, moves.next().unwrap().index(last + 1));
+    }
+}
+
+/// Spells a whole number in another way, where there is an exact one.
+fn respell(number: &mut Doc, how: &Index) {
+    let Doc::Number(spelling) = number else { panic!("{number}") };
+    // Only a whole number of up to 2^53 is the same as a double.
+    if spelling.len() <= 15 {
+        *spelling = match how.index(5) {
+            0 => format!("{spelling}.0"),
+            1 => format!("{spelling}0e-1"),
+            2 => format!("{spelling}E+0"),
+            3 => format!("0.{spelling}e{}", spelling.len()),
+            _ => return,
+        };
+    }
+}
+
+#[test]
+fn the_random_repositories_are_about_something() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let cases = (strategy::policy(), strategy::repository());
+    let mut acted = 0;
+    let mut later_passes = 0;
+    let mut follows = 0;
+    let mut archived = 0;
+    for _ in 0..200 {
+        let (document, repository) = cases.new_tree(&mut runner).unwrap().current();
+        let policy = parse(&document);
+        for happened in by_the_reference(&policy, &repository, true).values() {
+            acted += 1;
+            later_passes += usize::from(happened.pass > 1);
+            follows += usize::from(happened.follows.is_some());
+            archived += usize::from(happened.action == Action::Transition);
+        }
+    }
+    let seen = [acted, later_passes, follows, archived];
+    assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
+}

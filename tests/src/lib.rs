@@ -1,6 +1,7 @@
 //! What the end-to-end tests share.
 
 pub mod binaries;
+pub mod document;
 pub mod reference;
 pub mod runtime_api;
 pub mod storefront;

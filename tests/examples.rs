@@ -1,12 +1,13 @@
 //! The documented examples of lifecycle policies, each with the result that ECR's documentation states.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::process::Command;
 
 use serde::Deserialize;
 use shared::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
 use shared::instant::Instant;
 use shared::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate};
+use tests::binaries::{binary, fixture};
 
 #[derive(Deserialize)]
 struct Examples {
@@ -34,17 +35,18 @@ struct ExampleImage {
 }
 
 const DAY: i64 = 86_400_000_000;
+const NOW: &str = "2026-11-23T00:00:00Z";
 
 fn examples() -> Vec<Case> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/lifecycle-examples.json");
-    let examples: Examples = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let text = std::fs::read_to_string(fixture("lifecycle-examples.json")).unwrap();
+    let examples: Examples = serde_json::from_str(&text).unwrap();
     assert!(!examples.cases.is_empty());
     examples.cases
 }
 
 /// Rule priority for each image that expires, by name.
 fn expired(policy: &LifecyclePolicy, case: &Case) -> BTreeMap<String, u64> {
-    let now = Instant::parse("2026-11-23T00:00:00Z").unwrap();
+    let now = Instant::parse(NOW).unwrap();
     let images = case
         .images
         .iter()
@@ -88,6 +90,64 @@ fn every_example_expires_what_the_documentation_says() {
 
         let read_again = LifecyclePolicy::parse(&compiled.to_json()).unwrap();
         assert_eq!(expired(&read_again, &case), case.expired, "{}, as a document", case.case);
+    }
+}
+
+#[test]
+fn every_example_comes_out_the_same_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let steward = |arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(binary("ecr-steward")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let now = Instant::parse(NOW).unwrap();
+    for case in examples() {
+        let simple = match &case.simple_rules {
+            Some(rules) => serde_json::json!({ "rules": rules }),
+            None => serde_json::json!({}),
+        };
+        let simple = file("simple.json", &simple.to_string());
+        let document = file("policy.json", &steward(&["compile".as_ref(), simple.as_os_str()]));
+        let details: Vec<_> = case
+            .images
+            .iter()
+            .map(|image| {
+                serde_json::json!({
+                    "imageDigest": format!("sha256:{}", image.name),
+                    "imageTags": image.image_tags,
+                    "imagePushedAt": now.micros() / 1_000_000 - image.pushed_days_ago * DAY / 1_000_000 - 1,
+                })
+            })
+            .collect();
+        let images = file("images.json", &serde_json::json!({ "imageDetails": details }).to_string());
+        let report = steward(&[
+            "preview".as_ref(),
+            "--policy".as_ref(),
+            document.as_os_str(),
+            "--images".as_ref(),
+            images.as_os_str(),
+            "--now".as_ref(),
+            NOW.as_ref(),
+            "--output=json".as_ref(),
+        ]);
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let expired: BTreeMap<String, u64> = report["previewResults"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|result| {
+                let digest = result["imageDigest"].as_str().unwrap();
+                let name = digest.trim_start_matches("sha256:").to_owned();
+                (name, result["appliedRulePriority"].as_u64().unwrap())
+            })
+            .collect();
+        assert_eq!(expired, case.expired, "{}", case.case);
     }
 }
 

@@ -340,18 +340,18 @@ rules:
         archive e2 by rule 3: Last pulled 91 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
         archive f5 by rule 3: Not pulled since it was restored 100 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
         expire f1 by rule 4: Archived 366 days ago; rule 4 expires images archived for more than 365 days. [archived > 365 d]
-        keep f2, rule 4: Archived 300 days ago; rule 4 expires images archived for more than 365 days. (expires at 2027-01-26T23:59:59Z)
+        keep f2, rule 4: Archived 300 days ago; rule 4 expires images archived for more than 365 days, this one after 2027-01-26T23:59:59Z. (expires at 2027-01-26T23:59:59Z)
         keep f3, rule 4: Archived at a time that is not recorded, so rule 4, which counts days in the archive, leaves it.
         keep f4, restoring: Being restored from the archive; no rule acts on it.
         keep f6, restoring: Its status is not known to this version; no rule acts on it.
         keep g1, no rule: No rule selects its tags.
         keep d2, index sha256:0000000000d1: Referenced by the manifest list sha256:0000000000d1 (v1), which is in the repository.
-        keep e1, rule 3: Last pulled 20 days ago; rule 3 archives images not pulled for more than 90 days. (archives at 2027-01-31T23:59:59Z)
+        keep e1, rule 3: Last pulled 20 days ago; rule 3 archives images not pulled for more than 90 days, this one after 2027-01-31T23:59:59Z. (archives at 2027-01-31T23:59:59Z)
         keep e3, subject sha256:0000000000e1: About sha256:0000000000e1 (v2), which stays. (archives at 2027-01-31T23:59:59Z)
-        keep a2, rule 1: Pushed 13 days ago; rule 1 expires images older than 14 days. (expires at 2026-11-23T23:59:59Z)
+        keep a2, rule 1: Pushed 13 days ago; rule 1 expires images older than 14 days, this one after 2026-11-23T23:59:59Z. (expires at 2026-11-23T23:59:59Z)
         keep c3, rule 2: Rank 2 by age; rule 2 keeps the 2 youngest images.
         keep c4, rule 2: Rank 1 by age; rule 2 keeps the 2 youngest images.
-        keep g2, rule 1: Pushed in the future; rule 1 expires images older than 14 days. (expires at 2026-12-09T23:59:59Z)
+        keep g2, rule 1: Pushed in the future; rule 1 expires images older than 14 days, this one after 2026-12-09T23:59:59Z. (expires at 2026-12-09T23:59:59Z)
         /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `staging` on 0000000000c1: an image goes with all its tags
         ");
     }

@@ -204,6 +204,9 @@ impl Explainer<'_> {
             (_, Action::Expire) => write!(reason, "expires images older than {limit}"),
             (_, Action::Transition) => write!(reason, "archives images older than {limit}"),
         };
+        if let (Verdict::HeldByRule { .. }, Some(at)) = (verdict, since.plus_days(days)) {
+            let _ = write!(reason, ", this one after {at}");
+        }
         reason.push('.');
         reason
     }

@@ -26,6 +26,15 @@ impl<T> Slot<T> {
         }
     }
 
+    /// The value of a field that may be left out; `None` when it is broken.
+    pub(super) fn optional(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Broken => None,
+            Self::Is(value) => Some(Some(value)),
+        }
+    }
+
     /// Whether the field is there, right or wrong.
     pub(super) const fn is_present(&self) -> bool {
         !matches!(self, Self::Absent)

@@ -222,11 +222,7 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
         validate::days_in_archive(days, &fields.at("maximumDaysInArchive"), reader);
     }
     Some(SimpleRule {
-        description: match description {
-            Slot::Absent => None,
-            Slot::Broken => return None,
-            Slot::Is(text) => Some(text),
-        },
+        description: description.optional()?,
         tags: tags.value()?,
         limit: limit.value()?,
         action: action.value().filter(|_| fits)?,

@@ -127,11 +127,7 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<(Option<Rul
     let rule = (|| {
         Some(Rule {
             priority: priority.value()?,
-            description: match description {
-                Slot::Absent => None,
-                Slot::Broken => return None,
-                Slot::Is(text) => Some(text),
-            },
+            description: description.optional()?,
             tags: tags.value()?,
             limit: limit.value()?,
             action: action.value()?,

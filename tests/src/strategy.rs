@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
-use proptest::collection::{btree_set, vec};
+use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -279,11 +279,19 @@ pub fn crowded_policy() -> impl Strategy<Value = Doc> {
 
 fn document(most: usize, wild: bool) -> impl Strategy<Value = Doc> {
     let rules = rules(most, wild);
-    let number = prop_oneof![4 => 1..=3 * most as u64, 1 => any::<u64>().prop_map(|number| number.max(1))];
-    let priorities = prop_oneof![
-        2 => btree_set(number, most),
-        1 => Just((1..=most as u64).collect()),
+    // Numbers with gaps between them: priorities are unique and need not be consecutive.
+    let step = prop_oneof![
+        8 => Just(1),
+        3 => 1..=9_u64,
+        1 => 1..=u64::MAX / MAX_RULES as u64,
     ];
+    let priorities = prop_oneof![vec(step, most), Just(vec![1; most])].prop_map(|steps| {
+        let priority = |last: &mut u64, step| {
+            *last += step;
+            Some(*last)
+        };
+        steps.into_iter().scan(0, priority).collect::<Vec<u64>>()
+    });
     (rules, priorities, any::<Index>()).prop_map(|(mut rules, priorities, first)| {
         // An `any` rule has the highest number of its storage class, not of the policy.
         for class in [false, true] {

@@ -416,6 +416,38 @@ rules:
     }
 
     #[test]
+    fn what_stays_beside_an_archived_subject_says_why_in_every_pass() {
+        let about = |more: &Value| {
+            let mut fields = json!({ "subjectManifestDigest": digest("d1") });
+            for (key, value) in more.as_object().unwrap() {
+                fields[key] = value.clone();
+            }
+            fields
+        };
+        let details = [
+            image("d1", &["v1"], 400, &Value::Null),
+            image("d2", &[], 400, &about(&json!({ "imageStatus": "ARCHIVED", "lastArchivedAt": day(10) }))),
+            image("d3", &[], 400, &about(&json!({ "imageStatus": "ACTIVATING" }))),
+            image("d4", &[], 400, &about(&json!({}))),
+        ];
+        let in_use = json!([format!("app@{}", digest("d4"))]).to_string();
+        let mut once = report(POLICY, &details, &[], &in_use, Passes::One);
+        let all = report(POLICY, &details, &[], &in_use, Passes::UntilStable);
+        for result in &mut once.preview_results {
+            result.pass = Some(1);
+        }
+        once.findings.clear();
+        insta::assert_snapshot!(lines(&once), @"
+        archive d1 in pass 1 by rule 3: Never pulled, pushed 400 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
+        keep d2, subject sha256:0000000000d1: About sha256:0000000000d1 (v1), which goes to the archive, where this one is already.
+        keep d3, restoring: Being restored from the archive; no rule acts on it.
+        keep d4, in use: Rule 3 would archive it, but it is in use: app@sha256:0000000000d4.
+        ");
+        assert_eq!(once.preview_results, all.preview_results);
+        assert_eq!(once.kept, all.kept);
+    }
+
+    #[test]
     fn a_policy_is_held_against_what_is_there() {
         let details = [
             image("a1", &["alpha-1"], 40, &Value::Null),

@@ -59,7 +59,7 @@ pub enum Verdict {
         /// The manifest list; of several the one whose digest sorts first.
         index: ImageIndex,
     },
-    /// The image is an artifact about another, which stays.
+    /// The image is an artifact about another, which stays (or goes to the archive, where this one is already).
     HeldBySubject {
         /// The image it is about.
         subject: ImageIndex,
@@ -405,6 +405,10 @@ impl<'a> Run<'a> {
             while let Part::Referrer(subject) = self.parts[at as usize]
                 && settled.insert(at)
             {
+                if self.parts[subject as usize] == Part::Archived {
+                    // Decided in the pass that archived the subject.
+                    break;
+                }
                 self.verdicts[at as usize] = Verdict::HeldBySubject { subject };
                 chain.push((at, subject));
                 at = subject;

@@ -62,7 +62,13 @@ impl Explainer<'_> {
                 let deed = self.rule(rule).map(deed).unwrap_or_default();
                 format!("About {}, which {deed}.", self.name(subject))
             }
-            Verdict::HeldBySubject { subject } => format!("About {}, which stays.", self.name(subject)),
+            Verdict::HeldBySubject { subject } => {
+                let subject_goes =
+                    self.image(subject).is_some_and(|(_, verdict)| verdict.acting_rule().is_some());
+                let outcome =
+                    if subject_goes { "goes to the archive, where this one is already" } else { "stays" };
+                format!("About {}, which {outcome}.", self.name(subject))
+            }
             Verdict::HeldByIndex { index } => {
                 format!("Referenced by the manifest list {}, which is in the repository.", self.name(index))
             }

@@ -6,7 +6,7 @@
 //! - [`instant`]: points in time.
 //! - [`image`]: the images of a repository and how they relate; [`image::listing`] reads what AWS prints.
 //! - [`lifecycle`]: policies: the document, the simple model, evaluation, explanations, findings.
-//! - [`reference`]: image URIs, as tasks and pods spell them.
+//! - [`mod@reference`]: image URIs, as tasks and pods spell them.
 //! - [`usage`]: which images of a repository are in use.
 //! - [`preview`]: policy, images, usage and time in; the report out. The command line and the Lambda functions are
 //!   thin around it.

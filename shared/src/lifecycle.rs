@@ -7,7 +7,7 @@
 //! | [`compile`] | the simple model to the document and back |
 //! | [`source`] | a policy text of either language |
 //! | [`mod@validate`] | everything that ECR demands of a document |
-//! | [`evaluate`] | which image is acted on by which rule |
+//! | [`mod@evaluate`] | which image is acted on by which rule |
 //! | [`explain`] | the reason for every image, in a sentence |
 //! | [`lint`] | findings on a policy against the contents of a repository |
 //! | [`mod@diff`] | what differs between two policies |

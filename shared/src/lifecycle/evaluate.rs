@@ -202,12 +202,13 @@ impl Test {
 const INERT: RuleSet = 1 << 63;
 
 struct Run<'a> {
+    matcher: Matcher<'a>,
     images: &'a RepositoryImages,
     in_use: &'a HashSet<ImageIndex>,
     tests: Vec<Test>,
     /// The rules that count images.
     counting: RuleSet,
-    /// The rules that identify each image, with [`INERT`].
+    /// The rules that identify each image, with [`INERT`]; known from the first pass on.
     rules: Vec<RuleSet>,
     /// The images that some counting rule identifies, youngest first.
     order: Vec<(i64, ImageIndex)>,
@@ -223,7 +224,6 @@ impl<'a> Run<'a> {
         in_use: &'a HashSet<ImageIndex>,
         now: Instant,
     ) -> Self {
-        let matcher = Matcher::new(policy);
         let mut counting = 0;
         let mut tests = Vec::with_capacity(policy.rules().len());
         for (place, rule) in policy.rules().iter().enumerate() {
@@ -238,25 +238,18 @@ impl<'a> Run<'a> {
             };
             tests.push(Test { limit: rule.limit, cutoff, action: rule.action });
         }
-        let all = images.images();
-        let rules: Vec<RuleSet> = all
-            .iter()
-            .map(|image| {
-                let inert = matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown);
-                matcher.rules_for(image) | if inert { INERT } else { 0 }
-            })
-            .collect();
-        let order = youngest_first(all, |place| rules[place] & counting != 0);
+        let count = images.images().len();
         let related = !(images.parents().is_empty() && images.subjects().is_empty());
         Self {
+            matcher: Matcher::new(policy),
             images,
             in_use,
             tests,
             counting,
-            rules,
-            order,
-            parts: if related { vec![Part::Candidate; all.len()] } else { Vec::new() },
-            verdicts: vec![Verdict::NotIdentified; all.len()],
+            rules: Vec::with_capacity(count),
+            order: Vec::with_capacity(if counting == 0 { 0 } else { count }),
+            parts: if related { vec![Part::Candidate; count] } else { Vec::new() },
+            verdicts: vec![Verdict::NotIdentified; count],
         }
     }
 
@@ -267,9 +260,26 @@ impl<'a> Run<'a> {
         }
         self.relate();
         let mut acted = self.decide_by_age(pass);
+        if pass == 1 {
+            sort_youngest_first(&mut self.order, self.images.images());
+        }
         acted |= self.decide_by_rank(pass);
         self.follow(pass);
         acted
+    }
+
+    /// The rules that identify an image, found out in the first pass.
+    fn rules_for(&mut self, place: usize, image: &Image) -> RuleSet {
+        if let Some(known) = self.rules.get(place) {
+            return *known;
+        }
+        let inert = matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown);
+        let rules = self.matcher.rules_for(image) | if inert { INERT } else { 0 };
+        self.rules.push(rules);
+        if rules & self.counting != 0 {
+            self.order.push((image.age_time().micros(), place as ImageIndex));
+        }
+        rules
     }
 
     fn part(&self, place: usize) -> Part {
@@ -281,6 +291,8 @@ impl<'a> Run<'a> {
     fn decide_by_age(&mut self, pass: u16) -> bool {
         let mut acted = false;
         for (place, image) in self.images.images().iter().enumerate() {
+            // For every image: what is no candidate now may be one in a later pass.
+            let rules = self.rules_for(place, image);
             match self.part(place) {
                 Part::Candidate => {}
                 Part::Child(index) => {
@@ -289,7 +301,6 @@ impl<'a> Run<'a> {
                 }
                 Part::Referrer(_) | Part::Gone | Part::Archived => continue,
             }
-            let rules = self.rules[place];
             let first = (rules & !INERT).trailing_zeros();
             let Some(test) = self.tests.get(first as usize) else {
                 self.verdicts[place] = unidentified(image);
@@ -436,17 +447,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The places of some of the images, youngest first; of the same age the digest that sorts last comes first, so that
-/// the one that sorts first goes first.
-fn youngest_first(images: &[Image], counts: impl Fn(usize) -> bool) -> Vec<(i64, ImageIndex)> {
-    let mut order = Vec::with_capacity((0..images.len()).filter(|place| counts(*place)).count());
-    order.extend(
-        images
-            .iter()
-            .zip(0..)
-            .filter(|(_, place)| counts(*place as usize))
-            .map(|(image, place)| (image.age_time().micros(), place)),
-    );
+/// Sorts images youngest first; of the same age the digest that sorts last comes first, so that the one that sorts
+/// first goes first.
+fn sort_youngest_first(order: &mut [(i64, ImageIndex)], images: &[Image]) {
     // Comparing numbers alone is what the sort is fastest at; images of the same age are few.
     order.sort_unstable_by_key(|(time, _)| Reverse(*time));
     for same_age in order.chunk_by_mut(|left, right| left.0 == right.0) {
@@ -454,7 +457,6 @@ fn youngest_first(images: &[Image], counts: impl Fn(usize) -> bool) -> Vec<(i64,
             same_age.sort_unstable_by(|left, right| digest(images, right.1).cmp(digest(images, left.1)));
         }
     }
-    order
 }
 
 fn digest(images: &[Image], place: ImageIndex) -> &str {

@@ -204,6 +204,9 @@ impl<'a> Matcher<'a> {
 
     /// Everything filed under a text that the tag starts with.
     fn under(&self, tag: &str) -> Filed {
+        if self.entries.is_empty() {
+            return Filed::default();
+        }
         let Some(first) = tag.as_bytes().first() else {
             return Filed::default();
         };

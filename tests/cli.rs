@@ -348,6 +348,23 @@ fn the_preview_as_json_is_ecrs_answer_with_reasons() {
 }
 
 #[test]
+fn a_day_is_its_beginning_in_utc() {
+    let policy = path(fixture("storefront/policy.yaml"));
+    let images = path(fixture("listings/array.json"));
+    let output = steward(&["preview", "--policy", &policy, "--images", &images, "--now", "2027-01-01"]);
+    assert!(stdout(&output).starts_with("storefront/web at 2027-01-01T00:00:00Z\n"), "{}", stdout(&output));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let output = steward(&["completions", "bash"]);
+    assert_eq!(output.status.code(), Some(0));
+    for command in ["check", "compile", "preview", "--all-passes"] {
+        assert!(stdout(&output).contains(command), "{command}");
+    }
+}
+
+#[test]
 fn what_is_in_use_stays() {
     let in_use = path(fixture("storefront/in-use.json"));
     let without: Value = serde_json::from_str(&stdout(&storefront(&["--output", "json"]))).unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use shared::image::listing::Listing;
-use shared::instant::Instant;
+use shared::instant::{Instant, InvalidTime};
 use shared::lifecycle::Passes;
 use shared::preview::{Question, preview_all};
 use shared::report::model::PreviewReport;
@@ -33,8 +33,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
 
-    /// The time to evaluate for, like 2026-11-23T00:00:00Z; the present unless given.
-    #[arg(long, value_name = "TIME", value_parser = |text: &str| Instant::parse(text))]
+    /// The time to evaluate for, like 2026-11-23T00:00:00Z, or the beginning of a day (UTC), like 2026-11-23; the present
+    /// unless given.
+    #[arg(long, value_name = "TIME", value_parser = time)]
     now: Option<Instant>,
 
     /// Images that must stay: a JSON array of image references; `-` is standard input.
@@ -60,6 +61,11 @@ enum Format {
     Json,
     /// A self-contained page for a browser.
     Html,
+}
+
+/// Reads a time, or a day as its beginning in UTC.
+fn time(text: &str) -> Result<Instant, InvalidTime> {
+    Instant::parse(text).or_else(|error| Instant::parse(&format!("{text}T00:00:00Z")).map_err(|_| error))
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {

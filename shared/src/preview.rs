@@ -416,6 +416,24 @@ rules:
     }
 
     #[test]
+    fn children_take_no_place_in_a_count() {
+        // Seen on a real repository: 26 images, two of them attestations under an index, and "any, keep 20" took 4.
+        let index_type = json!({ "imageManifestMediaType": "application/vnd.oci.image.index.v1+json" });
+        let mut details = vec![
+            image("d1", &["v1"], 2, &index_type),
+            image("d2", &[], 2, &Value::Null),
+            image("d3", &[], 2, &Value::Null),
+        ];
+        details.extend((0..23).map(|number| image(&format!("e{number}"), &[], 3 + number, &Value::Null)));
+        let policy = "rules: [{selection: any, maximumNumberOfImages: 20}]";
+        let expiring = |manifests: &[Value]| {
+            report(policy, &details, manifests, "[]", Passes::One).summary.expiring_image_total_count
+        };
+        assert_eq!(expiring(&[index("d1", &["d2", "d3"])]), 4);
+        assert_eq!(expiring(&[]), 6, "without the manifest the children are ranked, and a finding says so");
+    }
+
+    #[test]
     fn what_stays_beside_an_archived_subject_says_why_in_every_pass() {
         let about = |more: &Value| {
             let mut fields = json!({ "subjectManifestDigest": digest("d1") });

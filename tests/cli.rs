@@ -301,6 +301,36 @@ fn compile_refuses_what_the_simple_model_cannot_say() {
     insta::assert_snapshot!(folder.plain(&output.stderr), @"ecr-steward: document.json: /rules/0/rulePriority: the simple model numbers its rules 1, 2, 3 …, and here a rule has priority 10 where 1 is expected; renumber the rules first");
 }
 
+#[test]
+fn diff_tells_policies_apart_by_what_they_do() {
+    let folder = Folder::new();
+    let document = folder.file("document.json", VALID);
+    let same = folder.file("same.yaml", "rules: [{selection: untagged, maximumNumberOfImages: 1}]");
+    let other = folder.file("other.yaml", "rules: [{selection: untagged, maximumNumberOfImages: 2}]");
+    let none = folder.file("none.yaml", "skip: true");
+    let diff = |from: &str, to: &str| {
+        let output = steward(&["diff", from, to]);
+        (output.status.code().unwrap(), stdout(&output))
+    };
+    assert_eq!(diff(&document, &same), (0, String::new()));
+    assert_eq!(diff(&none, &none), (0, String::new()));
+    assert_eq!(
+        diff(&document, &other),
+        (
+            1,
+            "changed rule 1: expire untagged images beyond the youngest 1 → rule 1: expire untagged images beyond the \
+             youngest 2\n"
+                .to_owned()
+        )
+    );
+    assert_eq!(diff(&document, &none), (1, "removed the policy\n".to_owned()));
+    assert_eq!(
+        diff(&none, &same),
+        (1, "added rule 1: expire untagged images beyond the youngest 1\n".to_owned())
+    );
+    assert_eq!(diff(&document, &folder.file("bad", "{}x")).0, 2);
+}
+
 fn storefront(more: &[&str]) -> Output {
     let policy = path(fixture("storefront/policy.yaml"));
     let images = path(fixture("storefront/images.json"));

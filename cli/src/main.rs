@@ -1,6 +1,6 @@
 //! `ecr-steward`: the domain of ecr-steward from a terminal.
 //!
-//! Exit codes: 0 for success, 1 for findings that make a policy invalid, 2 for arguments or files that cannot be used.
+//! Exit codes: 0 for success, 1 for a policy that is invalid or differs, 2 for arguments or files that cannot be used.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod check;
 mod compile;
+mod diff;
 mod input;
 mod preview;
 
@@ -24,6 +25,7 @@ struct Arguments {
 enum Command {
     Check(check::Arguments),
     Compile(compile::Arguments),
+    Diff(diff::Arguments),
     Preview(preview::Arguments),
     /// Print a completion script for a shell.
     Completions {
@@ -37,6 +39,8 @@ enum Outcome {
     Success,
     /// What was examined is invalid; it was said on standard output.
     Invalid,
+    /// What was compared differs; it was said on standard output.
+    Different,
     /// Some of the files cannot be used; it was said on standard error, and the others were examined.
     Unusable,
 }
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut io::stdout());
@@ -66,7 +71,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
-        Ok(Outcome::Invalid) => ExitCode::from(1),
+        Ok(Outcome::Invalid | Outcome::Different) => ExitCode::from(1),
         Ok(Outcome::Unusable) => ExitCode::from(2),
         // The reader of a pipe has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

@@ -65,3 +65,51 @@ impl fmt::Display for Change<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::PolicySource;
+
+    fn changes(from: &str, to: &str) -> Vec<String> {
+        let read = |rules: &str| PolicySource::parse(&format!("rules:\n{rules}")).unwrap();
+        let (from, to) = (read(from), read(to));
+        diff(from.policy().unwrap(), to.policy().unwrap()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn policies_that_are_equal_have_no_difference() {
+        let from = "- {selection: {tagPrefixList: [a, b]}, maximumAgeLimit: 30}";
+        let to = "- {tagStatus: tagged, tagPrefixList: [b, a, b], maximumAgeLimit: 3e1}";
+        assert_eq!(changes(from, to), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_difference_is_a_line() {
+        let from = "
+- {selection: untagged, maximumAgeLimit: 30, description: old}
+- {selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 5}
+- {selection: {tagPatternList: ['v*']}, maximumNumberOfImages: 5, description: releases}
+- {selection: any, maximumAgeLimit: 1}";
+        let to = "
+- {selection: untagged, maximumAgeLimit: 30, description: new}
+- {selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 6}
+- {selection: {tagPatternList: ['v*']}, maximumNumberOfImages: 5}";
+        let forth = changes(from, to);
+        assert_eq!(
+            forth,
+            [
+                "changed rule 1: expire untagged images pushed more than 30 days ago, described as \"new\"",
+                "changed rule 2: expire images tagged ci-* beyond the youngest 5 → rule 2: expire images tagged ci-* \
+                 beyond the youngest 6",
+                "changed rule 3: expire images tagged v* beyond the youngest 5, without its description",
+                "removed rule 4: expire images pushed more than 1 day ago",
+            ]
+        );
+        assert_eq!(
+            changes(to, from).last().unwrap(),
+            "added rule 4: expire images pushed more than 1 day ago"
+        );
+        assert_eq!(forth.len(), changes(to, from).len());
+    }
+}

@@ -1,0 +1,56 @@
+//! `ecr-steward diff`: whether two policies are the same, and what differs.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use shared::lifecycle::diff;
+
+use crate::compile::read_policy;
+use crate::input::{self, InputError};
+use crate::{Failure, Outcome};
+
+/// Print what differs between two policies, rule by rule
+///
+/// The order of rules and of prefixes, the spelling of numbers and the language of the files do not matter: a simple
+/// policy is compared as the document that it stands for. Useful against what is attached to a repository, as `aws ecr
+/// get-lifecycle-policy --query lifecyclePolicyText --output text` prints it.
+///
+/// Exit code: 0 if the policies are the same, 1 if they differ, 2 if a file cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The policy to start from; `-` is standard input.
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+
+    /// The policy to arrive at; `-` is standard input.
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    if input::is_standard_input(&arguments.from) && input::is_standard_input(&arguments.to) {
+        return Err(InputError::StandardInputTwice.into());
+    }
+    let (from, to) = (read_policy(&arguments.from)?, read_policy(&arguments.to)?);
+    let mut out = io::stdout().lock();
+    match (from.policy(), to.policy()) {
+        (None, None) => return Ok(Outcome::Success),
+        (Some(_), None) => writeln!(out, "removed the policy")?,
+        (None, Some(policy)) => {
+            for rule in policy.rules() {
+                writeln!(out, "added {rule}")?;
+            }
+        }
+        (Some(from), Some(to)) => {
+            let changes = diff(from, to);
+            if changes.is_empty() {
+                return Ok(Outcome::Success);
+            }
+            for change in changes {
+                writeln!(out, "{change}")?;
+            }
+        }
+    }
+    Ok(Outcome::Different)
+}

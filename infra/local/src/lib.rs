@@ -1,0 +1,138 @@
+//! The local AWS: installs an emulator and the ordinary AWS tools into `target/local`, starts the emulator on a free
+//! loopback port, and builds and deploys `template.yaml` with them.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`tools`] | the Python tools, pinned, each in an environment of its own |
+//! | [`emulator`] | the emulator's process |
+//! | [`stack`] | building and deploying the stack, calling what it has deployed |
+//! | [`story`] | what `cargo local demo` plays |
+//!
+//! Everything but the installed tools lives in `target/local/run`, which `down` removes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+pub mod emulator;
+pub mod stack;
+pub mod story;
+pub mod tools;
+
+/// Why the local AWS does not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// A file or a process could not be handled.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, or to which file.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A program failed.
+    #[error("`{program}` failed ({status}); the end of what it said:\n{said}")]
+    Failed {
+        /// The program and its arguments.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its output.
+        said: String,
+    },
+    /// The emulator did not start.
+    #[error("the emulator does not answer on port {port}; the end of {}:\n{said}", .log.display())]
+    NotReady {
+        /// Its port.
+        port: u16,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of the log.
+        said: String,
+    },
+    /// A program printed something else than expected.
+    #[error("`{program}` printed something unexpected: {problem}")]
+    Unexpected {
+        /// The program.
+        program: String,
+        /// What is odd about it.
+        problem: String,
+    },
+    /// A step of the story came out wrong.
+    #[error("{step}: {problem}")]
+    Story {
+        /// The step.
+        step: String,
+        /// What is and what was expected.
+        problem: String,
+    },
+}
+
+impl LocalError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// The checkout, and where the local AWS keeps its things in it.
+#[derive(Debug, Clone)]
+pub struct Project {
+    root: PathBuf,
+}
+
+impl Project {
+    /// The checkout that this program was built from.
+    #[must_use]
+    pub fn here() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        Self { root: root.canonicalize().unwrap_or(root) }
+    }
+
+    /// The checkout's top folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Installed tools.
+    #[must_use]
+    pub fn tools(&self) -> PathBuf {
+        self.root.join("target/local/tools")
+    }
+
+    /// Everything that belongs to a running emulator.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.root.join("target/local/run")
+    }
+}
+
+/// Says on standard error what is going on.
+pub fn say(what: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(anstream::stderr(), "local: {what}");
+}
+
+/// Runs a program to its end and takes its output; what it said is told only if it fails.
+pub(crate) fn run(command: &mut Command) -> Result<Output, LocalError> {
+    let program = describe(command);
+    let output = command.stdin(Stdio::null()).output().map_err(LocalError::io(&program))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    Err(LocalError::Failed { program, status: output.status, said: tail(&String::from_utf8_lossy(&said)) })
+}
+
+fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// The last lines of a text.
+pub(crate) fn tail(text: &str) -> String {
+    const LINES: usize = 20;
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n")
+}

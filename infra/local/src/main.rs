@@ -1,0 +1,88 @@
+//! `cargo local up|demo|down`: the stack on a local AWS, without an account, Docker or anything installed by hand but
+//! Rust and Python.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use local::emulator::Emulator;
+use local::stack::Stack;
+use local::tools;
+use local::{LocalError, Project, say, story};
+
+/// The stack of this checkout on a local AWS.
+#[derive(Debug, Parser)]
+#[command(name = "cargo local", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Start the local AWS and deploy the stack; deploy again what has changed.
+    Up,
+    /// Start, deploy, play what the stack can do and check every step, and stop.
+    Demo {
+        /// Leave the local AWS running.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Stop the local AWS and forget everything in it.
+    Down {
+        /// Remove the installed tools too.
+        #[arg(long)]
+        tools: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), LocalError> {
+    let project = Project::here();
+    match command {
+        Command::Up => up(&project).map(drop),
+        Command::Demo { keep } => {
+            let played = up(&project).and_then(|stack| story::play(&project, &stack));
+            if !keep {
+                Emulator::down(&project)?;
+                say("stopped");
+            }
+            played
+        }
+        Command::Down { tools } => {
+            Emulator::down(&project)?;
+            if tools {
+                tools::uninstall(&project)?;
+            }
+            say("stopped; nothing is left");
+            Ok(())
+        }
+    }
+}
+
+fn up(project: &Project) -> Result<Stack, LocalError> {
+    let emulator = Emulator::up(project)?;
+    let stack = Stack::up(project, &emulator)?;
+    let mut out = anstream::stdout();
+    let mut print = || -> std::io::Result<()> {
+        for (name, value) in emulator.environment() {
+            writeln!(out, "export {name}={value}")?;
+        }
+        for (key, value) in &stack.outputs {
+            writeln!(out, "# {key}: {value}")?;
+        }
+        Ok(())
+    };
+    print().map_err(|source| LocalError::Io { what: "standard output".to_owned(), source })?;
+    Ok(stack)
+}

@@ -1,0 +1,75 @@
+//! The Python tools of the local AWS. Each has an environment of its own, since they pin dependencies of each other.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{LocalError, Project, run, say};
+
+/// One environment: its name, and the packages in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Tool {
+    name: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// The emulator: runs Lambda functions as processes, without Docker, and deploys SAM templates.
+pub const EMULATOR: Tool = Tool { name: "emulator", packages: &["ministack[full]==1.5.33"] };
+/// The AWS SAM CLI, and what it builds Rust functions with.
+pub const SAM: Tool = Tool { name: "sam", packages: &["aws-sam-cli==1.170.0", "cargo-lambda==1.9.2"] };
+/// The AWS CLI.
+pub const AWS: Tool = Tool { name: "aws", packages: &["awscli==1.46.3"] };
+
+/// The folder of a tool's programs, installing the tool if it is not there or not the right one.
+///
+/// # Errors
+///
+/// When Python or the installation fails.
+pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
+    let folder = project.tools().join(tool.name);
+    let programs = folder.join("bin");
+    // Written last, so that a half installation is not taken for one.
+    let marker = folder.join("installed");
+    let wanted = tool.packages.join("\n");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+        return Ok(programs);
+    }
+    say(&format!("installing {} (once)", tool.packages.join(" and ")));
+    remove(&folder)?;
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    run(Command::new(programs.join("pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(tool.packages))?;
+    fs::write(&marker, wanted).map_err(LocalError::io(marker.display().to_string()))?;
+    Ok(programs)
+}
+
+/// Removes all tools.
+///
+/// # Errors
+///
+/// When their files cannot be removed.
+pub fn uninstall(project: &Project) -> Result<(), LocalError> {
+    remove(&project.tools())
+}
+
+/// Removes a folder, whether or not it is there.
+pub(crate) fn remove(folder: &Path) -> Result<(), LocalError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LocalError::io(folder.display().to_string())(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `PATH` with a folder of programs in front.
+pub(crate) fn path_with(programs: &Path) -> OsString {
+    let mut path = OsString::from(programs);
+    if let Some(rest) = std::env::var_os("PATH") {
+        path.push(":");
+        path.push(rest);
+    }
+    path
+}

@@ -31,7 +31,12 @@ impl Folder {
 }
 
 fn steward(arguments: &[&str]) -> Output {
-    Command::new(binary("ecr-steward")).args(arguments).env_remove("COLUMNS").output().unwrap()
+    Command::new(binary("ecr-steward"))
+        .args(arguments)
+        .env_remove("COLUMNS")
+        .env_remove("CLICOLOR_FORCE")
+        .output()
+        .unwrap()
 }
 
 fn with_input(arguments: &[&str], input: &str) -> Output {

@@ -99,7 +99,7 @@ fn describe(source: &PolicySource) -> String {
     match source.policy() {
         None => format!("{language}, skip: true, so no lifecycle policy"),
         Some(policy) => {
-            let rules = shared::report::quantity::count(policy.rules().len() as u64, "rule");
+            let rules = shared::quantity::count(policy.rules().len() as u64, "rule");
             format!("{language} of {rules}")
         }
     }

@@ -10,12 +10,14 @@
 //! - [`usage`]: which images of a repository are in use.
 //! - [`preview`]: policy, images, usage and time in; the report out. The command line and the Lambda functions are
 //!   thin around it.
+//! - [`quantity`]: sizes, ages and counts as people read them.
 //! - [`report`]: what a preview says, as JSON, table and page.
 
 pub mod image;
 pub mod instant;
 pub mod lifecycle;
 pub mod preview;
+pub mod quantity;
 pub mod reference;
 pub mod report;
 pub mod usage;

@@ -8,10 +8,10 @@ use crate::lifecycle::evaluate::{Passes, Verdict, evaluate};
 use crate::lifecycle::explain::Explainer;
 use crate::lifecycle::finding::{Code, Finding};
 use crate::lifecycle::lint::lint;
+use crate::quantity;
 use crate::report::model::{
     ActionKind, ActionTaken, KeptImage, PreviewReport, PreviewResult, Status, Summary, TransitioningCount,
 };
-use crate::report::quantity;
 use crate::usage::Usage;
 
 pub mod request;

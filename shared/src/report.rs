@@ -3,6 +3,5 @@
 #[cfg(feature = "html")]
 pub mod html;
 pub mod model;
-pub mod quantity;
 #[cfg(feature = "table")]
 pub mod table;

@@ -13,6 +13,7 @@ use super::finding::{Code, Finding};
 use super::reader::Reader;
 use super::syntax::{self, Node};
 use super::validate;
+use crate::quantity;
 
 /// The longest policy text ECR accepts, in characters.
 pub const MAX_POLICY_CHARACTERS: usize = 30_720;
@@ -217,7 +218,7 @@ impl fmt::Display for Rule {
                 write!(f, "images tagged {}", shown.join(" and "))?;
             }
         }
-        let days = |days: u64| format!("{days} day{}", if days == 1 { "" } else { "s" });
+        let days = |number| quantity::count(number, "day");
         match self.limit {
             Limit::ImageCountMoreThan(count) => write!(f, " beyond the youngest {count}"),
             Limit::SinceImagePushed(number) => write!(f, " pushed more than {} ago", days(number)),
@@ -299,18 +300,9 @@ impl LifecyclePolicy {
 fn too_long(characters: usize) -> String {
     format!(
         "the policy has {} characters; ECR accepts at most {}: shorten descriptions, merge rules or remove white space",
-        grouped(characters),
-        grouped(MAX_POLICY_CHARACTERS),
+        quantity::grouped(characters as u64),
+        quantity::grouped(MAX_POLICY_CHARACTERS as u64),
     )
-}
-
-/// A number with its thousands set apart.
-fn grouped(number: usize) -> String {
-    if number < 1000 {
-        number.to_string()
-    } else {
-        format!("{},{:03}", grouped(number / 1000), number % 1000)
-    }
 }
 
 impl Serialize for LifecyclePolicy {

@@ -6,6 +6,7 @@ use super::document::{Action, LifecyclePolicy, Limit, Rule};
 use super::evaluate::{Evaluation, Verdict};
 use crate::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use crate::instant::Instant;
+use crate::quantity;
 
 /// Characters of a digest's hexadecimal part where a digest is shortened, as the Docker client does.
 const SHORT_DIGEST: usize = 12;
@@ -199,7 +200,7 @@ impl Explainer<'_> {
             },
         };
         let mut reason = format!("{what} {}; rule {priority} ", ago(self.now, since));
-        let limit = count_of_days(days);
+        let limit = quantity::count(days, "day");
         let _ = match (rule.limit, rule.action) {
             (Limit::SinceImagePulled(_), _) => {
                 write!(reason, "archives images not pulled for more than {limit}")
@@ -240,10 +241,6 @@ fn deed(rule: &Rule) -> String {
     format!("rule {} {}s", rule.priority, verb(rule.action))
 }
 
-fn count_of_days(days: u64) -> String {
-    format!("{days} day{}", if days == 1 { "" } else { "s" })
-}
-
 /// "31 days ago", to the hour where a day would be too coarse.
 fn ago(now: Instant, then: Instant) -> String {
     const MICROS_PER_HOUR: i64 = 3_600_000_000;
@@ -251,9 +248,8 @@ fn ago(now: Instant, then: Instant) -> String {
         ..0 => "in the future".to_owned(),
         0 => {
             let hours = (now.micros() - then.micros()) / MICROS_PER_HOUR;
-            format!("{hours} hour{} ago", if hours == 1 { "" } else { "s" })
+            format!("{} ago", quantity::count(hours.unsigned_abs(), "hour"))
         }
-        1 => "1 day ago".to_owned(),
-        days => format!("{days} days ago"),
+        days => format!("{} ago", quantity::count(days.unsigned_abs(), "day")),
     }
 }

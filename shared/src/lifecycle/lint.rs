@@ -6,6 +6,7 @@ use super::explain::short_digest;
 use super::finding::{Code, Finding};
 use super::matching::{Matchable, Matcher, Pattern, RuleSet};
 use crate::image::{Image, RepositoryImages};
+use crate::quantity::count;
 
 /// What one rule meets in the repository.
 #[derive(Debug, Clone, Default)]
@@ -218,8 +219,8 @@ fn matches_nothing(rule: &Rule, met: &Met<'_>) -> Finding {
     )
 }
 
-fn of_images(count: usize) -> String {
-    format!("{count} image{}", if count == 1 { "" } else { "s" })
+fn of_images(number: usize) -> String {
+    count(number as u64, "image")
 }
 
 /// Whether every image that `narrow` identifies, whatever the repository, is identified by `wide`.

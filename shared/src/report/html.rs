@@ -13,9 +13,9 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::model::PreviewReport;
-use super::quantity::{bytes, count, grouped};
 use crate::lifecycle::document::LifecyclePolicy;
 use crate::lifecycle::finding::Finding;
+use crate::quantity::{bytes, count, grouped};
 
 mod images;
 mod rules;

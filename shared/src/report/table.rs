@@ -9,8 +9,8 @@ use comfy_table::{
 };
 
 use super::model::{PreviewReport, PreviewResult};
-use super::quantity::{age, bytes, count};
 use crate::lifecycle::explain::short_digest;
+use crate::quantity::{age, bytes, count};
 
 /// From this width on, a table has room for whole sentences with a digest in them.
 const WIDE: u16 = 190;

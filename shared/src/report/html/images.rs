@@ -6,9 +6,9 @@ use std::fmt;
 use maud::{Markup, html};
 
 use super::super::model::{KeptImage, PreviewReport, PreviewResult};
-use super::super::quantity::{age, bytes, count, grouped};
 use super::{Fate, swatch, text};
 use crate::instant::Instant;
+use crate::quantity::{age, bytes, count, grouped};
 
 /// Rows of one table. With more, browsers take seconds to show, sort and filter it.
 pub(super) const MOST_ROWS: usize = 5_000;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::super::model::PreviewReport;
-use super::super::quantity::{bytes, grouped};
 use super::{Fate, text};
 use crate::lifecycle::document::{Action, LifecyclePolicy};
+use crate::quantity::{bytes, grouped};
 
 struct Line<'a> {
     name: String,

@@ -4,9 +4,9 @@ use jiff::tz::Offset;
 use maud::{Markup, html};
 
 use super::super::model::PreviewReport;
-use super::super::quantity::{count, grouped};
 use super::{Fate, swatch, text};
 use crate::instant::Instant;
+use crate::quantity::{count, grouped};
 
 /// More bars are too thin to tell apart on a small screen.
 const MOST_BINS: i64 = 60;

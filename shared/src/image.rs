@@ -7,7 +7,16 @@ use std::collections::{HashMap, HashSet};
 
 use crate::instant::Instant;
 
+pub mod deletion;
 pub mod listing;
+
+/// The media types of manifests and indexes that ECR stores, OCI's and Docker's.
+pub const MANIFEST_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
 
 /// Where ECR has an image: `imageStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]

@@ -1,9 +1,10 @@
-//! The domain of ecr-steward: everything it decides, free of I/O.
+//! The domain of ecr-steward: everything it decides, free of I/O, and at one edge of it the calls to AWS.
 //!
 //! Data flows one way: an event or a command line becomes a typed request, a decision is made here, its effects
 //! happen at the edge, and a report says what happened.
 //!
 //! - [`instant`]: points in time.
+//! - [`finding`]: what is wrong with a document, or worth knowing about it: code, place, message.
 //! - [`image`]: the images of a repository and how they relate; [`image::listing`] reads what AWS prints.
 //! - [`lifecycle`]: policies: the document, the simple model, evaluation, explanations, findings.
 //! - [`mod@reference`]: image URIs, as tasks and pods spell them.
@@ -12,12 +13,32 @@
 //!   thin around it.
 //! - [`quantity`]: sizes, ages and counts as people read them.
 //! - [`report`]: what a preview says, as JSON, table and page.
+//! - [`repository`]: a repository as it is asked for and as it exists, and the difference.
+//! - [`api`]: the HTTP API: requests, answers, problems.
+//! - [`custom_resource`]: CloudFormation's protocol for custom resources, and the resource that is a repository.
+//!
+//! With the feature `aws` there is also what acts:
+//!
+//! - `aws`: calls to AWS; nothing else makes any.
+//! - `provision`: repositories made as they are asked for, and put back when that fails.
 
+pub mod api;
+#[cfg(feature = "aws")]
+pub mod aws;
+pub mod custom_resource;
+pub mod finding;
 pub mod image;
 pub mod instant;
 pub mod lifecycle;
+#[cfg(feature = "function")]
+pub mod log;
 pub mod preview;
+#[cfg(feature = "aws")]
+pub mod provision;
 pub mod quantity;
+mod reader;
 pub mod reference;
 pub mod report;
+pub mod repository;
+mod syntax;
 pub mod usage;

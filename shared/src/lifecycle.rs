@@ -11,7 +11,6 @@
 //! | [`explain`] | the reason for every image, in a sentence |
 //! | [`lint`] | findings on a policy against the contents of a repository |
 //! | [`mod@diff`] | what differs between two policies |
-//! | [`finding`] | codes, places and messages |
 //!
 //! Everything here is pure: values and the time in, values out.
 
@@ -20,19 +19,16 @@ pub mod diff;
 pub mod document;
 pub mod evaluate;
 pub mod explain;
-pub mod finding;
 pub mod lint;
 mod matching;
-mod reader;
 pub mod rules;
 pub mod source;
-mod syntax;
 pub mod validate;
 
+pub use crate::finding::{Code, Finding};
 pub use diff::diff;
 pub use document::{Action, LifecyclePolicy, Limit, Rule, StorageClass, TagList, TagSelection};
 pub use evaluate::{Evaluation, Passes, evaluate};
-pub use finding::{Code, Finding};
 pub use rules::SimplePolicy;
 pub use source::PolicySource;
 pub use validate::validate;

@@ -1,12 +1,12 @@
 //! One preview: a policy, the images of a repository, what is in use and the time in; the report out.
 
+use crate::finding::{Code, Finding};
 use crate::image::listing::{ListedRepository, Listing};
 use crate::image::{Image, ImageIndex, ImageStatus};
 use crate::instant::Instant;
 use crate::lifecycle::document::{Action, LifecyclePolicy, StorageClass};
 use crate::lifecycle::evaluate::{Passes, Verdict, evaluate};
 use crate::lifecycle::explain::Explainer;
-use crate::lifecycle::finding::{Code, Finding};
 use crate::lifecycle::lint::lint;
 use crate::quantity;
 use crate::report::model::{

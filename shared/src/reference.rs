@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::lifecycle::finding::quoted;
+use crate::finding::quoted;
 
 /// A reference to an image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -7,7 +7,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use shared::instant::Instant;
 use shared::preview::request::{self, InvalidRequest};
 use shared::report::model::PreviewReport;
-use tracing::level_filters::LevelFilter;
 
 /// The most bytes that Lambda takes as the answer to a synchronous invocation.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
@@ -39,7 +38,7 @@ impl From<Failure> for Diagnostic {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    log_as_json();
+    shared::log::as_json();
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move { answer(&event.payload) }))
         .await
 }
@@ -64,16 +63,4 @@ fn answer(request: &RawValue) -> Result<Box<RawValue>, Failure> {
         );
     }
     Ok(answer)
-}
-
-/// Logs as JSON lines at the level that Lambda's logging configuration asks for.
-fn log_as_json() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
-    tracing_subscriber::fmt()
-        .json()
-        .with_max_level(level.unwrap_or(LevelFilter::INFO))
-        .with_current_span(false)
-        .with_target(false)
-        .with_ansi(false)
-        .init();
 }

@@ -47,11 +47,13 @@ impl Stack {
         let built_template = built_template.to_string_lossy();
         // The functions run as processes of this machine.
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-        let parameter = format!("Architecture={architecture}");
+        let architecture = format!("Architecture={architecture}");
+        // CloudFormation, too, is on this machine.
+        let parameters = ["--parameter-overrides", &architecture, "AllowLoopbackResponseUrl=true"];
         say("building the functions (minutes the first time)");
-        sam(&["build", "--no-cached", "--build-dir", &build_folder, "--parameter-overrides", &parameter])?;
+        sam(&[&["build", "--no-cached", "--build-dir", &build_folder][..], &parameters].concat())?;
         say("deploying the stack");
-        sam(&[
+        let deploy = [
             "deploy",
             "--template-file",
             &built_template,
@@ -60,9 +62,8 @@ impl Stack {
             "--resolve-s3",
             "--no-confirm-changeset",
             "--no-fail-on-empty-changeset",
-            "--parameter-overrides",
-            &parameter,
-        ])?;
+        ];
+        sam(&[&deploy[..], &parameters].concat())?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };
         stack.outputs = stack.read_outputs()?;
         Ok(stack)

@@ -12,8 +12,8 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
+use crate::finding::join_pointer;
 use crate::instant::Instant;
-use crate::lifecycle::finding::join_pointer;
 
 /// Everything that a listing says.
 #[derive(Debug, Clone, Default)]

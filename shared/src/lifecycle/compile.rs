@@ -1,8 +1,8 @@
 //! From the simple model to ECR's document, and back where the document says nothing that the simple model cannot.
 
 use super::document::{LifecyclePolicy, Rule, TagSelection};
-use super::finding::Finding;
 use super::rules::{SimplePolicy, SimpleRule};
+use crate::finding::Finding;
 
 impl SimplePolicy {
     /// Compiles to ECR's document; `None` when the policy says `skip: true`.

@@ -9,11 +9,11 @@ use std::fmt;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
-use super::finding::{Code, Finding};
-use super::reader::Reader;
-use super::syntax::{self, Node};
 use super::validate;
+use crate::finding::{Code, Finding};
 use crate::quantity;
+use crate::reader::Reader;
+use crate::syntax::{self, Node};
 
 /// The longest policy text ECR accepts, in characters.
 pub const MAX_POLICY_CHARACTERS: usize = 30_720;

@@ -3,8 +3,8 @@
 use super::document::{Action, LifecyclePolicy, Limit, Rule, TagList, TagSelection};
 use super::evaluate::{Evaluation, Verdict};
 use super::explain::short_digest;
-use super::finding::{Code, Finding};
 use super::matching::{Matchable, Matcher, Pattern, RuleSet};
+use crate::finding::{Code, Finding};
 use crate::image::{Image, RepositoryImages};
 use crate::quantity::count;
 
@@ -151,7 +151,7 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
                         format!("all {} images", met.identified)
                     },
                     if met.identified == 1 { "is" } else { "are" },
-                    super::reader::alternatives(&by),
+                    crate::reader::alternatives(&by),
                 ),
             ));
         }

@@ -8,10 +8,10 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::document::{Action, Limit, Rule, StorageClass, TagList, TagSelection};
-use super::finding::{Code, Finding, join_pointer, quoted};
-use super::reader::{Fields, Reader, Slot, alternatives};
-use super::syntax::Node;
 use super::validate;
+use crate::finding::{Code, Finding, join_pointer, quoted};
+use crate::reader::{Fields, Reader, Slot, alternatives};
+use crate::syntax::Node;
 
 /// `lifecyclePolicy` as awsx has it.
 ///

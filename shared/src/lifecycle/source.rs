@@ -1,9 +1,9 @@
 //! A policy as people hand it in: ECR's document or the simple model, told apart by what it says.
 
 use super::document::LifecyclePolicy;
-use super::finding::{Code, Finding};
 use super::rules::SimplePolicy;
-use super::syntax::{self, Node};
+use crate::finding::{Code, Finding};
+use crate::syntax::{self, Node};
 
 /// A policy that was read and is valid, with the language it was written in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 //! Source: the ECR user guide, "Lifecycle policy properties". Nothing here looks at images.
 
 use super::document::{Action, LifecyclePolicy, Limit, MAX_RULES, Rule, StorageClass, TagList, TagSelection};
-use super::finding::{Code, Finding, quoted};
-use super::reader::{Fields, Reader, Slot};
-use super::syntax::Node;
+use crate::finding::{Code, Finding, quoted};
+use crate::reader::{Fields, Reader, Slot};
+use crate::syntax::Node;
 
 /// Days for which ECR bills an archived image at least; `sinceImageTransitioned` cannot be less.
 pub(super) const MIN_DAYS_IN_ARCHIVE: u64 = 90;

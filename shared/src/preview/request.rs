@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Question, preview_all};
+use crate::finding::Finding;
 use crate::image::listing::{
     ImageDetail, ImageManifest, InvalidListing, Listing, Page, RepositoryName, Text, UnreadableJson,
 };
 use crate::instant::Instant;
 use crate::lifecycle::evaluate::Passes;
-use crate::lifecycle::finding::Finding;
 use crate::lifecycle::source::PolicySource;
 use crate::report::model::PreviewReport;
 use crate::usage::Usage;

@@ -13,8 +13,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::model::PreviewReport;
+use crate::finding::Finding;
 use crate::lifecycle::document::LifecyclePolicy;
-use crate::lifecycle::finding::Finding;
 use crate::quantity::{bytes, count, grouped};
 
 mod images;

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::finding::Finding;
 use crate::instant::Instant;
 use crate::lifecycle::document::{Action, StorageClass};
-use crate::lifecycle::finding::Finding;
 
 /// What a policy does with one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! Tests of the page.
 
 use super::*;
+use crate::finding::Code;
 use crate::image::listing::Listing;
 use crate::instant::Instant;
 use crate::lifecycle::document::StorageClass;
 use crate::lifecycle::evaluate::Passes;
-use crate::lifecycle::finding::Code;
 use crate::preview::{Question, preview_all};
 use crate::report::model::{ActionKind, ActionTaken, KeptImage, PreviewResult};
 use crate::usage::Usage;

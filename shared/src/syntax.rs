@@ -4,13 +4,14 @@
 use std::fmt;
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::finding::{Code, Finding};
+use crate::finding::{Code, Finding};
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Null,
     Bool(bool),
     /// A whole number of zero or more, however spelled: `7`, `7.0` and `70e-1` are the same.
@@ -24,7 +25,7 @@ pub(super) enum Node {
 
 impl Node {
     /// What the value is, with its article, for messages.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
@@ -121,8 +122,29 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
+impl Serialize for Node {
+    /// The value as it was written, its duplicate keys included.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Whole(number) => serializer.serialize_u64(*number),
+            Self::Number(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Object(entries) => {
+                let mut object = serializer.serialize_map(Some(entries.len()))?;
+                for (key, value) in entries {
+                    object.serialize_entry(key, value)?;
+                }
+                object.end()
+            }
+        }
+    }
+}
+
 /// Reads a text as JSON.
-pub(super) fn parse_json(text: &str) -> Result<Node, Finding> {
+pub(crate) fn parse_json(text: &str) -> Result<Node, Finding> {
     serde_json::from_str(text).map_err(|error| {
         // serde_json ends its messages with the place; the place comes first here, as in the YAML message.
         let message = error.to_string();
@@ -137,7 +159,7 @@ pub(super) fn parse_json(text: &str) -> Result<Node, Finding> {
 }
 
 /// Reads a text as YAML 1.2 (of which JSON is nearly a subset). Aliases are expanded within tight limits.
-pub(super) fn parse_yaml(text: &str) -> Result<Node, Finding> {
+pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
     let options = serde_saphyr::options! {
         // Both values are kept here, so that the finding can say where.
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,

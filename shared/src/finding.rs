@@ -1,10 +1,11 @@
-//! What is wrong with a policy, or worth knowing about it: a stable code, the place, and what to change.
+//! What is wrong with a policy or another document, or worth knowing about it: a stable code, the place, and what to
+//! change.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One finding about a policy or about what it meets in a repository.
+/// One finding about a policy or another document, or about what a policy meets in a repository.
 ///
 /// Serializes as `{"code", "pointer", "message"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -148,6 +149,30 @@ codes! {
     SelectionConflict = "selection-conflict",
     /// An action that does not go with the rule's limit.
     ActionConflict = "action-conflict",
+
+    // A repository.
+    /// A name that ECR does not take.
+    InvalidName = "invalid-name",
+    /// Names that should be the same and are not.
+    NameConflict = "name-conflict",
+    /// A KMS key with an encryption that uses none.
+    KmsKeyUnexpected = "kms-key-unexpected",
+    /// The alias of a KMS key, which says nothing certain about a repository.
+    KmsKeyAlias = "kms-key-alias",
+    /// A tag key that belongs to AWS or to this stack.
+    ReservedTag = "reserved-tag",
+    /// Both a lifecycle policy and the text of one.
+    LifecyclePolicyConflict = "lifecycle-policy-conflict",
+    /// Both who may pull and the text of a repository policy.
+    RepositoryPolicyConflict = "repository-policy-conflict",
+    /// The text of a repository policy that is no policy.
+    InvalidRepositoryPolicy = "invalid-repository-policy",
+    /// Something else than the twelve digits of an account.
+    InvalidAccountId = "invalid-account-id",
+    /// Something else than the id of an organisation.
+    InvalidOrganizationId = "invalid-organization-id",
+    /// Neither the digest nor the tag of an image.
+    InvalidImageId = "invalid-image-id",
 
     // The policy against what is in the repository.
     /// A rule that identifies no image here.

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::finding::{Code, Finding, join_pointer, quoted};
-use super::syntax::Node;
+use crate::finding::{Code, Finding, join_pointer, quoted};
+use crate::syntax::Node;
 
 /// A field as it was found: what follows from it must be told only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Slot<T> {
+pub(crate) enum Slot<T> {
     /// The field is not there.
     Absent,
     /// The field is there and wrong, and a finding says so already.
@@ -19,7 +19,7 @@ pub(super) enum Slot<T> {
 
 impl<T> Slot<T> {
     /// The value, when there is a good one.
-    pub(super) fn value(self) -> Option<T> {
+    pub(crate) fn value(self) -> Option<T> {
         match self {
             Self::Is(value) => Some(value),
             Self::Absent | Self::Broken => None,
@@ -27,7 +27,7 @@ impl<T> Slot<T> {
     }
 
     /// The value of a field that may be left out; `None` when it is broken.
-    pub(super) fn optional(self) -> Option<Option<T>> {
+    pub(crate) fn optional(self) -> Option<Option<T>> {
         match self {
             Self::Absent => Some(None),
             Self::Broken => None,
@@ -36,11 +36,11 @@ impl<T> Slot<T> {
     }
 
     /// Whether the field is there, right or wrong.
-    pub(super) const fn is_present(&self) -> bool {
+    pub(crate) const fn is_present(&self) -> bool {
         !matches!(self, Self::Absent)
     }
 
-    pub(super) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Slot<U> {
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Slot<U> {
         match self {
             Self::Absent => Slot::Absent,
             Self::Broken => Slot::Broken,
@@ -50,36 +50,38 @@ impl<T> Slot<T> {
 }
 
 /// The fields of one object, and where it stands.
-pub(super) struct Fields<'a> {
-    pub(super) pointer: String,
+pub(crate) struct Fields<'a> {
+    pub(crate) pointer: String,
     entries: &'a [(String, Node)],
 }
 
 impl Fields<'_> {
     /// The JSON pointer of the field `name`.
-    pub(super) fn at(&self, name: &str) -> String {
+    pub(crate) fn at(&self, name: &str) -> String {
         join_pointer(&self.pointer, name)
     }
 
     /// Whether the field is there.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|(key, _)| key == name)
     }
 }
 
 /// Collects the findings of one document.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    pub(super) findings: Vec<Finding>,
+pub(crate) struct Reader {
+    pub(crate) findings: Vec<Finding>,
+    /// Whether booleans stand in quotes, as CloudFormation hands them over.
+    pub(crate) quoted_scalars: bool,
 }
 
 impl Reader {
-    pub(super) fn find(&mut self, code: Code, pointer: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn find(&mut self, code: Code, pointer: impl Into<String>, message: impl Into<String>) {
         self.findings.push(Finding::new(code, pointer, message));
     }
 
     /// The fields of `node`, none but `known` ones and each once.
-    pub(super) fn fields<'a>(&mut self, node: &'a Node, pointer: &str, known: &[&str]) -> Option<Fields<'a>> {
+    pub(crate) fn fields<'a>(&mut self, node: &'a Node, pointer: &str, known: &[&str]) -> Option<Fields<'a>> {
         let Node::Object(entries) = node else {
             self.wrong_type(node, pointer, "an object");
             return None;
@@ -104,7 +106,7 @@ impl Reader {
     }
 
     /// The field `name`; a null is a finding.
-    pub(super) fn field<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a Node> {
+    pub(crate) fn field<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a Node> {
         match fields.entries.iter().find(|(key, _)| key == name) {
             None => Slot::Absent,
             Some((_, Node::Null)) => {
@@ -120,28 +122,31 @@ impl Reader {
     }
 
     /// A finding when the field is not there.
-    pub(super) fn require<T>(&mut self, slot: &Slot<T>, fields: &Fields<'_>, name: &str, hint: &str) {
+    pub(crate) fn require<T>(&mut self, slot: &Slot<T>, fields: &Fields<'_>, name: &str, hint: &str) {
         if !slot.is_present() {
             self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
         }
     }
 
-    pub(super) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Slot<String> {
+    pub(crate) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Slot<String> {
         match self.field(fields, name) {
             Slot::Is(Node::Text(text)) => Slot::Is(text.clone()),
             slot => self.not(slot, fields, name, "a string"),
         }
     }
 
-    pub(super) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Slot<bool> {
+    pub(crate) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Slot<bool> {
         match self.field(fields, name) {
             Slot::Is(Node::Bool(value)) => Slot::Is(*value),
+            Slot::Is(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
+                Slot::Is(text == "true")
+            }
             slot => self.not(slot, fields, name, "true or false"),
         }
     }
 
     /// A whole number of one or more.
-    pub(super) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Slot<u64> {
+    pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Slot<u64> {
         let slot = self.field(fields, name);
         let written = match slot {
             Slot::Is(Node::Whole(number)) if *number >= 1 => return Slot::Is(*number),
@@ -160,7 +165,7 @@ impl Reader {
     }
 
     /// One of a field's words.
-    pub(super) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Slot<T> {
+    pub(crate) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Slot<T> {
         let Slot::Is(text) = self.text(fields, name) else {
             return if fields.has(name) { Slot::Broken } else { Slot::Absent };
         };
@@ -177,7 +182,7 @@ impl Reader {
     }
 
     /// A list of one or more strings, none of them empty.
-    pub(super) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Slot<Vec<String>> {
+    pub(crate) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Slot<Vec<String>> {
         let items = match self.field(fields, name) {
             Slot::Is(Node::List(items)) => items,
             slot => return self.not(slot, fields, name, "a list of strings"),
@@ -203,7 +208,7 @@ impl Reader {
         if self.findings.len() > before { Slot::Broken } else { Slot::Is(texts) }
     }
 
-    pub(super) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a [Node]> {
+    pub(crate) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a [Node]> {
         match self.field(fields, name) {
             Slot::Is(Node::List(items)) => Slot::Is(items),
             slot => self.not(slot, fields, name, "a list"),
@@ -221,7 +226,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn wrong_type(&mut self, node: &Node, pointer: &str, expected: &str) {
+    pub(crate) fn wrong_type(&mut self, node: &Node, pointer: &str, expected: &str) {
         let hint = match node {
             Node::Whole(_) | Node::Number(_) | Node::Bool(_) if expected == "a string" => {
                 "; put it in quotes"
@@ -236,7 +241,7 @@ impl Reader {
 
 impl Reader {
     /// Everything that was found, in the order of the document's rules; what is about the whole comes first.
-    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+    pub(crate) fn into_findings(mut self) -> Vec<Finding> {
         let place = |finding: &Finding| -> Option<usize> {
             finding.pointer.split_once("/rules/")?.1.split('/').next()?.parse().ok()
         };
@@ -245,7 +250,7 @@ impl Reader {
     }
 
     /// Whether the document is an object at all; the one finding if it is not.
-    pub(super) fn is_policy(&mut self, node: &Node) -> bool {
+    pub(crate) fn is_policy(&mut self, node: &Node) -> bool {
         match node {
             Node::Object(_) => return true,
             Node::Null => self.find(
@@ -260,7 +265,7 @@ impl Reader {
 }
 
 /// "a", "a or b", "a, b or c".
-pub(super) fn alternatives(words: &[String]) -> String {
+pub(crate) fn alternatives(words: &[String]) -> String {
     match words {
         [] => String::new(),
         [one] => one.clone(),

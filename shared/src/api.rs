@@ -1,0 +1,309 @@
+//! The HTTP API: what is asked, and what is answered. `infra/openapi.yaml` describes it for those who call it.
+//!
+//! Routing and reading are pure; `serve` acts on what was read.
+
+use serde::Serialize;
+
+use crate::finding::{Code, Finding, quoted};
+use crate::image::deletion::DeletionRequest;
+use crate::preview::request::{self as preview, InvalidRequest};
+use crate::report::model::PreviewReport;
+use crate::repository::read;
+use crate::repository::{Name, Settings};
+
+pub mod problem;
+#[cfg(feature = "aws")]
+pub mod serve;
+
+pub use problem::{Kind, Problem};
+
+/// The largest answer that Lambda carries for API Gateway, in bytes, less room for the envelope.
+const MAX_ANSWER_BYTES: usize = 5 * 1024 * 1024;
+
+/// An HTTP request, as far as the API looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The method, in capitals.
+    pub method: &'a str,
+    /// The path, its escapes resolved.
+    pub path: &'a str,
+    /// The query parameters, their escapes resolved.
+    pub query: &'a [(String, String)],
+    /// The body; empty for none.
+    pub body: &'a [u8],
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// `POST /repositories`.
+    CreateRepository(Name, Settings),
+    /// `GET /repositories`.
+    ListRepositories {
+        /// How many at most, 1 to 1000.
+        max_results: Option<u16>,
+        /// Where the last page ended.
+        next_token: Option<String>,
+    },
+    /// `GET /repositories/{name}`.
+    GetRepository(Name),
+    /// `PUT /repositories/{name}`.
+    UpdateRepository(Name, Settings),
+    /// `DELETE /repositories/{name}`.
+    DeleteRepository {
+        /// Which one.
+        name: Name,
+        /// Whether also one with images.
+        force: bool,
+    },
+    /// `POST /images/delete`.
+    DeleteImages(DeletionRequest),
+    /// `POST /previews`.
+    Preview(String),
+}
+
+/// An HTTP response; all bodies are JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header fields besides the content type.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; empty for none.
+    pub body: String,
+}
+
+impl Response {
+    /// A response with a JSON body.
+    #[must_use]
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_string(body) {
+            Ok(text) if text.len() > MAX_ANSWER_BYTES => {
+                let detail = format!(
+                    "the answer has {} bytes, and Lambda carries {MAX_ANSWER_BYTES}; ask for less at a time",
+                    text.len()
+                );
+                Problem::new(Kind::AnswerTooLarge, detail).into()
+            }
+            Ok(body) => Self { status, headers: vec![("content-type", "application/json".to_owned())], body },
+            Err(error) => {
+                Problem::new(Kind::Internal, format!("the answer cannot be written: {error}")).into()
+            }
+        }
+    }
+
+    /// A response without a body.
+    #[must_use]
+    pub const fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: String::new() }
+    }
+}
+
+/// What a request asks for.
+///
+/// # Errors
+///
+/// The problem to answer with; nothing was done.
+pub fn route(request: Request<'_>) -> Result<Call, Problem> {
+    let path = request.path.strip_suffix('/').unwrap_or(request.path);
+    let allowed: &[&str] = match path {
+        "/repositories" => &["GET", "POST"],
+        "/images/delete" | "/previews" => &["POST"],
+        _ if path.starts_with("/repositories/") => &["DELETE", "GET", "PUT"],
+        _ => {
+            let detail = format!(
+                "there is nothing at {}; there are /repositories, /repositories/{{name}}, /images/delete and /previews",
+                quoted(request.path)
+            );
+            return Err(Problem::new(Kind::NoSuchPath, detail));
+        }
+    };
+    if !allowed.contains(&request.method) {
+        let detail = format!("{} is not for {}; {} is", quoted(request.method), path, allowed.join(" or "));
+        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", allowed.join(", ")));
+    }
+    if let Some(name) = path.strip_prefix("/repositories/") {
+        let name = Name::parse(name).map_err(|problem| {
+            let message = format!("{} is no name for a repository: {problem}", quoted(name));
+            Problem::invalid(vec![Finding::new(Code::InvalidName, "", message)])
+        })?;
+        return match request.method {
+            "GET" => parameters(request, []).map(|[]| Call::GetRepository(name)),
+            "PUT" => {
+                let [] = parameters(request, [])?;
+                let wish = read::body(text(request)?).map_err(Problem::invalid)?;
+                if wish.name.as_ref().is_some_and(|other| *other != name) {
+                    let message = "this is another name than the path has; leave it out";
+                    return Err(Problem::invalid(vec![Finding::new(
+                        Code::NameConflict,
+                        "/repositoryName",
+                        message,
+                    )]));
+                }
+                Ok(Call::UpdateRepository(name, wish.settings))
+            }
+            _ => {
+                let [force] = parameters(request, ["force"])?;
+                let force = match force.as_deref() {
+                    None | Some("false") => false,
+                    Some("true") => true,
+                    Some(other) => return Err(bad_parameter("force", other, "true or false")),
+                };
+                Ok(Call::DeleteRepository { name, force })
+            }
+        };
+    }
+    match (path, request.method) {
+        ("/repositories", "GET") => {
+            let [max_results, next_token] = parameters(request, ["maxResults", "nextToken"])?;
+            let max_results = max_results
+                .map(|text| match text.parse() {
+                    Ok(number @ 1..=1000) => Ok(number),
+                    _ => Err(bad_parameter("maxResults", &text, "a whole number from 1 to 1000")),
+                })
+                .transpose()?;
+            if next_token.as_deref() == Some("") {
+                return Err(bad_parameter("nextToken", "", "the nextToken of the page before"));
+            }
+            Ok(Call::ListRepositories { max_results, next_token })
+        }
+        ("/repositories", _) => {
+            let [] = parameters(request, [])?;
+            let wish = read::body(text(request)?).map_err(Problem::invalid)?;
+            let Some(name) = wish.name else {
+                let message = "`repositoryName` is missing; add the name of the repository";
+                return Err(Problem::invalid(vec![Finding::new(Code::MissingField, "", message)]));
+            };
+            Ok(Call::CreateRepository(name, wish.settings))
+        }
+        ("/images/delete", _) => {
+            let [] = parameters(request, [])?;
+            DeletionRequest::parse(text(request)?).map(Call::DeleteImages).map_err(Problem::invalid)
+        }
+        _ => {
+            let [] = parameters(request, [])?;
+            text(request).map(|text| Call::Preview(text.to_owned()))
+        }
+    }
+}
+
+/// The query parameters of these names; another one is a mistake that must not pass for its absence.
+fn parameters<const N: usize>(
+    request: Request<'_>,
+    names: [&str; N],
+) -> Result<[Option<String>; N], Problem> {
+    let mut values = [const { None }; N];
+    for (key, value) in request.query {
+        let Some(index) = names.iter().position(|name| name == key) else {
+            let known = match names.as_slice() {
+                [] => "there are none here".to_owned(),
+                names => format!("there are {}", names.join(" and ")),
+            };
+            let detail = format!("{} is not a query parameter here; {known}", quoted(key));
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        };
+        if let Some(slot) = values.get_mut(index)
+            && slot.replace(value.clone()).is_some()
+        {
+            let detail = format!("the query parameter {} is there twice; keep one", quoted(key));
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        }
+    }
+    Ok(values)
+}
+
+fn bad_parameter(name: &str, value: &str, expected: &str) -> Problem {
+    let detail = format!("the query parameter `{name}` is {}; write {expected}", quoted(value));
+    Problem::new(Kind::InvalidRequest, detail)
+}
+
+fn text(request: Request<'_>) -> Result<&str, Problem> {
+    if request.body.is_empty() {
+        return Err(Problem::new(Kind::InvalidRequest, "the request has no body; send a JSON object"));
+    }
+    std::str::from_utf8(request.body).map_err(|error| {
+        let detail =
+            format!("the body is not UTF-8 from byte {} on; send a JSON object", error.valid_up_to());
+        Problem::new(Kind::InvalidRequest, detail)
+    })
+}
+
+/// What a preview answers.
+#[must_use]
+pub fn preview(reports: Result<Vec<PreviewReport>, InvalidRequest>) -> Response {
+    match reports.as_deref() {
+        Ok([report]) => Response::json(200, report),
+        Ok(reports) => Response::json(200, &reports),
+        Err(InvalidRequest::InvalidPolicy(findings)) => Problem::invalid(findings.clone()).into(),
+        Err(error) => Problem::new(Kind::InvalidRequest, error.to_string()).into(),
+    }
+}
+
+/// Answers a preview, which asks nothing of AWS.
+#[must_use]
+pub fn answer_preview(body: &str, now: crate::instant::Instant) -> Response {
+    preview(preview::answer(body, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routed(method: &str, path: &str, query: &[(&str, &str)], body: &str) -> Result<Call, Problem> {
+        let query: Vec<(String, String)> =
+            query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        route(Request { method, path, query: &query, body: body.as_bytes() })
+    }
+
+    #[test]
+    fn names_keep_their_slashes() {
+        let call = routed("GET", "/repositories/team/shop/web", &[], "").unwrap();
+        assert_eq!(call, Call::GetRepository(Name::parse("team/shop/web").unwrap()));
+        let call = routed("DELETE", "/repositories/team/web/", &[("force", "true")], "").unwrap();
+        assert_eq!(call, Call::DeleteRepository { name: Name::parse("team/web").unwrap(), force: true });
+    }
+
+    #[test]
+    fn a_list_is_paged() {
+        let call = routed("GET", "/repositories", &[("maxResults", "1000"), ("nextToken", "t")], "").unwrap();
+        let expected = Call::ListRepositories { max_results: Some(1000), next_token: Some("t".to_owned()) };
+        assert_eq!(call, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_a_problem() {
+        let mut problems = String::new();
+        for (method, path, query, body) in [
+            ("GET", "/", &[][..], ""),
+            ("GET", "/repository", &[], ""),
+            ("PATCH", "/repositories/app", &[], ""),
+            ("PUT", "/repositories", &[], ""),
+            ("GET", "/repositories/App", &[], ""),
+            ("GET", "/repositories//app", &[], ""),
+            ("GET", "/repositories", &[("maxResults", "0")], ""),
+            ("GET", "/repositories", &[("maxResults", "1"), ("maxResults", "2")], ""),
+            ("GET", "/repositories", &[("nextToken", "")], ""),
+            ("DELETE", "/repositories/app", &[("forse", "true")], ""),
+            ("DELETE", "/repositories/app", &[("force", "yes")], ""),
+            ("POST", "/repositories", &[], ""),
+            ("POST", "/repositories", &[], "{}"),
+            ("POST", "/repositories", &[("x", "")], "{}"),
+            ("POST", "/repositories", &[], r#"{"repositoryName": "a", "lifecyclePolicy": {"rules": [{}]}}"#),
+            ("PUT", "/repositories/app", &[], r#"{"repositoryName": "other"}"#),
+            ("POST", "/images/delete", &[], "[]"),
+            ("POST", "/previews", &[], ""),
+        ] {
+            let problem = routed(method, path, query, body).unwrap_err();
+            let response = Response::from(problem);
+            problems +=
+                &format!("{method} {path} {query:?} {body}\n  {} {}\n", response.status, response.body);
+        }
+        insta::assert_snapshot!(problems);
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_is_refused() {
+        let request = Request { method: "POST", path: "/repositories", query: &[], body: b"\xff" };
+        assert_eq!(route(request).unwrap_err().kind, Kind::InvalidRequest);
+    }
+}

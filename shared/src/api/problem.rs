@@ -1,0 +1,133 @@
+//! Problems, as RFC 9457 has them: what kind, what happened, what to do.
+
+use serde::Serialize;
+
+use super::Response;
+use crate::finding::Finding;
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The kind of problem.
+    pub kind: Kind,
+    /// What is so in this case, and what to do.
+    pub detail: String,
+    /// Everything that is wrong with the body.
+    pub findings: Vec<Finding>,
+    headers: Vec<(&'static str, String)>,
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $status:literal $name:literal $title:literal,)+) => {
+        /// The kinds of problems: each has a name, which is stable, a status and a title.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Kind {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Kind {
+            /// Every kind there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name that ends the problem's `type`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The HTTP status.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            /// The title.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The request is not what the API takes.
+    InvalidRequest = 400 "invalid-request" "The request is not valid",
+    /// ECR does not take a value.
+    Refused = 400 "refused" "Amazon ECR refuses the request",
+    /// The KMS key does not exist, is disabled, or may not be used.
+    KmsKey = 400 "kms-key-unusable" "The KMS key cannot be used",
+    /// There is nothing at the path.
+    NoSuchPath = 404 "no-such-path" "There is nothing at this path",
+    /// There is no repository of this name.
+    RepositoryNotFound = 404 "repository-not-found" "There is no such repository",
+    /// The path is for other methods.
+    MethodNotAllowed = 405 "method-not-allowed" "The method is not allowed here",
+    /// A repository of this name exists, and is not as asked for.
+    RepositoryExists = 409 "repository-exists" "The repository exists, and is not as asked for",
+    /// The encryption of a repository cannot be changed.
+    EncryptionFixed = 409 "encryption-fixed" "The encryption of a repository cannot be changed",
+    /// The repository has images.
+    RepositoryNotEmpty = 409 "repository-not-empty" "The repository has images",
+    /// A quota of the account.
+    LimitExceeded = 409 "limit-exceeded" "A quota of the account is reached",
+    /// The answer is larger than Lambda carries.
+    AnswerTooLarge = 413 "answer-too-large" "The answer is too large",
+    /// Something is wrong with the function.
+    Internal = 500 "internal" "The function failed",
+    /// The role of the function lacks a permission.
+    NotPermitted = 500 "not-permitted" "The function is not allowed to do this",
+    /// AWS has trouble of its own.
+    AwsUnavailable = 502 "aws-unavailable" "Amazon ECR could not answer",
+    /// AWS takes no more calls for the time being.
+    Throttled = 503 "throttled" "Amazon ECR throttles the calls of this account",
+    /// AWS did not answer in time.
+    AwsTimedOut = 504 "aws-timed-out" "Amazon ECR did not answer in time",
+}
+
+impl Problem {
+    /// A problem.
+    #[must_use]
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), findings: Vec::new(), headers: Vec::new() }
+    }
+
+    /// A request with these findings.
+    #[must_use]
+    pub fn invalid(findings: Vec<Finding>) -> Self {
+        let detail = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Self { kind: Kind::InvalidRequest, detail, findings, headers: Vec::new() }
+    }
+
+    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            #[serde(rename = "type")]
+            kind: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            findings: &'a [Finding],
+        }
+        let Problem { kind, detail, findings, mut headers } = problem;
+        let body = Body {
+            kind: format!("urn:ecr-steward:problem:{}", kind.name()),
+            title: kind.title(),
+            status: kind.status(),
+            detail: &detail,
+            findings: &findings,
+        };
+        headers.push(("content-type", "application/problem+json".to_owned()));
+        // Strings and a number: serialization has nothing to fail on.
+        Self { status: kind.status(), headers, body: serde_json::to_string(&body).unwrap_or_default() }
+    }
+}

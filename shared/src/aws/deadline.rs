@@ -1,0 +1,48 @@
+//! Stopping in time: a Lambda function that is cut off answers nobody.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+/// When work has to end, and when the putting in order after failed work has to.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    work: Instant,
+    order: Instant,
+}
+
+/// The time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time is up")]
+pub struct TimeIsUp;
+
+impl Deadline {
+    /// Splits what is left of an invocation: the answer keeps `answer` for itself, and a fifth of the rest, three
+    /// seconds at most, is for putting things in order.
+    #[must_use]
+    pub fn within(left: Duration, answer: Duration) -> Self {
+        let left = left.saturating_sub(answer);
+        let order = Instant::now() + left;
+        let reserve = (left / 5).min(Duration::from_secs(3));
+        Self { work: order.checked_sub(reserve).unwrap_or(order), order }
+    }
+
+    /// Does work until the time for it is up.
+    ///
+    /// # Errors
+    ///
+    /// When it is; the work is dropped where it stands.
+    pub async fn work<T>(&self, work: impl Future<Output = T>) -> Result<T, TimeIsUp> {
+        timeout_at(self.work, work).await.map_err(|_| TimeIsUp)
+    }
+
+    /// Puts things in order until the time for that is up.
+    ///
+    /// # Errors
+    ///
+    /// When it is.
+    pub async fn order<T>(&self, work: impl Future<Output = T>) -> Result<T, TimeIsUp> {
+        timeout_at(self.order, work).await.map_err(|_| TimeIsUp)
+    }
+}

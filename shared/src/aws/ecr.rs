@@ -1,0 +1,432 @@
+//! Amazon ECR: one method for each thing that this project needs of it.
+
+use std::collections::BTreeSet;
+
+use aws_config::SdkConfig;
+use aws_sdk_ecr::Client;
+use aws_sdk_ecr::types::{
+    EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageIdentifier,
+    ImageScanningConfiguration, ImageTagMutability, ImageTagMutabilityExclusionFilter,
+    ImageTagMutabilityExclusionFilterType, Repository, Tag,
+};
+
+use super::error::{AwsError, Failure};
+use super::trouble::Trouble;
+use crate::image::deletion::{Deleted, ImageId, Refused};
+use crate::instant::Instant;
+use crate::repository::{Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags};
+
+/// The largest page ECR gives; fewer pages are fewer calls.
+const PAGE: i32 = 1000;
+/// The most images that ECR takes in one call.
+pub const BATCH: usize = 100;
+
+/// A registry in Amazon ECR.
+#[derive(Debug, Clone)]
+pub struct Ecr {
+    client: Client,
+    trouble: Trouble,
+}
+
+/// A page of repositories.
+#[derive(Debug, Clone, Default)]
+pub struct RepositoryPage {
+    /// The repositories, without their tags and policies.
+    pub repositories: Vec<Existing>,
+    /// What to ask the next page with.
+    pub next_token: Option<String>,
+}
+
+/// The manifest of an image, as it was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The image's digest.
+    pub digest: String,
+    /// The tag by which it was asked for.
+    pub tag: Option<String>,
+    /// The manifest.
+    pub text: String,
+}
+
+macro_rules! call {
+    ($operation:literal, $request:expr) => {
+        $request.send().await.map_err(|error| AwsError::new($operation, &error))
+    };
+}
+
+impl Ecr {
+    pub(super) fn new(config: &SdkConfig) -> Self {
+        let trouble = Trouble::default();
+        let config = aws_sdk_ecr::config::Builder::from(config).interceptor(trouble.clone()).build();
+        Self { client: Client::from_conf(config), trouble }
+    }
+
+    /// What the calls run into.
+    #[must_use]
+    pub const fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// Creates a repository with everything that can be said at creation; its policies are set afterwards.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn create(&self, name: &Name, settings: &Settings, tags: &Tags) -> Result<Existing, AwsError> {
+        let (mutability, filters) = mutability(&settings.tag_mutability);
+        let encryption = EncryptionConfiguration::builder()
+            .encryption_type(match settings.encryption.encryption_type {
+                EncryptionType::Aes256 => EcrEncryptionType::Aes256,
+                EncryptionType::Kms => EcrEncryptionType::Kms,
+                EncryptionType::KmsDsse => EcrEncryptionType::KmsDsse,
+            })
+            .set_kms_key(settings.encryption.kms_key.clone())
+            .build()
+            .map_err(|error| unbuilt("CreateRepository", &error))?;
+        let request = self
+            .client
+            .create_repository()
+            .repository_name(name.as_str())
+            .set_tags((!tags.is_empty()).then(|| sdk_tags(tags)).transpose()?)
+            .image_tag_mutability(mutability)
+            .set_image_tag_mutability_exclusion_filters(filters)
+            .image_scanning_configuration(scanning(settings.scan_on_push))
+            .encryption_configuration(encryption);
+        let answer = call!("CreateRepository", request)?;
+        let repository =
+            answer.repository.ok_or_else(|| odd("CreateRepository", "there is no repository in it"))?;
+        tracing::info!(repository = %name, "created the repository");
+        Ok(Existing { tags: tags.clone(), ..existing(repository) })
+    }
+
+    /// A repository with its tags and policies; `None` when there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn repository(&self, name: &Name) -> Result<Option<Existing>, AwsError> {
+        let described = call!(
+            "DescribeRepositories",
+            self.client.describe_repositories().repository_names(name.as_str())
+        );
+        let repository = match described {
+            Ok(answer) => answer.repositories.unwrap_or_default().into_iter().next(),
+            Err(error) if error.failure == Failure::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let Some(repository) = repository.map(existing) else { return Ok(None) };
+        let details = tokio::try_join!(
+            self.tags(&repository.arn),
+            self.lifecycle_policy(name.as_str()),
+            self.repository_policy(name.as_str()),
+        );
+        match details {
+            Ok((tags, lifecycle_policy_text, policy_text)) => {
+                Ok(Some(Existing { tags, lifecycle_policy_text, policy_text, ..repository }))
+            }
+            // Deleted between two calls.
+            Err(error) if error.failure == Failure::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A page of the registry's repositories, `size` at most (1 to 1000).
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn repositories(
+        &self,
+        size: Option<u16>,
+        token: Option<&str>,
+    ) -> Result<RepositoryPage, AwsError> {
+        let request = self
+            .client
+            .describe_repositories()
+            .max_results(size.map_or(PAGE, i32::from))
+            .set_next_token(token.map(str::to_owned));
+        let answer = call!("DescribeRepositories", request)?;
+        Ok(RepositoryPage {
+            repositories: answer.repositories.unwrap_or_default().into_iter().map(existing).collect(),
+            next_token: answer.next_token,
+        })
+    }
+
+    async fn tags(&self, arn: &str) -> Result<Tags, AwsError> {
+        let answer = call!("ListTagsForResource", self.client.list_tags_for_resource().resource_arn(arn))?;
+        Ok(answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
+    }
+
+    async fn lifecycle_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
+        match self.client.get_lifecycle_policy().repository_name(name).send().await {
+            Ok(answer) => Ok(answer.lifecycle_policy_text),
+            Err(error)
+                if error.as_service_error().is_some_and(|e| e.is_lifecycle_policy_not_found_exception()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(AwsError::new("GetLifecyclePolicy", &error)),
+        }
+    }
+
+    async fn repository_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
+        match self.client.get_repository_policy().repository_name(name).send().await {
+            Ok(answer) => Ok(answer.policy_text),
+            Err(error)
+                if error.as_service_error().is_some_and(|e| e.is_repository_policy_not_found_exception()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(AwsError::new("GetRepositoryPolicy", &error)),
+        }
+    }
+
+    /// Makes one change of a repository.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn apply(&self, repository: &Existing, change: &Change) -> Result<(), AwsError> {
+        let name = repository.name.as_str();
+        let (client, arn) = (&self.client, repository.arn.as_str());
+        match change {
+            Change::Policy { to: Some(text), .. } => {
+                call!(
+                    "SetRepositoryPolicy",
+                    client.set_repository_policy().repository_name(name).policy_text(text)
+                )?;
+            }
+            Change::Policy { to: None, .. } => gone_is_fine(call!(
+                "DeleteRepositoryPolicy",
+                client.delete_repository_policy().repository_name(name)
+            ))?,
+            Change::LifecyclePolicy { to: Some(text), .. } => {
+                let request = client.put_lifecycle_policy().repository_name(name).lifecycle_policy_text(text);
+                call!("PutLifecyclePolicy", request)?;
+            }
+            Change::LifecyclePolicy { to: None, .. } => gone_is_fine(call!(
+                "DeleteLifecyclePolicy",
+                client.delete_lifecycle_policy().repository_name(name)
+            ))?,
+            Change::TagMutability { to, .. } => {
+                let (mutability, filters) = mutability(to);
+                let request = client
+                    .put_image_tag_mutability()
+                    .repository_name(name)
+                    .image_tag_mutability(mutability)
+                    .set_image_tag_mutability_exclusion_filters(filters);
+                call!("PutImageTagMutability", request)?;
+            }
+            Change::ScanOnPush { to, .. } => {
+                let request = client
+                    .put_image_scanning_configuration()
+                    .repository_name(name)
+                    .image_scanning_configuration(scanning(*to));
+                call!("PutImageScanningConfiguration", request)?;
+            }
+            Change::Tags { from, to } => {
+                if !to.is_empty() {
+                    let request = client.tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(to)?));
+                    call!("TagResource", request)?;
+                }
+                let removed: Vec<String> =
+                    from.keys().filter(|key| !to.contains_key(*key)).cloned().collect();
+                if !removed.is_empty() {
+                    let request = client.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
+                    call!("UntagResource", request)?;
+                }
+            }
+        }
+        tracing::info!(repository = name, field = change.field(), "changed the repository");
+        Ok(())
+    }
+
+    /// Deletes a repository; with its images only if `force`.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn delete(&self, name: &str, force: bool) -> Result<(), AwsError> {
+        call!("DeleteRepository", self.client.delete_repository().repository_name(name).force(force))?;
+        tracing::info!(repository = name, force, "deleted the repository");
+        Ok(())
+    }
+
+    /// How many images a repository has.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn count_images(&self, name: &str) -> Result<usize, AwsError> {
+        let mut digests = BTreeSet::new();
+        let mut token = None;
+        loop {
+            let request = self
+                .client
+                .list_images()
+                .repository_name(name)
+                .max_results(PAGE)
+                .set_next_token(token.take());
+            let answer = call!("ListImages", request)?;
+            // One entry for each tag.
+            digests.extend(answer.image_ids.unwrap_or_default().into_iter().filter_map(|id| id.image_digest));
+            match answer.next_token {
+                Some(next) => token = Some(next),
+                None => return Ok(digests.len()),
+            }
+        }
+    }
+
+    /// The manifests of up to [`BATCH`] images; those that are not there are left out.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn manifests(&self, name: &Name, ids: &[ImageId]) -> Result<Vec<Manifest>, AwsError> {
+        let request = self
+            .client
+            .batch_get_image()
+            .repository_name(name.as_str())
+            .set_image_ids(Some(ids.iter().map(identifier).collect()))
+            .set_accepted_media_types(Some(crate::image::MANIFEST_TYPES.map(str::to_owned).to_vec()));
+        let answer = call!("BatchGetImage", request)?;
+        let manifests = answer.images.unwrap_or_default().into_iter().filter_map(|image| {
+            let id = image.image_id?;
+            Some(Manifest { digest: id.image_digest?, tag: id.image_tag, text: image.image_manifest? })
+        });
+        Ok(manifests.collect())
+    }
+
+    /// Deletes up to [`BATCH`] images, or tags of images.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers to the call; what it answers for each image is in the result.
+    pub async fn delete_images(
+        &self,
+        name: &Name,
+        ids: &[ImageId],
+    ) -> Result<(Vec<Deleted>, Vec<Refused>), AwsError> {
+        let request = self
+            .client
+            .batch_delete_image()
+            .repository_name(name.as_str())
+            .set_image_ids(Some(ids.iter().map(identifier).collect()));
+        let answer = call!("BatchDeleteImage", request)?;
+        let deleted: Vec<Deleted> = answer
+            .image_ids
+            .unwrap_or_default()
+            .into_iter()
+            .map(|id| Deleted { image_digest: id.image_digest, image_tag: id.image_tag })
+            .collect();
+        let refused: Vec<Refused> = answer
+            .failures
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|failure| {
+                let id = failure.image_id?;
+                Some(Refused {
+                    image_id: Deleted { image_digest: id.image_digest, image_tag: id.image_tag },
+                    failure_code: failure
+                        .failure_code
+                        .map(|code| code.as_str().to_owned())
+                        .unwrap_or_default(),
+                    failure_reason: failure.failure_reason.unwrap_or_default(),
+                })
+            })
+            .collect();
+        tracing::info!(repository = %name, deleted = deleted.len(), refused = refused.len(), "deleted images");
+        Ok((deleted, refused))
+    }
+}
+
+/// Removing what is not there is done.
+fn gone_is_fine<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
+    match answer {
+        Err(error) if error.failure == Failure::NotFound => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+fn mutability(
+    wanted: &TagMutability,
+) -> (ImageTagMutability, Option<Vec<ImageTagMutabilityExclusionFilter>>) {
+    let filters = wanted.exclusions.iter().filter_map(|filter| {
+        ImageTagMutabilityExclusionFilter::builder()
+            .filter_type(ImageTagMutabilityExclusionFilterType::Wildcard)
+            .filter(filter)
+            .build()
+            .ok()
+    });
+    let filters: Vec<_> = filters.collect();
+    (ImageTagMutability::from(wanted.as_str()), (!filters.is_empty()).then_some(filters))
+}
+
+fn scanning(scan_on_push: bool) -> ImageScanningConfiguration {
+    ImageScanningConfiguration::builder().scan_on_push(scan_on_push).build()
+}
+
+fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, AwsError> {
+    tags.iter()
+        .map(|(key, value)| {
+            Tag::builder().key(key).value(value).build().map_err(|error| unbuilt("TagResource", &error))
+        })
+        .collect()
+}
+
+fn identifier(id: &ImageId) -> ImageIdentifier {
+    let builder = ImageIdentifier::builder();
+    match id {
+        ImageId::Digest(digest) => builder.image_digest(digest),
+        ImageId::Tag(tag) => builder.image_tag(tag),
+    }
+    .build()
+}
+
+fn existing(repository: Repository) -> Existing {
+    let mutability = repository.image_tag_mutability;
+    let encryption = repository.encryption_configuration;
+    let encryption_type =
+        encryption.as_ref().map(|encryption| encryption.encryption_type.as_str().to_owned());
+    Existing {
+        name: repository.repository_name.unwrap_or_default(),
+        arn: repository.repository_arn.unwrap_or_default(),
+        registry_id: repository.registry_id.unwrap_or_default(),
+        uri: repository.repository_uri.unwrap_or_default(),
+        created_at: repository.created_at.and_then(|at| {
+            let micros =
+                at.secs().checked_mul(1_000_000)?.checked_add(i64::from(at.subsec_nanos() / 1000))?;
+            Instant::from_micros(micros)
+        }),
+        tag_mutability: TagMutability {
+            immutable: mutability.is_some_and(|mutability| mutability.as_str().starts_with("IMMUTABLE")),
+            exclusions: repository
+                .image_tag_mutability_exclusion_filters
+                .unwrap_or_default()
+                .into_iter()
+                .map(|filter| filter.filter)
+                .collect(),
+        },
+        scan_on_push: repository.image_scanning_configuration.is_some_and(|scanning| scanning.scan_on_push),
+        encryption: Encryption {
+            // A type that this version does not know is none that can be asked for either.
+            encryption_type: EncryptionType::NAMES
+                .into_iter()
+                .find(|(name, _)| encryption_type.as_deref() == Some(name))
+                .map(|(_, encryption_type)| encryption_type)
+                .unwrap_or_default(),
+            kms_key: encryption.and_then(|encryption| encryption.kms_key),
+        },
+        tags: Tags::new(),
+        lifecycle_policy_text: None,
+        policy_text: None,
+    }
+}
+
+fn unbuilt(operation: &'static str, error: &dyn std::fmt::Display) -> AwsError {
+    odd(operation, &error.to_string())
+}
+
+fn odd(operation: &'static str, problem: &str) -> AwsError {
+    AwsError { operation: operation.into(), failure: Failure::Unexpected, message: problem.to_owned() }
+}

@@ -1,0 +1,149 @@
+//! What can go wrong with a call to AWS.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use aws_sdk_ecr::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+/// A call that failed, after the retries that made sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {failure}{}", if .message.is_empty() { String::new() } else { format!(": {message}") })]
+pub struct AwsError {
+    /// The operation, as AWS names it.
+    pub operation: Cow<'static, str>,
+    /// What kind of failure it is.
+    pub failure: Failure,
+    /// What AWS says about it.
+    pub message: String,
+}
+
+/// The kinds of failures that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// What the call is about does not exist.
+    NotFound,
+    /// What is to be created exists.
+    AlreadyExists,
+    /// The repository has images.
+    NotEmpty,
+    /// A quota of the account.
+    LimitExceeded,
+    /// The KMS key does not exist, is disabled, or may not be used.
+    Kms,
+    /// AWS does not take a value.
+    Invalid,
+    /// The role of the function lacks a permission.
+    Denied,
+    /// AWS takes no more calls for the time being.
+    Throttled,
+    /// AWS has trouble of its own.
+    Unavailable,
+    /// There was no answer in time; whether the call had an effect is not known.
+    TimedOut,
+    /// There is no connection.
+    Unreachable,
+    /// Something that this version does not know.
+    Unexpected,
+}
+
+impl Failure {
+    pub(crate) fn of_code(code: &str) -> Self {
+        match code {
+            "RepositoryNotFoundException"
+            | "ImageNotFoundException"
+            | "LifecyclePolicyNotFoundException"
+            | "RepositoryPolicyNotFoundException" => Self::NotFound,
+            "RepositoryAlreadyExistsException" => Self::AlreadyExists,
+            "RepositoryNotEmptyException" => Self::NotEmpty,
+            "LimitExceededException" | "TooManyTagsException" => Self::LimitExceeded,
+            "KmsException" => Self::Kms,
+            "InvalidParameterException" | "InvalidTagParameterException" | "ValidationException" => {
+                Self::Invalid
+            }
+            "AccessDeniedException"
+            | "AccessDenied"
+            | "UnrecognizedClientException"
+            | "ExpiredTokenException"
+            | "InvalidSignatureException"
+            | "OptInRequired" => Self::Denied,
+            "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
+                Self::Throttled
+            }
+            "ServerException" | "InternalFailure" | "InternalServerError" | "ServiceUnavailable" => {
+                Self::Unavailable
+            }
+            _ => Self::Unexpected,
+        }
+    }
+
+    /// Whether the call may have had its effect although it failed.
+    #[must_use]
+    pub const fn leaves_doubt(self) -> bool {
+        matches!(self, Self::Unavailable | Self::TimedOut | Self::Unreachable | Self::Unexpected)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "not found",
+            Self::AlreadyExists => "it exists already",
+            Self::NotEmpty => "the repository has images",
+            Self::LimitExceeded => "a quota of the account is reached",
+            Self::Kms => "the KMS key cannot be used",
+            Self::Invalid => "AWS refuses a value",
+            Self::Denied => "the function's role is not allowed to do this",
+            Self::Throttled => "AWS throttles the calls of this account",
+            Self::Unavailable => "AWS could not answer",
+            Self::TimedOut => "AWS did not answer in time",
+            Self::Unreachable => "AWS cannot be reached",
+            Self::Unexpected => "an error that is not expected here",
+        })
+    }
+}
+
+impl AwsError {
+    /// Names the failure of an operation.
+    pub(crate) fn new<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let (failure, message) = match error {
+            SdkError::ServiceError(service) => {
+                let status = service.raw().status().as_u16();
+                let error = service.err();
+                match (error.code(), status) {
+                    (Some(code), _) if Failure::of_code(code) != Failure::Unexpected => {
+                        (Failure::of_code(code), error.message().unwrap_or_default().to_owned())
+                    }
+                    (code, _) => {
+                        let code = code.map_or_else(|| format!("HTTP status {status}"), str::to_owned);
+                        let message =
+                            error.message().map_or_else(|| code.clone(), |text| format!("{code}: {text}"));
+                        let failure = match status {
+                            429 => Failure::Throttled,
+                            500.. => Failure::Unavailable,
+                            _ => Failure::Unexpected,
+                        };
+                        (failure, message)
+                    }
+                }
+            }
+            SdkError::TimeoutError(_) => (Failure::TimedOut, String::new()),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => (Failure::TimedOut, String::new()),
+            SdkError::DispatchFailure(failure) => {
+                let cause = failure.as_connector_error().map(|error| DisplayErrorContext(error).to_string());
+                (Failure::Unreachable, cause.unwrap_or_default())
+            }
+            SdkError::ResponseError(response) => (
+                Failure::Unavailable,
+                format!("the answer is unreadable (HTTP status {})", response.raw().status()),
+            ),
+            other => (Failure::Unexpected, DisplayErrorContext(other).to_string()),
+        };
+        Self { operation: operation.into(), failure, message }
+    }
+}

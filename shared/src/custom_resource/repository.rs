@@ -1,0 +1,337 @@
+//! `Custom::EcrRepository`: which repository a request is about, and what to do with the one that is found.
+
+use std::collections::BTreeMap;
+
+use super::{Event, RequestType};
+use crate::finding::Finding;
+use crate::repository::ownership::{self, Owner, Ownership};
+use crate::repository::read::{self, Properties};
+use crate::repository::{Change, Difference, EncryptionType, Existing, Name, Registry, difference};
+
+/// What a request of CloudFormation comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// There shall be a repository of this name with these properties.
+    Ensure {
+        /// The repository.
+        name: Name,
+        /// How it is declared.
+        properties: Box<Properties>,
+    },
+    /// There shall be none of this name that this resource made.
+    Remove {
+        /// The repository.
+        name: Name,
+        /// Whether its images go with it.
+        empty_on_delete: bool,
+    },
+    /// Nothing was made, so that there is nothing to remove.
+    Nothing,
+}
+
+/// Why a request cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The properties are not valid.
+    #[error("the properties are not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Properties(Vec<Finding>),
+    /// The encryption changes and the name does not, so that the new repository has no place.
+    #[error(
+        "the encryption of {name} changes, which takes another repository, and its name stays; change RepositoryName \
+         too, or leave it out and one is generated"
+    )]
+    EncryptionNeedsName {
+        /// The name.
+        name: Name,
+    },
+    /// The repository has another encryption than declared.
+    #[error(
+        "{name} cannot become what is declared: {difference}; declare it as it is, or give another RepositoryName"
+    )]
+    EncryptionFixed {
+        /// The repository.
+        name: Name,
+        /// How it differs.
+        difference: String,
+    },
+    /// There is a repository that no resource made.
+    #[error(
+        "there is a repository {name} already, which this resource did not create; give another RepositoryName, or set \
+         AdoptExisting to true to manage it from here on (it will not be deleted with the stack)"
+    )]
+    Exists {
+        /// The repository.
+        name: Name,
+    },
+    /// There is a repository that another resource made.
+    #[error("there is a repository {name} already, and it belongs to {owner}; give another RepositoryName")]
+    BelongsToAnother {
+        /// The repository.
+        name: Name,
+        /// Whose it is.
+        owner: String,
+    },
+}
+
+/// What to do with a repository that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removing {
+    /// Delete it.
+    Delete,
+    /// It was adopted: take the tags off and leave it.
+    Release(Change),
+    /// It is not this resource's: leave it.
+    Leave,
+}
+
+/// Who asks.
+#[must_use]
+pub fn owner(event: &Event) -> Owner {
+    Owner { stack_id: event.stack_id.clone(), logical_id: event.logical_resource_id.clone() }
+}
+
+/// The physical id of a repository that was not made. No repository has such a name, so that a request to delete it
+/// deletes nothing.
+#[must_use]
+pub fn marker(event: &Event) -> String {
+    format!("NotCreated:{}", event.logical_resource_id)
+}
+
+/// What a request comes to.
+///
+/// # Errors
+///
+/// When it cannot be done.
+pub fn plan(event: &Event) -> Result<Plan, Refusal> {
+    let text = event.resource_properties.as_ref().map_or("{}", |properties| properties.get());
+    if event.request_type == RequestType::Delete {
+        let name = event.physical_resource_id.as_deref().and_then(|id| Name::parse(id).ok());
+        // Whatever else the properties say does not matter any more, and may never have been valid.
+        return Ok(name.map_or(Plan::Nothing, |name| Plan::Remove { name, empty_on_delete: empties(text) }));
+    }
+    let properties = read::properties(text).map_err(Refusal::Properties)?;
+    let name = properties.wish.name.clone().unwrap_or_else(|| generated(event, &properties));
+    let is_same = event.physical_resource_id.as_deref() == Some(name.as_str());
+    if event.request_type == RequestType::Update && is_same {
+        let old = event.old_resource_properties.as_ref().map_or("{}", |properties| properties.get());
+        // Old properties that are not valid never came into effect.
+        if read::properties(old)
+            .is_ok_and(|old| old.wish.settings.encryption != properties.wish.settings.encryption)
+        {
+            return Err(Refusal::EncryptionNeedsName { name });
+        }
+    }
+    Ok(Plan::Ensure { name, properties: Box::new(properties) })
+}
+
+fn empties(properties: &str) -> bool {
+    let properties: Option<BTreeMap<String, serde_json::Value>> = serde_json::from_str(properties).ok();
+    properties.is_some_and(|p| matches!(p.get("EmptyOnDelete"), Some(v) if v == "true" || v == true))
+}
+
+/// The same name for the same resource each time; another one when the repository has to be another.
+fn generated(event: &Event, properties: &Properties) -> Name {
+    let stack = event.stack_id.rsplit(':').next().unwrap_or_default();
+    let stack = stack.split('/').nth(1).unwrap_or("stack");
+    let encryption = &properties.wish.settings.encryption;
+    let mut seed = vec![event.stack_id.as_str(), event.logical_resource_id.as_str()];
+    if encryption.encryption_type != EncryptionType::Aes256 {
+        seed.push(encryption.encryption_type.as_str());
+        seed.extend(encryption.kms_key.as_deref());
+    }
+    Name::generate(&[stack, &event.logical_resource_id], &seed)
+}
+
+/// The changes that make a repository that exists what is declared, if it may be this resource's.
+///
+/// # Errors
+///
+/// When it may not, or cannot become it.
+pub fn changes(
+    owner: &Owner,
+    existing: &Existing,
+    name: &Name,
+    properties: &Properties,
+    registry: &Registry,
+) -> Result<Vec<Change>, Refusal> {
+    let adopted = match owner.of(existing) {
+        Ownership::Created | Ownership::Adopted => None,
+        Ownership::Nobody if properties.adopt_existing => {
+            Some(Change::Tags { from: crate::repository::Tags::new(), to: owner.tags(true) })
+        }
+        Ownership::Nobody => return Err(Refusal::Exists { name: name.clone() }),
+        Ownership::Another => {
+            let owner = ownership::owner_of(existing).map_or_else(
+                || "another resource".to_owned(),
+                |owner| format!("{} of {}", owner.logical_id, owner.stack_id),
+            );
+            return Err(Refusal::BelongsToAnother { name: name.clone(), owner });
+        }
+    };
+    let Difference { encryption, changes } = difference(existing, &properties.wish.settings, registry);
+    if encryption.is_some() {
+        let difference = Difference { encryption, changes: Vec::new() }.to_string();
+        return Err(Refusal::EncryptionFixed { name: name.clone(), difference });
+    }
+    Ok(adopted.into_iter().chain(changes).collect())
+}
+
+/// What removing the resource means for a repository that exists.
+#[must_use]
+pub fn removing(owner: &Owner, existing: &Existing) -> Removing {
+    match owner.of(existing) {
+        Ownership::Created => Removing::Delete,
+        Ownership::Adopted => {
+            Removing::Release(Change::Tags { from: owner.tags(true), to: crate::repository::Tags::new() })
+        }
+        Ownership::Another | Ownership::Nobody => Removing::Leave,
+    }
+}
+
+/// What `Fn::GetAtt` gives.
+#[must_use]
+pub fn attributes(repository: &Existing) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("RepositoryName", repository.name.clone()),
+        ("RepositoryUri", repository.uri.clone()),
+        ("RepositoryArn", repository.arn.clone()),
+        ("RegistryId", repository.registry_id.clone()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::{Encryption, TagMutability, Tags};
+
+    const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/Shop-Front/0a1b";
+
+    fn event(request: &str, physical: Option<&str>, properties: &str, old: &str) -> Event {
+        let text = format!(
+            r#"{{"RequestType": "{request}", "ResponseURL": "https://b.s3.amazonaws.com/x", "StackId": "{STACK}",
+                "RequestId": "r", "ResourceType": "Custom::EcrRepository", "LogicalResourceId": "WebImages",
+                "PhysicalResourceId": {}, "ResourceProperties": {properties}, "OldResourceProperties": {old}}}"#,
+            serde_json::to_string(&physical).unwrap()
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn name(event: &Event) -> String {
+        match plan(event).unwrap() {
+            Plan::Ensure { name, .. } | Plan::Remove { name, .. } => name.to_string(),
+            Plan::Nothing => String::new(),
+        }
+    }
+
+    fn existing(tags: Tags) -> Existing {
+        Existing {
+            name: "app".to_owned(),
+            arn: "arn:aws:ecr:eu-west-1:123456789012:repository/app".to_owned(),
+            registry_id: "123456789012".to_owned(),
+            uri: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app".to_owned(),
+            created_at: None,
+            tag_mutability: TagMutability::default(),
+            scan_on_push: false,
+            encryption: Encryption::default(),
+            tags,
+            lifecycle_policy_text: None,
+            policy_text: None,
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_given_is_the_same_each_time() {
+        let created = event("Create", None, "{}", "null");
+        // Names of repositories that exist: another name here would replace them all.
+        assert_eq!(name(&created), "shop-front-webimages-oktdulxl");
+        let updated = event("Update", Some("shop-front-webimages-oktdulxl"), r#"{"Tags": []}"#, "{}");
+        assert_eq!(name(&created), name(&updated));
+    }
+
+    #[test]
+    fn another_encryption_is_another_name_and_back_again_the_first() {
+        let aes = event("Create", None, "{}", "null");
+        let kms = r#"{"EncryptionConfiguration": {"EncryptionType": "KMS"}}"#;
+        let to_kms = event("Update", Some(&name(&aes)), kms, "{}");
+        assert_ne!(name(&to_kms), name(&aes));
+        let back = event("Update", Some(&name(&to_kms)), "{}", kms);
+        assert_eq!(name(&back), name(&aes));
+    }
+
+    #[test]
+    fn a_given_name_has_to_change_with_the_encryption() {
+        let kms = r#"{"RepositoryName": "app", "EncryptionConfiguration": {"EncryptionType": "KMS"}}"#;
+        let plain = r#"{"RepositoryName": "app"}"#;
+        let refused = plan(&event("Update", Some("app"), kms, plain)).unwrap_err();
+        assert_eq!(refused, Refusal::EncryptionNeedsName { name: Name::parse("app").unwrap() });
+        // The way back from an update that was refused.
+        assert!(plan(&event("Update", Some("app"), plain, plain)).is_ok());
+        assert!(plan(&event("Update", Some("app"), plain, r#"{"RepositoryName": 7}"#)).is_ok());
+    }
+
+    #[test]
+    fn what_was_never_made_is_not_deleted() {
+        let failed = event("Create", None, "{}", "null");
+        for physical in [marker(&failed).as_str(), "shop-WebImages-1A2B3C", ""] {
+            assert_eq!(
+                plan(&event("Delete", Some(physical), "{}", "null")).unwrap(),
+                Plan::Nothing,
+                "{physical}"
+            );
+        }
+        assert_eq!(plan(&event("Delete", None, "{}", "null")).unwrap(), Plan::Nothing);
+    }
+
+    #[test]
+    fn deleting_asks_nothing_of_properties_but_whether_images_go() {
+        for (properties, expected) in [
+            (r#"{"EmptyOnDelete": "true", "Unknown": 1}"#, true),
+            (r#"{"EmptyOnDelete": true}"#, true),
+            (r#"{"EmptyOnDelete": "yes"}"#, false),
+            (r#"{"RepositoryName": []}"#, false),
+            ("null", false),
+        ] {
+            let Plan::Remove { empty_on_delete, .. } =
+                plan(&event("Delete", Some("app"), properties, "null")).unwrap()
+            else {
+                panic!("{properties}")
+            };
+            assert_eq!(empty_on_delete, expected, "{properties}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_resource_made_is_deleted() {
+        let me = Owner { stack_id: STACK.to_owned(), logical_id: "WebImages".to_owned() };
+        let other = Owner { logical_id: "Other".to_owned(), ..me.clone() };
+        assert_eq!(removing(&me, &existing(me.tags(false))), Removing::Delete);
+        assert!(matches!(removing(&me, &existing(me.tags(true))), Removing::Release(_)));
+        for tags in [Tags::new(), other.tags(false), other.tags(true)] {
+            assert_eq!(removing(&me, &existing(tags)), Removing::Leave);
+        }
+        let mut partly = me.tags(false);
+        partly.pop_first();
+        assert_eq!(removing(&me, &existing(partly)), Removing::Leave);
+    }
+
+    #[test]
+    fn a_repository_is_taken_over_only_from_nobody_and_when_told() {
+        let me = Owner { stack_id: STACK.to_owned(), logical_id: "WebImages".to_owned() };
+        let other = Owner { stack_id: "arn:other".to_owned(), ..me.clone() };
+        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
+        let app = Name::parse("app").unwrap();
+        let try_with = |tags: Tags, adopt: bool| {
+            let properties = read::properties(&format!(r#"{{"AdoptExisting": "{adopt}"}}"#)).unwrap();
+            changes(&me, &existing(tags), &app, &properties, &registry)
+        };
+        assert_eq!(try_with(Tags::new(), false), Err(Refusal::Exists { name: app.clone() }));
+        let adopted = try_with(Tags::new(), true).unwrap();
+        assert!(matches!(&adopted[0], Change::Tags { to, .. } if *to == me.tags(true)), "{adopted:?}");
+        for adopt in [false, true] {
+            let refused = try_with(other.tags(false), adopt).unwrap_err();
+            assert!(refused.to_string().contains("belongs to WebImages of arn:other"), "{refused}");
+            assert!(try_with(me.tags(false), adopt).is_ok());
+        }
+    }
+}

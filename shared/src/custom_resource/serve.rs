@@ -1,0 +1,147 @@
+//! Does what CloudFormation asks for, and says how it went.
+
+use super::repository::{Plan, Refusal, Removing, attributes, changes, marker, owner, plan, removing};
+use super::{Answer, Event, RequestType};
+use crate::provision::{Creation, Left, ProvisionError, Provisioner, Removal};
+use crate::quantity;
+use crate::repository::read::Properties;
+use crate::repository::{Existing, Name};
+
+/// Why a request is not done.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{}; {}", .0, advice(.0))]
+    Provision(#[from] ProvisionError),
+    #[error("{0}")]
+    NotEmpty(String),
+}
+
+/// Serves a request.
+pub async fn serve(event: &Event, provisioner: &Provisioner<'_>) -> Answer {
+    match act(event, provisioner).await {
+        Ok(answer) => {
+            tracing::info!(
+                stack = event.stack_id,
+                resource = event.logical_resource_id,
+                physical_id = answer.physical_resource_id,
+                "did as CloudFormation asked"
+            );
+            answer
+        }
+        Err(failed) => {
+            let reason = failed.to_string();
+            tracing::warn!(
+                stack = event.stack_id,
+                resource = event.logical_resource_id,
+                reason,
+                "did not do as CloudFormation asked"
+            );
+            Answer::failed(event, physical_id_after(event, &failed), reason)
+        }
+    }
+}
+
+/// The answer of a request that is not done in time.
+#[must_use]
+pub fn out_of_time(event: &Event) -> Answer {
+    let reason = "the time of the function is up before the request is done; try again, and if it happens again look \
+                  into the function's log";
+    let physical_id = event.physical_resource_id.clone().unwrap_or_else(|| marker(event));
+    Answer::failed(event, physical_id, reason.to_owned())
+}
+
+/// A failed update leaves the resource what it was. A failed creation leaves nothing to delete, unless it says so.
+fn physical_id_after(event: &Event, failed: &Failed) -> String {
+    match (&event.physical_resource_id, failed) {
+        (Some(id), _) => id.clone(),
+        (None, Failed::Provision(ProvisionError { left: Left::Incomplete { name, .. }, .. })) => name.clone(),
+        (None, _) => marker(event),
+    }
+}
+
+async fn act(event: &Event, provisioner: &Provisioner<'_>) -> Result<Answer, Failed> {
+    match plan(event)? {
+        Plan::Ensure { name, properties } => {
+            let repository = ensure(event, provisioner, &name, &properties).await?;
+            Ok(Answer::success(event, name.to_string(), attributes(&repository)))
+        }
+        Plan::Remove { name, empty_on_delete } => {
+            remove(event, provisioner, &name, empty_on_delete).await?;
+            Ok(Answer::success(event, name.to_string(), [].into()))
+        }
+        Plan::Nothing => {
+            let id = event.physical_resource_id.clone().unwrap_or_else(|| marker(event));
+            Ok(Answer::success(event, id, [].into()))
+        }
+    }
+}
+
+async fn ensure(
+    event: &Event,
+    provisioner: &Provisioner<'_>,
+    name: &Name,
+    properties: &Properties,
+) -> Result<Existing, Failed> {
+    let owner = owner(event);
+    let is_in_place = event.request_type == RequestType::Update
+        && event.physical_resource_id.as_deref() == Some(name.as_str());
+    // An update finds its repository nearly always, and a creation nearly never.
+    let mut found =
+        if is_in_place { provisioner.find(name).await.map_err(ProvisionError::from)? } else { None };
+    if found.is_none() {
+        match provisioner.create(name, &properties.wish.settings, &owner.tags(false)).await? {
+            Creation::Created(repository) => return Ok(repository),
+            Creation::Exists(repository) => found = Some(repository),
+        }
+    }
+    let Some(existing) = found else { return Err(Refusal::Exists { name: name.clone() }.into()) };
+    let changes = changes(&owner, &existing, name, properties, provisioner.registry)?;
+    Ok(provisioner.change(existing, &changes).await?)
+}
+
+async fn remove(
+    event: &Event,
+    provisioner: &Provisioner<'_>,
+    name: &Name,
+    empty_on_delete: bool,
+) -> Result<(), Failed> {
+    let Some(existing) = provisioner.find(name).await.map_err(ProvisionError::from)? else { return Ok(()) };
+    match removing(&owner(event), &existing) {
+        Removing::Delete => {
+            let removal =
+                provisioner.delete(name.as_str(), empty_on_delete).await.map_err(ProvisionError::from)?;
+            match removal {
+                Removal::Deleted | Removal::Missing => Ok(()),
+                Removal::NotEmpty(images) => Err(Failed::NotEmpty(format!(
+                    "the repository {name} has {}, and is still there; delete them, or set EmptyOnDelete to true, or keep \
+                     the repository with DeletionPolicy: Retain",
+                    quantity::count(images as u64, "image")
+                ))),
+            }
+        }
+        Removing::Release(change) => {
+            provisioner.change(existing, &[change]).await?;
+            tracing::info!(repository = %name, "left the adopted repository as it is");
+            Ok(())
+        }
+        Removing::Leave => {
+            tracing::warn!(repository = %name, "left a repository that this resource did not create");
+            Ok(())
+        }
+    }
+}
+
+fn advice(error: &ProvisionError) -> &'static str {
+    use crate::aws::Failure;
+    match error.cause.failure {
+        Failure::Invalid => "correct what ECR names",
+        Failure::Kms => {
+            "give KmsKey the ARN or id of an enabled symmetric key of this region that the function's role may use"
+        }
+        Failure::LimitExceeded => "ask for a higher quota in Service Quotas",
+        Failure::Denied => "allow it to the role of the repository-resource function",
+        _ => "try again",
+    }
+}

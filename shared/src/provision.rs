@@ -1,0 +1,347 @@
+//! Making repositories as they are asked for: the decisions of [`crate::repository`] put into effect in ECR, one call
+//! after the other, each taken back when a later one fails.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::aws::deadline::TimeIsUp;
+use crate::aws::ecr::{BATCH, Ecr};
+use crate::aws::{AwsError, Deadline, Failure};
+use crate::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
+use crate::repository::{Change, Existing, Name, Registry, Settings, Tags, difference, ownership};
+
+/// A registry to work on, for one request.
+#[derive(Debug, Clone)]
+pub struct Provisioner<'a> {
+    /// ECR.
+    pub ecr: &'a Ecr,
+    /// Where the repositories are.
+    pub registry: &'a Registry,
+    /// When to stop.
+    pub deadline: Deadline,
+    /// What names this request and no other; a repository carries it until it is complete.
+    pub request_id: &'a str,
+}
+
+/// Why a repository is not as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}{left}")]
+pub struct ProvisionError {
+    /// The call that failed.
+    pub cause: AwsError,
+    /// What could not be taken back.
+    pub left: Left,
+}
+
+/// What a failed request leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Left {
+    /// Nothing: all is as it was.
+    #[default]
+    Nothing,
+    /// A repository without its policies.
+    Incomplete {
+        /// Its name.
+        name: String,
+        /// Why it could not be deleted.
+        because: String,
+    },
+    /// A change, or several.
+    Changes {
+        /// The fields.
+        fields: Vec<&'static str>,
+        /// Why they could not be changed back.
+        because: String,
+    },
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("; nothing was changed"),
+            Self::Incomplete { name, because } => write!(
+                f,
+                "; the repository {name} was created, has not got its policies, and could not be deleted again \
+                 ({because}): ask for it once more, or delete it"
+            ),
+            Self::Changes { fields, because } => write!(
+                f,
+                "; {} may be changed already and could not be changed back ({because}): ask for it once more",
+                fields.join(", ")
+            ),
+        }
+    }
+}
+
+impl From<AwsError> for ProvisionError {
+    fn from(cause: AwsError) -> Self {
+        Self { cause, left: Left::Nothing }
+    }
+}
+
+/// What came of a wish to create a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation {
+    /// It was created.
+    Created(Existing),
+    /// There is a complete repository of this name.
+    Exists(Existing),
+}
+
+/// What came of a wish to delete a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is deleted.
+    Deleted,
+    /// There is none of this name.
+    Missing,
+    /// It has so many images, and is still there.
+    NotEmpty(usize),
+}
+
+/// What came of a wish to delete images.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImagesDeleted {
+    /// What is deleted.
+    pub deleted: Vec<Deleted>,
+    /// What is not, and why.
+    pub refused: Vec<Refused>,
+}
+
+impl Provisioner<'_> {
+    /// Does one thing, or says why time ran out before it was done.
+    async fn work<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, AwsError> {
+        match self.deadline.work(call).await {
+            Ok(result) => result,
+            Err(TimeIsUp) => Err(self.ecr.trouble().explain()),
+        }
+    }
+
+    async fn order<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, AwsError> {
+        match self.deadline.order(call).await {
+            Ok(result) => result,
+            Err(TimeIsUp) => Err(self.ecr.trouble().explain()),
+        }
+    }
+
+    /// A repository with its tags and policies.
+    ///
+    /// # Errors
+    ///
+    /// When ECR cannot be asked.
+    pub async fn find(&self, name: &Name) -> Result<Option<Existing>, AwsError> {
+        self.work(self.ecr.repository(name)).await
+    }
+
+    /// Creates a repository, with `own` tags besides those of its settings. What a request like this one left
+    /// unfinished is finished.
+    ///
+    /// # Errors
+    ///
+    /// When ECR refuses, or time runs out. What was created is deleted again then.
+    pub async fn create(
+        &self,
+        name: &Name,
+        settings: &Settings,
+        own: &Tags,
+    ) -> Result<Creation, ProvisionError> {
+        let mut tags = settings.tags.clone();
+        tags.extend(own.clone());
+        let mut marked = tags.clone();
+        marked.extend(ownership::incomplete(self.request_id));
+        let created = self.work(self.ecr.create(name, settings, &marked)).await;
+        let repository = match created {
+            Ok(repository) => repository,
+            Err(error) if error.failure == Failure::AlreadyExists => {
+                // A page that was read before a deletion, or a lost answer to our own call.
+                let Some(existing) = self.find(name).await? else { return Err(error.into()) };
+                if ownership::incomplete_since(&existing).is_none() {
+                    return Ok(Creation::Exists(existing));
+                }
+                let mut rest = difference(&existing, settings, self.registry);
+                let is_ours = ownership::incomplete_since(&existing) == Some(self.request_id);
+                let only_policies = rest.encryption.is_none()
+                    && rest
+                        .changes
+                        .iter()
+                        .all(|c| matches!(c, Change::Policy { .. } | Change::LifecyclePolicy { .. }));
+                // What another resource has begun is none of ours.
+                if !only_policies || ownership::tags_of(&existing) != *own {
+                    return Ok(Creation::Exists(existing));
+                }
+                let changes = std::mem::take(&mut rest.changes);
+                return self.complete(name, existing, changes, is_ours).await;
+            }
+            Err(error) if error.failure.leaves_doubt() => return Err(self.undo_creation(name, error).await),
+            Err(error) => return Err(error.into()),
+        };
+        let changes = difference(&repository, settings, self.registry).changes;
+        self.complete(name, repository, changes, true).await
+    }
+
+    /// Sets what a new repository lacks, and takes the mark off that says so.
+    async fn complete(
+        &self,
+        name: &Name,
+        mut repository: Existing,
+        changes: Vec<Change>,
+        is_ours: bool,
+    ) -> Result<Creation, ProvisionError> {
+        let unmark = Change::Tags { from: ownership::mark_of(&repository), to: Tags::new() };
+        for change in changes.iter().chain([&unmark]) {
+            if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
+                return Err(if is_ours {
+                    self.undo_creation(name, error).await
+                } else {
+                    let left = Left::Incomplete {
+                        name: name.to_string(),
+                        because: "another request began it".to_owned(),
+                    };
+                    ProvisionError { cause: error, left }
+                });
+            }
+            change.apply_to(&mut repository);
+        }
+        Ok(Creation::Created(repository))
+    }
+
+    /// Deletes what this request created, which is known by its mark.
+    async fn undo_creation(&self, name: &Name, cause: AwsError) -> ProvisionError {
+        let undo = async {
+            let Some(existing) = self.ecr.repository(name).await? else { return Ok(()) };
+            if ownership::incomplete_since(&existing) != Some(self.request_id) {
+                return Ok(());
+            }
+            match self.ecr.delete(name.as_str(), false).await {
+                Err(error) if error.failure == Failure::NotFound => Ok(()),
+                answer => answer,
+            }
+        };
+        let left = match self.order(undo).await {
+            Ok(()) => Left::Nothing,
+            Err(error) => Left::Incomplete { name: name.to_string(), because: error.to_string() },
+        };
+        tracing::warn!(repository = %name, error = %cause, ?left, "could not create the repository");
+        ProvisionError { cause, left }
+    }
+
+    /// Makes the changes, and takes back those that were made when one fails.
+    ///
+    /// # Errors
+    ///
+    /// When ECR refuses one, or time runs out.
+    pub async fn change(
+        &self,
+        mut repository: Existing,
+        changes: &[Change],
+    ) -> Result<Existing, ProvisionError> {
+        let mark = ownership::mark_of(&repository);
+        let unmark = (!mark.is_empty()).then(|| Change::Tags { from: mark, to: Tags::new() });
+        let changes: Vec<&Change> = changes.iter().chain(&unmark).collect();
+        for (index, change) in changes.iter().enumerate() {
+            if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
+                // Also the one that failed: it may have had its effect, or half of it.
+                let is_certain = !error.failure.leaves_doubt() && !matches!(change, Change::Tags { .. });
+                let made = if is_certain { changes.get(..index) } else { changes.get(..=index) };
+                return Err(self.undo_changes(&repository, made.unwrap_or_default(), error).await);
+            }
+            change.apply_to(&mut repository);
+        }
+        Ok(repository)
+    }
+
+    async fn undo_changes(&self, repository: &Existing, made: &[&Change], cause: AwsError) -> ProvisionError {
+        let mut fields: Vec<&'static str> = made.iter().map(|change| change.field()).collect();
+        let undo = async {
+            for change in made.iter().rev() {
+                self.ecr.apply(repository, &change.reversed()).await?;
+                fields.pop();
+            }
+            Ok(())
+        };
+        let left = match self.order(undo).await {
+            Ok(()) => Left::Nothing,
+            Err(error) => Left::Changes { fields, because: error.to_string() },
+        };
+        tracing::warn!(repository = repository.name, error = %cause, ?left, "could not change the repository");
+        ProvisionError { cause, left }
+    }
+
+    /// Deletes a repository; one with images only if `force`.
+    ///
+    /// # Errors
+    ///
+    /// When ECR refuses, or time runs out.
+    pub async fn delete(&self, name: &str, force: bool) -> Result<Removal, AwsError> {
+        match self.work(self.ecr.delete(name, force)).await {
+            Ok(()) => Ok(Removal::Deleted),
+            Err(error) if error.failure == Failure::NotFound => Ok(Removal::Missing),
+            Err(error) if error.failure == Failure::NotEmpty => {
+                self.work(self.ecr.count_images(name)).await.map(Removal::NotEmpty)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes images: indexes before their children, a hundred in a call, until time is up.
+    ///
+    /// # Errors
+    ///
+    /// When nothing was attempted: the repository does not exist, or ECR cannot be asked.
+    pub async fn delete_images(&self, request: &DeletionRequest) -> Result<ImagesDeleted, AwsError> {
+        let DeletionRequest { repository_name: name, image_ids: ids } = request;
+        let mut digests = BTreeMap::new();
+        let mut children = BTreeMap::new();
+        // One image alone has no order.
+        if ids.len() > 1 {
+            for batch in ids.chunks(BATCH) {
+                for manifest in self.work(self.ecr.manifests(name, batch)).await? {
+                    let below = deletion::children(&manifest.text);
+                    if !below.is_empty() {
+                        children.insert(manifest.digest.clone(), below);
+                    }
+                    if let Some(tag) = manifest.tag {
+                        digests.insert(tag, manifest.digest);
+                    }
+                }
+            }
+        }
+        let mut outcome = ImagesDeleted::default();
+        let mut stopped: Option<AwsError> = None;
+        for batch in deletion::in_order(ids, &digests, &children, BATCH) {
+            if let Some(error) = &stopped {
+                outcome.refused.extend(refused(
+                    &batch,
+                    "NotAttempted",
+                    &format!("an earlier call failed: {error}"),
+                ));
+                continue;
+            }
+            match self.work(self.ecr.delete_images(name, &batch)).await {
+                Ok((deleted, refused)) => {
+                    outcome.deleted.extend(deleted);
+                    outcome.refused.extend(refused);
+                }
+                Err(error) if outcome == ImagesDeleted::default() && !error.failure.leaves_doubt() => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    let code = if error.failure.leaves_doubt() { "OutcomeUnknown" } else { "NotAttempted" };
+                    outcome.refused.extend(refused(&batch, code, &error.to_string()));
+                    stopped = Some(error);
+                }
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+fn refused(ids: &[ImageId], code: &str, reason: &str) -> Vec<Refused> {
+    ids.iter()
+        .map(|id| Refused {
+            image_id: Deleted::from(id),
+            failure_code: code.to_owned(),
+            failure_reason: reason.to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,234 @@
+//! A repository: as it is asked for, as it exists, and what lies between. Knows neither AWS calls nor where the wish
+//! comes from.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`name`] | what ECR takes as a repository's name |
+//! | [`read`] | the wish, read from an API's JSON or from CloudFormation's properties |
+//! | [`access`] | who may pull, and the repository policy that follows |
+//! | [`mod@difference`] | from what exists to what is asked for, change by change |
+//! | [`describe`] | a repository as the API answers it, with what to type next |
+//! | [`ownership`] | which CloudFormation resource made a repository |
+//!
+//! The names of fields and values are those of ECR's `CreateRepository`. The defaults are ECR's and awsx's: mutable
+//! tags, no scan on push, AES256, and a lifecycle policy that keeps one untagged image.
+
+use std::collections::BTreeMap;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::instant::Instant;
+use crate::lifecycle::LifecyclePolicy;
+
+pub mod access;
+pub mod describe;
+pub mod difference;
+pub mod name;
+pub mod ownership;
+pub mod read;
+
+pub use access::{PullAccess, RepositoryPolicy};
+pub use describe::Description;
+pub use difference::{Change, Difference, difference};
+pub use name::Name;
+
+/// Tags of the repository itself, by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// What is asked for, without the name: every setting has a value, given or default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Which image tags may be moved.
+    pub tag_mutability: TagMutability,
+    /// Whether ECR scans each image when it is pushed (registry-wide scanning goes before this).
+    pub scan_on_push: bool,
+    /// How ECR encrypts the layers; fixed when the repository is created.
+    pub encryption: Encryption,
+    /// The repository's tags.
+    pub tags: Tags,
+    /// The lifecycle policy; `None` for a repository without one, which has to be asked for with `skip`.
+    pub lifecycle_policy: Option<LifecyclePolicy>,
+    /// Who may pull from other accounts and services.
+    pub policy: RepositoryPolicy,
+}
+
+/// `imageTagMutability` with `imageTagMutabilityExclusionFilters`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TagMutability {
+    /// Whether tags can not be moved once they are pushed.
+    pub immutable: bool,
+    /// Tags for which the opposite holds; `*` stands for any run of characters. ECR takes five at most.
+    pub exclusions: Vec<String>,
+}
+
+impl TagMutability {
+    /// The value as ECR spells it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match (self.immutable, self.exclusions.is_empty()) {
+            (false, true) => "MUTABLE",
+            (true, true) => "IMMUTABLE",
+            (false, false) => "MUTABLE_WITH_EXCLUSION",
+            (true, false) => "IMMUTABLE_WITH_EXCLUSION",
+        }
+    }
+
+    /// Whether both say the same: the order of filters does not count.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let set = |filters: &[String]| filters.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+        self.immutable == other.immutable && set(&self.exclusions) == set(&other.exclusions)
+    }
+}
+
+impl Serialize for TagMutability {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let filters = ExclusionFilters(&self.exclusions);
+        let mut value = serializer.serialize_struct("TagMutability", 2)?;
+        value.serialize_field("imageTagMutability", self.as_str())?;
+        if !self.exclusions.is_empty() {
+            value.serialize_field("imageTagMutabilityExclusionFilters", &filters)?;
+        }
+        value.end()
+    }
+}
+
+/// Filters as ECR's API writes them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExclusionFilters<'a>(pub(crate) &'a [String]);
+
+impl Serialize for ExclusionFilters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Filter<'a> {
+            filter_type: &'static str,
+            filter: &'a str,
+        }
+        serializer.collect_seq(self.0.iter().map(|filter| Filter { filter_type: "WILDCARD", filter }))
+    }
+}
+
+/// `encryptionConfiguration`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// What encrypts.
+    pub encryption_type: EncryptionType,
+    /// The ARN or the id of the KMS key. `None` for AES256; with KMS it means the key that AWS manages for ECR.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+}
+
+/// `encryptionType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub enum EncryptionType {
+    /// Keys of Amazon S3.
+    #[default]
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// A key in AWS KMS.
+    #[serde(rename = "KMS")]
+    Kms,
+    /// Two layers with a key in AWS KMS.
+    #[serde(rename = "KMS_DSSE")]
+    KmsDsse,
+}
+
+impl EncryptionType {
+    /// Every type, by the name that ECR gives it.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("AES256", Self::Aes256), ("KMS", Self::Kms), ("KMS_DSSE", Self::KmsDsse)];
+
+    /// The type as ECR spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aes256 => "AES256",
+            Self::Kms => "KMS",
+            Self::KmsDsse => "KMS_DSSE",
+        }
+    }
+}
+
+impl Encryption {
+    /// Whether a repository that is encrypted like `existing` is what this asks for. ECR tells the key's ARN also for
+    /// the key that AWS manages, so that asking for no key in particular is content with any of the right type.
+    #[must_use]
+    pub fn is_met_by(&self, existing: &Self) -> bool {
+        let id = |key: &str| key.rsplit('/').next().unwrap_or(key).to_owned();
+        self.encryption_type == existing.encryption_type
+            && match (&self.kms_key, &existing.kms_key) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(asked), Some(has)) => id(asked) == id(has),
+            }
+    }
+}
+
+/// A repository that exists, with everything about it that can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// The account of its registry.
+    pub registry_id: String,
+    /// What to push to and pull from, without a tag.
+    pub uri: String,
+    /// When it was created.
+    pub created_at: Option<Instant>,
+    /// Which image tags may be moved.
+    pub tag_mutability: TagMutability,
+    /// Whether ECR scans each image when it is pushed.
+    pub scan_on_push: bool,
+    /// How its layers are encrypted.
+    pub encryption: Encryption,
+    /// Its tags.
+    pub tags: Tags,
+    /// Its lifecycle policy as ECR has it.
+    pub lifecycle_policy_text: Option<String>,
+    /// Its repository policy as ECR has it.
+    pub policy_text: Option<String>,
+}
+
+/// Where repositories are: what their ARNs and generated policies are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// `aws`, `aws-cn`, `aws-us-gov` ….
+    pub partition: String,
+    /// The region.
+    pub region: String,
+    /// The account.
+    pub account_id: String,
+}
+
+/// A text that should be an ARN with a region and an account in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is not an ARN with a region and an account", crate::finding::quoted(.0))]
+pub struct NotAnArn(String);
+
+impl Registry {
+    /// The registry of the account and region that an ARN names.
+    ///
+    /// # Errors
+    ///
+    /// When it names none.
+    pub fn of_arn(arn: &str) -> Result<Self, NotAnArn> {
+        let mut parts = arn.split(':');
+        match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some("arn"), Some(partition), Some(_), Some(region), Some(account))
+                if !region.is_empty() && !account.is_empty() =>
+            {
+                Ok(Self {
+                    partition: partition.to_owned(),
+                    region: region.to_owned(),
+                    account_id: account.to_owned(),
+                })
+            }
+            _ => Err(NotAnArn(arn.to_owned())),
+        }
+    }
+}

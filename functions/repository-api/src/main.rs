@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_millis(500);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let ecr = Connection::of_function().await.ecr();
+    let ecr = Connection::of_function().ecr();
     let ecr = &ecr;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
         Ok::<_, lambda_runtime::Error>(to_gateway(answer(event, ecr).await))

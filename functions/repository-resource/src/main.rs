@@ -52,7 +52,7 @@ impl From<Failure> for Diagnostic {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let ecr = Connection::of_function().await.ecr();
+    let ecr = Connection::of_function().ecr();
     let (ecr, callback) = (&ecr, &Callback::default());
     // An emulator's CloudFormation waits on this machine.
     let allow_loopback = std::env::var("ALLOW_LOOPBACK_RESPONSE_URL").is_ok_and(|value| value == "true");

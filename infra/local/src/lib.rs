@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | [`tools`] | the Python tools, pinned, each in an environment of its own |
 //! | [`emulator`] | the emulator's process |
+//! | [`image`] | an image on disk, to push |
+//! | [`registry`] | the registry under the name that AWS gives it |
 //! | [`stack`] | building and deploying the stack, calling what it has deployed |
 //! | [`story`] | what `cargo local demo` plays |
 //!
@@ -15,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 pub mod emulator;
+pub mod image;
+pub mod registry;
 pub mod stack;
 pub mod story;
 pub mod tools;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::emulator::Emulator;
+use crate::registry::Proxy;
 use crate::tools::{self, AWS, SAM};
 use crate::{LocalError, Project, run, say};
 
@@ -65,26 +66,8 @@ impl Stack {
         ];
         sam(&[&deploy[..], &parameters].concat())?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };
-        stack.outputs = stack.read_outputs()?;
+        stack.outputs = stack.describe(NAME)?.1;
         Ok(stack)
-    }
-
-    fn read_outputs(&self) -> Result<BTreeMap<String, String>, LocalError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Output {
-            output_key: String,
-            output_value: String,
-        }
-        let answer =
-            self.aws(&["cloudformation", "describe-stacks", "--stack-name", NAME, "--output", "json"])?;
-        let outputs = answer.pointer("/Stacks/0/Outputs").cloned().unwrap_or_default();
-        let outputs: Vec<Output> =
-            serde_json::from_value(outputs).map_err(|error| LocalError::Unexpected {
-                program: "aws cloudformation describe-stacks".to_owned(),
-                problem: error.to_string(),
-            })?;
-        Ok(outputs.into_iter().map(|output| (output.output_key, output.output_value)).collect())
     }
 
     /// Calls the AWS CLI on the local AWS; what it prints is JSON, or nothing.
@@ -101,6 +84,141 @@ impl Stack {
             program: format!("aws {}", arguments.join(" ")),
             problem: error.to_string(),
         })
+    }
+
+    /// Calls the AWS CLI where it has to fail, and takes what it says.
+    ///
+    /// # Errors
+    ///
+    /// When it does not fail.
+    pub fn aws_fails(&self, arguments: &[&str]) -> Result<String, LocalError> {
+        match self.aws(arguments) {
+            Err(LocalError::Failed { said, .. }) => Ok(said),
+            Err(error) => Err(error),
+            Ok(answer) => Err(LocalError::Unexpected {
+                program: format!("aws {}", arguments.join(" ")),
+                problem: format!("it should fail, and answers {answer}"),
+            }),
+        }
+    }
+
+    /// An output of the stack.
+    ///
+    /// # Errors
+    ///
+    /// When the stack has none of that name.
+    pub fn output(&self, name: &str) -> Result<&str, LocalError> {
+        self.outputs.get(name).map(String::as_str).ok_or_else(|| LocalError::Unexpected {
+            program: "the deployed stack".to_owned(),
+            problem: format!("it has no output {name}"),
+        })
+    }
+
+    /// Sends a signed request to the stack's HTTP API, as a person would with curl.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or none in JSON.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, LocalError> {
+        let endpoint = self.output("ApiEndpoint")?;
+        // The name of the API is one that only the emulator knows.
+        let host = endpoint.trim_start_matches("http://");
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--show-error", "--request", method])
+            .args(["--aws-sigv4", "aws:amz:eu-west-1:execute-api", "--user", "test:test"])
+            .args(["--header", &format!("Host: {host}"), "--write-out", "\n%{http_code}"]);
+        if let Some(body) = body {
+            command.args(["--header", "Content-Type: application/json", "--data-binary", &body.to_string()]);
+        }
+        command.arg(format!("{}{path}", self.emulator.endpoint()));
+        let output = run(&mut command)?;
+        let unexpected = |problem: String| LocalError::Unexpected {
+            program: format!("curl --request {method} {path}"),
+            problem,
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (body, status) =
+            text.rsplit_once('\n').ok_or_else(|| unexpected(format!("no status in {text}")))?;
+        let body = match body {
+            "" => Value::Null,
+            body => serde_json::from_str(body).map_err(|error| unexpected(format!("{error}: {body}")))?,
+        };
+        let status = status.parse().map_err(|_| unexpected(format!("the status is {status}")))?;
+        Ok(Answer { status, body })
+    }
+
+    /// Pushes the image in an OCI layout to a URI as ECR tells it, after logging in.
+    ///
+    /// # Errors
+    ///
+    /// When the push fails.
+    pub fn push(&self, layout: &Path, uri: &str, run_folder: &Path) -> Result<(), LocalError> {
+        let io = |file: &Path| LocalError::io(file.display().to_string());
+        let password = run(Command::new(&self.aws)
+            .args(["ecr", "get-login-password"])
+            .envs(self.emulator.environment()))?;
+        let password = String::from_utf8_lossy(&password.stdout).trim().to_owned();
+        let policy = run_folder.join("containers-policy.json");
+        std::fs::write(&policy, r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)
+            .map_err(io(&policy))?;
+        // The URI names a host of AWS; here the emulator answers for it, without TLS.
+        let proxy = Proxy::start(self.emulator.port)?;
+        run(Command::new("skopeo")
+            .arg("--policy")
+            .arg(&policy)
+            .args([
+                "copy",
+                "--quiet",
+                "--preserve-digests",
+                "--dest-tls-verify=false",
+                "--dest-creds",
+                &format!("AWS:{password}"),
+            ])
+            .arg(format!("oci:{}", layout.display()))
+            .arg(format!("docker://{uri}"))
+            .env("HTTP_PROXY", proxy.url()))
+        .map(drop)
+    }
+
+    /// Deploys a template of `infra/examples` as a stack of its own; the error tells why it failed.
+    ///
+    /// # Errors
+    ///
+    /// When it does not deploy.
+    pub fn deploy(&self, template: &Path, name: &str, parameters: &[&str]) -> Result<(), LocalError> {
+        let template = template.to_string_lossy();
+        let mut arguments =
+            vec!["cloudformation", "deploy", "--template-file", &template, "--stack-name", name];
+        arguments.push("--no-fail-on-empty-changeset");
+        if !parameters.is_empty() {
+            arguments.push("--parameter-overrides");
+            arguments.extend(parameters);
+        }
+        let mut command = Command::new(&self.aws);
+        run(command.args(&arguments).envs(self.emulator.environment())).map(drop)
+    }
+
+    /// Deletes a stack, if there is one, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be deleted.
+    pub fn delete(&self, name: &str) -> Result<(), LocalError> {
+        self.aws(&["cloudformation", "delete-stack", "--stack-name", name])?;
+        self.aws(&["cloudformation", "wait", "stack-delete-complete", "--stack-name", name]).map(drop)
+    }
+
+    /// The status of a stack, and its outputs.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such stack.
+    pub fn describe(&self, name: &str) -> Result<(String, BTreeMap<String, String>), LocalError> {
+        let answer =
+            self.aws(&["cloudformation", "describe-stacks", "--stack-name", name, "--output", "json"])?;
+        let status = answer.pointer("/Stacks/0/StackStatus").and_then(Value::as_str).unwrap_or_default();
+        Ok((status.to_owned(), outputs(&answer)?))
     }
 
     /// Invokes a function with an event from a file, and waits for its answer.
@@ -123,4 +241,28 @@ impl Stack {
         }
         serde_json::from_str(&text).map_err(|error| unexpected(error.to_string()))
     }
+}
+
+/// What the HTTP API answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body; null for none.
+    pub body: Value,
+}
+
+fn outputs(answer: &Value) -> Result<BTreeMap<String, String>, LocalError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Output {
+        output_key: String,
+        output_value: String,
+    }
+    let outputs = answer.pointer("/Stacks/0/Outputs").cloned().unwrap_or(Value::Array(Vec::new()));
+    let outputs: Vec<Output> = serde_json::from_value(outputs).map_err(|error| LocalError::Unexpected {
+        program: "aws cloudformation describe-stacks".to_owned(),
+        problem: error.to_string(),
+    })?;
+    Ok(outputs.into_iter().map(|output| (output.output_key, output.output_value)).collect())
 }

@@ -1,7 +1,9 @@
 //! The story that `cargo local demo` plays on the deployed stack. Every step is checked.
 
-use crate::stack::Stack;
-use crate::{LocalError, Project, say};
+use serde_json::{Value, json};
+
+use crate::stack::{Answer, Stack};
+use crate::{LocalError, Project, image, say, tools};
 
 /// Plays the story.
 ///
@@ -9,17 +11,175 @@ use crate::{LocalError, Project, say};
 ///
 /// At the first step that comes out wrong.
 pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
+    tools::debian(&["curl", "skopeo"])?;
+    clear(stack)?;
+    over_http(project, stack)?;
+    declared(project, stack)?;
     preview(project, stack)
+}
+
+/// Removes what a story that was broken off has left.
+fn clear(stack: &Stack) -> Result<(), LocalError> {
+    stack.request("DELETE", "/repositories/team/app?force=true", None)?;
+    stack.delete("shop")
+}
+
+/// One step of the story.
+struct Step(&'static str);
+
+impl Step {
+    fn begin(what: &'static str) -> Self {
+        say(what);
+        Self(what)
+    }
+
+    /// What has to be so.
+    fn check(&self, is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), LocalError> {
+        if is_so { Ok(()) } else { Err(LocalError::Story { step: self.0.to_owned(), problem: otherwise() }) }
+    }
+
+    fn expect(&self, answer: Answer, status: u16) -> Result<Value, LocalError> {
+        self.check(answer.status == status, || {
+            format!("{status} was expected, and the answer is {answer:?}")
+        })?;
+        Ok(answer.body)
+    }
+}
+
+/// A repository by one call; an image pushed to it; the image and the repository deleted.
+fn over_http(project: &Project, stack: &Stack) -> Result<(), LocalError> {
+    const NAME: &str = "team/app";
+    let step = Step::begin("a repository by one line: POST /repositories {\"repositoryName\": \"team/app\"}");
+    let wish = json!({ "repositoryName": NAME });
+    let created = step.expect(stack.request("POST", "/repositories", Some(&wish))?, 201)?;
+    let again = step.expect(stack.request("POST", "/repositories", Some(&wish))?, 200)?;
+    step.check(created["repository"] == again["repository"], || {
+        format!("asked for twice it should be one repository: {created} and {again}")
+    })?;
+    let uri = created["repository"]["repositoryUri"].as_str().unwrap_or_default().to_owned();
+    for command in ["login", "tag", "push"] {
+        say(&format!("  {}", created["commands"][command].as_str().unwrap_or_default()));
+    }
+    let policy = stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", NAME])?;
+    let policy = policy["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned();
+    step.check(policy.contains("remove untagged images"), || {
+        format!("the default policy is missing: {policy}")
+    })?;
+
+    let step = Step::begin("an image pushed to it by skopeo, seen by the AWS CLI");
+    let layout = project.run().join("image");
+    let digest = image::write(&layout, "hello")?;
+    stack.push(&layout, &format!("{uri}:1.0"), &project.run())?;
+    let images = stack.aws(&["ecr", "describe-images", "--repository-name", NAME])?;
+    step.check(
+        images.pointer("/imageDetails/0/imageDigest") == Some(&json!(digest))
+            && images.pointer("/imageDetails/0/imageTags/0") == Some(&json!("1.0")),
+        || format!("{digest} was pushed as 1.0; ECR has {images}"),
+    )?;
+    say(&format!("  {uri}@{digest}"));
+
+    let step = Step::begin("tags made immutable by PUT /repositories/team/app");
+    let wish = json!({ "imageTagMutability": "IMMUTABLE" });
+    let changed = step.expect(stack.request("PUT", "/repositories/team/app", Some(&wish))?, 200)?;
+    let fields: Vec<&Value> =
+        changed["changes"].as_array().into_iter().flatten().map(|change| &change["field"]).collect();
+    step.check(fields == ["imageTagMutability"], || format!("only that should change: {changed}"))?;
+
+    let step = Step::begin("a bad policy is told with every finding, and changes nothing");
+    let wish =
+        json!({ "lifecyclePolicy": { "rules": [{ "selection": "untagged" }, { "maximumAgeLimit": 0 }] } });
+    let problem = step.expect(stack.request("PUT", "/repositories/team/app", Some(&wish))?, 400)?;
+    let findings = problem["findings"].as_array().cloned().unwrap_or_default();
+    step.check(findings.len() == 3, || format!("three findings were expected: {problem}"))?;
+    for finding in findings {
+        say(&format!(
+            "  {}: {}",
+            finding["pointer"].as_str().unwrap_or_default(),
+            finding["message"].as_str().unwrap_or_default()
+        ));
+    }
+
+    let step = Step::begin("a repository with images is not deleted by mistake");
+    let problem = step.expect(stack.request("DELETE", "/repositories/team/app", None)?, 409)?;
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    step.check(detail.contains("1 image"), || format!("the count is missing: {problem}"))?;
+    say(&format!("  {detail}"));
+    let ids = json!({ "repositoryName": NAME, "imageIds": [{ "imageDigest": digest }] });
+    let deleted = step.expect(stack.request("POST", "/images/delete", Some(&ids))?, 200)?;
+    step.check(deleted.pointer("/imageIds/0/imageDigest") == Some(&json!(digest)), || deleted.to_string())?;
+    step.expect(stack.request("DELETE", "/repositories/team/app", None)?, 204)?;
+    step.expect(stack.request("GET", "/repositories/team/app", None)?, 404).map(drop)
+}
+
+/// A repository declared in a template: created, updated in place, replaced, rolled back, deleted.
+fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
+    const STACK: &str = "shop";
+    let template = project.root().join("infra/examples/repository.yaml");
+    let repository = |name: &str| -> Result<Value, LocalError> {
+        let answer = stack.aws(&["ecr", "describe-repositories", "--repository-names", name])?;
+        Ok(answer.pointer("/repositories/0").cloned().unwrap_or_default())
+    };
+    let name_of = |stack_name: &str| -> Result<String, LocalError> {
+        Ok(stack.describe(stack_name)?.1.remove("RepositoryName").unwrap_or_default())
+    };
+
+    let step = Step::begin("a repository declared in CloudFormation: infra/examples/repository.yaml");
+    stack.deploy(&template, STACK, &[])?;
+    let first = name_of(STACK)?;
+    let created = repository(&first)?;
+    step.check(first.starts_with("shop-web-") && created["repositoryName"] == first, || {
+        format!("the stack should have a repository named after it: {first}, {created}")
+    })?;
+    let policy = stack.aws(&["ecr", "get-repository-policy", "--repository-name", &first])?;
+    step.check(policy.to_string().contains("lambda.amazonaws.com"), || {
+        format!("Lambda should be allowed to pull: {policy}")
+    })?;
+    let arn = created["repositoryArn"].as_str().unwrap_or_default();
+    let tags = stack.aws(&["ecr", "list-tags-for-resource", "--resource-arn", arn])?;
+    step.check(tags.to_string().contains(r#""Key":"team","Value":"shop""#), || format!("its tags: {tags}"))?;
+    say(&format!("  {first}"));
+
+    let step = Step::begin("updated in place: ImageTagMutability=IMMUTABLE");
+    stack.deploy(&template, STACK, &["ImageTagMutability=IMMUTABLE"])?;
+    let updated = repository(&first)?;
+    step.check(updated["imageTagMutability"] == "IMMUTABLE", || updated.to_string())?;
+    step.check(updated["createdAt"] == created["createdAt"], || {
+        "it should be the same repository".to_owned()
+    })?;
+
+    let step = Step::begin("replaced: RepositoryName=shop/web");
+    stack.deploy(&template, STACK, &["RepositoryName=shop/web"])?;
+    step.check(name_of(STACK)? == "shop/web", || "the stack should have the new repository".to_owned())?;
+    let gone = stack.aws_fails(&["ecr", "describe-repositories", "--repository-names", &first])?;
+    step.check(gone.contains("RepositoryNotFoundException"), || {
+        format!("the old one should be gone: {gone}")
+    })?;
+
+    let step = Step::begin("rolled back: another encryption of the same name cannot be");
+    let failed = stack.deploy(&template, STACK, &["EncryptionType=KMS", "ImageTagMutability=MUTABLE"]);
+    step.check(failed.is_err(), || "the update should fail".to_owned())?;
+    let (status, _) = stack.describe(STACK)?;
+    step.check(status == "UPDATE_ROLLBACK_COMPLETE", || format!("the stack is {status}"))?;
+    let events = stack.aws(&["cloudformation", "describe-stack-events", "--stack-name", STACK])?;
+    let reason = events["StackEvents"].as_array().into_iter().flatten().find_map(|event| {
+        let reason = event["ResourceStatusReason"].as_str()?;
+        reason.contains("encryption of shop/web").then(|| reason.to_owned())
+    });
+    step.check(reason.is_some(), || format!("the reason should be told: {events}"))?;
+    say(&format!("  {}", reason.unwrap_or_default()));
+    let after = repository("shop/web")?;
+    step.check(after["imageTagMutability"] == "IMMUTABLE", || format!("it should be as before: {after}"))?;
+
+    let step = Step::begin("deleted with its stack");
+    stack.delete(STACK)?;
+    let gone = stack.aws_fails(&["ecr", "describe-repositories", "--repository-names", "shop/web"])?;
+    step.check(gone.contains("RepositoryNotFoundException"), || format!("it should be gone: {gone}"))
 }
 
 /// A policy and images go to the preview function; an image in use stays, an old untagged one goes.
 fn preview(project: &Project, stack: &Stack) -> Result<(), LocalError> {
-    let step = "previewing a policy";
-    let wrong = |problem: String| LocalError::Story { step: step.to_owned(), problem };
-    let arn = stack
-        .outputs
-        .get("LifecyclePreviewFunctionArn")
-        .ok_or_else(|| wrong("the stack has no output LifecyclePreviewFunctionArn".to_owned()))?;
+    let step = Step::begin("previewing a policy");
+    let arn = stack.output("LifecyclePreviewFunctionArn")?;
     let event = project.root().join("tests/events/lifecycle-preview.json");
     let answer = stack.invoke(arn, &event, &project.run().join("answer.json"))?;
     let reasons = |list: &str| -> Vec<String> {
@@ -27,13 +187,12 @@ fn preview(project: &Project, stack: &Stack) -> Result<(), LocalError> {
         images.iter().map(|image| image["reason"].as_str().unwrap_or_default().to_owned()).collect()
     };
     let (goes, stays) = (reasons("previewResults"), reasons("kept"));
-    if answer["status"] != "COMPLETE" || goes.len() != 1 || stays.len() != 3 {
-        return Err(wrong(format!("one image should go and three should stay; the answer is {answer}")));
-    }
-    if !stays.iter().any(|reason| reason.contains("in use")) {
-        return Err(wrong(format!("an image in use should say so: {stays:?}")));
-    }
-    say(&format!("{step}: of {} images one goes", goes.len() + stays.len()));
+    step.check(answer["status"] == "COMPLETE" && goes.len() == 1 && stays.len() == 3, || {
+        format!("one image should go and three should stay; the answer is {answer}")
+    })?;
+    step.check(stays.iter().any(|reason| reason.contains("in use")), || {
+        format!("an image in use should say so: {stays:?}")
+    })?;
     for reason in goes {
         say(&format!("  goes: {reason}"));
     }

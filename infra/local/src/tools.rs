@@ -1,4 +1,5 @@
-//! The Python tools of the local AWS. Each has an environment of its own, since they pin dependencies of each other.
+//! The tools of the local AWS: those in Python have an environment each, since they pin dependencies of each other;
+//! the others are Debian's.
 
 use std::ffi::OsString;
 use std::fs;
@@ -43,6 +44,32 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
         .args(tool.packages))?;
     fs::write(&marker, wanted).map_err(LocalError::io(marker.display().to_string()))?;
     Ok(programs)
+}
+
+/// Sees to programs of Debian's packages; each is in the package of its own name.
+///
+/// # Errors
+///
+/// When one is missing and cannot be installed.
+pub fn debian(programs: &[&str]) -> Result<(), LocalError> {
+    let is_there = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    };
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !is_there(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(&format!("installing {} with apt-get (once)", missing.join(" and ")));
+    let is_root = run(Command::new("id").arg("-u"))?.stdout.trim_ascii() == b"0";
+    let apt = |arguments: &[&str]| {
+        let words = if is_root { &["apt-get"][..] } else { &["sudo", "apt-get"] };
+        let (program, rest) = words.split_first().unwrap_or((&"apt-get", &[]));
+        run(Command::new(program).args(rest).args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+            .map(drop)
+    };
+    apt(&["update", "-q"])?;
+    apt(&[&["install", "-q", "-y", "--no-install-recommends"][..], &missing].concat())
 }
 
 /// Removes all tools.

@@ -55,10 +55,11 @@ macro_rules! call {
 }
 
 impl Ecr {
-    pub(super) fn new(config: &SdkConfig) -> Self {
+    pub(super) fn new(config: &SdkConfig, endpoint: Option<String>) -> Self {
         let trouble = Trouble::default();
-        let config = aws_sdk_ecr::config::Builder::from(config).interceptor(trouble.clone()).build();
-        Self { client: Client::from_conf(config), trouble }
+        let mut config = aws_sdk_ecr::config::Builder::from(config).interceptor(trouble.clone());
+        config.set_endpoint_url(endpoint);
+        Self { client: Client::from_conf(config.build()), trouble }
     }
 
     /// What the calls run into.

@@ -6,7 +6,9 @@ use super::{Event, RequestType};
 use crate::finding::Finding;
 use crate::repository::ownership::{self, Owner, Ownership};
 use crate::repository::read::{self, Properties};
-use crate::repository::{Change, Difference, EncryptionType, Existing, Name, Registry, difference};
+use crate::repository::{
+    Change, Difference, Encryption, EncryptionType, Existing, Name, Registry, difference,
+};
 
 /// What a request of CloudFormation comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Plan {
         name: Name,
         /// How it is declared.
         properties: Box<Properties>,
+        /// The KMS key that was declared before.
+        old_key: Option<String>,
     },
     /// There shall be none of this name that this resource made.
     Remove {
@@ -112,17 +116,10 @@ pub fn plan(event: &Event) -> Result<Plan, Refusal> {
     }
     let properties = read::properties(text).map_err(Refusal::Properties)?;
     let name = properties.wish.name.clone().unwrap_or_else(|| generated(event, &properties));
-    let is_same = event.physical_resource_id.as_deref() == Some(name.as_str());
-    if event.request_type == RequestType::Update && is_same {
-        let old = event.old_resource_properties.as_ref().map_or("{}", |properties| properties.get());
-        // Old properties that are not valid never came into effect.
-        if read::properties(old)
-            .is_ok_and(|old| old.wish.settings.encryption != properties.wish.settings.encryption)
-        {
-            return Err(Refusal::EncryptionNeedsName { name });
-        }
-    }
-    Ok(Plan::Ensure { name, properties: Box::new(properties) })
+    // Old properties that are not valid never came into effect.
+    let old = event.old_resource_properties.as_ref().and_then(|old| read::properties(old.get()).ok());
+    let old_key = old.and_then(|old| old.wish.settings.encryption.kms_key);
+    Ok(Plan::Ensure { name, properties: Box::new(properties), old_key })
 }
 
 fn empties(properties: &str) -> bool {
@@ -153,6 +150,7 @@ pub fn changes(
     existing: &Existing,
     name: &Name,
     properties: &Properties,
+    old_key: Option<&str>,
     registry: &Registry,
 ) -> Result<Vec<Change>, Refusal> {
     let adopted = match owner.of(existing) {
@@ -169,7 +167,13 @@ pub fn changes(
             return Err(Refusal::BelongsToAnother { name: name.clone(), owner });
         }
     };
-    let Difference { encryption, changes } = difference(existing, &properties.wish.settings, registry);
+    let wanted = &properties.wish.settings.encryption;
+    let Difference { mut encryption, changes } = difference(existing, &properties.wish.settings, registry);
+    // No key in particular is met by any key, but a key that was declared and is not any more is a change.
+    let had_key = Encryption { kms_key: old_key.map(str::to_owned), ..existing.encryption.clone() };
+    if wanted.kms_key.is_none() && old_key.is_some() && had_key.is_met_by(&existing.encryption) {
+        encryption = Some((existing.encryption.clone(), wanted.clone()));
+    }
     if encryption.is_some() {
         let difference = Difference { encryption, changes: Vec::new() }.to_string();
         return Err(Refusal::EncryptionFixed { name: name.clone(), difference });
@@ -203,7 +207,7 @@ pub fn attributes(repository: &Existing) -> BTreeMap<&'static str, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{Encryption, TagMutability, Tags};
+    use crate::repository::{TagMutability, Tags};
 
     const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/Shop-Front/0a1b";
 
@@ -261,13 +265,31 @@ mod tests {
 
     #[test]
     fn a_given_name_has_to_change_with_the_encryption() {
-        let kms = r#"{"RepositoryName": "app", "EncryptionConfiguration": {"EncryptionType": "KMS"}}"#;
-        let plain = r#"{"RepositoryName": "app"}"#;
-        let refused = plan(&event("Update", Some("app"), kms, plain)).unwrap_err();
-        assert_eq!(refused, Refusal::EncryptionNeedsName { name: Name::parse("app").unwrap() });
-        // The way back from an update that was refused.
-        assert!(plan(&event("Update", Some("app"), plain, plain)).is_ok());
-        assert!(plan(&event("Update", Some("app"), plain, r#"{"RepositoryName": 7}"#)).is_ok());
+        let me = owner(&event("Update", Some("app"), "{}", "{}"));
+        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
+        let app = Name::parse("app").unwrap();
+        let key = |id: &str| format!("arn:aws:kms:eu-west-1:123456789012:key/{id}");
+        let is_refused = |has: Encryption, wanted: &str, old_key: Option<&str>| {
+            let existing = Existing { encryption: has, ..existing(me.tags(false)) };
+            let properties = read::properties(&format!(
+                r#"{{"EncryptionConfiguration": {{"EncryptionType": {wanted}}}}}"#
+            ))
+            .unwrap();
+            match changes(&me, &existing, &app, &properties, old_key, &registry) {
+                Ok(_) => false,
+                Err(Refusal::EncryptionFixed { .. }) => true,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        let kms = |id: &str| Encryption { encryption_type: EncryptionType::Kms, kms_key: Some(key(id)) };
+        assert!(is_refused(Encryption::default(), r#""KMS""#, None));
+        assert!(is_refused(kms("one"), r#""AES256""#, None));
+        assert!(is_refused(kms("one"), r#""KMS", "KmsKey": "two""#, Some("one")));
+        assert!(is_refused(kms("one"), r#""KMS""#, Some(&key("one"))), "the declared key is taken away");
+        // The way back from an update that was refused: what was declared meanwhile never came into effect.
+        assert!(!is_refused(Encryption::default(), r#""AES256""#, Some("one")));
+        assert!(!is_refused(kms("aws-managed"), r#""KMS""#, Some("one")));
+        assert!(!is_refused(kms("one"), r#""KMS", "KmsKey": "one""#, Some("two")));
     }
 
     #[test]
@@ -323,7 +345,7 @@ mod tests {
         let app = Name::parse("app").unwrap();
         let try_with = |tags: Tags, adopt: bool| {
             let properties = read::properties(&format!(r#"{{"AdoptExisting": "{adopt}"}}"#)).unwrap();
-            changes(&me, &existing(tags), &app, &properties, &registry)
+            changes(&me, &existing(tags), &app, &properties, None, &registry)
         };
         assert_eq!(try_with(Tags::new(), false), Err(Refusal::Exists { name: app.clone() }));
         let adopted = try_with(Tags::new(), true).unwrap();

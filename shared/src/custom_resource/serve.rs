@@ -63,8 +63,8 @@ fn physical_id_after(event: &Event, failed: &Failed) -> String {
 
 async fn act(event: &Event, provisioner: &Provisioner<'_>) -> Result<Answer, Failed> {
     match plan(event)? {
-        Plan::Ensure { name, properties } => {
-            let repository = ensure(event, provisioner, &name, &properties).await?;
+        Plan::Ensure { name, properties, old_key } => {
+            let repository = ensure(event, provisioner, &name, &properties, old_key.as_deref()).await?;
             Ok(Answer::success(event, name.to_string(), attributes(&repository)))
         }
         Plan::Remove { name, empty_on_delete } => {
@@ -83,6 +83,7 @@ async fn ensure(
     provisioner: &Provisioner<'_>,
     name: &Name,
     properties: &Properties,
+    old_key: Option<&str>,
 ) -> Result<Existing, Failed> {
     let owner = owner(event);
     let is_in_place = event.request_type == RequestType::Update
@@ -97,7 +98,7 @@ async fn ensure(
         }
     }
     let Some(existing) = found else { return Err(Refusal::Exists { name: name.clone() }.into()) };
-    let changes = changes(&owner, &existing, name, properties, provisioner.registry)?;
+    let changes = changes(&owner, &existing, name, properties, old_key, provisioner.registry)?;
     Ok(provisioner.change(existing, &changes).await?)
 }
 

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::finding::{Code, Finding, quoted};
 use crate::image::deletion::DeletionRequest;
+use crate::instant::Instant;
+use crate::lifecycle::PolicySource;
 use crate::preview::request::{self as preview, InvalidRequest};
-use crate::report::model::PreviewReport;
 use crate::repository::read;
 use crate::repository::{Name, Settings};
 
@@ -228,21 +229,15 @@ fn text(request: Request<'_>) -> Result<&str, Problem> {
     })
 }
 
-/// What a preview answers.
+/// Answers a preview, which asks nothing of AWS.
 #[must_use]
-pub fn preview(reports: Result<Vec<PreviewReport>, InvalidRequest>) -> Response {
-    match reports.as_deref() {
+pub fn preview(body: &str, now: Instant) -> Response {
+    match preview::answer(body, now, PolicySource::parse_json).as_deref() {
         Ok([report]) => Response::json(200, report),
         Ok(reports) => Response::json(200, &reports),
         Err(InvalidRequest::InvalidPolicy(findings)) => Problem::invalid(findings.clone()).into(),
         Err(error) => Problem::new(Kind::InvalidRequest, error.to_string()).into(),
     }
-}
-
-/// Answers a preview, which asks nothing of AWS.
-#[must_use]
-pub fn answer_preview(body: &str, now: crate::instant::Instant) -> Response {
-    preview(preview::answer(body, now))
 }
 
 #[cfg(test)]

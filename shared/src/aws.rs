@@ -65,7 +65,7 @@ impl Connection {
     /// Amazon ECR over this connection.
     #[must_use]
     pub fn ecr(&self) -> ecr::Ecr {
-        ecr::Ecr::new(&self.config, endpoint("ECR"))
+        ecr::Ecr::new(&self.config, retries_at_once(), endpoint("ECR"))
     }
 }
 
@@ -80,7 +80,16 @@ fn variable(name: &str) -> Option<String> {
 
 /// Adaptive: the rate is lowered when AWS throttles. The number of attempts is no limit, the deadline is.
 fn retries() -> RetryConfig {
-    RetryConfig::adaptive()
+    patient(RetryConfig::adaptive())
+}
+
+/// For putting things in order at the end of an invocation: few calls, which must not wait behind a lowered rate.
+fn retries_at_once() -> RetryConfig {
+    patient(RetryConfig::standard())
+}
+
+fn patient(retries: RetryConfig) -> RetryConfig {
+    retries
         .with_max_attempts(50)
         .with_initial_backoff(Duration::from_millis(200))
         .with_max_backoff(Duration::from_secs(4))

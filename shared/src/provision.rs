@@ -190,6 +190,15 @@ impl Provisioner<'_> {
         let unmark = Change::Tags { from: ownership::mark_of(&repository), to: Tags::new() };
         for change in changes.iter().chain([&unmark]) {
             if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
+                if std::ptr::eq(change, &unmark) && error.failure.leaves_doubt() {
+                    // Without the mark it is complete, whatever became of the answer.
+                    let ecr = self.ecr.at_once();
+                    if let Ok(Some(complete)) = self.order(ecr.repository(name)).await
+                        && ownership::incomplete_since(&complete).is_none()
+                    {
+                        return Ok(Creation::Created(complete));
+                    }
+                }
                 return Err(if is_ours {
                     self.undo_creation(name, error).await
                 } else {
@@ -207,12 +216,13 @@ impl Provisioner<'_> {
 
     /// Deletes what this request created, which is known by its mark.
     async fn undo_creation(&self, name: &Name, cause: AwsError) -> ProvisionError {
+        let ecr = self.ecr.at_once();
         let undo = async {
-            let Some(existing) = self.ecr.repository(name).await? else { return Ok(()) };
+            let Some(existing) = ecr.repository(name).await? else { return Ok(()) };
             if ownership::incomplete_since(&existing) != Some(self.request_id) {
                 return Ok(());
             }
-            match self.ecr.delete(name.as_str(), false).await {
+            match ecr.delete(name.as_str(), false).await {
                 Err(error) if error.failure == Failure::NotFound => Ok(()),
                 answer => answer,
             }
@@ -240,21 +250,47 @@ impl Provisioner<'_> {
         let changes: Vec<&Change> = changes.iter().chain(&unmark).collect();
         for (index, change) in changes.iter().enumerate() {
             if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
-                // Also the one that failed: it may have had its effect, or half of it.
-                let is_certain = !error.failure.leaves_doubt() && !matches!(change, Change::Tags { .. });
-                let made = if is_certain { changes.get(..index) } else { changes.get(..=index) };
-                return Err(self.undo_changes(&repository, made.unwrap_or_default(), error).await);
+                let made = changes.get(..index).unwrap_or_default();
+                // Tags are two calls, of which one may have been done.
+                let is_doubtful = error.failure.leaves_doubt() || matches!(change, Change::Tags { .. });
+                let doubtful = is_doubtful.then_some(*change);
+                return Err(self.undo_changes(&repository, made, doubtful, error).await);
             }
             change.apply_to(&mut repository);
         }
         Ok(repository)
     }
 
-    async fn undo_changes(&self, repository: &Existing, made: &[&Change], cause: AwsError) -> ProvisionError {
-        let mut fields: Vec<&'static str> = made.iter().map(|change| change.field()).collect();
+    /// Takes back what was done, and then what may have been done: that is looked at first, since its call is the one
+    /// that does not work.
+    async fn undo_changes(
+        &self,
+        repository: &Existing,
+        made: &[&Change],
+        doubtful: Option<&Change>,
+        cause: AwsError,
+    ) -> ProvisionError {
+        let mut fields: Vec<&'static str> =
+            doubtful.iter().chain(made).map(|change| change.field()).collect();
+        let ecr = self.ecr.at_once();
         let undo = async {
             for change in made.iter().rev() {
-                self.ecr.apply(repository, &change.reversed()).await?;
+                ecr.apply(repository, &change.reversed()).await?;
+                fields.pop();
+            }
+            if let Some(change) = doubtful {
+                let now = match Name::parse(&repository.name) {
+                    Ok(name) => ecr.repository(&name).await?,
+                    Err(_) => None,
+                };
+                let has_begun = now.is_some_and(|now| {
+                    let mut before = now.clone();
+                    change.reversed().apply_to(&mut before);
+                    before != now
+                });
+                if has_begun {
+                    ecr.apply(repository, &change.reversed()).await?;
+                }
                 fields.pop();
             }
             Ok(())

@@ -2,6 +2,9 @@
 
 pub mod binaries;
 pub mod document;
+pub mod ecr_stub;
+pub mod gateway;
+pub mod http;
 pub mod reference;
 pub mod runtime_api;
 pub mod storefront;

@@ -2,7 +2,7 @@
 //!
 //! Protocol: "Using the Lambda runtime API for custom runtimes" in the AWS Lambda developer guide.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+
+use crate::http::Request;
 
 /// How long a function may take to answer before a test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,11 +68,20 @@ impl Function {
     ///
     /// When it cannot be started.
     pub fn start(binary: &Path) -> Self {
+        Self::start_with(binary, &[], PATIENCE)
+    }
+
+    /// Starts a binary with more in its environment, and so much time for each event.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start_with(binary: &Path, environment: &[(&str, &str)], time: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (events, pending) = mpsc::channel();
         let (answered, answers) = mpsc::channel();
-        std::thread::spawn(move || serve(&listener, &pending, &answered));
+        std::thread::spawn(move || serve(&listener, &pending, &answered, time));
         let process = Command::new(binary)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
@@ -81,6 +92,9 @@ impl Function {
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream")
             .env("AWS_LAMBDA_LOG_LEVEL", "WARN")
             .env("AWS_REGION", "eu-west-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
@@ -105,11 +119,11 @@ impl Drop for Function {
     }
 }
 
-fn serve(listener: &TcpListener, events: &Receiver<String>, answers: &Sender<Answer>) {
+fn serve(listener: &TcpListener, events: &Receiver<String>, answers: &Sender<Answer>, time: Duration) {
     let mut number = 0_u32;
     for stream in listener.incoming() {
         // One connection after the other: a runtime waits for its answer before it asks again.
-        let _ = connection(stream.unwrap(), events, answers, &mut number);
+        let _ = connection(stream.unwrap(), events, answers, &mut number, time);
     }
 }
 
@@ -118,33 +132,16 @@ fn connection(
     events: &Receiver<String>,
     answers: &Sender<Answer>,
     number: &mut u32,
+    time: Duration,
 ) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
-    loop {
-        let mut request = String::new();
-        if reader.read_line(&mut request)? == 0 {
-            return Ok(());
-        }
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            match header.trim_end().split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.trim().parse().unwrap();
-                }
-                Some(_) => {}
-                None => break,
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        if request.starts_with("GET /2018-06-01/runtime/invocation/next ") {
+    while let Some(request) = Request::read(&mut reader)? {
+        if request.target == "/2018-06-01/runtime/invocation/next" {
             // The test is over when there is nobody left to send an event.
             let Ok(event) = events.recv() else { return Ok(()) };
             *number += 1;
-            let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + PATIENCE;
+            let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;
             write!(
                 writer,
                 "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: request-{number}\r\n\
@@ -155,16 +152,17 @@ fn connection(
                 event.len()
             )?;
         } else {
-            let value = serde_json::from_slice(&body).unwrap();
-            let path = request.split(' ').nth(1).unwrap_or_default();
-            let answer = if path == format!("/2018-06-01/runtime/invocation/request-{number}/response") {
-                Answer::Response(value)
-            } else {
-                Answer::Error(value)
-            };
+            let value = serde_json::from_slice(&request.body).unwrap();
+            let answer =
+                if request.target == format!("/2018-06-01/runtime/invocation/request-{number}/response") {
+                    Answer::Response(value)
+                } else {
+                    Answer::Error(value)
+                };
             // Nobody may be waiting any more.
             let _ = answers.send(answer);
             write!(writer, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")?;
         }
     }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::{RawValue, to_raw_value};
 use shared::instant::Instant;
+use shared::lifecycle::PolicySource;
 use shared::preview::request::{self, InvalidRequest};
 use shared::report::model::PreviewReport;
 
@@ -44,7 +45,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 }
 
 fn answer(request: &RawValue) -> Result<Box<RawValue>, Failure> {
-    let reports = request::answer(request.get(), Instant::now())
+    let reports = request::answer(request.get(), Instant::now(), PolicySource::parse)
         .inspect_err(|error| tracing::warn!(error = %error, "refused a request"))?;
     let answer = match reports.as_slice() {
         [report] => to_raw_value(report),

@@ -6,6 +6,7 @@
 //! | [`tools`] | the Python tools, pinned, each in an environment of its own |
 //! | [`emulator`] | the emulator's process |
 //! | [`image`] | an image on disk, to push |
+//! | [`lint`] | the templates, linted |
 //! | [`registry`] | the registry under the name that AWS gives it |
 //! | [`stack`] | building and deploying the stack, calling what it has deployed |
 //! | [`story`] | what `cargo local demo` plays |
@@ -18,6 +19,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 
 pub mod emulator;
 pub mod image;
+pub mod lint;
 pub mod registry;
 pub mod stack;
 pub mod story;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use local::emulator::Emulator;
 use local::stack::Stack;
 use local::tools;
-use local::{LocalError, Project, say, story};
+use local::{LocalError, Project, lint, say, story};
 
 /// The stack of this checkout on a local AWS.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Lint the templates.
+    Lint,
     /// Stop the local AWS and forget everything in it.
     Down {
         /// Remove the installed tools too.
@@ -59,6 +61,7 @@ fn run(command: Command) -> Result<(), LocalError> {
             }
             played
         }
+        Command::Lint => lint::lint(&project),
         Command::Down { tools } => {
             Emulator::down(&project)?;
             if tools {

@@ -22,6 +22,9 @@ pub const SAM: Tool = Tool { name: "sam", packages: &["aws-sam-cli==1.170.0", "c
 /// The AWS CLI.
 pub const AWS: Tool = Tool { name: "aws", packages: &["awscli==1.46.3"] };
 
+/// Checks templates against good practice.
+pub const CHECKOV: Tool = Tool { name: "checkov", packages: &["checkov==3.3.30"] };
+
 /// The folder of a tool's programs, installing the tool if it is not there or not the right one.
 ///
 /// # Errors

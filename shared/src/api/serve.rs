@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Call, Kind, Problem, Response, answer_preview};
+use super::{Call, Kind, Problem, Response, preview};
 use crate::aws::{AwsError, Failure};
 use crate::image::deletion::{Deleted, Refused};
 use crate::instant::Instant;
@@ -56,7 +56,7 @@ async fn answer(call: Call, provisioner: &Provisioner<'_>, now: Instant) -> Resu
             let answer = Answer { repository_name, image_ids: &outcome.deleted, failures: &outcome.refused };
             Ok(Response::json(200, &answer))
         }
-        Call::Preview(body) => Ok(answer_preview(&body, now)),
+        Call::Preview(body) => Ok(preview(&body, now)),
     }
 }
 

@@ -3,12 +3,19 @@
 use std::collections::BTreeSet;
 
 use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::Client;
+use aws_sdk_ecr::config::interceptors::InterceptorContext;
+use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition};
+use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
+use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
+use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::types::{
     EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageIdentifier,
     ImageScanningConfiguration, ImageTagMutability, ImageTagMutabilityExclusionFilter,
     ImageTagMutabilityExclusionFilterType, Repository, Tag,
 };
+use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
 use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
@@ -25,6 +32,8 @@ pub const BATCH: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Ecr {
     client: Client,
+    /// The same for what must not wait behind a rate that was lowered.
+    at_once: Client,
     trouble: Trouble,
 }
 
@@ -55,11 +64,21 @@ macro_rules! call {
 }
 
 impl Ecr {
-    pub(super) fn new(config: &SdkConfig, endpoint: Option<String>) -> Self {
+    pub(super) fn new(config: &SdkConfig, at_once: RetryConfig, endpoint: Option<String>) -> Self {
         let trouble = Trouble::default();
-        let mut config = aws_sdk_ecr::config::Builder::from(config).interceptor(trouble.clone());
+        let mut config = aws_sdk_ecr::config::Builder::from(config)
+            .interceptor(trouble.clone())
+            .retry_classifier(QuotaIsNoThrottling);
         config.set_endpoint_url(endpoint);
-        Self { client: Client::from_conf(config.build()), trouble }
+        let partition = RetryPartition::new("ecr-at-once");
+        let hasty = config.clone().retry_config(at_once).retry_partition(partition);
+        Self { client: Client::from_conf(config.build()), at_once: Client::from_conf(hasty.build()), trouble }
+    }
+
+    /// The same registry for a few calls that must not wait behind a rate that was lowered.
+    #[must_use]
+    pub fn at_once(&self) -> Self {
+        Self { client: self.at_once.clone(), ..self.clone() }
     }
 
     /// What the calls run into.
@@ -153,7 +172,12 @@ impl Ecr {
         })
     }
 
-    async fn tags(&self, arn: &str) -> Result<Tags, AwsError> {
+    /// The tags of a repository, by its ARN.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn tags(&self, arn: &str) -> Result<Tags, AwsError> {
         let answer = call!("ListTagsForResource", self.client.list_tags_for_resource().resource_arn(arn))?;
         Ok(answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
@@ -162,7 +186,9 @@ impl Ecr {
         match self.client.get_lifecycle_policy().repository_name(name).send().await {
             Ok(answer) => Ok(answer.lifecycle_policy_text),
             Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_lifecycle_policy_not_found_exception()) =>
+                if error
+                    .as_service_error()
+                    .is_some_and(GetLifecyclePolicyError::is_lifecycle_policy_not_found_exception) =>
             {
                 Ok(None)
             }
@@ -174,7 +200,9 @@ impl Ecr {
         match self.client.get_repository_policy().repository_name(name).send().await {
             Ok(answer) => Ok(answer.policy_text),
             Err(error)
-                if error.as_service_error().is_some_and(|e| e.is_repository_policy_not_found_exception()) =>
+                if error
+                    .as_service_error()
+                    .is_some_and(GetRepositoryPolicyError::is_repository_policy_not_found_exception) =>
             {
                 Ok(None)
             }
@@ -338,6 +366,30 @@ impl Ecr {
             .collect();
         tracing::info!(repository = %name, deleted = deleted.len(), refused = refused.len(), "deleted images");
         Ok((deleted, refused))
+    }
+}
+
+/// Keeps the SDK from waiting for a quota to pass: elsewhere in AWS this is the name of throttling, in ECR it is not.
+#[derive(Debug)]
+struct QuotaIsNoThrottling;
+
+impl ClassifyRetry for QuotaIsNoThrottling {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
+        let error =
+            error.as_operation_error().and_then(|error| error.downcast_ref::<CreateRepositoryError>());
+        match error {
+            Some(error) if error.is_limit_exceeded_exception() => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "QuotaIsNoThrottling"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the last attempt of a call ran into. When time runs out while a call waits for its next attempt, this is why.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_ecr::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ecr::error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::FinalizerInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use serde::Deserialize;
@@ -15,29 +17,51 @@ use super::error::{AwsError, Failure};
 /// Notes the trouble of each attempt; a good one clears it.
 #[derive(Debug, Clone, Default)]
 pub struct Trouble {
-    last: Arc<Mutex<Option<AwsError>>>,
+    noted: Arc<Mutex<Noted>>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    last: Option<AwsError>,
+    /// The operations that wait for an answer.
+    attempts: Vec<String>,
 }
 
 impl Trouble {
-    /// Forgets what was before.
+    /// Forgets what was before: another request begins.
     pub fn forget(&self) {
-        self.set(None);
+        *self.noted() = Noted::default();
     }
 
     /// Why a call was not done when time was up.
     #[must_use]
     pub fn explain(&self) -> AwsError {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        last.unwrap_or(AwsError {
-            operation: Cow::Borrowed("the call to AWS"),
-            failure: Failure::TimedOut,
-            message: String::new(),
-        })
+        let noted = self.noted();
+        if let Some(last) = &noted.last {
+            return last.clone();
+        }
+        match noted.attempts.last() {
+            Some(operation) => AwsError {
+                operation: Cow::Owned(operation.clone()),
+                failure: Failure::TimedOut,
+                message: String::new(),
+            },
+            // The SDK held the call back, which it does after it was throttled.
+            None => AwsError {
+                operation: Cow::Borrowed("a call to AWS"),
+                failure: Failure::Throttled,
+                message: "it was held back, since calls before it were throttled".to_owned(),
+            },
+        }
     }
 
-    fn set(&self, trouble: Option<AwsError>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn operation(config: &ConfigBag) -> String {
+    config.load::<Metadata>().map(|metadata| metadata.name().to_owned()).unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -54,31 +78,47 @@ impl Intercept for Trouble {
         "Trouble"
     }
 
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.noted().attempts.push(operation(config));
+        Ok(())
+    }
+
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let Some(Err(error)) = context.output_or_error() else {
-            self.forget();
-            return Ok(());
-        };
-        let operation = config.load::<Metadata>().map(|metadata| metadata.name().to_owned());
-        let body = context.response().and_then(|response| response.body().bytes());
-        let told = body.and_then(|body| serde_json::from_slice::<ErrorBody<'_>>(body).ok());
-        let (failure, message) = match (told, context.response()) {
-            (Some(body), _) => {
-                let code = body.kind.rsplit('#').next().unwrap_or_default();
-                (Failure::of_code(code), body.message.into_owned())
-            }
-            (None, Some(response)) => (Failure::Unavailable, format!("HTTP status {}", response.status())),
-            (None, None) if error.is_timeout_error() => (Failure::TimedOut, String::new()),
-            (None, None) => (Failure::Unreachable, String::new()),
-        };
-        let operation = operation.map_or(Cow::Borrowed("a call"), Cow::Owned);
-        tracing::debug!(%operation, %failure, message, "an attempt failed");
-        self.set(Some(AwsError { operation, failure, message }));
+        let operation = operation(config);
+        let mut noted = self.noted();
+        if let Some(index) = noted.attempts.iter().position(|attempt| *attempt == operation) {
+            noted.attempts.swap_remove(index);
+        }
+        noted.last = trouble_of(context, operation);
         Ok(())
     }
+}
+
+/// What is worth another attempt; an answer is none, though it be no.
+fn trouble_of(context: &FinalizerInterceptorContextRef<'_>, operation: String) -> Option<AwsError> {
+    let Some(Err(error)) = context.output_or_error() else { return None };
+    let body = context.response().and_then(|response| response.body().bytes());
+    let told = body.and_then(|body| serde_json::from_slice::<ErrorBody<'_>>(body).ok());
+    let (failure, message) = match (told, context.response()) {
+        (Some(body), _) => {
+            let code = body.kind.rsplit('#').next().unwrap_or_default();
+            (Failure::of_code(code), body.message.into_owned())
+        }
+        (None, Some(response)) => (Failure::Unavailable, format!("HTTP status {}", response.status())),
+        (None, None) if error.is_timeout_error() => (Failure::TimedOut, String::new()),
+        (None, None) => (Failure::Unreachable, String::new()),
+    };
+    tracing::debug!(operation, %failure, message, "an attempt failed");
+    let is_passing = failure == Failure::Throttled || failure.leaves_doubt();
+    is_passing.then_some(AwsError { operation: Cow::Owned(operation), failure, message })
 }

@@ -40,18 +40,10 @@ pub enum Refusal {
     /// The properties are not valid.
     #[error("the properties are not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Properties(Vec<Finding>),
-    /// The encryption changes and the name does not, so that the new repository has no place.
+    /// The repository has another encryption than declared, and the new one would have no place.
     #[error(
-        "the encryption of {name} changes, which takes another repository, and its name stays; change RepositoryName \
+        "the encryption of {name} cannot be changed: {difference}. That takes another repository; change RepositoryName \
          too, or leave it out and one is generated"
-    )]
-    EncryptionNeedsName {
-        /// The name.
-        name: Name,
-    },
-    /// The repository has another encryption than declared.
-    #[error(
-        "{name} cannot become what is declared: {difference}; declare it as it is, or give another RepositoryName"
     )]
     EncryptionFixed {
         /// The repository.

@@ -26,8 +26,22 @@ impl PolicySource {
             Ok(parsed) => parsed,
             Err(finding) => return Err(vec![finding]),
         };
-        match (resembles(&node, is_json), is_json) {
-            (Language::Document, true) => LifecyclePolicy::read(&node, text).map(Self::Document),
+        Self::read(&node, is_json, text)
+    }
+
+    /// Reads a policy in either model, in JSON only.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, as found in the language that it resembles most.
+    pub fn parse_json(text: &str) -> Result<Self, Vec<Finding>> {
+        let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
+        Self::read(&node, true, text)
+    }
+
+    fn read(node: &Node, is_json: bool, text: &str) -> Result<Self, Vec<Finding>> {
+        match (resembles(node, is_json), is_json) {
+            (Language::Document, true) => LifecyclePolicy::read(node, text).map(Self::Document),
             (Language::Document, false) => {
                 let mut findings = vec![Finding::new(
                     Code::NotJson,
@@ -35,13 +49,13 @@ impl PolicySource {
                     "this is ECR's policy document written as YAML, and ECR takes JSON only; write it as JSON, or use \
                      the simple model",
                 )];
-                findings.extend(LifecyclePolicy::read(&node, text).err().unwrap_or_default());
+                findings.extend(LifecyclePolicy::read(node, text).err().unwrap_or_default());
                 // The length of a YAML text says nothing about the JSON it would become.
                 findings.retain(|f| !matches!(f.code, Code::PolicyTooLong | Code::PolicyTooShort));
                 Err(findings)
             }
             (Language::Simple, _) => {
-                let simple = SimplePolicy::read(&node)?;
+                let simple = SimplePolicy::read(node)?;
                 let compiled = simple.compile().map_err(|finding| vec![finding])?;
                 Ok(Self::Simple(simple, compiled))
             }

@@ -82,12 +82,16 @@ struct Request<'a> {
 }
 
 /// Answers a request: one report for each repository in it. `now` is the time to evaluate for where the request does
-/// not say.
+/// not say; `parse` reads the policy, and decides in which languages it may be.
 ///
 /// # Errors
 ///
 /// What is wrong with the request, and where.
-pub fn answer(request: &str, now: Instant) -> Result<Vec<PreviewReport>, InvalidRequest> {
+pub fn answer(
+    request: &str,
+    now: Instant,
+    parse: impl FnOnce(&str) -> Result<PolicySource, Vec<Finding>>,
+) -> Result<Vec<PreviewReport>, InvalidRequest> {
     let request: Request<'_> = serde_json::from_str(request)
         .map_err(|error| UnreadableJson::explain::<Request<'_>>(request, &error))?;
     let policy = match (&request.lifecycle_policy_text, request.lifecycle_policy) {
@@ -95,7 +99,7 @@ pub fn answer(request: &str, now: Instant) -> Result<Vec<PreviewReport>, Invalid
         (None, Some(object)) => object.get(),
         _ => return Err(InvalidRequest::Policy),
     };
-    let source = PolicySource::parse(policy).map_err(InvalidRequest::InvalidPolicy)?;
+    let source = parse(policy).map_err(InvalidRequest::InvalidPolicy)?;
     let usage = request.in_use.map_or_else(|| Ok(Usage::default()), |in_use| Usage::parse(in_use.get()))?;
     if request.image_details.is_none() {
         return Err(InvalidRequest::Images);

@@ -86,8 +86,7 @@ pub fn body(text: &str) -> Result<Wish, Vec<Finding>> {
 pub fn properties(text: &str) -> Result<Properties, Vec<Finding>> {
     const OWN: [&str; 4] = ["ServiceToken", "ServiceTimeout", "AdoptExisting", "EmptyOnDelete"];
     let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
-    let mut reader = Reader::default();
-    reader.quoted_scalars = true;
+    let reader = Reader { quoted_scalars: true, ..Reader::default() };
     let mut wishes = Wishes { reader, spelling: Spelling::CloudFormation };
     let properties = wishes.wish(&node, &OWN).and_then(|(wish, fields)| {
         let adopt_existing = wishes.reader.boolean(&fields, "AdoptExisting").optional()?;
@@ -396,7 +395,7 @@ impl Wishes {
     }
 
     fn policy_source(&mut self, text: &str, pointer: &str) -> Option<Option<LifecyclePolicy>> {
-        match PolicySource::parse(text) {
+        match PolicySource::parse_json(text) {
             Ok(source) => Some(source.policy().cloned()),
             Err(findings) => {
                 self.reader.findings.extend(findings.into_iter().map(|finding| {
@@ -594,11 +593,7 @@ mod tests {
             body(&format!(r#"{{"lifecyclePolicy": {document}}}"#)).unwrap(),
             body(&format!(r#"{{"lifecyclePolicy": {simple}}}"#)).unwrap(),
             body(&format!(r#"{{"lifecyclePolicyText": {}}}"#, text(document))).unwrap(),
-            body(&format!(
-                r#"{{"lifecyclePolicyText": {}}}"#,
-                text("rules:\n- {selection: untagged, maximumAgeLimit: 7}")
-            ))
-            .unwrap(),
+            body(&format!(r#"{{"lifecyclePolicyText": {}}}"#, text(simple))).unwrap(),
             properties(&format!(r#"{{"LifecyclePolicy": {quoted_document}}}"#)).unwrap().wish,
             properties(&format!(r#"{{"LifecyclePolicy": {{"LifecyclePolicyText": {}}}}}"#, text(document)))
                 .unwrap()

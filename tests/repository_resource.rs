@@ -1,0 +1,395 @@
+//! The function repository-resource as a real process: CloudFormation's events in, answers put to a response URL, with
+//! ECR in memory.
+
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::binaries::binary;
+use tests::ecr_stub::{EcrStub, Fault, KEY, Repository};
+use tests::http::{self, Request, Response};
+use tests::runtime_api::{Answer, Function};
+
+const PLENTY: Duration = Duration::from_secs(60);
+const LITTLE: Duration = Duration::from_secs(5);
+const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/shop/0a1b2c3d";
+
+/// CloudFormation, the function and ECR.
+struct CloudFormation {
+    ecr: EcrStub,
+    function: Function,
+    answers: Receiver<Request>,
+    /// What the response URL answers, one after the other; 200 after them.
+    statuses: Arc<Mutex<Vec<u16>>>,
+    url: String,
+}
+
+impl CloudFormation {
+    fn start(time: Duration) -> Self {
+        Self::start_with(time, &[("ALLOW_LOOPBACK_RESPONSE_URL", "true")])
+    }
+
+    fn start_with(time: Duration, more: &[(&str, &str)]) -> Self {
+        let ecr = EcrStub::start();
+        let url = ecr.url();
+        let environment = [&[("AWS_ENDPOINT_URL_ECR", url.as_str())], more].concat();
+        let function = Function::start_with(binary("repository-resource"), &environment, time);
+        let (sender, answers) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let statuses = Arc::new(Mutex::new(Vec::<u16>::new()));
+        let next = Arc::clone(&statuses);
+        let address = http::serve(move |request, stream| {
+            let status = next.lock().unwrap().pop().unwrap_or(200);
+            let _ = sender.lock().unwrap().send(request);
+            Response { status, ..Response::default() }.write(stream)
+        });
+        Self {
+            ecr,
+            function,
+            answers,
+            statuses,
+            url: format!("http://{address}/answer?X-Amz-Signature=secret"),
+        }
+    }
+
+    fn event(&self, request: &str, physical_id: Option<&str>, properties: &Value, old: &Value) -> Value {
+        let mut properties = properties.clone();
+        properties["ServiceToken"] = "arn:aws:lambda:eu-west-1:123456789012:function:resource".into();
+        let mut event = json!({
+            "RequestType": request, "ResponseURL": self.url, "StackId": STACK, "RequestId": "request",
+            "ResourceType": "Custom::EcrRepository", "LogicalResourceId": "Web", "ResourceProperties": properties,
+        });
+        if let Some(id) = physical_id {
+            event["PhysicalResourceId"] = id.into();
+        }
+        if request == "Update" {
+            event["OldResourceProperties"] = old.clone();
+        }
+        event
+    }
+
+    /// Sends an event and takes the one answer that comes.
+    fn send(&self, event: &Value) -> Value {
+        self.function.invoke(event.to_string()).response();
+        let request = self.answers.recv_timeout(Duration::from_secs(1)).expect("there should be an answer");
+        assert!(self.answers.try_recv().is_err(), "there should be one answer");
+        assert_eq!((request.method.as_str(), request.header("content-type")), ("PUT", Some("")));
+        assert!(request.target.ends_with("/answer?X-Amz-Signature=secret"), "{}", request.target);
+        assert!(request.body.len() <= 4096);
+        let answer: Value = serde_json::from_slice(&request.body).unwrap();
+        for field in ["StackId", "RequestId", "LogicalResourceId"] {
+            assert_eq!(answer[field], event[field], "{field}");
+        }
+        answer
+    }
+
+    fn create(&self, properties: &Value) -> Value {
+        self.send(&self.event("Create", None, properties, &Value::Null))
+    }
+
+    fn update(&self, id: &str, properties: &Value, old: &Value) -> Value {
+        self.send(&self.event("Update", Some(id), properties, old))
+    }
+
+    fn delete(&self, id: &str, properties: &Value) -> Value {
+        self.send(&self.event("Delete", Some(id), properties, &Value::Null))
+    }
+
+    fn repository(&self, name: &str) -> Repository {
+        self.ecr.with(|registry| registry.repositories[name].clone())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.ecr.with(|registry| registry.repositories.keys().cloned().collect())
+    }
+
+    /// A repository that nobody declared.
+    fn by_hand(&self, name: &str) {
+        let other = self.event("Create", None, &json!({ "RepositoryName": name }), &Value::Null);
+        self.send(&other);
+        self.ecr.with(|registry| registry.repositories.get_mut(name).unwrap().tags.clear());
+    }
+}
+
+#[track_caller]
+fn succeeded(answer: &Value) -> String {
+    assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+    answer["PhysicalResourceId"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn failed(answer: &Value, part: &str) -> String {
+    assert_eq!(answer["Status"], "FAILED", "{answer}");
+    assert!(answer["Reason"].as_str().unwrap().contains(part), "{answer}");
+    answer["PhysicalResourceId"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_repository_needs_no_properties() {
+    let cfn = CloudFormation::start(PLENTY);
+    let answer = cfn.create(&json!({}));
+    let name = succeeded(&answer);
+    assert!(name.starts_with("shop-web-"), "{name}");
+    let uri = format!("123456789012.dkr.ecr.eu-west-1.amazonaws.com/{name}");
+    assert_eq!(answer["Data"]["RepositoryUri"], uri);
+    assert_eq!(answer["Data"]["RegistryId"], "123456789012");
+    assert!(answer["Data"]["RepositoryArn"].as_str().unwrap().ends_with(&name));
+    let made = cfn.repository(&name);
+    assert!(made.lifecycle_policy.unwrap().contains("remove untagged images"));
+    assert_eq!(made.tags.keys().collect::<Vec<_>>(), ["ecr-steward:logical-id", "ecr-steward:stack-id"]);
+    assert_eq!(succeeded(&cfn.delete(&name, &json!({}))), name);
+    assert!(cfn.names().is_empty());
+}
+
+#[test]
+fn events_that_come_twice_do_no_harm() {
+    let cfn = CloudFormation::start(PLENTY);
+    let properties = json!({ "RepositoryName": "app", "Tags": [{ "Key": "a", "Value": "1" }] });
+    let first = cfn.create(&properties);
+    let before = cfn.ecr.snapshot();
+    assert_eq!(cfn.create(&properties), first);
+    assert_eq!(cfn.ecr.snapshot(), before);
+
+    let renamed = json!({ "RepositoryName": "other" });
+    assert_eq!(succeeded(&cfn.update("app", &renamed, &properties)), "other");
+    let before = cfn.ecr.snapshot();
+    assert_eq!(succeeded(&cfn.update("app", &renamed, &properties)), "other");
+    assert_eq!(cfn.ecr.snapshot(), before);
+
+    for _ in 0..2 {
+        assert_eq!(succeeded(&cfn.delete("app", &properties)), "app");
+    }
+    assert_eq!(cfn.names(), ["other"]);
+}
+
+#[test]
+fn strings_are_taken_for_booleans_and_numbers() {
+    let cfn = CloudFormation::start(PLENTY);
+    let properties = json!({
+        "RepositoryName": "app", "ImageScanningConfiguration": { "ScanOnPush": "true" }, "EmptyOnDelete": "true",
+        "LifecyclePolicy": { "rules": [{ "selection": "untagged", "maximumAgeLimit": "7" }] }, "ServiceTimeout": "60",
+    });
+    succeeded(&cfn.create(&properties));
+    let made = cfn.repository("app");
+    assert_eq!(made.described["imageScanningConfiguration"]["scanOnPush"], true);
+    assert!(made.lifecycle_policy.unwrap().contains(r#""countNumber":7"#));
+}
+
+#[test]
+fn an_update_in_place_keeps_the_repository() {
+    let cfn = CloudFormation::start(PLENTY);
+    let old = json!({ "RepositoryName": "app" });
+    succeeded(&cfn.create(&old));
+    let new = json!({ "RepositoryName": "app", "ImageTagMutability": "IMMUTABLE", "PullAccess": { "Lambda": "true" } });
+    assert_eq!(succeeded(&cfn.update("app", &new, &old)), "app");
+    let made = cfn.repository("app");
+    assert_eq!(made.described["imageTagMutability"], "IMMUTABLE");
+    assert!(made.policy.is_some());
+    // And back, as a rollback does.
+    assert_eq!(succeeded(&cfn.update("app", &old, &new)), "app");
+    let made = cfn.repository("app");
+    assert_eq!((made.described["imageTagMutability"].as_str(), made.policy), (Some("MUTABLE"), None));
+}
+
+#[test]
+fn a_replacement_goes_forward_and_back() {
+    let cfn = CloudFormation::start(PLENTY);
+    let old = json!({});
+    let first = succeeded(&cfn.create(&old));
+    let new = json!({ "EncryptionConfiguration": { "EncryptionType": "KMS", "KmsKey": KEY } });
+    let second = succeeded(&cfn.update(&first, &new, &old));
+    assert_ne!(first, second);
+    assert_eq!(cfn.names().len(), 2, "the old one is there until CloudFormation deletes it");
+    // Something else failed: back to the first, and the second goes.
+    assert_eq!(succeeded(&cfn.update(&second, &old, &new)), first);
+    succeeded(&cfn.delete(&second, &new));
+    assert_eq!(cfn.names(), [first.clone()]);
+    // Forward again, and the first goes.
+    assert_eq!(succeeded(&cfn.update(&first, &new, &old)), second);
+    succeeded(&cfn.delete(&first, &old));
+    assert_eq!(cfn.names(), [second]);
+}
+
+#[test]
+fn an_update_that_fails_keeps_the_id_and_the_repository() {
+    let cfn = CloudFormation::start(PLENTY);
+    let old = json!({ "RepositoryName": "app" });
+    succeeded(&cfn.create(&old));
+    cfn.by_hand("taken");
+    let before = cfn.ecr.snapshot();
+    let kms = json!({ "RepositoryName": "app", "EncryptionConfiguration": { "EncryptionType": "KMS" } });
+    for (new, reason) in [
+        (json!({ "RepositoryName": "App" }), "is no name for a repository"),
+        (json!({ "RepositoryName": "app", "Colour": "red" }), "/Colour: unknown-field"),
+        (json!({ "RepositoryName": "taken" }), "this resource did not create"),
+        (kms, "the encryption of app cannot be changed"),
+        (
+            json!({ "RepositoryName": "app", "ImageTagMutability": "IMMUTABLE",
+                    "PullAccess": { "AccountIds": ["999999999999"] } }),
+            "Principal not found",
+        ),
+    ] {
+        assert_eq!(failed(&cfn.update("app", &new, &old), reason), "app");
+        assert_eq!(cfn.ecr.snapshot(), before, "{new}");
+        // The rollback, with the properties in the other order.
+        assert_eq!(succeeded(&cfn.update("app", &old, &new)), "app");
+        assert_eq!(cfn.ecr.snapshot(), before, "{new}");
+    }
+}
+
+#[test]
+fn a_failed_creation_leaves_nothing_and_deletes_nothing() {
+    let cfn = CloudFormation::start(PLENTY);
+    cfn.by_hand("taken");
+    let before = cfn.ecr.snapshot();
+    for (properties, reason) in [
+        (json!({ "RepositoryName": "a b" }), "is no name for a repository"),
+        (json!({ "RepositoryName": "taken" }), "set AdoptExisting to true"),
+        (
+            json!({ "LifecyclePolicy": { "rules": [{ "selection": "untagged" }, { "maximumAgeLimit": "0" }] } }),
+            "/LifecyclePolicy/rules/1/maximumAgeLimit",
+        ),
+        (
+            json!({ "EncryptionConfiguration": { "EncryptionType": "KMS", "KmsKey": "99999999-0000-0000-0000-000000000000" } }),
+            "enabled symmetric key",
+        ),
+        (json!({ "PullAccess": { "AccountIds": ["999999999999"] } }), "Principal not found"),
+    ] {
+        let marker = failed(&cfn.create(&properties), reason);
+        assert_eq!(cfn.ecr.snapshot(), before, "{properties}");
+        assert_eq!(succeeded(&cfn.delete(&marker, &properties)), marker);
+        assert_eq!(cfn.ecr.snapshot(), before, "{properties}");
+    }
+}
+
+#[test]
+fn a_long_reason_fits_and_keeps_its_end() {
+    let cfn = CloudFormation::start(PLENTY);
+    let rules: Vec<Value> = (0..50).map(|number| json!({ "selection": format!("odd-{number}") })).collect();
+    let answer = cfn.create(&json!({ "LifecyclePolicy": { "rules": rules } }));
+    let reason = answer["Reason"].as_str().unwrap();
+    assert!(reason.starts_with('…') && reason.contains("/LifecyclePolicy/rules/49"), "{reason}");
+}
+
+#[test]
+fn only_what_the_resource_created_is_deleted() {
+    let cfn = CloudFormation::start(PLENTY);
+    cfn.by_hand("by-hand");
+    let mut other = cfn.event("Create", None, &json!({ "RepositoryName": "others" }), &Value::Null);
+    other["LogicalResourceId"] = "Other".into();
+    succeeded(&cfn.send(&other));
+    let before = cfn.ecr.snapshot();
+    for name in ["by-hand", "others", "not-there"] {
+        assert_eq!(succeeded(&cfn.delete(name, &json!({ "EmptyOnDelete": "true" }))), name);
+    }
+    assert_eq!(cfn.ecr.snapshot(), before);
+}
+
+#[test]
+fn a_repository_is_adopted_when_told_and_released_instead_of_deleted() {
+    let cfn = CloudFormation::start(PLENTY);
+    cfn.by_hand("app");
+    cfn.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &["latest"]));
+    let properties =
+        json!({ "RepositoryName": "app", "AdoptExisting": "true", "ImageTagMutability": "IMMUTABLE" });
+    assert_eq!(succeeded(&cfn.create(&properties)), "app");
+    assert_eq!(cfn.repository("app").described["imageTagMutability"], "IMMUTABLE");
+    let mut other = cfn.event("Create", None, &properties, &Value::Null);
+    other["LogicalResourceId"] = "Other".into();
+    failed(&cfn.send(&other), "belongs to Web of arn:aws:cloudformation");
+    succeeded(&cfn.delete("app", &json!({ "RepositoryName": "app", "EmptyOnDelete": "true" })));
+    let released = cfn.repository("app");
+    assert!(released.tags.is_empty() && released.images.len() == 1, "{released:?}");
+}
+
+#[test]
+fn images_go_with_a_repository_only_when_told() {
+    let cfn = CloudFormation::start(PLENTY);
+    succeeded(&cfn.create(&json!({ "RepositoryName": "app" })));
+    cfn.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &["latest"]));
+    let before = cfn.ecr.snapshot();
+    failed(&cfn.delete("app", &json!({ "RepositoryName": "app" })), "app has 1 image");
+    assert_eq!(cfn.ecr.snapshot(), before);
+    succeeded(&cfn.delete("app", &json!({ "RepositoryName": "app", "EmptyOnDelete": "true" })));
+    assert!(cfn.names().is_empty());
+}
+
+#[test]
+fn a_repository_that_was_deleted_by_hand_is_made_again() {
+    let cfn = CloudFormation::start(PLENTY);
+    let properties = json!({ "RepositoryName": "app" });
+    succeeded(&cfn.create(&properties));
+    cfn.ecr.with(|registry| registry.repositories.clear());
+    let new = json!({ "RepositoryName": "app", "ImageTagMutability": "IMMUTABLE" });
+    assert_eq!(succeeded(&cfn.update("app", &new, &properties)), "app");
+    assert_eq!(cfn.repository("app").described["imageTagMutability"], "IMMUTABLE");
+}
+
+#[test]
+fn there_is_an_answer_before_the_deadline_whatever_ecr_does() {
+    for fault in [Fault::Throttled, Fault::ServerError, Fault::Unavailable, Fault::Hang, Fault::Denied] {
+        let cfn = CloudFormation::start(LITTLE);
+        for operation in ["CreateRepository", "PutLifecyclePolicy"] {
+            cfn.ecr.fault_from(operation, fault.clone(), 0);
+            let marker = failed(&cfn.create(&json!({ "RepositoryName": "app" })), operation);
+            cfn.ecr.heal();
+            assert!(cfn.names().is_empty(), "{fault:?} {operation}");
+            succeeded(&cfn.delete(&marker, &json!({})));
+        }
+    }
+}
+
+#[test]
+fn what_a_failed_creation_cannot_take_back_is_deleted_by_the_rollback() {
+    let cfn = CloudFormation::start(LITTLE);
+    for operation in ["PutLifecyclePolicy", "DeleteRepository"] {
+        cfn.ecr.fault_from(operation, Fault::Denied, 0);
+    }
+    let id = failed(&cfn.create(&json!({ "RepositoryName": "app" })), "could not be deleted again");
+    assert_eq!(id, "app");
+    cfn.ecr.heal();
+    succeeded(&cfn.delete(&id, &json!({ "RepositoryName": "app" })));
+    assert!(cfn.names().is_empty());
+}
+
+#[test]
+fn passing_trouble_is_waited_out() {
+    let cfn = CloudFormation::start(PLENTY);
+    for operation in ["CreateRepository", "PutLifecyclePolicy"] {
+        cfn.ecr.fault(operation, Fault::Throttled, 2);
+    }
+    succeeded(&cfn.create(&json!({ "RepositoryName": "app" })));
+}
+
+#[test]
+fn an_answer_that_does_not_get_through_is_sent_again() {
+    let cfn = CloudFormation::start(PLENTY);
+    *cfn.statuses.lock().unwrap() = vec![503, 500];
+    let event = cfn.event("Create", None, &json!({ "RepositoryName": "app" }), &Value::Null);
+    cfn.function.invoke(event.to_string()).response();
+    assert_eq!(cfn.answers.try_iter().count(), 3);
+
+    // For good: Lambda is told, and delivers the event again.
+    *cfn.statuses.lock().unwrap() = vec![403];
+    let (kind, message) = cfn.function.invoke(event.to_string()).error();
+    assert_eq!(kind, "NotAnswered");
+    assert!(message.contains("403") && !message.contains("secret"), "{message}");
+}
+
+#[test]
+fn answers_go_nowhere_but_to_s3() {
+    let cfn = CloudFormation::start_with(PLENTY, &[]);
+    let event = cfn.event("Create", None, &json!({ "RepositoryName": "app" }), &Value::Null);
+    let (kind, message) = cfn.function.invoke(event.to_string()).error();
+    assert_eq!(kind, "ForeignResponseUrl");
+    assert!(message.contains("not of Amazon S3") && !message.contains("secret"), "{message}");
+    assert!(cfn.names().is_empty() && cfn.answers.try_recv().is_err());
+}
+
+#[test]
+fn an_event_that_is_none_of_cloud_formations_is_an_error() {
+    let cfn = CloudFormation::start(PLENTY);
+    let Answer::Error(error) = cfn.function.invoke(r#"{"hello": "world"}"#) else { panic!() };
+    assert_eq!(error["errorType"], "InvalidEvent");
+}

@@ -1,0 +1,766 @@
+//! Amazon ECR in memory, behind its own protocol (AWS JSON 1.1) on a loopback port: exact where the emulator is not, and
+//! with faults on demand. It shares no code with what it tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::http::{self, Request, Response};
+
+/// The account that the stub is.
+pub const ACCOUNT: &str = "123456789012";
+/// A KMS key that exists from the start.
+pub const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555";
+/// The key that AWS manages for ECR.
+pub const MANAGED_KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/00000000-aaaa-bbbb-cccc-dddddddddddd";
+
+/// The status of a response that is to be cut off; ECR has none such.
+const CUT: u16 = 299;
+
+/// A running stub.
+#[derive(Debug, Clone)]
+pub struct EcrStub {
+    address: String,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    registry: Mutex<Registry>,
+    calls: Mutex<Vec<Call>>,
+    faults: Mutex<Vec<PlannedFault>>,
+}
+
+/// One call that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The operation.
+    pub operation: String,
+    /// What was asked.
+    pub request: Value,
+    /// The status of the answer; 0 for none.
+    pub status: u16,
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// `ThrottlingException`.
+    Throttled,
+    /// `ServerException`.
+    ServerError,
+    /// A 503 with a page instead of JSON, as a load balancer answers.
+    Unavailable,
+    /// `AccessDeniedException`.
+    Denied,
+    /// An error of this type and message.
+    Error(&'static str, &'static str),
+    /// No answer, ever.
+    Hang,
+    /// Half of the answer, then the end of the connection.
+    Cut,
+    /// The answer, so much later.
+    Slow(Duration),
+    /// The call has its effect, and this is the answer.
+    AfterEffect(Box<Fault>),
+    /// `BatchDeleteImage` fails for images whose digest or tag contains this text, with `KmsError`.
+    ForImages(&'static str),
+}
+
+#[derive(Debug)]
+struct PlannedFault {
+    operation: &'static str,
+    fault: Fault,
+    /// How many calls go well before.
+    after: usize,
+    /// How many calls go wrong; `None` for all.
+    left: Option<usize>,
+}
+
+/// The registry: look into it and change it with [`EcrStub::with`].
+#[derive(Debug)]
+pub struct Registry {
+    /// Repositories by name.
+    pub repositories: BTreeMap<String, Repository>,
+    /// The KMS keys that exist.
+    pub keys: BTreeSet<String>,
+    /// How many repositories the account may have.
+    pub quota: usize,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let keys = [KEY, MANAGED_KEY].map(str::to_owned).into();
+        Self { repositories: BTreeMap::new(), keys, quota: 100_000 }
+    }
+}
+
+/// A repository.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Repository {
+    /// The answer of `DescribeRepositories`.
+    pub described: Value,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its lifecycle policy.
+    pub lifecycle_policy: Option<String>,
+    /// Its repository policy.
+    pub policy: Option<String>,
+    /// Its images.
+    pub images: Vec<Image>,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Its digest.
+    pub digest: String,
+    /// Its manifest.
+    pub manifest: String,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
+    /// When it was pushed, in seconds since 1970.
+    pub pushed_at: f64,
+}
+
+impl Repository {
+    /// Adds an image; the same content is the same digest.
+    pub fn push(&mut self, content: &str, tags: &[&str]) -> String {
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": { "digest": digest(content), "size": 1, "mediaType": "application/vnd.oci.image.config.v1+json" },
+            "layers": [],
+        });
+        self.add(manifest.to_string(), "application/vnd.oci.image.manifest.v1+json", tags)
+    }
+
+    /// Adds an index of images.
+    pub fn push_index(&mut self, children: &[&str], tags: &[&str]) -> String {
+        const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+        let entries: Vec<Value> = children
+            .iter()
+            .map(|child| json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": child, "size": 1 }))
+            .collect();
+        let manifest = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
+        self.add(manifest.to_string(), INDEX, tags)
+    }
+
+    fn add(&mut self, manifest: String, media_type: &'static str, tags: &[&str]) -> String {
+        let digest = digest(&manifest);
+        for image in &mut self.images {
+            image.tags.retain(|tag| !tags.contains(&tag.as_str()));
+        }
+        let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
+        self.images.retain(|image| image.digest != digest);
+        self.images.push(Image { digest: digest.clone(), manifest, media_type, tags, pushed_at: now() });
+        digest
+    }
+}
+
+fn digest(content: &str) -> String {
+    let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EcrStub {
+    /// Starts a stub with an empty registry.
+    pub fn start() -> Self {
+        let state = Arc::new(State::default());
+        let served = Arc::clone(&state);
+        let address = http::serve(move |request, stream| served.answer(&request, stream));
+        Self { address, state }
+    }
+
+    /// The endpoint, as `AWS_ENDPOINT_URL_ECR` takes it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Looks into the registry, or changes it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Registry) -> T) -> T {
+        look(&mut lock(&self.state.registry))
+    }
+
+    /// A copy of everything that is in the registry.
+    pub fn snapshot(&self) -> BTreeMap<String, Repository> {
+        self.with(|registry| registry.repositories.clone())
+    }
+
+    /// Makes `times` calls of an operation go wrong; `*` is any operation.
+    pub fn fault(&self, operation: &'static str, fault: Fault, times: usize) {
+        let planned = PlannedFault { operation, fault, after: 0, left: Some(times) };
+        lock(&self.state.faults).push(planned);
+    }
+
+    /// Makes all calls of an operation go wrong once `after` have gone well.
+    pub fn fault_from(&self, operation: &'static str, fault: Fault, after: usize) {
+        lock(&self.state.faults).push(PlannedFault { operation, fault, after, left: None });
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        lock(&self.state.faults).clear();
+    }
+
+    /// The calls since the last time they were forgotten.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.state.calls).clone()
+    }
+
+    /// The names of the operations that were called and answered well.
+    pub fn operations(&self) -> Vec<String> {
+        self.calls().into_iter().filter(|call| call.status == 200).map(|call| call.operation).collect()
+    }
+
+    /// How often an operation was called.
+    pub fn count(&self, operation: &str) -> usize {
+        lock(&self.state.calls).iter().filter(|call| call.operation == operation).count()
+    }
+
+    /// Forgets the calls.
+    pub fn forget_calls(&self) {
+        lock(&self.state.calls).clear();
+    }
+}
+
+type Answered = Result<Value, (&'static str, String)>;
+
+impl State {
+    fn answer(&self, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
+        let target = request.header("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let fault = self.due(&operation);
+        let effect = || self.act(&operation, &asked, None);
+        let response = match fault {
+            None => Some(respond(effect())),
+            Some(Fault::ForImages(text)) => Some(respond(self.act(&operation, &asked, Some(text)))),
+            Some(Fault::Slow(pause)) => {
+                std::thread::sleep(pause);
+                Some(respond(effect()))
+            }
+            Some(Fault::AfterEffect(fault)) => {
+                let answer = respond(effect());
+                faulty(&fault, answer)
+            }
+            Some(Fault::Cut) => Some(respond(effect())).and_then(|answer| faulty(&Fault::Cut, answer)),
+            Some(fault) => faulty(&fault, Response::default()),
+        };
+        let status = response.as_ref().map_or(0, |response| response.status);
+        lock(&self.calls).push(Call { operation, request: asked, status });
+        match response {
+            None => {
+                // Until the client has had enough.
+                std::thread::sleep(Duration::from_secs(60));
+                Err(std::io::ErrorKind::TimedOut.into())
+            }
+            // A response that is cut off says how long it would have been.
+            Some(response) if response.status == CUT => {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", response.body.len());
+                let half = response.body.get(..response.body.len() / 2).unwrap_or_default();
+                stream.write_all(&[head.as_bytes(), half].concat())?;
+                Err(std::io::ErrorKind::ConnectionAborted.into())
+            }
+            Some(response) => response.write(stream),
+        }
+    }
+
+    fn due(&self, operation: &str) -> Option<Fault> {
+        let mut faults = lock(&self.faults);
+        for planned in faults.iter_mut() {
+            if planned.operation != "*" && planned.operation != operation {
+                continue;
+            }
+            if planned.after > 0 {
+                planned.after -= 1;
+                continue;
+            }
+            match &mut planned.left {
+                Some(0) => continue,
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            return Some(planned.fault.clone());
+        }
+        None
+    }
+
+    fn act(&self, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
+        let mut registry = lock(&self.registry);
+        registry.act(operation, asked, failing)
+    }
+}
+
+fn respond(answered: Answered) -> Response {
+    let (status, body) = match answered {
+        Ok(body) => (200, body),
+        Err((kind, message)) => {
+            let status = if kind == "ServerException" { 500 } else { 400 };
+            (status, json!({ "__type": kind, "message": message }))
+        }
+    };
+    let headers = vec![
+        ("Content-Type".to_owned(), "application/x-amz-json-1.1".to_owned()),
+        ("x-amzn-RequestId".to_owned(), "stub".to_owned()),
+    ];
+    Response { status, headers, body: body.to_string().into_bytes() }
+}
+
+/// The answer with a fault; `None` for no answer.
+fn faulty(fault: &Fault, answer: Response) -> Option<Response> {
+    match fault {
+        Fault::Throttled => Some(respond(Err(("ThrottlingException", "Rate exceeded".to_owned())))),
+        Fault::ServerError => Some(respond(Err(("ServerException", "Service failure".to_owned())))),
+        Fault::Denied => Some(respond(Err((
+            "AccessDeniedException",
+            "User: arn:aws:sts::123456789012:assumed-role/stub is not authorized".to_owned(),
+        )))),
+        Fault::Error(kind, message) => Some(respond(Err((kind, (*message).to_owned())))),
+        Fault::Unavailable => Some(Response {
+            status: 503,
+            headers: vec![("Content-Type".to_owned(), "text/html".to_owned())],
+            body: b"<html>Service Unavailable</html>".to_vec(),
+        }),
+        Fault::Cut => Some(Response { status: CUT, ..answer }),
+        Fault::Hang => None,
+        Fault::Slow(pause) => {
+            std::thread::sleep(*pause);
+            Some(answer)
+        }
+        Fault::AfterEffect(fault) => faulty(fault, answer),
+        Fault::ForImages(_) => Some(answer),
+    }
+}
+
+impl Registry {
+    /// The members that each operation takes, and what it does.
+    fn act(&mut self, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
+        let known: &[&str] = match operation {
+            "CreateRepository" => &[
+                "repositoryName",
+                "tags",
+                "imageTagMutability",
+                "imageTagMutabilityExclusionFilters",
+                "imageScanningConfiguration",
+                "encryptionConfiguration",
+            ],
+            "DescribeRepositories" => &["repositoryNames", "maxResults", "nextToken"],
+            "DeleteRepository" => &["repositoryName", "force"],
+            "PutImageTagMutability" => {
+                &["repositoryName", "imageTagMutability", "imageTagMutabilityExclusionFilters"]
+            }
+            "PutImageScanningConfiguration" => &["repositoryName", "imageScanningConfiguration"],
+            "TagResource" => &["resourceArn", "tags"],
+            "UntagResource" => &["resourceArn", "tagKeys"],
+            "ListTagsForResource" => &["resourceArn"],
+            "PutLifecyclePolicy" => &["repositoryName", "lifecyclePolicyText"],
+            "SetRepositoryPolicy" => &["repositoryName", "policyText"],
+            "GetLifecyclePolicy"
+            | "DeleteLifecyclePolicy"
+            | "GetRepositoryPolicy"
+            | "DeleteRepositoryPolicy" => &["repositoryName"],
+            "ListImages" | "DescribeImages" => &["repositoryName", "maxResults", "nextToken"],
+            "BatchGetImage" => &["repositoryName", "imageIds", "acceptedMediaTypes"],
+            "BatchDeleteImage" => &["repositoryName", "imageIds"],
+            _ => return Err(("UnknownOperationException", format!("{operation} is not known"))),
+        };
+        let fields = asked.as_object().cloned().unwrap_or_default();
+        if let Some(field) = fields.keys().find(|field| !known.contains(&field.as_str())) {
+            return Err(("SerializationException", format!("{operation} has no member {field}")));
+        }
+        match operation {
+            "CreateRepository" => self.create(&fields),
+            "DescribeRepositories" => self.describe(&fields),
+            "DeleteRepository" => self.delete(&fields),
+            _ => self.of_repository(operation, &fields, failing),
+        }
+    }
+
+    fn create(&mut self, fields: &Map<String, Value>) -> Answered {
+        let name = text(fields, "repositoryName");
+        if !is_name(&name) {
+            let message = format!(
+                "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy regular expression \
+                 '(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*'': {name}"
+            );
+            return Err(("InvalidParameterException", message));
+        }
+        if self.repositories.contains_key(&name) {
+            let message = format!(
+                "The repository with name '{name}' already exists in the registry with id '{ACCOUNT}'"
+            );
+            return Err(("RepositoryAlreadyExistsException", message));
+        }
+        if self.repositories.len() >= self.quota {
+            let message = format!(
+                "The maximum number of repositories has been reached for the registry with id '{ACCOUNT}'"
+            );
+            return Err(("LimitExceededException", message));
+        }
+        let mut encryption =
+            fields.get("encryptionConfiguration").cloned().unwrap_or(json!({"encryptionType": "AES256"}));
+        if encryption["encryptionType"] != "AES256" {
+            let asked = encryption["kmsKey"].as_str().unwrap_or(MANAGED_KEY).to_owned();
+            let key = self.keys.iter().find(|key| **key == asked || key.ends_with(&format!("/{asked}")));
+            let Some(key) = key else {
+                let message =
+                    format!("The key '{asked}' does not exist or is not enabled (NotFoundException)");
+                return Err(("KmsException", message));
+            };
+            encryption["kmsKey"] = key.clone().into();
+        }
+        let mut described = json!({
+            "repositoryArn": arn(&name), "registryId": ACCOUNT, "repositoryName": name,
+            "repositoryUri": format!("{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/{name}"),
+            "createdAt": now(),
+            "imageTagMutability": fields.get("imageTagMutability").cloned().unwrap_or("MUTABLE".into()),
+            "imageScanningConfiguration":
+                fields.get("imageScanningConfiguration").cloned().unwrap_or(json!({ "scanOnPush": false })),
+            "encryptionConfiguration": encryption,
+        });
+        if let Some(filters) = fields.get("imageTagMutabilityExclusionFilters") {
+            described["imageTagMutabilityExclusionFilters"] = filters.clone();
+        }
+        let tags = tags(fields);
+        if tags.len() > 50 {
+            return Err((
+                "TooManyTagsException",
+                "The list of tags on the repository is over the limit.".to_owned(),
+            ));
+        }
+        let answer = json!({ "repository": described });
+        self.repositories.insert(name, Repository { described, tags, ..Repository::default() });
+        Ok(answer)
+    }
+
+    fn describe(&self, fields: &Map<String, Value>) -> Answered {
+        if let Some(names) = fields.get("repositoryNames").and_then(Value::as_array) {
+            let repositories: Result<Vec<&Value>, _> = names
+                .iter()
+                .map(|name| {
+                    let name = name.as_str().unwrap_or_default();
+                    self.repositories
+                        .get(name)
+                        .map(|repository| &repository.described)
+                        .ok_or_else(|| missing(name))
+                })
+                .collect();
+            return Ok(json!({ "repositories": repositories? }));
+        }
+        let all: Vec<&Value> = self.repositories.values().map(|repository| &repository.described).collect();
+        page(fields, "repositories", &all)
+    }
+
+    fn delete(&mut self, fields: &Map<String, Value>) -> Answered {
+        let name = text(fields, "repositoryName");
+        let repository = self.repositories.get(&name).ok_or_else(|| missing(&name))?;
+        if !repository.images.is_empty() && fields.get("force") != Some(&Value::Bool(true)) {
+            let message = format!(
+                "The repository with name '{name}' in registry with id '{ACCOUNT}' cannot be deleted because it still \
+                 contains images"
+            );
+            return Err(("RepositoryNotEmptyException", message));
+        }
+        let described = repository.described.clone();
+        self.repositories.remove(&name);
+        Ok(json!({ "repository": described }))
+    }
+
+    fn of_repository(
+        &mut self,
+        operation: &str,
+        fields: &Map<String, Value>,
+        failing: Option<&str>,
+    ) -> Answered {
+        let name = match fields.get("resourceArn").and_then(Value::as_str) {
+            Some(arn) => arn.split_once(":repository/").map(|(_, name)| name.to_owned()).unwrap_or_default(),
+            None => text(fields, "repositoryName"),
+        };
+        let repository = self.repositories.get_mut(&name).ok_or_else(|| missing(&name))?;
+        let named = json!({ "registryId": ACCOUNT, "repositoryName": name });
+        let with = |key: &str, value: Value| {
+            let mut answer = named.clone();
+            answer[key] = value;
+            Ok(answer)
+        };
+        match operation {
+            "TagResource" => {
+                repository.tags.extend(tags(fields));
+                Ok(json!({}))
+            }
+            "UntagResource" => {
+                for key in fields.get("tagKeys").and_then(Value::as_array).into_iter().flatten() {
+                    repository.tags.remove(key.as_str().unwrap_or_default());
+                }
+                Ok(json!({}))
+            }
+            "ListTagsForResource" => {
+                let tags: Vec<Value> = repository
+                    .tags
+                    .iter()
+                    .map(|(key, value)| json!({ "Key": key, "Value": value }))
+                    .collect();
+                Ok(json!({ "tags": tags }))
+            }
+            "PutImageTagMutability" => {
+                let described = &mut repository.described;
+                described["imageTagMutability"] = fields["imageTagMutability"].clone();
+                match fields.get("imageTagMutabilityExclusionFilters") {
+                    Some(filters) => described["imageTagMutabilityExclusionFilters"] = filters.clone(),
+                    None => {
+                        described
+                            .as_object_mut()
+                            .map(|fields| fields.remove("imageTagMutabilityExclusionFilters"));
+                    }
+                }
+                with("imageTagMutability", fields["imageTagMutability"].clone())
+            }
+            "PutImageScanningConfiguration" => {
+                let scanning = fields["imageScanningConfiguration"].clone();
+                repository.described["imageScanningConfiguration"] = scanning.clone();
+                with("imageScanningConfiguration", scanning)
+            }
+            "PutLifecyclePolicy" => {
+                let policy = text(fields, "lifecyclePolicyText");
+                repository.lifecycle_policy = Some(policy.clone());
+                with("lifecyclePolicyText", policy.into())
+            }
+            "GetLifecyclePolicy" | "DeleteLifecyclePolicy" => {
+                let Some(policy) = repository.lifecycle_policy.clone() else {
+                    let message = format!(
+                        "Lifecycle policy does not exist for the repository with name '{name}' in the registry with id \
+                         '{ACCOUNT}'"
+                    );
+                    return Err(("LifecyclePolicyNotFoundException", message));
+                };
+                if operation.starts_with("Delete") {
+                    repository.lifecycle_policy = None;
+                }
+                with("lifecyclePolicyText", policy.into())
+            }
+            "SetRepositoryPolicy" => {
+                let policy = text(fields, "policyText");
+                if policy.contains("999999999999") {
+                    let message = "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Principal not found'";
+                    return Err(("InvalidParameterException", message.to_owned()));
+                }
+                // ECR gives a policy back indented.
+                let parsed: Value = serde_json::from_str(&policy)
+                    .map_err(|_| ("InvalidParameterException", "PolicyText is not JSON".to_owned()))?;
+                let policy = serde_json::to_string_pretty(&parsed).unwrap();
+                repository.policy = Some(policy.clone());
+                with("policyText", policy.into())
+            }
+            "GetRepositoryPolicy" | "DeleteRepositoryPolicy" => {
+                let Some(policy) = repository.policy.clone() else {
+                    let message = format!(
+                        "Repository policy does not exist for the repository with name '{name}' in the registry with id \
+                         '{ACCOUNT}'"
+                    );
+                    return Err(("RepositoryPolicyNotFoundException", message));
+                };
+                if operation.starts_with("Delete") {
+                    repository.policy = None;
+                }
+                with("policyText", policy.into())
+            }
+            "ListImages" => {
+                let ids: Vec<Value> = repository
+                    .images
+                    .iter()
+                    .flat_map(|image| {
+                        let digest = &image.digest;
+                        let tagged = image
+                            .tags
+                            .iter()
+                            .map(move |tag| json!({ "imageDigest": digest, "imageTag": tag }));
+                        let untagged = image.tags.is_empty().then(|| json!({ "imageDigest": digest }));
+                        tagged.chain(untagged)
+                    })
+                    .collect();
+                page(fields, "imageIds", &ids.iter().collect::<Vec<_>>())
+            }
+            "DescribeImages" => {
+                let details: Vec<Value> = repository.images.iter().map(|image| image.detail(&name)).collect();
+                page(fields, "imageDetails", &details.iter().collect::<Vec<_>>())
+            }
+            "BatchGetImage" => repository.get_images(&name, &ids(fields)?),
+            _ => repository.delete_images(&ids(fields)?, failing),
+        }
+    }
+}
+
+impl Image {
+    fn detail(&self, repository: &str) -> Value {
+        let mut detail = json!({
+            "registryId": ACCOUNT, "repositoryName": repository, "imageDigest": self.digest,
+            "imageSizeInBytes": self.manifest.len(), "imagePushedAt": self.pushed_at,
+            "imageManifestMediaType": self.media_type, "imageStatus": "ACTIVE",
+        });
+        if !self.tags.is_empty() {
+            detail["imageTags"] = json!(self.tags);
+        }
+        detail
+    }
+}
+
+impl Repository {
+    fn find(&self, id: &Value) -> Option<usize> {
+        self.images.iter().position(|image| match (id["imageDigest"].as_str(), id["imageTag"].as_str()) {
+            (Some(digest), tag) => image.digest == digest && tag.is_none_or(|tag| image.tags.contains(tag)),
+            (None, Some(tag)) => image.tags.contains(tag),
+            (None, None) => false,
+        })
+    }
+
+    fn get_images(&self, name: &str, ids: &[Value]) -> Answered {
+        let (mut images, mut failures) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(image) = self.find(id).and_then(|index| self.images.get(index)) else {
+                failures.push(failure(id, "ImageNotFound", "Requested image not found"));
+                continue;
+            };
+            let mut image_id = json!({ "imageDigest": image.digest });
+            if let Some(tag) = id["imageTag"].as_str() {
+                image_id["imageTag"] = tag.into();
+            }
+            images.push(json!({
+                "registryId": ACCOUNT, "repositoryName": name, "imageId": image_id,
+                "imageManifest": image.manifest, "imageManifestMediaType": image.media_type,
+            }));
+        }
+        Ok(json!({ "images": images, "failures": failures }))
+    }
+
+    fn delete_images(&mut self, ids: &[Value], failing: Option<&str>) -> Answered {
+        let (mut deleted, mut failures) = (Vec::new(), Vec::new());
+        for id in ids {
+            if id["imageDigest"].is_null() && id["imageTag"].is_null() {
+                failures.push(failure(
+                    id,
+                    "MissingDigestAndTag",
+                    "Invalid request parameters: both tag and digest cannot be null",
+                ));
+                continue;
+            }
+            if failing.is_some_and(|text| id.to_string().contains(text)) {
+                failures.push(failure(id, "KmsError", "the key is disabled"));
+                continue;
+            }
+            let Some(index) = self.find(id) else {
+                failures.push(failure(id, "ImageNotFound", "Requested image not found"));
+                continue;
+            };
+            let digest = self.images[index].digest.clone();
+            let goes = id["imageDigest"].is_string() || self.images[index].tags.len() == 1;
+            let parent = self.images.iter().find(|image| {
+                image.digest != digest
+                    && image.media_type.contains("index")
+                    && image.manifest.contains(&digest)
+            });
+            if let Some(parent) = parent.filter(|_| goes) {
+                let reason = format!("Requested image referenced by manifest list: [{}]", parent.digest);
+                failures.push(failure(id, "ImageReferencedByManifestList", &reason));
+                continue;
+            }
+            match id["imageTag"].as_str() {
+                Some(tag) if id["imageDigest"].is_null() => {
+                    self.images[index].tags.remove(tag);
+                    deleted.push(json!({ "imageDigest": digest, "imageTag": tag }));
+                }
+                _ => {
+                    let tags = &self.images[index].tags;
+                    deleted.extend(tags.iter().map(|tag| json!({ "imageDigest": digest, "imageTag": tag })));
+                    if tags.is_empty() {
+                        deleted.push(json!({ "imageDigest": digest }));
+                    }
+                }
+            }
+            if goes {
+                self.images.remove(index);
+            }
+        }
+        Ok(json!({ "imageIds": deleted, "failures": failures }))
+    }
+}
+
+fn failure(id: &Value, code: &str, reason: &str) -> Value {
+    json!({ "imageId": id, "failureCode": code, "failureReason": reason })
+}
+
+fn ids(fields: &Map<String, Value>) -> Result<Vec<Value>, (&'static str, String)> {
+    let ids = fields.get("imageIds").and_then(Value::as_array).cloned().unwrap_or_default();
+    if ids.is_empty() || ids.len() > 100 {
+        let message = "Invalid parameter at 'imageIds' failed to satisfy constraint: 'Member must have length less than or \
+                       equal to 100'";
+        return Err(("InvalidParameterException", message.to_owned()));
+    }
+    Ok(ids)
+}
+
+/// A page of a list: 100 by default, 1000 at most, and a token where there is more.
+fn page(fields: &Map<String, Value>, key: &str, all: &[&Value]) -> Answered {
+    let size = fields.get("maxResults").and_then(Value::as_u64).unwrap_or(100);
+    if !(1..=1000).contains(&size) {
+        return Err(("InvalidParameterException", "Invalid parameter at 'maxResults'".to_owned()));
+    }
+    let start = match fields.get("nextToken").and_then(Value::as_str) {
+        None => 0,
+        Some(token) => token
+            .strip_prefix("page-")
+            .and_then(|start| start.parse::<usize>().ok())
+            .filter(|start| *start < all.len())
+            .ok_or(("InvalidParameterException", "Invalid parameter at 'nextToken'".to_owned()))?,
+    };
+    let end = all.len().min(start + usize::try_from(size).unwrap());
+    let mut answer = json!({ key: all[start..end] });
+    if end < all.len() {
+        answer["nextToken"] = format!("page-{end}").into();
+    }
+    Ok(answer)
+}
+
+fn tags(fields: &Map<String, Value>) -> BTreeMap<String, String> {
+    let tags = fields.get("tags").and_then(Value::as_array).into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    tags.map(|tag| (text(&tag["Key"]), text(&tag["Value"]))).collect()
+}
+
+fn text(fields: &Map<String, Value>, key: &str) -> String {
+    fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/{name}")
+}
+
+fn missing(name: &str) -> (&'static str, String) {
+    let message =
+        format!("The repository with name '{name}' does not exist in the registry with id '{ACCOUNT}'");
+    ("RepositoryNotFoundException", message)
+}
+
+fn is_name(name: &str) -> bool {
+    (2..=256).contains(&name.len())
+        && name.split('/').all(|part| {
+            let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            part.starts_with(is_word)
+                && part.ends_with(is_word)
+                && part.chars().all(|c| is_word(c) || matches!(c, '.' | '_' | '-'))
+        })
+}

@@ -1,0 +1,116 @@
+//! An API Gateway HTTP API with a Lambda integration, payload format 2.0.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value, json};
+
+use crate::http::{self, Request, Response};
+use crate::runtime_api::Function;
+
+/// The event of a request.
+///
+/// # Panics
+///
+/// When the body is not UTF-8.
+pub fn event(request: &Request) -> Value {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let mut parameters = Map::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decoded(name, true), decoded(value, true));
+        // The gateway joins the values of a parameter that is there more than once.
+        let joined = match parameters.get(&name).and_then(Value::as_str) {
+            Some(before) => format!("{before},{value}"),
+            None => value,
+        };
+        parameters.insert(name, joined.into());
+    }
+    let path = decoded(path, false);
+    let headers: Map<String, Value> =
+        request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    let http = json!({
+        "method": request.method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "test",
+    });
+    let mut event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "api", "domainName": "api.execute-api.eu-west-1.amazonaws.com",
+            "domainPrefix": "api", "http": http, "requestId": "request", "routeKey": "$default", "stage": "$default",
+            "time": "23/Nov/2026:00:00:00 +0000", "timeEpoch": 1_795_392_000_000_u64,
+        },
+        "isBase64Encoded": false,
+    });
+    if !parameters.is_empty() {
+        event["queryStringParameters"] = parameters.into();
+    }
+    match std::str::from_utf8(&request.body) {
+        Ok("") => {}
+        Ok(text) => event["body"] = text.into(),
+        Err(_) => {
+            event["body"] = base64(&request.body).into();
+            event["isBase64Encoded"] = true.into();
+        }
+    }
+    event
+}
+
+/// The escapes of a URL resolved, as the gateway does it.
+fn decoded(text: &str, is_query: bool) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let escaped = (byte == b'%').then(|| {
+            let mut ahead = rest.clone();
+            let digits = [ahead.next()?, ahead.next()?];
+            let value = u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?;
+            rest = ahead;
+            Some(value)
+        });
+        bytes.push(match (escaped.flatten(), byte) {
+            (Some(value), _) => value,
+            (None, b'+') if is_query => b' ',
+            (None, byte) => byte,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().chain([&0, &0]).take(3).fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte));
+        for position in 0..4 {
+            let index = bits >> (18 - 6 * position) & 63;
+            text.push(if position <= chunk.len() { char::from(ALPHABET[index as usize]) } else { '=' });
+        }
+    }
+    text
+}
+
+/// The response that a function's answer is.
+///
+/// # Panics
+///
+/// When it is none.
+pub fn response(answer: &Value) -> Response {
+    let headers = answer["headers"].as_object().into_iter().flatten();
+    Response {
+        status: u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(),
+        headers: headers.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect(),
+        body: answer["body"].as_str().unwrap_or_default().as_bytes().to_vec(),
+    }
+}
+
+/// Puts a gateway before a function; gives its address.
+pub fn serve(function: Function) -> String {
+    let function = Arc::new(Mutex::new(function));
+    http::serve(move |request, stream| {
+        let answer = {
+            let function = function.lock().unwrap_or_else(PoisonError::into_inner);
+            function.invoke(event(&request).to_string()).response()
+        };
+        response(&answer).write(stream)
+    })
+}

@@ -1,0 +1,112 @@
+//! HTTP/1.1 on a loopback port, as far as the stubs need it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+/// A request.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `GET`, `PUT` ….
+    pub method: String,
+    /// The path and the query, as they were sent.
+    pub target: String,
+    /// The header fields, their names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Reads the next request of a connection; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or what comes is not HTTP.
+    pub fn read(reader: &mut impl BufRead) -> std::io::Result<Option<Self>> {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split(' ');
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        let mut request = Self { method: word(), target: word(), ..Self::default() };
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        request.body = vec![0; length];
+        reader.read_exact(&mut request.body)?;
+        Ok(Some(request))
+    }
+
+    /// A header field, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A response.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header fields besides the length.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Writes the response.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks.
+    pub fn write(&self, writer: &mut impl Write) -> std::io::Result<()> {
+        let mut head = format!("HTTP/1.1 {} Status\r\n", self.status);
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        // A response without content has no length either.
+        if self.status != 204 {
+            head += &format!("Content-Length: {}\r\n", self.body.len());
+        }
+        writer.write_all(&[head.as_bytes(), b"\r\n", &self.body].concat())
+    }
+}
+
+/// Serves connections, each in a thread of its own, until the program ends; gives the address.
+///
+/// # Panics
+///
+/// When there is no free port.
+pub fn serve(
+    handle: impl Fn(Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let handle = Arc::new(handle);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let handle = Arc::clone(&handle);
+            // A client that goes away is no trouble of the server's.
+            std::thread::spawn(move || connection(stream, &*handle));
+        }
+    });
+    address
+}
+
+fn connection(
+    mut stream: TcpStream,
+    handle: &dyn Fn(Request, &mut TcpStream) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    while let Some(request) = Request::read(&mut reader)? {
+        handle(request, &mut stream)?;
+    }
+    Ok(())
+}

@@ -86,12 +86,14 @@ fn a_repository_takes_a_name_and_three_calls() {
     let api = Api::start(PLENTY);
     let created = api.create(&json!({ "repositoryName": "team/app" }));
     assert_eq!(created.status, 201, "{}", created.body);
-    assert_eq!(created.headers["location"], "/repositories/team/app");
+    assert_eq!(created.headers["location"], "/repositories/team%2Fapp");
     assert_eq!(api.ecr.operations(), ["CreateRepository", "PutLifecyclePolicy", "UntagResource"]);
     let repository = &created.body["repository"];
     let uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app";
     assert_eq!(repository["repositoryUri"], uri);
     assert_eq!(created.body["commands"]["push"], format!("docker push {uri}:TAG"));
+    let found = api.ask("GET", created.headers["location"].as_str().unwrap(), &Value::Null);
+    assert_eq!(found.body, created.body);
     let made = api.repository("team/app");
     assert!(made.lifecycle_policy.unwrap().contains("remove untagged images"));
     assert!(made.tags.is_empty() && made.policy.is_none());
@@ -561,4 +563,41 @@ fn a_preview_is_that_of_the_preview_function() {
         api.ask("POST", "/previews", &json!({ "lifecyclePolicy": { "rules": [{}] }, "imageDetails": [] }));
     bad.problem(400, "invalid-request");
     assert!(!bad.body["findings"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn the_role_allows_what_the_function_does_and_nothing_else() {
+    let api = Api::start(PLENTY);
+    let everything = json!({
+        "repositoryName": "app", "pullAccess": { "lambda": true }, "imageTagMutability": "IMMUTABLE",
+        "imageScanningConfiguration": { "scanOnPush": true }, "tags": [{ "Key": "a", "Value": "1" }],
+    });
+    let nothing = json!({ "lifecyclePolicy": { "skip": true } });
+    assert_eq!(api.create(&json!({ "repositoryName": "app" })).status, 201);
+    for wish in [&everything, &nothing, &everything] {
+        assert_eq!(api.ask("PUT", "/repositories/app", wish).status, 200);
+    }
+    assert_eq!(api.ask("GET", "/repositories", &Value::Null).status, 200);
+    let ids = api.ecr.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        ["one", "two", "three"].map(|content| json!({ "imageDigest": app.push(content, &[]) }))
+    });
+    api.ask("DELETE", "/repositories/app", &Value::Null).problem(409, "repository-not-empty");
+    let deleted = api.ask("POST", "/images/delete", &json!({ "repositoryName": "app", "imageIds": ids }));
+    assert_eq!(deleted.body["failures"], json!([]));
+    assert_eq!(api.ask("DELETE", "/repositories/app", &Value::Null).status, 204);
+    let done: std::collections::BTreeSet<String> =
+        api.ecr.calls().into_iter().map(|call| call.operation).collect();
+    assert_eq!(done, tests::template::ecr_actions("RepositoryApiFunction"));
+}
+
+#[test]
+fn the_sample_event_creates_a_repository() {
+    let api = Api::start(PLENTY);
+    let event =
+        std::fs::read_to_string(tests::binaries::workspace().join("tests/events/repository-api.json"))
+            .unwrap();
+    let answer = api.function.invoke(event).response();
+    assert_eq!(answer["statusCode"], 201, "{answer}");
+    assert!(api.repository("team/app").lifecycle_policy.is_some());
 }

@@ -393,3 +393,33 @@ fn an_event_that_is_none_of_cloud_formations_is_an_error() {
     let Answer::Error(error) = cfn.function.invoke(r#"{"hello": "world"}"#) else { panic!() };
     assert_eq!(error["errorType"], "InvalidEvent");
 }
+
+#[test]
+fn the_role_allows_what_the_function_does_and_nothing_else() {
+    let cfn = CloudFormation::start(PLENTY);
+    let everything = json!({
+        "RepositoryName": "app", "PullAccess": { "Lambda": "true" }, "ImageTagMutability": "IMMUTABLE",
+        "ImageScanningConfiguration": { "ScanOnPush": "true" }, "Tags": [{ "Key": "a", "Value": "1" }],
+    });
+    let nothing = json!({ "RepositoryName": "app", "LifecyclePolicy": { "skip": "true" } });
+    succeeded(&cfn.create(&json!({ "RepositoryName": "app" })));
+    for (new, old) in [(&everything, &nothing), (&nothing, &everything), (&everything, &nothing)] {
+        succeeded(&cfn.update("app", new, old));
+    }
+    cfn.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[]));
+    failed(&cfn.delete("app", &everything), "1 image");
+    let done: std::collections::BTreeSet<String> =
+        cfn.ecr.calls().into_iter().map(|call| call.operation).collect();
+    assert_eq!(done, tests::template::ecr_actions("RepositoryResourceFunction"));
+}
+
+#[test]
+fn the_sample_event_creates_a_repository() {
+    let cfn = CloudFormation::start(PLENTY);
+    let event =
+        std::fs::read_to_string(tests::binaries::workspace().join("tests/events/repository-resource.json"));
+    let mut event: Value = serde_json::from_str(&event.unwrap()).unwrap();
+    event["ResponseURL"] = cfn.url.clone().into();
+    assert_eq!(succeeded(&cfn.send(&event)), "shop/web");
+    assert_eq!(cfn.repository("shop/web").described["imageScanningConfiguration"]["scanOnPush"], true);
+}

@@ -103,10 +103,16 @@ pub fn response(answer: &Value) -> Response {
     }
 }
 
-/// Puts a gateway before a function; gives its address.
+/// Puts a gateway before a function; gives its address. Like one with IAM authorization it refuses requests that are not
+/// signed, though it takes any signature.
 pub fn serve(function: Function) -> String {
     let function = Arc::new(Mutex::new(function));
     http::serve(move |request, stream| {
+        if !request.header("authorization").is_some_and(|value| value.starts_with("AWS4-HMAC-SHA256 ")) {
+            let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+            let refused = Response { status: 403, headers, body: br#"{"message":"Forbidden"}"#.to_vec() };
+            return refused.write(stream);
+        }
         let answer = {
             let function = function.lock().unwrap_or_else(PoisonError::into_inner);
             function.invoke(event(&request).to_string()).response()

@@ -9,4 +9,5 @@ pub mod reference;
 pub mod runtime_api;
 pub mod storefront;
 pub mod strategy;
+pub mod template;
 pub mod workload;

@@ -11,8 +11,10 @@ use crate::{LocalError, Project, run, say};
 /// One environment: its name, and the packages in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
-    name: &'static str,
-    packages: &'static [&'static str],
+    /// The name of its folder.
+    pub name: &'static str,
+    /// The packages in it, pinned.
+    pub packages: &'static [&'static str],
 }
 
 /// The emulator: runs Lambda functions as processes, without Docker, and deploys SAM templates.

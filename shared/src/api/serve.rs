@@ -81,7 +81,8 @@ async fn create(
     };
     let mut response = Response::json(status, &Description::new(&repository, provisioner.registry, None));
     if status == 201 {
-        response.headers.push(("location", format!("/repositories/{name}")));
+        // One segment of the path, as the description has it.
+        response.headers.push(("location", format!("/repositories/{}", name.as_str().replace('/', "%2F"))));
     }
     Ok(response)
 }

@@ -1,6 +1,6 @@
-//! The HTTP API against its description in `infra/openapi.yaml`. Schemathesis makes the requests, good and bad ones, and
-//! looks into every answer; it comes from PyPI, so that this runs only when asked for: `cargo test -p tests --test
-//! contract -- --ignored`.
+//! Both sides against what describes them: the HTTP API against `infra/openapi.yaml`, for which Schemathesis makes good and
+//! bad requests and looks into every answer; and the ECR stub against ECR's own model, by the AWS SDK for Python. Both
+//! come from PyPI, so that this runs only when asked for: `cargo test -p tests --test contract -- --ignored`.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use local::tools::{self, Tool};
 use serde_json::Value;
 use tests::binaries::{binary, workspace};
-use tests::ecr_stub::EcrStub;
+use tests::ecr_stub::{EcrStub, OPERATIONS, Repository};
 use tests::gateway;
 use tests::runtime_api::Function;
 use tests::template;
@@ -41,6 +41,29 @@ fn the_function_does_what_its_description_says() {
     for operation in ["CreateRepository", "DescribeRepositories", "DeleteRepository", "BatchDeleteImage"] {
         assert!(ecr.count(operation) > 0, "{operation}: {said}");
     }
+}
+
+#[test]
+#[ignore = "installs the AWS CLI from PyPI"]
+fn the_stub_answers_as_the_model_of_ecr_has_it() {
+    let programs = tools::install(&local::Project::here(), tools::AWS).unwrap();
+    let ecr = EcrStub::start();
+    ecr.with(|registry| {
+        let mut full = Repository::default();
+        let children = ["amd64", "arm64"].map(|platform| full.push(platform, &[]));
+        full.push_index(&children.each_ref().map(String::as_str), &["v1", "latest"]);
+        for number in 0..103 {
+            full.push(&number.to_string(), &[]);
+        }
+        registry.repositories.insert("full".to_owned(), full);
+    });
+    let output = Command::new(programs.join("python"))
+        .arg(workspace().join("tests/ecr_stub.py"))
+        .arg(ecr.url())
+        .args(OPERATIONS)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn a_replacement_goes_forward_and_back() {
     // Something else failed: back to the first, and the second goes.
     assert_eq!(succeeded(&cfn.update(&second, &old, &new)), first);
     succeeded(&cfn.delete(&second, &new));
-    assert_eq!(cfn.names(), [first.clone()]);
+    assert_eq!(cfn.names(), std::slice::from_ref(&first));
     // Forward again, and the first goes.
     assert_eq!(succeeded(&cfn.update(&first, &new, &old)), second);
     succeeded(&cfn.delete(&first, &old));

@@ -124,10 +124,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
         return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", allowed.join(", ")));
     }
     if let Some(name) = path.strip_prefix("/repositories/") {
-        let name = Name::parse(name).map_err(|problem| {
-            let message = format!("{} is no name for a repository: {problem}", quoted(name));
-            Problem::invalid(vec![Finding::new(Code::InvalidName, "", message)])
-        })?;
+        let name = Name::parse_at(name, "").map_err(|finding| Problem::invalid(vec![finding]))?;
         return match request.method {
             "GET" => parameters(request, []).map(|[]| Call::GetRepository(name)),
             "PUT" => {

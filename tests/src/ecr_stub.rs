@@ -19,6 +19,52 @@ pub const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333
 /// The key that AWS manages for ECR.
 pub const MANAGED_KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/00000000-aaaa-bbbb-cccc-dddddddddddd";
 
+/// The operations that the stub knows.
+pub const OPERATIONS: [&str; 18] = {
+    let mut names = [""; 18];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = MEMBERS[index].0;
+        index += 1;
+    }
+    names
+};
+
+/// The operations and the members of their requests.
+const MEMBERS: [(&str, &[&str]); 18] = [
+    (
+        "CreateRepository",
+        &[
+            "repositoryName",
+            "tags",
+            "imageTagMutability",
+            "imageTagMutabilityExclusionFilters",
+            "imageScanningConfiguration",
+            "encryptionConfiguration",
+        ],
+    ),
+    ("DescribeRepositories", &["repositoryNames", "maxResults", "nextToken"]),
+    ("DeleteRepository", &["repositoryName", "force"]),
+    (
+        "PutImageTagMutability",
+        &["repositoryName", "imageTagMutability", "imageTagMutabilityExclusionFilters"],
+    ),
+    ("PutImageScanningConfiguration", &["repositoryName", "imageScanningConfiguration"]),
+    ("TagResource", &["resourceArn", "tags"]),
+    ("UntagResource", &["resourceArn", "tagKeys"]),
+    ("ListTagsForResource", &["resourceArn"]),
+    ("PutLifecyclePolicy", &["repositoryName", "lifecyclePolicyText"]),
+    ("GetLifecyclePolicy", &["repositoryName"]),
+    ("DeleteLifecyclePolicy", &["repositoryName"]),
+    ("SetRepositoryPolicy", &["repositoryName", "policyText"]),
+    ("GetRepositoryPolicy", &["repositoryName"]),
+    ("DeleteRepositoryPolicy", &["repositoryName"]),
+    ("ListImages", &["repositoryName", "maxResults", "nextToken"]),
+    ("DescribeImages", &["repositoryName", "maxResults", "nextToken"]),
+    ("BatchGetImage", &["repositoryName", "imageIds", "acceptedMediaTypes"]),
+    ("BatchDeleteImage", &["repositoryName", "imageIds"]),
+];
+
 /// The status of a response that is to be cut off; ECR has none such.
 const CUT: u16 = 299;
 
@@ -350,34 +396,8 @@ fn faulty(fault: &Fault, answer: Response) -> Option<Response> {
 impl Registry {
     /// The members that each operation takes, and what it does.
     fn act(&mut self, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
-        let known: &[&str] = match operation {
-            "CreateRepository" => &[
-                "repositoryName",
-                "tags",
-                "imageTagMutability",
-                "imageTagMutabilityExclusionFilters",
-                "imageScanningConfiguration",
-                "encryptionConfiguration",
-            ],
-            "DescribeRepositories" => &["repositoryNames", "maxResults", "nextToken"],
-            "DeleteRepository" => &["repositoryName", "force"],
-            "PutImageTagMutability" => {
-                &["repositoryName", "imageTagMutability", "imageTagMutabilityExclusionFilters"]
-            }
-            "PutImageScanningConfiguration" => &["repositoryName", "imageScanningConfiguration"],
-            "TagResource" => &["resourceArn", "tags"],
-            "UntagResource" => &["resourceArn", "tagKeys"],
-            "ListTagsForResource" => &["resourceArn"],
-            "PutLifecyclePolicy" => &["repositoryName", "lifecyclePolicyText"],
-            "SetRepositoryPolicy" => &["repositoryName", "policyText"],
-            "GetLifecyclePolicy"
-            | "DeleteLifecyclePolicy"
-            | "GetRepositoryPolicy"
-            | "DeleteRepositoryPolicy" => &["repositoryName"],
-            "ListImages" | "DescribeImages" => &["repositoryName", "maxResults", "nextToken"],
-            "BatchGetImage" => &["repositoryName", "imageIds", "acceptedMediaTypes"],
-            "BatchDeleteImage" => &["repositoryName", "imageIds"],
-            _ => return Err(("UnknownOperationException", format!("{operation} is not known"))),
+        let Some((_, known)) = MEMBERS.iter().find(|(name, _)| *name == operation) else {
+            return Err(("UnknownOperationException", format!("{operation} is not known")));
         };
         let fields = asked.as_object().cloned().unwrap_or_default();
         if let Some(field) = fields.keys().find(|field| !known.contains(&field.as_str())) {
@@ -540,18 +560,11 @@ impl Registry {
                 repository.lifecycle_policy = Some(policy.clone());
                 with("lifecyclePolicyText", policy.into())
             }
-            "GetLifecyclePolicy" | "DeleteLifecyclePolicy" => {
-                let Some(policy) = repository.lifecycle_policy.clone() else {
-                    let message = format!(
-                        "Lifecycle policy does not exist for the repository with name '{name}' in the registry with id \
-                         '{ACCOUNT}'"
-                    );
-                    return Err(("LifecyclePolicyNotFoundException", message));
-                };
-                if operation.starts_with("Delete") {
-                    repository.lifecycle_policy = None;
-                }
-                with("lifecyclePolicyText", policy.into())
+            "GetLifecyclePolicy" => {
+                with("lifecyclePolicyText", there(repository.lifecycle_policy.clone(), &name, &LIFECYCLE)?)
+            }
+            "DeleteLifecyclePolicy" => {
+                with("lifecyclePolicyText", there(repository.lifecycle_policy.take(), &name, &LIFECYCLE)?)
             }
             "SetRepositoryPolicy" => {
                 let policy = text(fields, "policyText");
@@ -566,19 +579,8 @@ impl Registry {
                 repository.policy = Some(policy.clone());
                 with("policyText", policy.into())
             }
-            "GetRepositoryPolicy" | "DeleteRepositoryPolicy" => {
-                let Some(policy) = repository.policy.clone() else {
-                    let message = format!(
-                        "Repository policy does not exist for the repository with name '{name}' in the registry with id \
-                         '{ACCOUNT}'"
-                    );
-                    return Err(("RepositoryPolicyNotFoundException", message));
-                };
-                if operation.starts_with("Delete") {
-                    repository.policy = None;
-                }
-                with("policyText", policy.into())
-            }
+            "GetRepositoryPolicy" => with("policyText", there(repository.policy.clone(), &name, &POLICY)?),
+            "DeleteRepositoryPolicy" => with("policyText", there(repository.policy.take(), &name, &POLICY)?),
             "ListImages" => {
                 let ids: Vec<Value> = repository
                     .images
@@ -697,6 +699,20 @@ impl Repository {
         }
         Ok(json!({ "imageIds": deleted, "failures": failures }))
     }
+}
+
+const LIFECYCLE: (&str, &str) = ("LifecyclePolicyNotFoundException", "Lifecycle");
+const POLICY: (&str, &str) = ("RepositoryPolicyNotFoundException", "Repository");
+
+/// A policy that has to be there.
+fn there(policy: Option<String>, name: &str, kind: &(&'static str, &str)) -> Answered {
+    policy.map(Value::from).ok_or_else(|| {
+        let message = format!(
+            "{} policy does not exist for the repository with name '{name}' in the registry with id '{ACCOUNT}'",
+            kind.1
+        );
+        (kind.0, message)
+    })
 }
 
 fn failure(id: &Value, code: &str, reason: &str) -> Value {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -66,7 +68,7 @@ impl Stack {
         ];
         sam(&[&deploy[..], &parameters].concat())?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };
-        stack.outputs = stack.describe(NAME)?.1;
+        stack.outputs = stack.describe(NAME)?.map(|described| described.outputs).unwrap_or_default();
         Ok(stack)
     }
 
@@ -181,44 +183,76 @@ impl Stack {
         .map(drop)
     }
 
-    /// Deploys a template of `infra/examples` as a stack of its own; the error tells why it failed.
+    /// Deploys a template of `infra/examples` as a stack of its own, and gives the status that it ends in.
     ///
     /// # Errors
     ///
-    /// When it does not deploy.
-    pub fn deploy(&self, template: &Path, name: &str, parameters: &[&str]) -> Result<(), LocalError> {
-        let template = template.to_string_lossy();
+    /// When CloudFormation refuses it at once.
+    pub fn deploy(
+        &self,
+        template: &Path,
+        name: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String, LocalError> {
+        let operation = if self.describe(name)?.is_some() { "update-stack" } else { "create-stack" };
+        let body = format!("file://{}", template.display());
+        let parameters: Vec<String> = parameters
+            .iter()
+            .map(|(key, value)| format!("ParameterKey={key},ParameterValue={value}"))
+            .collect();
         let mut arguments =
-            vec!["cloudformation", "deploy", "--template-file", &template, "--stack-name", name];
-        arguments.push("--no-fail-on-empty-changeset");
+            vec!["cloudformation", operation, "--stack-name", name, "--template-body", body.as_str()];
         if !parameters.is_empty() {
-            arguments.push("--parameter-overrides");
-            arguments.extend(parameters);
+            arguments.push("--parameters");
+            arguments.extend(parameters.iter().map(String::as_str));
         }
-        let mut command = Command::new(&self.aws);
-        run(command.args(&arguments).envs(self.emulator.environment())).map(drop)
+        self.aws(&arguments)?;
+        Ok(self.settled(name)?.map(|stack| stack.status).unwrap_or_default())
     }
 
-    /// Deletes a stack, if there is one, and waits for it.
+    /// Deletes a stack, if there is one, and gives the status that it ends in; `None` when it is gone.
     ///
     /// # Errors
     ///
-    /// When it cannot be deleted.
-    pub fn delete(&self, name: &str) -> Result<(), LocalError> {
+    /// When CloudFormation refuses it at once.
+    pub fn delete(&self, name: &str) -> Result<Option<String>, LocalError> {
+        if self.describe(name)?.is_none() {
+            return Ok(None);
+        }
         self.aws(&["cloudformation", "delete-stack", "--stack-name", name])?;
-        self.aws(&["cloudformation", "wait", "stack-delete-complete", "--stack-name", name]).map(drop)
+        Ok(self.settled(name)?.map(|stack| stack.status))
     }
 
-    /// The status of a stack, and its outputs.
+    /// Waits until nothing is done to a stack any more. The waiters of the AWS CLI look only twice a minute.
+    fn settled(&self, name: &str) -> Result<Option<Described>, LocalError> {
+        let begun = Instant::now();
+        loop {
+            let described = self.describe(name)?;
+            let is_busy = described.as_ref().is_some_and(|stack| stack.status.ends_with("_IN_PROGRESS"));
+            if !is_busy || begun.elapsed() > PATIENCE {
+                return Ok(described);
+            }
+            sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// A stack; `None` when there is none of that name.
     ///
     /// # Errors
     ///
-    /// When there is no such stack.
-    pub fn describe(&self, name: &str) -> Result<(String, BTreeMap<String, String>), LocalError> {
-        let answer =
-            self.aws(&["cloudformation", "describe-stacks", "--stack-name", name, "--output", "json"])?;
-        let status = answer.pointer("/Stacks/0/StackStatus").and_then(Value::as_str).unwrap_or_default();
-        Ok((status.to_owned(), outputs(&answer)?))
+    /// When CloudFormation cannot be asked.
+    pub fn describe(&self, name: &str) -> Result<Option<Described>, LocalError> {
+        let arguments = ["cloudformation", "describe-stacks", "--stack-name", name, "--output", "json"];
+        let answer = match self.aws(&arguments) {
+            Err(LocalError::Failed { said, .. }) if said.contains("does not exist") => return Ok(None),
+            answer => answer?,
+        };
+        let status =
+            answer.pointer("/Stacks/0/StackStatus").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if status == "DELETE_COMPLETE" {
+            return Ok(None);
+        }
+        Ok(Some(Described { status, outputs: outputs(&answer)? }))
     }
 
     /// Invokes a function with an event from a file, and waits for its answer.
@@ -241,6 +275,18 @@ impl Stack {
         }
         serde_json::from_str(&text).map_err(|error| unexpected(error.to_string()))
     }
+}
+
+/// How long CloudFormation may take for a small stack. It takes seconds.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A stack as CloudFormation describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// `CREATE_COMPLETE`, `UPDATE_ROLLBACK_COMPLETE` ….
+    pub status: String,
+    /// Its outputs.
+    pub outputs: BTreeMap<String, String>,
 }
 
 /// What the HTTP API answers.

@@ -95,13 +95,8 @@ impl DeletionRequest {
         let fields = reader.fields(node, "", &["repositoryName", "imageIds"])?;
         let name = reader.text(&fields, "repositoryName");
         reader.require(&name, &fields, "repositoryName", "the name of a repository");
-        let repository_name = name.value().and_then(|name| match Name::parse(&name) {
-            Ok(name) => Some(name),
-            Err(problem) => {
-                let message = format!("{} is no name for a repository: {problem}", quoted(&name));
-                reader.find(Code::InvalidName, "/repositoryName", message);
-                None
-            }
+        let repository_name = name.value().and_then(|name| {
+            Name::parse_at(&name, "/repositoryName").map_err(|finding| reader.findings.push(finding)).ok()
         });
         let items = reader.list(&fields, "imageIds");
         reader.require(

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::finding::{Code, Finding, quoted};
+
 /// The longest name ECR takes, in characters.
 pub const MAX_CHARACTERS: usize = 256;
 /// The shortest name ECR takes, in characters.
@@ -21,16 +23,16 @@ pub enum InvalidName {
     #[error("it has {0} characters; write {MIN_CHARACTERS} to {MAX_CHARACTERS}")]
     Length(usize),
     /// A character that no name has.
-    #[error("it has {}; write lower-case letters, digits, `-`, `_`, `.` and `/` only", crate::finding::quoted(&.0.to_string()))]
+    #[error("it has {}; write lower-case letters, digits, `-`, `_`, `.` and `/` only", quoted(&.0.to_string()))]
     Character(char),
     /// Nothing before, between or after slashes.
     #[error("it has an empty part; remove the slash that begins it, ends it or is doubled")]
     EmptyPart,
     /// A part begins or ends with a separator.
-    #[error("{} begins or ends with a separator; begin and end each part with a letter or digit", crate::finding::quoted(.0))]
+    #[error("{} begins or ends with a separator; begin and end each part with a letter or digit", quoted(.0))]
     PartEdge(String),
     /// Separators that do not go together.
-    #[error("{} has `{}` in it; separate words by `.`, `_`, `__` or dashes", crate::finding::quoted(.0), .1)]
+    #[error("{} has `{}` in it; separate words by `.`, `_`, `__` or dashes", quoted(.0), .1)]
     Separator(String, String),
 }
 
@@ -69,6 +71,18 @@ impl Name {
             }
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// Checks a name that stands at `pointer` of a document.
+    ///
+    /// # Errors
+    ///
+    /// The finding that says what ECR would refuse.
+    pub fn parse_at(text: &str, pointer: impl Into<String>) -> Result<Self, Finding> {
+        Self::parse(text).map_err(|problem| {
+            let message = format!("{} is no name for a repository: {problem}", quoted(text));
+            Finding::new(Code::InvalidName, pointer, message)
+        })
     }
 
     /// A name made of what people call the thing (`words`, in any spelling) and of what tells it apart (`seed`): the

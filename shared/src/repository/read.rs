@@ -169,11 +169,10 @@ impl Wishes {
     fn name(&mut self, fields: &Fields<'_>) -> Option<Option<Name>> {
         let field = self.spelling.of("repositoryName");
         let Some(text) = self.reader.text(fields, &field).optional()? else { return Some(None) };
-        match Name::parse(&text) {
+        match Name::parse_at(&text, fields.at(&field)) {
             Ok(name) => Some(Some(name)),
-            Err(problem) => {
-                let message = format!("{} is no name for a repository: {problem}", quoted(&text));
-                self.reader.find(Code::InvalidName, fields.at(&field), message);
+            Err(finding) => {
+                self.reader.findings.push(finding);
                 None
             }
         }

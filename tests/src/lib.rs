@@ -10,4 +10,5 @@ pub mod runtime_api;
 pub mod storefront;
 pub mod strategy;
 pub mod template;
+pub mod tls;
 pub mod workload;

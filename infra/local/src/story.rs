@@ -5,6 +5,11 @@ use serde_json::{Value, json};
 use crate::stack::{Answer, Stack};
 use crate::{LocalError, Project, image, say, tools};
 
+/// The stack that declares a repository.
+const STACK: &str = "shop";
+/// The stack that declares one which cannot be.
+const FAILING: &str = "shop-fails";
+
 /// Plays the story.
 ///
 /// # Errors
@@ -21,7 +26,8 @@ pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
 /// Removes what a story that was broken off has left.
 fn clear(stack: &Stack) -> Result<(), LocalError> {
     stack.request("DELETE", "/repositories/team/app?force=true", None)?;
-    stack.delete("shop").map(drop)
+    stack.delete(FAILING)?;
+    stack.delete(STACK).map(drop)
 }
 
 /// One step of the story.
@@ -113,7 +119,6 @@ fn over_http(project: &Project, stack: &Stack) -> Result<(), LocalError> {
 
 /// A repository declared in a template: created, updated in place, replaced, rolled back, deleted.
 fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
-    const STACK: &str = "shop";
     let template = project.root().join("infra/examples/repository.yaml");
     let repository = |name: &str| -> Result<Value, LocalError> {
         let answer = stack.aws(&["ecr", "describe-repositories", "--repository-names", name])?;
@@ -173,6 +178,17 @@ fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     say(&format!("  {}", reason.unwrap_or_default()));
     let after = repository("shop/web")?;
     step.check(after["imageTagMutability"] == "IMMUTABLE", || format!("it should be as before: {after}"))?;
+
+    let step = Step::begin("a creation that fails leaves nothing: RepositoryName=Shop");
+    let status = stack.deploy(&template, FAILING, &[("RepositoryName", "Shop")])?;
+    step.check(status == "ROLLBACK_COMPLETE", || {
+        format!("the stack should be rolled back, and is {status}")
+    })?;
+    let all = stack.aws(&["ecr", "describe-repositories"])?;
+    let names: Vec<&Value> =
+        all["repositories"].as_array().into_iter().flatten().map(|one| &one["repositoryName"]).collect();
+    step.check(names == ["shop/web"], || format!("there should be one repository: {names:?}"))?;
+    stack.delete(FAILING)?;
 
     let step = Step::begin("deleted with its stack");
     let left = stack.delete(STACK)?;

@@ -16,6 +16,8 @@ use crate::syntax::{self, Node};
 const MAX_FILTERS: usize = 5;
 /// The most tags that a repository can have.
 const MAX_TAGS: usize = 50;
+/// How many of them mark it until it is complete.
+const MARK_TAGS: usize = 1;
 /// How many of them say to which CloudFormation resource it belongs.
 const OWNERSHIP_TAGS: usize = 3;
 
@@ -321,11 +323,14 @@ impl Wishes {
             }
         }
         let most = match self.spelling {
-            Spelling::Api => MAX_TAGS,
-            Spelling::CloudFormation => MAX_TAGS - OWNERSHIP_TAGS,
+            Spelling::Api => MAX_TAGS - MARK_TAGS,
+            Spelling::CloudFormation => MAX_TAGS - MARK_TAGS - OWNERSHIP_TAGS,
         };
         if tags.len() > most {
-            let message = format!("there are {} tags; {most} is the most", tags.len());
+            let message = format!(
+                "there are {} tags; {most} is the most, since ECR takes {MAX_TAGS} and this stack adds its own",
+                tags.len()
+            );
             self.reader.find(Code::NumberOutOfRange, pointer, message);
         }
         (self.reader.findings.len() == before).then_some(tags)

@@ -1,12 +1,14 @@
 //! Both sides against what describes them: the HTTP API against `infra/openapi.yaml`, for which Schemathesis makes good and
 //! bad requests and looks into every answer; and the ECR stub against ECR's own model, by the AWS SDK for Python. Both
-//! come from PyPI, so that this runs only when asked for: `cargo test -p tests --test contract -- --ignored`.
+//! come from PyPI, so that this runs only when asked for: `cargo test -p tests --test contract -- --ignored`. And what the
+//! template says against what the code does.
 
 use std::process::Command;
 use std::time::Duration;
 
 use local::tools::{self, Tool};
 use serde_json::Value;
+use shared::lifecycle::{LifecyclePolicy, PolicySource};
 use tests::binaries::{binary, workspace};
 use tests::ecr_stub::{EcrStub, OPERATIONS, Repository};
 use tests::gateway;
@@ -98,4 +100,26 @@ fn the_description_has_every_kind_of_problem_with_its_status() {
         let is_general = matches!(kind.status(), 405) || kind.name() == "no-such-path";
         assert!(is_general || statuses.contains(&&status), "{}", kind.name());
     }
+}
+
+#[test]
+fn repositories_created_by_a_push_have_the_default_policy() {
+    let block = template::block("CreateOnPushTemplate");
+    let folded: Vec<&str> = block
+        .iter()
+        .map(|line| line.trim())
+        .skip_while(|line| *line != "LifecyclePolicy: >-")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let policy = LifecyclePolicy::parse(&folded.join(" ")).unwrap();
+    assert_eq!(Some(&policy), PolicySource::parse("{}").unwrap().policy());
+}
+
+#[test]
+fn those_who_pull_are_allowed_a_pull_and_nothing_else() {
+    let actions = template::ecr_actions("PullPolicy");
+    let pull =
+        ["BatchCheckLayerAvailability", "BatchGetImage", "GetAuthorizationToken", "GetDownloadUrlForLayer"];
+    assert_eq!(actions.into_iter().collect::<Vec<_>>(), pull);
 }

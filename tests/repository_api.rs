@@ -390,6 +390,12 @@ fn effects_without_an_answer_are_taken_back() {
         api.ecr.heal();
         assert_eq!(api.ecr.snapshot(), before, "{operation}");
     }
+    // Throttled first, so that this is what the problem tells; the attempt after it has its effect and no answer.
+    api.ecr.fault("CreateRepository", Fault::Throttled, 1);
+    api.ecr.fault_from("CreateRepository", Fault::AfterEffect(Box::new(Fault::Hang)), 0);
+    let detail = api.create(&wish).problem(503, "throttled");
+    api.ecr.heal();
+    assert_eq!(api.ecr.snapshot(), before, "{detail}");
     // The last call: with its effect the repository is what was asked for.
     api.ecr.fault_from("UntagResource", Fault::AfterEffect(Box::new(Fault::ServerError)), 0);
     let created = api.create(&wish);

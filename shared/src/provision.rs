@@ -154,7 +154,11 @@ impl Provisioner<'_> {
             Ok(repository) => repository,
             Err(error) if error.failure == Failure::AlreadyExists => {
                 // A page that was read before a deletion, or a lost answer to our own call.
-                let Some(existing) = self.find(name).await? else { return Err(error.into()) };
+                let existing = match self.find(name).await {
+                    Ok(Some(existing)) => existing,
+                    Ok(None) => return Err(error.into()),
+                    Err(error) => return Err(self.undo_creation(name, error).await),
+                };
                 if ownership::incomplete_since(&existing).is_none() {
                     return Ok(Creation::Exists(existing));
                 }
@@ -172,7 +176,7 @@ impl Provisioner<'_> {
                 let changes = std::mem::take(&mut rest.changes);
                 return self.complete(name, existing, changes, is_ours).await;
             }
-            Err(error) if error.failure.leaves_doubt() => return Err(self.undo_creation(name, error).await),
+            Err(error) if error.leaves_doubt() => return Err(self.undo_creation(name, error).await),
             Err(error) => return Err(error.into()),
         };
         let changes = difference(&repository, settings, self.registry).changes;
@@ -190,7 +194,7 @@ impl Provisioner<'_> {
         let unmark = Change::Tags { from: ownership::mark_of(&repository), to: Tags::new() };
         for change in changes.iter().chain([&unmark]) {
             if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
-                if std::ptr::eq(change, &unmark) && error.failure.leaves_doubt() {
+                if std::ptr::eq(change, &unmark) && error.leaves_doubt() {
                     // Without the mark it is complete, whatever became of the answer.
                     let ecr = self.ecr.at_once();
                     if let Ok(Some(complete)) = self.order(ecr.repository(name)).await
@@ -252,7 +256,7 @@ impl Provisioner<'_> {
             if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
                 let made = changes.get(..index).unwrap_or_default();
                 // Tags are two calls, of which one may have been done.
-                let is_doubtful = error.failure.leaves_doubt() || matches!(change, Change::Tags { .. });
+                let is_doubtful = error.leaves_doubt() || matches!(change, Change::Tags { .. });
                 let doubtful = is_doubtful.then_some(*change);
                 return Err(self.undo_changes(&repository, made, doubtful, error).await);
             }
@@ -358,11 +362,11 @@ impl Provisioner<'_> {
                     outcome.deleted.extend(deleted);
                     outcome.refused.extend(refused);
                 }
-                Err(error) if outcome == ImagesDeleted::default() && !error.failure.leaves_doubt() => {
+                Err(error) if outcome == ImagesDeleted::default() && !error.leaves_doubt() => {
                     return Err(error);
                 }
                 Err(error) => {
-                    let code = if error.failure.leaves_doubt() { "OutcomeUnknown" } else { "NotAttempted" };
+                    let code = if error.leaves_doubt() { "OutcomeUnknown" } else { "NotAttempted" };
                     outcome.refused.extend(refused(&batch, code, &error.to_string()));
                     stopped = Some(error);
                 }

@@ -4,18 +4,30 @@ use std::collections::BTreeSet;
 
 use crate::binaries::workspace;
 
-/// The ECR actions that the role of a function allows.
+/// The ECR actions that a function's role or a managed policy allows.
 ///
 /// # Panics
 ///
-/// When the template has no such function.
-pub fn ecr_actions(function: &str) -> BTreeSet<String> {
+/// When the template has no such resource.
+pub fn ecr_actions(resource: &str) -> BTreeSet<String> {
+    let lines = block(resource);
+    let actions = lines.iter().filter_map(|line| {
+        let line = line.trim();
+        line.strip_prefix("- ecr:").or_else(|| line.strip_prefix("Action: ecr:"))
+    });
+    actions.map(str::to_owned).collect()
+}
+
+/// The lines of a resource.
+///
+/// # Panics
+///
+/// When the template has no such resource.
+pub fn block(resource: &str) -> Vec<String> {
     let text = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
-    let (_, rest) = text.split_once(&format!("\n  {function}:\n")).unwrap();
-    // Up to the next resource.
-    let block =
-        rest.lines().take_while(|line| !line.starts_with("  ") || line.starts_with("   ") || line.is_empty());
-    block.filter_map(|line| line.trim().strip_prefix("- ecr:")).map(str::to_owned).collect()
+    let (_, rest) = text.split_once(&format!("\n  {resource}:\n")).unwrap();
+    let is_inside = |line: &&str| !line.starts_with("  ") || line.starts_with("   ");
+    rest.lines().take_while(is_inside).map(str::to_owned).collect()
 }
 
 /// The routes of the HTTP API: method and path.

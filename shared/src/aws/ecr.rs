@@ -481,5 +481,10 @@ fn unbuilt(operation: &'static str, error: &dyn std::fmt::Display) -> AwsError {
 }
 
 fn odd(operation: &'static str, problem: &str) -> AwsError {
-    AwsError { operation: operation.into(), failure: Failure::Unexpected, message: problem.to_owned() }
+    AwsError {
+        operation: operation.into(),
+        failure: Failure::Unexpected,
+        message: problem.to_owned(),
+        in_flight: false,
+    }
 }

@@ -17,6 +17,8 @@ pub struct AwsError {
     pub failure: Failure,
     /// What AWS says about it.
     pub message: String,
+    /// Whether an attempt was under way when time was up.
+    pub in_flight: bool,
 }
 
 /// The kinds of failures that are told apart.
@@ -79,9 +81,8 @@ impl Failure {
         }
     }
 
-    /// Whether the call may have had its effect although it failed.
-    #[must_use]
-    pub const fn leaves_doubt(self) -> bool {
+    /// Whether a call that fails so may have had its effect.
+    pub(crate) const fn leaves_doubt(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut | Self::Unreachable | Self::Unexpected)
     }
 }
@@ -106,6 +107,12 @@ impl fmt::Display for Failure {
 }
 
 impl AwsError {
+    /// Whether the call may have had its effect although it failed.
+    #[must_use]
+    pub const fn leaves_doubt(&self) -> bool {
+        self.in_flight || self.failure.leaves_doubt()
+    }
+
     /// Names the failure of an operation.
     pub(crate) fn new<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
@@ -144,6 +151,6 @@ impl AwsError {
             ),
             other => (Failure::Unexpected, DisplayErrorContext(other).to_string()),
         };
-        Self { operation: operation.into(), failure, message }
+        Self { operation: operation.into(), failure, message, in_flight: false }
     }
 }

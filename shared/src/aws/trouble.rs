@@ -33,24 +33,26 @@ impl Trouble {
         *self.noted() = Noted::default();
     }
 
-    /// Why a call was not done when time was up.
+    /// Why a call was not done when time was up. Its attempts are over with that.
     #[must_use]
     pub fn explain(&self) -> AwsError {
-        let noted = self.noted();
-        if let Some(last) = &noted.last {
-            return last.clone();
-        }
-        match noted.attempts.last() {
-            Some(operation) => AwsError {
+        let mut noted = self.noted();
+        let attempts = std::mem::take(&mut noted.attempts);
+        let in_flight = !attempts.is_empty();
+        match (&noted.last, attempts.last()) {
+            (Some(last), _) => AwsError { in_flight, ..last.clone() },
+            (None, Some(operation)) => AwsError {
                 operation: Cow::Owned(operation.clone()),
                 failure: Failure::TimedOut,
                 message: String::new(),
+                in_flight,
             },
             // The SDK held the call back, which it does after it was throttled.
-            None => AwsError {
+            (None, None) => AwsError {
                 operation: Cow::Borrowed("a call to AWS"),
                 failure: Failure::Throttled,
                 message: "it was held back, since calls before it were throttled".to_owned(),
+                in_flight,
             },
         }
     }
@@ -120,5 +122,5 @@ fn trouble_of(context: &FinalizerInterceptorContextRef<'_>, operation: String) -
     };
     tracing::debug!(operation, %failure, message, "an attempt failed");
     let is_passing = failure == Failure::Throttled || failure.leaves_doubt();
-    is_passing.then_some(AwsError { operation: Cow::Owned(operation), failure, message })
+    is_passing.then_some(AwsError { operation: Cow::Owned(operation), failure, message, in_flight: false })
 }

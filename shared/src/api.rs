@@ -9,6 +9,7 @@ use crate::image::deletion::DeletionRequest;
 use crate::instant::Instant;
 use crate::lifecycle::PolicySource;
 use crate::preview::request::{self as preview, InvalidRequest};
+use crate::reader::alternatives;
 use crate::repository::read;
 use crate::repository::{Name, Settings};
 
@@ -120,11 +121,16 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
         }
     };
     if !allowed.contains(&request.method) {
-        let detail = format!("{} is not for {}; {} is", quoted(request.method), path, allowed.join(" or "));
-        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", allowed.join(", ")));
+        let header = allowed.join(", ");
+        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        let detail =
+            format!("{} is not for {path}; write {}", quoted(request.method), alternatives(&allowed));
+        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", header));
     }
     if let Some(name) = path.strip_prefix("/repositories/") {
-        let name = Name::parse_at(name, "").map_err(|finding| Problem::invalid(vec![finding]))?;
+        let name = Name::parse_at(name, "").map_err(|finding| {
+            Problem::new(Kind::InvalidRequest, format!("the path: {}", finding.message))
+        })?;
         return match request.method {
             "GET" => parameters(request, []).map(|[]| Call::GetRepository(name)),
             "PUT" => {
@@ -193,9 +199,10 @@ fn parameters<const N: usize>(
     let mut values = [const { None }; N];
     for (key, value) in request.query {
         let Some(index) = names.iter().position(|name| name == key) else {
-            let known = match names.as_slice() {
-                [] => "there are none here".to_owned(),
-                names => format!("there are {}", names.join(" and ")),
+            let known: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let known = match alternatives(&known).as_str() {
+                "" => "leave it out".to_owned(),
+                known => format!("write {known}, or leave it out"),
             };
             let detail = format!("{} is not a query parameter here; {known}", quoted(key));
             return Err(Problem::new(Kind::InvalidRequest, detail));

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::finding::{Code, Finding, quoted};
+use crate::quantity::count;
 
 /// The longest name ECR takes, in characters.
 pub const MAX_CHARACTERS: usize = 256;
@@ -20,7 +21,7 @@ pub struct Name(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// Too short or too long.
-    #[error("it has {0} characters; write {MIN_CHARACTERS} to {MAX_CHARACTERS}")]
+    #[error("it has {}; write {MIN_CHARACTERS} to {MAX_CHARACTERS}", count(*.0 as u64, "character"))]
     Length(usize),
     /// A character that no name has.
     #[error("it has {}; write lower-case letters, digits, `-`, `_`, `.` and `/` only", quoted(&.0.to_string()))]
@@ -162,7 +163,7 @@ mod tests {
             assert_eq!(Name::parse(name).unwrap().as_str(), name);
         }
         for (name, problem) in [
-            ("a", "it has 1 characters; write 2 to 256"),
+            ("a", "it has 1 character; write 2 to 256"),
             ("", "it has 0 characters; write 2 to 256"),
             (&"a".repeat(257), "it has 257 characters; write 2 to 256"),
             ("App", "it has `A`; write lower-case letters, digits, `-`, `_`, `.` and `/` only"),

@@ -1,5 +1,6 @@
 //! Puts the answer where CloudFormation waits for it.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_smithy_async::rt::sleep::TokioSleep;
@@ -37,24 +38,18 @@ impl CallbackError {
 }
 
 /// Sends answers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Callback {
-    connector: Connector,
+    /// Made for the first answer: it reads the system's certificates, which a cold start shall not wait for.
+    connector: OnceLock<Connector>,
 }
 
-impl Default for Callback {
-    fn default() -> Self {
-        let settings = HttpConnectorSettings::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .read_timeout(Duration::from_secs(5))
-            .build();
-        let connector = Connector::builder()
-            .connector_settings(settings)
-            .sleep_impl(TokioSleep::new())
-            .tls_provider(TLS)
-            .build();
-        Self { connector }
-    }
+fn connector() -> Connector {
+    let settings = HttpConnectorSettings::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .read_timeout(Duration::from_secs(5))
+        .build();
+    Connector::builder().connector_settings(settings).sleep_impl(TokioSleep::new()).tls_provider(TLS).build()
 }
 
 impl Callback {
@@ -87,7 +82,7 @@ impl Callback {
         request.headers_mut().insert("content-type", "");
         request.headers_mut().insert("content-length", body.len().to_string());
         *request.body_mut() = SdkBody::from(body);
-        let answer = self.connector.call(request).await;
+        let answer = self.connector.get_or_init(connector).call(request).await;
         let answer = answer.map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             CallbackError::Unreachable(cause.unwrap_or_else(|| error.to_string()))

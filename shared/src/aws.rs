@@ -5,6 +5,7 @@
 //! | [`error`] | what can go wrong with a call, in the terms of this project |
 //! | [`deadline`] | stopping in time, with time left to put things in order |
 //! | [`trouble`] | what the last attempt ran into, for when time runs out between two |
+//! | `trust` | whose certificates count |
 //! | [`ecr`] | Amazon ECR |
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub mod deadline;
 pub mod ecr;
 pub mod error;
 pub mod trouble;
+pub(crate) mod trust;
 
 pub use deadline::Deadline;
 pub use error::{AwsError, Failure};
@@ -49,9 +51,13 @@ impl Connection {
             .operation_attempt_timeout(ATTEMPT)
             .build();
         let credentials = EnvironmentVariableCredentialsProvider::new();
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(TLS)
+            .tls_context(trust::context())
+            .build_https();
         let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(aws_smithy_http_client::Builder::new().tls_provider(TLS).build_https())
+            .http_client(http)
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .retry_config(retries())

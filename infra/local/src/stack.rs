@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::emulator::Emulator;
 use crate::registry::Proxy;
 use crate::tools::{self, AWS, SAM};
-use crate::{LocalError, Project, run, say};
+use crate::{LocalError, Project, describe, run, say};
 
 const NAME: &str = "ecr-steward";
 
@@ -54,6 +54,7 @@ impl Stack {
         // CloudFormation, too, is on this machine.
         let parameters = ["--parameter-overrides", &architecture, "AllowLoopbackResponseUrl=true"];
         say("building the functions (minutes the first time)");
+        prebuild(project, &programs)?;
         sam(&[&["build", "--no-cached", "--build-dir", &build_folder][..], &parameters].concat())?;
         say("deploying the stack");
         let deploy = [
@@ -275,6 +276,30 @@ impl Stack {
         }
         serde_json::from_str(&text).map_err(|error| unexpected(error.to_string()))
     }
+}
+
+/// Builds all functions at once, with Cargo's own progress. The SAM CLI builds them by the same command, but one after the
+/// other and silently; after this it finds them built.
+fn prebuild(project: &Project, programs: &Path) -> Result<(), LocalError> {
+    let io = |what: &Path| LocalError::io(what.display().to_string());
+    let functions = project.root().join("functions");
+    let mut command = Command::new("cargo");
+    command.args(["lambda", "build", "--release"]);
+    if cfg!(target_arch = "aarch64") {
+        command.arg("--arm64");
+    }
+    for entry in std::fs::read_dir(&functions).map_err(io(&functions))? {
+        let entry = entry.map_err(io(&functions))?;
+        command.arg("--bin").arg(entry.file_name());
+    }
+    let program = describe(&command);
+    command.current_dir(project.root()).env("PATH", tools::path_with(programs)).stdin(Stdio::null());
+    // What it prints goes to standard error, where the progress is: standard output is for the outputs of the stack.
+    let status = command.stdout(std::io::stderr()).status().map_err(LocalError::io(&program))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(LocalError::Failed { program, status, said: "see above".to_owned() })
 }
 
 /// How long CloudFormation may take for a small stack. It takes seconds.

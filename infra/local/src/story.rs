@@ -140,6 +140,13 @@ fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     step.check(first.starts_with("shop-web-") && created["repositoryName"] == first, || {
         format!("the stack should have a repository named after it: {first}, {created}")
     })?;
+    step.check(created["imageTagMutability"] == "MUTABLE", || {
+        format!("its tags should be mutable: {created}")
+    })?;
+    let policy = stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", &first])?;
+    step.check(policy.to_string().contains("remove untagged images"), || {
+        format!("it should have the default policy: {policy}")
+    })?;
     let policy = stack.aws(&["ecr", "get-repository-policy", "--repository-name", &first])?;
     step.check(policy.to_string().contains("lambda.amazonaws.com"), || {
         format!("Lambda should be allowed to pull: {policy}")

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 
 use super::{Answer, ResponseUrl};
-use crate::aws::TLS;
+use crate::aws::{TLS, trust};
 
 /// Why CloudFormation does not have the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +40,7 @@ impl CallbackError {
 /// Sends answers.
 #[derive(Debug, Default)]
 pub struct Callback {
-    /// Made for the first answer: it reads the system's certificates, which a cold start shall not wait for.
+    /// Made for the first answer, which a cold start need not wait for.
     connector: OnceLock<Connector>,
 }
 
@@ -49,7 +49,12 @@ fn connector() -> Connector {
         .connect_timeout(Duration::from_secs(2))
         .read_timeout(Duration::from_secs(5))
         .build();
-    Connector::builder().connector_settings(settings).sleep_impl(TokioSleep::new()).tls_provider(TLS).build()
+    Connector::builder()
+        .connector_settings(settings)
+        .sleep_impl(TokioSleep::new())
+        .tls_provider(TLS)
+        .tls_context(trust::context())
+        .build()
 }
 
 impl Callback {

@@ -1,0 +1,198 @@
+//! Properties of what is asked for, what exists and the difference, over wishes that nobody thought of.
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use shared::instant::Instant;
+use shared::lifecycle::LifecyclePolicy;
+use shared::repository::read::{self, Wish};
+use shared::repository::{Existing, Registry, Tags, access, difference};
+
+fn registry() -> Registry {
+    Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap()
+}
+
+/// A body of the API, from few enough values that two of them often have one in common.
+fn body() -> impl Strategy<Value = Value> {
+    let mutability =
+        option::of((any::<bool>(), btree_set(prop::sample::select(vec!["latest", "dev-*"]), 0..3)));
+    let encryption = option::of(prop::sample::select(vec![
+        json!({ "encryptionType": "AES256" }),
+        json!({ "encryptionType": "KMS" }),
+        json!({ "encryptionType": "KMS_DSSE", "kmsKey": "arn:aws:kms:eu-west-1:123456789012:key/k" }),
+    ]));
+    let tags = option::of(btree_map(prop::sample::select(vec!["a", "b", "c"]), "[xy]{0,1}", 0..4));
+    let policy = option::of(prop_oneof![
+        Just(json!({ "skip": true })),
+        Just(json!({})),
+        vec((1_u64..4, any::<bool>()), 1..3).prop_map(|limits| {
+            let rule = |(index, (number, counts)): (usize, (u64, bool))| {
+                let limit = if counts { "maximumNumberOfImages" } else { "maximumAgeLimit" };
+                json!({ "selection": { "tagPrefixList": [format!("p{index}")] }, limit: number })
+            };
+            json!({ "rules": limits.into_iter().enumerate().map(rule).collect::<Vec<_>>() })
+        }),
+    ]);
+    let access = option::of((
+        btree_set(prop::sample::select(vec!["111111111111", "222222222222"]), 0..3),
+        any::<bool>(),
+        any::<bool>(),
+    ));
+    (mutability, option::of(any::<bool>()), encryption, tags, policy, access).prop_map(
+        |(mutability, scan, encryption, tags, policy, access)| {
+            let mut body = Map::new();
+            if let Some((immutable, filters)) = mutability {
+                body.insert(
+                    "imageTagMutability".into(),
+                    (if immutable { "IMMUTABLE" } else { "MUTABLE" }).into(),
+                );
+                if !filters.is_empty() {
+                    body.insert("imageTagMutabilityExclusionFilters".into(), json!(filters));
+                }
+            }
+            if let Some(scan) = scan {
+                body.insert("imageScanningConfiguration".into(), json!({ "scanOnPush": scan }));
+            }
+            body.extend(encryption.map(|encryption| ("encryptionConfiguration".to_owned(), encryption)));
+            if let Some(tags) = tags {
+                let tags: Vec<_> =
+                    tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+                body.insert("tags".into(), json!(tags));
+            }
+            body.extend(policy.map(|policy| ("lifecyclePolicy".to_owned(), policy)));
+            if let Some((accounts, organization, lambda)) = access {
+                let mut access = json!({ "lambda": lambda });
+                if !accounts.is_empty() {
+                    access["accountIds"] = json!(accounts);
+                }
+                if organization {
+                    access["organizationId"] = "o-abcdefghij".into();
+                }
+                body.insert("pullAccess".into(), access);
+            }
+            body.into()
+        },
+    )
+}
+
+/// The same wish as CloudFormation hands it over.
+fn properties(body: &Value) -> Value {
+    fn spelled(value: &Value, is_policy: bool) -> Value {
+        match value {
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(key, value)| {
+                    let mut characters = key.chars();
+                    let first = characters.next().map(|first| first.to_ascii_uppercase()).into_iter();
+                    let name = if is_policy { key.clone() } else { first.chain(characters).collect() };
+                    (name, spelled(value, is_policy || key == "lifecyclePolicy"))
+                })
+                .collect::<Map<_, _>>()
+                .into(),
+            Value::Array(items) => items.iter().map(|item| spelled(item, is_policy)).collect(),
+            Value::Bool(_) | Value::Number(_) => value.to_string().into(),
+            Value::String(_) | Value::Null => value.clone(),
+        }
+    }
+    spelled(body, false)
+}
+
+fn wish(body: &Value) -> Wish {
+    read::body(&body.to_string()).unwrap_or_else(|findings| panic!("{body}: {findings:?}"))
+}
+
+/// A repository as it is after this wish, with tags of others on it.
+fn made(body: &Value) -> Existing {
+    let settings = wish(body).settings;
+    let mut tags = settings.tags;
+    tags.extend(Tags::from([
+        ("aws:own".to_owned(), "1".to_owned()),
+        ("ecr-steward:stack-id".to_owned(), "s".to_owned()),
+    ]));
+    Existing {
+        name: "app".to_owned(),
+        arn: "arn:aws:ecr:eu-west-1:123456789012:repository/app".to_owned(),
+        registry_id: "123456789012".to_owned(),
+        uri: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app".to_owned(),
+        created_at: Some(Instant::parse("2026-11-23T00:00:00Z").unwrap()),
+        tag_mutability: settings.tag_mutability,
+        scan_on_push: settings.scan_on_push,
+        encryption: settings.encryption,
+        tags,
+        lifecycle_policy_text: settings.lifecycle_policy.as_ref().map(LifecyclePolicy::to_json_pretty),
+        policy_text: settings.policy.text(&registry(), None),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_repository_is_what_its_own_wish_asks_for(body in body()) {
+        prop_assert!(difference(&made(&body), &wish(&body).settings, &registry()).is_empty());
+    }
+
+    #[test]
+    fn the_changes_lead_to_what_is_asked_for_and_back(before in body(), after in body()) {
+        let existing = made(&before);
+        let wanted = wish(&after).settings;
+        let steps = difference(&existing, &wanted, &registry());
+        prop_assert_eq!(steps.encryption.is_some(), !wanted.encryption.is_met_by(&existing.encryption));
+        let mut changed = existing.clone();
+        for change in &steps.changes {
+            change.apply_to(&mut changed);
+        }
+        prop_assert!(difference(&changed, &wanted, &registry()).changes.is_empty());
+        for change in steps.changes.iter().rev() {
+            change.reversed().apply_to(&mut changed);
+        }
+        prop_assert_eq!(changed, existing);
+    }
+
+    #[test]
+    fn nothing_of_others_is_touched(before in body(), after in body()) {
+        let existing = made(&before);
+        let mut changed = existing.clone();
+        for change in difference(&existing, &wish(&after).settings, &registry()).changes {
+            change.apply_to(&mut changed);
+        }
+        for key in ["aws:own", "ecr-steward:stack-id"] {
+            prop_assert_eq!(changed.tags.get(key), existing.tags.get(key));
+        }
+    }
+
+    #[test]
+    fn both_spellings_say_the_same(body in body()) {
+        let declared = read::properties(&properties(&body).to_string());
+        let declared = declared.unwrap_or_else(|findings| panic!("{body}: {findings:?}"));
+        prop_assert_eq!(declared.wish, wish(&body));
+    }
+
+    #[test]
+    fn a_policy_is_itself_in_any_order(body in body(), turn in 0_usize..8) {
+        if let Some(text) = wish(&body).settings.policy.text(&registry(), None) {
+            let mut policy: Value = serde_json::from_str(&text).unwrap();
+            for statement in policy["Statement"].as_array_mut().unwrap() {
+                let actions = statement["Action"].as_array_mut().unwrap();
+                let places = turn % actions.len();
+                actions.rotate_left(places);
+            }
+            let statements = policy["Statement"].as_array_mut().unwrap();
+            let places = turn % statements.len();
+            statements.rotate_left(places);
+            prop_assert!(access::is_same_policy(&text, &serde_json::to_string_pretty(&policy).unwrap()));
+            policy["Statement"][0]["Effect"] = "Deny".into();
+            prop_assert!(!access::is_same_policy(&text, &policy.to_string()));
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_readers_panic(text in "\\PC{0,200}", body in body()) {
+        let _ = read::body(&text);
+        let _ = read::properties(&text);
+        let broken = body.to_string();
+        let cut: String = broken.chars().take(text.len() % (broken.len() + 1)).collect();
+        let _ = read::body(&cut);
+    }
+}

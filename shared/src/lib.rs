@@ -5,7 +5,8 @@
 //!
 //! - [`instant`]: points in time.
 //! - [`finding`]: what is wrong with a document, or worth knowing about it: code, place, message.
-//! - [`image`]: the images of a repository and how they relate; [`image::listing`] reads what AWS prints.
+//! - [`image`]: the images of a repository and how they relate; [`image::listing`] reads what AWS prints,
+//!   [`image::deletion`] tells in which order they can be deleted.
 //! - [`lifecycle`]: policies: the document, the simple model, evaluation, explanations, findings.
 //! - [`mod@reference`]: image URIs, as tasks and pods spell them.
 //! - [`usage`]: which images of a repository are in use.
@@ -21,6 +22,8 @@
 //!
 //! - `aws`: calls to AWS; nothing else makes any.
 //! - `provision`: repositories made as they are asked for, and put back when that fails.
+//!
+//! And with the feature `function` what a Lambda function needs before its first event: `log`.
 
 pub mod api;
 #[cfg(feature = "aws")]

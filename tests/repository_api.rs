@@ -432,6 +432,7 @@ fn a_repository_with_images_is_deleted_only_by_force() {
             app.push(&number.to_string(), &[]);
         }
         app.push("tagged", &["a", "b"]);
+        app.images[0].archived = true;
     });
     let before = api.ecr.snapshot();
     let detail = api.ask("DELETE", "/repositories/app", &Value::Null).problem(409, "repository-not-empty");

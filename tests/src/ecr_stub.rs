@@ -59,7 +59,7 @@ const MEMBERS: [(&str, &[&str]); 18] = [
     ("SetRepositoryPolicy", &["repositoryName", "policyText"]),
     ("GetRepositoryPolicy", &["repositoryName"]),
     ("DeleteRepositoryPolicy", &["repositoryName"]),
-    ("ListImages", &["repositoryName", "maxResults", "nextToken"]),
+    ("ListImages", &["repositoryName", "filter", "maxResults", "nextToken"]),
     ("DescribeImages", &["repositoryName", "maxResults", "nextToken"]),
     ("BatchGetImage", &["repositoryName", "imageIds", "acceptedMediaTypes"]),
     ("BatchDeleteImage", &["repositoryName", "imageIds"]),
@@ -174,6 +174,8 @@ pub struct Image {
     pub tags: BTreeSet<String>,
     /// When it was pushed, in seconds since 1970.
     pub pushed_at: f64,
+    /// Whether it is in the archive, where lists do not look unless told to.
+    pub archived: bool,
 }
 
 impl Repository {
@@ -205,7 +207,14 @@ impl Repository {
         }
         let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
         self.images.retain(|image| image.digest != digest);
-        self.images.push(Image { digest: digest.clone(), manifest, media_type, tags, pushed_at: now() });
+        self.images.push(Image {
+            digest: digest.clone(),
+            manifest,
+            media_type,
+            tags,
+            pushed_at: now(),
+            archived: false,
+        });
         digest
     }
 }
@@ -582,9 +591,11 @@ impl Registry {
             "GetRepositoryPolicy" => with("policyText", there(repository.policy.clone(), &name, &POLICY)?),
             "DeleteRepositoryPolicy" => with("policyText", there(repository.policy.take(), &name, &POLICY)?),
             "ListImages" => {
+                let has_all = fields.get("filter").is_some_and(|filter| filter["imageStatus"] == "ANY");
                 let ids: Vec<Value> = repository
                     .images
                     .iter()
+                    .filter(|image| has_all || !image.archived)
                     .flat_map(|image| {
                         let digest = &image.digest;
                         let tagged = image
@@ -598,7 +609,8 @@ impl Registry {
                 page(fields, "imageIds", &ids.iter().collect::<Vec<_>>())
             }
             "DescribeImages" => {
-                let details: Vec<Value> = repository.images.iter().map(|image| image.detail(&name)).collect();
+                let active = repository.images.iter().filter(|image| !image.archived);
+                let details: Vec<Value> = active.map(|image| image.detail(&name)).collect();
                 page(fields, "imageDetails", &details.iter().collect::<Vec<_>>())
             }
             "BatchGetImage" => repository.get_images(&name, &ids(fields)?),
@@ -612,7 +624,7 @@ impl Image {
         let mut detail = json!({
             "registryId": ACCOUNT, "repositoryName": repository, "imageDigest": self.digest,
             "imageSizeInBytes": self.manifest.len(), "imagePushedAt": self.pushed_at,
-            "imageManifestMediaType": self.media_type, "imageStatus": "ACTIVE",
+            "imageManifestMediaType": self.media_type, "imageStatus": if self.archived { "ARCHIVED" } else { "ACTIVE" },
         });
         if !self.tags.is_empty() {
             detail["imageTags"] = json!(self.tags);

@@ -12,8 +12,8 @@ use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::types::{
     EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageIdentifier,
-    ImageScanningConfiguration, ImageTagMutability, ImageTagMutabilityExclusionFilter,
-    ImageTagMutabilityExclusionFilterType, Repository, Tag,
+    ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability, ImageTagMutabilityExclusionFilter,
+    ImageTagMutabilityExclusionFilterType, ListImagesFilter, Repository, Tag,
 };
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
@@ -281,12 +281,14 @@ impl Ecr {
         Ok(())
     }
 
-    /// How many images a repository has.
+    /// How many images a repository has, the archived ones among them.
     ///
     /// # Errors
     ///
     /// What ECR answers.
     pub async fn count_images(&self, name: &str) -> Result<usize, AwsError> {
+        // Without this ECR leaves out what is archived.
+        let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let mut digests = BTreeSet::new();
         let mut token = None;
         loop {
@@ -294,6 +296,7 @@ impl Ecr {
                 .client
                 .list_images()
                 .repository_name(name)
+                .filter(all.clone())
                 .max_results(PAGE)
                 .set_next_token(token.take());
             let answer = call!("ListImages", request)?;

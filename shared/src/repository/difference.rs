@@ -104,8 +104,7 @@ pub fn difference(existing: &Existing, wanted: &Settings, registry: &Registry) -
 }
 
 /// The tags to set and to remove, if any.
-#[must_use]
-pub fn tags(existing: &Tags, wanted: &Tags) -> Option<Change> {
+fn tags(existing: &Tags, wanted: &Tags) -> Option<Change> {
     let differs = |key: &&String| existing.get(*key) != wanted.get(*key);
     let keys: BTreeSet<&String> = existing
         .keys()

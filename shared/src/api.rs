@@ -13,6 +13,9 @@ use crate::reader::alternatives;
 use crate::repository::read;
 use crate::repository::{Name, Settings};
 
+pub mod builds;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 pub mod problem;
 #[cfg(feature = "aws")]
 pub mod serve;

@@ -7,6 +7,7 @@
 //! | [`trouble`] | what the last attempt ran into, for when time runs out between two |
 //! | `trust` | whose certificates count |
 //! | [`ecr`] | Amazon ECR |
+//! | `codebuild`, `events`, `s3`, `ssm` | what building images calls besides, with the feature `builds` |
 
 use std::time::Duration;
 
@@ -16,14 +17,24 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecr::config::{SharedAsyncSleep, SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 
+#[cfg(feature = "builds")]
+pub mod codebuild;
 pub mod deadline;
 pub mod ecr;
 pub mod error;
+#[cfg(feature = "builds")]
+pub mod events;
+#[cfg(feature = "builds")]
+pub mod s3;
+#[cfg(feature = "builds")]
+pub mod ssm;
 pub mod trouble;
-pub(crate) mod trust;
+mod trust;
 
 pub use deadline::Deadline;
 pub use error::{AwsError, Failure};
@@ -32,12 +43,13 @@ pub use error::{AwsError, Failure};
 const ATTEMPT: Duration = Duration::from_secs(8);
 
 /// TLS by rustls with ring.
-pub(crate) const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
+const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
 /// How AWS is reached: region, credentials, endpoints, retries.
 #[derive(Debug, Clone)]
 pub struct Connection {
     config: SdkConfig,
+    trouble: trouble::Trouble,
 }
 
 impl Connection {
@@ -65,14 +77,62 @@ impl Connection {
             .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
             .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"));
         config.set_region(variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).map(Region::new));
-        Self { config: config.build() }
+        Self { config: config.build(), trouble: trouble::Trouble::default() }
+    }
+
+    /// What the calls over this connection run into.
+    #[must_use]
+    pub const fn trouble(&self) -> &trouble::Trouble {
+        &self.trouble
     }
 
     /// Amazon ECR over this connection.
     #[must_use]
     pub fn ecr(&self) -> ecr::Ecr {
-        ecr::Ecr::new(&self.config, retries_at_once(), endpoint("ECR"))
+        ecr::Ecr::new(&self.config, self.trouble.clone(), retries_at_once(), endpoint("ECR"))
     }
+
+    /// AWS CodeBuild over this connection.
+    #[cfg(feature = "builds")]
+    #[must_use]
+    pub fn codebuild(&self) -> codebuild::CodeBuild {
+        codebuild::CodeBuild::new(&self.config, self.trouble.clone(), endpoint("CODEBUILD"))
+    }
+
+    /// Amazon EventBridge over this connection.
+    #[cfg(feature = "builds")]
+    #[must_use]
+    pub fn events(&self) -> events::Events {
+        events::Events::new(&self.config, self.trouble.clone(), endpoint("EVENTBRIDGE"))
+    }
+
+    /// The Parameter Store over this connection.
+    #[cfg(feature = "builds")]
+    #[must_use]
+    pub fn parameters(&self) -> ssm::Parameters {
+        ssm::Parameters::new(&self.config, self.trouble.clone(), endpoint("SSM"))
+    }
+
+    /// Amazon S3.
+    #[cfg(feature = "builds")]
+    #[must_use]
+    pub fn s3(&self) -> s3::S3 {
+        s3::S3::new(self.trouble.clone(), endpoint("S3"))
+    }
+}
+
+/// What sends requests that no client of the SDK makes.
+pub(crate) fn connector() -> Connector {
+    let settings = HttpConnectorSettings::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .read_timeout(Duration::from_secs(5))
+        .build();
+    Connector::builder()
+        .connector_settings(settings)
+        .sleep_impl(TokioSleep::new())
+        .tls_provider(TLS)
+        .tls_context(trust::context())
+        .build()
 }
 
 /// An endpoint that the environment sets for one service, or for all.

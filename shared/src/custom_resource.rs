@@ -11,10 +11,15 @@ use serde_json::value::RawValue;
 use crate::finding::quoted;
 
 #[cfg(feature = "aws")]
+pub mod answering;
+#[cfg(feature = "aws")]
 pub mod callback;
+pub mod image;
 pub mod repository;
 #[cfg(feature = "aws")]
 pub mod serve;
+#[cfg(feature = "builds")]
+pub mod serve_image;
 
 /// The most bytes that CloudFormation takes as an answer.
 pub const MAX_ANSWER_BYTES: usize = 4096;

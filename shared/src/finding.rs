@@ -174,6 +174,16 @@ codes! {
     /// Neither the digest nor the tag of an image.
     InvalidImageId = "invalid-image-id",
 
+    // A build.
+    /// A path that leads out of the source, or is none.
+    InvalidPath = "invalid-path",
+    /// A template that makes no tag.
+    InvalidTag = "invalid-tag",
+    /// Several platforms for what takes one.
+    PlatformConflict = "platform-conflict",
+    /// No source, or two.
+    SourceConflict = "source-conflict",
+
     // The policy against what is in the repository.
     /// A rule that identifies no image here.
     RuleMatchesNothing = "rule-matches-nothing",

@@ -15,6 +15,7 @@
 //! - [`quantity`]: sizes, ages and counts as people read them.
 //! - [`report`]: what a preview says, as JSON, table and page.
 //! - [`repository`]: a repository as it is asked for and as it exists, and the difference.
+//! - [`build`]: which builds an event asks for, what each is told, what follows when it ends.
 //! - [`api`]: the HTTP API: requests, answers, problems.
 //! - [`custom_resource`]: CloudFormation's protocol for custom resources, and the resource that is a repository.
 //!
@@ -23,11 +24,17 @@
 //! - `aws`: calls to AWS; nothing else makes any.
 //! - `provision`: repositories made as they are asked for, and put back when that fails.
 //!
+//! With the feature `builds`:
+//!
+//! - `start`: builds started for what arrives and for what is asked for.
+//! - `publish`: what follows when a build ends.
+//!
 //! And with the feature `function` what a Lambda function needs before its first event: `log`.
 
 pub mod api;
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod build;
 pub mod custom_resource;
 pub mod finding;
 pub mod image;
@@ -38,10 +45,14 @@ pub mod log;
 pub mod preview;
 #[cfg(feature = "aws")]
 pub mod provision;
+#[cfg(feature = "builds")]
+pub mod publish;
 pub mod quantity;
 mod reader;
 pub mod reference;
 pub mod report;
 pub mod repository;
+#[cfg(feature = "builds")]
+pub mod start;
 mod syntax;
 pub mod usage;

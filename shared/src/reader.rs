@@ -49,6 +49,31 @@ impl<T> Slot<T> {
     }
 }
 
+/// Whose names and types a document has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// An API's, or a file's: `repositoryName`.
+    Api,
+    /// CloudFormation's: `RepositoryName`, and booleans in quotes.
+    CloudFormation,
+}
+
+impl Spelling {
+    /// A field under its API name.
+    pub(crate) fn of(self, name: &'static str) -> String {
+        match (self, name) {
+            (Self::Api, _) => name.to_owned(),
+            (Self::CloudFormation, "filterType") => "ImageTagMutabilityExclusionFilterType".to_owned(),
+            (Self::CloudFormation, "filter") => "ImageTagMutabilityExclusionFilterValue".to_owned(),
+            (Self::CloudFormation, _) => {
+                let mut characters = name.chars();
+                let first = characters.next().map(|first| first.to_ascii_uppercase());
+                first.into_iter().chain(characters).collect()
+            }
+        }
+    }
+}
+
 /// The fields of one object, and where it stands.
 pub(crate) struct Fields<'a> {
     pub(crate) pointer: String,

@@ -211,6 +211,24 @@ pub struct Registry {
 pub struct NotAnArn(String);
 
 impl Registry {
+    /// What the names of AWS's hosts end with here.
+    #[must_use]
+    pub fn url_suffix(&self) -> &'static str {
+        match self.partition.as_str() {
+            "aws-cn" => "amazonaws.com.cn",
+            "aws-eusc" => "amazonaws.eu",
+            "aws-iso" => "c2s.ic.gov",
+            "aws-iso-b" => "sc2s.sgov.gov",
+            _ => "amazonaws.com",
+        }
+    }
+
+    /// The host that images are pushed to and pulled from.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("{}.dkr.ecr.{}.{}", self.account_id, self.region, self.url_suffix())
+    }
+
     /// The registry of the account and region that an ARN names.
     ///
     /// # Errors

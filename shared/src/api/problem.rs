@@ -54,14 +54,18 @@ macro_rules! kinds {
 kinds! {
     /// The request is not what the API takes.
     InvalidRequest = 400 "invalid-request" "The request is not valid",
-    /// ECR does not take a value.
-    Refused = 400 "refused" "Amazon ECR refuses the request",
+    /// AWS does not take a value.
+    Refused = 400 "refused" "AWS refuses the request",
     /// The KMS key does not exist, is disabled, or may not be used.
     KmsKey = 400 "kms-key-unusable" "The KMS key cannot be used",
+    /// There is no such source, or it cannot be pinned.
+    SourceUnusable = 400 "source-unusable" "The source cannot be built",
     /// There is nothing at the path.
     NoSuchPath = 404 "no-such-path" "There is nothing at this path",
     /// There is no repository of this name.
     RepositoryNotFound = 404 "repository-not-found" "There is no such repository",
+    /// There is no build of this id.
+    BuildNotFound = 404 "build-not-found" "There is no such build",
     /// The path is for other methods.
     MethodNotAllowed = 405 "method-not-allowed" "The method is not allowed here",
     /// A repository of this name exists, and is not as asked for.
@@ -79,11 +83,11 @@ kinds! {
     /// The role of the function lacks a permission.
     NotPermitted = 500 "not-permitted" "The function is not allowed to do this",
     /// AWS has trouble of its own.
-    AwsUnavailable = 502 "aws-unavailable" "Amazon ECR could not answer",
+    AwsUnavailable = 502 "aws-unavailable" "AWS could not answer",
     /// AWS takes no more calls for the time being.
-    Throttled = 503 "throttled" "Amazon ECR throttles the calls of this account",
+    Throttled = 503 "throttled" "AWS throttles the calls of this account",
     /// AWS did not answer in time.
-    AwsTimedOut = 504 "aws-timed-out" "Amazon ECR did not answer in time",
+    AwsTimedOut = 504 "aws-timed-out" "AWS did not answer in time",
 }
 
 impl Problem {

@@ -10,6 +10,7 @@ use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition};
 use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
 use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
+use aws_sdk_ecr::operation::put_image::PutImageError;
 use aws_sdk_ecr::types::{
     EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageIdentifier,
     ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability, ImageTagMutabilityExclusionFilter,
@@ -64,8 +65,12 @@ macro_rules! call {
 }
 
 impl Ecr {
-    pub(super) fn new(config: &SdkConfig, at_once: RetryConfig, endpoint: Option<String>) -> Self {
-        let trouble = Trouble::default();
+    pub(super) fn new(
+        config: &SdkConfig,
+        trouble: Trouble,
+        at_once: RetryConfig,
+        endpoint: Option<String>,
+    ) -> Self {
         let mut config = aws_sdk_ecr::config::Builder::from(config)
             .interceptor(trouble.clone())
             .retry_classifier(QuotaIsNoThrottling);
@@ -113,8 +118,9 @@ impl Ecr {
             .image_scanning_configuration(scanning(settings.scan_on_push))
             .encryption_configuration(encryption);
         let answer = call!("CreateRepository", request)?;
-        let repository =
-            answer.repository.ok_or_else(|| odd("CreateRepository", "there is no repository in it"))?;
+        let repository = answer
+            .repository
+            .ok_or_else(|| AwsError::odd("CreateRepository", "there is no repository in it"))?;
         tracing::info!(repository = %name, "created the repository");
         Ok(Existing { tags: tags.clone(), ..existing(repository) })
     }
@@ -329,6 +335,40 @@ impl Ecr {
         Ok(manifests.collect())
     }
 
+    /// Gives an image another tag, or stores an index of images that are there. A tag that has it already is no trouble.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved.
+    pub async fn put_image(
+        &self,
+        name: &Name,
+        manifest: &str,
+        media_type: Option<&str>,
+        tag: &str,
+    ) -> Result<Option<String>, AwsError> {
+        let request = self
+            .client
+            .put_image()
+            .repository_name(name.as_str())
+            .image_manifest(manifest)
+            .set_image_manifest_media_type(media_type.map(str::to_owned))
+            .image_tag(tag);
+        match request.send().await {
+            Ok(answer) => {
+                let id = answer.image.and_then(|image| image.image_id);
+                tracing::info!(repository = %name, tag, "tagged the image");
+                Ok(id.and_then(|id| id.image_digest))
+            }
+            Err(error)
+                if error.as_service_error().is_some_and(PutImageError::is_image_already_exists_exception) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(AwsError::new("PutImage", &error)),
+        }
+    }
+
     /// Deletes up to [`BATCH`] images, or tags of images.
     ///
     /// # Errors
@@ -480,14 +520,5 @@ fn existing(repository: Repository) -> Existing {
 }
 
 fn unbuilt(operation: &'static str, error: &dyn std::fmt::Display) -> AwsError {
-    odd(operation, &error.to_string())
-}
-
-fn odd(operation: &'static str, problem: &str) -> AwsError {
-    AwsError {
-        operation: operation.into(),
-        failure: Failure::Unexpected,
-        message: problem.to_owned(),
-        in_flight: false,
-    }
+    AwsError::odd(operation, &error.to_string())
 }

@@ -57,23 +57,33 @@ impl Failure {
             "RepositoryNotFoundException"
             | "ImageNotFoundException"
             | "LifecyclePolicyNotFoundException"
-            | "RepositoryPolicyNotFoundException" => Self::NotFound,
-            "RepositoryAlreadyExistsException" => Self::AlreadyExists,
+            | "RepositoryPolicyNotFoundException"
+            | "ResourceNotFoundException"
+            | "ParameterNotFound" => Self::NotFound,
+            "RepositoryAlreadyExistsException"
+            | "ImageAlreadyExistsException"
+            | "ImageTagAlreadyExistsException" => Self::AlreadyExists,
             "RepositoryNotEmptyException" => Self::NotEmpty,
-            "LimitExceededException" | "TooManyTagsException" => Self::LimitExceeded,
+            "LimitExceededException"
+            | "TooManyTagsException"
+            | "AccountLimitExceededException"
+            | "ParameterLimitExceeded" => Self::LimitExceeded,
             "KmsException" => Self::Kms,
-            "InvalidParameterException" | "InvalidTagParameterException" | "ValidationException" => {
-                Self::Invalid
-            }
+            "InvalidParameterException"
+            | "InvalidTagParameterException"
+            | "ValidationException"
+            | "InvalidInputException" => Self::Invalid,
             "AccessDeniedException"
             | "AccessDenied"
             | "UnrecognizedClientException"
             | "ExpiredTokenException"
             | "InvalidSignatureException"
             | "OptInRequired" => Self::Denied,
-            "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
-                Self::Throttled
-            }
+            "ThrottlingException"
+            | "Throttling"
+            | "TooManyRequestsException"
+            | "RequestLimitExceeded"
+            | "TooManyUpdates" => Self::Throttled,
             "ServerException" | "InternalFailure" | "InternalServerError" | "ServiceUnavailable" => {
                 Self::Unavailable
             }
@@ -111,6 +121,16 @@ impl AwsError {
     #[must_use]
     pub const fn leaves_doubt(&self) -> bool {
         self.in_flight || self.failure.leaves_doubt()
+    }
+
+    /// An answer that is none.
+    pub(crate) fn odd(operation: &'static str, problem: &str) -> Self {
+        Self {
+            operation: operation.into(),
+            failure: Failure::Unexpected,
+            message: problem.to_owned(),
+            in_flight: false,
+        }
     }
 
     /// Names the failure of an operation.

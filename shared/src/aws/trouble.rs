@@ -57,6 +57,21 @@ impl Trouble {
         }
     }
 
+    /// An attempt begins, of a call that no SDK makes.
+    #[cfg(feature = "builds")]
+    pub(super) fn begin(&self, operation: &str) {
+        self.noted().attempts.push(operation.to_owned());
+    }
+
+    /// An attempt ends, with this trouble or none.
+    pub(super) fn end(&self, operation: &str, trouble: Option<AwsError>) {
+        let mut noted = self.noted();
+        if let Some(index) = noted.attempts.iter().position(|attempt| attempt == operation) {
+            noted.attempts.swap_remove(index);
+        }
+        noted.last = trouble;
+    }
+
     fn noted(&self) -> MutexGuard<'_, Noted> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,11 +112,8 @@ impl Intercept for Trouble {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let operation = operation(config);
-        let mut noted = self.noted();
-        if let Some(index) = noted.attempts.iter().position(|attempt| *attempt == operation) {
-            noted.attempts.swap_remove(index);
-        }
-        noted.last = trouble_of(context, operation);
+        let trouble = trouble_of(context, operation.clone());
+        self.end(&operation, trouble);
         Ok(())
     }
 }

@@ -3,14 +3,13 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_http_client::Connector;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings};
+use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 
 use super::{Answer, ResponseUrl};
-use crate::aws::{TLS, trust};
+use crate::aws::connector;
 
 /// Why CloudFormation does not have the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,19 +41,6 @@ impl CallbackError {
 pub struct Callback {
     /// Made for the first answer, which a cold start need not wait for.
     connector: OnceLock<Connector>,
-}
-
-fn connector() -> Connector {
-    let settings = HttpConnectorSettings::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .read_timeout(Duration::from_secs(5))
-        .build();
-    Connector::builder()
-        .connector_settings(settings)
-        .sleep_impl(TokioSleep::new())
-        .tls_provider(TLS)
-        .tls_context(trust::context())
-        .build()
 }
 
 impl Callback {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::finding::{Code, Finding, join_pointer, quoted};
 use crate::lifecycle::{LifecyclePolicy, PolicySource};
-use crate::reader::{Fields, Reader, Slot};
+use crate::reader::{Fields, Reader, Slot, Spelling};
 use crate::syntax::{self, Node};
 
 /// The most filters of tag mutability that ECR takes.
@@ -39,33 +39,6 @@ pub struct Properties {
     pub adopt_existing: bool,
     /// `EmptyOnDelete`: whether images go with the repository.
     pub empty_on_delete: bool,
-}
-
-/// Whose names and types a document has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    Api,
-    CloudFormation,
-}
-
-impl Spelling {
-    /// A field under its API name.
-    fn of(self, name: &'static str) -> String {
-        match (self, name) {
-            (Self::Api, _) => name.to_owned(),
-            (Self::CloudFormation, "filterType") => "ImageTagMutabilityExclusionFilterType".to_owned(),
-            (Self::CloudFormation, "filter") => "ImageTagMutabilityExclusionFilterValue".to_owned(),
-            (Self::CloudFormation, _) => {
-                let mut characters = name.chars();
-                characters
-                    .next()
-                    .map(|first| first.to_ascii_uppercase())
-                    .into_iter()
-                    .chain(characters)
-                    .collect()
-            }
-        }
-    }
 }
 
 /// Reads an API's body.

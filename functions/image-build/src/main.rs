@@ -1,0 +1,135 @@
+//! Lambda function: starts builds: for uploads to the stack's bucket, pushes to CodeCommit, `POST /builds`, and direct
+//! invocations.
+//!
+//! What it does is [`shared::start`]'s; this file only carries events there and answers back.
+
+#![recursion_limit = "256"]
+
+use std::time::{Duration, SystemTime};
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared::api::{Problem, Response, builds, gateway};
+use shared::aws::codebuild::CodeBuild;
+use shared::aws::deadline::TimeIsUp;
+use shared::aws::ecr::Ecr;
+use shared::aws::events::Events;
+use shared::aws::s3::S3;
+use shared::aws::{AwsError, Connection, Deadline};
+use shared::instant::Instant;
+use shared::repository::{NotAnArn, Registry};
+use shared::start::{EventError, Stack, Starter};
+
+/// What is kept of an invocation's time to answer in.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// Why an event is not served; Lambda delivers it again if nobody waits for the answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error("the request of the gateway is unreadable: {0}")]
+    Gateway(#[from] serde_json::Error),
+    #[error(transparent)]
+    Arn(#[from] NotAnArn),
+    #[error("the time of the function is up: {0}")]
+    Time(AwsError),
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        let error_type = match &failure {
+            Failure::Event(EventError::Event(_)) | Failure::Gateway(_) => "InvalidEvent",
+            Failure::Event(EventError::Request(_)) => "InvalidRequest",
+            Failure::Event(EventError::Start(_)) => "NotStarted",
+            Failure::Arn(_) => "Internal",
+            Failure::Time(_) => "OutOfTime",
+        };
+        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+    }
+}
+
+/// What is called.
+struct Clients {
+    connection: Connection,
+    ecr: Ecr,
+    codebuild: CodeBuild,
+    events: Events,
+    s3: S3,
+}
+
+/// Only a request through the gateway has this.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Gateway<'a> {
+    #[serde(borrow)]
+    request_context: Option<&'a RawValue>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    shared::log::as_json();
+    let stack = &Stack::of_environment()?;
+    let connection = Connection::of_function();
+    let clients = &Clients {
+        ecr: connection.ecr(),
+        codebuild: connection.codebuild(),
+        events: connection.events(),
+        s3: connection.s3(),
+        connection,
+    };
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        let handled = handle(&event, stack, clients).await;
+        handled.inspect_err(|error| tracing::error!(%error, "did not serve the event"))
+    }))
+    .await
+}
+
+async fn handle(
+    event: &LambdaEvent<Box<RawValue>>,
+    stack: &Stack,
+    clients: &Clients,
+) -> Result<serde_json::Value, Failure> {
+    let LambdaEvent { payload, context } = event;
+    let registry = Registry::of_arn(&context.invoked_function_arn)?;
+    clients.connection.trouble().forget();
+    let deadline = Deadline::within(time_left(context), ANSWER);
+    let starter = Starter {
+        stack,
+        registry: &registry,
+        ecr: &clients.ecr,
+        codebuild: &clients.codebuild,
+        events: &clients.events,
+        s3: &clients.s3,
+        deadline,
+        request_id: &context.request_id,
+    };
+    let out_of_time = |TimeIsUp| clients.connection.trouble().explain();
+    let is_gateway = serde_json::from_str::<Gateway<'_>>(payload.get());
+    if is_gateway.is_ok_and(|gateway| gateway.request_context.is_some()) {
+        let event: ApiGatewayV2httpRequest = serde_json::from_str(payload.get())?;
+        let response = deadline.order(answer(event, &starter)).await;
+        let response = response.unwrap_or_else(|up| Problem::from(out_of_time(up)).into());
+        return Ok(serde_json::to_value(gateway::answer(response))?);
+    }
+    let served = deadline.order(starter.serve(payload.get(), Instant::now())).await;
+    let summary = served.map_err(|up| Failure::Time(out_of_time(up)))??;
+    Ok(serde_json::to_value(summary)?)
+}
+
+async fn answer(event: ApiGatewayV2httpRequest, starter: &Starter<'_>) -> Response {
+    let received = match gateway::Received::new(event) {
+        Ok(received) => received,
+        Err(problem) => return gateway::refused(problem),
+    };
+    match builds::route(received.request()) {
+        Ok(call) => builds::serve(call, starter, Instant::now()).await,
+        Err(problem) => gateway::refused(problem),
+    }
+}
+
+fn time_left(context: &Context) -> Duration {
+    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
+}

@@ -1,0 +1,118 @@
+//! Lambda function: what follows when a build ends.
+//!
+//! What it does is [`shared::publish`]'s; this file only carries events there and answers back.
+
+#![recursion_limit = "256"]
+
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+use shared::aws::codebuild::CodeBuild;
+use shared::aws::ecr::Ecr;
+use shared::aws::events::Events;
+use shared::aws::s3::S3;
+use shared::aws::ssm::Parameters;
+use shared::aws::{AwsError, Connection};
+use shared::custom_resource::callback::Callback;
+use shared::instant::Instant;
+use shared::publish::{Outcome, PublishError, Publisher};
+use shared::repository::{NotAnArn, Registry};
+use shared::start::{Unset, set};
+
+/// What is kept of an invocation's time to answer in.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// Why an event is not served; Lambda delivers it again.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    Arn(#[from] NotAnArn),
+    #[error("the time of the function is up: {0}")]
+    Time(AwsError),
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        let error_type = match &failure {
+            Failure::Publish(PublishError::Event(_)) => "InvalidEvent",
+            Failure::Publish(_) => "NotPublished",
+            Failure::Arn(_) => "Internal",
+            Failure::Time(_) => "OutOfTime",
+        };
+        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+    }
+}
+
+/// What stays from one event to the next.
+struct Function {
+    stack_name: String,
+    bucket: String,
+    allow_loopback: bool,
+    connection: Connection,
+    ecr: Ecr,
+    codebuild: CodeBuild,
+    events: Events,
+    s3: S3,
+    parameters: Parameters,
+    callback: Callback,
+}
+
+impl Function {
+    fn new() -> Result<Self, Unset> {
+        let connection = Connection::of_function();
+        Ok(Self {
+            stack_name: set("STACK_NAME")?,
+            bucket: set("BUCKET")?,
+            // An emulator's CloudFormation waits on this machine.
+            allow_loopback: std::env::var("ALLOW_LOOPBACK_RESPONSE_URL").is_ok_and(|value| value == "true"),
+            ecr: connection.ecr(),
+            codebuild: connection.codebuild(),
+            events: connection.events(),
+            s3: connection.s3(),
+            parameters: connection.parameters(),
+            callback: Callback::default(),
+            connection,
+        })
+    }
+
+    async fn handle(&self, event: &LambdaEvent<Box<RawValue>>) -> Result<Outcome, Failure> {
+        let LambdaEvent { payload, context } = event;
+        let registry = Registry::of_arn(&context.invoked_function_arn)?;
+        self.connection.trouble().forget();
+        let publisher = Publisher {
+            stack_name: &self.stack_name,
+            bucket: &self.bucket,
+            registry: &registry,
+            ecr: &self.ecr,
+            codebuild: &self.codebuild,
+            events: &self.events,
+            s3: &self.s3,
+            parameters: &self.parameters,
+            callback: &self.callback,
+            allow_loopback: self.allow_loopback,
+        };
+        let left = time_left(context).saturating_sub(ANSWER);
+        match tokio::time::timeout(left, publisher.serve(payload.get(), Instant::now())).await {
+            Ok(served) => Ok(served?),
+            Err(_) => Err(Failure::Time(self.connection.trouble().explain())),
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    shared::log::as_json();
+    let function = &Function::new()?;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        let handled = function.handle(&event).await;
+        handled.inspect_err(|error| tracing::error!(%error, "did not serve the event"))
+    }))
+    .await
+}
+
+fn time_left(context: &Context) -> Duration {
+    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
+}

@@ -1,0 +1,224 @@
+//! Which source is where: for each tag that moves, and for the repository's parameter, the newest source that has ever
+//! been put there. A build that ends late finds a newer one here, and leaves what that put there alone.
+//!
+//! A ledger is one JSON object in the stack's bucket, replaced only if nobody replaced it meanwhile. It is written
+//! before the tags are moved; whoever moved them reads it again afterwards, and if it changed, moves them to what it says
+//! then. So the last one to move anything moves it to the newest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Arrival;
+use super::ticket::Ticket;
+use crate::instant::Instant;
+
+/// Where an image can be put.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A tag of the repository.
+    Tag(String),
+    /// The parameter that has the repository's released image.
+    Parameter,
+}
+
+/// The ledger of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ledger {
+    /// What is in each tag that moves.
+    #[serde(default)]
+    tags: BTreeMap<String, Entry>,
+    /// What is in the parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parameter: Option<Entry>,
+}
+
+/// What was put somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The image.
+    pub image_digest: String,
+    /// What pins its source.
+    pub version: String,
+    /// Where the source stands among others.
+    pub arrival: Arrival,
+}
+
+/// What a ticket's image may take, and what it may not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claim {
+    /// What it takes.
+    pub taken: Vec<Place>,
+    /// What a newer source has.
+    pub kept: Vec<Place>,
+}
+
+/// How long an entry is kept that nobody renews, in days. A build lasts eight hours at most, and an event is delivered for
+/// a day at most.
+const KEPT_DAYS: u64 = 400;
+
+/// The key of a repository's ledger in the stack's bucket.
+#[must_use]
+pub fn key(repository: &str) -> String {
+    format!("ledgers/{repository}.json")
+}
+
+impl Ledger {
+    fn entry(&self, place: &Place) -> Option<&Entry> {
+        match place {
+            Place::Tag(tag) => self.tags.get(tag),
+            Place::Parameter => self.parameter.as_ref(),
+        }
+    }
+
+    /// What is to be in a place.
+    #[must_use]
+    pub fn digest(&self, place: &Place) -> Option<&str> {
+        self.entry(place).map(|entry| entry.image_digest.as_str())
+    }
+
+    /// Puts the image of a ticket wherever nothing newer is.
+    pub fn claim(&mut self, ticket: &Ticket, digest: &str, now: Instant) -> Claim {
+        let own = Entry {
+            image_digest: digest.to_owned(),
+            version: ticket.source.version().to_owned(),
+            arrival: ticket.arrival.clone(),
+        };
+        let places = ticket.image_tags.iter().cloned().map(Place::Tag);
+        let mut claim = Claim::default();
+        for place in places.chain(ticket.is_released.then_some(Place::Parameter)) {
+            if self.entry(&place).is_some_and(|entry| entry.is_newer_than(&own)) {
+                claim.kept.push(place);
+                continue;
+            }
+            match &place {
+                Place::Tag(tag) => drop(self.tags.insert(tag.clone(), own.clone())),
+                Place::Parameter => self.parameter = Some(own.clone()),
+            }
+            claim.taken.push(place);
+        }
+        self.tags.retain(|_, entry| entry.arrival.at.plus_days(KEPT_DAYS).is_none_or(|end| end > now));
+        claim
+    }
+}
+
+impl Entry {
+    /// Whether this is of a newer source than the other. Of two that cannot be told apart the later word counts.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        if self.arrival.at != other.arrival.at {
+            return self.arrival.at > other.arrival.at;
+        }
+        if let (Some(one), Some(two)) = (&self.arrival.sequencer, &other.arrival.sequencer) {
+            let number = |text: &str| {
+                let digits = text.trim_start_matches('0').to_ascii_uppercase();
+                (digits.len(), digits)
+            };
+            return number(one) > number(two);
+        }
+        self.arrival.replaces.as_ref() == Some(&other.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Source;
+
+    fn ticket(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> Ticket {
+        Ticket {
+            repository_name: "app".to_owned(),
+            image_tag: format!("src-{version}"),
+            platforms: Vec::new(),
+            image_tags: vec!["latest".to_owned(), "main".to_owned()],
+            is_released: true,
+            source: Source::S3 {
+                bucket: "b".to_owned(),
+                key: "k".to_owned(),
+                version_id: version.to_owned(),
+            },
+            reference: None,
+            arrival: Arrival {
+                at: Instant::parse(&format!("2026-11-23T{at}Z")).unwrap(),
+                sequencer: sequencer.map(str::to_owned),
+                replaces: replaces.map(str::to_owned),
+            },
+        }
+    }
+
+    fn now() -> Instant {
+        Instant::parse("2026-11-23T12:00:00Z").unwrap()
+    }
+
+    fn latest(tickets: &[&Ticket]) -> String {
+        let mut ledger = Ledger::default();
+        for ticket in tickets {
+            ledger.claim(ticket, ticket.source.version(), now());
+        }
+        for place in [Place::Tag("main".to_owned()), Place::Parameter] {
+            assert_eq!(ledger.digest(&place), ledger.digest(&Place::Tag("latest".to_owned())));
+        }
+        ledger.digest(&Place::Parameter).unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_newest_source_stays_in_whatever_order_builds_end() {
+        let pairs = [
+            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:01", None, None)),
+            // Of uploads within a second S3's own order decides.
+            (ticket("old", "10:00:00", Some("00FF"), None), ticket("new", "10:00:00", Some("0100"), None)),
+            (ticket("old", "10:00:00", Some("FF"), None), ticket("new", "10:00:00", Some("000100"), None)),
+            // Of pushes within a second what the push replaced.
+            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:00", None, Some("old"))),
+        ];
+        for (old, new) in &pairs {
+            assert_eq!(latest(&[old, new]), "new", "{new:?}");
+            assert_eq!(latest(&[new, old]), "new", "{new:?}");
+            assert_eq!(latest(&[old, new, old, new, old]), "new", "{new:?}");
+        }
+    }
+
+    #[test]
+    fn going_back_to_an_old_commit_is_going_forward() {
+        let one = ticket("one", "10:00:00", None, None);
+        let two = ticket("two", "11:00:00", None, Some("one"));
+        let back = ticket("one", "11:30:00", None, Some("two"));
+        assert_eq!(latest(&[&one, &two, &back]), "one");
+        // An event of the first push that comes again changes nothing.
+        let mut ledger = Ledger::default();
+        for ticket in [&one, &two, &back] {
+            ledger.claim(ticket, ticket.source.version(), now());
+        }
+        let again = ledger.claim(&one, "sha256:other", now());
+        assert_eq!((again.taken.len(), again.kept.len()), (0, 3));
+    }
+
+    #[test]
+    fn branches_do_not_meet() {
+        let main = ticket("new", "11:00:00", None, None);
+        let mut feature = ticket("old", "10:00:00", None, None);
+        (feature.image_tags, feature.is_released) = (vec!["feature".to_owned()], false);
+        let mut ledger = Ledger::default();
+        ledger.claim(&main, "main", now());
+        let claim = ledger.claim(&feature, "feature", now());
+        assert_eq!(claim.taken, [Place::Tag("feature".to_owned())]);
+        assert_eq!(ledger.digest(&Place::Parameter), Some("main"));
+    }
+
+    #[test]
+    fn a_ledger_forgets_branches_that_nobody_builds_any_more() {
+        let mut ledger = Ledger::default();
+        ledger.claim(&ticket("old", "10:00:00", None, None), "d", now());
+        let mut other = ticket("new", "10:00:00", None, None);
+        (other.image_tags, other.is_released) = (vec!["x".to_owned()], false);
+        ledger.claim(&other, "e", now().plus_days(399).unwrap());
+        assert!(ledger.digest(&Place::Tag("main".to_owned())).is_some());
+        other.arrival.at = now().plus_days(401).unwrap();
+        ledger.claim(&other, "e", other.arrival.at);
+        assert_eq!(ledger.digest(&Place::Tag("main".to_owned())), None);
+        assert_eq!(ledger.digest(&Place::Tag("x".to_owned())), Some("e"));
+        // What is deployed is not forgotten.
+        assert_eq!(ledger.digest(&Place::Parameter), Some("d"));
+    }
+}

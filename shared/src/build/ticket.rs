@@ -1,0 +1,205 @@
+//! What a build carries from its start to its end: everything that has to be known once there is an image, or none.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Arrived;
+use super::recipe::Recipe;
+use super::tags::{CONTENT_PREFIX, Template};
+use super::{Arrival, GitReference, Platform, Source, fingerprint};
+
+/// The variable that has the ticket in a build's environment.
+pub const VARIABLE: &str = "TICKET";
+/// The variable that has the platform.
+pub const PLATFORM: &str = "PLATFORM";
+
+/// What a build is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ticket {
+    /// The repository that the image goes to.
+    pub repository_name: String,
+    /// The tag that stands for source and recipe together, and never moves: `src-…`.
+    pub image_tag: String,
+    /// What is built; one build for each.
+    pub platforms: Vec<Platform>,
+    /// The tags that move to the image, if nothing newer has them.
+    pub image_tags: Vec<String>,
+    /// Whether the repository's parameter points to the image then.
+    pub is_released: bool,
+    /// The source.
+    pub source: Source,
+    /// What it was pushed as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<GitReference>,
+    /// Where it stands among others.
+    pub arrival: Arrival,
+}
+
+/// Where tags are given by nobody: the branch or the tag under its name, and `latest` for what is released.
+const DEFAULT_TAGS: [&str; 3] = ["latest", "{branch}", "{tag}"];
+
+impl Ticket {
+    /// The ticket for building a source by a recipe.
+    #[must_use]
+    pub fn new(recipe: &Recipe, arrived: &Arrived) -> Self {
+        let Arrived { source, reference, arrival } = arrived;
+        let is_released = match (reference, &recipe.default_branch) {
+            (None, _) => true,
+            (Some(GitReference::Branch(name)), Some(default)) => name == default,
+            (Some(GitReference::Branch(name)), None) => name == "main" || name == "master",
+            (Some(GitReference::Tag(_)), _) => false,
+        };
+        let default: Vec<Template>;
+        let templates = match &recipe.image_tags {
+            Some(templates) => templates,
+            None => {
+                default = DEFAULT_TAGS.iter().filter_map(|text| Template::parse(text).ok()).collect();
+                &default
+            }
+        };
+        let mut image_tags: Vec<String> = templates
+            .iter()
+            .filter(|template| is_released || !template.is_fixed())
+            .filter_map(|template| template.render(source, reference.as_ref(), arrival))
+            .collect();
+        image_tags.sort_unstable();
+        image_tags.dedup();
+        Self {
+            repository_name: recipe.repository.to_string(),
+            image_tag: content_tag(recipe, source),
+            platforms: recipe.platforms.clone(),
+            image_tags,
+            is_released,
+            source: source.clone(),
+            reference: reference.clone(),
+            // S3 tells one moment with and without milliseconds.
+            arrival: Arrival {
+                at: super::Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
+                    .unwrap_or(arrival.at),
+                ..arrival.clone()
+            },
+        }
+    }
+
+    /// The tag that the build for one platform pushes.
+    #[must_use]
+    pub fn tag_for(&self, platform: Platform) -> String {
+        match self.platforms.as_slice() {
+            [_] => self.image_tag.clone(),
+            _ => format!("{}-{}", self.image_tag, platform.processor()),
+        }
+    }
+
+    /// What tells this building of this source from every other.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let at = self.arrival.at.to_string();
+        fingerprint(&[&self.repository_name, &self.image_tag, self.source.version(), &at], 32)
+    }
+
+    /// The ticket as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The same for the same files built in the same way into the same repository, and for nothing else. What a build does
+/// not see (the tags that move, the size of the machine, the cache) is not in it.
+fn content_tag(recipe: &Recipe, source: &Source) -> String {
+    let source = source.to_string();
+    let platforms: Vec<&str> = recipe.platforms.iter().map(|platform| platform.as_str()).collect();
+    let platforms = platforms.join(",");
+    let attestations = recipe.profile.has_attestations().to_string();
+    let mut parts = vec![
+        recipe.repository.as_str(),
+        &source,
+        &recipe.context,
+        recipe.dockerfile.as_deref().unwrap_or_default(),
+        recipe.target.as_deref().unwrap_or_default(),
+        &platforms,
+        &attestations,
+    ];
+    for (kind, values) in [("arg", &recipe.build_args), ("secret", &recipe.secrets)] {
+        parts.extend(values.iter().flat_map(|(name, value)| [kind, name.as_str(), value.as_str()]));
+    }
+    format!("{CONTENT_PREFIX}{}", fingerprint(&parts, 40))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instant::Instant;
+    use crate::repository::Name;
+
+    fn recipe() -> Recipe {
+        Recipe::of(Name::parse("app").unwrap())
+    }
+
+    fn arrived(reference: Option<GitReference>) -> Arrived {
+        Arrived {
+            source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
+            reference,
+            arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00.123Z").unwrap()),
+        }
+    }
+
+    fn branch(name: &str) -> Option<GitReference> {
+        Some(GitReference::Branch(name.to_owned()))
+    }
+
+    #[test]
+    fn only_what_is_released_is_the_latest() {
+        let tags = |recipe: &Recipe, reference| {
+            let ticket = Ticket::new(recipe, &arrived(reference));
+            (ticket.image_tags.join(" "), ticket.is_released)
+        };
+        assert_eq!(tags(&recipe(), branch("main")), ("latest main".to_owned(), true));
+        assert_eq!(tags(&recipe(), branch("feature/x")), ("feature-x".to_owned(), false));
+        assert_eq!(tags(&recipe(), None), ("latest".to_owned(), true));
+        let tag = Some(GitReference::Tag("v1".to_owned()));
+        assert_eq!(tags(&recipe(), tag), ("v1".to_owned(), false));
+        let trunk = Recipe { default_branch: Some("trunk".to_owned()), ..recipe() };
+        assert_eq!(tags(&trunk, branch("main")), ("main".to_owned(), false));
+        assert_eq!(tags(&trunk, branch("trunk")), ("latest trunk".to_owned(), true));
+        let none = Recipe { image_tags: Some(Vec::new()), ..recipe() };
+        assert_eq!(tags(&none, branch("main")), (String::new(), true));
+    }
+
+    #[test]
+    fn the_content_tag_changes_with_what_is_built_and_with_nothing_else() {
+        let tag = |recipe: &Recipe| Ticket::new(recipe, &arrived(None)).image_tag;
+        let first = tag(&recipe());
+        assert!(first.starts_with("src-") && first.len() == 44, "{first}");
+        let same = Recipe {
+            cache: false,
+            compute_type: Some("BUILD_GENERAL1_LARGE"),
+            image_tags: Some(Vec::new()),
+            profile: super::super::recipe::Profile::Eks,
+            ..recipe()
+        };
+        assert_eq!(first, tag(&same));
+        assert_eq!(first, Ticket::new(&recipe(), &arrived(branch("main"))).image_tag);
+        let mut seen = std::collections::BTreeSet::from([first]);
+        for other in [
+            Recipe::of(Name::parse("other").unwrap()),
+            Recipe { context: "web".to_owned(), ..recipe() },
+            Recipe { dockerfile: Some("web".to_owned()), ..recipe() },
+            Recipe { target: Some("web".to_owned()), ..recipe() },
+            Recipe { build_args: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
+            Recipe { build_args: [("ab".to_owned(), String::new())].into(), ..recipe() },
+            Recipe { secrets: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
+            Recipe { platforms: vec![Platform::Arm64], ..recipe() },
+            Recipe { platforms: vec![Platform::Amd64, Platform::Arm64], ..recipe() },
+            Recipe { profile: super::super::recipe::Profile::Lambda, ..recipe() },
+        ] {
+            assert!(seen.insert(tag(&other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_survives_its_journey() {
+        let ticket = Ticket::new(&recipe(), &arrived(branch("main")));
+        assert_eq!(serde_json::from_str::<Ticket>(&ticket.to_json()).unwrap(), ticket);
+    }
+}

@@ -1,0 +1,509 @@
+//! Builds started: for sources that arrive, and for those that are asked for. The decisions are [`crate::build`]'s.
+
+use serde::Serialize;
+
+use crate::aws::codebuild::CodeBuild;
+use crate::aws::ecr::Ecr;
+use crate::aws::events::Events;
+use crate::aws::s3::S3;
+use crate::aws::{AwsError, Deadline, Failure};
+use crate::build::announcement::{Announcement, Built, Failed};
+use crate::build::book::{self, Book, Wanted, WantedSource};
+use crate::build::ended::{Build, Status};
+use crate::build::event::{self, Arrived, InvalidEvent, Said};
+use crate::build::order::{Projects, orders};
+use crate::build::recipe::Recipe;
+use crate::build::ticket::Ticket;
+use crate::build::{Arrival, Platform, Source};
+use crate::finding::{Finding, quoted};
+use crate::image::deletion::ImageId;
+use crate::instant::Instant;
+use crate::provision::{ProvisionError, Provisioner};
+use crate::repository::{Name, Registry, Settings, Tags, read};
+
+/// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
+const TOKEN_SECONDS: i64 = 4 * 60;
+
+/// A repository that nobody asked for before its first build. Tags that name a source stay with their image, those of
+/// caches come and go; the rest is what every repository gets.
+const SETTINGS: &str = r#"{
+    "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
+    "imageTagMutabilityExclusionFilters": ["src-*"],
+    "lifecyclePolicy": { "rules": [
+        { "description": "remove caches of builds that nobody runs any more",
+          "selection": { "tagPatternList": ["buildcache-*"] }, "maximumAgeLimit": 30 },
+        { "description": "remove untagged images", "selection": "untagged", "maximumNumberOfImages": 1 }
+    ] }
+}"#;
+
+/// What the stack is made of, as far as building needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Its name.
+    pub name: String,
+    /// Its bucket.
+    pub bucket: String,
+    /// Its CodeBuild projects.
+    pub projects: Projects,
+}
+
+/// A variable that the template sets is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {0} is not set; template.yaml sets it")]
+pub struct Unset(&'static str);
+
+impl Stack {
+    /// The stack as a function's environment tells it.
+    ///
+    /// # Errors
+    ///
+    /// When a variable is missing.
+    pub fn of_environment() -> Result<Self, Unset> {
+        Ok(Self {
+            name: set("STACK_NAME")?,
+            bucket: set("BUCKET")?,
+            projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: set("PROJECT_ARM64")? },
+        })
+    }
+}
+
+/// A variable that has to be set.
+///
+/// # Errors
+///
+/// When it is not.
+pub fn set(name: &'static str) -> Result<String, Unset> {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(Unset(name))
+}
+
+/// What starts builds, for one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Starter<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// Where repositories are.
+    pub registry: &'a Registry,
+    /// Amazon ECR.
+    pub ecr: &'a Ecr,
+    /// AWS CodeBuild.
+    pub codebuild: &'a CodeBuild,
+    /// Amazon EventBridge.
+    pub events: &'a Events,
+    /// Amazon S3.
+    pub s3: &'a S3,
+    /// When to stop.
+    pub deadline: Deadline,
+    /// What names this request and no other.
+    pub request_id: &'a str,
+}
+
+/// Why a build is not started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// A call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The repository is missing, and could not be made.
+    #[error("the repository could not be created: {0}")]
+    Provision(#[from] ProvisionError),
+    /// There is nothing to build.
+    #[error("there is no object s3://{bucket}/{key}{}; upload it first, and let the stack read the bucket", match .version { Some(version) => format!(" with the version {}", quoted(version)), None => String::new() })]
+    NoSource {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// The version that was asked for.
+        version: Option<String>,
+    },
+    /// The source could be another one by the time it is built.
+    #[error("the bucket {} keeps no versions, so that a source in it cannot be pinned; turn its versioning on", quoted(.0))]
+    NotVersioned(String),
+    /// `builds.yaml` is not valid.
+    #[error("s3://{bucket}/{key} is not valid: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Book {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: &'static str,
+        /// Everything that is wrong with it.
+        findings: Vec<Finding>,
+    },
+}
+
+/// Why an event is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// It is none that this understands.
+    #[error(transparent)]
+    Event(#[from] InvalidEvent),
+    /// It is a request, and not a good one.
+    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Request(Vec<Finding>),
+    /// A build could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// What makes a build be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// A source arrived, so many seconds ago; the event may come again.
+    Arrived(i64),
+    /// Somebody asks for it.
+    Asked,
+}
+
+/// What came of a wish to build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// The image is there.
+    Built {
+        /// What was wished.
+        ticket: Ticket,
+        /// Its digest.
+        digest: String,
+    },
+    /// It is being built, once for each platform.
+    Building {
+        /// What was wished.
+        ticket: Ticket,
+        /// The builds.
+        builds: Vec<(Platform, Build)>,
+    },
+}
+
+/// What an event came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// The images that are built or being built.
+    pub images: Vec<Image>,
+    /// What is not built, and why.
+    pub ignored: Vec<Ignored>,
+}
+
+/// An image that is built or being built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The repository.
+    pub repository_name: String,
+    /// The tag that stands for source and recipe.
+    pub image_tag: String,
+    /// `repository-uri:tag`, which `docker run` takes once it is built.
+    pub image_uri: String,
+    /// `BUILT` or `BUILDING`.
+    pub status: &'static str,
+    /// The digest, if it is built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
+    /// What was built.
+    pub source: Source,
+    /// The builds.
+    pub builds: Vec<BuildId>,
+}
+
+/// A build of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildId {
+    /// CodeBuild's id.
+    pub build_id: String,
+    /// What it builds for.
+    pub platform: Platform,
+    /// How it stands.
+    pub build_status: Status,
+}
+
+/// Something that is not built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// Why.
+    pub reason: String,
+}
+
+impl Begun {
+    /// The image, for those who asked.
+    #[must_use]
+    pub fn image(self, registry: &Registry) -> Image {
+        let (ticket, status, image_digest, builds) = match self {
+            Self::Built { ticket, digest } => (ticket, "BUILT", Some(digest), Vec::new()),
+            Self::Building { ticket, builds } => (ticket, "BUILDING", None, builds),
+        };
+        let builds = builds.into_iter().map(|(platform, build)| BuildId {
+            build_id: build.id,
+            platform,
+            build_status: build.status,
+        });
+        Image {
+            image_uri: format!("{}/{}:{}", registry.host(), ticket.repository_name, ticket.image_tag),
+            repository_name: ticket.repository_name,
+            image_tag: ticket.image_tag,
+            status,
+            image_digest,
+            source: ticket.source,
+            builds: builds.collect(),
+        }
+    }
+}
+
+impl Starter<'_> {
+    /// Starts the builds that an event asks for.
+    ///
+    /// # Errors
+    ///
+    /// When the event is none, or AWS cannot be asked; whoever delivers the event delivers it again.
+    pub async fn serve(&self, event: &str, now: Instant) -> Result<Summary, EventError> {
+        let mut summary = Summary::default();
+        let Some(said) = event::read(event)? else {
+            if !is_request(event) {
+                return Err(InvalidEvent::Unknown.into());
+            }
+            let wanted = Wanted::parse(event).map_err(EventError::Request)?;
+            let begun = self.build(&wanted, now).await?;
+            summary.images.push(begun.image(self.registry));
+            return Ok(summary);
+        };
+        let mut book = None;
+        for said in said {
+            let arrived = match said {
+                Said::Arrived(arrived) => arrived,
+                Said::Nothing(reason) => {
+                    summary.ignore(reason);
+                    continue;
+                }
+            };
+            if book.is_none() {
+                book = Some(self.book().await);
+            }
+            let book = match &book {
+                Some(Ok(book)) => book,
+                Some(Err(error @ StartError::Book { .. })) => {
+                    self.refuse("", &arrived.source, &error.to_string()).await?;
+                    summary.ignore(error.to_string());
+                    continue;
+                }
+                Some(Err(error)) => return Err(error.clone().into()),
+                None => continue,
+            };
+            let recipes = match book.recipes(&arrived, &self.stack.bucket) {
+                Ok(recipes) => recipes,
+                Err(reason) => {
+                    summary.ignore(reason);
+                    continue;
+                }
+            };
+            let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
+            for recipe in recipes {
+                let ticket = Ticket::new(&recipe, &arrived);
+                match self.begin(&recipe, ticket, Because::Arrived(age)).await {
+                    Ok(begun) => summary.images.push(begun.image(self.registry)),
+                    // Another attempt would be refused too.
+                    Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
+                        let name = recipe.repository.as_str();
+                        self.refuse(name, &arrived.source, &error.to_string()).await?;
+                        summary.ignore(error.to_string());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(summary)
+    }
+
+    /// Builds what somebody asks for.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to build, or AWS cannot be asked.
+    pub async fn build(&self, wanted: &Wanted, now: Instant) -> Result<Begun, StartError> {
+        let arrived = self.pin(&wanted.source, now).await?;
+        self.begin(&wanted.recipe, Ticket::new(&wanted.recipe, &arrived), Because::Asked).await
+    }
+
+    /// The source as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be pinned.
+    pub async fn pin(&self, wanted: &WantedSource, now: Instant) -> Result<Arrived, StartError> {
+        if let Some(arrived) = wanted.commit(Arrival::at(now)) {
+            return Ok(arrived);
+        }
+        let WantedSource::S3 { bucket, key, version_id } = wanted else {
+            return Err(AwsError::odd("HeadObject", "the source is neither a commit nor an object").into());
+        };
+        let bucket = bucket.as_deref().unwrap_or(&self.stack.bucket);
+        let found = self.s3.version(bucket, key, version_id.as_deref()).await?;
+        let Some(found) = found else {
+            return Err(StartError::NoSource {
+                bucket: bucket.to_owned(),
+                key: key.clone(),
+                version: version_id.clone(),
+            });
+        };
+        let version_id = found.id.ok_or_else(|| StartError::NotVersioned(bucket.to_owned()))?;
+        Ok(Arrived {
+            source: Source::S3 { bucket: bucket.to_owned(), key: key.clone(), version_id },
+            reference: None,
+            arrival: Arrival::at(found.at.unwrap_or(now)),
+        })
+    }
+
+    /// Starts what is not there and not on its way.
+    ///
+    /// # Errors
+    ///
+    /// When AWS cannot be asked, or does not want to.
+    pub async fn begin(
+        &self,
+        recipe: &Recipe,
+        ticket: Ticket,
+        because: Because,
+    ) -> Result<Begun, StartError> {
+        if let Some(digest) = self.existing(&recipe.repository, &ticket, because).await? {
+            let (stack_name, ticket) = (self.stack.name.clone(), ticket);
+            tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
+            // Which tags move to it, image-published decides, as for every other image.
+            let built = Announcement::Built(Built { stack_name, ticket: ticket.clone() });
+            self.events.announce(&built).await?;
+            return Ok(Begun::Built { ticket, digest });
+        }
+        let is_forgotten = match because {
+            Because::Arrived(age) => age > TOKEN_SECONDS,
+            Because::Asked => true,
+        };
+        let mut builds = Vec::new();
+        for order in orders(recipe, &ticket, self.registry, &self.stack.projects, "") {
+            let running = if is_forgotten {
+                self.running(&order.project, &ticket, order.platform).await?
+            } else {
+                None
+            };
+            let build = match running {
+                Some(build) => build,
+                None => self.codebuild.start(&order).await?,
+            };
+            // The same order a moment ago, and it came to nothing; whoever asks again means it.
+            let build = if because == Because::Asked && build.status != Status::InProgress {
+                let again = orders(recipe, &ticket, self.registry, &self.stack.projects, self.request_id);
+                match again.iter().find(|again| again.platform == order.platform) {
+                    Some(again) => self.codebuild.start(again).await?,
+                    None => build,
+                }
+            } else {
+                build
+            };
+            builds.push((order.platform, build));
+        }
+        Ok(Begun::Building { ticket, builds })
+    }
+
+    /// The digest of the ticket's image if it is there; sees to it that there is a repository.
+    async fn existing(
+        &self,
+        name: &Name,
+        ticket: &Ticket,
+        because: Because,
+    ) -> Result<Option<String>, StartError> {
+        match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
+            Ok(found) => Ok(found.into_iter().next().map(|manifest| manifest.digest)),
+            Err(error) if error.failure == Failure::NotFound => {
+                let settings = settings()?;
+                let provisioner = Provisioner {
+                    ecr: self.ecr,
+                    registry: self.registry,
+                    deadline: self.deadline,
+                    request_id: self.request_id,
+                };
+                provisioner.create(name, &settings, &Tags::new()).await?;
+                tracing::info!(repository = %name, ?because, "made the repository for its first build");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A build of the ticket that is under way.
+    async fn running(
+        &self,
+        project: &str,
+        ticket: &Ticket,
+        platform: Platform,
+    ) -> Result<Option<Build>, AwsError> {
+        let builds = self.codebuild.newest(project).await?;
+        let is_same = |build: &Build| {
+            build.ticket().is_ok_and(|(other, of)| {
+                other.image_tag == ticket.image_tag
+                    && other.repository_name == ticket.repository_name
+                    && of == platform
+            })
+        };
+        Ok(builds.into_iter().find(|build| build.status == Status::InProgress && is_same(build)))
+    }
+
+    async fn book(&self) -> Result<Book, StartError> {
+        let bucket = &self.stack.bucket;
+        match self.s3.get(bucket, book::KEY).await? {
+            None => Ok(Book::default()),
+            Some(object) => Book::parse(&object.text).map_err(|findings| StartError::Book {
+                bucket: bucket.clone(),
+                key: book::KEY,
+                findings,
+            }),
+        }
+    }
+
+    /// Tells those who wait for an image that there will be none.
+    async fn refuse(&self, repository: &str, source: &Source, reason: &str) -> Result<(), StartError> {
+        tracing::warn!(repository, %source, reason, "did not start a build");
+        let failed = Failed {
+            stack_name: self.stack.name.clone(),
+            repository_name: repository.to_owned(),
+            build_status: "NOT_STARTED".to_owned(),
+            reason: reason.to_owned(),
+            source: source.to_string(),
+            build_id: String::new(),
+            log_link: String::new(),
+        };
+        Ok(self.events.announce(&Announcement::Failed(failed)).await?)
+    }
+}
+
+impl Summary {
+    fn ignore(&mut self, reason: String) {
+        tracing::info!(reason, "nothing to build");
+        self.ignored.push(Ignored { reason });
+    }
+}
+
+/// Whether a direct invocation means to build something, rightly or wrongly.
+fn is_request(event: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(event).is_ok_and(|event| {
+        event.get("repositoryName").is_some() || event.get("source").is_some_and(|s| s.is_object())
+    })
+}
+
+fn settings() -> Result<Settings, AwsError> {
+    let wish = read::body(SETTINGS);
+    wish.map(|wish| wish.settings).map_err(|findings| {
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        AwsError::odd("CreateRepository", &findings.join("; "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::tags::{CACHE_PREFIX, CONTENT_PREFIX};
+
+    #[test]
+    fn repositories_of_builds_protect_what_names_a_source_and_forget_caches() {
+        let settings = settings().unwrap();
+        assert_eq!(settings.tag_mutability.exclusions, [format!("{CONTENT_PREFIX}*")]);
+        assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
+        let policy = serde_json::to_string(&settings.lifecycle_policy).unwrap();
+        assert!(policy.contains(&format!("{CACHE_PREFIX}*")), "{policy}");
+        assert!(policy.contains("untagged"), "{policy}");
+    }
+}

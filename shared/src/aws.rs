@@ -32,6 +32,8 @@ pub mod events;
 #[cfg(feature = "builds")]
 pub mod s3;
 #[cfg(feature = "builds")]
+mod signed;
+#[cfg(feature = "builds")]
 pub mod ssm;
 pub mod trouble;
 mod trust;
@@ -103,21 +105,21 @@ impl Connection {
     #[cfg(feature = "builds")]
     #[must_use]
     pub fn events(&self) -> events::Events {
-        events::Events::new(&self.config, self.trouble.clone(), endpoint("EVENTBRIDGE"))
+        events::Events::new(self.trouble.clone())
     }
 
     /// The Parameter Store over this connection.
     #[cfg(feature = "builds")]
     #[must_use]
     pub fn parameters(&self) -> ssm::Parameters {
-        ssm::Parameters::new(&self.config, self.trouble.clone(), endpoint("SSM"))
+        ssm::Parameters::new(self.trouble.clone())
     }
 
     /// Amazon S3.
     #[cfg(feature = "builds")]
     #[must_use]
     pub fn s3(&self) -> s3::S3 {
-        s3::S3::new(self.trouble.clone(), endpoint("S3"))
+        s3::S3::new(self.trouble.clone())
     }
 }
 

@@ -64,8 +64,11 @@ impl Emulator {
         let output = File::create(&log).map_err(LocalError::io(log.display().to_string()))?;
         let errors = output.try_clone().map_err(LocalError::io(log.display().to_string()))?;
         let mut emulator = Self { port, pid: 0 };
-        let mut child = Command::new(programs.join("ministack"))
+        let builder = std::env::current_exe().map_err(LocalError::io("this program"))?;
+        let mut child = Command::new(programs.join("python"))
+            .arg(project.root().join("infra/local/ministack_with_builds.py"))
             .current_dir(&folder)
+            .env("LOCAL_BUILDER", builder)
             .env("GATEWAY_PORT", port.to_string())
             .env("BIND_HOST", "127.0.0.1")
             // It would take a fixed port.
@@ -76,7 +79,7 @@ impl Emulator {
             .stderr(errors)
             .process_group(0)
             .spawn()
-            .map_err(LocalError::io("ministack"))?;
+            .map_err(LocalError::io("the emulator"))?;
         emulator.pid = child.id();
         emulator.remember(project)?;
         let started = Instant::now();

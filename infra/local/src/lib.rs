@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`tools`] | the Python tools, pinned, each in an environment of its own |
 //! | [`emulator`] | the emulator's process |
+//! | [`codebuild`] | builds, which the emulator hands over |
 //! | [`image`] | an image on disk, to push |
 //! | [`lint`] | the templates, linted |
 //! | [`registry`] | the registry under the name that AWS gives it |
@@ -17,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
+pub mod codebuild;
 pub mod emulator;
 pub mod image;
 pub mod lint;
@@ -85,6 +87,7 @@ impl LocalError {
 #[derive(Debug, Clone)]
 pub struct Project {
     root: PathBuf,
+    run: PathBuf,
 }
 
 impl Project {
@@ -92,7 +95,14 @@ impl Project {
     #[must_use]
     pub fn here() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        Self { root: root.canonicalize().unwrap_or(root) }
+        let root = root.canonicalize().unwrap_or(root);
+        Self { run: root.join("target/local/run"), root }
+    }
+
+    /// The same checkout with an emulator of its own, which keeps its things in `folder`.
+    #[must_use]
+    pub fn running_in(self, folder: PathBuf) -> Self {
+        Self { run: folder, ..self }
     }
 
     /// The checkout's top folder.
@@ -110,7 +120,7 @@ impl Project {
     /// Everything that belongs to a running emulator.
     #[must_use]
     pub fn run(&self) -> PathBuf {
-        self.root.join("target/local/run")
+        self.run.clone()
     }
 }
 

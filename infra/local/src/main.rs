@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use local::codebuild::{Builder, Job};
 use local::emulator::Emulator;
 use local::stack::Stack;
 use local::tools;
@@ -30,6 +31,9 @@ enum Command {
     },
     /// Lint the templates.
     Lint,
+    /// Run a build that the emulator hands over.
+    #[command(hide = true)]
+    Build,
     /// Stop the local AWS and forget everything in it.
     Down {
         /// Remove the installed tools too.
@@ -62,6 +66,7 @@ fn run(command: Command) -> Result<(), LocalError> {
             played
         }
         Command::Lint => lint::lint(&project),
+        Command::Build => build(&project),
         Command::Down { tools } => {
             Emulator::down(&project)?;
             if tools {
@@ -71,6 +76,19 @@ fn run(command: Command) -> Result<(), LocalError> {
             Ok(())
         }
     }
+}
+
+/// Takes a build from standard input; says on standard output what it says, and at last how it went.
+fn build(project: &Project) -> Result<(), LocalError> {
+    let unexpected = |problem: String| LocalError::Unexpected { program: "the emulator".to_owned(), problem };
+    let job: Job =
+        serde_json::from_reader(std::io::stdin().lock()).map_err(|error| unexpected(error.to_string()))?;
+    let emulator = Emulator::running(project).ok_or_else(|| unexpected("it is not running".to_owned()))?;
+    let folder = project.run().join("builds").join(job.build_id.replace(':', "/"));
+    let mut out = std::io::stdout().lock();
+    let ran = Builder::new(project, &emulator).run(&job, &folder, &mut out)?;
+    let line = serde_json::to_string(&ran).unwrap_or_default();
+    writeln!(out, "{line}").map_err(|source| LocalError::Io { what: "standard output".to_owned(), source })
 }
 
 fn up(project: &Project) -> Result<Stack, LocalError> {

@@ -1,24 +1,38 @@
 //! Amazon EventBridge.
 
-use aws_config::SdkConfig;
-use aws_sdk_eventbridge::Client;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use serde::Deserialize;
+use serde_json::json;
 
 use super::error::{AwsError, Failure};
+use super::signed::Service;
 use super::trouble::Trouble;
 use crate::build::announcement::{Announcement, SOURCE};
 
 /// The account's default event bus.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Events {
-    client: Client,
+    service: Service,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Put {
+    #[serde(default)]
+    failed_entry_count: u32,
+    #[serde(default)]
+    entries: Vec<Entry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Entry {
+    error_code: String,
+    error_message: String,
 }
 
 impl Events {
-    pub(super) fn new(config: &SdkConfig, trouble: Trouble, endpoint: Option<String>) -> Self {
-        let mut config = aws_sdk_eventbridge::config::Builder::from(config).interceptor(trouble);
-        config.set_endpoint_url(endpoint);
-        Self { client: Client::from_conf(config.build()) }
+    pub(super) fn new(trouble: Trouble) -> Self {
+        Self { service: Service::new("events", "EVENTBRIDGE", trouble) }
     }
 
     /// Puts an event on the bus.
@@ -27,27 +41,16 @@ impl Events {
     ///
     /// What EventBridge answers, also about the one event.
     pub async fn announce(&self, announcement: &Announcement) -> Result<(), AwsError> {
+        const OPERATION: &str = "PutEvents";
         let detail = serde_json::to_string(announcement)
-            .map_err(|error| AwsError::odd("PutEvents", &error.to_string()))?;
-        let entry = PutEventsRequestEntry::builder()
-            .source(SOURCE)
-            .detail_type(announcement.detail_type())
-            .detail(detail)
-            .build();
-        let request = self.client.put_events().entries(entry);
-        let answer = request.send().await.map_err(|error| AwsError::new("PutEvents", &error))?;
-        if answer.failed_entry_count == 0 {
+            .map_err(|error| AwsError::odd(OPERATION, &error.to_string()))?;
+        let entry = json!({ "Source": SOURCE, "DetailType": announcement.detail_type(), "Detail": detail });
+        let put: Put = self.service.call(OPERATION, "AWSEvents", &json!({ "Entries": [entry] })).await?;
+        if put.failed_entry_count == 0 {
             return Ok(());
         }
-        let refused = answer.entries.unwrap_or_default().into_iter().next();
-        let (code, message) = refused
-            .map(|entry| (entry.error_code.unwrap_or_default(), entry.error_message.unwrap_or_default()))
-            .unwrap_or_default();
-        Err(AwsError {
-            operation: "PutEvents".into(),
-            failure: Failure::of_code(&code),
-            message: format!("{code}: {message}"),
-            in_flight: false,
-        })
+        let Entry { error_code, error_message } = put.entries.into_iter().next().unwrap_or_default();
+        let failure = Failure::of_code(&error_code);
+        Err(AwsError { failure, ..AwsError::odd(OPERATION, &format!("{error_code}: {error_message}")) })
     }
 }

@@ -1,23 +1,26 @@
 //! AWS Systems Manager: its Parameter Store.
 
-use aws_config::SdkConfig;
-use aws_sdk_ssm::Client;
-use aws_sdk_ssm::types::{ParameterTier, ParameterType};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::error::{AwsError, Failure};
+use super::signed::Service;
 use super::trouble::Trouble;
 
+/// What its operations are called by.
+const TARGET: &str = "AmazonSSM";
 /// The most parameters that are deleted in one call.
 const BATCH: usize = 10;
 
 /// Parameters.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Parameters {
-    client: Client,
+    service: Service,
 }
 
 /// A parameter whose value is a secret.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct SecretParameter {
     /// Its name.
     pub name: String,
@@ -25,11 +28,17 @@ pub struct SecretParameter {
     pub value: String,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default)]
+    parameters: Vec<SecretParameter>,
+    next_token: Option<String>,
+}
+
 impl Parameters {
-    pub(super) fn new(config: &SdkConfig, trouble: Trouble, endpoint: Option<String>) -> Self {
-        let mut config = aws_sdk_ssm::config::Builder::from(config).interceptor(trouble);
-        config.set_endpoint_url(endpoint);
-        Self { client: Client::from_conf(config.build()) }
+    pub(super) fn new(trouble: Trouble) -> Self {
+        Self { service: Service::new("ssm", "SSM", trouble) }
     }
 
     /// Sets a parameter.
@@ -38,7 +47,7 @@ impl Parameters {
     ///
     /// What Systems Manager answers.
     pub async fn put(&self, name: &str, value: &str, description: &str) -> Result<(), AwsError> {
-        self.set(name, value, description, ParameterType::String).await?;
+        self.set(name, value, description, "String").await?;
         tracing::info!(parameter = name, value, "set the parameter");
         Ok(())
     }
@@ -49,27 +58,21 @@ impl Parameters {
     ///
     /// What Systems Manager answers.
     pub async fn put_secret(&self, name: &str, value: &str, description: &str) -> Result<(), AwsError> {
-        self.set(name, value, description, ParameterType::SecureString).await
+        self.set(name, value, description, "SecureString").await
     }
 
-    async fn set(
-        &self,
-        name: &str,
-        value: &str,
-        description: &str,
-        kind: ParameterType,
-    ) -> Result<(), AwsError> {
-        let request = self
-            .client
-            .put_parameter()
-            .name(name)
-            .value(value)
-            .description(description)
-            .r#type(kind)
-            .overwrite(true)
+    async fn set(&self, name: &str, value: &str, description: &str, kind: &str) -> Result<(), AwsError> {
+        let parameter = json!({
+            "Name": name,
+            "Value": value,
+            "Description": description,
+            "Type": kind,
+            "Overwrite": true,
             // More than 4 KB take the advanced tier; nothing here is expected to.
-            .tier(ParameterTier::IntelligentTiering);
-        request.send().await.map(drop).map_err(|error| AwsError::new("PutParameter", &error))
+            "Tier": "Intelligent-Tiering",
+        });
+        let _: Value = self.service.call("PutParameter", TARGET, &parameter).await?;
+        Ok(())
     }
 
     /// The encrypted parameters below a path.
@@ -81,19 +84,13 @@ impl Parameters {
         let mut parameters = Vec::new();
         let mut token = None;
         loop {
-            let request = self
-                .client
-                .get_parameters_by_path()
-                .path(path)
-                .with_decryption(true)
-                .set_next_token(token.take());
-            let answer =
-                request.send().await.map_err(|error| AwsError::new("GetParametersByPath", &error))?;
-            let page = answer.parameters.unwrap_or_default().into_iter();
-            parameters.extend(
-                page.filter_map(|found| Some(SecretParameter { name: found.name?, value: found.value? })),
-            );
-            match answer.next_token {
+            let mut request = json!({ "Path": path, "WithDecryption": true });
+            if let Some(token) = token.take() {
+                request["NextToken"] = Value::String(token);
+            }
+            let page: Page = self.service.call("GetParametersByPath", TARGET, &request).await?;
+            parameters.extend(page.parameters);
+            match page.next_token {
                 Some(next) => token = Some(next),
                 None => return Ok(parameters),
             }
@@ -107,8 +104,8 @@ impl Parameters {
     /// What Systems Manager answers.
     pub async fn delete(&self, names: &[String]) -> Result<(), AwsError> {
         for batch in names.chunks(BATCH) {
-            let request = self.client.delete_parameters().set_names(Some(batch.to_vec()));
-            match request.send().await.map_err(|error| AwsError::new("DeleteParameters", &error)) {
+            let request = json!({ "Names": batch });
+            match self.service.call::<Value>("DeleteParameters", TARGET, &request).await {
                 Err(error) if error.failure != Failure::NotFound => return Err(error),
                 _ => {}
             }

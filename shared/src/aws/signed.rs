@@ -1,0 +1,217 @@
+//! Requests to services whose SDK client would be a quarter of a function for the two or three calls that are made: signed
+//! by the SDK's signer, sent by its HTTP client, and tried again until they are answered.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
+use aws_sigv4::sign::v4;
+use aws_smithy_http_client::Connector;
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use serde::Deserialize;
+
+use super::error::{AwsError, Failure};
+use super::trouble::Trouble;
+use super::{connector, endpoint, variable};
+
+/// The most bytes that are read of an answer.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// One service, as it is reached.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// The name that requests are signed for.
+    name: &'static str,
+    trouble: Trouble,
+    /// Made for the first request, which a cold start need not wait for.
+    connector: OnceLock<Connector>,
+    pub(super) region: String,
+    /// What the names of hosts end with.
+    pub(super) suffix: &'static str,
+    /// An endpoint that is not AWS's own.
+    pub(super) endpoint: Option<String>,
+}
+
+/// A request, but for its signature.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unsigned<'a> {
+    pub(super) operation: &'static str,
+    pub(super) method: &'a str,
+    pub(super) uri: &'a str,
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    pub(super) body: &'a str,
+}
+
+/// An answer.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answered {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Service {
+    /// A service by the name that requests are signed for, and that of its variable for an endpoint.
+    pub(super) fn new(name: &'static str, variables: &str, trouble: Trouble) -> Self {
+        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).unwrap_or_default();
+        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let endpoint = endpoint(variables).map(|url| url.trim_end_matches('/').to_owned());
+        Self { name, trouble, connector: OnceLock::new(), region, suffix, endpoint }
+    }
+
+    /// Sends a request until it is answered; the caller bounds the time. What an answer is that is none, `refusal` says.
+    pub(super) async fn send(
+        &self,
+        request: Unsigned<'_>,
+        refusal: impl Fn(&Answered) -> Option<AwsError>,
+    ) -> Result<Answered, AwsError> {
+        let operation = request.operation;
+        let mut pause = Duration::from_millis(200);
+        loop {
+            self.trouble.begin(operation);
+            let error = match self.attempt(request).await {
+                Ok(answered) => match refusal(&answered) {
+                    None => {
+                        self.trouble.end(operation, None);
+                        return Ok(answered);
+                    }
+                    Some(error) => error,
+                },
+                Err(error) => error,
+            };
+            let is_passing = matches!(
+                error.failure,
+                Failure::Throttled | Failure::Unavailable | Failure::TimedOut | Failure::Unreachable
+            );
+            self.trouble.end(operation, is_passing.then(|| error.clone()));
+            if !is_passing {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(4));
+        }
+    }
+
+    /// A call in AWS's JSON protocol, `service.operation` as its target.
+    pub(super) async fn call<T: for<'a> Deserialize<'a>>(
+        &self,
+        operation: &'static str,
+        target: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, AwsError> {
+        let host = format!("https://{}.{}.{}", self.name, self.region, self.suffix);
+        let uri = format!("{}/", self.endpoint.as_deref().unwrap_or(&host));
+        let target = format!("{target}.{operation}");
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)];
+        let body = body.to_string();
+        let request = Unsigned { operation, method: "POST", uri: &uri, headers: &headers, body: &body };
+        let answered = self.send(request, |answered| refused(operation, answered)).await?;
+        serde_json::from_slice(&answered.body)
+            .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
+    }
+
+    async fn attempt(&self, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
+        let Unsigned { operation, method, uri, headers, body } = unsigned;
+        let unsendable = |problem: &dyn std::fmt::Display| AwsError {
+            failure: Failure::Invalid,
+            ..AwsError::odd(operation, &problem.to_string())
+        };
+        let mut request = HttpRequest::new(SdkBody::empty());
+        request.set_method(method).map_err(|error| unsendable(&error))?;
+        request.set_uri(uri).map_err(|error| unsendable(&error))?;
+        for (name, value) in headers {
+            request.headers_mut().insert((*name).to_owned(), (*value).to_owned());
+        }
+        let credentials = Credentials::new(
+            variable("AWS_ACCESS_KEY_ID").unwrap_or_default(),
+            variable("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
+            variable("AWS_SESSION_TOKEN"),
+            None,
+            "environment",
+        );
+        // As S3 wants it: paths as they are, and the body's sum in a header. The others have one path and do not mind.
+        let mut settings = SigningSettings::default();
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        let identity = credentials.into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(self.name)
+            .time(SystemTime::now())
+            .settings(settings)
+            .build()
+            .map_err(|error| unsendable(&error))?;
+        let signable =
+            SignableRequest::new(method, uri, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()))
+                .map_err(|error| unsendable(&error))?;
+        let (instructions, _) =
+            sign(signable, &parameters.into()).map_err(|error| unsendable(&error))?.into_parts();
+        for (name, value) in instructions.headers() {
+            request.headers_mut().insert(name.to_owned(), value.to_owned());
+        }
+        if method != "GET" && method != "HEAD" {
+            request.headers_mut().insert("content-length", body.len().to_string());
+            *request.body_mut() = SdkBody::from(body);
+        }
+        let lost = |problem: String| AwsError {
+            failure: Failure::Unreachable,
+            ..AwsError::odd(operation, &problem)
+        };
+        let call = async {
+            let answer = self.connector.get_or_init(connector).call(request).await.map_err(|error| {
+                lost(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
+            })?;
+            let status = answer.status().as_u16();
+            let headers =
+                answer.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let body = ByteStream::new(answer.into_body()).collect().await;
+            let body = body.map_err(|error| lost(error.to_string()))?.to_vec();
+            Ok(Answered { status, headers, body })
+        };
+        let answered = tokio::time::timeout(super::ATTEMPT, call).await;
+        let answered = answered
+            .map_err(|_| AwsError { failure: Failure::TimedOut, ..AwsError::odd(operation, "") })??;
+        if answered.body.len() > MAX_BYTES {
+            let problem = format!("the answer has more than {MAX_BYTES} bytes");
+            return Err(AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) });
+        }
+        Ok(answered)
+    }
+}
+
+/// Why an answer in JSON is none.
+fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
+    if answered.status < 300 {
+        return None;
+    }
+    let told = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
+    let text = |names: [&str; 2]| names.iter().find_map(|name| told[*name].as_str()).unwrap_or_default();
+    let code = text(["__type", "code"]).rsplit('#').next().unwrap_or_default();
+    let (failure, message) = match (Failure::of_code(code), answered.status) {
+        (Failure::Unexpected, 429) => (Failure::Throttled, ""),
+        (Failure::Unexpected, 500..) => (Failure::Unavailable, ""),
+        (failure, _) => (failure, text(["message", "Message"])),
+    };
+    let message = match (code, message) {
+        ("", "") => format!("HTTP status {}", answered.status),
+        (code, "") => code.to_owned(),
+        (_, message) if failure != Failure::Unexpected => message.to_owned(),
+        (code, message) => format!("{code}: {message}"),
+    };
+    Some(AwsError { failure, ..AwsError::odd(operation, &message) })
+}

@@ -136,6 +136,11 @@ assert len(details) == 106
 index = next(image for image in details if "imageTags" in image)
 assert sorted(index["imageTags"]) == ["latest", "v1"]
 missing = "sha256:" + "0" * 64
+manifest = call("BatchGetImage", **full, imageIds=[{"imageTag": "v1"}])["images"][0]["imageManifest"]
+put = call("PutImage", **full, imageManifest=manifest, imageTag="v2")["image"]
+assert put["imageId"] == {"imageDigest": index["imageDigest"], "imageTag": "v2"}
+fails("ImageAlreadyExistsException", "PutImage", **full, imageManifest=manifest, imageTag="v2")
+call("BatchDeleteImage", **full, imageIds=[{"imageTag": "v2"}])
 got = call("BatchGetImage", **full, imageIds=[{"imageTag": "v1"}, {"imageDigest": missing}])
 children = [entry["digest"] for entry in json.loads(got["images"][0]["imageManifest"])["manifests"]]
 assert got["failures"][0]["failureCode"] == "ImageNotFound"

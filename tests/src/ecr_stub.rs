@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::cloud::{self, Cloud};
 use crate::http::{self, Request, Response};
 
 /// The account that the stub is.
@@ -20,8 +21,8 @@ pub const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333
 pub const MANAGED_KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/00000000-aaaa-bbbb-cccc-dddddddddddd";
 
 /// The operations that the stub knows.
-pub const OPERATIONS: [&str; 18] = {
-    let mut names = [""; 18];
+pub const OPERATIONS: [&str; 19] = {
+    let mut names = [""; 19];
     let mut index = 0;
     while index < names.len() {
         names[index] = MEMBERS[index].0;
@@ -31,7 +32,7 @@ pub const OPERATIONS: [&str; 18] = {
 };
 
 /// The operations and the members of their requests.
-const MEMBERS: [(&str, &[&str]); 18] = [
+const MEMBERS: [(&str, &[&str]); 19] = [
     (
         "CreateRepository",
         &[
@@ -63,6 +64,7 @@ const MEMBERS: [(&str, &[&str]); 18] = [
     ("DescribeImages", &["repositoryName", "maxResults", "nextToken"]),
     ("BatchGetImage", &["repositoryName", "imageIds", "acceptedMediaTypes"]),
     ("BatchDeleteImage", &["repositoryName", "imageIds"]),
+    ("PutImage", &["repositoryName", "imageManifest", "imageManifestMediaType", "imageTag", "imageDigest"]),
 ];
 
 /// The status of a response that is to be cut off; ECR has none such.
@@ -78,6 +80,7 @@ pub struct EcrStub {
 #[derive(Debug, Default)]
 struct State {
     registry: Mutex<Registry>,
+    cloud: Mutex<Cloud>,
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Vec<PlannedFault>>,
 }
@@ -251,6 +254,11 @@ impl EcrStub {
         look(&mut lock(&self.state.registry))
     }
 
+    /// Looks into the services besides ECR, or changes them.
+    pub fn cloud<T>(&self, look: impl FnOnce(&mut Cloud) -> T) -> T {
+        look(&mut lock(&self.state.cloud))
+    }
+
     /// A copy of everything that is in the registry.
     pub fn snapshot(&self) -> BTreeMap<String, Repository> {
         self.with(|registry| registry.repositories.clone())
@@ -297,12 +305,17 @@ type Answered = Result<Value, (&'static str, String)>;
 
 impl State {
     fn answer(&self, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
-        let target = request.header("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let operation = match (request.header("x-amz-target"), request.method.as_str()) {
+            (Some(target), _) => target.rsplit('.').next().unwrap_or_default().to_owned(),
+            (None, "HEAD") => "HeadObject".to_owned(),
+            (None, "PUT") => "PutObject".to_owned(),
+            (None, _) => "GetObject".to_owned(),
+        };
         let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let fault = self.due(&operation);
         let effect = || self.act(&operation, &asked, None);
         let response = match fault {
+            None if operation.ends_with("Object") => Some(lock(&self.cloud).object(request)),
             None => Some(respond(effect())),
             Some(Fault::ForImages(text)) => Some(respond(self.act(&operation, &asked, Some(text)))),
             Some(Fault::Slow(pause)) => {
@@ -356,6 +369,9 @@ impl State {
     }
 
     fn act(&self, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
+        if cloud::OPERATIONS.contains(&operation) {
+            return lock(&self.cloud).act(operation, asked);
+        }
         let mut registry = lock(&self.registry);
         registry.act(operation, asked, failing)
     }
@@ -614,8 +630,67 @@ impl Registry {
                 page(fields, "imageDetails", &details.iter().collect::<Vec<_>>())
             }
             "BatchGetImage" => repository.get_images(&name, &ids(fields)?),
+            "PutImage" => repository.put_image(&name, fields),
             _ => repository.delete_images(&ids(fields)?, failing),
         }
+    }
+}
+
+impl Repository {
+    fn put_image(&mut self, name: &str, fields: &Map<String, Value>) -> Answered {
+        let (manifest, tag) = (text(fields, "imageManifest"), text(fields, "imageTag"));
+        let read: Value = serde_json::from_str(&manifest).unwrap_or_default();
+        let digest = digest(&manifest);
+        let children = read["manifests"].as_array().cloned().unwrap_or_default();
+        if let Some(missing) = children
+            .iter()
+            .find(|child| self.images.iter().all(|image| Some(&*image.digest) != child["digest"].as_str()))
+        {
+            return Err(("ReferencedImagesNotFoundException", format!("{} is not there", missing["digest"])));
+        }
+        let holder = self.images.iter().find(|image| image.tags.contains(&tag));
+        if let Some(holder) = holder {
+            if holder.digest == digest {
+                return Err(("ImageAlreadyExistsException", format!("{digest} has the tag {tag}")));
+            }
+            if self.keeps(&tag) {
+                let message = format!(
+                    "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the tag \
+                     is immutable."
+                );
+                return Err(("ImageTagAlreadyExistsException", message));
+            }
+        }
+        let media_type = match (read["mediaType"].as_str(), children.is_empty()) {
+            (Some("application/vnd.docker.distribution.manifest.v2+json"), _) => {
+                "application/vnd.docker.distribution.manifest.v2+json"
+            }
+            (_, true) => "application/vnd.oci.image.manifest.v1+json",
+            (_, false) => "application/vnd.oci.image.index.v1+json",
+        };
+        for image in &mut self.images {
+            image.tags.remove(&tag);
+        }
+        match self.images.iter_mut().find(|image| image.digest == digest) {
+            Some(image) => drop(image.tags.insert(tag.clone())),
+            None => drop(self.add(manifest.clone(), media_type, &[&tag])),
+        }
+        let image_id = json!({ "imageDigest": digest, "imageTag": tag });
+        Ok(json!({ "image": { "registryId": ACCOUNT, "repositoryName": name, "imageId": image_id,
+            "imageManifest": manifest, "imageManifestMediaType": media_type } }))
+    }
+
+    /// Whether a tag cannot be moved.
+    fn keeps(&self, tag: &str) -> bool {
+        let mutability = self.described["imageTagMutability"].as_str().unwrap_or("MUTABLE");
+        let filters =
+            self.described["imageTagMutabilityExclusionFilters"].as_array().cloned().unwrap_or_default();
+        // The filters of the tests end with their one asterisk.
+        let is_excluded = filters.iter().any(|filter| {
+            let filter = filter["filter"].as_str().unwrap_or_default();
+            filter.strip_suffix('*').map_or(filter == tag, |prefix| tag.starts_with(prefix))
+        });
+        mutability.starts_with("IMMUTABLE") != is_excluded
     }
 }
 

@@ -10,12 +10,27 @@ use crate::binaries::workspace;
 ///
 /// When the template has no such resource.
 pub fn ecr_actions(resource: &str) -> BTreeSet<String> {
+    let actions = actions(resource);
+    actions.iter().filter_map(|action| action.strip_prefix("ecr:")).map(str::to_owned).collect()
+}
+
+/// All actions that a function's role allows: `service:Action`.
+///
+/// # Panics
+///
+/// When the template has no such resource.
+pub fn actions(resource: &str) -> BTreeSet<String> {
     let lines = block(resource);
     let actions = lines.iter().filter_map(|line| {
         let line = line.trim();
-        line.strip_prefix("- ecr:").or_else(|| line.strip_prefix("Action: ecr:"))
+        let action = line.strip_prefix("- ").or_else(|| line.strip_prefix("Action: "))?;
+        let (service, name) = action.split_once(':')?;
+        let is_action = service.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && name.starts_with(|first: char| first.is_ascii_uppercase());
+        is_action.then(|| action.to_owned())
     });
-    actions.map(str::to_owned).collect()
+    actions.collect()
 }
 
 /// The lines of a resource.

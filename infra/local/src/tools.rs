@@ -51,17 +51,24 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
     Ok(programs)
 }
 
-/// Sees to programs of Debian's packages; each is in the package of its own name.
+/// What builds of images take: a builder, what the buildspec calls, what plays CodeCommit, and something to run in an image.
+pub const BUILD: [&str; 5] = ["buildah", "busybox-static", "git", "jq", "skopeo"];
+
+/// Sees to Debian's packages; each has a program of its own name.
 ///
 /// # Errors
 ///
 /// When one is missing and cannot be installed.
-pub fn debian(programs: &[&str]) -> Result<(), LocalError> {
-    let is_there = |program: &str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+pub fn debian(packages: &[&str]) -> Result<(), LocalError> {
+    let is_there = |package: &str| match package {
+        // The other package has a program of the same name, which needs libraries that an empty image has not.
+        "busybox-static" => Path::new("/usr/share/doc/busybox-static").is_dir(),
+        program => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        }
     };
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| !is_there(program)).collect();
+    let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_there(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,442 @@
+//! The function image-build as a real process: events of S3, CodeCommit and the HTTP API in, builds started in a CodeBuild in
+//! memory.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::binaries::{binary, workspace};
+use tests::ecr_stub::{EcrStub, Fault};
+use tests::runtime_api::{Answer, Function};
+use tests::template;
+
+const PLENTY: Duration = Duration::from_secs(60);
+const BUCKET: &str = "stack-sources";
+
+struct Site {
+    aws: EcrStub,
+    function: Function,
+}
+
+fn function(aws: &EcrStub, time: Duration) -> Function {
+    let environment = [
+        ("AWS_ENDPOINT_URL", aws.url()),
+        ("STACK_NAME", "steward".to_owned()),
+        ("BUCKET", BUCKET.to_owned()),
+        ("PROJECT_AMD64", "steward-amd64".to_owned()),
+        ("PROJECT_ARM64", "steward-arm64".to_owned()),
+    ];
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    Function::start_with(binary("image-build"), &environment, time)
+}
+
+impl Site {
+    fn new() -> Self {
+        Self::within(PLENTY)
+    }
+
+    fn within(time: Duration) -> Self {
+        let aws = EcrStub::start();
+        Self { function: function(&aws, time), aws }
+    }
+
+    fn send(&self, event: &Value) -> Value {
+        self.function.invoke(event.to_string()).response()
+    }
+
+    fn builds(&self) -> usize {
+        self.aws.cloud(|cloud| cloud.builds.len())
+    }
+
+    fn variable(&self, build: usize, name: &str) -> String {
+        self.aws.cloud(|cloud| cloud.variable(build, name)).unwrap_or_default()
+    }
+
+    fn book(&self, text: &str) {
+        self.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/builds.yaml"), text));
+    }
+
+    fn call(&self, method: &str, path: &str, body: &str) -> (u64, Value) {
+        let answer = self.send(&json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": {},
+            "requestContext": { "accountId": "1", "apiId": "a", "domainName": "d", "domainPrefix": "d", "requestId": "r",
+                "routeKey": "$default", "stage": "$default", "time": "t", "timeEpoch": 0,
+                "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "1.1.1.1", "userAgent": "u" } },
+            "body": body, "isBase64Encoded": false,
+        }));
+        (
+            answer["statusCode"].as_u64().unwrap(),
+            serde_json::from_str(answer["body"].as_str().unwrap()).unwrap(),
+        )
+    }
+}
+
+fn now() -> String {
+    shared::instant::Instant::now().to_string()
+}
+
+fn uploaded(key: &str, version: &str, time: &str) -> Value {
+    json!({
+        "version": "0", "id": "1", "source": "aws.s3", "detail-type": "Object Created", "account": "123456789012",
+        "time": time, "region": "eu-west-1", "resources": [],
+        "detail": { "version": "0", "bucket": { "name": BUCKET }, "reason": "PutObject",
+            "object": { "key": key, "size": 5, "etag": "e", "version-id": version, "sequencer": "0A" } },
+    })
+}
+
+fn pushed(repository: &str, branch: &str, commit: &str) -> Value {
+    json!({
+        "version": "0", "id": "1", "source": "aws.codecommit", "detail-type": "CodeCommit Repository State Change",
+        "time": now(), "detail": { "event": "referenceUpdated", "repositoryName": repository, "referenceType": "branch",
+            "referenceName": branch, "commitId": commit, "oldCommitId": "0".repeat(40) },
+    })
+}
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[test]
+fn an_upload_starts_one_build_of_exactly_that_version() {
+    let site = Site::new();
+    let event = uploaded("sources/team/app/v1.zip", "v1", &now());
+    let answer = site.send(&event);
+    let image = &answer["images"][0];
+    assert_eq!((&image["repositoryName"], &image["status"]), (&json!("team/app"), &json!("BUILDING")));
+    assert_eq!(site.builds(), 1);
+    let build = site.aws.cloud(|cloud| cloud.builds[0].clone());
+    assert_eq!(build["projectName"], "steward-amd64");
+    assert_eq!(build["sourceVersion"], "v1");
+    let location = format!("{BUCKET}/sources/team/app/v1.zip");
+    assert_eq!(build["source"], json!({ "type": "S3", "location": location }));
+    assert_eq!(site.variable(0, "REPOSITORY"), "team/app");
+    assert_eq!(site.variable(0, "REGISTRY"), "123456789012.dkr.ecr.eu-west-1.amazonaws.com");
+    assert_eq!(image["imageTag"], site.variable(0, "IMAGE_TAG"));
+    let call = site.aws.calls().into_iter().find(|call| call.operation == "StartBuild").unwrap();
+    assert_eq!(call.request["idempotencyToken"].as_str().unwrap().len(), 64);
+    assert!(call.request["buildspecOverride"].as_str().unwrap().contains("docker buildx build"));
+    // Again, and as S3's own notification.
+    site.send(&event);
+    let time = event["time"].clone();
+    site.send(
+        &json!({ "Records": [{ "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventTime": time,
+        "s3": { "bucket": { "name": BUCKET },
+            "object": { "key": "sources/team/app/v1.zip", "versionId": "v1", "sequencer": "0A" } } }] }),
+    );
+    assert_eq!(site.builds(), 1);
+    // Another version is another build.
+    site.send(&uploaded("sources/team/app/v1.zip", "v2", &now()));
+    assert_eq!(site.builds(), 2);
+    assert_ne!(site.variable(0, "IMAGE_TAG"), site.variable(1, "IMAGE_TAG"));
+}
+
+#[test]
+fn a_new_source_takes_three_calls() {
+    let site = Site::new();
+    site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
+    site.aws.forget_calls();
+    site.send(&uploaded("sources/app/v1.zip", "v2", &now()));
+    let calls: Vec<String> = site.aws.calls().into_iter().map(|call| call.operation).collect();
+    assert_eq!(calls, ["GetObject", "BatchGetImage", "StartBuild"]);
+}
+
+#[test]
+fn twenty_events_at_once_start_each_build_once() {
+    let site = Site::new();
+    let time = now();
+    std::thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| {
+                let function = function(&site.aws, PLENTY);
+                for number in 0..4 {
+                    let key = format!("sources/app-{}/v1.zip", number % 2);
+                    function.invoke(uploaded(&key, "v1", &time).to_string()).response();
+                }
+            });
+        }
+    });
+    assert_eq!(site.builds(), 2);
+    let repositories = site.aws.snapshot();
+    assert_eq!(repositories.keys().collect::<Vec<_>>(), ["app-0", "app-1"]);
+}
+
+#[test]
+fn an_event_that_comes_again_much_later_starts_nothing_while_the_build_runs() {
+    let site = Site::new();
+    let event = uploaded("sources/app/v1.zip", "v1", "2026-11-23T10:00:00Z");
+    site.send(&event);
+    site.aws.cloud(tests::cloud::Cloud::forget_tokens);
+    site.send(&event);
+    assert_eq!(site.builds(), 1);
+}
+
+#[test]
+fn what_is_built_already_is_not_built_again_but_takes_its_places() {
+    let site = Site::new();
+    let event = uploaded("sources/app/v1.zip", "v1", &now());
+    site.send(&event);
+    let tag = site.variable(0, "IMAGE_TAG");
+    let digest =
+        site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[&tag]));
+    site.aws.cloud(tests::cloud::Cloud::forget_tokens);
+    let answer = site.send(&event);
+    assert_eq!(answer["images"][0]["status"], "BUILT");
+    assert_eq!(answer["images"][0]["imageDigest"], digest);
+    assert_eq!(site.builds(), 1);
+    let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
+    assert_eq!(kind, "Image Already Built");
+    assert_eq!(detail["stackName"], "steward");
+    assert_eq!(detail["ticket"]["imageTags"], json!(["latest"]));
+}
+
+#[test]
+fn a_push_is_built_by_commit_and_tagged_by_branch() {
+    let site = Site::new();
+    site.send(&pushed("web", "main", COMMIT));
+    site.send(&pushed("web", "main", COMMIT));
+    let build = site.aws.cloud(|cloud| cloud.builds[0].clone());
+    let location = "https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/web";
+    assert_eq!(build["source"], json!({ "type": "CODECOMMIT", "location": location }));
+    assert_eq!(build["sourceVersion"], COMMIT);
+    let ticket: Value = serde_json::from_str(&site.variable(0, "TICKET")).unwrap();
+    assert_eq!(ticket["imageTags"], json!(["latest", "main"]));
+    site.send(&pushed("web", "feature/x", &"f".repeat(40)));
+    let ticket: Value = serde_json::from_str(&site.variable(1, "TICKET")).unwrap();
+    assert_eq!((&ticket["imageTags"], &ticket["isReleased"]), (&json!(["feature-x"]), &json!(false)));
+    assert_eq!(site.builds(), 2);
+}
+
+#[test]
+fn what_is_nothing_to_build_is_acknowledged_with_a_reason() {
+    let site = Site::new();
+    let mut deleted = pushed("web", "old", COMMIT);
+    deleted["detail"]["event"] = "referenceDeleted".into();
+    let mut elsewhere = uploaded("sources/app/v1.zip", "v1", &now());
+    elsewhere["detail"]["bucket"]["name"] = "other".into();
+    let mut unversioned = uploaded("sources/app/v1.zip", "v1", &now());
+    unversioned["detail"]["object"].as_object_mut().unwrap().remove("version-id");
+    for (event, reason) in [
+        (deleted, "`old` was deleted"),
+        (uploaded("other/v1.zip", "v1", &now()), "is not named sources/<repository>/<anything>.zip"),
+        (uploaded("sources/app/v1.txt", "v1", &now()), "is no zip archive"),
+        (elsewhere, "is not the stack's bucket"),
+        (unversioned, "turn its versioning on"),
+    ] {
+        let answer = site.send(&event);
+        let told = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(told.contains(reason), "{told}");
+    }
+    assert_eq!(site.builds(), 0);
+    assert!(site.aws.snapshot().is_empty());
+}
+
+#[test]
+fn the_repository_of_a_first_build_is_made_with_the_defaults() {
+    let site = Site::new();
+    site.send(&uploaded("sources/team/app/v1.zip", "v1", &now()));
+    let made = site.aws.snapshot()["team/app"].clone();
+    assert_eq!(made.described["imageTagMutability"], "MUTABLE_WITH_EXCLUSION");
+    assert_eq!(made.described["imageTagMutabilityExclusionFilters"][0]["filter"], "src-*");
+    let policy = made.lifecycle_policy.unwrap();
+    assert!(policy.contains("buildcache-*") && policy.contains("remove untagged images"), "{policy}");
+    assert!(made.tags.is_empty(), "{:?}", made.tags);
+}
+
+#[test]
+fn builds_yaml_says_how() {
+    let site = Site::new();
+    site.book(
+        "builds:
+  - repositoryName: shop/web
+    source: { codeCommit: { repositoryName: shop, branches: [main] } }
+    context: services/web
+    target: runtime
+    buildArgs: { VERSION: '\"; touch pwned', EMPTY: '' }
+    secrets: { npm: 'steward/npm:token' }
+    platforms: [linux/amd64, linux/arm64]
+    imageTags: ['{branch}-{shortCommit}']
+    cache: false
+    computeType: BUILD_GENERAL1_LARGE
+",
+    );
+    site.send(&pushed("shop", "main", COMMIT));
+    assert_eq!(site.builds(), 2);
+    let projects: Vec<Value> =
+        site.aws.cloud(|cloud| cloud.builds.iter().map(|build| build["projectName"].clone()).collect());
+    assert_eq!(projects, ["steward-amd64", "steward-arm64"]);
+    for (name, value) in [
+        ("CONTEXT", "services/web"),
+        ("DOCKERFILE", "services/web/Dockerfile"),
+        ("TARGET", "runtime"),
+        ("BUILD_ARGS", "EMPTY=BUILD_ARG_0 VERSION=BUILD_ARG_1"),
+        ("BUILD_ARG_1", "\"; touch pwned"),
+        ("BUILD_SECRETS", "npm=BUILD_SECRET_0"),
+        ("BUILD_SECRET_0", "steward/npm:token"),
+        ("CACHE_TAG", ""),
+        ("PLATFORM", "linux/arm64"),
+    ] {
+        assert_eq!(site.variable(1, name), value, "{name}");
+    }
+    let call = site.aws.calls().into_iter().find(|call| call.operation == "StartBuild").unwrap().request;
+    assert_eq!(call["computeTypeOverride"], "BUILD_GENERAL1_LARGE");
+    let variables = call["environmentVariablesOverride"].as_array().unwrap();
+    let secrets: Vec<&Value> = variables
+        .iter()
+        .filter(|variable| variable["type"] == "SECRETS_MANAGER")
+        .map(|v| &v["name"])
+        .collect();
+    assert_eq!(secrets, ["BUILD_SECRET_0"]);
+    let ticket: Value = serde_json::from_str(&site.variable(0, "TICKET")).unwrap();
+    assert_eq!(ticket["imageTags"], json!(["main-0123456"]));
+    let other = site.send(&pushed("shop", "feature", COMMIT));
+    assert_eq!(other["ignored"][0]["reason"], "no build of builds.yaml takes the branch `feature`");
+}
+
+#[test]
+fn a_bad_builds_yaml_builds_nothing_and_is_told() {
+    let site = Site::new();
+    site.book("builds:\n  - repositoryName: Shop\n    contxt: a\n");
+    let answer = site.send(&pushed("shop", "main", COMMIT));
+    let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("s3://stack-sources/builds.yaml is not valid"), "{reason}");
+    assert!(
+        reason.contains("did you mean `context`?") && reason.contains("/builds/0/repositoryName"),
+        "{reason}"
+    );
+    let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
+    assert_eq!((kind.as_str(), &detail["buildStatus"]), ("Image Build Failed", &json!("NOT_STARTED")));
+    assert_eq!(detail["reason"], reason);
+    assert_eq!(site.builds(), 0);
+}
+
+#[test]
+fn a_build_can_be_asked_for_over_http() {
+    let site = Site::new();
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a b.zip"), "zip"));
+    let body = r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/a b.zip"}}}"#;
+    let (status, answer) = site.call("POST", "/builds", body);
+    assert_eq!((status, &answer["status"]), (202, &json!("BUILDING")), "{answer}");
+    assert_eq!(answer["source"]["s3"]["versionId"], "v1");
+    let id = answer["builds"][0]["buildId"].as_str().unwrap().to_owned();
+    let (status, build) = site.call("GET", &format!("/builds/{id}"), "");
+    assert_eq!((status, &build["buildStatus"]), (200, &json!("IN_PROGRESS")), "{build}");
+    assert_eq!(build["repositoryName"], "app");
+    // While it runs, asking again is asking for the same build.
+    site.aws.cloud(tests::cloud::Cloud::forget_tokens);
+    assert_eq!(site.call("POST", "/builds", body).1["builds"][0]["buildId"], id);
+    // Once it failed, asking again means another.
+    site.aws.cloud(|cloud| cloud.end(&id, "FAILED", None));
+    let (_, build) = site.call("GET", &format!("/builds/{id}"), "");
+    assert_eq!(build["reason"], "the phase BUILD failed: exit status 1");
+    let (_, again) = site.call("POST", "/builds", body);
+    assert_ne!(again["builds"][0]["buildId"], id);
+    // Also when CodeBuild still knows the order.
+    let id = again["builds"][0]["buildId"].as_str().unwrap().to_owned();
+    site.aws.cloud(|cloud| cloud.end(&id, "STOPPED", None));
+    let (_, third) = site.call("POST", "/builds", body);
+    assert_ne!(third["builds"][0]["buildId"], id);
+    assert_eq!(third["builds"][0]["buildStatus"], "IN_PROGRESS");
+    let tag = answer["imageTag"].as_str().unwrap().to_owned();
+    let digest =
+        site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[&tag]));
+    let (status, answer) = site.call("POST", "/builds", body);
+    assert_eq!((status, &answer["status"]), (200, &json!("BUILT")));
+    assert_eq!(answer["imageDigest"], digest);
+}
+
+#[test]
+fn bad_requests_are_problems_and_start_nothing() {
+    let site = Site::new();
+    let missing = r#"{"repositoryName": "app", "source": {"s3": {"key": "none.zip"}}}"#;
+    for (method, path, body, status, part) in [
+        ("POST", "/builds", "", 400, "has no body"),
+        ("POST", "/builds", "{}", 400, "`repositoryName` is missing"),
+        ("POST", "/builds", missing, 400, "there is no object s3://stack-sources/none.zip; upload it first"),
+        ("PUT", "/builds", "{}", 405, "write POST"),
+        ("POST", "/builds/x:1", "{}", 405, "write GET"),
+        ("GET", "/builds/steward-amd64:1", "", 404, "there is no build"),
+        ("GET", "/builds/$(x)", "", 400, "is no id of a build"),
+        ("GET", "/other", "", 404, "there are /builds"),
+    ] {
+        let (got, problem) = site.call(method, path, body);
+        assert_eq!(got, status, "{problem}");
+        assert!(problem.to_string().contains(part), "{problem}");
+    }
+    site.aws.cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/a.zip"), "zip");
+        cloud.is_unversioned = true;
+    });
+    let (status, problem) =
+        site.call("POST", "/builds", r#"{"repositoryName": "app", "source": {"s3": {"key": "a.zip"}}}"#);
+    assert_eq!((status, problem["title"].as_str()), (400, Some("The source cannot be built")), "{problem}");
+    assert_eq!(site.builds(), 0);
+    assert!(site.aws.snapshot().is_empty());
+}
+
+#[test]
+fn a_direct_invocation_is_a_request() {
+    let site = Site::new();
+    let commit = json!({ "repositoryName": "web", "commitId": COMMIT, "branch": "main" });
+    let request = json!({ "repositoryName": "app", "source": { "codeCommit": commit }, "profile": "lambda" });
+    let answer = site.send(&request);
+    assert_eq!(answer["images"][0]["repositoryName"], "app");
+    assert_eq!(site.variable(0, "ATTESTATIONS"), "false");
+    let error = site.function.invoke(r#"{"repositoryName": "app"}"#).error();
+    assert_eq!(error.0, "InvalidRequest");
+    let error = site.function.invoke(r#"{"Records": [{"eventSource": "aws:sqs"}]}"#).error();
+    assert_eq!(error.0, "InvalidEvent");
+    let error = site.function.invoke("{}").error();
+    assert!(error.1.contains("this is no event that starts a build"), "{error:?}");
+}
+
+#[test]
+fn trouble_of_aws_passes_or_is_told_in_time() {
+    let site = Site::new();
+    for operation in ["GetObject", "BatchGetImage", "StartBuild"] {
+        site.aws.fault(operation, Fault::Unavailable, 1);
+    }
+    site.aws.fault("StartBuild", Fault::Throttled, 1);
+    site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
+    assert_eq!(site.builds(), 1);
+    let site = Site::within(Duration::from_secs(4));
+    site.aws.fault_from("StartBuild", Fault::Hang, 0);
+    let event = uploaded("sources/app/v1.zip", "v2", &now());
+    let Answer::Error(error) = site.function.invoke(event.to_string()) else { panic!() };
+    assert_eq!(error["errorType"], "OutOfTime");
+    assert!(error["errorMessage"].as_str().unwrap().contains("StartBuild"), "{error}");
+    site.aws.heal();
+    site.aws.fault("StartBuild", Fault::Denied, 1);
+    let Answer::Error(error) = site.function.invoke(event.to_string()) else { panic!() };
+    assert!(error["errorMessage"].as_str().unwrap().contains("not allowed"), "{error}");
+}
+
+#[test]
+fn the_role_allows_what_is_called_and_nothing_else() {
+    let site = Site::new();
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/a.zip"), "zip"));
+    let request = r#"{"repositoryName": "app", "source": {"s3": {"key": "a.zip"}}}"#;
+    // Half-made, so that it is taken back.
+    site.aws.fault("PutLifecyclePolicy", Fault::Denied, 1);
+    site.call("POST", "/builds", request);
+    site.call("POST", "/builds", request);
+    let tag = site.variable(0, "IMAGE_TAG");
+    site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[&tag]));
+    site.call("POST", "/builds", request);
+    site.call("GET", "/builds/steward-amd64:00000000", "");
+    let called: std::collections::BTreeSet<String> = site
+        .aws
+        .calls()
+        .into_iter()
+        .map(|call| match call.operation.as_str() {
+            "HeadObject" | "GetObject" => "s3:GetObject".to_owned(),
+            "PutEvents" => "events:PutEvents".to_owned(),
+            build if build.contains("Build") => format!("codebuild:{build}"),
+            other => format!("ecr:{other}"),
+        })
+        .collect();
+    let mut allowed = template::actions("ImageBuildFunction");
+    // Versions by their ids are another action; listing tells what is missing from what is forbidden; the tag that marks
+    // what is half-made goes with TagResource, which CreateRepository takes too.
+    for implied in ["s3:GetObjectVersion", "s3:ListBucket", "ecr:TagResource"] {
+        assert!(allowed.remove(implied), "{implied}");
+    }
+    assert_eq!(called, allowed);
+    assert!(workspace().join("infra/buildspec.yml").is_file());
+}

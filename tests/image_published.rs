@@ -1,0 +1,467 @@
+//! The function image-published as a real process: builds that end, in every order and as often as events come.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::binaries::binary;
+use tests::ecr_stub::{EcrStub, Fault, Repository};
+use tests::http::{self, Request, Response};
+use tests::runtime_api::{Answer, Function};
+use tests::template;
+
+const PLENTY: Duration = Duration::from_secs(60);
+const BUCKET: &str = "stack-sources";
+const URI: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app";
+
+struct Site {
+    aws: EcrStub,
+    function: Function,
+}
+
+fn function(aws: &EcrStub) -> Function {
+    let environment = [
+        ("AWS_ENDPOINT_URL", aws.url()),
+        ("STACK_NAME", "steward".to_owned()),
+        ("BUCKET", BUCKET.to_owned()),
+        ("ALLOW_LOOPBACK_RESPONSE_URL", "true".to_owned()),
+    ];
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    Function::start_with(binary("image-published"), &environment, PLENTY)
+}
+
+/// What a build is started for: the `number`th source of the branch main.
+fn ticket(number: u32) -> Value {
+    json!({
+        "repositoryName": "app", "imageTag": format!("src-{number}"), "platforms": ["linux/amd64"],
+        "imageTags": ["latest", "main"], "isReleased": true,
+        "source": { "s3": { "bucket": "b", "key": "k", "versionId": format!("v{number}") } },
+        "arrival": { "at": format!("2026-11-23T10:00:{number:02}Z") },
+    })
+}
+
+impl Site {
+    fn new() -> Self {
+        let aws = EcrStub::start();
+        aws.with(|registry| registry.repositories.insert("app".to_owned(), Repository::default()));
+        Self { function: function(&aws), aws }
+    }
+
+    /// A build that is under way.
+    fn start(&self, ticket: &Value, platform: &str) -> String {
+        self.aws.cloud(|cloud| {
+            let id = format!("steward-amd64:{:08}", cloud.builds.len());
+            cloud.builds.push(json!({
+                "id": id, "arn": format!("arn:aws:codebuild:eu-west-1:123456789012:build/{id}"),
+                "projectName": "steward-amd64", "buildStatus": "IN_PROGRESS",
+                "environment": { "type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL",
+                    "environmentVariables": [
+                        { "name": "TICKET", "value": ticket.to_string(), "type": "PLAINTEXT" },
+                        { "name": "PLATFORM", "value": platform, "type": "PLAINTEXT" } ] },
+            }));
+            id
+        })
+    }
+
+    fn push(&self, content: &str, tag: &str) -> String {
+        self.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push(content, &[tag]))
+    }
+
+    /// A build that pushed its image and ended well.
+    fn built(&self, number: u32) -> (String, String) {
+        let id = self.start(&ticket(number), "linux/amd64");
+        let digest = self.push(&format!("image {number}"), &format!("src-{number}"));
+        self.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
+        (id, digest)
+    }
+
+    fn tell(&self, id: &str) -> Value {
+        tell(&self.function, id, "SUCCEEDED")
+    }
+
+    /// The digest that a tag has.
+    fn tagged(&self, tag: &str) -> Option<String> {
+        self.aws.with(|registry| {
+            let images = &registry.repositories["app"].images;
+            images.iter().find(|image| image.tags.contains(tag)).map(|image| image.digest.clone())
+        })
+    }
+
+    fn parameter(&self) -> Option<String> {
+        self.aws.cloud(|cloud| cloud.parameters.get("/steward/images/app").map(|(_, value)| value.clone()))
+    }
+
+    fn events(&self) -> Vec<(String, Value)> {
+        self.aws.cloud(|cloud| cloud.events.clone())
+    }
+
+    /// CloudFormation waits for a ticket's image.
+    fn wait(&self, tag: &str, request: &str, url: &str) {
+        let event = json!({ "RequestType": "Create", "ResponseURL": url, "StackId": "arn:stack", "RequestId": request,
+            "LogicalResourceId": "Web", "PhysicalResourceId": null });
+        self.aws.cloud(|cloud| {
+            let name = format!("/steward/waiting/{tag}/{request}");
+            cloud.parameters.insert(name, ("SecureString".to_owned(), event.to_string()))
+        });
+    }
+}
+
+/// CodeBuild says that a build ended.
+fn tell(function: &Function, id: &str, status: &str) -> Value {
+    let event = json!({
+        "version": "0", "id": "1", "source": "aws.codebuild", "detail-type": "CodeBuild Build State Change",
+        "time": "2026-11-23T11:00:00Z", "resources": [],
+        "detail": { "build-status": status, "project-name": "steward-amd64", "current-phase": "COMPLETED", "version": "1",
+            "build-id": format!("arn:aws:codebuild:eu-west-1:123456789012:build/{id}"), "additional-information": {} },
+    });
+    function.invoke(event.to_string()).response()
+}
+
+/// Where CloudFormation takes answers.
+fn desk() -> (String, Receiver<Value>) {
+    let (sender, answers) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let address = http::serve(move |request: Request, stream| {
+        let _ = sender.lock().unwrap().send(serde_json::from_slice(&request.body).unwrap());
+        Response { status: 200, ..Response::default() }.write(stream)
+    });
+    (format!("http://{address}/answer?X-Amz-Signature=secret"), answers)
+}
+
+#[test]
+fn an_image_is_published_once_however_often_its_build_ends() {
+    let site = Site::new();
+    let (id, digest) = site.built(1);
+    let answer = site.tell(&id);
+    assert_eq!(answer["outcome"], "PUBLISHED", "{answer}");
+    for tag in ["latest", "main", "src-1"] {
+        assert_eq!(site.tagged(tag).as_deref(), Some(&*digest), "{tag}");
+    }
+    assert_eq!(site.parameter().unwrap(), format!("{URI}@{digest}"));
+    let (kind, detail) = site.events()[0].clone();
+    assert_eq!(kind, "Image Published");
+    assert_eq!(detail["imageUri"], format!("{URI}@{digest}"));
+    assert_eq!(detail["imageTags"], json!(["latest", "main"]));
+    assert_eq!(detail["parameterName"], "/steward/images/app");
+    assert_eq!(detail["buildId"], id);
+    let before = site.aws.snapshot();
+    site.aws.forget_calls();
+    assert_eq!(site.tell(&id), json!({ "outcome": "KNOWN" }));
+    assert_eq!(site.aws.snapshot(), before);
+    assert_eq!(site.events().len(), 1);
+    let written = site.aws.calls().into_iter().filter(|call| call.operation.starts_with("Put")).count();
+    assert_eq!(written, 0);
+}
+
+#[test]
+fn what_follows_a_build_takes_few_calls() {
+    let site = Site::new();
+    let (id, _) = site.built(1);
+    site.tell(&id);
+    let calls: Vec<String> = site.aws.calls().into_iter().map(|call| call.operation).collect();
+    let expected = [
+        "BatchGetBuilds",
+        "BatchGetImage",
+        "GetObject", // known?
+        "GetObject", // the ledger
+        "PutObject",
+        "PutImage",
+        "PutImage",
+        "PutParameter",
+        "GetObject", // the ledger again
+        "GetParametersByPath",
+        "PutEvents",
+        "PutObject",
+    ];
+    assert_eq!(calls, expected);
+}
+
+#[test]
+fn an_older_source_never_takes_the_place_of_a_newer_one() {
+    let site = Site::new();
+    let (old, old_digest) = site.built(1);
+    let (new, new_digest) = site.built(2);
+    assert_eq!(site.tell(&new)["outcome"], "PUBLISHED");
+    let answer = site.tell(&old);
+    assert_eq!(answer["imageTags"], json!([]), "{answer}");
+    assert_eq!(
+        answer["imageTagsNotMoved"][0],
+        json!({ "imageTag": "latest", "reason": "a newer source has it" })
+    );
+    assert_eq!(answer["parameterName"], Value::Null);
+    assert_eq!(site.tagged("latest").unwrap(), new_digest);
+    assert_eq!(site.parameter().unwrap(), format!("{URI}@{new_digest}"));
+    // It is there all the same, for those who ask for it by digest or by its own tag.
+    assert_eq!(site.tagged("src-1").unwrap(), old_digest);
+    let (newest, newest_digest) = site.built(3);
+    site.tell(&newest);
+    assert_eq!(site.tagged("main").unwrap(), newest_digest);
+    assert_eq!(site.aws.snapshot()["app"].images.len(), 3);
+}
+
+#[test]
+fn builds_that_end_together_leave_the_newest_in_place() {
+    for (first, second) in [(1, 2), (2, 1)] {
+        let site = Site::new();
+        let (one, _) = site.built(first);
+        let (two, _) = site.built(second);
+        // The first one to move a tag takes long over it, so that the other one overtakes it.
+        site.aws.fault("PutImage", Fault::Slow(Duration::from_secs(1)), 1);
+        let other = function(&site.aws);
+        let overtaking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(400));
+            tell(&other, &two, "SUCCEEDED")
+        });
+        site.tell(&one);
+        overtaking.join().unwrap();
+        let newest = site.tagged("src-2").unwrap();
+        for tag in ["latest", "main"] {
+            assert_eq!(site.tagged(tag).as_ref(), Some(&newest), "{first} before {second}: {tag}");
+        }
+        assert_eq!(site.parameter().unwrap(), format!("{URI}@{newest}"));
+    }
+}
+
+#[test]
+fn every_other_end_is_told_with_its_reason_and_log() {
+    for (status, reason) in [
+        ("FAILED", "the phase BUILD failed: exit status 1"),
+        ("FAULT", "CodeBuild had trouble of its own; start the build again"),
+        ("TIMED_OUT", "it took longer than the project's time limit"),
+        ("STOPPED", "it was stopped"),
+    ] {
+        let site = Site::new();
+        let (url, answers) = desk();
+        let id = site.start(&ticket(1), "linux/amd64");
+        site.wait("src-1", "request", &url);
+        site.aws.cloud(|cloud| cloud.end(&id, status, None));
+        let answer = tell(&site.function, &id, status);
+        assert_eq!((&answer["outcome"], &answer["buildStatus"]), (&json!("FAILED"), &json!(status)));
+        let (kind, detail) = site.events()[0].clone();
+        assert_eq!((kind.as_str(), detail["reason"].as_str()), ("Image Build Failed", Some(reason)));
+        assert_eq!(detail["logLink"], format!("https://console.aws.amazon.com/logs/{id}"));
+        let told = answers.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(
+            (&told["Status"], &told["PhysicalResourceId"]),
+            (&json!("FAILED"), &json!("NotCreated:Web"))
+        );
+        let told = told["Reason"].as_str().unwrap();
+        assert!(told.contains(reason) && told.contains("https://console.aws.amazon.com"), "{told}");
+        assert_eq!(tell(&site.function, &id, status), json!({ "outcome": "KNOWN" }));
+        assert_eq!(site.events().len(), 1);
+        assert!(answers.try_recv().is_err());
+        assert_eq!((site.tagged("latest"), site.parameter()), (None, None));
+    }
+}
+
+#[test]
+fn success_without_an_image_is_a_failure() {
+    let site = Site::new();
+    let missing = format!("sha256:{}", "0".repeat(64));
+    for (digest, part) in [
+        (Some(missing.as_str()), "which is not in app as src-1"),
+        (Some("$(touch pwned)"), "reports a digest that is none"),
+        (None, "but no digest of an image"),
+    ] {
+        let id = site.start(&ticket(1), "linux/amd64");
+        site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", digest));
+        let answer = site.tell(&id);
+        assert_eq!(answer["outcome"], "FAILED");
+        assert!(answer["reason"].as_str().unwrap().contains(part), "{answer}");
+    }
+    // Another image under the tag is not the one that was built.
+    site.push("somebody else's", "src-1");
+    let id = site.start(&ticket(1), "linux/amd64");
+    site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&missing)));
+    assert_eq!(site.tell(&id)["outcome"], "FAILED");
+    assert_eq!(site.tagged("latest"), None);
+}
+
+#[test]
+fn nothing_follows_from_builds_that_run_or_are_not_ours() {
+    let site = Site::new();
+    let running = site.start(&ticket(1), "linux/amd64");
+    assert_eq!(tell(&site.function, &running, "IN_PROGRESS")["outcome"], "IGNORED");
+    assert_eq!(site.tell(&running)["outcome"], "IGNORED");
+    assert_eq!(site.tell("steward-amd64:unknown")["outcome"], "IGNORED");
+    let foreign = site.start(&json!("?"), "linux/amd64");
+    site.aws.cloud(|cloud| cloud.end(&foreign, "SUCCEEDED", None));
+    assert_eq!(site.tell(&foreign)["outcome"], "IGNORED");
+    let (kind, _) = site.function.invoke(r#"{"detail-type": "Other", "detail": {}}"#).error();
+    assert_eq!(kind, "InvalidEvent");
+    assert!(site.events().is_empty());
+}
+
+#[test]
+fn images_of_several_platforms_are_joined_when_the_last_one_is_there() {
+    let site = Site::new();
+    let mut both = ticket(1);
+    both["platforms"] = json!(["linux/amd64", "linux/arm64"]);
+    let amd64 = site.start(&both, "linux/amd64");
+    let digest = site.push("amd64", "src-1-amd64");
+    site.aws.cloud(|cloud| cloud.end(&amd64, "SUCCEEDED", Some(&digest)));
+    assert_eq!(site.tell(&amd64), json!({ "outcome": "WAITING" }));
+    assert_eq!(site.tagged("latest"), None);
+    let arm64 = site.start(&both, "linux/arm64");
+    let other = site.push("arm64", "src-1-arm64");
+    site.aws.cloud(|cloud| cloud.end(&arm64, "SUCCEEDED", Some(&other)));
+    let answer = site.tell(&arm64);
+    assert_eq!(answer["outcome"], "PUBLISHED", "{answer}");
+    let index = site.tagged("latest").unwrap();
+    assert_eq!(site.tagged("src-1").unwrap(), index);
+    let manifest = site.aws.with(|registry| {
+        let images = &registry.repositories["app"].images;
+        images.iter().find(|image| image.digest == index).unwrap().manifest.clone()
+    });
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let children: Vec<&Value> =
+        manifest["manifests"].as_array().unwrap().iter().map(|entry| &entry["digest"]).collect();
+    assert_eq!(children, [&json!(digest), &json!(other)]);
+    // The other event comes late, and again.
+    assert_eq!(site.tell(&amd64), json!({ "outcome": "KNOWN" }));
+    assert_eq!(site.events().len(), 1);
+}
+
+#[test]
+fn an_immutable_repository_keeps_its_tags_and_the_image_is_published_all_the_same() {
+    let site = Site::new();
+    let (first, _) = site.built(1);
+    site.tell(&first);
+    site.aws.with(|registry| {
+        registry.repositories.get_mut("app").unwrap().described = json!({
+            "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+            "imageTagMutabilityExclusionFilters": [{ "filterType": "WILDCARD", "filter": "latest" }],
+        });
+    });
+    let (second, digest) = site.built(2);
+    let answer = site.tell(&second);
+    assert_eq!(answer["outcome"], "PUBLISHED");
+    assert_eq!(answer["imageTags"], json!(["latest"]));
+    let reason = answer["imageTagsNotMoved"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("tags of app are immutable"), "{reason}");
+    assert_eq!(site.parameter().unwrap(), format!("{URI}@{digest}"));
+}
+
+#[test]
+fn cloudformation_is_answered_by_whoever_ends_the_build() {
+    let site = Site::new();
+    let (url, answers) = desk();
+    // More than a page of parameters.
+    for number in 0..12 {
+        site.wait("src-1", &format!("request-{number:02}"), &url);
+    }
+    site.wait("src-2", "another", &url);
+    let (id, digest) = site.built(1);
+    site.tell(&id);
+    let mut requests = Vec::new();
+    for _ in 0..12 {
+        let answer = answers.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(answer["Status"], "SUCCESS");
+        assert_eq!(answer["PhysicalResourceId"], format!("{URI}@{digest}"));
+        assert_eq!(answer["Data"]["ImageUri"], format!("{URI}@{digest}"));
+        assert_eq!(answer["Data"]["ImageTag"], "src-1");
+        requests.push(answer["RequestId"].as_str().unwrap().to_owned());
+    }
+    requests.sort();
+    requests.dedup();
+    assert_eq!(requests.len(), 12);
+    assert!(answers.try_recv().is_err());
+    let left = site.aws.cloud(|cloud| {
+        cloud.parameters.keys().filter(|name| name.contains("waiting")).cloned().collect::<Vec<_>>()
+    });
+    assert_eq!(left, ["/steward/waiting/src-2/another"]);
+    // One who began to wait when the image was there already.
+    site.wait("src-1", "late", &url);
+    assert_eq!(site.tell(&id)["outcome"], "KNOWN");
+    assert_eq!(answers.recv_timeout(Duration::from_secs(5)).unwrap()["Status"], "SUCCESS");
+}
+
+#[test]
+fn going_back_to_a_commit_that_is_built_moves_the_tags_back() {
+    let site = Site::new();
+    let (one, first) = site.built(1);
+    let (two, second) = site.built(2);
+    site.tell(&one);
+    site.tell(&two);
+    assert_eq!(site.tagged("latest").unwrap(), second);
+    let mut back = ticket(1);
+    back["arrival"]["at"] = "2026-11-23T12:00:00Z".into();
+    let event = json!({ "detail-type": "Image Already Built", "source": "ecr-steward",
+        "detail": { "stackName": "steward", "ticket": back } });
+    for expected in ["PUBLISHED", "KNOWN"] {
+        let answer = site.function.invoke(event.to_string()).response();
+        assert_eq!(answer["outcome"], expected, "{answer}");
+    }
+    assert_eq!(site.tagged("latest").unwrap(), first);
+    assert_eq!(site.parameter().unwrap(), format!("{URI}@{first}"));
+    // The image that was deployed meanwhile is still there.
+    assert_eq!(site.tagged("src-2").unwrap(), second);
+}
+
+#[test]
+fn trouble_of_aws_loses_nothing() {
+    for operation in ["BatchGetBuilds", "BatchGetImage", "PutObject", "PutImage", "PutParameter", "PutEvents"]
+    {
+        let site = Site::new();
+        let (id, digest) = site.built(1);
+        site.aws.fault(operation, Fault::Denied, 1);
+        let event = json!({ "detail-type": "CodeBuild Build State Change",
+            "detail": { "build-status": "SUCCEEDED", "build-id": format!("arn:aws:codebuild:r:1:build/{id}") } });
+        // S3's denials are in XML.
+        if operation == "PutObject" {
+            site.aws.heal();
+            site.aws.fault("PutObject", Fault::Unavailable, 2);
+        } else {
+            let Answer::Error(error) = site.function.invoke(event.to_string()) else { panic!("{operation}") };
+            assert_eq!(error["errorType"], "NotPublished", "{error}");
+        }
+        let answer = site.function.invoke(event.to_string()).response();
+        assert_eq!(answer["outcome"], "PUBLISHED", "{operation}: {answer}");
+        assert_eq!(site.tagged("latest").unwrap(), digest);
+        assert_eq!(site.parameter().unwrap(), format!("{URI}@{digest}"));
+        assert_eq!(site.events().len(), 1);
+    }
+}
+
+#[test]
+fn a_ledger_that_is_none_is_left_alone() {
+    let site = Site::new();
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/ledgers/app.json"), "not json"));
+    let (id, _) = site.built(1);
+    let event = json!({ "detail-type": "CodeBuild Build State Change",
+        "detail": { "build-status": "SUCCEEDED", "build-id": format!("arn:aws:codebuild:r:1:build/{id}") } });
+    let (_, message) = site.function.invoke(event.to_string()).error();
+    assert!(message.contains("restore an earlier version"), "{message}");
+    assert_eq!(site.tagged("latest"), None);
+}
+
+#[test]
+fn the_role_allows_what_is_called_and_no_deletion() {
+    let site = Site::new();
+    let (url, answers) = desk();
+    site.wait("src-1", "request", &url);
+    let (id, _) = site.built(1);
+    site.tell(&id);
+    answers.recv_timeout(Duration::from_secs(5)).unwrap();
+    let called: std::collections::BTreeSet<String> = site
+        .aws
+        .calls()
+        .into_iter()
+        .map(|call| match call.operation.as_str() {
+            "GetObject" | "PutObject" => format!("s3:{}", call.operation),
+            "PutEvents" => "events:PutEvents".to_owned(),
+            parameter if parameter.contains("Parameter") => format!("ssm:{parameter}"),
+            build if build.contains("Build") => format!("codebuild:{build}"),
+            other => format!("ecr:{other}"),
+        })
+        .collect();
+    let mut allowed = template::actions("ImagePublishedFunction");
+    assert!(allowed.remove("s3:ListBucket"), "it tells what is missing from what is forbidden");
+    assert_eq!(called, allowed);
+    for role in ["ImagePublishedFunction", "ImageResourceFunction", "BuildRole"] {
+        let deletes: Vec<String> =
+            template::actions(role).into_iter().filter(|action| action.contains("DeleteImage")).collect();
+        assert!(deletes.is_empty(), "{role}: {deletes:?}");
+    }
+}

@@ -480,7 +480,7 @@ impl Summary {
 /// Whether a direct invocation means to build something, rightly or wrongly.
 fn is_request(event: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(event).is_ok_and(|event| {
-        event.get("repositoryName").is_some() || event.get("source").is_some_and(|s| s.is_object())
+        event.get("repositoryName").is_some() || event.get("source").is_some_and(serde_json::Value::is_object)
     })
 }
 

@@ -168,19 +168,21 @@ mod tests {
     use super::*;
     use crate::instant::Instant;
 
-    fn rendered(template: &str, reference: Option<GitReference>) -> Option<String> {
+    fn rendered(template: &str, reference: Option<&GitReference>) -> Option<String> {
         let source = Source::CodeCommit {
             repository_name: "web".to_owned(),
             commit_id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
         };
         let arrival = Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap());
-        Template::parse(template).unwrap().render(&source, reference.as_ref(), &arrival)
+        Template::parse(template).unwrap().render(&source, reference, &arrival)
     }
 
     #[test]
     fn templates_are_filled_with_what_the_source_has() {
-        let branch = || Some(GitReference::Branch("feature/Ünicode x".to_owned()));
-        let tag = || Some(GitReference::Tag("v1.2".to_owned()));
+        let branch = GitReference::Branch("feature/Ünicode x".to_owned());
+        let branch = || Some(&branch);
+        let tag = GitReference::Tag("v1.2".to_owned());
+        let tag = || Some(&tag);
         assert_eq!(rendered("{branch}", branch()).unwrap(), "feature--nicode-x");
         assert_eq!(rendered("{branch}-{shortCommit}", branch()).unwrap(), "feature--nicode-x-0123456");
         assert_eq!(rendered("{tag}", tag()).unwrap(), "v1.2");
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn no_name_of_a_branch_makes_a_tag_of_the_stack_or_none_at_all() {
-        let of = |name: &str| rendered("{branch}", Some(GitReference::Branch(name.to_owned())));
+        let of = |name: &str| rendered("{branch}", Some(&GitReference::Branch(name.to_owned())));
         for name in ["src-0", "buildcache-amd64", "/src-1", ".-src-x", "--", "…"] {
             assert_eq!(of(name), None, "{name}");
         }

@@ -42,7 +42,7 @@ impl Workshop {
 
     fn aws(&self, arguments: &[&str]) -> Value {
         let aws = tools::install(&self.project, AWS).unwrap().join("aws");
-        let output = Command::new(aws).args(arguments).envs(self.emulator.environment()).output().unwrap();
+        let output = self.emulator.lead(Command::new(aws).args(arguments)).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }

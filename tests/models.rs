@@ -14,29 +14,44 @@ use tests::runtime_api::Function;
 const SCHEMATHESIS: Tool = Tool { name: "schemathesis", packages: &["schemathesis==4.32.5"] };
 
 #[test]
-fn the_function_does_what_its_description_says() {
+fn the_functions_do_what_their_description_says() {
     let programs = tools::install(&local::Project::here(), SCHEMATHESIS).unwrap();
-    let ecr = EcrStub::start();
-    let url = ecr.url();
-    let environment = [("AWS_ENDPOINT_URL_ECR", url.as_str())];
-    let function = Function::start_with(binary("repository-api"), &environment, Duration::from_secs(29));
-    let address = gateway::serve(function);
+    let aws = EcrStub::start();
+    // What the description has as an example.
+    aws.cloud(|cloud| cloud.upload("sources/uploads/app.zip", "PK"));
+    let url = aws.url();
+    let environment = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("STACK_NAME", "steward"),
+        ("BUCKET", "sources"),
+        ("PROJECT_AMD64", "steward-amd64"),
+        ("PROJECT_ARM64", "steward-arm64"),
+    ];
+    let function = |name: &str| Function::start_with(binary(name), &environment, Duration::from_secs(29));
+    let functions = vec![("/builds", function("image-build")), ("/", function("repository-api"))];
+    let address = gateway::serve(functions);
+    // It leaves a folder where it works.
+    let folder = tempfile::tempdir().unwrap();
     let output = Command::new(programs.join("schemathesis"))
-        .args(["run", "infra/openapi.yaml", "--url", &format!("http://{address}")])
+        .arg("run")
+        .arg(workspace().join("infra/openapi.yaml"))
+        .args(["--url", &format!("http://{address}")])
         // What is valid in the end only the rules of policies say, and ECR: no schema has that. And the gateway answers
         // a request without a signature with 403, not 401.
         .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,missing_required_header"])
         // In place of a signature, which only the gateway looks at.
         .args(["--header", "Authorization: AWS4-HMAC-SHA256 test"])
         .args(["--max-examples", "30", "--seed", "23", "--no-color", "--request-timeout", "30"])
-        .current_dir(workspace())
+        .current_dir(folder.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    // What it sent got as far as ECR: repositories were made, changed and deleted.
-    for operation in ["CreateRepository", "DescribeRepositories", "DeleteRepository", "BatchDeleteImage"] {
-        assert!(ecr.count(operation) > 0, "{operation}: {said}");
+    // What it sent got as far as AWS: repositories were made, changed and deleted, and a build was started.
+    for operation in
+        ["CreateRepository", "DescribeRepositories", "DeleteRepository", "BatchDeleteImage", "StartBuild"]
+    {
+        assert!(aws.count(operation) > 0, "{operation}: {said}");
     }
 }
 

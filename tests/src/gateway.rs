@@ -1,6 +1,6 @@
 //! An API Gateway HTTP API with a Lambda integration, payload format 2.0.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
@@ -103,16 +103,23 @@ pub fn response(answer: &Value) -> Response {
     }
 }
 
-/// Puts a gateway before a function; gives its address. Like one with IAM authorization it refuses requests that are not
-/// signed, though it takes any signature.
-pub fn serve(function: Function) -> String {
-    let function = Arc::new(Mutex::new(function));
+/// Puts a gateway before functions, each for the paths that begin with something and the first of them that fits; gives
+/// its address. Like one with IAM authorization it refuses requests that are not signed, though it takes any signature.
+pub fn serve(functions: Vec<(&'static str, Function)>) -> String {
+    let functions: Vec<(&str, Mutex<Function>)> =
+        functions.into_iter().map(|(paths, function)| (paths, Mutex::new(function))).collect();
     http::serve(move |request, stream| {
-        if !request.header("authorization").is_some_and(|value| value.starts_with("AWS4-HMAC-SHA256 ")) {
+        let refuse = |status: u16, body: &str| {
             let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-            let refused = Response { status: 403, headers, body: br#"{"message":"Forbidden"}"#.to_vec() };
-            return refused.write(stream);
+            Response { status, headers, body: body.as_bytes().to_vec() }
+        };
+        if !request.header("authorization").is_some_and(|value| value.starts_with("AWS4-HMAC-SHA256 ")) {
+            return refuse(403, r#"{"message":"Forbidden"}"#).write(stream);
         }
+        let Some((_, function)) = functions.iter().find(|(paths, _)| request.target.starts_with(paths))
+        else {
+            return refuse(404, r#"{"message":"Not Found"}"#).write(stream);
+        };
         let answer = {
             let function = function.lock().unwrap_or_else(PoisonError::into_inner);
             function.invoke(event(&request).to_string()).response()

@@ -112,25 +112,19 @@ struct Commands {
 pub struct Builder {
     project: Project,
     emulator: Emulator,
-    /// Where CodeCommit's repositories are, as folders of Git.
-    repositories: PathBuf,
 }
 
 impl Builder {
     /// Builds on the emulator of a project.
     #[must_use]
     pub fn new(project: &Project, emulator: &Emulator) -> Self {
-        Self {
-            project: project.clone(),
-            emulator: emulator.clone(),
-            repositories: project.run().join("codecommit"),
-        }
+        Self { project: project.clone(), emulator: emulator.clone() }
     }
 
-    /// The folder of Git that stands for a repository of CodeCommit.
+    /// Where CodeCommit's repositories are: folders of Git with their names.
     #[must_use]
-    pub fn repository(&self, name: &str) -> PathBuf {
-        self.repositories.join(name)
+    pub fn repositories(project: &Project) -> PathBuf {
+        project.run().join("codecommit")
     }
 
     /// Runs a build in `folder`, which is made, and writes what it says to `log`.
@@ -276,10 +270,14 @@ impl Builder {
     /// `secret-id:json-key:version-stage:version-id`, of which CodeBuild takes the first or the first two as well.
     fn secret(&self, reference: &str, aws: &Path) -> Result<String, LocalError> {
         let (id, key) = reference.split_once(':').map_or((reference, None), |(id, key)| (id, Some(key)));
-        let output = run(Command::new(aws.join("aws"))
-            .args(["secretsmanager", "get-secret-value", "--secret-id", id])
-            .args(["--query", "SecretString", "--output", "text"])
-            .envs(self.emulator.environment()))?;
+        let mut command = Command::new(aws.join("aws"));
+        command.args(["secretsmanager", "get-secret-value", "--secret-id", id]).args([
+            "--query",
+            "SecretString",
+            "--output",
+            "text",
+        ]);
+        let output = run(self.emulator.lead(&mut command))?;
         let secret = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
         let Some(key) = key else { return Ok(secret) };
         let secret: Value = serde_json::from_str(&secret).unwrap_or_default();
@@ -303,11 +301,12 @@ impl Builder {
                 let (bucket, key) =
                     job.source_location.split_once('/').ok_or_else(|| unexpected("it is no bucket/key"))?;
                 let archive = folder.with_extension("zip");
-                run(Command::new(aws.join("aws"))
+                let mut command = Command::new(aws.join("aws"));
+                command
                     .args(["s3api", "get-object", "--bucket", bucket, "--key", key])
                     .args(["--version-id", &job.source_version])
-                    .arg(&archive)
-                    .envs(self.emulator.environment()))?;
+                    .arg(&archive);
+                run(self.emulator.lead(&mut command))?;
                 // Python's own command forgets which files are programs.
                 let unpack = "import sys, zipfile, os\n\
                     archive = zipfile.ZipFile(sys.argv[1])\n\
@@ -319,7 +318,10 @@ impl Builder {
             }
             "CODECOMMIT" => {
                 let name = job.source_location.rsplit('/').next().unwrap_or_default();
-                run(Command::new("git").args(["clone", "--quiet"]).arg(self.repository(name)).arg(folder))?;
+                run(Command::new("git")
+                    .args(["clone", "--quiet"])
+                    .arg(Self::repositories(&self.project).join(name))
+                    .arg(folder))?;
                 run(Command::new("git")
                     .args(["checkout", "--quiet", "--detach", &job.source_version])
                     .current_dir(folder))

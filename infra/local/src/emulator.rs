@@ -44,6 +44,14 @@ impl Emulator {
         ]
     }
 
+    /// Leads a program of AWS to the emulator, and away from what the user's own environment leads to.
+    pub fn lead<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        for name in ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"] {
+            command.env_remove(name);
+        }
+        command.envs(self.environment()).env("NO_PROXY", "127.0.0.1,localhost")
+    }
+
     /// The emulator that is running, started if there is none.
     ///
     /// # Errors
@@ -65,7 +73,8 @@ impl Emulator {
         let errors = output.try_clone().map_err(LocalError::io(log.display().to_string()))?;
         let mut emulator = Self { port, pid: 0 };
         let builder = std::env::current_exe().map_err(LocalError::io("this program"))?;
-        let mut child = Command::new(programs.join("python"))
+        let mut child = emulator
+            .lead(&mut Command::new(programs.join("python")))
             .arg(project.root().join("infra/local/ministack_with_builds.py"))
             .current_dir(&folder)
             .env("LOCAL_BUILDER", builder)
@@ -73,7 +82,6 @@ impl Emulator {
             .env("BIND_HOST", "127.0.0.1")
             // It would take a fixed port.
             .env("IOT_MTLS_ENABLED", "0")
-            .envs(emulator.environment())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

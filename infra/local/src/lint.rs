@@ -1,15 +1,15 @@
-//! The templates against what CloudFormation and AWS's good practice ask for.
+//! The templates against what CloudFormation and AWS's good practice ask for, and the manifests against Kubernetes' schemas.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::tools::{self, CHECKOV, SAM};
+use crate::tools::{self, CHECKOV, KUBERNETES, SAM};
 use crate::{LocalError, Project, run, say};
 
 /// The regions whose resource specifications the templates have to meet.
 const REGIONS: &str = "us-east-1,eu-west-1,ap-southeast-1";
 
-/// Lints `template.yaml` and the templates of `infra/examples`.
+/// Lints `template.yaml`, and the templates and manifests of `infra/examples`.
 ///
 /// # Errors
 ///
@@ -17,6 +17,7 @@ const REGIONS: &str = "us-east-1,eu-west-1,ap-southeast-1";
 pub fn lint(project: &Project) -> Result<(), LocalError> {
     let sam = tools::install(project, SAM)?;
     let checkov = tools::install(project, CHECKOV)?;
+    let kubernetes = tools::install(project, KUBERNETES)?;
     let at_root = |program: PathBuf| {
         let mut command = Command::new(program);
         command
@@ -37,7 +38,13 @@ pub fn lint(project: &Project) -> Result<(), LocalError> {
     ]))?;
     say("checkov");
     run(at_root(checkov.join("checkov"))
-        .args(["--file", "template.yaml", "infra/examples/repository.yaml"])
-        .args(["--framework", "cloudformation", "--compact", "--quiet", "--skip-download"]))
+        .args(["--file", "template.yaml", "infra/examples/repository.yaml", "infra/examples/image.yaml"])
+        .args(["--framework", "cloudformation", "--compact", "--quiet", "--skip-download"]))?;
+    say("kubernetes-validate");
+    run(at_root(kubernetes.join("kubernetes-validate")).args([
+        "--strict",
+        "infra/examples/eks/deployment.yaml",
+        "infra/examples/eks/service.yaml",
+    ]))
     .map(drop)
 }

@@ -92,6 +92,7 @@ fn build(project: &Project) -> Result<(), LocalError> {
 }
 
 fn up(project: &Project) -> Result<Stack, LocalError> {
+    tools::debian(&tools::BUILD)?;
     let emulator = Emulator::up(project)?;
     let stack = Stack::up(project, &emulator)?;
     let mut out = anstream::stdout();

@@ -40,9 +40,8 @@ impl Stack {
                 .args(arguments)
                 .current_dir(project.root())
                 .env("PATH", tools::path_with(&programs))
-                .env("SAM_CLI_TELEMETRY", "0")
-                .envs(emulator.environment());
-            run(&mut command).map(drop)
+                .env("SAM_CLI_TELEMETRY", "0");
+            run(emulator.lead(&mut command)).map(drop)
         };
         let build = project.root().join("target/local/build");
         let build_folder = build.to_string_lossy();
@@ -79,7 +78,7 @@ impl Stack {
     ///
     /// When it fails.
     pub fn aws(&self, arguments: &[&str]) -> Result<Value, LocalError> {
-        let output = run(Command::new(&self.aws).args(arguments).envs(self.emulator.environment()))?;
+        let output = run(self.emulator.lead(Command::new(&self.aws).args(arguments)))?;
         if output.stdout.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
         }
@@ -151,35 +150,75 @@ impl Stack {
         Ok(Answer { status, body })
     }
 
+    /// Calls Amazon SQS, whose endpoint the AWS CLI does not take from the environment.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn sqs(&self, arguments: &[&str]) -> Result<Value, LocalError> {
+        let endpoint = self.emulator.endpoint();
+        self.aws(&[&["sqs", "--endpoint-url", &endpoint], arguments].concat())
+    }
+
     /// Pushes the image in an OCI layout to a URI as ECR tells it, after logging in.
     ///
     /// # Errors
     ///
     /// When the push fails.
     pub fn push(&self, layout: &Path, uri: &str, run_folder: &Path) -> Result<(), LocalError> {
-        let io = |file: &Path| LocalError::io(file.display().to_string());
-        let password = run(Command::new(&self.aws)
-            .args(["ecr", "get-login-password"])
-            .envs(self.emulator.environment()))?;
+        let (layout, to) = (format!("oci:{}", layout.display()), format!("docker://{uri}"));
+        self.copy(
+            &["--preserve-digests", "--dest-tls-verify=false"],
+            "--dest-creds",
+            [&layout, &to],
+            run_folder,
+        )
+    }
+
+    /// Pulls an image by a URI, after logging in, into a folder, and gives its configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the pull fails.
+    pub fn pull(&self, uri: &str, folder: &Path, run_folder: &Path) -> Result<Value, LocalError> {
+        let (from, to) = (format!("docker://{uri}"), format!("dir:{}", folder.display()));
+        self.copy(&["--src-tls-verify=false"], "--src-creds", [&from, &to], run_folder)?;
+        let read = |name: &str| -> Result<Value, LocalError> {
+            let file = folder.join(name);
+            let text = std::fs::read(&file).map_err(LocalError::io(file.display().to_string()))?;
+            serde_json::from_slice(&text).map_err(|error| LocalError::Unexpected {
+                program: file.display().to_string(),
+                problem: error.to_string(),
+            })
+        };
+        let manifest = read("manifest.json")?;
+        let config = manifest.pointer("/config/digest").and_then(Value::as_str).unwrap_or_default();
+        read(config.trim_start_matches("sha256:"))
+    }
+
+    /// Copies an image, as somebody who logged in.
+    fn copy(
+        &self,
+        options: &[&str],
+        credentials: &str,
+        from_to: [&str; 2],
+        run_folder: &Path,
+    ) -> Result<(), LocalError> {
+        let login = ["ecr", "get-login-password"];
+        let password = run(self.emulator.lead(Command::new(&self.aws).args(login)))?;
         let password = String::from_utf8_lossy(&password.stdout).trim().to_owned();
         let policy = run_folder.join("containers-policy.json");
         std::fs::write(&policy, r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)
-            .map_err(io(&policy))?;
+            .map_err(LocalError::io(policy.display().to_string()))?;
         // The URI names a host of AWS; here the emulator answers for it, without TLS.
         let proxy = Proxy::start(self.emulator.port)?;
         run(Command::new("skopeo")
             .arg("--policy")
             .arg(&policy)
-            .args([
-                "copy",
-                "--quiet",
-                "--preserve-digests",
-                "--dest-tls-verify=false",
-                "--dest-creds",
-                &format!("AWS:{password}"),
-            ])
-            .arg(format!("oci:{}", layout.display()))
-            .arg(format!("docker://{uri}"))
+            .args(["copy", "--quiet"])
+            .args(options)
+            .args([credentials, &format!("AWS:{password}")])
+            .args(from_to)
             .env("HTTP_PROXY", proxy.url()))
         .map(drop)
     }

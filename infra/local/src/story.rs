@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::stack::{Answer, Stack};
 use crate::{LocalError, Project, image, say, tools};
 
+mod builds;
+
 /// The stack that declares a repository.
 const STACK: &str = "shop";
 /// The stack that declares one which cannot be.
@@ -16,10 +18,12 @@ const FAILING: &str = "shop-fails";
 ///
 /// At the first step that comes out wrong.
 pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
-    tools::debian(&["curl", "skopeo"])?;
+    tools::debian(&["curl"])?;
     clear(stack)?;
+    builds::clear(project, stack)?;
     over_http(project, stack)?;
     declared(project, stack)?;
+    builds::play(project, stack)?;
     preview(project, stack)
 }
 

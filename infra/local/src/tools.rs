@@ -26,6 +26,8 @@ pub const AWS: Tool = Tool { name: "aws", packages: &["awscli==1.46.3"] };
 
 /// Checks templates against good practice.
 pub const CHECKOV: Tool = Tool { name: "checkov", packages: &["checkov==3.3.30"] };
+/// Checks manifests against the schemas of Kubernetes, which are in the package.
+pub const KUBERNETES: Tool = Tool { name: "kubernetes", packages: &["kubernetes-validate==1.37.0"] };
 
 /// The folder of a tool's programs, installing the tool if it is not there or not the right one.
 ///

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::emulator::Emulator;
 use crate::registry::Proxy;
@@ -236,16 +236,14 @@ impl Stack {
     ) -> Result<String, LocalError> {
         let operation = if self.describe(name)?.is_some() { "update-stack" } else { "create-stack" };
         let body = format!("file://{}", template.display());
-        let parameters: Vec<String> = parameters
+        let parameters: Vec<Value> = parameters
             .iter()
-            .map(|(key, value)| format!("ParameterKey={key},ParameterValue={value}"))
+            .map(|(key, value)| json!({ "ParameterKey": key, "ParameterValue": value }))
             .collect();
-        let mut arguments =
-            vec!["cloudformation", operation, "--stack-name", name, "--template-body", body.as_str()];
-        if !parameters.is_empty() {
-            arguments.push("--parameters");
-            arguments.extend(parameters.iter().map(String::as_str));
-        }
+        let parameters = Value::from(parameters).to_string();
+        let arguments = ["--stack-name", name, "--template-body", &body, "--parameters", &parameters];
+        let roles = ["--capabilities", "CAPABILITY_IAM"];
+        let arguments = [&["cloudformation", operation][..], &arguments, &roles].concat();
         self.aws(&arguments)?;
         Ok(self.settled(name)?.map(|stack| stack.status).unwrap_or_default())
     }

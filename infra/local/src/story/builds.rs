@@ -16,6 +16,8 @@ use crate::{LocalError, Project, run, say};
 
 /// The stack that declares an image.
 const STACK: &str = "shop-image";
+/// The stack that runs one.
+const SERVICE: &str = "shop-service";
 /// The rule by which the story hears what S3 says.
 const HEAR: &str = "hear";
 /// What this part makes images in.
@@ -33,12 +35,14 @@ pub(super) fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     bench.committed()?;
     bench.for_two_platforms()?;
     bench.broken()?;
-    bench.declared()
+    bench.declared()?;
+    bench.runs()
 }
 
 /// Removes what a story that was broken off has left.
 pub(super) fn clear(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     stack.delete(STACK)?;
+    stack.delete(SERVICE)?;
     for queue in ["heard", "told"] {
         if let Ok(found) = stack.sqs(&["get-queue-url", "--queue-name", queue]) {
             let url = found["QueueUrl"].as_str().unwrap_or_default();
@@ -434,6 +438,63 @@ impl Bench<'_> {
         let gone =
             self.stack.aws_fails(&["ecr", "describe-repositories", "--repository-names", &repository])?;
         step.check(gone.contains("RepositoryNotFoundException"), || format!("it should be gone: {gone}"))
+    }
+
+    fn runs(&self) -> Result<(), LocalError> {
+        const KEY: &str = "uploads/service.zip";
+        let template = self.project.root().join("infra/examples/ecs-service.yaml");
+        let text = |answer: &Value, pointer: &str| {
+            answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let step =
+            Step::begin("a service of two tasks runs what is published: infra/examples/ecs-service.yaml");
+        let vpc = text(&self.stack.aws(&["ec2", "create-vpc", "--cidr-block", "10.0.0.0/16"])?, "/Vpc/VpcId");
+        let subnet = |zone: &str, block: &str| -> Result<String, LocalError> {
+            let create =
+                ["create-subnet", "--vpc-id", &vpc, "--availability-zone", zone, "--cidr-block", block];
+            Ok(text(&self.stack.aws(&[&["ec2"], &create[..]].concat())?, "/Subnet/SubnetId"))
+        };
+        let subnets = [subnet("eu-west-1a", "10.0.0.0/24")?, subnet("eu-west-1b", "10.0.1.0/24")?].join(",");
+        let network = [("VpcId", vpc.as_str()), ("PublicSubnets", &subnets), ("Subnets", &subnets)];
+        let deploy = |step: &Step, image: (&str, &str), expected: &str| -> Result<(), LocalError> {
+            let status = self.stack.deploy(&template, SERVICE, &[&network[..], &[image]].concat())?;
+            step.check(status == expected, || format!("the stack should be {expected}, and is {status}"))
+        };
+        // What the service's tasks run, and how many they are to be.
+        let runs = || -> Result<(String, u64), LocalError> {
+            let resources =
+                self.stack.aws(&["cloudformation", "describe-stack-resources", "--stack-name", SERVICE])?;
+            let id = |name: &str| {
+                let mut all = resources["StackResources"].as_array().into_iter().flatten();
+                let resource = all.find(|resource| resource["LogicalResourceId"] == name);
+                resource.map(|resource| text(resource, "/PhysicalResourceId")).unwrap_or_default()
+            };
+            let (cluster, service) = (id("Cluster"), id("Service"));
+            let asked = ["ecs", "describe-services", "--cluster", &cluster, "--services", &service];
+            let service = self.stack.aws(&asked)?;
+            let task = text(&service, "/services/0/taskDefinition");
+            let task = self.stack.aws(&["ecs", "describe-task-definition", "--task-definition", &task])?;
+            let count = service.pointer("/services/0/desiredCount").and_then(Value::as_u64);
+            Ok((text(&task, "/taskDefinition/containerDefinitions/0/image"), count.unwrap_or_default()))
+        };
+        let published = Self::parameter_of(self.stack, "team/web")?.unwrap_or_default();
+        deploy(&step, ("ImageUri", &published), "CREATE_COMPLETE")?;
+        let (image, count) = runs()?;
+        step.check(image == published && count == 2, || {
+            format!("two tasks should run {published}; there are {count} of {image}")
+        })?;
+
+        let step = Step::begin("the same service with an image that its own stack builds");
+        self.upload(KEY, &[("Dockerfile", DOCKERFILE), ("index.html", "service")])?;
+        deploy(&step, ("SourceKey", KEY), "UPDATE_COMPLETE")?;
+        let (image, count) = runs()?;
+        step.check(image != published && image.contains("/shop-service-repository-") && count == 2, || {
+            format!("two tasks should run the stack's own image; there are {count} of {image}")
+        })?;
+        self.pull(&image)?;
+        say(&format!("  {image}"));
+        let left = self.stack.delete(SERVICE)?;
+        step.check(left.is_none(), || format!("the stack should be gone, and is {left:?}"))
     }
 }
 

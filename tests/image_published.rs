@@ -465,3 +465,70 @@ fn the_role_allows_what_is_called_and_no_deletion() {
         assert!(deletes.is_empty(), "{role}: {deletes:?}");
     }
 }
+
+/// Python's own validator holds the events to the schemas, and to name every field.
+#[cfg(feature = "pypi")]
+#[test]
+fn events_are_as_their_schemas_say() {
+    use std::process::Command;
+    const VALIDATE: &str = r#"
+import json, sys
+from jsonschema import Draft4Validator
+
+def strict(schema):
+    if isinstance(schema, dict):
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+        for value in schema.values():
+            strict(value)
+
+schemas = {}
+for name in sys.argv[2:]:
+    schema = json.load(open(name))
+    Draft4Validator.check_schema(schema)
+    strict(schema)
+    schemas[schema["title"]] = Draft4Validator(schema)
+for event in json.load(open(sys.argv[1])):
+    schemas[event["detail-type"]].validate(event)
+"#;
+    let site = Site::new();
+    let (old, _) = site.built(1);
+    let (new, _) = site.built(2);
+    site.tell(&new);
+    let answer = site.tell(&old);
+    assert!(!answer["imageTagsNotMoved"].as_array().unwrap().is_empty(), "{answer}");
+    for status in ["FAILED", "FAULT", "TIMED_OUT", "STOPPED", "SUCCEEDED"] {
+        let id = site.start(&ticket(3), "linux/amd64");
+        site.aws.cloud(|cloud| cloud.end(&id, status, None));
+        tell(&site.function, &id, status);
+    }
+    // Somebody asks for an image that was there before there were tickets.
+    let digest = site.push("image 4", "src-4");
+    let handover = json!({
+        "source": "ecr-steward", "detail-type": "Image Already Built",
+        "detail": { "stackName": "steward", "ticket": ticket(4) },
+    });
+    let answer = site.function.invoke(handover.to_string()).response();
+    assert_eq!(answer["imageDigest"], digest, "{answer}");
+    let events: Vec<Value> = site
+        .events()
+        .into_iter()
+        .map(|(kind, detail)| json!({ "source": "ecr-steward", "detail-type": kind, "detail": detail }))
+        .collect();
+    let count = |name: &str| events.iter().filter(|event| event["detail-type"] == name).count();
+    assert_eq!((count("Image Published"), count("Image Build Failed")), (3, 5), "{events:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.json");
+    std::fs::write(&file, Value::from(events).to_string()).unwrap();
+    // cfn-lint brings the validator.
+    let programs = local::tools::install(&local::Project::here(), local::tools::SAM).unwrap();
+    let schemas = ["image-published", "image-build-failed"]
+        .map(|name| tests::binaries::workspace().join(format!("infra/events/{name}.schema.json")));
+    let output = Command::new(programs.join("python"))
+        .args(["-c", VALIDATE])
+        .arg(file)
+        .args(schemas)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

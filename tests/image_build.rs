@@ -440,3 +440,25 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     assert_eq!(called, allowed);
     assert!(workspace().join("infra/buildspec.yml").is_file());
 }
+
+#[test]
+fn the_sample_events_start_builds_of_what_they_name() {
+    for (name, repository, source) in [
+        ("s3", "shop/web", json!({ "type": "S3", "location": "stack-sources/sources/shop/web/web.zip" })),
+        (
+            "s3-notification",
+            "shop/web",
+            json!({ "type": "S3", "location": "stack-sources/sources/shop/web/web site.zip" }),
+        ),
+        ("codecommit", "shop", json!("3e59830123456789012345678901234567890123")),
+        ("codecommit-trigger", "shop", json!("5c4ef1049f1d27deadbeeff313e0730018be182b")),
+    ] {
+        let site = Site::new();
+        let file = workspace().join(format!("tests/events/image-build-{name}.json"));
+        let event: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let answer = site.send(&event);
+        assert_eq!(answer["images"][0]["repositoryName"], repository, "{name}: {answer}");
+        let build = site.aws.cloud(|cloud| cloud.builds[0].clone());
+        assert!(build["source"] == source || build["sourceVersion"] == source, "{name}: {build}");
+    }
+}

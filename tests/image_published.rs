@@ -466,6 +466,21 @@ fn the_role_allows_what_is_called_and_no_deletion() {
     }
 }
 
+#[test]
+fn the_sample_event_publishes_the_image_of_its_build() {
+    let site = Site::new();
+    let (id, digest) = site.built(1);
+    let file = tests::binaries::workspace().join("tests/events/image-published.json");
+    let event: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let named = event["detail"]["build-id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    site.aws.cloud(|cloud| {
+        let build = cloud.builds.iter_mut().find(|build| build["id"] == id).unwrap();
+        build["id"] = named.into();
+    });
+    let answer = site.function.invoke(event.to_string()).response();
+    assert_eq!((&answer["outcome"], &answer["imageDigest"]), (&json!("PUBLISHED"), &json!(digest)));
+}
+
 /// Python's own validator holds the events to the schemas, and to name every field.
 #[cfg(feature = "pypi")]
 #[test]

@@ -213,3 +213,23 @@ fn the_role_allows_what_image_build_may_and_to_put_requests_aside() {
     }
     assert_eq!(allowed, template::actions("ImageBuildFunction"));
 }
+
+#[test]
+fn the_sample_request_builds_for_both_processors() {
+    let site = Site::new();
+    let file = tests::binaries::workspace().join("tests/events/image-resource.json");
+    let mut event: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let source = &event["ResourceProperties"]["Source"]["S3"];
+    let path = format!("{BUCKET}/{}", source["Key"].as_str().unwrap());
+    let version = source["VersionId"].as_str().unwrap().to_owned();
+    site.aws.cloud(|cloud| {
+        cloud.objects.insert(path.clone(), vec![("zip".to_owned(), version.clone())]);
+    });
+    event["ResponseURL"] = site.url.as_str().into();
+    site.send(&event);
+    assert!(site.is_silent());
+    let builds = site.aws.cloud(|cloud| cloud.builds.clone());
+    let projects: Vec<&Value> = builds.iter().map(|build| &build["projectName"]).collect();
+    assert_eq!(projects, ["steward-amd64", "steward-arm64"]);
+    assert!(builds.iter().all(|build| build["sourceVersion"] == *version));
+}

@@ -160,6 +160,7 @@ pub(crate) fn parse_json(text: &str) -> Result<Node, Finding> {
 
 /// Reads a text as YAML 1.2 (of which JSON is nearly a subset). Aliases are expanded within tight limits.
 pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
+    use serde_saphyr::MessageFormatter as _;
     let options = serde_saphyr::options! {
         // Both values are kept here, so that the finding can say where.
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
@@ -167,16 +168,11 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let message = error.to_string();
-        let place = error.location().map(|at| (at.line(), at.column()));
-        let (place, cause) = match place {
-            Some((line, column)) => {
-                let tail = format!(" at line {line}, column {column}");
-                (format!("line {line}, column {column}: "), message.strip_suffix(&tail).unwrap_or(&message))
-            }
-            None => (String::new(), message.as_str()),
-        };
-        let cause = cause.lines().next().unwrap_or("unreadable");
+        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
+        // Not the error's `Display`, which brings what draws the text around it.
+        let message = serde_saphyr::DefaultMessageFormatter.format_message(&error);
+        let cause = message.lines().next().unwrap_or("unreadable").replace(char::is_control, " ");
+        let place = place.unwrap_or_default();
         Finding::new(Code::Syntax, "", format!("{place}not YAML: {cause}"))
     })
 }

@@ -1,6 +1,7 @@
 //! Requests to services whose SDK client would be a quarter of a function for the two or three calls that are made: signed
 //! by the SDK's signer, sent by its HTTP client, and tried again until they are answered.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -100,7 +101,7 @@ impl Service {
             if !is_passing {
                 return Err(error);
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(Duration::from_secs(4));
         }
     }
@@ -192,6 +193,12 @@ impl Service {
         }
         Ok(answered)
     }
+}
+
+/// Half of a pause to all of it, so that those who were turned away together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 1024;
+    pause / 2 + pause * u32::try_from(random).unwrap_or_default() / 2048
 }
 
 /// Why an answer in JSON is none.

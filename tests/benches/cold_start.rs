@@ -1,8 +1,8 @@
 //! What a cold start costs, as ratios to baselines of the same run: `cargo bench -p tests --bench cold_start`.
 //!
 //! - from a function's start to asking for its first event, to that of the least function there is;
-//! - from its start to its first answer with ECR behind TLS, to that of a function with every default of the AWS SDK, which
-//!   this builds too (some minutes).
+//! - from its start to its first answer after one call to AWS behind TLS, to that of a function with every default of the AWS
+//!   SDK, which this builds too (some minutes).
 //!
 //! Fails if a function is larger than its goal.
 
@@ -17,9 +17,22 @@ use tests::ecr_stub::EcrStub;
 use tests::http::Request;
 use tests::tls::{self, Front};
 
-const FUNCTIONS: [&str; 3] = ["lifecycle-preview", "repository-api", "repository-resource"];
-/// Those that call ECR for an event of the HTTP API, and what they are compared with.
-const CALLERS: [&str; 2] = ["all-defaults", "repository-api"];
+const FUNCTIONS: [&str; 6] = [
+    "image-build",
+    "image-published",
+    "image-resource",
+    "lifecycle-preview",
+    "repository-api",
+    "repository-resource",
+];
+/// Those that make one call to AWS for an event, what they are compared with, and what is in the answer.
+const CALLERS: [(&str, &str, &str); 4] = [
+    ("all-defaults", LIST, "repositories"),
+    ("image-build", include_str!("../events/get-build.json"), "build-not-found"),
+    ("image-published", include_str!("../events/image-published.json"), "does not know the build"),
+    ("repository-api", LIST, "repositories"),
+];
+const LIST: &str = include_str!("../events/list-repositories.json");
 const STARTS: usize = 60;
 const MAX_BYTES: u64 = 6_000_000;
 
@@ -34,8 +47,10 @@ fn main() -> ExitCode {
     // In turns, so that whatever else the machine does hits all of them alike.
     for _ in 0..STARTS {
         for name in ["hello", "all-defaults"].into_iter().chain(FUNCTIONS) {
-            let times =
-                start(&binaries[name], CALLERS.contains(&name).then_some((&front, certificate.as_path())));
+            let call = CALLERS.iter().find(|(caller, ..)| *caller == name);
+            let call =
+                call.map(|(_, event, part)| Call { front: &front, certificate: &certificate, event, part });
+            let times = start(&binaries[name], call);
             next.entry(name).or_default().push(times.0);
             if let Some(time) = times.1 {
                 answer.entry(name).or_default().push(time);
@@ -97,9 +112,17 @@ fn build() -> BTreeMap<&'static str, PathBuf> {
     binaries
 }
 
-/// The time from starting a function to its first request for an event, and, with an endpoint of ECR, to its answer.
-fn start(binary: &Path, ecr: Option<(&Front, &Path)>) -> (Duration, Option<Duration>) {
-    const EVENT: &str = include_str!("../events/list-repositories.json");
+/// An event that takes one call to AWS.
+struct Call<'a> {
+    front: &'a Front,
+    certificate: &'a Path,
+    event: &'a str,
+    /// What the answer has in it.
+    part: &'a str,
+}
+
+/// The time from starting a function to its first request for an event, and to its answer to one.
+fn start(binary: &Path, call: Option<Call<'_>>) -> (Duration, Option<Duration>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = Command::new(binary);
     command
@@ -114,9 +137,16 @@ fn start(binary: &Path, ecr: Option<(&Front, &Path)>) -> (Duration, Option<Durat
         .env("AWS_REGION", "eu-west-1")
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("STACK_NAME", "stack")
+        .env("BUCKET", "bucket")
+        .env("PROJECT_AMD64", "amd64")
+        .env("PROJECT_ARM64", "arm64")
         .stdout(Stdio::null());
-    if let Some((front, certificate)) = ecr {
-        command.env("AWS_ENDPOINT_URL_ECR", &front.url).env("SSL_CERT_FILE", certificate);
+    if let Some(call) = &call {
+        for service in ["ECR", "CODEBUILD"] {
+            command.env(format!("AWS_ENDPOINT_URL_{service}"), &call.front.url);
+        }
+        command.env("SSL_CERT_FILE", call.certificate);
     }
     let started = Instant::now();
     let mut process = command.spawn().unwrap();
@@ -125,20 +155,20 @@ fn start(binary: &Path, ecr: Option<(&Front, &Path)>) -> (Duration, Option<Durat
     let request = Request::read(&mut reader).unwrap().unwrap();
     let next = started.elapsed();
     assert_eq!(request.target, "/2018-06-01/runtime/invocation/next");
-    let answer = ecr.map(|_| {
+    let answer = call.map(|Call { event, part, .. }| {
         let deadline = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() + 29_000;
         write!(
             stream,
             "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: request\r\nLambda-Runtime-Deadline-Ms: {deadline}\r\n\
              Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-west-1:123456789012:function:cold-start\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{EVENT}",
-            EVENT.len()
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{event}",
+            event.len()
         )
         .unwrap();
         let request = Request::read(&mut reader).unwrap().unwrap();
         let time = started.elapsed();
         let body = String::from_utf8_lossy(&request.body).into_owned();
-        assert!(request.target.ends_with("/response") && body.contains("repositories"), "{}: {body}", request.target);
+        assert!(request.target.ends_with("/response") && body.contains(part), "{}: {body}", request.target);
         time
     });
     process.kill().unwrap();

@@ -197,6 +197,29 @@ fn the_policy_in_the_readme_is_valid() {
 }
 
 #[test]
+fn check_knows_builds_yaml_by_its_name_and_by_what_it_says() {
+    let output = steward(&["check", &path(workspace().join("infra/examples/builds/builds.yaml"))]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stderr(&output).ends_with("builds.yaml: valid: 3 builds\n"), "{}", stderr(&output));
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let book = readme.split_once("```yaml\nbuilds:").unwrap().1.split_once("```").unwrap().0;
+    let output = with_input(&["check", "-"], &format!("builds:{book}"));
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
+
+    let output = with_input(&["check", "-"], "builds:\n  - repositoryName: app\n    profile: fargate\n");
+    assert_eq!(output.status.code(), Some(1));
+    let told = stdout(&output);
+    assert!(told.starts_with("standard input: /builds/0/profile: ") && told.contains("`ecs`"), "{told}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("builds.yaml");
+    fs::write(&file, "bulds: []\n").unwrap();
+    let output = steward(&["check", &path(file)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("did you mean `builds`?"), "{}", stdout(&output));
+}
+
+#[test]
 fn compile_prints_a_document_that_check_accepts_and_compile_turns_back() {
     let folder = Folder::new();
     let simple = folder.file(

@@ -1,24 +1,27 @@
-//! `ecr-steward check`: validates policies.
+//! `ecr-steward check`: validates policies, and `builds.yaml`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use shared::build::book::{self, Book};
 use shared::lifecycle::{Finding, PolicySource};
+use shared::quantity::count;
 
 use crate::input::{self, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome};
 
-/// Validate lifecycle policies and print every finding
+/// Validate lifecycle policies and builds.yaml, and print every finding
 ///
-/// Examines each policy as ECR would, and prints everything that is wrong with it as FILE: /json/pointer: code: message
-/// (the pointer / is the document as a whole).
+/// Examines each policy as ECR would, and each builds.yaml as the stack does, and prints everything that is wrong with it
+/// as FILE: /json/pointer: code: message (the pointer / is the document as a whole).
 ///
-/// Exit code: 0 if every policy is valid, 1 if one is not, 2 if a file cannot be read.
+/// Exit code: 0 if every file is valid, 1 if one is not, 2 if a file cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Policies: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input.
+    /// Policies: ECR's JSON document, or the simple model in YAML or JSON; and files with a list `builds`. `-` is standard
+    /// input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -48,9 +51,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 continue;
             }
         };
-        match PolicySource::parse(&text) {
-            Ok(source) => {
-                let _ = writeln!(io::stderr(), "{file}: valid: {}", describe(&source));
+        let is_book = path.file_name().is_some_and(|name| name == book::KEY) || Book::is_meant(&text);
+        let checked = if is_book {
+            Book::parse(&text).map(|book| count(book.len() as u64, "build"))
+        } else {
+            PolicySource::parse(&text).map(|source| describe(&source))
+        };
+        match checked {
+            Ok(what) => {
+                let _ = writeln!(io::stderr(), "{file}: valid: {what}");
             }
             Err(findings) => found.extend(findings.into_iter().map(|finding| (file.clone(), finding))),
         }
@@ -99,7 +108,7 @@ fn describe(source: &PolicySource) -> String {
     match source.policy() {
         None => format!("{language}, skip: true, so no lifecycle policy"),
         Some(policy) => {
-            let rules = shared::quantity::count(policy.rules().len() as u64, "rule");
+            let rules = count(policy.rules().len() as u64, "rule");
             format!("{language} of {rules}")
         }
     }

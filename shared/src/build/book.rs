@@ -69,6 +69,25 @@ pub enum WantedSource {
 }
 
 impl Book {
+    /// Whether a text means to be a `builds.yaml`, rightly or wrongly: it has a list of builds.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        let node = syntax::parse_yaml(text);
+        matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "builds"))
+    }
+
+    /// How many builds it describes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it describes none, so that names alone say what is built.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Reads `builds.yaml`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::{LocalError, Project, run, say};
 
@@ -29,12 +30,16 @@ pub const CHECKOV: Tool = Tool { name: "checkov", packages: &["checkov==3.3.30"]
 /// Checks manifests against the schemas of Kubernetes, which are in the package.
 pub const KUBERNETES: Tool = Tool { name: "kubernetes", packages: &["kubernetes-validate==1.37.0"] };
 
+/// Held by whoever installs something: tests do so side by side.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// The folder of a tool's programs, installing the tool if it is not there or not the right one.
 ///
 /// # Errors
 ///
 /// When Python or the installation fails.
 pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = project.tools().join(tool.name);
     let programs = folder.join("bin");
     // Written last, so that a half installation is not taken for one.
@@ -62,6 +67,7 @@ pub const BUILD: [&str; 5] = ["buildah", "busybox-static", "git", "jq", "skopeo"
 ///
 /// When one is missing and cannot be installed.
 pub fn debian(packages: &[&str]) -> Result<(), LocalError> {
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let is_there = |package: &str| match package {
         // The other package has a program of the same name, which needs libraries that an empty image has not.
         "busybox-static" => Path::new("/usr/share/doc/busybox-static").is_dir(),

@@ -1,12 +1,13 @@
 //! AWS CodeBuild.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use aws_config::SdkConfig;
-use aws_sdk_codebuild::Client;
 use aws_sdk_codebuild::types::{
     ComputeType, EnvironmentVariable, EnvironmentVariableType, SortOrderType, SourceType, StatusType,
 };
+use aws_sdk_codebuild::{Client, Config};
 
 use super::error::AwsError;
 use super::trouble::Trouble;
@@ -18,16 +19,22 @@ use crate::instant::Instant;
 const BATCH: usize = 100;
 
 /// Builds in AWS CodeBuild.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct CodeBuild {
-    client: Client,
+    config: Config,
+    /// Made for the first call: of the events of a function many are about no build.
+    client: OnceLock<Client>,
 }
 
 impl CodeBuild {
     pub(super) fn new(config: &SdkConfig, trouble: Trouble, endpoint: Option<String>) -> Self {
         let mut config = aws_sdk_codebuild::config::Builder::from(config).interceptor(trouble);
         config.set_endpoint_url(endpoint);
-        Self { client: Client::from_conf(config.build()) }
+        Self { config: config.build(), client: OnceLock::new() }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
     /// Starts a build; the same order again, within five minutes, is the same build.
@@ -46,7 +53,7 @@ impl CodeBuild {
         let variables: Result<Vec<_>, _> = variables.collect();
         let variables = variables.map_err(|error| AwsError::odd("StartBuild", &error.to_string()))?;
         let request = self
-            .client
+            .client()
             .start_build()
             .project_name(&order.project)
             .idempotency_token(&order.token)
@@ -71,7 +78,7 @@ impl CodeBuild {
     pub async fn builds(&self, ids: &[String]) -> Result<Vec<Build>, AwsError> {
         let mut builds = Vec::with_capacity(ids.len());
         for batch in ids.chunks(BATCH) {
-            let request = self.client.batch_get_builds().set_ids(Some(batch.to_vec()));
+            let request = self.client().batch_get_builds().set_ids(Some(batch.to_vec()));
             let answer = request.send().await.map_err(|error| AwsError::new("BatchGetBuilds", &error))?;
             builds.extend(answer.builds.unwrap_or_default().into_iter().filter_map(build));
         }
@@ -84,8 +91,11 @@ impl CodeBuild {
     ///
     /// What CodeBuild answers.
     pub async fn newest(&self, project: &str) -> Result<Vec<Build>, AwsError> {
-        let request =
-            self.client.list_builds_for_project().project_name(project).sort_order(SortOrderType::Descending);
+        let request = self
+            .client()
+            .list_builds_for_project()
+            .project_name(project)
+            .sort_order(SortOrderType::Descending);
         let answer = request.send().await.map_err(|error| AwsError::new("ListBuildsForProject", &error))?;
         self.builds(&answer.ids.unwrap_or_default()).await
     }

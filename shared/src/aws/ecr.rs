@@ -33,8 +33,9 @@ pub const BATCH: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Ecr {
     client: Client,
-    /// The same for what must not wait behind a rate that was lowered.
-    at_once: Client,
+    /// For what must not wait behind a rate that was lowered, which is seldom: a client takes as long to make as half of
+    /// all else before the first event.
+    at_once: aws_sdk_ecr::config::Builder,
     trouble: Trouble,
 }
 
@@ -76,14 +77,14 @@ impl Ecr {
             .retry_classifier(QuotaIsNoThrottling);
         config.set_endpoint_url(endpoint);
         let partition = RetryPartition::new("ecr-at-once");
-        let hasty = config.clone().retry_config(at_once).retry_partition(partition);
-        Self { client: Client::from_conf(config.build()), at_once: Client::from_conf(hasty.build()), trouble }
+        let at_once = config.clone().retry_config(at_once).retry_partition(partition);
+        Self { client: Client::from_conf(config.build()), at_once, trouble }
     }
 
     /// The same registry for a few calls that must not wait behind a rate that was lowered.
     #[must_use]
     pub fn at_once(&self) -> Self {
-        Self { client: self.at_once.clone(), ..self.clone() }
+        Self { client: Client::from_conf(self.at_once.clone().build()), ..self.clone() }
     }
 
     /// What the calls run into.

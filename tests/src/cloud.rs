@@ -59,7 +59,8 @@ impl Cloud {
         build["logs"] = json!({ "deepLink": format!("https://console.aws.amazon.com/logs/{id}") });
         if status == "FAILED" {
             build["phases"] = json!([{ "phaseType": "BUILD", "phaseStatus": "FAILED",
-                "contexts": [{ "statusCode": "COMMAND_EXECUTION_ERROR", "message": "exit status 1" }] }]);
+                "contexts": [{ "statusCode": "COMMAND_EXECUTION_ERROR",
+                    "message": "Error while executing command: set -e\nfalse\n. Reason: exit status 1" }] }]);
         }
         if let Some(digest) = digest {
             build["exportedEnvironmentVariables"] = json!([{ "name": "IMAGE_DIGEST", "value": digest }]);

@@ -171,8 +171,7 @@ impl Builder {
                 match status {
                     Ok(0) => None,
                     Ok(status) => Some(format!(
-                        "Error while executing command: {}. Reason: exit status {status}",
-                        command.lines().next().unwrap_or_default()
+                        "Error while executing command: {command}. Reason: exit status {status}"
                     )),
                     Err(error) => Some(error.to_string()),
                 }

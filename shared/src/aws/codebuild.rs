@@ -101,6 +101,16 @@ impl CodeBuild {
     }
 }
 
+/// What CodeBuild says about a phase, on one line and without the command that failed: that is a screen of the buildspec, and
+/// always the same.
+fn without_command(message: &str) -> String {
+    let reason = message
+        .strip_prefix("Error while executing command: ")
+        .and_then(|rest| rest.rsplit_once("Reason: "))
+        .map_or(message, |(_, reason)| reason);
+    reason.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
     let instant =
         |at: aws_sdk_codebuild::primitives::DateTime| Instant::from_micros(at.secs().checked_mul(1_000_000)?);
@@ -120,7 +130,8 @@ fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
     let failure = failed.map(|phase| {
         let name = phase.phase_type.map(|kind| kind.as_str().to_owned()).unwrap_or_default();
         let messages = phase.contexts.unwrap_or_default().into_iter().filter_map(|context| context.message);
-        let messages: Vec<String> = messages.filter(|message| !message.is_empty()).collect();
+        let messages: Vec<String> =
+            messages.map(|message| without_command(&message)).filter(|message| !message.is_empty()).collect();
         match messages.join("; ").as_str() {
             "" => format!("the phase {name} failed"),
             message => format!("the phase {name} failed: {message}"),

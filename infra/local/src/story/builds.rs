@@ -419,9 +419,9 @@ impl Bench<'_> {
             is_image.then(|| event["ResourceStatusReason"].as_str().unwrap_or_default().to_owned())
         });
         step.check(
-            reason.as_ref().is_some_and(|reason| {
-                reason.contains("docker buildx build") || reason.contains("exit status")
-            }),
+            reason
+                .as_ref()
+                .is_some_and(|reason| reason.contains("the phase BUILD failed: exit status 1. Its log: ")),
             || format!("the reason should be told: {events}"),
         )?;
         say(&format!("  {}", reason.unwrap_or_default()));

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::binaries::{binary, workspace};
+use tests::binaries::workspace;
+use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, Fault};
 use tests::runtime_api::{Answer, Function};
 use tests::template;
 
 const PLENTY: Duration = Duration::from_secs(60);
-const BUCKET: &str = "stack-sources";
 
 struct Site {
     aws: EcrStub,
@@ -18,15 +18,7 @@ struct Site {
 }
 
 fn function(aws: &EcrStub, time: Duration) -> Function {
-    let environment = [
-        ("AWS_ENDPOINT_URL", aws.url()),
-        ("STACK_NAME", "steward".to_owned()),
-        ("BUCKET", BUCKET.to_owned()),
-        ("PROJECT_AMD64", "steward-amd64".to_owned()),
-        ("PROJECT_ARM64", "steward-arm64".to_owned()),
-    ];
-    let environment: Vec<(&str, &str)> = environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
-    Function::start_with(binary("image-build"), &environment, time)
+    cloud::function(aws, "image-build", time)
 }
 
 impl Site {

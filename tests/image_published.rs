@@ -1,18 +1,14 @@
 //! The function image-published as a real process: builds that end, in every order and as often as events come.
 
-use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::binaries::binary;
+use tests::cloud::{self, BUCKET, desk};
 use tests::ecr_stub::{EcrStub, Fault, Repository};
-use tests::http::{self, Request, Response};
 use tests::runtime_api::{Answer, Function};
 use tests::template;
 
 const PLENTY: Duration = Duration::from_secs(60);
-const BUCKET: &str = "stack-sources";
 const URI: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app";
 
 struct Site {
@@ -21,14 +17,7 @@ struct Site {
 }
 
 fn function(aws: &EcrStub) -> Function {
-    let environment = [
-        ("AWS_ENDPOINT_URL", aws.url()),
-        ("STACK_NAME", "steward".to_owned()),
-        ("BUCKET", BUCKET.to_owned()),
-        ("ALLOW_LOOPBACK_RESPONSE_URL", "true".to_owned()),
-    ];
-    let environment: Vec<(&str, &str)> = environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
-    Function::start_with(binary("image-published"), &environment, PLENTY)
+    cloud::function(aws, "image-published", PLENTY)
 }
 
 /// What a build is started for: the `number`th source of the branch main.
@@ -116,17 +105,6 @@ fn tell(function: &Function, id: &str, status: &str) -> Value {
             "build-id": format!("arn:aws:codebuild:eu-west-1:123456789012:build/{id}"), "additional-information": {} },
     });
     function.invoke(event.to_string()).response()
-}
-
-/// Where CloudFormation takes answers.
-fn desk() -> (String, Receiver<Value>) {
-    let (sender, answers) = mpsc::channel();
-    let sender = Mutex::new(sender);
-    let address = http::serve(move |request: Request, stream| {
-        let _ = sender.lock().unwrap().send(serde_json::from_slice(&request.body).unwrap());
-        Response { status: 200, ..Response::default() }.write(stream)
-    });
-    (format!("http://{address}/answer?X-Amz-Signature=secret"), answers)
 }
 
 #[test]

@@ -1,17 +1,13 @@
 //! The function image-resource as a real process: CloudFormation asks for an image, and is answered when it is there.
 
-use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::binaries::binary;
+use tests::cloud::{self, BUCKET, desk};
 use tests::ecr_stub::{EcrStub, Repository};
-use tests::http::{self, Request, Response};
 use tests::runtime_api::Function;
 use tests::template;
-
-const BUCKET: &str = "stack-sources";
 
 struct Site {
     aws: EcrStub,
@@ -26,24 +22,10 @@ impl Site {
         let aws = EcrStub::start();
         aws.with(|registry| registry.repositories.insert("app".to_owned(), Repository::default()));
         aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/app.zip"), "zip"));
-        let environment = [
-            ("AWS_ENDPOINT_URL", aws.url()),
-            ("STACK_NAME", "steward".to_owned()),
-            ("BUCKET", BUCKET.to_owned()),
-            ("PROJECT_AMD64", "steward-amd64".to_owned()),
-            ("PROJECT_ARM64", "steward-arm64".to_owned()),
-            ("ALLOW_LOOPBACK_RESPONSE_URL", "true".to_owned()),
-        ];
-        let environment: Vec<(&str, &str)> = environment.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        let start = |name: &str| Function::start_with(binary(name), &environment, Duration::from_secs(60));
-        let (sender, answers) = mpsc::channel();
-        let sender = Mutex::new(sender);
-        let address = http::serve(move |request: Request, stream| {
-            let _ = sender.lock().unwrap().send(serde_json::from_slice(&request.body).unwrap());
-            Response { status: 200, ..Response::default() }.write(stream)
-        });
-        let url = format!("http://{address}/answer?X-Amz-Signature=secret");
-        Self { resource: start("image-resource"), published: start("image-published"), aws, answers, url }
+        let start = |name: &str| cloud::function(&aws, name, Duration::from_secs(60));
+        let (resource, published) = (start("image-resource"), start("image-published"));
+        let (url, answers) = desk();
+        Self { resource, published, aws, answers, url }
     }
 
     fn event(&self, request: &str, id: &str, physical: Option<&str>, properties: &Value) -> Value {

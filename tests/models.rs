@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use local::tools::{self, Tool};
-use tests::binaries::{binary, workspace};
+use tests::binaries::workspace;
+use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, OPERATIONS, Repository};
 use tests::gateway;
-use tests::runtime_api::Function;
 
 const SCHEMATHESIS: Tool = Tool { name: "schemathesis", packages: &["schemathesis==4.32.5"] };
 
@@ -18,16 +18,8 @@ fn the_functions_do_what_their_description_says() {
     let programs = tools::install(&local::Project::here(), SCHEMATHESIS).unwrap();
     let aws = EcrStub::start();
     // What the description has as an example.
-    aws.cloud(|cloud| cloud.upload("sources/uploads/app.zip", "PK"));
-    let url = aws.url();
-    let environment = [
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("STACK_NAME", "steward"),
-        ("BUCKET", "sources"),
-        ("PROJECT_AMD64", "steward-amd64"),
-        ("PROJECT_ARM64", "steward-arm64"),
-    ];
-    let function = |name: &str| Function::start_with(binary(name), &environment, Duration::from_secs(29));
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "PK"));
+    let function = |name: &str| cloud::function(&aws, name, Duration::from_secs(29));
     let functions = vec![("/builds", function("image-build")), ("/", function("repository-api"))];
     let address = gateway::serve(functions);
     // It leaves a folder where it works.

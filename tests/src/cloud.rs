@@ -2,11 +2,16 @@
 //! Store, Amazon S3. It shares no code with what it tests.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::http::{Request, Response};
+use crate::binaries::binary;
+use crate::ecr_stub::EcrStub;
+use crate::http::{self, Request, Response};
+use crate::runtime_api::Function;
 
 /// The operations that are known here, S3's by the names of the SDKs.
 pub const OPERATIONS: [&str; 10] = [
@@ -215,6 +220,35 @@ impl Cloud {
             }
         }
     }
+}
+
+/// The stack's bucket, in what [`function`] starts.
+pub const BUCKET: &str = "stack-sources";
+
+/// A function of the stack `steward` that builds images or what comes of it, on this AWS.
+pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
+    let url = aws.url();
+    let environment = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("STACK_NAME", "steward"),
+        ("BUCKET", BUCKET),
+        ("PROJECT_AMD64", "steward-amd64"),
+        ("PROJECT_ARM64", "steward-arm64"),
+        ("ALLOW_LOOPBACK_RESPONSE_URL", "true"),
+    ];
+    Function::start_with(binary(name), &environment, time)
+}
+
+/// Where CloudFormation takes answers: a response URL, and the answers put to it.
+pub fn desk() -> (String, Receiver<Value>) {
+    let (sender, answers) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let address = http::serve(move |request: Request, stream| {
+        // Whoever waited may be gone.
+        let _ = sender.lock().unwrap().send(serde_json::from_slice(&request.body).unwrap());
+        Response { status: 200, ..Response::default() }.write(stream)
+    });
+    (format!("http://{address}/answer?X-Amz-Signature=secret"), answers)
 }
 
 fn decoded(text: &str) -> String {

@@ -33,9 +33,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                 serve_image::serve(event, &starter, parameters, Instant::now()).await
             },
         );
-        served.await.map_err(|error| {
-            tracing::error!(%error, "did not answer CloudFormation");
-            Diagnostic { error_type: error.kind().to_owned(), error_message: error.to_string() }
+        served.await.map_err(|error| Diagnostic {
+            error_type: error.kind().to_owned(),
+            error_message: error.to_string(),
         })
     }))
     .await

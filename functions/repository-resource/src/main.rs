@@ -28,9 +28,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                 Some(serve::serve(event, &Provisioner { ecr, registry, deadline, request_id }).await)
             },
         );
-        served.await.map_err(|error| {
-            tracing::error!(%error, "did not answer CloudFormation");
-            Diagnostic { error_type: error.kind().to_owned(), error_message: error.to_string() }
+        served.await.map_err(|error| Diagnostic {
+            error_type: error.kind().to_owned(),
+            error_message: error.to_string(),
         })
     }))
     .await

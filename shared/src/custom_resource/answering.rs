@@ -67,8 +67,19 @@ impl Desk {
     ///
     /// # Errors
     ///
-    /// When CloudFormation gets no answer.
+    /// When CloudFormation gets no answer; the log has it then.
     pub async fn serve(
+        &self,
+        payload: &str,
+        function_arn: &str,
+        deadline: std::time::SystemTime,
+        work: impl AsyncFnOnce(&Event, &Registry, Deadline) -> Option<Answer>,
+    ) -> Result<(), Unanswered> {
+        let served = self.answer(payload, function_arn, deadline, work).await;
+        served.inspect_err(|error| tracing::error!(%error, "did not answer CloudFormation"))
+    }
+
+    async fn answer(
         &self,
         payload: &str,
         function_arn: &str,

@@ -75,35 +75,28 @@ impl Desk {
         deadline: std::time::SystemTime,
         work: impl AsyncFnOnce(&Event, &Registry, Deadline) -> Option<Answer>,
     ) -> Result<(), Unanswered> {
-        let served = self.answer(payload, function_arn, deadline, work).await;
-        served.inspect_err(|error| tracing::error!(%error, "did not answer CloudFormation"))
-    }
-
-    async fn answer(
-        &self,
-        payload: &str,
-        function_arn: &str,
-        deadline: std::time::SystemTime,
-        work: impl AsyncFnOnce(&Event, &Registry, Deadline) -> Option<Answer>,
-    ) -> Result<(), Unanswered> {
-        let time_left = || deadline.duration_since(std::time::SystemTime::now()).unwrap_or_default();
-        let event: Event = serde_json::from_str(payload)?;
-        let url = ResponseUrl::parse(&event.response_url, self.allow_loopback)?;
-        let registry = Registry::of_arn(function_arn)?;
-        let left = time_left();
-        // Of a short time half is for answering.
-        let reserve = ANSWER.min(left / 2);
-        let work = work(&event, &registry, Deadline::within(left, reserve));
-        let answer = match tokio::time::timeout(left.saturating_sub(reserve / 2), work).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => return Ok(()),
-            Err(_) => serve::out_of_time(&event),
-        };
-        match tokio::time::timeout(time_left().saturating_sub(RETURN), self.callback.send(&url, &answer))
-            .await
-        {
-            Ok(sent) => Ok(sent?),
-            Err(_) => Err(Unanswered::OutOfTime),
+        let served: Result<(), Unanswered> = async {
+            let time_left = || deadline.duration_since(std::time::SystemTime::now()).unwrap_or_default();
+            let event: Event = serde_json::from_str(payload)?;
+            let url = ResponseUrl::parse(&event.response_url, self.allow_loopback)?;
+            let registry = Registry::of_arn(function_arn)?;
+            let left = time_left();
+            // Of a short time half is for answering.
+            let reserve = ANSWER.min(left / 2);
+            let work = work(&event, &registry, Deadline::within(left, reserve));
+            let answer = match tokio::time::timeout(left.saturating_sub(reserve / 2), work).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return Ok(()),
+                Err(_) => serve::out_of_time(&event),
+            };
+            match tokio::time::timeout(time_left().saturating_sub(RETURN), self.callback.send(&url, &answer))
+                .await
+            {
+                Ok(sent) => Ok(sent?),
+                Err(_) => Err(Unanswered::OutOfTime),
+            }
         }
+        .await;
+        served.inspect_err(|error| tracing::error!(%error, "did not answer CloudFormation"))
     }
 }

@@ -8,6 +8,7 @@
 //! - [`image`]: the images of a repository and how they relate; [`image::listing`] reads what AWS prints,
 //!   [`image::deletion`] tells in which order they can be deleted.
 //! - [`lifecycle`]: policies: the document, the simple model, evaluation, explanations, findings.
+//! - [`policy_book`]: which policy is for which repository, and what it may take.
 //! - [`mod@reference`]: image URIs, as tasks and pods spell them.
 //! - [`usage`]: which images of a repository are in use.
 //! - [`preview`]: policy, images, usage and time in; the report out. The command line and the Lambda functions are
@@ -42,6 +43,7 @@ pub mod instant;
 pub mod lifecycle;
 #[cfg(feature = "function")]
 pub mod log;
+pub mod policy_book;
 pub mod preview;
 #[cfg(feature = "aws")]
 pub mod provision;

@@ -62,6 +62,22 @@ impl PolicySource {
         }
     }
 
+    /// The policy of rules in the simple model, which have to be there; pointers begin at `/rules`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub(crate) fn of_simple_rules(rules: &[Node]) -> Result<LifecyclePolicy, Vec<Finding>> {
+        let none =
+            || vec![Finding::new(Code::EmptyList, "/rules", "`rules` is empty; write at least one rule")];
+        if rules.is_empty() {
+            return Err(none());
+        }
+        let node = Node::Object(vec![("rules".to_owned(), Node::List(rules.to_vec()))]);
+        let compiled = SimplePolicy::read(&node)?.compile().map_err(|finding| vec![finding])?;
+        compiled.ok_or_else(none)
+    }
+
     /// The document that ECR would get; `None` when the policy says that there is to be none.
     #[must_use]
     pub const fn policy(&self) -> Option<&LifecyclePolicy> {

@@ -1,0 +1,387 @@
+//! The policy book, `policies.yaml` in the stack's bucket: which lifecycle policy is for which repository, who applies it,
+//! what it may never take, and how much it may take at once.
+//!
+//! ```yaml
+//! policies:
+//!   - name: production
+//!     repositories: ["prod/*"]        # wildcards on the name
+//!     tags: { team: payments }        # and resource tags, all of them
+//!     rules:                          # the simple model
+//!       - { selection: untagged, maximumAgeLimit: 14 }
+//!     apply: delete                   # or attach; preview unless said otherwise
+//!     keep: { tags: ["latest"], newest: 3, pulledWithinDays: 30 }
+//!     limits: { images: 500, percent: 50, remaining: 5 }
+//! ```
+//!
+//! The first policy that matches a repository is the one; a repository that none matches is left alone.
+
+use std::collections::BTreeMap;
+
+use crate::finding::{Code, Finding, join_pointer, quoted};
+use crate::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
+use crate::reader::{Fields, Reader};
+use crate::syntax::{self, Node};
+
+/// The key of the file in the stack's bucket.
+pub const KEY: &str = "policies.yaml";
+
+/// Which policy for which repository; by default none for any.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PolicyBook {
+    entries: Vec<Entry>,
+}
+
+/// A policy, and the repositories that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name by which reports call it.
+    pub name: String,
+    /// What the names of its repositories match, one of these; `*` stands for anything.
+    pub repositories: Vec<String>,
+    /// The resource tags that its repositories have, all of these.
+    pub tags: BTreeMap<String, String>,
+    /// The policy.
+    pub policy: LifecyclePolicy,
+    /// Who applies it.
+    pub apply: Apply,
+    /// What it never takes, besides what is in use.
+    pub keep: Keep,
+    /// How much it takes at once.
+    pub limits: Limits,
+}
+
+/// Who applies a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Apply {
+    /// Nobody: it is only told what would go.
+    #[default]
+    Preview,
+    /// ECR, whose own evaluation is kept from what is in use.
+    Attach,
+    /// This stack, image by image.
+    Delete,
+}
+
+impl Apply {
+    const NAMES: [(&'static str, Self); 3] =
+        [("preview", Self::Preview), ("attach", Self::Attach), ("delete", Self::Delete)];
+}
+
+/// What stays whatever the rules say. What is in use always does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// Images with a tag that matches one of these; `*` stands for anything.
+    pub tags: Vec<String>,
+    /// So many of the youngest images.
+    pub newest: u64,
+    /// Images that were pulled within so many days.
+    pub pulled_within_days: Option<u64>,
+}
+
+/// A plan past one of these is not executed at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most images that go from one repository in one run.
+    pub images: u64,
+    /// The most that goes, in percent of the repository's images.
+    pub percent: u64,
+    /// The fewest images that are left.
+    pub remaining: u64,
+}
+
+impl Default for Limits {
+    /// 500 images, half of the repository, one image left.
+    fn default() -> Self {
+        Self { images: 500, percent: 50, remaining: 1 }
+    }
+}
+
+/// The resource tags of a repository.
+pub type ResourceTags = BTreeMap<String, String>;
+
+/// Which policy is a repository's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match<'a> {
+    /// This one.
+    Entry(&'a Entry),
+    /// None: the repository is left alone.
+    None,
+    /// Its resource tags decide, and were not given.
+    TagsNeeded,
+}
+
+impl PolicyBook {
+    /// Whether a text means to be a policy book, rightly or wrongly: it has a list of policies.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        let node = syntax::parse_yaml(text);
+        matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "policies"))
+    }
+
+    /// Reads a policy book in YAML or JSON.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
+        let node = syntax::parse_yaml(text).map_err(|finding| vec![finding])?;
+        let mut reader = Reader::default();
+        let mut book = Self::default();
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        if let Some(fields) = reader.fields(&node, "", &["policies"]) {
+            let items = reader.list(&fields, "policies");
+            reader.require(&items, &fields, "policies", "a list of policies");
+            for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
+                let at = format!("/policies/{index}");
+                let Some(entry) = entry(&mut reader, item, &at) else { continue };
+                if let Some(first) = names.insert(entry.name.clone(), index) {
+                    let message = format!(
+                        "{} is the name of /policies/{first} too; reports could not tell them apart",
+                        quoted(&entry.name)
+                    );
+                    reader.find(Code::NameConflict, format!("{at}/name"), message);
+                }
+                book.entries.push(entry);
+            }
+        }
+        if reader.findings.is_empty() { Ok(book) } else { Err(reader.findings) }
+    }
+
+    /// The policies, in the order in which they are tried.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The policy of a repository: the first that matches. Its resource tags take a call to AWS, so that they are only
+    /// asked for where they decide.
+    #[must_use]
+    pub fn entry_for(&self, repository: &str, tags: Option<&ResourceTags>) -> Match<'_> {
+        for entry in &self.entries {
+            if !entry.repositories.iter().any(|pattern| matches_wildcard(pattern, repository)) {
+                continue;
+            }
+            let has =
+                |tags: &ResourceTags| entry.tags.iter().all(|(key, value)| tags.get(key) == Some(value));
+            match tags {
+                _ if entry.tags.is_empty() => return Match::Entry(entry),
+                None => return Match::TagsNeeded,
+                Some(tags) if has(tags) => return Match::Entry(entry),
+                Some(_) => {}
+            }
+        }
+        Match::None
+    }
+}
+
+const FIELDS: [&str; 7] = ["name", "repositories", "tags", "rules", "apply", "keep", "limits"];
+
+fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
+    let fields = reader.fields(node, pointer, &FIELDS)?;
+    let before = reader.findings.len();
+    let name = reader.text(&fields, "name");
+    reader.require(&name, &fields, "name", "a name for it, which reports call it by");
+    let repositories = reader.texts(&fields, "repositories");
+    reader.require(&repositories, &fields, "repositories", "what the names of its repositories match");
+    let repositories = repositories.value().unwrap_or_default();
+    for (index, pattern) in repositories.iter().enumerate() {
+        let is_pattern = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-*".contains(c);
+        if !pattern.chars().all(is_pattern) {
+            let message = format!(
+                "{} matches no repository; names have lower-case letters, digits, `.`, `_`, `-` and `/`, and `*` stands \
+                 for anything",
+                quoted(pattern)
+            );
+            reader.find(Code::InvalidName, format!("{}/{index}", fields.at("repositories")), message);
+        }
+    }
+    let tags = resource_tags(reader, &fields);
+    let policy = rules(reader, &fields);
+    let apply = reader.word(&fields, "apply", &Apply::NAMES).value().unwrap_or_default();
+    let keep = keep(reader, &fields);
+    let limits = limits(reader, &fields);
+    if reader.findings.len() > before {
+        return None;
+    }
+    Some(Entry { name: name.value()?, repositories, tags, policy: policy?, apply, keep, limits })
+}
+
+fn resource_tags(reader: &mut Reader, fields: &Fields<'_>) -> ResourceTags {
+    let mut tags = ResourceTags::new();
+    let Some(node) = reader.field(fields, "tags").value() else { return tags };
+    let pointer = fields.at("tags");
+    let Node::Object(entries) = node else {
+        reader.wrong_type(node, &pointer, "an object of tags and their values");
+        return tags;
+    };
+    for (key, value) in entries {
+        let at = join_pointer(&pointer, key);
+        let Node::Text(text) = value else {
+            reader.wrong_type(value, &at, "a string");
+            continue;
+        };
+        if tags.insert(key.clone(), text.clone()).is_some() {
+            reader.find(Code::DuplicateKey, at, format!("{} is there more than once; keep one", quoted(key)));
+        }
+    }
+    tags
+}
+
+/// The rules, as `lifecyclePolicy` has them elsewhere.
+fn rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
+    let items = reader.list(fields, "rules");
+    reader.require(&items, fields, "rules", "the rules of the policy, in the simple model");
+    let items = items.value()?;
+    match PolicySource::of_simple_rules(items) {
+        Ok(policy) => Some(policy),
+        Err(findings) => {
+            reader.findings.extend(findings.into_iter().map(|finding| {
+                let pointer = format!("{}{}", fields.pointer, finding.pointer);
+                Finding { pointer, ..finding }
+            }));
+            None
+        }
+    }
+}
+
+fn keep(reader: &mut Reader, fields: &Fields<'_>) -> Keep {
+    let mut keep = Keep::default();
+    let Some(node) = reader.field(fields, "keep").value() else { return keep };
+    let known = ["inUse", "tags", "newest", "pulledWithinDays"];
+    let Some(fields) = reader.fields(node, &fields.at("keep"), &known) else { return keep };
+    if reader.boolean(&fields, "inUse").value() == Some(false) {
+        let message = "images in use are always kept; leave `inUse` out, or write true";
+        reader.find(Code::UnknownValue, fields.at("inUse"), message);
+    }
+    keep.tags = reader.texts(&fields, "tags").value().unwrap_or_default();
+    keep.newest = reader.positive(&fields, "newest").value().unwrap_or_default();
+    keep.pulled_within_days = reader.positive(&fields, "pulledWithinDays").value();
+    keep
+}
+
+fn limits(reader: &mut Reader, fields: &Fields<'_>) -> Limits {
+    let default = Limits::default();
+    let Some(node) = reader.field(fields, "limits").value() else { return default };
+    let known = ["images", "percent", "remaining"];
+    let Some(fields) = reader.fields(node, &fields.at("limits"), &known) else { return default };
+    let percent = reader.positive(&fields, "percent").value();
+    if let Some(percent) = percent
+        && percent > 100
+    {
+        let message = format!("`percent` is {percent}; write 1 to 100");
+        reader.find(Code::NumberOutOfRange, fields.at("percent"), message);
+    }
+    Limits {
+        images: reader.positive(&fields, "images").value().unwrap_or(default.images),
+        percent: percent.unwrap_or(default.percent),
+        remaining: reader.positive(&fields, "remaining").value().unwrap_or(default.remaining),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOK: &str = r#"
+policies:
+  - name: payments
+    repositories: ["prod/*"]
+    tags: { team: payments, tier: "1" }
+    rules: [{ selection: untagged, maximumAgeLimit: 14 }]
+    apply: attach
+  - name: production
+    repositories: ["prod/*", "*/release"]
+    rules:
+      - { selection: untagged, maximumAgeLimit: 7 }
+      - { selection: { tagPrefixList: [ci-] }, maximumNumberOfImages: 20 }
+    apply: delete
+    keep: { inUse: true, tags: [latest, "v*"], newest: 3, pulledWithinDays: 30 }
+    limits: { images: 100, percent: 20, remaining: 5 }
+  - name: the rest
+    repositories: ["*"]
+    rules: [{ selection: untagged, maximumNumberOfImages: 1 }]
+"#;
+
+    fn found<'a>(book: &'a PolicyBook, repository: &str, tags: Option<&[(&str, &str)]>) -> Option<&'a str> {
+        let tags: Option<ResourceTags> =
+            tags.map(|tags| tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        match book.entry_for(repository, tags.as_ref()) {
+            Match::Entry(entry) => Some(&entry.name),
+            Match::None => None,
+            Match::TagsNeeded => Some("?"),
+        }
+    }
+
+    #[test]
+    fn the_first_policy_that_matches_name_and_tags_is_the_one() {
+        let book = PolicyBook::parse(BOOK).unwrap();
+        let both = [("team", "payments"), ("tier", "1"), ("other", "x")];
+        assert_eq!(found(&book, "prod/api", Some(&both)), Some("payments"));
+        assert_eq!(found(&book, "prod/api", Some(&both[..1])), Some("production"));
+        assert_eq!(
+            found(&book, "prod/api", Some(&[("team", "payments"), ("tier", "2")])),
+            Some("production")
+        );
+        assert_eq!(found(&book, "a/b/release", Some(&[])), Some("production"));
+        assert_eq!(found(&book, "dev/api", Some(&both)), Some("the rest"));
+        let nobody = PolicyBook::parse("policies: []").unwrap();
+        assert_eq!(found(&nobody, "prod/api", None), None);
+    }
+
+    #[test]
+    fn tags_are_asked_for_only_where_they_decide() {
+        let book = PolicyBook::parse(BOOK).unwrap();
+        assert_eq!(found(&book, "prod/api", None), Some("?"));
+        assert_eq!(found(&book, "dev/api", None), Some("the rest"));
+        assert_eq!(found(&book, "x/release", None), Some("production"));
+    }
+
+    #[test]
+    fn what_is_not_said_is_careful() {
+        let book = PolicyBook::parse(BOOK).unwrap();
+        let [payments, production, rest] = book.entries() else { panic!("{book:?}") };
+        assert_eq!((rest.apply, &rest.keep), (Apply::Preview, &Keep::default()));
+        assert_eq!(rest.limits, Limits { images: 500, percent: 50, remaining: 1 });
+        assert_eq!((payments.apply, production.apply), (Apply::Attach, Apply::Delete));
+        let kept = Keep {
+            tags: vec!["latest".to_owned(), "v*".to_owned()],
+            newest: 3,
+            pulled_within_days: Some(30),
+        };
+        assert_eq!(production.keep, kept);
+        assert_eq!(production.limits, Limits { images: 100, percent: 20, remaining: 5 });
+        assert_eq!(production.policy.rules().len(), 2);
+        let same =
+            PolicySource::parse(r#"{"rules": [{"selection": "untagged", "maximumNumberOfImages": 1}]}"#);
+        assert_eq!(same.unwrap().policy(), Some(&rest.policy));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_its_place() {
+        let findings = PolicyBook::parse(
+            r#"
+policies:
+  - name: one
+    repositories: ["Prod/*"]
+    rules: [{ selection: untagged }, { selection: any, maximumAgeLimit: 0 }]
+    aply: delete
+  - name: two
+    repositories: []
+    tags: { team: 7 }
+    rules: []
+    apply: destroy
+    keep: { inUse: false, newest: 0 }
+    limits: { percent: 120, image: 3 }
+  - repositories: ["*"]
+  - { name: four, repositories: ["*"], rules: [{ selection: any, maximumAgeLimit: 9 }] }
+  - { name: four, repositories: ["x"], rules: [{ selection: any, maximumAgeLimit: 9 }] }
+"#,
+        )
+        .unwrap_err();
+        let told: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        insta::assert_snapshot!(told);
+        for text in ["- a", "policies: 7", "", "policies: [7]"] {
+            assert!(PolicyBook::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -8,6 +8,7 @@
 //! - [`image`]: the images of a repository and how they relate; [`image::listing`] reads what AWS prints,
 //!   [`image::deletion`] tells in which order they can be deleted.
 //! - [`lifecycle`]: policies: the document, the simple model, evaluation, explanations, findings.
+//! - [`plan`]: what such a policy takes from a repository in one run.
 //! - [`policy_book`]: which policy is for which repository, and what it may take.
 //! - [`mod@reference`]: image URIs, as tasks and pods spell them.
 //! - [`usage`]: which images of a repository are in use.
@@ -43,6 +44,7 @@ pub mod instant;
 pub mod lifecycle;
 #[cfg(feature = "function")]
 pub mod log;
+pub mod plan;
 pub mod policy_book;
 pub mod preview;
 #[cfg(feature = "aws")]

@@ -78,7 +78,7 @@ impl Usage {
                 found.not_found.push(used.to_string());
             }
         }
-        found.keep_parents(images);
+        keep_parents(&mut found.reasons, images, "is");
         found
     }
 
@@ -95,17 +95,16 @@ impl Usage {
     }
 }
 
-impl UsedImages {
-    fn keep_parents(&mut self, images: &RepositoryImages) {
-        let mut open: Vec<ImageIndex> = self.reasons.keys().copied().collect();
-        open.sort_unstable();
-        while let Some(child) = open.pop() {
-            for parent in Usage::parents_of(images, child) {
-                if let Entry::Vacant(entry) = self.reasons.entry(parent) {
-                    let digest = images.images().get(child as usize).map_or("", |image| &image.digest);
-                    entry.insert(format!("its child {digest} is"));
-                    open.push(parent);
-                }
+/// Adds the manifest lists of held images to them: whatever holds a child holds them too, and `how` it says of the child.
+pub(crate) fn keep_parents(held: &mut HashMap<ImageIndex, String>, images: &RepositoryImages, how: &str) {
+    let mut open: Vec<ImageIndex> = held.keys().copied().collect();
+    open.sort_unstable();
+    while let Some(child) = open.pop() {
+        for parent in Usage::parents_of(images, child) {
+            if let Entry::Vacant(entry) = held.entry(parent) {
+                let digest = images.images().get(child as usize).map_or("", |image| &image.digest);
+                entry.insert(format!("its child {digest} {how}"));
+                open.push(parent);
             }
         }
     }

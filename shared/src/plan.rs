@@ -1,0 +1,334 @@
+//! What a policy of the book takes from a repository in one run: decided as a whole, before anything is taken.
+//!
+//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that holds such an
+//! image, nor what it holds. A plan that is past a limit, or whose images are not all known, takes nothing at all.
+
+use std::collections::HashMap;
+
+use crate::image::{Image, ImageIndex, RepositoryImages};
+use crate::instant::Instant;
+use crate::lifecycle::document::Action;
+use crate::lifecycle::evaluate::{Evaluation, Passes, evaluate};
+use crate::lifecycle::matches_wildcard;
+use crate::policy_book::{Entry, Keep};
+use crate::quantity::count;
+use crate::usage::{UsedImages, keep_parents};
+
+/// What becomes of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is deleted, in this order: manifest lists before the images they list, images before what is about them.
+    pub deletions: Vec<ImageIndex>,
+    /// What goes to the archive, oldest first.
+    pub archivals: Vec<ImageIndex>,
+    /// What the policy keeps although its rules would take it, and why.
+    pub kept: HashMap<ImageIndex, String>,
+    /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
+    pub obstacles: Vec<Obstacle>,
+    /// The verdict for each image.
+    pub evaluation: Evaluation,
+}
+
+/// Why a plan is not executed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// More images than the policy lets go at once.
+    #[error("{planned} would go, and the limit `images` is {limit}")]
+    Images {
+        /// How many would go.
+        planned: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More of the repository than the policy lets go at once.
+    #[error("{planned} of {total} images would go, which is more than the limit `percent` of {limit}")]
+    Percent {
+        /// How many would go.
+        planned: u64,
+        /// How many there are.
+        total: u64,
+        /// The limit, in percent.
+        limit: u64,
+    },
+    /// Fewer images would be left than the policy wants.
+    #[error("{} would be left, and the limit `remaining` is {limit}", count(*.left, "image"))]
+    Remaining {
+        /// How many would be left.
+        left: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// What some manifest lists reference is not known, and their children could be taken for ordinary images.
+    #[error("the manifests of {} could not be read, so that what they reference is not known", count(*.0, "manifest list"))]
+    UnreadIndexes(u64),
+}
+
+/// Plans one run.
+#[must_use]
+pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Plan {
+    let kept = entry.keep.holds(images, now);
+    let mut untouchable = used.images();
+    untouchable.extend(kept.keys());
+    let evaluation = evaluate(Some(&entry.policy), images, &untouchable, now, Passes::UntilStable);
+    let action = |place: ImageIndex| {
+        let rule = evaluation.verdicts().get(place as usize)?.acting_rule()?;
+        entry.policy.rules().get(rule).map(|rule| rule.action)
+    };
+    let all = || (0..).zip(images.images()).map(|(place, _)| place);
+    let mut deletions: Vec<ImageIndex> =
+        all().filter(|&place| action(place) == Some(Action::Expire)).collect();
+    let mut archivals: Vec<ImageIndex> =
+        all().filter(|&place| action(place) == Some(Action::Transition)).collect();
+    let age = |place: &ImageIndex| {
+        let image = images.images().get(*place as usize);
+        image.map(|image| (image.age_time(), image.digest.clone()))
+    };
+    let pass =
+        |place: ImageIndex| evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass());
+    // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
+    let is_about = |place: ImageIndex| images.subjects().binary_search_by_key(&place, |pair| pair.0).is_ok();
+    deletions.sort_by_cached_key(|&place| (pass(place), is_about(place), age(&place)));
+    archivals.sort_by_cached_key(age);
+    let obstacles = obstacles(entry, images, deletions.len() as u64);
+    Plan { deletions, archivals, kept, obstacles, evaluation }
+}
+
+fn obstacles(entry: &Entry, images: &RepositoryImages, planned: u64) -> Vec<Obstacle> {
+    let limits = entry.limits;
+    let total = images.images().len() as u64;
+    let left = total.saturating_sub(planned);
+    let unread = images.unread_indexes().len() as u64;
+    let mut obstacles = Vec::new();
+    if planned > limits.images {
+        obstacles.push(Obstacle::Images { planned, limit: limits.images });
+    }
+    if planned * 100 > limits.percent * total {
+        obstacles.push(Obstacle::Percent { planned, total, limit: limits.percent });
+    }
+    if planned > 0 && left < limits.remaining {
+        obstacles.push(Obstacle::Remaining { left, limit: limits.remaining });
+    }
+    if planned > 0 && unread > 0 {
+        obstacles.push(Obstacle::UnreadIndexes(unread));
+    }
+    obstacles
+}
+
+impl Keep {
+    /// What of a repository is kept, and why, manifest lists of kept images among it.
+    fn holds(&self, images: &RepositoryImages, now: Instant) -> HashMap<ImageIndex, String> {
+        let mut held: HashMap<ImageIndex, String> = HashMap::new();
+        let all = || (0..).zip(images.images());
+        for (place, image) in all() {
+            if let Some(reason) = self.reason(image, now) {
+                held.insert(place, reason);
+            }
+        }
+        let is_part = |place: ImageIndex| {
+            let has = |pairs: &[(ImageIndex, ImageIndex)]| {
+                pairs.binary_search_by_key(&place, |pair| pair.0).is_ok()
+            };
+            has(images.parents()) || has(images.subjects())
+        };
+        let mut whole: Vec<(ImageIndex, &Image)> = all().filter(|(place, _)| !is_part(*place)).collect();
+        whole.sort_by(|(_, one), (_, two)| {
+            two.age_time().cmp(&one.age_time()).then_with(|| two.digest.cmp(&one.digest))
+        });
+        let newest = usize::try_from(self.newest).unwrap_or(usize::MAX);
+        for (place, _) in whole.into_iter().take(newest) {
+            held.entry(place).or_insert_with(|| format!("it is among the newest {}", self.newest));
+        }
+        keep_parents(&mut held, images, "is kept");
+        held
+    }
+
+    fn reason(&self, image: &Image, now: Instant) -> Option<String> {
+        let tag =
+            image.tags.iter().find(|tag| self.tags.iter().any(|pattern| matches_wildcard(pattern, tag)));
+        if let Some(tag) = tag {
+            return Some(format!("its tag {tag} is kept"));
+        }
+        let (within, pulled) = (self.pulled_within_days?, image.last_pulled_at?);
+        // A pull in the future is a clock that is wrong, and no reason to delete.
+        (pulled.micros() >= now.micros_days_before(within))
+            .then(|| format!("it was pulled within {}", count(within, "day")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::listing::RepositoryName;
+    use crate::image::{ImageStatus, ManifestKind, Relations};
+    use crate::lifecycle::evaluate::Verdict;
+    use crate::policy_book::PolicyBook;
+    use crate::usage::Usage;
+
+    const NOW: &str = "2026-11-23T00:00:00Z";
+    const DAY: i64 = 86_400_000_000;
+
+    fn now() -> Instant {
+        Instant::parse(NOW).unwrap()
+    }
+
+    fn ago(days: i64) -> Instant {
+        Instant::from_micros(now().micros() - days * DAY).unwrap()
+    }
+
+    fn image(digest: &str, tags: &[&str], days: i64) -> Image {
+        Image {
+            digest: digest.into(),
+            tags: tags.iter().map(|tag| (*tag).into()).collect(),
+            pushed_at: ago(days),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        }
+    }
+
+    /// A policy that takes everything older than a day.
+    fn entry(more: &str) -> Entry {
+        let book = format!(
+            "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}]{more} }}"
+        );
+        PolicyBook::parse(&book).unwrap().entries()[0].clone()
+    }
+
+    const UNLIMITED: &str = ", limits: { images: 10000, percent: 100, remaining: 1 }";
+
+    fn used(references: &[&str], images: &RepositoryImages) -> UsedImages {
+        let list = serde_json::to_string(references).unwrap();
+        Usage::parse(&list).unwrap().of_repository(&RepositoryName::default(), images)
+    }
+
+    fn gone(plan: &Plan, images: &RepositoryImages) -> Vec<String> {
+        plan.deletions.iter().map(|&place| images.images()[place as usize].digest.to_string()).collect()
+    }
+
+    /// A multi-platform image, its signature, and an image beside it.
+    fn family() -> RepositoryImages {
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1", "sha256:a2"]);
+        relations.refer("sha256:51", "sha256:1d");
+        let mut index = image("sha256:1d", &["v1"], 9);
+        index.kind = ManifestKind::Index;
+        let images = vec![
+            image("sha256:a1", &[], 9),
+            image("sha256:a2", &[], 9),
+            image("sha256:51", &[], 8),
+            index,
+            image("sha256:00", &["other"], 20),
+            image("sha256:ff", &["young"], 0),
+        ];
+        RepositoryImages::new(images, &relations)
+    }
+
+    #[test]
+    fn lists_go_before_what_they_list_and_images_before_what_is_about_them() {
+        let images = family();
+        let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
+        let gone = gone(&plan, &images);
+        let at = |digest: &str| gone.iter().position(|other| other == digest).unwrap();
+        assert_eq!(gone.len(), 5, "{gone:?}");
+        assert!(at("sha256:1d") < at("sha256:a1") && at("sha256:1d") < at("sha256:a2"), "{gone:?}");
+        assert!(at("sha256:1d") < at("sha256:51"), "{gone:?}");
+        assert!(plan.obstacles.is_empty());
+    }
+
+    #[test]
+    fn whatever_of_a_family_runs_all_of_it_stays() {
+        let images = family();
+        for reference in ["r:v1", "r@sha256:1d", "r@sha256:a1", "r@sha256:a2"] {
+            let plan = plan(&entry(UNLIMITED), &images, &used(&[reference], &images), now());
+            assert_eq!(gone(&plan, &images), ["sha256:00"], "{reference}");
+        }
+    }
+
+    #[test]
+    fn what_the_policy_keeps_stays_with_its_reason() {
+        let mut images = vec![
+            image("sha256:01", &["v1.0", "x"], 30),
+            image("sha256:02", &[], 20),
+            image("sha256:03", &[], 19),
+            image("sha256:04", &[], 10),
+        ];
+        images[1].last_pulled_at = Some(ago(7));
+        images[2].last_pulled_at = Some(ago(8));
+        let images = RepositoryImages::new(images, &Relations::default());
+        let keep = format!("{UNLIMITED}, keep: {{ tags: ['v*'], newest: 1, pulledWithinDays: 7 }}");
+        let plan = plan(&entry(&keep), &images, &UsedImages::default(), now());
+        assert_eq!(gone(&plan, &images), ["sha256:03"]);
+        let reason = |place: ImageIndex| plan.kept.get(&place).map(String::as_str);
+        assert_eq!(reason(0), Some("its tag v1.0 is kept"));
+        assert_eq!(reason(1), Some("it was pulled within 7 days"));
+        assert_eq!(reason(3), Some("it is among the newest 1"));
+        assert!(matches!(plan.evaluation.verdicts()[0], Verdict::HeldByUse { .. }));
+    }
+
+    #[test]
+    fn a_kept_child_keeps_its_list_and_its_siblings() {
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1", "sha256:a2"]);
+        let listed = vec![
+            image("sha256:1d", &[], 9),
+            image("sha256:a1", &["amd64"], 9),
+            image("sha256:a2", &[], 9),
+            image("sha256:00", &[], 9),
+        ];
+        let images = RepositoryImages::new(listed, &relations);
+        let keep = format!("{UNLIMITED}, keep: {{ tags: [amd64] }}");
+        let plan = plan(&entry(&keep), &images, &UsedImages::default(), now());
+        assert_eq!(gone(&plan, &images), ["sha256:00"]);
+        assert_eq!(plan.kept[&0], "its child sha256:a1 is kept");
+    }
+
+    #[test]
+    fn a_plan_past_a_limit_is_told_and_not_trimmed() {
+        let listed = (0..10).map(|n| image(&format!("sha256:{n:02}"), &[], if n < 8 { 9 } else { 0 }));
+        let images = RepositoryImages::new(listed.collect(), &Relations::default());
+        let obstacles = |limits: &str| {
+            let plan = plan(&entry(limits), &images, &UsedImages::default(), now());
+            assert_eq!(plan.deletions.len(), 8);
+            plan.obstacles.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(obstacles(", limits: { images: 8, percent: 80, remaining: 2 }").is_empty());
+        assert_eq!(
+            obstacles(", limits: { images: 7, percent: 79, remaining: 3 }"),
+            [
+                "8 would go, and the limit `images` is 7",
+                "8 of 10 images would go, which is more than the limit `percent` of 79",
+                "2 images would be left, and the limit `remaining` is 3",
+            ]
+        );
+        assert_eq!(obstacles("").len(), 1, "half of a repository is the most unless said otherwise");
+    }
+
+    #[test]
+    fn a_policy_never_empties_a_repository() {
+        let images = RepositoryImages::new(vec![image("sha256:01", &[], 9)], &Relations::default());
+        let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
+        assert_eq!(plan.obstacles, [Obstacle::Remaining { left: 0, limit: 1 }]);
+    }
+
+    #[test]
+    fn nothing_goes_while_a_manifest_list_is_unread() {
+        let mut index = image("sha256:1d", &["v1"], 0);
+        index.kind = ManifestKind::Index;
+        let listed = vec![index, image("sha256:a1", &[], 9), image("sha256:a2", &[], 0)];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
+        assert_eq!(plan.obstacles, [Obstacle::UnreadIndexes(1)]);
+    }
+
+    #[test]
+    fn a_clock_far_off_takes_nothing_that_was_pulled() {
+        let mut pulled = image("sha256:01", &[], 9);
+        pulled.last_pulled_at = Some(ago(-400));
+        let images = RepositoryImages::new(vec![pulled, image("sha256:02", &[], 0)], &Relations::default());
+        let keep = format!("{UNLIMITED}, keep: {{ pulledWithinDays: 1 }}");
+        assert!(plan(&entry(&keep), &images, &UsedImages::default(), now()).deletions.is_empty());
+    }
+}

@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use shared::image::listing::RepositoryName;
 use shared::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use shared::lifecycle::evaluate::Verdict;
+use shared::lifecycle::shield::{self, TagChange};
 use shared::lifecycle::{
     Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, TagList, TagSelection, evaluate,
     validate,
 };
+use shared::plan::plan;
+use shared::policy_book::{Apply, Entry, Keep, Limits};
+use shared::usage::{Usage, UsedImage, UsedImages};
 use tests::document::Doc;
 use tests::reference::{self, Acted};
 use tests::strategy::{self, Repository, now};
@@ -638,4 +643,100 @@ fn the_random_repositories_are_about_something() {
     }
     let seen = [acted, later_passes, follows, archived];
     assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
+}
+
+/// References to the images in use.
+fn used(repository: &Repository, images: &RepositoryImages) -> UsedImages {
+    let used = repository
+        .in_use
+        .iter()
+        .map(|digest| UsedImage { reference: format!("app@{digest}").parse().unwrap(), used_by: Vec::new() });
+    Usage { used: used.collect() }.of_repository(&RepositoryName::default(), images)
+}
+
+/// The images, and everything that one of them lists, also through lists of lists.
+fn with_children(
+    images: &RepositoryImages,
+    held: impl IntoIterator<Item = ImageIndex>,
+) -> HashSet<ImageIndex> {
+    let mut all: HashSet<ImageIndex> = held.into_iter().collect();
+    loop {
+        let before = all.len();
+        for &(child, index) in images.parents() {
+            if all.contains(&index) {
+                all.insert(child);
+            }
+        }
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn no_plan_takes_what_is_in_use_or_kept_or_any_part_of_it(
+        policy in strategy::policy(),
+        repository in strategy::repository(),
+        newest in 0_u64..4,
+        pulled_within_days in proptest::option::of(1_u64..60),
+    ) {
+        let entry = Entry {
+            name: "random".to_owned(),
+            repositories: vec!["*".to_owned()],
+            tags: BTreeMap::new(),
+            policy: parse(&policy),
+            apply: Apply::Delete,
+            keep: Keep { tags: vec!["*1*".to_owned()], newest, pulled_within_days },
+            limits: Limits::default(),
+        };
+        let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
+        let used = used(&repository, &images);
+        let plan = plan(&entry, &images, &used, now());
+        let held = with_children(&images, used.images().into_iter().chain(plan.kept.keys().copied()));
+        for place in plan.deletions.iter().chain(&plan.archivals) {
+            prop_assert!(!held.contains(place), "{}", images.images()[*place as usize].digest);
+        }
+        // Nothing that stays has lost a part, and lists go before what they list.
+        let at = |place: &ImageIndex| plan.deletions.iter().position(|other| other == place);
+        for (child, index) in images.parents() {
+            if let Some(child) = at(child) {
+                prop_assert!(at(index).is_some_and(|index| index < child));
+            }
+        }
+    }
+
+    #[test]
+    fn behind_the_shield_ecr_takes_nothing_that_is_in_use(
+        policy in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let policy = parse(&policy);
+        let Ok(shielded) = shield::shielded(&policy) else {
+            prop_assert!(policy.rules().len() > 47);
+            return Ok(());
+        };
+        let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
+        let in_use = used(&repository, &images).images();
+        let mut listed = images.images().to_vec();
+        for change in shield::changes(&images, &in_use) {
+            let (TagChange::Add { image, tag } | TagChange::Remove { image, tag }) = &change;
+            let tags = &mut listed[*image as usize].tags;
+            let mut after: Vec<Box<str>> = tags.iter().filter(|other| ***other != **tag).cloned().collect();
+            if matches!(change, TagChange::Add { .. }) {
+                after.push(tag.as_str().into());
+            }
+            prop_assert!(!after.is_empty(), "an image loses its last tag");
+            *tags = after.into();
+        }
+        let tagged = RepositoryImages::new(listed, &repository.relations);
+        let evaluation = evaluate(Some(&shielded), &tagged, &HashSet::new(), now(), Passes::UntilStable);
+        for place in with_children(&tagged, in_use.iter().copied()) {
+            let verdict = evaluation.verdicts()[place as usize];
+            prop_assert!(verdict.acting_rule().is_none(), "{}", tagged.images()[place as usize].digest);
+        }
+        prop_assert_eq!(shield::changes(&tagged, &in_use), []);
+    }
 }

@@ -1,6 +1,6 @@
 //! The shield: how a policy that ECR itself applies is kept from what is in use, of which ECR knows nothing.
 //!
-//! Every image in use gets a tag of its own ([`IN_USE`] and the beginning of its digest: no two images want the same tag,
+//! Every image in use gets a tag of its own ([`IN_USE`] and its digest: no two images want the same tag,
 //! so that this works where tags are immutable, too). The first rule of an attached policy identifies the images with
 //! such a tag and marks none of them, so that no later rule acts on them.
 //!
@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use super::document::{Action, LifecyclePolicy, Limit, MAX_RULES, Rule, TagList, TagSelection};
+use super::document::{Action, LifecyclePolicy, Limit, MAX_RULES, Rule, StorageClass, TagList, TagSelection};
 use crate::finding::{Code, Finding};
 use crate::image::{Image, ImageIndex, RepositoryImages};
 
@@ -20,6 +20,8 @@ pub const RELEASED: &str = "ecr-steward-released-";
 
 /// So many images with a tag of the shield are kept: more than a repository can have.
 const ALL: u64 = 1_000_000;
+/// In so many days nothing archived is old.
+const EVER: u64 = 36_500;
 /// After so many days since its push an image goes whose use has ended.
 const RELEASED_DAYS: u64 = 1;
 
@@ -27,22 +29,28 @@ const RELEASED_DAYS: u64 = 1;
 ///
 /// # Errors
 ///
-/// When ECR's limits leave no room for the shield's two rules.
+/// When ECR's limits leave no room for the shield's rules: two, and a third for a policy that looks into the archive.
 pub fn shielded(policy: &LifecyclePolicy) -> Result<LifecyclePolicy, Finding> {
-    let own = [
+    let mut own = vec![
         rule(1, "images in use, which stay", IN_USE, Limit::ImageCountMoreThan(ALL)),
         rule(2, "images whose use has ended", RELEASED, Limit::SinceImagePushed(RELEASED_DAYS)),
     ];
+    // Something may still run what was archived; rules see the images of one storage class only.
+    if policy.rules().iter().any(|rule| rule.limit.storage_class() == StorageClass::Archive) {
+        own.push(rule(3, "archived images in use, which stay", IN_USE, Limit::SinceImageTransitioned(EVER)));
+    }
     let most = MAX_RULES - own.len();
     if policy.rules().len() > most {
         let message = format!(
-            "the policy has {} rules, and an attached one can have {most}: two of ECR's {MAX_RULES} keep it from what is \
-             in use; merge rules",
-            policy.rules().len()
+            "the policy has {} rules, and an attached one can have {most}: {} of ECR's {MAX_RULES} keep it from what is in \
+             use; merge rules",
+            policy.rules().len(),
+            own.len(),
         );
         return Err(Finding::new(Code::TooManyRules, "/rules", message));
     }
-    let rules = (3..).zip(policy.rules()).map(|(priority, rule)| Rule { priority, ..rule.clone() });
+    let first = own.len() as u64 + 1;
+    let rules = (first..).zip(policy.rules()).map(|(priority, rule)| Rule { priority, ..rule.clone() });
     LifecyclePolicy::from_valid(own.into_iter().chain(rules).collect())
 }
 
@@ -80,6 +88,7 @@ pub enum TagChange {
 /// without a tag that it needs.
 #[must_use]
 pub fn changes(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> Vec<TagChange> {
+    let in_use = with_holders(images, in_use);
     let mut additions = Vec::new();
     let mut removals = Vec::new();
     for (place, image) in (0..).zip(images.images()) {
@@ -109,10 +118,24 @@ pub fn changes(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> Vec<T
     additions
 }
 
+/// With what takes an image along when it goes: the manifest lists that list it, and the image that it is about.
+fn with_holders(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> HashSet<ImageIndex> {
+    let mut all = in_use.clone();
+    let mut open: Vec<ImageIndex> = in_use.iter().copied().collect();
+    while let Some(place) = open.pop() {
+        for pairs in [images.parents(), images.subjects()] {
+            let from = pairs.partition_point(|(part, _)| *part < place);
+            let of_this = pairs.iter().skip(from).take_while(|(part, _)| *part == place);
+            open.extend(of_this.filter(|(_, holder)| all.insert(*holder)).map(|(_, holder)| *holder));
+        }
+    }
+    all
+}
+
 /// A tag that only this image wants.
 fn tag(prefix: &str, image: &Image) -> String {
     let hex = image.digest.rsplit(':').next().unwrap_or_default();
-    format!("{prefix}{}", hex.get(..32).unwrap_or(hex))
+    format!("{prefix}{hex}")
 }
 
 #[cfg(test)]
@@ -259,6 +282,8 @@ mod tests {
             policy(&rules.join(", "))
         };
         assert_eq!(shielded(&rules(48)).unwrap().rules().len(), 50);
+        let archive = "{selection: any, maximumDaysInArchive: 90}";
+        assert_eq!(shielded(&policy(archive)).unwrap().rules().len(), 4);
         let finding = shielded(&rules(49)).unwrap_err();
         assert_eq!((finding.code, finding.pointer.as_str()), (Code::TooManyRules, "/rules"));
         let text = shielded(&rules(1)).unwrap().to_json();

@@ -7,7 +7,9 @@
 //! | [`trouble`] | what the last attempt ran into, for when time runs out between two |
 //! | `trust` | whose certificates count |
 //! | [`ecr`] | Amazon ECR |
-//! | `codebuild`, `events`, `s3`, `ssm` | what building images calls besides, with the feature `builds` |
+//! | `s3` | Amazon S3, with the feature `signed` |
+//! | `codebuild`, `events`, `ssm` | what building images calls besides, with the feature `builds` |
+//! | `ecs`, `functions`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
 
 use std::time::Duration;
 
@@ -26,13 +28,19 @@ use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 pub mod codebuild;
 pub mod deadline;
 pub mod ecr;
+#[cfg(feature = "lifecycle")]
+pub mod ecs;
 pub mod error;
 #[cfg(feature = "builds")]
 pub mod events;
-#[cfg(feature = "builds")]
+#[cfg(feature = "lifecycle")]
+pub mod functions;
+#[cfg(feature = "signed")]
 pub mod s3;
-#[cfg(feature = "builds")]
+#[cfg(feature = "signed")]
 mod signed;
+#[cfg(feature = "lifecycle")]
+pub mod sns;
 #[cfg(feature = "builds")]
 pub mod ssm;
 pub mod trouble;
@@ -116,10 +124,31 @@ impl Connection {
     }
 
     /// Amazon S3.
-    #[cfg(feature = "builds")]
+    #[cfg(feature = "signed")]
     #[must_use]
     pub fn s3(&self) -> s3::S3 {
         s3::S3::new(self.trouble.clone())
+    }
+}
+
+#[cfg(feature = "lifecycle")]
+impl Connection {
+    /// Amazon ECS over this connection.
+    #[must_use]
+    pub fn ecs(&self) -> ecs::Ecs {
+        ecs::Ecs::new(self.trouble.clone())
+    }
+
+    /// AWS Lambda over this connection.
+    #[must_use]
+    pub fn functions(&self) -> functions::Functions {
+        functions::Functions::new(self.trouble.clone())
+    }
+
+    /// Amazon SNS over this connection.
+    #[must_use]
+    pub fn sns(&self) -> sns::Sns {
+        sns::Sns::new(self.trouble.clone())
     }
 }
 

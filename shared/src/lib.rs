@@ -16,6 +16,7 @@
 //!   thin around it.
 //! - [`quantity`]: sizes, ages and counts as people read them.
 //! - [`report`]: what a preview says, as JSON, table and page.
+//! - [`run`]: one run over a registry: batches, outcomes, what is written down; and with the feature `lifecycle` all that acts.
 //! - [`repository`]: a repository as it is asked for and as it exists, and the difference.
 //! - [`build`]: which builds an event asks for, what each is told, what follows when it ends.
 //! - [`api`]: the HTTP API: requests, answers, problems.
@@ -56,6 +57,7 @@ mod reader;
 pub mod reference;
 pub mod report;
 pub mod repository;
+pub mod run;
 #[cfg(feature = "builds")]
 pub mod start;
 mod syntax;

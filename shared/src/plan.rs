@@ -12,6 +12,7 @@ use crate::lifecycle::evaluate::{Evaluation, Passes, evaluate};
 use crate::lifecycle::matches_wildcard;
 use crate::policy_book::{Entry, Keep};
 use crate::quantity::count;
+use crate::usage::observation::CLOCK_SECONDS;
 use crate::usage::{UsedImages, keep_parents};
 
 /// What becomes of a repository.
@@ -61,6 +62,61 @@ pub enum Obstacle {
     /// What some manifest lists reference is not known, and their children could be taken for ordinary images.
     #[error("the manifests of {} could not be read, so that what they reference is not known", count(*.0, "manifest list"))]
     UnreadIndexes(u64),
+    /// Images that were pushed after the present: the clock is wrong, and ages are.
+    #[error("{} pushed after {now}, by which ages are counted: a clock is wrong", match .count { 1 => "1 image was".to_owned(), more => format!("{more} images were") })]
+    Clock {
+        /// How many.
+        count: u64,
+        /// The present.
+        now: Instant,
+    },
+    /// More may be in use than is known.
+    #[error("what is in use is not known completely: {0}")]
+    Usage(String),
+}
+
+impl Obstacle {
+    /// What kind it is, for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Images { .. } => "limit-images",
+            Self::Percent { .. } => "limit-percent",
+            Self::Remaining { .. } => "limit-remaining",
+            Self::UnreadIndexes(_) => "unread-manifest-lists",
+            Self::Clock { .. } => "clock",
+            Self::Usage(_) => "usage-unknown",
+        }
+    }
+}
+
+impl Plan {
+    /// What is deleted, step by step: nothing of a step may be deleted before all of those before it.
+    #[must_use]
+    pub fn steps(&self, images: &RepositoryImages) -> Vec<Vec<ImageIndex>> {
+        let mut steps: Vec<Vec<ImageIndex>> = Vec::new();
+        let mut last = None;
+        for &place in &self.deletions {
+            let step = (pass(&self.evaluation, place), is_about(images, place));
+            if last != Some(step) {
+                steps.push(Vec::new());
+                last = Some(step);
+            }
+            if let Some(step) = steps.last_mut() {
+                step.push(place);
+            }
+        }
+        steps
+    }
+}
+
+fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
+    evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass())
+}
+
+/// Whether the image is about another one.
+fn is_about(images: &RepositoryImages, place: ImageIndex) -> bool {
+    images.subjects().binary_search_by_key(&place, |pair| pair.0).is_ok()
 }
 
 /// Plans one run.
@@ -83,17 +139,14 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         let image = images.images().get(*place as usize);
         image.map(|image| (image.age_time(), image.digest.clone()))
     };
-    let pass =
-        |place: ImageIndex| evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass());
     // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
-    let is_about = |place: ImageIndex| images.subjects().binary_search_by_key(&place, |pair| pair.0).is_ok();
-    deletions.sort_by_cached_key(|&place| (pass(place), is_about(place), age(&place)));
+    deletions.sort_by_cached_key(|&place| (pass(&evaluation, place), is_about(images, place), age(&place)));
     archivals.sort_by_cached_key(age);
-    let obstacles = obstacles(entry, images, deletions.len() as u64);
+    let obstacles = obstacles(entry, images, deletions.len() as u64, now);
     Plan { deletions, archivals, kept, obstacles, evaluation }
 }
 
-fn obstacles(entry: &Entry, images: &RepositoryImages, planned: u64) -> Vec<Obstacle> {
+fn obstacles(entry: &Entry, images: &RepositoryImages, planned: u64, now: Instant) -> Vec<Obstacle> {
     let limits = entry.limits;
     let total = images.images().len() as u64;
     let left = total.saturating_sub(planned);
@@ -110,6 +163,11 @@ fn obstacles(entry: &Entry, images: &RepositoryImages, planned: u64) -> Vec<Obst
     }
     if planned > 0 && unread > 0 {
         obstacles.push(Obstacle::UnreadIndexes(unread));
+    }
+    let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
+    let count = images.images().iter().filter(|image| image.pushed_at.micros() > latest).count() as u64;
+    if planned > 0 && count > 0 {
+        obstacles.push(Obstacle::Clock { count, now });
     }
     obstacles
 }

@@ -14,8 +14,19 @@
 //! ```
 //!
 //! The first policy that matches a repository is the one; a repository that none matches is left alone.
+//!
+//! Beside the policies it may say what has to be known of what is in use:
+//!
+//! ```yaml
+//! usage:
+//!   taskDefinitionRevisions: 5        # the last active ones of each family are in use; 5 without it
+//!   lists:                            # lists that have to be there, and to be young
+//!     - { key: usage/shop.json, maximumAgeInHours: 6, repositories: ["shop/*"] }
+//! ```
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::finding::{Code, Finding, join_pointer, quoted};
 use crate::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
@@ -29,7 +40,40 @@ pub const KEY: &str = "policies.yaml";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyBook {
     entries: Vec<Entry>,
+    usage: Sources,
 }
+
+/// What has to be known of what is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// So many of the last active revisions of each family of ECS task definitions are in use.
+    pub task_definition_revisions: u64,
+    /// Lists in the stack's bucket that have to be there.
+    pub lists: Vec<ListSource>,
+}
+
+impl Default for Sources {
+    /// Five revisions, and whatever lists there are.
+    fn default() -> Self {
+        Self { task_definition_revisions: 5, lists: Vec::new() }
+    }
+}
+
+/// A list of references in use, in the stack's bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListSource {
+    /// Its key, which begins with [`LISTS`].
+    pub key: String,
+    /// Older than so many hours it is of no use.
+    pub maximum_age_in_hours: u64,
+    /// What the names of the repositories match that it is about; without any, all of them.
+    pub repositories: Vec<String>,
+}
+
+/// The keys of lists of references in use begin so.
+pub const LISTS: &str = "usage/";
+/// Hours after which a list is too old of which the book does not say more.
+pub const MAXIMUM_AGE_IN_HOURS: u64 = 24;
 
 /// A policy, and the repositories that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +95,8 @@ pub struct Entry {
 }
 
 /// Who applies a policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Apply {
     /// Nobody: it is only told what would go.
     #[default]
@@ -128,7 +173,8 @@ impl PolicyBook {
         let mut reader = Reader::default();
         let mut book = Self::default();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        if let Some(fields) = reader.fields(&node, "", &["policies"]) {
+        if let Some(fields) = reader.fields(&node, "", &["policies", "usage"]) {
+            book.usage = sources(&mut reader, &fields);
             let items = reader.list(&fields, "policies");
             reader.require(&items, &fields, "policies", "a list of policies");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
@@ -151,6 +197,18 @@ impl PolicyBook {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// What has to be known of what is in use.
+    #[must_use]
+    pub const fn usage(&self) -> &Sources {
+        &self.usage
+    }
+
+    /// The policy of this name.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
     }
 
     /// The policy of a repository: the first that matches. Its resource tags take a call to AWS, so that they are only
@@ -184,17 +242,7 @@ fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
     let repositories = reader.texts(&fields, "repositories");
     reader.require(&repositories, &fields, "repositories", "what the names of its repositories match");
     let repositories = repositories.value().unwrap_or_default();
-    for (index, pattern) in repositories.iter().enumerate() {
-        let is_pattern = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-*".contains(c);
-        if !pattern.chars().all(is_pattern) {
-            let message = format!(
-                "{} matches no repository; names have lower-case letters, digits, `.`, `_`, `-` and `/`, and `*` stands \
-                 for anything",
-                quoted(pattern)
-            );
-            reader.find(Code::InvalidName, format!("{}/{index}", fields.at("repositories")), message);
-        }
-    }
+    check_patterns(reader, &repositories, &fields.at("repositories"));
     let tags = resource_tags(reader, &fields);
     let policy = rules(reader, &fields);
     let apply = reader.word(&fields, "apply", &Apply::NAMES).value().unwrap_or_default();
@@ -204,6 +252,52 @@ fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
         return None;
     }
     Some(Entry { name: name.value()?, repositories, tags, policy: policy?, apply, keep, limits })
+}
+
+fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
+    for (index, pattern) in patterns.iter().enumerate() {
+        let is_pattern = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-*".contains(c);
+        if !pattern.chars().all(is_pattern) {
+            let message = format!(
+                "{} matches no repository; names have lower-case letters, digits, `.`, `_`, `-` and `/`, and `*` stands \
+                 for anything",
+                quoted(pattern)
+            );
+            reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
+        }
+    }
+}
+
+fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
+    let mut sources = Sources::default();
+    let Some(node) = reader.field(fields, "usage").value() else { return sources };
+    let known = ["taskDefinitionRevisions", "lists"];
+    let Some(fields) = reader.fields(node, &fields.at("usage"), &known) else { return sources };
+    if let Some(revisions) = reader.positive(&fields, "taskDefinitionRevisions").value() {
+        sources.task_definition_revisions = revisions;
+    }
+    let lists = reader.list(&fields, "lists").value().unwrap_or_default();
+    for (index, node) in lists.iter().enumerate() {
+        let at = format!("{}/{index}", fields.at("lists"));
+        let known = ["key", "maximumAgeInHours", "repositories"];
+        let Some(fields) = reader.fields(node, &at, &known) else { continue };
+        let key = reader.text(&fields, "key");
+        reader.require(&key, &fields, "key", "the key of an object in the stack's bucket");
+        let age = reader.positive(&fields, "maximumAgeInHours").value();
+        let repositories = reader.texts(&fields, "repositories").value().unwrap_or_default();
+        check_patterns(reader, &repositories, &fields.at("repositories"));
+        let Some(key) = key.value() else { continue };
+        if !key.starts_with(LISTS) || !key.ends_with(".json") {
+            let message = format!("{} is not where lists are; write {LISTS}<name>.json", quoted(&key));
+            reader.find(Code::UnknownValue, fields.at("key"), message);
+        } else if sources.lists.iter().any(|list| list.key == key) {
+            let message = format!("{} is there more than once; keep one", quoted(&key));
+            reader.find(Code::NameConflict, fields.at("key"), message);
+        }
+        let maximum_age_in_hours = age.unwrap_or(MAXIMUM_AGE_IN_HOURS);
+        sources.lists.push(ListSource { key, maximum_age_in_hours, repositories });
+    }
+    sources
 }
 
 fn resource_tags(reader: &mut Reader, fields: &Fields<'_>) -> ResourceTags {

@@ -3,5 +3,6 @@
 #[cfg(feature = "html")]
 pub mod html;
 pub mod model;
+pub mod run;
 #[cfg(feature = "table")]
 pub mod table;

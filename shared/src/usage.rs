@@ -1,13 +1,26 @@
 //! What is in use: references from tasks, functions and clusters, and which images of a repository they keep.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`ecs`] | what Amazon ECS uses |
+//! | [`functions`] | what AWS Lambda uses |
+//! | [`listed`] | what somebody says is in use |
+//! | [`observation`] | all of it at one moment, with what could not be read |
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::image::listing::RepositoryName;
 use crate::image::{ImageIndex, RepositoryImages};
+use crate::lifecycle::matches_wildcard;
 use crate::reference::ImageReference;
 
+pub mod ecs;
+pub mod functions;
 pub mod listed;
+pub mod observation;
 
 /// One reference in use, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +36,36 @@ pub struct UsedImage {
 pub struct Usage {
     /// The references, in the order of their source.
     pub used: Vec<UsedImage>,
+    /// What could not be read; none, and this is everything.
+    pub gaps: Vec<Gap>,
+}
+
+/// A source of references that could not be read completely: more may be in use than is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    /// The source: `Amazon ECS`, `AWS Lambda`, or the address of a list.
+    pub source: String,
+    /// What the names of repositories match that it may use images of; without any, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
+    /// Why it could not be read.
+    pub problem: String,
+}
+
+impl Gap {
+    /// Whether images of the repository may be in use unknown.
+    #[must_use]
+    pub fn is_about(&self, repository: &str) -> bool {
+        self.repositories.is_empty()
+            || self.repositories.iter().any(|pattern| matches_wildcard(pattern, repository))
+    }
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.source, self.problem)
+    }
 }
 
 /// The images of one repository that are in use.
@@ -80,6 +123,11 @@ impl Usage {
         }
         keep_parents(&mut found.reasons, images, "is");
         found
+    }
+
+    /// What could not be read although it may use images of the repository.
+    pub fn gaps_of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = &'a Gap> {
+        self.gaps.iter().filter(move |gap| gap.is_about(repository))
     }
 
     /// Follows references from children upwards, through manifest lists of manifest lists.

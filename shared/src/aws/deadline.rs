@@ -37,6 +37,12 @@ impl Deadline {
         timeout_at(self.work, work).await.map_err(|_| TimeIsUp)
     }
 
+    /// Whether there is so much time left for work.
+    #[must_use]
+    pub fn has(&self, time: Duration) -> bool {
+        Instant::now().checked_add(time).is_some_and(|end| end <= self.work)
+    }
+
     /// Puts things in order until the time for that is up.
     ///
     /// # Errors

@@ -12,15 +12,17 @@ use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::operation::put_image::PutImageError;
 use aws_sdk_ecr::types::{
-    EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageIdentifier,
-    ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability, ImageTagMutabilityExclusionFilter,
-    ImageTagMutabilityExclusionFilterType, ListImagesFilter, Repository, Tag,
+    DescribeImagesFilter, EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageDetail,
+    ImageIdentifier, ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability,
+    ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType, ListImagesFilter, Repository,
+    Tag, TargetStorageClass,
 };
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
 use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
 use crate::image::deletion::{Deleted, ImageId, Refused};
+use crate::image::{Image, ImageStatus, ManifestKind};
 use crate::instant::Instant;
 use crate::repository::{Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags};
 
@@ -57,6 +59,15 @@ pub struct Manifest {
     pub tag: Option<String>,
     /// The manifest.
     pub text: String,
+}
+
+/// The images of a repository, as `DescribeImages` tells of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DescribedImages {
+    /// The images, in no order.
+    pub images: Vec<Image>,
+    /// Artifacts about other images: the artifact's digest and that of its subject.
+    pub subjects: Vec<(String, String)>,
 }
 
 macro_rules! call {
@@ -189,7 +200,12 @@ impl Ecr {
         Ok(answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
 
-    async fn lifecycle_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
+    /// The lifecycle policy of a repository, as text; `None` when it has none.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn lifecycle_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
         match self.client.get_lifecycle_policy().repository_name(name).send().await {
             Ok(answer) => Ok(answer.lifecycle_policy_text),
             Err(error)
@@ -316,6 +332,88 @@ impl Ecr {
         }
     }
 
+    /// All images of a repository, the archived ones among them, by as few calls as there can be.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn images(&self, name: &Name) -> Result<DescribedImages, AwsError> {
+        // Without this ECR leaves out what is archived.
+        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+        let mut described = DescribedImages::default();
+        let mut token = None;
+        loop {
+            let request = self
+                .client
+                .describe_images()
+                .repository_name(name.as_str())
+                .filter(all.clone())
+                .max_results(PAGE)
+                .set_next_token(token.take());
+            let answer = call!("DescribeImages", request)?;
+            let details = answer.image_details.unwrap_or_default();
+            described.images.reserve(details.len());
+            for detail in details {
+                described.take(detail)?;
+            }
+            match answer.next_token {
+                Some(next) => token = Some(next),
+                None => return Ok(described),
+            }
+        }
+    }
+
+    /// Up to [`BATCH`] images by their digests, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers; [`Failure::NotFound`] if one of them is not there any more.
+    pub async fn images_by_digest(&self, name: &Name, ids: &[ImageId]) -> Result<Vec<Image>, AwsError> {
+        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+        let request = self
+            .client
+            .describe_images()
+            .repository_name(name.as_str())
+            .filter(all)
+            .set_image_ids(Some(ids.iter().map(identifier).collect()));
+        let answer = call!("DescribeImages", request)?;
+        let mut described = DescribedImages::default();
+        for detail in answer.image_details.unwrap_or_default() {
+            described.take(detail)?;
+        }
+        Ok(described.images)
+    }
+
+    /// Moves an image to the archive. One that is there already is no trouble.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn archive(&self, name: &Name, digest: &str) -> Result<(), AwsError> {
+        let request = self
+            .client
+            .update_image_storage_class()
+            .repository_name(name.as_str())
+            .image_id(ImageIdentifier::builder().image_digest(digest).build())
+            .target_storage_class(TargetStorageClass::Archive);
+        call!("UpdateImageStorageClass", request)?;
+        tracing::info!(repository = %name, digest, "archived the image");
+        Ok(())
+    }
+
+    /// Sets the lifecycle policy of a repository.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn put_lifecycle_policy(&self, name: &Name, text: &str) -> Result<(), AwsError> {
+        let request =
+            self.client.put_lifecycle_policy().repository_name(name.as_str()).lifecycle_policy_text(text);
+        call!("PutLifecyclePolicy", request)?;
+        tracing::info!(repository = %name, "attached the lifecycle policy");
+        Ok(())
+    }
+
     /// The manifests of up to [`BATCH`] images; those that are not there are left out.
     ///
     /// # Errors
@@ -437,6 +535,45 @@ impl ClassifyRetry for QuotaIsNoThrottling {
     }
 }
 
+impl DescribedImages {
+    /// Takes in an image. One of which ECR does not say what every image has would be judged by what it has not.
+    fn take(&mut self, detail: ImageDetail) -> Result<(), AwsError> {
+        let missing = |what: &str| AwsError::odd("DescribeImages", &format!("an image has no {what}"));
+        let digest = detail.image_digest.ok_or_else(|| missing("imageDigest"))?;
+        let pushed_at = detail.image_pushed_at.and_then(instant).ok_or_else(|| missing("imagePushedAt"))?;
+        if let Some(subject) = detail.subject_manifest_digest {
+            self.subjects.push((digest.clone(), subject));
+        }
+        let tags: Vec<Box<str>> =
+            detail.image_tags.unwrap_or_default().into_iter().map(String::into_boxed_str).collect();
+        self.images.push(Image {
+            digest: digest.into_boxed_str(),
+            tags: tags.into_boxed_slice(),
+            pushed_at,
+            last_pulled_at: detail.last_recorded_pull_time.and_then(instant),
+            last_archived_at: detail.last_archived_at.and_then(instant),
+            last_activated_at: detail.last_activated_at.and_then(instant),
+            size_in_bytes: detail.image_size_in_bytes.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            status: match detail.image_status.as_ref().map(aws_sdk_ecr::types::ImageStatus::as_str) {
+                None | Some("ACTIVE") => ImageStatus::Active,
+                Some("ARCHIVED") => ImageStatus::Archived,
+                Some("ACTIVATING") => ImageStatus::Activating,
+                Some(_) => ImageStatus::Unknown,
+            },
+            kind: detail
+                .image_manifest_media_type
+                .as_deref()
+                .map_or(ManifestKind::Unknown, ManifestKind::of_media_type),
+        });
+        Ok(())
+    }
+}
+
+fn instant(at: aws_smithy_types::DateTime) -> Option<Instant> {
+    let micros = at.secs().checked_mul(1_000_000)?.checked_add(i64::from(at.subsec_nanos() / 1000))?;
+    Instant::from_micros(micros)
+}
+
 /// Removing what is not there is done.
 fn gone_is_fine<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
     match answer {
@@ -490,11 +627,7 @@ fn existing(repository: Repository) -> Existing {
         arn: repository.repository_arn.unwrap_or_default(),
         registry_id: repository.registry_id.unwrap_or_default(),
         uri: repository.repository_uri.unwrap_or_default(),
-        created_at: repository.created_at.and_then(|at| {
-            let micros =
-                at.secs().checked_mul(1_000_000)?.checked_add(i64::from(at.subsec_nanos() / 1000))?;
-            Instant::from_micros(micros)
-        }),
+        created_at: repository.created_at.and_then(instant),
         tag_mutability: TagMutability {
             immutable: mutability.is_some_and(|mutability| mutability.as_str().starts_with("IMMUTABLE")),
             exclusions: repository

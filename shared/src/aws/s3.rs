@@ -1,4 +1,5 @@
-//! Amazon S3, as far as building needs it: small objects read and written, and what the latest version of a large one is.
+//! Amazon S3, as far as this project needs it: objects of some megabytes read, written and listed, and what the latest
+//! version of a large one is.
 
 use aws_smithy_types::date_time::{DateTime, Format};
 
@@ -20,6 +21,21 @@ pub struct Object {
     pub text: String,
     /// The `ETag`.
     pub etag: String,
+    /// The id of its version; `None` in a bucket that keeps no versions.
+    pub version: Option<String>,
+    /// When it was written.
+    pub modified_at: Option<Instant>,
+    /// When S3 answered, by S3's own clock.
+    pub answered_at: Option<Instant>,
+}
+
+/// An object, as a list has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The key.
+    pub key: String,
+    /// When it was written.
+    pub modified_at: Option<Instant>,
 }
 
 /// What an object must be for a write to take effect.
@@ -49,19 +65,82 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// What S3 answers, and when it is larger than a megabyte or no text.
+    /// What S3 answers, and when it is larger than 32 megabytes or no text.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Object>, AwsError> {
         let answered = self.request("GetObject", "GET", bucket, key, None, &[], None).await?;
         match answered {
             None => Ok(None),
             Some(answered) => {
                 let etag = answered.header("etag").unwrap_or_default().to_owned();
+                let version = version_id(&answered);
+                let (modified_at, answered_at) = (time(&answered, "last-modified"), time(&answered, "date"));
                 let text = String::from_utf8(answered.body).map_err(|_| {
                     AwsError::odd("GetObject", &format!("s3://{bucket}/{key} is no UTF-8 text"))
                 })?;
-                Ok(Some(Object { text, etag }))
+                Ok(Some(Object { text, etag, version, modified_at, answered_at }))
             }
         }
+    }
+
+    /// The objects below a prefix, by ascending key.
+    ///
+    /// # Errors
+    ///
+    /// What S3 answers.
+    pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Listed>, AwsError> {
+        const OPERATION: &str = "ListObjectsV2";
+        let mut objects = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut uri = self.uri(bucket, "", None);
+            uri += &format!("?list-type=2&prefix={}", encoded(prefix, false));
+            if let Some(token) = token.take() {
+                uri += &format!("&continuation-token={}", encoded(&token, false));
+            }
+            let request = Unsigned { operation: OPERATION, method: "GET", uri: &uri, headers: &[], body: "" };
+            let answered =
+                self.service.send(request, |answered| refusal(OPERATION, bucket, prefix, answered));
+            let answered = answered.await?;
+            if answered.status >= 300 {
+                let problem = format!("there is no bucket {bucket}");
+                return Err(AwsError { failure: Failure::NotFound, ..AwsError::odd(OPERATION, &problem) });
+            }
+            let body = String::from_utf8_lossy(&answered.body);
+            // What is cut off is no list of what is there.
+            if !body.trim_end().ends_with("</ListBucketResult>") {
+                return Err(AwsError::odd(OPERATION, "the answer is unreadable"));
+            }
+            for entry in body.split("<Contents>").skip(1) {
+                let Some(key) = element(entry, "Key") else { continue };
+                let modified_at = element(entry, "LastModified").and_then(|at| Instant::parse(&at).ok());
+                objects.push(Listed { key, modified_at });
+            }
+            match element(&body, "NextContinuationToken") {
+                Some(next) => token = Some(next),
+                None => return Ok(objects),
+            }
+        }
+    }
+
+    /// Writes an object, whatever is there.
+    ///
+    /// # Errors
+    ///
+    /// What S3 answers.
+    pub async fn write(
+        &self,
+        bucket: &str,
+        key: &str,
+        text: &str,
+        content_type: &str,
+    ) -> Result<(), AwsError> {
+        const OPERATION: &str = "PutObject";
+        let headers = [("content-type", content_type)];
+        let answered = self.request(OPERATION, "PUT", bucket, key, None, &headers, Some(text)).await?;
+        if answered.is_some_and(|answered| answered.status < 300) {
+            return Ok(());
+        }
+        Err(AwsError::odd(OPERATION, &format!("s3://{bucket}/{key} was not written")))
     }
 
     /// Writes an object if it is as expected; `false` when it is not.
@@ -92,13 +171,8 @@ impl S3 {
         version: Option<&str>,
     ) -> Result<Option<Version>, AwsError> {
         let answered = self.request("HeadObject", "HEAD", bucket, key, version, &[], None).await?;
-        Ok(answered.map(|answered| Version {
-            id: answered.header("x-amz-version-id").filter(|id| *id != "null").map(str::to_owned),
-            at: answered
-                .header("last-modified")
-                .and_then(|text| DateTime::from_str(text, Format::HttpDate).ok())
-                .and_then(|at| Instant::from_micros(at.secs().checked_mul(1_000_000)?)),
-        }))
+        Ok(answered
+            .map(|answered| Version { id: version_id(&answered), at: time(&answered, "last-modified") }))
     }
 
     /// `None` when there is no such object.
@@ -137,6 +211,43 @@ impl S3 {
     }
 }
 
+fn version_id(answered: &Answered) -> Option<String> {
+    answered.header("x-amz-version-id").filter(|id| *id != "null").map(str::to_owned)
+}
+
+/// The time in a header field.
+fn time(answered: &Answered, header: &str) -> Option<Instant> {
+    let at = DateTime::from_str(answered.header(header)?, Format::HttpDate).ok()?;
+    Instant::from_micros(at.secs().checked_mul(1_000_000)?)
+}
+
+/// The content of the first element of this name in a piece of XML, which has no other markup inside of it.
+pub(super) fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (content, _) = rest.split_once('<')?;
+    let mut text = String::with_capacity(content.len());
+    let mut rest = content;
+    while let Some((before, after)) = rest.split_once('&') {
+        text.push_str(before);
+        let (entity, after) = after.split_once(';')?;
+        let number = entity.strip_prefix('#').map(|number| match number.strip_prefix('x') {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => number.parse(),
+        });
+        text.push(match (entity, number) {
+            ("amp", _) => '&',
+            ("lt", _) => '<',
+            ("gt", _) => '>',
+            ("quot", _) => '"',
+            ("apos", _) => '\'',
+            (_, number) => char::from_u32(number?.ok()?)?,
+        });
+        rest = after;
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
 /// Why an answer is none; that there is no object is one, and that it is not as expected.
 fn refusal(operation: &'static str, bucket: &str, key: &str, answered: &Answered) -> Option<AwsError> {
     let failure = match answered.status {
@@ -148,18 +259,14 @@ fn refusal(operation: &'static str, bucket: &str, key: &str, answered: &Answered
         _ => Failure::Unexpected,
     };
     let body = String::from_utf8_lossy(&answered.body);
-    let inner = |name: &str| {
-        let (_, rest) = body.split_once(&format!("<{name}>"))?;
-        rest.split_once('<').map(|(text, _)| text.to_owned())
-    };
-    let told = inner("Message")
-        .or_else(|| inner("Code"))
+    let told = element(&body, "Message")
+        .or_else(|| element(&body, "Code"))
         .unwrap_or_else(|| format!("HTTP status {}", answered.status));
     Some(AwsError { failure, ..AwsError::odd(operation, &format!("s3://{bucket}/{key}: {told}")) })
 }
 
 /// A text in a URL; in a path slashes stay.
-fn encoded(text: &str, is_path: bool) -> String {
+pub(super) fn encoded(text: &str, is_path: bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -174,6 +281,13 @@ fn encoded(text: &str, is_path: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_were_written() {
+        let xml = "<Contents><Key>usage/a &amp; b&#x2f;&#45;.json</Key><Size>1</Size></Contents>";
+        assert_eq!(element(xml, "Key").as_deref(), Some("usage/a & b/-.json"));
+        assert_eq!(element(xml, "ETag"), None);
+    }
 
     #[test]
     fn keys_are_encoded_as_s3_signs_them() {

@@ -23,7 +23,7 @@ use super::trouble::Trouble;
 use super::{connector, endpoint, variable};
 
 /// The most bytes that are read of an answer.
-const MAX_BYTES: usize = 1024 * 1024;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// One service, as it is reached.
 #[derive(Debug)]
@@ -73,6 +73,12 @@ impl Service {
         Self { name, trouble, connector: OnceLock::new(), region, suffix, endpoint }
     }
 
+    /// Where the service is, without a slash at its end.
+    pub(super) fn host(&self) -> String {
+        let own = || format!("https://{}.{}.{}", self.name, self.region, self.suffix);
+        self.endpoint.clone().unwrap_or_else(own)
+    }
+
     /// Sends a request until it is answered; the caller bounds the time. What an answer is that is none, `refusal` says.
     pub(super) async fn send(
         &self,
@@ -113,8 +119,7 @@ impl Service {
         target: &str,
         body: &serde_json::Value,
     ) -> Result<T, AwsError> {
-        let host = format!("https://{}.{}.{}", self.name, self.region, self.suffix);
-        let uri = format!("{}/", self.endpoint.as_deref().unwrap_or(&host));
+        let uri = format!("{}/", self.host());
         let target = format!("{target}.{operation}");
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)];
         let body = body.to_string();
@@ -202,7 +207,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Why an answer in JSON is none.
-fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
+pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
     if answered.status < 300 {
         return None;
     }

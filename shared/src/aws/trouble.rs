@@ -58,7 +58,7 @@ impl Trouble {
     }
 
     /// An attempt begins, of a call that no SDK makes.
-    #[cfg(feature = "builds")]
+    #[cfg(feature = "signed")]
     pub(super) fn begin(&self, operation: &str) {
         self.noted().attempts.push(operation.to_owned());
     }

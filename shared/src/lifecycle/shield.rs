@@ -32,7 +32,7 @@ const RELEASED_DAYS: u64 = 1;
 /// When ECR's limits leave no room for the shield's rules: two, and a third for a policy that looks into the archive.
 pub fn shielded(policy: &LifecyclePolicy) -> Result<LifecyclePolicy, Finding> {
     let mut own = vec![
-        rule(1, "images in use, which stay", IN_USE, Limit::ImageCountMoreThan(ALL)),
+        in_use_rule(),
         rule(2, "images whose use has ended", RELEASED, Limit::SinceImagePushed(RELEASED_DAYS)),
     ];
     // Something may still run what was archived; rules see the images of one storage class only.
@@ -52,6 +52,54 @@ pub fn shielded(policy: &LifecyclePolicy) -> Result<LifecyclePolicy, Finding> {
     let first = own.len() as u64 + 1;
     let rules = (first..).zip(policy.rules()).map(|(priority, rule)| Rule { priority, ..rule.clone() });
     LifecyclePolicy::from_valid(own.into_iter().chain(rules).collect())
+}
+
+/// What becomes of the lifecycle policy that a repository has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attachment {
+    /// It stays as it is.
+    Unchanged,
+    /// This one is attached in its place.
+    Attach(LifecyclePolicy),
+    /// It would act although what is in use is not known, or although it would take too much: this one, which takes
+    /// nothing, is attached in its place until it may act again.
+    Suspend(LifecyclePolicy),
+}
+
+/// What becomes of the policy that a repository has, `wanted` being the one behind the shield, and `may_act` whether it may.
+/// A policy that somebody else attached is replaced, but not suspended: nothing of it is this project's.
+///
+/// # Errors
+///
+/// When there is no policy that takes nothing; there is.
+pub fn attachment(
+    current: Option<&str>,
+    wanted: &LifecyclePolicy,
+    may_act: bool,
+) -> Result<Attachment, Finding> {
+    // What cannot be read is another one.
+    let current = current.and_then(|text| LifecyclePolicy::parse(text).ok());
+    if may_act {
+        return Ok(match current {
+            Some(current) if current == *wanted => Attachment::Unchanged,
+            _ => Attachment::Attach(wanted.clone()),
+        });
+    }
+    let nothing = LifecyclePolicy::from_valid(vec![in_use_rule()])?;
+    Ok(match current {
+        Some(current) if is_shielded(&current) && current != nothing => Attachment::Suspend(nothing),
+        _ => Attachment::Unchanged,
+    })
+}
+
+/// Whether a policy is one behind the shield.
+#[must_use]
+pub fn is_shielded(policy: &LifecyclePolicy) -> bool {
+    policy.rules().first().is_some_and(|rule| *rule == in_use_rule())
+}
+
+fn in_use_rule() -> Rule {
+    rule(1, "images in use, which stay", IN_USE, Limit::ImageCountMoreThan(ALL))
 }
 
 fn rule(priority: u64, description: &str, prefix: &str, limit: Limit) -> Rule {
@@ -271,6 +319,29 @@ mod tests {
             .collect();
         assert_eq!(tags.len(), 40);
         assert!(tags.iter().all(|tag| tag.len() <= 128));
+    }
+
+    #[test]
+    fn what_may_not_act_is_suspended_if_it_is_ours_and_comes_back() {
+        let simple = policy("{selection: untagged, maximumAgeLimit: 1}");
+        let wanted = shielded(&simple).unwrap();
+        let text = wanted.to_json();
+        assert_eq!(attachment(None, &wanted, true).unwrap(), Attachment::Attach(wanted.clone()));
+        assert_eq!(attachment(Some(&text), &wanted, true).unwrap(), Attachment::Unchanged);
+        assert_eq!(attachment(None, &wanted, false).unwrap(), Attachment::Unchanged);
+        let foreign = simple.to_json();
+        assert_eq!(attachment(Some(&foreign), &wanted, false).unwrap(), Attachment::Unchanged);
+        assert_eq!(attachment(Some(&foreign), &wanted, true).unwrap(), Attachment::Attach(wanted.clone()));
+        assert_eq!(attachment(Some("{"), &wanted, true).unwrap(), Attachment::Attach(wanted.clone()));
+        let Attachment::Suspend(suspended) = attachment(Some(&text), &wanted, false).unwrap() else {
+            panic!("it is not suspended")
+        };
+        assert!(is_shielded(&suspended));
+        let images = [image(1, &[], 9), image(2, &["ecr-steward-in-use-2"], 9), image(3, &["v1"], 900)];
+        assert_eq!(taken(&suspended, &images), Vec::<usize>::new());
+        let suspended = suspended.to_json();
+        assert_eq!(attachment(Some(&suspended), &wanted, false).unwrap(), Attachment::Unchanged);
+        assert_eq!(attachment(Some(&suspended), &wanted, true).unwrap(), Attachment::Attach(wanted));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! References in use as a list that somebody wrote: a JSON array of image references.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Usage, UsedImage};
 use crate::reference::{ImageReference, InvalidReference};
@@ -40,6 +40,12 @@ struct Used {
     used_by: Vec<String>,
 }
 
+impl Serialize for UsedImage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Used { image_uri: self.reference.to_string(), used_by: self.used_by.clone() }.serialize(serializer)
+    }
+}
+
 impl Usage {
     /// Reads a JSON array of image references, each a string or `{"imageUri", "usedBy": […]}`.
     ///
@@ -58,7 +64,7 @@ impl Usage {
                 uri.parse().map_err(|source| InvalidUsage::Reference { at, source })?;
             used.push(UsedImage { reference, used_by });
         }
-        Ok(Self { used })
+        Ok(Self { used, gaps: Vec::new() })
     }
 }
 

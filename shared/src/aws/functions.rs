@@ -1,0 +1,102 @@
+//! AWS Lambda, as far as it tells which images functions run.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{AwsError, Failure};
+use super::s3::encoded;
+use super::signed::{Answered, Service, Unsigned};
+use super::trouble::Trouble;
+use crate::usage::functions::{FunctionCode, FunctionVersion};
+
+/// The functions of one region.
+#[derive(Debug)]
+pub struct Functions {
+    service: Service,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    functions: Vec<FunctionVersion>,
+    next_marker: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Function {
+    code: FunctionCode,
+}
+
+impl Functions {
+    pub(super) fn new(trouble: Trouble) -> Self {
+        Self { service: Service::new("lambda", "LAMBDA", trouble) }
+    }
+
+    /// All versions of all functions that are images, `$LATEST` among them.
+    ///
+    /// # Errors
+    ///
+    /// What Lambda answers.
+    pub async fn image_versions(&self) -> Result<Vec<FunctionVersion>, AwsError> {
+        let mut versions = Vec::new();
+        let mut query = "?FunctionVersion=ALL&MaxItems=50".to_owned();
+        loop {
+            let page: Option<Page> = self.get("ListFunctions", &query).await?;
+            let Some(page) = page else {
+                return Err(AwsError::odd("ListFunctions", "there is no such list"));
+            };
+            versions.extend(page.functions.into_iter().filter(FunctionVersion::is_image));
+            match page.next_marker.filter(|marker| !marker.is_empty()) {
+                Some(marker) => {
+                    query = format!("?FunctionVersion=ALL&MaxItems=50&Marker={}", encoded(&marker, false));
+                }
+                None => return Ok(versions),
+            }
+        }
+    }
+
+    /// The image of a version; `None` when it is deleted.
+    ///
+    /// # Errors
+    ///
+    /// What Lambda answers.
+    pub async fn code(&self, version: &FunctionVersion) -> Result<Option<FunctionCode>, AwsError> {
+        let name = encoded(&version.function_name, false);
+        let path = format!("{name}?Qualifier={}", encoded(&version.version, false));
+        let function: Option<Function> = self.get("GetFunction", &path).await?;
+        Ok(function.map(|function| function.code))
+    }
+
+    /// `None` when there is no such thing.
+    async fn get<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        path: &str,
+    ) -> Result<Option<T>, AwsError> {
+        let uri = format!("{}/2015-03-31/functions/{path}", self.service.host());
+        let request = Unsigned { operation, method: "GET", uri: &uri, headers: &[], body: "" };
+        let answered = self.service.send(request, |answered| refused(operation, answered)).await?;
+        if answered.status == 404 {
+            return Ok(None);
+        }
+        serde_json::from_slice(&answered.body)
+            .map(Some)
+            .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
+    }
+}
+
+/// Why an answer is none. Lambda has the kind of an error in a header.
+fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
+    if answered.status < 300 || answered.status == 404 {
+        return None;
+    }
+    let kind = answered.header("x-amzn-errortype").unwrap_or_default();
+    let code = kind.split(':').next().unwrap_or_default();
+    let told = super::signed::refused(operation, answered)?;
+    match Failure::of_code(code) {
+        Failure::Unexpected if answered.status == 403 => Some(AwsError { failure: Failure::Denied, ..told }),
+        Failure::Unexpected => Some(told),
+        failure => Some(AwsError { failure, ..told }),
+    }
+}

@@ -1,0 +1,217 @@
+//! One run over a registry: its parts, what they hand to each other, and where it is kept in the stack's bucket.
+//!
+//! ```text
+//! inventory → batches of repositories → each previewed or enforced → one report
+//! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`batch`] | repositories in batches of about the same work |
+//! | [`outcome`] | what came of a repository |
+//! | [`journal`] | what is written down before an image is deleted |
+//!
+//! With the feature `lifecycle` there is what acts:
+//!
+//! | module | does |
+//! | --- | --- |
+//! | `inventory` | finds the repositories and the policy of each |
+//! | `observe` | finds what is in use |
+//! | `survey` | reads repositories, and plans |
+//! | `work` | previews or enforces a batch |
+//! | `delete`, `attach` | enforce a policy in one repository, in either way |
+//! | `summarize` | makes one report of what came of all |
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "lifecycle")]
+use crate::aws::deadline::TimeIsUp;
+#[cfg(feature = "lifecycle")]
+use crate::aws::{AwsError, Deadline, Failure, ecr::Ecr, ecs::Ecs, functions::Functions, s3::S3};
+use crate::instant::Instant;
+
+#[cfg(feature = "lifecycle")]
+pub mod attach;
+pub mod batch;
+#[cfg(feature = "lifecycle")]
+pub mod delete;
+#[cfg(feature = "lifecycle")]
+pub mod inventory;
+pub mod journal;
+#[cfg(feature = "lifecycle")]
+pub mod observe;
+pub mod outcome;
+#[cfg(feature = "lifecycle")]
+pub mod summarize;
+#[cfg(feature = "lifecycle")]
+pub mod survey;
+#[cfg(feature = "lifecycle")]
+pub mod work;
+
+/// The keys of everything that runs keep begin so.
+pub const RUNS: &str = "runs/";
+
+/// With this, before `.jsonl`, ends the key of the outcomes with which a batch is complete.
+pub const LAST: &str = "-last";
+
+/// A run, as its parts hand it on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// What names it and no other: the name of the state machine's execution.
+    pub run_id: String,
+    /// When it began.
+    pub started_at: Instant,
+    /// Whether nothing is to be changed.
+    pub dry_run: bool,
+    /// The version of the policy book that it goes by; none before the book was read, and in a bucket without versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub book_version: Option<String>,
+}
+
+/// One batch for a function: in the state machine the input of a task and, as long as work remains, its output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// The run.
+    pub run: Run,
+    /// The key of the batch.
+    pub key: String,
+    /// How many of its repositories are done.
+    #[serde(default)]
+    pub done: usize,
+    /// Whether all are.
+    #[serde(default)]
+    pub is_complete: bool,
+}
+
+impl Run {
+    /// The key of something that the run keeps.
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        format!("{RUNS}{}/{name}", self.run_id)
+    }
+
+    /// The key of the run's copy of the policy book.
+    #[must_use]
+    pub fn book_key(&self) -> String {
+        self.key("policies.yaml")
+    }
+
+    /// The key of what was in use when the run began.
+    #[must_use]
+    pub fn usage_key(&self) -> String {
+        self.key("usage.json")
+    }
+
+    /// The keys of outcomes begin so.
+    #[must_use]
+    pub fn outcomes_prefix(&self) -> String {
+        self.key("outcomes/")
+    }
+
+    /// The keys of the outcomes of a batch begin so.
+    #[must_use]
+    pub fn outcomes_of(&self, batch: &str) -> String {
+        let batch = batch.strip_prefix(&self.batches_prefix()).unwrap_or(batch);
+        format!("{}{}/", self.outcomes_prefix(), batch.strip_suffix(".json").unwrap_or(batch))
+    }
+
+    /// The keys of batches begin so.
+    #[must_use]
+    pub fn batches_prefix(&self) -> String {
+        self.key("batches/")
+    }
+}
+
+/// What a part of a run calls, and until when.
+#[cfg(feature = "lifecycle")]
+#[derive(Debug, Clone, Copy)]
+pub struct Clients<'a> {
+    /// The registry.
+    pub ecr: &'a Ecr,
+    /// What runs in containers.
+    pub ecs: &'a Ecs,
+    /// What runs in AWS Lambda.
+    pub functions: &'a Functions,
+    /// Where runs are kept.
+    pub s3: &'a S3,
+    /// The stack's bucket.
+    pub bucket: &'a str,
+    /// When to stop.
+    pub deadline: Deadline,
+}
+
+/// Why a part of a run stops before it is done.
+#[cfg(feature = "lifecycle")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Time is up; another invocation goes on.
+    #[error("the time of the function is up: {0}")]
+    Time(AwsError),
+    /// A call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// Something in the bucket is not what it has to be.
+    #[error("s3://{bucket}/{key}: {problem}")]
+    Object {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The clock of this function or that of AWS is wrong, and everything here goes by age.
+    #[error("it is {here} here and {there} at AWS: a clock is wrong, and nothing is done by its time")]
+    Clock {
+        /// The time here.
+        here: Instant,
+        /// The time there.
+        there: Instant,
+    },
+}
+
+#[cfg(feature = "lifecycle")]
+impl Clients<'_> {
+    /// Makes a call until time is up.
+    pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, Stop> {
+        match self.deadline.work(call).await {
+            Ok(answer) => Ok(answer?),
+            Err(TimeIsUp) => Err(Stop::Time(self.ecr.trouble().explain())),
+        }
+    }
+
+    /// An object that has to be there, after a look at the clock: S3 says what time it is.
+    pub(crate) async fn object(&self, key: &str, now: Instant) -> Result<String, Stop> {
+        let Some(object) = self.call(self.s3.get(self.bucket, key)).await? else {
+            let problem = "there is no such object; the run that it is of may be forgotten".to_owned();
+            return Err(self.odd(key, problem));
+        };
+        check_clock(object.answered_at, now)?;
+        Ok(object.text)
+    }
+
+    pub(crate) fn odd(&self, key: &str, problem: String) -> Stop {
+        Stop::Object { bucket: self.bucket.to_owned(), key: key.to_owned(), problem }
+    }
+}
+
+/// Compares the clock with that of AWS.
+#[cfg(feature = "lifecycle")]
+pub(crate) fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), Stop> {
+    let Some(there) = there else { return Ok(()) };
+    let seconds = (here.micros() - there.micros()) / 1_000_000;
+    if seconds.abs() > crate::usage::observation::CLOCK_SECONDS {
+        return Err(Stop::Clock { here, there });
+    }
+    Ok(())
+}
+
+#[cfg(feature = "lifecycle")]
+impl Stop {
+    /// Whether the call found that something is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Aws(error) if error.failure == Failure::NotFound)
+    }
+}

@@ -1,0 +1,163 @@
+//! Repositories in batches: each for one function, and of about the same work.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Run;
+use crate::policy_book::Apply;
+
+/// Images on a page of ECR's lists, which are what work is counted in: calls.
+const PAGE: u64 = 1000;
+/// A batch takes about so many calls.
+const CALLS: u64 = 100;
+
+/// What is done with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Nothing is changed.
+    Preview,
+    /// Policies are enforced.
+    Enforce,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// A repository and the policy that it is under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment {
+    /// The repository.
+    pub repository_name: String,
+    /// The name of the policy in the book.
+    pub policy: String,
+}
+
+/// The repositories of one batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// The registry: the account.
+    pub registry_id: String,
+    /// The repositories, in the order in which they are worked on.
+    pub repositories: Vec<Assignment>,
+}
+
+/// How many images repositories had when they were last looked at; those with more than a page of them, since all others
+/// take one call.
+pub type Sizes = BTreeMap<String, u64>;
+
+/// Fills batches.
+#[derive(Debug)]
+pub struct Batcher<'a> {
+    run: &'a Run,
+    sizes: &'a Sizes,
+    open: BTreeMap<Kind, (Batch, u64)>,
+    filled: usize,
+}
+
+impl<'a> Batcher<'a> {
+    /// Batches of a run, after so many that were filled before.
+    #[must_use]
+    pub const fn new(run: &'a Run, sizes: &'a Sizes, filled: usize) -> Self {
+        Self { run, sizes, open: BTreeMap::new(), filled }
+    }
+
+    /// How many batches were filled.
+    #[must_use]
+    pub const fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Puts a repository into a batch; gives the batch with its key when that is full.
+    pub fn push(
+        &mut self,
+        registry_id: &str,
+        assignment: Assignment,
+        apply: Apply,
+    ) -> Option<(String, Batch)> {
+        let kind = match apply {
+            Apply::Preview => Kind::Preview,
+            _ if self.run.dry_run => Kind::Preview,
+            Apply::Attach | Apply::Delete => Kind::Enforce,
+        };
+        let images = self.sizes.get(&assignment.repository_name).copied().unwrap_or_default();
+        let (batch, calls) = self.open.entry(kind).or_default();
+        registry_id.clone_into(&mut batch.registry_id);
+        batch.repositories.push(assignment);
+        *calls += images.div_ceil(PAGE).max(1);
+        if *calls < CALLS {
+            return None;
+        }
+        let (batch, _) = self.open.remove(&kind)?;
+        Some((self.next_key(kind), batch))
+    }
+
+    /// The batches that are not full.
+    pub fn finish(&mut self) -> Vec<(String, Batch)> {
+        let open = std::mem::take(&mut self.open);
+        open.into_iter().map(|(kind, (batch, _))| (self.next_key(kind), batch)).collect()
+    }
+
+    fn next_key(&mut self, kind: Kind) -> String {
+        self.filled += 1;
+        self.run.key(&format!("batches/{}/{:06}.json", kind.name(), self.filled))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instant::Instant;
+
+    fn run(dry_run: bool) -> Run {
+        let started_at = Instant::parse("2026-11-23T00:00:00Z").unwrap();
+        Run { run_id: "r".to_owned(), started_at, dry_run, book_version: None }
+    }
+
+    fn assignment(number: usize) -> Assignment {
+        Assignment { repository_name: format!("app/{number:03}"), policy: "all".to_owned() }
+    }
+
+    #[test]
+    fn batches_hold_about_the_same_work() {
+        let (run, sizes) = (run(false), Sizes::from([("app/001".to_owned(), 60_000)]));
+        let mut batcher = Batcher::new(&run, &sizes, 0);
+        let mut full = Vec::new();
+        for number in 0..250 {
+            full.extend(batcher.push("1", assignment(number), Apply::Delete));
+        }
+        full.extend(batcher.finish());
+        let counts: Vec<usize> = full.iter().map(|(_, batch)| batch.repositories.len()).collect();
+        assert_eq!(counts, [41, 100, 100, 9]);
+        let keys: Vec<&str> = full.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys[..2], ["runs/r/batches/enforce/000001.json", "runs/r/batches/enforce/000002.json"]);
+        let all: Vec<&Assignment> = full.iter().flat_map(|(_, batch)| &batch.repositories).collect();
+        assert_eq!(all.len(), 250);
+        assert_eq!(batcher.filled(), 4);
+    }
+
+    #[test]
+    fn what_is_only_previewed_is_apart_and_in_a_dry_run_it_is_everything() {
+        let sizes = Sizes::new();
+        for (dry_run, expected) in [
+            (false, vec!["runs/r/batches/preview/000001.json", "runs/r/batches/enforce/000002.json"]),
+            (true, vec!["runs/r/batches/preview/000001.json"]),
+        ] {
+            let run = run(dry_run);
+            let mut batcher = Batcher::new(&run, &sizes, 0);
+            batcher.push("1", assignment(0), Apply::Preview);
+            batcher.push("1", assignment(1), Apply::Delete);
+            batcher.push("1", assignment(2), Apply::Attach);
+            let keys: Vec<String> = batcher.finish().into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys, expected);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What came of one repository in a run, as a line of JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::finding::Finding;
+use crate::image::Image;
+use crate::instant::Instant;
+use crate::policy_book::Apply;
+use crate::report::model::ActionTaken;
+
+/// Of so many images of a repository an outcome tells singly; counts are of all.
+pub const SHOWN: usize = 1000;
+
+/// What came of a repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Outcome {
+    /// The repository.
+    pub repository_name: String,
+    /// The name of its policy in the book; none for a repository that none matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Who applies the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply: Option<Apply>,
+    /// How it ended.
+    pub status: Status,
+    /// Why nothing is known or done, if something failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why the plan is not executed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Held>,
+    /// All images.
+    pub images: Amount,
+    /// What the policy takes, less what is in use and kept.
+    pub expiring: Amount,
+    /// What the policy moves to the archive, less what is in use and kept.
+    pub transitioning: Amount,
+    /// What was deleted.
+    pub deleted: Amount,
+    /// What was moved to the archive.
+    pub archived: Amount,
+    /// What the rules would take, and its use keeps.
+    pub held_by_use: Amount,
+    /// What the rules would take, and the policy keeps all the same.
+    pub held_by_keep: Amount,
+    /// What was to be deleted, and was not.
+    pub failed: Amount,
+    /// What was attached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<Attached>,
+    /// How the repository differs from what the book says, before the run changed anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
+    /// What is worth knowing about the policy, given these images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Where it was written down what was to be deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub journal: Vec<String>,
+    /// What became of images that the rules take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<ImageOutcome>,
+    /// Of how many more it is not told.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub results_not_shown: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How it ended with a repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Status {
+    /// Nothing was to be changed.
+    #[default]
+    Previewed,
+    /// It is as the policy wants it.
+    Done,
+    /// Time was up; another invocation goes on.
+    Remaining,
+    /// An obstacle keeps the plan from being executed.
+    Held,
+    /// Some of it could not be done.
+    Partial,
+    /// It could not be looked at, or nothing could be done.
+    Failed,
+    /// It was deleted meanwhile.
+    Gone,
+    /// No policy of the book is for it.
+    Unmatched,
+}
+
+/// Images, and their sizes added up. Layers are shared between images, so that sizes overstate what is freed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Amount {
+    /// How many.
+    pub image_total_count: u64,
+    /// Bytes.
+    pub image_size_in_bytes: u64,
+}
+
+impl Amount {
+    /// One more image.
+    pub const fn add(&mut self, image: &Image) {
+        self.image_total_count += 1;
+        self.image_size_in_bytes = self.image_size_in_bytes.saturating_add(image.size_in_bytes);
+    }
+
+    /// As many more.
+    pub const fn extend(&mut self, other: Self) {
+        self.image_total_count += other.image_total_count;
+        self.image_size_in_bytes = self.image_size_in_bytes.saturating_add(other.image_size_in_bytes);
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.image_total_count == 0
+    }
+}
+
+/// Why a plan is not executed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// What kind of reason it is.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What was done to have ECR apply a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Attached {
+    /// What became of the policy.
+    pub lifecycle_policy: PolicyChange,
+    /// How many images got a tag of the shield.
+    pub tags_added: u64,
+    /// How many tags of the shield were taken off.
+    pub tags_removed: u64,
+}
+
+/// What became of an attached policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PolicyChange {
+    /// It is as it was.
+    #[default]
+    Unchanged,
+    /// It was attached.
+    Attached,
+    /// It would be attached, if this were no dry run.
+    ToBeAttached,
+    /// One that takes nothing was attached in its place.
+    Suspended,
+    /// One that takes nothing would be attached in its place.
+    ToBeSuspended,
+}
+
+/// What became of an image that the rules take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageOutcome {
+    /// The image's digest.
+    pub image_digest: String,
+    /// The image's tags.
+    pub image_tags: Vec<String>,
+    /// When it was pushed.
+    pub image_pushed_at: Instant,
+    /// Its compressed size in bytes.
+    pub image_size_in_bytes: u64,
+    /// What the rule does.
+    pub action: ActionTaken,
+    /// `rulePriority` of the rule that takes it.
+    pub applied_rule_priority: u64,
+    /// Why the rule takes it, or what holds it.
+    pub reason: String,
+    /// What became of it.
+    pub outcome: Fate,
+    /// Why it is not as planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What became of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Fate {
+    /// It would go, or will in another run.
+    Planned,
+    /// It is deleted.
+    Deleted,
+    /// It is in the archive.
+    Archived,
+    /// It is in use.
+    InUse,
+    /// The policy keeps it all the same.
+    Kept,
+    /// Something happened to it since the plan was made.
+    HeldBack,
+    /// It could not be deleted or archived.
+    Failed,
+    /// Whether it is deleted is not known: AWS did not answer.
+    Unknown,
+}
+
+impl Outcome {
+    /// Of a repository that could not be looked at.
+    #[must_use]
+    pub fn failed(repository_name: &str, policy: &str, error: String) -> Self {
+        Self {
+            repository_name: repository_name.to_owned(),
+            policy: Some(policy.to_owned()),
+            status: Status::Failed,
+            error: Some(error),
+            ..Self::default()
+        }
+    }
+
+    /// Tells what became of an image, unless it is one too many.
+    pub fn tell(&mut self, image: ImageOutcome) {
+        if self.results.len() < SHOWN {
+            self.results.push(image);
+        } else {
+            self.results_not_shown += 1;
+        }
+    }
+
+    /// Takes in what another invocation did before this one in the same repository.
+    pub fn follow(&mut self, before: Self) {
+        self.deleted.extend(before.deleted);
+        self.archived.extend(before.archived);
+        if let (Some(attached), Some(before)) = (&mut self.attachment, before.attachment) {
+            attached.tags_added += before.tags_added;
+            attached.tags_removed += before.tags_removed;
+            if attached.lifecycle_policy == PolicyChange::Unchanged {
+                attached.lifecycle_policy = before.lifecycle_policy;
+            }
+        }
+        if self.drift.is_empty() {
+            self.drift = before.drift;
+        }
+        self.journal.extend(before.journal);
+        self.results_not_shown += before.results_not_shown;
+        for image in before.results {
+            if matches!(image.outcome, Fate::Deleted | Fate::Archived | Fate::Unknown) {
+                self.tell(image);
+            }
+        }
+    }
+
+    /// Whether somebody should look at it.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        matches!(self.status, Status::Held | Status::Partial | Status::Failed | Status::Remaining)
+    }
+}

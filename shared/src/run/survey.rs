@@ -1,0 +1,260 @@
+//! Reads a repository by as few calls as there can be, and plans what its policy takes.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::outcome::{Amount, Fate, Held, ImageOutcome, Outcome, Status};
+use super::{Clients, Stop};
+use crate::aws::ecr::{BATCH, Manifest};
+use crate::image::deletion::{self, ImageId};
+use crate::image::listing::RepositoryName;
+use crate::image::{ImageIndex, ManifestKind, Relations, RepositoryImages};
+use crate::instant::Instant;
+use crate::lifecycle::document::Action;
+use crate::lifecycle::evaluate::Verdict;
+use crate::lifecycle::explain::Explainer;
+use crate::lifecycle::lint::lint;
+use crate::plan::{Obstacle, Plan, plan};
+use crate::policy_book::{Apply, Entry};
+use crate::report::model::ActionTaken;
+use crate::repository::Name;
+use crate::usage::{Usage, UsedImages};
+
+/// The keys of what is known of manifest lists, which never change, begin so; then comes the repository.
+pub const INDEXES: &str = "cache/indexes/";
+
+/// A repository, as it was read.
+#[derive(Debug, Clone)]
+pub struct Surveyed {
+    /// Its name.
+    pub name: Name,
+    /// The account whose registry it is in.
+    pub registry_id: String,
+    /// Its images.
+    pub images: RepositoryImages,
+}
+
+/// A repository, and what becomes of it.
+#[derive(Debug, Clone)]
+pub struct Planned<'a> {
+    /// What was read.
+    pub surveyed: Surveyed,
+    /// Its policy.
+    pub entry: &'a Entry,
+    /// What of it is in use.
+    pub used: UsedImages,
+    /// The plan.
+    pub plan: Plan,
+    /// For when it was made.
+    pub now: Instant,
+}
+
+type Children = BTreeMap<String, Vec<String>>;
+
+impl Surveyed {
+    /// Reads a repository.
+    ///
+    /// # Errors
+    ///
+    /// When a call fails or time is up.
+    pub async fn read(clients: &Clients<'_>, name: Name, registry_id: &str) -> Result<Self, Stop> {
+        let described = clients.call(clients.ecr.images(&name)).await?;
+        let mut relations = Relations::default();
+        for (referrer, subject) in &described.subjects {
+            relations.refer(referrer, subject);
+        }
+        let is_index = |kind| kind == ManifestKind::Index;
+        let indexes: Vec<&str> = described
+            .images
+            .iter()
+            .filter(|image| is_index(image.kind))
+            .map(|image| &*image.digest)
+            .collect();
+        if !indexes.is_empty() {
+            for (index, children) in children(clients, &name, &indexes).await? {
+                relations.index(&index, children);
+            }
+        }
+        let images = RepositoryImages::new(described.images, &relations);
+        Ok(Self { name, registry_id: registry_id.to_owned(), images })
+    }
+
+    /// What of the repository is in use.
+    #[must_use]
+    pub fn used(&self, usage: &Usage) -> UsedImages {
+        let name = RepositoryName {
+            repository_name: Some(self.name.as_str().to_owned()),
+            registry_id: Some(self.registry_id.clone()),
+        };
+        usage.of_repository(&name, &self.images)
+    }
+
+    /// Plans what a policy takes.
+    #[must_use]
+    pub fn plan<'a>(self, entry: &'a Entry, usage: &Usage, now: Instant) -> Planned<'a> {
+        let used = self.used(usage);
+        let mut plan = plan(entry, &self.images, &used, now);
+        if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply == Apply::Attach {
+            let gaps = usage.gaps_of(self.name.as_str());
+            plan.obstacles.extend(gaps.map(|gap| Obstacle::Usage(gap.to_string())));
+        }
+        Planned { surveyed: self, entry, used, plan, now }
+    }
+}
+
+/// The children of manifest lists: those that were read before from the bucket, the others from ECR.
+async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Result<Children, Stop> {
+    let key = format!("{INDEXES}{name}.json");
+    let read = clients.call(clients.s3.get(clients.bucket, &key)).await?;
+    // What cannot be read is read again from ECR, and written anew.
+    let mut known: Children =
+        read.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
+    let before = known.len();
+    let there: HashSet<&str> = indexes.iter().copied().collect();
+    known.retain(|index, _| there.contains(index.as_str()));
+    let forgotten = before - known.len();
+    let unknown: Vec<ImageId> = indexes
+        .iter()
+        .filter(|index| !known.contains_key(**index))
+        .map(|index| ImageId::Digest((*index).to_owned()))
+        .collect();
+    for batch in unknown.chunks(BATCH) {
+        for Manifest { digest, text, .. } in clients.call(clients.ecr.manifests(name, batch)).await? {
+            known.insert(digest, deletion::children(&text));
+        }
+    }
+    if !unknown.is_empty() || forgotten > known.len() {
+        let text = serde_json::to_string(&known).unwrap_or_default();
+        let written = clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await;
+        if let Err(error) = written {
+            // The next run asks ECR again.
+            tracing::warn!(key, %error, "could not write down the children of manifest lists");
+        }
+    }
+    Ok(known)
+}
+
+impl Planned<'_> {
+    /// What is to be told of the repository before anything is done.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let Self { surveyed, entry, plan, .. } = self;
+        let images = &surveyed.images;
+        let mut outcome = Outcome {
+            repository_name: surveyed.name.as_str().to_owned(),
+            policy: Some(entry.name.clone()),
+            apply: Some(entry.apply),
+            obstacles: plan
+                .obstacles
+                .iter()
+                .map(|obstacle| Held { code: obstacle.code().to_owned(), message: obstacle.to_string() })
+                .collect(),
+            findings: lint(&entry.policy, images, &plan.evaluation),
+            ..Outcome::default()
+        };
+        if !outcome.obstacles.is_empty() {
+            outcome.status = Status::Held;
+        }
+        for image in images.images() {
+            outcome.images.add(image);
+        }
+        outcome.expiring = self.amount(&plan.deletions);
+        outcome.transitioning = self.amount(&plan.archivals);
+        for (place, verdict) in (0..).zip(plan.evaluation.verdicts()) {
+            if !matches!(verdict, Verdict::HeldByUse { .. }) {
+                continue;
+            }
+            let Some(image) = images.images().get(place as usize) else { continue };
+            let (amount, fate) = match self.used.reason(place) {
+                Some(_) => (&mut outcome.held_by_use, Fate::InUse),
+                None => (&mut outcome.held_by_keep, Fate::Kept),
+            };
+            amount.add(image);
+            outcome.results.extend(self.tell(place, fate, None));
+        }
+        outcome
+    }
+
+    /// Tells of what is planned, where nothing of it is done.
+    pub fn tell_plan(&self, outcome: &mut Outcome) {
+        for &place in self.plan.deletions.iter().chain(&self.plan.archivals) {
+            if let Some(image) = self.tell(place, Fate::Planned, None) {
+                outcome.tell(image);
+            }
+        }
+    }
+
+    fn amount(&self, places: &[ImageIndex]) -> Amount {
+        let mut amount = Amount::default();
+        for image in places.iter().filter_map(|place| self.surveyed.images.images().get(*place as usize)) {
+            amount.add(image);
+        }
+        amount
+    }
+
+    /// Tells what became of one image.
+    #[must_use]
+    pub fn tell(&self, place: ImageIndex, fate: Fate, detail: Option<String>) -> Option<ImageOutcome> {
+        let image = self.surveyed.images.images().get(place as usize)?;
+        let (priority, action) = self.rule(place)?;
+        Some(ImageOutcome {
+            image_digest: image.digest.to_string(),
+            image_tags: image.tags.iter().map(ToString::to_string).collect(),
+            image_pushed_at: image.pushed_at,
+            image_size_in_bytes: image.size_in_bytes,
+            action,
+            applied_rule_priority: priority,
+            reason: self.reason(place),
+            outcome: fate,
+            detail,
+        })
+    }
+
+    /// The rule that takes an image, or would if it were not held.
+    #[must_use]
+    pub fn rule(&self, place: ImageIndex) -> Option<(u64, ActionTaken)> {
+        let verdict = self.plan.evaluation.verdicts().get(place as usize)?;
+        let rule = match *verdict {
+            Verdict::HeldByUse { rule } => usize::from(rule),
+            verdict => verdict.acting_rule()?,
+        };
+        let rule = self.entry.policy.rules().get(rule)?;
+        Some((rule.priority, ActionTaken::from(rule.action)))
+    }
+
+    /// Why the image goes or stays, in a sentence.
+    #[must_use]
+    pub fn reason(&self, place: ImageIndex) -> String {
+        let explainer = Explainer {
+            policy: Some(&self.entry.policy),
+            images: &self.surveyed.images,
+            evaluation: &self.plan.evaluation,
+            now: self.now,
+        };
+        match (self.used.reason(place), self.plan.kept.get(&place)) {
+            (None, Some(kept)) => {
+                let (priority, _) = self.rule(place).unwrap_or((0, ActionTaken::from(Action::Expire)));
+                format!("Rule {priority} would take it, but the policy keeps it: {kept}.")
+            }
+            (used, _) => explainer.reason(place, used),
+        }
+    }
+
+    /// Whether executing the plan changes anything in the repository.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        match self.entry.apply {
+            Apply::Preview => false,
+            Apply::Attach => true,
+            Apply::Delete => {
+                self.plan.obstacles.is_empty()
+                    && !(self.plan.deletions.is_empty() && self.plan.archivals.is_empty())
+            }
+        }
+    }
+
+    /// Whether a rule of the policy moves images to the archive.
+    #[must_use]
+    pub fn archives(&self) -> bool {
+        self.entry.policy.rules().iter().any(|rule| rule.action == Action::Transition)
+    }
+}

@@ -130,9 +130,21 @@ while True:
     if "nextToken" not in page:
         break
     token = {"nextToken": page["nextToken"]}
-assert [len(page) for page in pages] == [50, 50, 7], pages
+assert [len(page) for page in pages] == [50, 50, 8], pages
 details = call("DescribeImages", **full, maxResults=1000)["imageDetails"]
-assert len(details) == 106
+assert len(details) == 107
+signature = next(image for image in details if "subjectManifestDigest" in image)
+# A page holds 100 unless more are asked for.
+assert len(call("DescribeImages", **full)["imageDetails"]) == 100
+one = [{"imageDigest": signature["imageDigest"]}]
+assert len(call("DescribeImages", **full, imageIds=one)["imageDetails"]) == 1
+fails("InvalidParameterException", "DescribeImages", **full, imageIds=one, maxResults=5)
+fails("ImageNotFoundException", "DescribeImages", **full, imageIds=one + [{"imageTag": "missing"}])
+archived = call("UpdateImageStorageClass", **full, imageId=one[0], targetStorageClass="ARCHIVE")
+assert archived["imageStatus"] == "ARCHIVED"
+everything = call("DescribeImages", **full, maxResults=1000, filter={"imageStatus": "ANY"})["imageDetails"]
+assert len(everything) == 107 and any("lastArchivedAt" in image for image in everything)
+assert len(call("DescribeImages", **full, maxResults=1000)["imageDetails"]) == 106
 index = next(image for image in details if "imageTags" in image)
 assert sorted(index["imageTags"]) == ["latest", "v1"]
 missing = "sha256:" + "0" * 64

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::binaries::{binary, fixture, workspace};
+use tests::cloud;
+use tests::ecr_stub::{EcrStub, Fault, Repository};
 use tests::runtime_api::Function;
 
 const NOW: &str = "2026-11-23T00:00:00Z";
@@ -137,4 +140,75 @@ fn lifecycle_preview_refuses_bad_requests_and_says_everything_that_is_wrong() {
     // It is none the worse for it.
     let good = json!({"lifecyclePolicy": {}, "imageDetails": [], "evaluatedAt": NOW});
     assert_eq!(function.invoke(good.to_string()).response()["status"], "COMPLETE");
+}
+
+/// A request through the gateway.
+fn ask(function: &Function, method: &str, body: &Value) -> (u64, Value) {
+    let request = tests::http::Request {
+        method: method.to_owned(),
+        target: "/previews".to_owned(),
+        body: body.to_string().into_bytes(),
+        ..Default::default()
+    };
+    let answer = function.invoke(tests::gateway::event(&request).to_string()).response();
+    let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    (answer["statusCode"].as_u64().unwrap(), body)
+}
+
+#[test]
+fn a_preview_over_http_is_that_of_a_direct_invocation() {
+    let function = Function::start(binary("lifecycle-preview"));
+    let event = fs::read_to_string(workspace().join("tests/events/lifecycle-preview.json")).unwrap();
+    let expected = function.invoke(event.clone()).response();
+    assert_eq!(ask(&function, "POST", &serde_json::from_str(&event).unwrap()), (200, expected));
+    let bad = json!({ "lifecyclePolicy": { "rules": [{}] }, "imageDetails": [] });
+    let (status, problem) = ask(&function, "POST", &bad);
+    assert_eq!((status, &problem["type"]), (400, &json!("urn:ecr-steward:problem:invalid-request")));
+    assert!(!problem["findings"].as_array().unwrap().is_empty());
+    assert_eq!(ask(&function, "GET", &json!({})).0, 405);
+}
+
+#[test]
+fn a_repository_is_previewed_as_it_is_with_its_own_policy_and_what_is_in_use() {
+    let aws = EcrStub::start();
+    let [old, used] = aws.with(|registry| {
+        let mut app = Repository::default();
+        let digests = ["old", "used"].map(|tag| {
+            let digest = app.push(tag, &[tag]);
+            app.age(&digest, 30.0);
+            digest
+        });
+        app.lifecycle_policy = Some(
+            r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":
+            "sinceImagePushed","countUnit":"days","countNumber":14},"action":{"type":"expire"}}]}"#
+                .to_owned(),
+        );
+        registry.repositories.insert("app".to_owned(), app);
+        digests
+    });
+    aws.cloud(|cloud| {
+        let definition =
+            cloud.ecs.register("web", &["123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:used"]);
+        cloud.ecs.run_task("prod", &definition, None);
+    });
+    let function = cloud::function(&aws, "lifecycle-preview", Duration::from_secs(60));
+    let request = json!({ "repositoryName": "app" });
+    let (status, report) = ask(&function, "POST", &request);
+    assert_eq!(status, 200, "{report:#}");
+    assert_eq!(report["previewResults"][0]["imageDigest"], old);
+    assert_eq!(report["kept"][0]["imageDigest"], used);
+    assert_eq!(report["kept"][0]["heldBy"], "in use");
+    // With another policy, and by a direct invocation.
+    let request = json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } });
+    let answer = function.invoke(request.to_string()).response();
+    assert_eq!(answer["previewResults"], json!([]));
+    // What cannot be known is said.
+    aws.fault_from("ListTasks", Fault::Denied, 0);
+    let (_, report) = ask(&function, "POST", &json!({ "repositoryName": "app" }));
+    let findings: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|f| &f["code"]).collect();
+    assert!(findings.contains(&&json!("usage-unknown")), "{report:#}");
+    aws.heal();
+    let (status, problem) = ask(&function, "POST", &json!({ "repositoryName": "missing" }));
+    assert_eq!((status, &problem["type"]), (404, &json!("urn:ecr-steward:problem:repository-not-found")));
+    assert_eq!(ask(&function, "POST", &json!({ "repositoryName": "Not a name" })).0, 400);
 }

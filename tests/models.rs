@@ -20,7 +20,11 @@ fn the_functions_do_what_their_description_says() {
     // What the description has as an example.
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "PK"));
     let function = |name: &str| cloud::function(&aws, name, Duration::from_secs(29));
-    let functions = vec![("/builds", function("image-build")), ("/", function("repository-api"))];
+    let functions = vec![
+        ("/builds", function("image-build")),
+        ("/previews", function("lifecycle-preview")),
+        ("/", function("repository-api")),
+    ];
     let address = gateway::serve(functions);
     // It leaves a folder where it works.
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +58,8 @@ fn the_stub_answers_as_the_model_of_ecr_has_it() {
     ecr.with(|registry| {
         let mut full = Repository::default();
         let children = ["amd64", "arm64"].map(|platform| full.push(platform, &[]));
-        full.push_index(&children.each_ref().map(String::as_str), &["v1", "latest"]);
+        let index = full.push_index(&children.each_ref().map(String::as_str), &["v1", "latest"]);
+        full.push_referrer("signature", &index);
         for number in 0..103 {
             full.push(&number.to_string(), &[]);
         }

@@ -557,22 +557,6 @@ fn repositories_are_listed_page_by_page() {
 }
 
 #[test]
-fn a_preview_is_that_of_the_preview_function() {
-    let api = Api::start(PLENTY);
-    let event =
-        std::fs::read_to_string(tests::binaries::workspace().join("tests/events/lifecycle-preview.json"))
-            .unwrap();
-    let function = Function::start(binary("lifecycle-preview"));
-    let expected = function.invoke(event.clone()).response();
-    let answer = api.ask("POST", "/previews", &serde_json::from_str(&event).unwrap());
-    assert_eq!((answer.status, answer.body), (200, expected));
-    let bad =
-        api.ask("POST", "/previews", &json!({ "lifecyclePolicy": { "rules": [{}] }, "imageDetails": [] }));
-    bad.problem(400, "invalid-request");
-    assert!(!bad.body["findings"].as_array().unwrap().is_empty());
-}
-
-#[test]
 fn the_role_allows_what_the_function_does_and_nothing_else() {
     let api = Api::start(PLENTY);
     let everything = json!({

@@ -7,11 +7,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod account;
 mod check;
 mod compile;
 mod diff;
+mod enforce;
+mod in_use;
 mod input;
 mod preview;
+mod snapshot;
 
 /// Stewardship of Amazon ECR repositories: check lifecycle policies, and see what they do before they do it.
 #[derive(Debug, Parser)]
@@ -27,6 +31,9 @@ enum Command {
     Compile(compile::Arguments),
     Diff(diff::Arguments),
     Preview(preview::Arguments),
+    Snapshot(snapshot::Arguments),
+    InUse(in_use::Arguments),
+    Enforce(enforce::Arguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -55,6 +62,18 @@ enum Failure {
     Policy { file: String, problem: String },
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
+    #[error(transparent)]
+    Account(#[from] account::AccountError),
+    #[error(transparent)]
+    Run(#[from] shared::run::Stop),
+    #[error(transparent)]
+    Live(#[from] shared::preview::live::LiveError),
+}
+
+impl From<shared::aws::AwsError> for Failure {
+    fn from(error: shared::aws::AwsError) -> Self {
+        Self::Run(error.into())
+    }
 }
 
 fn main() -> ExitCode {
@@ -64,6 +83,9 @@ fn main() -> ExitCode {
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments),
+        Command::Snapshot(arguments) => snapshot::run(&arguments),
+        Command::InUse(arguments) => in_use::run(&arguments),
+        Command::Enforce(arguments) => enforce::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut io::stdout());
             Ok(Outcome::Success)

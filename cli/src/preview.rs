@@ -1,4 +1,4 @@
-//! `ecr-steward preview`: what a policy would do, offline.
+//! `ecr-steward preview`: what a policy would do, with images from a file or from the account.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -6,32 +6,46 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use shared::image::listing::Listing;
 use shared::instant::{Instant, InvalidTime};
-use shared::lifecycle::Passes;
+use shared::lifecycle::{Passes, PolicySource};
+use shared::preview::live;
+use shared::preview::request::Live;
 use shared::preview::{Question, preview_all};
 use shared::report::model::PreviewReport;
 use shared::report::{html, table};
+use shared::repository::Name;
+use shared::run::Clients;
 use shared::usage::Usage;
 
+use crate::account::{self, AccountError, Which};
 use crate::compile::read_policy;
 use crate::input::{self, InputError};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, in_use};
 
 /// Show what a policy would do with the images of a repository, and why
 ///
-/// Evaluates the policy as ECR does, on images that were listed before. Nothing is read from AWS, nothing is changed.
+/// Evaluates the policy as ECR does, on images that were listed before (--images), and then nothing is read from AWS; or on
+/// repositories of the account (--repository, --all), with what is in use there. Nothing is changed.
 ///
-/// Get the images with `aws ecr describe-images --repository-name NAME --filter imageStatus=ANY`. For manifest lists
+/// Get the images with `ecr-steward snapshot`, or with `aws ecr describe-images --repository-name NAME --filter imageStatus=ANY`. For manifest lists
 /// (multi-platform images, images with attestations), append what `aws ecr batch-get-image` prints for them, so that
 /// it is known which images they reference.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input.
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
+    /// The policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input. Repositories of the account
+    /// have their own without it.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["repository", "all"])]
+    policy: Option<PathBuf>,
 
     /// The images: what `aws ecr describe-images` prints, any number of pages and repositories; `-` is standard input.
-    #[arg(long, value_name = "FILE")]
-    images: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["repository", "all"], conflicts_with_all = ["repository", "all"])]
+    images: Option<PathBuf>,
+
+    #[command(flatten)]
+    which: Which,
+
+    /// The stack's bucket: lists of images in use are read there, besides what runs in the account.
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
+    bucket: Option<String>,
 
     /// The time to evaluate for, like 2026-11-23T00:00:00Z, or the beginning of a day (UTC), like 2026-11-23; the present
     /// unless given.
@@ -69,11 +83,11 @@ fn time(text: &str) -> Result<Instant, InvalidTime> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let paths = [Some(&arguments.policy), Some(&arguments.images), arguments.in_use.as_ref()];
+    let paths = [arguments.policy.as_ref(), arguments.images.as_ref(), arguments.in_use.as_ref()];
     if paths.into_iter().flatten().filter(|path| input::is_standard_input(path)).count() > 1 {
         return Err(InputError::StandardInputTwice.into());
     }
-    let source = read_policy(&arguments.policy)?;
+    let source = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
     let content = |path: &PathBuf, problem: String| InputError::Content { file: input::name(path), problem };
     let usage = match &arguments.in_use {
         None => Usage::default(),
@@ -81,15 +95,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             Usage::parse(&input::read(path, u64::MAX)?).map_err(|error| content(path, error.to_string()))?
         }
     };
-    let listing = Listing::parse(&input::read(&arguments.images, u64::MAX)?)
-        .map_err(|error| content(&arguments.images, error.to_string()))?;
-    let question = Question {
-        policy: source.policy(),
-        usage: &usage,
-        now: arguments.now.unwrap_or_else(Instant::now),
-        passes: if arguments.all_passes { Passes::UntilStable } else { Passes::One },
+    let passes = if arguments.all_passes { Passes::UntilStable } else { Passes::One };
+    let reports = match &arguments.images {
+        Some(path) => {
+            let listing = Listing::parse(&input::read(path, u64::MAX)?)
+                .map_err(|error| content(path, error.to_string()))?;
+            let question = Question {
+                policy: source.as_ref().and_then(PolicySource::policy),
+                usage: &usage,
+                now: arguments.now.unwrap_or_else(Instant::now),
+                passes,
+            };
+            preview_all(question, &listing)
+        }
+        None => account::work(arguments.bucket.as_deref(), async |clients| {
+            live(&clients, arguments, source, usage, passes).await
+        })?,
     };
-    let reports = preview_all(question, &listing);
     match arguments.output {
         Format::Table => print_tables(&reports)?,
         Format::Json => {
@@ -107,11 +129,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     Ok(Outcome::Success)
 }
 
-fn print_tables(reports: &[PreviewReport]) -> io::Result<()> {
-    let style = table::Style {
+/// Previews repositories of the account.
+async fn live(
+    clients: &Clients<'_>,
+    arguments: &Arguments,
+    policy: Option<PolicySource>,
+    usage: Usage,
+    passes: Passes,
+) -> Result<Vec<PreviewReport>, Failure> {
+    let repositories = account::repositories(clients, &arguments.which).await?;
+    let observed = in_use::usage(clients).await?;
+    let mut reports = Vec::with_capacity(repositories.len());
+    let mut progress = account::Progress::new("repositories", repositories.len());
+    for repository in repositories {
+        let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
+            name: repository.name.clone(),
+            problem: error.to_string(),
+        })?;
+        let (policy, usage) = (policy.clone(), usage.clone());
+        let request = Live { repository_name, policy, usage, evaluated_at: arguments.now, passes };
+        reports
+            .push(live::answer(clients, &repository.registry_id, &request, &observed, Instant::now()).await?);
+        progress.step(1);
+    }
+    Ok(reports)
+}
+
+/// How tables look on standard output.
+pub(crate) fn style() -> table::Style {
+    table::Style {
         width: terminal_width(),
         color: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
-    };
+    }
+}
+
+fn print_tables(reports: &[PreviewReport]) -> io::Result<()> {
+    let style = style();
     let mut out = io::BufWriter::new(io::stdout().lock());
     for (index, report) in reports.iter().enumerate() {
         if index > 0 {

@@ -6,9 +6,6 @@ use serde::Serialize;
 
 use crate::finding::{Code, Finding, quoted};
 use crate::image::deletion::DeletionRequest;
-use crate::instant::Instant;
-use crate::lifecycle::PolicySource;
-use crate::preview::request::{self as preview, InvalidRequest};
 use crate::reader::alternatives;
 use crate::repository::read;
 use crate::repository::{Name, Settings};
@@ -16,6 +13,7 @@ use crate::repository::{Name, Settings};
 pub mod builds;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+pub mod previews;
 pub mod problem;
 #[cfg(feature = "aws")]
 pub mod serve;
@@ -63,8 +61,6 @@ pub enum Call {
     },
     /// `POST /images/delete`.
     DeleteImages(DeletionRequest),
-    /// `POST /previews`.
-    Preview(String),
 }
 
 /// An HTTP response; all bodies are JSON.
@@ -113,11 +109,11 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     let path = request.path.strip_suffix('/').unwrap_or(request.path);
     let allowed: &[&str] = match path {
         "/repositories" => &["GET", "POST"],
-        "/images/delete" | "/previews" => &["POST"],
+        "/images/delete" => &["POST"],
         _ if path.starts_with("/repositories/") => &["DELETE", "GET", "PUT"],
         _ => {
             let detail = format!(
-                "there is nothing at {}; there are /repositories, /repositories/{{name}}, /images/delete and /previews",
+                "there is nothing at {}; there are /repositories, /repositories/{{name}} and /images/delete",
                 quoted(request.path)
             );
             return Err(Problem::new(Kind::NoSuchPath, detail));
@@ -183,13 +179,9 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             };
             Ok(Call::CreateRepository(name, wish.settings))
         }
-        ("/images/delete", _) => {
-            let [] = parameters(request, [])?;
-            DeletionRequest::parse(text(request)?).map(Call::DeleteImages).map_err(Problem::invalid)
-        }
         _ => {
             let [] = parameters(request, [])?;
-            text(request).map(|text| Call::Preview(text.to_owned()))
+            DeletionRequest::parse(text(request)?).map(Call::DeleteImages).map_err(Problem::invalid)
         }
     }
 }
@@ -234,17 +226,6 @@ fn text(request: Request<'_>) -> Result<&str, Problem> {
             format!("the body is not UTF-8 from byte {} on; send a JSON object", error.valid_up_to());
         Problem::new(Kind::InvalidRequest, detail)
     })
-}
-
-/// Answers a preview, which asks nothing of AWS.
-#[must_use]
-pub fn preview(body: &str, now: Instant) -> Response {
-    match preview::answer(body, now, PolicySource::parse_json).as_deref() {
-        Ok([report]) => Response::json(200, report),
-        Ok(reports) => Response::json(200, &reports),
-        Err(InvalidRequest::InvalidPolicy(findings)) => Problem::invalid(findings.clone()).into(),
-        Err(error) => Problem::new(Kind::InvalidRequest, error.to_string()).into(),
-    }
 }
 
 #[cfg(test)]
@@ -293,7 +274,6 @@ mod tests {
             ("POST", "/repositories", &[], r#"{"repositoryName": "a", "lifecyclePolicy": {"rules": [{}]}}"#),
             ("PUT", "/repositories/app", &[], r#"{"repositoryName": "other"}"#),
             ("POST", "/images/delete", &[], "[]"),
-            ("POST", "/previews", &[], ""),
         ] {
             let problem = routed(method, path, query, body).unwrap_err();
             let response = Response::from(problem);

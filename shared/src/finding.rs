@@ -207,6 +207,8 @@ codes! {
     ListingIncomplete = "listing-incomplete",
     /// A reference in use that names no image here.
     InUseNotFound = "in-use-not-found",
+    /// A source of what is in use that could not be read completely.
+    UsageUnknown = "usage-unknown",
 }
 
 impl fmt::Display for Code {

@@ -14,6 +14,8 @@ use crate::report::model::{
 };
 use crate::usage::Usage;
 
+#[cfg(feature = "lifecycle")]
+pub mod live;
 pub mod request;
 
 /// What a preview is asked with, beside the images.

@@ -21,12 +21,15 @@
 //! | `delete`, `attach` | enforce a policy in one repository, in either way |
 //! | `summarize` | makes one report of what came of all |
 
+#[cfg(feature = "lifecycle")]
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "lifecycle")]
 use crate::aws::deadline::TimeIsUp;
 #[cfg(feature = "lifecycle")]
-use crate::aws::{AwsError, Deadline, Failure, ecr::Ecr, ecs::Ecs, functions::Functions, s3::S3};
+use crate::aws::{AwsError, Connection, Deadline, Failure, ecr::Ecr, ecs::Ecs, functions::Functions, s3::S3};
 use crate::instant::Instant;
 
 #[cfg(feature = "lifecycle")]
@@ -123,6 +126,44 @@ impl Run {
     }
 }
 
+/// What the functions of a run call, made once and kept between invocations.
+#[cfg(feature = "lifecycle")]
+#[derive(Debug)]
+pub struct Hands {
+    connection: Connection,
+    ecr: Ecr,
+    ecs: Ecs,
+    functions: Functions,
+    s3: S3,
+    bucket: String,
+}
+
+#[cfg(feature = "lifecycle")]
+impl Hands {
+    /// Over a connection, with this bucket of the stack's.
+    #[must_use]
+    pub fn new(connection: Connection, bucket: String) -> Self {
+        let (ecr, ecs, functions, s3) =
+            (connection.ecr(), connection.ecs(), connection.functions(), connection.s3());
+        Self { connection, ecr, ecs, functions, s3, bucket }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// For one invocation, which has so much time left. What is kept of it is for writing down what was done.
+    #[must_use]
+    pub fn clients(&self, left: Duration) -> Clients<'_> {
+        const ANSWER: Duration = Duration::from_millis(500);
+        self.connection.trouble().forget();
+        let Self { ecr, ecs, functions, s3, bucket, .. } = self;
+        Clients { ecr, ecs, functions, s3, bucket, deadline: Deadline::within(left, ANSWER) }
+    }
+}
+
 /// What a part of a run calls, and until when.
 #[cfg(feature = "lifecycle")]
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +176,7 @@ pub struct Clients<'a> {
     pub functions: &'a Functions,
     /// Where runs are kept.
     pub s3: &'a S3,
-    /// The stack's bucket.
+    /// The stack's bucket; empty for none, where nothing is kept and no lists are read.
     pub bucket: &'a str,
     /// When to stop.
     pub deadline: Deadline,
@@ -181,6 +222,11 @@ impl Clients<'_> {
         }
     }
 
+    /// Whether there is a bucket.
+    pub(crate) const fn has_bucket(&self) -> bool {
+        !self.bucket.is_empty()
+    }
+
     /// An object that has to be there, after a look at the clock: S3 says what time it is.
     pub(crate) async fn object(&self, key: &str, now: Instant) -> Result<String, Stop> {
         let Some(object) = self.call(self.s3.get(self.bucket, key)).await? else {
@@ -209,6 +255,18 @@ pub(crate) fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), S
 
 #[cfg(feature = "lifecycle")]
 impl Stop {
+    /// A name for the kind of failure, as Lambda's `errorType`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Time(_) => "OutOfTime",
+            Self::Aws(AwsError { failure: Failure::NotFound, .. }) => "NotFound",
+            Self::Aws(_) => "AwsFailed",
+            Self::Object { .. } => "InvalidObject",
+            Self::Clock { .. } => "WrongClock",
+        }
+    }
+
     /// Whether the call found that something is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::build::order::{Projects, orders};
 use crate::build::recipe::Recipe;
 use crate::build::ticket::Ticket;
 use crate::build::{Arrival, Platform, Source};
+use crate::environment::{Unset, set};
 use crate::finding::{Finding, quoted};
 use crate::image::deletion::ImageId;
 use crate::instant::Instant;
@@ -47,11 +48,6 @@ pub struct Stack {
     pub projects: Projects,
 }
 
-/// A variable that the template sets is not there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the environment variable {0} is not set; template.yaml sets it")]
-pub struct Unset(&'static str);
-
 impl Stack {
     /// The stack as a function's environment tells it.
     ///
@@ -65,15 +61,6 @@ impl Stack {
             projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: set("PROJECT_ARM64")? },
         })
     }
-}
-
-/// A variable that has to be set.
-///
-/// # Errors
-///
-/// When it is not.
-pub fn set(name: &'static str) -> Result<String, Unset> {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(Unset(name))
 }
 
 /// What starts builds, for one request.

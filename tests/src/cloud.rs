@@ -1,5 +1,5 @@
-//! What building images calls besides ECR, in memory behind the same port: AWS CodeBuild, Amazon EventBridge, the Parameter
-//! Store, Amazon S3. It shares no code with what it tests.
+//! What is called besides ECR, in memory behind the same port: AWS CodeBuild, Amazon EventBridge, the Parameter Store, Amazon
+//! S3, Amazon ECS, AWS Lambda, Amazon SNS. It shares no code with what it tests.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,19 +13,65 @@ use crate::ecr_stub::EcrStub;
 use crate::http::{self, Request, Response};
 use crate::runtime_api::Function;
 
-/// The operations that are known here, S3's by the names of the SDKs.
-pub const OPERATIONS: [&str; 10] = [
-    "StartBuild",
-    "BatchGetBuilds",
-    "ListBuildsForProject",
-    "PutEvents",
-    "PutParameter",
-    "GetParametersByPath",
-    "DeleteParameters",
-    "GetObject",
-    "PutObject",
-    "HeadObject",
-];
+mod ecs;
+mod functions;
+
+pub use ecs::Ecs;
+pub use functions::Functions;
+
+/// The operations in JSON that are known here.
+pub const OPERATIONS: [&str; 14] = {
+    let mut names = [
+        "StartBuild",
+        "BatchGetBuilds",
+        "ListBuildsForProject",
+        "PutEvents",
+        "PutParameter",
+        "GetParametersByPath",
+        "DeleteParameters",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "",
+    ];
+    let mut index = 0;
+    while index < ecs::OPERATIONS.len() {
+        names[7 + index] = ecs::OPERATIONS[index];
+        index += 1;
+    }
+    names
+};
+
+/// The operations that are told by methods and paths, by the names of the SDKs.
+pub const REST: [&str; 7] =
+    ["GetObject", "PutObject", "HeadObject", "ListObjectsV2", "ListFunctions", "GetFunction", "Publish"];
+
+/// The operation of a request that does not name it.
+pub(crate) fn operation(request: &Request) -> &'static str {
+    let target = request.target.as_str();
+    match request.method.as_str() {
+        _ if target.starts_with("/2015-03-31/functions/?") => "ListFunctions",
+        _ if target.starts_with("/2015-03-31/functions/") => "GetFunction",
+        "HEAD" => "HeadObject",
+        "PUT" => "PutObject",
+        "POST" => "Publish",
+        _ if target.contains("?list-type=2") => "ListObjectsV2",
+        _ => "GetObject",
+    }
+}
+
+/// What such a request asks for.
+pub(crate) fn told(operation: &str, request: &Request) -> Value {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let mut told = json!({ "key": decoded(path.trim_start_matches('/')), "query": query });
+    if operation == "PutObject" {
+        told["body"] = String::from_utf8_lossy(&request.body).into_owned().into();
+    }
+    told
+}
 
 /// The services: look into them and change them with [`crate::ecr_stub::EcrStub::cloud`].
 #[derive(Debug, Default)]
@@ -40,8 +86,20 @@ pub struct Cloud {
     pub events: Vec<(String, Value)>,
     /// Objects by `bucket/key`, the newest version last: content and version.
     pub objects: BTreeMap<String, Vec<(String, String)>>,
+    /// When objects were written that were not written just now, in seconds since 1970.
+    pub written: BTreeMap<String, i64>,
     /// Whether buckets keep no versions.
     pub is_unversioned: bool,
+    /// The largest page of a list of objects; 1000 unless set.
+    pub list_page: usize,
+    /// By how many seconds S3's clock differs.
+    pub clock_offset: i64,
+    /// What runs in containers.
+    pub ecs: Ecs,
+    /// What runs in AWS Lambda.
+    pub functions: Functions,
+    /// What was told to people: subject and message.
+    pub published: Vec<(String, String)>,
 }
 
 type Answered = Result<Value, (&'static str, String)>;
@@ -84,12 +142,86 @@ impl Cloud {
         let versions = self.objects.entry(path.to_owned()).or_default();
         let version = format!("v{}", versions.len() + 1);
         versions.push((content.to_owned(), version.clone()));
+        self.written.remove(path);
         version
+    }
+
+    /// What an object has in it now.
+    pub fn object_text(&self, path: &str) -> Option<String> {
+        self.objects.get(path)?.last().map(|(content, _)| content.clone())
+    }
+
+    /// The keys of a bucket below a prefix.
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let prefix = format!("{bucket}/{prefix}");
+        let paths = self.objects.keys().filter(|path| path.starts_with(&prefix));
+        paths.map(|path| path[bucket.len() + 1..].to_owned()).collect()
+    }
+
+    /// Makes an object so many hours old.
+    pub fn age(&mut self, path: &str, hours: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "seconds")]
+        self.written.insert(path.to_owned(), seconds() - (hours * 3600.0) as i64);
+    }
+
+    /// Does what is asked by a method and a path.
+    pub(crate) fn rest(&mut self, operation: &str, request: &Request) -> Response {
+        match operation {
+            "ListFunctions" | "GetFunction" => self.functions.answer(request),
+            "Publish" => {
+                let body = String::from_utf8_lossy(&request.body).into_owned();
+                let field = |name: &str| {
+                    let mut fields = body.split('&').filter_map(|field| field.split_once('='));
+                    fields.find(|(key, _)| *key == name).map(|(_, value)| decoded(value)).unwrap_or_default()
+                };
+                assert_eq!(field("Action"), "Publish");
+                self.published.push((field("Subject"), field("Message")));
+                let body = b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
+                Response { status: 200, body: body.to_vec(), ..Response::default() }
+            }
+            _ => {
+                let mut answer = match operation {
+                    "ListObjectsV2" => self.list(request),
+                    _ => self.object(request),
+                };
+                answer.headers.push(("Date".to_owned(), http_date(seconds() + self.clock_offset)));
+                answer
+            }
+        }
+    }
+
+    fn list(&self, request: &Request) -> Response {
+        let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let value = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| decoded(value))
+        };
+        let bucket = path.trim_matches('/');
+        let keys = self.keys(bucket, &value("prefix").unwrap_or_default());
+        let size = if self.list_page == 0 { 1000 } else { self.list_page };
+        let start: usize = value("continuation-token").map_or(0, |token| token.parse().unwrap());
+        let end = keys.len().min(start + size);
+        let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult>".to_owned();
+        for key in &keys[start..end] {
+            let written = self.written.get(&format!("{bucket}/{key}")).copied().unwrap_or_else(seconds);
+            let escaped = key.replace('&', "&amp;").replace('<', "&lt;");
+            xml +=
+                &format!("<Contents><Key>{escaped}</Key><LastModified>{}</LastModified>", iso_date(written));
+            xml += "<ETag>&quot;x&quot;</ETag><Size>1</Size></Contents>";
+        }
+        if end < keys.len() {
+            xml += &format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{end}</NextContinuationToken>"
+            );
+        }
+        xml += "</ListBucketResult>";
+        Response { status: 200, body: xml.into_bytes(), ..Response::default() }
     }
 
     /// Does what is asked in JSON.
     pub(crate) fn act(&mut self, operation: &str, asked: &Value) -> Answered {
         match operation {
+            _ if ecs::OPERATIONS.contains(&operation) => self.ecs.act(operation, asked),
             "StartBuild" => self.start(asked),
             "BatchGetBuilds" => {
                 let ids = asked["ids"].as_array().cloned().unwrap_or_default();
@@ -211,8 +343,8 @@ impl Cloud {
             (_, None) => respond(404, &[], "<Error><Code>NoSuchKey</Code></Error>"),
             (method, Some((content, version))) => {
                 let etag = format!("\"{version}\"");
-                let mut headers =
-                    vec![("ETag", etag.as_str()), ("Last-Modified", "Mon, 23 Nov 2026 10:00:00 GMT")];
+                let written = http_date(self.written.get(&path).copied().unwrap_or_else(seconds));
+                let mut headers = vec![("ETag", etag.as_str()), ("Last-Modified", &written)];
                 if !self.is_unversioned {
                     headers.push(("x-amz-version-id", version));
                 }
@@ -222,10 +354,30 @@ impl Cloud {
     }
 }
 
+fn seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
+fn iso_date(seconds: i64) -> String {
+    shared::instant::Instant::from_micros(seconds * 1_000_000).unwrap().to_string()
+}
+
+/// A time as HTTP has it.
+fn http_date(seconds: i64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let iso = iso_date(seconds);
+    let weekday = DAYS[usize::try_from(seconds.div_euclid(86_400).rem_euclid(7)).unwrap()];
+    let month = MONTHS[iso[5..7].parse::<usize>().unwrap() - 1];
+    format!("{weekday}, {} {month} {} {} GMT", &iso[8..10], &iso[..4], &iso[11..19])
+}
+
 /// The stack's bucket, in what [`function`] starts.
 pub const BUCKET: &str = "stack-sources";
 
-/// A function of the stack `steward` that builds images or what comes of it, on this AWS.
+/// A function of the stack `steward`, on this AWS.
 pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
     let url = aws.url();
     let environment = [
@@ -234,6 +386,9 @@ pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
         ("BUCKET", BUCKET),
         ("PROJECT_AMD64", "steward-amd64"),
         ("PROJECT_ARM64", "steward-arm64"),
+        ("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports"),
+        ("MAX_CONCURRENCY", "4"),
+        ("TOLERATED_FAILURE_PERCENTAGE", "10"),
         ("ALLOW_LOOPBACK_RESPONSE_URL", "true"),
     ];
     Function::start_with(binary(name), &environment, time)

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -21,8 +22,8 @@ pub const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333
 pub const MANAGED_KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/00000000-aaaa-bbbb-cccc-dddddddddddd";
 
 /// The operations that the stub knows.
-pub const OPERATIONS: [&str; 19] = {
-    let mut names = [""; 19];
+pub const OPERATIONS: [&str; 20] = {
+    let mut names = [""; 20];
     let mut index = 0;
     while index < names.len() {
         names[index] = MEMBERS[index].0;
@@ -32,7 +33,7 @@ pub const OPERATIONS: [&str; 19] = {
 };
 
 /// The operations and the members of their requests.
-const MEMBERS: [(&str, &[&str]); 19] = [
+const MEMBERS: [(&str, &[&str]); 20] = [
     (
         "CreateRepository",
         &[
@@ -61,9 +62,10 @@ const MEMBERS: [(&str, &[&str]); 19] = [
     ("GetRepositoryPolicy", &["repositoryName"]),
     ("DeleteRepositoryPolicy", &["repositoryName"]),
     ("ListImages", &["repositoryName", "filter", "maxResults", "nextToken"]),
-    ("DescribeImages", &["repositoryName", "maxResults", "nextToken"]),
+    ("DescribeImages", &["repositoryName", "imageIds", "filter", "maxResults", "nextToken"]),
     ("BatchGetImage", &["repositoryName", "imageIds", "acceptedMediaTypes"]),
     ("BatchDeleteImage", &["repositoryName", "imageIds"]),
+    ("UpdateImageStorageClass", &["repositoryName", "imageId", "targetStorageClass"]),
     ("PutImage", &["repositoryName", "imageManifest", "imageManifestMediaType", "imageTag", "imageDigest"]),
 ];
 
@@ -83,6 +85,86 @@ struct State {
     cloud: Mutex<Cloud>,
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Vec<PlannedFault>>,
+    limit: Mutex<Option<Limit>>,
+    fleet: Mutex<Fleet>,
+    is_counting: AtomicBool,
+    counts: Mutex<BTreeMap<String, usize>>,
+}
+
+/// A bucket of tokens.
+#[derive(Debug)]
+struct Limit {
+    per_second: f64,
+    burst: f64,
+    left: f64,
+    at: Instant,
+    throttled: usize,
+}
+
+impl Limit {
+    fn takes_one_more(&mut self) -> bool {
+        let now = Instant::now();
+        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
+        (self.left, self.at) = ((self.left + earned).min(self.burst), now);
+        let has_one = self.left >= 1.0;
+        if has_one {
+            self.left -= 1.0;
+        } else {
+            self.throttled += 1;
+        }
+        has_one
+    }
+}
+
+/// Repositories that are made when they are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fleet {
+    repositories: usize,
+    images: usize,
+}
+
+impl Fleet {
+    fn name(number: usize) -> String {
+        format!("fleet/{number:05}")
+    }
+
+    fn described(number: usize) -> Value {
+        let name = Self::name(number);
+        json!({ "repositoryArn": arn(&name), "registryId": ACCOUNT, "repositoryName": name,
+            "repositoryUri": format!("{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/{name}"), "createdAt": 1.0,
+            "imageTagMutability": "MUTABLE" })
+    }
+
+    /// A repository by its name: of a hundred images eight are two releases for two platforms with their signatures, ten are
+    /// untagged, and the others are builds.
+    fn repository(self, name: &str) -> Option<Repository> {
+        let number: usize = name.strip_prefix("fleet/")?.parse().ok()?;
+        if number >= self.repositories || Self::name(number) != name {
+            return None;
+        }
+        let mut repository = Repository { described: Self::described(number), ..Repository::default() };
+        let day = |image: usize| (self.images - image) as f64 + 0.5;
+        let mut image = 0;
+        for release in 0..self.images / 50 {
+            let children = ["amd64", "arm64"]
+                .map(|platform| repository.push(&format!("{name} release {release} {platform}"), &[]));
+            let tag = format!("v{release}");
+            let index = repository.push_index(&children.each_ref().map(String::as_str), &[&tag]);
+            let signature = repository.push_referrer(&format!("{name} signature {release}"), &index);
+            for digest in children.iter().chain([&index, &signature]) {
+                repository.age(digest, day(image));
+                image += 1;
+            }
+        }
+        while image < self.images {
+            let tag = format!("ci-{image:04}");
+            let tags: &[&str] = if image % 10 == 9 { &[] } else { &[&tag] };
+            let digest = repository.push(&format!("{name} {image}"), tags);
+            repository.age(&digest, day(image));
+            image += 1;
+        }
+        Some(repository)
+    }
 }
 
 /// One call that was made.
@@ -97,7 +179,7 @@ pub struct Call {
 }
 
 /// What goes wrong with a call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Fault {
     /// `ThrottlingException`.
     Throttled,
@@ -117,6 +199,8 @@ pub enum Fault {
     Slow(Duration),
     /// The call has its effect, and this is the answer.
     AfterEffect(Box<Fault>),
+    /// The call goes well, and then something happens in the world.
+    Then(fn(&mut Registry, &mut Cloud)),
     /// `BatchDeleteImage` fails for images whose digest or tag contains this text, with `KmsError`.
     ForImages(&'static str),
 }
@@ -140,12 +224,14 @@ pub struct Registry {
     pub keys: BTreeSet<String>,
     /// How many repositories the account may have.
     pub quota: usize,
+    /// Whether reading a manifest is no pull, since the reader is registered so.
+    pub is_pull_excluded: bool,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         let keys = [KEY, MANAGED_KEY].map(str::to_owned).into();
-        Self { repositories: BTreeMap::new(), keys, quota: 100_000 }
+        Self { repositories: BTreeMap::new(), keys, quota: 100_000, is_pull_excluded: true }
     }
 }
 
@@ -179,6 +265,14 @@ pub struct Image {
     pub pushed_at: f64,
     /// Whether it is in the archive, where lists do not look unless told to.
     pub archived: bool,
+    /// When it was last pulled.
+    pub last_pulled_at: Option<f64>,
+    /// When it was last archived.
+    pub last_archived_at: Option<f64>,
+    /// What it is about.
+    pub subject: Option<String>,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 impl Repository {
@@ -203,6 +297,34 @@ impl Repository {
         self.add(manifest.to_string(), INDEX, tags)
     }
 
+    /// Adds an artifact about another image, as a signature.
+    pub fn push_referrer(&mut self, content: &str, subject: &str) -> String {
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json",
+            "config": { "digest": digest(content), "size": 1, "mediaType": "application/vnd.oci.empty.v1+json" },
+            "layers": [], "subject": { "digest": subject, "size": 1,
+                "mediaType": "application/vnd.oci.image.manifest.v1+json" },
+        });
+        let digest = self.add(manifest.to_string(), "application/vnd.oci.image.manifest.v1+json", &[]);
+        self.image_mut(&digest).subject = Some(subject.to_owned());
+        digest
+    }
+
+    /// An image, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// When there is none of this digest.
+    pub fn image_mut(&mut self, digest: &str) -> &mut Image {
+        self.images.iter_mut().find(|image| image.digest == digest).unwrap()
+    }
+
+    /// Makes an image so many days old.
+    pub fn age(&mut self, digest: &str, days: f64) {
+        self.image_mut(digest).pushed_at = now() - days * 86_400.0;
+    }
+
     fn add(&mut self, manifest: String, media_type: &'static str, tags: &[&str]) -> String {
         let digest = digest(&manifest);
         for image in &mut self.images {
@@ -214,12 +336,21 @@ impl Repository {
             digest: digest.clone(),
             manifest,
             media_type,
+            size: manifest_size(&digest),
             tags,
             pushed_at: now(),
             archived: false,
+            last_pulled_at: None,
+            last_archived_at: None,
+            subject: None,
         });
         digest
     }
+}
+
+/// Sizes that differ from image to image, the same for the same image.
+fn manifest_size(digest: &str) -> u64 {
+    10_000_000 + u64::from_str_radix(&digest[7..13], 16).unwrap_or_default()
 }
 
 fn digest(content: &str) -> String {
@@ -295,6 +426,33 @@ impl EcrStub {
         lock(&self.state.calls).iter().filter(|call| call.operation == operation).count()
     }
 
+    /// Lets so many calls of ECR through in a second, and so many at once; the others are throttled.
+    pub fn limit(&self, per_second: f64, burst: f64) {
+        *lock(&self.state.limit) =
+            Some(Limit { per_second, burst, left: burst, at: Instant::now(), throttled: 0 });
+    }
+
+    /// How many calls were throttled by the limit.
+    pub fn throttled(&self) -> usize {
+        lock(&self.state.limit).as_ref().map_or(0, |limit| limit.throttled)
+    }
+
+    /// Makes a registry of so many repositories with so many images each, which are made when they are asked for: names
+    /// are `fleet/00000` and so on. Only what is changed is kept.
+    pub fn generate(&self, repositories: usize, images: usize) {
+        *lock(&self.state.fleet) = Fleet { repositories, images };
+    }
+
+    /// Does not write calls down but counts them, for very many of them.
+    pub fn only_count(&self) {
+        self.state.is_counting.store(true, Ordering::Relaxed);
+    }
+
+    /// How many calls there were of each operation, since counting began.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        lock(&self.state.counts).clone()
+    }
+
     /// Forgets the calls.
     pub fn forget_calls(&self) {
         lock(&self.state.calls).clear();
@@ -305,32 +463,51 @@ type Answered = Result<Value, (&'static str, String)>;
 
 impl State {
     fn answer(&self, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
-        let operation = match (request.header("x-amz-target"), request.method.as_str()) {
-            (Some(target), _) => target.rsplit('.').next().unwrap_or_default().to_owned(),
-            (None, "HEAD") => "HeadObject".to_owned(),
-            (None, "PUT") => "PutObject".to_owned(),
-            (None, _) => "GetObject".to_owned(),
+        let operation = match request.header("x-amz-target") {
+            Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
+            None => cloud::operation(request).to_owned(),
         };
         let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let fault = self.due(&operation);
-        let effect = || self.act(&operation, &asked, None);
+        let is_ecr = MEMBERS.iter().any(|(name, _)| *name == operation);
+        let is_throttled = is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more());
+        let fault = if is_throttled { Some(Fault::Throttled) } else { self.due(&operation) };
+        let is_rest = cloud::REST.contains(&&*operation);
+        let effect = || match is_rest {
+            true => lock(&self.cloud).rest(&operation, request),
+            false => respond(self.act(&operation, &asked, None)),
+        };
+        let asked_for = || match is_rest {
+            true => cloud::told(&operation, request),
+            false => asked.clone(),
+        };
         let response = match fault {
-            None if operation.ends_with("Object") => Some(lock(&self.cloud).object(request)),
-            None => Some(respond(effect())),
+            None => Some(effect()),
             Some(Fault::ForImages(text)) => Some(respond(self.act(&operation, &asked, Some(text)))),
             Some(Fault::Slow(pause)) => {
                 std::thread::sleep(pause);
-                Some(respond(effect()))
+                Some(effect())
+            }
+            Some(Fault::Then(change)) => {
+                let answer = effect();
+                change(&mut lock(&self.registry), &mut lock(&self.cloud));
+                Some(answer)
             }
             Some(Fault::AfterEffect(fault)) => {
-                let answer = respond(effect());
+                let answer = effect();
                 faulty(&fault, answer)
             }
-            Some(Fault::Cut) => Some(respond(effect())).and_then(|answer| faulty(&Fault::Cut, answer)),
+            Some(Fault::Cut) => Some(effect()).and_then(|answer| faulty(&Fault::Cut, answer)),
+            Some(fault) if is_rest => {
+                faulty(&fault, Response::default()).map(|answer| in_rest(&fault, answer))
+            }
             Some(fault) => faulty(&fault, Response::default()),
         };
         let status = response.as_ref().map_or(0, |response| response.status);
-        lock(&self.calls).push(Call { operation, request: asked, status });
+        if self.is_counting.load(Ordering::Relaxed) {
+            *lock(&self.counts).entry(operation).or_default() += 1;
+        } else {
+            lock(&self.calls).push(Call { request: asked_for(), operation, status });
+        }
         match response {
             None => {
                 // Until the client has had enough.
@@ -372,7 +549,11 @@ impl State {
         if cloud::OPERATIONS.contains(&operation) {
             return lock(&self.cloud).act(operation, asked);
         }
+        let fleet = *lock(&self.fleet);
         let mut registry = lock(&self.registry);
+        if fleet.repositories > 0 {
+            return registry.act_with(fleet, operation, asked, failing);
+        }
         registry.act(operation, asked, failing)
     }
 }
@@ -390,6 +571,22 @@ fn respond(answered: Answered) -> Response {
         ("x-amzn-RequestId".to_owned(), "stub".to_owned()),
     ];
     Response { status, headers, body: body.to_string().into_bytes() }
+}
+
+/// The statuses by which S3 and Lambda tell what others tell by names.
+fn in_rest(fault: &Fault, mut answer: Response) -> Response {
+    match fault {
+        Fault::Throttled => {
+            answer.status = 503;
+            answer.headers.push(("x-amzn-ErrorType".to_owned(), "TooManyRequestsException".to_owned()));
+        }
+        Fault::Denied => {
+            answer.status = 403;
+            answer.headers.push(("x-amzn-ErrorType".to_owned(), "AccessDeniedException".to_owned()));
+        }
+        _ => {}
+    }
+    answer
 }
 
 /// The answer with a fault; `None` for no answer.
@@ -414,11 +611,37 @@ fn faulty(fault: &Fault, answer: Response) -> Option<Response> {
             Some(answer)
         }
         Fault::AfterEffect(fault) => faulty(fault, answer),
-        Fault::ForImages(_) => Some(answer),
+        Fault::ForImages(_) | Fault::Then(_) => Some(answer),
     }
 }
 
 impl Registry {
+    /// The same with repositories that are made when they are asked for; those that are changed stay.
+    fn act_with(&mut self, fleet: Fleet, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
+        if operation == "DescribeRepositories" && asked["repositoryNames"].is_null() {
+            let size = asked["maxResults"].as_u64().unwrap_or(100) as usize;
+            let start: usize = asked["nextToken"].as_str().map_or(0, |token| token.parse().unwrap());
+            let end = fleet.repositories.min(start + size);
+            let all: Vec<Value> = (start..end).map(Fleet::described).collect();
+            let mut answer = json!({ "repositories": all });
+            if end < fleet.repositories {
+                answer["nextToken"] = end.to_string().into();
+            }
+            return Ok(answer);
+        }
+        let name = asked["repositoryName"].as_str().unwrap_or_default().to_owned();
+        let is_kept = self.repositories.contains_key(&name);
+        if !is_kept && let Some(made) = fleet.repository(&name) {
+            self.repositories.insert(name.clone(), made);
+        }
+        let answer = self.act(operation, asked, failing);
+        let changes = ["BatchDeleteImage", "PutImage", "PutLifecyclePolicy", "UpdateImageStorageClass"];
+        if !is_kept && !changes.contains(&operation) {
+            self.repositories.remove(&name);
+        }
+        answer
+    }
+
     /// The members that each operation takes, and what it does.
     fn act(&mut self, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
         let Some((_, known)) = MEMBERS.iter().find(|(name, _)| *name == operation) else {
@@ -624,12 +847,30 @@ impl Registry {
                     .collect();
                 page(fields, "imageIds", &ids.iter().collect::<Vec<_>>())
             }
-            "DescribeImages" => {
-                let active = repository.images.iter().filter(|image| !image.archived);
-                let details: Vec<Value> = active.map(|image| image.detail(&name)).collect();
-                page(fields, "imageDetails", &details.iter().collect::<Vec<_>>())
+            "DescribeImages" => repository.describe_images(&name, fields),
+            "BatchGetImage" => {
+                let ids = ids(fields)?;
+                if !self.is_pull_excluded {
+                    for id in &ids {
+                        if let Some(index) = repository.find(id) {
+                            repository.images[index].last_pulled_at = Some(now());
+                        }
+                    }
+                }
+                repository.get_images(&name, &ids)
             }
-            "BatchGetImage" => repository.get_images(&name, &ids(fields)?),
+            "UpdateImageStorageClass" => {
+                let id = fields.get("imageId").cloned().unwrap_or_default();
+                let index = repository.find(&id).ok_or_else(|| no_image(&id, &name))?;
+                let image = &mut repository.images[index];
+                image.archived = fields.get("targetStorageClass") == Some(&"ARCHIVE".into());
+                image.last_archived_at = image.archived.then(now);
+                let status = if image.archived { "ARCHIVED" } else { "ACTIVATING" };
+                let mut answer = named;
+                answer["imageId"] = json!({ "imageDigest": image.digest });
+                answer["imageStatus"] = status.into();
+                Ok(answer)
+            }
             "PutImage" => repository.put_image(&name, fields),
             _ => repository.delete_images(&ids(fields)?, failing),
         }
@@ -637,6 +878,41 @@ impl Registry {
 }
 
 impl Repository {
+    fn describe_images(&self, name: &str, fields: &Map<String, Value>) -> Answered {
+        let filter = fields.get("filter").cloned().unwrap_or_default();
+        let status = filter["imageStatus"].as_str().unwrap_or("ACTIVE");
+        let tags = filter["tagStatus"].as_str().unwrap_or("ANY");
+        let is_shown = |image: &&Image| {
+            let is_in = match status {
+                "ANY" => true,
+                "ARCHIVED" => image.archived,
+                _ => !image.archived,
+            };
+            let is_tagged = match tags {
+                "TAGGED" => !image.tags.is_empty(),
+                "UNTAGGED" => image.tags.is_empty(),
+                _ => true,
+            };
+            is_in && is_tagged
+        };
+        if fields.contains_key("imageIds") {
+            if fields.contains_key("maxResults") || fields.contains_key("nextToken") {
+                let message = "maxResults and nextToken cannot be used with imageIds".to_owned();
+                return Err(("InvalidParameterException", message));
+            }
+            let found: Result<Vec<Value>, _> = ids(fields)?
+                .iter()
+                .map(|id| {
+                    let image = self.find(id).map(|index| &self.images[index]).filter(&is_shown);
+                    image.map(|image| image.detail(name)).ok_or_else(|| no_image(id, name))
+                })
+                .collect();
+            return Ok(json!({ "imageDetails": found? }));
+        }
+        let shown: Vec<&Image> = self.images.iter().filter(is_shown).collect();
+        page_of(fields, "imageDetails", &shown, |image| image.detail(name))
+    }
+
     fn put_image(&mut self, name: &str, fields: &Map<String, Value>) -> Answered {
         let (manifest, tag) = (text(fields, "imageManifest"), text(fields, "imageTag"));
         let read: Value = serde_json::from_str(&manifest).unwrap_or_default();
@@ -698,11 +974,21 @@ impl Image {
     fn detail(&self, repository: &str) -> Value {
         let mut detail = json!({
             "registryId": ACCOUNT, "repositoryName": repository, "imageDigest": self.digest,
-            "imageSizeInBytes": self.manifest.len(), "imagePushedAt": self.pushed_at,
+            "imageSizeInBytes": self.size, "imagePushedAt": self.pushed_at,
             "imageManifestMediaType": self.media_type, "imageStatus": if self.archived { "ARCHIVED" } else { "ACTIVE" },
         });
         if !self.tags.is_empty() {
             detail["imageTags"] = json!(self.tags);
+        }
+        let times =
+            [("lastRecordedPullTime", self.last_pulled_at), ("lastArchivedAt", self.last_archived_at)];
+        for (field, time) in times {
+            if let Some(time) = time {
+                detail[field] = time.into();
+            }
+        }
+        if let Some(subject) = &self.subject {
+            detail["subjectManifestDigest"] = subject.clone().into();
         }
         detail
     }
@@ -816,8 +1102,20 @@ fn ids(fields: &Map<String, Value>) -> Result<Vec<Value>, (&'static str, String)
     Ok(ids)
 }
 
-/// A page of a list: 100 by default, 1000 at most, and a token where there is more.
+fn no_image(id: &Value, repository: &str) -> (&'static str, String) {
+    let message = format!(
+        "The image with imageId {id} does not exist within the repository with name '{repository}' in the registry with \
+         id '{ACCOUNT}'"
+    );
+    ("ImageNotFoundException", message)
+}
+
 fn page(fields: &Map<String, Value>, key: &str, all: &[&Value]) -> Answered {
+    page_of(fields, key, all, |value| (*value).clone())
+}
+
+/// A page of a list: 100 by default, 1000 at most, and a token where there is more.
+fn page_of<T>(fields: &Map<String, Value>, key: &str, all: &[T], shown: impl Fn(&T) -> Value) -> Answered {
     let size = fields.get("maxResults").and_then(Value::as_u64).unwrap_or(100);
     if !(1..=1000).contains(&size) {
         return Err(("InvalidParameterException", "Invalid parameter at 'maxResults'".to_owned()));
@@ -831,7 +1129,8 @@ fn page(fields: &Map<String, Value>, key: &str, all: &[&Value]) -> Answered {
             .ok_or(("InvalidParameterException", "Invalid parameter at 'nextToken'".to_owned()))?,
     };
     let end = all.len().min(start + usize::try_from(size).unwrap());
-    let mut answer = json!({ key: all[start..end] });
+    let shown: Vec<Value> = all[start..end].iter().map(shown).collect();
+    let mut answer = json!({ key: shown });
     if end < all.len() {
         answer["nextToken"] = format!("page-{end}").into();
     }

@@ -94,11 +94,21 @@ impl Function {
             .env("AWS_REGION", "eu-west-1")
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("BUCKET", crate::cloud::BUCKET)
             .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
         Self { process, events, answers }
+    }
+
+    /// Hands the function one event, without waiting for what it says.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn hand(&self, event: impl Into<String>) {
+        self.events.send(event.into()).unwrap();
     }
 
     /// Hands the function one event and waits for what it says.

@@ -15,10 +15,10 @@ use shared::aws::s3::S3;
 use shared::aws::ssm::Parameters;
 use shared::aws::{AwsError, Connection};
 use shared::custom_resource::callback::Callback;
+use shared::environment::{Unset, set};
 use shared::instant::Instant;
 use shared::publish::{Outcome, PublishError, Publisher};
 use shared::repository::{NotAnArn, Registry};
-use shared::start::{Unset, set};
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);

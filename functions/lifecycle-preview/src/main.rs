@@ -1,52 +1,111 @@
-//! Lambda function: a policy and images in, the preview out.
+//! Lambda function: what lifecycle policies would do: for a batch of a run, for `POST /previews`, and for who invokes it.
 //!
-//! The request and the answer are those of [`shared::preview::request`]; this file only carries them.
+//! What it does is [`shared::run::work`]'s and [`shared::preview`]'s; this file only carries it.
 
+#![recursion_limit = "256"]
+
+use std::time::{Duration, SystemTime};
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use shared::api::{Kind, Problem, gateway, previews};
+use shared::aws::Connection;
+use shared::environment::set;
 use shared::instant::Instant;
 use shared::lifecycle::PolicySource;
-use shared::preview::request::{self, InvalidRequest};
+use shared::preview::live::{self, LiveError};
+use shared::preview::request::{self, Asked, InvalidRequest};
 use shared::report::model::PreviewReport;
+use shared::repository::{NotAnArn, Registry};
+use shared::run::work::{Mode, work};
+use shared::run::{Clients, Hands, Stop, Task};
 
 /// The most bytes that Lambda takes as the answer to a synchronous invocation.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
+
+/// For so long the gateway waits for an answer, less what is on the way.
+const GATEWAY: Duration = Duration::from_secs(28);
 
 /// Why there is no answer; becomes `errorType` and `errorMessage`.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
     Request(#[from] InvalidRequest),
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    #[error(transparent)]
+    Batch(#[from] Stop),
+    #[error(transparent)]
+    Arn(#[from] NotAnArn),
     #[error(
         "the answer has {0} bytes, and Lambda carries at most {MAX_ANSWER_BYTES}; preview fewer images at a time, or \
          use the command line"
     )]
     AnswerTooLarge(usize),
-    #[error("the answer could not be written: {0}")]
-    Answer(#[from] serde_json::Error),
+    #[error("the event cannot be read, or the answer written: {0}")]
+    Json(#[from] serde_json::Error),
 }
 
 impl From<Failure> for Diagnostic {
     fn from(failure: Failure) -> Self {
         let error_type = match &failure {
             Failure::Request(request) => request.kind(),
+            Failure::Live(LiveError::Stop(stop)) | Failure::Batch(stop) => stop.kind(),
+            Failure::Live(LiveError::Policy { .. }) => "InvalidLifecyclePolicy",
             Failure::AnswerTooLarge(_) => "AnswerTooLarge",
-            Failure::Answer(_) => "Internal",
+            Failure::Arn(_) | Failure::Json(_) => "Internal",
         };
         Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
     }
 }
 
+/// What tells the kinds of events apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'a> {
+    /// Only a request through the gateway has this.
+    #[serde(borrow)]
+    request_context: Option<&'a RawValue>,
+    /// Only a batch has this.
+    #[serde(borrow)]
+    run: Option<&'a RawValue>,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move { answer(&event.payload) }))
-        .await
+    let hands = &Hands::new(Connection::of_function(), set("BUCKET")?);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        let answered = answer(&event, hands).await;
+        answered.inspect_err(|error| tracing::warn!(%error, "did not answer"))
+    }))
+    .await
 }
 
-fn answer(request: &RawValue) -> Result<Box<RawValue>, Failure> {
-    let reports = request::answer(request.get(), Instant::now(), PolicySource::parse)
-        .inspect_err(|error| tracing::warn!(error = %error, "refused a request"))?;
+async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box<RawValue>, Failure> {
+    let LambdaEvent { payload, context } = event;
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    let registry = Registry::of_arn(&context.invoked_function_arn)?;
+    let told = serde_json::from_str::<Told<'_>>(payload.get());
+    let (is_gateway, is_batch) =
+        told.map_or((false, false), |told| (told.request_context.is_some(), told.run.is_some()));
+    let clients = hands.clients(if is_gateway { left.min(GATEWAY) } else { left });
+    if is_gateway {
+        let event: ApiGatewayV2httpRequest = serde_json::from_str(payload.get())?;
+        return Ok(to_raw_value(&gateway::answer(respond(event, &clients, &registry).await))?);
+    }
+    if is_batch {
+        let task: Task = serde_json::from_str(payload.get())?;
+        return Ok(to_raw_value(&work(clients, &task, Mode::Preview).await?)?);
+    }
+    let reports = match request::read(payload.get(), Instant::now(), PolicySource::parse)? {
+        Asked::Answered(reports) => reports,
+        Asked::Live(request) => {
+            vec![live::look_and_answer(&clients, &registry.account_id, &request, Instant::now()).await?]
+        }
+    };
     let answer = match reports.as_slice() {
         [report] => to_raw_value(report),
         reports => to_raw_value(reports),
@@ -64,4 +123,22 @@ fn answer(request: &RawValue) -> Result<Box<RawValue>, Failure> {
         );
     }
     Ok(answer)
+}
+
+async fn respond(
+    event: ApiGatewayV2httpRequest,
+    clients: &Clients<'_>,
+    registry: &Registry,
+) -> shared::api::Response {
+    let received = match gateway::Received::new(event) {
+        Ok(received) => received,
+        Err(problem) => return gateway::refused(problem),
+    };
+    let now = Instant::now();
+    let asked = match previews::route(received.request(), now) {
+        Ok(asked) => asked,
+        Err(problem) => return gateway::refused(problem),
+    };
+    let served = clients.deadline.order(previews::serve(asked, clients, &registry.account_id, now)).await;
+    served.unwrap_or_else(|_| Problem::new(Kind::Throttled, "AWS did not answer in time; try again").into())
 }

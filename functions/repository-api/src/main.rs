@@ -1,4 +1,4 @@
-//! Lambda function: the HTTP API for repositories, images and previews, behind an API Gateway HTTP API (payload 2.0).
+//! Lambda function: the HTTP API for repositories and images, behind an API Gateway HTTP API (payload 2.0).
 //!
 //! The API is [`shared::api`]'s; this file only carries requests and responses.
 
@@ -11,7 +11,6 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use shared::api::{self, Kind, Problem, Response, gateway};
 use shared::aws::ecr::Ecr;
 use shared::aws::{Connection, Deadline};
-use shared::instant::Instant;
 use shared::provision::Provisioner;
 use shared::repository::Registry;
 
@@ -50,7 +49,7 @@ async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &Ecr) -> Respo
         deadline: Deadline::within(time_left(&context), ANSWER),
         request_id: &context.request_id,
     };
-    api::serve::serve(call, &provisioner, Instant::now()).await
+    api::serve::serve(call, &provisioner).await
 }
 
 fn time_left(context: &Context) -> Duration {

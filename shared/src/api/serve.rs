@@ -2,23 +2,22 @@
 
 use serde::Serialize;
 
-use super::{Call, Kind, Problem, Response, preview};
+use super::{Call, Kind, Problem, Response};
 use crate::aws::{AwsError, Failure};
 use crate::image::deletion::{Deleted, Refused};
-use crate::instant::Instant;
 use crate::provision::{Creation, ProvisionError, Provisioner, Removal};
 use crate::repository::describe::Shown;
 use crate::repository::{Description, Existing, Name, Settings, Tags, difference};
 
 /// Serves a request.
-pub async fn serve(call: Call, provisioner: &Provisioner<'_>, now: Instant) -> Response {
-    answer(call, provisioner, now).await.unwrap_or_else(|problem| {
+pub async fn serve(call: Call, provisioner: &Provisioner<'_>) -> Response {
+    answer(call, provisioner).await.unwrap_or_else(|problem| {
         tracing::warn!(kind = problem.kind.name(), detail = problem.detail, "did not do as asked");
         problem.into()
     })
 }
 
-async fn answer(call: Call, provisioner: &Provisioner<'_>, now: Instant) -> Result<Response, Problem> {
+async fn answer(call: Call, provisioner: &Provisioner<'_>) -> Result<Response, Problem> {
     match call {
         Call::CreateRepository(name, settings) => create(provisioner, &name, &settings).await,
         Call::ListRepositories { max_results, next_token } => {
@@ -56,7 +55,6 @@ async fn answer(call: Call, provisioner: &Provisioner<'_>, now: Instant) -> Resu
             let answer = Answer { repository_name, image_ids: &outcome.deleted, failures: &outcome.refused };
             Ok(Response::json(200, &answer))
         }
-        Call::Preview(body) => Ok(preview(&body, now)),
     }
 }
 

@@ -190,6 +190,18 @@ impl Ecr {
         })
     }
 
+    /// Repositories by their names, 100 at most.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers; [`Failure::NotFound`] if there is none of a name.
+    pub async fn repositories_named(&self, names: &[Name]) -> Result<Vec<Existing>, AwsError> {
+        let names = names.iter().map(|name| name.as_str().to_owned()).collect();
+        let request = self.client.describe_repositories().set_repository_names(Some(names));
+        let answer = call!("DescribeRepositories", request)?;
+        Ok(answer.repositories.unwrap_or_default().into_iter().map(existing).collect())
+    }
+
     /// The tags of a repository, by its ARN.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
+use super::{Image, ImageIndex, ImageStatus, ManifestKind, Relations, RepositoryImages};
 use crate::finding::join_pointer;
 use crate::instant::Instant;
 
@@ -145,6 +145,67 @@ impl Listing {
         builder.take(page)?;
         Ok(builder.finish())
     }
+}
+
+/// Writes images as a snapshot: what `DescribeImages` says, and for manifest lists as much of `BatchGetImage` as tells their
+/// children. [`Listing::parse`] reads it again.
+#[must_use]
+pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json::Value {
+    use serde_json::{Value, json};
+    let all = images.images();
+    let digest = |place: ImageIndex| all.get(place as usize).map_or("", |image| &*image.digest);
+    let subjects: BTreeMap<ImageIndex, ImageIndex> = images.subjects().iter().copied().collect();
+    let mut children: BTreeMap<ImageIndex, Vec<Value>> = BTreeMap::new();
+    for &(child, index) in images.parents() {
+        children.entry(index).or_default().push(json!({ "digest": digest(child) }));
+    }
+    let mut details = Vec::with_capacity(all.len());
+    let mut manifests = Vec::new();
+    for (place, image) in (0..).zip(all) {
+        let mut detail = json!({
+            "imageDigest": image.digest,
+            "imageTags": image.tags,
+            "imageSizeInBytes": image.size_in_bytes,
+            "imagePushedAt": image.pushed_at,
+        });
+        let status = match image.status {
+            ImageStatus::Active => "ACTIVE",
+            ImageStatus::Archived => "ARCHIVED",
+            ImageStatus::Activating => "ACTIVATING",
+            ImageStatus::Unknown => "UNKNOWN",
+        };
+        let kind = match image.kind {
+            ManifestKind::Unknown => None,
+            ManifestKind::Manifest => Some("application/vnd.oci.image.manifest.v1+json"),
+            ManifestKind::Index => Some("application/vnd.oci.image.index.v1+json"),
+        };
+        let subject = subjects.get(&place).map(|subject| digest(*subject).to_owned());
+        let texts = [
+            ("registryId", name.registry_id.clone()),
+            ("repositoryName", name.repository_name.clone()),
+            ("imageStatus", Some(status.to_owned())),
+            ("imageManifestMediaType", kind.map(str::to_owned)),
+            ("subjectManifestDigest", subject),
+            ("lastRecordedPullTime", image.last_pulled_at.map(|at| at.to_string())),
+            ("lastArchivedAt", image.last_archived_at.map(|at| at.to_string())),
+            ("lastActivatedAt", image.last_activated_at.map(|at| at.to_string())),
+        ];
+        for (field, value) in texts {
+            if let Some(value) = value {
+                detail[field] = value.into();
+            }
+        }
+        details.push(detail);
+        if image.kind == ManifestKind::Index && !images.unread_indexes().contains(&place) {
+            let listed = children.remove(&place).unwrap_or_default();
+            manifests.push(json!({
+                "repositoryName": name.repository_name,
+                "imageId": { "imageDigest": image.digest },
+                "imageManifest": json!({ "manifests": listed }).to_string(),
+            }));
+        }
+    }
+    json!({ "imageDetails": details, "images": manifests })
 }
 
 /// A string that borrows from the text where it can.
@@ -401,6 +462,32 @@ mod tests {
         format!(
             r#"{{"repositoryName": "{repository}", "imageDigest": "{digest}", "imagePushedAt": 1700000000.0{more}}}"#
         )
+    }
+
+    #[test]
+    fn a_snapshot_is_read_as_it_was() {
+        let index = r#", "imageTags": ["v1", "latest"], "imageManifestMediaType": "application/vnd.oci.image.index.v1+json",
+            "imageSizeInBytes": 7, "lastRecordedPullTime": 1710000000.5"#;
+        let archived = r#", "imageStatus": "ARCHIVED", "lastArchivedAt": 1720000000"#;
+        let text = [
+            format!(
+                r#"{{"imageDetails": [{}, {}, {}]}}"#,
+                detail("b", "sha256:1d", index),
+                detail("b", "sha256:c1", archived),
+                detail("b", "sha256:51", r#", "subjectManifestDigest": "sha256:1d""#),
+            ),
+            r#"{"images": [{"imageId": {"imageDigest": "sha256:1d"}, "repositoryName": "b",
+                "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:c1\"}]}"}]}"#
+                .to_owned(),
+        ];
+        let before = Listing::parse(&text.join("\n")).unwrap().repositories.remove(0);
+        let text = snapshot(&before.name, &before.images).to_string();
+        let after = Listing::parse(&text).unwrap().repositories.remove(0);
+        assert_eq!(after.name, before.name);
+        assert_eq!(after.images.images(), before.images.images());
+        assert_eq!(after.images.parents(), before.images.parents());
+        assert_eq!(after.images.subjects(), before.images.subjects());
+        assert_eq!(after.images.unread_indexes(), before.images.unread_indexes());
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! A preview asked for as one JSON request, with the policy and the images in it: nothing is read from AWS.
+//! A preview asked for as one JSON request: with the policy and the images in it, so that nothing is read from AWS, or of
+//! a repository as it is.
 //!
 //! ```json
 //! { "lifecyclePolicyText": "…", "imageDetails": [ … ], "images": [ … ],
 //!   "inUse": [ … ], "evaluatedAt": "2026-11-23T00:00:00Z", "allPasses": false }
+//!
+//! { "repositoryName": "team/app" }
 //! ```
 
 use serde::Deserialize;
@@ -17,6 +20,8 @@ use crate::instant::Instant;
 use crate::lifecycle::evaluate::Passes;
 use crate::lifecycle::source::PolicySource;
 use crate::report::model::PreviewReport;
+use crate::repository::Name;
+use crate::repository::name::InvalidName;
 use crate::usage::Usage;
 use crate::usage::listed::InvalidUsage;
 
@@ -35,9 +40,13 @@ pub enum InvalidRequest {
     Policy,
     /// There are no images.
     #[error(
-        "the request has no `imageDetails`; add what DescribeImages answers (an empty list for no images)"
+        "the request has no `imageDetails`; add what DescribeImages answers (an empty list for no images), or \
+         `repositoryName` for a repository as it is"
     )]
     Images,
+    /// The repository has no name that ECR takes.
+    #[error("repositoryName: {0}")]
+    Name(#[from] InvalidName),
     /// The policy is not valid.
     #[error("the lifecycle policy is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     InvalidPolicy(Vec<Finding>),
@@ -81,38 +90,72 @@ struct Request<'a> {
     all_passes: bool,
 }
 
-/// Answers a request: one report for each repository in it. `now` is the time to evaluate for where the request does
-/// not say; `parse` reads the policy, and decides in which languages it may be.
+/// What a request asks for.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    /// These previews, one for each repository in the request.
+    Answered(Vec<PreviewReport>),
+    /// A preview of a repository as it is.
+    Live(Live),
+}
+
+/// A preview of a repository as it is.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The repository.
+    pub repository_name: Name,
+    /// The policy; that of the repository without it.
+    pub policy: Option<PolicySource>,
+    /// What is in use besides what can be found.
+    pub usage: Usage,
+    /// The time for which to evaluate, if it is not the present.
+    pub evaluated_at: Option<Instant>,
+    /// One pass, as ECR's preview, or all.
+    pub passes: Passes,
+}
+
+/// Reads a request, and answers it if all is in it. `now` is the time to evaluate for where the request does not say;
+/// `parse` reads the policy, and decides in which languages it may be.
 ///
 /// # Errors
 ///
 /// What is wrong with the request, and where.
-pub fn answer(
+pub fn read(
     request: &str,
     now: Instant,
     parse: impl FnOnce(&str) -> Result<PolicySource, Vec<Finding>>,
-) -> Result<Vec<PreviewReport>, InvalidRequest> {
+) -> Result<Asked, InvalidRequest> {
     let request: Request<'_> = serde_json::from_str(request)
         .map_err(|error| UnreadableJson::explain::<Request<'_>>(request, &error))?;
+    let is_live = request.image_details.is_none() && request.images.is_none();
     let policy = match (&request.lifecycle_policy_text, request.lifecycle_policy) {
-        (Some(text), None) => text,
-        (None, Some(object)) => object.get(),
+        (Some(text), None) => Some(text.as_str()),
+        (None, Some(object)) => Some(object.get()),
+        (None, None) if is_live && request.repository_name.is_some() => None,
         _ => return Err(InvalidRequest::Policy),
     };
-    let source = parse(policy).map_err(InvalidRequest::InvalidPolicy)?;
+    let source = policy.map(parse).transpose().map_err(InvalidRequest::InvalidPolicy)?;
     let usage = request.in_use.map_or_else(|| Ok(Usage::default()), |in_use| Usage::parse(in_use.get()))?;
-    if request.image_details.is_none() {
-        return Err(InvalidRequest::Images);
+    let passes = if request.all_passes { Passes::UntilStable } else { Passes::One };
+    match (&request.repository_name, source) {
+        (Some(name), policy) if is_live => {
+            let repository_name = Name::parse(name)?;
+            let evaluated_at = request.evaluated_at;
+            Ok(Asked::Live(Live { repository_name, policy, usage, evaluated_at, passes }))
+        }
+        (_, Some(source)) if request.image_details.is_some() => {
+            let name =
+                RepositoryName { repository_name: request.repository_name, registry_id: request.registry_id };
+            let page = Page {
+                details: request.image_details,
+                manifests: request.images,
+                next_token: request.next_token,
+            };
+            let listing = Listing::of_page(name, page)?;
+            let now = request.evaluated_at.unwrap_or(now);
+            let question = Question { policy: source.policy(), usage: &usage, now, passes };
+            Ok(Asked::Answered(preview_all(question, &listing)))
+        }
+        _ => Err(InvalidRequest::Images),
     }
-    let name = RepositoryName { repository_name: request.repository_name, registry_id: request.registry_id };
-    let page =
-        Page { details: request.image_details, manifests: request.images, next_token: request.next_token };
-    let listing = Listing::of_page(name, page)?;
-    let question = Question {
-        policy: source.policy(),
-        usage: &usage,
-        now: request.evaluated_at.unwrap_or(now),
-        passes: if request.all_passes { Passes::UntilStable } else { Passes::One },
-    };
-    Ok(preview_all(question, &listing))
 }

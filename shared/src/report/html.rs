@@ -19,6 +19,7 @@ use crate::quantity::{bytes, count, grouped};
 
 mod images;
 mod rules;
+pub mod run;
 mod text;
 mod timeline;
 

@@ -12,6 +12,8 @@ use super::model::{PreviewReport, PreviewResult};
 use crate::lifecycle::explain::short_digest;
 use crate::quantity::{age, bytes, count};
 
+pub mod run;
+
 /// From this width on, a table has room for whole sentences with a digest in them.
 const WIDE: u16 = 190;
 /// Below this width columns would be too narrow for words.

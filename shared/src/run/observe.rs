@@ -152,6 +152,9 @@ async fn of_lambda(clients: &Clients<'_>, known: &Known) -> Result<(Vec<UsedImag
 
 async fn lists(clients: &Clients<'_>, now: Instant) -> Result<Vec<FoundList>, Stop> {
     let Clients { s3, bucket, .. } = *clients;
+    if !clients.has_bucket() {
+        return Ok(Vec::new());
+    }
     let listed = s3.list(bucket, LISTS).await?;
     let lists: Vec<FoundList> = stream::iter(listed.into_iter().filter(|list| list.key.ends_with(".json")))
         .map(|list| async move {

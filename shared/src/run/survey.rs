@@ -104,7 +104,10 @@ impl Surveyed {
 /// The children of manifest lists: those that were read before from the bucket, the others from ECR.
 async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Result<Children, Stop> {
     let key = format!("{INDEXES}{name}.json");
-    let read = clients.call(clients.s3.get(clients.bucket, &key)).await?;
+    let read = match clients.has_bucket() {
+        true => clients.call(clients.s3.get(clients.bucket, &key)).await?,
+        false => None,
+    };
     // What cannot be read is read again from ECR, and written anew.
     let mut known: Children =
         read.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
@@ -122,7 +125,7 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
             known.insert(digest, deletion::children(&text));
         }
     }
-    if !unknown.is_empty() || forgotten > known.len() {
+    if clients.has_bucket() && (!unknown.is_empty() || forgotten > known.len()) {
         let text = serde_json::to_string(&known).unwrap_or_default();
         let written = clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await;
         if let Err(error) = written {

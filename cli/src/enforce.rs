@@ -1,0 +1,159 @@
+//! `ecr-steward enforce`: the policy book applied from a terminal, by the same code as in the stack.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use shared::instant::Instant;
+use shared::policy_book::{KEY, Match, PolicyBook};
+use shared::report::run::{Builder, RunReport};
+use shared::report::{html, table};
+use shared::repository::Existing;
+use shared::run::batch::Assignment;
+use shared::run::outcome::{Outcome as RepositoryOutcome, Status};
+use shared::run::work::{Mode, Worker};
+use shared::run::{Clients, Run, observe};
+use shared::usage::observation::Known;
+
+use crate::account::{self, Which};
+use crate::input::{self, MAX_POLICY_BYTES};
+use crate::{Failure, Outcome, in_use, preview, snapshot};
+
+/// Repositories that are worked on together.
+const CHUNK: usize = 25;
+
+/// Apply the policy book to repositories: a dry run, unless --apply is given
+///
+/// Does what a run of the stack does, with the same protection: what is in use stays, plans past a limit are not executed,
+/// and every image is written down in the stack's bucket before it is deleted.
+///
+/// Exit code: 0, 1 if something needs attention, 2 if nothing could be done.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The stack's bucket: policies.yaml and lists of images in use are read there, and the journal is written there.
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
+    bucket: String,
+
+    /// Another policy book than the bucket's policies.yaml; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    book: Option<PathBuf>,
+
+    #[command(flatten)]
+    which: Which,
+
+    /// Change what the policies want changed.
+    #[arg(long)]
+    apply: bool,
+
+    /// How to print what was done.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// A table for a terminal.
+    #[default]
+    Table,
+    /// JSON for programs: the report of a run.
+    Json,
+    /// A self-contained page for a browser.
+    Html,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let given = match &arguments.book {
+        None => None,
+        Some(path) => Some((input::name(path), input::read(path, MAX_POLICY_BYTES)?)),
+    };
+    let report = account::work(Some(&arguments.bucket), async |clients| {
+        enforce(&clients, arguments, given.as_ref()).await
+    })?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match arguments.output {
+        Format::Table => out.write_all(table::run::render(&report, preview::style()).as_bytes())?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
+            out.write_all(b"\n")?;
+        }
+        Format::Html => out.write_all(html::run::render(&report).as_bytes())?,
+    }
+    out.flush()?;
+    let is_well = report.repositories.iter().all(|outcome| !outcome.needs_attention());
+    Ok(if is_well && report.gaps.is_empty() { Outcome::Success } else { Outcome::Different })
+}
+
+async fn enforce(
+    clients: &Clients<'_>,
+    arguments: &Arguments,
+    given: Option<&(String, String)>,
+) -> Result<RunReport, Failure> {
+    let started_at = Instant::now();
+    let (file, text, book_version) = match given {
+        Some((file, text)) => (file.as_str(), text.clone(), None),
+        None => {
+            let object = clients.s3.get(clients.bucket, KEY).await?.ok_or_else(|| Failure::Policy {
+                file: format!("s3://{}/{KEY}", clients.bucket),
+                problem: "there is no such object; put the policy book there, or name one with --book"
+                    .to_owned(),
+            })?;
+            (KEY, object.text, object.version)
+        }
+    };
+    let book = PolicyBook::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
+    let run_id = format!("terminal-{}", started_at.micros() / 1_000_000);
+    let run = Run { run_id, started_at, dry_run: !arguments.apply, book_version };
+    let repositories = account::repositories(clients, &arguments.which).await?;
+    if repositories.is_empty() {
+        return Err(snapshot::nothing_named());
+    }
+    let observation = observe::observe(clients, book.usage(), &Known::default(), Instant::now()).await?;
+    let gaps = observation.usage.gaps.clone();
+    let mode = if arguments.apply { Mode::Enforce } else { Mode::Preview };
+    let worker = Worker::new(*clients, &run, &book, mode, observation);
+    let mut outcomes = Vec::new();
+    let mut progress = account::Progress::new("repositories", repositories.len());
+    // So many at a time, since what is in use is looked at once for all of them.
+    for some in repositories.chunks(CHUNK) {
+        let mut assignments = Vec::with_capacity(some.len());
+        for repository in some {
+            match assign(clients, &book, repository).await? {
+                Some(assignment) => assignments.push(assignment),
+                None => outcomes.push(RepositoryOutcome {
+                    repository_name: repository.name.clone(),
+                    status: Status::Unmatched,
+                    ..RepositoryOutcome::default()
+                }),
+            }
+        }
+        let registry_id = some.first().map(|repository| repository.registry_id.as_str()).unwrap_or_default();
+        outcomes.extend(worker.all(registry_id, &assignments).await?.0);
+        progress.step(some.len());
+    }
+    drop(progress);
+    let mut builder = Builder::new(run, Instant::now());
+    builder.report_mut().gaps = gaps;
+    for outcome in outcomes {
+        builder.take(outcome);
+    }
+    Ok(builder.finish())
+}
+
+async fn assign(
+    clients: &Clients<'_>,
+    book: &PolicyBook,
+    repository: &Existing,
+) -> Result<Option<Assignment>, Failure> {
+    let mut found = book.entry_for(&repository.name, None);
+    let tags;
+    if found == Match::TagsNeeded {
+        tags = clients.ecr.tags(&repository.arn).await?;
+        found = book.entry_for(&repository.name, Some(&tags));
+    }
+    Ok(match found {
+        Match::Entry(entry) => {
+            Some(Assignment { repository_name: repository.name.clone(), policy: entry.name.clone() })
+        }
+        Match::None | Match::TagsNeeded => None,
+    })
+}

@@ -1,0 +1,59 @@
+//! `ecr-steward in-use`: everything in use in the account.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use shared::instant::Instant;
+use shared::policy_book::{KEY, PolicyBook};
+use shared::run::{Clients, observe};
+use shared::usage::Usage;
+use shared::usage::observation::Known;
+
+use crate::{Failure, Outcome, account};
+
+/// Print every image in use in this account, and by what
+///
+/// Asks Amazon ECS (tasks, services, the last revisions of task definitions) and AWS Lambda (all versions of functions) in one
+/// region, and with --bucket reads the lists that clusters and other accounts report to the stack. Prints the JSON array that
+/// `preview --in-use` reads.
+///
+/// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The stack's bucket: its lists of images in use are read too, and what its policies.yaml says about use counts.
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
+    bucket: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let usage = account::work(arguments.bucket.as_deref(), async |clients| usage(&clients).await)?;
+    if !usage.gaps.is_empty() {
+        for gap in &usage.gaps {
+            let _ = writeln!(io::stderr(), "ecr-steward: not known completely: {gap}");
+        }
+        return Ok(Outcome::Unusable);
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, &usage.used).map_err(io::Error::from)?;
+    out.write_all(b"\n")?;
+    out.flush()?;
+    Ok(Outcome::Success)
+}
+
+/// What is in use, by the settings of the bucket's policy book if there is one.
+pub(crate) async fn usage(clients: &Clients<'_>) -> Result<Usage, Failure> {
+    let mut book = PolicyBook::default();
+    if !clients.bucket.is_empty()
+        && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
+    {
+        book = PolicyBook::parse(&object.text).map_err(|findings| invalid_book(KEY, &findings))?;
+    }
+    let observation = observe::observe(clients, book.usage(), &Known::default(), Instant::now()).await?;
+    Ok(observation.usage)
+}
+
+/// A policy book that nothing can be done by.
+pub(crate) fn invalid_book(file: &str, findings: &[shared::finding::Finding]) -> Failure {
+    let problem = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Failure::Policy { file: file.to_owned(), problem }
+}

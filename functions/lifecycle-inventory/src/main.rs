@@ -1,0 +1,89 @@
+//! Lambda function: begins a run: what is in use, which repositories there are, which policy is for each, in which batches.
+//!
+//! What it does is [`shared::run::inventory`]'s; this file only carries events there and answers back.
+
+#![recursion_limit = "256"]
+
+use std::time::SystemTime;
+
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+use shared::aws::Connection;
+use shared::environment::set;
+use shared::run::inventory::{InventoryError, Progress, take};
+use shared::run::{Hands, Run};
+
+/// What the state machine hands over, at first and as long as there is more to list.
+#[derive(Debug, Deserialize)]
+struct Event {
+    run: Run,
+    #[serde(default)]
+    inventory: Progress,
+}
+
+/// What it goes on with.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    run: Run,
+    is_complete: bool,
+    inventory: Progress,
+    bucket: &'static str,
+    batches_prefix: String,
+    results_prefix: String,
+    max_concurrency: u32,
+    tolerated_failure_percentage: f64,
+}
+
+/// What the stack's parameters set.
+#[derive(Debug)]
+struct Settings {
+    bucket: &'static str,
+    max_concurrency: u32,
+    tolerated_failure_percentage: f64,
+}
+
+/// Why there is no run.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Failure(#[from] InventoryError);
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        let error_type = match &failure.0 {
+            InventoryError::Book(_) => "InvalidPolicyBook",
+            InventoryError::Stop(stop) => stop.kind(),
+        };
+        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    shared::log::as_json();
+    let bucket = set("BUCKET")?;
+    let settings = &Settings {
+        bucket: bucket.clone().leak(),
+        max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
+        tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
+    };
+    let hands = &Hands::new(Connection::of_function(), bucket);
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
+        let LambdaEvent { payload: Event { run, inventory }, context } = event;
+        let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let taken = take(&hands.clients(left), &run, inventory).await;
+        let (run, inventory) = taken
+            .inspect_err(|error| tracing::error!(%error, run = run.run_id, "did not take the inventory"))?;
+        Ok::<_, Failure>(Answer {
+            is_complete: inventory.next_token.is_none(),
+            bucket: settings.bucket,
+            batches_prefix: run.batches_prefix(),
+            results_prefix: run.key("results"),
+            max_concurrency: settings.max_concurrency,
+            tolerated_failure_percentage: settings.tolerated_failure_percentage,
+            run,
+            inventory,
+        })
+    }))
+    .await
+}

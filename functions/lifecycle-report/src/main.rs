@@ -1,0 +1,129 @@
+//! Lambda function: one report of what came of all repositories of a run: JSON and a page in the stack's bucket, metrics in
+//! its log, a message for people.
+//!
+//! What it says is [`shared::run::summarize`]'s and [`shared::report`]'s; this file only carries it.
+
+#![recursion_limit = "256"]
+
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+use shared::aws::Connection;
+use shared::aws::sns::Sns;
+use shared::environment::set;
+use shared::instant::Instant;
+use shared::report::html;
+use shared::report::run::{RunReport, RunStatus, Totals, metrics};
+use shared::run::inventory::Progress;
+use shared::run::summarize::{summarize, write};
+use shared::run::{Hands, Run, Stop};
+
+/// What the state machine hands over. `error` is what it caught.
+#[derive(Debug, Deserialize)]
+struct Event {
+    run: Run,
+    #[serde(default)]
+    inventory: Progress,
+    #[serde(default)]
+    error: Option<Caught>,
+}
+
+/// An error as Step Functions hands it on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Caught {
+    error: String,
+    #[serde(default)]
+    cause: String,
+}
+
+/// A function's error, in the cause that Step Functions hands on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cause {
+    error_message: String,
+}
+
+impl Caught {
+    /// What went wrong, as the function that failed said it.
+    fn message(self) -> String {
+        let said = serde_json::from_str::<Cause>(&self.cause).map(|cause| cause.error_message);
+        let said = said.unwrap_or(self.cause);
+        if said.is_empty() { self.error } else { format!("{}: {said}", self.error) }
+    }
+}
+
+/// What is answered: all of it is in the bucket.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    run: Run,
+    status: RunStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    report: String,
+    totals: Totals,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Failure(#[from] Stop);
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        Self { error_type: failure.0.kind().to_owned(), error_message: failure.to_string() }
+    }
+}
+
+/// What the stack is, as far as reports need it.
+struct Stack {
+    name: String,
+    topic: String,
+    sns: Sns,
+    hands: Hands,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    shared::log::as_json();
+    let connection = Connection::of_function();
+    let sns = connection.sns();
+    let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
+    let stack = &Stack { name, topic, sns, hands: Hands::new(connection, set("BUCKET")?) };
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
+        let reported = report(event, stack).await;
+        reported.inspect_err(|error| tracing::error!(%error, "did not report"))
+    }))
+    .await
+}
+
+async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Failure> {
+    let LambdaEvent { payload: Event { run, inventory, error }, context } = event;
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    let clients = stack.hands.clients(left);
+    let error = error.map(Caught::message);
+    let report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
+    let address = write(&clients, &report, &html::run::render(&report)).await?;
+    tell(&report, stack);
+    let message = report.message(&address);
+    let headline = report.headline();
+    let published = stack.sns.publish(&stack.topic, &headline, &message);
+    match clients.deadline.order(published).await {
+        Ok(Ok(())) => {}
+        // The report is there; another try would only tell twice what was told.
+        Ok(Err(error)) => tracing::error!(%error, topic = stack.topic, "could not tell people"),
+        Err(_) => tracing::error!(topic = stack.topic, "there was no time to tell people"),
+    }
+    let RunReport { run, status, error, totals, .. } = report;
+    Ok(Answer { run, status, error, report: address, totals })
+}
+
+/// Writes the metrics to the log, from where CloudWatch takes them.
+fn tell(report: &RunReport, stack: &Stack) {
+    let mut out = std::io::stdout().lock();
+    // A log that is not there is no reason not to report.
+    let _ = writeln!(out, "{}", metrics(report, &stack.name));
+}

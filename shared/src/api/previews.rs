@@ -1,0 +1,73 @@
+//! The part of the HTTP API that previews: `POST /previews`.
+
+use super::{Kind, Problem, Request, parameters, text};
+use crate::finding::quoted;
+use crate::instant::Instant;
+use crate::lifecycle::PolicySource;
+use crate::preview::request::{self, Asked, InvalidRequest};
+
+/// What a request asks for.
+///
+/// # Errors
+///
+/// The problem to answer with; nothing was done.
+pub fn route(request: Request<'_>, now: Instant) -> Result<Asked, Problem> {
+    let path = request.path.strip_suffix('/').unwrap_or(request.path);
+    if path != "/previews" {
+        let detail = format!("there is nothing at {}; there is /previews", quoted(path));
+        return Err(Problem::new(Kind::NoSuchPath, detail));
+    }
+    if request.method != "POST" {
+        let detail = format!("{} is not for {path}; write POST", quoted(request.method));
+        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", "POST".to_owned()));
+    }
+    let [] = parameters(request, [])?;
+    request::read(text(request)?, now, PolicySource::parse_json).map_err(Problem::from)
+}
+
+impl From<InvalidRequest> for Problem {
+    fn from(error: InvalidRequest) -> Self {
+        match error {
+            InvalidRequest::InvalidPolicy(findings) => Self::invalid(findings),
+            error => Self::new(Kind::InvalidRequest, error.to_string()),
+        }
+    }
+}
+
+/// Does what is asked for.
+#[cfg(feature = "lifecycle")]
+pub async fn serve(
+    asked: Asked,
+    clients: &crate::run::Clients<'_>,
+    registry_id: &str,
+    now: Instant,
+) -> super::Response {
+    use super::Response;
+    use crate::preview::live;
+    match asked {
+        Asked::Answered(reports) => match reports.as_slice() {
+            [report] => Response::json(200, report),
+            reports => Response::json(200, &reports),
+        },
+        Asked::Live(request) => match live::look_and_answer(clients, registry_id, &request, now).await {
+            Ok(report) => Response::json(200, &report),
+            Err(error) => {
+                tracing::warn!(%error, repository = %request.repository_name, "did not preview");
+                Problem::from(error).into()
+            }
+        },
+    }
+}
+
+#[cfg(feature = "lifecycle")]
+impl From<crate::preview::live::LiveError> for Problem {
+    fn from(error: crate::preview::live::LiveError) -> Self {
+        use crate::preview::live::LiveError;
+        use crate::run::Stop;
+        match error {
+            LiveError::Stop(Stop::Aws(error) | Stop::Time(error)) => error.into(),
+            LiveError::Stop(stop) => Self::new(Kind::Internal, stop.to_string()),
+            error @ LiveError::Policy { .. } => Self::new(Kind::Internal, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A preview of a repository as it is: its images and its own policy read from ECR, what is in use from everywhere.
+
+use super::request::Live;
+use super::{Question, preview};
+use crate::finding::{Code, Finding};
+use crate::image::listing::{ListedRepository, RepositoryName};
+use crate::instant::Instant;
+use crate::lifecycle::PolicySource;
+use crate::policy_book::Sources;
+use crate::report::model::PreviewReport;
+use crate::run::survey::Surveyed;
+use crate::run::{Clients, Stop, observe};
+use crate::usage::Usage;
+use crate::usage::observation::Known;
+
+/// Why there is no preview.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// A call failed, or time is up.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// The policy of the repository is one that this version does not understand.
+    #[error("the lifecycle policy of {repository} is not understood: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Policy {
+        /// The repository.
+        repository: String,
+        /// What is not understood.
+        findings: Vec<Finding>,
+    },
+}
+
+/// Answers a request, given what is in use.
+///
+/// # Errors
+///
+/// When the repository cannot be read. That a source of use cannot be is a finding.
+pub async fn answer(
+    clients: &Clients<'_>,
+    registry_id: &str,
+    live: &Live,
+    observed: &Usage,
+    now: Instant,
+) -> Result<PreviewReport, LiveError> {
+    let name = &live.repository_name;
+    let own = async {
+        match &live.policy {
+            Some(_) => Ok(None),
+            None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
+        }
+    };
+    let (surveyed, own) = tokio::try_join!(Surveyed::read(clients, name.clone(), registry_id), own)?;
+    let own = own.map(|text| {
+        PolicySource::parse_json(&text)
+            .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
+    });
+    let own = own.transpose()?;
+    let usage = Usage::merged([live.usage.clone(), observed.clone()]);
+    let source = live.policy.as_ref().or(own.as_ref());
+    let question = Question {
+        policy: source.and_then(PolicySource::policy),
+        usage: &usage,
+        now: live.evaluated_at.unwrap_or(now),
+        passes: live.passes,
+    };
+    let name = RepositoryName {
+        repository_name: Some(surveyed.name.as_str().to_owned()),
+        registry_id: Some(surveyed.registry_id),
+    };
+    let mut report = preview(question, &ListedRepository { name, images: surveyed.images });
+    let gaps = usage.gaps_of(live.repository_name.as_str());
+    report.findings.extend(gaps.map(|gap| {
+        let message =
+            format!("what is in use is not known completely, and more may be than is said here: {gap}");
+        Finding::new(Code::UsageUnknown, "", message)
+    }));
+    Ok(report)
+}
+
+/// Answers a request, after a look at what is in use.
+///
+/// # Errors
+///
+/// When the repository cannot be read. That a source of use cannot be is a finding.
+pub async fn look_and_answer(
+    clients: &Clients<'_>,
+    registry_id: &str,
+    live: &Live,
+    now: Instant,
+) -> Result<PreviewReport, LiveError> {
+    let known = known(clients).await?;
+    let observation = observe::observe(clients, &Sources::default(), &known, now).await?;
+    answer(clients, registry_id, live, &observation.usage, now).await
+}
+
+/// What is known from runs of what never changes.
+async fn known(clients: &Clients<'_>) -> Result<Known, Stop> {
+    let known = clients.call(clients.s3.get(clients.bucket, observe::KNOWN_KEY)).await?;
+    Ok(known.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default())
+}

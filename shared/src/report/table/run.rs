@@ -1,0 +1,127 @@
+//! What came of a run as a table for a terminal: a row for each repository, what needs attention, totals.
+
+use std::fmt::Write as _;
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
+};
+
+use super::{NARROWEST, Style, bold, wrap};
+use crate::quantity::{bytes, count, grouped};
+use crate::report::run::RunReport;
+use crate::run::outcome::{Amount, Outcome, PolicyChange, Status};
+
+/// Renders a report. Every line ends with a line break.
+#[must_use]
+pub fn render(report: &RunReport, style: Style) -> String {
+    let mut out = String::new();
+    let title = if report.run.dry_run { "Dry run: nothing was changed" } else { "Policies enforced" };
+    let _ = writeln!(out, "{} at {}\n", bold(title, style), report.run.started_at);
+    if report.repositories.is_empty() {
+        out.push_str("There is nothing to do in any repository.\n");
+    } else {
+        for line in table(report, style).lines() {
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
+    }
+    let width = usize::from(style.width.max(NARROWEST));
+    let totals = &report.totals;
+    let mut lines = Vec::new();
+    for gap in &report.gaps {
+        lines.push(format!("What is in use is not known completely, and nothing is deleted there: {gap}."));
+    }
+    for outcome in &report.repositories {
+        let name = &outcome.repository_name;
+        lines.extend(outcome.error.iter().map(|error| format!("{name}: {error}.")));
+        lines.extend(
+            outcome.obstacles.iter().map(|held| format!("{name}: nothing was done: {}.", held.message)),
+        );
+        lines.extend(outcome.drift.iter().map(|drift| format!("{name}: {drift}.")));
+    }
+    if !lines.is_empty() {
+        out.push('\n');
+        for line in lines {
+            wrap(&mut out, &line, width, style);
+        }
+    }
+    out.push('\n');
+    let verb = if report.run.dry_run { "would go" } else { "deleted" };
+    let gone = if report.run.dry_run { totals.expiring } else { totals.deleted };
+    let mut summary = format!(
+        "{} of {} {verb} ({}); {} held since in use",
+        grouped(gone.image_total_count),
+        count(totals.images.image_total_count, "image"),
+        bytes(gone.image_size_in_bytes),
+        grouped(totals.held_by_use.image_total_count),
+    );
+    let unmatched = totals.count(Status::Unmatched);
+    if unmatched > 0 {
+        let _ = write!(summary, "; {unmatched} of {} repositories under no policy", totals.repositories);
+    }
+    summary.push('.');
+    wrap(&mut out, &summary, width, style);
+    if report.run.dry_run && !gone.is_zero() {
+        wrap(&mut out, "Add --apply to do it.", width, style);
+    }
+    out
+}
+
+fn table(report: &RunReport, style: Style) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(style.width.max(NARROWEST));
+    if style.color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    let header = ["REPOSITORY", "POLICY", "IMAGES", "TAKEN", "DELETED", "IN USE", "STATUS"];
+    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    for outcome in &report.repositories {
+        table.add_row(row(outcome));
+    }
+    for (column, name) in table.column_iter_mut().zip(header) {
+        column.set_padding((0, 2));
+        if matches!(name, "IMAGES" | "TAKEN" | "DELETED" | "IN USE") {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        if !matches!(name, "REPOSITORY" | "POLICY" | "STATUS") {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table
+}
+
+fn row(outcome: &Outcome) -> Vec<Cell> {
+    let number = |amount: Amount| Cell::new(grouped(amount.image_total_count));
+    let (word, color) = match outcome.status {
+        Status::Previewed => ("previewed", None),
+        Status::Done => ("done", Some(Color::Green)),
+        Status::Remaining => ("not finished", Some(Color::Yellow)),
+        Status::Held => ("held back", Some(Color::Yellow)),
+        Status::Partial => ("in part", Some(Color::Red)),
+        Status::Failed => ("failed", Some(Color::Red)),
+        Status::Gone => ("gone", None),
+        Status::Unmatched => ("no policy", None),
+    };
+    let change = outcome.attachment.as_ref().map(|attached| match attached.lifecycle_policy {
+        PolicyChange::Unchanged => "policy as it was",
+        PolicyChange::Attached => "policy attached",
+        PolicyChange::ToBeAttached => "policy to be attached",
+        PolicyChange::Suspended => "policy suspended",
+        PolicyChange::ToBeSuspended => "policy to be suspended",
+    });
+    let status = change.map_or_else(|| word.to_owned(), |change| format!("{word}, {change}"));
+    let status = Cell::new(status);
+    vec![
+        Cell::new(&outcome.repository_name),
+        Cell::new(outcome.policy.as_deref().unwrap_or("-")),
+        number(outcome.images),
+        number(outcome.expiring),
+        number(outcome.deleted),
+        number(outcome.held_by_use),
+        color.map_or_else(|| status.clone(), |color| status.clone().fg(color)),
+    ]
+}

@@ -1,0 +1,883 @@
+//! Runs over a registry by the real functions, on AWS in memory: what is deleted, what is not, and why.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::cloud::{self, BUCKET, Cloud};
+use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
+use tests::runtime_api::Answer;
+use tests::steward::{PLENTY, Steward, of};
+
+const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+/// A policy that takes everything older than two weeks, with more said about it.
+fn book(more: &str) -> String {
+    format!(
+        "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 14 }}]{more} }}\n"
+    )
+}
+
+const UNLIMITED: &str = ", apply: delete, limits: { images: 10000, percent: 100, remaining: 1 }";
+
+/// The digests of a repository's images, by what they are called here.
+struct Images {
+    /// `ci-0` to `ci-5`, a month old.
+    old: Vec<String>,
+    /// A release for two platforms, a month old: index, children, signature.
+    index: String,
+    children: [String; 2],
+    signature: String,
+    /// Pushed now.
+    young: String,
+}
+
+fn fill(repository: &mut Repository, name: &str) -> Images {
+    let old: Vec<String> = (0..6)
+        .map(|number| repository.push(&format!("{name} {number}"), &[&format!("ci-{number}")]))
+        .collect();
+    let children = ["amd64", "arm64"].map(|platform| repository.push(&format!("{name} {platform}"), &[]));
+    let index = repository.push_index(&children.each_ref().map(String::as_str), &["v1"]);
+    let signature = repository.push_referrer(&format!("{name} signature"), &index);
+    for digest in old.iter().chain(&children).chain([&index, &signature]) {
+        repository.age(digest, 30.0);
+    }
+    let young = repository.push(&format!("{name} young"), &["latest"]);
+    Images { old, index, children, signature, young }
+}
+
+impl Images {
+    fn all(&self) -> BTreeSet<String> {
+        let release = [&self.index, &self.children[0], &self.children[1], &self.signature];
+        self.old.iter().chain(release).chain([&self.young]).cloned().collect()
+    }
+
+    fn release(&self) -> [&String; 4] {
+        [&self.index, &self.children[0], &self.children[1], &self.signature]
+    }
+}
+
+/// One repository under one policy.
+struct Site {
+    steward: Steward,
+    app: Images,
+}
+
+impl Site {
+    fn new(more: &str) -> Self {
+        let steward = Steward::with_book(&book(more));
+        let app = steward.aws.with(|registry| {
+            let mut repository = repository("app");
+            let images = fill(&mut repository, "app");
+            registry.repositories.insert("app".to_owned(), repository);
+            images
+        });
+        Self { steward, app }
+    }
+
+    fn aws(&self) -> &EcrStub {
+        &self.steward.aws
+    }
+
+    fn left(&self) -> BTreeSet<String> {
+        self.steward.digests("app")
+    }
+
+    fn use_by_task(&self, image: &str, digest: Option<&str>) {
+        self.aws().cloud(|cloud| use_by_task(cloud, image, digest));
+    }
+
+    /// Nothing was deleted, tagged or attached.
+    fn assert_untouched(&self, why: &str) {
+        assert_eq!(self.left(), self.app.all(), "{why}");
+        for operation in ["BatchDeleteImage", "PutImage", "PutLifecyclePolicy", "UpdateImageStorageClass"] {
+            assert_eq!(self.aws().count(operation), 0, "{why}: {operation}");
+        }
+    }
+}
+
+fn use_by_task(cloud: &mut Cloud, image: &str, digest: Option<&str>) {
+    let definition = cloud.ecs.register("web", &[&format!("{HOST}/{image}")]);
+    cloud.ecs.run_task("prod", &definition, digest);
+}
+
+fn repository(name: &str) -> Repository {
+    let described = json!({
+        "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
+        "registryId": "123456789012", "repositoryName": name, "repositoryUri": format!("{HOST}/{name}"),
+        "createdAt": 1.0, "imageTagMutability": "MUTABLE",
+    });
+    Repository { described, ..Repository::default() }
+}
+
+fn set<'a>(digests: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
+    digests.into_iter().cloned().collect()
+}
+
+#[test]
+fn a_run_deletes_what_the_policy_takes_and_the_next_run_nothing() {
+    let site = Site::new(UNLIMITED);
+    let report = site.steward.run("first", false);
+    assert_eq!(site.left(), set([&site.app.young]), "{report:#}");
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 10);
+    assert_eq!(of(&report, "app")["status"], "DONE");
+    site.aws().forget_calls();
+    let report = site.steward.run("second", false);
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 0);
+    assert_eq!(site.aws().count("BatchDeleteImage"), 0);
+    // A page of repositories and a page of images: what is there cannot be known by fewer calls.
+    let of_ecr = ["DescribeRepositories", "DescribeImages", "BatchGetImage", "GetLifecyclePolicy"];
+    assert_eq!(of_ecr.map(|operation| site.aws().count(operation)), [1, 1, 0, 0]);
+}
+
+#[test]
+fn lists_go_before_what_they_list_and_nothing_before_it_is_written_down() {
+    let site = Site::new(UNLIMITED);
+    site.steward.run("first", false);
+    let mut written: Vec<Value> = Vec::new();
+    let mut gone: Vec<String> = Vec::new();
+    for call in site.aws().calls() {
+        match call.operation.as_str() {
+            "PutObject" if call.request["key"].as_str().unwrap().contains("/journal/") => {
+                let lines = call.request["body"].as_str().unwrap().lines();
+                written.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
+            }
+            "BatchDeleteImage" => {
+                for id in call.request["imageIds"].as_array().unwrap() {
+                    let digest = id["imageDigest"].as_str().unwrap().to_owned();
+                    let line = written.iter().find(|line| line["imageDigest"] == digest.as_str());
+                    assert!(line.is_some(), "{digest} is not written down before it is deleted");
+                    gone.push(digest);
+                }
+            }
+            _ => {}
+        }
+    }
+    let at = |digest: &String| gone.iter().position(|other| other == digest).unwrap();
+    let app = &site.app;
+    assert!(app.children.iter().all(|child| at(&app.index) < at(child)), "{gone:?}");
+    assert!(at(&app.index) < at(&app.signature));
+    let line = written.iter().find(|line| line["imageDigest"] == app.index.as_str()).unwrap();
+    assert_eq!(line["imageTags"], json!(["v1"]));
+    assert!(line["imageManifest"].as_str().unwrap().contains(&app.children[0]));
+    assert_eq!(line["policy"], "all");
+    assert_eq!(line["bookVersion"], "v1");
+    assert_eq!(line["appliedRulePriority"], 1);
+    assert_eq!(line["runId"], "first");
+    assert_eq!(line["action"]["type"], "EXPIRE");
+    assert!(line["reason"].as_str().unwrap().starts_with("Pushed 30 days ago"), "{line}");
+}
+
+#[test]
+fn what_a_task_uses_by_tag_stays() {
+    let site = Site::new(UNLIMITED);
+    site.use_by_task("app:ci-0", None);
+    let report = site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]));
+    let app = of(&report, "app");
+    assert_eq!(app["heldByUse"]["imageTotalCount"], 1);
+    let held = app["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "IN_USE").unwrap();
+    assert!(held["reason"].as_str().unwrap().contains("task/prod/"), "{held}");
+}
+
+#[test]
+fn what_a_task_runs_by_digest_stays_though_its_tag_has_moved() {
+    let site = Site::new(UNLIMITED);
+    site.use_by_task("app:latest", Some(&site.app.old[3]));
+    site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.old[3], &site.app.young]));
+}
+
+#[test]
+fn a_child_in_use_keeps_its_list_and_all_that_belongs_to_it() {
+    let site = Site::new(UNLIMITED);
+    site.use_by_task("app:v1", Some(&site.app.children[1]));
+    site.steward.run("r", false);
+    let kept: Vec<&String> = site.app.release().into_iter().chain([&site.app.young]).collect();
+    assert_eq!(site.left(), set(kept));
+}
+
+#[test]
+fn a_list_in_use_keeps_its_children() {
+    let site = Site::new(UNLIMITED);
+    let in_use = json!([format!("{HOST}/app@{}", site.app.index)]);
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), &in_use.to_string()));
+    site.steward.run("r", false);
+    let kept: Vec<&String> = site.app.release().into_iter().chain([&site.app.young]).collect();
+    assert_eq!(site.left(), set(kept));
+}
+
+#[test]
+fn what_services_deploy_and_the_next_tasks_may_be_stays() {
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        let image = |number: usize| format!("{HOST}/app:ci-{number}");
+        // Six revisions, of which the last five count; the service still runs the first.
+        let revisions: Vec<String> =
+            (0..6).map(|number| cloud.ecs.register("web", &[&image(number)])).collect();
+        cloud.ecs.add_service("prod", "web", &[&revisions[5], &revisions[0]]);
+        cloud.ecs.page = 2;
+    });
+    site.steward.run("r", false);
+    let kept: Vec<&String> = site.app.old.iter().chain([&site.app.young]).collect();
+    assert_eq!(site.left(), set(kept));
+    // Without the service only the last five revisions.
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        for number in 0..6 {
+            cloud.ecs.register("web", &[&format!("{HOST}/app:ci-{number}")]);
+        }
+    });
+    site.steward.run("r", false);
+    let kept: Vec<&String> = site.app.old[1..].iter().chain([&site.app.young]).collect();
+    assert_eq!(site.left(), set(kept));
+}
+
+#[test]
+fn what_functions_run_stays_old_versions_too() {
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        let resolved = |digest: &str| format!("{HOST}/app@{digest}");
+        cloud.functions.add_zip("other");
+        cloud.functions.add("job", "$LATEST", &format!("{HOST}/app:latest"), &resolved(&site.app.old[1]));
+        cloud.functions.add("job", "1", &format!("{HOST}/app:latest"), &resolved(&site.app.old[2]));
+        cloud.functions.add("job", "2", &format!("{HOST}/app:ci-4"), &resolved(&site.app.old[4]));
+        cloud.functions.page = 2;
+    });
+    site.steward.run("r", false);
+    let app = &site.app;
+    assert_eq!(site.left(), set([&app.old[1], &app.old[2], &app.old[4], &app.young]));
+}
+
+#[test]
+fn what_is_used_between_plan_and_deletion_stays() {
+    let site = Site::new(UNLIMITED);
+    let start: fn(&mut Registry, &mut Cloud) = |_, cloud| use_by_task(cloud, "app:ci-2", None);
+    // It starts as soon as the repository is read, which the plan is made of.
+    site.aws().fault("DescribeImages", Fault::Then(start), 1);
+    let report = site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.old[2], &site.app.young]));
+    assert_eq!(of(&report, "app")["heldByUse"]["imageTotalCount"], 1, "{report:#}");
+}
+
+#[test]
+fn what_is_tagged_or_pulled_between_plan_and_deletion_stays() {
+    let site = Site::new(UNLIMITED);
+    let touch: fn(&mut Registry, &mut Cloud) = |registry, _| {
+        let images = &mut registry.repositories.get_mut("app").unwrap().images;
+        let named = |tag: &str| images.iter().position(|image| image.tags.contains(tag)).unwrap();
+        let (tagged, pulled) = (named("ci-1"), named("ci-2"));
+        images[tagged].tags.insert("production".to_owned());
+        images[pulled].last_pulled_at = Some(1_900_000_000.0);
+    };
+    site.aws().fault("DescribeImages", Fault::Then(touch), 1);
+    let report = site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.old[1], &site.app.old[2], &site.app.young]), "{report:#}");
+    let mut details: Vec<&str> = of(&report, "app")["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|image| image["outcome"] == "HELD_BACK")
+        .map(|image| image["detail"].as_str().unwrap())
+        .collect();
+    details.sort_unstable();
+    assert_eq!(
+        details,
+        ["it was pulled since the plan was made", "its tags have changed since the plan was made"]
+    );
+}
+
+#[test]
+fn where_a_source_of_use_is_down_nothing_is_deleted() {
+    for operation in [
+        "ListClusters",
+        "ListTasks",
+        "DescribeTasks",
+        "ListServices",
+        "DescribeServices",
+        "ListTaskDefinitions",
+        "DescribeTaskDefinition",
+        "ListFunctions",
+        "GetFunction",
+        "ListObjectsV2",
+    ] {
+        let site = Site::new(UNLIMITED);
+        site.aws().cloud(|cloud| {
+            let definition = cloud.ecs.register("other", &["other:1"]);
+            cloud.ecs.run_task("prod", &definition, None);
+            cloud.ecs.add_service("prod", "other", &[&definition]);
+            cloud.functions.add("job", "1", "other:2", "other@sha256:aa");
+        });
+        // What only lists what is in use; other lists are of the run.
+        let begun = Steward::begin("r", false);
+        site.aws().fault(operation, Fault::Denied, 1);
+        let taken = site.steward.take_inventory(&begun).response();
+        site.aws().heal();
+        for key in site.steward.batches(&taken) {
+            site.steward.work(&taken, &key);
+        }
+        let report = site.steward.tell(&taken);
+        site.assert_untouched(operation);
+        assert_eq!(report["status"], "ATTENTION", "{operation}: {report:#}");
+        assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{operation}: {report:#}");
+        assert_eq!(of(&report, "app")["status"], "HELD");
+        assert_eq!(of(&report, "app")["obstacles"][0]["code"], "usage-unknown");
+    }
+}
+
+#[test]
+fn a_source_that_is_down_when_it_is_asked_again_stops_deletion_too() {
+    let site = Site::new(UNLIMITED);
+    site.aws().fault_from("ListFunctions", Fault::Denied, 1);
+    let report = site.steward.run("r", false);
+    site.assert_untouched("down when asked again");
+    assert_eq!(of(&report, "app")["obstacles"][0]["code"], "usage-unknown", "{report:#}");
+}
+
+#[test]
+fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
+    let upload = |site: &Site, content: &str, hours: f64| {
+        site.aws().cloud(|cloud| {
+            let path = format!("{BUCKET}/usage/eks.json");
+            cloud.upload(&path, content);
+            cloud.age(&path, hours);
+        });
+    };
+    // A day is young enough, unless the book says otherwise.
+    let site = Site::new(UNLIMITED);
+    upload(&site, "[]", 23.0);
+    site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.young]));
+    let site = Site::new(UNLIMITED);
+    upload(&site, "[]", 25.0);
+    site.steward.run("r", false);
+    site.assert_untouched("too old");
+    let site = Site::new(UNLIMITED);
+    upload(&site, r#"["not a reference"]"#, 1.0);
+    site.steward.run("r", false);
+    site.assert_untouched("unreadable");
+    let site = Site::new(UNLIMITED);
+    upload(&site, "[]", -2.0);
+    site.steward.run("r", false);
+    site.assert_untouched("of the future");
+    // What the book names has to be there, for the repositories that it is about.
+    for (scope, is_held) in [("[app]", true), ("['other/*']", false)] {
+        let list = format!("usage: {{ lists: [{{ key: usage/shop.json, repositories: {scope} }}] }}\n");
+        let site = Site::new(UNLIMITED);
+        site.aws().cloud(|cloud| {
+            cloud.upload(&format!("{BUCKET}/policies.yaml"), &format!("{}{list}", book(UNLIMITED)))
+        });
+        let report = site.steward.run("r", false);
+        if is_held {
+            site.assert_untouched("missing");
+        } else {
+            assert_eq!(site.left(), set([&site.app.young]), "{report:#}");
+        }
+        assert_eq!(report["status"], "ATTENTION", "a list is missing: {report:#}");
+    }
+}
+
+#[test]
+fn a_plan_past_a_limit_is_not_executed_at_all() {
+    for (limits, code) in [
+        ("images: 9, percent: 100, remaining: 1", "limit-images"),
+        ("images: 100, percent: 90, remaining: 1", "limit-percent"),
+        ("images: 100, percent: 100, remaining: 2", "limit-remaining"),
+    ] {
+        let site = Site::new(&format!(", apply: delete, limits: {{ {limits} }}"));
+        let report = site.steward.run("r", false);
+        site.assert_untouched(code);
+        let app = of(&report, "app");
+        assert_eq!(app["status"], "HELD", "{report:#}");
+        assert_eq!(app["obstacles"].as_array().unwrap().len(), 1, "{app:#}");
+        assert_eq!(app["obstacles"][0]["code"], code);
+        assert_eq!(report["totals"]["heldByObstacles"]["imageTotalCount"], 10);
+    }
+}
+
+#[test]
+fn a_policy_that_would_empty_a_repository_is_held_without_being_told_to() {
+    let site = Site::new(", apply: delete");
+    site.aws().with(|registry| registry.repositories.get_mut("app").unwrap().age(&site.app.young, 99.0));
+    let report = site.steward.run("r", false);
+    site.assert_untouched("emptied");
+    let codes: Vec<&Value> =
+        of(&report, "app")["obstacles"].as_array().unwrap().iter().map(|held| &held["code"]).collect();
+    assert_eq!(codes, ["limit-percent", "limit-remaining"]);
+}
+
+#[test]
+fn a_book_that_is_not_valid_is_no_book_and_the_report_says_everything() {
+    let site = Site::new(", apply: delet, limits: { percent: 200 }");
+    let begun = Steward::begin("r", false);
+    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    assert_eq!(error_type, "InvalidPolicyBook");
+    for part in ["policies.yaml: ", "/policies/0/apply", "/policies/0/limits/percent"] {
+        assert!(message.contains(part), "{message}");
+    }
+    site.assert_untouched("an invalid book");
+    // What Step Functions hands to the report when it has caught that.
+    let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
+    let mut caught = begun;
+    caught["error"] = json!({ "Error": error_type, "Cause": cause });
+    let report = site.steward.tell(&caught);
+    assert_eq!(report["status"], "FAILED");
+    assert_eq!(report["error"], format!("InvalidPolicyBook: {message}"));
+    let told = site.aws().cloud(|cloud| cloud.published.clone());
+    assert_eq!(told[0].0, "ECR: the lifecycle run failed");
+    assert!(told[0].1.contains("/policies/0/apply"), "{told:?}");
+}
+
+#[test]
+fn a_clock_that_is_far_off_deletes_nothing() {
+    for seconds in [-86_400, 3600, 86_400 * 365] {
+        let site = Site::new(UNLIMITED);
+        let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+        site.aws().cloud(|cloud| cloud.clock_offset = seconds);
+        for key in site.steward.batches(&taken) {
+            let (error_type, message) = site.steward.invoke(&Steward::task(&taken, &key)).error();
+            assert_eq!(error_type, "WrongClock");
+            assert!(message.contains("a clock is wrong"), "{message}");
+        }
+        site.assert_untouched("the clock at the batch");
+        let (error_type, _) = site.steward.take_inventory(&Steward::begin("s", false)).error();
+        assert_eq!(error_type, "WrongClock");
+    }
+    // Images of the future say the same.
+    let site = Site::new(UNLIMITED);
+    site.aws().with(|registry| registry.repositories.get_mut("app").unwrap().age(&site.app.young, -1.0));
+    let report = site.steward.run("r", false);
+    site.assert_untouched("an image of the future");
+    assert_eq!(of(&report, "app")["obstacles"][0]["code"], "clock", "{report:#}");
+}
+
+#[test]
+fn a_dry_run_and_a_policy_that_is_only_previewed_change_nothing() {
+    for (more, dry_run) in [(UNLIMITED, true), ("", false), (", apply: attach", true)] {
+        let site = Site::new(more);
+        let report = site.steward.run("r", dry_run);
+        site.assert_untouched(more);
+        assert_eq!(report["totals"]["expiring"]["imageTotalCount"], 10, "{report:#}");
+        let app = of(&report, "app");
+        let planned = app["results"].as_array().unwrap().iter().filter(|image| image["outcome"] == "PLANNED");
+        assert_eq!(planned.count(), 10, "{app:#}");
+    }
+}
+
+#[test]
+fn where_manifest_lists_cannot_be_read_nothing_is_deleted() {
+    let site = Site::new(UNLIMITED);
+    site.aws().fault_from("BatchGetImage", Fault::Denied, 0);
+    let report = site.steward.run("r", false);
+    site.assert_untouched("denied");
+    assert_eq!(of(&report, "app")["status"], "FAILED");
+    let error = of(&report, "app")["error"].as_str().unwrap();
+    assert!(error.starts_with("BatchGetImage: the function's role is not allowed"), "{error}");
+}
+
+#[test]
+fn what_ecr_refuses_is_told_image_by_image_and_keeps_what_belongs_to_it() {
+    let site = Site::new(UNLIMITED);
+    let index: &'static str = site.app.index.clone().leak();
+    site.aws().fault_from("BatchDeleteImage", Fault::ForImages(index), 0);
+    let report = site.steward.run("r", false);
+    let kept: Vec<&String> = site.app.release().into_iter().chain([&site.app.young]).collect();
+    assert_eq!(site.left(), set(kept), "the signature and the children stay with their index");
+    let app = of(&report, "app");
+    assert_eq!(app["status"], "PARTIAL");
+    let failed: Vec<&Value> =
+        app["results"].as_array().unwrap().iter().filter(|image| image["outcome"] == "FAILED").collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["detail"], "KmsError: the key is disabled");
+    // ECR was not asked for what would have been refused.
+    let asked = site.aws().calls().into_iter().filter(|call| call.operation == "BatchDeleteImage");
+    let asked: String = asked.map(|call| call.request.to_string()).collect();
+    assert!(!asked.contains(&site.app.signature) && !asked.contains(&site.app.children[0]));
+    site.aws().heal();
+    site.steward.run("s", false);
+    assert_eq!(site.left(), set([&site.app.young]), "the next run completes it");
+}
+
+#[test]
+fn passing_trouble_of_aws_changes_nothing_about_the_outcome() {
+    let operations = [
+        "DescribeRepositories",
+        "DescribeImages",
+        "BatchGetImage",
+        "BatchDeleteImage",
+        "GetLifecyclePolicy",
+        "GetObject",
+        "PutObject",
+        "ListObjectsV2",
+        "ListTasks",
+        "DescribeTaskDefinition",
+        "ListFunctions",
+    ];
+    let faults = [
+        Fault::Throttled,
+        Fault::ServerError,
+        Fault::Unavailable,
+        Fault::Cut,
+        Fault::AfterEffect(Box::new(Fault::ServerError)),
+        Fault::AfterEffect(Box::new(Fault::Cut)),
+        Fault::Slow(Duration::from_millis(300)),
+    ];
+    for fault in faults {
+        let site = Site::new(UNLIMITED);
+        site.use_by_task("app:ci-0", None);
+        for operation in operations {
+            site.aws().fault(operation, fault.clone(), 1);
+        }
+        let report = site.steward.run("r", false);
+        assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]), "{fault:?}: {report:#}");
+        // What was deleted by a call whose answer was lost is found gone, and is no failure.
+        assert_eq!(report["totals"]["failed"]["imageTotalCount"], 0, "{fault:?}: {report:#}");
+        assert_eq!(report["status"], "SUCCEEDED", "{fault:?}: {report:#}");
+    }
+}
+
+#[test]
+fn a_function_that_is_killed_leaves_the_rest_to_the_next_run() {
+    let site = Site::new(UNLIMITED);
+    site.use_by_task("app:ci-0", None);
+    let taken = site.steward.take_inventory(&Steward::begin("first", false)).response();
+    let key = site.steward.batches(&taken).remove(0);
+    // The second deletion is never answered, and the function is killed while it waits.
+    site.aws().fault_from("BatchDeleteImage", Fault::Hang, 1);
+    {
+        let doomed = cloud::function(site.aws(), "lifecycle-enforce", PLENTY);
+        doomed.hand(Steward::task(&taken, &key).to_string());
+        while site.aws().count("BatchDeleteImage") < 1 || !site.is_waiting() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    site.aws().heal();
+    let before = site.left();
+    assert!(before.len() > 2 && before.len() < 11, "some of it went: {}", before.len());
+    let report = site.steward.tell(&taken);
+    assert_eq!(report["status"], "ATTENTION");
+    assert_eq!(report["unfinishedBatches"], json!([key]));
+    assert!(!report["untoldJournal"].as_array().unwrap().is_empty(), "{report:#}");
+    let report = site.steward.run("second", false);
+    assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]), "{report:#}");
+    assert_eq!(report["status"], "SUCCEEDED");
+}
+
+impl Site {
+    /// Whether what is about to be deleted second is written down.
+    fn is_waiting(&self) -> bool {
+        self.aws().cloud(|cloud| cloud.keys(BUCKET, "journal/").len()) >= 2
+    }
+}
+
+#[test]
+fn what_time_does_not_suffice_for_another_invocation_does() {
+    let names: Vec<String> = (0..12).map(|number| format!("app/{number:02}")).collect();
+    let aws = EcrStub::start();
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(UNLIMITED)));
+    let young: Vec<String> = aws.with(|registry| {
+        let filled = names.iter().map(|name| {
+            let mut repository = repository(name);
+            let images = fill(&mut repository, name);
+            registry.repositories.insert(name.clone(), repository);
+            images.young
+        });
+        filled.collect()
+    });
+    let steward = Steward::on(aws);
+    let taken = steward.take_inventory(&Steward::begin("r", false)).response();
+    let key = steward.batches(&taken).remove(0);
+    // Each deletion takes its time, and an invocation has little of it.
+    steward.aws.fault_from("BatchDeleteImage", Fault::Slow(Duration::from_millis(700)), 0);
+    let hasty = cloud::function(&steward.aws, "lifecycle-enforce", Duration::from_secs(18));
+    let mut task = Steward::task(&taken, &key);
+    let mut invocations = 0;
+    while task["isComplete"] == false {
+        let before = task["done"].as_u64().unwrap();
+        task = hasty.invoke(task.to_string()).response();
+        assert!(task["done"].as_u64().unwrap() >= before);
+        invocations += 1;
+        assert!(invocations < 12, "{task}");
+    }
+    assert!(invocations > 1);
+    for (name, young) in names.iter().zip(&young) {
+        assert_eq!(steward.digests(name), set([young]), "{name}");
+    }
+    let report = steward.tell(&taken);
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    assert_eq!(
+        report["totals"]["deleted"]["imageTotalCount"], 120,
+        "what several invocations did is added up"
+    );
+    assert_eq!(report["totals"]["repositories"], 12);
+}
+
+/// A book of several policies, by names and resource tags.
+#[test]
+fn the_first_policy_that_matches_is_the_one_and_others_are_left_alone() {
+    let steward = Steward::with_book(
+        "policies:
+- { name: payments, repositories: ['prod/*'], tags: { team: payments }, rules: [{ selection: any, maximumAgeLimit: 400 }], apply: delete }
+- { name: production, repositories: ['prod/*'], rules: [{ selection: any, maximumAgeLimit: 14 }], apply: delete,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+",
+    );
+    let images: Vec<Images> = ["prod/pay", "prod/web", "dev/web"]
+        .iter()
+        .map(|name| {
+            steward.aws.with(|registry| {
+                let mut repository = repository(name);
+                let images = fill(&mut repository, name);
+                if *name == "prod/pay" {
+                    repository.tags.insert("team".to_owned(), "payments".to_owned());
+                }
+                registry.repositories.insert((*name).to_owned(), repository);
+                images
+            })
+        })
+        .collect();
+    let report = steward.run("r", false);
+    assert_eq!(steward.digests("prod/pay"), images[0].all());
+    assert_eq!(steward.digests("prod/web"), set([&images[1].young]));
+    assert_eq!(steward.digests("dev/web"), images[2].all());
+    assert_eq!(report["unmatched"], json!(["dev/web"]));
+    assert_eq!(report["policies"]["production"]["deleted"]["imageTotalCount"], 10);
+    // Tags are asked for where they decide.
+    assert_eq!(steward.aws.count("ListTagsForResource"), 2);
+}
+
+#[test]
+fn without_a_book_no_repository_has_a_policy_and_the_report_says_so() {
+    let aws = EcrStub::start();
+    aws.with(|registry| registry.repositories.insert("app".to_owned(), repository("app")));
+    let steward = Steward::on(aws);
+    let report = steward.run("r", false);
+    assert_eq!(report["hasBook"], false);
+    assert_eq!(report["unmatched"], json!(["app"]));
+    assert_eq!(report["status"], "SUCCEEDED");
+    let told = steward.aws.cloud(|cloud| cloud.published.clone());
+    assert!(told[0].1.contains("There is no policies.yaml"), "{told:?}");
+}
+
+mod attached {
+    use super::*;
+    use shared::image::listing::Listing;
+    use shared::instant::Instant;
+    use shared::lifecycle::{LifecyclePolicy, Passes, evaluate};
+
+    const ATTACH: &str = ", apply: attach, limits: { images: 10000, percent: 100, remaining: 1 }";
+
+    impl Site {
+        fn policy(&self) -> Option<String> {
+            self.aws().with(|registry| registry.repositories["app"].lifecycle_policy.clone())
+        }
+
+        fn tags(&self, digest: &str) -> Vec<String> {
+            self.aws().with(|registry| {
+                let images = &registry.repositories["app"].images;
+                let image = images.iter().find(|image| image.digest == digest).unwrap();
+                image.tags.iter().cloned().collect()
+            })
+        }
+
+        /// What ECR would take by the attached policy, by itself.
+        fn taken_by_ecr(&self) -> BTreeSet<String> {
+            let (details, manifests): (Vec<Value>, Vec<Value>) = self.aws().with(|registry| {
+                let images = &registry.repositories["app"].images;
+                let details = images.iter().map(|image| {
+                    json!({ "imageDigest": image.digest, "imageTags": image.tags, "imagePushedAt": image.pushed_at,
+                        "imageManifestMediaType": image.media_type, "subjectManifestDigest": image.subject })
+                });
+                let manifests = images.iter().filter(|image| image.media_type.contains("index")).map(
+                    |image| json!({ "imageId": { "imageDigest": image.digest }, "imageManifest": image.manifest }),
+                );
+                (details.collect(), manifests.collect())
+            });
+            let listing = json!({ "imageDetails": details, "images": manifests }).to_string();
+            let images = Listing::parse(&listing).unwrap().repositories.remove(0).images;
+            let policy = LifecyclePolicy::parse(&self.policy().unwrap()).unwrap();
+            let none = std::collections::HashSet::new();
+            let evaluation = evaluate(Some(&policy), &images, &none, Instant::now(), Passes::UntilStable);
+            images
+                .images()
+                .iter()
+                .zip(evaluation.verdicts())
+                .filter(|(_, verdict)| verdict.acting_rule().is_some())
+                .map(|(image, _)| image.digest.to_string())
+                .collect()
+        }
+    }
+
+    #[test]
+    fn ecr_takes_what_the_policy_takes_but_nothing_in_use() {
+        let site = Site::new(ATTACH);
+        site.use_by_task("app:ci-0", None);
+        site.use_by_task("app:v1", Some(&site.app.children[0].clone()));
+        let report = site.steward.run("r", false);
+        assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+        assert_eq!(site.aws().count("BatchDeleteImage"), 0);
+        let expected: BTreeSet<String> = site.app.old[1..].iter().cloned().collect();
+        assert_eq!(site.taken_by_ecr(), expected);
+        let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+        assert!(
+            site.tags(&site.app.old[0]).contains(&format!("ecr-steward-in-use-{}", hex(&site.app.old[0])))
+        );
+        assert_eq!(of(&report, "app")["attachment"]["lifecyclePolicy"], "ATTACHED");
+        assert_eq!(of(&report, "app")["drift"], json!(["no lifecycle policy is attached"]));
+        // The next run finds everything as it should be.
+        site.aws().forget_calls();
+        let report = site.steward.run("s", false);
+        for operation in ["PutImage", "PutLifecyclePolicy", "BatchDeleteImage", "BatchGetImage"] {
+            assert_eq!(site.aws().count(operation), 0, "{operation}: {report:#}");
+        }
+    }
+
+    #[test]
+    fn when_the_use_ends_ecr_may_take_the_image() {
+        let site = Site::new(ATTACH);
+        site.use_by_task("app:ci-0", None);
+        // Untagged, and run by its digest.
+        let lone = site.aws().with(|registry| {
+            let app = registry.repositories.get_mut("app").unwrap();
+            let lone = app.push("lone", &[]);
+            app.age(&lone, 40.0);
+            lone
+        });
+        site.use_by_task("app:other", Some(&lone));
+        site.steward.run("r", false);
+        assert_eq!(site.tags(&lone).len(), 1);
+        assert!(!site.taken_by_ecr().contains(&lone));
+        site.aws().cloud(|cloud| cloud.ecs.stop_all());
+        let report = site.steward.run("s", false);
+        assert_eq!(site.tags(&site.app.old[0]), ["ci-0"]);
+        assert!(site.left().contains(&lone), "it did not go with its last tag: {report:#}");
+        let tags = site.tags(&lone);
+        assert!(tags.len() == 1 && tags[0].starts_with("ecr-steward-released-"), "{tags:?}");
+        assert!(site.taken_by_ecr().contains(&lone) && site.taken_by_ecr().contains(&site.app.old[0]));
+    }
+
+    #[test]
+    fn tags_that_cannot_be_moved_are_no_obstacle() {
+        let site = Site::new(ATTACH);
+        site.aws().with(|registry| {
+            registry.repositories.get_mut("app").unwrap().described["imageTagMutability"] =
+                "IMMUTABLE".into();
+        });
+        site.use_by_task("app:ci-0", None);
+        for run in ["r", "s"] {
+            let report = site.steward.run(run, false);
+            assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+        }
+        assert!(!site.taken_by_ecr().contains(&site.app.old[0]));
+    }
+
+    #[test]
+    fn where_use_is_unknown_or_a_limit_is_passed_the_policy_rests() {
+        let site = Site::new(ATTACH);
+        site.use_by_task("app:ci-0", None);
+        site.aws().fault_from("ListTasks", Fault::Denied, 0);
+        let report = site.steward.run("r", false);
+        assert_eq!(site.policy(), None, "nothing is attached");
+        assert_eq!(of(&report, "app")["status"], "HELD");
+        site.aws().heal();
+        site.steward.run("s", false);
+        assert!(!site.taken_by_ecr().is_empty());
+        site.aws().fault_from("ListTasks", Fault::Denied, 0);
+        let tags = site.tags(&site.app.old[0]);
+        let report = site.steward.run("t", false);
+        assert_eq!(of(&report, "app")["attachment"]["lifecyclePolicy"], "SUSPENDED", "{report:#}");
+        assert_eq!(site.taken_by_ecr(), BTreeSet::new());
+        assert_eq!(site.tags(&site.app.old[0]), tags, "what may be in use keeps its tag");
+        site.aws().heal();
+        site.steward.run("u", false);
+        assert!(!site.taken_by_ecr().is_empty(), "it acts again");
+        let narrow = book(", apply: attach, limits: { images: 3, percent: 100, remaining: 1 }");
+        site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &narrow));
+        let report = site.steward.run("v", false);
+        assert_eq!(of(&report, "app")["obstacles"][0]["code"], "limit-images");
+        assert_eq!(site.taken_by_ecr(), BTreeSet::new());
+    }
+}
+
+#[test]
+fn the_roles_allow_what_the_functions_do_and_nothing_else() {
+    let steward = Steward::with_book(
+        "policies:
+- { name: attached, repositories: ['attached'], rules: [{ selection: any, maximumAgeLimit: 14 }], apply: attach,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+- { name: archived, repositories: ['archived'], tags: { a: b }, apply: delete,
+    rules: [{ selection: untagged, maximumAgeLimit: 14 }, { selection: { tagPrefixList: [ci-] }, maximumDaysSincePull: 7, action: archive }],
+    limits: { images: 100, percent: 100, remaining: 1 } }
+",
+    );
+    steward.aws.with(|registry| {
+        for name in ["attached", "archived"] {
+            let mut repository = repository(name);
+            fill(&mut repository, name);
+            let orphan = repository.push("orphan", &[]);
+            repository.age(&orphan, 60.0);
+            repository.tags.insert("a".to_owned(), "b".to_owned());
+            registry.repositories.insert(name.to_owned(), repository);
+        }
+    });
+    steward.aws.cloud(|cloud| {
+        use_by_task(cloud, "attached:ci-0", None);
+        let definition = cloud.ecs.register("web", &["attached:ci-1"]);
+        cloud.ecs.add_service("prod", "web", &[&definition]);
+        cloud.functions.add("job", "1", "attached:ci-1", "attached@sha256:aa");
+        cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
+    });
+    let called = |steward: &Steward, is_of_role: fn(&str) -> bool| -> BTreeSet<String> {
+        let calls = steward.aws.calls();
+        steward.aws.forget_calls();
+        let actions = calls.iter().map(|call| match call.operation.as_str() {
+            operation if operation.contains("Object") => match operation {
+                "ListObjectsV2" => "s3:ListBucket".to_owned(),
+                operation => format!("s3:{operation}"),
+            },
+            "Publish" => "sns:Publish".to_owned(),
+            operation @ ("ListFunctions" | "GetFunction") => format!("lambda:{operation}"),
+            operation
+                if operation.contains("Task")
+                    || operation.contains("Service")
+                    || operation == "ListClusters" =>
+            {
+                format!("ecs:{operation}")
+            }
+            operation => format!("ecr:{operation}"),
+        });
+        actions.filter(|action| is_of_role(action)).collect()
+    };
+    let taken = steward.take_inventory(&Steward::begin("r", false)).response();
+    assert_eq!(called(&steward, |_| true), tests::template::actions("LifecycleInventoryFunction"));
+    // What is new since is asked for.
+    steward.aws.cloud(|cloud| {
+        cloud.ecs.register("web", &["other:1"]);
+        cloud.functions.add("job", "2", "other:2", "other@sha256:aa");
+    });
+    for key in steward.batches(&taken) {
+        steward.work(&taken, &key);
+    }
+    assert_eq!(called(&steward, |_| true), tests::template::actions("LifecycleEnforceFunction"));
+    steward.tell(&taken);
+    assert_eq!(called(&steward, |_| true), tests::template::actions("LifecycleReportFunction"));
+    let taken = steward.take_inventory(&Steward::begin("s", true)).response();
+    called(&steward, |_| true);
+    for key in steward.batches(&taken) {
+        assert!(key.contains("/preview/"));
+        steward.work(&taken, &key);
+    }
+    let preview = cloud::function(&steward.aws, "lifecycle-preview", PLENTY);
+    let answer = preview.invoke(json!({ "repositoryName": "attached" }).to_string());
+    assert!(matches!(answer, Answer::Response(_)), "{answer:?}");
+    // Manifests are read where nobody read them before.
+    steward.aws.with(|registry| {
+        let attached = registry.repositories.get_mut("attached").unwrap();
+        let child = attached.push("child", &[]);
+        attached.push_index(&[&child], &["v9"]);
+    });
+    preview.invoke(json!({ "repositoryName": "attached" }).to_string()).response();
+    assert_eq!(called(&steward, |_| true), tests::template::actions("LifecyclePreviewFunction"));
+}

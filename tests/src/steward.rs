@@ -1,0 +1,142 @@
+//! A run over a registry, driven as the state machine drives it: the real functions, on AWS in memory.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cloud::{self, BUCKET};
+use crate::ecr_stub::EcrStub;
+use crate::runtime_api::{Answer, Function};
+
+/// More than any invocation takes.
+pub const PLENTY: Duration = Duration::from_secs(120);
+
+/// The functions of a run.
+pub struct Steward {
+    /// AWS.
+    pub aws: EcrStub,
+    inventory: Function,
+    preview: Function,
+    enforce: Function,
+    report: Function,
+}
+
+impl Steward {
+    /// The functions on an AWS.
+    pub fn on(aws: EcrStub) -> Self {
+        let function = |name: &str| cloud::function(&aws, name, PLENTY);
+        Self {
+            inventory: function("lifecycle-inventory"),
+            preview: function("lifecycle-preview"),
+            enforce: function("lifecycle-enforce"),
+            report: function("lifecycle-report"),
+            aws,
+        }
+    }
+
+    /// On an empty AWS, with this policy book.
+    pub fn with_book(book: &str) -> Self {
+        let aws = EcrStub::start();
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), book));
+        Self::on(aws)
+    }
+
+    /// The input of the first function of a run.
+    pub fn begin(run_id: &str, dry_run: bool) -> Value {
+        let now = shared::instant::Instant::now().to_string();
+        json!({ "run": { "runId": run_id, "startedAt": now, "dryRun": dry_run }, "inventory": {} })
+    }
+
+    /// A whole run, and its report.
+    ///
+    /// # Panics
+    ///
+    /// When a function fails.
+    pub fn run(&self, run_id: &str, dry_run: bool) -> Value {
+        let begun = Self::begin(run_id, dry_run);
+        let taken = self.take_inventory(&begun).response();
+        for key in self.batches(&taken) {
+            self.work(&taken, &key);
+        }
+        self.tell(&taken)
+    }
+
+    /// The inventory, to its end.
+    pub fn take_inventory(&self, begun: &Value) -> Answer {
+        let mut state = begun.clone();
+        loop {
+            match self.inventory.invoke(state.to_string()) {
+                Answer::Response(answer) if answer["isComplete"] == true => return Answer::Response(answer),
+                Answer::Response(answer) => state = answer,
+                error @ Answer::Error(_) => return error,
+            }
+        }
+    }
+
+    /// The keys of the batches, as Step Functions lists them.
+    pub fn batches(&self, taken: &Value) -> Vec<String> {
+        let prefix = taken["batchesPrefix"].as_str().unwrap();
+        self.aws.cloud(|cloud| cloud.keys(BUCKET, prefix))
+    }
+
+    /// One batch, to its end; gives how many invocations it took.
+    ///
+    /// # Panics
+    ///
+    /// When the function fails.
+    pub fn work(&self, taken: &Value, key: &str) -> usize {
+        let mut task = Self::task(taken, key);
+        let mut invocations = 0;
+        while task["isComplete"] == false {
+            task = self.invoke(&task).response();
+            invocations += 1;
+        }
+        invocations
+    }
+
+    /// The input of a batch's function.
+    pub fn task(taken: &Value, key: &str) -> Value {
+        json!({ "run": taken["run"], "key": key, "done": 0, "isComplete": false })
+    }
+
+    /// One invocation for a batch, by the function that its key says.
+    pub fn invoke(&self, task: &Value) -> Answer {
+        let is_preview = task["key"].as_str().unwrap().contains("/batches/preview/");
+        let function = if is_preview { &self.preview } else { &self.enforce };
+        function.invoke(task.to_string())
+    }
+
+    /// The report of a run, as it is in the bucket.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn tell(&self, taken: &Value) -> Value {
+        let answer = self.report.invoke(taken.to_string()).response();
+        let key = format!("{BUCKET}/runs/{}/report.json", answer["run"]["runId"].as_str().unwrap());
+        let text = self.aws.cloud(|cloud| cloud.object_text(&key)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The digests in a repository.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such repository.
+    pub fn digests(&self, repository: &str) -> std::collections::BTreeSet<String> {
+        let images = |registry: &mut crate::ecr_stub::Registry| {
+            registry.repositories[repository].images.iter().map(|image| image.digest.clone()).collect()
+        };
+        self.aws.with(images)
+    }
+}
+
+/// What a report says of a repository.
+///
+/// # Panics
+///
+/// When it says nothing.
+pub fn of<'a>(report: &'a Value, repository: &str) -> &'a Value {
+    let all = report["repositories"].as_array().unwrap();
+    all.iter().find(|one| one["repositoryName"] == repository).unwrap_or_else(|| panic!("{report:#}"))
+}

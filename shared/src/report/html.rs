@@ -1,7 +1,9 @@
-//! Previews as one self-contained page: it fetches nothing, needs no script to be read, and prints.
+//! Reports as one self-contained page: it fetches nothing, needs no script to be read, and prints. Previews here, and what
+//! came of a run in [`run`].
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`run`] | the page of a run |
 //! | `timeline` | when the images were pushed, as a chart |
 //! | `rules` | what each rule acts on, in images and bytes |
 //! | `images` | the table of all images |
@@ -80,15 +82,7 @@ pub fn render(reports: &[PreviewReport]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY_POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&title))
             body {
                 header.page {
                     h1 { "Lifecycle policy preview" }
@@ -109,6 +103,21 @@ pub fn render(reports: &[PreviewReport]) -> String {
         }
     };
     page.into_string()
+}
+
+/// The head of every page.
+fn head(title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY_POLICY);
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta name="referrer" content="no-referrer";
+            title { (title) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
 }
 
 /// One line for each repository, with links to the sections.

@@ -14,9 +14,11 @@
 
   const number = (value) => value.toLocaleString('en');
 
-  const sortable = (panel, rows) => {
-    const body = panel.querySelector('tbody');
-    const headers = [...panel.querySelectorAll('thead th')];
+  // Units are what is sorted: rows, or bodies of a table whose first row is compared.
+  const sortable = (table, units) => {
+    const body = units[0].parentNode;
+    const cell = (unit, column) => (unit.rows ? unit.rows[0] : unit).cells[column];
+    const headers = [...table.tHead.querySelectorAll('th')];
     headers.forEach((header, column) => {
       const button = document.createElement('button');
       button.type = 'button';
@@ -30,15 +32,15 @@
         const order = next[header.getAttribute('aria-sort')];
         headers.forEach((other) => other.setAttribute('aria-sort', 'none'));
         header.setAttribute('aria-sort', order);
-        let sorted = rows;
+        let sorted = units;
         if (order !== 'none') {
           const sign = order === 'ascending' ? 1 : -1;
-          const numeric = rows[0].cells[column].dataset.sort !== undefined;
+          const numeric = cell(units[0], column).dataset.sort !== undefined;
           const compare = numeric ? (a, b) => a - b : collator.compare;
-          sorted = rows
-            .map((row) => {
-              const cell = row.cells[column];
-              return [numeric ? Number(cell.dataset.sort) : cell.textContent, row];
+          sorted = units
+            .map((unit) => {
+              const { dataset, textContent } = cell(unit, column);
+              return [numeric ? Number(dataset.sort) : textContent, unit];
             })
             .sort((a, b) => sign * compare(a[0], b[0]))
             .map((pair) => pair[1]);
@@ -48,7 +50,7 @@
     });
   };
 
-  const filterable = (panel, rows) => {
+  const filterable = (panel, units, content, isChosen) => {
     const controls = panel.querySelector('.controls');
     const text = controls.querySelector('input');
     const choice = controls.querySelector('select');
@@ -56,19 +58,18 @@
     const nothing = panel.querySelector('.nothing');
     let contents;
     const apply = () => {
-      contents ??= rows.map((row) =>
-        ['.id', '.tags', '.reason'].map((cell) => row.querySelector(cell).textContent).join('\n').toLowerCase());
+      contents ??= units.map((unit) => content(unit).toLowerCase());
       const words = text.value.toLowerCase().split(/\s+/);
       let matching = 0;
-      rows.forEach((row, place) => {
-        const matches = `${row.dataset.group} `.startsWith(choice.value && `${choice.value} `)
+      units.forEach((unit, place) => {
+        const matches = (!choice.value || isChosen(unit.dataset.group, choice.value))
           && words.every((word) => contents[place].includes(word));
-        row.hidden = !matches;
+        unit.hidden = !matches;
         matching += matches ? 1 : 0;
       });
-      shown.textContent = matching === rows.length
-        ? `${number(rows.length)} shown`
-        : `${number(matching)} of ${number(rows.length)} shown`;
+      shown.textContent = matching === units.length
+        ? `${number(units.length)} shown`
+        : `${number(matching)} of ${number(units.length)} shown`;
       nothing.hidden = matching > 0;
     };
     text.addEventListener('input', apply);
@@ -78,8 +79,9 @@
     apply();
   };
 
-  const copyable = (row) => {
-    const code = row.querySelector('.id code');
+  const copyable = (code) => {
+    // Only in secure contexts, which files are; elsewhere a click selects the digest.
+    if (!navigator.clipboard) return;
     const button = document.createElement('button');
     button.type = 'button';
     button.className = 'copy';
@@ -98,10 +100,36 @@
 
   for (const panel of document.querySelectorAll('.images')) {
     const rows = [...panel.querySelectorAll('tbody tr')];
-    sortable(panel, rows);
-    filterable(panel, rows);
-    // Only in secure contexts, which files are; elsewhere a click selects the digest.
-    if (navigator.clipboard) rows.forEach(copyable);
+    const content = (row) =>
+      ['.id', '.tags', '.reason'].map((cell) => row.querySelector(cell).textContent).join('\n');
+    sortable(panel.querySelector('table'), rows);
+    filterable(panel, rows, content, (group, chosen) => `${group} `.startsWith(`${chosen} `));
+    rows.forEach((row) => copyable(row.querySelector('.id code')));
+  }
+
+  for (const panel of document.querySelectorAll('.outcomes')) {
+    const table = panel.querySelector('table');
+    const bodies = [...table.tBodies];
+    sortable(table, bodies);
+    filterable(panel, bodies, (body) => body.textContent, (groups, chosen) => groups.split(' ').includes(chosen));
+    // Tables of images are many, and most are never unfolded.
+    table.addEventListener('toggle', ({ target }) => {
+      const images = target.querySelector('.results:not([data-ready])');
+      if (!images) return;
+      images.dataset.ready = '';
+      sortable(images, [...images.tBodies[0].rows]);
+      images.querySelectorAll('td:first-child .digest').forEach(copyable);
+    }, true);
+    // A link to a repository shows what there is to tell of it.
+    const unfold = () => {
+      const body = bodies.find(({ id }) => `#${id}` === location.hash);
+      if (!body) return;
+      body.hidden = false;
+      body.querySelectorAll('details').forEach((details) => { details.open = true; });
+      body.scrollIntoView();
+    };
+    addEventListener('hashchange', unfold);
+    unfold();
   }
 
   // What is folded is missing on paper.

@@ -1,18 +1,350 @@
-//! The report of a run as a page.
+//! What came of a run, as a page: for whoever wants to know in the morning whether something is wrong, and for whoever has
+//! to find out what was deleted, by which rule, and where that is written down.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `attention` | what somebody should look at, and what to do about it |
+//! | `outcomes` | the table of repositories, each with its images |
 
-use maud::{DOCTYPE, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::report::run::RunReport;
+use super::{SCRIPT, head, text};
+use crate::quantity::{bytes, count, grouped};
+use crate::report::run::{RunReport, RunStatus, Totals};
+use crate::run::journal;
+use crate::run::outcome::{Amount, SHOWN, Status};
 
-/// Renders the report as one page that needs nothing else.
+mod attention;
+mod outcomes;
+
+/// So many names are shown unfolded.
+const UNFOLDED: usize = 50;
+
+/// Renders the report of a run as one page. The same report gives the same page.
 #[must_use]
 pub fn render(report: &RunReport) -> String {
-    html! {
+    let title = format!("Lifecycle run {} – {}", report.run.run_id, word(report.status));
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head { meta charset="utf-8"; title { (report.headline()) } }
-            body { h1 { (report.headline()) } pre { (report.message(&report.run.key("report.json"))) } }
+            (head(&title))
+            body {
+                header.page {
+                    h1 { "Lifecycle run" }
+                    p {
+                        @if report.run.dry_run {
+                            "What the policies would do; nothing has been changed. Times are UTC."
+                        } @else {
+                            "What the policies did in the registry. Times are UTC."
+                        }
+                    }
+                }
+                main {
+                    section.repository aria-labelledby="run" {
+                        (headline(report))
+                        (tiles(report))
+                        (attention::section(report))
+                        @if !report.policies.is_empty() { (policies(report)) }
+                        @if report.totals.repositories > 0 { (outcomes::section(report)) }
+                        (unmatched(report))
+                    }
+                }
+                (footer(report))
+                p #announcement role="status" {}
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+const fn word(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Succeeded => "Succeeded",
+        RunStatus::Attention => "Needs attention",
+        RunStatus::Failed => "Failed",
+    }
+}
+
+/// How it ended with a repository, in a word.
+const fn ending(status: Status) -> &'static str {
+    match status {
+        Status::Previewed => "Previewed",
+        Status::Done => "Done",
+        Status::Remaining => "Not finished",
+        Status::Held => "Held",
+        Status::Partial => "Partly done",
+        Status::Failed => "Failed",
+        Status::Gone => "Gone",
+        Status::Unmatched => "No policy",
+    }
+}
+
+fn repositories(number: u64) -> String {
+    text::plural(number, "repository", "repositories")
+}
+
+fn headline(report: &RunReport) -> Markup {
+    let run = &report.run;
+    let class = match report.status {
+        RunStatus::Succeeded => "well",
+        RunStatus::Attention => "attention",
+        RunStatus::Failed => "failed",
+    };
+    html! {
+        header {
+            h2 #run { (run.run_id) " " span class={ "badge state " (class) } { (word(report.status)) } }
+            dl.facts {
+                div { dt { "Started" } dd { (text::time(run.started_at, &text::minute(run.started_at))) } }
+                div { dt { "Took" } dd { (text::duration(run.started_at, report.ended_at)) } }
+                div {
+                    dt { "Dry run" }
+                    dd { @if run.dry_run { "yes, nothing was changed" } @else { "no" } }
+                }
+                div {
+                    dt { "Policy book" }
+                    dd {
+                        @match (&run.book_version, report.has_book) {
+                            (Some(version), _) => { "version " code { (version) } }
+                            (None, true) => "version not known",
+                            (None, false) => "none",
+                        }
+                    }
+                }
+            }
+        }
+        @if let Some(error) = &report.error {
+            p.notice.bad { strong { "The run failed." } " " (error) }
+        }
+        @if !report.has_book && report.error.is_none() {
+            p.notice {
+                strong { "There is no policy book." }
+                " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
+                " into the stack's bucket; the next run goes by it."
+            }
         }
     }
-    .into_string()
 }
+
+fn tiles(report: &RunReport) -> Markup {
+    let totals = &report.totals;
+    let unmatched = totals.count(Status::Unmatched);
+    let (taken, saving) = match (report.run.dry_run, totals.deleted.is_zero()) {
+        (true, _) => ("Would go", "at most, by what would go"),
+        (false, true) => ("Taken by the policies", "at most, by what the policies take"),
+        (false, false) => ("Taken by the policies", "at most, by what was deleted"),
+    };
+    let moves = (!totals.transitioning.is_zero())
+        .then(|| format!("and to the archive {}", both(totals.transitioning)));
+    let tags = totals.tags_added + totals.tags_removed;
+    html! {
+        ul.tiles {
+            (tile("Repositories", &grouped(totals.repositories), "", &format!("{} under no policy", grouped(unmatched))))
+            (amount_tile("Images", totals.images, Some(&format!(
+                "at most {} a month; images share layers",
+                text::dollars(totals.estimated_monthly_cost)
+            ))))
+            (amount_tile("Deleted", totals.deleted, None))
+            @if !totals.archived.is_zero() { (amount_tile("Archived", totals.archived, None)) }
+            (amount_tile(taken, totals.expiring, moves.as_deref()))
+            (amount_tile("Held, since in use", totals.held_by_use, None))
+            @if !totals.held_by_keep.is_zero() { (amount_tile("Held, since kept", totals.held_by_keep, None)) }
+            (amount_tile("Held by limits or unknown use", totals.held_by_obstacles, None))
+            @if !totals.failed.is_zero() { (amount_tile("Failed", totals.failed, None)) }
+            (tile("Not as the book says", &grouped(totals.drifted), noun(totals.drifted, " repository", " repositories"), ""))
+            @if tags > 0 {
+                (tile("Tags that shield images", &grouped(tags), noun(tags, " change", " changes"), &format!(
+                    "{} added, {} taken off", grouped(totals.tags_added), grouped(totals.tags_removed)
+                )))
+            }
+            (tile("Saving", &text::dollars(totals.estimated_monthly_saving), " a month", saving))
+        }
+        @if totals.repositories > 0 {
+            p.note {
+                "How it ended: "
+                @for ((status, number), place) in totals.statuses.iter().zip(0..) {
+                    @if place > 0 { ", " }
+                    (grouped(*number)) " " (ending(*status).to_lowercase())
+                }
+                "."
+            }
+        }
+    }
+}
+
+const fn noun(number: u64, one: &'static str, many: &'static str) -> &'static str {
+    if number == 1 { one } else { many }
+}
+
+fn amount_tile(label: &str, amount: Amount, more: Option<&str>) -> Markup {
+    let size = bytes(amount.image_size_in_bytes);
+    let note = more.map_or_else(|| size.clone(), |more| format!("{size}, {more}"));
+    let number = amount.image_total_count;
+    tile(label, &grouped(number), noun(number, " image", " images"), &note)
+}
+
+fn tile(label: &str, figure: &str, unit: &str, note: &str) -> Markup {
+    html! {
+        li {
+            span.label { (label) }
+            span.figure { (figure) @if !unit.is_empty() { span.unit { (unit) } } }
+            @if !note.is_empty() { span.muted { (note) } }
+        }
+    }
+}
+
+/// `3 images, 1.2 GB`.
+fn both(amount: Amount) -> String {
+    format!("{}, {}", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
+}
+
+/// What becomes of a policy's bytes, as its bar tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shares {
+    gone: u64,
+    held: u64,
+    stays: u64,
+}
+
+impl Shares {
+    const LEGEND: [(&'static str, &'static str); 3] =
+        [("expire", "Gone, or would go"), ("held", "Held"), ("stay", "Stays")];
+
+    /// What a limit holds the policy takes too: it is counted once.
+    fn of(totals: &Totals) -> Self {
+        let size = |amount: Amount| amount.image_size_in_bytes;
+        let all = size(totals.images);
+        let gone = if totals.deleted.is_zero() {
+            size(totals.expiring).saturating_sub(size(totals.held_by_obstacles))
+        } else {
+            size(totals.deleted)
+        };
+        let held = size(totals.held_by_use)
+            .saturating_add(size(totals.held_by_keep))
+            .saturating_add(size(totals.held_by_obstacles))
+            .saturating_add(size(totals.failed));
+        Self { gone, held, stays: all.saturating_sub(gone).saturating_sub(held) }
+    }
+
+    fn bar(self) -> Markup {
+        let Self { gone, held, stays } = self;
+        let all = gone.saturating_add(held).saturating_add(stays);
+        html! {
+            @if all > 0 {
+                span.bar.shares role="img" aria-label={
+                    (bytes(gone)) " gone or to go, " (bytes(held)) " held, " (bytes(stays)) " stay"
+                } {
+                    @for ((class, _), size) in Self::LEGEND.into_iter().zip([gone, held, stays]) {
+                        @if size > 0 {
+                            span class={ "fill " (class) } style={ "width:" (text::length(size, all)) } {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The table of policies. Amounts are counts with the sizes below them.
+fn policies(report: &RunReport) -> Markup {
+    let cell = |amount: Amount| {
+        html! {
+            td.number.amount {
+                (grouped(amount.image_total_count))
+                @if !amount.is_zero() { " " span.muted { (bytes(amount.image_size_in_bytes)) } }
+            }
+        }
+    };
+    html! {
+        h3 #policies { "Policies " span.badge { (report.policies.len()) } }
+        ul.legend {
+            @for (class, label) in Shares::LEGEND {
+                li { span class={ "swatch fill " (class) } aria-hidden="true" {} (label) }
+            }
+        }
+        div.scroll tabindex="0" role="region" aria-labelledby="policies" {
+            table.policies {
+                caption { "What each policy meets in the repositories that it is for, in images and in the sum of their sizes." }
+                thead {
+                    tr {
+                        th scope="col" { "Policy" }
+                        @for name in [
+                            "Repositories", "Images", "Size", "Taken", "Deleted", "In use", "Kept", "Held back", "Failed",
+                            "Saving a month",
+                        ] {
+                            th.number scope="col" { (name) }
+                        }
+                    }
+                }
+                tbody {
+                    @for (name, totals) in &report.policies {
+                        tr {
+                            th scope="row" {
+                                @if name.is_empty() { "not known" } @else { (name) }
+                                (Shares::of(totals).bar())
+                            }
+                            td.number { (grouped(totals.repositories)) }
+                            td.number { (grouped(totals.images.image_total_count)) }
+                            td.number { (bytes(totals.images.image_size_in_bytes)) }
+                            @for amount in [
+                                totals.expiring, totals.deleted, totals.held_by_use, totals.held_by_keep,
+                                totals.held_by_obstacles, totals.failed,
+                            ] {
+                                (cell(amount))
+                            }
+                            td.number { (text::dollars(totals.estimated_monthly_saving)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unmatched(report: &RunReport) -> Markup {
+    let all = report.totals.count(Status::Unmatched);
+    let more = all.saturating_sub(report.unmatched.len() as u64);
+    html! {
+        @if all > 0 {
+            h3 { "Repositories that no policy is for " span.badge { (grouped(all)) } }
+            p.note { "Nothing goes from them. A policy with " code { "repositories: ['*']" } " as the last of the book is for all." }
+            details.names open[report.unmatched.len() <= UNFOLDED] {
+                summary { (repositories(report.unmatched.len() as u64)) }
+                ul { @for name in &report.unmatched { li { (name) } } }
+                @if more > 0 { p.muted { "And " (grouped(more)) " more." } }
+            }
+        }
+    }
+}
+
+fn footer(report: &RunReport) -> Markup {
+    let run = &report.run;
+    html! {
+        footer.page {
+            h3 { "Reading this" }
+            p {
+                "Images share layers, and a shared layer is counted in each of them: sizes are sums that overstate what is \
+                 stored and what is freed, and so do the costs."
+            }
+            p {
+                "The policies that decided are in the run's copy of the book, " code { "s3://<bucket>/" (run.book_key()) } ". \
+                 What came of each repository is below " code { "s3://<bucket>/" (run.outcomes_prefix()) }
+                ", with the first " (grouped(SHOWN as u64)) " images or so of each."
+            }
+            @if run.dry_run {
+                p { "A dry run deletes nothing, and writes no journal." }
+            } @else {
+                p {
+                    "Before an image is deleted it is written down in the journal, a line of JSON for each: its digest, tags \
+                     and manifest, the policy, the rule and the reason, and the version of the book. All of this run:"
+                }
+                pre tabindex="0" {
+                    code { "aws s3 cp --recursive 's3://<bucket>/" (journal::prefix(run)) "' journal/" }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

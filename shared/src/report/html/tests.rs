@@ -41,7 +41,7 @@ fn reports(policy: Option<&str>, images: &[serde_json::Value]) -> Vec<PreviewRep
 
 /// The names of all elements, having checked that they nest, that no identifier is there twice, and that what refers
 /// to an identifier finds it.
-fn elements(page: &str) -> Vec<String> {
+pub(super) fn elements(page: &str) -> Vec<String> {
     const VOID: [&str; 3] = ["meta", "input", "!DOCTYPE"];
     let (mut open, mut seen) = (Vec::new(), Vec::new());
     let (mut ids, mut references) = (std::collections::BTreeSet::new(), Vec::new());
@@ -96,7 +96,7 @@ fn attributes(tag: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn number_of(elements: &[String], name: &str) -> usize {
+pub(super) fn number_of(elements: &[String], name: &str) -> usize {
     elements.iter().filter(|element| *element == name).count()
 }
 

@@ -60,6 +60,24 @@ pub(super) fn distance(now: Instant, at: Instant) -> String {
     if at > now { format!("in {}", age(at, now)) } else { format!("{} ago", age(now, at)) }
 }
 
+/// From one time to another: `42 s`, `12 min 5 s`, `1 h 3 min`.
+pub(super) fn duration(from: Instant, to: Instant) -> String {
+    let seconds = (to.micros() - from.micros()).max(0) / 1_000_000;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// An amount of US dollars: `$1,204.50`.
+pub(super) fn dollars(amount: f64) -> String {
+    let text = format!("{amount:.2}");
+    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
+    let whole = whole.parse().map_or_else(|_| whole.to_owned(), grouped);
+    format!("${whole}.{cents}")
+}
+
 /// A digest in its short form. All of it is there and gets selected, copied and found; the stylesheet hides the rest.
 pub(super) fn digest(digest: &str) -> Markup {
     let short = short_digest(digest);
@@ -137,6 +155,26 @@ mod tests {
         assert!(markup.starts_with("About <code class=\"digest\" title=\"sha256:"), "{markup}");
         assert!(markup.ends_with("</code>, not a:bc &lt;b&gt;"), "{markup}");
         assert_eq!(markup.matches("<code").count(), 1);
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let from = Instant::parse("2026-11-23T00:00:00Z").unwrap();
+        for (to, expected) in [
+            ("2026-11-23T00:00:42.9Z", "42 s"),
+            ("2026-11-23T00:12:05Z", "12 min 5 s"),
+            ("2026-11-23T01:03:59Z", "1 h 3 min"),
+            ("2026-11-25T00:00:00Z", "48 h 0 min"),
+            ("2026-11-22T00:00:00Z", "0 s"),
+        ] {
+            assert_eq!(duration(from, Instant::parse(to).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn dollars_have_cents() {
+        assert_eq!(dollars(0.0), "$0.00");
+        assert_eq!(dollars(1204.5), "$1,204.50");
     }
 
     #[test]

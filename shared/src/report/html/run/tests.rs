@@ -1,0 +1,452 @@
+//! Tests of the page of a run.
+
+use super::super::tests::{elements, number_of};
+use super::*;
+use crate::finding::{Code, Finding};
+use crate::instant::Instant;
+use crate::lifecycle::document::Action;
+use crate::policy_book::Apply;
+use crate::report::model::ActionTaken;
+use crate::report::run::Builder;
+use crate::run::Run;
+use crate::run::outcome::{Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange};
+use crate::usage::Gap;
+
+const MB: u64 = 1_000_000;
+
+fn amount(count: u64, megabytes: u64) -> Amount {
+    Amount { image_total_count: count, image_size_in_bytes: megabytes * MB }
+}
+
+fn run(dry_run: bool) -> Run {
+    let started_at = Instant::parse("2026-11-23T03:00:00Z").unwrap();
+    Run {
+        run_id: "nightly-7f3a".to_owned(),
+        started_at,
+        dry_run,
+        book_version: Some("3HL4kqtJvjVBH40N".to_owned()),
+    }
+}
+
+fn builder(run: Run) -> Builder {
+    Builder::new(run, Instant::parse("2026-11-23T03:12:05Z").unwrap())
+}
+
+fn image(number: u64, tags: &[&str], outcome: Fate, detail: Option<&str>) -> ImageOutcome {
+    ImageOutcome {
+        image_digest: format!("sha256:{number:064x}"),
+        image_tags: tags.iter().map(ToString::to_string).collect(),
+        image_pushed_at: Instant::parse("2026-09-01T10:20:30Z").unwrap(),
+        image_size_in_bytes: 52 * MB + number,
+        action: ActionTaken::from(if outcome == Fate::Archived {
+            Action::Transition
+        } else {
+            Action::Expire
+        }),
+        applied_rule_priority: 10,
+        reason: "Rule 10 expires it: it was pushed 82 days ago, more than the limit of 30 days.".to_owned(),
+        outcome,
+        detail: detail.map(ToOwned::to_owned),
+    }
+}
+
+fn outcome(name: &str, policy: &str, apply: Apply, status: Status) -> Outcome {
+    Outcome {
+        repository_name: name.to_owned(),
+        policy: Some(policy.to_owned()),
+        apply: Some(apply),
+        status,
+        images: amount(100, 5000),
+        ..Outcome::default()
+    }
+}
+
+fn held(code: &str, message: &str) -> Held {
+    Held { code: code.to_owned(), message: message.to_owned() }
+}
+
+/// Every kind of content.
+fn full() -> RunReport {
+    let mut builder = builder(run(false));
+    builder.take(Outcome {
+        expiring: amount(31, 1612),
+        deleted: amount(30, 1560),
+        transitioning: amount(1, 52),
+        archived: amount(1, 52),
+        held_by_use: amount(1, 52),
+        held_by_keep: amount(2, 104),
+        journal: vec!["journal/2026/11/23/nightly-7f3a/shop/web/0123456789abcdef.jsonl".to_owned()],
+        findings: vec![Finding::new(
+            Code::RuleMatchesNothing,
+            "/rules/2",
+            "Rule 30 identifies no image here.",
+        )],
+        results: vec![
+            image(1, &["ci-1", "ci-main"], Fate::Deleted, None),
+            image(2, &["v1"], Fate::InUse, Some("in use since the plan was made: task web")),
+            image(3, &[], Fate::Kept, None),
+            image(4, &["old"], Fate::Archived, None),
+            image(5, &[], Fate::HeldBack, Some("it was pulled since the plan was made")),
+        ],
+        results_not_shown: 27,
+        ..outcome("shop/web", "delete-ci", Apply::Delete, Status::Done)
+    });
+    builder.take(Outcome {
+        expiring: amount(90, 4500),
+        obstacles: vec![
+            held("limit-images", "90 would go, and the limit `images` is 50"),
+            held("limit-percent", "90 of 100 images would go, which is more than the limit `percent` of 50"),
+        ],
+        results: vec![image(6, &["ci-9"], Fate::Planned, None)],
+        ..outcome("shop/api", "delete-ci", Apply::Delete, Status::Held)
+    });
+    builder.take(Outcome {
+        expiring: amount(4, 200),
+        deleted: amount(2, 100),
+        failed: amount(2, 100),
+        journal: vec!["journal/2026/11/23/nightly-7f3a/shop/jobs/fedcba9876543210.jsonl".to_owned()],
+        results: vec![
+            image(7, &[], Fate::Failed, Some("KmsError: the key is disabled")),
+            image(8, &[], Fate::Unknown, Some("AWS did not answer")),
+        ],
+        ..outcome("shop/jobs", "delete-ci", Apply::Delete, Status::Partial)
+    });
+    builder.take(Outcome {
+        drift: vec!["no lifecycle policy is attached".to_owned()],
+        attachment: Some(Attached {
+            lifecycle_policy: PolicyChange::Attached,
+            tags_added: 4,
+            tags_removed: 3,
+        }),
+        expiring: amount(9, 450),
+        held_by_use: amount(3, 150),
+        ..outcome("base/alpine", "attach-all", Apply::Attach, Status::Done)
+    });
+    builder.take(Outcome {
+        obstacles: vec![held("usage-unknown", "what is in use is not known completely: AWS Lambda: denied")],
+        expiring: amount(1, 50),
+        attachment: Some(Attached { lifecycle_policy: PolicyChange::Suspended, ..Attached::default() }),
+        ..outcome("base/jdk", "attach-all", Apply::Attach, Status::Held)
+    });
+    builder.take(outcome("base/slow", "attach-all", Apply::Attach, Status::Remaining));
+    builder.take(outcome("base/quiet", "attach-all", Apply::Attach, Status::Done));
+    builder.take(Outcome::failed("broken", "attach-all", "DescribeImages: AWS could not answer".to_owned()));
+    for name in ["sandbox/one", "sandbox/two"] {
+        builder.take(Outcome {
+            policy: None,
+            apply: None,
+            ..outcome(name, "", Apply::Preview, Status::Unmatched)
+        });
+    }
+    let report = builder.report_mut();
+    report.gaps = vec![
+        Gap {
+            source: "AWS Lambda".to_owned(),
+            repositories: vec![],
+            problem: "ListFunctions: denied".to_owned(),
+        },
+        Gap {
+            source: "s3://bucket/usage/edge.json".to_owned(),
+            repositories: vec!["edge/*".to_owned(), "iot/*".to_owned()],
+            problem: "it is older than a day".to_owned(),
+        },
+    ];
+    report.unfinished_batches = vec!["runs/nightly-7f3a/batches/0003.json".to_owned()];
+    report.untold_journal =
+        vec!["journal/2026/11/23/nightly-7f3a/shop/cut/00ff00ff00ff00ff.jsonl".to_owned()];
+    report.repositories_not_shown = 1;
+    report.totals.statuses.insert(Status::Unmatched, 5);
+    report.totals.repositories += 4;
+    builder.finish()
+}
+
+/// What is between the stylesheet and the script, a tag at the beginning of each line.
+fn content(page: &str) -> String {
+    let body = page.split_once("<body>").unwrap().1;
+    let body = body.split_once("<script>").unwrap().0;
+    body.replace("><", ">\n<")
+}
+
+/// The words of a piece of markup.
+fn words(markup: &str) -> String {
+    let mut words = String::new();
+    let mut is_tag = false;
+    for character in markup.chars() {
+        match character {
+            '<' => {
+                is_tag = true;
+                words.push(' ');
+            }
+            '>' => is_tag = false,
+            character if !is_tag => words.push(character),
+            _ => {}
+        }
+    }
+    let words = words.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What follows `start`, up to `end`.
+fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
+    let after = page.split_once(start).expect(start).1;
+    after.split_once(end).expect(end).0
+}
+
+#[test]
+fn a_report_with_everything() {
+    let page = render(&full());
+    if std::env::var_os("RUN_REPORT").is_some() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        std::fs::write(folder.join("run-report.html"), &page).unwrap();
+        std::fs::write(folder.join("run-report-large.html"), render(&large())).unwrap();
+    }
+    elements(&page);
+    insta::assert_snapshot!(content(&page));
+}
+
+#[test]
+fn a_run_that_failed() {
+    let mut builder = builder(Run { book_version: None, ..run(false) });
+    builder.report_mut().error =
+        Some("policies.yaml: /policies/0: missing-field: `rules` is missing".to_owned());
+    builder.report_mut().has_book = false;
+    let page = render(&builder.finish());
+    elements(&page);
+    assert!(!page.contains("Nothing needs attention"));
+    assert!(!page.contains("There is no policy book."), "whether there is one nobody has seen");
+    insta::assert_snapshot!(words(&content(&page)));
+}
+
+#[test]
+fn an_empty_registry_without_a_book() {
+    let mut builder = builder(Run { book_version: None, ..run(true) });
+    builder.report_mut().has_book = false;
+    let page = render(&builder.finish());
+    elements(&page);
+    insta::assert_snapshot!(words(&content(&page)));
+}
+
+#[test]
+fn nothing_from_outside_becomes_markup() {
+    const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror='a'>&";
+    let mut report = full();
+    let honest = elements(&render(&report));
+    report.run.run_id = HOSTILE.to_owned();
+    report.run.book_version = Some(HOSTILE.to_owned());
+    report.error = Some(HOSTILE.to_owned());
+    report.unmatched = vec![HOSTILE.to_owned(); report.unmatched.len()];
+    report.policies = report.policies.into_iter().map(|(name, totals)| (name + HOSTILE, totals)).collect();
+    for gap in &mut report.gaps {
+        gap.source = HOSTILE.to_owned();
+        gap.problem = HOSTILE.to_owned();
+        gap.repositories.iter_mut().for_each(|pattern| *pattern = HOSTILE.to_owned());
+    }
+    for key in report.unfinished_batches.iter_mut().chain(&mut report.untold_journal) {
+        *key = HOSTILE.to_owned();
+    }
+    for outcome in &mut report.repositories {
+        outcome.repository_name = HOSTILE.to_owned();
+        outcome.policy = outcome.policy.take().map(|policy| policy + HOSTILE);
+        outcome.error = outcome.error.take().map(|_| HOSTILE.to_owned());
+        outcome.obstacles.iter_mut().for_each(|held| held.message = HOSTILE.to_owned());
+        outcome.drift.iter_mut().chain(&mut outcome.journal).for_each(|line| *line = HOSTILE.to_owned());
+        for finding in &mut outcome.findings {
+            finding.pointer = HOSTILE.to_owned();
+            finding.message = HOSTILE.to_owned();
+        }
+        for image in &mut outcome.results {
+            image.image_digest = format!("sha256:{HOSTILE}");
+            image.image_tags.iter_mut().for_each(|tag| *tag = HOSTILE.to_owned());
+            image.reason = HOSTILE.to_owned();
+            image.detail = image.detail.take().map(|_| HOSTILE.to_owned());
+        }
+    }
+    let page = render(&report);
+    let hostile = elements(&page);
+    assert!(page.contains("&quot;'&gt;&lt;script&gt;alert(1)&lt;/script&gt;"));
+    for name in ["script", "img", "tr", "details"] {
+        assert_eq!(number_of(&hostile, name), number_of(&honest, name), "{name}");
+    }
+}
+
+#[test]
+fn the_page_loads_nothing() {
+    let page = render(&full());
+    for forbidden in
+        ["http://", "https://", "src=", "<link", "@import", "innerHTML", "<base", "fetch(", "import("]
+    {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.contains(r#"http-equiv="Content-Security-Policy" content="default-src 'none'; "#));
+}
+
+#[test]
+fn every_number_is_told() {
+    let page = render(&full());
+    let tiles = between(&page, "<ul class=\"tiles\">", "</ul>");
+    let tiles: Vec<String> = tiles.split("</li>").map(words).filter(|tile| !tile.is_empty()).collect();
+    assert_eq!(
+        tiles,
+        [
+            "Repositories 14 5 under no policy",
+            "Images 900 images 45 GB, at most $4.19 a month; images share layers",
+            "Deleted 32 images 1.7 GB",
+            "Archived 1 image 52 MB",
+            "Taken by the policies 135 images 6.8 GB, and to the archive 1 image, 52 MB",
+            "Held, since in use 4 images 202 MB",
+            "Held, since kept 2 images 104 MB",
+            "Held by limits or unknown use 91 images 4.5 GB",
+            "Failed 2 images 100 MB",
+            "Not as the book says 1 repository",
+            "Tags that shield images 7 changes 4 added, 3 taken off",
+            "Saving $0.15 a month at most, by what was deleted",
+        ]
+    );
+    let policy = words(between(&page, "<th scope=\"row\">delete-ci", "</tr>"));
+    assert_eq!(policy, "3 300 15 GB 125 6.3 GB 32 1.7 GB 1 52 MB 2 104 MB 90 4.5 GB 2 100 MB $0.15");
+    let row = words(between(&page, "<th scope=\"row\">shop/web", "</tr>"));
+    assert_eq!(row, "delete-ci delete Done 100 5.0 GB 31 1.6 GB 30 1.6 GB 1 52 MB 2 104 MB 0");
+    let row = words(between(&page, "<th scope=\"row\">base/alpine", "</tr>"));
+    assert_eq!(
+        row,
+        "attach-all attach Done 100 5.0 GB 9 450 MB 0 3 150 MB 0 attached, 4 tags added, 3 tags taken off 1"
+    );
+    let text = words(&page);
+    for told in [
+        "How it ended: 3 done, 1 not finished, 2 held, 1 partly done, 1 failed, 5 no policy.",
+        "1 repository and 27 images are not shown.",
+        "27 more images not shown.",
+        "And 3 more.",
+    ] {
+        assert!(text.contains(told), "{told}");
+    }
+}
+
+#[test]
+fn what_is_nothing_has_no_card() {
+    let mut builder = builder(run(false));
+    builder.take(outcome("quiet", "all", Apply::Delete, Status::Done));
+    let page = render(&builder.finish());
+    let tiles = words(between(&page, "<ul class=\"tiles\">", "</ul>"));
+    for absent in ["Failed", "Archived", "kept", "Tags"] {
+        assert!(!tiles.contains(absent), "{absent}");
+    }
+    assert!(page.contains("Nothing needs attention."));
+    assert!(
+        words(&page).contains("1 repository with a policy, where all is as it should be, is only counted.")
+    );
+    assert!(!page.contains("<div class=\"outcomes\">"));
+}
+
+#[test]
+fn what_needs_attention_says_what_to_do() {
+    let page = render(&full());
+    let list = between(&page, "<h3>Needs attention</h3>", "<h3 id=\"policies\"");
+    let text = words(list);
+    for told in [
+        "AWS Lambda, for all repositories ListFunctions: denied Mend the source.",
+        "s3://bucket/usage/edge.json, for edge/* , iot/* it is older than a day",
+        "raise the limit images of the policy in the book. If not, correct the rule. shop/api : 90 would go",
+        "raise the limit percent of the policy in the book.",
+        "Images could not be deleted : 1 repository",
+        "shop/jobs : 2 images, 100 MB: KmsError: the key is disabled",
+        "broken : DescribeImages: AWS could not answer",
+        "Batches are not finished : 1 object",
+        "journal/2026/11/23/nightly-7f3a/shop/cut/00ff00ff00ff00ff.jsonl",
+    ] {
+        assert!(text.contains(told), "{told}\n{text}");
+    }
+    // The link leads to the row of that repository.
+    let id = between(list, "<a href=\"#", "\">broken");
+    let id = id.rsplit("href=\"#").next().unwrap();
+    assert!(
+        page.contains(&format!(
+            "<tbody id=\"{id}\" data-group=\"attention p0\"><tr><th scope=\"row\">broken<"
+        ))
+    );
+}
+
+#[test]
+fn many_repositories_of_a_kind_are_folded() {
+    let mut builder = builder(run(false));
+    for number in 0..1234 {
+        builder.take(Outcome::failed(&format!("r{number}"), "all", "denied".to_owned()));
+    }
+    let page = render(&builder.finish());
+    elements(&page);
+    let list = between(&page, "<h3>Needs attention</h3>", "<h3 id=\"policies\"");
+    assert_eq!(list.matches("<a href").count(), 1234);
+    assert!(list.contains("1,234 repositories"));
+    assert!(list.contains("<summary>1,214 more</summary>"));
+}
+
+#[test]
+fn the_journal_is_found_from_the_page() {
+    let page = render(&full());
+    assert!(
+        words(&page)
+            .contains("aws s3 cp --recursive 's3://<bucket>/journal/2026/11/23/nightly-7f3a/' journal/")
+    );
+    assert!(page.contains(
+        "<code class=\"key\">journal/2026/11/23/nightly-7f3a/shop/web/0123456789abcdef.jsonl</code>"
+    ));
+    let dry = render(&builder(run(true)).finish());
+    assert!(dry.contains("writes no journal") && !dry.contains("aws s3 cp"));
+}
+
+#[test]
+fn dry_runs_say_what_would_go() {
+    let mut builder = builder(run(true));
+    let expiring = amount(12, 600);
+    builder.take(Outcome { expiring, ..outcome("app", "all", Apply::Delete, Status::Previewed) });
+    let page = words(&content(&render(&builder.finish())));
+    assert!(page.contains("Would go 12 images 600 MB"));
+    assert!(page.contains("Dry run yes, nothing was changed"));
+    assert!(page.contains("Saving $0.06 a month at most, by what would go"));
+}
+
+#[test]
+fn the_same_bytes_are_in_one_part_of_the_bar() {
+    let mut totals = Totals {
+        images: amount(100, 1000),
+        expiring: amount(50, 500),
+        held_by_obstacles: amount(20, 200),
+        held_by_use: amount(5, 50),
+        ..Totals::default()
+    };
+    assert_eq!(Shares::of(&totals), Shares { gone: 300 * MB, held: 250 * MB, stays: 450 * MB });
+    totals.deleted = amount(10, 100);
+    assert_eq!(Shares::of(&totals), Shares { gone: 100 * MB, held: 250 * MB, stays: 650 * MB });
+    assert_eq!(Shares::of(&Totals::default()).bar().into_string(), "");
+}
+
+/// As much as a report holds.
+fn large() -> RunReport {
+    let mut builder = builder(run(false));
+    for number in 0..2500_u64 {
+        let results = (0..5)
+            .map(|image| self::image(number * 5 + image, &["ci-20260901-abcdef0"], Fate::Deleted, None));
+        builder.take(Outcome {
+            expiring: amount(5, 260),
+            deleted: amount(5, 260),
+            journal: vec![format!(
+                "journal/2026/11/23/nightly-7f3a/team-{number:04}/service/0123456789abcdef.jsonl"
+            )],
+            results: results.collect(),
+            ..outcome(&format!("team-{number:04}/service"), "delete-ci", Apply::Delete, Status::Done)
+        });
+    }
+    builder.finish()
+}
+
+#[test]
+fn the_largest_report_is_a_page_that_browsers_show() {
+    let report = large();
+    let begun = std::time::Instant::now();
+    let page = render(&report);
+    assert_eq!(page.matches("ci-20260901-abcdef0").count(), 10_000);
+    assert_eq!(page.matches("<tbody id=").count(), 2000);
+    assert!(page.len() < 8_000_000, "{} bytes", page.len());
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert!(words(&page).contains("500 repositories and 0 images are not shown."));
+}

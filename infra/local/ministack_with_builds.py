@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 
+import exact_ecr  # noqa: F401
+import exact_states  # noqa: F401
 from ministack.services import codebuild, eventbridge, s3
 
 # What is replaced or called here has to be there: the version is pinned, and another one may name it otherwise.

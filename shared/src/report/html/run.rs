@@ -107,6 +107,8 @@ fn headline(report: &RunReport) -> Markup {
                         @match (&run.book_version, report.has_book) {
                             (Some(version), _) => { "version " code { (version) } }
                             (None, true) => "version not known",
+                            // The run failed before it looked.
+                            (None, false) if report.error.is_some() => "not read",
                             (None, false) => "none",
                         }
                     }
@@ -128,7 +130,6 @@ fn headline(report: &RunReport) -> Markup {
 
 fn tiles(report: &RunReport) -> Markup {
     let totals = &report.totals;
-    let unmatched = totals.count(Status::Unmatched);
     let (taken, saving) = match (report.run.dry_run, totals.deleted.is_zero()) {
         (true, _) => ("Would go", "at most, by what would go"),
         (false, true) => ("Taken by the policies", "at most, by what the policies take"),
@@ -136,10 +137,11 @@ fn tiles(report: &RunReport) -> Markup {
     };
     let moves = (!totals.transitioning.is_zero())
         .then(|| format!("and to the archive {}", both(totals.transitioning)));
+    let under_none = format!("{} under no policy", grouped(totals.count(Status::Unmatched)));
     let tags = totals.tags_added + totals.tags_removed;
     html! {
         ul.tiles {
-            (tile("Repositories", &grouped(totals.repositories), "", &format!("{} under no policy", grouped(unmatched))))
+            (tile("Repositories", &grouped(totals.repositories), "", &under_none))
             (amount_tile("Images", totals.images, Some(&format!(
                 "at most {} a month; images share layers",
                 text::dollars(totals.estimated_monthly_cost)
@@ -151,7 +153,12 @@ fn tiles(report: &RunReport) -> Markup {
             @if !totals.held_by_keep.is_zero() { (amount_tile("Held, since kept", totals.held_by_keep, None)) }
             (amount_tile("Held by limits or unknown use", totals.held_by_obstacles, None))
             @if !totals.failed.is_zero() { (amount_tile("Failed", totals.failed, None)) }
-            (tile("Not as the book says", &grouped(totals.drifted), noun(totals.drifted, " repository", " repositories"), ""))
+            (tile(
+                "Not as the book says",
+                &grouped(totals.drifted),
+                noun(totals.drifted, " repository", " repositories"),
+                "",
+            ))
             @if tags > 0 {
                 (tile("Tags that shield images", &grouped(tags), noun(tags, " change", " changes"), &format!(
                     "{} added, {} taken off", grouped(totals.tags_added), grouped(totals.tags_removed)
@@ -264,7 +271,9 @@ fn policies(report: &RunReport) -> Markup {
         }
         div.scroll tabindex="0" role="region" aria-labelledby="policies" {
             table.policies {
-                caption { "What each policy meets in the repositories that it is for, in images and in the sum of their sizes." }
+                caption {
+                    "What each policy meets in the repositories that it is for, in images and in the sum of their sizes."
+                }
                 thead {
                     tr {
                         th scope="col" { "Policy" }
@@ -307,7 +316,10 @@ fn unmatched(report: &RunReport) -> Markup {
     html! {
         @if all > 0 {
             h3 { "Repositories that no policy is for " span.badge { (grouped(all)) } }
-            p.note { "Nothing goes from them. A policy with " code { "repositories: ['*']" } " as the last of the book is for all." }
+            p.note {
+                "Nothing goes from them. A policy with " code { "repositories: ['*']" }
+                " as the last of the book is for all that is left."
+            }
             details.names open[report.unmatched.len() <= UNFOLDED] {
                 summary { (repositories(report.unmatched.len() as u64)) }
                 ul { @for name in &report.unmatched { li { (name) } } }
@@ -326,10 +338,12 @@ fn footer(report: &RunReport) -> Markup {
                 "Images share layers, and a shared layer is counted in each of them: sizes are sums that overstate what is \
                  stored and what is freed, and so do the costs."
             }
+            @if report.has_book {
             p {
                 "The policies that decided are in the run's copy of the book, " code { "s3://<bucket>/" (run.book_key()) } ". \
                  What came of each repository is below " code { "s3://<bucket>/" (run.outcomes_prefix()) }
                 ", with the first " (grouped(SHOWN as u64)) " images or so of each."
+            }
             }
             @if run.dry_run {
                 p { "A dry run deletes nothing, and writes no journal." }

@@ -52,7 +52,7 @@ const KINDS: [(&str, &str, &str); 10] = [
     (
         "clock",
         "A clock is wrong",
-        "Images are younger than the present. Find the clock that is wrong; rules by age decide wrongly as long as it is.",
+        "Images were pushed after the present. Find the clock that is wrong; as long as it is, rules by age decide wrongly.",
     ),
     ("other", "Held back", "See what is said of each of them."),
 ];
@@ -131,16 +131,20 @@ pub(super) fn section(report: &RunReport) -> Markup {
                             }
                         }
                         p { (gap.problem) }
-                        p.muted { "Mend the source. Until then nothing goes from the repositories that it may use images of." }
+                        p.muted {
+                            "Mend the source. Until then nothing goes from the repositories that it may use images of."
+                        }
                     }
                 }
                 (keys(
                     "A function was cut off while it deleted",
-                    "These objects of the journal say what it was about to delete. Whether those images are gone, the next run sees.",
+                    &count(report.untold_journal.len() as u64, "object"),
+                    "These objects of the journal say what was about to be deleted. Whether it is gone, the next run sees.",
                     &report.untold_journal,
                 ))
                 (keys(
                     "Batches are not finished",
+                    &text::plural(report.unfinished_batches.len() as u64, "batch", "batches"),
                     "Their function failed or was cut off; its log says why. The next run works on their repositories again.",
                     &report.unfinished_batches,
                 ))
@@ -172,12 +176,12 @@ fn group(troubles: &[Trouble<'_>]) -> Markup {
     }
 }
 
-fn keys(what: &str, advice: &str, keys: &[String]) -> Markup {
+fn keys(what: &str, number: &str, advice: &str, keys: &[String]) -> Markup {
     let lines: Vec<Markup> = keys.iter().map(|key| html! { code.key { (key) } }).collect();
     html! {
         @if !keys.is_empty() {
             li {
-                p { strong { (what) } ": " (count(keys.len() as u64, "object")) }
+                p { strong { (what) } ": " (number) }
                 p.muted { (advice) }
                 (folded(&lines))
             }

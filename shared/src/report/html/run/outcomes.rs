@@ -59,29 +59,42 @@ pub(super) fn section(report: &RunReport) -> Markup {
     let matched = report.totals.repositories.saturating_sub(report.totals.count(Status::Unmatched));
     let quiet = matched.saturating_sub(shown).saturating_sub(report.repositories_not_shown);
     let images = report.repositories.iter().map(|outcome| outcome.results_not_shown).sum::<u64>();
+    let is_one_missing = report.repositories_not_shown + images == 1;
+    let mut missing = Vec::new();
+    if report.repositories_not_shown > 0 {
+        missing.push(repositories(report.repositories_not_shown));
+    }
+    if images > 0 {
+        missing.push(count(images, "image"));
+    }
     let policies: BTreeMap<&str, usize> =
         report.policies.keys().zip(0..).map(|(name, place)| (name.as_str(), place)).collect();
     html! {
         h3 #repositories { "Repositories " span.badge { (grouped(shown)) } }
-        @if report.repositories_not_shown > 0 || images > 0 {
+        @if !missing.is_empty() {
             p.notice {
-                strong {
-                    (repositories(report.repositories_not_shown)) " and " (count(images, "image")) " are not shown."
-                }
+                strong { (missing.join(" and ")) (if is_one_missing { " is" } else { " are" }) " not shown." }
                 " All repositories are in the outcomes of the run, below "
                 code { "s3://<bucket>/" (report.run.outcomes_prefix()) } ", with the first " (grouped(SHOWN as u64))
-                " images or so of each; every image that was deleted is in the journal."
+                " images or so of each"
+                @if !report.run.dry_run { "; every image that the run deleted is in the journal" } "."
             }
         }
         @if quiet > 0 {
-            p.note { (repositories(quiet)) " with a policy, where all is as it should be, " (if quiet == 1 { "is" } else { "are" }) " only counted." }
+            p.note {
+                (repositories(quiet)) " with a policy, where all is as it should be, "
+                (if quiet == 1 { "is" } else { "are" }) " only counted."
+            }
         }
         @if shown > 0 {
             div.outcomes {
                 (controls(report, &policies))
                 div.scroll tabindex="0" role="region" aria-labelledby="repositories" {
                     table.repositories {
-                        caption { "Those that need attention first, then those that most goes from. Below each is what there is to tell of it." }
+                        caption {
+                            "Those that need attention first, then those that most goes from. Below each is what there is to \
+                             tell of it."
+                        }
                         thead {
                             tr {
                                 @for (name, is_number) in COLUMNS {
@@ -153,7 +166,13 @@ fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>) -> Ma
                 th scope="row" { (outcome.repository_name) }
                 td { (policy) }
                 td { (apply(outcome.apply)) }
-                td { @if outcome.needs_attention() { strong { (ending(outcome.status)) } } @else { (ending(outcome.status)) } }
+                td {
+                    @if outcome.needs_attention() {
+                        strong { (ending(outcome.status)) }
+                    } @else {
+                        (ending(outcome.status))
+                    }
+                }
                 td data-sort=(outcome.images.image_total_count) { (grouped(outcome.images.image_total_count)) }
                 td data-sort=(outcome.images.image_size_in_bytes) { (bytes(outcome.images.image_size_in_bytes)) }
                 (cell(outcome.expiring))
@@ -226,7 +245,11 @@ fn more(outcome: &Outcome) -> Markup {
                             }
                             @if !outcome.obstacles.is_empty() {
                                 h4 { "Why the plan is not executed" }
-                                ul { @for held in &outcome.obstacles { li { code { (held.code) } ": " (text::prose(&held.message)) } } }
+                                ul {
+                                    @for held in &outcome.obstacles {
+                                        li { code { (held.code) } ": " (text::prose(&held.message)) }
+                                    }
+                                }
                             }
                             @if !outcome.drift.is_empty() {
                                 h4 { "How it differs from the book" }

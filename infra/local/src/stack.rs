@@ -88,6 +88,22 @@ impl Stack {
         })
     }
 
+    /// The endpoint of every AWS service.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        self.emulator.endpoint()
+    }
+
+    /// Calls the AWS CLI for a list, which is at this place of what it prints.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn aws_lists(&self, arguments: &[&str], pointer: &str) -> Result<Vec<Value>, LocalError> {
+        let answer = self.aws(arguments)?;
+        Ok(answer.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
     /// Calls the AWS CLI where it has to fail, and takes what it says.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use crate::stack::{Answer, Stack};
 use crate::{LocalError, Project, image, say, tools};
 
 mod builds;
+mod fleet;
 
 /// The stack that declares a repository.
 const STACK: &str = "shop";
@@ -21,10 +22,12 @@ pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     tools::debian(&["curl"])?;
     clear(stack)?;
     builds::clear(project, stack)?;
+    fleet::clear(stack)?;
     over_http(project, stack)?;
     declared(project, stack)?;
     builds::play(project, stack)?;
-    preview(project, stack)
+    preview(project, stack)?;
+    fleet::play(project, stack)
 }
 
 /// Removes what a story that was broken off has left.

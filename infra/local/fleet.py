@@ -1,0 +1,90 @@
+"""Fills a registry with a fleet of repositories that have a past: builds, releases for two platforms with signatures, and
+images that nothing names.
+
+    python fleet.py ENDPOINT NOW     fills it, and prints every repository's images by the names they have here, as JSON
+    python fleet.py ENDPOINT list    prints the digests that are there
+"""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+try:
+    import awscli.botocore.session as session
+except ImportError:
+    import botocore.session as session
+
+ENDPOINT, WHAT = sys.argv[1:]
+NOW = None if WHAT == "list" else datetime.fromisoformat(WHAT.replace("Z", "+00:00"))
+REPOSITORIES, BUILDS, RELEASES, ORPHANS = 60, 70, 6, 6
+MANIFEST, INDEX = "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
+ECR = session.get_session().create_client(
+    "ecr", region_name="eu-west-1", endpoint_url=ENDPOINT, aws_access_key_id="test", aws_secret_access_key="test"
+)
+
+
+def digest(text):
+    return "sha256:" + sha256(text.encode()).hexdigest()
+
+
+def put(repository, what, days, tag=None, **more):
+    """Puts an image of so many days, and gives its digest."""
+    created = (NOW - timedelta(days=days)).isoformat().replace("+00:00", "Z")
+    manifest = {
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(repository + what), "size": 7},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest(what), "size": 50_000_000}],
+        **more,
+        "annotations": {"org.opencontainers.image.created": created, "org.opencontainers.image.title": f"{repository} {what}"},
+    }
+    if manifest["mediaType"] == INDEX:
+        del manifest["config"], manifest["layers"]
+    text = json.dumps(manifest)
+    named = {"imageTag": tag} if tag else {}
+    ECR.put_image(repositoryName=repository, imageManifest=text, imageManifestMediaType=manifest["mediaType"], **named)
+    return digest(text)
+
+
+def fill(number):
+    name = f"fleet/{number:02}"
+    try:
+        ECR.delete_repository(repositoryName=name, force=True)
+    except ECR.exceptions.RepositoryNotFoundException:
+        pass
+    ECR.create_repository(
+        repositoryName=name, imageTagMutability="IMMUTABLE" if number % 2 else "MUTABLE",
+        tags=[{"Key": "steward", "Value": "attach" if number % 4 == 3 else "delete"}],
+    )
+    images = {}
+    for build in range(BUILDS):
+        tag = f"ci-{build:03}"
+        images[tag] = put(name, tag, BUILDS - build, tag)
+    for release in range(1, RELEASES + 1):
+        version, days = f"v{release}", 10 * (RELEASES + 1 - release) + 0.5
+        children = []
+        for architecture in ("amd64", "arm64"):
+            child = put(name, f"{version}/{architecture}", days + 0.001)
+            images[f"{version}/{architecture}"] = child
+            platform = {"os": "linux", "architecture": architecture}
+            children.append({"mediaType": MANIFEST, "digest": child, "size": 7, "platform": platform})
+        index = put(name, version, days, version, mediaType=INDEX, manifests=children)
+        images[version] = index
+        images[f"{version}/signature"] = put(
+            name, f"{version}/signature", days - 0.001, artifactType="application/vnd.dev.cosign.simplesigning.v1+json",
+            subject={"mediaType": INDEX, "digest": index, "size": 7},
+        )
+    for orphan in range(1, ORPHANS + 1):
+        images[f"orphan-{5 * orphan:02}"] = put(name, f"orphan {orphan}", 5 * orphan)
+    return name, images
+
+
+def listed(number):
+    name = f"fleet/{number:02}"
+    pages = ECR.get_paginator("list_images").paginate(repositoryName=name)
+    return name, sorted({image["imageDigest"] for page in pages for image in page["imageIds"]})
+
+
+with ThreadPoolExecutor(4) as pool:
+    print(json.dumps(dict(pool.map(listed if WHAT == "list" else fill, range(REPOSITORIES)))))

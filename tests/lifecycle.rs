@@ -881,3 +881,64 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
     preview.invoke(json!({ "repositoryName": "attached" }).to_string()).response();
     assert_eq!(called(&steward, |_| true), tests::template::actions("LifecyclePreviewFunction"));
 }
+
+/// Calls of ECR by operation.
+type Counts = std::collections::BTreeMap<String, usize>;
+
+/// A run over a registry that was made for it: calls, the peak of memory of the enforcing function, and the report.
+fn sweep(repositories: usize, images: usize, dry_run: bool) -> (Counts, u64, Value) {
+    let aws = EcrStub::start();
+    aws.generate(repositories, images);
+    aws.only_count();
+    let more = ", apply: delete, limits: { images: 10000, percent: 100, remaining: 1 }";
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(more)));
+    let steward = Steward::on(aws);
+    let report = steward.run("sweep", dry_run);
+    let function = if dry_run { steward.preview() } else { steward.enforce() };
+    (steward.aws.counts(), function.peak(), report)
+}
+
+#[test]
+fn calls_and_memory_stay_flat_however_many_repositories_there_are() {
+    let (_, small, _) = sweep(100, 50, true);
+    let (counts, large, report) = sweep(1500, 50, true);
+    assert_eq!(report["totals"]["images"]["imageTotalCount"], 75_000);
+    // As few as there can be: pages of 1000, and manifests for manifest lists only.
+    assert_eq!(counts["DescribeRepositories"], 2);
+    assert_eq!(counts["DescribeImages"], 1500);
+    assert_eq!(counts["BatchGetImage"], 1500);
+    assert!(large < small * 5 / 4 + 4096, "{small} kB for 100 repositories, {large} kB for 1,500");
+}
+
+#[test]
+fn calls_are_the_fewest_that_there_can_be() {
+    // Three pages of images each; fifty manifest lists, which are read once and never again.
+    let aws = EcrStub::start();
+    aws.generate(5, 2500);
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book("")));
+    let steward = Steward::on(aws);
+    for (run, manifests) in [("first", 5), ("second", 0)] {
+        steward.aws.forget_calls();
+        steward.run(run, false);
+        let counts = ["DescribeRepositories", "DescribeImages", "BatchGetImage", "GetLifecyclePolicy"]
+            .map(|operation| steward.aws.count(operation));
+        assert_eq!(counts, [1, 15, manifests, 0], "{run}");
+    }
+}
+
+#[test]
+fn throttling_costs_few_calls_and_no_repository() {
+    let aws = EcrStub::start();
+    aws.generate(50, 50);
+    aws.limit(20.0, 20.0);
+    let more = ", apply: delete, limits: { images: 10000, percent: 100, remaining: 1 }";
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(more)));
+    let steward = Steward::on(aws);
+    let report = steward.run("r", false);
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    assert!(report["totals"]["deleted"]["imageTotalCount"].as_u64().unwrap() > 500);
+    let calls: Vec<_> = steward.aws.calls();
+    let of_ecr = calls.iter().filter(|call| tests::ecr_stub::OPERATIONS.contains(&call.operation.as_str()));
+    let (throttled, all) = (steward.aws.throttled(), of_ecr.count());
+    assert!(throttled * 20 <= all, "{throttled} of {all} calls were throttled");
+}

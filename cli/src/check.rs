@@ -1,4 +1,4 @@
-//! `ecr-steward check`: validates policies, and `builds.yaml`.
+//! `ecr-steward check`: validates policies, `policies.yaml` and `builds.yaml`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -6,22 +6,24 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use shared::build::book::{self, Book};
+use shared::lifecycle::shield::shielded;
 use shared::lifecycle::{Finding, PolicySource};
+use shared::policy_book::{self, Apply, PolicyBook};
 use shared::quantity::count;
 
 use crate::input::{self, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome};
 
-/// Validate lifecycle policies and builds.yaml, and print every finding
+/// Validate lifecycle policies, policies.yaml and builds.yaml, and print every finding
 ///
-/// Examines each policy as ECR would, and each builds.yaml as the stack does, and prints everything that is wrong with it
+/// Examines each policy as ECR would, and policies.yaml and builds.yaml as the stack does, and prints everything that is wrong
 /// as FILE: /json/pointer: code: message (the pointer / is the document as a whole).
 ///
 /// Exit code: 0 if every file is valid, 1 if one is not, 2 if a file cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Policies: ECR's JSON document, or the simple model in YAML or JSON; and files with a list `builds`. `-` is standard
-    /// input.
+    /// Policies: ECR's JSON document, or the simple model in YAML or JSON; and files with a list `policies` or
+    /// `builds`. `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
@@ -51,8 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 continue;
             }
         };
-        let is_book = path.file_name().is_some_and(|name| name == book::KEY) || Book::is_meant(&text);
-        let checked = if is_book {
+        let is_named = |key: &str| path.file_name().is_some_and(|name| name == key);
+        let checked = if is_named(policy_book::KEY) || PolicyBook::is_meant(&text) {
+            check_policies(&text)
+        } else if is_named(book::KEY) || Book::is_meant(&text) {
             Book::parse(&text).map(|book| count(book.len() as u64, "build"))
         } else {
             PolicySource::parse(&text).map(|source| describe(&source))
@@ -98,6 +102,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         (true, false) => Outcome::Invalid,
         (true, true) => Outcome::Success,
     })
+}
+
+/// A policy book; what ECR applies has to fit into ECR with the shield before it.
+fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
+    let book = PolicyBook::parse(text)?;
+    let attached = (0..).zip(book.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
+    let findings: Vec<Finding> = attached
+        .filter_map(|(index, entry)| {
+            let finding = shielded(&entry.policy).err()?;
+            Some(Finding { pointer: format!("/policies/{index}{}", finding.pointer), ..finding })
+        })
+        .collect();
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    Ok(count(book.entries().len() as u64, "policy").replace("policys", "policies"))
 }
 
 fn describe(source: &PolicySource) -> String {

@@ -17,11 +17,14 @@ use tests::ecr_stub::EcrStub;
 use tests::http::Request;
 use tests::tls::{self, Front};
 
-const FUNCTIONS: [&str; 6] = [
+const FUNCTIONS: [&str; 9] = [
     "image-build",
     "image-published",
     "image-resource",
+    "lifecycle-enforce",
+    "lifecycle-inventory",
     "lifecycle-preview",
+    "lifecycle-report",
     "repository-api",
     "repository-resource",
 ];
@@ -149,6 +152,9 @@ fn start(binary: &Path, call: Option<Call<'_>>) -> (Duration, Option<Duration>) 
         .env("BUCKET", "bucket")
         .env("PROJECT_AMD64", "amd64")
         .env("PROJECT_ARM64", "arm64")
+        .env("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports")
+        .env("MAX_CONCURRENCY", "4")
+        .env("TOLERATED_FAILURE_PERCENTAGE", "10")
         .stdout(Stdio::null());
     if let Some(call) = &call {
         for service in ["ECR", "CODEBUILD"] {

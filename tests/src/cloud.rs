@@ -2,6 +2,7 @@
 //! S3, Amazon ECS, AWS Lambda, Amazon SNS. It shares no code with what it tests.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -379,6 +380,11 @@ pub const BUCKET: &str = "stack-sources";
 
 /// A function of the stack `steward`, on this AWS.
 pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
+    function_at(aws, binary(name), time)
+}
+
+/// The same of a binary that was built otherwise.
+pub fn function_at(aws: &EcrStub, binary: &Path, time: Duration) -> Function {
     let url = aws.url();
     let environment = [
         ("AWS_ENDPOINT_URL", url.as_str()),
@@ -391,7 +397,7 @@ pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
         ("TOLERATED_FAILURE_PERCENTAGE", "10"),
         ("ALLOW_LOOPBACK_RESPONSE_URL", "true"),
     ];
-    Function::start_with(binary(name), &environment, time)
+    Function::start_with(binary, &environment, time)
 }
 
 /// Where CloudFormation takes answers: a response URL, and the answers put to it.

@@ -327,11 +327,15 @@ impl Repository {
 
     fn add(&mut self, manifest: String, media_type: &'static str, tags: &[&str]) -> String {
         let digest = digest(&manifest);
-        for image in &mut self.images {
-            image.tags.retain(|tag| !tags.contains(&tag.as_str()));
+        for image in self.images.iter_mut().filter(|image| !image.tags.is_empty()) {
+            for tag in tags {
+                image.tags.remove(*tag);
+            }
         }
         let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
-        self.images.retain(|image| image.digest != digest);
+        if let Some(known) = self.images.iter().position(|image| image.digest == digest) {
+            self.images.remove(known);
+        }
         self.images.push(Image {
             digest: digest.clone(),
             manifest,

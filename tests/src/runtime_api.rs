@@ -102,6 +102,17 @@ impl Function {
         Self { process, events, answers }
     }
 
+    /// The most memory that it ever had, in kilobytes.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Hands the function one event, without waiting for what it says.
     ///
     /// # Panics

@@ -24,7 +24,12 @@ pub struct Steward {
 impl Steward {
     /// The functions on an AWS.
     pub fn on(aws: EcrStub) -> Self {
-        let function = |name: &str| cloud::function(&aws, name, PLENTY);
+        Self::of(aws, |aws, name| cloud::function(aws, name, PLENTY))
+    }
+
+    /// The functions on an AWS, started so.
+    pub fn of(aws: EcrStub, start: impl Fn(&EcrStub, &str) -> Function) -> Self {
+        let function = |name: &str| start(&aws, name);
         Self {
             inventory: function("lifecycle-inventory"),
             preview: function("lifecycle-preview"),
@@ -59,6 +64,16 @@ impl Steward {
             self.work(&taken, &key);
         }
         self.tell(&taken)
+    }
+
+    /// The function that previews.
+    pub const fn preview(&self) -> &Function {
+        &self.preview
+    }
+
+    /// The function that enforces.
+    pub const fn enforce(&self) -> &Function {
+        &self.enforce
     }
 
     /// The inventory, to its end.

@@ -239,6 +239,10 @@ impl<'a> Worker<'a> {
         let apply = planned.entry.apply;
         if apply == Apply::Preview || (self.mode == Mode::Preview && apply == Apply::Delete) {
             planned.tell_plan(&mut outcome);
+            // What would hold a plan that nobody is to execute needs nobody's attention.
+            if apply == Apply::Preview {
+                outcome.status = Status::Previewed;
+            }
             return Ok(outcome);
         }
         let done = match apply {

@@ -554,3 +554,148 @@ fn a_reader_that_leaves_early_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
 }
+
+mod account {
+    use super::*;
+    use serde_json::json;
+    use tests::cloud::BUCKET;
+    use tests::ecr_stub::{EcrStub, Fault, Repository};
+
+    const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+    /// An account with a repository: four builds a month old, one of which runs, a release for two platforms, and one image of
+    /// today.
+    fn account() -> EcrStub {
+        let aws = EcrStub::start();
+        aws.with(|registry| {
+            let described = json!({ "repositoryName": "team/app", "registryId": "123456789012",
+                "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/team/app",
+                "repositoryUri": format!("{HOST}/team/app"), "createdAt": 1.0, "imageTagMutability": "MUTABLE" });
+            let mut app = Repository { described, ..Repository::default() };
+            for number in 0..4 {
+                let digest = app.push(&number.to_string(), &[&format!("ci-{number}")]);
+                app.age(&digest, 30.0);
+            }
+            let children = ["amd64", "arm64"].map(|platform| app.push(platform, &[]));
+            app.push_index(&children.each_ref().map(String::as_str), &["v1"]);
+            app.push("young", &["latest"]);
+            app.lifecycle_policy = Some(
+                r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed",
+                    "countUnit":"days","countNumber":14},"action":{"type":"expire"}}]}"#
+                    .to_owned(),
+            );
+            registry.repositories.insert("team/app".to_owned(), app);
+        });
+        aws.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
+            cloud.ecs.run_task("prod", &definition, None);
+            let book = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
+                rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
+            cloud.upload(&format!("{BUCKET}/policies.yaml"), book);
+        });
+        aws
+    }
+
+    fn in_account(aws: &EcrStub, arguments: &[&str]) -> Output {
+        Command::new(binary("ecr-steward"))
+            .args(arguments)
+            .env_clear()
+            .env("AWS_ENDPOINT_URL", aws.url())
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .output()
+            .unwrap()
+    }
+
+    fn printed(output: &Output) -> Value {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    #[test]
+    fn what_is_in_use_is_printed_with_its_users_or_not_at_all() {
+        let aws = account();
+        let used = printed(&in_account(&aws, &["in-use"]));
+        assert_eq!(used[0]["imageUri"], format!("{HOST}/team/app:ci-0"));
+        assert!(used[0]["usedBy"].to_string().contains("task/prod/"), "{used}");
+        aws.fault_from("ListFunctions", Fault::Denied, 0);
+        let output = in_account(&aws, &["in-use"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty(), "a list that is not complete is no list");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("AWS Lambda: ListFunctions: the function's role is not allowed"), "{said}");
+    }
+
+    #[test]
+    fn a_snapshot_previews_as_the_repository_does() {
+        let (aws, folder) = (account(), Folder::new());
+        let taken = in_account(&aws, &["snapshot", "--repository", "team/app"]);
+        let images = folder.file("images.json", &taken.stdout);
+        let used = folder.file("used.json", in_account(&aws, &["in-use"]).stdout);
+        let policy = aws.with(|registry| registry.repositories["team/app"].lifecycle_policy.clone().unwrap());
+        let policy = folder.file("policy.json", policy);
+        let now = shared::instant::Instant::now().to_string();
+        let options = ["--now", &now, "--output", "json"];
+        let offline = ["preview", "--policy", &policy, "--images", &images, "--in-use", &used];
+        let offline = printed(&steward(&[&offline[..], &options].concat()));
+        let live =
+            printed(&in_account(&aws, &[&["preview", "--repository", "team/app"][..], &options].concat()));
+        assert_eq!(live, offline);
+        assert_eq!(live["previewResults"].as_array().unwrap().len(), 3);
+        let all = printed(&in_account(&aws, &[&["preview", "--all"][..], &options].concat()));
+        assert_eq!(all, live);
+    }
+
+    #[test]
+    fn enforcing_is_a_dry_run_until_it_is_told_otherwise() {
+        let aws = account();
+        let arguments = ["enforce", "--bucket", BUCKET, "--all"];
+        let dry = in_account(&aws, &arguments);
+        assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
+        let table = String::from_utf8(dry.stdout).unwrap();
+        assert!(table.starts_with("Dry run: nothing was changed at 2"), "{table}");
+        assert!(table.contains("3 of 8 images would go"), "{table}");
+        assert!(table.contains("Add --apply to do it."), "{table}");
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+        let report = printed(&in_account(&aws, &[&arguments[..], &["--apply", "--output", "json"]].concat()));
+        assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 3, "{report:#}");
+        let left = aws.with(|registry| registry.repositories["team/app"].images.len());
+        assert_eq!(left, 5);
+        let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        assert_eq!(report["repositories"][0]["journal"], json!(journal));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_in_one_line() {
+        let aws = account();
+        for (arguments, expected) in [
+            (
+                &["preview", "--repository", "nothing"][..],
+                "ecr-steward: there is no repository nothing in this registry\n",
+            ),
+            (
+                &["enforce", "--bucket", "empty", "--all"],
+                "ecr-steward: s3://empty/policies.yaml: there is no such object; put the policy book there, or name one with \
+                 --book\n",
+            ),
+            (
+                &["snapshot"],
+                "ecr-steward: arguments: no repository is named, or the registry has none; add --repository NAME or --all\n",
+            ),
+        ] {
+            let output = in_account(&aws, arguments);
+            assert_eq!(output.status.code(), Some(2));
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+        }
+        let output = Command::new(binary("ecr-steward"))
+            .arg("in-use")
+            .env_clear()
+            .env("PATH", "/nowhere")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("ecr-steward: there are no credentials: set AWS_ACCESS_KEY_ID"), "{said}");
+    }
+}

@@ -45,6 +45,7 @@ pub fn lint(project: &Project) -> Result<(), LocalError> {
         "--strict",
         "infra/examples/eks/deployment.yaml",
         "infra/examples/eks/service.yaml",
+        "infra/examples/eks-usage/cronjob.yaml",
     ]))
     .map(drop)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use shared::instant::Instant;
 use shared::policy_book::{KEY, Match, PolicyBook};
 use shared::report::run::{Builder, RunReport};
@@ -17,6 +17,7 @@ use shared::usage::observation::Known;
 
 use crate::account::{self, Which};
 use crate::input::{self, MAX_POLICY_BYTES};
+use crate::preview::Format;
 use crate::{Failure, Outcome, in_use, preview, snapshot};
 
 /// Repositories that are worked on together.
@@ -48,17 +49,6 @@ pub(crate) struct Arguments {
     /// How to print what was done.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
-    /// A table for a terminal.
-    #[default]
-    Table,
-    /// JSON for programs: the report of a run.
-    Json,
-    /// A self-contained page for a browser.
-    Html,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {

@@ -66,8 +66,9 @@ pub(crate) struct Arguments {
     output: Format,
 }
 
+/// How to print a report.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// A table for a terminal.
     #[default]
     Table,

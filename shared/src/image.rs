@@ -32,6 +32,30 @@ pub enum ImageStatus {
     Unknown,
 }
 
+impl ImageStatus {
+    /// The status of this name; what ECR does not say is active.
+    #[must_use]
+    pub fn of_name(name: Option<&str>) -> Self {
+        match name {
+            None | Some("ACTIVE") => Self::Active,
+            Some("ARCHIVED") => Self::Archived,
+            Some("ACTIVATING") => Self::Activating,
+            Some(_) => Self::Unknown,
+        }
+    }
+
+    /// The name that ECR gives it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Archived => "ARCHIVED",
+            Self::Activating => "ACTIVATING",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
 /// What kind of manifest a digest names, from `imageManifestMediaType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub enum ManifestKind {

@@ -1,5 +1,8 @@
 //! The story that `cargo local demo` plays on the deployed stack. Every step is checked.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::stack::{Answer, Stack};
@@ -8,6 +11,8 @@ use crate::{LocalError, Project, image, say, tools};
 mod builds;
 mod fleet;
 
+/// How long anything may take that the story waits for: a build of a few kilobytes, a run over sixty repositories.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// The stack that declares a repository.
 const STACK: &str = "shop";
 /// The stack that declares one which cannot be.
@@ -56,6 +61,24 @@ impl Step {
             format!("{status} was expected, and the answer is {answer:?}")
         })?;
         Ok(answer.body)
+    }
+}
+
+/// Asks until there is something.
+fn until<T>(
+    step: &Step,
+    what: &str,
+    mut ask: impl FnMut() -> Result<Option<T>, LocalError>,
+) -> Result<T, LocalError> {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = ask()? {
+            return Ok(found);
+        }
+        step.check(begun.elapsed() < PATIENCE, || {
+            format!("{what} did not come within {} s", PATIENCE.as_secs())
+        })?;
+        sleep(Duration::from_millis(300));
     }
 }
 

@@ -566,12 +566,9 @@ impl DescribedImages {
             last_archived_at: detail.last_archived_at.and_then(instant),
             last_activated_at: detail.last_activated_at.and_then(instant),
             size_in_bytes: detail.image_size_in_bytes.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-            status: match detail.image_status.as_ref().map(aws_sdk_ecr::types::ImageStatus::as_str) {
-                None | Some("ACTIVE") => ImageStatus::Active,
-                Some("ARCHIVED") => ImageStatus::Archived,
-                Some("ACTIVATING") => ImageStatus::Activating,
-                Some(_) => ImageStatus::Unknown,
-            },
+            status: ImageStatus::of_name(
+                detail.image_status.as_ref().map(aws_sdk_ecr::types::ImageStatus::as_str),
+            ),
             kind: detail
                 .image_manifest_media_type
                 .as_deref()

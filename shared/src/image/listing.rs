@@ -168,12 +168,6 @@ pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json:
             "imageSizeInBytes": image.size_in_bytes,
             "imagePushedAt": image.pushed_at,
         });
-        let status = match image.status {
-            ImageStatus::Active => "ACTIVE",
-            ImageStatus::Archived => "ARCHIVED",
-            ImageStatus::Activating => "ACTIVATING",
-            ImageStatus::Unknown => "UNKNOWN",
-        };
         let kind = match image.kind {
             ManifestKind::Unknown => None,
             ManifestKind::Manifest => Some("application/vnd.oci.image.manifest.v1+json"),
@@ -183,7 +177,7 @@ pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json:
         let texts = [
             ("registryId", name.registry_id.clone()),
             ("repositoryName", name.repository_name.clone()),
-            ("imageStatus", Some(status.to_owned())),
+            ("imageStatus", Some(image.status.name().to_owned())),
             ("imageManifestMediaType", kind.map(str::to_owned)),
             ("subjectManifestDigest", subject),
             ("lastRecordedPullTime", image.last_pulled_at.map(|at| at.to_string())),
@@ -401,12 +395,7 @@ impl Builder {
             last_archived_at: detail.last_archived_at,
             last_activated_at: detail.last_activated_at,
             size_in_bytes: detail.image_size_in_bytes.unwrap_or_default(),
-            status: match detail.image_status.as_ref().map(|status| &*status.0) {
-                None | Some("ACTIVE") => ImageStatus::Active,
-                Some("ARCHIVED") => ImageStatus::Archived,
-                Some("ACTIVATING") => ImageStatus::Activating,
-                Some(_) => ImageStatus::Unknown,
-            },
+            status: ImageStatus::of_name(detail.image_status.as_ref().map(|status| &*status.0)),
             kind: detail
                 .image_manifest_media_type
                 .map_or(ManifestKind::Unknown, |media_type| ManifestKind::of_media_type(&media_type.0)),

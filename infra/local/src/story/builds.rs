@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Step;
+use super::{Step, until};
 use crate::codebuild::Builder;
 use crate::stack::Stack;
 use crate::{LocalError, Project, run, say};
@@ -24,8 +22,6 @@ const HEAR: &str = "hear";
 const REPOSITORIES: [&str; 4] = ["team/web", "api", "team/multi", "team/broken"];
 /// How often a push is delivered.
 const DELIVERIES: usize = 20;
-/// How long a build of a few kilobytes may take.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Plays it.
 pub(super) fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
@@ -495,23 +491,5 @@ impl Bench<'_> {
         say(&format!("  {image}"));
         let left = self.stack.delete(SERVICE)?;
         step.check(left.is_none(), || format!("the stack should be gone, and is {left:?}"))
-    }
-}
-
-/// Asks until there is something.
-fn until<T>(
-    step: &Step,
-    what: &str,
-    mut ask: impl FnMut() -> Result<Option<T>, LocalError>,
-) -> Result<T, LocalError> {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = ask()? {
-            return Ok(found);
-        }
-        step.check(begun.elapsed() < PATIENCE, || {
-            format!("{what} did not come within {} s", PATIENCE.as_secs())
-        })?;
-        sleep(Duration::from_millis(300));
     }
 }

@@ -4,13 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Step;
+use super::{Step, until};
 use crate::stack::Stack;
 use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
@@ -40,8 +38,6 @@ const HOST: &str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com";
 const CLUSTER: &str = "fleet";
 const FUNCTIONS: [u32; 3] = [2, 5, 8];
 const SCHEDULE: &str = "story";
-/// How long a run may take; it takes seconds.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Digests by repository and by the names that images have here.
 type Fleet = BTreeMap<String, BTreeMap<String, String>>;
@@ -53,7 +49,8 @@ pub(super) fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     port.take_into_use(&fleet)?;
     port.dry_run(&fleet)?;
     port.scheduled_run(&fleet)?;
-    port.another_run()
+    port.another_run()?;
+    port.broken_book()
 }
 
 /// Removes what a story that was broken off has left.
@@ -203,7 +200,7 @@ impl Port<'_> {
     /// Waits for an execution of the state machine, and gives the report of its run.
     fn report(&self, step: &Step, execution: &str) -> Result<Value, LocalError> {
         let describe = ["stepfunctions", "describe-execution", "--execution-arn", execution];
-        let described = self.until(step, "the run to end", || {
+        let described = until(step, "the run to end", || {
             let described = self.stack.aws(&describe)?;
             Ok((described["status"] != "RUNNING").then_some(described))
         })?;
@@ -221,22 +218,6 @@ impl Port<'_> {
             program: "the report".to_owned(),
             problem: error.to_string(),
         })
-    }
-
-    fn until<T>(
-        &self,
-        step: &Step,
-        what: &str,
-        mut look: impl FnMut() -> Result<Option<T>, LocalError>,
-    ) -> Result<T, LocalError> {
-        let begun = Instant::now();
-        loop {
-            if let Some(found) = look()? {
-                return Ok(found);
-            }
-            step.check(begun.elapsed() < PATIENCE, || format!("there should have been {what} long ago"))?;
-            sleep(Duration::from_millis(300));
-        }
     }
 
     fn dry_run(&self, fleet: &Fleet) -> Result<(), LocalError> {
@@ -274,7 +255,7 @@ impl Port<'_> {
         let create = ["scheduler", "create-schedule", "--name", SCHEDULE, "--schedule-expression", &at];
         self.stack
             .aws(&[&create[..], &["--flexible-time-window", "Mode=OFF", "--target", &target]].concat())?;
-        let execution = self.until(&step, "a scheduled run", || {
+        let execution = until(&step, "a scheduled run", || {
             let mut executions = self.stack.aws_lists(&list, "/executions")?;
             let is_new = executions.len() > before;
             executions.sort_by_key(|execution| execution["startDate"].to_string());
@@ -376,5 +357,29 @@ impl Port<'_> {
         )?;
         let after = self.there()?;
         step.check(before == after, || "images are gone".to_owned())
+    }
+
+    fn broken_book(&self) -> Result<(), LocalError> {
+        let step = Step::begin(
+            "a policy book with a mistake fails the run, which says where it is, and changes nothing",
+        );
+        let before = self.there()?;
+        self.put("policies.yaml", "policies: [{ name: all, repositories: ['*'], apply: delet }]")?;
+        let machine = self.stack.output("LifecycleStateMachineArn")?;
+        let enforce = r#"{"dryRun": false}"#;
+        let start = ["stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", enforce];
+        let started = self.stack.aws(&start)?;
+        let execution = started["executionArn"].as_str().unwrap_or_default();
+        let describe = ["stepfunctions", "describe-execution", "--execution-arn", execution];
+        let described = until(&step, "the run to end", || {
+            let described = self.stack.aws(&describe)?;
+            Ok((described["status"] != "RUNNING").then_some(described))
+        })?;
+        let cause = described["cause"].as_str().unwrap_or_default();
+        step.check(described["status"] == "FAILED" && cause.contains("/policies/0/apply"), || {
+            described.to_string()
+        })?;
+        say(&format!("  {cause}"));
+        step.check(before == self.there()?, || "images are gone".to_owned())
     }
 }

@@ -624,7 +624,7 @@ mod account {
         assert_eq!(output.status.code(), Some(2));
         assert!(output.stdout.is_empty(), "a list that is not complete is no list");
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("AWS Lambda: ListFunctions: the function's role is not allowed"), "{said}");
+        assert!(said.contains("AWS Lambda: ListFunctions: the role that calls is not allowed"), "{said}");
     }
 
     #[test]

@@ -474,7 +474,7 @@ fn where_manifest_lists_cannot_be_read_nothing_is_deleted() {
     site.assert_untouched("denied");
     assert_eq!(of(&report, "app")["status"], "FAILED");
     let error = of(&report, "app")["error"].as_str().unwrap();
-    assert!(error.starts_with("BatchGetImage: the function's role is not allowed"), "{error}");
+    assert!(error.starts_with("BatchGetImage: the role that calls is not allowed"), "{error}");
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl fmt::Display for Failure {
             Self::LimitExceeded => "a quota of the account is reached",
             Self::Kms => "the KMS key cannot be used",
             Self::Invalid => "AWS refuses a value",
-            Self::Denied => "the function's role is not allowed to do this",
+            Self::Denied => "the role that calls is not allowed to do this",
             Self::Throttled => "AWS throttles the calls of this account",
             Self::Unavailable => "AWS could not answer",
             Self::TimedOut => "AWS did not answer in time",

@@ -882,6 +882,28 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
     assert_eq!(called(&steward, |_| true), tests::template::actions("LifecyclePreviewFunction"));
 }
 
+#[test]
+fn the_sample_events_are_what_the_functions_take() {
+    let sample = |name: &str| -> Value {
+        let path = tests::binaries::workspace().join(format!("tests/events/lifecycle-{name}.json"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let site = Site::new(", apply: delete, limits: { percent: 95 }");
+    let taken = site.steward.take_inventory(&sample("inventory")).response();
+    let batches = site.steward.batches(&taken);
+    assert_eq!(batches, ["runs/by-hand/batches/preview/000001.json"]);
+    // Of a dry run there is nothing to enforce.
+    let (error_type, message) = site.steward.invoke(&sample("enforce")).error();
+    assert_eq!(error_type, "InvalidObject");
+    assert!(
+        message.contains("runs/by-hand/batches/enforce/000001.json: there is no such object"),
+        "{message}"
+    );
+    site.steward.work(&taken, &batches[0]);
+    let report = site.steward.tell(&sample("report"));
+    assert_eq!(report["totals"]["expiring"]["imageTotalCount"], 10, "{report:#}");
+}
+
 /// Calls of ECR by operation.
 type Counts = std::collections::BTreeMap<String, usize>;
 

@@ -52,6 +52,9 @@ pub use error::{AwsError, Failure};
 /// How long one attempt of a call may take. ECR answers in well under a second, a page of 1,000 images in two.
 const ATTEMPT: Duration = Duration::from_secs(8);
 
+/// So many attempts are made of a call, which take minutes. In a function the deadline is there before.
+const ATTEMPTS: u32 = 50;
+
 /// TLS by rustls with ring.
 const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
@@ -175,7 +178,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Adaptive: the rate is lowered when AWS throttles. The number of attempts is no limit, the deadline is.
+/// Adaptive: the rate is lowered when AWS throttles.
 fn retries() -> RetryConfig {
     patient(RetryConfig::adaptive())
 }
@@ -187,7 +190,7 @@ fn retries_at_once() -> RetryConfig {
 
 fn patient(retries: RetryConfig) -> RetryConfig {
     retries
-        .with_max_attempts(50)
+        .with_max_attempts(ATTEMPTS)
         .with_initial_backoff(Duration::from_millis(200))
         .with_max_backoff(Duration::from_secs(4))
 }

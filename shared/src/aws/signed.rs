@@ -87,7 +87,9 @@ impl Service {
     ) -> Result<Answered, AwsError> {
         let operation = request.operation;
         let mut pause = Duration::from_millis(200);
+        let mut attempts = 0;
         loop {
+            attempts += 1;
             self.trouble.begin(operation);
             let error = match self.attempt(request).await {
                 Ok(answered) => match refusal(&answered) {
@@ -104,7 +106,7 @@ impl Service {
                 Failure::Throttled | Failure::Unavailable | Failure::TimedOut | Failure::Unreachable
             );
             self.trouble.end(operation, is_passing.then(|| error.clone()));
-            if !is_passing {
+            if !is_passing || attempts >= super::ATTEMPTS {
                 return Err(error);
             }
             tokio::time::sleep(jittered(pause)).await;

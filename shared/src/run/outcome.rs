@@ -234,6 +234,10 @@ impl Outcome {
 
     /// Takes in what another invocation did before this one in the same repository.
     pub fn follow(&mut self, before: Self) {
+        // What is gone is not in the plan of who came after.
+        self.images.extend(before.deleted);
+        self.expiring.extend(before.deleted);
+        self.transitioning.extend(before.archived);
         self.deleted.extend(before.deleted);
         self.archived.extend(before.archived);
         if let (Some(attached), Some(before)) = (&mut self.attachment, before.attachment) {
@@ -259,5 +263,38 @@ impl Outcome {
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         matches!(self.status, Status::Held | Status::Partial | Status::Failed | Status::Remaining)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amount(image_total_count: u64) -> Amount {
+        Amount { image_total_count, image_size_in_bytes: image_total_count * 10 }
+    }
+
+    #[test]
+    fn what_several_invocations_did_is_one_outcome() {
+        let before = Outcome {
+            status: Status::Remaining,
+            images: amount(100),
+            expiring: amount(30),
+            deleted: amount(20),
+            journal: vec!["a".to_owned()],
+            ..Outcome::default()
+        };
+        let mut after = Outcome {
+            status: Status::Done,
+            images: amount(80),
+            expiring: amount(10),
+            deleted: amount(10),
+            journal: vec!["b".to_owned()],
+            ..Outcome::default()
+        };
+        after.follow(before);
+        assert_eq!(after.status, Status::Done);
+        assert_eq!((after.images, after.expiring, after.deleted), (amount(100), amount(30), amount(30)));
+        assert_eq!(after.journal, ["b", "a"]);
     }
 }

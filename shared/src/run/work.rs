@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant as Moment;
 
@@ -195,16 +196,18 @@ impl<'a> Worker<'a> {
         repositories: &[Assignment],
     ) -> (Vec<Result<Planned<'a>, Outcome>>, bool) {
         let mut all = Vec::new();
-        let mut images = 0;
+        // What is being read is read to its end: to read it again would cost calls.
+        let images = Cell::new(0);
+        let is_more_welcome = |_: &_| ready(images.get() < IMAGES && self.clients.deadline.has(LEAST));
         let reading = stream::iter(repositories.iter().take(CHUNK))
+            .take_while(is_more_welcome)
             .map(|assignment| async move { (assignment, self.plan_one(registry_id, assignment).await) });
-        // Those behind one that is too large to go on with are read again, which is seldom.
         let mut reading = std::pin::pin!(reading.buffered(AT_ONCE));
         while let Some((assignment, planned)) = reading.next().await {
             let Assignment { repository_name, policy } = assignment;
             match planned {
                 Ok(planned) => {
-                    images += planned.surveyed.images.images().len();
+                    images.set(images.get() + planned.surveyed.images.images().len());
                     all.push(Ok(planned));
                 }
                 Err(Stop::Time(_)) => return (all, true),
@@ -213,9 +216,6 @@ impl<'a> Worker<'a> {
                     all.push(Err(Outcome { status: Status::Gone, ..gone }));
                 }
                 Err(stop) => all.push(Err(Outcome::failed(repository_name, policy, stop.to_string()))),
-            }
-            if images >= IMAGES || !self.clients.deadline.has(LEAST) {
-                break;
             }
         }
         let is_time_up = !self.clients.deadline.has(LEAST);

@@ -17,7 +17,8 @@ mod input;
 mod preview;
 mod snapshot;
 
-/// Stewardship of Amazon ECR repositories: check lifecycle policies, and see what they do before they do it.
+/// Stewardship of Amazon ECR repositories: check lifecycle policies, see what they do before they do it, and enforce them
+/// without ever deleting what is in use.
 #[derive(Debug, Parser)]
 #[command(name = "ecr-steward", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {

@@ -869,6 +869,10 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         assert!(key.contains("/preview/"));
         steward.work(&taken, &key);
     }
+    steward.aws.cloud(|cloud| {
+        cloud.ecs.register("web", &["other:2"]);
+        cloud.functions.add("job", "3", "other:3", "other@sha256:bb");
+    });
     let preview = cloud::function(&steward.aws, "lifecycle-preview", PLENTY);
     let answer = preview.invoke(json!({ "repositoryName": "attached" }).to_string());
     assert!(matches!(answer, Answer::Response(_)), "{answer:?}");

@@ -193,7 +193,7 @@ fn what_a_task_runs_by_digest_stays_though_its_tag_has_moved() {
 #[test]
 fn a_child_in_use_keeps_its_list_and_all_that_belongs_to_it() {
     let site = Site::new(UNLIMITED);
-    site.use_by_task("app:v1", Some(&site.app.children[1]));
+    site.use_by_task(&format!("app@{}", site.app.children[1]), None);
     site.steward.run("r", false);
     let kept: Vec<&String> = site.app.release().into_iter().chain([&site.app.young]).collect();
     assert_eq!(site.left(), set(kept));

@@ -54,6 +54,12 @@ fn main() -> ExitCode {
             outcome = ExitCode::FAILURE;
         }
     }
+    let [few, many] = [1000, 100_000].map(|repositories| inventory(&folder, repositories));
+    println!("inventory of 1,000 repositories {few} kB, of 100,000 {many} kB");
+    if many > few * 5 / 4 {
+        println!("MISSED: the inventory's memory grows");
+        outcome = ExitCode::FAILURE;
+    }
     let [small, .., large] = &measured;
     if large.kilobytes > small.kilobytes * 5 / 4 {
         println!("MISSED: memory grows from {} kB to {} kB", small.kilobytes, large.kilobytes);
@@ -62,8 +68,15 @@ fn main() -> ExitCode {
     outcome
 }
 
-/// The first run over a registry, which changes nothing.
-fn measure(folder: &Path, repositories: usize) -> Measured {
+/// The peak of the inventory's memory, in kilobytes.
+fn inventory(folder: &Path, repositories: usize) -> u64 {
+    let steward = steward(folder, repositories);
+    let taken = steward.take_inventory(&Steward::begin("inventory", true)).response();
+    assert_eq!(taken["inventory"]["repositories"], repositories);
+    steward.inventory().peak()
+}
+
+fn steward(folder: &Path, repositories: usize) -> Steward {
     let aws = EcrStub::start();
     aws.generate(repositories, IMAGES);
     aws.only_count();
@@ -73,7 +86,12 @@ fn measure(folder: &Path, repositories: usize) -> Measured {
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), book));
     let start =
         |aws: &EcrStub, name: &str| cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY);
-    let steward = Steward::of(aws, start);
+    Steward::of(aws, start)
+}
+
+/// The first run over a registry, which changes nothing.
+fn measure(folder: &Path, repositories: usize) -> Measured {
+    let steward = steward(folder, repositories);
     let begun = Instant::now();
     let report = steward.run("sweep", true);
     let took = begun.elapsed();

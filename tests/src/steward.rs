@@ -66,6 +66,11 @@ impl Steward {
         self.tell(&taken)
     }
 
+    /// The function that takes the inventory.
+    pub const fn inventory(&self) -> &Function {
+        &self.inventory
+    }
+
     /// The function that previews.
     pub const fn preview(&self) -> &Function {
         &self.preview

@@ -539,6 +539,18 @@ fn passing_trouble_of_aws_changes_nothing_about_the_outcome() {
 }
 
 #[test]
+fn calls_that_are_never_answered_are_made_again() {
+    let site = Site::new(UNLIMITED);
+    site.use_by_task("app:ci-0", None);
+    for operation in ["DescribeImages", "ListTasks", "BatchDeleteImage"] {
+        site.aws().fault(operation, Fault::Hang, 1);
+    }
+    let report = site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]), "{report:#}");
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+}
+
+#[test]
 fn a_function_that_is_killed_leaves_the_rest_to_the_next_run() {
     let site = Site::new(UNLIMITED);
     site.use_by_task("app:ci-0", None);

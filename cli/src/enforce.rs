@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use shared::instant::Instant;
-use shared::policy_book::{KEY, Match, PolicyBook};
+use shared::policy_book::{KEY, PolicyBook};
 use shared::report::run::{Builder, RunReport};
 use shared::report::{html, table};
-use shared::repository::Existing;
 use shared::run::batch::Assignment;
+use shared::run::inventory::assign;
 use shared::run::outcome::{Outcome as RepositoryOutcome, Status};
 use shared::run::work::{Mode, Worker};
 use shared::run::{Clients, Run, observe};
@@ -108,7 +108,10 @@ async fn enforce(
         let mut assignments = Vec::with_capacity(some.len());
         for repository in some {
             match assign(clients, &book, repository).await? {
-                Some(assignment) => assignments.push(assignment),
+                Some(entry) => assignments.push(Assignment {
+                    repository_name: repository.name.clone(),
+                    policy: entry.name.clone(),
+                }),
                 None => outcomes.push(RepositoryOutcome {
                     repository_name: repository.name.clone(),
                     status: Status::Unmatched,
@@ -127,23 +130,4 @@ async fn enforce(
         builder.take(outcome);
     }
     Ok(builder.finish())
-}
-
-async fn assign(
-    clients: &Clients<'_>,
-    book: &PolicyBook,
-    repository: &Existing,
-) -> Result<Option<Assignment>, Failure> {
-    let mut found = book.entry_for(&repository.name, None);
-    let tags;
-    if found == Match::TagsNeeded {
-        tags = clients.ecr.tags(&repository.arn).await?;
-        found = book.entry_for(&repository.name, Some(&tags));
-    }
-    Ok(match found {
-        Match::Entry(entry) => {
-            Some(Assignment { repository_name: repository.name.clone(), policy: entry.name.clone() })
-        }
-        Match::None | Match::TagsNeeded => None,
-    })
 }

@@ -261,12 +261,28 @@ impl RepositoryImages {
         &self.subjects
     }
 
+    /// The manifest lists that list an image.
+    pub fn lists_of(&self, child: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
+        seconds(&self.parents, child)
+    }
+
+    /// What takes an image along when it goes: the manifest lists that list it, and the image that it is about.
+    pub fn holders_of(&self, part: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
+        self.lists_of(part).chain(seconds(&self.subjects, part))
+    }
+
     /// Manifest lists whose children are not known, because only `DescribeImages` was read: their children are
     /// taken for ordinary images.
     #[must_use]
     pub fn unread_indexes(&self) -> &[ImageIndex] {
         &self.unread_indexes
     }
+}
+
+/// The second of each pair with this first one, of pairs in ascending order.
+fn seconds(pairs: &[(ImageIndex, ImageIndex)], first: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
+    let from = pairs.partition_point(|(other, _)| *other < first);
+    pairs.iter().skip(from).take_while(move |(other, _)| *other == first).map(|(_, second)| *second)
 }
 
 /// Each digest once, in the order of first mention.

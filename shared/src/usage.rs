@@ -129,18 +129,6 @@ impl Usage {
     pub fn gaps_of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = &'a Gap> {
         self.gaps.iter().filter(move |gap| gap.is_about(repository))
     }
-
-    /// Follows references from children upwards, through manifest lists of manifest lists.
-    fn parents_of(images: &RepositoryImages, child: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
-        let from = images.parents().partition_point(|(other, _)| *other < child);
-        images
-            .parents()
-            .get(from..)
-            .unwrap_or_default()
-            .iter()
-            .take_while(move |(other, _)| *other == child)
-            .map(|(_, parent)| *parent)
-    }
 }
 
 /// Adds the manifest lists of held images to them: whatever holds a child holds them too, and `how` it says of the child.
@@ -148,7 +136,7 @@ pub(crate) fn keep_parents(held: &mut HashMap<ImageIndex, String>, images: &Repo
     let mut open: Vec<ImageIndex> = held.keys().copied().collect();
     open.sort_unstable();
     while let Some(child) = open.pop() {
-        for parent in Usage::parents_of(images, child) {
+        for parent in images.lists_of(child) {
             if let Entry::Vacant(entry) = held.entry(parent) {
                 let digest = images.images().get(child as usize).map_or("", |image| &image.digest);
                 entry.insert(format!("its child {digest} {how}"));

@@ -20,31 +20,21 @@ mod functions;
 pub use ecs::Ecs;
 pub use functions::Functions;
 
-/// The operations in JSON that are known here.
-pub const OPERATIONS: [&str; 14] = {
-    let mut names = [
-        "StartBuild",
-        "BatchGetBuilds",
-        "ListBuildsForProject",
-        "PutEvents",
-        "PutParameter",
-        "GetParametersByPath",
-        "DeleteParameters",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-    ];
-    let mut index = 0;
-    while index < ecs::OPERATIONS.len() {
-        names[7 + index] = ecs::OPERATIONS[index];
-        index += 1;
-    }
-    names
-};
+/// The operations in JSON that are known here, besides those of ECS.
+const OPERATIONS: [&str; 7] = [
+    "StartBuild",
+    "BatchGetBuilds",
+    "ListBuildsForProject",
+    "PutEvents",
+    "PutParameter",
+    "GetParametersByPath",
+    "DeleteParameters",
+];
+
+/// Whether an operation in JSON is known here.
+pub(crate) fn is_known(operation: &str) -> bool {
+    OPERATIONS.contains(&operation) || ecs::OPERATIONS.contains(&operation)
+}
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
 pub const REST: [&str; 7] =

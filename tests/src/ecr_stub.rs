@@ -550,7 +550,7 @@ impl State {
     }
 
     fn act(&self, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
-        if cloud::OPERATIONS.contains(&operation) {
+        if cloud::is_known(operation) {
             return lock(&self.cloud).act(operation, asked);
         }
         let fleet = *lock(&self.fleet);

@@ -171,11 +171,7 @@ fn with_holders(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> Hash
     let mut all = in_use.clone();
     let mut open: Vec<ImageIndex> = in_use.iter().copied().collect();
     while let Some(place) = open.pop() {
-        for pairs in [images.parents(), images.subjects()] {
-            let from = pairs.partition_point(|(part, _)| *part < place);
-            let of_this = pairs.iter().skip(from).take_while(|(part, _)| *part == place);
-            open.extend(of_this.filter(|(_, holder)| all.insert(*holder)).map(|(_, holder)| *holder));
-        }
+        open.extend(images.holders_of(place).filter(|holder| all.insert(*holder)));
     }
     all
 }

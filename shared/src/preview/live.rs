@@ -11,7 +11,6 @@ use crate::report::model::PreviewReport;
 use crate::run::survey::Surveyed;
 use crate::run::{Clients, Stop, observe};
 use crate::usage::Usage;
-use crate::usage::observation::Known;
 
 /// Why there is no preview.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +86,7 @@ pub async fn look_and_answer(
     live: &Live,
     now: Instant,
 ) -> Result<PreviewReport, LiveError> {
-    let known = known(clients).await?;
+    let known = observe::known(clients).await?;
     let observation = observe::observe(clients, &Sources::default(), &known, now).await?;
     answer(clients, registry_id, live, &observation.usage, now).await
-}
-
-/// What is known from runs of what never changes.
-async fn known(clients: &Clients<'_>) -> Result<Known, Stop> {
-    let known = clients.call(clients.s3.get(clients.bucket, observe::KNOWN_KEY)).await?;
-    Ok(known.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default())
 }

@@ -16,7 +16,6 @@ use crate::image::deletion::ImageId;
 use crate::lifecycle::LifecyclePolicy;
 use crate::lifecycle::diff::diff;
 use crate::lifecycle::shield::{Attachment, TagChange, attachment, changes, shielded};
-use crate::plan::plan;
 
 impl Worker<'_> {
     /// Attaches the policy of a repository, or says what would be attached. The outcome has what was done, however it ends.
@@ -42,16 +41,8 @@ impl Worker<'_> {
             false => Some(self.fresh(begun).await?),
         };
         let usage = &now.as_deref().unwrap_or_else(|| self.at_first()).usage;
-        let used = planned.surveyed.used(usage);
-        let plan = plan(planned.entry, &planned.surveyed.images, &used, planned.now);
-        let gaps: Vec<String> = usage.gaps_of(name.as_str()).map(ToString::to_string).collect();
-        outcome.obstacles = plan
-            .obstacles
-            .iter()
-            .cloned()
-            .chain(gaps.iter().cloned().map(crate::plan::Obstacle::Usage))
-            .map(|obstacle| Held { code: obstacle.code().to_owned(), message: obstacle.to_string() })
-            .collect();
+        let (used, plan) = planned.surveyed.decide(planned.entry, usage, planned.now);
+        outcome.obstacles = plan.obstacles.iter().map(Held::from).collect();
         let may_act = outcome.obstacles.is_empty();
         let attachment = attachment(current.as_deref(), &wanted, may_act)
             .map_err(|finding| AwsError::odd("PutLifecyclePolicy", &finding.message))?;
@@ -79,7 +70,7 @@ impl Worker<'_> {
             self.put_policy(planned, outcome, wanted, PolicyChange::Attached).await?;
         }
         // What is not known to be in use may be.
-        if gaps.is_empty() {
+        if usage.gaps_of(name.as_str()).next().is_none() {
             self.remove_tags(planned, outcome, &changes).await?;
         }
         planned.tell_plan(outcome);

@@ -172,10 +172,7 @@ impl Worker<'_> {
         let gaps: Vec<String> =
             usage.gaps_of(planned.surveyed.name.as_str()).map(ToString::to_string).collect();
         if !gaps.is_empty() {
-            let held = gaps.into_iter().map(|gap| {
-                let obstacle = Obstacle::Usage(gap);
-                Held { code: obstacle.code().to_owned(), message: obstacle.to_string() }
-            });
+            let held = gaps.into_iter().map(|gap| Held::from(&Obstacle::Usage(gap)));
             for held in held {
                 if !deleting.outcome.obstacles.contains(&held) {
                     deleting.outcome.obstacles.push(held);
@@ -284,12 +281,8 @@ impl<'a> Deleting<'a> {
 
     /// Whether something stayed that lists the image, or that it is about.
     fn stays_with_another(&mut self, place: ImageIndex) -> bool {
-        let images = &self.planned.surveyed.images;
-        let holder = [images.parents(), images.subjects()].into_iter().find_map(|pairs| {
-            let from = pairs.partition_point(|(part, _)| *part < place);
-            let of_this = pairs.iter().skip(from).take_while(|(part, _)| *part == place);
-            of_this.map(|(_, holder)| *holder).find(|holder| self.stayed.contains(holder))
-        });
+        let mut holders = self.planned.surveyed.images.holders_of(place);
+        let holder = holders.find(|holder| self.stayed.contains(holder));
         let Some(holder) = holder.and_then(|holder| self.image(holder)) else { return false };
         self.stay(place, Fate::HeldBack, format!("{}, which it belongs to, is still there", holder.digest));
         true

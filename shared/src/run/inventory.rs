@@ -12,7 +12,6 @@ use super::{Clients, Run, Stop, check_clock, observe};
 use crate::instant::Instant;
 use crate::policy_book::{self, Match, PolicyBook, Sources};
 use crate::repository::Existing;
-use crate::usage::observation::Known;
 
 /// Calls at the same time.
 const AT_ONCE: usize = 4;
@@ -146,8 +145,7 @@ async fn begin(
         }
     };
     let sources: &Sources = book.usage();
-    let known = clients.call(clients.s3.get(clients.bucket, observe::KNOWN_KEY)).await?;
-    let known: Known = known.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
+    let known = observe::known(clients).await?;
     // Where no policy is for anything nobody asks what is in use.
     let observation = if book.entries().is_empty() {
         crate::usage::observation::Observation::default()
@@ -166,7 +164,11 @@ async fn begin(
 }
 
 /// The policy of a repository. Its tags are asked for only where they decide.
-async fn assign<'a>(
+///
+/// # Errors
+///
+/// When they cannot be read.
+pub async fn assign<'a>(
     clients: &Clients<'_>,
     book: &'a PolicyBook,
     repository: &Existing,

@@ -66,6 +66,16 @@ pub async fn observe(
     Ok(Observation { usage, known })
 }
 
+/// What runs before have found out of what never changes.
+///
+/// # Errors
+///
+/// When the bucket cannot be read.
+pub async fn known(clients: &Clients<'_>) -> Result<Known, Stop> {
+    let known = clients.call(clients.s3.get(clients.bucket, KNOWN_KEY)).await?;
+    Ok(known.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default())
+}
+
 type Images = BTreeMap<String, Vec<String>>;
 
 async fn of_ecs(

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::finding::Finding;
 use crate::image::Image;
 use crate::instant::Instant;
+use crate::plan::Obstacle;
 use crate::policy_book::Apply;
 use crate::report::model::ActionTaken;
 
@@ -132,6 +133,12 @@ pub struct Held {
     pub code: String,
     /// A sentence.
     pub message: String,
+}
+
+impl From<&Obstacle> for Held {
+    fn from(obstacle: &Obstacle) -> Self {
+        Self { code: obstacle.code().to_owned(), message: obstacle.to_string() }
+    }
 }
 
 /// What was done to have ECR apply a policy.

@@ -91,13 +91,20 @@ impl Surveyed {
     /// Plans what a policy takes.
     #[must_use]
     pub fn plan<'a>(self, entry: &'a Entry, usage: &Usage, now: Instant) -> Planned<'a> {
+        let (used, plan) = self.decide(entry, usage, now);
+        Planned { surveyed: self, entry, used, plan, now }
+    }
+
+    /// What of the repository is in use, and what a policy takes of it.
+    #[must_use]
+    pub fn decide(&self, entry: &Entry, usage: &Usage, now: Instant) -> (UsedImages, Plan) {
         let used = self.used(usage);
         let mut plan = plan(entry, &self.images, &used, now);
         if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply == Apply::Attach {
             let gaps = usage.gaps_of(self.name.as_str());
             plan.obstacles.extend(gaps.map(|gap| Obstacle::Usage(gap.to_string())));
         }
-        Planned { surveyed: self, entry, used, plan, now }
+        (used, plan)
     }
 }
 
@@ -146,11 +153,7 @@ impl Planned<'_> {
             repository_name: surveyed.name.as_str().to_owned(),
             policy: Some(entry.name.clone()),
             apply: Some(entry.apply),
-            obstacles: plan
-                .obstacles
-                .iter()
-                .map(|obstacle| Held { code: obstacle.code().to_owned(), message: obstacle.to_string() })
-                .collect(),
+            obstacles: plan.obstacles.iter().map(Held::from).collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };
@@ -253,11 +256,5 @@ impl Planned<'_> {
                     && !(self.plan.deletions.is_empty() && self.plan.archivals.is_empty())
             }
         }
-    }
-
-    /// Whether a rule of the policy moves images to the archive.
-    #[must_use]
-    pub fn archives(&self) -> bool {
-        self.entry.policy.rules().iter().any(|rule| rule.action == Action::Transition)
     }
 }

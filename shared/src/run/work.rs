@@ -79,8 +79,7 @@ pub async fn work(clients: Clients<'_>, task: &Task, mode: Mode) -> Result<Task,
     let loaded = load(&clients, task).await?;
     let worker = Worker::new(clients, run, &loaded.book, mode, loaded.observation);
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
-    let (outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
-    let mut outcomes = outcomes;
+    let (mut outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
     // Neither done nor begun: nothing would come of another try.
     if done == 0
         && !worker.has_changed.get()

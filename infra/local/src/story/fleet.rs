@@ -38,6 +38,8 @@ const HOST: &str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com";
 const CLUSTER: &str = "fleet";
 const FUNCTIONS: [u32; 3] = [2, 5, 8];
 const SCHEDULE: &str = "story";
+/// The input of a run that changes something.
+const ENFORCE: &str = r#"{"dryRun": false}"#;
 
 /// Digests by repository and by the names that images have here.
 type Fleet = BTreeMap<String, BTreeMap<String, String>>;
@@ -197,13 +199,26 @@ impl Port<'_> {
         self.fleet("list")
     }
 
-    /// Waits for an execution of the state machine, and gives the report of its run.
-    fn report(&self, step: &Step, execution: &str) -> Result<Value, LocalError> {
+    /// Starts a run by hand, and gives its execution.
+    fn start(&self, input: &str) -> Result<String, LocalError> {
+        let machine = self.stack.output("LifecycleStateMachineArn")?;
+        let start = ["stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", input];
+        let started = self.stack.aws(&start)?;
+        Ok(started["executionArn"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits for an execution of the state machine to end, and describes it.
+    fn ended(&self, step: &Step, execution: &str) -> Result<Value, LocalError> {
         let describe = ["stepfunctions", "describe-execution", "--execution-arn", execution];
-        let described = until(step, "the run to end", || {
+        until(step, "the run to end", || {
             let described = self.stack.aws(&describe)?;
             Ok((described["status"] != "RUNNING").then_some(described))
-        })?;
+        })
+    }
+
+    /// Waits for an execution of the state machine, and gives the report of its run.
+    fn report(&self, step: &Step, execution: &str) -> Result<Value, LocalError> {
+        let described = self.ended(step, execution)?;
         step.check(described["status"] == "SUCCEEDED", || format!("the run should succeed: {described}"))?;
         let output: Value =
             serde_json::from_str(described["output"].as_str().unwrap_or_default()).unwrap_or_default();
@@ -222,10 +237,7 @@ impl Port<'_> {
 
     fn dry_run(&self, fleet: &Fleet) -> Result<(), LocalError> {
         let step = Step::begin("a dry run tells what would go, and changes nothing");
-        let machine = self.stack.output("LifecycleStateMachineArn")?;
-        let start = ["stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", "{}"];
-        let started = self.stack.aws(&start)?;
-        let report = self.report(&step, started["executionArn"].as_str().unwrap_or_default())?;
+        let report = self.report(&step, &self.start("{}")?)?;
         let expected: usize = fleet.keys().map(|name| taken().difference(&used(name)).count()).sum();
         step.check(report["totals"]["expiring"]["imageTotalCount"] == expected, || {
             format!("{expected} images would go; the report has {}", report["totals"])
@@ -246,7 +258,7 @@ impl Port<'_> {
         })?;
         // The same target as the stack's own schedule, told to enforce, and at once.
         let mut target = own["Target"].clone();
-        target["Input"] = r#"{"dryRun": false}"#.into();
+        target["Input"] = ENFORCE.into();
         let machine = self.stack.output("LifecycleStateMachineArn")?;
         let list = ["stepfunctions", "list-executions", "--state-machine-arn", machine];
         let before = self.stack.aws_lists(&list, "/executions")?.len();
@@ -345,11 +357,7 @@ impl Port<'_> {
     fn another_run(&self) -> Result<(), LocalError> {
         let step = Step::begin("another run finds nothing to do");
         let before = self.there()?;
-        let machine = self.stack.output("LifecycleStateMachineArn")?;
-        let enforce = r#"{"dryRun": false}"#;
-        let start = ["stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", enforce];
-        let started = self.stack.aws(&start)?;
-        let report = self.report(&step, started["executionArn"].as_str().unwrap_or_default())?;
+        let report = self.report(&step, &self.start(ENFORCE)?)?;
         let totals = &report["totals"];
         step.check(
             totals["deleted"]["imageTotalCount"] == 0 && totals["tagsAdded"] == 0 && totals["drifted"] == 0,
@@ -365,16 +373,7 @@ impl Port<'_> {
         );
         let before = self.there()?;
         self.put("policies.yaml", "policies: [{ name: all, repositories: ['*'], apply: delet }]")?;
-        let machine = self.stack.output("LifecycleStateMachineArn")?;
-        let enforce = r#"{"dryRun": false}"#;
-        let start = ["stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", enforce];
-        let started = self.stack.aws(&start)?;
-        let execution = started["executionArn"].as_str().unwrap_or_default();
-        let describe = ["stepfunctions", "describe-execution", "--execution-arn", execution];
-        let described = until(&step, "the run to end", || {
-            let described = self.stack.aws(&describe)?;
-            Ok((described["status"] != "RUNNING").then_some(described))
-        })?;
+        let described = self.ended(&step, &self.start(ENFORCE)?)?;
         let cause = described["cause"].as_str().unwrap_or_default();
         step.check(described["status"] == "FAILED" && cause.contains("/policies/0/apply"), || {
             described.to_string()

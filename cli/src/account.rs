@@ -64,14 +64,14 @@ struct Exported {
 /// Does work in the account, on one thread.
 pub(crate) fn work<T>(
     bucket: Option<&str>,
-    work: impl AsyncFnOnce(Clients<'_>) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(Clients<'_>, &Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     credentials()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(AccountError::Runtime)?;
     runtime.block_on(async {
-        let hands = Hands::new(Connection::of_function(), bucket.unwrap_or_default().to_owned());
-        work(hands.clients(PATIENCE)).await
+        let hands = Hands::new(Connection::from_env(), bucket.unwrap_or_default().to_owned());
+        work(hands.clients(PATIENCE), hands.connection()).await
     })
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use shared::aws::Connection;
 use shared::instant::Instant;
 use shared::policy_book::{KEY, PolicyBook};
 use shared::report::run::{Builder, RunReport};
@@ -11,8 +12,8 @@ use shared::report::{html, table};
 use shared::run::batch::Assignment;
 use shared::run::inventory::assign;
 use shared::run::outcome::{Outcome as RepositoryOutcome, Status};
-use shared::run::work::{Mode, Worker};
-use shared::run::{Clients, Run, observe};
+use shared::run::work::Worker;
+use shared::run::{Access, Clients, Run, observe};
 use shared::usage::observation::Known;
 
 use crate::account::{self, Which};
@@ -56,8 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         None => None,
         Some(path) => Some((input::name(path), input::read(path, MAX_POLICY_BYTES)?)),
     };
-    let report = account::work(Some(&arguments.bucket), async |clients| {
-        enforce(&clients, arguments, given.as_ref()).await
+    let report = account::work(Some(&arguments.bucket), async |clients, connection| {
+        enforce(&clients, connection, arguments, given.as_ref()).await
     })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     match arguments.output {
@@ -75,6 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 
 async fn enforce(
     clients: &Clients<'_>,
+    connection: &Connection,
     arguments: &Arguments,
     given: Option<&(String, String)>,
 ) -> Result<RunReport, Failure> {
@@ -99,8 +101,10 @@ async fn enforce(
     }
     let observation = observe::observe(clients, book.usage(), &Known::default(), Instant::now()).await?;
     let gaps = observation.usage.gaps.clone();
-    let mode = if arguments.apply { Mode::Enforce } else { Mode::Preview };
-    let worker = Worker::new(*clients, &run, &book, mode, observation);
+    // A dry run holds nothing that could change something.
+    let ecr = arguments.apply.then(|| connection.ecr_write());
+    let access = ecr.as_ref().map_or(Access::Read, Access::Write);
+    let worker = Worker::new(*clients, access, &run, &book, observation);
     let mut outcomes = Vec::new();
     let mut progress = account::Progress::new("repositories", repositories.len());
     // So many at a time, since what is in use is looked at once for all of them.

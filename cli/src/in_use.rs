@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let usage = account::work(arguments.bucket.as_deref(), async |clients| usage(&clients).await)?;
+    let usage = account::work(arguments.bucket.as_deref(), async |clients, _| usage(&clients).await)?;
     if !usage.gaps.is_empty() {
         for gap in &usage.gaps {
             let _ = writeln!(io::stderr(), "ecr-steward: not known completely: {gap}");

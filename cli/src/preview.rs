@@ -109,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             };
             preview_all(question, &listing)
         }
-        None => account::work(arguments.bucket.as_deref(), async |clients| {
+        None => account::work(arguments.bucket.as_deref(), async |clients, _| {
             live(&clients, arguments, source, usage, passes).await
         })?,
     };

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    account::work(None, async |clients| {
+    account::work(None, async |clients, _| {
         let repositories = account::repositories(&clients, &arguments.which).await?;
         if repositories.is_empty() {
             return Err(nothing_named());

@@ -5,6 +5,7 @@
 //! | [`error`] | what can go wrong with a call, in the terms of this project |
 //! | [`deadline`] | stopping in time, with time left to put things in order |
 //! | [`trouble`] | what the last attempt ran into, for when time runs out between two |
+//! | [`transport`] | what carries requests: connector, clock, credentials, region, endpoint |
 //! | `trust` | whose certificates count |
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
@@ -19,10 +20,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecr::config::{SharedAsyncSleep, SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
+use aws_smithy_runtime_api::client::http::http_client_fn;
 
 #[cfg(feature = "builds")]
 pub mod codebuild;
@@ -43,11 +43,13 @@ mod signed;
 pub mod sns;
 #[cfg(feature = "builds")]
 pub mod ssm;
+pub mod transport;
 pub mod trouble;
 mod trust;
 
 pub use deadline::Deadline;
 pub use error::{AwsError, Failure};
+pub use transport::{AccessKeys, Clock, Transport};
 
 /// How long one attempt of a call may take. ECR answers in well under a second, a page of 1,000 images in two.
 const ATTEMPT: Duration = Duration::from_secs(8);
@@ -62,35 +64,66 @@ const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 #[derive(Debug, Clone)]
 pub struct Connection {
     config: SdkConfig,
+    transport: Transport,
     trouble: trouble::Trouble,
 }
 
 impl Connection {
-    /// The connection of a Lambda function: region, credentials and endpoints are in its environment, under the names
-    /// that every AWS SDK knows. Nothing else is looked at, which is what makes this quick.
+    /// The connection of a Lambda function or a command: everything is in its environment, and nothing else is looked at, which is
+    /// what makes this quick.
     #[must_use]
-    pub fn of_function() -> Self {
+    pub fn from_env() -> Self {
+        Self::over(Transport::from_env())
+    }
+
+    /// A connection over a transport.
+    #[must_use]
+    pub fn over(transport: Transport) -> Self {
         let is_on = |name: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(ATTEMPT)
             .build();
-        let credentials = EnvironmentVariableCredentialsProvider::new();
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(TLS)
-            .tls_context(trust::context())
-            .build_https();
-        let mut config = SdkConfig::builder()
+        let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(http)
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .region(Some(transport.region.clone()).filter(|region| !region.is_empty()).map(Region::new))
             .retry_config(retries())
-            .timeout_config(timeouts)
-            .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
-            .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"));
-        config.set_region(variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).map(Region::new));
-        Self { config: config.build(), trouble: trouble::Trouble::default() }
+            .timeout_config(timeouts);
+        let config = if transport.is_network() {
+            let http = aws_smithy_http_client::Builder::new()
+                .tls_provider(TLS)
+                .tls_context(trust::context())
+                .build_https();
+            config
+                .http_client(http)
+                .credentials_provider(SharedCredentialsProvider::new(
+                    EnvironmentVariableCredentialsProvider::new(),
+                ))
+                .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
+                .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
+        } else {
+            let connector = transport.connector().clone();
+            let AccessKeys { access_key_id, secret_access_key, session_token } = transport.keys();
+            let keys = aws_sdk_ecr::config::Credentials::new(
+                access_key_id,
+                secret_access_key,
+                session_token,
+                None,
+                "transport",
+            );
+            config
+                .http_client(http_client_fn(move |_, _| connector.clone()))
+                .credentials_provider(SharedCredentialsProvider::new(keys))
+                .time_source(transport.clock.clone())
+        };
+        Self { config: config.build(), transport, trouble: trouble::Trouble::default() }
+    }
+
+    /// The clock by which requests are signed and ages counted.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.transport.clock
     }
 
     /// What the calls over this connection run into.
@@ -99,38 +132,50 @@ impl Connection {
         &self.trouble
     }
 
-    /// Amazon ECR over this connection.
+    /// Amazon ECR over this connection, to be looked at.
     #[must_use]
-    pub fn ecr(&self) -> ecr::Ecr {
-        ecr::Ecr::new(&self.config, self.trouble.clone(), retries_at_once(), endpoint("ECR"))
+    pub fn ecr_read(&self) -> ecr::EcrRead {
+        ecr::EcrRead::new(self)
+    }
+
+    /// Amazon ECR over this connection, to be looked at and protected: tags are added, policies suspended.
+    #[must_use]
+    pub fn ecr_protect(&self) -> ecr::EcrProtect {
+        ecr::EcrProtect::new(self.ecr_read())
+    }
+
+    /// Amazon ECR over this connection, to be changed.
+    #[must_use]
+    pub fn ecr_write(&self) -> ecr::EcrWrite {
+        ecr::EcrWrite::new(self.ecr_protect())
     }
 
     /// AWS CodeBuild over this connection.
     #[cfg(feature = "builds")]
     #[must_use]
     pub fn codebuild(&self) -> codebuild::CodeBuild {
-        codebuild::CodeBuild::new(&self.config, self.trouble.clone(), endpoint("CODEBUILD"))
+        codebuild::CodeBuild::new(&self.config, self.trouble.clone(), self.transport.endpoint("CODEBUILD"))
     }
 
     /// Amazon EventBridge over this connection.
     #[cfg(feature = "builds")]
     #[must_use]
     pub fn events(&self) -> events::Events {
-        events::Events::new(self.trouble.clone())
+        events::Events::new(self)
     }
 
     /// The Parameter Store over this connection.
     #[cfg(feature = "builds")]
     #[must_use]
     pub fn parameters(&self) -> ssm::Parameters {
-        ssm::Parameters::new(self.trouble.clone())
+        ssm::Parameters::new(self)
     }
 
     /// Amazon S3.
     #[cfg(feature = "signed")]
     #[must_use]
     pub fn s3(&self) -> s3::S3 {
-        s3::S3::new(self.trouble.clone())
+        s3::S3::new(self)
     }
 }
 
@@ -139,39 +184,20 @@ impl Connection {
     /// Amazon ECS over this connection.
     #[must_use]
     pub fn ecs(&self) -> ecs::Ecs {
-        ecs::Ecs::new(self.trouble.clone())
+        ecs::Ecs::new(self)
     }
 
     /// AWS Lambda over this connection.
     #[must_use]
     pub fn functions(&self) -> functions::Functions {
-        functions::Functions::new(self.trouble.clone())
+        functions::Functions::new(self)
     }
 
     /// Amazon SNS over this connection.
     #[must_use]
     pub fn sns(&self) -> sns::Sns {
-        sns::Sns::new(self.trouble.clone())
+        sns::Sns::new(self)
     }
-}
-
-/// What sends requests that no client of the SDK makes.
-pub(crate) fn connector() -> Connector {
-    let settings = HttpConnectorSettings::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .read_timeout(Duration::from_secs(5))
-        .build();
-    Connector::builder()
-        .connector_settings(settings)
-        .sleep_impl(TokioSleep::new())
-        .tls_provider(TLS)
-        .tls_context(trust::context())
-        .build()
-}
-
-/// An endpoint that the environment sets for one service, or for all.
-fn endpoint(service: &str) -> Option<String> {
-    variable(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| variable("AWS_ENDPOINT_URL"))
 }
 
 fn variable(name: &str) -> Option<String> {

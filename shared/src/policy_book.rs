@@ -22,13 +22,28 @@
 //!   taskDefinitionRevisions: 5        # the last active ones of each family are in use; 5 without it
 //!   lists:                            # lists that have to be there, and to be young
 //!     - { key: usage/shop.json, maximumAgeInHours: 6, repositories: ["shop/*"] }
+//!     - { key: usage/blue.json, cluster: blue }       # what this cluster of Amazon EKS runs
+//!     - { key: usage/partner.json, account: "210987654321" }
+//!   accounts: ["210987654321"]        # which accounts of the organization pull
+//!   ignore:                           # sources that do not matter, each with a reason
+//!     - { source: eks/old, reason: "no nodes any more", until: 2027-01-01 }
+//! ```
+//!
+//! And how much may go in the whole registry in a day, and that this very file is enforced without a preview before:
+//!
+//! ```yaml
+//! limits: { images: 5000, percent: 25 }
+//! approve: "9f86d081884c7d65"
 //! ```
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::finding::{Code, Finding, join_pointer, quoted};
+use crate::instant::Instant;
 use crate::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
 use crate::reader::{Fields, Reader};
 use crate::syntax::{self, Node};
@@ -41,6 +56,9 @@ pub const KEY: &str = "policies.yaml";
 pub struct PolicyBook {
     entries: Vec<Entry>,
     usage: Sources,
+    limits: RegistryLimits,
+    approve: Option<String>,
+    hash: String,
 }
 
 /// What has to be known of what is in use.
@@ -50,12 +68,67 @@ pub struct Sources {
     pub task_definition_revisions: u64,
     /// Lists in the stack's bucket that have to be there.
     pub lists: Vec<ListSource>,
+    /// Sources of which somebody says that they do not matter.
+    pub ignore: Vec<IgnoredSource>,
+    /// The accounts that pull where a repository policy lets an organization or anybody pull.
+    pub accounts: Vec<String>,
 }
 
 impl Default for Sources {
     /// Five revisions, and whatever lists there are.
     fn default() -> Self {
-        Self { task_definition_revisions: 5, lists: Vec::new() }
+        Self { task_definition_revisions: 5, lists: Vec::new(), ignore: Vec::new(), accounts: Vec::new() }
+    }
+}
+
+/// A source of use that does not matter, though it cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IgnoredSource {
+    /// The source, as an unreadable one is called in reports: `eks/old`, `account/210987654321`.
+    pub source: String,
+    /// Why it does not matter.
+    pub reason: String,
+    /// The last day, in UTC, on which it does not matter; none for always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Date>,
+}
+
+impl IgnoredSource {
+    /// Whether it still holds.
+    #[must_use]
+    pub fn holds(&self, now: Instant) -> bool {
+        let today = now.timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
+        self.until.is_none_or(|until| today <= until)
+    }
+}
+
+/// How many images may go from the whole registry in a day, in UTC, deleted and archived together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryLimits {
+    /// The most images.
+    pub images: u64,
+    /// The most images, in percent of those that the last completed run counted; never under [`Self::LEAST`] images.
+    pub percent: u64,
+}
+
+impl RegistryLimits {
+    /// `percent` stands for so many images at least: a small registry has to shrink, too.
+    pub const LEAST: u64 = 100;
+
+    /// The most images that may go in a day, `total` being what the last completed run counted; none completed, none counted.
+    #[must_use]
+    pub fn images_a_day(self, total: Option<u64>) -> u64 {
+        let share = u128::from(total.unwrap_or(0)) * u128::from(self.percent) / 100;
+        self.images.min(u64::try_from(share).unwrap_or(u64::MAX).max(Self::LEAST))
+    }
+}
+
+impl Default for RegistryLimits {
+    /// 5,000 images, a quarter of the registry.
+    fn default() -> Self {
+        Self { images: 5000, percent: 25 }
     }
 }
 
@@ -68,6 +141,10 @@ pub struct ListSource {
     pub maximum_age_in_hours: u64,
     /// What the names of the repositories match that it is about; without any, all of them.
     pub repositories: Vec<String>,
+    /// The cluster of Amazon EKS in this account and Region whose use it tells.
+    pub cluster: Option<String>,
+    /// The account whose use it tells.
+    pub account: Option<String>,
 }
 
 /// The keys of lists of references in use begin so.
@@ -173,8 +250,11 @@ impl PolicyBook {
         let mut reader = Reader::default();
         let mut book = Self::default();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        if let Some(fields) = reader.fields(&node, "", &["policies", "usage"]) {
+        if let Some(fields) = reader.fields(&node, "", &["policies", "usage", "limits", "approve"]) {
+            book.hash = content_hash(&node);
             book.usage = sources(&mut reader, &fields);
+            book.limits = registry_limits(&mut reader, &fields);
+            book.approve = reader.text(&fields, "approve").value();
             let items = reader.list(&fields, "policies");
             reader.require(&items, &fields, "policies", "a list of policies");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
@@ -205,6 +285,25 @@ impl PolicyBook {
         &self.usage
     }
 
+    /// How much may go from the whole registry in a day.
+    #[must_use]
+    pub const fn limits(&self) -> RegistryLimits {
+        self.limits
+    }
+
+    /// What tells this file from any other that means something else: 16 hexadecimal digits over its content, less `approve`.
+    /// Comments, spelling and the order of fields make no difference.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Whether the file itself says that it is enforced without a preview before: `approve` is its own hash.
+    #[must_use]
+    pub fn is_approved(&self) -> bool {
+        self.approve.as_deref() == Some(&*self.hash)
+    }
+
     /// The policy of this name.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Entry> {
@@ -230,6 +329,108 @@ impl PolicyBook {
         }
         Match::None
     }
+}
+
+fn content_hash(node: &Node) -> String {
+    let mut canonical = String::new();
+    match node {
+        Node::Object(fields) => {
+            let content = fields.iter().filter(|(name, _)| name != "approve").cloned().collect();
+            write_canonical(&Node::Object(content), &mut canonical);
+        }
+        node => write_canonical(node, &mut canonical),
+    }
+    let digest = Sha256::digest(canonical);
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same for the same meaning: fields sorted by name, every value with its kind.
+fn write_canonical(node: &Node, out: &mut String) {
+    match node {
+        Node::Null => out.push('n'),
+        Node::Bool(value) => *out += if *value { "t" } else { "f" },
+        Node::Whole(number) => *out += &format!("{number};"),
+        Node::Number(number) => *out += &format!("{number:e};"),
+        Node::Text(text) => *out += &format!("{}:{text}", text.len()),
+        Node::List(items) => {
+            out.push('[');
+            items.iter().for_each(|item| write_canonical(item, out));
+            out.push(']');
+        }
+        Node::Object(fields) => {
+            let mut fields: Vec<&(String, Node)> = fields.iter().collect();
+            fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+            out.push('{');
+            for (name, value) in fields {
+                *out += &format!("{}:{name}", name.len());
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+fn registry_limits(reader: &mut Reader, fields: &Fields<'_>) -> RegistryLimits {
+    let default = RegistryLimits::default();
+    let Some(node) = reader.field(fields, "limits").value() else { return default };
+    let Some(fields) = reader.fields(node, &fields.at("limits"), &["images", "percent"]) else {
+        return default;
+    };
+    RegistryLimits {
+        images: reader.positive(&fields, "images").value().unwrap_or(default.images),
+        percent: percent(reader, &fields).unwrap_or(default.percent),
+    }
+}
+
+/// `percent`, which is 1 to 100.
+fn percent(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
+    let percent = reader.positive(fields, "percent").value();
+    if let Some(percent) = percent
+        && percent > 100
+    {
+        let message = format!("`percent` is {percent}; write 1 to 100");
+        reader.find(Code::NumberOutOfRange, fields.at("percent"), message);
+    }
+    percent
+}
+
+/// Whether a text is the id of an AWS account.
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn check_account(reader: &mut Reader, account: &str, pointer: &str) {
+    if !is_account(account) {
+        let message = format!("{} is no account; write its twelve digits in quotes", quoted(account));
+        reader.find(Code::UnknownValue, pointer, message);
+    }
+}
+
+fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
+    let mut ignored = Vec::new();
+    for (index, node) in reader.list(fields, "ignore").value().unwrap_or_default().iter().enumerate() {
+        let at = format!("{}/{index}", fields.at("ignore"));
+        let Some(fields) = reader.fields(node, &at, &["source", "reason", "until"]) else { continue };
+        let source = reader.text(&fields, "source");
+        reader.require(&source, &fields, "source", "the source, as the report calls it");
+        let reason = reader.text(&fields, "reason");
+        reader.require(&reason, &fields, "reason", "why the source does not matter");
+        let until = match reader.text(&fields, "until").value() {
+            None => None,
+            Some(text) => match text.parse::<Date>() {
+                Ok(date) => Some(date),
+                Err(_) => {
+                    let message = format!("{} is no date; write it as 2027-01-31", quoted(&text));
+                    reader.find(Code::UnknownValue, fields.at("until"), message);
+                    continue;
+                }
+            },
+        };
+        if let (Some(source), Some(reason)) = (source.value(), reason.value()) {
+            ignored.push(IgnoredSource { source, reason, until });
+        }
+    }
+    ignored
 }
 
 const FIELDS: [&str; 7] = ["name", "repositories", "tags", "rules", "apply", "keep", "limits"];
@@ -271,15 +472,20 @@ fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
 fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
     let mut sources = Sources::default();
     let Some(node) = reader.field(fields, "usage").value() else { return sources };
-    let known = ["taskDefinitionRevisions", "lists"];
+    let known = ["taskDefinitionRevisions", "lists", "ignore", "accounts"];
     let Some(fields) = reader.fields(node, &fields.at("usage"), &known) else { return sources };
     if let Some(revisions) = reader.positive(&fields, "taskDefinitionRevisions").value() {
         sources.task_definition_revisions = revisions;
     }
+    sources.ignore = ignored(reader, &fields);
+    sources.accounts = reader.texts(&fields, "accounts").value().unwrap_or_default();
+    for (index, account) in sources.accounts.iter().enumerate() {
+        check_account(reader, account, &format!("{}/{index}", fields.at("accounts")));
+    }
     let lists = reader.list(&fields, "lists").value().unwrap_or_default();
     for (index, node) in lists.iter().enumerate() {
         let at = format!("{}/{index}", fields.at("lists"));
-        let known = ["key", "maximumAgeInHours", "repositories"];
+        let known = ["key", "maximumAgeInHours", "repositories", "cluster", "account"];
         let Some(fields) = reader.fields(node, &at, &known) else { continue };
         let key = reader.text(&fields, "key");
         reader.require(&key, &fields, "key", "the key of an object in the stack's bucket");
@@ -295,7 +501,12 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
             reader.find(Code::NameConflict, fields.at("key"), message);
         }
         let maximum_age_in_hours = age.unwrap_or(MAXIMUM_AGE_IN_HOURS);
-        sources.lists.push(ListSource { key, maximum_age_in_hours, repositories });
+        let cluster = reader.text(&fields, "cluster").value();
+        let account = reader.text(&fields, "account").value();
+        if let Some(account) = &account {
+            check_account(reader, account, &fields.at("account"));
+        }
+        sources.lists.push(ListSource { key, maximum_age_in_hours, repositories, cluster, account });
     }
     sources
 }
@@ -358,13 +569,7 @@ fn limits(reader: &mut Reader, fields: &Fields<'_>) -> Limits {
     let Some(node) = reader.field(fields, "limits").value() else { return default };
     let known = ["images", "percent", "remaining"];
     let Some(fields) = reader.fields(node, &fields.at("limits"), &known) else { return default };
-    let percent = reader.positive(&fields, "percent").value();
-    if let Some(percent) = percent
-        && percent > 100
-    {
-        let message = format!("`percent` is {percent}; write 1 to 100");
-        reader.find(Code::NumberOutOfRange, fields.at("percent"), message);
-    }
+    let percent = percent(reader, &fields);
     Limits {
         images: reader.positive(&fields, "images").value().unwrap_or(default.images),
         percent: percent.unwrap_or(default.percent),
@@ -448,6 +653,38 @@ policies:
         let same =
             PolicySource::parse(r#"{"rules": [{"selection": "untagged", "maximumNumberOfImages": 1}]}"#);
         assert_eq!(same.unwrap().policy(), Some(&rest.policy));
+    }
+
+    #[test]
+    fn a_file_is_known_by_what_it_means() {
+        let hash = |text: &str| PolicyBook::parse(text).unwrap().hash().to_owned();
+        let one = "policies: []\nlimits: { images: 7, percent: 10 }\n";
+        let same = "# the same\nlimits: {percent: 10, images: 7.0}\npolicies: []\napprove: \"x\"\n";
+        assert_eq!(hash(one), hash(same));
+        assert_eq!(hash(one).len(), 16);
+        assert_ne!(hash(one), hash("policies: []\nlimits: { images: 8, percent: 10 }\n"));
+        let approved = format!("{one}approve: \"{}\"\n", hash(one));
+        assert!(PolicyBook::parse(&approved).unwrap().is_approved());
+        assert!(!PolicyBook::parse(one).unwrap().is_approved());
+        assert!(!PolicyBook::parse(same).unwrap().is_approved());
+    }
+
+    #[test]
+    fn the_limit_of_the_registry_is_the_smaller_one_and_never_nothing() {
+        let limits = RegistryLimits::default();
+        for (total, most) in [(Some(8000), 2000), (Some(1_000_000), 5000), (Some(12), 100), (None, 100)] {
+            assert_eq!(limits.images_a_day(total), most, "{total:?}");
+        }
+        assert_eq!(RegistryLimits { images: 50, percent: 100 }.images_a_day(Some(1000)), 50);
+    }
+
+    #[test]
+    fn a_source_is_ignored_until_the_end_of_its_last_day() {
+        let text = "policies: []\nusage: { ignore: [{ source: eks/old, reason: gone, until: 2027-01-01 }], accounts: ['210987654321'] }";
+        let book = PolicyBook::parse(text).unwrap();
+        let at = |time: &str| book.usage().ignore[0].holds(Instant::parse(time).unwrap());
+        assert!(at("2027-01-01T23:59:59Z"));
+        assert!(!at("2027-01-02T00:00:00Z"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::aws::deadline::TimeIsUp;
-use crate::aws::ecr::{BATCH, Ecr};
+use crate::aws::ecr::{BATCH, EcrWrite};
 use crate::aws::{AwsError, Deadline, Failure};
 use crate::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
 use crate::repository::{Change, Existing, Name, Registry, Settings, Tags, difference, ownership};
@@ -14,7 +14,7 @@ use crate::repository::{Change, Existing, Name, Registry, Settings, Tags, differ
 #[derive(Debug, Clone)]
 pub struct Provisioner<'a> {
     /// ECR.
-    pub ecr: &'a Ecr,
+    pub ecr: &'a EcrWrite,
     /// Where the repositories are.
     pub registry: &'a Registry,
     /// When to stop.
@@ -335,7 +335,7 @@ impl Provisioner<'_> {
         // One image alone has no order.
         if ids.len() > 1 {
             for batch in ids.chunks(BATCH) {
-                for manifest in self.work(self.ecr.manifests(name, batch)).await? {
+                for manifest in self.work(self.ecr.manifests(name, batch)).await?.found {
                     let below = deletion::children(&manifest.text);
                     if !below.is_empty() {
                         children.insert(manifest.digest.clone(), below);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::aws::codebuild::CodeBuild;
-use crate::aws::ecr::{Ecr, Manifest};
+use crate::aws::ecr::{EcrWrite, Manifest};
 use crate::aws::events::Events;
 use crate::aws::s3::{Only, S3};
 use crate::aws::ssm::Parameters;
@@ -36,7 +36,7 @@ pub struct Publisher<'a> {
     /// Where repositories are.
     pub registry: &'a Registry,
     /// Amazon ECR.
-    pub ecr: &'a Ecr,
+    pub ecr: &'a EcrWrite,
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
     /// Amazon EventBridge.
@@ -152,7 +152,7 @@ impl Publisher<'_> {
                     ticket.platforms.iter().map(|&platform| ImageId::Tag(ticket.tag_for(platform))).collect();
                 let found = match self.ecr.manifests(&name, &tags).await {
                     Err(error) if error.failure == Failure::NotFound => Vec::new(),
-                    found => found?,
+                    found => found?.complete()?,
                 };
                 let of = |platform| {
                     let tag = ticket.tag_for(platform);
@@ -215,7 +215,7 @@ impl Publisher<'_> {
     async fn image(&self, name: &Name, ticket: &Ticket) -> Result<Option<Manifest>, AwsError> {
         match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
             Err(error) if error.failure == Failure::NotFound => Ok(None),
-            found => Ok(found?.into_iter().next()),
+            found => Ok(found?.complete()?.into_iter().next()),
         }
     }
 
@@ -311,7 +311,8 @@ impl Publisher<'_> {
         for _ in 0..ATTEMPTS {
             for (place, digest) in &to_move {
                 if !texts.contains_key(digest) {
-                    let found = self.ecr.manifests(name, &[ImageId::Digest(digest.clone())]).await?;
+                    let found =
+                        self.ecr.manifests(name, &[ImageId::Digest(digest.clone())]).await?.complete()?;
                     texts.extend(found.into_iter().map(|found| (found.digest, found.text)));
                 }
                 let Some(text) = texts.get(digest) else { continue };

@@ -29,7 +29,9 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "lifecycle")]
 use crate::aws::deadline::TimeIsUp;
 #[cfg(feature = "lifecycle")]
-use crate::aws::{AwsError, Connection, Deadline, Failure, ecr::Ecr, ecs::Ecs, functions::Functions, s3::S3};
+use crate::aws::ecr::{EcrProtect, EcrRead, EcrWrite};
+#[cfg(feature = "lifecycle")]
+use crate::aws::{AwsError, Clock, Connection, Deadline, Failure, ecs::Ecs, functions::Functions, s3::S3};
 use crate::instant::Instant;
 
 #[cfg(feature = "lifecycle")]
@@ -131,7 +133,7 @@ impl Run {
 #[derive(Debug)]
 pub struct Hands {
     connection: Connection,
-    ecr: Ecr,
+    ecr: EcrRead,
     ecs: Ecs,
     functions: Functions,
     s3: S3,
@@ -144,7 +146,7 @@ impl Hands {
     #[must_use]
     pub fn new(connection: Connection, bucket: String) -> Self {
         let (ecr, ecs, functions, s3) =
-            (connection.ecr(), connection.ecs(), connection.functions(), connection.s3());
+            (connection.ecr_read(), connection.ecs(), connection.functions(), connection.s3());
         Self { connection, ecr, ecs, functions, s3, bucket }
     }
 
@@ -159,8 +161,16 @@ impl Hands {
     pub fn clients(&self, left: Duration) -> Clients<'_> {
         const ANSWER: Duration = Duration::from_millis(500);
         self.connection.trouble().forget();
-        let Self { ecr, ecs, functions, s3, bucket, .. } = self;
-        Clients { ecr, ecs, functions, s3, bucket, deadline: Deadline::within(left, ANSWER) }
+        let Self { ecr, ecs, functions, s3, bucket, connection } = self;
+        Clients {
+            ecr,
+            ecs,
+            functions,
+            s3,
+            bucket,
+            clock: connection.clock(),
+            deadline: Deadline::within(left, ANSWER),
+        }
     }
 }
 
@@ -169,7 +179,7 @@ impl Hands {
 #[derive(Debug, Clone, Copy)]
 pub struct Clients<'a> {
     /// The registry.
-    pub ecr: &'a Ecr,
+    pub ecr: &'a EcrRead,
     /// What runs in containers.
     pub ecs: &'a Ecs,
     /// What runs in AWS Lambda.
@@ -178,8 +188,22 @@ pub struct Clients<'a> {
     pub s3: &'a S3,
     /// The stack's bucket; empty for none, where nothing is kept and no lists are read.
     pub bucket: &'a str,
+    /// The clock by which ages are counted.
+    pub clock: &'a Clock,
     /// When to stop.
     pub deadline: Deadline,
+}
+
+/// What a part of a run may change in the registry.
+#[cfg(feature = "lifecycle")]
+#[derive(Debug, Clone, Copy)]
+pub enum Access<'a> {
+    /// Nothing: a preview.
+    Read,
+    /// It may add tags and suspend policies; nothing is taken away.
+    Protect(&'a EcrProtect),
+    /// It may do what policies say.
+    Write(&'a EcrWrite),
 }
 
 /// Why a part of a run stops before it is done.
@@ -214,6 +238,12 @@ pub enum Stop {
 
 #[cfg(feature = "lifecycle")]
 impl Clients<'_> {
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// Makes a call until time is up.
     pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, Stop> {
         match self.deadline.work(call).await {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::aws::codebuild::CodeBuild;
-use crate::aws::ecr::Ecr;
+use crate::aws::ecr::EcrWrite;
 use crate::aws::events::Events;
 use crate::aws::s3::S3;
 use crate::aws::{AwsError, Deadline, Failure};
@@ -71,7 +71,7 @@ pub struct Starter<'a> {
     /// Where repositories are.
     pub registry: &'a Registry,
     /// Amazon ECR.
-    pub ecr: &'a Ecr,
+    pub ecr: &'a EcrWrite,
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
     /// Amazon EventBridge.
@@ -394,7 +394,7 @@ impl Starter<'_> {
         because: Because,
     ) -> Result<Option<String>, StartError> {
         match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
-            Ok(found) => Ok(found.into_iter().next().map(|manifest| manifest.digest)),
+            Ok(found) => Ok(found.complete()?.into_iter().next().map(|manifest| manifest.digest)),
             Err(error) if error.failure == Failure::NotFound => {
                 let settings = settings()?;
                 let provisioner = Provisioner {

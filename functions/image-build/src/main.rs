@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use shared::api::{Problem, Response, builds, gateway};
 use shared::aws::codebuild::CodeBuild;
 use shared::aws::deadline::TimeIsUp;
-use shared::aws::ecr::Ecr;
+use shared::aws::ecr::EcrWrite;
 use shared::aws::events::Events;
 use shared::aws::s3::S3;
 use shared::aws::{AwsError, Connection, Deadline};
@@ -54,7 +54,7 @@ impl From<Failure> for Diagnostic {
 /// What is called.
 struct Clients {
     connection: Connection,
-    ecr: Ecr,
+    ecr: EcrWrite,
     codebuild: CodeBuild,
     events: Events,
     s3: S3,
@@ -72,9 +72,9 @@ struct Gateway<'a> {
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
     let stack = &Stack::of_environment()?;
-    let connection = Connection::of_function();
+    let connection = Connection::from_env();
     let clients = &Clients {
-        ecr: connection.ecr(),
+        ecr: connection.ecr_write(),
         codebuild: connection.codebuild(),
         events: connection.events(),
         s3: connection.s3(),

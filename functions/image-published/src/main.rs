@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use shared::aws::codebuild::CodeBuild;
-use shared::aws::ecr::Ecr;
+use shared::aws::ecr::EcrWrite;
 use shared::aws::events::Events;
 use shared::aws::s3::S3;
 use shared::aws::ssm::Parameters;
@@ -52,7 +52,7 @@ struct Function {
     bucket: String,
     allow_loopback: bool,
     connection: Connection,
-    ecr: Ecr,
+    ecr: EcrWrite,
     codebuild: CodeBuild,
     events: Events,
     s3: S3,
@@ -62,13 +62,13 @@ struct Function {
 
 impl Function {
     fn new() -> Result<Self, Unset> {
-        let connection = Connection::of_function();
+        let connection = Connection::from_env();
         Ok(Self {
             stack_name: set("STACK_NAME")?,
             bucket: set("BUCKET")?,
             // An emulator's CloudFormation waits on this machine.
             allow_loopback: std::env::var("ALLOW_LOOPBACK_RESPONSE_URL").is_ok_and(|value| value == "true"),
-            ecr: connection.ecr(),
+            ecr: connection.ecr_write(),
             codebuild: connection.codebuild(),
             events: connection.events(),
             s3: connection.s3(),

@@ -16,8 +16,8 @@ use shared::start::{Stack, Starter};
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
     let stack = &Stack::of_environment()?;
-    let connection = &Connection::of_function();
-    let (ecr, codebuild) = (&connection.ecr(), &connection.codebuild());
+    let connection = &Connection::from_env();
+    let (ecr, codebuild) = (&connection.ecr_write(), &connection.codebuild());
     let (events, s3, parameters) = (&connection.events(), &connection.s3(), &connection.parameters());
     let desk = &Desk::of_function();
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {

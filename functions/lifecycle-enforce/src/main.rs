@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use shared::aws::Connection;
 use shared::environment::set;
-use shared::run::work::{Mode, work};
-use shared::run::{Hands, Stop, Task};
+use shared::run::work::work;
+use shared::run::{Access, Hands, Stop, Task};
 
 /// Why a batch was not worked on.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +26,13 @@ impl From<Failure> for Diagnostic {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let hands = &Hands::new(Connection::of_function(), set("BUCKET")?);
+    let connection = Connection::from_env();
+    let ecr = &connection.ecr_write();
+    let hands = &Hands::new(connection, set("BUCKET")?);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Task>| async move {
         let LambdaEvent { payload: task, context } = event;
         let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let worked = work(hands.clients(left), &task, Mode::Enforce).await;
+        let worked = work(hands.clients(left), Access::Write(ecr), &task).await;
         worked
             .inspect_err(|error| tracing::error!(%error, key = task.key, "did not work on the batch"))
             .map_err(Failure)

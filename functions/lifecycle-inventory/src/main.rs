@@ -67,7 +67,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
     };
-    let hands = &Hands::new(Connection::of_function(), bucket);
+    let hands = &Hands::new(Connection::from_env(), bucket);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
         let LambdaEvent { payload: Event { run, inventory }, context } = event;
         let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();

@@ -19,8 +19,8 @@ use shared::preview::live::{self, LiveError};
 use shared::preview::request::{self, Asked, InvalidRequest};
 use shared::report::model::PreviewReport;
 use shared::repository::{NotAnArn, Registry};
-use shared::run::work::{Mode, work};
-use shared::run::{Clients, Hands, Stop, Task};
+use shared::run::work::work;
+use shared::run::{Access, Clients, Hands, Stop, Task};
 
 /// The most bytes that Lambda takes as the answer to a synchronous invocation.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
@@ -76,7 +76,7 @@ struct Told<'a> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let hands = &Hands::new(Connection::of_function(), set("BUCKET")?);
+    let hands = &Hands::new(Connection::from_env(), set("BUCKET")?);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         let answered = answer(&event, hands).await;
         answered.inspect_err(|error| tracing::warn!(%error, "did not answer"))
@@ -98,7 +98,7 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box
     }
     if is_batch {
         let task: Task = serde_json::from_str(payload.get())?;
-        return Ok(to_raw_value(&work(clients, &task, Mode::Preview).await?)?);
+        return Ok(to_raw_value(&work(clients, Access::Read, &task).await?)?);
     }
     let reports = match request::read(payload.get(), Instant::now(), PolicySource::parse)? {
         Asked::Answered(reports) => reports,

@@ -89,7 +89,7 @@ struct Stack {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let connection = Connection::of_function();
+    let connection = Connection::from_env();
     let sns = connection.sns();
     let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
     let stack = &Stack { name, topic, sns, hands: Hands::new(connection, set("BUCKET")?) };

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use shared::api::{self, Kind, Problem, Response, gateway};
-use shared::aws::ecr::Ecr;
+use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Deadline};
 use shared::provision::Provisioner;
 use shared::repository::Registry;
@@ -20,7 +20,7 @@ const ANSWER: Duration = Duration::from_millis(500);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let ecr = Connection::of_function().ecr();
+    let ecr = Connection::from_env().ecr_write();
     let ecr = &ecr;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
         Ok::<_, lambda_runtime::Error>(gateway::answer(answer(event, ecr).await))
@@ -28,7 +28,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &Ecr) -> Response {
+async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite) -> Response {
     let LambdaEvent { payload, context } = event;
     let received = match gateway::Received::new(payload) {
         Ok(received) => received,

@@ -14,7 +14,7 @@ use shared::provision::Provisioner;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let ecr = &Connection::of_function().ecr();
+    let ecr = &Connection::from_env().ecr_write();
     let desk = &Desk::of_function();
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;

@@ -1,9 +1,8 @@
 //! Amazon ECR: one method for each thing that this project needs of it.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 
-use aws_config::SdkConfig;
-use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::interceptors::InterceptorContext;
 use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition};
@@ -13,7 +12,7 @@ use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::operation::put_image::PutImageError;
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageDetail,
-    ImageIdentifier, ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability,
+    ImageFailure, ImageIdentifier, ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability,
     ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType, ListImagesFilter, Repository,
     Tag, TargetStorageClass,
 };
@@ -21,9 +20,11 @@ use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriorit
 
 use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
+use super::{Connection, retries_at_once};
 use crate::image::deletion::{Deleted, ImageId, Refused};
 use crate::image::{Image, ImageStatus, ManifestKind};
 use crate::instant::Instant;
+use crate::lifecycle::shield::TakesNothing;
 use crate::repository::{Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags};
 
 /// The largest page ECR gives; fewer pages are fewer calls.
@@ -31,14 +32,45 @@ const PAGE: i32 = 1000;
 /// The most images that ECR takes in one call.
 pub const BATCH: usize = 100;
 
-/// A registry in Amazon ECR.
+/// ECR's code for an image that is not there.
+pub const NOT_FOUND: &str = "ImageNotFound";
+
+/// A registry in Amazon ECR, to be looked at. A preview holds nothing else, so that it cannot change anything.
 #[derive(Debug, Clone)]
-pub struct Ecr {
+pub struct EcrRead {
     client: Client,
     /// For what must not wait behind a rate that was lowered, which is seldom: a client takes as long to make as half of
     /// all else before the first event.
     at_once: aws_sdk_ecr::config::Builder,
     trouble: Trouble,
+}
+
+/// A registry whose images can be protected besides: tags are added, lifecycle policies suspended. Nothing is taken away.
+#[derive(Debug, Clone)]
+pub struct EcrProtect {
+    read: EcrRead,
+}
+
+/// A registry that can be changed: what is built to change something holds this, and nothing else does.
+#[derive(Debug, Clone)]
+pub struct EcrWrite {
+    protect: EcrProtect,
+}
+
+impl Deref for EcrProtect {
+    type Target = EcrRead;
+
+    fn deref(&self) -> &EcrRead {
+        &self.read
+    }
+}
+
+impl Deref for EcrWrite {
+    type Target = EcrProtect;
+
+    fn deref(&self) -> &EcrProtect {
+        &self.protect
+    }
 }
 
 /// A page of repositories.
@@ -59,6 +91,37 @@ pub struct Manifest {
     pub tag: Option<String>,
     /// The manifest.
     pub text: String,
+    /// Its media type. Not every manifest says it itself, and `PutImage` asks for it then.
+    pub media_type: Option<String>,
+}
+
+/// What `BatchGetImage` answers for a batch of images.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifests {
+    /// The manifests that were given.
+    pub found: Vec<Manifest>,
+    /// The images whose manifests were not given, and why. `ImageNotFound` is one that is not there; every other code is one
+    /// that is there and could not be read.
+    pub failures: Vec<Refused>,
+}
+
+impl Manifests {
+    /// The manifests, where every image that is there has to be read.
+    ///
+    /// # Errors
+    ///
+    /// When an image is there and its manifest was not given.
+    pub fn complete(self) -> Result<Vec<Manifest>, AwsError> {
+        match self.failures.iter().find(|failure| failure.failure_code != NOT_FOUND) {
+            None => Ok(self.found),
+            Some(failure) => {
+                let id = &failure.image_id;
+                let image = id.image_digest.as_deref().or(id.image_tag.as_deref()).unwrap_or("an image");
+                let problem = format!("{image}: {}: {}", failure.failure_code, failure.failure_reason);
+                Err(AwsError::odd("BatchGetImage", &problem))
+            }
+        }
+    }
 }
 
 /// The images of a repository, as `DescribeImages` tells of them.
@@ -76,25 +139,21 @@ macro_rules! call {
     };
 }
 
-impl Ecr {
-    pub(super) fn new(
-        config: &SdkConfig,
-        trouble: Trouble,
-        at_once: RetryConfig,
-        endpoint: Option<String>,
-    ) -> Self {
-        let mut config = aws_sdk_ecr::config::Builder::from(config)
-            .interceptor(trouble.clone())
+impl EcrRead {
+    pub(super) fn new(connection: &Connection) -> Self {
+        let mut config = aws_sdk_ecr::config::Builder::from(&connection.config)
+            .interceptor(connection.trouble.clone())
             .retry_classifier(QuotaIsNoThrottling);
-        config.set_endpoint_url(endpoint);
+        if let Some(partition) = connection.transport.retry_partition() {
+            config = config.retry_partition(RetryPartition::new(partition));
+        }
+        config.set_endpoint_url(connection.transport.endpoint("ECR"));
         let partition = RetryPartition::new("ecr-at-once");
-        let at_once = config.clone().retry_config(at_once).retry_partition(partition);
-        Self { client: Client::from_conf(config.build()), at_once, trouble }
+        let at_once = config.clone().retry_config(retries_at_once()).retry_partition(partition);
+        Self { client: Client::from_conf(config.build()), at_once, trouble: connection.trouble.clone() }
     }
 
-    /// The same registry for a few calls that must not wait behind a rate that was lowered.
-    #[must_use]
-    pub fn at_once(&self) -> Self {
+    fn at_once(&self) -> Self {
         Self { client: Client::from_conf(self.at_once.clone().build()), ..self.clone() }
     }
 
@@ -102,39 +161,6 @@ impl Ecr {
     #[must_use]
     pub const fn trouble(&self) -> &Trouble {
         &self.trouble
-    }
-
-    /// Creates a repository with everything that can be said at creation; its policies are set afterwards.
-    ///
-    /// # Errors
-    ///
-    /// What ECR answers.
-    pub async fn create(&self, name: &Name, settings: &Settings, tags: &Tags) -> Result<Existing, AwsError> {
-        let (mutability, filters) = mutability(&settings.tag_mutability);
-        let encryption = EncryptionConfiguration::builder()
-            .encryption_type(match settings.encryption.encryption_type {
-                EncryptionType::Aes256 => EcrEncryptionType::Aes256,
-                EncryptionType::Kms => EcrEncryptionType::Kms,
-                EncryptionType::KmsDsse => EcrEncryptionType::KmsDsse,
-            })
-            .set_kms_key(settings.encryption.kms_key.clone())
-            .build()
-            .map_err(|error| unbuilt("CreateRepository", &error))?;
-        let request = self
-            .client
-            .create_repository()
-            .repository_name(name.as_str())
-            .set_tags((!tags.is_empty()).then(|| sdk_tags(tags)).transpose()?)
-            .image_tag_mutability(mutability)
-            .set_image_tag_mutability_exclusion_filters(filters)
-            .image_scanning_configuration(scanning(settings.scan_on_push))
-            .encryption_configuration(encryption);
-        let answer = call!("CreateRepository", request)?;
-        let repository = answer
-            .repository
-            .ok_or_else(|| AwsError::odd("CreateRepository", "there is no repository in it"))?;
-        tracing::info!(repository = %name, "created the repository");
-        Ok(Existing { tags: tags.clone(), ..existing(repository) })
     }
 
     /// A repository with its tags and policies; `None` when there is none of that name.
@@ -245,77 +271,6 @@ impl Ecr {
         }
     }
 
-    /// Makes one change of a repository.
-    ///
-    /// # Errors
-    ///
-    /// What ECR answers.
-    pub async fn apply(&self, repository: &Existing, change: &Change) -> Result<(), AwsError> {
-        let name = repository.name.as_str();
-        let (client, arn) = (&self.client, repository.arn.as_str());
-        match change {
-            Change::Policy { to: Some(text), .. } => {
-                call!(
-                    "SetRepositoryPolicy",
-                    client.set_repository_policy().repository_name(name).policy_text(text)
-                )?;
-            }
-            Change::Policy { to: None, .. } => gone_is_fine(call!(
-                "DeleteRepositoryPolicy",
-                client.delete_repository_policy().repository_name(name)
-            ))?,
-            Change::LifecyclePolicy { to: Some(text), .. } => {
-                let request = client.put_lifecycle_policy().repository_name(name).lifecycle_policy_text(text);
-                call!("PutLifecyclePolicy", request)?;
-            }
-            Change::LifecyclePolicy { to: None, .. } => gone_is_fine(call!(
-                "DeleteLifecyclePolicy",
-                client.delete_lifecycle_policy().repository_name(name)
-            ))?,
-            Change::TagMutability { to, .. } => {
-                let (mutability, filters) = mutability(to);
-                let request = client
-                    .put_image_tag_mutability()
-                    .repository_name(name)
-                    .image_tag_mutability(mutability)
-                    .set_image_tag_mutability_exclusion_filters(filters);
-                call!("PutImageTagMutability", request)?;
-            }
-            Change::ScanOnPush { to, .. } => {
-                let request = client
-                    .put_image_scanning_configuration()
-                    .repository_name(name)
-                    .image_scanning_configuration(scanning(*to));
-                call!("PutImageScanningConfiguration", request)?;
-            }
-            Change::Tags { from, to } => {
-                if !to.is_empty() {
-                    let request = client.tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(to)?));
-                    call!("TagResource", request)?;
-                }
-                let removed: Vec<String> =
-                    from.keys().filter(|key| !to.contains_key(*key)).cloned().collect();
-                if !removed.is_empty() {
-                    let request = client.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
-                    call!("UntagResource", request)?;
-                }
-            }
-        }
-        tracing::info!(repository = name, field = change.field(), "changed the repository");
-        Ok(())
-    }
-
-    /// Deletes a repository; with its images only if `force`.
-    ///
-    /// # Errors
-    ///
-    /// What ECR answers.
-    pub async fn delete(&self, name: &str, force: bool) -> Result<(), AwsError> {
-        call!("DeleteRepository", self.client.delete_repository().repository_name(name).force(force))?;
-        tracing::info!(repository = name, force, "deleted the repository");
-        Ok(())
-    }
-
     /// How many images a repository has, the archived ones among them.
     ///
     /// # Errors
@@ -396,42 +351,12 @@ impl Ecr {
         Ok(described.images)
     }
 
-    /// Moves an image to the archive. One that is there already is no trouble.
+    /// The manifests of up to [`BATCH`] images.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
-    pub async fn archive(&self, name: &Name, digest: &str) -> Result<(), AwsError> {
-        let request = self
-            .client
-            .update_image_storage_class()
-            .repository_name(name.as_str())
-            .image_id(ImageIdentifier::builder().image_digest(digest).build())
-            .target_storage_class(TargetStorageClass::Archive);
-        call!("UpdateImageStorageClass", request)?;
-        tracing::info!(repository = %name, digest, "archived the image");
-        Ok(())
-    }
-
-    /// Sets the lifecycle policy of a repository.
-    ///
-    /// # Errors
-    ///
-    /// What ECR answers.
-    pub async fn put_lifecycle_policy(&self, name: &Name, text: &str) -> Result<(), AwsError> {
-        let request =
-            self.client.put_lifecycle_policy().repository_name(name.as_str()).lifecycle_policy_text(text);
-        call!("PutLifecyclePolicy", request)?;
-        tracing::info!(repository = %name, "attached the lifecycle policy");
-        Ok(())
-    }
-
-    /// The manifests of up to [`BATCH`] images; those that are not there are left out.
-    ///
-    /// # Errors
-    ///
-    /// What ECR answers.
-    pub async fn manifests(&self, name: &Name, ids: &[ImageId]) -> Result<Vec<Manifest>, AwsError> {
+    /// What ECR answers to the call; what it answers for each image is in the result.
+    pub async fn manifests(&self, name: &Name, ids: &[ImageId]) -> Result<Manifests, AwsError> {
         let request = self
             .client
             .batch_get_image()
@@ -439,11 +364,41 @@ impl Ecr {
             .set_image_ids(Some(ids.iter().map(identifier).collect()))
             .set_accepted_media_types(Some(crate::image::MANIFEST_TYPES.map(str::to_owned).to_vec()));
         let answer = call!("BatchGetImage", request)?;
-        let manifests = answer.images.unwrap_or_default().into_iter().filter_map(|image| {
+        let found = answer.images.unwrap_or_default().into_iter().filter_map(|image| {
             let id = image.image_id?;
-            Some(Manifest { digest: id.image_digest?, tag: id.image_tag, text: image.image_manifest? })
+            Some(Manifest {
+                digest: id.image_digest?,
+                tag: id.image_tag,
+                text: image.image_manifest?,
+                media_type: image.image_manifest_media_type,
+            })
         });
-        Ok(manifests.collect())
+        Ok(Manifests { found: found.collect(), failures: refused(answer.failures) })
+    }
+}
+
+impl EcrProtect {
+    pub(super) const fn new(read: EcrRead) -> Self {
+        Self { read }
+    }
+
+    fn client(&self) -> &Client {
+        &self.read.client
+    }
+
+    /// Replaces the lifecycle policy of a repository by one that takes nothing, so that ECR stops deleting there.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn suspend_lifecycle_policy(
+        &self,
+        name: &Name,
+        nothing: &TakesNothing,
+    ) -> Result<(), AwsError> {
+        put_lifecycle_policy(self.client(), name, &nothing.to_json()).await?;
+        tracing::info!(repository = %name, "suspended the lifecycle policy");
+        Ok(())
     }
 
     /// Gives an image another tag, or stores an index of images that are there. A tag that has it already is no trouble.
@@ -459,7 +414,7 @@ impl Ecr {
         tag: &str,
     ) -> Result<Option<String>, AwsError> {
         let request = self
-            .client
+            .client()
             .put_image()
             .repository_name(name.as_str())
             .image_manifest(manifest)
@@ -479,6 +434,150 @@ impl Ecr {
             Err(error) => Err(AwsError::new("PutImage", &error)),
         }
     }
+}
+
+impl EcrWrite {
+    pub(super) const fn new(protect: EcrProtect) -> Self {
+        Self { protect }
+    }
+
+    /// The same registry for a few calls that must not wait behind a rate that was lowered.
+    #[must_use]
+    pub fn at_once(&self) -> Self {
+        Self { protect: EcrProtect { read: self.protect.read.at_once() } }
+    }
+
+    /// Creates a repository with everything that can be said at creation; its policies are set afterwards.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn create(&self, name: &Name, settings: &Settings, tags: &Tags) -> Result<Existing, AwsError> {
+        let (mutability, filters) = mutability(&settings.tag_mutability);
+        let encryption = EncryptionConfiguration::builder()
+            .encryption_type(match settings.encryption.encryption_type {
+                EncryptionType::Aes256 => EcrEncryptionType::Aes256,
+                EncryptionType::Kms => EcrEncryptionType::Kms,
+                EncryptionType::KmsDsse => EcrEncryptionType::KmsDsse,
+            })
+            .set_kms_key(settings.encryption.kms_key.clone())
+            .build()
+            .map_err(|error| unbuilt("CreateRepository", &error))?;
+        let request = self
+            .client()
+            .create_repository()
+            .repository_name(name.as_str())
+            .set_tags((!tags.is_empty()).then(|| sdk_tags(tags)).transpose()?)
+            .image_tag_mutability(mutability)
+            .set_image_tag_mutability_exclusion_filters(filters)
+            .image_scanning_configuration(scanning(settings.scan_on_push))
+            .encryption_configuration(encryption);
+        let answer = call!("CreateRepository", request)?;
+        let repository = answer
+            .repository
+            .ok_or_else(|| AwsError::odd("CreateRepository", "there is no repository in it"))?;
+        tracing::info!(repository = %name, "created the repository");
+        Ok(Existing { tags: tags.clone(), ..existing(repository) })
+    }
+
+    /// Makes one change of a repository.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn apply(&self, repository: &Existing, change: &Change) -> Result<(), AwsError> {
+        let name = repository.name.as_str();
+        let (client, arn) = (self.client(), repository.arn.as_str());
+        match change {
+            Change::Policy { to: Some(text), .. } => {
+                call!(
+                    "SetRepositoryPolicy",
+                    client.set_repository_policy().repository_name(name).policy_text(text)
+                )?;
+            }
+            Change::Policy { to: None, .. } => gone_is_fine(call!(
+                "DeleteRepositoryPolicy",
+                client.delete_repository_policy().repository_name(name)
+            ))?,
+            Change::LifecyclePolicy { to: Some(text), .. } => {
+                let request = client.put_lifecycle_policy().repository_name(name).lifecycle_policy_text(text);
+                call!("PutLifecyclePolicy", request)?;
+            }
+            Change::LifecyclePolicy { to: None, .. } => gone_is_fine(call!(
+                "DeleteLifecyclePolicy",
+                client.delete_lifecycle_policy().repository_name(name)
+            ))?,
+            Change::TagMutability { to, .. } => {
+                let (mutability, filters) = mutability(to);
+                let request = client
+                    .put_image_tag_mutability()
+                    .repository_name(name)
+                    .image_tag_mutability(mutability)
+                    .set_image_tag_mutability_exclusion_filters(filters);
+                call!("PutImageTagMutability", request)?;
+            }
+            Change::ScanOnPush { to, .. } => {
+                let request = client
+                    .put_image_scanning_configuration()
+                    .repository_name(name)
+                    .image_scanning_configuration(scanning(*to));
+                call!("PutImageScanningConfiguration", request)?;
+            }
+            Change::Tags { from, to } => {
+                if !to.is_empty() {
+                    let request = client.tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(to)?));
+                    call!("TagResource", request)?;
+                }
+                let removed: Vec<String> =
+                    from.keys().filter(|key| !to.contains_key(*key)).cloned().collect();
+                if !removed.is_empty() {
+                    let request = client.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
+                    call!("UntagResource", request)?;
+                }
+            }
+        }
+        tracing::info!(repository = name, field = change.field(), "changed the repository");
+        Ok(())
+    }
+
+    /// Deletes a repository; with its images only if `force`.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn delete(&self, name: &str, force: bool) -> Result<(), AwsError> {
+        call!("DeleteRepository", self.client().delete_repository().repository_name(name).force(force))?;
+        tracing::info!(repository = name, force, "deleted the repository");
+        Ok(())
+    }
+
+    /// Moves an image to the archive. One that is there already is no trouble.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn archive(&self, name: &Name, digest: &str) -> Result<(), AwsError> {
+        let request = self
+            .client()
+            .update_image_storage_class()
+            .repository_name(name.as_str())
+            .image_id(ImageIdentifier::builder().image_digest(digest).build())
+            .target_storage_class(TargetStorageClass::Archive);
+        call!("UpdateImageStorageClass", request)?;
+        tracing::info!(repository = %name, digest, "archived the image");
+        Ok(())
+    }
+
+    /// Sets the lifecycle policy of a repository.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn put_lifecycle_policy(&self, name: &Name, text: &str) -> Result<(), AwsError> {
+        put_lifecycle_policy(self.client(), name, text).await?;
+        tracing::info!(repository = %name, "attached the lifecycle policy");
+        Ok(())
+    }
 
     /// Deletes up to [`BATCH`] images, or tags of images.
     ///
@@ -491,7 +590,7 @@ impl Ecr {
         ids: &[ImageId],
     ) -> Result<(Vec<Deleted>, Vec<Refused>), AwsError> {
         let request = self
-            .client
+            .client()
             .batch_delete_image()
             .repository_name(name.as_str())
             .set_image_ids(Some(ids.iter().map(identifier).collect()));
@@ -502,25 +601,30 @@ impl Ecr {
             .into_iter()
             .map(|id| Deleted { image_digest: id.image_digest, image_tag: id.image_tag })
             .collect();
-        let refused: Vec<Refused> = answer
-            .failures
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|failure| {
-                let id = failure.image_id?;
-                Some(Refused {
-                    image_id: Deleted { image_digest: id.image_digest, image_tag: id.image_tag },
-                    failure_code: failure
-                        .failure_code
-                        .map(|code| code.as_str().to_owned())
-                        .unwrap_or_default(),
-                    failure_reason: failure.failure_reason.unwrap_or_default(),
-                })
-            })
-            .collect();
+        let refused = refused(answer.failures);
         tracing::info!(repository = %name, deleted = deleted.len(), refused = refused.len(), "deleted images");
         Ok((deleted, refused))
     }
+}
+
+async fn put_lifecycle_policy(client: &Client, name: &Name, text: &str) -> Result<(), AwsError> {
+    let request = client.put_lifecycle_policy().repository_name(name.as_str()).lifecycle_policy_text(text);
+    call!("PutLifecyclePolicy", request)?;
+    Ok(())
+}
+
+/// What ECR did not do or give, in this project's terms.
+fn refused(failures: Option<Vec<ImageFailure>>) -> Vec<Refused> {
+    let refused = failures.unwrap_or_default().into_iter().map(|failure| {
+        let (image_digest, image_tag) =
+            failure.image_id.map(|id| (id.image_digest, id.image_tag)).unwrap_or_default();
+        Refused {
+            image_id: Deleted { image_digest, image_tag },
+            failure_code: failure.failure_code.map(|code| code.as_str().to_owned()).unwrap_or_default(),
+            failure_reason: failure.failure_reason.unwrap_or_default(),
+        }
+    });
+    refused.collect()
 }
 
 /// Keeps the SDK from waiting for a quota to pass: elsewhere in AWS this is the name of throttling, in ECR it is not.

@@ -3,9 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::Connection;
 use super::error::{AwsError, Failure};
 use super::signed::Service;
-use super::trouble::Trouble;
 use crate::usage::ecs::{RunningService, RunningTask, TaskDefinition, latest};
 
 /// What requests name the API by.
@@ -22,8 +22,8 @@ pub struct Ecs {
 }
 
 impl Ecs {
-    pub(super) fn new(trouble: Trouble) -> Self {
-        Self { service: Service::new("ecs", "ECS", trouble) }
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("ecs", "ECS", connection) }
     }
 
     /// The ARNs of all clusters.

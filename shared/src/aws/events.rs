@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::json;
 
+use super::Connection;
 use super::error::{AwsError, Failure};
 use super::signed::Service;
-use super::trouble::Trouble;
 use crate::build::announcement::{Announcement, SOURCE};
 
 /// The account's default event bus.
@@ -31,8 +31,8 @@ struct Entry {
 }
 
 impl Events {
-    pub(super) fn new(trouble: Trouble) -> Self {
-        Self { service: Service::new("events", "EVENTBRIDGE", trouble) }
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("events", "EVENTBRIDGE", connection) }
     }
 
     /// Puts an event on the bus.

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::Connection;
 use super::error::{AwsError, Failure};
 use super::s3::encoded;
 use super::signed::{Answered, Service, Unsigned};
-use super::trouble::Trouble;
 use crate::usage::functions::{FunctionCode, FunctionVersion};
 
 /// The functions of one region.
@@ -29,8 +29,8 @@ struct Function {
 }
 
 impl Functions {
-    pub(super) fn new(trouble: Trouble) -> Self {
-        Self { service: Service::new("lambda", "LAMBDA", trouble) }
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("lambda", "LAMBDA", connection) }
     }
 
     /// All versions of all functions that are images, `$LATEST` among them.

@@ -3,9 +3,9 @@
 
 use aws_smithy_types::date_time::{DateTime, Format};
 
+use super::Connection;
 use super::error::{AwsError, Failure};
 use super::signed::{Answered, Service, Unsigned};
-use super::trouble::Trouble;
 use crate::instant::Instant;
 
 /// Objects in Amazon S3.
@@ -57,8 +57,8 @@ pub struct Version {
 }
 
 impl S3 {
-    pub(super) fn new(trouble: Trouble) -> Self {
-        Self { service: Service::new("s3", "S3", trouble) }
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("s3", "S3", connection) }
     }
 
     /// An object; `None` when there is none.

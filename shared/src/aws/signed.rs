@@ -1,9 +1,7 @@
 //! Requests to services whose SDK client would be a quarter of a function for the two or three calls that are made: signed
 //! by the SDK's signer, sent by its HTTP client, and tried again until they are answered.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
@@ -11,7 +9,7 @@ use aws_sigv4::http_request::{
     UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
-use aws_smithy_http_client::Connector;
+use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
@@ -20,7 +18,7 @@ use serde::Deserialize;
 
 use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
-use super::{connector, endpoint, variable};
+use super::{AccessKeys, Connection, Transport};
 
 /// The most bytes that are read of an answer.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -31,8 +29,7 @@ pub(super) struct Service {
     /// The name that requests are signed for.
     name: &'static str,
     trouble: Trouble,
-    /// Made for the first request, which a cold start need not wait for.
-    connector: OnceLock<Connector>,
+    transport: Transport,
     pub(super) region: String,
     /// What the names of hosts end with.
     pub(super) suffix: &'static str,
@@ -66,11 +63,12 @@ impl Answered {
 
 impl Service {
     /// A service by the name that requests are signed for, and that of its variable for an endpoint.
-    pub(super) fn new(name: &'static str, variables: &str, trouble: Trouble) -> Self {
-        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).unwrap_or_default();
+    pub(super) fn new(name: &'static str, variables: &str, connection: &Connection) -> Self {
+        let (transport, trouble) = (connection.transport.clone(), connection.trouble.clone());
+        let region = transport.region.clone();
         let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        let endpoint = endpoint(variables).map(|url| url.trim_end_matches('/').to_owned());
-        Self { name, trouble, connector: OnceLock::new(), region, suffix, endpoint }
+        let endpoint = transport.endpoint(variables).map(|url| url.trim_end_matches('/').to_owned());
+        Self { name, trouble, transport, region, suffix, endpoint }
     }
 
     /// Where the service is, without a slash at its end.
@@ -143,13 +141,9 @@ impl Service {
         for (name, value) in headers {
             request.headers_mut().insert((*name).to_owned(), (*value).to_owned());
         }
-        let credentials = Credentials::new(
-            variable("AWS_ACCESS_KEY_ID").unwrap_or_default(),
-            variable("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
-            variable("AWS_SESSION_TOKEN"),
-            None,
-            "environment",
-        );
+        let AccessKeys { access_key_id, secret_access_key, session_token } = self.transport.keys();
+        let credentials =
+            Credentials::new(access_key_id, secret_access_key, session_token, None, "transport");
         // As S3 wants it: paths as they are, and the body's sum in a header. The others have one path and do not mind.
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;
@@ -160,7 +154,7 @@ impl Service {
             .identity(&identity)
             .region(&self.region)
             .name(self.name)
-            .time(SystemTime::now())
+            .time(TimeSource::now(&self.transport.clock))
             .settings(settings)
             .build()
             .map_err(|error| unsendable(&error))?;
@@ -181,7 +175,7 @@ impl Service {
             ..AwsError::odd(operation, &problem)
         };
         let call = async {
-            let answer = self.connector.get_or_init(connector).call(request).await.map_err(|error| {
+            let answer = self.transport.connector().call(request).await.map_err(|error| {
                 lost(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
             })?;
             let status = answer.status().as_u16();
@@ -204,8 +198,7 @@ impl Service {
 
 /// Half of a pause to all of it, so that those who were turned away together do not come back together.
 fn jittered(pause: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 1024;
-    pause / 2 + pause * u32::try_from(random).unwrap_or_default() / 2048
+    pause / 2 + pause * fastrand::u32(..1024) / 2048
 }
 
 /// Why an answer in JSON is none.

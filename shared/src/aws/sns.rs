@@ -1,9 +1,9 @@
 //! Amazon SNS.
 
+use super::Connection;
 use super::error::{AwsError, Failure};
 use super::s3::{element, encoded};
 use super::signed::{Answered, Service, Unsigned};
-use super::trouble::Trouble;
 
 /// The longest subject that SNS takes, in characters.
 const MAX_SUBJECT: usize = 99;
@@ -15,8 +15,8 @@ pub struct Sns {
 }
 
 impl Sns {
-    pub(super) fn new(trouble: Trouble) -> Self {
-        Self { service: Service::new("sns", "SNS", trouble) }
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("sns", "SNS", connection) }
     }
 
     /// Publishes a message for people. What of the subject is no printable ASCII, or is too much, is left out.

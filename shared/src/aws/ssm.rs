@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Connection;
 use super::error::{AwsError, Failure};
 use super::signed::Service;
-use super::trouble::Trouble;
 
 /// What its operations are called by.
 const TARGET: &str = "AmazonSSM";
@@ -37,8 +37,8 @@ struct Page {
 }
 
 impl Parameters {
-    pub(super) fn new(trouble: Trouble) -> Self {
-        Self { service: Service::new("ssm", "SSM", trouble) }
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("ssm", "SSM", connection) }
     }
 
     /// Sets a parameter.

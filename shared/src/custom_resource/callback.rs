@@ -1,15 +1,13 @@
 //! Puts the answer where CloudFormation waits for it.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 
 use super::{Answer, ResponseUrl};
-use crate::aws::connector;
+use crate::aws::Transport;
 
 /// Why CloudFormation does not have the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,10 +35,15 @@ impl CallbackError {
 }
 
 /// Sends answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Callback {
-    /// Made for the first answer, which a cold start need not wait for.
-    connector: OnceLock<Connector>,
+    transport: Transport,
+}
+
+impl Default for Callback {
+    fn default() -> Self {
+        Self { transport: Transport::from_env() }
+    }
 }
 
 impl Callback {
@@ -73,7 +76,7 @@ impl Callback {
         request.headers_mut().insert("content-type", "");
         request.headers_mut().insert("content-length", body.len().to_string());
         *request.body_mut() = SdkBody::from(body);
-        let answer = self.connector.get_or_init(connector).call(request).await;
+        let answer = self.transport.connector().call(request).await;
         let answer = answer.map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             CallbackError::Unreachable(cause.unwrap_or_else(|| error.to_string()))

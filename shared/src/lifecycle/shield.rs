@@ -54,6 +54,33 @@ pub fn shielded(policy: &LifecyclePolicy) -> Result<LifecyclePolicy, Finding> {
     LifecyclePolicy::from_valid(own.into_iter().chain(rules).collect())
 }
 
+/// A lifecycle policy that takes nothing, by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakesNothing(LifecyclePolicy);
+
+impl TakesNothing {
+    /// The protection rule alone.
+    ///
+    /// # Errors
+    ///
+    /// When that rule were not valid; it is.
+    pub fn new() -> Result<Self, Finding> {
+        LifecyclePolicy::from_valid(vec![in_use_rule()]).map(Self)
+    }
+
+    /// The policy.
+    #[must_use]
+    pub const fn policy(&self) -> &LifecyclePolicy {
+        &self.0
+    }
+
+    /// As ECR's document.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        self.0.to_json()
+    }
+}
+
 /// What becomes of the lifecycle policy that a repository has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attachment {
@@ -63,7 +90,7 @@ pub enum Attachment {
     Attach(LifecyclePolicy),
     /// It would act although what is in use is not known, or although it would take too much: this one, which takes
     /// nothing, is attached in its place until it may act again.
-    Suspend(LifecyclePolicy),
+    Suspend(TakesNothing),
 }
 
 /// What becomes of the policy that a repository has, `wanted` being the one behind the shield, and `may_act` whether it may.
@@ -85,9 +112,9 @@ pub fn attachment(
             _ => Attachment::Attach(wanted.clone()),
         });
     }
-    let nothing = LifecyclePolicy::from_valid(vec![in_use_rule()])?;
+    let nothing = TakesNothing::new()?;
     Ok(match current {
-        Some(current) if is_shielded(&current) && current != nothing => Attachment::Suspend(nothing),
+        Some(current) if is_shielded(&current) && current != nothing.0 => Attachment::Suspend(nothing),
         _ => Attachment::Unchanged,
     })
 }
@@ -332,9 +359,9 @@ mod tests {
         let Attachment::Suspend(suspended) = attachment(Some(&text), &wanted, false).unwrap() else {
             panic!("it is not suspended")
         };
-        assert!(is_shielded(&suspended));
+        assert!(is_shielded(suspended.policy()));
         let images = [image(1, &[], 9), image(2, &["ecr-steward-in-use-2"], 9), image(3, &["v1"], 900)];
-        assert_eq!(taken(&suspended, &images), Vec::<usize>::new());
+        assert_eq!(taken(suspended.policy(), &images), Vec::<usize>::new());
         let suspended = suspended.to_json();
         assert_eq!(attachment(Some(&suspended), &wanted, false).unwrap(), Attachment::Unchanged);
         assert_eq!(attachment(Some(&suspended), &wanted, true).unwrap(), Attachment::Attach(wanted));

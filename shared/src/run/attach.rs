@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tokio::time::Instant as Moment;
 
-use super::Stop;
 use super::outcome::{Attached, Held, Outcome, PolicyChange, Status};
 use super::survey::Planned;
 use super::work::Worker;
+use super::{Access, Stop};
 use crate::aws::AwsError;
-use crate::aws::ecr::BATCH;
+use crate::aws::ecr::{BATCH, EcrWrite};
 use crate::image::ImageIndex;
 use crate::image::deletion::ImageId;
 use crate::lifecycle::LifecyclePolicy;
@@ -36,9 +36,13 @@ impl Worker<'_> {
         };
         let current = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         outcome.drift = drift(current.as_deref(), &wanted);
-        let now = match self.is_preview() {
-            true => None,
-            false => Some(self.fresh(begun).await?),
+        let ecr = match self.access {
+            Access::Write(ecr) => Some(ecr),
+            Access::Read | Access::Protect(_) => None,
+        };
+        let now = match ecr {
+            None => None,
+            Some(_) => Some(self.fresh(begun).await?),
         };
         let usage = &now.as_deref().unwrap_or_else(|| self.at_first()).usage;
         let (used, plan) = planned.surveyed.decide(planned.entry, usage, planned.now);
@@ -50,7 +54,7 @@ impl Worker<'_> {
         let mut shielded: HashSet<ImageIndex> = used.images();
         shielded.extend(plan.kept.keys());
         let changes = changes(&planned.surveyed.images, &shielded);
-        if self.is_preview() {
+        let Some(ecr) = ecr else {
             if let Some(attached) = &mut outcome.attachment {
                 attached.lifecycle_policy = match attachment {
                     Attachment::Unchanged => PolicyChange::Unchanged,
@@ -60,18 +64,18 @@ impl Worker<'_> {
             }
             planned.tell_plan(outcome);
             return Ok(());
-        }
+        };
         // A policy that may not act does not while tags are changed.
         if let Attachment::Suspend(nothing) = &attachment {
-            self.put_policy(planned, outcome, nothing, PolicyChange::Suspended).await?;
+            self.put_policy(ecr, planned, outcome, nothing.policy(), PolicyChange::Suspended).await?;
         }
-        self.add_tags(planned, outcome, &changes).await?;
+        self.add_tags(ecr, planned, outcome, &changes).await?;
         if let Attachment::Attach(wanted) = &attachment {
-            self.put_policy(planned, outcome, wanted, PolicyChange::Attached).await?;
+            self.put_policy(ecr, planned, outcome, wanted, PolicyChange::Attached).await?;
         }
         // What is not known to be in use may be.
         if usage.gaps_of(name.as_str()).next().is_none() {
-            self.remove_tags(planned, outcome, &changes).await?;
+            self.remove_tags(ecr, planned, outcome, &changes).await?;
         }
         planned.tell_plan(outcome);
         outcome.status = if may_act { Status::Done } else { Status::Held };
@@ -80,13 +84,14 @@ impl Worker<'_> {
 
     async fn put_policy(
         &self,
+        ecr: &EcrWrite,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
         policy: &LifecyclePolicy,
         change: PolicyChange,
     ) -> Result<(), Stop> {
         let name = &planned.surveyed.name;
-        self.clients.call(self.clients.ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
+        self.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
         self.has_changed.set(true);
         if let Some(attached) = &mut outcome.attachment {
             attached.lifecycle_policy = change;
@@ -96,6 +101,7 @@ impl Worker<'_> {
 
     async fn add_tags(
         &self,
+        ecr: &EcrWrite,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
         changes: &[TagChange],
@@ -112,7 +118,7 @@ impl Worker<'_> {
         let ids: Vec<ImageId> =
             additions.keys().map(|digest| ImageId::Digest((*digest).to_owned())).collect();
         for batch in ids.chunks(BATCH) {
-            let manifests = self.clients.call(self.clients.ecr.manifests(name, batch)).await?;
+            let manifests = self.clients.call(self.clients.ecr.manifests(name, batch)).await?.found;
             let manifests: HashMap<&str, &str> =
                 manifests.iter().map(|manifest| (&*manifest.digest, &*manifest.text)).collect();
             for id in batch {
@@ -120,7 +126,7 @@ impl Worker<'_> {
                 // Deleted meanwhile, or in the archive, where no rule of the shield's class looks.
                 let Some(manifest) = manifests.get(digest.as_str()) else { continue };
                 for tag in additions.get(digest.as_str()).into_iter().flatten() {
-                    self.clients.call(self.clients.ecr.put_image(name, manifest, None, tag)).await?;
+                    self.clients.call(ecr.put_image(name, manifest, None, tag)).await?;
                     self.has_changed.set(true);
                     if let Some(attached) = &mut outcome.attachment {
                         attached.tags_added += 1;
@@ -133,6 +139,7 @@ impl Worker<'_> {
 
     async fn remove_tags(
         &self,
+        ecr: &EcrWrite,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
         changes: &[TagChange],
@@ -146,7 +153,7 @@ impl Worker<'_> {
             })
             .collect();
         for batch in removals.chunks(BATCH) {
-            let (deleted, refused) = self.clients.call(self.clients.ecr.delete_images(name, batch)).await?;
+            let (deleted, refused) = self.clients.call(ecr.delete_images(name, batch)).await?;
             self.has_changed.set(true);
             if let Some(attached) = &mut outcome.attachment {
                 attached.tags_removed += deleted.len() as u64;

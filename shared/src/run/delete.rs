@@ -12,10 +12,9 @@ use super::outcome::{Fate, Held, Outcome, Status};
 use super::survey::Planned;
 use super::work::Worker;
 use crate::aws::Failure;
-use crate::aws::ecr::BATCH;
+use crate::aws::ecr::{BATCH, EcrWrite};
 use crate::image::deletion::ImageId;
 use crate::image::{Image, ImageIndex};
-use crate::instant::Instant;
 use crate::lifecycle::PolicySource;
 use crate::lifecycle::shield::is_shielded;
 use crate::plan::{Obstacle, plan};
@@ -35,6 +34,7 @@ impl Worker<'_> {
     /// Executes a plan. The outcome has what was done, however it ends.
     pub(super) async fn delete(
         &self,
+        ecr: &EcrWrite,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
         begun: Moment,
@@ -57,16 +57,17 @@ impl Worker<'_> {
             let step: Vec<ImageIndex> =
                 step.into_iter().filter(|&place| !deleting.stays_with_another(place)).collect();
             for batch in step.chunks(BATCH) {
-                self.delete_batch(&mut deleting, batch, begun).await?;
+                self.delete_batch(ecr, &mut deleting, batch, begun).await?;
             }
         }
-        self.archive_all(&mut deleting, begun).await?;
+        self.archive_all(ecr, &mut deleting, begun).await?;
         deleting.finish();
         Ok(())
     }
 
     async fn delete_batch(
         &self,
+        ecr: &EcrWrite,
         deleting: &mut Deleting<'_>,
         batch: &[ImageIndex],
         begun: Moment,
@@ -82,7 +83,7 @@ impl Worker<'_> {
             return Ok(());
         }
         let ids: Vec<ImageId> = batch.iter().filter_map(|&place| deleting.id(place)).collect();
-        let manifests = self.clients.call(self.clients.ecr.manifests(name, &ids)).await?;
+        let manifests = self.clients.call(self.clients.ecr.manifests(name, &ids)).await?.found;
         let manifests: HashMap<&str, &str> =
             manifests.iter().map(|manifest| (&*manifest.digest, &*manifest.text)).collect();
         let lines: Vec<Line<'_>> =
@@ -98,7 +99,7 @@ impl Worker<'_> {
             deleting.outcome.journal.push(key);
         }
         self.has_changed.set(true);
-        let answer = self.clients.call(self.clients.ecr.delete_images(name, &ids)).await;
+        let answer = self.clients.call(ecr.delete_images(name, &ids)).await;
         let (deleted, refused) = match answer {
             Ok(answer) => answer,
             Err(stop) => {
@@ -136,7 +137,12 @@ impl Worker<'_> {
         Ok(())
     }
 
-    async fn archive_all(&self, deleting: &mut Deleting<'_>, begun: Moment) -> Result<(), Stop> {
+    async fn archive_all(
+        &self,
+        ecr: &EcrWrite,
+        deleting: &mut Deleting<'_>,
+        begun: Moment,
+    ) -> Result<(), Stop> {
         let planned = deleting.planned;
         for batch in planned.plan.archivals.chunks(BATCH) {
             let batch = self.still_unused(deleting, batch, begun, |plan| &plan.archivals).await?;
@@ -147,7 +153,7 @@ impl Worker<'_> {
                 }
                 let Some(image) = deleting.image(place) else { continue };
                 self.has_changed.set(true);
-                let archived = self.clients.ecr.archive(&planned.surveyed.name, &image.digest);
+                let archived = ecr.archive(&planned.surveyed.name, &image.digest);
                 match self.clients.call(archived).await {
                     Ok(()) => deleting.went(place, Fate::Archived),
                     Err(stop @ Stop::Time(_)) => return Err(stop),
@@ -253,7 +259,7 @@ impl Worker<'_> {
         let (priority, action) = planned.rule(place)?;
         Some(Line {
             run_id: &self.run.run_id,
-            at: Instant::now(),
+            at: self.clients.now(),
             registry_id: &planned.surveyed.registry_id,
             repository_name: planned.surveyed.name.as_str(),
             image_digest: &image.digest,

@@ -58,7 +58,7 @@ pub async fn take(
     run: &Run,
     progress: Progress,
 ) -> Result<(Run, Progress), InventoryError> {
-    let now = Instant::now();
+    let now = clients.now();
     let mut run = run.clone();
     let mut progress = progress;
     let book = if progress.next_token.is_none() {

@@ -128,7 +128,7 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
         .map(|index| ImageId::Digest((*index).to_owned()))
         .collect();
     for batch in unknown.chunks(BATCH) {
-        for Manifest { digest, text, .. } in clients.call(clients.ecr.manifests(name, batch)).await? {
+        for Manifest { digest, text, .. } in clients.call(clients.ecr.manifests(name, batch)).await?.found {
             known.insert(digest, deletion::children(&text));
         }
     }

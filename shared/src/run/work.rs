@@ -14,8 +14,7 @@ use tokio::time::Instant as Moment;
 use super::batch::{Assignment, Batch};
 use super::outcome::{Outcome, Status};
 use super::survey::{Planned, Surveyed};
-use super::{Clients, LAST, Run, Stop, Task, observe};
-use crate::instant::Instant;
+use super::{Access, Clients, LAST, Run, Stop, Task, observe};
 use crate::policy_book::{Apply, PolicyBook};
 use crate::repository::Name;
 use crate::usage::observation::{Known, Observation};
@@ -31,22 +30,13 @@ const FRESH: Duration = Duration::from_secs(60);
 /// With less time than this no new repository is begun: one call, and writing down what was done.
 const LEAST: Duration = Duration::from_secs(5);
 
-/// What is done with the repositories of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing is changed, whatever the policies say.
-    Preview,
-    /// Policies are enforced as they say.
-    Enforce,
-}
-
 /// One invocation for one batch.
 #[derive(Debug)]
 pub struct Worker<'a> {
     pub(super) clients: Clients<'a>,
     pub(super) run: &'a Run,
     pub(super) book: &'a PolicyBook,
-    mode: Mode,
+    pub(super) access: Access<'a>,
     /// What was in use when the run began, or was read for this invocation.
     at_first: Observation,
     fresh: RefCell<Option<Fresh>>,
@@ -74,10 +64,10 @@ struct Loaded {
 ///
 /// When the batch cannot be worked on at all, and when a clock is wrong. What goes wrong with one repository is in
 /// its outcome.
-pub async fn work(clients: Clients<'_>, task: &Task, mode: Mode) -> Result<Task, Stop> {
+pub async fn work(clients: Clients<'_>, access: Access<'_>, task: &Task) -> Result<Task, Stop> {
     let run = &task.run;
     let loaded = load(&clients, task).await?;
-    let worker = Worker::new(clients, run, &loaded.book, mode, loaded.observation);
+    let worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
     let (mut outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
     // Neither done nor begun: nothing would come of another try.
@@ -98,7 +88,7 @@ pub async fn work(clients: Clients<'_>, task: &Task, mode: Mode) -> Result<Task,
 }
 
 async fn load(clients: &Clients<'_>, task: &Task) -> Result<Loaded, Stop> {
-    let now = Instant::now();
+    let now = clients.now();
     let (book_key, usage_key) = (task.run.book_key(), task.run.usage_key());
     let (batch, book, usage) = tokio::try_join!(
         clients.object(&task.key, now),
@@ -125,7 +115,7 @@ async fn write(
 ) -> Result<(), Stop> {
     let batch = task.run.outcomes_of(&task.key);
     // Another try for the same repositories has another name: what either did is told.
-    let moment = Instant::now().micros();
+    let moment = clients.now().micros();
     let last = if is_complete { LAST } else { "" };
     let key = format!("{batch}{:05}-{done:05}-{moment}{last}.jsonl", task.done);
     let mut text = String::new();
@@ -145,12 +135,20 @@ impl<'a> Worker<'a> {
     #[must_use]
     pub const fn new(
         clients: Clients<'a>,
+        access: Access<'a>,
         run: &'a Run,
         book: &'a PolicyBook,
-        mode: Mode,
         at_first: Observation,
     ) -> Self {
-        Self { clients, run, book, mode, at_first, fresh: RefCell::new(None), has_changed: Cell::new(false) }
+        Self {
+            clients,
+            access,
+            run,
+            book,
+            at_first,
+            fresh: RefCell::new(None),
+            has_changed: Cell::new(false),
+        }
     }
 
     /// Works on repositories in their order; says what came of them, and how many are done.
@@ -229,14 +227,15 @@ impl<'a> Worker<'a> {
         let name =
             Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
         let surveyed = Surveyed::read(&self.clients, name, registry_id).await?;
-        Ok(surveyed.plan(entry, &self.at_first.usage, Instant::now()))
+        Ok(surveyed.plan(entry, &self.at_first.usage, self.clients.now()))
     }
 
     /// Does what is planned for one repository. `begun` is when the first of those that are planned together was read.
     async fn one(&self, planned: Planned<'_>, begun: Moment) -> Result<Outcome, Stop> {
         let mut outcome = planned.outcome();
         let apply = planned.entry.apply;
-        if apply == Apply::Preview || (self.mode == Mode::Preview && apply == Apply::Delete) {
+        let is_dry = !matches!(self.access, Access::Write(_));
+        if apply == Apply::Preview || (is_dry && apply == Apply::Delete) {
             planned.tell_plan(&mut outcome);
             // What would hold a plan that nobody is to execute needs nobody's attention.
             if apply == Apply::Preview {
@@ -244,11 +243,13 @@ impl<'a> Worker<'a> {
             }
             return Ok(outcome);
         }
-        let done = match apply {
-            Apply::Attach => self.attach(&planned, &mut outcome, begun).await,
-            Apply::Delete | Apply::Preview => {
-                if planned.has_effects() {
-                    self.delete(&planned, &mut outcome, begun).await
+        let done = match (apply, self.access) {
+            (Apply::Attach, _) => self.attach(&planned, &mut outcome, begun).await,
+            (Apply::Delete | Apply::Preview, access) => {
+                if let Access::Write(ecr) = access
+                    && planned.has_effects()
+                {
+                    self.delete(ecr, &planned, &mut outcome, begun).await
                 } else {
                     if outcome.status == Status::Held {
                         planned.tell_plan(&mut outcome);
@@ -271,11 +272,6 @@ impl<'a> Worker<'a> {
         Ok(outcome)
     }
 
-    /// Whether nothing is to be changed whatever the policy says.
-    pub(super) fn is_preview(&self) -> bool {
-        self.mode == Mode::Preview
-    }
-
     /// What was in use when the run began, or at the beginning of the command.
     pub(super) const fn at_first(&self) -> &Observation {
         &self.at_first
@@ -294,7 +290,8 @@ impl<'a> Worker<'a> {
             }
         };
         let read_at = Moment::now();
-        let observation = observe::observe(&self.clients, self.book.usage(), &known, Instant::now()).await?;
+        let observation =
+            observe::observe(&self.clients, self.book.usage(), &known, self.clients.now()).await?;
         let observation = Rc::new(observation);
         *self.fresh.borrow_mut() = Some(Fresh { observation: Rc::clone(&observation), read_at });
         Ok(observation)

@@ -197,6 +197,8 @@ mod tests {
             key: "usage/shop.json".to_owned(),
             maximum_age_in_hours: 6,
             repositories: vec!["shop/*".to_owned()],
+            cluster: None,
+            account: None,
         }];
         Sources { lists, ..Sources::default() }
     }

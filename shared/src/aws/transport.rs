@@ -1,0 +1,165 @@
+//! What carries requests to AWS: connector, clock, credentials, region, endpoint. A function takes them from its environment;
+//! a simulation hands them in, and then nothing here opens a socket or looks at a clock.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::TimeSource;
+use aws_smithy_http_client::Connector;
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector};
+
+use super::{TLS, trust, variable};
+use crate::instant::Instant;
+
+/// Access keys that requests are signed with.
+#[derive(Clone)]
+pub struct AccessKeys {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: String,
+    /// `AWS_SESSION_TOKEN`; temporary credentials have one.
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for AccessKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessKeys").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
+/// Tells the present.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Instant + Send + Sync>);
+
+impl Clock {
+    /// The clock of this machine.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(Instant::now))
+    }
+
+    /// A clock that somebody else moves.
+    #[must_use]
+    pub fn of(present: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        Self(Arc::new(present))
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        let micros = u64::try_from(Self::now(self).micros()).unwrap_or_default();
+        UNIX_EPOCH + Duration::from_micros(micros)
+    }
+}
+
+/// What carries requests to AWS.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    pub(super) region: String,
+    pub(super) clock: Clock,
+    /// Instead of the keys in the environment, which are read anew for each request.
+    keys: Option<AccessKeys>,
+    /// The endpoint of every service, instead of those in the environment.
+    endpoint: Option<String>,
+    /// Made for the first request, which a cold start need not wait for.
+    connector: Arc<OnceLock<SharedHttpConnector>>,
+    /// Whether requests go over the network.
+    is_network: bool,
+}
+
+impl Transport {
+    /// The transport of a Lambda function or a command: region, credentials and endpoints are in the environment, under the
+    /// names that every AWS SDK knows.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")).unwrap_or_default();
+        Self {
+            region,
+            clock: Clock::system(),
+            keys: None,
+            endpoint: None,
+            connector: Arc::new(OnceLock::new()),
+            is_network: true,
+        }
+    }
+
+    /// A transport over a connector of somebody else's: no sockets, no environment, and the time is that of `clock`.
+    #[must_use]
+    pub fn over(
+        connector: SharedHttpConnector,
+        clock: Clock,
+        keys: AccessKeys,
+        region: &str,
+        endpoint: &str,
+    ) -> Self {
+        Self {
+            region: region.to_owned(),
+            clock,
+            keys: Some(keys),
+            endpoint: Some(endpoint.trim_end_matches('/').to_owned()),
+            connector: Arc::new(OnceLock::from(connector)),
+            is_network: false,
+        }
+    }
+
+    /// Whether requests go over the network, by the connector of this machine.
+    pub(super) const fn is_network(&self) -> bool {
+        self.is_network
+    }
+
+    /// Whose throttling counts together; none for the process's.
+    pub(super) fn retry_partition(&self) -> Option<String> {
+        // The SDK keeps what it learnt for as long as the process lives; one simulated world must not know of another.
+        static WORLDS: AtomicU64 = AtomicU64::new(0);
+        (!self.is_network).then(|| format!("world-{}", WORLDS.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The endpoint of a service that is not AWS's own, by the name of the service in `AWS_ENDPOINT_URL_…`.
+    pub(super) fn endpoint(&self, service: &str) -> Option<String> {
+        let of_environment =
+            || variable(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| variable("AWS_ENDPOINT_URL"));
+        self.endpoint.clone().or_else(of_environment)
+    }
+
+    /// The keys to sign the next request with.
+    pub(super) fn keys(&self) -> AccessKeys {
+        self.keys.clone().unwrap_or_else(|| AccessKeys {
+            access_key_id: variable("AWS_ACCESS_KEY_ID").unwrap_or_default(),
+            secret_access_key: variable("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
+            session_token: variable("AWS_SESSION_TOKEN"),
+        })
+    }
+
+    /// What sends requests that no client of the SDK makes.
+    pub(crate) fn connector(&self) -> &SharedHttpConnector {
+        self.connector.get_or_init(|| {
+            let settings = HttpConnectorSettings::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .read_timeout(Duration::from_secs(5))
+                .build();
+            let connector = Connector::builder()
+                .connector_settings(settings)
+                .sleep_impl(TokioSleep::new())
+                .tls_provider(TLS)
+                .tls_context(trust::context())
+                .build();
+            SharedHttpConnector::new(connector)
+        })
+    }
+}

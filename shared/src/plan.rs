@@ -1,19 +1,19 @@
 //! What a policy of the book takes from a repository in one run: decided as a whole, before anything is taken.
 //!
-//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that holds such an
-//! image, nor what it holds. A plan that is past a limit, or whose images are not all known, takes nothing at all.
+//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that belongs to such an
+//! image. Deletions and archivals are limited alike: both take an image from whoever pulls it. A plan that is past a limit, or whose images are not all known, takes nothing at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::image::{Image, ImageIndex, RepositoryImages};
+use crate::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use crate::instant::Instant;
-use crate::lifecycle::document::Action;
-use crate::lifecycle::evaluate::{Evaluation, Passes, evaluate};
+use crate::lifecycle::document::{Action, LifecyclePolicy};
+use crate::lifecycle::evaluate::{Evaluation, Passes, Referrers, evaluate, evaluate_with};
 use crate::lifecycle::matches_wildcard;
-use crate::policy_book::{Entry, Keep};
+use crate::policy_book::{Apply, Entry, Keep};
 use crate::quantity::count;
+use crate::usage::UsedImages;
 use crate::usage::observation::CLOCK_SECONDS;
-use crate::usage::{UsedImages, keep_parents};
 
 /// What becomes of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Plan {
     pub archivals: Vec<ImageIndex>,
     /// What the policy keeps although its rules would take it, and why.
     pub kept: HashMap<ImageIndex, String>,
+    /// The images that are in use or that the policy keeps themselves. The others that stay only belong to one of these.
+    pub held: HashSet<ImageIndex>,
     /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
     pub obstacles: Vec<Obstacle>,
     /// The verdict for each image.
@@ -97,7 +99,7 @@ impl Plan {
         let mut steps: Vec<Vec<ImageIndex>> = Vec::new();
         let mut last = None;
         for &place in &self.deletions {
-            let step = (pass(&self.evaluation, place), is_about(images, place));
+            let step = (pass(&self.evaluation, place), images.referrer_depth(place));
             if last != Some(step) {
                 steps.push(Vec::new());
                 last = Some(step);
@@ -108,24 +110,52 @@ impl Plan {
         }
         steps
     }
+
+    /// How many of these images, of those that the plan deletes or archives, count for limits: each that stands for
+    /// itself, and each part of another image that does not go. What goes with another image is not counted again.
+    #[must_use]
+    pub fn counted(&self, images: &RepositoryImages, places: &[ImageIndex]) -> u64 {
+        let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
+        counted(images, &planned, places.iter().copied()).count() as u64
+    }
+}
+
+/// Those of some planned images that count for limits.
+fn counted<'a>(
+    images: &'a RepositoryImages,
+    planned: &'a HashSet<ImageIndex>,
+    places: impl Iterator<Item = ImageIndex> + 'a,
+) -> impl Iterator<Item = ImageIndex> + 'a {
+    let goes_along = |place| images.holders_of(place).any(|holder| planned.contains(&holder));
+    places.filter(move |&place| !(images.is_part(place) && goes_along(place)))
 }
 
 fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
     evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass())
 }
 
-/// Whether the image is about another one.
-fn is_about(images: &RepositoryImages, place: ImageIndex) -> bool {
-    images.subjects().binary_search_by_key(&place, |pair| pair.0).is_ok()
-}
-
 /// Plans one run.
 #[must_use]
 pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Plan {
-    let kept = entry.keep.holds(images, now);
+    let named = entry.keep.names(images, now);
+    let mut held = used.named().clone();
+    held.extend(named.keys());
+    let mut kept = images.closure(named, "is kept");
+    if entry.apply != Apply::Attach {
+        let uncertain = possible_children(images).chain(referrers_of_several(images));
+        for (place, reason) in uncertain {
+            kept.entry(place).or_insert(reason);
+        }
+    }
     let mut untouchable = used.images();
     untouchable.extend(kept.keys());
-    let evaluation = evaluate(Some(&entry.policy), images, &untouchable, now, Passes::UntilStable);
+    let evaluation = match entry.apply {
+        Apply::Attach => by_ecr(&entry.policy, images, &untouchable, now),
+        Apply::Delete | Apply::Preview => {
+            let images = images.with_tag_referrers();
+            evaluate(Some(&entry.policy), &images, &untouchable, now, Passes::UntilStable)
+        }
+    };
     let action = |place: ImageIndex| {
         let rule = evaluation.verdicts().get(place as usize)?.acting_rule()?;
         entry.policy.rules().get(rule).map(|rule| rule.action)
@@ -140,64 +170,121 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         image.map(|image| (image.age_time(), image.digest.clone()))
     };
     // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
-    deletions.sort_by_cached_key(|&place| (pass(&evaluation, place), is_about(images, place), age(&place)));
+    deletions.sort_by_cached_key(|&place| (pass(&evaluation, place), images.referrer_depth(place), age(&place)));
     archivals.sort_by_cached_key(age);
-    let obstacles = obstacles(entry, images, deletions.len() as u64, now);
-    Plan { deletions, archivals, kept, obstacles, evaluation }
+    let obstacles = obstacles(entry, images, &deletions, &archivals, now);
+    Plan { deletions, archivals, kept, held, obstacles, evaluation }
 }
 
-fn obstacles(entry: &Entry, images: &RepositoryImages, planned: u64, now: Instant) -> Vec<Obstacle> {
-    let limits = entry.limits;
-    let total = images.images().len() as u64;
-    let left = total.saturating_sub(planned);
-    let unread = images.unread_indexes().len() as u64;
+/// What ECR may take by itself, whether it ranks referrers or leaves them to their subjects, which is not settled. Artifacts
+/// that are tied by a tag are ordinary images for it.
+fn by_ecr(
+    policy: &LifecyclePolicy,
+    images: &RepositoryImages,
+    untouchable: &HashSet<ImageIndex>,
+    now: Instant,
+) -> Evaluation {
+    let way = |referrers| evaluate_with(Some(policy), images, untouchable, now, Passes::UntilStable, referrers);
+    let follow = way(Referrers::Follow);
+    if images.subjects().is_empty() {
+        return follow;
+    }
+    follow.union(way(Referrers::Ranked), policy)
+}
+
+/// Untagged archived images, where an archived image index could not be read that may list them: archived images cannot be
+/// pulled, and ECR does not give their manifests.
+fn possible_children(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
+    let is_archived = |place: ImageIndex| {
+        let image = images.images().get(place as usize);
+        image.is_some_and(|image| image.status == ImageStatus::Archived)
+    };
+    let unread: Vec<ImageIndex> =
+        images.unread_indexes().iter().copied().filter(|index| is_archived(*index)).collect();
+    let untagged = (0..).zip(images.images()).filter(move |(place, image)| {
+        image.status == ImageStatus::Archived
+            && image.tags.is_empty()
+            && unread.iter().any(|index| index != place)
+    });
+    untagged.map(|(place, _)| {
+        let reason = "an archived image index may list it, whose manifest ECR does not give; it is free when the index is \
+                      restored or gone";
+        (place, reason.to_owned())
+    })
+}
+
+/// Artifacts that are tied by their tags to several images stay until all of those but one are gone.
+fn referrers_of_several(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
+    images
+        .referrers_of_several()
+        .map(|(place, subjects)| (place, format!("its tags are about {subjects} images that are here")))
+}
+
+fn obstacles(
+    entry: &Entry,
+    images: &RepositoryImages,
+    deletions: &[ImageIndex],
+    archivals: &[ImageIndex],
+    now: Instant,
+) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
+    let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
+    if all.is_empty() {
+        return obstacles;
+    }
+    let limits = entry.limits;
+    let is = |place: ImageIndex, status| {
+        images.images().get(place as usize).is_some_and(|image| image.status == status)
+    };
+    let planned = counted(images, &all, all.iter().copied()).count() as u64;
     if planned > limits.images {
         obstacles.push(Obstacle::Images { planned, limit: limits.images });
     }
-    if planned * 100 > limits.percent * total {
+    // Of the images that can be pulled: what is in the archive is not left to anybody.
+    let total = images.pullable();
+    let is_pullable = |place: &&ImageIndex| is(**place, ImageStatus::Active) && !images.is_part(**place);
+    let planned = all.iter().filter(is_pullable).count() as u64;
+    let left = total.saturating_sub(planned);
+    if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
         obstacles.push(Obstacle::Percent { planned, total, limit: limits.percent });
     }
     if planned > 0 && left < limits.remaining {
         obstacles.push(Obstacle::Remaining { left, limit: limits.remaining });
     }
-    if planned > 0 && unread > 0 {
-        obstacles.push(Obstacle::UnreadIndexes(unread));
+    let unread = images.unread_indexes().iter().filter(|index| !is(**index, ImageStatus::Archived)).count();
+    if unread > 0 {
+        obstacles.push(Obstacle::UnreadIndexes(unread as u64));
     }
     let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
     let count = images.images().iter().filter(|image| image.pushed_at.micros() > latest).count() as u64;
-    if planned > 0 && count > 0 {
+    if count > 0 {
         obstacles.push(Obstacle::Clock { count, now });
     }
     obstacles
 }
 
 impl Keep {
-    /// What of a repository is kept, and why, manifest lists of kept images among it.
-    fn holds(&self, images: &RepositoryImages, now: Instant) -> HashMap<ImageIndex, String> {
-        let mut held: HashMap<ImageIndex, String> = HashMap::new();
+    /// The images that are kept themselves, and why.
+    fn names(&self, images: &RepositoryImages, now: Instant) -> HashMap<ImageIndex, String> {
+        let mut named: HashMap<ImageIndex, String> = HashMap::new();
         let all = || (0..).zip(images.images());
         for (place, image) in all() {
             if let Some(reason) = self.reason(image, now) {
-                held.insert(place, reason);
+                named.insert(place, reason);
             }
         }
-        let is_part = |place: ImageIndex| {
-            let has = |pairs: &[(ImageIndex, ImageIndex)]| {
-                pairs.binary_search_by_key(&place, |pair| pair.0).is_ok()
-            };
-            has(images.parents()) || has(images.subjects())
+        let stands = |(place, image): &(ImageIndex, &Image)| {
+            image.status == ImageStatus::Active && !images.is_part(*place)
         };
-        let mut whole: Vec<(ImageIndex, &Image)> = all().filter(|(place, _)| !is_part(*place)).collect();
+        let mut whole: Vec<(ImageIndex, &Image)> = all().filter(stands).collect();
         whole.sort_by(|(_, one), (_, two)| {
             two.age_time().cmp(&one.age_time()).then_with(|| two.digest.cmp(&one.digest))
         });
         let newest = usize::try_from(self.newest).unwrap_or(usize::MAX);
         for (place, _) in whole.into_iter().take(newest) {
-            held.entry(place).or_insert_with(|| format!("it is among the newest {}", self.newest));
+            named.entry(place).or_insert_with(|| format!("it is among the newest {}", self.newest));
         }
-        keep_parents(&mut held, images, "is kept");
-        held
+        named
     }
 
     fn reason(&self, image: &Image, now: Instant) -> Option<String> {

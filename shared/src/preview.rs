@@ -5,7 +5,7 @@ use crate::image::listing::{ListedRepository, Listing};
 use crate::image::{Image, ImageIndex, ImageStatus};
 use crate::instant::Instant;
 use crate::lifecycle::document::{Action, LifecyclePolicy, StorageClass};
-use crate::lifecycle::evaluate::{Passes, Verdict, evaluate};
+use crate::lifecycle::evaluate::{Evaluation, Passes, Referrers, Verdict, evaluate, evaluate_with};
 use crate::lifecycle::explain::Explainer;
 use crate::lifecycle::lint::lint;
 use crate::quantity;
@@ -121,6 +121,10 @@ pub fn preview(question: Question<'_>, repository: &ListedRepository) -> Preview
         )
     }));
     if let Some(policy) = policy {
+        if !images.subjects().is_empty() {
+            let ranked = evaluate_with(Some(policy), images, &used.images(), now, passes, Referrers::Ranked);
+            findings.extend(referrers_may_count(policy, &evaluation, &ranked));
+        }
         findings.extend(lint(policy, images, &evaluation));
     }
     PreviewReport {
@@ -134,6 +138,41 @@ pub fn preview(question: Question<'_>, repository: &ListedRepository) -> Preview
         kept,
         findings,
     }
+}
+
+/// Says so where it matters whether ECR ranks artifacts about other images.
+fn referrers_may_count(
+    policy: &LifecyclePolicy,
+    follow: &Evaluation,
+    ranked: &Evaluation,
+) -> Option<Finding> {
+    let action = |verdict: &Verdict| {
+        verdict.acting_rule().and_then(|rule| policy.rules().get(rule)).map(|rule| rule.action)
+    };
+    let differ = follow.verdicts().iter().zip(ranked.verdicts()).any(|(one, two)| action(one) != action(two));
+    let total = |evaluation: &Evaluation, wanted| {
+        evaluation.verdicts().iter().filter(|verdict| action(verdict) == Some(wanted)).count() as u64
+    };
+    let numbers = |evaluation: &Evaluation| {
+        let expiring = quantity::count(total(evaluation, Action::Expire), "image");
+        match total(evaluation, Action::Transition) {
+            0 => format!("{expiring} expire"),
+            archived => format!("{expiring} expire and {archived} are archived"),
+        }
+    };
+    differ.then(|| {
+        Finding::new(
+            Code::ReferrersMayCount,
+            "",
+            format!(
+                "{} here, and {} if ECR ranks signatures, SBOMs and other artifacts with a subject like ordinary images: \
+                 AWS says that they go only with their subject, users report that they count; choose limits that are right \
+                 either way",
+                numbers(follow),
+                numbers(ranked),
+            ),
+        )
+    })
 }
 
 /// Says so where only `DescribeImages` was read: children of indexes were taken for ordinary images.

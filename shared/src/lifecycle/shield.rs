@@ -132,11 +132,11 @@ pub enum TagChange {
     },
 }
 
-/// What has to change so that exactly the images in use have a tag of the shield, in an order in which no image is ever
-/// without a tag that it needs.
+/// What has to change so that exactly the images in use, and what belongs to them, have a tag of the shield, in an order in
+/// which no image is ever without a tag that it needs. `in_use` are the images that are in use or kept themselves.
 #[must_use]
 pub fn changes(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> Vec<TagChange> {
-    let in_use = with_holders(images, in_use);
+    let in_use = protected(images, in_use);
     let mut additions = Vec::new();
     let mut removals = Vec::new();
     for (place, image) in (0..).zip(images.images()) {
@@ -166,14 +166,13 @@ pub fn changes(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> Vec<T
     additions
 }
 
-/// With what takes an image along when it goes: the manifest lists that list it, and the image that it is about.
-fn with_holders(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> HashSet<ImageIndex> {
-    let mut all = in_use.clone();
-    let mut open: Vec<ImageIndex> = in_use.iter().copied().collect();
-    while let Some(place) = open.pop() {
-        open.extend(images.holders_of(place).filter(|holder| all.insert(*holder)));
-    }
-    all
+/// The images in use and those that belong to them, as far as each needs a tag of its own: ECR does not act on what an index
+/// lists that is there, but it may act on artifacts about an image that is there.
+fn protected(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> HashSet<ImageIndex> {
+    let held = in_use.iter().map(|place| (*place, String::new())).collect();
+    let all = images.closure(held, "");
+    let is_listed = |place: ImageIndex| images.lists_of(place).any(|index| all.contains_key(&index));
+    all.keys().copied().filter(|place| in_use.contains(place) || !is_listed(*place)).collect()
 }
 
 /// A tag that only this image wants.

@@ -388,7 +388,8 @@ impl RepositoryImages {
     /// How many images can be pulled and stand for themselves: active, and no [part](Self::is_part) of another.
     #[must_use]
     pub fn pullable(&self) -> u64 {
-        (0..).zip(self.images()).filter(|(place, image)| is_active(image) && !self.is_part(*place)).count() as u64
+        (0..).zip(self.images()).filter(|(place, image)| is_active(image) && !self.is_part(*place)).count()
+            as u64
     }
 
     /// Everything that belongs to held images, with the reason for each. Up first: the image indexes that list them and
@@ -549,5 +550,81 @@ mod tests {
         // Beyond digest and tags; with the evaluator's 24 bytes an image stays under 80.
         let digest_and_tags = size_of::<Box<str>>() + size_of::<Box<[Box<str>]>>();
         assert_eq!(size_of::<Image>() - digest_and_tags, 48);
+    }
+
+    #[test]
+    fn a_tag_that_begins_with_a_whole_digest_is_about_it() {
+        let hex = "0123456789abcdef".repeat(4);
+        for suffix in ["", ".sig", ".att", ".sbom", ".anything-else"] {
+            assert_eq!(subject_of_tag(&format!("sha256-{hex}{suffix}")), Some(&*hex), "{suffix}");
+        }
+        let other = [
+            format!("sha256-{hex}0"),
+            format!("sha256-{}.sig", &hex[1..]),
+            format!("sha256-{}.sig", hex.to_uppercase()),
+            format!("sha512-{hex}.sig"),
+            format!("x-sha256-{hex}"),
+            format!("sha256:{hex}"),
+            "sha256-".to_owned(),
+            "sha256-é".repeat(20),
+        ];
+        for tag in other {
+            assert_eq!(subject_of_tag(&tag), None, "{tag}");
+        }
+    }
+
+    #[test]
+    fn an_image_with_a_name_of_its_own_is_no_mere_signature() {
+        let (subject, signature) =
+            (format!("sha256:{}", "ab".repeat(32)), format!("sha256-{}.sig", "ab".repeat(32)));
+        let missing = format!("sha256-{}.sig", "cd".repeat(32));
+        let images = RepositoryImages::new(
+            vec![
+                image(&subject, &["v1"]),
+                image("sha256:1", &[&signature]),
+                image("sha256:2", &[&signature, "ecr-steward-in-use-2"]),
+                image("sha256:3", &[&signature, "mine"]),
+                image("sha256:4", &[&missing]),
+                image("sha256:5", &[]),
+            ],
+            &Relations::default(),
+        );
+        let parts: Vec<ImageIndex> = (0..6).filter(|place| images.is_part(*place)).collect();
+        assert_eq!(parts, [1, 2]);
+        assert_eq!(images.pullable(), 4);
+        assert_eq!(images.subjects(), []);
+        assert_eq!(images.with_tag_referrers().subjects(), [(1, 0), (2, 0)]);
+        // But it is about the image, and stays with it.
+        let held = images.closure(HashMap::from([(0, "it runs".to_owned())]), "is kept");
+        assert_eq!(held.len(), 4, "{held:?}");
+        assert_eq!(held[&3], format!("its subject {subject} is kept"));
+    }
+
+    #[test]
+    fn an_index_that_lists_what_its_tag_is_about_holds_it_and_is_not_held_by_it() {
+        let (child, tag) = (format!("sha256:{}", "ab".repeat(32)), format!("sha256-{}", "ab".repeat(32)));
+        let mut relations = Relations::default();
+        relations.index("sha256:1", [&*child]);
+        let images = RepositoryImages::new(vec![image(&child, &[]), image("sha256:1", &[&tag])], &relations);
+        assert!(images.is_part(0) && !images.is_part(1));
+        assert_eq!(images.with_tag_referrers().subjects(), []);
+    }
+
+    #[test]
+    fn children_that_two_indexes_share_do_not_hold_the_other_index() {
+        let mut relations = Relations::default();
+        relations.index("sha256:1", ["sha256:a", "sha256:b"]);
+        relations.index("sha256:2", ["sha256:b", "sha256:c"]);
+        let listed = ["sha256:1", "sha256:2", "sha256:a", "sha256:b", "sha256:c"];
+        let images = RepositoryImages::new(listed.iter().map(|name| image(name, &[])).collect(), &relations);
+        let held = |place| {
+            let mut held: Vec<ImageIndex> =
+                images.closure(HashMap::from([(place, String::new())]), "is").into_keys().collect();
+            held.sort_unstable();
+            held
+        };
+        assert_eq!(held(0), [0, 2, 3]);
+        assert_eq!(held(2), [0, 2, 3]);
+        assert_eq!(held(3), [0, 1, 2, 3, 4], "it is used itself, and either index may be how");
     }
 }

@@ -170,7 +170,8 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         image.map(|image| (image.age_time(), image.digest.clone()))
     };
     // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
-    deletions.sort_by_cached_key(|&place| (pass(&evaluation, place), images.referrer_depth(place), age(&place)));
+    deletions
+        .sort_by_cached_key(|&place| (pass(&evaluation, place), images.referrer_depth(place), age(&place)));
     archivals.sort_by_cached_key(age);
     let obstacles = obstacles(entry, images, &deletions, &archivals, now);
     Plan { deletions, archivals, kept, held, obstacles, evaluation }
@@ -184,7 +185,8 @@ fn by_ecr(
     untouchable: &HashSet<ImageIndex>,
     now: Instant,
 ) -> Evaluation {
-    let way = |referrers| evaluate_with(Some(policy), images, untouchable, now, Passes::UntilStable, referrers);
+    let way =
+        |referrers| evaluate_with(Some(policy), images, untouchable, now, Passes::UntilStable, referrers);
     let follow = way(Referrers::Follow);
     if images.subjects().is_empty() {
         return follow;
@@ -475,5 +477,243 @@ mod tests {
         let images = RepositoryImages::new(vec![pulled, image("sha256:02", &[], 0)], &Relations::default());
         let keep = format!("{UNLIMITED}, keep: {{ pulledWithinDays: 1 }}");
         assert!(plan(&entry(&keep), &images, &UsedImages::default(), now()).deletions.is_empty());
+    }
+
+    fn digest(number: u8) -> String {
+        format!("sha256:{}", format!("{number:02x}").repeat(32))
+    }
+
+    /// A tag that is about the image of this number.
+    fn about(number: u8, suffix: &str) -> String {
+        format!("{}{suffix}", digest(number).replace(':', "-"))
+    }
+
+    /// An old image with tags.
+    fn old(number: u8, tags: &[&str]) -> Image {
+        image(&digest(number), tags, 9)
+    }
+
+    fn archived(number: u8, tags: &[&str]) -> Image {
+        Image { status: ImageStatus::Archived, last_archived_at: Some(ago(400)), ..old(number, tags) }
+    }
+
+    fn packed(images: Vec<Image>) -> RepositoryImages {
+        RepositoryImages::new(images, &Relations::default())
+    }
+
+    fn entry_with(rules: &str, more: &str) -> Entry {
+        let book = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
+        PolicyBook::parse(&book).unwrap().entries()[0].clone()
+    }
+
+    const ARCHIVE: &str = "{ selection: any, maximumDaysSincePull: 1, action: archive }";
+    const BOTH: &str = "{ selection: any, maximumAgeLimit: 1 }, { selection: any, maximumDaysInArchive: 90 }";
+
+    fn plan_for(entry: &Entry, images: &RepositoryImages, used_now: &[&str]) -> Plan {
+        plan(entry, images, &used(used_now, images), now())
+    }
+
+    fn codes(plan: &Plan) -> Vec<&'static str> {
+        plan.obstacles.iter().map(Obstacle::code).collect()
+    }
+
+    #[test]
+    fn a_signature_by_tag_of_an_image_in_use_stays() {
+        let (signature, attestation, fallback) = (about(1, ".sig"), about(1, ".att"), about(1, ""));
+        let images = packed(vec![
+            old(1, &["v1"]),
+            old(2, &[&signature]),
+            old(3, &[&attestation]),
+            old(4, &[&fallback]),
+            old(5, &["v2"]),
+        ]);
+        for apply in ["delete", "attach"] {
+            let entry = entry(&format!("{UNLIMITED}, apply: {apply}"));
+            let plan = plan_for(&entry, &images, &["r:v1"]);
+            assert_eq!(gone(&plan, &images), [digest(5)], "{apply}");
+        }
+    }
+
+    #[test]
+    fn a_signature_by_tag_goes_with_its_image_after_it_and_not_before_it() {
+        let (first, second) = (about(1, ".sig"), about(6, ".sig"));
+        let images = packed(vec![
+            old(2, &[&first]),
+            old(1, &["v1"]),
+            old(7, &[&second]),
+            image(&digest(6), &["v6"], 0),
+        ]);
+        let plan = plan_for(&entry(UNLIMITED), &images, &[]);
+        assert_eq!(
+            plan.steps(&images),
+            [vec![1], vec![0]],
+            "of the young image nothing goes, its old signature neither"
+        );
+    }
+
+    #[test]
+    fn an_artifact_that_is_tied_to_two_images_stays_until_one_is_gone() {
+        let (first, second) = (about(1, ".sig"), about(6, ".sig"));
+        let listed = vec![old(1, &["v1"]), old(2, &[&first, &second]), image(&digest(6), &["v6"], 0)];
+        let images = packed(listed.clone());
+        let plan = plan_for(&entry(UNLIMITED), &images, &[]);
+        assert_eq!(plan.deletions, [0]);
+        assert_eq!(plan.kept[&1], "its tags are about 2 images that are here");
+        let one = packed(vec![listed[1].clone(), old(6, &["v6"]), image(&digest(8), &["v8"], 0)]);
+        assert_eq!(plan_for(&entry(UNLIMITED), &one, &[]).kept.get(&0), None);
+    }
+
+    #[test]
+    fn the_subject_of_an_artifact_in_use_stays() {
+        let mut relations = Relations::default();
+        relations.refer(&digest(2), &digest(1));
+        relations.refer(&digest(3), &digest(1));
+        let images =
+            RepositoryImages::new(vec![old(1, &["v1"]), old(2, &[]), old(3, &[]), old(4, &[])], &relations);
+        let artifact = format!("r@{}", digest(2));
+        let plan = plan_for(&entry(UNLIMITED), &images, &[&artifact]);
+        assert_eq!(gone(&plan, &images), [digest(4)]);
+        let used = used(&[&artifact], &images);
+        assert_eq!(used.reason(0), Some(&*format!("its referrer {} is", digest(2))));
+        assert_eq!(used.reason(2), Some(&*format!("its subject {} is", digest(1))));
+        assert_eq!(plan.held, HashSet::from([1]));
+    }
+
+    #[test]
+    fn the_newest_are_images_that_can_be_pulled_and_no_signatures() {
+        let tags: Vec<String> = (1..=4).map(|number| about(number, ".sig")).collect();
+        let mut listed: Vec<Image> = (1..=4).map(|number| image(&digest(number), &["v"], 20)).collect();
+        listed
+            .extend((1..=4).map(|number| image(&digest(10 + number), &[&tags[usize::from(number) - 1]], 9)));
+        listed.push(archived(30, &["x"]));
+        let images = packed(listed);
+        let plan = plan_for(&entry(&format!("{UNLIMITED}, keep: {{ newest: 2 }}")), &images, &[]);
+        assert_eq!(gone(&plan, &images), [digest(1), digest(2), digest(11), digest(12)]);
+    }
+
+    #[test]
+    fn archived_images_are_not_left_and_are_no_part_of_the_whole() {
+        let mut listed: Vec<Image> = (0..10).map(|number| old(number, &["v"])).collect();
+        listed.extend((10..22).map(|number| archived(number, &["x"])));
+        let images = packed(listed);
+        let plan = plan_for(&entry(""), &images, &[]);
+        assert_eq!(
+            plan.obstacles,
+            [
+                Obstacle::Percent { planned: 10, total: 10, limit: 50 },
+                Obstacle::Remaining { left: 0, limit: 1 }
+            ]
+        );
+    }
+
+    #[test]
+    fn children_and_signatures_count_neither_as_going_nor_as_left() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=2 {
+            let children = [digest(10 + number), digest(20 + number)];
+            relations.index(&digest(number), children.clone());
+            let days = if number == 1 { 9 } else { 0 };
+            listed.push(Image { kind: ManifestKind::Index, ..image(&digest(number), &["v"], days) });
+            listed.extend(children.iter().map(|child| image(child, &[], days)));
+            listed.push(image(&digest(30 + number), &[&about(number, ".sig")], days));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        assert_eq!(images.pullable(), 2);
+        let plan = plan_for(&entry(", limits: { images: 1, percent: 50, remaining: 1 }"), &images, &[]);
+        assert_eq!(plan.deletions.len(), 4);
+        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert_eq!(plan.counted(&images, &plan.deletions), 1);
+        let obstacles = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).obstacles;
+        assert_eq!(obstacles, [Obstacle::Percent { planned: 1, total: 2, limit: 49 }]);
+    }
+
+    #[test]
+    fn archiving_is_limited_as_deleting_is() {
+        let listed = (0..11).map(|number| image(&digest(number), &["v"], if number < 9 { 9 } else { 0 }));
+        let images = packed(listed.collect());
+        let obstacles = |more: &str| codes(&plan_for(&entry_with(ARCHIVE, more), &images, &[]));
+        assert_eq!(obstacles(""), ["limit-percent"]);
+        assert_eq!(
+            obstacles(", limits: { images: 8, percent: 81, remaining: 3 }"),
+            ["limit-images", "limit-percent", "limit-remaining"]
+        );
+        assert!(obstacles(", limits: { images: 9, percent: 82, remaining: 2 }").is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_and_an_unread_index_stop_archiving_too() {
+        let future = image(&digest(9), &["v"], -30);
+        let index = Image { kind: ManifestKind::Index, ..image(&digest(8), &["v"], 0) };
+        let images = packed(vec![old(1, &["v"]), old(2, &["v"]), future, index]);
+        let plan = plan_for(&entry_with(ARCHIVE, UNLIMITED), &images, &[]);
+        assert_eq!(plan.archivals.len(), 2);
+        assert_eq!(codes(&plan), ["unread-manifest-lists", "clock"]);
+    }
+
+    #[test]
+    fn archived_images_that_are_deleted_count_for_the_number_of_images() {
+        let mut listed: Vec<Image> = (1..=5).map(|number| archived(number, &["x"])).collect();
+        listed.push(image(&digest(9), &["v"], 0));
+        let images = packed(listed);
+        let obstacles = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).obstacles;
+        assert!(obstacles(", limits: { images: 5, remaining: 1 }").is_empty());
+        assert_eq!(obstacles(", limits: { images: 4 }"), [Obstacle::Images { planned: 5, limit: 4 }]);
+    }
+
+    #[test]
+    fn an_archived_index_that_cannot_be_read_keeps_untagged_archived_images_and_nothing_else() {
+        let index = Image { kind: ManifestKind::Index, ..archived(1, &["v1"]) };
+        let images = packed(vec![
+            index,
+            archived(2, &[]),
+            archived(3, &["x"]),
+            old(4, &[]),
+            image(&digest(5), &["v"], 0),
+        ]);
+        let plan = plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]);
+        assert_eq!(plan.deletions, [0, 2, 3]);
+        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(plan.kept[&1].contains("restored or gone"), "{}", plan.kept[&1]);
+        // Without the index nothing holds it.
+        let images = packed(images.images()[1..].to_vec());
+        assert_eq!(plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]).deletions, [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_attached_policy_is_limited_by_what_ecr_takes_if_it_counts_signatures() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=4 {
+            listed.push(image(&digest(number), &["v"], 20 - i64::from(number)));
+            listed.push(image(&digest(10 + number), &[], 9));
+            relations.refer(&digest(10 + number), &digest(number));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        let rule = "{ selection: any, maximumNumberOfImages: 4 }";
+        let plan = |apply: &str| plan_for(&entry_with(rule, &format!(", apply: {apply}")), &images, &[]);
+        assert!(plan("delete").deletions.is_empty());
+        let attached = plan("attach");
+        assert_eq!(attached.deletions.len(), 8, "four images, and the signatures with them");
+        assert_eq!(codes(&attached), ["limit-percent", "limit-remaining"]);
+    }
+
+    #[test]
+    fn signatures_that_ecr_would_take_from_images_that_stay_count_for_the_number_of_images() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=4 {
+            listed.push(image(&digest(number), &["v"], 0));
+            listed.push(image(&digest(10 + number), &[], 9));
+            relations.refer(&digest(10 + number), &digest(number));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        let rule = "{ selection: untagged, maximumAgeLimit: 1 }";
+        let obstacles = |limit: u64| {
+            let more = format!(", apply: attach, limits: {{ images: {limit} }}");
+            plan_for(&entry_with(rule, &more), &images, &[]).obstacles
+        };
+        assert!(obstacles(4).is_empty());
+        assert_eq!(obstacles(3), [Obstacle::Images { planned: 4, limit: 3 }]);
     }
 }

@@ -295,4 +295,23 @@ mod tests {
         .unwrap();
         assert_eq!(request.image_ids, [ImageId::Tag("a".to_owned()), ImageId::Tag("b".to_owned())]);
     }
+
+    #[test]
+    fn an_index_that_cannot_be_read_is_not_one_without_children() {
+        assert_eq!(children(r#"{"manifests": [{"digest": "sha256:a", "size": 1}]}"#).unwrap(), ["sha256:a"]);
+        assert_eq!(children(r#"{"manifests": []}"#).unwrap(), Vec::<String>::new());
+        for unread in [
+            "",
+            "{}",
+            r#"{"layers": []}"#,
+            r#"{"manifests": null}"#,
+            r#"{"manifests": [null]}"#,
+            r#"{"manifests": [{"size": 1}]}"#,
+            r#"{"manifests": [{"digest": null}]}"#,
+            r#"{"manifests": [], "manifests": [{"digest": "sha256:a"}]}"#,
+            r#"{"manifests": [{"digest": "sha256:a", "digest": "sha256:b"}]}"#,
+        ] {
+            assert!(children(unread).is_err(), "{unread}");
+        }
+    }
 }

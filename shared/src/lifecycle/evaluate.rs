@@ -519,7 +519,8 @@ impl Run<'_> {
                 let leader = self.verdicts[subject as usize];
                 let Some(wanted) = action(&self.tests, leader) else { continue };
                 let own = action(&self.tests, self.verdicts[at]);
-                let (true, Some(rule)) = (own.is_none_or(|own| own != Action::Expire && own != wanted), leader.acting_rule())
+                let (true, Some(rule)) =
+                    (own.is_none_or(|own| own != Action::Expire && own != wanted), leader.acting_rule())
                 else {
                     continue;
                 };

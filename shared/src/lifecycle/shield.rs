@@ -355,4 +355,36 @@ mod tests {
         let text = shielded(&rules(1)).unwrap().to_json();
         assert!(LifecyclePolicy::parse(&text).is_ok(), "{text}");
     }
+
+    #[test]
+    fn a_signature_by_tag_of_what_is_in_use_gets_a_tag_and_a_child_of_an_index_does_not_need_one() {
+        let simple = policy("{selection: any, maximumAgeLimit: 1}");
+        let policy = shielded(&simple).unwrap();
+        let tag = image(1, &[], 9).digest.replace(':', "-");
+        let images = [
+            Image { kind: ManifestKind::Index, ..image(1, &["v1"], 9) },
+            image(2, &[], 9),
+            image(3, &[&format!("{tag}.sig")], 9),
+            image(4, &["x"], 9),
+        ];
+        let mut relations = Relations::default();
+        relations.index(&images[0].digest, [&*images[1].digest]);
+        let pack = |images: &[Image]| RepositoryImages::new(images.to_vec(), &relations);
+        let tags_of = |in_use: &[ImageIndex]| {
+            let mut tagged: Vec<ImageIndex> = changes(&pack(&images), &in_use.iter().copied().collect())
+                .into_iter()
+                .map(|change| match change {
+                    TagChange::Add { image, .. } | TagChange::Remove { image, .. } => image,
+                })
+                .collect();
+            tagged.sort_unstable();
+            tagged
+        };
+        assert_eq!(tags_of(&[0]), [0, 2]);
+        assert_eq!(tags_of(&[1]), [0, 1, 2], "a child that is used itself stays without its index");
+        let after = pack(&changed(&images, &changes(&pack(&images), &HashSet::from([0]))));
+        let evaluation = evaluate(Some(&policy), &after, &HashSet::new(), now(), Passes::UntilStable);
+        let taken = evaluation.verdicts().iter().map(|verdict| verdict.acting_rule().is_some());
+        assert_eq!(taken.collect::<Vec<_>>(), [false, false, false, true]);
+    }
 }

@@ -134,7 +134,9 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
                     known.insert(digest, children);
                 }
                 // It stays unread, and is an obstacle.
-                Err(error) => tracing::warn!(repository = %name, digest, %error, "could not read an image index"),
+                Err(error) => {
+                    tracing::warn!(repository = %name, digest, %error, "could not read an image index")
+                }
             }
         }
     }

@@ -10,8 +10,8 @@ use shared::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use shared::lifecycle::evaluate::Verdict;
 use shared::lifecycle::shield::{self, TagChange};
 use shared::lifecycle::{
-    Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, TagList, TagSelection, evaluate,
-    validate,
+    Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, Referrers, TagList, TagSelection,
+    evaluate, evaluate_with, validate,
 };
 use shared::plan::plan;
 use shared::policy_book::{Apply, Entry, Keep, Limits};
@@ -47,6 +47,14 @@ impl Outcome {
         Self::of_listing(policy, repository.images.clone(), repository, passes)
     }
 
+    /// The same with artifacts about others ranked, or not.
+    fn with(policy: &LifecyclePolicy, repository: &Repository, passes: Passes, referrers: Referrers) -> Self {
+        let Self { images, .. } = Self::of(policy, repository, passes);
+        let in_use = in_use(repository, &images);
+        let evaluation = evaluate_with(Some(policy), &images, &in_use, now(), passes, referrers);
+        Self { images, evaluation }
+    }
+
     /// The images as listed, in the rest of the repository.
     fn of_listing(
         policy: &LifecyclePolicy,
@@ -55,11 +63,7 @@ impl Outcome {
         passes: Passes,
     ) -> Self {
         let images = RepositoryImages::new(listed, &repository.relations);
-        let in_use: HashSet<ImageIndex> = (0..)
-            .zip(images.images())
-            .filter(|(_, image)| repository.in_use.contains(&*image.digest))
-            .map(|(place, _)| place)
-            .collect();
+        let in_use = in_use(repository, &images);
         let evaluation = evaluate(Some(policy), &images, &in_use, now(), passes);
         assert_eq!(evaluation.verdicts().len(), images.images().len());
         Self { images, evaluation }
@@ -112,22 +116,34 @@ impl Outcome {
     }
 }
 
+fn in_use(repository: &Repository, images: &RepositoryImages) -> HashSet<ImageIndex> {
+    (0..)
+        .zip(images.images())
+        .filter(|(_, image)| repository.in_use.contains(&*image.digest))
+        .map(|(place, _)| place)
+        .collect()
+}
+
 fn by_the_reference(
     policy: &LifecyclePolicy,
     repository: &Repository,
     until_stable: bool,
+    ranked: bool,
 ) -> BTreeMap<String, Acted> {
     let in_use: HashSet<&str> = repository.in_use.iter().map(String::as_str).collect();
-    reference::evaluate(policy, &repository.images, &repository.relations, &in_use, now(), until_stable)
+    let Repository { images, relations, .. } = repository;
+    reference::evaluate(policy, images, relations, &in_use, now(), until_stable, ranked)
 }
 
 fn assert_does_what_the_reference_does(
     policy: &LifecyclePolicy,
     repository: &Repository,
 ) -> Result<(), TestCaseError> {
-    for passes in PASSES {
-        let outcome = Outcome::of(policy, repository, passes);
-        let expected = by_the_reference(policy, repository, passes == Passes::UntilStable);
+    for (passes, referrers) in PASSES.into_iter().flat_map(|passes| WAYS.map(|referrers| (passes, referrers)))
+    {
+        let outcome = Outcome::with(policy, repository, passes, referrers);
+        let ranked = referrers == Referrers::Ranked;
+        let expected = by_the_reference(policy, repository, passes == Passes::UntilStable, ranked);
         let last_pass = expected.values().map(|acted| acted.pass).max().unwrap_or(0);
         prop_assert_eq!(outcome.acted(policy), expected);
         prop_assert_eq!(outcome.evaluation.passes(), last_pass);
@@ -136,6 +152,7 @@ fn assert_does_what_the_reference_does(
 }
 
 const PASSES: [Passes; 2] = [Passes::One, Passes::UntilStable];
+const WAYS: [Referrers; 2] = [Referrers::Follow, Referrers::Ranked];
 
 proptest! {
     #![proptest_config(cases(2_000))]
@@ -366,6 +383,31 @@ proptest! {
             if matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown) {
                 prop_assert_eq!(verdict.acting_rule(), None, "{:?}", image);
             }
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_being_restored_changes_nothing_for_others(
+        document in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let policy = parse(&document);
+        // One that lists others, or that others are about, holds them.
+        let mut holders: HashSet<String> = HashSet::new();
+        let all = RepositoryImages::new(repository.images.clone(), &repository.relations);
+        for (_, holder) in all.parents().iter().chain(all.subjects()) {
+            holders.insert(all.images()[*holder as usize].digest.to_string());
+        }
+        let mut without = repository.clone();
+        without.images.retain(|image| {
+            !matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown)
+                || holders.contains(&*image.digest)
+        });
+        for passes in PASSES {
+            prop_assert_eq!(
+                Outcome::of(&policy, &repository, passes).acted(&policy),
+                Outcome::of(&policy, &without, passes).acted(&policy)
+            );
         }
     }
 
@@ -634,7 +676,7 @@ fn the_random_repositories_are_about_something() {
     for _ in 0..200 {
         let (document, repository) = cases.new_tree(&mut runner).unwrap().current();
         let policy = parse(&document);
-        for happened in by_the_reference(&policy, &repository, true).values() {
+        for happened in by_the_reference(&policy, &repository, true, false).values() {
             acted += 1;
             later_passes += usize::from(happened.pass > 1);
             follows += usize::from(happened.follows.is_some());
@@ -673,8 +715,212 @@ fn with_children(
     }
 }
 
+/// How the images of a repository belong together, worked out from what is listed, image by image.
+struct Family<'a> {
+    repository: &'a Repository,
+    images: &'a RepositoryImages,
+}
+
+impl Family<'_> {
+    fn digest(&self, place: ImageIndex) -> &str {
+        &self.images.images()[place as usize].digest
+    }
+
+    fn places(&self) -> impl Iterator<Item = ImageIndex> + use<'_> {
+        (0..).zip(self.images.images()).map(|(place, _)| place)
+    }
+
+    fn lists(&self, index: ImageIndex, child: ImageIndex) -> bool {
+        let children = self.repository.relations.children_of(self.digest(index)).unwrap_or_default();
+        index != child && children.iter().any(|digest| **digest == *self.digest(child))
+    }
+
+    fn has_subject(&self, referrer: ImageIndex, subject: ImageIndex) -> bool {
+        referrer != subject
+            && self.repository.relations.subject_of(self.digest(referrer)) == Some(self.digest(subject))
+    }
+
+    fn tag_names(&self, tag: &str, subject: ImageIndex) -> bool {
+        let name = self.digest(subject).replace(':', "-");
+        tag.strip_prefix(&name).is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('.'))
+    }
+
+    fn is_tied(&self, referrer: ImageIndex, subject: ImageIndex) -> bool {
+        let tags = &self.images.images()[referrer as usize].tags;
+        referrer != subject
+            && tags.iter().any(|tag| self.tag_names(tag, subject))
+            && !self.lists(referrer, subject)
+    }
+
+    fn is_about(&self, referrer: ImageIndex, subject: ImageIndex) -> bool {
+        self.has_subject(referrer, subject) || self.is_tied(referrer, subject)
+    }
+
+    fn is_part(&self, place: ImageIndex) -> bool {
+        let tags = &self.images.images()[place as usize].tags;
+        let names_another =
+            |tag: &str| self.places().any(|other| self.is_tied(place, other) && self.tag_names(tag, other));
+        self.places().any(|other| self.lists(other, place) || self.has_subject(place, other))
+            || (!tags.is_empty() && tags.iter().all(|tag| names_another(tag)))
+    }
+
+    /// Adds whatever is reached from a member by `next`, again and again.
+    fn grow(&self, members: &mut HashSet<ImageIndex>, next: impl Fn(ImageIndex, ImageIndex) -> bool) {
+        let mut open: Vec<ImageIndex> = members.iter().copied().collect();
+        while let Some(from) = open.pop() {
+            open.extend(self.places().filter(|to| next(from, *to)).filter(|to| members.insert(*to)));
+        }
+    }
+
+    fn closure(&self, held: &HashSet<ImageIndex>) -> HashSet<ImageIndex> {
+        let mut members = held.clone();
+        self.grow(&mut members, |from, to| self.lists(to, from) || self.is_about(from, to));
+        self.grow(&mut members, |from, to| self.lists(from, to) || self.is_about(to, from));
+        self.grow(&mut members, |from, to| self.is_about(from, to));
+        members
+    }
+
+    fn active(&self, place: ImageIndex) -> bool {
+        self.images.images()[place as usize].status == ImageStatus::Active
+    }
+}
+
+fn entry(policy: &Doc, apply: Apply, keep: Keep, limits: Limits) -> Entry {
+    Entry {
+        name: "random".to_owned(),
+        repositories: vec!["*".to_owned()],
+        tags: BTreeMap::new(),
+        policy: parse(policy),
+        apply,
+        keep,
+        limits,
+    }
+}
+
 proptest! {
     #![proptest_config(cases(300))]
+
+    #[test]
+    fn what_belongs_to_held_images_is_held(
+        repository in strategy::repository(),
+        held in vec(any::<Index>(), 0..=3),
+    ) {
+        let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
+        let family = Family { repository: &repository, images: &images };
+        let held: HashSet<ImageIndex> = held
+            .iter()
+            .filter(|_| !images.images().is_empty())
+            .map(|at| at.index(images.images().len()) as ImageIndex)
+            .collect();
+        let reasons = held.iter().map(|place| (*place, "named".to_owned())).collect();
+        let closure = images.closure(reasons, "is held");
+        let members: HashSet<ImageIndex> = closure.keys().copied().collect();
+        prop_assert_eq!(&members, &family.closure(&held));
+        for (place, reason) in &closure {
+            // Each is named itself, or says by which other one it is held.
+            let by_another = members.iter().any(|other| {
+                other != place && reason.ends_with(&format!(" {} is held", family.digest(*other)))
+            });
+            prop_assert_eq!(held.contains(place), reason == "named");
+            prop_assert!(held.contains(place) || by_another, "{}", reason);
+        }
+        for place in family.places() {
+            prop_assert_eq!(images.is_part(place), family.is_part(place), "{:?}", images.images()[place as usize]);
+        }
+    }
+
+    #[test]
+    fn a_plan_stays_within_its_limits_and_leaves_what_is_in_use_whole(
+        policy in strategy::policy(),
+        repository in strategy::repository(),
+        apply in select(&[Apply::Delete, Apply::Attach, Apply::Preview][..]),
+        newest in 0_u64..4,
+        (most, percent, remaining) in (1_u64..12, 10_u64..=100, 1_u64..4),
+    ) {
+        let keep = Keep { tags: Vec::new(), newest, pulled_within_days: None };
+        let entry = entry(&policy, apply, keep, Limits { images: most, percent, remaining });
+        let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
+        let family = Family { repository: &repository, images: &images };
+        let used = used(&repository, &images);
+        let plan = plan(&entry, &images, &used, now());
+        let planned: HashSet<ImageIndex> = plan.deletions.iter().chain(&plan.archivals).copied().collect();
+        prop_assert_eq!(planned.len(), plan.deletions.len() + plan.archivals.len());
+        let untouchable = family.closure(&plan.held);
+        prop_assert!(family.closure(used.named()).is_subset(&untouchable));
+        prop_assert!(planned.is_disjoint(&untouchable));
+
+        // The newest images that can be pulled stay, as many as the policy keeps.
+        let standing: Vec<ImageIndex> =
+            family.places().filter(|place| family.active(*place) && !family.is_part(*place)).collect();
+        let going = standing.iter().filter(|place| planned.contains(place)).count() as u64;
+        let total = standing.len() as u64;
+        prop_assert!(total - going >= newest.min(total));
+
+        if plan.obstacles.is_empty() && !planned.is_empty() {
+            prop_assert!(going * 100 <= percent * total, "{going} of {total}, {percent} percent");
+            prop_assert!(going == 0 || total - going >= remaining);
+            let archived = family
+                .places()
+                .filter(|place| planned.contains(place) && !family.active(*place) && !family.is_part(*place))
+                .count() as u64;
+            prop_assert!(going + archived <= most, "{} and {} of {}", going, archived, most);
+            let all: Vec<ImageIndex> = planned.iter().copied().collect();
+            prop_assert!(plan.counted(&images, &all) <= most);
+            for image in images.images() {
+                prop_assert!(image.pushed_at.micros() <= now().micros() + 3_600_000_000);
+            }
+            for index in images.unread_indexes() {
+                prop_assert!(images.images()[*index as usize].status == ImageStatus::Archived);
+            }
+        }
+
+        let steps = plan.steps(&images);
+        prop_assert_eq!(&steps.concat(), &plan.deletions);
+        if apply != Apply::Delete {
+            return Ok(());
+        }
+        let at = |place: ImageIndex| steps.iter().position(|step| step.contains(&place));
+        for place in plan.deletions.iter().copied() {
+            for other in family.places().filter(|other| family.lists(*other, place)) {
+                prop_assert!(at(other) < at(place) && at(other).is_some());
+            }
+        }
+        // A signature stays as long as what it is about.
+        let view = images.with_tag_referrers();
+        for &(referrer, subject) in view.subjects() {
+            if plan.evaluation.passes() == 1 && planned.contains(&referrer) {
+                prop_assert!(planned.contains(&subject));
+            }
+        }
+    }
+
+    #[test]
+    fn an_attached_policy_is_planned_for_whatever_ecr_does_with_referrers(
+        policy in strategy::policy(),
+        repository in strategy::repository(),
+    ) {
+        let entry = entry(&policy, Apply::Attach, Keep::default(), Limits::default());
+        let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
+        let used = used(&repository, &images);
+        let plan = plan(&entry, &images, &used, now());
+        let planned: HashSet<ImageIndex> = plan.deletions.iter().chain(&plan.archivals).copied().collect();
+        let mut expected = HashSet::new();
+        let mut expiring = HashSet::new();
+        for way in WAYS {
+            let evaluation =
+                evaluate_with(Some(&entry.policy), &images, &used.images(), now(), Passes::UntilStable, way);
+            for (place, verdict) in (0..).zip(evaluation.verdicts()) {
+                if let Some(rule) = verdict.acting_rule() {
+                    expected.insert(place);
+                    if entry.policy.rules()[rule].action == Action::Expire {
+                        expiring.insert(place);
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(planned, expected);
+        prop_assert_eq!(plan.deletions.iter().copied().collect::<HashSet<_>>(), expiring);
+    }
 
     #[test]
     fn no_plan_takes_what_is_in_use_or_kept_or_any_part_of_it(
@@ -683,15 +929,8 @@ proptest! {
         newest in 0_u64..4,
         pulled_within_days in proptest::option::of(1_u64..60),
     ) {
-        let entry = Entry {
-            name: "random".to_owned(),
-            repositories: vec!["*".to_owned()],
-            tags: BTreeMap::new(),
-            policy: parse(&policy),
-            apply: Apply::Delete,
-            keep: Keep { tags: vec!["*1*".to_owned()], newest, pulled_within_days },
-            limits: Limits::default(),
-        };
+        let keep = Keep { tags: vec!["*1*".to_owned()], newest, pulled_within_days };
+        let entry = entry(&policy, Apply::Delete, keep, Limits::default());
         let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
         let used = used(&repository, &images);
         let plan = plan(&entry, &images, &used, now());
@@ -719,7 +958,7 @@ proptest! {
             return Ok(());
         };
         let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
-        let in_use = used(&repository, &images).images();
+        let in_use = used(&repository, &images).named().clone();
         let mut listed = images.images().to_vec();
         for change in shield::changes(&images, &in_use) {
             let (TagChange::Add { image, tag } | TagChange::Remove { image, tag }) = &change;
@@ -732,10 +971,14 @@ proptest! {
             *tags = after.into();
         }
         let tagged = RepositoryImages::new(listed, &repository.relations);
-        let evaluation = evaluate(Some(&shielded), &tagged, &HashSet::new(), now(), Passes::UntilStable);
-        for place in with_children(&tagged, in_use.iter().copied()) {
-            let verdict = evaluation.verdicts()[place as usize];
-            prop_assert!(verdict.acting_rule().is_none(), "{}", tagged.images()[place as usize].digest);
+        let family = Family { repository: &repository, images: &images };
+        for way in WAYS {
+            let none = HashSet::new();
+            let evaluation = evaluate_with(Some(&shielded), &tagged, &none, now(), Passes::UntilStable, way);
+            for place in with_children(&tagged, in_use.iter().copied()).union(&family.closure(&in_use)) {
+                let verdict = evaluation.verdicts()[*place as usize];
+                prop_assert!(verdict.acting_rule().is_none(), "{}", tagged.images()[*place as usize].digest);
+            }
         }
         prop_assert_eq!(shield::changes(&tagged, &in_use), []);
     }

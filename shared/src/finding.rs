@@ -201,6 +201,8 @@ codes! {
     OtherTagsExpire = "other-tags-expire",
     /// A limit between images of the same age, of which digests decide which goes.
     TieDecidedByDigest = "tie-decided-by-digest",
+    /// The policy takes other images if ECR ranks artifacts about other images, which is not settled.
+    ReferrersMayCount = "referrers-may-count",
     /// An image index whose children are not known, so that they are ranked like ordinary images.
     RelationsUnknown = "relations-unknown",
     /// The image listing ends with a token for more pages.

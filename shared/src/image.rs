@@ -4,6 +4,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::instant::Instant;
 
@@ -17,6 +18,21 @@ pub const MANIFEST_TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
+
+/// Tags that this project puts on images itself begin so. They say nothing of what an image is.
+const OWN_TAGS: &str = "ecr-steward-";
+
+/// Maximum number of subjects followed from one artifact to the next. Longer chains do not occur.
+const MAX_SUBJECT_DEPTH: u16 = 32;
+
+/// The digest, without `sha256:`, that a referrer tag is about: `sha256-<64 lowercase hexadecimal digits>`, alone (the
+/// fallback tag of OCI's referrers, SOCI) or with a suffix such as `.sig`, `.att` or `.sbom` (cosign).
+#[must_use]
+pub fn subject_of_tag(tag: &str) -> Option<&str> {
+    let (hex, suffix) = tag.strip_prefix("sha256-")?.split_at_checked(64)?;
+    let is_hex = hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    (is_hex && (suffix.is_empty() || suffix.starts_with('.'))).then_some(hex)
+}
 
 /// Where ECR has an image: `imageStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
@@ -196,11 +212,14 @@ pub type ImageIndex = u32;
 /// All images of one repository, each digest once, with the relations among them.
 #[derive(Debug, Clone, Default)]
 pub struct RepositoryImages {
-    images: Vec<Image>,
+    /// Shared between the views of one repository.
+    images: Arc<Vec<Image>>,
     /// (child, manifest list) in ascending order.
     parents: Vec<(ImageIndex, ImageIndex)>,
     /// (referrer, subject) in ascending order.
     subjects: Vec<(ImageIndex, ImageIndex)>,
+    /// (artifact, subject by a tag of the artifact) in ascending order.
+    tag_subjects: Vec<(ImageIndex, ImageIndex)>,
     /// Manifest lists whose children are not known.
     unread_indexes: Vec<ImageIndex>,
 }
@@ -211,7 +230,12 @@ impl RepositoryImages {
     #[must_use]
     pub fn new(listed: Vec<Image>, relations: &Relations) -> Self {
         let images = merge_duplicates(listed);
-        let places: HashMap<&str, ImageIndex> = if relations.is_empty() {
+        let referrer_tags: Vec<(ImageIndex, String)> = (0..)
+            .zip(&images)
+            .flat_map(|(at, image)| image.tags.iter().map(move |tag| (at, tag)))
+            .filter_map(|(at, tag)| Some((at, format!("sha256:{}", subject_of_tag(tag)?))))
+            .collect();
+        let places: HashMap<&str, ImageIndex> = if relations.is_empty() && referrer_tags.is_empty() {
             HashMap::new()
         } else {
             images.iter().map(|image| &*image.digest).zip(0..).collect()
@@ -240,13 +264,52 @@ impl RepositoryImages {
         }
         parents.sort_unstable();
         parents.dedup();
-        Self { images, parents, subjects, unread_indexes }
+        let mut tag_subjects: Vec<(ImageIndex, ImageIndex)> = referrer_tags
+            .iter()
+            .filter_map(|(at, digest)| Some((*at, places.get(digest.as_str()).copied()?)))
+            // An index that lists the image holds it already; each would wait for the other to go.
+            .filter(|&(at, subject)| at != subject && parents.binary_search(&(subject, at)).is_err())
+            .collect();
+        tag_subjects.sort_unstable();
+        tag_subjects.dedup();
+        Self { images: Arc::new(images), parents, subjects, tag_subjects, unread_indexes }
+    }
+
+    /// The same images with the artifacts that are tied to another image by their tags among the
+    /// [subjects](Self::subjects): those that have no subject of OCI's, and all of whose tags are about one and the
+    /// same image. ECR takes them for ordinary images; plans of this project delete them with their subject, and keep
+    /// them as long as it stays.
+    #[must_use]
+    pub fn with_tag_referrers(&self) -> Self {
+        let mut view = self.clone();
+        let tied = self.tag_referrers().filter_map(|pairs| match pairs {
+            [pair] => Some(*pair),
+            _ => None,
+        });
+        view.subjects.extend(tied);
+        view.subjects.sort_unstable();
+        view
+    }
+
+    /// Artifacts that are tied by their tags to several images that are here, and to how many.
+    pub fn referrers_of_several(&self) -> impl Iterator<Item = (ImageIndex, usize)> + '_ {
+        self.tag_referrers().filter_map(|pairs| match pairs {
+            [(referrer, _), _, ..] => Some((*referrer, pairs.len())),
+            _ => None,
+        })
+    }
+
+    /// For each artifact that is nothing but a referrer by its tags, and has no subject of OCI's: its pairs.
+    fn tag_referrers(&self) -> impl Iterator<Item = &[(ImageIndex, ImageIndex)]> + '_ {
+        self.tag_subjects.chunk_by(|one, two| one.0 == two.0).filter(|pairs| {
+            pairs.first().is_some_and(|&(at, _)| !is_first(&self.subjects, at) && self.is_tag_referrer(at))
+        })
     }
 
     /// The images, in the order in which they were listed first.
     #[must_use]
     pub fn images(&self) -> &[Image] {
-        &self.images
+        self.images.as_slice()
     }
 
     /// (child, manifest list) for every reference from a manifest list to an image of this repository.
@@ -266,9 +329,117 @@ impl RepositoryImages {
         seconds(&self.parents, child)
     }
 
-    /// What takes an image along when it goes: the manifest lists that list it, and the image that it is about.
+    /// What takes an image along when it goes: the manifest lists that list it, and what it is about, by its manifest or
+    /// by its tags.
     pub fn holders_of(&self, part: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
-        self.lists_of(part).chain(seconds(&self.subjects, part))
+        self.lists_of(part).chain(self.subjects_of(part))
+    }
+
+    /// The images that an artifact is about, by its manifest or by its tags; one may be named twice.
+    fn subjects_of(&self, referrer: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
+        seconds(&self.subjects, referrer).chain(seconds(&self.tag_subjects, referrer))
+    }
+
+    /// Whether the image is about another one that is here: by its manifest, or by all of its tags.
+    #[must_use]
+    pub fn is_referrer(&self, place: ImageIndex) -> bool {
+        is_first(&self.subjects, place) || self.is_tag_referrer(place)
+    }
+
+    /// Whether the image is part of another one that is here: a child of an image index, or a referrer.
+    #[must_use]
+    pub fn is_part(&self, place: ImageIndex) -> bool {
+        is_first(&self.parents, place) || self.is_referrer(place)
+    }
+
+    /// Whether every tag of the image (but those of this project's own) is about an image that is here.
+    fn is_tag_referrer(&self, place: ImageIndex) -> bool {
+        if !is_first(&self.tag_subjects, place) {
+            return false;
+        }
+        let digest = |subject: ImageIndex| self.images.get(subject as usize).map(|image| &*image.digest);
+        let is_about_another = |hex: &str| {
+            let mut subjects = seconds(&self.tag_subjects, place).filter_map(digest);
+            subjects.any(|digest| digest.strip_prefix("sha256:") == Some(hex))
+        };
+        let Some(image) = self.images.get(place as usize) else { return false };
+        image
+            .tags
+            .iter()
+            .filter(|tag| !tag.starts_with(OWN_TAGS))
+            .all(|tag| subject_of_tag(tag).is_some_and(is_about_another))
+    }
+
+    /// How many referrers stand between the image and one that is about nothing: 0 for an ordinary image.
+    #[must_use]
+    pub fn referrer_depth(&self, place: ImageIndex) -> u16 {
+        let mut at = place;
+        let mut depth = 0;
+        while depth < MAX_SUBJECT_DEPTH
+            && self.is_referrer(at)
+            && let Some(subject) = self.subjects_of(at).next()
+        {
+            at = subject;
+            depth += 1;
+        }
+        depth
+    }
+
+    /// How many images can be pulled and stand for themselves: active, and no [part](Self::is_part) of another.
+    #[must_use]
+    pub fn pullable(&self) -> u64 {
+        (0..).zip(self.images()).filter(|(place, image)| is_active(image) && !self.is_part(*place)).count()
+            as u64
+    }
+
+    /// Everything that belongs to held images, with the reason for each. Up first: the image indexes that list them and
+    /// the images that they are about, and so on. Then down from all of those: children and referrers, and so on. Last,
+    /// what one of those is about, since a referrer goes when its subject goes.
+    ///
+    /// The reason of what is added is a sentence without its beginning: "its child sha256:… is kept", `how` being "is kept".
+    #[must_use]
+    pub fn closure(&self, mut held: HashMap<ImageIndex, String>, how: &str) -> HashMap<ImageIndex, String> {
+        let mut below: Vec<(ImageIndex, ImageIndex, &'static str)> = Vec::new();
+        below.extend(self.parents.iter().map(|&(child, index)| (index, child, "image index")));
+        let about = self.subjects.iter().chain(&self.tag_subjects);
+        below.extend(about.map(|&(referrer, subject)| (subject, referrer, "subject")));
+        if held.is_empty() || below.is_empty() {
+            return held;
+        }
+        below.sort_unstable();
+        let subjects = |place| self.subjects_of(place).map(|subject| (subject, "referrer"));
+        let up = |place| self.lists_of(place).map(|index| (index, "child")).chain(subjects(place));
+        let down = |place| {
+            let from = below.partition_point(|(holder, ..)| *holder < place);
+            let parts = below.iter().skip(from).take_while(move |(holder, ..)| *holder == place);
+            parts.map(|(_, part, relation)| (*part, *relation))
+        };
+        self.spread(&mut held, how, up);
+        self.spread(&mut held, how, down);
+        self.spread(&mut held, how, subjects);
+        held
+    }
+
+    /// Adds what `next` leads to from held images, each with what the image it was reached from is to it.
+    fn spread<I: Iterator<Item = (ImageIndex, &'static str)>>(
+        &self,
+        held: &mut HashMap<ImageIndex, String>,
+        how: &str,
+        next: impl Fn(ImageIndex) -> I,
+    ) {
+        let mut open: Vec<ImageIndex> = held.keys().copied().collect();
+        open.sort_unstable();
+        let mut at = 0;
+        while let Some(&from) = open.get(at) {
+            at += 1;
+            for (to, relation) in next(from) {
+                if let Entry::Vacant(entry) = held.entry(to) {
+                    let digest = self.images.get(from as usize).map_or("", |image| &image.digest);
+                    entry.insert(format!("its {relation} {digest} {how}"));
+                    open.push(to);
+                }
+            }
+        }
     }
 
     /// Manifest lists whose children are not known, because only `DescribeImages` was read: their children are
@@ -277,6 +448,15 @@ impl RepositoryImages {
     pub fn unread_indexes(&self) -> &[ImageIndex] {
         &self.unread_indexes
     }
+}
+
+const fn is_active(image: &Image) -> bool {
+    matches!(image.status, ImageStatus::Active)
+}
+
+/// Whether one of the pairs, in ascending order, has this first one.
+fn is_first(pairs: &[(ImageIndex, ImageIndex)], first: ImageIndex) -> bool {
+    pairs.binary_search_by_key(&first, |pair| pair.0).is_ok()
 }
 
 /// The second of each pair with this first one, of pairs in ascending order.
@@ -370,5 +550,81 @@ mod tests {
         // Beyond digest and tags; with the evaluator's 24 bytes an image stays under 80.
         let digest_and_tags = size_of::<Box<str>>() + size_of::<Box<[Box<str>]>>();
         assert_eq!(size_of::<Image>() - digest_and_tags, 48);
+    }
+
+    #[test]
+    fn a_tag_that_begins_with_a_whole_digest_is_about_it() {
+        let hex = "0123456789abcdef".repeat(4);
+        for suffix in ["", ".sig", ".att", ".sbom", ".anything-else"] {
+            assert_eq!(subject_of_tag(&format!("sha256-{hex}{suffix}")), Some(&*hex), "{suffix}");
+        }
+        let other = [
+            format!("sha256-{hex}0"),
+            format!("sha256-{}.sig", &hex[1..]),
+            format!("sha256-{}.sig", hex.to_uppercase()),
+            format!("sha512-{hex}.sig"),
+            format!("x-sha256-{hex}"),
+            format!("sha256:{hex}"),
+            "sha256-".to_owned(),
+            "sha256-é".repeat(20),
+        ];
+        for tag in other {
+            assert_eq!(subject_of_tag(&tag), None, "{tag}");
+        }
+    }
+
+    #[test]
+    fn an_image_with_a_name_of_its_own_is_no_mere_signature() {
+        let (subject, signature) =
+            (format!("sha256:{}", "ab".repeat(32)), format!("sha256-{}.sig", "ab".repeat(32)));
+        let missing = format!("sha256-{}.sig", "cd".repeat(32));
+        let images = RepositoryImages::new(
+            vec![
+                image(&subject, &["v1"]),
+                image("sha256:1", &[&signature]),
+                image("sha256:2", &[&signature, "ecr-steward-in-use-2"]),
+                image("sha256:3", &[&signature, "mine"]),
+                image("sha256:4", &[&missing]),
+                image("sha256:5", &[]),
+            ],
+            &Relations::default(),
+        );
+        let parts: Vec<ImageIndex> = (0..6).filter(|place| images.is_part(*place)).collect();
+        assert_eq!(parts, [1, 2]);
+        assert_eq!(images.pullable(), 4);
+        assert_eq!(images.subjects(), []);
+        assert_eq!(images.with_tag_referrers().subjects(), [(1, 0), (2, 0)]);
+        // But it is about the image, and stays with it.
+        let held = images.closure(HashMap::from([(0, "it runs".to_owned())]), "is kept");
+        assert_eq!(held.len(), 4, "{held:?}");
+        assert_eq!(held[&3], format!("its subject {subject} is kept"));
+    }
+
+    #[test]
+    fn an_index_that_lists_what_its_tag_is_about_holds_it_and_is_not_held_by_it() {
+        let (child, tag) = (format!("sha256:{}", "ab".repeat(32)), format!("sha256-{}", "ab".repeat(32)));
+        let mut relations = Relations::default();
+        relations.index("sha256:1", [&*child]);
+        let images = RepositoryImages::new(vec![image(&child, &[]), image("sha256:1", &[&tag])], &relations);
+        assert!(images.is_part(0) && !images.is_part(1));
+        assert_eq!(images.with_tag_referrers().subjects(), []);
+    }
+
+    #[test]
+    fn children_that_two_indexes_share_do_not_hold_the_other_index() {
+        let mut relations = Relations::default();
+        relations.index("sha256:1", ["sha256:a", "sha256:b"]);
+        relations.index("sha256:2", ["sha256:b", "sha256:c"]);
+        let listed = ["sha256:1", "sha256:2", "sha256:a", "sha256:b", "sha256:c"];
+        let images = RepositoryImages::new(listed.iter().map(|name| image(name, &[])).collect(), &relations);
+        let held = |place| {
+            let mut held: Vec<ImageIndex> =
+                images.closure(HashMap::from([(place, String::new())]), "is").into_keys().collect();
+            held.sort_unstable();
+            held
+        };
+        assert_eq!(held(0), [0, 2, 3]);
+        assert_eq!(held(2), [0, 2, 3]);
+        assert_eq!(held(3), [0, 1, 2, 3, 4], "it is used itself, and either index may be how");
     }
 }

@@ -30,7 +30,7 @@ pub mod validate;
 pub use crate::finding::{Code, Finding};
 pub use diff::diff;
 pub use document::{Action, LifecyclePolicy, Limit, Rule, StorageClass, TagList, TagSelection};
-pub use evaluate::{Evaluation, Passes, evaluate};
+pub use evaluate::{Evaluation, Passes, Referrers, evaluate, evaluate_with};
 pub use rules::SimplePolicy;
 pub use source::PolicySource;
 pub use validate::validate;

@@ -1,19 +1,19 @@
 //! What a policy of the book takes from a repository in one run: decided as a whole, before anything is taken.
 //!
-//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that holds such an
-//! image, nor what it holds. A plan that is past a limit, or whose images are not all known, takes nothing at all.
+//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that belongs to such an
+//! image. Deletions and archivals are limited alike: both take an image from whoever pulls it. A plan that is past a limit, or whose images are not all known, takes nothing at all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::image::{Image, ImageIndex, RepositoryImages};
+use crate::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use crate::instant::Instant;
-use crate::lifecycle::document::Action;
-use crate::lifecycle::evaluate::{Evaluation, Passes, evaluate};
+use crate::lifecycle::document::{Action, LifecyclePolicy};
+use crate::lifecycle::evaluate::{Evaluation, Passes, Referrers, evaluate, evaluate_with};
 use crate::lifecycle::matches_wildcard;
-use crate::policy_book::{Entry, Keep};
+use crate::policy_book::{Apply, Entry, Keep};
 use crate::quantity::count;
+use crate::usage::UsedImages;
 use crate::usage::observation::CLOCK_SECONDS;
-use crate::usage::{UsedImages, keep_parents};
 
 /// What becomes of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Plan {
     pub archivals: Vec<ImageIndex>,
     /// What the policy keeps although its rules would take it, and why.
     pub kept: HashMap<ImageIndex, String>,
+    /// The images that are in use or that the policy keeps themselves. The others that stay only belong to one of these.
+    pub held: HashSet<ImageIndex>,
     /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
     pub obstacles: Vec<Obstacle>,
     /// The verdict for each image.
@@ -97,7 +99,7 @@ impl Plan {
         let mut steps: Vec<Vec<ImageIndex>> = Vec::new();
         let mut last = None;
         for &place in &self.deletions {
-            let step = (pass(&self.evaluation, place), is_about(images, place));
+            let step = (pass(&self.evaluation, place), images.referrer_depth(place));
             if last != Some(step) {
                 steps.push(Vec::new());
                 last = Some(step);
@@ -108,24 +110,52 @@ impl Plan {
         }
         steps
     }
+
+    /// How many of these images, of those that the plan deletes or archives, count for limits: each that stands for
+    /// itself, and each part of another image that does not go. What goes with another image is not counted again.
+    #[must_use]
+    pub fn counted(&self, images: &RepositoryImages, places: &[ImageIndex]) -> u64 {
+        let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
+        counted(images, &planned, places.iter().copied()).count() as u64
+    }
+}
+
+/// Those of some planned images that count for limits.
+fn counted<'a>(
+    images: &'a RepositoryImages,
+    planned: &'a HashSet<ImageIndex>,
+    places: impl Iterator<Item = ImageIndex> + 'a,
+) -> impl Iterator<Item = ImageIndex> + 'a {
+    let goes_along = |place| images.holders_of(place).any(|holder| planned.contains(&holder));
+    places.filter(move |&place| !(images.is_part(place) && goes_along(place)))
 }
 
 fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
     evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass())
 }
 
-/// Whether the image is about another one.
-fn is_about(images: &RepositoryImages, place: ImageIndex) -> bool {
-    images.subjects().binary_search_by_key(&place, |pair| pair.0).is_ok()
-}
-
 /// Plans one run.
 #[must_use]
 pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Plan {
-    let kept = entry.keep.holds(images, now);
+    let named = entry.keep.names(images, now);
+    let mut held = used.named().clone();
+    held.extend(named.keys());
+    let mut kept = images.closure(named, "is kept");
+    if entry.apply != Apply::Attach {
+        let uncertain = possible_children(images).chain(referrers_of_several(images));
+        for (place, reason) in uncertain {
+            kept.entry(place).or_insert(reason);
+        }
+    }
     let mut untouchable = used.images();
     untouchable.extend(kept.keys());
-    let evaluation = evaluate(Some(&entry.policy), images, &untouchable, now, Passes::UntilStable);
+    let evaluation = match entry.apply {
+        Apply::Attach => by_ecr(&entry.policy, images, &untouchable, now),
+        Apply::Delete | Apply::Preview => {
+            let images = images.with_tag_referrers();
+            evaluate(Some(&entry.policy), &images, &untouchable, now, Passes::UntilStable)
+        }
+    };
     let action = |place: ImageIndex| {
         let rule = evaluation.verdicts().get(place as usize)?.acting_rule()?;
         entry.policy.rules().get(rule).map(|rule| rule.action)
@@ -140,64 +170,123 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         image.map(|image| (image.age_time(), image.digest.clone()))
     };
     // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
-    deletions.sort_by_cached_key(|&place| (pass(&evaluation, place), is_about(images, place), age(&place)));
+    deletions
+        .sort_by_cached_key(|&place| (pass(&evaluation, place), images.referrer_depth(place), age(&place)));
     archivals.sort_by_cached_key(age);
-    let obstacles = obstacles(entry, images, deletions.len() as u64, now);
-    Plan { deletions, archivals, kept, obstacles, evaluation }
+    let obstacles = obstacles(entry, images, &deletions, &archivals, now);
+    Plan { deletions, archivals, kept, held, obstacles, evaluation }
 }
 
-fn obstacles(entry: &Entry, images: &RepositoryImages, planned: u64, now: Instant) -> Vec<Obstacle> {
-    let limits = entry.limits;
-    let total = images.images().len() as u64;
-    let left = total.saturating_sub(planned);
-    let unread = images.unread_indexes().len() as u64;
+/// What ECR may take by itself, whether it ranks referrers or leaves them to their subjects, which is not settled. Artifacts
+/// that are tied by a tag are ordinary images for it.
+fn by_ecr(
+    policy: &LifecyclePolicy,
+    images: &RepositoryImages,
+    untouchable: &HashSet<ImageIndex>,
+    now: Instant,
+) -> Evaluation {
+    let way =
+        |referrers| evaluate_with(Some(policy), images, untouchable, now, Passes::UntilStable, referrers);
+    let follow = way(Referrers::Follow);
+    if images.subjects().is_empty() {
+        return follow;
+    }
+    follow.union(way(Referrers::Ranked), policy)
+}
+
+/// Untagged archived images, where an archived image index could not be read that may list them: archived images cannot be
+/// pulled, and ECR does not give their manifests.
+fn possible_children(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
+    let is_archived = |place: ImageIndex| {
+        let image = images.images().get(place as usize);
+        image.is_some_and(|image| image.status == ImageStatus::Archived)
+    };
+    let unread: Vec<ImageIndex> =
+        images.unread_indexes().iter().copied().filter(|index| is_archived(*index)).collect();
+    let untagged = (0..).zip(images.images()).filter(move |(place, image)| {
+        image.status == ImageStatus::Archived
+            && image.tags.is_empty()
+            && unread.iter().any(|index| index != place)
+    });
+    untagged.map(|(place, _)| {
+        let reason = "an archived image index may list it, whose manifest ECR does not give; it is free when the index is \
+                      restored or gone";
+        (place, reason.to_owned())
+    })
+}
+
+/// Artifacts that are tied by their tags to several images stay until all of those but one are gone.
+fn referrers_of_several(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
+    images
+        .referrers_of_several()
+        .map(|(place, subjects)| (place, format!("its tags are about {subjects} images that are here")))
+}
+
+fn obstacles(
+    entry: &Entry,
+    images: &RepositoryImages,
+    deletions: &[ImageIndex],
+    archivals: &[ImageIndex],
+    now: Instant,
+) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
+    let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
+    if all.is_empty() {
+        return obstacles;
+    }
+    let limits = entry.limits;
+    let is = |place: ImageIndex, status| {
+        images.images().get(place as usize).is_some_and(|image| image.status == status)
+    };
+    let planned = counted(images, &all, all.iter().copied()).count() as u64;
     if planned > limits.images {
         obstacles.push(Obstacle::Images { planned, limit: limits.images });
     }
-    if planned * 100 > limits.percent * total {
+    // Of the images that can be pulled: what is in the archive is not left to anybody.
+    let total = images.pullable();
+    let is_pullable = |place: &&ImageIndex| is(**place, ImageStatus::Active) && !images.is_part(**place);
+    let planned = all.iter().filter(is_pullable).count() as u64;
+    let left = total.saturating_sub(planned);
+    if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
         obstacles.push(Obstacle::Percent { planned, total, limit: limits.percent });
     }
     if planned > 0 && left < limits.remaining {
         obstacles.push(Obstacle::Remaining { left, limit: limits.remaining });
     }
-    if planned > 0 && unread > 0 {
-        obstacles.push(Obstacle::UnreadIndexes(unread));
+    let unread = images.unread_indexes().iter().filter(|index| !is(**index, ImageStatus::Archived)).count();
+    if unread > 0 {
+        obstacles.push(Obstacle::UnreadIndexes(unread as u64));
     }
     let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
     let count = images.images().iter().filter(|image| image.pushed_at.micros() > latest).count() as u64;
-    if planned > 0 && count > 0 {
+    if count > 0 {
         obstacles.push(Obstacle::Clock { count, now });
     }
     obstacles
 }
 
 impl Keep {
-    /// What of a repository is kept, and why, manifest lists of kept images among it.
-    fn holds(&self, images: &RepositoryImages, now: Instant) -> HashMap<ImageIndex, String> {
-        let mut held: HashMap<ImageIndex, String> = HashMap::new();
+    /// The images that are kept themselves, and why.
+    fn names(&self, images: &RepositoryImages, now: Instant) -> HashMap<ImageIndex, String> {
+        let mut named: HashMap<ImageIndex, String> = HashMap::new();
         let all = || (0..).zip(images.images());
         for (place, image) in all() {
             if let Some(reason) = self.reason(image, now) {
-                held.insert(place, reason);
+                named.insert(place, reason);
             }
         }
-        let is_part = |place: ImageIndex| {
-            let has = |pairs: &[(ImageIndex, ImageIndex)]| {
-                pairs.binary_search_by_key(&place, |pair| pair.0).is_ok()
-            };
-            has(images.parents()) || has(images.subjects())
+        let stands = |(place, image): &(ImageIndex, &Image)| {
+            image.status == ImageStatus::Active && !images.is_part(*place)
         };
-        let mut whole: Vec<(ImageIndex, &Image)> = all().filter(|(place, _)| !is_part(*place)).collect();
+        let mut whole: Vec<(ImageIndex, &Image)> = all().filter(stands).collect();
         whole.sort_by(|(_, one), (_, two)| {
             two.age_time().cmp(&one.age_time()).then_with(|| two.digest.cmp(&one.digest))
         });
         let newest = usize::try_from(self.newest).unwrap_or(usize::MAX);
         for (place, _) in whole.into_iter().take(newest) {
-            held.entry(place).or_insert_with(|| format!("it is among the newest {}", self.newest));
+            named.entry(place).or_insert_with(|| format!("it is among the newest {}", self.newest));
         }
-        keep_parents(&mut held, images, "is kept");
-        held
+        named
     }
 
     fn reason(&self, image: &Image, now: Instant) -> Option<String> {
@@ -388,5 +477,243 @@ mod tests {
         let images = RepositoryImages::new(vec![pulled, image("sha256:02", &[], 0)], &Relations::default());
         let keep = format!("{UNLIMITED}, keep: {{ pulledWithinDays: 1 }}");
         assert!(plan(&entry(&keep), &images, &UsedImages::default(), now()).deletions.is_empty());
+    }
+
+    fn digest(number: u8) -> String {
+        format!("sha256:{}", format!("{number:02x}").repeat(32))
+    }
+
+    /// A tag that is about the image of this number.
+    fn about(number: u8, suffix: &str) -> String {
+        format!("{}{suffix}", digest(number).replace(':', "-"))
+    }
+
+    /// An old image with tags.
+    fn old(number: u8, tags: &[&str]) -> Image {
+        image(&digest(number), tags, 9)
+    }
+
+    fn archived(number: u8, tags: &[&str]) -> Image {
+        Image { status: ImageStatus::Archived, last_archived_at: Some(ago(400)), ..old(number, tags) }
+    }
+
+    fn packed(images: Vec<Image>) -> RepositoryImages {
+        RepositoryImages::new(images, &Relations::default())
+    }
+
+    fn entry_with(rules: &str, more: &str) -> Entry {
+        let book = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
+        PolicyBook::parse(&book).unwrap().entries()[0].clone()
+    }
+
+    const ARCHIVE: &str = "{ selection: any, maximumDaysSincePull: 1, action: archive }";
+    const BOTH: &str = "{ selection: any, maximumAgeLimit: 1 }, { selection: any, maximumDaysInArchive: 90 }";
+
+    fn plan_for(entry: &Entry, images: &RepositoryImages, used_now: &[&str]) -> Plan {
+        plan(entry, images, &used(used_now, images), now())
+    }
+
+    fn codes(plan: &Plan) -> Vec<&'static str> {
+        plan.obstacles.iter().map(Obstacle::code).collect()
+    }
+
+    #[test]
+    fn a_signature_by_tag_of_an_image_in_use_stays() {
+        let (signature, attestation, fallback) = (about(1, ".sig"), about(1, ".att"), about(1, ""));
+        let images = packed(vec![
+            old(1, &["v1"]),
+            old(2, &[&signature]),
+            old(3, &[&attestation]),
+            old(4, &[&fallback]),
+            old(5, &["v2"]),
+        ]);
+        for apply in ["delete", "attach"] {
+            let entry = entry(&format!("{UNLIMITED}, apply: {apply}"));
+            let plan = plan_for(&entry, &images, &["r:v1"]);
+            assert_eq!(gone(&plan, &images), [digest(5)], "{apply}");
+        }
+    }
+
+    #[test]
+    fn a_signature_by_tag_goes_with_its_image_after_it_and_not_before_it() {
+        let (first, second) = (about(1, ".sig"), about(6, ".sig"));
+        let images = packed(vec![
+            old(2, &[&first]),
+            old(1, &["v1"]),
+            old(7, &[&second]),
+            image(&digest(6), &["v6"], 0),
+        ]);
+        let plan = plan_for(&entry(UNLIMITED), &images, &[]);
+        assert_eq!(
+            plan.steps(&images),
+            [vec![1], vec![0]],
+            "of the young image nothing goes, its old signature neither"
+        );
+    }
+
+    #[test]
+    fn an_artifact_that_is_tied_to_two_images_stays_until_one_is_gone() {
+        let (first, second) = (about(1, ".sig"), about(6, ".sig"));
+        let listed = vec![old(1, &["v1"]), old(2, &[&first, &second]), image(&digest(6), &["v6"], 0)];
+        let images = packed(listed.clone());
+        let plan = plan_for(&entry(UNLIMITED), &images, &[]);
+        assert_eq!(plan.deletions, [0]);
+        assert_eq!(plan.kept[&1], "its tags are about 2 images that are here");
+        let one = packed(vec![listed[1].clone(), old(6, &["v6"]), image(&digest(8), &["v8"], 0)]);
+        assert_eq!(plan_for(&entry(UNLIMITED), &one, &[]).kept.get(&0), None);
+    }
+
+    #[test]
+    fn the_subject_of_an_artifact_in_use_stays() {
+        let mut relations = Relations::default();
+        relations.refer(&digest(2), &digest(1));
+        relations.refer(&digest(3), &digest(1));
+        let images =
+            RepositoryImages::new(vec![old(1, &["v1"]), old(2, &[]), old(3, &[]), old(4, &[])], &relations);
+        let artifact = format!("r@{}", digest(2));
+        let plan = plan_for(&entry(UNLIMITED), &images, &[&artifact]);
+        assert_eq!(gone(&plan, &images), [digest(4)]);
+        let used = used(&[&artifact], &images);
+        assert_eq!(used.reason(0), Some(&*format!("its referrer {} is", digest(2))));
+        assert_eq!(used.reason(2), Some(&*format!("its subject {} is", digest(1))));
+        assert_eq!(plan.held, HashSet::from([1]));
+    }
+
+    #[test]
+    fn the_newest_are_images_that_can_be_pulled_and_no_signatures() {
+        let tags: Vec<String> = (1..=4).map(|number| about(number, ".sig")).collect();
+        let mut listed: Vec<Image> = (1..=4).map(|number| image(&digest(number), &["v"], 20)).collect();
+        listed
+            .extend((1..=4).map(|number| image(&digest(10 + number), &[&tags[usize::from(number) - 1]], 9)));
+        listed.push(archived(30, &["x"]));
+        let images = packed(listed);
+        let plan = plan_for(&entry(&format!("{UNLIMITED}, keep: {{ newest: 2 }}")), &images, &[]);
+        assert_eq!(gone(&plan, &images), [digest(1), digest(2), digest(11), digest(12)]);
+    }
+
+    #[test]
+    fn archived_images_are_not_left_and_are_no_part_of_the_whole() {
+        let mut listed: Vec<Image> = (0..10).map(|number| old(number, &["v"])).collect();
+        listed.extend((10..22).map(|number| archived(number, &["x"])));
+        let images = packed(listed);
+        let plan = plan_for(&entry(""), &images, &[]);
+        assert_eq!(
+            plan.obstacles,
+            [
+                Obstacle::Percent { planned: 10, total: 10, limit: 50 },
+                Obstacle::Remaining { left: 0, limit: 1 }
+            ]
+        );
+    }
+
+    #[test]
+    fn children_and_signatures_count_neither_as_going_nor_as_left() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=2 {
+            let children = [digest(10 + number), digest(20 + number)];
+            relations.index(&digest(number), children.clone());
+            let days = if number == 1 { 9 } else { 0 };
+            listed.push(Image { kind: ManifestKind::Index, ..image(&digest(number), &["v"], days) });
+            listed.extend(children.iter().map(|child| image(child, &[], days)));
+            listed.push(image(&digest(30 + number), &[&about(number, ".sig")], days));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        assert_eq!(images.pullable(), 2);
+        let plan = plan_for(&entry(", limits: { images: 1, percent: 50, remaining: 1 }"), &images, &[]);
+        assert_eq!(plan.deletions.len(), 4);
+        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert_eq!(plan.counted(&images, &plan.deletions), 1);
+        let obstacles = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).obstacles;
+        assert_eq!(obstacles, [Obstacle::Percent { planned: 1, total: 2, limit: 49 }]);
+    }
+
+    #[test]
+    fn archiving_is_limited_as_deleting_is() {
+        let listed = (0..11).map(|number| image(&digest(number), &["v"], if number < 9 { 9 } else { 0 }));
+        let images = packed(listed.collect());
+        let obstacles = |more: &str| codes(&plan_for(&entry_with(ARCHIVE, more), &images, &[]));
+        assert_eq!(obstacles(""), ["limit-percent"]);
+        assert_eq!(
+            obstacles(", limits: { images: 8, percent: 81, remaining: 3 }"),
+            ["limit-images", "limit-percent", "limit-remaining"]
+        );
+        assert!(obstacles(", limits: { images: 9, percent: 82, remaining: 2 }").is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_and_an_unread_index_stop_archiving_too() {
+        let future = image(&digest(9), &["v"], -30);
+        let index = Image { kind: ManifestKind::Index, ..image(&digest(8), &["v"], 0) };
+        let images = packed(vec![old(1, &["v"]), old(2, &["v"]), future, index]);
+        let plan = plan_for(&entry_with(ARCHIVE, UNLIMITED), &images, &[]);
+        assert_eq!(plan.archivals.len(), 2);
+        assert_eq!(codes(&plan), ["unread-manifest-lists", "clock"]);
+    }
+
+    #[test]
+    fn archived_images_that_are_deleted_count_for_the_number_of_images() {
+        let mut listed: Vec<Image> = (1..=5).map(|number| archived(number, &["x"])).collect();
+        listed.push(image(&digest(9), &["v"], 0));
+        let images = packed(listed);
+        let obstacles = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).obstacles;
+        assert!(obstacles(", limits: { images: 5, remaining: 1 }").is_empty());
+        assert_eq!(obstacles(", limits: { images: 4 }"), [Obstacle::Images { planned: 5, limit: 4 }]);
+    }
+
+    #[test]
+    fn an_archived_index_that_cannot_be_read_keeps_untagged_archived_images_and_nothing_else() {
+        let index = Image { kind: ManifestKind::Index, ..archived(1, &["v1"]) };
+        let images = packed(vec![
+            index,
+            archived(2, &[]),
+            archived(3, &["x"]),
+            old(4, &[]),
+            image(&digest(5), &["v"], 0),
+        ]);
+        let plan = plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]);
+        assert_eq!(plan.deletions, [0, 2, 3]);
+        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(plan.kept[&1].contains("restored or gone"), "{}", plan.kept[&1]);
+        // Without the index nothing holds it.
+        let images = packed(images.images()[1..].to_vec());
+        assert_eq!(plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]).deletions, [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_attached_policy_is_limited_by_what_ecr_takes_if_it_counts_signatures() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=4 {
+            listed.push(image(&digest(number), &["v"], 20 - i64::from(number)));
+            listed.push(image(&digest(10 + number), &[], 9));
+            relations.refer(&digest(10 + number), &digest(number));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        let rule = "{ selection: any, maximumNumberOfImages: 4 }";
+        let plan = |apply: &str| plan_for(&entry_with(rule, &format!(", apply: {apply}")), &images, &[]);
+        assert!(plan("delete").deletions.is_empty());
+        let attached = plan("attach");
+        assert_eq!(attached.deletions.len(), 8, "four images, and the signatures with them");
+        assert_eq!(codes(&attached), ["limit-percent", "limit-remaining"]);
+    }
+
+    #[test]
+    fn signatures_that_ecr_would_take_from_images_that_stay_count_for_the_number_of_images() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=4 {
+            listed.push(image(&digest(number), &["v"], 0));
+            listed.push(image(&digest(10 + number), &[], 9));
+            relations.refer(&digest(10 + number), &digest(number));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        let rule = "{ selection: untagged, maximumAgeLimit: 1 }";
+        let obstacles = |limit: u64| {
+            let more = format!(", apply: attach, limits: {{ images: {limit} }}");
+            plan_for(&entry_with(rule, &more), &images, &[]).obstacles
+        };
+        assert!(obstacles(4).is_empty());
+        assert_eq!(obstacles(3), [Obstacle::Images { planned: 4, limit: 3 }]);
     }
 }

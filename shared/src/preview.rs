@@ -5,7 +5,7 @@ use crate::image::listing::{ListedRepository, Listing};
 use crate::image::{Image, ImageIndex, ImageStatus};
 use crate::instant::Instant;
 use crate::lifecycle::document::{Action, LifecyclePolicy, StorageClass};
-use crate::lifecycle::evaluate::{Passes, Verdict, evaluate};
+use crate::lifecycle::evaluate::{Evaluation, Passes, Referrers, Verdict, evaluate, evaluate_with};
 use crate::lifecycle::explain::Explainer;
 use crate::lifecycle::lint::lint;
 use crate::quantity;
@@ -121,6 +121,10 @@ pub fn preview(question: Question<'_>, repository: &ListedRepository) -> Preview
         )
     }));
     if let Some(policy) = policy {
+        if !images.subjects().is_empty() {
+            let ranked = evaluate_with(Some(policy), images, &used.images(), now, passes, Referrers::Ranked);
+            findings.extend(referrers_may_count(policy, &evaluation, &ranked));
+        }
         findings.extend(lint(policy, images, &evaluation));
     }
     PreviewReport {
@@ -134,6 +138,41 @@ pub fn preview(question: Question<'_>, repository: &ListedRepository) -> Preview
         kept,
         findings,
     }
+}
+
+/// Says so where it matters whether ECR ranks artifacts about other images.
+fn referrers_may_count(
+    policy: &LifecyclePolicy,
+    follow: &Evaluation,
+    ranked: &Evaluation,
+) -> Option<Finding> {
+    let action = |verdict: &Verdict| {
+        verdict.acting_rule().and_then(|rule| policy.rules().get(rule)).map(|rule| rule.action)
+    };
+    let differ = follow.verdicts().iter().zip(ranked.verdicts()).any(|(one, two)| action(one) != action(two));
+    let total = |evaluation: &Evaluation, wanted| {
+        evaluation.verdicts().iter().filter(|verdict| action(verdict) == Some(wanted)).count() as u64
+    };
+    let numbers = |evaluation: &Evaluation| {
+        let expiring = quantity::count(total(evaluation, Action::Expire), "image");
+        match total(evaluation, Action::Transition) {
+            0 => format!("expires {expiring}"),
+            archived => format!("expires {expiring} and archives {archived}"),
+        }
+    };
+    differ.then(|| {
+        Finding::new(
+            Code::ReferrersMayCount,
+            "",
+            format!(
+                "the policy {} here, and {} if ECR counts artifacts with a subject (signatures, SBOMs, attestations) like \
+                 other images: AWS writes that they only go with their subject, users report that they count; choose limits \
+                 that are right either way",
+                numbers(follow),
+                numbers(ranked),
+            ),
+        )
+    })
 }
 
 /// Says so where only `DescribeImages` was read: children of indexes were taken for ordinary images.
@@ -345,7 +384,7 @@ rules:
         keep f2, rule 4: Archived 300 days ago; rule 4 expires images archived for more than 365 days, this one after 2027-01-26T23:59:59Z. (expires at 2027-01-26T23:59:59Z)
         keep f3, rule 4: Archived at a time that is not recorded, so rule 4, which counts days in the archive, leaves it.
         keep f4, restoring: Being restored from the archive; no rule acts on it.
-        keep f6, restoring: Its status is not known to this version; no rule acts on it.
+        keep f6, unknownStatus: Its status is not known to this version; no rule acts on it.
         keep g1, no rule: No rule selects its tags.
         keep d2, index sha256:0000000000d1: Referenced by the manifest list sha256:0000000000d1 (v1), which is in the repository.
         keep e1, rule 3: Last pulled 20 days ago; rule 3 archives images not pulled for more than 90 days, this one after 2027-01-31T23:59:59Z. (archives at 2027-01-31T23:59:59Z)
@@ -354,6 +393,7 @@ rules:
         keep c3, rule 2: Rank 2 by age; rule 2 keeps the 2 youngest images.
         keep c4, rule 2: Rank 1 by age; rule 2 keeps the 2 youngest images.
         keep g2, rule 1: Pushed in the future; rule 1 expires images older than 14 days, this one after 2026-12-09T23:59:59Z. (expires at 2026-12-09T23:59:59Z)
+        /: referrers-may-count: the policy expires 4 images and archives 5 here, and expires 6 images and archives 4 if ECR counts artifacts with a subject (signatures, SBOMs, attestations) like other images: AWS writes that they only go with their subject, users report that they count; choose limits that are right either way
         /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `staging` on 0000000000c1: an image goes with all its tags
         ");
     }
@@ -450,21 +490,31 @@ rules:
             image("d3", &[], 400, &about(&json!({ "imageStatus": "ACTIVATING" }))),
             image("d4", &[], 400, &about(&json!({}))),
         ];
-        let in_use = json!([format!("app@{}", digest("d4"))]).to_string();
-        let mut once = report(POLICY, &details, &[], &in_use, Passes::One);
-        let all = report(POLICY, &details, &[], &in_use, Passes::UntilStable);
+        let mut once = report(POLICY, &details, &[], "[]", Passes::One);
+        let all = report(POLICY, &details, &[], "[]", Passes::UntilStable);
         for result in &mut once.preview_results {
             result.pass = Some(1);
         }
         once.findings.clear();
         insta::assert_snapshot!(lines(&once), @"
         archive d1 in pass 1 by rule 3: Never pulled, pushed 400 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
+        archive d4 in pass 1 by rule 3: About sha256:0000000000d1 (v1), which rule 3 archives. [with 0000000000d1]
         keep d2, subject sha256:0000000000d1: About sha256:0000000000d1 (v1), which goes to the archive, where this one is already.
         keep d3, restoring: Being restored from the archive; no rule acts on it.
-        keep d4, in use: Rule 3 would archive it, but it is in use: app@sha256:0000000000d4.
         ");
         assert_eq!(once.preview_results, all.preview_results);
         assert_eq!(once.kept, all.kept);
+
+        // An artifact in use keeps its subject, and so everything about that.
+        let in_use = json!([format!("app@{}", digest("d4"))]).to_string();
+        let mut used = report(POLICY, &details, &[], &in_use, Passes::One);
+        used.findings.clear();
+        insta::assert_snapshot!(lines(&used), @"
+        keep d1, in use: Rule 3 would archive it, but it is in use: its referrer sha256:0000000000d4 is.
+        keep d2, subject sha256:0000000000d1: About sha256:0000000000d1 (v1), which stays.
+        keep d3, subject sha256:0000000000d1: About sha256:0000000000d1 (v1), which stays.
+        keep d4, subject sha256:0000000000d1: About sha256:0000000000d1 (v1), which stays.
+        ");
     }
 
     #[test]
@@ -547,5 +597,40 @@ rules:
         };
         let reports = preview_all(question, &Listing::parse(&listing).unwrap());
         assert_eq!(reports[0].findings[0].code, Code::ListingIncomplete);
+    }
+
+    #[test]
+    fn a_preview_says_so_where_it_matters_whether_signatures_are_ranked() {
+        let mut details = Vec::new();
+        for number in 1..=4 {
+            let name = format!("a{number}");
+            details.push(image(&name, &["v1"], 20 - number, &Value::Null));
+            let about = json!({ "subjectManifestDigest": digest(&name) });
+            details.push(image(&format!("b{number}"), &[], 9, &about));
+        }
+        let policy = |keep: u64| format!("rules: [{{selection: any, maximumNumberOfImages: {keep}}}]");
+        let found = |policy: &str| {
+            let findings = report(policy, &details, &[], "[]", Passes::One).findings;
+            findings.into_iter().find(|finding| finding.code == Code::ReferrersMayCount)
+        };
+        insta::assert_snapshot!(found(&policy(3)).unwrap(), @"/: referrers-may-count: the policy expires 2 images here, and expires 8 images if ECR counts artifacts with a subject (signatures, SBOMs, attestations) like other images: AWS writes that they only go with their subject, users report that they count; choose limits that are right either way");
+        assert_eq!(found(&policy(8)), None);
+    }
+
+    #[test]
+    fn an_image_that_is_being_restored_takes_no_place_in_a_count() {
+        let details = [
+            image("a1", &["ci-1"], 5, &Value::Null),
+            image("a2", &["ci-2"], 4, &json!({ "imageStatus": "ACTIVATING" })),
+            image("a3", &["ci-3"], 3, &json!({ "imageStatus": "FROZEN" })),
+            image("a4", &["ci-4"], 2, &Value::Null),
+        ];
+        let policy = "rules: [{selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 2}]";
+        insta::assert_snapshot!(lines(&report(policy, &details, &[], "[]", Passes::One)), @"
+        keep a1, rule 1: Rank 2 by age; rule 1 keeps the 2 youngest images.
+        keep a2, restoring: Being restored from the archive; no rule acts on it.
+        keep a3, unknownStatus: Its status is not known to this version; no rule acts on it.
+        keep a4, rule 1: Rank 1 by age; rule 1 keeps the 2 youngest images.
+        ");
     }
 }

@@ -7,7 +7,6 @@
 //! | [`listed`] | what somebody says is in use |
 //! | [`observation`] | all of it at one moment, with what could not be read |
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -72,6 +71,8 @@ impl std::fmt::Display for Gap {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsedImages {
     reasons: HashMap<ImageIndex, String>,
+    /// Of those, the images that are used themselves, and not only since they belong to one that is.
+    named: HashSet<ImageIndex>,
     /// References to this repository that name no image in it.
     pub not_found: Vec<String>,
 }
@@ -83,6 +84,12 @@ impl UsedImages {
         self.reasons.keys().copied().collect()
     }
 
+    /// Of those, the images that are used themselves: the others only belong to one that is.
+    #[must_use]
+    pub const fn named(&self) -> &HashSet<ImageIndex> {
+        &self.named
+    }
+
     /// How the image is used.
     #[must_use]
     pub fn reason(&self, image: ImageIndex) -> Option<&str> {
@@ -91,8 +98,8 @@ impl UsedImages {
 }
 
 impl Usage {
-    /// Finds the images of a repository that are in use, by tag or by digest. A child in use keeps the manifest list
-    /// that references it. (A manifest list in use keeps its children by being there.)
+    /// Finds the images of a repository that are in use, by tag or by digest, and everything that belongs
+    /// to them: [`RepositoryImages::closure`].
     #[must_use]
     pub fn of_repository(&self, name: &RepositoryName, images: &RepositoryImages) -> UsedImages {
         let mut found = UsedImages::default();
@@ -121,28 +128,14 @@ impl Usage {
                 found.not_found.push(used.to_string());
             }
         }
-        keep_parents(&mut found.reasons, images, "is");
+        found.named = found.reasons.keys().copied().collect();
+        found.reasons = images.closure(found.reasons, "is");
         found
     }
 
     /// What could not be read although it may use images of the repository.
     pub fn gaps_of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = &'a Gap> {
         self.gaps.iter().filter(move |gap| gap.is_about(repository))
-    }
-}
-
-/// Adds the manifest lists of held images to them: whatever holds a child holds them too, and `how` it says of the child.
-pub(crate) fn keep_parents(held: &mut HashMap<ImageIndex, String>, images: &RepositoryImages, how: &str) {
-    let mut open: Vec<ImageIndex> = held.keys().copied().collect();
-    open.sort_unstable();
-    while let Some(child) = open.pop() {
-        for parent in images.lists_of(child) {
-            if let Entry::Vacant(entry) = held.entry(parent) {
-                let digest = images.images().get(child as usize).map_or("", |image| &image.digest);
-                entry.insert(format!("its child {digest} {how}"));
-                open.push(parent);
-            }
-        }
     }
 }
 

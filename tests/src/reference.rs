@@ -30,7 +30,8 @@ pub struct Acted {
 
 /// What the policy does, by digest; images that stay are not in the map.
 ///
-/// Every image is listed once. Images `in_use` take their places in counts, and nothing happens to them.
+/// Every image is listed once. Images `in_use` take their places in counts, and nothing happens to them. Artifacts about
+/// other images are `ranked` like those, or only follow them.
 #[must_use]
 pub fn evaluate(
     policy: &LifecyclePolicy,
@@ -39,6 +40,7 @@ pub fn evaluate(
     in_use: &HashSet<&str>,
     now: Instant,
     until_stable: bool,
+    ranked: bool,
 ) -> BTreeMap<String, Acted> {
     let mut acted: BTreeMap<String, Acted> = BTreeMap::new();
     for pass in 1.. {
@@ -48,7 +50,7 @@ pub fn evaluate(
         // What is still here after something was done to it was archived.
         let archived =
             present.iter().map(|image| &*image.digest).filter(|digest| acted.contains_key(*digest)).collect();
-        let found = Pass::new(policy, &present, &archived, relations, in_use, now).evaluate(pass);
+        let found = Pass::new(policy, &present, &archived, relations, in_use, now, ranked).evaluate(pass);
         let is_last = found.is_empty() || !until_stable;
         acted.extend(found);
         if is_last {
@@ -61,10 +63,10 @@ pub fn evaluate(
 /// Whether the rule's selection, its tags and its storage class, is satisfied by the image.
 #[must_use]
 pub fn identifies(rule: &Rule, image: &Image) -> bool {
-    let is_archived = image.status == ImageStatus::Archived;
+    // An image between the two, or in a status that nobody knows, is in neither.
     let sees = match rule.limit.storage_class() {
-        StorageClass::Standard => !is_archived,
-        StorageClass::Archive => is_archived,
+        StorageClass::Standard => image.status == ImageStatus::Active,
+        StorageClass::Archive => image.status == ImageStatus::Archived,
     };
     sees && match &rule.tags {
         TagSelection::Any => true,
@@ -130,6 +132,8 @@ struct Pass<'a> {
     relations: &'a Relations,
     in_use: &'a HashSet<&'a str>,
     now: Instant,
+    /// Whether artifacts about other images are ordinary images to the rules.
+    ranked: bool,
     /// Digests that a manifest list in the repository references.
     held: BTreeSet<&'a str>,
     /// For each rule the images that it identifies.
@@ -144,6 +148,7 @@ impl<'a> Pass<'a> {
         relations: &'a Relations,
         in_use: &'a HashSet<&'a str>,
         now: Instant,
+        ranked: bool,
     ) -> Self {
         let mut pass = Self {
             policy,
@@ -152,6 +157,7 @@ impl<'a> Pass<'a> {
             relations,
             in_use,
             now,
+            ranked,
             held: BTreeSet::new(),
             identified: Vec::new(),
         };
@@ -167,7 +173,7 @@ impl<'a> Pass<'a> {
             .copied()
             .filter(|image| {
                 !pass.held.contains(&*image.digest)
-                    && pass.subject(image).is_none()
+                    && (ranked || pass.subject(image).is_none())
                     && !archived.contains(&*image.digest)
             })
             .collect();
@@ -180,12 +186,12 @@ impl<'a> Pass<'a> {
     fn evaluate(&self, pass: u16) -> BTreeMap<String, Acted> {
         let mut acted = BTreeMap::new();
         for image in self.present {
-            if let Some(rule) = self.acting_rule(image, &[]) {
+            if let Some((rule, follows)) = self.acting_rule(image, &[]) {
                 let happens = Acted {
                     priority: rule.priority,
                     action: rule.action,
                     pass,
-                    follows: self.subject(image).map(|subject| subject.digest.to_string()),
+                    follows: follows.map(|subject| subject.digest.to_string()),
                 };
                 acted.insert(image.digest.to_string(), happens);
             }
@@ -199,9 +205,8 @@ impl<'a> Pass<'a> {
         self.present.iter().copied().find(|other| &*other.digest == subject && other.digest != image.digest)
     }
 
-    /// The rule that acts on the image, whether by itself or by way of its subject; `referrers` are the images on the
-    /// way here.
-    fn acting_rule(&self, image: &'a Image, referrers: &[&str]) -> Option<&'a Rule> {
+    /// The rule that acts on the image, and the subject by way of which it does; `referrers` are the images on the way here.
+    fn acting_rule(&self, image: &'a Image, referrers: &[&str]) -> Option<(&'a Rule, Option<&'a Image>)> {
         let digest = &*image.digest;
         let stays = self.in_use.contains(digest)
             || self.held.contains(digest)
@@ -212,12 +217,23 @@ impl<'a> Pass<'a> {
         if stays {
             return None;
         }
+        let own = || self.own_rule(image).map(|rule| (rule, None));
         let Some(subject) = self.subject(image) else {
-            return self.own_rule(image);
+            return own();
         };
-        let rule = self.acting_rule(subject, &[referrers, &[digest]].concat())?;
+        let by_itself = own().filter(|_| self.ranked);
+        if by_itself.is_some_and(|(rule, _)| rule.action == Action::Expire) {
+            return by_itself;
+        }
+        let Some((rule, _)) = self.acting_rule(subject, &[referrers, &[digest]].concat()) else {
+            return by_itself;
+        };
         let is_there_already = rule.action == Action::Transition && image.status == ImageStatus::Archived;
-        (!is_there_already).then_some(rule)
+        match by_itself {
+            // It would be archived; now it is, or it goes.
+            Some(_) if rule.action == Action::Transition => by_itself,
+            _ => (!is_there_already).then_some((rule, Some(subject))),
+        }
     }
 
     /// The first rule that identifies the image, if it marks it too.

@@ -573,11 +573,26 @@ pub fn repository() -> impl Strategy<Value = Repository> {
             if relations.happens(2) {
                 repository.in_use.insert(digest_here.clone());
             }
+            let mut names: Vec<Box<str>> = (0..tags.roll(5)).map(|_| tags.tag()).collect();
+            // Tags that say what the image is about, alone or beside others.
+            let (about, is_alone) = match relations.roll(20) {
+                0..16 => (0, false),
+                16..18 => (1, true),
+                18 => (2, true),
+                _ => (1, false),
+            };
+            if is_alone {
+                names.clear();
+            }
+            for suffix in [".sig", ""].into_iter().take(about) {
+                let subject = somewhere(&mut relations);
+                names.push(format!("{}{suffix}", subject.replace(':', "-")).into());
+            }
             let now = now();
             let time = |ago: i64| Instant::from_micros(now.micros() - ago).expect("a time of this century");
             repository.images.push(Image {
                 digest: digest_here.into(),
-                tags: (0..tags.roll(5)).map(|_| tags.tag()).collect(),
+                tags: names.into(),
                 status: match fields.roll(20) {
                     0..14 => ImageStatus::Active,
                     14..18 => ImageStatus::Archived,

@@ -65,7 +65,7 @@ pub struct DeletionRequest {
 
 #[derive(Deserialize)]
 struct Index<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     manifests: Vec<Child<'a>>,
 }
 
@@ -162,13 +162,20 @@ impl ImageId {
     }
 }
 
-/// The digests that the manifest of an index names; none for that of an image.
-#[must_use]
-pub fn children(manifest: &str) -> Vec<String> {
-    let index = serde_json::from_str::<Index<'_>>(manifest);
-    index
-        .map(|index| index.manifests.into_iter().map(|child| child.digest.into_owned()).collect())
-        .unwrap_or_default()
+/// The manifest of an image index that cannot be read: what it lists is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("it is no image index that can be read: {0}")]
+pub struct UnreadIndex(#[from] serde_json::Error);
+
+/// The digests that the manifest of an image index lists.
+///
+/// # Errors
+///
+/// When it is no manifest of an index: not JSON, without `manifests`, with a null or the same key twice where it matters. Such
+/// an index is not one without children.
+pub fn children(manifest: &str) -> Result<Vec<String>, UnreadIndex> {
+    let index: Index<'_> = serde_json::from_str(manifest)?;
+    Ok(index.manifests.into_iter().map(|child| child.digest.into_owned()).collect())
 }
 
 /// The images in the order in which ECR deletes them: it refuses what an index still names, so that an index goes in
@@ -287,5 +294,24 @@ mod tests {
         )
         .unwrap();
         assert_eq!(request.image_ids, [ImageId::Tag("a".to_owned()), ImageId::Tag("b".to_owned())]);
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_is_not_one_without_children() {
+        assert_eq!(children(r#"{"manifests": [{"digest": "sha256:a", "size": 1}]}"#).unwrap(), ["sha256:a"]);
+        assert_eq!(children(r#"{"manifests": []}"#).unwrap(), Vec::<String>::new());
+        for unread in [
+            "",
+            "{}",
+            r#"{"layers": []}"#,
+            r#"{"manifests": null}"#,
+            r#"{"manifests": [null]}"#,
+            r#"{"manifests": [{"size": 1}]}"#,
+            r#"{"manifests": [{"digest": null}]}"#,
+            r#"{"manifests": [], "manifests": [{"digest": "sha256:a"}]}"#,
+            r#"{"manifests": [{"digest": "sha256:a", "digest": "sha256:b"}]}"#,
+        ] {
+            assert!(children(unread).is_err(), "{unread}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! ECR evaluates every rule against all images as if no other rule existed: a rule *identifies* the images that match
 //! its selection and *marks* some of them. An image is then acted on by the first rule that identifies it, if that rule
 //! marks it, and otherwise by none. Children of a manifest list that is there, and artifacts about an image that is
-//! there, are neither identified nor ranked. (ECR user guide, "Lifecycle policies", "How lifecycle policies work".)
+//! there, are neither identified nor ranked; nor is an image that is being restored or whose status is not known. (ECR user guide, "Lifecycle policies", "How lifecycle policies work".)
 //!
 //! Older goes before younger; of images of the same age the one whose digest sorts first goes first.
 
@@ -24,6 +24,17 @@ pub enum Passes {
     /// Remove what each pass takes and evaluate again until nothing changes: everything the policy will take at this
     /// moment. A manifest list that went in one pass leaves its children to the next.
     UntilStable,
+}
+
+/// What rules do with artifacts about another image of the repository (signatures, SBOMs, attestations). Which of the two
+/// ECR does is not settled: it documents the first, users report the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Referrers {
+    /// No rule identifies or ranks them; they go where their subject goes.
+    #[default]
+    Follow,
+    /// Rules identify and rank them as any other image; and they go with their subject, too.
+    Ranked,
 }
 
 /// What becomes of one image, and what decided it. `rule` is the place in [`LifecyclePolicy::rules`].
@@ -69,8 +80,10 @@ pub enum Verdict {
         /// The rule that would act.
         rule: u8,
     },
-    /// The image is on its way back from the archive (or in a status that is not known): no rule acts on it.
+    /// The image is on its way back from the archive: no rule acts on it or counts it.
     Restoring,
+    /// The image is in a status that this program does not know: no rule acts on it or counts it.
+    UnknownStatus,
     /// No rule identifies the image.
     NotIdentified,
 }
@@ -109,6 +122,24 @@ impl Evaluation {
         &self.verdicts
     }
 
+    /// What either of two evaluations of a policy on the same images acts on. Where both act on an image the verdict is
+    /// that of the one that expires it, otherwise that of `self`.
+    #[must_use]
+    pub fn union(mut self, other: Self, policy: &LifecyclePolicy) -> Self {
+        let loss = |verdict: Verdict| match verdict.acting_rule().and_then(|rule| policy.rules().get(rule)) {
+            None => 0,
+            Some(rule) if rule.action == Action::Transition => 1,
+            Some(_) => 2,
+        };
+        for (verdict, other) in self.verdicts.iter_mut().zip(other.verdicts) {
+            if loss(other) > loss(*verdict) {
+                *verdict = other;
+            }
+        }
+        self.passes = self.passes.max(other.passes);
+        self
+    }
+
     /// The number of passes in which something was acted on.
     #[must_use]
     pub const fn passes(&self) -> u16 {
@@ -116,7 +147,7 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a policy against the images of a repository at `now`.
+/// Evaluates a policy against the images of a repository at `now`, [referrers](Referrers) going where their subjects go.
 ///
 /// Without a policy nothing is acted on. Images in `in_use` are never acted on, though they take their place in every
 /// count, as they do for ECR, which does not know of use.
@@ -128,11 +159,24 @@ pub fn evaluate(
     now: Instant,
     passes: Passes,
 ) -> Evaluation {
+    evaluate_with(policy, images, in_use, now, passes, Referrers::Follow)
+}
+
+/// [Evaluates](evaluate) a policy one way or the other.
+#[must_use]
+pub fn evaluate_with(
+    policy: Option<&LifecyclePolicy>,
+    images: &RepositoryImages,
+    in_use: &HashSet<ImageIndex>,
+    now: Instant,
+    passes: Passes,
+    referrers: Referrers,
+) -> Evaluation {
     let Some(policy) = policy else {
         let verdicts = images.images().iter().map(unidentified).collect();
         return Evaluation { verdicts, passes: 0 };
     };
-    let mut run = Run::new(policy, images, in_use, now);
+    let mut run = Run::new(policy, images, in_use, now, referrers);
     let mut pass = 0;
     loop {
         let acted = run.pass(pass + 1);
@@ -150,7 +194,8 @@ pub fn evaluate(
 
 const fn unidentified(image: &Image) -> Verdict {
     match image.status {
-        ImageStatus::Activating | ImageStatus::Unknown => Verdict::Restoring,
+        ImageStatus::Activating => Verdict::Restoring,
+        ImageStatus::Unknown => Verdict::UnknownStatus,
         ImageStatus::Active | ImageStatus::Archived => Verdict::NotIdentified,
     }
 }
@@ -198,17 +243,15 @@ impl Test {
     }
 }
 
-/// Among the rules that identify an image: the mark of an image on which no rule acts. No policy has so many rules.
-const INERT: RuleSet = 1 << 63;
-
 struct Run<'a> {
     matcher: Matcher<'a>,
     images: &'a RepositoryImages,
     in_use: &'a HashSet<ImageIndex>,
+    referrers: Referrers,
     tests: Vec<Test>,
     /// The rules that count images.
     counting: RuleSet,
-    /// The rules that identify each image, with [`INERT`]; known from the first pass on.
+    /// The rules that identify each image; known from the first pass on.
     rules: Vec<RuleSet>,
     /// The images that some counting rule identifies, youngest first.
     order: Vec<(i64, ImageIndex)>,
@@ -223,6 +266,7 @@ impl<'a> Run<'a> {
         images: &'a RepositoryImages,
         in_use: &'a HashSet<ImageIndex>,
         now: Instant,
+        referrers: Referrers,
     ) -> Self {
         let mut counting = 0;
         let mut tests = Vec::with_capacity(policy.rules().len());
@@ -244,6 +288,7 @@ impl<'a> Run<'a> {
             matcher: Matcher::new(policy),
             images,
             in_use,
+            referrers,
             tests,
             counting,
             rules: Vec::with_capacity(count),
@@ -264,7 +309,10 @@ impl<'a> Run<'a> {
             sort_youngest_first(&mut self.order, self.images.images());
         }
         acted |= self.decide_by_rank(pass);
-        self.follow(pass);
+        match self.referrers {
+            Referrers::Follow => self.follow(pass),
+            Referrers::Ranked => self.go_along(pass),
+        }
         acted
     }
 
@@ -273,8 +321,10 @@ impl<'a> Run<'a> {
         if let Some(known) = self.rules.get(place) {
             return *known;
         }
-        let inert = matches!(image.status, ImageStatus::Activating | ImageStatus::Unknown);
-        let rules = self.matcher.rules_for(image) | if inert { INERT } else { 0 };
+        let rules = match image.status {
+            ImageStatus::Activating | ImageStatus::Unknown => 0,
+            ImageStatus::Active | ImageStatus::Archived => self.matcher.rules_for(image),
+        };
         self.rules.push(rules);
         if rules & self.counting != 0 {
             self.order.push((image.age_time().micros(), place as ImageIndex));
@@ -301,7 +351,7 @@ impl<'a> Run<'a> {
                 }
                 Part::Referrer(_) | Part::Gone | Part::Archived => continue,
             }
-            let first = (rules & !INERT).trailing_zeros();
+            let first = rules.trailing_zeros();
             let Some(test) = self.tests.get(first as usize) else {
                 self.verdicts[place] = unidentified(image);
                 continue;
@@ -330,7 +380,7 @@ impl<'a> Run<'a> {
                 counts[counted.trailing_zeros() as usize] += 1;
                 counted &= counted - 1;
             }
-            let first = (rules & !INERT).trailing_zeros();
+            let first = rules.trailing_zeros();
             if self.counting & (1 << first) != 0 {
                 let rank = counts[first as usize];
                 let verdict =
@@ -346,9 +396,7 @@ impl<'a> Run<'a> {
     fn verdict(&self, place: usize, rule: u32, marked: bool, rank: u32, pass: u16) -> Verdict {
         // At most 50 rules.
         let rule = rule as u8;
-        if self.rules[place] & INERT != 0 {
-            Verdict::Restoring
-        } else if !marked {
+        if !marked {
             Verdict::HeldByRule { rule, rank }
         } else if self.in_use.contains(&(place as ImageIndex)) {
             Verdict::HeldByUse { rule }
@@ -384,7 +432,11 @@ impl<'a> Run<'a> {
                 *part = Part::Candidate;
             }
         }
-        for &(referrer, subject) in self.images.subjects() {
+        let about = match self.referrers {
+            Referrers::Follow => self.images.subjects(),
+            Referrers::Ranked => &[],
+        };
+        for &(referrer, subject) in about {
             if self.parts[referrer as usize] == Part::Candidate && self.parts[subject as usize] != Part::Gone
             {
                 self.parts[referrer as usize] = Part::Referrer(subject);
@@ -437,11 +489,53 @@ impl<'a> Run<'a> {
                 let archives =
                     self.tests.get(usize::from(rule)).is_some_and(|test| test.action == Action::Transition);
                 self.verdicts[at as usize] = match image.status {
-                    ImageStatus::Activating | ImageStatus::Unknown => Verdict::Restoring,
+                    ImageStatus::Activating | ImageStatus::Unknown => unidentified(image),
                     ImageStatus::Archived if archives => Verdict::HeldBySubject { subject },
                     _ if self.in_use.contains(&at) => Verdict::HeldByUse { rule },
                     _ => Verdict::Follows { rule, pass, subject },
                 };
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Takes referrers along, which were ranked, with what they are about: those that no rule acts on, and those that would
+    /// only be archived while their subject expires.
+    fn go_along(&mut self, pass: u16) {
+        let action = |tests: &[Test], verdict: Verdict| {
+            let acts = verdict.pass() == Some(pass);
+            verdict.acting_rule().filter(|_| acts).and_then(|rule| tests.get(rule)).map(|test| test.action)
+        };
+        // Each verdict changes twice at most, whatever circles there are.
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for &(referrer, subject) in self.images.subjects() {
+                let (at, image) = (referrer as usize, &self.images.images()[referrer as usize]);
+                if !matches!(self.parts.get(at), Some(Part::Candidate)) {
+                    continue;
+                }
+                let leader = self.verdicts[subject as usize];
+                let Some(wanted) = action(&self.tests, leader) else { continue };
+                let own = action(&self.tests, self.verdicts[at]);
+                let (true, Some(rule)) =
+                    (own.is_none_or(|own| own != Action::Expire && own != wanted), leader.acting_rule())
+                else {
+                    continue;
+                };
+                // At most 50 rules.
+                let rule = rule as u8;
+                let verdict = match image.status {
+                    ImageStatus::Activating | ImageStatus::Unknown => continue,
+                    ImageStatus::Archived if wanted == Action::Transition => continue,
+                    _ if self.in_use.contains(&referrer) => Verdict::HeldByUse { rule },
+                    _ => Verdict::Follows { rule, pass, subject },
+                };
+                if self.verdicts[at] != verdict {
+                    self.verdicts[at] = verdict;
+                    changed = true;
+                }
             }
         }
     }

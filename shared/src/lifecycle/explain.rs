@@ -81,7 +81,7 @@ impl Explainer<'_> {
                     used_by.unwrap_or("it is protected")
                 )
             }
-            Verdict::Restoring if image.status == ImageStatus::Unknown => {
+            Verdict::UnknownStatus => {
                 "Its status is not known to this version; no rule acts on it.".to_owned()
             }
             Verdict::Restoring => "Being restored from the archive; no rule acts on it.".to_owned(),
@@ -115,8 +115,8 @@ impl Explainer<'_> {
         }
     }
 
-    /// What holds a kept image: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`, `archived` or
-    /// `no rule`.
+    /// What holds a kept image: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`,
+    /// `unknownStatus`, `archived` or `no rule`.
     #[must_use]
     pub fn held_by(&self, place: ImageIndex) -> String {
         let digest = |place| self.image(place).map_or("", |(image, _)| &image.digest);
@@ -128,6 +128,7 @@ impl Explainer<'_> {
             Some((_, Verdict::HeldBySubject { subject })) => format!("subject {}", digest(subject)),
             Some((_, Verdict::HeldByUse { .. })) => "in use".to_owned(),
             Some((_, Verdict::Restoring)) => "restoring".to_owned(),
+            Some((_, Verdict::UnknownStatus)) => "unknownStatus".to_owned(),
             Some((image, _)) if image.status == ImageStatus::Archived => "archived".to_owned(),
             _ => "no rule".to_owned(),
         }

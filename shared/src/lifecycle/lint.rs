@@ -47,7 +47,13 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
         let acting = match *verdict {
             Verdict::HeldByIndex { .. } | Verdict::HeldBySubject { .. } | Verdict::Follows { .. } => continue,
             Verdict::Marked { rule, .. } | Verdict::HeldByUse { rule } => Some(usize::from(rule)),
-            Verdict::HeldByRule { .. } | Verdict::Restoring | Verdict::NotIdentified => None,
+            Verdict::HeldByRule { .. } | Verdict::NotIdentified => None,
+            // It stands on its own, and rules do not see it.
+            Verdict::Restoring | Verdict::UnknownStatus => {
+                candidates += 1;
+                tagged += usize::from(!image.tags.is_empty());
+                continue;
+            }
         };
         if let Verdict::Marked { rule, rank, .. } | Verdict::HeldByRule { rule, rank } = *verdict
             && let Some(Limit::ImageCountMoreThan(keep)) = rules.get(usize::from(rule)).map(|rule| rule.limit)

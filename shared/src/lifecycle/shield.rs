@@ -159,11 +159,11 @@ pub enum TagChange {
     },
 }
 
-/// What has to change so that exactly the images in use have a tag of the shield, in an order in which no image is ever
-/// without a tag that it needs.
+/// What has to change so that exactly the images in use, and what belongs to them, have a tag of the shield, in an order in
+/// which no image is ever without a tag that it needs. `in_use` are the images that are in use or kept themselves.
 #[must_use]
 pub fn changes(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> Vec<TagChange> {
-    let in_use = with_holders(images, in_use);
+    let in_use = protected(images, in_use);
     let mut additions = Vec::new();
     let mut removals = Vec::new();
     for (place, image) in (0..).zip(images.images()) {
@@ -193,14 +193,13 @@ pub fn changes(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> Vec<T
     additions
 }
 
-/// With what takes an image along when it goes: the manifest lists that list it, and the image that it is about.
-fn with_holders(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> HashSet<ImageIndex> {
-    let mut all = in_use.clone();
-    let mut open: Vec<ImageIndex> = in_use.iter().copied().collect();
-    while let Some(place) = open.pop() {
-        open.extend(images.holders_of(place).filter(|holder| all.insert(*holder)));
-    }
-    all
+/// The images in use and those that belong to them, as far as each needs a tag of its own: ECR does not act on what an index
+/// lists that is there, but it may act on artifacts about an image that is there.
+fn protected(images: &RepositoryImages, in_use: &HashSet<ImageIndex>) -> HashSet<ImageIndex> {
+    let held = in_use.iter().map(|place| (*place, String::new())).collect();
+    let all = images.closure(held, "");
+    let is_listed = |place: ImageIndex| images.lists_of(place).any(|index| all.contains_key(&index));
+    all.keys().copied().filter(|place| in_use.contains(place) || !is_listed(*place)).collect()
 }
 
 /// A tag that only this image wants.
@@ -382,5 +381,37 @@ mod tests {
         assert_eq!((finding.code, finding.pointer.as_str()), (Code::TooManyRules, "/rules"));
         let text = shielded(&rules(1)).unwrap().to_json();
         assert!(LifecyclePolicy::parse(&text).is_ok(), "{text}");
+    }
+
+    #[test]
+    fn a_signature_by_tag_of_what_is_in_use_gets_a_tag_and_a_child_of_an_index_does_not_need_one() {
+        let simple = policy("{selection: any, maximumAgeLimit: 1}");
+        let policy = shielded(&simple).unwrap();
+        let tag = image(1, &[], 9).digest.replace(':', "-");
+        let images = [
+            Image { kind: ManifestKind::Index, ..image(1, &["v1"], 9) },
+            image(2, &[], 9),
+            image(3, &[&format!("{tag}.sig")], 9),
+            image(4, &["x"], 9),
+        ];
+        let mut relations = Relations::default();
+        relations.index(&images[0].digest, [&*images[1].digest]);
+        let pack = |images: &[Image]| RepositoryImages::new(images.to_vec(), &relations);
+        let tags_of = |in_use: &[ImageIndex]| {
+            let mut tagged: Vec<ImageIndex> = changes(&pack(&images), &in_use.iter().copied().collect())
+                .into_iter()
+                .map(|change| match change {
+                    TagChange::Add { image, .. } | TagChange::Remove { image, .. } => image,
+                })
+                .collect();
+            tagged.sort_unstable();
+            tagged
+        };
+        assert_eq!(tags_of(&[0]), [0, 2]);
+        assert_eq!(tags_of(&[1]), [0, 1, 2], "a child that is used itself stays without its index");
+        let after = pack(&changed(&images, &changes(&pack(&images), &HashSet::from([0]))));
+        let evaluation = evaluate(Some(&policy), &after, &HashSet::new(), now(), Passes::UntilStable);
+        let taken = evaluation.verdicts().iter().map(|verdict| verdict.acting_rule().is_some());
+        assert_eq!(taken.collect::<Vec<_>>(), [false, false, false, true]);
     }
 }

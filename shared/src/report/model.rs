@@ -115,7 +115,8 @@ pub struct KeptImage {
     pub image_pushed_at: Instant,
     /// Its compressed size in bytes.
     pub image_size_in_bytes: u64,
-    /// What holds it: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`, `archived`, `no rule`.
+    /// What holds it: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`,
+    /// `unknownStatus`, `archived`, `no rule`.
     pub held_by: String,
     /// Why it stays, in a sentence.
     pub reason: String,

@@ -1,7 +1,7 @@
 //! Has ECR apply a policy, behind the shield: images in use get a tag first, then the policy is attached, and what is not in
 //! use any more loses its tag last.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use tokio::time::Instant as Moment;
 
@@ -11,7 +11,6 @@ use super::work::Worker;
 use super::{Access, Stop};
 use crate::aws::AwsError;
 use crate::aws::ecr::{BATCH, EcrWrite};
-use crate::image::ImageIndex;
 use crate::image::deletion::ImageId;
 use crate::lifecycle::LifecyclePolicy;
 use crate::lifecycle::diff::diff;
@@ -45,15 +44,13 @@ impl Worker<'_> {
             Some(_) => Some(self.fresh(begun).await?),
         };
         let usage = &now.as_deref().unwrap_or_else(|| self.at_first()).usage;
-        let (used, plan) = planned.surveyed.decide(planned.entry, usage, planned.now);
+        let (_, plan) = planned.surveyed.decide(planned.entry, usage, planned.now);
         outcome.obstacles = plan.obstacles.iter().map(Held::from).collect();
         let may_act = outcome.obstacles.is_empty();
         let attachment = attachment(current.as_deref(), &wanted, may_act)
             .map_err(|finding| AwsError::odd("PutLifecyclePolicy", &finding.message))?;
         // What the policy keeps by itself ECR does not know of either.
-        let mut shielded: HashSet<ImageIndex> = used.images();
-        shielded.extend(plan.kept.keys());
-        let changes = changes(&planned.surveyed.images, &shielded);
+        let changes = changes(&planned.surveyed.images, &plan.held);
         let Some(ecr) = ecr else {
             if let Some(attached) = &mut outcome.attachment {
                 attached.lifecycle_policy = match attachment {

@@ -129,7 +129,15 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
         .collect();
     for batch in unknown.chunks(BATCH) {
         for Manifest { digest, text, .. } in clients.call(clients.ecr.manifests(name, batch)).await?.found {
-            known.insert(digest, deletion::children(&text));
+            match deletion::children(&text) {
+                Ok(children) => {
+                    known.insert(digest, children);
+                }
+                // It stays unread, and is an obstacle.
+                Err(error) => {
+                    tracing::warn!(repository = %name, digest, %error, "could not read an image index");
+                }
+            }
         }
     }
     if clients.has_bucket() && (!unknown.is_empty() || forgotten > known.len()) {

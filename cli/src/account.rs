@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 use shared::aws::Connection;
+use shared::domain::enforcement::actor::Actor;
 use shared::repository::{Existing, Name};
 use shared::run::{Clients, Hands};
 
@@ -126,6 +127,18 @@ fn aws(arguments: &[&str]) -> Result<String, AccountError> {
         return Err(said(line));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Who sits at this terminal, as far as the system says.
+pub(crate) fn actor() -> Actor {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let of_kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = of_kernel().or_else(|| variable("HOSTNAME")).or_else(|| variable("COMPUTERNAME"));
+    Actor {
+        user: variable("USER").or_else(|| variable("USERNAME")),
+        host: host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()),
+        ..Actor::default()
+    }
 }
 
 /// The repositories that are named, or all of them.

@@ -13,7 +13,7 @@ use shared::run::batch::Assignment;
 use shared::run::inventory::assign;
 use shared::run::outcome::{Outcome as RepositoryOutcome, Status};
 use shared::run::work::Worker;
-use shared::run::{Access, Clients, Run, observe};
+use shared::run::{Access, Clients, Run, check_clock, observe};
 use shared::usage::observation::Known;
 
 use crate::account::{self, Which};
@@ -33,7 +33,12 @@ const CHUNK: usize = 25;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The stack's bucket: policies.yaml and lists of images in use are read there, and the journal is written there.
-    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ECR_STEWARD_BUCKET",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
     bucket: String,
 
     /// Another policy book than the bucket's policies.yaml; `-` is standard input.
@@ -89,12 +94,14 @@ async fn enforce(
                 problem: "there is no such object; put the policy book there, or name one with --book"
                     .to_owned(),
             })?;
+            check_clock(object.answered_at, started_at)?;
             (KEY, object.text, object.version)
         }
     };
     let book = PolicyBook::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
-    let run_id = format!("terminal-{}", started_at.micros() / 1_000_000);
-    let run = Run { run_id, started_at, dry_run: !arguments.apply, book_version };
+    // Terminals at the same moment are different runs.
+    let run_id = format!("terminal-{}-{}", started_at.micros(), std::process::id());
+    let run = Run { run_id, started_at, dry_run: !arguments.apply, book_version, by: account::actor() };
     let repositories = account::repositories(clients, &arguments.which).await?;
     if repositories.is_empty() {
         return Err(snapshot::nothing_named());
@@ -111,9 +118,10 @@ async fn enforce(
     for some in repositories.chunks(CHUNK) {
         let mut assignments = Vec::with_capacity(some.len());
         for repository in some {
-            match assign(clients, &book, repository).await? {
+            match assign(clients, &book, &repository.name, &repository.arn).await? {
                 Some(entry) => assignments.push(Assignment {
                     repository_name: repository.name.clone(),
+                    repository_arn: repository.arn.clone(),
                     policy: entry.name.clone(),
                 }),
                 None => outcomes.push(RepositoryOutcome {

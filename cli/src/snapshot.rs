@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 name: repository.name.clone(),
                 problem: error.to_string(),
             })?;
-            let surveyed = Surveyed::read(&clients, name, &repository.registry_id).await?;
+            let surveyed = Surveyed::read(&clients, name, &repository.registry_id, &repository.arn).await?;
             let name = RepositoryName {
                 repository_name: Some(repository.name),
                 registry_id: Some(repository.registry_id),

@@ -120,6 +120,12 @@ impl Connection {
         Self { config: config.build(), transport, trouble: trouble::Trouble::default() }
     }
 
+    /// The Region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.transport.region
+    }
+
     /// The clock by which requests are signed and ages counted.
     #[must_use]
     pub const fn clock(&self) -> &Clock {

@@ -22,9 +22,12 @@
 //! - [`api`]: the HTTP API: requests, answers, problems.
 //! - [`custom_resource`]: CloudFormation's protocol for custom resources, and the resource that is a repository.
 //!
+//! - [`domain`]: what else is decided: the actions of enforcement, who acts, what may go in a day.
+//!
 //! With the feature `aws` there is also what acts:
 //!
 //! - `aws`: calls to AWS; nothing else makes any.
+//! - `workflows`: several calls in an order that is safe to break off.
 //! - `provision`: repositories made as they are asked for, and put back when that fails.
 //!
 //! With the feature `builds`:
@@ -39,6 +42,7 @@ pub mod api;
 pub mod aws;
 pub mod build;
 pub mod custom_resource;
+pub mod domain;
 pub mod environment;
 pub mod finding;
 pub mod image;
@@ -63,3 +67,5 @@ pub mod run;
 pub mod start;
 mod syntax;
 pub mod usage;
+#[cfg(feature = "aws")]
+pub mod workflows;

@@ -72,6 +72,23 @@ pub enum Obstacle {
         /// The present.
         now: Instant,
     },
+    /// More than may go from the whole registry in a day.
+    #[error(
+        "{} would go, and of the {limit} that may go from the registry today {before} did; the rest goes on the next days, or set \
+         `limits` at the top of policies.yaml",
+        count(*.planned, "image")
+    )]
+    Registry {
+        /// How many would go in this step.
+        planned: u64,
+        /// How many went from the registry today.
+        before: u64,
+        /// The limit of the registry for a day.
+        limit: u64,
+    },
+    /// The repository is under another policy, or under none, since the run began.
+    #[error("{0}; the next run goes by what it is now")]
+    Reassigned(String),
     /// More may be in use than is known.
     #[error("what is in use is not known completely: {0}")]
     Usage(String),
@@ -87,6 +104,8 @@ impl Obstacle {
             Self::Remaining { .. } => "limit-remaining",
             Self::UnreadIndexes(_) => "unread-manifest-lists",
             Self::Clock { .. } => "clock",
+            Self::Registry { .. } => "limit-registry",
+            Self::Reassigned(_) => "reassigned",
             Self::Usage(_) => "usage-unknown",
         }
     }
@@ -109,6 +128,13 @@ impl Plan {
             }
         }
         steps
+    }
+
+    /// The images of the plan that count for limits.
+    #[must_use]
+    pub fn all_counted(&self, images: &RepositoryImages) -> HashSet<ImageIndex> {
+        let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
+        counted(images, &planned, planned.iter().copied()).collect()
     }
 
     /// How many of these images, of those that the plan deletes or archives, count for limits: each that stands for

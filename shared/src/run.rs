@@ -32,6 +32,7 @@ use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecr::{EcrProtect, EcrRead, EcrWrite};
 #[cfg(feature = "lifecycle")]
 use crate::aws::{AwsError, Clock, Connection, Deadline, Failure, ecs::Ecs, functions::Functions, s3::S3};
+use crate::domain::enforcement::actor::Actor;
 use crate::instant::Instant;
 
 #[cfg(feature = "lifecycle")]
@@ -71,6 +72,9 @@ pub struct Run {
     /// The version of the policy book that it goes by; none before the book was read, and in a bucket without versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_version: Option<String>,
+    /// Who runs it.
+    #[serde(default, skip_serializing_if = "Actor::is_unknown")]
+    pub by: Actor,
 }
 
 /// One batch for a function: in the state machine the input of a task and, as long as work remains, its output.
@@ -168,6 +172,7 @@ impl Hands {
             functions,
             s3,
             bucket,
+            region: connection.region(),
             clock: connection.clock(),
             deadline: Deadline::within(left, ANSWER),
         }
@@ -188,6 +193,8 @@ pub struct Clients<'a> {
     pub s3: &'a S3,
     /// The stack's bucket; empty for none, where nothing is kept and no lists are read.
     pub bucket: &'a str,
+    /// The Region.
+    pub region: &'a str,
     /// The clock by which ages are counted.
     pub clock: &'a Clock,
     /// When to stop.
@@ -274,7 +281,11 @@ impl Clients<'_> {
 
 /// Compares the clock with that of AWS.
 #[cfg(feature = "lifecycle")]
-pub(crate) fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), Stop> {
+///
+/// # Errors
+///
+/// When they differ by more than [`crate::usage::observation::CLOCK_SECONDS`].
+pub fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), Stop> {
     let Some(there) = there else { return Ok(()) };
     let seconds = (here.micros() - there.micros()) / 1_000_000;
     if seconds.abs() > crate::usage::observation::CLOCK_SECONDS {

@@ -413,19 +413,64 @@ impl EcrProtect {
         media_type: Option<&str>,
         tag: &str,
     ) -> Result<Option<String>, AwsError> {
+        let digest = self.put(name, manifest, media_type, None, Some(tag)).await?;
+        tracing::info!(repository = %name, tag, "tagged the image");
+        Ok(digest)
+    }
+
+    /// Stores the manifest of an image that was there before, whose layers still are; with a tag, or without.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved.
+    pub async fn put_back_image(
+        &self,
+        name: &Name,
+        manifest: &str,
+        media_type: Option<&str>,
+        digest: &str,
+        tag: Option<&str>,
+    ) -> Result<(), AwsError> {
+        self.put(name, manifest, media_type, Some(digest), tag).await?;
+        tracing::info!(repository = %name, digest, tag, "put the image back");
+        Ok(())
+    }
+
+    /// Takes an image back from the archive, which takes ECR up to 20 minutes.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn restore(&self, name: &Name, digest: &str) -> Result<(), AwsError> {
+        let request = self
+            .client()
+            .update_image_storage_class()
+            .repository_name(name.as_str())
+            .image_id(ImageIdentifier::builder().image_digest(digest).build())
+            .target_storage_class(TargetStorageClass::Standard);
+        call!("UpdateImageStorageClass", request)?;
+        tracing::info!(repository = %name, digest, "took the image back from the archive");
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        name: &Name,
+        manifest: &str,
+        media_type: Option<&str>,
+        digest: Option<&str>,
+        tag: Option<&str>,
+    ) -> Result<Option<String>, AwsError> {
         let request = self
             .client()
             .put_image()
             .repository_name(name.as_str())
             .image_manifest(manifest)
             .set_image_manifest_media_type(media_type.map(str::to_owned))
-            .image_tag(tag);
+            .set_image_digest(digest.map(str::to_owned))
+            .set_image_tag(tag.map(str::to_owned));
         match request.send().await {
-            Ok(answer) => {
-                let id = answer.image.and_then(|image| image.image_id);
-                tracing::info!(repository = %name, tag, "tagged the image");
-                Ok(id.and_then(|id| id.image_digest))
-            }
+            Ok(answer) => Ok(answer.image.and_then(|image| image.image_id).and_then(|id| id.image_digest)),
             Err(error)
                 if error.as_service_error().is_some_and(PutImageError::is_image_already_exists_exception) =>
             {

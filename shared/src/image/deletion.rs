@@ -178,6 +178,22 @@ pub fn children(manifest: &str) -> Result<Vec<String>, UnreadIndex> {
     Ok(index.manifests.into_iter().map(|child| child.digest.into_owned()).collect())
 }
 
+/// The digest that a manifest is about, its `subject`; none for an ordinary image.
+#[must_use]
+pub fn subject(manifest: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Referrer {
+        subject: Option<Subject>,
+    }
+    #[derive(Deserialize)]
+    struct Subject {
+        digest: String,
+    }
+    // What is no manifest is about nothing.
+    let referrer: Referrer = serde_json::from_str(manifest).ok()?;
+    referrer.subject.map(|subject| subject.digest)
+}
+
 /// The images in the order in which ECR deletes them: it refuses what an index still names, so that an index goes in
 /// an earlier call than its children. Each batch is one call, of `size` images at most.
 ///

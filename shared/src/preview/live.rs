@@ -47,7 +47,7 @@ pub async fn answer(
             None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
         }
     };
-    let (surveyed, own) = tokio::try_join!(Surveyed::read(clients, name.clone(), registry_id), own)?;
+    let (surveyed, own) = tokio::try_join!(Surveyed::read(clients, name.clone(), registry_id, ""), own)?;
     let own = own.map(|text| {
         PolicySource::parse_json(&text)
             .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })

@@ -90,6 +90,8 @@ pub struct Totals {
     pub held_by_use: Amount,
     /// What the rules would take, and policies keep all the same.
     pub held_by_keep: Amount,
+    /// What came into use after it was deleted or archived, and was put back.
+    pub put_back: Amount,
     /// What is not taken since a plan is past a limit, or something is not known.
     pub held_by_obstacles: Amount,
     /// What was to be deleted, and was not.
@@ -118,6 +120,7 @@ impl Totals {
         self.archived.extend(outcome.archived);
         self.held_by_use.extend(outcome.held_by_use);
         self.held_by_keep.extend(outcome.held_by_keep);
+        self.put_back.extend(outcome.put_back);
         self.failed.extend(outcome.failed);
         if !outcome.obstacles.is_empty() {
             self.held_by_obstacles.extend(outcome.expiring);
@@ -303,6 +306,7 @@ impl RunReport {
         tell("Held, since in use", amount(totals.held_by_use));
         for (label, held) in [
             ("Held, since kept", totals.held_by_keep),
+            ("Put back", totals.put_back),
             ("Held by limits", totals.held_by_obstacles),
             ("Failed", totals.failed),
         ] {
@@ -394,7 +398,13 @@ mod tests {
 
     fn run() -> Run {
         let started_at = Instant::parse("2026-11-23T03:00:00Z").unwrap();
-        Run { run_id: "nightly".to_owned(), started_at, dry_run: false, book_version: Some("v7".to_owned()) }
+        Run {
+            run_id: "nightly".to_owned(),
+            started_at,
+            dry_run: false,
+            book_version: Some("v7".to_owned()),
+            by: crate::domain::enforcement::actor::Actor::default(),
+        }
     }
 
     fn outcome(name: &str, status: Status) -> Outcome {

@@ -1,20 +1,19 @@
-//! Has ECR apply a policy, behind the shield: images in use get a tag first, then the policy is attached, and what is not in
-//! use any more loses its tag last.
+//! Has ECR apply a policy, behind the protection rule: images in use get a tag first, then the policy is attached, and what is not
+//! in use any more loses its tag last. A policy that may not act is suspended before anything else.
 
-use std::collections::{BTreeMap, HashMap};
-
-use tokio::time::Instant as Moment;
+use tokio::time::Instant as MonotonicInstant;
 
 use super::outcome::{Attached, Held, Outcome, PolicyChange, Status};
 use super::survey::Planned;
 use super::work::Worker;
 use super::{Access, Stop};
 use crate::aws::AwsError;
-use crate::aws::ecr::{BATCH, EcrWrite};
-use crate::image::deletion::ImageId;
+use crate::domain::enforcement::action::Action;
+use crate::image::RepositoryImages;
 use crate::lifecycle::LifecyclePolicy;
 use crate::lifecycle::diff::diff;
 use crate::lifecycle::shield::{Attachment, TagChange, attachment, changes, shielded};
+use crate::workflows::enforcement::execute::Executor;
 
 impl Worker<'_> {
     /// Attaches the policy of a repository, or says what would be attached. The outcome has what was done, however it ends.
@@ -22,7 +21,7 @@ impl Worker<'_> {
         &self,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
-        begun: Moment,
+        begun: MonotonicInstant,
     ) -> Result<(), Stop> {
         let name = &planned.surveyed.name;
         outcome.attachment = Some(Attached::default());
@@ -41,7 +40,7 @@ impl Worker<'_> {
         };
         let now = match ecr {
             None => None,
-            Some(_) => Some(self.fresh(begun).await?),
+            Some(_) => Some(self.look(begun).await?.0),
         };
         let usage = &now.as_deref().unwrap_or_else(|| self.at_first()).usage;
         let (_, plan) = planned.surveyed.decide(planned.entry, usage, planned.now);
@@ -49,8 +48,6 @@ impl Worker<'_> {
         let may_act = outcome.obstacles.is_empty();
         let attachment = attachment(current.as_deref(), &wanted, may_act)
             .map_err(|finding| AwsError::odd("PutLifecyclePolicy", &finding.message))?;
-        // What the policy keeps by itself ECR does not know of either.
-        let changes = changes(&planned.surveyed.images, &plan.held);
         let Some(ecr) = ecr else {
             if let Some(attached) = &mut outcome.attachment {
                 attached.lifecycle_policy = match attachment {
@@ -62,107 +59,44 @@ impl Worker<'_> {
             planned.tell_plan(outcome);
             return Ok(());
         };
-        // A policy that may not act does not while tags are changed.
-        if let Attachment::Suspend(nothing) = &attachment {
-            self.put_policy(ecr, planned, outcome, nothing.policy(), PolicyChange::Suspended).await?;
-        }
-        self.add_tags(ecr, planned, outcome, &changes).await?;
-        if let Attachment::Attach(wanted) = &attachment {
-            self.put_policy(ecr, planned, outcome, wanted, PolicyChange::Attached).await?;
-        }
-        // What is not known to be in use may be.
-        if usage.gaps_of(name.as_str()).next().is_none() {
-            self.remove_tags(ecr, planned, outcome, &changes).await?;
-        }
+        // What the policy keeps by itself ECR does not know of either.
+        let changes = changes(&planned.surveyed.images, &plan.held);
+        // What is not known to be in use may be: its tag stays.
+        let is_known = usage.gaps_of(name.as_str()).next().is_none();
+        let actions = actions(attachment, &planned.surveyed.images, changes, is_known);
+        Executor::new(self, ecr, planned, outcome, begun).execute(&actions).await?;
         planned.tell_plan(outcome);
         outcome.status = if may_act { Status::Done } else { Status::Held };
         Ok(())
     }
+}
 
-    async fn put_policy(
-        &self,
-        ecr: &EcrWrite,
-        planned: &Planned<'_>,
-        outcome: &mut Outcome,
-        policy: &LifecyclePolicy,
-        change: PolicyChange,
-    ) -> Result<(), Stop> {
-        let name = &planned.surveyed.name;
-        self.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
-        self.has_changed.set(true);
-        if let Some(attached) = &mut outcome.attachment {
-            attached.lifecycle_policy = change;
-        }
-        Ok(())
+/// What is done, in an order in which no image in use is ever without a tag that it needs while a policy acts.
+fn actions(
+    attachment: Attachment,
+    images: &RepositoryImages,
+    changes: Vec<TagChange>,
+    is_known: bool,
+) -> Vec<Action> {
+    let digest = |place: u32| images.images().get(place as usize).map(|image| image.digest.to_string());
+    let (mut before, mut additions, mut after, mut removals) = (None, Vec::new(), None, Vec::new());
+    match attachment {
+        Attachment::Unchanged => {}
+        Attachment::Suspend(nothing) => before = Some(Action::Suspend(nothing)),
+        Attachment::Attach(policy) => after = Some(Action::PutPolicy(policy)),
     }
-
-    async fn add_tags(
-        &self,
-        ecr: &EcrWrite,
-        planned: &Planned<'_>,
-        outcome: &mut Outcome,
-        changes: &[TagChange],
-    ) -> Result<(), Stop> {
-        let name = &planned.surveyed.name;
-        let mut additions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for change in changes {
-            if let TagChange::Add { image, tag } = change
-                && let Some(image) = planned.surveyed.images.images().get(*image as usize)
-            {
-                additions.entry(&image.digest).or_default().push(tag);
+    for change in changes {
+        match change {
+            TagChange::Add { image, tag } => {
+                additions.extend(digest(image).map(|image_digest| Action::PutTag { image_digest, tag }));
             }
-        }
-        let ids: Vec<ImageId> =
-            additions.keys().map(|digest| ImageId::Digest((*digest).to_owned())).collect();
-        for batch in ids.chunks(BATCH) {
-            let manifests = self.clients.call(self.clients.ecr.manifests(name, batch)).await?.found;
-            let manifests: HashMap<&str, &str> =
-                manifests.iter().map(|manifest| (&*manifest.digest, &*manifest.text)).collect();
-            for id in batch {
-                let ImageId::Digest(digest) = id else { continue };
-                // Deleted meanwhile, or in the archive, where no rule of the shield's class looks.
-                let Some(manifest) = manifests.get(digest.as_str()) else { continue };
-                for tag in additions.get(digest.as_str()).into_iter().flatten() {
-                    self.clients.call(ecr.put_image(name, manifest, None, tag)).await?;
-                    self.has_changed.set(true);
-                    if let Some(attached) = &mut outcome.attachment {
-                        attached.tags_added += 1;
-                    }
-                }
+            TagChange::Remove { image, tag } if is_known => {
+                removals.extend(digest(image).map(|image_digest| Action::RemoveTag { image_digest, tag }));
             }
+            TagChange::Remove { .. } => {}
         }
-        Ok(())
     }
-
-    async fn remove_tags(
-        &self,
-        ecr: &EcrWrite,
-        planned: &Planned<'_>,
-        outcome: &mut Outcome,
-        changes: &[TagChange],
-    ) -> Result<(), Stop> {
-        let name = &planned.surveyed.name;
-        let removals: Vec<ImageId> = changes
-            .iter()
-            .filter_map(|change| match change {
-                TagChange::Remove { tag, .. } => Some(ImageId::Tag(tag.clone())),
-                TagChange::Add { .. } => None,
-            })
-            .collect();
-        for batch in removals.chunks(BATCH) {
-            let (deleted, refused) = self.clients.call(ecr.delete_images(name, batch)).await?;
-            self.has_changed.set(true);
-            if let Some(attached) = &mut outcome.attachment {
-                attached.tags_removed += deleted.len() as u64;
-            }
-            // A tag that is not there is off.
-            if let Some(refused) = refused.iter().find(|refused| refused.failure_code != "ImageNotFound") {
-                let problem = format!("{}: {}", refused.failure_code, refused.failure_reason);
-                return Err(Stop::Aws(AwsError::odd("BatchDeleteImage", &problem)));
-            }
-        }
-        Ok(())
-    }
+    before.into_iter().chain(additions).chain(after).chain(removals).collect()
 }
 
 /// How the attached policy differs from the wanted one.
@@ -171,5 +105,64 @@ fn drift(current: Option<&str>, wanted: &LifecyclePolicy) -> Vec<String> {
         None => vec!["no lifecycle policy is attached".to_owned()],
         Some(Err(_)) => vec!["the attached lifecycle policy is unreadable".to_owned()],
         Some(Ok(current)) => diff(&current, wanted).iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Image, ImageStatus, ManifestKind, Relations};
+    use crate::instant::Instant;
+    use crate::lifecycle::PolicySource;
+    use crate::lifecycle::shield::TakesNothing;
+
+    fn images() -> RepositoryImages {
+        let image = |digest: &str| Image {
+            digest: digest.into(),
+            tags: Box::default(),
+            pushed_at: Instant::parse("2026-11-01T00:00:00Z").unwrap(),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        };
+        RepositoryImages::new(vec![image("sha256:aa"), image("sha256:bb")], &Relations::default())
+    }
+
+    fn told(attachment: Attachment, is_known: bool) -> Vec<String> {
+        let changes = vec![
+            TagChange::Add { image: 0, tag: "in-use".to_owned() },
+            TagChange::Remove { image: 1, tag: "old".to_owned() },
+        ];
+        let actions = actions(attachment, &images(), changes, is_known);
+        actions.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn images_are_protected_before_a_policy_acts_and_released_after() {
+        let policy = PolicySource::parse("rules: [{ selection: untagged, maximumAgeLimit: 9 }]");
+        let policy = policy.unwrap().policy().unwrap().clone();
+        assert_eq!(
+            told(Attachment::Attach(policy), true),
+            [
+                "add the tag in-use to sha256:aa",
+                "attach a lifecycle policy of 1 rule",
+                "take the tag old off sha256:bb"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_policy_that_may_not_act_is_suspended_first_and_nothing_is_released_while_use_is_unknown() {
+        assert_eq!(
+            told(Attachment::Suspend(TakesNothing::new().unwrap()), false),
+            [
+                "suspend the lifecycle policy: attach one that takes nothing",
+                "add the tag in-use to sha256:aa"
+            ]
+        );
+        assert_eq!(told(Attachment::Unchanged, false), ["add the tag in-use to sha256:aa"]);
     }
 }

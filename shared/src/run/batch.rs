@@ -36,6 +36,8 @@ impl Kind {
 pub struct Assignment {
     /// The repository.
     pub repository_name: String,
+    /// Its ARN.
+    pub repository_arn: String,
     /// The name of the policy in the book.
     pub policy: String,
 }
@@ -119,11 +121,19 @@ mod tests {
 
     fn run(dry_run: bool) -> Run {
         let started_at = Instant::parse("2026-11-23T00:00:00Z").unwrap();
-        Run { run_id: "r".to_owned(), started_at, dry_run, book_version: None }
+        Run {
+            run_id: "r".to_owned(),
+            started_at,
+            dry_run,
+            book_version: None,
+            by: crate::domain::enforcement::actor::Actor::default(),
+        }
     }
 
     fn assignment(number: usize) -> Assignment {
-        Assignment { repository_name: format!("app/{number:03}"), policy: "all".to_owned() }
+        let repository_name = format!("app/{number:03}");
+        let repository_arn = format!("arn:aws:ecr:eu-west-1:123456789012:repository/{repository_name}");
+        Assignment { repository_name, repository_arn, policy: "all".to_owned() }
     }
 
     #[test]

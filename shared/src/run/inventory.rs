@@ -11,7 +11,6 @@ use super::outcome::{Outcome, Status};
 use super::{Clients, Run, Stop, check_clock, observe};
 use crate::instant::Instant;
 use crate::policy_book::{self, Match, PolicyBook, Sources};
-use crate::repository::Existing;
 
 /// Calls at the same time.
 const AT_ONCE: usize = 4;
@@ -81,13 +80,16 @@ pub async fn take(
         let mut full = Vec::new();
         let mut unmatched = String::new();
         let assigned = stream::iter(&page.repositories)
-            .map(|repository| assign(clients, &book, repository))
+            .map(|repository| assign(clients, &book, &repository.name, &repository.arn))
             .buffered(AT_ONCE);
         let assigned: Vec<_> = assigned.try_collect().await?;
         for (repository, entry) in page.repositories.iter().zip(assigned) {
             if let Some(entry) = entry {
-                let assignment =
-                    Assignment { repository_name: repository.name.clone(), policy: entry.name.clone() };
+                let assignment = Assignment {
+                    repository_name: repository.name.clone(),
+                    repository_arn: repository.arn.clone(),
+                    policy: entry.name.clone(),
+                };
                 full.extend(batcher.push(&repository.registry_id, assignment, entry.apply));
             } else {
                 progress.unmatched += 1;
@@ -171,19 +173,20 @@ async fn begin(
 pub async fn assign<'a>(
     clients: &Clients<'_>,
     book: &'a PolicyBook,
-    repository: &Existing,
+    repository: &str,
+    arn: &str,
 ) -> Result<Option<&'a policy_book::Entry>, Stop> {
-    match book.entry_for(&repository.name, None) {
+    match book.entry_for(repository, None) {
         Match::Entry(entry) => Ok(Some(entry)),
         Match::None => Ok(None),
         Match::TagsNeeded => {
-            let tags = match clients.call(clients.ecr.tags(&repository.arn)).await {
+            let tags = match clients.call(clients.ecr.tags(arn)).await {
                 Ok(tags) => tags,
                 // Deleted since it was listed.
                 Err(stop) if stop.is_not_found() => return Ok(None),
                 Err(stop) => return Err(stop),
             };
-            match book.entry_for(&repository.name, Some(&tags)) {
+            match book.entry_for(repository, Some(&tags)) {
                 Match::Entry(entry) => Ok(Some(entry)),
                 Match::None | Match::TagsNeeded => Ok(None),
             }

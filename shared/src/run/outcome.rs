@@ -8,6 +8,8 @@ use crate::instant::Instant;
 use crate::plan::Obstacle;
 use crate::policy_book::Apply;
 use crate::report::model::ActionTaken;
+#[cfg(feature = "lifecycle")]
+use crate::workflows::enforcement::put_back::PutBack;
 
 /// Of so many images of a repository an outcome tells singly; counts are of all.
 pub const SHOWN: usize = 1000;
@@ -48,6 +50,9 @@ pub struct Outcome {
     pub held_by_keep: Amount,
     /// What was to be deleted, and was not.
     pub failed: Amount,
+    /// What came into use after it was deleted or archived, and was put back.
+    #[serde(skip_serializing_if = "is_none")]
+    pub put_back: Amount,
     /// What was attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attached>,
@@ -71,6 +76,10 @@ pub struct Outcome {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+const fn is_none(amount: &Amount) -> bool {
+    amount.is_zero()
 }
 
 /// How it ended with a repository.
@@ -117,6 +126,12 @@ impl Amount {
     pub const fn extend(&mut self, other: Self) {
         self.image_total_count += other.image_total_count;
         self.image_size_in_bytes = self.image_size_in_bytes.saturating_add(other.image_size_in_bytes);
+    }
+
+    /// So many fewer.
+    pub const fn remove(&mut self, other: Self) {
+        self.image_total_count = self.image_total_count.saturating_sub(other.image_total_count);
+        self.image_size_in_bytes = self.image_size_in_bytes.saturating_sub(other.image_size_in_bytes);
     }
 
     /// Whether there are none.
@@ -215,6 +230,8 @@ pub enum Fate {
     Failed,
     /// Whether it is deleted is not known: AWS did not answer.
     Unknown,
+    /// It came into use after it was deleted or archived, and was put back.
+    PutBack,
 }
 
 impl Outcome {
@@ -239,6 +256,46 @@ impl Outcome {
         }
     }
 
+    /// Takes in that an image was put back, or could not be.
+    #[cfg(feature = "lifecycle")]
+    pub fn take_in(&mut self, put_back: &PutBack) {
+        let told = self.results.iter_mut().find(|image| {
+            image.image_digest == put_back.image_digest
+                && matches!(image.outcome, Fate::Deleted | Fate::Archived | Fate::Unknown)
+        });
+        let one = Amount { image_total_count: 1, image_size_in_bytes: put_back.image_size_in_bytes };
+        let (fate, detail) = match &put_back.problem {
+            None => (
+                Fate::PutBack,
+                format!("it came into use after it was taken, and is back: {}", put_back.reason),
+            ),
+            Some(problem) => (
+                Fate::Failed,
+                format!(
+                    "it came into use after it was taken ({}), and could not be put back: {problem}",
+                    put_back.reason
+                ),
+            ),
+        };
+        if let Some(told) = told {
+            if told.outcome != Fate::Unknown {
+                let gone = if put_back.was_archived { &mut self.archived } else { &mut self.deleted };
+                gone.remove(one);
+            }
+            told.outcome = fate;
+            told.detail = Some(detail);
+        }
+        match &put_back.problem {
+            None => self.put_back.extend(one),
+            Some(_) => {
+                self.failed.extend(one);
+                if self.status == Status::Done {
+                    self.status = Status::Partial;
+                }
+            }
+        }
+    }
+
     /// Takes in what another invocation did before this one in the same repository.
     pub fn follow(&mut self, before: Self) {
         // What is gone is not in the plan of who came after.
@@ -247,6 +304,7 @@ impl Outcome {
         self.transitioning.extend(before.archived);
         self.deleted.extend(before.deleted);
         self.archived.extend(before.archived);
+        self.put_back.extend(before.put_back);
         if let (Some(attached), Some(before)) = (&mut self.attachment, before.attachment) {
             attached.tags_added += before.tags_added;
             attached.tags_removed += before.tags_removed;
@@ -260,7 +318,7 @@ impl Outcome {
         self.journal.extend(before.journal);
         self.results_not_shown += before.results_not_shown;
         for image in before.results {
-            if matches!(image.outcome, Fate::Deleted | Fate::Archived | Fate::Unknown) {
+            if matches!(image.outcome, Fate::Deleted | Fate::Archived | Fate::Unknown | Fate::PutBack) {
                 self.tell(image);
             }
         }

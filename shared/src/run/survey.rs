@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use super::outcome::{Amount, Fate, Held, ImageOutcome, Outcome, Status};
 use super::{Clients, Stop};
 use crate::aws::ecr::{BATCH, Manifest};
+use crate::domain::enforcement::action::{Action, Removal};
 use crate::image::deletion::{self, ImageId};
 use crate::image::listing::RepositoryName;
 use crate::image::{ImageIndex, ManifestKind, Relations, RepositoryImages};
 use crate::instant::Instant;
-use crate::lifecycle::document::Action;
+use crate::lifecycle::document::Action as RuleAction;
 use crate::lifecycle::evaluate::Verdict;
 use crate::lifecycle::explain::Explainer;
 use crate::lifecycle::lint::lint;
@@ -27,10 +28,14 @@ pub const INDEXES: &str = "cache/indexes/";
 pub struct Surveyed {
     /// Its name.
     pub name: Name,
+    /// Its ARN; empty where nothing is changed.
+    pub arn: String,
     /// The account whose registry it is in.
     pub registry_id: String,
     /// Its images.
     pub images: RepositoryImages,
+    /// Whether the children of all its image indexes are written down, from where they can be read when an index is in the archive.
+    pub children_are_cached: bool,
 }
 
 /// A repository, and what becomes of it.
@@ -56,7 +61,7 @@ impl Surveyed {
     /// # Errors
     ///
     /// When a call fails or time is up.
-    pub async fn read(clients: &Clients<'_>, name: Name, registry_id: &str) -> Result<Self, Stop> {
+    pub async fn read(clients: &Clients<'_>, name: Name, registry_id: &str, arn: &str) -> Result<Self, Stop> {
         let described = clients.call(clients.ecr.images(&name)).await?;
         let mut relations = Relations::default();
         for (referrer, subject) in &described.subjects {
@@ -69,13 +74,17 @@ impl Surveyed {
             .filter(|image| is_index(image.kind))
             .map(|image| &*image.digest)
             .collect();
+        let mut children_are_cached = true;
         if !indexes.is_empty() {
-            for (index, children) in children(clients, &name, &indexes).await? {
+            let (children, are_cached) = children(clients, &name, &indexes).await?;
+            children_are_cached = are_cached;
+            for (index, children) in children {
                 relations.index(&index, children);
             }
         }
         let images = RepositoryImages::new(described.images, &relations);
-        Ok(Self { name, registry_id: registry_id.to_owned(), images })
+        let (arn, registry_id) = (arn.to_owned(), registry_id.to_owned());
+        Ok(Self { name, arn, registry_id, images, children_are_cached })
     }
 
     /// What of the repository is in use.
@@ -109,7 +118,8 @@ impl Surveyed {
 }
 
 /// The children of manifest lists: those that were read before from the bucket, the others from ECR.
-async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Result<Children, Stop> {
+/// Also whether they are in the bucket now.
+async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Result<(Children, bool), Stop> {
     let key = format!("{INDEXES}{name}.json");
     let read = match clients.has_bucket() {
         true => clients.call(clients.s3.get(clients.bucket, &key)).await?,
@@ -146,9 +156,10 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
         if let Err(error) = written {
             // The next run asks ECR again.
             tracing::warn!(key, %error, "could not write down the children of manifest lists");
+            return Ok((known, false));
         }
     }
-    Ok(known)
+    Ok((known, clients.has_bucket()))
 }
 
 impl Planned<'_> {
@@ -186,6 +197,32 @@ impl Planned<'_> {
             outcome.results.extend(self.tell(place, fate, None));
         }
         outcome
+    }
+
+    /// What executing the plan does to the images, in its order.
+    #[must_use]
+    pub fn removals(&self) -> Vec<Action> {
+        let images = &self.surveyed.images;
+        let counted = self.plan.all_counted(images);
+        let removal = |place: ImageIndex, step: usize| {
+            let image = images.images().get(place as usize)?;
+            let (priority, _) = self.rule(place)?;
+            Some(Removal {
+                image_digest: image.digest.to_string(),
+                image_tags: image.tags.iter().map(ToString::to_string).collect(),
+                applied_rule_priority: priority,
+                reason: self.reason(place),
+                is_counted: counted.contains(&place),
+                step,
+            })
+        };
+        let mut actions = Vec::new();
+        for (step, places) in self.plan.steps(images).into_iter().enumerate() {
+            actions.extend(places.into_iter().filter_map(|place| removal(place, step)).map(Action::Delete));
+        }
+        let archivals = self.plan.archivals.iter().filter_map(|&place| removal(place, 0));
+        actions.extend(archivals.map(Action::Archive));
+        actions
     }
 
     /// Tells of what is planned, where nothing of it is done.
@@ -246,7 +283,7 @@ impl Planned<'_> {
         };
         match (self.used.reason(place), self.plan.kept.get(&place)) {
             (None, Some(kept)) => {
-                let (priority, _) = self.rule(place).unwrap_or((0, ActionTaken::from(Action::Expire)));
+                let (priority, _) = self.rule(place).unwrap_or((0, ActionTaken::from(RuleAction::Expire)));
                 format!("Rule {priority} would take it, but the policy keeps it: {kept}.")
             }
             (used, _) => explainer.reason(place, used),

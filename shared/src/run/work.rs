@@ -4,20 +4,25 @@
 //! more, and only then it is done.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
-use tokio::time::Instant as Moment;
+use tokio::time::Instant as MonotonicInstant;
 
 use super::batch::{Assignment, Batch};
-use super::outcome::{Outcome, Status};
+use super::outcome::{Held, Outcome, Status};
 use super::survey::{Planned, Surveyed};
-use super::{Access, Clients, LAST, Run, Stop, Task, observe};
+use super::{Access, Clients, LAST, Run, Stop, Task, inventory, observe};
+use crate::domain::enforcement::action::Action;
+use crate::instant::Instant;
+use crate::plan::Obstacle;
 use crate::policy_book::{Apply, PolicyBook};
 use crate::repository::Name;
 use crate::usage::observation::{Known, Observation};
+use crate::workflows::enforcement::put_back::{self, PutBack, Removed, in_use_again};
 
 /// Repositories that are read at the same time.
 const AT_ONCE: usize = 4;
@@ -25,29 +30,36 @@ const AT_ONCE: usize = 4;
 const CHUNK: usize = 25;
 /// Images that are held in memory before any of their repositories is changed; a repository may have more.
 const IMAGES: usize = 50_000;
-/// After so long use is looked at once more before the next images go.
-const FRESH: Duration = Duration::from_secs(60);
+/// A look at what is in use is older than this before a batch of images goes: another one is taken.
+const USAGE_MAX_AGE: Duration = Duration::from_secs(15);
 /// With less time than this no new repository is begun: one call, and writing down what was done.
 const LEAST: Duration = Duration::from_secs(5);
 
 /// One invocation for one batch.
 #[derive(Debug)]
 pub struct Worker<'a> {
-    pub(super) clients: Clients<'a>,
-    pub(super) run: &'a Run,
-    pub(super) book: &'a PolicyBook,
+    pub(crate) clients: Clients<'a>,
+    pub(crate) run: &'a Run,
+    pub(crate) book: &'a PolicyBook,
     pub(super) access: Access<'a>,
     /// What was in use when the run began, or was read for this invocation.
     at_first: Observation,
-    fresh: RefCell<Option<Fresh>>,
+    current: RefCell<Option<Look>>,
     /// Whether something was changed, so that another invocation begins further on.
-    pub(super) has_changed: Cell<bool>,
+    pub(crate) has_changed: Cell<bool>,
+    /// What was deleted or archived, or may have been, in the order in which it was.
+    pub(crate) removed: RefCell<Vec<Removed>>,
+    /// Of how much of that a later look has told whether it is in use after all.
+    looked_at: Cell<usize>,
+    put_back: RefCell<Vec<PutBack>>,
 }
 
+/// A look at what is in use.
 #[derive(Debug, Clone)]
-struct Fresh {
+struct Look {
     observation: Rc<Observation>,
-    read_at: Moment,
+    taken_at: MonotonicInstant,
+    now: Instant,
 }
 
 /// What a batch needs besides itself.
@@ -146,8 +158,11 @@ impl<'a> Worker<'a> {
             run,
             book,
             at_first,
-            fresh: RefCell::new(None),
+            current: RefCell::new(None),
             has_changed: Cell::new(false),
+            removed: RefCell::new(Vec::new()),
+            looked_at: Cell::new(0),
+            put_back: RefCell::new(Vec::new()),
         }
     }
 
@@ -162,9 +177,28 @@ impl<'a> Worker<'a> {
         repositories: &[Assignment],
     ) -> Result<(Vec<Outcome>, usize), Stop> {
         let mut outcomes = Vec::new();
+        let done = self.each(registry_id, repositories, &mut outcomes).await;
+        // What was taken last came into use meanwhile, or it did not.
+        self.look_once_more().await?;
+        for put_back in self.put_back.take() {
+            let outcome =
+                outcomes.iter_mut().find(|outcome| outcome.repository_name == put_back.repository_name);
+            if let Some(outcome) = outcome {
+                outcome.take_in(&put_back);
+            }
+        }
+        Ok((outcomes, done?))
+    }
+
+    async fn each(
+        &self,
+        registry_id: &str,
+        repositories: &[Assignment],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<usize, Stop> {
         let mut done = 0;
         while let Some(rest) = repositories.get(done..).filter(|rest| !rest.is_empty()) {
-            let begun = Moment::now();
+            let begun = MonotonicInstant::now();
             let (planned, is_time_up) = self.plan_some(registry_id, rest).await;
             for planned in planned {
                 let outcome = match planned {
@@ -175,7 +209,7 @@ impl<'a> Worker<'a> {
                 let is_remaining = outcome.status == Status::Remaining;
                 outcomes.push(outcome);
                 if is_remaining {
-                    return Ok((outcomes, done));
+                    return Ok(done);
                 }
                 done += 1;
             }
@@ -183,7 +217,7 @@ impl<'a> Worker<'a> {
                 break;
             }
         }
-        Ok((outcomes, done))
+        Ok(done)
     }
 
     /// Reads and plans some repositories, in their order; and whether time was up before that.
@@ -201,7 +235,7 @@ impl<'a> Worker<'a> {
             .map(|assignment| async move { (assignment, self.plan_one(registry_id, assignment).await) });
         let mut reading = std::pin::pin!(reading.buffered(AT_ONCE));
         while let Some((assignment, planned)) = reading.next().await {
-            let Assignment { repository_name, policy } = assignment;
+            let Assignment { repository_name, policy, .. } = assignment;
             match planned {
                 Ok(planned) => {
                     images.set(images.get() + planned.surveyed.images.images().len());
@@ -220,18 +254,18 @@ impl<'a> Worker<'a> {
     }
 
     async fn plan_one(&self, registry_id: &str, assignment: &Assignment) -> Result<Planned<'a>, Stop> {
-        let Assignment { repository_name, policy } = assignment;
+        let Assignment { repository_name, policy, .. } = assignment;
         let odd = |problem: String| self.clients.odd(&self.run.book_key(), problem);
         let entry = self.book.entry(policy);
         let entry = entry.ok_or_else(|| odd(format!("it has no policy {policy} any more")))?;
         let name =
             Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
-        let surveyed = Surveyed::read(&self.clients, name, registry_id).await?;
+        let surveyed = Surveyed::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
         Ok(surveyed.plan(entry, &self.at_first.usage, self.clients.now()))
     }
 
     /// Does what is planned for one repository. `begun` is when the first of those that are planned together was read.
-    async fn one(&self, planned: Planned<'_>, begun: Moment) -> Result<Outcome, Stop> {
+    async fn one(&self, planned: Planned<'_>, begun: MonotonicInstant) -> Result<Outcome, Stop> {
         let mut outcome = planned.outcome();
         let apply = planned.entry.apply;
         let is_dry = !matches!(self.access, Access::Write(_));
@@ -240,6 +274,25 @@ impl<'a> Worker<'a> {
             // What would hold a plan that nobody is to execute needs nobody's attention.
             if apply == Apply::Preview {
                 outcome.status = Status::Previewed;
+            }
+            return Ok(outcome);
+        }
+        // What the inventory found may be otherwise by now.
+        if matches!(self.access, Access::Write(_))
+            && planned.has_effects()
+            && let Some(obstacle) = self.reassigned(&planned).await.transpose()
+        {
+            planned.tell_plan(&mut outcome);
+            match obstacle {
+                Ok(obstacle) => {
+                    outcome.obstacles.push(Held::from(&obstacle));
+                    outcome.status = Status::Held;
+                }
+                Err(Stop::Time(_)) => outcome.status = Status::Remaining,
+                Err(stop) => {
+                    outcome.status = Status::Failed;
+                    outcome.error = Some(stop.to_string());
+                }
             }
             return Ok(outcome);
         }
@@ -277,24 +330,73 @@ impl<'a> Worker<'a> {
         &self.at_first
     }
 
-    /// What is in use now: read after `after`, and no longer ago than a minute.
-    pub(super) async fn fresh(&self, after: Moment) -> Result<Rc<Observation>, Stop> {
-        let known: Known = {
-            let last = self.fresh.borrow();
-            match &*last {
-                Some(fresh) if fresh.read_at >= after && fresh.read_at.elapsed() < FRESH => {
-                    return Ok(Rc::clone(&fresh.observation));
-                }
-                Some(fresh) => fresh.observation.known.clone(),
-                None => self.at_first.known.clone(),
+    /// What is in use now: read after `after`, and a moment ago. Whatever this invocation took away before and is in use now is put
+    /// back. Also when it was read.
+    pub(crate) async fn look(&self, after: MonotonicInstant) -> Result<(Rc<Observation>, Instant), Stop> {
+        let last = self.current.borrow().clone();
+        if let Some(look) = &last
+            && look.taken_at >= after
+            && look.taken_at.elapsed() < USAGE_MAX_AGE
+        {
+            return Ok((Rc::clone(&look.observation), look.now));
+        }
+        let known: &Known = last.as_ref().map_or(&self.at_first.known, |look| &look.observation.known);
+        let (taken_at, now) = (MonotonicInstant::now(), self.clients.now());
+        let observation = Rc::new(observe::observe(&self.clients, self.book.usage(), known, now).await?);
+        *self.current.borrow_mut() = Some(Look { observation: Rc::clone(&observation), taken_at, now });
+        self.put_back(&observation).await?;
+        Ok((observation, now))
+    }
+
+    /// Looks at what is in use if something was taken away since the last look.
+    async fn look_once_more(&self) -> Result<(), Stop> {
+        if self.removed.borrow().len() == self.looked_at.get() {
+            return Ok(());
+        }
+        match self.look(MonotonicInstant::now()).await {
+            Ok(_) => Ok(()),
+            Err(stop @ Stop::Clock { .. }) => Err(stop),
+            Err(stop) => {
+                tracing::warn!(%stop, "could not look at what is in use once more after images went");
+                Ok(())
             }
+        }
+    }
+
+    /// Puts back what was taken away and is in use.
+    async fn put_back(&self, observation: &Observation) -> Result<(), Stop> {
+        let Access::Write(ecr) = self.access else { return Ok(()) };
+        let removed = self.removed.borrow().clone();
+        let mut is_back = BTreeSet::new();
+        for (at, action) in in_use_again(&removed, &observation.usage) {
+            let (Some(image), Action::PutBack { reason, .. }) = (removed.get(at), &action) else { continue };
+            tracing::warn!(repository = %image.repository, %action, "an image came into use after it went");
+            let done = put_back::execute(&self.clients, ecr, image, reason).await?;
+            self.has_changed.set(true);
+            self.put_back.borrow_mut().push(done);
+            is_back.insert(at);
+        }
+        let mut at = 0;
+        self.removed.borrow_mut().retain(|_| {
+            at += 1;
+            !is_back.contains(&(at - 1))
+        });
+        self.looked_at.set(self.removed.borrow().len());
+        Ok(())
+    }
+
+    /// Why the repository is not under this policy any more, if it is not: its name and its tags as they are now decide.
+    async fn reassigned(&self, planned: &Planned<'_>) -> Result<Option<Obstacle>, Stop> {
+        let (name, was) = (planned.surveyed.name.as_str(), &planned.entry.name);
+        let now = inventory::assign(&self.clients, self.book, name, &planned.surveyed.arn).await?;
+        let is = match now {
+            Some(now) if now.name == *was => return Ok(None),
+            Some(now) => format!("under the policy {}", now.name),
+            None => "under no policy".to_owned(),
         };
-        let read_at = Moment::now();
-        let observation =
-            observe::observe(&self.clients, self.book.usage(), &known, self.clients.now()).await?;
-        let observation = Rc::new(observation);
-        *self.fresh.borrow_mut() = Some(Fresh { observation: Rc::clone(&observation), read_at });
-        Ok(observation)
+        let problem =
+            format!("the repository was under the policy {was} when the run began, and is {is} now");
+        Ok(Some(Obstacle::Reassigned(problem)))
     }
 }
 

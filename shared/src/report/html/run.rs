@@ -150,6 +150,7 @@ fn tiles(report: &RunReport) -> Markup {
             @if !totals.archived.is_zero() { (amount_tile("Archived", totals.archived, None)) }
             (amount_tile(taken, totals.expiring, moves.as_deref()))
             (amount_tile("Held, since in use", totals.held_by_use, None))
+            @if !totals.put_back.is_zero() { (amount_tile("Put back", totals.put_back, None)) }
             @if !totals.held_by_keep.is_zero() { (amount_tile("Held, since kept", totals.held_by_keep, None)) }
             (amount_tile("Held by limits or unknown use", totals.held_by_obstacles, None))
             @if !totals.failed.is_zero() { (amount_tile("Failed", totals.failed, None)) }

@@ -328,6 +328,7 @@ fn result(image: &ImageOutcome) -> Markup {
                     Fate::HeldBack => strong { "Held back" },
                     Fate::Failed => strong { "Failed" },
                     Fate::Unknown => strong { "Unknown" },
+                    Fate::PutBack => strong { "Put back" },
                 }
             }
             td {

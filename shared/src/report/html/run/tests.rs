@@ -25,6 +25,7 @@ fn run(dry_run: bool) -> Run {
         started_at,
         dry_run,
         book_version: Some("3HL4kqtJvjVBH40N".to_owned()),
+        by: crate::domain::enforcement::actor::Actor::default(),
     }
 }
 

@@ -1,0 +1,11 @@
+//! Enforcing lifecycle policies: what is done to a repository, and within which limits.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`action`] | what is done to a repository, as values |
+//! | [`actor`] | who does it |
+//! | [`taken`] | how many images went from the registry in a day |
+
+pub mod action;
+pub mod actor;
+pub mod taken;

@@ -1,0 +1,64 @@
+//! Who changes something: reports and the journal say it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Who changes something, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Actor {
+    /// The ARN of the principal that asked for it: the caller of the HTTP API, the stack of a custom resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The ARN of the execution of the state machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
+    /// The user of the terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The host of the terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+impl Actor {
+    /// A principal that asked for it.
+    #[must_use]
+    pub fn principal(arn: impl Into<String>) -> Self {
+        Self { principal: Some(arn.into()), ..Self::default() }
+    }
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.execution, &self.principal, &self.user, &self.host) {
+            (Some(execution), ..) => f.write_str(execution),
+            (None, Some(principal), ..) => f.write_str(principal),
+            (None, None, Some(user), Some(host)) => write!(f, "{user} at {host}"),
+            (None, None, Some(name), None) | (None, None, None, Some(name)) => f.write_str(name),
+            (None, None, None, None) => f.write_str("unknown"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_is_called_by_what_finds_it() {
+        let terminal = Actor { user: Some("ana".into()), host: Some("laptop".into()), ..Actor::default() };
+        assert_eq!(terminal.to_string(), "ana at laptop");
+        let role = Actor::principal("arn:aws:sts::1:assumed-role/ops/ana");
+        assert_eq!(role.to_string(), "arn:aws:sts::1:assumed-role/ops/ana");
+        assert!(Actor::default().is_unknown());
+        assert_eq!(serde_json::to_string(&Actor::default()).unwrap(), "{}");
+    }
+}

@@ -1,0 +1,64 @@
+//! How many images went from the registry in a day: one number that all runs and terminals share, and add to before they take
+//! anything.
+
+use serde::{Deserialize, Serialize};
+
+use crate::instant::Instant;
+use crate::policy_book::RegistryLimits;
+
+/// The keys of the counters begin so; the day follows.
+pub const TAKEN: &str = "state/taken/";
+/// The key of what the last completed run counted.
+pub const REGISTRY_KEY: &str = "state/registry.json";
+
+/// How many images went in one day, in UTC: deleted and archived together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Taken {
+    /// Images that went, or for which room was reserved. What is reserved and does not go is not given back.
+    pub images: u64,
+}
+
+/// What the last completed run counted in the whole registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryCount {
+    /// Images that can be pulled by themselves: no children, no referrers, nothing archived.
+    pub images: u64,
+}
+
+impl Taken {
+    /// The key of the counter of the day of `now`.
+    #[must_use]
+    pub fn key(now: Instant) -> String {
+        let day = now.to_string();
+        format!("{TAKEN}{}.json", day.split('T').next().unwrap_or_default())
+    }
+
+    /// How many of `wanted` more images may go.
+    #[must_use]
+    pub fn room(self, wanted: u64, limits: RegistryLimits, total: Option<u64>) -> u64 {
+        limits.images_a_day(total).saturating_sub(self.images).min(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_before_leaves_less_room() {
+        let limits = RegistryLimits { images: 200, percent: 100 };
+        let taken = |images| Taken { images };
+        assert_eq!(taken(0).room(50, limits, Some(1000)), 50);
+        assert_eq!(taken(180).room(50, limits, Some(1000)), 20);
+        assert_eq!(taken(200).room(50, limits, Some(1000)), 0);
+        assert_eq!(taken(900).room(50, limits, Some(1000)), 0);
+    }
+
+    #[test]
+    fn a_day_is_one_of_utc() {
+        let now = Instant::parse("2026-11-26T23:59:59+00:00").unwrap();
+        assert_eq!(Taken::key(now), "state/taken/2026-11-26.json");
+    }
+}

@@ -1,0 +1,4 @@
+//! What acts: several calls to AWS, in an order in which it is safe to stop anywhere.
+
+#[cfg(feature = "lifecycle")]
+pub mod enforcement;

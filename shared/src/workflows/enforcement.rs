@@ -1,0 +1,11 @@
+//! Enforcing lifecycle policies.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`execute`] | executes actions: checks, writes down, acts, tells |
+//! | [`put_back`] | puts back what came into use after it was taken |
+//! | [`registry_limit`] | reserves room for what goes, so that a bad policy stops |
+
+pub mod execute;
+pub mod put_back;
+pub mod registry_limit;

@@ -1,0 +1,555 @@
+//! Executes what is to be done in one repository. Right before each batch of images goes, everything that it rests on is looked at
+//! again: what is in use, and the repository. Then room is reserved in the registry's limit, it is written down, and only then it
+//! is done. It is safe to stop anywhere: the next run plans anew.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant as MonotonicInstant;
+
+use super::put_back::Removed;
+use super::registry_limit::{self, Reserved};
+use crate::aws::ecr::{BATCH, EcrWrite, Manifest, Manifests, NOT_FOUND};
+use crate::aws::{AwsError, Failure};
+use crate::domain::enforcement::action::{Action, Removal, batches};
+use crate::image::deletion::ImageId;
+use crate::image::{Image, ImageIndex, ManifestKind};
+use crate::instant::Instant;
+use crate::lifecycle::LifecyclePolicy;
+use crate::plan::Obstacle;
+use crate::report::model::ActionTaken;
+use crate::run::Stop;
+use crate::run::journal::{self, Line};
+use crate::run::outcome::{Fate, Held, Outcome, PolicyChange};
+use crate::run::survey::{Planned, Surveyed};
+use crate::run::work::Worker;
+
+/// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
+const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
+/// A repository of more images than this takes several calls to read, and is read again before a batch only when it was last read
+/// longer ago than [`MAX_AGE`]; in between only the images of the batch are.
+const SMALL: usize = 1000;
+/// See [`SMALL`].
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Executes the actions of one repository.
+pub(crate) struct Executor<'w, 'a> {
+    worker: &'w Worker<'a>,
+    ecr: &'w EcrWrite,
+    /// The repository when the actions were decided.
+    planned: &'w Planned<'w>,
+    outcome: &'w mut Outcome,
+    /// The repository when it was last read, and when that was.
+    current: (Surveyed, MonotonicInstant),
+    /// Images that were to go and stayed: what belongs to them stays with them.
+    stayed: HashSet<ImageIndex>,
+    places: HashMap<&'w str, ImageIndex>,
+    /// Whether nothing more goes here.
+    is_blocked: bool,
+    begun: MonotonicInstant,
+}
+
+/// What a batch rests on, read right before it.
+struct Look {
+    usage_read_at: Instant,
+    /// What goes after all.
+    going: Vec<ImageIndex>,
+}
+
+impl<'w, 'a> Executor<'w, 'a> {
+    /// For a repository that was read at `begun` or later.
+    pub(crate) fn new(
+        worker: &'w Worker<'a>,
+        ecr: &'w EcrWrite,
+        planned: &'w Planned<'w>,
+        outcome: &'w mut Outcome,
+        begun: MonotonicInstant,
+    ) -> Self {
+        let current = (planned.surveyed.clone(), begun);
+        let places = planned.surveyed.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
+        let stayed = HashSet::new();
+        Self { worker, ecr, planned, outcome, current, stayed, places, is_blocked: false, begun }
+    }
+
+    /// Executes actions in their order. The outcome has what was done, however it ends.
+    ///
+    /// # Errors
+    ///
+    /// When time is up, or something fails of which it is not known what to do about it.
+    pub(crate) async fn execute(&mut self, actions: &[Action]) -> Result<(), Stop> {
+        for batch in batches(actions, BATCH) {
+            match batch {
+                [Action::Delete(_) | Action::Archive(_), ..] => self.remove(batch).await?,
+                [Action::PutTag { .. }, ..] => self.put_tags(batch).await?,
+                [Action::RemoveTag { .. }, ..] => self.remove_tags(batch).await?,
+                [Action::PutPolicy(policy)] => self.put_policy(policy, PolicyChange::Attached).await?,
+                [Action::Suspend(nothing)] => {
+                    let name = &self.planned.surveyed.name;
+                    self.worker.clients.call(self.ecr.suspend_lifecycle_policy(name, nothing)).await?;
+                    self.note_policy(PolicyChange::Suspended);
+                }
+                // What is put back is not of a plan: the look that finds it puts it back.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something was to go and stayed, since it is not certain that it may.
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// Deletes or archives images, all of one step and kind.
+    async fn remove(&mut self, batch: &[Action]) -> Result<(), Stop> {
+        let removals: Vec<(&Removal, ImageIndex)> = batch
+            .iter()
+            .filter_map(|action| match action {
+                Action::Delete(removal) | Action::Archive(removal) => {
+                    Some((removal, self.place(&removal.image_digest)?))
+                }
+                _ => None,
+            })
+            .collect();
+        let is_archival = matches!(batch, [Action::Archive(_), ..]);
+        if self.is_blocked {
+            for &(_, place) in &removals {
+                self.stay(place, Fate::HeldBack, "nothing more goes here in this run".to_owned());
+            }
+            return Ok(());
+        }
+        let mut wanted = Vec::with_capacity(removals.len());
+        for (removal, place) in removals {
+            if !self.stays_with_another(place) {
+                wanted.push((removal, place));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let Some(look) = self.look(&wanted, is_archival).await? else { return Ok(()) };
+        let going = self.reserve(look.going, &wanted).await?;
+        if going.is_empty() {
+            return Ok(());
+        }
+        let manifests = self.write_down(&going, &wanted, is_archival, look.usage_read_at).await?;
+        if is_archival { self.archive(&going).await } else { self.delete(&going, &manifests).await }
+    }
+
+    /// Looks at everything that a batch rests on, and says what of it goes after all.
+    async fn look(
+        &mut self,
+        wanted: &[(&Removal, ImageIndex)],
+        is_archival: bool,
+    ) -> Result<Option<Look>, Stop> {
+        let worker = self.worker;
+        if !worker.clients.deadline.has(MIN_TIME_LEFT) {
+            return Err(Stop::Time(worker.clients.ecr.trouble().explain()));
+        }
+        let (observation, usage_read_at) = worker.look(self.begun).await?;
+        let described = self.read_again(wanted).await?;
+        let Some(described) = described else {
+            for &(_, place) in wanted {
+                self.stay(place, Fate::HeldBack, "the repository is not there any more".to_owned());
+            }
+            return Ok(None);
+        };
+        let (entry, now) = (self.planned.entry, worker.clients.now());
+        let (used, plan) = self.current.0.decide(entry, &observation.usage, now);
+        if !plan.obstacles.is_empty() {
+            self.block(&plan.obstacles, wanted);
+            return Ok(None);
+        }
+        let taken = if is_archival { &plan.archivals } else { &plan.deletions };
+        let images = self.current.0.images.images();
+        let taken: HashSet<&str> = taken
+            .iter()
+            .filter_map(|&place| images.get(place as usize))
+            .map(|image| &*image.digest)
+            .collect();
+        let places: HashMap<&str, ImageIndex> = images.iter().map(|image| &*image.digest).zip(0..).collect();
+        let mut going = Vec::with_capacity(wanted.len());
+        let mut staying = Vec::new();
+        for &(removal, place) in wanted {
+            let digest = removal.image_digest.as_str();
+            let Some(before) = self.image(place) else { continue };
+            let changed = match described.get(digest) {
+                None => Some("ECR does not describe it any more"),
+                Some(now) if sorted(&now.tags) != sorted(&before.tags) => Some("its tags have changed"),
+                Some(now) if now.last_pulled_at > before.last_pulled_at => Some("it was pulled"),
+                Some(now) if now.status != before.status => Some("its status has changed"),
+                Some(_) => None,
+            };
+            let reason = places.get(digest).and_then(|&place| used.reason(place));
+            let stays = match (changed, reason) {
+                (Some(changed), None) => {
+                    Some((Fate::HeldBack, format!("{changed} since the plan was made")))
+                }
+                (_, Some(reason)) => Some((Fate::InUse, format!("in use since the plan was made: {reason}"))),
+                (None, None) if taken.contains(digest) => None,
+                (None, None) => Some((
+                    Fate::HeldBack,
+                    "the policy does not take it any more: the repository has changed since the plan was made"
+                        .to_owned(),
+                )),
+            };
+            match stays {
+                Some(stays) => staying.push((place, stays)),
+                None => going.push(place),
+            }
+        }
+        for (place, (fate, why)) in staying {
+            self.stay(place, fate, why);
+        }
+        Ok(Some(Look { usage_read_at, going }))
+    }
+
+    /// Reads the repository again: all of it where that is one call or something of it has disappeared, else the images of
+    /// the batch. `None` when it is gone.
+    async fn read_again(
+        &mut self,
+        wanted: &[(&Removal, ImageIndex)],
+    ) -> Result<Option<HashMap<String, Image>>, Stop> {
+        let worker = self.worker;
+        let by_digest =
+            |images: &[Image]| images.iter().map(|image| (image.digest.to_string(), image.clone())).collect();
+        let is_small = self.current.0.images.images().len() <= SMALL;
+        if !is_small && self.current.1.elapsed() < MAX_AGE {
+            let ids: Vec<ImageId> =
+                wanted.iter().map(|(removal, _)| ImageId::Digest(removal.image_digest.clone())).collect();
+            let name = &self.planned.surveyed.name;
+            match worker.clients.call(worker.clients.ecr.images_by_digest(name, &ids)).await {
+                Ok(described) => return Ok(Some(by_digest(&described))),
+                // Something has disappeared: the counts of the rules may be others.
+                Err(Stop::Aws(error)) if error.failure == Failure::NotFound => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        let read_at = MonotonicInstant::now();
+        let surveyed = &self.planned.surveyed;
+        let Surveyed { name, registry_id, arn, .. } = surveyed;
+        match Surveyed::read(&worker.clients, name.clone(), registry_id, arn).await {
+            Ok(surveyed) => self.current = (surveyed, read_at),
+            Err(stop) if stop.is_not_found() => return Ok(None),
+            Err(stop) => return Err(stop),
+        }
+        Ok(Some(by_digest(self.current.0.images.images())))
+    }
+
+    /// Reserves room for what goes in the registry's limit; what does not fit stays.
+    async fn reserve(
+        &mut self,
+        going: Vec<ImageIndex>,
+        wanted: &[(&Removal, ImageIndex)],
+    ) -> Result<Vec<ImageIndex>, Stop> {
+        let counted: HashSet<ImageIndex> =
+            wanted.iter().filter(|(removal, _)| removal.is_counted).map(|&(_, place)| place).collect();
+        let planned = going.iter().filter(|place| counted.contains(place)).count() as u64;
+        if planned == 0 {
+            return Ok(going);
+        }
+        let Reserved { granted, limit, before } =
+            registry_limit::reserve(&self.worker.clients, self.worker.book.limits(), planned).await?;
+        if granted >= planned {
+            return Ok(going);
+        }
+        let obstacle = Obstacle::Registry { planned, before, limit };
+        let held = Held::from(&obstacle);
+        let why = obstacle.to_string();
+        if !self.outcome.obstacles.contains(&held) {
+            self.outcome.obstacles.push(held);
+        }
+        self.is_blocked = true;
+        let mut left = granted;
+        let mut fits = Vec::new();
+        for place in going {
+            if counted.contains(&place) {
+                if left == 0 {
+                    self.stay(place, Fate::HeldBack, why.clone());
+                    continue;
+                }
+                left -= 1;
+            }
+            fits.push(place);
+        }
+        Ok(fits)
+    }
+
+    /// Writes down what is about to go. What cannot be written down does not go.
+    async fn write_down(
+        &mut self,
+        going: &[ImageIndex],
+        wanted: &[(&Removal, ImageIndex)],
+        is_archival: bool,
+        usage_read_at: Instant,
+    ) -> Result<HashMap<String, Manifest>, Stop> {
+        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
+        let Manifests { found, failures } =
+            worker.clients.call(worker.clients.ecr.manifests(&surveyed.name, &ids)).await?;
+        for failure in failures.iter().filter(|failure| failure.failure_code != NOT_FOUND) {
+            tracing::warn!(
+                repository = %surveyed.name,
+                digest = failure.image_id.image_digest,
+                code = failure.failure_code,
+                reason = failure.failure_reason,
+                "ECR does not give a manifest; the image could not be put back"
+            );
+        }
+        let manifests: HashMap<String, Manifest> =
+            found.into_iter().map(|manifest| (manifest.digest.clone(), manifest)).collect();
+        let removals: HashMap<ImageIndex, &Removal> =
+            wanted.iter().map(|&(removal, place)| (place, removal)).collect();
+        let mut lines = Vec::with_capacity(going.len());
+        for &place in going {
+            let (Some(image), Some(removal)) = (self.image(place), removals.get(&place)) else {
+                return Err(Stop::Aws(AwsError::odd("PutObject", "an image cannot be described")));
+            };
+            let manifest = manifests.get(&*image.digest);
+            lines.push(Line {
+                run_id: worker.run.run_id.clone(),
+                at: worker.clients.now(),
+                registry_id: surveyed.registry_id.clone(),
+                region: worker.clients.region.to_owned(),
+                by: worker.run.by.clone(),
+                repository_name: surveyed.name.as_str().to_owned(),
+                image_digest: image.digest.to_string(),
+                image_tags: image.tags.iter().map(ToString::to_string).collect(),
+                image_pushed_at: image.pushed_at,
+                image_size_in_bytes: image.size_in_bytes,
+                image_manifest: manifest.map(|manifest| manifest.text.clone()),
+                image_manifest_media_type: manifest.and_then(|manifest| manifest.media_type.clone()),
+                action: ActionTaken::from(if is_archival {
+                    crate::lifecycle::document::Action::Transition
+                } else {
+                    crate::lifecycle::document::Action::Expire
+                }),
+                policy: Some(self.planned.entry.name.clone()),
+                book_version: worker.run.book_version.clone(),
+                applied_rule_priority: Some(removal.applied_rule_priority),
+                reason: removal.reason.clone(),
+                usage_read_at: Some(usage_read_at),
+            });
+        }
+        if is_archival && !self.current.0.children_are_cached && self.has_index(going) {
+            let problem = "the children of an image index could not be written down, and cannot be read from the archive";
+            return Err(Stop::Aws(AwsError::odd("PutObject", problem)));
+        }
+        let key =
+            journal::write(&worker.clients, &journal::prefix(worker.run), surveyed.name.as_str(), &lines)
+                .await?;
+        if !self.outcome.journal.contains(&key) {
+            self.outcome.journal.push(key);
+        }
+        worker.has_changed.set(true);
+        // From here on it may be gone.
+        let removed = lines.into_iter().map(|line| Removed { repository: surveyed.name.clone(), line });
+        worker.removed.borrow_mut().extend(removed);
+        Ok(manifests)
+    }
+
+    async fn delete(
+        &mut self,
+        going: &[ImageIndex],
+        manifests: &HashMap<String, Manifest>,
+    ) -> Result<(), Stop> {
+        let name = &self.planned.surveyed.name;
+        let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
+        let answer = self.worker.clients.call(self.ecr.delete_images(name, &ids)).await;
+        let (deleted, refused) = match answer {
+            Ok(answer) => answer,
+            Err(stop) => {
+                for &place in going {
+                    self.stay(place, Fate::Unknown, stop.to_string());
+                }
+                return Err(stop);
+            }
+        };
+        let deleted: HashSet<&str> = deleted.iter().filter_map(|id| id.image_digest.as_deref()).collect();
+        let refused: HashMap<&str, (&str, &str)> = refused
+            .iter()
+            .filter_map(|refused| {
+                let digest = refused.image_id.image_digest.as_deref()?;
+                Some((digest, (&*refused.failure_code, &*refused.failure_reason)))
+            })
+            .collect();
+        for &place in going {
+            let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
+            match refused.get(&*digest) {
+                // Somebody else was quicker.
+                Some((NOT_FOUND, _)) => {}
+                Some(("ImageReferencedByManifestList", reason)) => {
+                    self.stay(
+                        place,
+                        Fate::HeldBack,
+                        format!("it was listed since the plan was made: {reason}"),
+                    );
+                }
+                Some((code, reason)) => self.fail(place, format!("{code}: {reason}")),
+                None if deleted.contains(&*digest) => {
+                    let detail = (!manifests.contains_key(&*digest))
+                        .then(|| "ECR did not give its manifest: it cannot be put back".to_owned());
+                    self.went(place, Fate::Deleted, detail);
+                }
+                None => self.fail(place, "ECR does not say whether it is deleted".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn archive(&mut self, going: &[ImageIndex]) -> Result<(), Stop> {
+        let name = &self.planned.surveyed.name;
+        for &place in going {
+            let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
+            match self.worker.clients.call(self.ecr.archive(name, &digest)).await {
+                Ok(()) => self.went(place, Fate::Archived, None),
+                Err(stop @ Stop::Time(_)) => return Err(stop),
+                Err(stop) => self.fail(place, stop.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), Stop> {
+        let name = &self.planned.surveyed.name;
+        self.worker.clients.call(self.ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
+        self.note_policy(change);
+        Ok(())
+    }
+
+    fn note_policy(&mut self, change: PolicyChange) {
+        self.worker.has_changed.set(true);
+        if let Some(attached) = &mut self.outcome.attachment {
+            attached.lifecycle_policy = change;
+        }
+    }
+
+    async fn put_tags(&mut self, batch: &[Action]) -> Result<(), Stop> {
+        let name = &self.planned.surveyed.name;
+        let clients = &self.worker.clients;
+        let mut wanted: Vec<(&str, &str)> = batch
+            .iter()
+            .filter_map(|action| match action {
+                Action::PutTag { image_digest, tag } => Some((image_digest.as_str(), tag.as_str())),
+                _ => None,
+            })
+            .collect();
+        wanted.sort_unstable();
+        let mut ids: Vec<ImageId> =
+            wanted.iter().map(|(digest, _)| ImageId::Digest((*digest).to_owned())).collect();
+        ids.dedup();
+        let manifests = clients.call(clients.ecr.manifests(name, &ids)).await?.found;
+        let manifests: HashMap<&str, &Manifest> =
+            manifests.iter().map(|manifest| (&*manifest.digest, manifest)).collect();
+        for (digest, tag) in wanted {
+            // Deleted meanwhile, or in the archive, where no rule of the protection's class looks.
+            let Some(manifest) = manifests.get(digest) else { continue };
+            clients
+                .call(self.ecr.put_image(name, &manifest.text, manifest.media_type.as_deref(), tag))
+                .await?;
+            self.worker.has_changed.set(true);
+            if let Some(attached) = &mut self.outcome.attachment {
+                attached.tags_added += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_tags(&mut self, batch: &[Action]) -> Result<(), Stop> {
+        let name = &self.planned.surveyed.name;
+        let tags: Vec<ImageId> = batch
+            .iter()
+            .filter_map(|action| match action {
+                Action::RemoveTag { tag, .. } => Some(ImageId::Tag(tag.clone())),
+                _ => None,
+            })
+            .collect();
+        let (deleted, refused) = self.worker.clients.call(self.ecr.delete_images(name, &tags)).await?;
+        self.worker.has_changed.set(true);
+        if let Some(attached) = &mut self.outcome.attachment {
+            attached.tags_removed += deleted.len() as u64;
+        }
+        // A tag that is not there is off.
+        if let Some(refused) = refused.iter().find(|refused| refused.failure_code != NOT_FOUND) {
+            let problem = format!("{}: {}", refused.failure_code, refused.failure_reason);
+            return Err(Stop::Aws(AwsError::odd("BatchDeleteImage", &problem)));
+        }
+        Ok(())
+    }
+
+    fn image(&self, place: ImageIndex) -> Option<&'w Image> {
+        self.planned.surveyed.images.images().get(place as usize)
+    }
+
+    fn place(&self, digest: &str) -> Option<ImageIndex> {
+        self.places.get(digest).copied()
+    }
+
+    fn id(&self, place: ImageIndex) -> Option<ImageId> {
+        self.image(place).map(|image| ImageId::Digest(image.digest.to_string()))
+    }
+
+    fn has_index(&self, places: &[ImageIndex]) -> bool {
+        places.iter().any(|&place| self.image(place).is_some_and(|image| image.kind == ManifestKind::Index))
+    }
+
+    /// Nothing more goes here, since it is not certain that it may.
+    fn block(&mut self, obstacles: &[Obstacle], wanted: &[(&Removal, ImageIndex)]) {
+        self.is_blocked = true;
+        for obstacle in obstacles {
+            let held = Held::from(obstacle);
+            if !self.outcome.obstacles.contains(&held) {
+                self.outcome.obstacles.push(held);
+            }
+        }
+        let why = obstacles.first().map(ToString::to_string).unwrap_or_default();
+        for &(_, place) in wanted {
+            self.stay(place, Fate::HeldBack, why.clone());
+        }
+    }
+
+    /// Whether something stayed that lists the image, or that it is about.
+    fn stays_with_another(&mut self, place: ImageIndex) -> bool {
+        let mut holders = self.planned.surveyed.images.holders_of(place);
+        let holder = holders.find(|holder| self.stayed.contains(holder));
+        let Some(holder) = holder.and_then(|holder| self.image(holder)) else { return false };
+        self.stay(place, Fate::HeldBack, format!("{}, which it belongs to, is still there", holder.digest));
+        true
+    }
+
+    fn stay(&mut self, place: ImageIndex, fate: Fate, why: String) {
+        self.stayed.insert(place);
+        if let Some(told) = self.planned.tell(place, fate, Some(why)) {
+            self.outcome.tell(told);
+        }
+        if let Some(image) = self.image(place)
+            && fate == Fate::InUse
+        {
+            self.outcome.held_by_use.add(image);
+        }
+    }
+
+    fn fail(&mut self, place: ImageIndex, why: String) {
+        if let Some(image) = self.image(place) {
+            self.outcome.failed.add(image);
+        }
+        self.stay(place, Fate::Failed, why);
+    }
+
+    fn went(&mut self, place: ImageIndex, fate: Fate, detail: Option<String>) {
+        let Some(image) = self.image(place) else { return };
+        match fate {
+            Fate::Archived => self.outcome.archived.add(image),
+            _ => self.outcome.deleted.add(image),
+        }
+        if let Some(told) = self.planned.tell(place, fate, detail) {
+            self.outcome.tell(told);
+        }
+    }
+}
+
+fn sorted(tags: &[Box<str>]) -> Vec<&str> {
+    let mut tags: Vec<&str> = tags.iter().map(|tag| &**tag).collect();
+    tags.sort_unstable();
+    tags
+}

@@ -1,0 +1,191 @@
+//! Puts back what came into use after it was deleted or archived: between the look at what is in use and a deletion there is always
+//! a moment, and a task that starts in it asks for its image later. The manifest and the tags are in the journal, and ECR keeps
+//! layers for a while.
+
+use std::collections::HashMap;
+
+use crate::aws::ecr::EcrProtect;
+use crate::aws::{AwsError, Failure};
+use crate::domain::enforcement::action::Action;
+use crate::image::deletion::ImageId;
+use crate::image::listing::RepositoryName;
+use crate::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages, deletion};
+use crate::report::model::ActionKind;
+use crate::repository::Name;
+use crate::run::journal::Line;
+use crate::run::{Clients, Stop};
+use crate::usage::Usage;
+
+/// An image that was taken away, or may have been.
+#[derive(Debug, Clone)]
+pub struct Removed {
+    /// Its repository.
+    pub repository: Name,
+    /// What was written down of it.
+    pub line: Line,
+}
+
+/// What came of putting an image back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutBack {
+    /// Its repository.
+    pub repository_name: String,
+    /// Its digest.
+    pub image_digest: String,
+    /// Its size in bytes.
+    pub image_size_in_bytes: u64,
+    /// Whether it had been archived rather than deleted.
+    pub was_archived: bool,
+    /// Who uses it.
+    pub reason: String,
+    /// Why it is not back; none, and it is.
+    pub problem: Option<String>,
+}
+
+impl Removed {
+    fn is_archived(&self) -> bool {
+        self.line.action.kind == ActionKind::Transition
+    }
+
+    fn image(&self) -> Image {
+        let Line { image_digest, image_tags, image_pushed_at, image_size_in_bytes, .. } = &self.line;
+        let media_type = self.line.image_manifest_media_type.as_deref();
+        Image {
+            digest: image_digest.as_str().into(),
+            tags: image_tags.iter().map(|tag| tag.as_str().into()).collect(),
+            pushed_at: *image_pushed_at,
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: *image_size_in_bytes,
+            status: crate::image::ImageStatus::Active,
+            kind: media_type.map_or(ManifestKind::Unknown, ManifestKind::of_media_type),
+        }
+    }
+}
+
+/// What of the images that were taken away is in use, with everything that belongs to it: in the order in which it can be put
+/// back, which is the opposite of that in which it went.
+#[must_use]
+pub fn in_use_again(removed: &[Removed], usage: &Usage) -> Vec<(usize, Action)> {
+    let mut of_repositories: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, image) in removed.iter().enumerate() {
+        of_repositories.entry(image.repository.as_str()).or_default().push(at);
+    }
+    let mut again = Vec::new();
+    for (repository, places) in of_repositories {
+        let mut relations = Relations::default();
+        let mut images = Vec::with_capacity(places.len());
+        for removed in places.iter().filter_map(|&at| removed.get(at)) {
+            let line = &removed.line;
+            if let Some(manifest) = &line.image_manifest {
+                if let Ok(children) = deletion::children(manifest) {
+                    relations.index(&line.image_digest, children);
+                }
+                if let Some(subject) = deletion::subject(manifest) {
+                    relations.refer(&line.image_digest, &subject);
+                }
+            }
+            images.push(removed.image());
+        }
+        let registry_id =
+            places.first().and_then(|&at| removed.get(at)).map(|one| one.line.registry_id.clone());
+        let images = RepositoryImages::new(images, &relations);
+        let name = RepositoryName { repository_name: Some(repository.to_owned()), registry_id };
+        let used = usage.of_repository(&name, &images);
+        for (place, image) in (0..).zip(images.images()) {
+            let place: ImageIndex = place;
+            let Some(reason) = used.reason(place) else { continue };
+            let of_image = places
+                .iter()
+                .copied()
+                .filter(|&at| removed.get(at).is_some_and(|one| *one.line.image_digest == *image.digest));
+            again.extend(of_image.map(|at| {
+                let action = Action::PutBack {
+                    image_digest: image.digest.to_string(),
+                    image_tags: image.tags.iter().map(ToString::to_string).collect(),
+                    reason: reason.to_owned(),
+                };
+                (at, action)
+            }));
+        }
+    }
+    again.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    again
+}
+
+/// Puts one image back.
+///
+/// # Errors
+///
+/// When time is up. That it could not be put back is in the result.
+pub async fn execute(
+    clients: &Clients<'_>,
+    ecr: &EcrProtect,
+    removed: &Removed,
+    reason: &str,
+) -> Result<PutBack, Stop> {
+    let problem = match put_back(clients, ecr, removed).await {
+        Ok(problem) => problem,
+        Err(stop @ Stop::Time(_)) => return Err(stop),
+        Err(stop) => Some(stop.to_string()),
+    };
+    let line = &removed.line;
+    match &problem {
+        None => tracing::warn!(
+            repository = line.repository_name,
+            digest = line.image_digest,
+            reason,
+            "put back an image that came into use after it was taken"
+        ),
+        Some(problem) => tracing::error!(
+            repository = line.repository_name,
+            digest = line.image_digest,
+            reason,
+            problem,
+            "an image came into use after it was taken and could not be put back"
+        ),
+    }
+    Ok(PutBack {
+        repository_name: line.repository_name.clone(),
+        image_digest: line.image_digest.clone(),
+        image_size_in_bytes: line.image_size_in_bytes,
+        was_archived: removed.is_archived(),
+        reason: reason.to_owned(),
+        problem,
+    })
+}
+
+async fn put_back(
+    clients: &Clients<'_>,
+    ecr: &EcrProtect,
+    removed: &Removed,
+) -> Result<Option<String>, Stop> {
+    let (name, line) = (&removed.repository, &removed.line);
+    let digest = line.image_digest.as_str();
+    if removed.is_archived() {
+        return match clients.call(ecr.restore(name, digest)).await {
+            Ok(()) => Ok(None),
+            // It was written down, and was not archived after all.
+            Err(Stop::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(None),
+            Err(stop) => Err(stop),
+        };
+    }
+    let Some(manifest) = &line.image_manifest else {
+        return Ok(Some("ECR did not give its manifest when it was deleted; push it again".to_owned()));
+    };
+    let media_type = line.image_manifest_media_type.as_deref();
+    clients.call(ecr.put_back_image(name, manifest, media_type, digest, None)).await?;
+    for tag in &line.image_tags {
+        // A tag that names another image by now is that one's.
+        let named = clients.call(ecr.manifests(name, &[ImageId::Tag(tag.clone())])).await?;
+        if !named.found.is_empty() {
+            continue;
+        }
+        match clients.call(ecr.put_back_image(name, manifest, media_type, digest, Some(tag))).await {
+            Ok(()) | Err(Stop::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
+            Err(stop) => return Err(stop),
+        }
+    }
+    Ok(None)
+}

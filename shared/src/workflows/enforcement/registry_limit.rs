@@ -1,0 +1,73 @@
+//! Reserves room for images that go, in the one counter of the day that all runs and terminals share: so that a bad policy stops,
+//! however many repositories it is for.
+
+use std::time::Duration;
+
+use crate::aws::s3::Only;
+use crate::domain::enforcement::taken::{REGISTRY_KEY, RegistryCount, Taken};
+use crate::policy_book::RegistryLimits;
+use crate::run::{Clients, Stop};
+
+/// How often a conditional write is tried again when others write at the same time.
+const MAX_CAS_ATTEMPTS: u32 = 30;
+
+/// What a reservation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserved {
+    /// How many images may go.
+    pub granted: u64,
+    /// The most images that may go in the day.
+    pub limit: u64,
+    /// How many went in the day before this.
+    pub before: u64,
+}
+
+/// Reserves room for `wanted` images in the counter of the day. What is granted counts as taken, whatever becomes of it.
+///
+/// # Errors
+///
+/// When the counter cannot be read or written, or is not a counter: then nothing may go.
+pub async fn reserve(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64) -> Result<Reserved, Stop> {
+    let key = Taken::key(clients.now());
+    let total = last_count(clients).await?;
+    let limit = limits.images_a_day(total);
+    for _ in 0..MAX_CAS_ATTEMPTS {
+        let found = clients.call(clients.s3.get(clients.bucket, &key)).await?;
+        let before: Taken = match &found {
+            None => Taken::default(),
+            Some(object) => serde_json::from_str(&object.text).map_err(|error| {
+                let problem = format!(
+                    "it is not the counter of images that went today: {error}; delete it if you know them"
+                );
+                clients.odd(&key, problem)
+            })?,
+        };
+        let granted = before.room(wanted, limits, total);
+        let reserved = Reserved { granted, limit, before: before.images };
+        if granted == 0 {
+            return Ok(reserved);
+        }
+        let after = Taken { images: before.images.saturating_add(granted) };
+        let text = serde_json::to_string(&after).map_err(|error| clients.odd(&key, error.to_string()))?;
+        let only = found.as_ref().map_or(Only::IfAbsent, |object| Only::If(&object.etag));
+        if clients.call(clients.s3.put(clients.bucket, &key, &text, only)).await? {
+            return Ok(reserved);
+        }
+        tokio::time::sleep(Duration::from_millis(u64::from(fastrand::u32(20..200)))).await;
+    }
+    Err(clients.odd(&key, "too many others write it at the same time; the next run goes on".to_owned()))
+}
+
+/// How many images the last completed run counted; none if none completed.
+async fn last_count(clients: &Clients<'_>) -> Result<Option<u64>, Stop> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, REGISTRY_KEY)).await? else {
+        return Ok(None);
+    };
+    let count: RegistryCount = serde_json::from_str(&object.text).map_err(|error| {
+        clients.odd(
+            REGISTRY_KEY,
+            format!("it is not what a run counted: {error}; the next completed run writes it anew"),
+        )
+    })?;
+    Ok(Some(count.images))
+}

@@ -14,6 +14,8 @@ use crate::{LocalError, Project, describe, run, say};
 
 /// The function that [`release`] builds: the one that deletes.
 const RELEASED: &str = "LifecycleEnforceFunction";
+/// Its program.
+const RELEASED_PROGRAM: &str = "lifecycle-enforce";
 
 /// The architecture of this machine, as `template.yaml` takes it for a parameter: the functions run as its processes.
 #[must_use]
@@ -37,14 +39,8 @@ pub fn build(project: &Project, names: &[&str]) -> Result<BTreeMap<String, PathB
     for name in names {
         command.args(["--bin", name]);
     }
-    // `cargo run` and `cargo test` tell these to a program, and build scripts of dependencies would take them for a change.
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(is_of_a_package) {
-            command.env_remove(name);
-        }
-    }
     let program = describe(&command);
-    let output = command
+    let output = outside_of_packages(&mut command)
         .current_dir(project.root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -73,11 +69,16 @@ pub fn build(project: &Project, names: &[&str]) -> Result<BTreeMap<String, PathB
     }
 }
 
-/// What Cargo tells a program about the package that it is of.
-fn is_of_a_package(variable: &str) -> bool {
-    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"]
-        .iter()
-        .any(|prefix| variable.starts_with(prefix))
+/// Takes from a command what `cargo run`, `cargo test` and `cargo bench` tell a program about its package: build scripts of
+/// dependencies would take it for a change, and be compiled again with all that depends on them.
+fn outside_of_packages(command: &mut Command) -> &mut Command {
+    const OF_A_PACKAGE: [&str; 4] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_A_PACKAGE.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Builds the functions of `template.yaml` and lays them out for a deployment; gives the template to deploy.
@@ -151,20 +152,53 @@ fn led(template: &str, root: &Path, folder: &Path) -> Result<LaidOut, String> {
     }
 }
 
+/// Builds functions as `sam build` has them built for AWS, but for this machine's architecture and all at once, with Cargo's
+/// own progress; gives the folder that has a folder of each, with its `bootstrap`.
+///
+/// # Errors
+///
+/// When a tool cannot be installed or the build fails.
+pub fn build_for_aws(project: &Project, names: &[&str]) -> Result<PathBuf, LocalError> {
+    let programs = tools::install(project, SAM)?;
+    let mut command = Command::new("cargo");
+    command.args(["lambda", "build", "--release"]);
+    if cfg!(target_arch = "aarch64") {
+        command.arg("--arm64");
+    }
+    for name in names {
+        command.args(["--bin", name]);
+    }
+    let program = describe(&command);
+    let status = outside_of_packages(&mut command)
+        .current_dir(project.root())
+        .env("PATH", tools::path_with(&programs))
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(LocalError::io(&program))?;
+    if !status.success() {
+        return Err(LocalError::Failed { program, status, said: "what it said is above".to_owned() });
+    }
+    Ok(project.root().join("target/lambda"))
+}
+
 /// Builds one function as a deployment to AWS does, with the SAM CLI, and sees that there is something to deploy.
 ///
 /// # Errors
 ///
 /// When a tool cannot be installed, the build fails, or nothing comes of it.
 pub fn release(project: &Project) -> Result<(), LocalError> {
+    say("building a function for AWS (minutes the first time)");
+    // The SAM CLI does the same, but silently.
+    build_for_aws(project, &[RELEASED_PROGRAM])?;
     let programs = tools::install(project, SAM)?;
     let folder = project.root().join("target/local/release");
     tools::remove(&folder)?;
-    say(&format!("sam build {RELEASED} (minutes the first time)"));
-    run(Command::new(programs.join("sam"))
-        .args(["build", RELEASED, "--no-cached", "--build-dir"])
-        .arg(&folder)
-        .args(["--parameter-overrides", architecture()])
+    say(&format!("sam build {RELEASED}"));
+    let mut command = Command::new(programs.join("sam"));
+    command.args(["build", RELEASED, "--no-cached", "--build-dir"]).arg(&folder);
+    command.args(["--parameter-overrides", architecture()]);
+    run(outside_of_packages(&mut command)
         .current_dir(project.root())
         .env("PATH", tools::path_with(&programs))
         .env("SAM_CLI_TELEMETRY", "0")

@@ -40,7 +40,9 @@ impl Stack {
                 .args(arguments)
                 .current_dir(project.root())
                 .env("PATH", tools::path_with(&programs))
-                .env("SAM_CLI_TELEMETRY", "0");
+                .env("SAM_CLI_TELEMETRY", "0")
+                // It would look every five seconds whether the stack is there.
+                .env("SAM_CLI_POLL_DELAY", "0.5");
             run(emulator.lead(&mut command)).map(drop)
         };
         say("building the functions (minutes the first time)");

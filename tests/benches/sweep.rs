@@ -1,12 +1,14 @@
 //! What a run over a registry costs as it grows: calls to ECR, memory, and time for each repository. A hundred images in each,
 //! manifest lists and signatures among them. `cargo bench -p tests --bench sweep`; fails where calls or memory grow.
 //!
-//! Takes the functions as `cargo local` built them, and builds them if it has not.
+//! Builds the functions as they are deployed, with the tools that `cargo local` installs.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use local::Project;
+use local::functions::build_for_aws;
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::EcrStub;
 use tests::steward::Steward;
@@ -26,7 +28,7 @@ struct Measured {
 }
 
 fn main() -> ExitCode {
-    let folder = built();
+    let folder = build_for_aws(&Project::here(), &FUNCTIONS).unwrap();
     println!(
         "{:>14}{:>12}{:>18}{:>16}{:>20}",
         "repositories", "images", "calls for each", "peak memory", "time for each"
@@ -111,25 +113,4 @@ fn measure(folder: &Path, repositories: usize) -> Measured {
         kilobytes: steward.preview().peak(),
         microseconds: took.as_secs_f64() * 1e6,
     }
-}
-
-/// Where the functions are, as they are deployed.
-fn built() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let built = workspace.join("target/lambda");
-    if FUNCTIONS.iter().all(|name| built.join(name).join("bootstrap").is_file()) {
-        return built;
-    }
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--release"]).current_dir(&workspace);
-    for name in FUNCTIONS {
-        command.args(["--bin", name]);
-    }
-    assert!(command.status().unwrap().success());
-    for name in FUNCTIONS {
-        let folder = built.join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::copy(workspace.join("target/release").join(name), folder.join("bootstrap")).unwrap();
-    }
-    built
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use local::Project;
 
 /// The path of a binary of the workspace, by its name. The first call builds them all, which takes no time when they
 /// are up to date.
@@ -20,23 +19,11 @@ pub fn binary(name: &str) -> &'static PathBuf {
 }
 
 fn build() -> BTreeMap<String, PathBuf> {
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--workspace", "--bins", "--message-format=json-render-diagnostics"])
-        .current_dir(workspace())
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "cargo build: {}", output.status);
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|message| message["reason"] == "compiler-artifact")
-        .filter_map(|message| {
-            let path = PathBuf::from(message["executable"].as_str()?);
-            Some((message["target"]["name"].as_str()?.to_owned(), path))
-        })
-        .collect()
+    let functions = std::fs::read_dir(workspace().join("functions")).unwrap();
+    let functions = functions.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = functions.chain(["ecr-steward".to_owned()]).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    local::functions::build(&Project::here(), &names).unwrap()
 }
 
 /// The root of the workspace.

@@ -6,10 +6,11 @@
 //! | [`tools`] | the Python tools, pinned, each in an environment of its own |
 //! | [`emulator`] | the emulator's process |
 //! | [`codebuild`] | builds, which the emulator hands over |
+//! | [`functions`] | the functions, built for this machine |
 //! | [`image`] | an image on disk, to push |
 //! | [`lint`] | the templates, linted |
 //! | [`registry`] | the registry under the name that AWS gives it |
-//! | [`stack`] | building and deploying the stack, calling what it has deployed |
+//! | [`stack`] | deploying the stack, calling what it has deployed |
 //! | [`story`] | what `cargo local demo` plays |
 //!
 //! Everything but the installed tools lives in `target/local/run`, which `down` removes.
@@ -20,6 +21,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 
 pub mod codebuild;
 pub mod emulator;
+pub mod functions;
 pub mod image;
 pub mod lint;
 pub mod registry;

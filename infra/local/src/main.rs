@@ -9,7 +9,7 @@ use local::codebuild::{Builder, Job};
 use local::emulator::Emulator;
 use local::stack::Stack;
 use local::tools;
-use local::{LocalError, Project, lint, say, story};
+use local::{LocalError, Project, functions, lint, say, story};
 
 /// The stack of this checkout on a local AWS.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Command {
     },
     /// Lint the templates.
     Lint,
+    /// Build a function as a deployment to AWS does.
+    Release,
     /// Run a build that the emulator hands over.
     #[command(hide = true)]
     Build,
@@ -66,6 +68,7 @@ fn run(command: Command) -> Result<(), LocalError> {
             played
         }
         Command::Lint => lint::lint(&project),
+        Command::Release => functions::release(&project),
         Command::Build => build(&project),
         Command::Down { tools } => {
             Emulator::down(&project)?;

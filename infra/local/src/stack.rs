@@ -1,8 +1,8 @@
-//! The stack: built and deployed with the AWS SAM CLI, called with the AWS CLI, as a user would.
+//! The stack: deployed with the AWS SAM CLI, called with the AWS CLI, as a user would.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::emulator::Emulator;
 use crate::registry::Proxy;
 use crate::tools::{self, AWS, SAM};
-use crate::{LocalError, Project, describe, run, say};
+use crate::{LocalError, Project, functions, run, say};
 
 const NAME: &str = "ecr-steward";
 
@@ -40,33 +40,30 @@ impl Stack {
                 .args(arguments)
                 .current_dir(project.root())
                 .env("PATH", tools::path_with(&programs))
-                .env("SAM_CLI_TELEMETRY", "0");
+                .env("SAM_CLI_TELEMETRY", "0")
+                // It would look every five seconds whether the stack is there.
+                .env("SAM_CLI_POLL_DELAY", "0.5");
             run(emulator.lead(&mut command)).map(drop)
         };
-        let build = project.root().join("target/local/build");
-        let build_folder = build.to_string_lossy();
-        let built_template = build.join("template.yaml");
-        let built_template = built_template.to_string_lossy();
-        // The functions run as processes of this machine.
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-        let architecture = format!("Architecture={architecture}");
-        // CloudFormation, too, is on this machine.
-        let parameters = ["--parameter-overrides", &architecture, "AllowLoopbackResponseUrl=true"];
         say("building the functions (minutes the first time)");
-        prebuild(project, &programs)?;
-        sam(&[&["build", "--no-cached", "--build-dir", &build_folder][..], &parameters].concat())?;
+        let template = functions::lay_out(project)?;
+        let template = template.to_string_lossy();
         say("deploying the stack");
         let deploy = [
             "deploy",
             "--template-file",
-            &built_template,
+            &template,
             "--stack-name",
             NAME,
             "--resolve-s3",
             "--no-confirm-changeset",
             "--no-fail-on-empty-changeset",
+            "--parameter-overrides",
+            functions::architecture(),
+            // CloudFormation, too, is on this machine.
+            "AllowLoopbackResponseUrl=true",
         ];
-        sam(&[&deploy[..], &parameters].concat())?;
+        sam(&deploy)?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };
         stack.outputs = stack.describe(NAME)?.map(|described| described.outputs).unwrap_or_default();
         Ok(stack)
@@ -329,30 +326,6 @@ impl Stack {
         }
         serde_json::from_str(&text).map_err(|error| unexpected(error.to_string()))
     }
-}
-
-/// Builds all functions at once, with Cargo's own progress. The SAM CLI builds them by the same command, but one after the
-/// other and silently; after this it finds them built.
-fn prebuild(project: &Project, programs: &Path) -> Result<(), LocalError> {
-    let io = |what: &Path| LocalError::io(what.display().to_string());
-    let functions = project.root().join("functions");
-    let mut command = Command::new("cargo");
-    command.args(["lambda", "build", "--release"]);
-    if cfg!(target_arch = "aarch64") {
-        command.arg("--arm64");
-    }
-    for entry in std::fs::read_dir(&functions).map_err(io(&functions))? {
-        let entry = entry.map_err(io(&functions))?;
-        command.arg("--bin").arg(entry.file_name());
-    }
-    let program = describe(&command);
-    command.current_dir(project.root()).env("PATH", tools::path_with(programs)).stdin(Stdio::null());
-    // What it prints goes to standard error, where the progress is: standard output is for the outputs of the stack.
-    let status = command.stdout(std::io::stderr()).status().map_err(LocalError::io(&program))?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(LocalError::Failed { program, status, said: "see above".to_owned() })
 }
 
 /// How long CloudFormation may take for a small stack. It takes seconds.

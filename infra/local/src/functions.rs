@@ -1,0 +1,241 @@
+//! The functions as programs of this machine: built as the tests build them, so that nothing is compiled twice, and laid
+//! out as `sam deploy` takes them. What goes to AWS is built by `sam build`, for another processor and optimized.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::tools::{self, SAM};
+use crate::{LocalError, Project, describe, run, say};
+
+/// The function that [`release`] builds: the one that deletes.
+const RELEASED: &str = "LifecycleEnforceFunction";
+/// Its program.
+const RELEASED_PROGRAM: &str = "lifecycle-enforce";
+
+/// The architecture of this machine, as `template.yaml` takes it for a parameter: the functions run as its processes.
+#[must_use]
+pub fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "Architecture=arm64" } else { "Architecture=x86_64" }
+}
+
+/// Builds programs of the workspace, with Cargo's own progress on standard error, and gives their paths by name. Takes
+/// what `cargo test --workspace` has compiled, and leaves what it will take.
+///
+/// # Errors
+///
+/// When Cargo fails, or does not say where a program is.
+pub fn build(project: &Project, names: &[&str]) -> Result<BTreeMap<String, PathBuf>, LocalError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.args(["build", "--workspace", "--all-features", "--message-format=json-render-diagnostics"]);
+    // There are no examples. But with them Cargo chooses the features of all dependencies as it does for tests; otherwise
+    // some have fewer, and they and what depends on them would be compiled a second time.
+    command.arg("--examples");
+    for name in names {
+        command.args(["--bin", name]);
+    }
+    let program = describe(&command);
+    let output = outside_of_packages(&mut command)
+        .current_dir(project.root())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(LocalError::io(&program))?;
+    if !output.status.success() {
+        return Err(LocalError::Failed {
+            program,
+            status: output.status,
+            said: "what it said is above".to_owned(),
+        });
+    }
+    let unexpected = |problem: String| LocalError::Unexpected { program: program.clone(), problem };
+    let mut built = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: Value =
+            serde_json::from_str(line).map_err(|error| unexpected(format!("{error}: {line}")))?;
+        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str())
+        {
+            built.insert(name.to_owned(), PathBuf::from(path));
+        }
+    }
+    match names.iter().find(|name| !built.contains_key(**name)) {
+        Some(missing) => Err(unexpected(format!("it does not say where {missing} is"))),
+        None => Ok(built),
+    }
+}
+
+/// Takes from a command what `cargo run`, `cargo test` and `cargo bench` tell a program about its package: build scripts of
+/// dependencies would take it for a change, and be compiled again with all that depends on them.
+fn outside_of_packages(command: &mut Command) -> &mut Command {
+    const OF_A_PACKAGE: [&str; 4] = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_A_PACKAGE.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Builds the functions of `template.yaml` and lays them out for a deployment; gives the template to deploy.
+///
+/// # Errors
+///
+/// When the template is not as expected, the build fails or a file cannot be written.
+pub fn lay_out(project: &Project) -> Result<PathBuf, LocalError> {
+    let io = |what: &Path| LocalError::io(what.display().to_string());
+    let source = project.root().join("template.yaml");
+    let template = fs::read_to_string(&source).map_err(io(&source))?;
+    let folder = project.root().join("target/local/build");
+    let laid_out = led(&template, project.root(), &folder)
+        .map_err(|problem| LocalError::Unexpected { program: source.display().to_string(), problem })?;
+    let names: Vec<&str> = laid_out.functions.iter().map(String::as_str).collect();
+    let built = build(project, &names)?;
+    tools::remove(&folder)?;
+    for (name, program) in built {
+        let function = folder.join(name);
+        fs::create_dir_all(&function).map_err(io(&function))?;
+        // Without its symbols a function is half as large to deploy.
+        run(Command::new("strip").arg("-o").arg(function.join("bootstrap")).arg(program))?;
+    }
+    let file = folder.join("template.yaml");
+    fs::write(&file, laid_out.template).map_err(io(&file))?;
+    Ok(file)
+}
+
+/// A template that takes the functions from folders.
+struct LaidOut {
+    /// The names of the functions' programs.
+    functions: Vec<String>,
+    /// The template.
+    template: String,
+}
+
+/// Leads a template to the functions' programs, each in a folder of its name in `folder`, and to the other files below
+/// `root`. Line by line, since CloudFormation's tags are not for every YAML parser.
+fn led(template: &str, root: &Path, folder: &Path) -> Result<LaidOut, String> {
+    let mut functions: Vec<String> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    let mut binary: Option<&str> = None;
+    for (number, line) in (1..).zip(template.lines()) {
+        let entry = line.trim();
+        let indentation = line.len() - line.trim_start().len();
+        let led_to = |key: &str, path: PathBuf| {
+            // A string of JSON is one of YAML.
+            format!("{:indentation$}{key}: {}", "", Value::from(path.to_string_lossy()))
+        };
+        lines.push(match entry.split_once(": ") {
+            Some(("Binary", name)) => {
+                if let Some(before) = binary.replace(name) {
+                    return Err(format!("line {number}: there is no `CodeUri: .` for {before} before this"));
+                }
+                line.to_owned()
+            }
+            Some(("CodeUri", ".")) => {
+                let name =
+                    binary.take().ok_or_else(|| format!("line {number}: no `Binary:` comes before this"))?;
+                functions.push(name.to_owned());
+                led_to("CodeUri", folder.join(name))
+            }
+            Some((key @ "DefinitionUri", path)) => led_to(key, root.join(path)),
+            _ => line.to_owned(),
+        });
+    }
+    match binary {
+        Some(name) => Err(format!("there is no `CodeUri: .` for {name}")),
+        None if functions.is_empty() => Err("it has no function with a `Binary:`".to_owned()),
+        None => Ok(LaidOut { functions, template: lines.join("\n") + "\n" }),
+    }
+}
+
+/// Builds functions as `sam build` has them built for AWS, but for this machine's architecture and all at once, with Cargo's
+/// own progress; gives the folder that has a folder of each, with its `bootstrap`.
+///
+/// # Errors
+///
+/// When a tool cannot be installed or the build fails.
+pub fn build_for_aws(project: &Project, names: &[&str]) -> Result<PathBuf, LocalError> {
+    let programs = tools::install(project, SAM)?;
+    let mut command = Command::new("cargo");
+    command.args(["lambda", "build", "--release"]);
+    if cfg!(target_arch = "aarch64") {
+        command.arg("--arm64");
+    }
+    for name in names {
+        command.args(["--bin", name]);
+    }
+    let program = describe(&command);
+    let status = outside_of_packages(&mut command)
+        .current_dir(project.root())
+        .env("PATH", tools::path_with(&programs))
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(LocalError::io(&program))?;
+    if !status.success() {
+        return Err(LocalError::Failed { program, status, said: "what it said is above".to_owned() });
+    }
+    Ok(project.root().join("target/lambda"))
+}
+
+/// Builds one function as a deployment to AWS does, with the SAM CLI, and sees that there is something to deploy.
+///
+/// # Errors
+///
+/// When a tool cannot be installed, the build fails, or nothing comes of it.
+pub fn release(project: &Project) -> Result<(), LocalError> {
+    say("building a function for AWS (minutes the first time)");
+    // The SAM CLI does the same, but silently.
+    build_for_aws(project, &[RELEASED_PROGRAM])?;
+    let programs = tools::install(project, SAM)?;
+    let folder = project.root().join("target/local/release");
+    tools::remove(&folder)?;
+    say(&format!("sam build {RELEASED}"));
+    let mut command = Command::new(programs.join("sam"));
+    command.args(["build", RELEASED, "--no-cached", "--build-dir"]).arg(&folder);
+    command.args(["--parameter-overrides", architecture()]);
+    run(outside_of_packages(&mut command)
+        .current_dir(project.root())
+        .env("PATH", tools::path_with(&programs))
+        .env("SAM_CLI_TELEMETRY", "0")
+        .env("AWS_DEFAULT_REGION", "eu-west-1"))?;
+    let bootstrap = folder.join(RELEASED).join("bootstrap");
+    let size = fs::metadata(&bootstrap).map_err(LocalError::io(bootstrap.display().to_string()))?.len();
+    say(&format!("{}: {} kB", bootstrap.display(), size / 1000));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_deployed_from_a_folder_of_its_own() {
+        let project = Project::here();
+        let template = fs::read_to_string(project.root().join("template.yaml")).unwrap();
+        let laid_out = led(&template, Path::new("/checkout"), Path::new("/build")).unwrap();
+        let mut folders: Vec<String> = fs::read_dir(project.root().join("functions"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let mut functions = laid_out.functions;
+        folders.sort();
+        functions.sort();
+        assert_eq!(functions, folders);
+        for name in functions {
+            assert!(laid_out.template.contains(&format!("      CodeUri: \"/build/{name}\"\n")), "{name}");
+        }
+        assert!(laid_out.template.contains("      DefinitionUri: \"/checkout/infra/lifecycle.asl.json\"\n"));
+        assert!(!laid_out.template.contains("Uri: infra") && !laid_out.template.contains("CodeUri: .\n"));
+    }
+
+    #[test]
+    fn a_function_that_says_nothing_of_its_program_is_refused() {
+        let problem = led("Properties:\n  CodeUri: .\n", Path::new("/"), Path::new("/")).err();
+        assert_eq!(problem.as_deref(), Some("line 2: no `Binary:` comes before this"));
+    }
+}

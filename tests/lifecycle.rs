@@ -382,8 +382,8 @@ fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
 #[test]
 fn a_plan_past_a_limit_is_not_executed_at_all() {
     for (limits, code) in [
-        ("images: 9, percent: 100, remaining: 1", "limit-images"),
-        ("images: 100, percent: 90, remaining: 1", "limit-percent"),
+        ("images: 6, percent: 100, remaining: 1", "limit-images"),
+        ("images: 100, percent: 87, remaining: 1", "limit-percent"),
         ("images: 100, percent: 100, remaining: 2", "limit-remaining"),
     ] {
         let site = Site::new(&format!(", apply: delete, limits: {{ {limits} }}"));

@@ -135,7 +135,7 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
                 }
                 // It stays unread, and is an obstacle.
                 Err(error) => {
-                    tracing::warn!(repository = %name, digest, %error, "could not read an image index")
+                    tracing::warn!(repository = %name, digest, %error, "could not read an image index");
                 }
             }
         }

@@ -382,8 +382,8 @@ fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
 #[test]
 fn a_plan_past_a_limit_is_not_executed_at_all() {
     for (limits, code) in [
-        ("images: 9, percent: 100, remaining: 1", "limit-images"),
-        ("images: 100, percent: 90, remaining: 1", "limit-percent"),
+        ("images: 6, percent: 100, remaining: 1", "limit-images"),
+        ("images: 100, percent: 87, remaining: 1", "limit-percent"),
         ("images: 100, percent: 100, remaining: 2", "limit-remaining"),
     ] {
         let site = Site::new(&format!(", apply: delete, limits: {{ {limits} }}"));
@@ -475,6 +475,50 @@ fn where_manifest_lists_cannot_be_read_nothing_is_deleted() {
     assert_eq!(of(&report, "app")["status"], "FAILED");
     let error = of(&report, "app")["error"].as_str().unwrap();
     assert!(error.starts_with("BatchGetImage: the role that calls is not allowed"), "{error}");
+}
+
+#[test]
+fn an_index_that_is_not_understood_stops_deletion_and_is_read_again() {
+    let site = Site::new(UNLIMITED);
+    let index = site.aws().with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        let children = site.app.children.each_ref().map(String::as_str);
+        app.push_index_with_a_key_twice(&children, &["odd"])
+    });
+    for run in ["first", "second"] {
+        site.aws().forget_calls();
+        let report = site.steward.run(run, false);
+        assert_eq!(site.left(), set(site.app.all().iter().chain([&index])), "{run}");
+        let app = of(&report, "app");
+        assert_eq!(app["status"], "HELD", "{report:#}");
+        assert_eq!(app["obstacles"][0]["code"], "unread-manifest-lists", "{app:#}");
+        assert_eq!(site.aws().count("BatchGetImage"), 1, "it is not taken for one without children");
+    }
+}
+
+#[test]
+fn a_signature_by_tag_stays_with_what_runs_and_goes_with_its_image() {
+    let site = Site::new(UNLIMITED);
+    let [kept, gone] = [&site.app.index, &site.app.old[0]].map(|subject| {
+        let tag = format!("{}.sig", subject.replace(':', "-"));
+        site.aws().with(|registry| {
+            let app = registry.repositories.get_mut("app").unwrap();
+            let signature = app.push(&format!("signature of {subject}"), &[&tag]);
+            app.age(&signature, 30.0);
+            signature
+        })
+    });
+    site.use_by_task("app:v1", None);
+    let report = site.steward.run("r", false);
+    let left: Vec<&String> = site.app.release().into_iter().chain([&site.app.young, &kept]).collect();
+    assert_eq!(site.left(), set(left), "{report:#}");
+    let calls = site.aws().calls();
+    let step_of = |digest: &str| {
+        calls.iter().position(|call| {
+            call.operation == "BatchDeleteImage" && call.request.to_string().contains(digest)
+        })
+    };
+    assert!(step_of(&site.app.old[0]).is_some() && step_of(&site.app.old[0]) < step_of(&gone));
 }
 
 #[test]

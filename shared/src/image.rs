@@ -627,4 +627,19 @@ mod tests {
         assert_eq!(held(2), [0, 2, 3]);
         assert_eq!(held(3), [0, 1, 2, 3, 4], "it is used itself, and either index may be how");
     }
+
+    #[test]
+    fn what_a_held_part_is_about_is_held_too_since_ecr_deletes_artifacts_with_their_subject() {
+        let mut relations = Relations::default();
+        relations.index("sha256:1", ["sha256:a"]);
+        relations.refer("sha256:a", "sha256:s");
+        relations.index("sha256:2", ["sha256:s", "sha256:b"]);
+        let listed = ["sha256:1", "sha256:a", "sha256:s", "sha256:2", "sha256:b"];
+        let images = RepositoryImages::new(listed.iter().map(|name| image(name, &[])).collect(), &relations);
+        let held = images.closure(HashMap::from([(0, "it runs".to_owned())]), "is kept");
+        let mut places: Vec<ImageIndex> = held.keys().copied().collect();
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2]);
+        assert_eq!(held[&2], "its referrer sha256:a is kept");
+    }
 }

@@ -612,6 +612,8 @@ mod tests {
         listed
             .extend((1..=4).map(|number| image(&digest(10 + number), &[&tags[usize::from(number) - 1]], 9)));
         listed.push(archived(30, &["x"]));
+        // Two artifacts about the same image are not the two newest.
+        listed.push(image(&digest(31), &[&about(4, ".att")], 8));
         let images = packed(listed);
         let plan = plan_for(&entry(&format!("{UNLIMITED}, keep: {{ newest: 2 }}")), &images, &[]);
         assert_eq!(gone(&plan, &images), [digest(1), digest(2), digest(11), digest(12)]);

@@ -297,6 +297,17 @@ impl Repository {
         self.add(manifest.to_string(), INDEX, tags)
     }
 
+    /// Adds an image index whose manifest has its children twice: first none, then these.
+    pub fn push_index_with_a_key_twice(&mut self, children: &[&str], tags: &[&str]) -> String {
+        const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+        let entries: Vec<Value> =
+            children.iter().map(|child| json!({ "digest": child, "size": 1 })).collect();
+        let entries = Value::Array(entries);
+        let manifest =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[],"manifests":{entries}}}"#);
+        self.add(manifest, INDEX, tags)
+    }
+
     /// Adds an artifact about another image, as a signature.
     pub fn push_referrer(&mut self, content: &str, subject: &str) -> String {
         let manifest = json!({

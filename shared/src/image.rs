@@ -222,6 +222,8 @@ pub struct RepositoryImages {
     tag_subjects: Vec<(ImageIndex, ImageIndex)>,
     /// Manifest lists whose children are not known.
     unread_indexes: Vec<ImageIndex>,
+    /// Untagged images whose image indexes are all gone, in ascending order.
+    orphans: Vec<ImageIndex>,
 }
 
 impl RepositoryImages {
@@ -272,7 +274,18 @@ impl RepositoryImages {
             .collect();
         tag_subjects.sort_unstable();
         tag_subjects.dedup();
-        Self { images: Arc::new(images), parents, subjects, tag_subjects, unread_indexes }
+        let mut orphans: Vec<ImageIndex> = relations
+            .children
+            .iter()
+            .filter(|(index, _)| !places.contains_key(&***index))
+            .flat_map(|(_, children)| children)
+            .filter_map(|child| places.get(&**child).copied())
+            .filter(|&child| !is_first(&parents, child))
+            .filter(|&child| images.get(child as usize).is_some_and(|image| image.tags.is_empty()))
+            .collect();
+        orphans.sort_unstable();
+        orphans.dedup();
+        Self { images: Arc::new(images), parents, subjects, tag_subjects, unread_indexes, orphans }
     }
 
     /// The same images with the artifacts that are tied to another image by their tags among the
@@ -352,6 +365,19 @@ impl RepositoryImages {
         is_first(&self.parents, place) || self.is_referrer(place)
     }
 
+    /// Whether the image is what an image index has left behind: untagged, and no index that listed it is here any more. Limits
+    /// counted its index when that went.
+    #[must_use]
+    pub fn is_orphan(&self, place: ImageIndex) -> bool {
+        self.orphans.binary_search(&place).is_ok()
+    }
+
+    /// Whether the image stands for itself: it is no [part](Self::is_part) of another one, and no [orphan](Self::is_orphan).
+    #[must_use]
+    pub fn stands_alone(&self, place: ImageIndex) -> bool {
+        !self.is_part(place) && !self.is_orphan(place)
+    }
+
     /// Whether every tag of the image (but those of this project's own) is about an image that is here.
     fn is_tag_referrer(&self, place: ImageIndex) -> bool {
         if !is_first(&self.tag_subjects, place) {
@@ -385,11 +411,13 @@ impl RepositoryImages {
         depth
     }
 
-    /// How many images can be pulled and stand for themselves: active, and no [part](Self::is_part) of another.
+    /// How many images can be pulled and stand for themselves: active, and [alone](Self::stands_alone).
     #[must_use]
     pub fn pullable(&self) -> u64 {
-        (0..).zip(self.images()).filter(|(place, image)| is_active(image) && !self.is_part(*place)).count()
-            as u64
+        (0..)
+            .zip(self.images())
+            .filter(|(place, image)| is_active(image) && self.stands_alone(*place))
+            .count() as u64
     }
 
     /// Everything that belongs to held images, with the reason for each. Up first: the image indexes that list them and
@@ -530,6 +558,24 @@ mod tests {
         let images = RepositoryImages::new(vec![image("sha256:a", &[]), image("sha256:i", &[])], &relations);
         assert_eq!(images.parents(), [(0, 1)]);
         assert_eq!(images.subjects(), []);
+    }
+
+    #[test]
+    fn what_an_index_left_behind_stands_for_nothing_unless_it_has_a_name() {
+        let mut relations = Relations::default();
+        relations.index("sha256:gone", ["sha256:a", "sha256:b", "sha256:c"]);
+        relations.index("sha256:here", ["sha256:c"]);
+        let listed = vec![
+            image("sha256:a", &[]),
+            image("sha256:b", &["amd64"]),
+            image("sha256:c", &[]),
+            image("sha256:here", &["v1"]),
+            image("sha256:d", &[]),
+        ];
+        let images = RepositoryImages::new(listed, &relations);
+        let orphans: Vec<u32> = (0..5).filter(|&place| images.is_orphan(place)).collect();
+        assert_eq!(orphans, [0]);
+        assert_eq!(images.pullable(), 3, "the named one, the index, and the ordinary one");
     }
 
     #[test]

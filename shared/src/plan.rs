@@ -153,7 +153,8 @@ fn counted<'a>(
     places: impl Iterator<Item = ImageIndex> + 'a,
 ) -> impl Iterator<Item = ImageIndex> + 'a {
     let goes_along = |place| images.holders_of(place).any(|holder| planned.contains(&holder));
-    places.filter(move |&place| !(images.is_part(place) && goes_along(place)))
+    let alone = move |place| !images.is_part(place) || !goes_along(place);
+    places.filter(move |&place| !images.is_orphan(place) && alone(place))
 }
 
 fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
@@ -270,7 +271,7 @@ fn obstacles(
     }
     // Of the images that can be pulled: what is in the archive is not left to anybody.
     let total = images.pullable();
-    let is_pullable = |place: &&ImageIndex| is(**place, ImageStatus::Active) && !images.is_part(**place);
+    let is_pullable = |place: &&ImageIndex| is(**place, ImageStatus::Active) && images.stands_alone(**place);
     let planned = all.iter().filter(is_pullable).count() as u64;
     let left = total.saturating_sub(planned);
     if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
@@ -302,7 +303,7 @@ impl Keep {
             }
         }
         let stands = |(place, image): &(ImageIndex, &Image)| {
-            image.status == ImageStatus::Active && !images.is_part(*place)
+            image.status == ImageStatus::Active && images.stands_alone(*place)
         };
         let mut whole: Vec<(ImageIndex, &Image)> = all().filter(stands).collect();
         whole.sort_by(|(_, one), (_, two)| {

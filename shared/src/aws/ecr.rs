@@ -418,7 +418,8 @@ impl EcrProtect {
         Ok(digest)
     }
 
-    /// Stores the manifest of an image that was there before, whose layers still are; with a tag, or without.
+    /// Stores the manifest of an image that was there before, whose layers still are; with a tag, or without. Gives whether that
+    /// changed something: `false` for an image that is there as it is.
     ///
     /// # Errors
     ///
@@ -430,10 +431,10 @@ impl EcrProtect {
         media_type: Option<&str>,
         digest: &str,
         tag: Option<&str>,
-    ) -> Result<(), AwsError> {
-        self.put(name, manifest, media_type, Some(digest), tag).await?;
-        tracing::info!(repository = %name, digest, tag, "put the image back");
-        Ok(())
+    ) -> Result<bool, AwsError> {
+        let put = self.put(name, manifest, media_type, Some(digest), tag).await?;
+        tracing::info!(repository = %name, digest, tag, was_missing = put.is_some(), "put the image back");
+        Ok(put.is_some())
     }
 
     /// Takes an image back from the archive, which takes ECR up to 20 minutes.

@@ -75,8 +75,14 @@ impl Surveyed {
             .map(|image| &*image.digest)
             .collect();
         let mut children_are_cached = true;
-        if !indexes.is_empty() {
-            let (children, are_cached) = children(clients, &name, &indexes).await?;
+        let untagged: HashSet<&str> = described
+            .images
+            .iter()
+            .filter(|image| image.tags.is_empty())
+            .map(|image| &*image.digest)
+            .collect();
+        if !indexes.is_empty() || !untagged.is_empty() {
+            let (children, are_cached) = children(clients, &name, &indexes, &untagged).await?;
             children_are_cached = are_cached;
             for (index, children) in children {
                 relations.index(&index, children);
@@ -117,9 +123,14 @@ impl Surveyed {
     }
 }
 
-/// The children of manifest lists: those that were read before from the bucket, the others from ECR.
+/// The children of manifest lists, and of those that are gone while some of their `untagged` children are still there: those that were read before from the bucket, the others from ECR.
 /// Also whether they are in the bucket now.
-async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Result<(Children, bool), Stop> {
+async fn children(
+    clients: &Clients<'_>,
+    name: &Name,
+    indexes: &[&str],
+    untagged: &HashSet<&str>,
+) -> Result<(Children, bool), Stop> {
     let key = format!("{INDEXES}{name}.json");
     let read = match clients.has_bucket() {
         true => clients.call(clients.s3.get(clients.bucket, &key)).await?,
@@ -130,7 +141,9 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
         read.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
     let before = known.len();
     let there: HashSet<&str> = indexes.iter().copied().collect();
-    known.retain(|index, _| there.contains(index.as_str()));
+    known.retain(|index, children| {
+        there.contains(index.as_str()) || children.iter().any(|child| untagged.contains(child.as_str()))
+    });
     let forgotten = before - known.len();
     let unknown: Vec<ImageId> = indexes
         .iter()
@@ -160,6 +173,12 @@ async fn children(clients: &Clients<'_>, name: &Name, indexes: &[&str]) -> Resul
         }
     }
     Ok((known, clients.has_bucket()))
+}
+
+/// Forgets what is remembered of a repository's image indexes: they are read anew.
+pub(crate) async fn forget_children(clients: &Clients<'_>, name: &Name) -> Result<(), Stop> {
+    let key = format!("{INDEXES}{name}.json");
+    clients.call(clients.s3.write(clients.bucket, &key, "{}", "application/json")).await
 }
 
 impl Planned<'_> {

@@ -15,7 +15,7 @@ use tokio::time::Instant as MonotonicInstant;
 use super::batch::{Assignment, Batch};
 use super::outcome::{Held, Outcome, Status};
 use super::survey::{Planned, Surveyed};
-use super::{Access, Clients, LAST, Run, Stop, Task, inventory, observe};
+use super::{Access, Clients, LAST, Run, Stop, Task, inventory, journal, observe};
 use crate::domain::enforcement::action::Action;
 use crate::instant::Instant;
 use crate::plan::Obstacle;
@@ -48,7 +48,7 @@ pub struct Worker<'a> {
     /// Whether something was changed, so that another invocation begins further on.
     pub(crate) has_changed: Cell<bool>,
     /// What was deleted or archived, or may have been, in the order in which it was.
-    pub(crate) removed: RefCell<Vec<Removed>>,
+    removed: RefCell<Vec<Removed>>,
     /// Of how much of that a later look has told whether it is in use after all.
     looked_at: Cell<usize>,
     put_back: RefCell<Vec<PutBack>>,
@@ -81,6 +81,9 @@ pub async fn work(clients: Clients<'_>, access: Access<'_>, task: &Task) -> Resu
     let loaded = load(&clients, task).await?;
     let worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
+    if matches!(access, Access::Write(_)) {
+        worker.recall(todo).await?;
+    }
     let (mut outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
     // Neither done nor begun: nothing would come of another try.
     if done == 0
@@ -348,6 +351,38 @@ impl<'a> Worker<'a> {
         Ok((observation, now))
     }
 
+    /// Remembers what an invocation before this one wrote down of these repositories: it may have been killed after it took an
+    /// image away and before it looked whether that came into use.
+    async fn recall(&self, repositories: &[Assignment]) -> Result<(), Stop> {
+        let prefix = journal::prefix(self.run);
+        let written = self.clients.call(self.clients.s3.list(self.clients.bucket, &prefix)).await?;
+        for object in written {
+            let repository = object.key.strip_prefix(&prefix).and_then(|rest| rest.rsplit_once('/'));
+            let Some((repository, _)) = repository else { continue };
+            if !repositories.iter().any(|assignment| assignment.repository_name == repository) {
+                continue;
+            }
+            let Ok(repository) = Name::parse(repository) else { continue };
+            let lines = journal::read(&self.clients, &object.key).await?;
+            let removed = lines.into_iter().map(|line| Removed { repository: repository.clone(), line });
+            self.removed.borrow_mut().extend(removed);
+        }
+        Ok(())
+    }
+
+    /// Notes what is about to be taken away.
+    pub(crate) fn note_removed(&self, images: impl Iterator<Item = Removed>) {
+        let mut removed = self.removed.borrow_mut();
+        for image in images {
+            removed.retain(|other| {
+                other.line.image_digest != image.line.image_digest || other.repository != image.repository
+            });
+            removed.push(image);
+        }
+        // A recalled image may have stood further up.
+        self.looked_at.set(self.looked_at.get().min(removed.len().saturating_sub(1)));
+    }
+
     /// Looks at what is in use if something was taken away since the last look.
     async fn look_once_more(&self) -> Result<(), Stop> {
         if self.removed.borrow().len() == self.looked_at.get() {
@@ -371,9 +406,10 @@ impl<'a> Worker<'a> {
         for (at, action) in in_use_again(&removed, &observation.usage) {
             let (Some(image), Action::PutBack { reason, .. }) = (removed.get(at), &action) else { continue };
             tracing::warn!(repository = %image.repository, %action, "an image came into use after it went");
-            let done = put_back::execute(&self.clients, ecr, image, reason).await?;
-            self.has_changed.set(true);
-            self.put_back.borrow_mut().push(done);
+            if let Some(done) = put_back::execute(&self.clients, ecr, image, reason).await? {
+                self.has_changed.set(true);
+                self.put_back.borrow_mut().push(done);
+            }
             is_back.insert(at);
         }
         let mut at = 0;

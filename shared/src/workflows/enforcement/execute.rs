@@ -12,7 +12,7 @@ use super::registry_limit::{self, Reserved};
 use crate::aws::ecr::{BATCH, EcrWrite, Manifest, Manifests, NOT_FOUND};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::{Action, Removal, batches};
-use crate::image::deletion::ImageId;
+use crate::image::deletion::{self, ImageId};
 use crate::image::{Image, ImageIndex, ManifestKind};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
@@ -21,7 +21,7 @@ use crate::report::model::ActionTaken;
 use crate::run::Stop;
 use crate::run::journal::{self, Line};
 use crate::run::outcome::{Fate, Held, Outcome, PolicyChange};
-use crate::run::survey::{Planned, Surveyed};
+use crate::run::survey::{Planned, Surveyed, forget_children};
 use crate::run::work::Worker;
 
 /// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
@@ -128,11 +128,12 @@ impl<'w, 'a> Executor<'w, 'a> {
             return Ok(());
         }
         let Some(look) = self.look(&wanted, is_archival).await? else { return Ok(()) };
-        let going = self.reserve(look.going, &wanted).await?;
+        let (going, manifests) = self.manifests(look.going).await?;
+        let going = self.reserve(going, &wanted).await?;
         if going.is_empty() {
             return Ok(());
         }
-        let manifests = self.write_down(&going, &wanted, is_archival, look.usage_read_at).await?;
+        self.write_down(&going, &wanted, &manifests, is_archival, look.usage_read_at).await?;
         if is_archival { self.archive(&going).await } else { self.delete(&going, &manifests).await }
     }
 
@@ -275,14 +276,14 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok(fits)
     }
 
-    /// Writes down what is about to go. What cannot be written down does not go.
-    async fn write_down(
+    /// Reads the manifests of what is to go. An image index whose children are others than the plan was made with stays.
+    async fn manifests(
         &mut self,
-        going: &[ImageIndex],
-        wanted: &[(&Removal, ImageIndex)],
-        is_archival: bool,
-        usage_read_at: Instant,
-    ) -> Result<HashMap<String, Manifest>, Stop> {
+        going: Vec<ImageIndex>,
+    ) -> Result<(Vec<ImageIndex>, HashMap<String, Manifest>), Stop> {
+        if going.is_empty() {
+            return Ok((going, HashMap::new()));
+        }
         let (worker, surveyed) = (self.worker, &self.planned.surveyed);
         let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
         let Manifests { found, failures } =
@@ -298,6 +299,49 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
         let manifests: HashMap<String, Manifest> =
             found.into_iter().map(|manifest| (manifest.digest.clone(), manifest)).collect();
+        let mut certain = Vec::with_capacity(going.len());
+        for place in going {
+            if self.image(place).is_some_and(|image| self.is_as_remembered(place, image, &manifests)) {
+                certain.push(place);
+                continue;
+            }
+            forget_children(&worker.clients, &surveyed.name).await?;
+            let why = "it lists other images than were remembered of it, so that the plan was made of what is not true; the next \
+                       run reads it anew";
+            self.stay(place, Fate::HeldBack, why.to_owned());
+        }
+        Ok((certain, manifests))
+    }
+
+    /// Whether an image index lists exactly those images of the repository that the plan was made with.
+    fn is_as_remembered(
+        &self,
+        place: ImageIndex,
+        image: &Image,
+        manifests: &HashMap<String, Manifest>,
+    ) -> bool {
+        let Some(manifest) = manifests.get(&*image.digest) else { return true };
+        if image.kind != ManifestKind::Index {
+            return true;
+        }
+        let Ok(listed) = deletion::children(&manifest.text) else { return false };
+        let listed: HashSet<ImageIndex> = listed.iter().filter_map(|digest| self.place(digest)).collect();
+        let parents = self.planned.surveyed.images.parents();
+        let known: HashSet<ImageIndex> =
+            parents.iter().filter(|(_, index)| *index == place).map(|(child, _)| *child).collect();
+        listed == known
+    }
+
+    /// Writes down what is about to go. What cannot be written down does not go.
+    async fn write_down(
+        &mut self,
+        going: &[ImageIndex],
+        wanted: &[(&Removal, ImageIndex)],
+        manifests: &HashMap<String, Manifest>,
+        is_archival: bool,
+        usage_read_at: Instant,
+    ) -> Result<(), Stop> {
+        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
         let removals: HashMap<ImageIndex, &Removal> =
             wanted.iter().map(|&(removal, place)| (place, removal)).collect();
         let mut lines = Vec::with_capacity(going.len());
@@ -344,8 +388,8 @@ impl<'w, 'a> Executor<'w, 'a> {
         worker.has_changed.set(true);
         // From here on it may be gone.
         let removed = lines.into_iter().map(|line| Removed { repository: surveyed.name.clone(), line });
-        worker.removed.borrow_mut().extend(removed);
-        Ok(manifests)
+        worker.note_removed(removed);
+        Ok(())
     }
 
     async fn delete(

@@ -114,7 +114,7 @@ pub fn in_use_again(removed: &[Removed], usage: &Usage) -> Vec<(usize, Action)> 
     again
 }
 
-/// Puts one image back.
+/// Puts one image back; none if it was there all along, which may be where a function was killed before it deleted it.
 ///
 /// # Errors
 ///
@@ -124,9 +124,11 @@ pub async fn execute(
     ecr: &EcrProtect,
     removed: &Removed,
     reason: &str,
-) -> Result<PutBack, Stop> {
+) -> Result<Option<PutBack>, Stop> {
     let problem = match put_back(clients, ecr, removed).await {
-        Ok(problem) => problem,
+        Ok(Done::Unchanged) => return Ok(None),
+        Ok(Done::Back) => None,
+        Ok(Done::Impossible(problem)) => Some(problem),
         Err(stop @ Stop::Time(_)) => return Err(stop),
         Err(stop) => Some(stop.to_string()),
     };
@@ -146,36 +148,40 @@ pub async fn execute(
             "an image came into use after it was taken and could not be put back"
         ),
     }
-    Ok(PutBack {
+    Ok(Some(PutBack {
         repository_name: line.repository_name.clone(),
         image_digest: line.image_digest.clone(),
         image_size_in_bytes: line.image_size_in_bytes,
         was_archived: removed.is_archived(),
         reason: reason.to_owned(),
         problem,
-    })
+    }))
 }
 
-async fn put_back(
-    clients: &Clients<'_>,
-    ecr: &EcrProtect,
-    removed: &Removed,
-) -> Result<Option<String>, Stop> {
+/// What putting an image back came to.
+enum Done {
+    Unchanged,
+    Back,
+    Impossible(String),
+}
+
+async fn put_back(clients: &Clients<'_>, ecr: &EcrProtect, removed: &Removed) -> Result<Done, Stop> {
     let (name, line) = (&removed.repository, &removed.line);
     let digest = line.image_digest.as_str();
     if removed.is_archived() {
         return match clients.call(ecr.restore(name, digest)).await {
-            Ok(()) => Ok(None),
+            Ok(()) => Ok(Done::Back),
             // It was written down, and was not archived after all.
-            Err(Stop::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(None),
+            Err(Stop::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(Done::Unchanged),
             Err(stop) => Err(stop),
         };
     }
     let Some(manifest) = &line.image_manifest else {
-        return Ok(Some("ECR did not give its manifest when it was deleted; push it again".to_owned()));
+        let problem = "ECR did not give its manifest when it was deleted; push it again";
+        return Ok(Done::Impossible(problem.to_owned()));
     };
     let media_type = line.image_manifest_media_type.as_deref();
-    clients.call(ecr.put_back_image(name, manifest, media_type, digest, None)).await?;
+    let mut is_changed = clients.call(ecr.put_back_image(name, manifest, media_type, digest, None)).await?;
     for tag in &line.image_tags {
         // A tag that names another image by now is that one's.
         let named = clients.call(ecr.manifests(name, &[ImageId::Tag(tag.clone())])).await?;
@@ -183,9 +189,10 @@ async fn put_back(
             continue;
         }
         match clients.call(ecr.put_back_image(name, manifest, media_type, digest, Some(tag))).await {
-            Ok(()) | Err(Stop::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
+            Ok(was_missing) => is_changed |= was_missing,
+            Err(Stop::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
             Err(stop) => return Err(stop),
         }
     }
-    Ok(None)
+    Ok(if is_changed { Done::Back } else { Done::Unchanged })
 }

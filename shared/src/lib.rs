@@ -39,6 +39,7 @@ pub mod api;
 pub mod aws;
 pub mod build;
 pub mod custom_resource;
+pub mod domain;
 pub mod environment;
 pub mod finding;
 pub mod image;

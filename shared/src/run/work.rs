@@ -17,7 +17,7 @@ use super::survey::{Planned, Surveyed};
 use super::{Access, Clients, LAST, Run, Stop, Task, observe};
 use crate::policy_book::{Apply, PolicyBook};
 use crate::repository::Name;
-use crate::usage::observation::{Known, Observation};
+use crate::usage::observation::{Observation, ReadOnce};
 
 /// Repositories that are read at the same time.
 const AT_ONCE: usize = 4;
@@ -279,19 +279,19 @@ impl<'a> Worker<'a> {
 
     /// What is in use now: read after `after`, and no longer ago than a minute.
     pub(super) async fn fresh(&self, after: Moment) -> Result<Rc<Observation>, Stop> {
-        let known: Known = {
+        let once: ReadOnce = {
             let last = self.fresh.borrow();
             match &*last {
                 Some(fresh) if fresh.read_at >= after && fresh.read_at.elapsed() < FRESH => {
                     return Ok(Rc::clone(&fresh.observation));
                 }
-                Some(fresh) => fresh.observation.known.clone(),
-                None => self.at_first.known.clone(),
+                Some(fresh) => fresh.observation.once.clone(),
+                None => self.at_first.once.clone(),
             }
         };
         let read_at = Moment::now();
         let observation =
-            observe::observe(&self.clients, self.book.usage(), &known, self.clients.now()).await?;
+            observe::refresh(&self.clients, self.book.usage(), &once, self.clients.now()).await?;
         let observation = Rc::new(observation);
         *self.fresh.borrow_mut() = Some(Fresh { observation: Rc::clone(&observation), read_at });
         Ok(observation)

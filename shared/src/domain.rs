@@ -1,0 +1,3 @@
+//! What is decided, without AWS, clock, environment or waiting.
+
+pub mod usage;

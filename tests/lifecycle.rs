@@ -110,6 +110,11 @@ fn repository(name: &str) -> Repository {
     Repository { described, ..Repository::default() }
 }
 
+/// An image of another repository, by its digest.
+fn other(letter: char) -> String {
+    format!("other@sha256:{}", letter.to_string().repeat(64))
+}
+
 fn set<'a>(digests: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
     digests.into_iter().cloned().collect()
 }
@@ -308,7 +313,7 @@ fn where_a_source_of_use_is_down_nothing_is_deleted() {
             let definition = cloud.ecs.register("other", &["other:1"]);
             cloud.ecs.run_task("prod", &definition, None);
             cloud.ecs.add_service("prod", "other", &[&definition]);
-            cloud.functions.add("job", "1", "other:2", "other@sha256:aa");
+            cloud.functions.add("job", "1", "other:2", &other('a'));
         });
         // What only lists what is in use; other lists are of the run.
         let begun = Steward::begin("r", false);
@@ -882,7 +887,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         use_by_task(cloud, "attached:ci-0", None);
         let definition = cloud.ecs.register("web", &["attached:ci-1"]);
         cloud.ecs.add_service("prod", "web", &[&definition]);
-        cloud.functions.add("job", "1", "attached:ci-1", "attached@sha256:aa");
+        cloud.functions.add("job", "1", "attached:ci-1", &other('c'));
         cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
     });
     let called = |steward: &Steward, is_of_role: fn(&str) -> bool| -> BTreeSet<String> {
@@ -895,10 +900,9 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
             },
             "Publish" => "sns:Publish".to_owned(),
             operation @ ("ListFunctions" | "GetFunction") => format!("lambda:{operation}"),
+            operation if operation.contains(':') => operation.to_owned(),
             operation
-                if operation.contains("Task")
-                    || operation.contains("Service")
-                    || operation == "ListClusters" =>
+                if ["Task", "Service", "Cluster", "Daemon"].iter().any(|part| operation.contains(part)) =>
             {
                 format!("ecs:{operation}")
             }
@@ -911,7 +915,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
     // What is new since is asked for.
     steward.aws.cloud(|cloud| {
         cloud.ecs.register("web", &["other:1"]);
-        cloud.functions.add("job", "2", "other:2", "other@sha256:aa");
+        cloud.functions.add("job", "2", "other:2", &other('a'));
     });
     for key in steward.batches(&taken) {
         steward.work(&taken, &key);
@@ -927,7 +931,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
     }
     steward.aws.cloud(|cloud| {
         cloud.ecs.register("web", &["other:2"]);
-        cloud.functions.add("job", "3", "other:3", "other@sha256:bb");
+        cloud.functions.add("job", "3", "other:3", &other('b'));
     });
     let preview = cloud::function(&steward.aws, "lifecycle-preview", PLENTY);
     let answer = preview.invoke(json!({ "repositoryName": "attached" }).to_string());

@@ -693,7 +693,7 @@ fn used(repository: &Repository, images: &RepositoryImages) -> UsedImages {
         .in_use
         .iter()
         .map(|digest| UsedImage { reference: format!("app@{digest}").parse().unwrap(), used_by: Vec::new() });
-    Usage { used: used.collect(), gaps: Vec::new() }.of_repository(&RepositoryName::default(), images)
+    Usage::of(used.collect()).of_repository(&RepositoryName::default(), images)
 }
 
 /// The images, and everything that one of them lists, also through lists of lists.

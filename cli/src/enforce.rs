@@ -14,7 +14,6 @@ use shared::run::inventory::assign;
 use shared::run::outcome::{Outcome as RepositoryOutcome, Status};
 use shared::run::work::Worker;
 use shared::run::{Access, Clients, Run, check_clock, observe};
-use shared::usage::observation::Known;
 
 use crate::account::{self, Which};
 use crate::input::{self, MAX_POLICY_BYTES};
@@ -106,7 +105,8 @@ async fn enforce(
     if repositories.is_empty() {
         return Err(snapshot::nothing_named());
     }
-    let observation = observe::observe(clients, book.usage(), &Known::default(), Instant::now()).await?;
+    let before = observe::before(clients).await?;
+    let observation = observe::observe(clients, book.usage(), before, Instant::now()).await?;
     let gaps = observation.usage.gaps.clone();
     // A dry run holds nothing that could change something.
     let ecr = arguments.apply.then(|| connection.ecr_write());

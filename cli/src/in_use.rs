@@ -7,7 +7,6 @@ use shared::instant::Instant;
 use shared::policy_book::{KEY, PolicyBook};
 use shared::run::{Clients, observe};
 use shared::usage::Usage;
-use shared::usage::observation::Known;
 
 use crate::{Failure, Outcome, account};
 
@@ -34,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         return Ok(Outcome::Unusable);
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
-    serde_json::to_writer_pretty(&mut out, &usage.used).map_err(io::Error::from)?;
+    serde_json::to_writer_pretty(&mut out, usage.used()).map_err(io::Error::from)?;
     out.write_all(b"\n")?;
     out.flush()?;
     Ok(Outcome::Success)
@@ -48,7 +47,8 @@ pub(crate) async fn usage(clients: &Clients<'_>) -> Result<Usage, Failure> {
     {
         book = PolicyBook::parse(&object.text).map_err(|findings| invalid_book(KEY, &findings))?;
     }
-    let observation = observe::observe(clients, book.usage(), &Known::default(), Instant::now()).await?;
+    let before = observe::before(clients).await?;
+    let observation = observe::observe(clients, book.usage(), before, Instant::now()).await?;
     Ok(observation.usage)
 }
 

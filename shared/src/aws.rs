@@ -10,7 +10,7 @@
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
 //! | `codebuild`, `events`, `ssm` | what building images calls besides, with the feature `builds` |
-//! | `ecs`, `functions`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
+//! | `ecs`, `eks`, `functions`, `registry`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
 
 use std::time::Duration;
 
@@ -30,11 +30,15 @@ pub mod deadline;
 pub mod ecr;
 #[cfg(feature = "lifecycle")]
 pub mod ecs;
+#[cfg(feature = "lifecycle")]
+pub mod eks;
 pub mod error;
 #[cfg(feature = "builds")]
 pub mod events;
 #[cfg(feature = "lifecycle")]
 pub mod functions;
+#[cfg(feature = "lifecycle")]
+pub mod registry;
 #[cfg(feature = "signed")]
 pub mod s3;
 #[cfg(feature = "signed")]
@@ -197,6 +201,18 @@ impl Connection {
     #[must_use]
     pub fn functions(&self) -> functions::Functions {
         functions::Functions::new(self)
+    }
+
+    /// Amazon EKS over this connection.
+    #[must_use]
+    pub fn eks(&self) -> eks::Eks {
+        eks::Eks::new(self)
+    }
+
+    /// The settings of the registry over this connection.
+    #[must_use]
+    pub fn registry(&self) -> registry::Registry {
+        registry::Registry::new(self)
     }
 
     /// Amazon SNS over this connection.

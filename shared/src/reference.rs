@@ -1,4 +1,4 @@
-//! Image references as tasks, pods and functions spell them: `registry/repository:tag@digest`.
+//! Image references as tasks, pods and functions spell them: `registry/repository:tag@digest`, or a digest alone.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,13 +10,16 @@ use crate::finding::quoted;
 pub struct ImageReference {
     /// The registry's host, with its port if it has one; `None` where the reference starts with the repository.
     pub registry: Option<String>,
-    /// The repository's name, slashes included.
+    /// The repository's name, slashes included; empty where there is nothing but a digest.
     pub repository: String,
     /// The tag; `latest` where the reference has neither a tag nor a digest.
     pub tag: Option<String>,
-    /// The digest, `sha256:…`.
+    /// The digest, `sha256:…`, in lower case.
     pub digest: Option<String>,
 }
+
+/// What runtimes put before a reference to say how they came by the image.
+const RUNTIME_PREFIXES: [&str; 2] = ["docker-pullable://", "docker://"];
 
 /// Why a text is not an image reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +30,36 @@ pub struct InvalidReference {
 }
 
 impl ImageReference {
+    /// An image that is known by its digest and nothing else. It may be in any repository.
+    #[must_use]
+    pub fn bare_digest(digest: &str) -> Self {
+        let digest = Some(digest.to_ascii_lowercase());
+        Self { registry: None, repository: String::new(), tag: None, digest }
+    }
+
+    /// Whether the reference is a digest and nothing else. Runtimes tell the id of an image in the same form, which is the
+    /// digest of something else.
+    #[must_use]
+    pub const fn is_bare_digest(&self) -> bool {
+        self.repository.is_empty()
+    }
+
+    /// Reads a reference of something that runs, which must name its image for certain: a digest of less than its whole
+    /// length names nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not a reference, or has a digest that is cut off.
+    pub fn parse_exact(text: &str) -> Result<Self, InvalidReference> {
+        let reference: Self = text.parse()?;
+        let is_whole = reference.digest.as_deref().is_none_or(is_whole_digest);
+        if is_whole {
+            Ok(reference)
+        } else {
+            Err(InvalidReference { text: text.to_owned(), problem: CUT_OFF })
+        }
+    }
+
     /// The account whose ECR registry the reference names; `None` for another registry, or none.
     #[must_use]
     pub fn registry_id(&self) -> Option<&str> {
@@ -34,6 +67,16 @@ impl ImageReference {
         let (account, host) = self.registry.as_deref()?.split_once('.')?;
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
         (is_account && (host.starts_with("dkr.ecr") || host.starts_with("dkr-ecr"))).then_some(account)
+    }
+
+    /// The Region of the ECR registry that the reference names; `None` for another registry, or none.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.registry_id()?;
+        // After the account and `dkr.ecr`, `dkr.ecr-fips` or `dkr-ecr` comes the Region.
+        let (_, host) = self.registry.as_deref()?.split_once('.')?;
+        let host = host.strip_prefix("dkr.").unwrap_or(host);
+        host.split('.').nth(1)
     }
 
     /// Whether the reference may name an image of the repository. In doubt it does: a registry under another name
@@ -48,6 +91,21 @@ impl ImageReference {
     }
 }
 
+/// The problem of a digest that is not all there.
+const CUT_OFF: &str = "its digest is cut off, and names no image for certain";
+
+/// Whether a digest has its whole length: 64 hexadecimal digits for SHA-256, which is what ECR has.
+fn is_whole_digest(digest: &str) -> bool {
+    let Some((algorithm, hex)) = digest.split_once(':') else { return false };
+    let digits = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return false,
+    };
+    hex.len() == digits && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 impl FromStr for ImageReference {
     type Err = InvalidReference;
 
@@ -59,6 +117,13 @@ impl FromStr for ImageReference {
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return fail("it contains white space");
         }
+        let text = RUNTIME_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+        if let Some(hex) = text.strip_prefix("sha256:")
+            && !hex.contains(['/', '@'])
+        {
+            // A repository of this name would be as strange as its tag, and the digest of an image is common.
+            return if is_whole_digest(text) { Ok(Self::bare_digest(text)) } else { fail(CUT_OFF) };
+        }
         let (name, digest) = match text.split_once('@') {
             None => (text, None),
             Some((name, digest)) => match digest.split_once(':') {
@@ -67,7 +132,7 @@ impl FromStr for ImageReference {
                         && !hex.is_empty()
                         && hex.bytes().all(|b| b.is_ascii_hexdigit()) =>
                 {
-                    (name, Some(digest.to_owned()))
+                    (name, Some(digest.to_ascii_lowercase()))
                 }
                 _ => return fail("what follows the @ is not a digest"),
             },
@@ -110,10 +175,11 @@ impl fmt::Display for ImageReference {
         if let Some(tag) = &self.tag {
             write!(f, ":{tag}")?;
         }
-        if let Some(digest) = &self.digest {
-            write!(f, "@{digest}")?;
+        match &self.digest {
+            Some(digest) if self.is_bare_digest() => f.write_str(digest),
+            Some(digest) => write!(f, "@{digest}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -157,10 +223,47 @@ mod tests {
             "a//b",
             "a/b:1/c",
             "host.io/",
+            "sha256:ab12",
+            "sha256:latest",
         ] {
             let error = text.parse::<ImageReference>().unwrap_err().to_string();
             assert!(error.contains("is not an image reference"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_digest_alone_is_a_reference_and_a_shortened_one_is_none() {
+        let hex = "Ab".repeat(32);
+        let digest = format!("sha256:{}", hex.to_lowercase());
+        for text in [format!("sha256:{hex}"), format!("docker://sha256:{hex}")] {
+            let bare = read(&text);
+            assert!(bare.is_bare_digest());
+            assert_eq!(bare.to_string(), digest);
+            assert_eq!(read(&bare.to_string()), bare, "it is read again");
+        }
+        let pulled = read(&format!("docker-pullable://registry.example.com/app@sha256:{hex}"));
+        assert_eq!(pulled.registry.as_deref(), Some("registry.example.com"));
+        assert_eq!(pulled.digest.as_deref(), Some(&*digest), "upper case is read as lower case");
+        let exact = ImageReference::parse_exact;
+        assert!(exact(&format!("app@{digest}")).is_ok());
+        for cut in ["app@sha256:ab12", "app:1@sha256:ab", "app@md5:ab"] {
+            let error = exact(cut).unwrap_err().to_string();
+            assert!(error.contains("cut off"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_region_of_a_registry_is_in_its_host() {
+        for host in [
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            "123456789012.dkr.ecr-fips.eu-west-1.amazonaws.com",
+            "123456789012.dkr-ecr.eu-west-1.on.aws",
+            "123456789012.dkr-ecr-fips.eu-west-1.on.aws",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com.cn",
+        ] {
+            assert_eq!(read(&format!("{host}/app:1")).region(), Some("eu-west-1"), "{host}");
+        }
+        assert_eq!(read("registry.example.com/app:1").region(), None);
     }
 
     #[test]

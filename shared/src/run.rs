@@ -31,7 +31,10 @@ use crate::aws::deadline::TimeIsUp;
 #[cfg(feature = "lifecycle")]
 use crate::aws::ecr::{EcrProtect, EcrRead, EcrWrite};
 #[cfg(feature = "lifecycle")]
-use crate::aws::{AwsError, Clock, Connection, Deadline, Failure, ecs::Ecs, functions::Functions, s3::S3};
+use crate::aws::{
+    AwsError, Clock, Connection, Deadline, Failure, ecs::Ecs, eks::Eks, functions::Functions,
+    registry::Registry, s3::S3,
+};
 use crate::domain::enforcement::actor::Actor;
 use crate::instant::Instant;
 
@@ -139,7 +142,9 @@ pub struct Hands {
     connection: Connection,
     ecr: EcrRead,
     ecs: Ecs,
+    eks: Eks,
     functions: Functions,
+    registry: Registry,
     s3: S3,
     bucket: String,
 }
@@ -149,9 +154,9 @@ impl Hands {
     /// Over a connection, with this bucket of the stack's.
     #[must_use]
     pub fn new(connection: Connection, bucket: String) -> Self {
-        let (ecr, ecs, functions, s3) =
-            (connection.ecr_read(), connection.ecs(), connection.functions(), connection.s3());
-        Self { connection, ecr, ecs, functions, s3, bucket }
+        let (ecr, registry, s3) = (connection.ecr_read(), connection.registry(), connection.s3());
+        let (ecs, eks, functions) = (connection.ecs(), connection.eks(), connection.functions());
+        Self { connection, ecr, ecs, eks, functions, registry, s3, bucket }
     }
 
     /// The connection.
@@ -165,11 +170,13 @@ impl Hands {
     pub fn clients(&self, left: Duration) -> Clients<'_> {
         const ANSWER: Duration = Duration::from_millis(500);
         self.connection.trouble().forget();
-        let Self { ecr, ecs, functions, s3, bucket, connection } = self;
+        let Self { ecr, ecs, eks, functions, registry, s3, bucket, connection } = self;
         Clients {
             ecr,
             ecs,
+            eks,
             functions,
+            registry,
             s3,
             bucket,
             region: connection.region(),
@@ -187,8 +194,12 @@ pub struct Clients<'a> {
     pub ecr: &'a EcrRead,
     /// What runs in containers.
     pub ecs: &'a Ecs,
+    /// Which Kubernetes clusters there are.
+    pub eks: &'a Eks,
     /// What runs in AWS Lambda.
     pub functions: &'a Functions,
+    /// Where the registry replicates to.
+    pub registry: &'a Registry,
     /// Where runs are kept.
     pub s3: &'a S3,
     /// The stack's bucket; empty for none, where nothing is kept and no lists are read.

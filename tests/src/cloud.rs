@@ -1,5 +1,5 @@
 //! What is called besides ECR, in memory behind the same port: AWS CodeBuild, Amazon EventBridge, the Parameter Store, Amazon
-//! S3, Amazon ECS, AWS Lambda, Amazon SNS. It shares no code with what it tests.
+//! S3, Amazon ECS, Amazon EKS, AWS Lambda, Amazon SNS; and what Amazon ECR tells of a registry as a whole. It shares no code with what it tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,8 @@ pub use ecs::Ecs;
 pub use functions::Functions;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 7] = [
+const OPERATIONS: [&str; 8] = [
+    "DescribeRegistry",
     "StartBuild",
     "BatchGetBuilds",
     "ListBuildsForProject",
@@ -37,13 +38,25 @@ pub(crate) fn is_known(operation: &str) -> bool {
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 7] =
-    ["GetObject", "PutObject", "HeadObject", "ListObjectsV2", "ListFunctions", "GetFunction", "Publish"];
+pub const REST: [&str; 8] = [
+    "GetObject",
+    "PutObject",
+    "HeadObject",
+    "ListObjectsV2",
+    "ListFunctions",
+    "GetFunction",
+    "Publish",
+    EKS_CLUSTERS,
+];
+
+/// How `ListClusters` of Amazon EKS is called here, since Amazon ECS has one too.
+pub const EKS_CLUSTERS: &str = "eks:ListClusters";
 
 /// The operation of a request that does not name it.
 pub(crate) fn operation(request: &Request) -> &'static str {
     let target = request.target.as_str();
     match request.method.as_str() {
+        "GET" if target.starts_with("/clusters?") => EKS_CLUSTERS,
         _ if target.starts_with("/2015-03-31/functions/?") => "ListFunctions",
         _ if target.starts_with("/2015-03-31/functions/") => "GetFunction",
         "HEAD" => "HeadObject",
@@ -87,6 +100,10 @@ pub struct Cloud {
     pub clock_offset: i64,
     /// What runs in containers.
     pub ecs: Ecs,
+    /// The names of the clusters of Amazon EKS.
+    pub eks_clusters: Vec<String>,
+    /// The rules of replication, as `DescribeRegistry` answers them.
+    pub replication: Vec<Value>,
     /// What runs in AWS Lambda.
     pub functions: Functions,
     /// What was told to people: subject and message.
@@ -159,6 +176,18 @@ impl Cloud {
     pub(crate) fn rest(&mut self, operation: &str, request: &Request) -> Response {
         match operation {
             "ListFunctions" | "GetFunction" => self.functions.answer(request),
+            EKS_CLUSTERS => {
+                // One at a time, so that there is a second page.
+                let query = request.target.split_once('?').map_or("", |(_, query)| query);
+                let token = query.split('&').find_map(|pair| pair.strip_prefix("nextToken="));
+                let start: usize = token.map_or(0, |token| token.parse().unwrap());
+                let page: Vec<&String> = self.eks_clusters.iter().skip(start).take(1).collect();
+                let mut answer = json!({ "clusters": page, "nextToken": null });
+                if start + 1 < self.eks_clusters.len() {
+                    answer["nextToken"] = (start + 1).to_string().into();
+                }
+                Response { status: 200, body: answer.to_string().into_bytes(), ..Response::default() }
+            }
             "Publish" => {
                 let body = String::from_utf8_lossy(&request.body).into_owned();
                 let field = |name: &str| {
@@ -213,6 +242,8 @@ impl Cloud {
     pub(crate) fn act(&mut self, operation: &str, asked: &Value) -> Answered {
         match operation {
             _ if ecs::OPERATIONS.contains(&operation) => self.ecs.act(operation, asked),
+            "DescribeRegistry" => Ok(json!({ "registryId": "123456789012",
+                "replicationConfiguration": { "rules": self.replication } })),
             "StartBuild" => self.start(asked),
             "BatchGetBuilds" => {
                 let ids = asked["ids"].as_array().cloned().unwrap_or_default();

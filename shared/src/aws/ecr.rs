@@ -257,7 +257,12 @@ impl EcrRead {
         }
     }
 
-    async fn repository_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
+    /// The policy of a repository: who may do what with it, besides what roles of its account may; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn repository_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
         match self.client.get_repository_policy().repository_name(name).send().await {
             Ok(answer) => Ok(answer.policy_text),
             Err(error)

@@ -1,19 +1,26 @@
 //! Amazon ECS, as far as it tells what runs.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Connection;
 use super::error::{AwsError, Failure};
 use super::signed::Service;
-use crate::usage::ecs::{RunningService, RunningTask, TaskDefinition, latest};
+use crate::usage::ecs::{
+    Asked, PastDeployment, PinnedImage, Revision, RunningService, RunningTask, TaskDefinition, latest,
+};
 
 /// What requests name the API by.
 const TARGET: &str = "AmazonEC2ContainerServiceV20141113";
-/// The most tasks that ECS describes in one call.
+/// Maximum number of tasks that ECS describes in one call.
 const TASKS: usize = 100;
-/// The most services that ECS describes in one call.
+/// Maximum number of services that ECS describes in one call.
 const SERVICES: usize = 10;
+/// Maximum number of clusters that ECS describes in one call.
+const CLUSTERS: usize = 100;
+/// Maximum number of revisions of services or daemons that ECS describes in one call.
+pub const REVISIONS: usize = 20;
 
 /// Amazon ECS in one region.
 #[derive(Debug)]
@@ -21,38 +28,122 @@ pub struct Ecs {
     service: Service,
 }
 
+#[derive(Deserialize)]
+struct ClusterStatus {
+    #[serde(rename = "clusterArn")]
+    arn: String,
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DaemonSummary {
+    daemon_arn: String,
+}
+
+#[derive(Deserialize)]
+struct DaemonTaskDefinitionSummary {
+    arn: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Daemon {
+    #[serde(default)]
+    current_revisions: Vec<DaemonRevisionSummary>,
+}
+
+#[derive(Deserialize)]
+struct DaemonRevisionSummary {
+    arn: String,
+}
+
+#[derive(Deserialize)]
+struct Untold {
+    arn: Option<String>,
+    reason: Option<String>,
+}
+
 impl Ecs {
     pub(super) fn new(connection: &Connection) -> Self {
         Self { service: Service::new("ecs", "ECS", connection) }
     }
 
-    /// The ARNs of all clusters.
+    /// The ARNs of all clusters, of which some may be deleted: ECS lists those for a while.
     ///
     /// # Errors
     ///
     /// What ECS answers.
     pub async fn clusters(&self) -> Result<Vec<String>, AwsError> {
-        self.arns("ListClusters", "clusterArns", json!({})).await
+        self.listed("ListClusters", "clusterArns", json!({})).await
     }
 
-    /// The tasks of a cluster that run or are about to.
+    /// Those of some clusters that are not deleted.
+    ///
+    /// # Errors
+    ///
+    /// What ECS answers, also about one cluster.
+    pub async fn not_deleted(&self, clusters: &[String]) -> Result<Vec<String>, AwsError> {
+        const OPERATION: &str = "DescribeClusters";
+        let mut active = Vec::with_capacity(clusters.len());
+        for batch in clusters.chunks(CLUSTERS) {
+            let request = json!({ "clusters": batch });
+            let found: Vec<ClusterStatus> = self.told(OPERATION, "clusters", &request).await?;
+            active
+                .extend(found.into_iter().filter(|found| found.status != "INACTIVE").map(|found| found.arn));
+        }
+        Ok(active)
+    }
+
+    /// The tasks of a cluster that run or are about to; none of a cluster that is deleted.
     ///
     /// # Errors
     ///
     /// What ECS answers, also about one task.
     pub async fn tasks(&self, cluster: &str) -> Result<Vec<RunningTask>, AwsError> {
-        let arns = self.arns("ListTasks", "taskArns", json!({ "cluster": cluster })).await?;
-        self.described("DescribeTasks", "tasks", cluster, &arns, TASKS).await
+        let all = async {
+            let arns = self.listed("ListTasks", "taskArns", json!({ "cluster": cluster })).await?;
+            self.described("DescribeTasks", "tasks", cluster, &arns, TASKS).await
+        };
+        unless_deleted(all.await)
     }
 
-    /// The services of a cluster.
+    /// The services of a cluster; none of a cluster that is deleted.
     ///
     /// # Errors
     ///
     /// What ECS answers, also about one service.
     pub async fn services(&self, cluster: &str) -> Result<Vec<RunningService>, AwsError> {
-        let arns = self.arns("ListServices", "serviceArns", json!({ "cluster": cluster })).await?;
-        self.described("DescribeServices", "services", cluster, &arns, SERVICES).await
+        let all = async {
+            let arns = self.listed("ListServices", "serviceArns", json!({ "cluster": cluster })).await?;
+            self.described("DescribeServices", "services", cluster, &arns, SERVICES).await
+        };
+        unless_deleted(all.await)
+    }
+
+    /// The history of a service's deployments, as far as ECS keeps it; none of a service that is deleted.
+    ///
+    /// # Errors
+    ///
+    /// What ECS answers.
+    pub async fn deployments(&self, cluster: &str, service: &str) -> Result<Vec<PastDeployment>, AwsError> {
+        let request = json!({ "cluster": cluster, "service": service });
+        unless_deleted(self.listed("ListServiceDeployments", "serviceDeployments", request).await)
+    }
+
+    /// What at most 20 service revisions have pinned, by their ARNs. Those of which ECS cannot tell are not among it.
+    ///
+    /// # Errors
+    ///
+    /// What ECS answers.
+    pub async fn service_revisions(
+        &self,
+        arns: &[String],
+    ) -> Result<Vec<(String, Vec<PinnedImage>)>, AwsError> {
+        let request = json!({ "serviceRevisionArns": arns });
+        let found: Vec<Revision> =
+            self.told("DescribeServiceRevisions", "serviceRevisions", &request).await?;
+        Ok(found.into_iter().map(|revision| (revision.arn, revision.container_images)).collect())
     }
 
     /// The ARNs of the last active revisions of each family of task definitions, so many of each.
@@ -62,40 +153,112 @@ impl Ecs {
     /// What ECS answers.
     pub async fn latest_task_definitions(&self, revisions: u64) -> Result<Vec<String>, AwsError> {
         let active = json!({ "status": "ACTIVE" });
-        let arns = self.arns("ListTaskDefinitions", "taskDefinitionArns", active).await?;
+        let arns = self.listed("ListTaskDefinitions", "taskDefinitionArns", active).await?;
         Ok(latest(arns, revisions))
     }
 
-    /// A task definition, which never changes; `None` when there is none any more.
+    /// The images of a task definition, which never change.
     ///
     /// # Errors
     ///
     /// What ECS answers.
-    pub async fn task_definition(&self, arn: &str) -> Result<Option<TaskDefinition>, AwsError> {
-        const OPERATION: &str = "DescribeTaskDefinition";
+    pub async fn task_definition(&self, arn: &str) -> Result<Asked<Vec<String>>, AwsError> {
+        self.definition("DescribeTaskDefinition", "taskDefinition", arn).await
+    }
+
+    /// The ARNs of the last active revisions of each family of daemon task definitions, so many of each; none where ECS has
+    /// no managed daemons.
+    ///
+    /// # Errors
+    ///
+    /// What ECS answers.
+    pub async fn latest_daemon_definitions(&self, revisions: u64) -> Result<Vec<String>, AwsError> {
+        let active = json!({ "status": "ACTIVE" });
+        let listed = self.listed("ListDaemonTaskDefinitions", "daemonTaskDefinitions", active).await;
+        let found: Vec<DaemonTaskDefinitionSummary> = unless_unknown(listed)?;
+        Ok(latest(found.into_iter().map(|found| found.arn).collect(), revisions))
+    }
+
+    /// The images of a daemon task definition, which never change.
+    ///
+    /// # Errors
+    ///
+    /// What ECS answers.
+    pub async fn daemon_definition(&self, arn: &str) -> Result<Asked<Vec<String>>, AwsError> {
+        self.definition("DescribeDaemonTaskDefinition", "daemonTaskDefinition", arn).await
+    }
+
+    /// The ARNs of the daemons of a cluster; none where ECS has no managed daemons.
+    ///
+    /// # Errors
+    ///
+    /// What ECS answers.
+    pub async fn daemons(&self, cluster: &str) -> Result<Vec<String>, AwsError> {
+        let request = json!({ "clusterArn": cluster });
+        let listed = self.listed("ListDaemons", "daemonSummariesList", request).await;
+        let found: Vec<DaemonSummary> = unless_deleted(unless_unknown(listed))?;
+        Ok(found.into_iter().map(|found| found.daemon_arn).collect())
+    }
+
+    /// The revisions of a daemon that run now; none of a daemon that is deleted.
+    ///
+    /// # Errors
+    ///
+    /// What ECS answers, also about one revision.
+    pub async fn daemon_revisions(&self, daemon: &str) -> Result<Vec<Revision>, AwsError> {
+        const OPERATION: &str = "DescribeDaemon";
+        let request = json!({ "daemonArn": daemon });
+        let answer: Result<Value, AwsError> = self.service.call(OPERATION, TARGET, &request).await;
+        let daemon: Daemon = match answer {
+            Ok(mut answer) => read(OPERATION, answer["daemon"].take())?,
+            Err(error) if error.failure == Failure::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let arns: Vec<String> = daemon.current_revisions.into_iter().map(|revision| revision.arn).collect();
+        let mut all = Vec::with_capacity(arns.len());
+        for batch in arns.chunks(REVISIONS) {
+            let request = json!({ "daemonRevisionArns": batch });
+            all.extend(self.told("DescribeDaemonRevisions", "daemonRevisions", &request).await?);
+        }
+        Ok(all)
+    }
+
+    async fn definition(
+        &self,
+        operation: &'static str,
+        member: &str,
+        arn: &str,
+    ) -> Result<Asked<Vec<String>>, AwsError> {
         let answer: Result<Value, AwsError> =
-            self.service.call(OPERATION, TARGET, &json!({ "taskDefinition": arn })).await;
+            self.service.call(operation, TARGET, &json!({ member: arn })).await;
         match answer {
-            Ok(mut answer) => read(OPERATION, answer["taskDefinition"].take()).map(Some),
-            // It is deleted for good.
-            Err(error) if error.failure == Failure::NotFound => Ok(None),
-            Err(error) if error.message.contains("Unable to describe task definition") => Ok(None),
+            Ok(mut answer) => {
+                let definition: TaskDefinition = read(operation, answer[member].take())?;
+                let images = definition.images();
+                if images.is_empty() {
+                    return Err(AwsError::odd(operation, &format!("{arn} has no containers")));
+                }
+                Ok(Asked::Known(images))
+            }
+            // It is deleted for good, or not there.
+            Err(error) if error.failure == Failure::NotFound => Ok(Asked::Indescribable),
+            Err(error) if error.message.contains("Unable to describe") => Ok(Asked::Indescribable),
             Err(error) => Err(error),
         }
     }
 
     /// All pages of a list.
-    async fn arns(
+    async fn listed<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         member: &str,
         mut request: Value,
-    ) -> Result<Vec<String>, AwsError> {
+    ) -> Result<Vec<T>, AwsError> {
         request["maxResults"] = 100.into();
         let mut all = Vec::new();
         loop {
             let mut answer: Value = self.service.call(operation, TARGET, &request).await?;
-            let page: Vec<String> = read(operation, answer[member].take())?;
+            let page: Vec<T> = read(operation, answer[member].take())?;
             all.extend(page);
             match answer["nextToken"].take() {
                 Value::Null => return Ok(all),
@@ -116,15 +279,49 @@ impl Ecs {
         let mut all = Vec::with_capacity(arns.len());
         for batch in arns.chunks(size) {
             let request = json!({ "cluster": cluster, member: batch });
-            let mut answer: Value = self.service.call(operation, TARGET, &request).await?;
-            let untold = answer["failures"].as_array().into_iter().flatten();
-            if let Some(untold) = untold.into_iter().find(|failure| failure["reason"] != "MISSING") {
-                return Err(AwsError::odd(operation, &format!("ECS does not tell of {untold}")));
-            }
-            let page: Vec<T> = read(operation, answer[member].take())?;
-            all.extend(page);
+            all.extend(self.told(operation, member, &request).await?);
         }
         Ok(all)
+    }
+
+    /// What a call tells of what it was asked about. What is not there any more is left out; that ECS does not tell of
+    /// something for another reason is an error.
+    async fn told<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        member: &str,
+        request: &Value,
+    ) -> Result<Vec<T>, AwsError> {
+        let mut answer: Value = self.service.call(operation, TARGET, request).await?;
+        let untold: Option<Vec<Untold>> = read(operation, answer["failures"].take())?;
+        for Untold { arn, reason } in untold.into_iter().flatten() {
+            if reason.as_deref() != Some("MISSING") {
+                let (arn, reason) = (arn.unwrap_or_default(), reason.unwrap_or_default());
+                return Err(AwsError::odd(operation, &format!("ECS does not tell of {arn}: {reason}")));
+            }
+        }
+        read(operation, answer[member].take())
+    }
+}
+
+/// Nothing, where what was asked about is deleted.
+fn unless_deleted<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
+    match answer {
+        Err(error) if error.failure == Failure::NotFound => Ok(Vec::new()),
+        // What ECS says of a cluster that it still lists, and of a service.
+        Err(error) if error.message.contains("inactive") || error.message.starts_with("ServiceNotActive") => {
+            Ok(Vec::new())
+        }
+        answer => answer,
+    }
+}
+
+/// Nothing, where ECS does not know what it was asked to do: there is none of what it would tell of.
+fn unless_unknown<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
+    match answer {
+        Err(error) if error.message.starts_with("UnknownOperationException") => Ok(Vec::new()),
+        Err(error) if error.message.starts_with("UnsupportedFeatureException") => Ok(Vec::new()),
+        answer => answer,
     }
 }
 

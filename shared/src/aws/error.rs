@@ -59,6 +59,9 @@ impl Failure {
             | "LifecyclePolicyNotFoundException"
             | "RepositoryPolicyNotFoundException"
             | "ResourceNotFoundException"
+            | "ClusterNotFoundException"
+            | "ServiceNotFoundException"
+            | "DaemonNotFoundException"
             | "ParameterNotFound" => Self::NotFound,
             "RepositoryAlreadyExistsException"
             | "ImageAlreadyExistsException"

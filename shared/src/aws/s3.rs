@@ -5,7 +5,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::signed::{Answered, Service, Unsigned};
+use super::signed::{Answered, MAX_BYTES, Service, Unsigned};
 use crate::instant::Instant;
 
 /// Objects in Amazon S3.
@@ -67,7 +67,28 @@ impl S3 {
     ///
     /// What S3 answers, and when it is larger than 32 megabytes or no text.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Object>, AwsError> {
-        let answered = self.request("GetObject", "GET", bucket, key, None, &[], None).await?;
+        self.get_up_to(MAX_BYTES, bucket, key).await
+    }
+
+    /// An object of at most so many bytes; `None` when there is none. Of a larger one no more than that is read.
+    ///
+    /// # Errors
+    ///
+    /// What S3 answers, and when the object is larger or no text.
+    pub async fn get_up_to(
+        &self,
+        max_bytes: usize,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<Object>, AwsError> {
+        const OPERATION: &str = "GetObject";
+        let uri = self.uri(bucket, key, None);
+        let request = Unsigned { operation: OPERATION, method: "GET", uri: &uri, headers: &[], body: "" };
+        let answered = self
+            .service
+            .send_up_to(max_bytes, request, |answered| refusal(OPERATION, bucket, key, answered))
+            .await?;
+        let answered = (answered.status != 404).then_some(answered);
         match answered {
             None => Ok(None),
             Some(answered) => {
@@ -111,7 +132,13 @@ impl S3 {
                 return Err(AwsError::odd(OPERATION, "the answer is unreadable"));
             }
             for entry in body.split("<Contents>").skip(1) {
-                let Some(key) = element(entry, "Key") else { continue };
+                // What cannot be read could be what matters.
+                let Some(key) = element(entry, "Key") else {
+                    return Err(AwsError::odd(
+                        OPERATION,
+                        &format!("a key in s3://{bucket}/{prefix} is unreadable"),
+                    ));
+                };
                 let modified_at = element(entry, "LastModified").and_then(|at| Instant::parse(&at).ok());
                 objects.push(Listed { key, modified_at });
             }

@@ -20,14 +20,16 @@ use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
 use super::{AccessKeys, Connection, Transport};
 
-/// The most bytes that are read of an answer.
-const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Maximum size of an answer, in bytes, where a call has no lower one.
+pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// One service, as it is reached.
 #[derive(Debug)]
 pub(super) struct Service {
     /// The name that requests are signed for.
     name: &'static str,
+    /// What the name of its host begins with.
+    host: &'static str,
     trouble: Trouble,
     transport: Transport,
     pub(super) region: String,
@@ -64,16 +66,26 @@ impl Answered {
 impl Service {
     /// A service by the name that requests are signed for, and that of its variable for an endpoint.
     pub(super) fn new(name: &'static str, variables: &str, connection: &Connection) -> Self {
+        Self::new_at(name, name, variables, connection)
+    }
+
+    /// The same of a service whose host begins with something else than the name that requests are signed for.
+    pub(super) fn new_at(
+        name: &'static str,
+        host: &'static str,
+        variables: &str,
+        connection: &Connection,
+    ) -> Self {
         let (transport, trouble) = (connection.transport.clone(), connection.trouble.clone());
         let region = transport.region.clone();
         let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let endpoint = transport.endpoint(variables).map(|url| url.trim_end_matches('/').to_owned());
-        Self { name, trouble, transport, region, suffix, endpoint }
+        Self { name, host, trouble, transport, region, suffix, endpoint }
     }
 
     /// Where the service is, without a slash at its end.
     pub(super) fn host(&self) -> String {
-        let own = || format!("https://{}.{}.{}", self.name, self.region, self.suffix);
+        let own = || format!("https://{}.{}.{}", self.host, self.region, self.suffix);
         self.endpoint.clone().unwrap_or_else(own)
     }
 
@@ -83,13 +95,23 @@ impl Service {
         request: Unsigned<'_>,
         refusal: impl Fn(&Answered) -> Option<AwsError>,
     ) -> Result<Answered, AwsError> {
+        self.send_up_to(MAX_BYTES, request, refusal).await
+    }
+
+    /// The same; an answer of more than so many bytes is refused, and not read any further.
+    pub(super) async fn send_up_to(
+        &self,
+        max_bytes: usize,
+        request: Unsigned<'_>,
+        refusal: impl Fn(&Answered) -> Option<AwsError>,
+    ) -> Result<Answered, AwsError> {
         let operation = request.operation;
         let mut pause = Duration::from_millis(200);
         let mut attempts = 0;
         loop {
             attempts += 1;
             self.trouble.begin(operation);
-            let error = match self.attempt(request).await {
+            let error = match self.attempt(max_bytes, request).await {
                 Ok(answered) => match refusal(&answered) {
                     None => {
                         self.trouble.end(operation, None);
@@ -129,7 +151,7 @@ impl Service {
             .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
     }
 
-    async fn attempt(&self, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
+    async fn attempt(&self, max_bytes: usize, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
         let Unsigned { operation, method, uri, headers, body } = unsigned;
         let unsendable = |problem: &dyn std::fmt::Display| AwsError {
             failure: Failure::Invalid,
@@ -181,18 +203,19 @@ impl Service {
             let status = answer.status().as_u16();
             let headers =
                 answer.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-            let body = ByteStream::new(answer.into_body()).collect().await;
-            let body = body.map_err(|error| lost(error.to_string()))?.to_vec();
+            let mut rest = ByteStream::new(answer.into_body());
+            let mut body = Vec::new();
+            while let Some(part) = rest.next().await {
+                body.extend_from_slice(&part.map_err(|error| lost(error.to_string()))?);
+                if body.len() > max_bytes {
+                    let problem = format!("the answer has more than {max_bytes} bytes");
+                    return Err(AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) });
+                }
+            }
             Ok(Answered { status, headers, body })
         };
         let answered = tokio::time::timeout(super::ATTEMPT, call).await;
-        let answered = answered
-            .map_err(|_| AwsError { failure: Failure::TimedOut, ..AwsError::odd(operation, "") })??;
-        if answered.body.len() > MAX_BYTES {
-            let problem = format!("the answer has more than {MAX_BYTES} bytes");
-            return Err(AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) });
-        }
-        Ok(answered)
+        answered.map_err(|_| AwsError { failure: Failure::TimedOut, ..AwsError::odd(operation, "") })?
     }
 }
 

@@ -86,7 +86,7 @@ pub async fn look_and_answer(
     live: &Live,
     now: Instant,
 ) -> Result<PreviewReport, LiveError> {
-    let known = observe::known(clients).await?;
-    let observation = observe::observe(clients, &Sources::default(), &known, now).await?;
+    let before = observe::before(clients).await?;
+    let observation = observe::observe(clients, &Sources::default(), before, now).await?;
     answer(clients, registry_id, live, &observation.usage, now).await
 }

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::batch::{Assignment, Batch, Batcher, Sizes};
 use super::outcome::{Outcome, Status};
 use super::{Clients, Run, Stop, check_clock, observe};
+use crate::domain::usage::list_memory;
 use crate::instant::Instant;
 use crate::policy_book::{self, Match, PolicyBook, Sources};
+use crate::usage::observation::{Observation, ReadOnce};
 
 /// Calls at the same time.
 const AT_ONCE: usize = 4;
@@ -147,22 +149,31 @@ async fn begin(
         }
     };
     let sources: &Sources = book.usage();
-    let known = observe::known(clients).await?;
     // Where no policy is for anything nobody asks what is in use.
     let observation = if book.entries().is_empty() {
-        crate::usage::observation::Observation::default()
+        Observation::default()
     } else {
-        observe::observe(clients, sources, &known, now).await?
+        let before = observe::before(clients).await?;
+        let observation = observe::observe(clients, sources, before.clone(), now).await?;
+        let ReadOnce { known, memory, .. } = &observation.once;
+        if *known != before.known {
+            write_json(clients, observe::KNOWN_KEY, known).await?;
+        }
+        if *memory != before.memory {
+            write_json(clients, list_memory::KEY, memory).await?;
+        }
+        observation
     };
-    if observation.known != known && observation.usage.gaps.is_empty() {
-        let text = serde_json::to_string(&observation.known).unwrap_or_default();
-        clients.call(clients.s3.write(clients.bucket, observe::KNOWN_KEY, &text, "application/json")).await?;
-    }
     let (book_key, usage_key) = (run.book_key(), run.usage_key());
-    let usage = observation.to_json();
+    let usage = observation.to_json().map_err(|error| clients.odd(&usage_key, error.to_string()))?;
     clients.call(clients.s3.write(clients.bucket, &book_key, &text, "application/yaml")).await?;
     clients.call(clients.s3.write(clients.bucket, &usage_key, &usage, "application/json")).await?;
     Ok((book, has_book))
+}
+
+async fn write_json(clients: &Clients<'_>, key: &str, value: &impl Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string(value).map_err(|error| clients.odd(key, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, key, &text, "application/json")).await
 }
 
 /// The policy of a repository. Its tags are asked for only where they decide.

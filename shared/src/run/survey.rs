@@ -18,7 +18,7 @@ use crate::plan::{Obstacle, Plan, plan};
 use crate::policy_book::{Apply, Entry};
 use crate::report::model::ActionTaken;
 use crate::repository::Name;
-use crate::usage::{Usage, UsedImages};
+use crate::usage::{Gap, Usage, UsedImages};
 
 /// The keys of what is known of manifest lists, which never change, begin so; then comes the repository.
 pub const INDEXES: &str = "cache/indexes/";
@@ -36,6 +36,8 @@ pub struct Surveyed {
     pub images: RepositoryImages,
     /// Whether the children of all its image indexes are written down, from where they can be read when an index is in the archive.
     pub children_are_cached: bool,
+    /// What is not known of those who may pull from it.
+    pub pull_gaps: Vec<Gap>,
 }
 
 /// A repository, and what becomes of it.
@@ -90,7 +92,7 @@ impl Surveyed {
         }
         let images = RepositoryImages::new(described.images, &relations);
         let (arn, registry_id) = (arn.to_owned(), registry_id.to_owned());
-        Ok(Self { name, arn, registry_id, images, children_are_cached })
+        Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps: Vec::new() })
     }
 
     /// What of the repository is in use.
@@ -116,7 +118,7 @@ impl Surveyed {
         let used = self.used(usage);
         let mut plan = plan(entry, &self.images, &used, now);
         if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply == Apply::Attach {
-            let gaps = usage.gaps_of(self.name.as_str());
+            let gaps = usage.gaps_of(self.name.as_str()).chain(&self.pull_gaps);
             plan.obstacles.extend(gaps.map(|gap| Obstacle::Usage(gap.to_string())));
         }
         (used, plan)

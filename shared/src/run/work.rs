@@ -21,7 +21,7 @@ use crate::instant::Instant;
 use crate::plan::Obstacle;
 use crate::policy_book::{Apply, PolicyBook};
 use crate::repository::Name;
-use crate::usage::observation::{Known, Observation};
+use crate::usage::observation::{Observation, ReadOnce};
 use crate::workflows::enforcement::put_back::{self, PutBack, Removed, in_use_again};
 
 /// Repositories that are read at the same time.
@@ -264,7 +264,26 @@ impl<'a> Worker<'a> {
         let name =
             Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
         let surveyed = Surveyed::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
-        Ok(surveyed.plan(entry, &self.at_first.usage, self.clients.now()))
+        let mut planned = surveyed.plan(entry, &self.at_first.usage, self.clients.now());
+        self.ask_who_pulls(&mut planned).await?;
+        Ok(planned)
+    }
+
+    /// Adds what is not known of those who may pull from a repository, where something would go.
+    async fn ask_who_pulls(&self, planned: &mut Planned<'_>) -> Result<(), Stop> {
+        let goes = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
+        if !goes && planned.entry.apply != Apply::Attach {
+            return Ok(());
+        }
+        let Surveyed { name, registry_id, .. } = &planned.surveyed;
+        let (sources, usage) = (self.book.usage(), &self.at_first.usage);
+        let now = self.clients.now();
+        let asked = observe::gaps_of_pullers(&self.clients, sources, usage, name, registry_id, now);
+        let (gaps, _) = asked.await?;
+        planned.surveyed.pull_gaps = gaps;
+        let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Obstacle::Usage(gap.to_string()));
+        planned.plan.obstacles.extend(gaps);
+        Ok(())
     }
 
     /// Does what is planned for one repository. `begun` is when the first of those that are planned together was read.
@@ -343,9 +362,9 @@ impl<'a> Worker<'a> {
         {
             return Ok((Rc::clone(&look.observation), look.now));
         }
-        let known: &Known = last.as_ref().map_or(&self.at_first.known, |look| &look.observation.known);
+        let once: &ReadOnce = last.as_ref().map_or(&self.at_first.once, |look| &look.observation.once);
         let (taken_at, now) = (MonotonicInstant::now(), self.clients.now());
-        let observation = Rc::new(observe::observe(&self.clients, self.book.usage(), known, now).await?);
+        let observation = Rc::new(observe::refresh(&self.clients, self.book.usage(), once, now).await?);
         *self.current.borrow_mut() = Some(Look { observation: Rc::clone(&observation), taken_at, now });
         self.put_back(&observation).await?;
         Ok((observation, now))

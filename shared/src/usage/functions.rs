@@ -3,7 +3,6 @@
 
 use serde::Deserialize;
 
-use super::UsedImage;
 use crate::reference::ImageReference;
 
 /// A version of a function, as `ListFunctions` tells of it.
@@ -37,6 +36,13 @@ pub struct FunctionCode {
 }
 
 impl FunctionVersion {
+    /// The image that runs, as far as the version itself tells: of an image Lambda gives its digest as the code's sum.
+    #[must_use]
+    pub fn digest(&self) -> Option<ImageReference> {
+        let reference = ImageReference::parse_exact(&format!("sha256:{}", self.code_sha256)).ok()?;
+        self.is_image().then_some(reference)
+    }
+
     /// Whether its code is an image.
     #[must_use]
     pub fn is_image(&self) -> bool {
@@ -61,31 +67,30 @@ impl FunctionCode {
     }
 }
 
-/// Images by their URIs, in use by a version of a function or a task definition. What is no image reference nothing could
-/// pull.
-pub fn used<'a>(images: &'a [String], by: &'a str) -> impl Iterator<Item = UsedImage> + 'a {
-    let references = images.iter().filter_map(|image| image.parse().ok());
-    references.map(|reference: ImageReference| UsedImage { reference, used_by: vec![by.to_owned()] })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::references;
 
     #[test]
     fn a_function_uses_what_runs_and_what_its_tag_means_now() {
+        let digest = format!("sha256:{}", "a".repeat(64));
         let code: FunctionCode = serde_json::from_str(
             r#"{"RepositoryType": "ECR", "ImageUri": "1.dkr.ecr.r.amazonaws.com/f:prod",
-                "ResolvedImageUri": "1.dkr.ecr.r.amazonaws.com/f@sha256:aa"}"#,
+                "ResolvedImageUri": "1.dkr.ecr.r.amazonaws.com/f@DIGEST"}"#
+                .replace("DIGEST", &digest)
+                .as_str(),
         )
         .unwrap();
         let images = code.images();
-        let shown: Vec<String> = used(&images, "arn:f:3").map(|used| used.to_string()).collect();
+        let (used, problems) = references(&images, "arn:f:3");
+        assert!(problems.is_empty());
+        let shown: Vec<String> = used.iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
             [
-                "1.dkr.ecr.r.amazonaws.com/f@sha256:aa by arn:f:3",
-                "1.dkr.ecr.r.amazonaws.com/f:prod by arn:f:3"
+                format!("1.dkr.ecr.r.amazonaws.com/f@{digest} by arn:f:3"),
+                "1.dkr.ecr.r.amazonaws.com/f:prod by arn:f:3".to_owned()
             ]
         );
     }

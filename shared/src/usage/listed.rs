@@ -1,6 +1,6 @@
 //! References in use as a list that somebody wrote: a JSON array of image references.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Usage, UsedImage};
 use crate::reference::{ImageReference, InvalidReference};
@@ -27,14 +27,24 @@ pub enum InvalidUsage {
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "an image reference, or an object with `imageUri`")]
-enum Listed {
+pub(crate) enum Listed {
     Uri(String),
     Used(Used),
 }
 
+impl Listed {
+    /// The reference, and who uses it.
+    pub(crate) fn into_parts(self) -> (String, Vec<String>) {
+        match self {
+            Self::Uri(uri) => (uri, Vec::new()),
+            Self::Used(Used { image_uri, used_by }) => (image_uri, used_by),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Used {
+pub(crate) struct Used {
     image_uri: String,
     #[serde(default)]
     used_by: Vec<String>,
@@ -43,6 +53,14 @@ struct Used {
 impl Serialize for UsedImage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Used { image_uri: self.reference.to_string(), used_by: self.used_by.clone() }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for UsedImage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Used { image_uri, used_by } = Used::deserialize(deserializer)?;
+        let reference = image_uri.parse().map_err(serde::de::Error::custom)?;
+        Ok(Self { reference, used_by })
     }
 }
 
@@ -56,15 +74,12 @@ impl Usage {
         let listed: Vec<Listed> = serde_json::from_str(json)?;
         let mut used = Vec::with_capacity(listed.len());
         for (at, entry) in listed.into_iter().enumerate() {
-            let (uri, used_by) = match entry {
-                Listed::Uri(uri) => (uri, Vec::new()),
-                Listed::Used(Used { image_uri, used_by }) => (image_uri, used_by),
-            };
+            let (uri, used_by) = entry.into_parts();
             let reference: ImageReference =
                 uri.parse().map_err(|source| InvalidUsage::Reference { at, source })?;
             used.push(UsedImage { reference, used_by });
         }
-        Ok(Self { used, gaps: Vec::new() })
+        Ok(Self::of(used))
     }
 }
 
@@ -75,7 +90,7 @@ mod tests {
     #[test]
     fn strings_and_objects_may_be_mixed() {
         let usage = Usage::parse(r#"["app:1", {"imageUri": "app:2", "usedBy": ["web", "job"]}]"#).unwrap();
-        let shown: Vec<String> = usage.used.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = usage.used().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["app:1", "app:2 by web and 1 more"]);
     }
 

@@ -230,7 +230,10 @@ impl<'w, 'a> Executor<'w, 'a> {
         let surveyed = &self.planned.surveyed;
         let Surveyed { name, registry_id, arn, .. } = surveyed;
         match Surveyed::read(&worker.clients, name.clone(), registry_id, arn).await {
-            Ok(surveyed) => self.current = (surveyed, read_at),
+            Ok(read) => {
+                let pull_gaps = surveyed.pull_gaps.clone();
+                self.current = (Surveyed { pull_gaps, ..read }, read_at);
+            }
             Err(stop) if stop.is_not_found() => return Ok(None),
             Err(stop) => return Err(stop),
         }

@@ -1,0 +1,53 @@
+//! Amazon EKS, as far as it tells which clusters there are. What they run only they can tell.
+
+use serde::Deserialize;
+
+use super::Connection;
+use super::error::AwsError;
+use super::s3::encoded;
+use super::signed::{Service, Unsigned, refused};
+
+/// Amazon EKS in one Region.
+#[derive(Debug)]
+pub struct Eks {
+    service: Service,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    clusters: Vec<String>,
+    next_token: Option<String>,
+}
+
+impl Eks {
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("eks", "EKS", connection) }
+    }
+
+    /// The names of all clusters, those of other providers that are connected to EKS among them.
+    ///
+    /// # Errors
+    ///
+    /// What EKS answers.
+    pub async fn clusters(&self) -> Result<Vec<String>, AwsError> {
+        const OPERATION: &str = "ListClusters";
+        let mut clusters = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut uri = format!("{}/clusters?include=all&maxResults=100", self.service.host());
+            if let Some(token) = token.take() {
+                uri += &format!("&nextToken={}", encoded(&token, false));
+            }
+            let request = Unsigned { operation: OPERATION, method: "GET", uri: &uri, headers: &[], body: "" };
+            let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
+            let page: Page = serde_json::from_slice(&answered.body)
+                .map_err(|error| AwsError::odd(OPERATION, &format!("the answer is unreadable: {error}")))?;
+            clusters.extend(page.clusters);
+            match page.next_token.filter(|token| !token.is_empty()) {
+                Some(next) => token = Some(next),
+                None => return Ok(clusters),
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Who may pull from a repository by its policy, besides its own account, and whose use of it is not known.
+//!
+//! A policy is read so that it never lets in fewer than it does: denials do not count, nor do conditions that are not
+//! understood.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::reports::{Reporter, is_account};
+use crate::lifecycle::matches_wildcard;
+use crate::policy_book::{LISTS, Sources};
+use crate::usage::Gap;
+
+/// What pulling an image takes, in lower case. Who has the manifest needs the layers only.
+const PULL_ACTIONS: [&str; 2] = ["ecr:batchgetimage", "ecr:getdownloadurlforlayer"];
+/// The service that pulls for functions.
+const LAMBDA: &str = "lambda.amazonaws.com";
+/// The statement that AWS Lambda writes itself, for functions of the repository's own account.
+const LAMBDA_OWN_STATEMENT: &str = "LambdaECRImageRetrievalPolicy";
+
+/// Who may pull.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pullers {
+    /// Accounts.
+    pub accounts: BTreeSet<String>,
+    /// Organisations, `o-…`.
+    pub organizations: BTreeSet<String>,
+    /// Whether everybody may, or somebody who cannot be told.
+    pub anybody: bool,
+    /// Services that pull on somebody's behalf, besides AWS Lambda on behalf of the accounts.
+    pub services: BTreeSet<String>,
+}
+
+/// Reads a repository policy. The account `own` is the repository's, whose use is asked of AWS itself.
+///
+/// # Errors
+///
+/// When it is not a policy.
+pub fn parse(policy: &str, own: &str) -> Result<Pullers, serde_json::Error> {
+    let policy: Value = serde_json::from_str(policy)?;
+    let mut pullers = Pullers::default();
+    for statement in one_or_many(&policy["Statement"]) {
+        if statement["Effect"] != "Deny" && lets_pull(statement) {
+            pullers.add(statement);
+        }
+    }
+    pullers.accounts.remove(own);
+    Ok(pullers)
+}
+
+impl Pullers {
+    /// The gaps of a repository that these may pull from, as far as no list tells of them.
+    #[must_use]
+    pub fn gaps(&self, repository: &str, own: &str, sources: &Sources, reporters: &[Reporter]) -> Vec<Gap> {
+        let gap = |source: String, problem: String| Gap {
+            source,
+            repositories: vec![repository.to_owned()],
+            problem,
+        };
+        let is_told =
+            |account: &str| reporters.iter().any(|reporter| reporter.account.as_deref() == Some(account));
+        let mut accounts: BTreeSet<&str> = self.accounts.iter().map(String::as_str).collect();
+        let mut gaps = Vec::new();
+        let is_open = self.anybody || !self.organizations.is_empty();
+        let named = sources.accounts.iter().map(String::as_str);
+        accounts.extend(named.filter(|account| is_open && *account != own));
+        for account in accounts.into_iter().filter(|account| !is_told(account)) {
+            let problem = format!(
+                "the account {account} may pull from {repository}, and no list tells what it uses; have it write \
+                 {LISTS}{account}/<name>.json, or declare its list with `account: \"{account}\"`"
+            );
+            gaps.push(gap(format!("account/{account}"), problem));
+        }
+        let name_them = "name the accounts that do in `usage.accounts` and have each write a list";
+        if sources.accounts.is_empty() {
+            if self.anybody {
+                let problem = format!("everybody may pull from {repository}; {name_them}");
+                gaps.push(gap("account/*".to_owned(), problem));
+            }
+            for organization in &self.organizations {
+                let problem = format!(
+                    "every account of the organisation {organization} may pull from {repository}; {name_them}"
+                );
+                gaps.push(gap(format!("organization/{organization}"), problem));
+            }
+        }
+        for service in &self.services {
+            let problem = format!(
+                "the service {service} may pull from {repository}, and what it runs is not asked for; have that written to \
+                 {LISTS}<name>.json, and ignore this source then"
+            );
+            gaps.push(gap(format!("service/{service}"), problem));
+        }
+        gaps
+    }
+
+    fn add(&mut self, statement: &Value) {
+        let narrowed = Narrowed::of(&statement["Condition"]);
+        let principal = &statement["Principal"];
+        // Everybody but some.
+        if !statement["NotPrincipal"].is_null() || principal == "*" {
+            return self.add_anybody(&narrowed);
+        }
+        let Value::Object(kinds) = principal else { return self.add_anybody(&narrowed) };
+        for (kind, named) in kinds {
+            for name in one_or_many(named) {
+                match (kind.as_str(), name.as_str()) {
+                    ("AWS", Some("*")) => self.add_anybody(&narrowed),
+                    ("AWS", Some(name)) => match account_of(name) {
+                        Some(account) => {
+                            self.accounts.insert(account.to_owned());
+                        }
+                        // What is left of a role or user that is deleted: nobody is it any more.
+                        None if is_unique_id(name) => {}
+                        None => self.add_anybody(&narrowed),
+                    },
+                    ("Service", Some(LAMBDA)) => self.add_lambda(statement, &narrowed),
+                    ("Service", Some(service)) => {
+                        self.services.insert(service.to_owned());
+                    }
+                    _ => self.add_anybody(&narrowed),
+                }
+            }
+        }
+    }
+
+    fn add_anybody(&mut self, narrowed: &Narrowed) {
+        if !self.add_narrowed(narrowed) {
+            self.anybody = true;
+        }
+    }
+
+    fn add_lambda(&mut self, statement: &Value, narrowed: &Narrowed) {
+        if !self.add_narrowed(narrowed) && statement["Sid"] != LAMBDA_OWN_STATEMENT {
+            self.services.insert(LAMBDA.to_owned());
+        }
+    }
+
+    /// Lets in whom a condition names; `false` when it does not say whom.
+    fn add_narrowed(&mut self, narrowed: &Narrowed) -> bool {
+        match narrowed {
+            Narrowed::Accounts(accounts) => self.accounts.extend(accounts.iter().cloned()),
+            Narrowed::Organizations(organizations) => {
+                self.organizations.extend(organizations.iter().cloned());
+            }
+            Narrowed::No => return false,
+        }
+        true
+    }
+}
+
+/// Whom a condition lets in.
+#[derive(Debug, PartialEq, Eq)]
+enum Narrowed {
+    /// Everybody, as far as is understood.
+    No,
+    Accounts(Vec<String>),
+    Organizations(Vec<String>),
+}
+
+impl Narrowed {
+    /// All parts of a condition have to be met; the narrowest that is understood counts.
+    fn of(condition: &Value) -> Self {
+        let mut narrowed = Self::No;
+        for (operator, keys) in condition.as_object().into_iter().flatten() {
+            let operator = operator.to_ascii_lowercase();
+            let operator = operator.strip_prefix("foranyvalue:").unwrap_or(&operator);
+            let is_understood = matches!(
+                operator,
+                "stringequals" | "stringlike" | "stringequalsignorecase" | "arnequals" | "arnlike"
+            );
+            for (key, values) in keys.as_object().into_iter().flatten().filter(|_| is_understood) {
+                let values: Option<Vec<&str>> = one_or_many(values).map(Value::as_str).collect();
+                let Some(values) = values.filter(|values| !values.is_empty()) else { continue };
+                let all = |read: fn(&str) -> Option<&str>| -> Option<Vec<String>> {
+                    values.iter().map(|value| read(value).map(str::to_owned)).collect()
+                };
+                let found = match key.to_ascii_lowercase().as_str() {
+                    "aws:principalaccount" | "aws:sourceaccount" | "aws:principalarn" | "aws:sourcearn" => {
+                        all(account_of).map(Self::Accounts)
+                    }
+                    "aws:principalorgid" | "aws:sourceorgid" => all(organization).map(Self::Organizations),
+                    "aws:principalorgpaths" | "aws:sourceorgpaths" => {
+                        all(|path| organization(path.split('/').next()?)).map(Self::Organizations)
+                    }
+                    _ => None,
+                };
+                match (&narrowed, found) {
+                    (Self::Accounts(_), _) | (_, None) => {}
+                    (_, Some(found)) => narrowed = found,
+                }
+            }
+        }
+        narrowed
+    }
+}
+
+/// Whether a statement lets somebody do what pulling takes.
+fn lets_pull(statement: &Value) -> bool {
+    let names_pull = |actions: &Value, every: bool| {
+        let is_named = |pull: &&str| {
+            one_or_many(actions).any(|action| {
+                action.as_str().is_some_and(|action| matches_wildcard(&action.to_ascii_lowercase(), pull))
+            })
+        };
+        if every {
+            PULL_ACTIONS.iter().all(|pull| is_named(&pull))
+        } else {
+            PULL_ACTIONS.iter().any(|pull| is_named(&pull))
+        }
+    };
+    match (&statement["Action"], &statement["NotAction"]) {
+        (Value::Null, Value::Null) => false,
+        (Value::Null, others) => !names_pull(others, true),
+        (actions, _) => names_pull(actions, false),
+    }
+}
+
+/// A value, or all of a list.
+fn one_or_many(value: &Value) -> impl Iterator<Item = &Value> {
+    let (one, many) = match value {
+        Value::Null => (None, None),
+        Value::Array(many) => (None, Some(many)),
+        one => (Some(one), None),
+    };
+    one.into_iter().chain(many.into_iter().flatten())
+}
+
+/// The account of a principal, or of an ARN.
+fn account_of(name: &str) -> Option<&str> {
+    if is_account(name) {
+        return Some(name);
+    }
+    let mut parts = name.split(':');
+    let account = (parts.next() == Some("arn")).then(|| parts.nth(3)).flatten()?;
+    is_account(account).then_some(account)
+}
+
+fn organization(text: &str) -> Option<&str> {
+    (text.starts_with("o-") && !text.contains(['*', '?'])).then_some(text)
+}
+
+/// The id that stands in a policy for a role or user that is deleted.
+fn is_unique_id(name: &str) -> bool {
+    name.len() > 15
+        && name.starts_with('A')
+        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const OWN: &str = "123456789012";
+    const PULL: &str = "ecr:BatchGetImage";
+
+    fn read(statements: Value) -> Pullers {
+        parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string(), OWN).unwrap()
+    }
+
+    fn sources(pullers: &Pullers, accounts: &[&str], reporting: &[&str]) -> Vec<String> {
+        let sources = Sources {
+            accounts: accounts.iter().map(|&account| account.to_owned()).collect(),
+            ..Sources::default()
+        };
+        let reporters: Vec<Reporter> = reporting
+            .iter()
+            .map(|&account| Reporter {
+                key: format!("usage/{account}/a.json"),
+                account: Some(account.to_owned()),
+            })
+            .collect();
+        pullers.gaps("app", OWN, &sources, &reporters).into_iter().map(|gap| gap.source).collect()
+    }
+
+    fn allow(principal: &Value, condition: Value) -> Value {
+        json!({ "Effect": "Allow", "Principal": principal, "Action": PULL, "Condition": condition })
+    }
+
+    #[test]
+    fn each_account_that_may_pull_needs_a_list() {
+        let pullers = read(json!([
+            allow(&json!({ "AWS": ["arn:aws:iam::222222222222:root", "333333333333", OWN] }), Value::Null),
+            allow(&json!({ "AWS": "arn:aws:iam::444444444444:role/ci" }), Value::Null),
+            allow(&json!({ "AWS": "AROAEXAMPLEEXAMPLEEXA" }), Value::Null),
+        ]));
+        assert_eq!(
+            sources(&pullers, &[], &["333333333333"]),
+            ["account/222222222222", "account/444444444444"]
+        );
+        assert!(sources(&pullers, &[], &["222222222222", "333333333333", "444444444444"]).is_empty());
+    }
+
+    #[test]
+    fn an_organisation_or_everybody_asks_for_the_accounts_that_are_named() {
+        let organization = json!({ "StringEquals": { "aws:PrincipalOrgID": "o-abcdefghij" } });
+        let path = json!({ "ForAnyValue:StringLike": { "aws:PrincipalOrgPaths": ["o-abcdefghij/r-1/*"] } });
+        for condition in [organization, path] {
+            let pullers = read(json!([allow(&json!("*"), condition)]));
+            assert_eq!(sources(&pullers, &[], &[]), ["organization/o-abcdefghij"]);
+            assert_eq!(sources(&pullers, &["222222222222", OWN], &[]), ["account/222222222222"]);
+            assert!(sources(&pullers, &["222222222222"], &["222222222222"]).is_empty());
+        }
+        for principal in
+            [json!("*"), json!({ "AWS": "*" }), json!({ "Federated": "x" }), json!({ "AWS": "who" })]
+        {
+            let pullers = read(json!(allow(&principal, Value::Null)));
+            assert_eq!(sources(&pullers, &[], &[]), ["account/*"], "{principal}");
+            assert_eq!(sources(&pullers, &["222222222222"], &[]), ["account/222222222222"]);
+        }
+    }
+
+    #[test]
+    fn functions_of_the_own_account_ask_for_nothing_and_those_of_others_for_their_list() {
+        let lambda = json!({ "Service": "lambda.amazonaws.com" });
+        let of = |account: &str| json!({ "StringLike": { "aws:sourceArn": format!("arn:aws:lambda:eu-west-1:{account}:function:*") } });
+        let pullers = read(json!([
+            allow(&lambda, of(OWN)),
+            { "Sid": LAMBDA_OWN_STATEMENT, "Effect": "Allow", "Principal": lambda, "Action": [PULL] },
+        ]));
+        assert_eq!(pullers, Pullers::default());
+        let pullers = read(json!([allow(&lambda, of("222222222222"))]));
+        assert_eq!(sources(&pullers, &[], &[]), ["account/222222222222"]);
+        let pullers = read(json!([allow(&lambda, Value::Null)]));
+        assert_eq!(sources(&pullers, &[], &[]), ["service/lambda.amazonaws.com"]);
+        let pullers = read(json!([allow(&json!({ "Service": "codebuild.amazonaws.com" }), Value::Null)]));
+        assert_eq!(sources(&pullers, &[], &[]), ["service/codebuild.amazonaws.com"]);
+    }
+
+    #[test]
+    fn a_condition_that_is_not_understood_widens() {
+        for condition in [
+            json!({ "StringNotEquals": { "aws:PrincipalOrgID": "o-abcdefghij" } }),
+            json!({ "StringEqualsIfExists": { "aws:PrincipalOrgID": "o-abcdefghij" } }),
+            json!({ "IpAddress": { "aws:SourceIp": "10.0.0.0/8" } }),
+            json!({ "StringLike": { "aws:PrincipalOrgID": "o-*" } }),
+            json!({ "StringLike": { "aws:PrincipalArn": "arn:aws:iam::*:role/x" } }),
+            json!({ "StringEquals": { "aws:PrincipalAccount": ["222222222222", "*"] } }),
+        ] {
+            let pullers = read(json!([allow(&json!("*"), condition.clone())]));
+            assert!(pullers.anybody, "{condition}");
+        }
+        let accounts = json!({ "StringEquals": { "aws:PrincipalOrgID": "o-a", "aws:PrincipalAccount": "222222222222" } });
+        let pullers = read(json!([allow(&json!("*"), accounts)]));
+        assert_eq!(sources(&pullers, &[], &[]), ["account/222222222222"]);
+    }
+
+    #[test]
+    fn who_may_do_something_else_does_not_pull() {
+        let statement = |effect: &str, name: &str, actions: Value| json!([{ "Effect": effect, "Principal": "*", name: actions }]);
+        for (effect, name, actions, pulls) in [
+            ("Allow", "Action", json!("ecr:DescribeImages"), false),
+            ("Allow", "Action", json!(["ecr:PutImage", "ECR:batchget*"]), true),
+            ("Allow", "Action", json!("*"), true),
+            ("Allow", "NotAction", json!("ecr:PutImage"), true),
+            ("Allow", "NotAction", json!("ecr:*"), false),
+            ("Deny", "Action", json!("*"), false),
+        ] {
+            assert_eq!(read(statement(effect, name, actions.clone())).anybody, pulls, "{name} {actions}");
+        }
+        assert!(parse("{", OWN).is_err());
+        assert_eq!(parse("{}", OWN).unwrap(), Pullers::default());
+    }
+}

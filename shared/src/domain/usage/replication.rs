@@ -1,0 +1,220 @@
+//! Where images and their deletions are replicated to: what is deleted here may be deleted where it runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::reports::Reporter;
+use crate::policy_book::LISTS;
+use crate::reference::ImageReference;
+use crate::usage::Gap;
+
+/// What `DescribeRegistry` tells of a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryDescription {
+    /// The account whose registry it is.
+    pub registry_id: String,
+    /// Where it replicates to.
+    #[serde(default)]
+    pub replication_configuration: ReplicationConfiguration,
+}
+
+/// The rules of replication.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicationConfiguration {
+    /// The rules.
+    #[serde(default)]
+    pub rules: Vec<ReplicationRule>,
+}
+
+/// A rule: which repositories are replicated where.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicationRule {
+    /// The registries that images are copied to.
+    #[serde(default)]
+    pub destinations: Vec<Destination>,
+    /// Which repositories; without any, all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repository_filters: Vec<RepositoryFilter>,
+    /// Whether deletions are replicated too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_replication: Option<DeleteReplication>,
+}
+
+/// A registry that images are copied to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Destination {
+    /// The Region.
+    pub region: String,
+    /// The account.
+    pub registry_id: String,
+}
+
+/// What repositories a rule is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryFilter {
+    /// The text.
+    pub filter: String,
+    /// How names are compared with it: `PREFIX_MATCH`.
+    pub filter_type: String,
+}
+
+/// Whether deletions are replicated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteReplication {
+    /// Whether they are.
+    pub enabled: bool,
+}
+
+impl RepositoryFilter {
+    /// The filter as a pattern of names; in doubt it is about all.
+    fn pattern(&self) -> String {
+        match self.filter_type.as_str() {
+            "PREFIX_MATCH" => format!("{}*", self.filter),
+            _ => "*".to_owned(),
+        }
+    }
+}
+
+impl ReplicationRule {
+    fn replicates_deletions(&self) -> bool {
+        self.delete_replication.is_some_and(|delete| delete.enabled)
+    }
+
+    /// What the names of the repositories match that the rule is about; without any, all.
+    fn patterns(&self) -> Vec<String> {
+        self.repository_filters.iter().map(RepositoryFilter::pattern).collect()
+    }
+}
+
+/// A registry where an image disappears when it is deleted here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replica {
+    /// The registry.
+    #[serde(flatten)]
+    pub destination: Destination,
+    /// What the names of the repositories match whose deletions are replicated there; without any, all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
+}
+
+impl Replica {
+    /// Whether a reference names an image of this copy of the repository, so that its source must stay.
+    #[must_use]
+    pub fn is_named_by(&self, reference: &ImageReference, repository: &str) -> bool {
+        reference.repository == repository
+            && reference.registry_id() == Some(&self.destination.registry_id)
+            && reference.region() == Some(&self.destination.region)
+            && self.as_gap(String::new(), String::new()).is_about(repository)
+    }
+
+    fn as_gap(&self, source: String, problem: String) -> Gap {
+        Gap { source, repositories: self.repositories.clone(), problem }
+    }
+}
+
+/// The registries that deletions are replicated to.
+#[must_use]
+pub fn replicas(registry: &RegistryDescription) -> Vec<Replica> {
+    let rules = registry.replication_configuration.rules.iter().filter(|rule| rule.replicates_deletions());
+    rules
+        .flat_map(|rule| {
+            let repositories = rule.patterns();
+            rule.destinations.iter().map(move |destination| Replica {
+                destination: destination.clone(),
+                repositories: repositories.clone(),
+            })
+        })
+        .collect()
+}
+
+/// The gaps of those of them that no list tells of. A list of another account is enough; one of the own account has to be
+/// about the Region.
+#[must_use]
+pub fn gaps(replicas: &[Replica], own: &str, reporters: &[Reporter]) -> Vec<Gap> {
+    let is_told = |destination: &Destination| {
+        reporters.iter().any(|reporter| {
+            reporter.account.as_deref() == Some(&destination.registry_id)
+                && (destination.registry_id != own || reporter.names_region(&destination.region))
+        })
+    };
+    let untold = replicas.iter().filter(|replica| !is_told(&replica.destination));
+    untold
+        .map(|replica| {
+            let Destination { region, registry_id } = &replica.destination;
+            let problem = format!(
+                "what is deleted here is deleted in the registry of the account {registry_id} in {region} too, and no list \
+                 tells what runs there; have it written to {LISTS}{registry_id}/{region}/<name>.json, or do not replicate \
+                 deletions"
+            );
+            replica.as_gap(format!("replication/{registry_id}/{region}"), problem)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "123456789012";
+
+    /// As ECR answers.
+    fn registry() -> RegistryDescription {
+        serde_json::from_str(
+            r#"{"registryId": "123456789012", "replicationConfiguration": {"rules": [
+                {"destinations": [{"region": "us-east-1", "registryId": "123456789012"},
+                                  {"region": "us-east-1", "registryId": "222222222222"}],
+                 "repositoryFilters": [{"filter": "prod/", "filterType": "PREFIX_MATCH"}],
+                 "deleteReplication": {"enabled": true}},
+                {"destinations": [{"region": "ap-south-1", "registryId": "123456789012"}],
+                 "deleteReplication": {"enabled": false}},
+                {"destinations": [{"region": "eu-north-1", "registryId": "123456789012"}]}]}}"#,
+        )
+        .unwrap()
+    }
+
+    fn told(keys: &[(&str, &str)]) -> Vec<String> {
+        let reporters: Vec<Reporter> = keys
+            .iter()
+            .map(|(key, account)| Reporter { key: (*key).to_owned(), account: Some((*account).to_owned()) })
+            .collect();
+        gaps(&replicas(&registry()), OWN, &reporters).into_iter().map(|gap| gap.source).collect()
+    }
+
+    #[test]
+    fn where_deletions_are_replicated_the_destination_has_to_report() {
+        let all = ["replication/123456789012/us-east-1", "replication/222222222222/us-east-1"];
+        assert_eq!(told(&[]), all);
+        assert_eq!(told(&[("usage/222222222222/eks.json", "222222222222")]), all[..1]);
+        // A list of the own account that is not about the Region is about this one.
+        assert_eq!(told(&[("usage/123456789012/eks.json", OWN)]), all);
+        assert_eq!(told(&[("usage/123456789012/us-east-1/eks.json", OWN)]), all[1..]);
+        assert_eq!(told(&[("usage/123456789012/eks/us-east-1/web.json", OWN)]), all[1..]);
+        let gap = &gaps(&replicas(&registry()), OWN, &[])[0];
+        assert!(gap.is_about("prod/web") && !gap.is_about("dev/web"));
+    }
+
+    #[test]
+    fn a_reference_to_the_copy_is_one_to_the_source() {
+        let replicas = replicas(&registry());
+        let names = |reference: &str, repository: &str| {
+            let reference = reference.parse().unwrap();
+            replicas.iter().any(|replica| replica.is_named_by(&reference, repository))
+        };
+        assert!(names("222222222222.dkr.ecr.us-east-1.amazonaws.com/prod/web:v1", "prod/web"));
+        assert!(!names("222222222222.dkr.ecr.eu-west-1.amazonaws.com/prod/web:v1", "prod/web"));
+        assert!(!names("333333333333.dkr.ecr.us-east-1.amazonaws.com/prod/web:v1", "prod/web"));
+        assert!(!names("222222222222.dkr.ecr.us-east-1.amazonaws.com/dev/web:v1", "dev/web"));
+    }
+
+    #[test]
+    fn a_filter_of_another_kind_is_about_everything() {
+        let filter = RepositoryFilter { filter: "x".to_owned(), filter_type: "SUFFIX".to_owned() };
+        assert_eq!(filter.pattern(), "*");
+    }
+}

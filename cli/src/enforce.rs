@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use shared::aws::Connection;
+use shared::domain::enforcement::enforcement_switch::DryRunReason;
 use shared::instant::Instant;
 use shared::policy_book::{KEY, PolicyBook};
 use shared::report::run::{Builder, RunReport};
@@ -33,7 +35,7 @@ const CHUNK: usize = 25;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The stack's bucket: policies.yaml and lists of images in use are read there, and the journal is written there.
-    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET", value_parser = NonEmptyStringValueParser::new())]
     bucket: String,
 
     /// Another policy book than the bucket's policies.yaml; `-` is standard input.
@@ -94,7 +96,17 @@ async fn enforce(
     };
     let book = PolicyBook::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
     let run_id = format!("terminal-{}", started_at.micros() / 1_000_000);
-    let run = Run { run_id, started_at, dry_run: !arguments.apply, book_version };
+    let dry_run = !arguments.apply;
+    let run = Run {
+        run_id,
+        started_at,
+        started_by: Some(user()),
+        dry_run,
+        dry_run_reason: dry_run.then_some(DryRunReason::Requested),
+        attempt: String::new(),
+        book_version,
+        book_hash: Some(book.hash().to_owned()),
+    };
     let repositories = account::repositories(clients, &arguments.which).await?;
     if repositories.is_empty() {
         return Err(snapshot::nothing_named());
@@ -129,9 +141,19 @@ async fn enforce(
     }
     drop(progress);
     let mut builder = Builder::new(run, Instant::now());
-    builder.report_mut().gaps = gaps;
+    let report = builder.report_mut();
+    report.gaps = gaps;
+    report.ignored =
+        book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
     for outcome in outcomes {
         builder.take(outcome);
     }
     Ok(builder.finish())
+}
+
+/// Who works at this terminal, as far as it says.
+fn user() -> String {
+    let names = ["USER", "LOGNAME", "USERNAME"];
+    let user = names.iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    user.map_or_else(|| "somebody at a terminal".to_owned(), |user| format!("{user} at a terminal"))
 }

@@ -32,7 +32,9 @@ pub fn render(report: &RunReport) -> String {
                 header.page {
                     h1 { "Lifecycle run" }
                     p {
-                        @if report.run.dry_run {
+                        @if report.run.only_protects() {
+                            "What the policies would do; nothing has been taken. Times are UTC."
+                        } @else if report.run.dry_run {
                             "What the policies would do; nothing has been changed. Times are UTC."
                         } @else {
                             "What the policies did in the registry. Times are UTC."
@@ -99,7 +101,14 @@ fn headline(report: &RunReport) -> Markup {
                 div { dt { "Took" } dd { (text::duration(run.started_at, report.ended_at)) } }
                 div {
                     dt { "Dry run" }
-                    dd { @if run.dry_run { "yes, nothing was changed" } @else { "no" } }
+                    dd {
+                        @if run.only_protects() { "yes, nothing was taken" }
+                        @else if run.dry_run { "yes, nothing was changed" }
+                        @else { "no" }
+                    }
+                }
+                @if let Some(by) = &run.started_by {
+                    div { dt { "Started by" } dd { (by) } }
                 }
                 div {
                     dt { "Policy book" }
@@ -117,6 +126,9 @@ fn headline(report: &RunReport) -> Markup {
         }
         @if let Some(error) = &report.error {
             p.notice.bad { strong { "The run failed." } " " (error) }
+        }
+        @for notice in &report.notices {
+            p.notice { (text::prose(notice)) }
         }
         @if !report.has_book && report.error.is_none() {
             p.notice {

@@ -11,7 +11,7 @@ use crate::run::outcome::{Fate, Outcome, Status};
 const UNFOLDED: usize = 20;
 
 /// The kinds, the worst first: what it is, and what to do. Codes of obstacles among them.
-const KINDS: [(&str, &str, &str); 10] = [
+const KINDS: [(&str, &str, &str); 14] = [
     (
         "failed",
         "Could not be worked on",
@@ -27,6 +27,26 @@ const KINDS: [(&str, &str, &str); 10] = [
         "usage-unknown",
         "What is in use is not known",
         "Mend the source that is named: a permission, an address, a list. Until then nothing goes from these repositories.",
+    ),
+    (
+        "enforce-off",
+        "The switch was turned off",
+        "The parameter Enforce was not true any more when it would have been done. With Enforce=true the next run does it.",
+    ),
+    (
+        "policies-file-changed",
+        "The policies file was changed",
+        "It is another one than when the run began. The next run goes by what is there now.",
+    ),
+    (
+        "policies-file-not-previewed",
+        "The policies file was not previewed",
+        "The next run previews it, and the one after that enforces it.",
+    ),
+    (
+        "run-too-old",
+        "The run is too old",
+        "What was decided more than a day ago is not done any more. Start another run.",
     ),
     (
         "limit-images",
@@ -107,35 +127,15 @@ pub(super) fn section(report: &RunReport) -> Markup {
         .flat_map(|(outcome, place)| troubles(outcome, place))
         .collect();
     troubles.sort_by_key(|trouble| trouble.kind);
-    let is_well = report.gaps.is_empty()
-        && report.unfinished_batches.is_empty()
-        && report.untold_journal.is_empty()
-        && troubles.is_empty();
+    // What is not known of use is told before all else.
+    let is_quiet =
+        report.unfinished_batches.is_empty() && report.untold_journal.is_empty() && troubles.is_empty();
     html! {
-        @if is_well && report.error.is_none() {
+        @if is_quiet && report.gaps.is_empty() && report.error.is_none() {
             p.well { strong { "Nothing needs attention." } }
-        } @else if !is_well {
+        } @else if !is_quiet {
             h3 { "Needs attention" }
             ul.findings {
-                @for gap in &report.gaps {
-                    li {
-                        p {
-                            strong { "What uses images is not known completely" } ": " (gap.source) ", for "
-                            @if gap.repositories.is_empty() {
-                                "all repositories"
-                            } @else {
-                                @for (pattern, place) in gap.repositories.iter().zip(0..) {
-                                    @if place > 0 { ", " }
-                                    code { (pattern) }
-                                }
-                            }
-                        }
-                        p { (gap.problem) }
-                        p.muted {
-                            "Mend the source. Until then nothing goes from the repositories that it may use images of."
-                        }
-                    }
-                }
                 (keys(
                     "A function was cut off while it deleted",
                     &count(report.untold_journal.len() as u64, "object"),

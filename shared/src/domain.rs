@@ -1,0 +1,4 @@
+//! What is decided, without AWS, clock, environment or waiting.
+
+pub mod enforcement;
+pub mod usage;

@@ -1,0 +1,98 @@
+//! Sources of use that the policies file says do not matter, and the entries that say so.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::instant::Instant;
+use crate::policy_book::IgnoredSource;
+use crate::usage::Gap;
+
+/// Days for which a suggested entry ignores a source.
+const SUGGESTED_DAYS: u64 = 90;
+
+/// A gap that does not count, since the policies file ignores its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IgnoredGap {
+    /// The gap.
+    #[serde(flatten)]
+    pub gap: Gap,
+    /// Why it is ignored.
+    pub reason: String,
+    /// The last day, in UTC, on which it is; `None` for always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Date>,
+}
+
+/// The entry that ignores a source at `now`; an entry that has ended ignores nothing.
+#[must_use]
+pub fn entry_for<'a>(entries: &'a [IgnoredSource], source: &str, now: Instant) -> Option<&'a IgnoredSource> {
+    entries.iter().find(|entry| entry.source == source && entry.holds(now))
+}
+
+/// Takes out of the gaps those whose sources are ignored at `now`.
+#[must_use]
+pub fn split(gaps: Vec<Gap>, entries: &[IgnoredSource], now: Instant) -> (Vec<Gap>, Vec<IgnoredGap>) {
+    let mut left = Vec::new();
+    let mut ignored = Vec::new();
+    for gap in gaps {
+        match entry_for(entries, &gap.source, now) {
+            None => left.push(gap),
+            Some(entry) => ignored.push(IgnoredGap { gap, reason: entry.reason.clone(), until: entry.until }),
+        }
+    }
+    (left, ignored)
+}
+
+impl Gap {
+    /// The entry of `usage.ignore` in the policies file that ignores this gap for the next 90 days, for people to paste
+    /// when they have found out that the source does not matter.
+    #[must_use]
+    pub fn ignore_entry(&self, now: Instant) -> String {
+        let until = now.plus_days(SUGGESTED_DAYS).unwrap_or(now);
+        let until = until.timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._/*@-".contains(c);
+        let source = if self.source.chars().all(is_plain) && !self.source.starts_with(['*', '@', '-']) {
+            self.source.clone()
+        } else {
+            // A JSON string is a YAML string.
+            serde_json::Value::from(self.source.as_str()).to_string()
+        };
+        format!("{{ source: {source}, reason: \"…\", until: {until} }}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(source: &str) -> Gap {
+        Gap { source: source.to_owned(), repositories: Vec::new(), problem: "denied".to_owned() }
+    }
+
+    #[test]
+    fn an_entry_ignores_its_source_through_its_last_day_and_nothing_else() {
+        let entries = vec![IgnoredSource {
+            source: "eks/old".to_owned(),
+            reason: "shut down".to_owned(),
+            until: Some(jiff::civil::date(2027, 2, 24)),
+        }];
+        let at = |time: &str| Instant::parse(time).unwrap();
+        for (time, left) in [("2027-02-24T23:59:59Z", 1), ("2027-02-25T00:00:00Z", 2)] {
+            let gaps = vec![gap("eks/old"), gap("eks/older")];
+            let (gaps, ignored) = split(gaps, &entries, at(time));
+            assert_eq!((gaps.len(), ignored.len()), (left, 2 - left), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_gap_prints_the_entry_that_ignores_it() {
+        let now = Instant::parse("2026-11-26T10:00:00Z").unwrap();
+        assert_eq!(gap("eks/old").ignore_entry(now), "{ source: eks/old, reason: \"…\", until: 2027-02-24 }");
+        assert_eq!(
+            gap("usage/a, b: #1.json").ignore_entry(now),
+            "{ source: \"usage/a, b: #1.json\", reason: \"…\", until: 2027-02-24 }"
+        );
+        assert!(gap("account/*").ignore_entry(now).starts_with("{ source: account/*,"));
+    }
+}

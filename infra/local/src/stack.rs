@@ -51,7 +51,8 @@ impl Stack {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         let architecture = format!("Architecture={architecture}");
         // CloudFormation, too, is on this machine.
-        let parameters = ["--parameter-overrides", &architecture, "AllowLoopbackResponseUrl=true"];
+        let parameters =
+            ["--parameter-overrides", &architecture, "AllowLoopbackResponseUrl=true", "Enforce=true"];
         say("building the functions (minutes the first time)");
         prebuild(project, &programs)?;
         sam(&[&["build", "--no-cached", "--build-dir", &build_folder][..], &parameters].concat())?;

@@ -279,25 +279,29 @@ pub const REGISTRY_LIMIT: &str = "registry-limit-";
 
 /// What people should know before anything else.
 fn notices(report: &RunReport) -> Vec<String> {
-    let run = &report.run;
-    let mut notices = Vec::new();
-    if let Some(reason) = run.dry_run_reason
-        && report.error.is_none()
-        && reason != DryRunReason::Requested
-    {
-        let reason = reason.explain(run.book_hash.as_deref());
-        notices.push(format!("Nothing was deleted, archived or attached: {reason}."));
-    }
-    for (gap, entry) in report.gaps.iter().zip(&report.ignore_entries) {
+    let gaps = report.gaps.iter().zip(&report.ignore_entries).map(|(gap, entry)| {
         let scope = match gap.repositories.as_slice() {
             [] => "all repositories".to_owned(),
             patterns => patterns.join(", "),
         };
-        notices.push(format!(
+        format!(
             "It is not known what uses images of {scope}: {gap}. Nothing goes from there until this is mended. If it does not \
              matter, add to `ignore` below `usage` in the policies file: `{entry}`."
-        ));
-    }
+        )
+    });
+    dry_run_notice(report).into_iter().chain(gaps).chain(other_notices(report)).collect()
+}
+
+/// Why nothing was taken, if nobody asked for that.
+pub(super) fn dry_run_notice(report: &RunReport) -> Option<String> {
+    let reason = report.run.dry_run_reason.filter(|reason| *reason != DryRunReason::Requested)?;
+    let reason = reason.explain(report.run.book_hash.as_deref());
+    report.error.is_none().then(|| format!("Nothing was deleted, archived or attached: {reason}."))
+}
+
+/// What is ignored, and what limits of the registry block.
+pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
+    let mut notices = Vec::new();
     for IgnoredSource { source, reason, until } in &report.ignored {
         let until = until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
         notices.push(format!("The policies file ignores {source} {until}: {reason}."));

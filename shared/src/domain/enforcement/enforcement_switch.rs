@@ -142,7 +142,7 @@ mod tests {
 
     fn book(more: &str) -> PolicyBook {
         let text = format!(
-            "policies: [{{ name: a, repositories: ['*'], rules: [{{ selection: untagged }}] }}]\n{more}"
+            "policies: [{{ name: a, repositories: ['*'], rules: [{{ selection: untagged, maximumAgeLimit: 1 }}] }}]\n{more}"
         );
         PolicyBook::parse(&text).unwrap()
     }

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{SCRIPT, head, text};
 use crate::quantity::{bytes, count, grouped};
-use crate::report::run::{RunReport, RunStatus, Totals};
+use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_notices};
 use crate::run::journal;
 use crate::run::outcome::{Amount, SHOWN, Status};
 
@@ -44,8 +44,8 @@ pub fn render(report: &RunReport) -> String {
                 main {
                     section.repository aria-labelledby="run" {
                         (headline(report))
-                        (tiles(report))
                         (attention::section(report))
+                        (tiles(report))
                         @if !report.policies.is_empty() { (policies(report)) }
                         @if report.totals.repositories > 0 { (outcomes::section(report)) }
                         (unmatched(report))
@@ -127,7 +127,7 @@ fn headline(report: &RunReport) -> Markup {
         @if let Some(error) = &report.error {
             p.notice.bad { strong { "The run failed." } " " (error) }
         }
-        @for notice in &report.notices {
+        @for notice in dry_run_notice(report).iter().chain(&other_notices(report)) {
             p.notice { (text::prose(notice)) }
         }
         @if !report.has_book && report.error.is_none() {

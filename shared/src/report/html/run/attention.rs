@@ -127,15 +127,37 @@ pub(super) fn section(report: &RunReport) -> Markup {
         .flat_map(|(outcome, place)| troubles(outcome, place))
         .collect();
     troubles.sort_by_key(|trouble| trouble.kind);
-    // What is not known of use is told before all else.
-    let is_quiet =
-        report.unfinished_batches.is_empty() && report.untold_journal.is_empty() && troubles.is_empty();
+    let is_well = report.gaps.is_empty()
+        && report.unfinished_batches.is_empty()
+        && report.untold_journal.is_empty()
+        && troubles.is_empty();
     html! {
-        @if is_quiet && report.gaps.is_empty() && report.error.is_none() {
+        @if is_well && report.error.is_none() {
             p.well { strong { "Nothing needs attention." } }
-        } @else if !is_quiet {
+        } @else if !is_well {
             h3 { "Needs attention" }
             ul.findings {
+                @for gap in &report.gaps {
+                    li {
+                        p {
+                            strong { "What uses images is not known completely" } ": " (gap.source) ", for "
+                            @if gap.repositories.is_empty() {
+                                "all repositories"
+                            } @else {
+                                @for (pattern, place) in gap.repositories.iter().zip(0..) {
+                                    @if place > 0 { ", " }
+                                    code { (pattern) }
+                                }
+                            }
+                        }
+                        p { (gap.problem) }
+                        p.muted {
+                            "Mend the source. Until then nothing goes from the repositories that it may use images of. If it does not \
+                             matter, add to " code { "ignore" } " below " code { "usage" } " in the policies file: "
+                            code { (gap.ignore_entry(report.ended_at)) }
+                        }
+                    }
+                }
                 (keys(
                     "A function was cut off while it deleted",
                     &count(report.untold_journal.len() as u64, "object"),

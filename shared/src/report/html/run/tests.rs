@@ -239,7 +239,6 @@ fn nothing_from_outside_becomes_markup() {
     report.run.run_id = HOSTILE.to_owned();
     report.run.book_version = Some(HOSTILE.to_owned());
     report.run.started_by = Some(HOSTILE.to_owned());
-    report.notices = vec![HOSTILE.to_owned(); report.notices.len()];
     report.error = Some(HOSTILE.to_owned());
     report.unmatched = vec![HOSTILE.to_owned(); report.unmatched.len()];
     report.policies = report.policies.into_iter().map(|(name, totals)| (name + HOSTILE, totals)).collect();

@@ -16,6 +16,9 @@ use crate::{Failure, Outcome};
 
 /// Validate lifecycle policies, policies.yaml and builds.yaml, and print every finding
 ///
+/// Prints the hash of a valid policies.yaml too: with that in its field `approve` the file is enforced without a preview
+/// before.
+///
 /// Examines each policy as ECR would, and policies.yaml and builds.yaml as the stack does, and prints everything that is wrong
 /// as FILE: /json/pointer: code: message (the pointer / is the document as a whole).
 ///
@@ -117,7 +120,14 @@ fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
     if !findings.is_empty() {
         return Err(findings);
     }
-    Ok(count(book.entries().len() as u64, "policy").replace("policys", "policies"))
+    let policies = count(book.entries().len() as u64, "policy").replace("policys", "policies");
+    let hash = book.hash();
+    let approval = if book.is_approved() {
+        "the file approves itself: it is enforced without a preview before".to_owned()
+    } else {
+        format!("a run previews it before one enforces it, unless the file says approve: \"{hash}\"")
+    };
+    Ok(format!("{policies}, hash {hash}; {approval}"))
 }
 
 fn describe(source: &PolicySource) -> String {

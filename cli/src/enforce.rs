@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use shared::aws::Connection;
+use shared::domain::enforcement::enforcement_switch::DryRunReason;
 use shared::instant::Instant;
 use shared::policy_book::{KEY, PolicyBook};
 use shared::report::run::{Builder, RunReport};
@@ -32,12 +34,7 @@ const CHUNK: usize = 25;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The stack's bucket: policies.yaml and lists of images in use are read there, and the journal is written there.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "ECR_STEWARD_BUCKET",
-        value_parser = clap::builder::NonEmptyStringValueParser::new()
-    )]
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET", value_parser = NonEmptyStringValueParser::new())]
     bucket: String,
 
     /// Another policy book than the bucket's policies.yaml; `-` is standard input.
@@ -100,7 +97,17 @@ async fn enforce(
     let book = PolicyBook::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
     // Terminals at the same moment are different runs.
     let run_id = format!("terminal-{}-{}", started_at.micros(), std::process::id());
-    let run = Run { run_id, started_at, dry_run: !arguments.apply, book_version, by: account::actor() };
+    let dry_run = !arguments.apply;
+    let run = Run {
+        run_id,
+        started_at,
+        started_by: Some(account::actor().to_string()),
+        dry_run,
+        dry_run_reason: dry_run.then_some(DryRunReason::Requested),
+        attempt: String::new(),
+        book_version,
+        book_hash: Some(book.hash().to_owned()),
+    };
     let repositories = account::repositories(clients, &arguments.which).await?;
     if repositories.is_empty() {
         return Err(snapshot::nothing_named());
@@ -137,7 +144,10 @@ async fn enforce(
     }
     drop(progress);
     let mut builder = Builder::new(run, Instant::now());
-    builder.report_mut().gaps = gaps;
+    let report = builder.report_mut();
+    report.gaps = gaps;
+    report.ignored =
+        book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
     for outcome in outcomes {
         builder.take(outcome);
     }

@@ -13,3 +13,10 @@ pub struct Unset(&'static str);
 pub fn set(name: &'static str) -> Result<String, Unset> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(Unset(name))
 }
+
+/// Whether a switch is on: it is set to `true`, and to nothing else. Read it when something is done, since it may be changed
+/// at any time.
+#[must_use]
+pub fn is_on(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| value == "true")
+}

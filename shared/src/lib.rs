@@ -3,6 +3,7 @@
 //! Data flows one way: an event or a command line becomes a typed request, a decision is made here, its effects
 //! happen at the edge, and a report says what happened.
 //!
+//! - [`domain`]: whether and how policies are enforced, and what is known of use.
 //! - [`instant`]: points in time; [`environment`]: what the template sets for a function.
 //! - [`finding`]: what is wrong with a document, or worth knowing about it: code, place, message.
 //! - [`image`]: the images of a repository and how they relate; [`image::listing`] reads what AWS prints,

@@ -92,6 +92,27 @@ pub enum Obstacle {
     /// More may be in use than is known.
     #[error("what is in use is not known completely: {0}")]
     Usage(String),
+    /// The switch of the stack is off.
+    #[error(
+        "the stack's parameter Enforce is not true: deploy it with Enforce=true to have policies enforced"
+    )]
+    EnforceOff,
+    /// The policies file is another one than when the run began, is gone, or is not valid.
+    #[error(
+        "policies.yaml is not the file any more by which this run goes: the next run goes by what is there now"
+    )]
+    PoliciesFileChanged,
+    /// No completed run previewed the policies file, and it does not approve itself.
+    #[error(
+        "no completed run has previewed this policies.yaml: the next run does, and the one after it enforces it"
+    )]
+    PoliciesFileNotPreviewed,
+    /// The run began too long ago, or in the future.
+    #[error("the run began at {started_at}, and a run enforces for a day at most: start another one")]
+    RunTooOld {
+        /// When it began.
+        started_at: Instant,
+    },
 }
 
 impl Obstacle {
@@ -107,6 +128,10 @@ impl Obstacle {
             Self::Registry { .. } => "limit-registry",
             Self::Reassigned(_) => "reassigned",
             Self::Usage(_) => "usage-unknown",
+            Self::EnforceOff => "enforce-off",
+            Self::PoliciesFileChanged => "policies-file-changed",
+            Self::PoliciesFileNotPreviewed => "policies-file-not-previewed",
+            Self::RunTooOld { .. } => "run-too-old",
         }
     }
 }

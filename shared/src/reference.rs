@@ -84,7 +84,8 @@ impl ImageReference {
     #[must_use]
     pub fn may_name(&self, repository: Option<&str>, registry_id: Option<&str>) -> bool {
         let same_registry = match (self.registry_id(), registry_id) {
-            (Some(named), Some(known)) => named == known,
+            // An empty one is not known.
+            (Some(named), Some(known)) if !known.is_empty() => named == known,
             _ => true,
         };
         same_registry && repository.is_none_or(|repository| repository == self.repository)
@@ -274,5 +275,6 @@ mod tests {
         assert!(!ours.may_name(Some("other"), Some("123456789012")));
         assert!(read("mirror.example.com/app:1").may_name(Some("app"), Some("123456789012")));
         assert!(ours.may_name(None, None));
+        assert!(ours.may_name(Some("app"), Some("")), "an empty id is unknown, and matches");
     }
 }

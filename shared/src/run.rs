@@ -31,11 +31,13 @@ use crate::aws::deadline::TimeIsUp;
 #[cfg(feature = "lifecycle")]
 use crate::aws::ecr::{EcrProtect, EcrRead, EcrWrite};
 #[cfg(feature = "lifecycle")]
+use crate::aws::s3::{Object, S3};
+#[cfg(feature = "lifecycle")]
 use crate::aws::{
     AwsError, Clock, Connection, Deadline, Failure, ecs::Ecs, eks::Eks, functions::Functions,
-    registry::Registry, s3::S3,
+    registry::Registry,
 };
-use crate::domain::enforcement::actor::Actor;
+use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::instant::Instant;
 
 #[cfg(feature = "lifecycle")]
@@ -70,14 +72,24 @@ pub struct Run {
     pub run_id: String,
     /// When it began.
     pub started_at: Instant,
-    /// Whether nothing is to be changed.
+    /// Who started it: the ARN of the state machine's execution, by which CloudTrail has the caller, or a user of a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<String>,
+    /// Whether nothing is deleted, archived or attached.
     pub dry_run: bool,
+    /// Why; `None` for a run that enforces, and before that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run_reason: Option<DryRunReason>,
+    /// The invocation that took the inventory, or the last part of it: what it wrote is the run's, and what another invocation
+    /// wrote, which was killed, is not. Empty before there is an inventory.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub attempt: String,
     /// The version of the policy book that it goes by; none before the book was read, and in a bucket without versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_version: Option<String>,
-    /// Who runs it.
-    #[serde(default, skip_serializing_if = "Actor::is_unknown")]
-    pub by: Actor,
+    /// The hash of the policy book that it goes by; none before the book was read, and where there is no book.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub book_hash: Option<String>,
 }
 
 /// One batch for a function: in the state machine the input of a task and, as long as work remains, its output.
@@ -97,22 +109,36 @@ pub struct Task {
 }
 
 impl Run {
+    /// Whether the run protects images although it is a dry run.
+    #[must_use]
+    pub fn only_protects(&self) -> bool {
+        self.dry_run && self.dry_run_reason.is_some_and(DryRunReason::protects)
+    }
+
     /// The key of something that the run keeps.
     #[must_use]
     pub fn key(&self, name: &str) -> String {
         format!("{RUNS}{}/{name}", self.run_id)
     }
 
+    /// The key of something that belongs to the run's inventory.
+    fn inventory_key(&self, name: &str) -> String {
+        match self.attempt.as_str() {
+            "" => self.key(name),
+            attempt => format!("{}{attempt}/{name}", self.batches_prefix()),
+        }
+    }
+
     /// The key of the run's copy of the policy book.
     #[must_use]
     pub fn book_key(&self) -> String {
-        self.key("policies.yaml")
+        self.inventory_key("policies.yaml")
     }
 
     /// The key of what was in use when the run began.
     #[must_use]
     pub fn usage_key(&self) -> String {
-        self.key("usage.json")
+        self.inventory_key("usage.json")
     }
 
     /// The keys of outcomes begin so.
@@ -128,10 +154,28 @@ impl Run {
         format!("{}{}/", self.outcomes_prefix(), batch.strip_suffix(".json").unwrap_or(batch))
     }
 
-    /// The keys of batches begin so.
+    /// The keys of outcomes that an attempt at the inventory found by itself begin so: of repositories that are in no batch.
+    #[must_use]
+    pub fn outcomes_of_inventory(&self, attempt: &str) -> String {
+        format!("{}{attempt}/inventory/", self.outcomes_prefix())
+    }
+
+    /// The keys of batches begin so, whichever attempt wrote them.
     #[must_use]
     pub fn batches_prefix(&self) -> String {
         self.key("batches/")
+    }
+
+    /// The key of a batch.
+    #[must_use]
+    pub fn batch_key(&self, kind: batch::Kind, number: usize) -> String {
+        self.inventory_key(&format!("{}/{number:06}.json", kind.name()))
+    }
+
+    /// The key of the list of the run's batches, which is written when all of them are.
+    #[must_use]
+    pub fn batch_list_key(&self) -> String {
+        format!("{}{}.json", self.batches_prefix(), self.attempt)
     }
 }
 
@@ -244,6 +288,14 @@ pub enum Stop {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A task is refused that no run of this stack hands to this function.
+    #[error("{key}: {problem}")]
+    Refused {
+        /// The key of the batch.
+        key: String,
+        /// What is wrong with the task.
+        problem: String,
+    },
     /// The clock of this function or that of AWS is wrong, and everything here goes by age.
     #[error("it is {here} here and {there} at AWS: a clock is wrong, and nothing is done by its time")]
     Clock {
@@ -275,14 +327,19 @@ impl Clients<'_> {
         !self.bucket.is_empty()
     }
 
-    /// An object that has to be there, after a look at the clock: S3 says what time it is.
+    /// The text of an object that has to be there, after a look at the clock: S3 says what time it is.
     pub(crate) async fn object(&self, key: &str, now: Instant) -> Result<String, Stop> {
+        Ok(self.whole_object(key, now).await?.text)
+    }
+
+    /// An object that has to be there, after a look at the clock.
+    pub(crate) async fn whole_object(&self, key: &str, now: Instant) -> Result<Object, Stop> {
         let Some(object) = self.call(self.s3.get(self.bucket, key)).await? else {
             let problem = "there is no such object; the run that it is of may be forgotten".to_owned();
             return Err(self.odd(key, problem));
         };
         check_clock(object.answered_at, now)?;
-        Ok(object.text)
+        Ok(object)
     }
 
     pub(crate) fn odd(&self, key: &str, problem: String) -> Stop {
@@ -315,6 +372,7 @@ impl Stop {
             Self::Aws(AwsError { failure: Failure::NotFound, .. }) => "NotFound",
             Self::Aws(_) => "AwsFailed",
             Self::Object { .. } => "InvalidObject",
+            Self::Refused { .. } => "Refused",
             Self::Clock { .. } => "WrongClock",
         }
     }

@@ -404,8 +404,17 @@ pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
     function_at(aws, binary(name), time)
 }
 
+/// The same, with more in its environment.
+pub fn function_with(aws: &EcrStub, name: &str, time: Duration, more: &[(&str, &str)]) -> Function {
+    start(aws, binary(name), time, more)
+}
+
 /// The same of a binary that was built otherwise.
 pub fn function_at(aws: &EcrStub, binary: &Path, time: Duration) -> Function {
+    start(aws, binary, time, &[])
+}
+
+fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) -> Function {
     let url = aws.url();
     let environment = [
         ("AWS_ENDPOINT_URL", url.as_str()),
@@ -414,11 +423,12 @@ pub fn function_at(aws: &EcrStub, binary: &Path, time: Duration) -> Function {
         ("PROJECT_AMD64", "steward-amd64"),
         ("PROJECT_ARM64", "steward-arm64"),
         ("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports"),
+        ("ENFORCE", "true"),
         ("MAX_CONCURRENCY", "4"),
         ("TOLERATED_FAILURE_PERCENTAGE", "10"),
         ("ALLOW_LOOPBACK_RESPONSE_URL", "true"),
     ];
-    Function::start_with(binary, &environment, time)
+    Function::start_with(binary, &[&environment[..], more].concat(), time)
 }
 
 /// Where CloudFormation takes answers: a response URL, and the answers put to it.

@@ -6,6 +6,7 @@ use std::io::{BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -140,6 +141,9 @@ impl Drop for Function {
     }
 }
 
+/// No two requests have the same id, whichever function they are for.
+static REQUESTS: AtomicU32 = AtomicU32::new(1);
+
 fn serve(listener: &TcpListener, events: &Receiver<String>, answers: &Sender<Answer>, time: Duration) {
     let mut number = 0_u32;
     for stream in listener.incoming() {
@@ -161,7 +165,7 @@ fn connection(
         if request.target == "/2018-06-01/runtime/invocation/next" {
             // The test is over when there is nobody left to send an event.
             let Ok(event) = events.recv() else { return Ok(()) };
-            *number += 1;
+            *number = REQUESTS.fetch_add(1, Ordering::Relaxed);
             let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;
             write!(
                 writer,

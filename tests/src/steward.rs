@@ -11,6 +11,9 @@ use crate::runtime_api::{Answer, Function};
 /// More than any invocation takes.
 pub const PLENTY: Duration = Duration::from_secs(120);
 
+/// The ARNs of executions of the state machine begin so.
+pub const EXECUTIONS: &str = "arn:aws:states:eu-west-1:123456789012:execution:steward-lifecycle:";
+
 /// The functions of a run.
 pub struct Steward {
     /// AWS.
@@ -19,6 +22,8 @@ pub struct Steward {
     preview: Function,
     enforce: Function,
     report: Function,
+    /// Whether the policies file is made to approve itself before a run that is to enforce it, so that no preview is needed.
+    pub approves: bool,
 }
 
 impl Steward {
@@ -36,20 +41,33 @@ impl Steward {
             enforce: function("lifecycle-enforce"),
             report: function("lifecycle-report"),
             aws,
+            approves: true,
         }
     }
 
     /// On an empty AWS, with this policy book.
     pub fn with_book(book: &str) -> Self {
         let aws = EcrStub::start();
-        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), book));
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &approved(book)));
         Self::on(aws)
+    }
+
+    /// The stack's parameter `Enforce`: the functions that go by it are other ones from now on.
+    pub fn switch(&mut self, is_on: bool) {
+        let environment = [("ENFORCE", if is_on { "true" } else { "false" })];
+        let function = |name: &str| cloud::function_with(&self.aws, name, PLENTY, &environment);
+        self.inventory = function("lifecycle-inventory");
+        self.enforce = function("lifecycle-enforce");
     }
 
     /// The input of the first function of a run.
     pub fn begin(run_id: &str, dry_run: bool) -> Value {
         let now = shared::instant::Instant::now().to_string();
-        json!({ "run": { "runId": run_id, "startedAt": now, "dryRun": dry_run }, "inventory": {} })
+        let execution = format!("{EXECUTIONS}{run_id}");
+        json!({
+            "run": { "runId": run_id, "startedAt": now, "startedBy": execution, "dryRun": dry_run },
+            "inventory": {}
+        })
     }
 
     /// A whole run, and its report.
@@ -83,6 +101,9 @@ impl Steward {
 
     /// The inventory, to its end.
     pub fn take_inventory(&self, begun: &Value) -> Answer {
+        if self.approves && begun["run"]["dryRun"] == false {
+            self.approve();
+        }
         let mut state = begun.clone();
         loop {
             match self.inventory.invoke(state.to_string()) {
@@ -93,10 +114,28 @@ impl Steward {
         }
     }
 
-    /// The keys of the batches, as Step Functions lists them.
+    /// Makes the policies file in the bucket approve itself.
+    fn approve(&self) {
+        let path = format!("{BUCKET}/policies.yaml");
+        self.aws.cloud(|cloud| {
+            let Some(text) = cloud.object_text(&path) else { return };
+            let approved = approved(&text);
+            if approved != text {
+                cloud.upload(&path, &approved);
+            }
+        });
+    }
+
+    /// The keys of the batches, as the state machine's map reads them.
+    ///
+    /// # Panics
+    ///
+    /// When there is no list of them.
     pub fn batches(&self, taken: &Value) -> Vec<String> {
-        let prefix = taken["batchesPrefix"].as_str().unwrap();
-        self.aws.cloud(|cloud| cloud.keys(BUCKET, prefix))
+        let path = format!("{BUCKET}/{}", taken["batchesKey"].as_str().unwrap());
+        let list: Value =
+            serde_json::from_str(&self.aws.cloud(|cloud| cloud.object_text(&path)).unwrap()).unwrap();
+        list.as_array().unwrap().iter().map(|batch| batch["key"].as_str().unwrap().to_owned()).collect()
     }
 
     /// One batch, to its end; gives how many invocations it took.
@@ -121,7 +160,7 @@ impl Steward {
 
     /// One invocation for a batch, by the function that its key says.
     pub fn invoke(&self, task: &Value) -> Answer {
-        let is_preview = task["key"].as_str().unwrap().contains("/batches/preview/");
+        let is_preview = task["key"].as_str().unwrap().contains("/preview/");
         let function = if is_preview { &self.preview } else { &self.enforce };
         function.invoke(task.to_string())
     }
@@ -148,6 +187,16 @@ impl Steward {
             registry.repositories[repository].images.iter().map(|image| image.digest.clone()).collect()
         };
         self.aws.with(images)
+    }
+}
+
+/// The same policies file, made to approve itself; one that is not valid stays as it is.
+fn approved(book: &str) -> String {
+    match shared::policy_book::PolicyBook::parse(book) {
+        Ok(parsed) if !parsed.is_approved() => {
+            format!("{}\napprove: \"{}\"\n", book.trim_end(), parsed.hash())
+        }
+        _ => book.to_owned(),
     }
 }
 

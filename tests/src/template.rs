@@ -33,6 +33,19 @@ pub fn actions(resource: &str) -> BTreeSet<String> {
     actions.collect()
 }
 
+/// All actions that a function's role allows, with those of the policy for reading use if it has that.
+///
+/// # Panics
+///
+/// When the template has no such resource.
+pub fn role(function: &str) -> BTreeSet<String> {
+    let mut actions = actions(function);
+    if block(function).iter().any(|line| line.trim() == "- !Ref ReadUsagePolicy") {
+        actions.extend(self::actions("ReadUsagePolicy"));
+    }
+    actions
+}
+
 /// The lines of a resource.
 ///
 /// # Panics

@@ -9,8 +9,9 @@ use std::time::SystemTime;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 use shared::aws::Connection;
-use shared::environment::set;
-use shared::run::inventory::{InventoryError, Progress, take};
+use shared::environment::{is_on, set};
+use shared::repository::{NotAnArn, Registry};
+use shared::run::inventory::{InventoryError, Invocation, Progress, take};
 use shared::run::{Hands, Run};
 
 /// What the state machine hands over, at first and as long as there is more to list.
@@ -29,7 +30,7 @@ struct Answer {
     is_complete: bool,
     inventory: Progress,
     bucket: &'static str,
-    batches_prefix: String,
+    batches_key: String,
     results_prefix: String,
     max_concurrency: u32,
     tolerated_failure_percentage: f64,
@@ -45,14 +46,19 @@ struct Settings {
 
 /// Why there is no run.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Failure(#[from] InventoryError);
+enum Failure {
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    #[error(transparent)]
+    Arn(#[from] NotAnArn),
+}
 
 impl From<Failure> for Diagnostic {
     fn from(failure: Failure) -> Self {
-        let error_type = match &failure.0 {
-            InventoryError::Book(_) => "InvalidPolicyBook",
-            InventoryError::Stop(stop) => stop.kind(),
+        let error_type = match &failure {
+            Failure::Inventory(InventoryError::Book(_)) => "InvalidPolicyBook",
+            Failure::Inventory(InventoryError::Stop(stop)) => stop.kind(),
+            Failure::Arn(_) => "Internal",
         };
         Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
     }
@@ -71,13 +77,19 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
         let LambdaEvent { payload: Event { run, inventory }, context } = event;
         let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let taken = take(&hands.clients(left), &run, inventory).await;
+        let registry = Registry::of_arn(&context.invoked_function_arn)?;
+        let invocation = Invocation {
+            request_id: &context.request_id,
+            account_id: &registry.account_id,
+            is_on: is_on("ENFORCE"),
+        };
+        let taken = take(&hands.clients(left), &run, inventory, invocation).await;
         let (run, inventory) = taken
             .inspect_err(|error| tracing::error!(%error, run = run.run_id, "did not take the inventory"))?;
         Ok::<_, Failure>(Answer {
             is_complete: inventory.next_token.is_none(),
             bucket: settings.bucket,
-            batches_prefix: run.batches_prefix(),
+            batches_key: run.batch_list_key(),
             results_prefix: run.key("results"),
             max_concurrency: settings.max_concurrency,
             tolerated_failure_percentage: settings.tolerated_failure_percentage,

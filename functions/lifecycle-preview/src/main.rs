@@ -19,8 +19,8 @@ use shared::preview::live::{self, LiveError};
 use shared::preview::request::{self, Asked, InvalidRequest};
 use shared::report::model::PreviewReport;
 use shared::repository::{NotAnArn, Registry};
-use shared::run::work::work;
-use shared::run::{Access, Clients, Hands, Stop, Task};
+use shared::run::work::{Caller, Power, work};
+use shared::run::{Clients, Hands, Stop, Task};
 
 /// The most bytes that Lambda takes as the answer to a synchronous invocation.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
@@ -98,7 +98,8 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box
     }
     if is_batch {
         let task: Task = serde_json::from_str(payload.get())?;
-        return Ok(to_raw_value(&work(clients, Access::Read, &task).await?)?);
+        let caller = Caller { account_id: &registry.account_id, power: Power::Preview };
+        return Ok(to_raw_value(&work(clients, caller, &task).await?)?);
     }
     let reports = match request::read(payload.get(), Instant::now(), PolicySource::parse)? {
         Asked::Answered(reports) => reports,

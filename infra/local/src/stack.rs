@@ -62,6 +62,7 @@ impl Stack {
             functions::architecture(),
             // CloudFormation, too, is on this machine.
             "AllowLoopbackResponseUrl=true",
+            "Enforce=true",
         ];
         sam(&deploy)?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };

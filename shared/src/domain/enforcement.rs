@@ -1,11 +1,13 @@
-//! Enforcing lifecycle policies: what is done to a repository, and within which limits.
+//! Enforcing lifecycle policies: whether, what is done to a repository, and within which limits.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`action`] | what is done to a repository, as values |
 //! | [`actor`] | who does it |
+//! | [`enforcement_switch`] | whether a run may delete, and whether each of its invocations still may |
 //! | [`taken`] | how many images went from the registry in a day |
 
 pub mod action;
 pub mod actor;
+pub mod enforcement_switch;
 pub mod taken;

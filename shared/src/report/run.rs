@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::instant::Instant;
+use crate::policy_book::IgnoredSource;
 use crate::quantity::{bytes, count};
 use crate::run::Run;
-use crate::run::outcome::{Amount, Outcome, Status};
+use crate::run::outcome::{Amount, Held, Outcome, Status};
 use crate::usage::Gap;
 
 /// Of so many repositories a report tells singly; counts are of all.
@@ -37,12 +39,25 @@ pub struct RunReport {
     pub error: Option<String>,
     /// Whether there is a policy book in the bucket.
     pub has_book: bool,
+    /// Whether the run shows all that its policies file does, so that the next one may enforce the file.
+    #[serde(default)]
+    pub is_preview: bool,
+    /// What people should know before anything else: why nothing was taken, what is unknown, what is ignored, what a limit of
+    /// the registry blocks. One sentence or two each.
+    #[serde(default)]
+    pub notices: Vec<String>,
     /// Over all repositories.
     pub totals: Totals,
     /// For each policy of the book that is for some repository.
     pub policies: BTreeMap<String, Totals>,
     /// What could not be read of what is in use.
     pub gaps: Vec<Gap>,
+    /// For each of these the entry of `usage.ignore` that says for 90 days that it does not matter.
+    #[serde(default)]
+    pub ignore_entries: Vec<String>,
+    /// The sources of use that the policies file says do not matter.
+    #[serde(default)]
+    pub ignored: Vec<IgnoredSource>,
     /// Batches that were not worked on to their end.
     pub unfinished_batches: Vec<String>,
     /// What was written down before images were deleted, and no outcome tells of: a function was cut off. Whether those images
@@ -78,6 +93,8 @@ pub struct Totals {
     pub statuses: BTreeMap<Status, u64>,
     /// All images.
     pub images: Amount,
+    /// How many images count for limits in percent of the registry.
+    pub counted_images: u64,
     /// What policies take, less what is in use and kept.
     pub expiring: Amount,
     /// What policies move to the archive.
@@ -114,6 +131,7 @@ impl Totals {
         self.repositories += 1;
         *self.statuses.entry(outcome.status).or_default() += 1;
         self.images.extend(outcome.images);
+        self.counted_images += outcome.counted_images;
         self.expiring.extend(outcome.expiring);
         self.transitioning.extend(outcome.transitioning);
         self.deleted.extend(outcome.deleted);
@@ -167,9 +185,13 @@ impl Builder {
             status: RunStatus::Succeeded,
             error: None,
             has_book: true,
+            is_preview: false,
+            notices: Vec::new(),
             totals: Totals::default(),
             policies: BTreeMap::new(),
             gaps: Vec::new(),
+            ignore_entries: Vec::new(),
+            ignored: Vec::new(),
             unfinished_batches: Vec::new(),
             untold_journal: Vec::new(),
             repositories: Vec::new(),
@@ -236,6 +258,8 @@ impl Builder {
             (None, false) => RunStatus::Attention,
             (None, true) => RunStatus::Succeeded,
         };
+        report.ignore_entries = report.gaps.iter().map(|gap| gap.ignore_entry(report.ended_at)).collect();
+        report.notices = notices(&report);
         report
     }
 }
@@ -251,6 +275,60 @@ impl Outcome {
             || !(self.drift.is_empty() && self.findings.is_empty() && self.results.is_empty())
             || self.status == Status::Gone
     }
+}
+
+/// Codes of obstacles that are limits of the whole registry begin so.
+pub const REGISTRY_LIMIT: &str = "registry-limit-";
+
+/// What people should know before anything else.
+fn notices(report: &RunReport) -> Vec<String> {
+    let gaps = report.gaps.iter().zip(&report.ignore_entries).map(|(gap, entry)| {
+        let scope = match gap.repositories.as_slice() {
+            [] => "all repositories".to_owned(),
+            patterns => patterns.join(", "),
+        };
+        format!(
+            "It is not known what uses images of {scope}: {gap}. Nothing goes from there until this is mended. If it does not \
+             matter, add to `ignore` below `usage` in the policies file: `{entry}`."
+        )
+    });
+    dry_run_notice(report).into_iter().chain(gaps).chain(other_notices(report)).collect()
+}
+
+/// Why nothing was taken, if nobody asked for that.
+pub(super) fn dry_run_notice(report: &RunReport) -> Option<String> {
+    let reason = report.run.dry_run_reason.filter(|reason| *reason != DryRunReason::Requested)?;
+    let reason = reason.explain(report.run.book_hash.as_deref());
+    report.error.is_none().then(|| format!("Nothing was deleted, archived or attached: {reason}."))
+}
+
+/// What is ignored, and what limits of the registry block.
+pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
+    let mut notices = Vec::new();
+    for IgnoredSource { source, reason, until } in &report.ignored {
+        let until = until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
+        notices.push(format!("The policies file ignores {source} {until}: {reason}."));
+    }
+    let is_of_registry = |held: &&Held| held.code.starts_with(REGISTRY_LIMIT);
+    let mut blocked: BTreeMap<&str, (u64, Amount, &str)> = BTreeMap::new();
+    for outcome in &report.repositories {
+        for held in outcome.obstacles.iter().filter(is_of_registry) {
+            let (repositories, amount, _) =
+                blocked.entry(&held.code).or_insert((0, Amount::default(), &held.message));
+            *repositories += 1;
+            amount.extend(outcome.expiring);
+            amount.extend(outcome.transitioning);
+        }
+    }
+    for (repositories, amount, message) in blocked.into_values() {
+        let repositories = match repositories {
+            1 => "one repository".to_owned(),
+            more => format!("{more} repositories"),
+        };
+        let images = count(amount.image_total_count, "image");
+        notices.push(format!("A limit of the registry blocks {images} in {repositories}: {message}."));
+    }
+    notices
 }
 
 impl RunReport {
@@ -277,8 +355,10 @@ impl RunReport {
         let amount = |amount: Amount| {
             format!("{} ({})", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
         };
+        const NOTICES: usize = 20;
         let mut lines = vec![format!("Run {} of {}", self.run.run_id, self.run.started_at)];
-        if self.run.dry_run {
+        lines.extend(self.run.started_by.as_ref().map(|by| format!("Started by {by}")));
+        if self.run.dry_run && !self.run.only_protects() {
             lines.push("This was a dry run: nothing was changed.".to_owned());
         }
         if let Some(error) = &self.error {
@@ -289,6 +369,13 @@ impl RunReport {
                 "There is no policies.yaml in the stack's bucket, so that no repository has a policy."
                     .to_owned(),
             );
+        }
+        for notice in self.notices.iter().take(NOTICES) {
+            lines.extend([String::new(), notice.clone()]);
+        }
+        let more = self.notices.len().saturating_sub(NOTICES);
+        if more > 0 {
+            lines.extend([String::new(), format!("And {more} more like these: see the report.")]);
         }
         lines.push(String::new());
         let mut tell = |label: &str, told: String| lines.push(format!("{label:<26}{told}"));
@@ -320,8 +407,8 @@ impl RunReport {
                 count(totals.drifted, "repository").replace("repositorys", "repositories"),
             );
         }
-        let mut troubles: Vec<String> = self.gaps.iter().map(|gap| format!("unknown use: {gap}")).collect();
-        troubles.extend(self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}")));
+        let mut troubles: Vec<String> =
+            self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}")).collect();
         troubles.extend(self.untold_journal.iter().map(|key| format!("cut off while deleting: {key}")));
         for outcome in self.repositories.iter().filter(|outcome| outcome.needs_attention()) {
             let why =
@@ -352,7 +439,10 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
     let attention = [Status::Held, Status::Partial, Status::Failed, Status::Remaining];
     let attention: u64 = attention.iter().map(|status| totals.count(*status)).sum();
     let seconds = (report.ended_at.micros() - report.run.started_at.micros()) / 1_000_000;
-    let values: [(&str, &str, u64); 15] = [
+    // What an alarm waits for: a run that came to its end, and protected what is to be protected.
+    let is_whole = report.error.is_none() && report.unfinished_batches.is_empty();
+    let has_protected = is_whole && (!report.run.dry_run || report.run.only_protects());
+    let values: [(&str, &str, u64); 16] = [
         ("Repositories", "Count", totals.repositories),
         ("RepositoriesUnmatched", "Count", totals.count(Status::Unmatched)),
         ("RepositoriesNeedingAttention", "Count", attention),
@@ -366,6 +456,7 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
         ("ImagesHeldByObstacles", "Count", totals.held_by_obstacles.image_total_count),
         ("ImagesFailed", "Count", totals.failed.image_total_count),
         ("UsageGaps", "Count", report.gaps.len() as u64),
+        ("RunsCompleted", "Count", u64::from(has_protected)),
         ("RunsFailed", "Count", u64::from(report.status == RunStatus::Failed)),
         ("RunSeconds", "Seconds", u64::try_from(seconds).unwrap_or_default()),
     ];
@@ -401,9 +492,12 @@ mod tests {
         Run {
             run_id: "nightly".to_owned(),
             started_at,
+            started_by: Some("arn:aws:states:eu-west-1:123456789012:execution:steward:nightly".to_owned()),
             dry_run: false,
+            dry_run_reason: None,
+            attempt: "a".to_owned(),
             book_version: Some("v7".to_owned()),
-            by: crate::domain::enforcement::actor::Actor::default(),
+            book_hash: Some("0123456789abcdef".to_owned()),
         }
     }
 
@@ -440,6 +534,11 @@ mod tests {
         });
         let gap = Gap { source: "Amazon ECS".to_owned(), repositories: vec![], problem: "denied".to_owned() };
         builder.report_mut().gaps.push(gap);
+        builder.report_mut().ignored.push(IgnoredSource {
+            source: "eks/old".to_owned(),
+            reason: "no nodes any more".to_owned(),
+            until: Some(jiff::civil::date(2027, 1, 1)),
+        });
         builder.finish()
     }
 
@@ -468,6 +567,34 @@ mod tests {
         let failed = RunReport { status: RunStatus::Failed, ..failed };
         assert_eq!(failed.headline(), "ECR: the lifecycle run failed");
         assert!(failed.message("s3://b/r").contains("It failed: policies.yaml: /: syntax: no"));
+    }
+
+    #[test]
+    fn why_nothing_was_taken_is_said_before_anything_else() {
+        let reason = Some(DryRunReason::NotPreviewed);
+        let run = Run { dry_run: true, dry_run_reason: reason, ..run() };
+        let mut builder = Builder::new(run, Instant::parse("2026-11-23T03:00:42Z").unwrap());
+        let obstacle = Held {
+            code: format!("{REGISTRY_LIMIT}images"),
+            message: "5,000 images went today, and the limit `images` is 5,000".to_owned(),
+        };
+        builder.take(Outcome {
+            obstacles: vec![obstacle],
+            expiring: amount(3),
+            ..outcome("app", Status::Held)
+        });
+        let report = builder.finish();
+        assert_eq!(report.notices.len(), 2);
+        assert!(report.notices[0].contains("approve: \"0123456789abcdef\""), "{:?}", report.notices);
+        assert_eq!(
+            report.notices[1],
+            "A limit of the registry blocks 3 images in one repository: 5,000 images went today, and the limit \
+             `images` is 5,000."
+        );
+        let message = report.message("s3://b/r");
+        assert!(!message.contains("nothing was changed"), "it may have protected: {message}");
+        let at = |part: &str| message.find(part).unwrap();
+        assert!(at("Nothing was deleted") < at("Repositories"));
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn name(self) -> &'static str {
+    /// The name in the keys of batches.
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Preview => "preview",
             Self::Enforce => "enforce",
@@ -50,6 +51,13 @@ pub struct Batch {
     pub registry_id: String,
     /// The repositories, in the order in which they are worked on.
     pub repositories: Vec<Assignment>,
+}
+
+/// A batch, in the list of those of a run: what the state machine's map reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The key of the batch.
+    pub key: String,
 }
 
 /// How many images repositories had when they were last looked at; those with more than a page of them, since all others
@@ -87,6 +95,8 @@ impl<'a> Batcher<'a> {
     ) -> Option<(String, Batch)> {
         let kind = match apply {
             Apply::Preview => Kind::Preview,
+            // What ECR enforces by itself has to be protected, or suspended, also where this run takes nothing.
+            Apply::Attach if self.run.only_protects() => Kind::Enforce,
             _ if self.run.dry_run => Kind::Preview,
             Apply::Attach | Apply::Delete => Kind::Enforce,
         };
@@ -110,13 +120,14 @@ impl<'a> Batcher<'a> {
 
     fn next_key(&mut self, kind: Kind) -> String {
         self.filled += 1;
-        self.run.key(&format!("batches/{}/{:06}.json", kind.name(), self.filled))
+        self.run.batch_key(kind, self.filled)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::enforcement::enforcement_switch::DryRunReason;
     use crate::instant::Instant;
 
     fn run(dry_run: bool) -> Run {
@@ -124,9 +135,12 @@ mod tests {
         Run {
             run_id: "r".to_owned(),
             started_at,
+            started_by: None,
             dry_run,
+            dry_run_reason: dry_run.then_some(DryRunReason::Requested),
+            attempt: "a".to_owned(),
             book_version: None,
-            by: crate::domain::enforcement::actor::Actor::default(),
+            book_hash: None,
         }
     }
 
@@ -148,18 +162,34 @@ mod tests {
         let counts: Vec<usize> = full.iter().map(|(_, batch)| batch.repositories.len()).collect();
         assert_eq!(counts, [41, 100, 100, 9]);
         let keys: Vec<&str> = full.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys[..2], ["runs/r/batches/enforce/000001.json", "runs/r/batches/enforce/000002.json"]);
+        assert_eq!(
+            keys[..2],
+            ["runs/r/batches/a/enforce/000001.json", "runs/r/batches/a/enforce/000002.json"]
+        );
         let all: Vec<&Assignment> = full.iter().flat_map(|(_, batch)| &batch.repositories).collect();
         assert_eq!(all.len(), 250);
         assert_eq!(batcher.filled(), 4);
     }
 
     #[test]
+    fn a_dry_run_that_nobody_asked_for_still_protects_what_ecr_enforces() {
+        let sizes = Sizes::new();
+        let run = Run { dry_run_reason: Some(DryRunReason::EnforceOff), ..run(true) };
+        let mut batcher = Batcher::new(&run, &sizes, 0);
+        batcher.push("1", assignment(1), Apply::Delete);
+        batcher.push("1", assignment(2), Apply::Attach);
+        let batches = batcher.finish();
+        assert_eq!(batches.len(), 2);
+        assert_eq!(batches[1].0, "runs/r/batches/a/enforce/000002.json");
+        assert_eq!(batches[1].1.repositories, [assignment(2)]);
+    }
+
+    #[test]
     fn what_is_only_previewed_is_apart_and_in_a_dry_run_it_is_everything() {
         let sizes = Sizes::new();
         for (dry_run, expected) in [
-            (false, vec!["runs/r/batches/preview/000001.json", "runs/r/batches/enforce/000002.json"]),
-            (true, vec!["runs/r/batches/preview/000001.json"]),
+            (false, vec!["runs/r/batches/a/preview/000001.json", "runs/r/batches/a/enforce/000002.json"]),
+            (true, vec!["runs/r/batches/a/preview/000001.json"]),
         ] {
             let run = run(dry_run);
             let mut batcher = Batcher::new(&run, &sizes, 0);

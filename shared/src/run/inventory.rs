@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::batch::{Assignment, Batch, Batcher, Sizes};
+use super::batch::{Assignment, Batch, Batcher, Listed, Sizes};
 use super::outcome::{Outcome, Status};
 use super::{Clients, Run, Stop, check_clock, observe};
+use crate::domain::enforcement::enforcement_switch::{Request, preview_key};
 use crate::domain::usage::list_memory;
 use crate::instant::Instant;
 use crate::policy_book::{self, Match, PolicyBook, Sources};
@@ -29,13 +30,28 @@ pub struct Progress {
     pub repositories: u64,
     /// How many of them no policy is for.
     pub unmatched: u64,
+    /// How many of them could not be read, so that nobody knows which policy is for them.
+    pub unreadable: u64,
     /// How many batches there are.
     pub batches: usize,
     /// Whether there is a policy book.
     pub has_book: bool,
+    /// The invocations that took the inventory, one after the other; others were killed, and nothing of theirs counts.
+    pub attempts: Vec<String>,
     /// Where the next invocation goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
+}
+
+/// The invocation that takes an inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invocation<'a> {
+    /// What tells it from any other: Lambda's id of the request.
+    pub request_id: &'a str,
+    /// The account of the function, whose registry it is.
+    pub account_id: &'a str,
+    /// Whether the stack's parameter `Enforce` is `true` now.
+    pub is_on: bool,
 }
 
 /// Why there is no inventory.
@@ -49,7 +65,11 @@ pub enum InventoryError {
     Book(Vec<crate::finding::Finding>),
 }
 
-/// Makes the inventory of a run, or goes on with it; gives the run with the version of the book that it goes by.
+/// Makes the inventory of a run, or goes on with it; gives the run as it is from now on: whether it is a dry run, by which
+/// version of the book it goes, and which attempt's batches are its own.
+///
+/// An invocation writes below its own id only, and the list of batches last. So nothing counts of one that was killed, also if
+/// it goes on beside the one that follows.
 ///
 /// # Errors
 ///
@@ -58,16 +78,27 @@ pub async fn take(
     clients: &Clients<'_>,
     run: &Run,
     progress: Progress,
+    invocation: Invocation<'_>,
 ) -> Result<(Run, Progress), InventoryError> {
     let now = clients.now();
-    let mut run = run.clone();
+    let before = run;
+    let mut run = Run { attempt: invocation.request_id.to_owned(), ..before.clone() };
     let mut progress = progress;
+    let mut batches: Vec<Listed> = Vec::new();
     let book = if progress.next_token.is_none() {
-        let (book, has_book) = begin(clients, &mut run, now).await?;
-        progress.has_book = has_book;
+        let (book, has_book) = begin(clients, &mut run, invocation, now).await?;
+        progress = Progress { has_book, ..Progress::default() };
         book
     } else {
-        let text = clients.object(&run.book_key(), now).await?;
+        let (book_key, usage_key) = (before.book_key(), before.usage_key());
+        let list_key = before.batch_list_key();
+        let (text, usage, list) = tokio::try_join!(
+            clients.object(&book_key, now),
+            clients.object(&usage_key, now),
+            clients.object(&list_key, now)
+        )?;
+        batches = read_list(clients, &list_key, &list)?;
+        keep(clients, &run, &text, &usage).await?;
         PolicyBook::parse(&text).map_err(InventoryError::Book)?
     };
     let sizes = clients.call(clients.s3.get(clients.bucket, SIZES_KEY)).await?;
@@ -80,29 +111,46 @@ pub async fn take(
         let page = clients.call(clients.ecr.repositories(None, token.as_deref())).await?;
         progress.repositories += page.repositories.len() as u64;
         let mut full = Vec::new();
-        let mut unmatched = String::new();
-        let assigned = stream::iter(&page.repositories)
+        let mut outcomes = String::new();
+        let assigned: Vec<_> = stream::iter(&page.repositories)
             .map(|repository| assign(clients, &book, &repository.name, &repository.arn))
-            .buffered(AT_ONCE);
-        let assigned: Vec<_> = assigned.try_collect().await?;
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
         for (repository, entry) in page.repositories.iter().zip(assigned) {
-            if let Some(entry) = entry {
-                let assignment = Assignment {
-                    repository_name: repository.name.clone(),
-                    repository_arn: repository.arn.clone(),
-                    policy: entry.name.clone(),
-                };
-                full.extend(batcher.push(&repository.registry_id, assignment, entry.apply));
-            } else {
-                progress.unmatched += 1;
-                let outcome = Outcome {
-                    repository_name: repository.name.clone(),
-                    status: Status::Unmatched,
-                    ..Outcome::default()
-                };
-                unmatched += &serde_json::to_string(&outcome).unwrap_or_default();
-                unmatched.push('\n');
-            }
+            let outcome = match entry {
+                Ok(Some(entry)) => {
+                    let assignment = Assignment {
+                        repository_name: repository.name.clone(),
+                        repository_arn: repository.arn.clone(),
+                        policy: entry.name.clone(),
+                    };
+                    full.extend(batcher.push(invocation.account_id, assignment, entry.apply));
+                    continue;
+                }
+                Ok(None) => {
+                    progress.unmatched += 1;
+                    Outcome {
+                        repository_name: repository.name.clone(),
+                        status: Status::Unmatched,
+                        ..Outcome::default()
+                    }
+                }
+                // What AWS says of one repository is no reason to leave all others alone.
+                Err(Stop::Aws(error)) => {
+                    progress.unreadable += 1;
+                    tracing::warn!(repository = repository.name, %error, "could not read a repository");
+                    Outcome {
+                        repository_name: repository.name.clone(),
+                        status: Status::Failed,
+                        error: Some(format!("which policy is for it is not known: {error}")),
+                        ..Outcome::default()
+                    }
+                }
+                Err(stop) => return Err(stop.into()),
+            };
+            outcomes += &serde_json::to_string(&outcome).unwrap_or_default();
+            outcomes.push('\n');
         }
         token = page.next_token;
         let is_over = token.is_none() || !clients.deadline.has(LEAST);
@@ -110,9 +158,10 @@ pub async fn take(
             full.extend(batcher.finish());
         }
         write(clients, &full).await?;
-        if !unmatched.is_empty() {
-            let key = format!("{}unmatched/{page_number:06}.jsonl", run.outcomes_prefix());
-            clients.call(clients.s3.write(clients.bucket, &key, &unmatched, "application/jsonl")).await?;
+        batches.extend(full.into_iter().map(|(key, _)| Listed { key }));
+        if !outcomes.is_empty() {
+            let key = format!("{}{page_number:06}.jsonl", run.outcomes_of_inventory(&run.attempt));
+            clients.call(clients.s3.write(clients.bucket, &key, &outcomes, "application/jsonl")).await?;
         }
         page_number = progress.repositories;
         if is_over {
@@ -121,21 +170,40 @@ pub async fn take(
     }
     progress.batches = batcher.filled();
     progress.next_token = token;
+    progress.attempts.push(run.attempt.clone());
+    let list_key = run.batch_list_key();
+    let list = serde_json::to_string(&batches).map_err(|error| clients.odd(&list_key, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, &list_key, &list, "application/json")).await?;
     tracing::info!(
         run = run.run_id,
         repositories = progress.repositories,
         unmatched = progress.unmatched,
+        unreadable = progress.unreadable,
         batches = progress.batches,
         is_complete = progress.next_token.is_none(),
+        dry_run_reason = ?run.dry_run_reason,
         "took the inventory"
     );
     Ok((run, progress))
 }
 
-/// Reads the book and what is in use, and keeps both with the run: all of it goes by the same.
+/// Reads the list of a run's batches.
+pub(super) fn read_list(clients: &Clients<'_>, key: &str, text: &str) -> Result<Vec<Listed>, Stop> {
+    serde_json::from_str(text).map_err(|error| clients.odd(key, error.to_string()))
+}
+
+/// Keeps what all of the run goes by: the book, and what is in use.
+async fn keep(clients: &Clients<'_>, run: &Run, book: &str, usage: &str) -> Result<(), Stop> {
+    let (book_key, usage_key) = (run.book_key(), run.usage_key());
+    clients.call(clients.s3.write(clients.bucket, &book_key, book, "application/yaml")).await?;
+    clients.call(clients.s3.write(clients.bucket, &usage_key, usage, "application/json")).await
+}
+
+/// Reads the book and what is in use, keeps both with the run, and decides whether it is a dry run.
 async fn begin(
     clients: &Clients<'_>,
     run: &mut Run,
+    invocation: Invocation<'_>,
     now: Instant,
 ) -> Result<(PolicyBook, bool), InventoryError> {
     let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
@@ -148,6 +216,19 @@ async fn begin(
             (PolicyBook::parse(&object.text).map_err(InventoryError::Book)?, object.text)
         }
     };
+    run.book_hash = has_book.then(|| book.hash().to_owned());
+    let is_previewed = match &run.book_hash {
+        Some(hash) if !run.dry_run => is_previewed(clients, hash).await?,
+        _ => false,
+    };
+    let request = Request {
+        is_dry_run: run.dry_run,
+        is_on: invocation.is_on,
+        book: has_book.then_some(&book),
+        is_previewed,
+    };
+    run.dry_run_reason = request.dry_run_reason();
+    run.dry_run = run.dry_run_reason.is_some();
     let sources: &Sources = book.usage();
     // Where no policy is for anything nobody asks what is in use.
     let observation = if book.entries().is_empty() {
@@ -164,16 +245,20 @@ async fn begin(
         }
         observation
     };
-    let (book_key, usage_key) = (run.book_key(), run.usage_key());
-    let usage = observation.to_json().map_err(|error| clients.odd(&usage_key, error.to_string()))?;
-    clients.call(clients.s3.write(clients.bucket, &book_key, &text, "application/yaml")).await?;
-    clients.call(clients.s3.write(clients.bucket, &usage_key, &usage, "application/json")).await?;
+    let usage = observation.to_json().map_err(|error| clients.odd(&run.usage_key(), error.to_string()))?;
+    keep(clients, run, &text, &usage).await?;
     Ok((book, has_book))
 }
 
 async fn write_json(clients: &Clients<'_>, key: &str, value: &impl Serialize) -> Result<(), Stop> {
     let text = serde_json::to_string(value).map_err(|error| clients.odd(key, error.to_string()))?;
     clients.call(clients.s3.write(clients.bucket, key, &text, "application/json")).await
+}
+
+/// Whether a completed run previewed the book with this hash.
+pub(super) async fn is_previewed(clients: &Clients<'_>, hash: &str) -> Result<bool, Stop> {
+    let key = preview_key(hash);
+    Ok(clients.call(clients.s3.get(clients.bucket, &key)).await?.is_some())
 }
 
 /// The policy of a repository. Its tags are asked for only where they decide.

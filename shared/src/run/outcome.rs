@@ -36,6 +36,8 @@ pub struct Outcome {
     pub obstacles: Vec<Held>,
     /// All images.
     pub images: Amount,
+    /// How many of the images count for limits in percent of the registry. (For now all of them.)
+    pub counted_images: u64,
     /// What the policy takes, less what is in use and kept.
     pub expiring: Amount,
     /// What the policy moves to the archive, less what is in use and kept.
@@ -293,6 +295,23 @@ impl Outcome {
                     self.status = Status::Partial;
                 }
             }
+        }
+    }
+
+    /// Says that the invocation was not allowed to enforce the policy, if there was something to enforce.
+    pub fn block(&mut self, reasons: &[Held]) {
+        let has_effects = match self.apply {
+            Some(Apply::Attach) => true,
+            Some(Apply::Delete) => !(self.expiring.is_zero() && self.transitioning.is_zero()),
+            Some(Apply::Preview) | None => false,
+        };
+        if reasons.is_empty() || !has_effects {
+            return;
+        }
+        // Before what the plan itself is held by: that would be of no use to change.
+        self.obstacles.splice(0..0, reasons.iter().cloned());
+        if matches!(self.status, Status::Previewed | Status::Done) {
+            self.status = Status::Held;
         }
     }
 

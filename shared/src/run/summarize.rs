@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::stream::{self, StreamExt};
 
 use super::batch::Sizes;
-use super::inventory::{Progress, SIZES_KEY};
+use super::inventory::{Progress, SIZES_KEY, read_list};
 use super::outcome::{Outcome, Status};
 use super::{Clients, LAST, Run, Stop, journal};
+use crate::domain::enforcement::enforcement_switch::preview_key;
 use crate::instant::Instant;
+use crate::policy_book::PolicyBook;
 use crate::report::run::{Builder, NAMES, RunReport};
 use crate::usage::observation::Observation;
 
@@ -17,6 +19,8 @@ use crate::usage::observation::Observation;
 const AT_ONCE: usize = 8;
 /// The keys of the report of the last run begin so.
 pub const LATEST: &str = "reports/latest";
+/// The key of how many images the last completed run counted in the registry.
+pub const REGISTRY_KEY: &str = "state/registry.json";
 /// Repositories with more images than this are remembered for the next run's batches.
 const MANY: u64 = 1000;
 
@@ -33,16 +37,32 @@ pub async fn summarize(
     now: Instant,
 ) -> Result<RunReport, Stop> {
     let mut builder = Builder::new(run.clone(), now);
+    let list_key = run.batch_list_key();
+    let found = match run.attempt.as_str() {
+        "" => None,
+        _ => clients.call(clients.s3.get(clients.bucket, &list_key)).await?,
+    };
+    let has_list = found.is_some();
+    let batches = match found {
+        Some(list) => read_list(clients, &list_key, &list.text)?,
+        None if error.is_none() => {
+            return Err(clients.odd(&list_key, "there is no list of the run's batches".to_owned()));
+        }
+        // It failed before there was one.
+        None => Vec::new(),
+    };
     let list = async |prefix: String| clients.call(clients.s3.list(clients.bucket, &prefix)).await;
-    let (batches, outcomes, written) = tokio::try_join!(
-        list(run.batches_prefix()),
-        list(run.outcomes_prefix()),
-        list(journal::prefix(run))
-    )?;
+    let (outcomes, written) = tokio::try_join!(list(run.outcomes_prefix()), list(journal::prefix(run)))?;
+    // What other attempts at the inventory led to is not of this run.
+    let of_inventory = progress.attempts.iter().map(|attempt| run.outcomes_of_inventory(attempt));
+    let own: BTreeSet<String> =
+        batches.iter().map(|batch| run.outcomes_of(&batch.key)).chain(of_inventory).collect();
     let mut of_batches: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for outcome in &outcomes {
         let folder = outcome.key.rsplit_once('/').map_or("", |(folder, _)| folder);
-        of_batches.entry(folder).or_default().push(&outcome.key);
+        if own.contains(&format!("{folder}/")) {
+            of_batches.entry(folder).or_default().push(&outcome.key);
+        }
     }
     let complete = format!("{LAST}.jsonl");
     let report = builder.report_mut();
@@ -93,6 +113,20 @@ pub async fn summarize(
             Observation::parse(&usage.text).map_err(|error| clients.odd(&usage_key, error.to_string()))?;
         report.gaps = observation.usage.gaps;
     }
+    let book_key = run.book_key();
+    let book = match has_list {
+        true => clients.call(clients.s3.get(clients.bucket, &book_key)).await?,
+        false => None,
+    };
+    let book = book.and_then(|object| PolicyBook::parse(&object.text).ok());
+    if let Some(book) = &book {
+        report.ignored = book.usage().ignore.iter().filter(|ignored| ignored.holds(now)).cloned().collect();
+    }
+    let report_is_of_book = |book: &PolicyBook| run.book_hash.as_deref() == Some(book.hash());
+    // Only a run that came to its end has shown all that its policies file does.
+    report.is_preview = report.error.is_none()
+        && report.unfinished_batches.is_empty()
+        && book.as_ref().is_some_and(report_is_of_book);
     if report.error.is_none() {
         let text = serde_json::to_string(&sizes).unwrap_or_default();
         clients.call(clients.s3.write(clients.bucket, SIZES_KEY, &text, "application/json")).await?;
@@ -117,5 +151,23 @@ pub async fn write(clients: &Clients<'_>, report: &RunReport, page: &str) -> Res
     ] {
         clients.call(clients.s3.write(clients.bucket, &key, text, content_type)).await?;
     }
+    if report.is_preview {
+        record(clients, report).await?;
+    }
     Ok(format!("s3://{}/{key}", clients.bucket))
+}
+
+/// Writes down what later runs go by: that this policies file was previewed, and how many images the registry has.
+async fn record(clients: &Clients<'_>, report: &RunReport) -> Result<(), Stop> {
+    let run = &report.run;
+    let told = serde_json::json!({ "runId": run.run_id, "endedAt": report.ended_at });
+    let mut counted = told.clone();
+    counted["images"] = report.totals.counted_images.into();
+    let mut objects = vec![(REGISTRY_KEY.to_owned(), counted.to_string())];
+    // Last: a file counts as previewed when everything else is there.
+    objects.extend(run.book_hash.as_deref().map(|hash| (preview_key(hash), told.to_string())));
+    for (key, text) in objects {
+        clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await?;
+    }
+    Ok(())
 }

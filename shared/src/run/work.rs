@@ -12,14 +12,16 @@ use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant as MonotonicInstant;
 
-use super::batch::{Assignment, Batch};
+use super::batch::{Assignment, Batch, Kind};
 use super::outcome::{Held, Outcome, Status};
 use super::survey::{Planned, Surveyed};
-use super::{Access, Clients, LAST, Run, Stop, Task, inventory, journal, observe};
+use super::{Access, Clients, LAST, Run, Stop, Task, check_clock, inventory, journal, observe};
+use crate::aws::ecr::EcrWrite;
 use crate::domain::enforcement::action::Action;
+use crate::domain::enforcement::enforcement_switch::Invocation;
 use crate::instant::Instant;
 use crate::plan::Obstacle;
-use crate::policy_book::{Apply, PolicyBook};
+use crate::policy_book::{self, Apply, PolicyBook};
 use crate::repository::Name;
 use crate::usage::observation::{Observation, ReadOnce};
 use crate::workflows::enforcement::put_back::{self, PutBack, Removed, in_use_again};
@@ -62,23 +64,54 @@ struct Look {
     now: Instant,
 }
 
+/// The function that works on a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// The account of the function, by its own ARN. A batch of another registry is refused.
+    pub account_id: &'a str,
+    /// What it may do.
+    pub power: Power<'a>,
+}
+
+/// What a function may do with a batch.
+#[derive(Debug, Clone, Copy)]
+pub enum Power<'a> {
+    /// Tell what would be done.
+    Preview,
+    /// Do it.
+    Enforce {
+        /// With this.
+        ecr: &'a EcrWrite,
+        /// Whether the stack's parameter `Enforce` is `true` now. If not, it still protects.
+        is_on: bool,
+    },
+}
+
 /// What a batch needs besides itself.
 #[derive(Debug)]
 struct Loaded {
     batch: Batch,
     book: PolicyBook,
     observation: Observation,
+    /// Why nothing may be deleted, archived or attached by this invocation, although the run enforces.
+    blocked: Vec<Held>,
 }
 
 /// Works on a batch, and says how far it came.
 ///
 /// # Errors
 ///
-/// When the batch cannot be worked on at all, and when a clock is wrong. What goes wrong with one repository is in
-/// its outcome.
-pub async fn work(clients: Clients<'_>, access: Access<'_>, task: &Task) -> Result<Task, Stop> {
+/// When the batch cannot be worked on at all: it is none of the run's, or not for this function; and when a clock is wrong. What
+/// goes wrong with one repository is in its outcome.
+pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<Task, Stop> {
     let run = &task.run;
-    let loaded = load(&clients, task).await?;
+    check_task(task, caller.power)?;
+    let loaded = load(&clients, caller, task).await?;
+    let access = match caller.power {
+        Power::Preview => Access::Read,
+        Power::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => Access::Protect(ecr),
+        Power::Enforce { ecr, .. } => Access::Write(ecr),
+    };
     let worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
     if matches!(access, Access::Write(_)) {
@@ -96,28 +129,111 @@ pub async fn work(clients: Clients<'_>, access: Access<'_>, task: &Task) -> Resu
         outcomes.push(Outcome::failed(&stuck.repository_name, &stuck.policy, problem));
         done = 1;
     }
+    for outcome in &mut outcomes {
+        outcome.block(&loaded.blocked);
+    }
     let done = task.done + done;
     let is_complete = done >= loaded.batch.repositories.len();
     write(&clients, task, done, is_complete, &outcomes).await?;
     Ok(Task { run: run.clone(), key: task.key.clone(), done, is_complete })
 }
 
-async fn load(clients: &Clients<'_>, task: &Task) -> Result<Loaded, Stop> {
+/// Refuses a task that is not for this function, by what it says of itself.
+fn check_task(task: &Task, power: Power<'_>) -> Result<(), Stop> {
+    let Task { run, key, .. } = task;
+    let refused = |problem: &str| Err(Stop::Refused { key: key.clone(), problem: problem.to_owned() });
+    if run.attempt.is_empty() {
+        return refused("the run has no inventory; start the state machine, which takes one");
+    }
+    let kind = match power {
+        Power::Preview => Kind::Preview,
+        Power::Enforce { .. } if run.dry_run && !run.only_protects() => {
+            return refused(
+                "the run is a dry run, of which nothing is enforced; lifecycle-preview works on its batches",
+            );
+        }
+        Power::Enforce { .. } => Kind::Enforce,
+    };
+    // Which attempt wrote it, the list of batches knows.
+    let of_kind = |rest: &str| rest.split('/').nth(1) == Some(kind.name());
+    if !key.strip_prefix(&run.batches_prefix()).is_some_and(of_kind) {
+        return refused("it is no batch of this run that this function works on");
+    }
+    Ok(())
+}
+
+async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<Loaded, Stop> {
     let now = clients.now();
-    let (book_key, usage_key) = (task.run.book_key(), task.run.usage_key());
+    let run = &task.run;
+    let refused = |problem: String| Stop::Refused { key: task.key.clone(), problem };
+    let list_key = run.batch_list_key();
+    let list = clients.whole_object(&list_key, now).await?;
+    if !inventory::read_list(clients, &list_key, &list.text)?.iter().any(|listed| listed.key == task.key) {
+        return Err(refused(format!("it is not in the list of the run's batches, {list_key}")));
+    }
+    let (book_key, usage_key) = (run.book_key(), run.usage_key());
     let (batch, book, usage) = tokio::try_join!(
         clients.object(&task.key, now),
         clients.object(&book_key, now),
         clients.object(&usage_key, now)
     )?;
-    let batch = serde_json::from_str(&batch).map_err(|error| clients.odd(&task.key, error.to_string()))?;
+    let batch: Batch =
+        serde_json::from_str(&batch).map_err(|error| clients.odd(&task.key, error.to_string()))?;
+    if batch.registry_id != caller.account_id {
+        let problem = format!(
+            "the batch is of the registry \"{}\", and this function of the account {}",
+            batch.registry_id, caller.account_id
+        );
+        return Err(refused(problem));
+    }
     let book = PolicyBook::parse(&book).map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         clients.odd(&book_key, findings.join("; "))
     })?;
+    let run_hash = run.book_hash.as_deref().unwrap_or_default();
+    if book.hash() != run_hash {
+        return Err(
+            clients.odd(&book_key, format!("its hash is {}, and the run's is {run_hash}", book.hash()))
+        );
+    }
     let observation =
         Observation::parse(&usage).map_err(|error| clients.odd(&usage_key, error.to_string()))?;
-    Ok(Loaded { batch, book, observation })
+    let blocked = match caller.power {
+        Power::Enforce { is_on, .. } if !run.dry_run => {
+            // What a task says of its own age is not all there is to know of it.
+            let started_at = list.modified_at.map_or(run.started_at, |written| written.min(run.started_at));
+            blocked(clients, is_on, run_hash, started_at).await?
+        }
+        Power::Enforce { .. } | Power::Preview => Vec::new(),
+    };
+    Ok(Loaded { batch, book, observation, blocked })
+}
+
+/// Why an invocation of an enforcing run may not enforce any more, by what the stack says in this moment.
+async fn blocked(
+    clients: &Clients<'_>,
+    is_on: bool,
+    run_hash: &str,
+    started_at: Instant,
+) -> Result<Vec<Held>, Stop> {
+    let now = clients.now();
+    let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
+    let book = match &found {
+        None => None,
+        Some(object) => {
+            check_clock(object.answered_at, now)?;
+            // One that is not valid is another one.
+            PolicyBook::parse(&object.text).ok()
+        }
+    };
+    let is_approved = book.as_ref().is_some_and(PolicyBook::is_approved);
+    let is_previewed = is_approved || inventory::is_previewed(clients, run_hash).await?;
+    let invocation = Invocation { is_on, run_hash, book: book.as_ref(), is_previewed, started_at, now };
+    let obstacles = invocation.obstacles();
+    for obstacle in &obstacles {
+        tracing::warn!(code = obstacle.code(), %obstacle, "nothing is enforced");
+    }
+    Ok(obstacles.iter().map(Held::from).collect())
 }
 
 /// Writes down what came of repositories, in the time that is kept for that.

@@ -253,12 +253,11 @@ impl Port<'_> {
         let own = schedules.iter().filter_map(|schedule| schedule["Name"].as_str());
         let own = own.into_iter().find(|name| name.contains("LifecycleSchedule")).unwrap_or_default();
         let own = self.stack.aws(&["scheduler", "get-schedule", "--name", own])?;
-        step.check(own["Target"]["Input"] == r#"{"dryRun": true}"#, || {
-            format!("unless told otherwise the schedule changes nothing: {own}")
+        step.check(own["Target"]["Input"] == ENFORCE, || {
+            format!("what the schedule starts is enforced if the stack is to enforce: {own}")
         })?;
-        // The same target as the stack's own schedule, told to enforce, and at once.
-        let mut target = own["Target"].clone();
-        target["Input"] = ENFORCE.into();
+        // The same target as the stack's own schedule, at once.
+        let target = own["Target"].clone();
         let machine = self.stack.output("LifecycleStateMachineArn")?;
         let list = ["stepfunctions", "list-executions", "--state-machine-arn", machine];
         let before = self.stack.aws_lists(&list, "/executions")?.len();

@@ -29,6 +29,22 @@ impl Actor {
         Self { principal: Some(arn.into()), ..Self::default() }
     }
 
+    /// Who started a run: an execution by its ARN, or somebody at a terminal.
+    #[must_use]
+    pub fn of_run(started_by: Option<&str>) -> Self {
+        match started_by {
+            Some(arn) if arn.starts_with("arn:") => {
+                Self { execution: Some(arn.to_owned()), ..Self::default() }
+            }
+            Some(user) => {
+                let (user, host) = user.split_once(" at ").unwrap_or((user, ""));
+                let host = (!host.is_empty()).then(|| host.to_owned());
+                Self { user: Some(user.to_owned()), host, ..Self::default() }
+            }
+            None => Self::default(),
+        }
+    }
+
     /// Whether nothing is known.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
@@ -58,6 +74,9 @@ mod tests {
         assert_eq!(terminal.to_string(), "ana at laptop");
         let role = Actor::principal("arn:aws:sts::1:assumed-role/ops/ana");
         assert_eq!(role.to_string(), "arn:aws:sts::1:assumed-role/ops/ana");
+        assert_eq!(Actor::of_run(Some("ana at laptop")), terminal);
+        let execution = "arn:aws:states:eu-west-1:1:execution:m:r";
+        assert_eq!(Actor::of_run(Some(execution)).execution.as_deref(), Some(execution));
         assert!(Actor::default().is_unknown());
         assert_eq!(serde_json::to_string(&Actor::default()).unwrap(), "{}");
     }

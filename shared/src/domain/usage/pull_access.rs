@@ -205,9 +205,9 @@ fn lets_pull(statement: &Value) -> bool {
             })
         };
         if every {
-            PULL_ACTIONS.iter().all(|pull| is_named(&pull))
+            PULL_ACTIONS.iter().all(|pull| is_named(pull))
         } else {
-            PULL_ACTIONS.iter().any(|pull| is_named(&pull))
+            PULL_ACTIONS.iter().any(|pull| is_named(pull))
         }
     };
     match (&statement["Action"], &statement["NotAction"]) {

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{SCRIPT, head, text};
 use crate::quantity::{bytes, count, grouped};
-use crate::report::run::{RunReport, RunStatus, Totals};
+use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_notices};
 use crate::run::journal;
 use crate::run::outcome::{Amount, SHOWN, Status};
 
@@ -32,7 +32,9 @@ pub fn render(report: &RunReport) -> String {
                 header.page {
                     h1 { "Lifecycle run" }
                     p {
-                        @if report.run.dry_run {
+                        @if report.run.only_protects() {
+                            "What the policies would do; nothing has been taken. Times are UTC."
+                        } @else if report.run.dry_run {
                             "What the policies would do; nothing has been changed. Times are UTC."
                         } @else {
                             "What the policies did in the registry. Times are UTC."
@@ -42,8 +44,8 @@ pub fn render(report: &RunReport) -> String {
                 main {
                     section.repository aria-labelledby="run" {
                         (headline(report))
-                        (tiles(report))
                         (attention::section(report))
+                        (tiles(report))
                         @if !report.policies.is_empty() { (policies(report)) }
                         @if report.totals.repositories > 0 { (outcomes::section(report)) }
                         (unmatched(report))
@@ -99,7 +101,14 @@ fn headline(report: &RunReport) -> Markup {
                 div { dt { "Took" } dd { (text::duration(run.started_at, report.ended_at)) } }
                 div {
                     dt { "Dry run" }
-                    dd { @if run.dry_run { "yes, nothing was changed" } @else { "no" } }
+                    dd {
+                        @if run.only_protects() { "yes, nothing was taken" }
+                        @else if run.dry_run { "yes, nothing was changed" }
+                        @else { "no" }
+                    }
+                }
+                @if let Some(by) = &run.started_by {
+                    div { dt { "Started by" } dd { (by) } }
                 }
                 div {
                     dt { "Policy book" }
@@ -117,6 +126,9 @@ fn headline(report: &RunReport) -> Markup {
         }
         @if let Some(error) = &report.error {
             p.notice.bad { strong { "The run failed." } " " (error) }
+        }
+        @for notice in dry_run_notice(report).iter().chain(&other_notices(report)) {
+            p.notice { (text::prose(notice)) }
         }
         @if !report.has_book && report.error.is_none() {
             p.notice {

@@ -15,8 +15,14 @@ use crate::run::outcome::{Amount, Outcome, PolicyChange, Status};
 #[must_use]
 pub fn render(report: &RunReport, style: Style) -> String {
     let mut out = String::new();
+    let width = usize::from(style.width.max(NARROWEST));
     let title = if report.run.dry_run { "Dry run: nothing was changed" } else { "Policies enforced" };
-    let _ = writeln!(out, "{} at {}\n", bold(title, style), report.run.started_at);
+    let by = report.run.started_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let _ = writeln!(out, "{} at {}{by}\n", bold(title, style), report.run.started_at);
+    for notice in &report.notices {
+        wrap(&mut out, notice, width, style);
+        out.push('\n');
+    }
     if report.repositories.is_empty() {
         out.push_str("There is nothing to do in any repository.\n");
     } else {
@@ -24,12 +30,8 @@ pub fn render(report: &RunReport, style: Style) -> String {
             let _ = writeln!(out, "{}", line.trim_end());
         }
     }
-    let width = usize::from(style.width.max(NARROWEST));
     let totals = &report.totals;
     let mut lines = Vec::new();
-    for gap in &report.gaps {
-        lines.push(format!("What is in use is not known completely, and nothing is deleted there: {gap}."));
-    }
     for outcome in &report.repositories {
         let name = &outcome.repository_name;
         lines.extend(outcome.error.iter().map(|error| format!("{name}: {error}.")));

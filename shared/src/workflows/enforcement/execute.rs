@@ -12,6 +12,7 @@ use super::registry_limit::{self, Reserved};
 use crate::aws::ecr::{BATCH, EcrWrite, Manifest, Manifests, NOT_FOUND};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::{Action, Removal, batches};
+use crate::domain::enforcement::actor::Actor;
 use crate::image::deletion::{self, ImageId};
 use crate::image::{Image, ImageIndex, ManifestKind};
 use crate::instant::Instant;
@@ -358,7 +359,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                 at: worker.clients.now(),
                 registry_id: surveyed.registry_id.clone(),
                 region: worker.clients.region.to_owned(),
-                by: worker.run.by.clone(),
+                by: Actor::of_run(worker.run.started_by.as_deref()),
                 repository_name: surveyed.name.as_str().to_owned(),
                 image_digest: image.digest.to_string(),
                 image_tags: image.tags.iter().map(ToString::to_string).collect(),

@@ -11,7 +11,7 @@ use crate::run::outcome::{Fate, Outcome, Status};
 const UNFOLDED: usize = 20;
 
 /// The kinds, the worst first: what it is, and what to do. Codes of obstacles among them.
-const KINDS: [(&str, &str, &str); 10] = [
+const KINDS: [(&str, &str, &str); 14] = [
     (
         "failed",
         "Could not be worked on",
@@ -27,6 +27,26 @@ const KINDS: [(&str, &str, &str); 10] = [
         "usage-unknown",
         "What is in use is not known",
         "Mend the source that is named: a permission, an address, a list. Until then nothing goes from these repositories.",
+    ),
+    (
+        "enforce-off",
+        "The switch was turned off",
+        "The parameter Enforce was not true any more when it would have been done. With Enforce=true the next run does it.",
+    ),
+    (
+        "policies-file-changed",
+        "The policies file was changed",
+        "It is another one than when the run began. The next run goes by what is there now.",
+    ),
+    (
+        "policies-file-not-previewed",
+        "The policies file was not previewed",
+        "The next run previews it, and the one after that enforces it.",
+    ),
+    (
+        "run-too-old",
+        "The run is too old",
+        "What was decided more than a day ago is not done any more. Start another run.",
     ),
     (
         "limit-images",
@@ -132,7 +152,9 @@ pub(super) fn section(report: &RunReport) -> Markup {
                         }
                         p { (gap.problem) }
                         p.muted {
-                            "Mend the source. Until then nothing goes from the repositories that it may use images of."
+                            "Mend the source. Until then nothing goes from the repositories that it may use images of. If it does not \
+                             matter, add to " code { "ignore" } " below " code { "usage" } " in the policies file: "
+                            code { (gap.ignore_entry(report.ended_at)) }
                         }
                     }
                 }

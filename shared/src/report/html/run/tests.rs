@@ -2,6 +2,7 @@
 
 use super::super::tests::{elements, number_of};
 use super::*;
+use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::finding::{Code, Finding};
 use crate::instant::Instant;
 use crate::lifecycle::document::Action;
@@ -23,9 +24,12 @@ fn run(dry_run: bool) -> Run {
     Run {
         run_id: "nightly-7f3a".to_owned(),
         started_at,
+        started_by: Some("arn:aws:states:eu-west-1:123456789012:execution:steward:nightly-7f3a".to_owned()),
         dry_run,
+        dry_run_reason: dry_run.then_some(DryRunReason::Requested),
+        attempt: String::new(),
         book_version: Some("3HL4kqtJvjVBH40N".to_owned()),
-        by: crate::domain::enforcement::actor::Actor::default(),
+        book_hash: Some("0123456789abcdef".to_owned()),
     }
 }
 
@@ -234,6 +238,7 @@ fn nothing_from_outside_becomes_markup() {
     let honest = elements(&render(&report));
     report.run.run_id = HOSTILE.to_owned();
     report.run.book_version = Some(HOSTILE.to_owned());
+    report.run.started_by = Some(HOSTILE.to_owned());
     report.error = Some(HOSTILE.to_owned());
     report.unmatched = vec![HOSTILE.to_owned(); report.unmatched.len()];
     report.policies = report.policies.into_iter().map(|(name, totals)| (name + HOSTILE, totals)).collect();

@@ -1,0 +1,206 @@
+//! Whether a run may delete, archive and attach: decided when it begins, and checked again by each invocation.
+//!
+//! A run enforces only if it was asked to, the stack's parameter `Enforce` is `true`, and its policies file was previewed by a
+//! completed run or approves itself. Everything else is a dry run, and says why.
+
+use serde::{Deserialize, Serialize};
+
+use crate::instant::Instant;
+use crate::plan::Obstacle;
+use crate::policy_book::{KEY, PolicyBook};
+use crate::usage::observation::CLOCK_SECONDS;
+
+/// The keys that say which policies files were previewed begin so; one object for each hash, written by the report of a
+/// completed run.
+pub const PREVIEWED: &str = "state/previewed/";
+/// Seconds after which a run enforces nothing any more: the timeout of the state machine. Use, policies and assignments that
+/// are older than this say little of the present.
+pub const MAX_RUN_AGE_SECONDS: i64 = 86_400;
+
+/// The key of the object that says that a policies file with this hash was previewed.
+#[must_use]
+pub fn preview_key(hash: &str) -> String {
+    format!("{PREVIEWED}{hash}.json")
+}
+
+/// Why a run deletes, archives and attaches nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DryRunReason {
+    /// It was asked for.
+    Requested,
+    /// The stack's parameter `Enforce` is not `true`.
+    EnforceOff,
+    /// There is no policies file.
+    NoPoliciesFile,
+    /// No completed run previewed the policies file, and it does not approve itself.
+    NotPreviewed,
+}
+
+impl DryRunReason {
+    /// Whether the run protects nevertheless: it adds protection tags and suspends policies. A dry run that was asked for
+    /// changes nothing at all.
+    #[must_use]
+    pub const fn protects(self) -> bool {
+        !matches!(self, Self::Requested)
+    }
+
+    /// The reason as a sentence without its end, with the way out. `hash` is that of the policies file.
+    #[must_use]
+    pub fn explain(self, hash: Option<&str>) -> String {
+        match self {
+            Self::Requested => "a dry run was asked for".to_owned(),
+            Self::EnforceOff => {
+                "the stack's parameter Enforce is not true; deploy it with Enforce=true to have policies enforced".to_owned()
+            }
+            Self::NoPoliciesFile => format!("there is no {KEY} in the stack's bucket"),
+            Self::NotPreviewed => {
+                let hash = hash.unwrap_or_default();
+                format!(
+                    "no completed run had previewed this {KEY} before; the next run enforces it if this one completes, or \
+                     add approve: \"{hash}\" to the file to enforce it at once"
+                )
+            }
+        }
+    }
+}
+
+/// What decides whether a run enforces, at its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// Whether the run was asked to change nothing.
+    pub is_dry_run: bool,
+    /// Whether the stack's parameter `Enforce` is `true` now.
+    pub is_on: bool,
+    /// The policies file; `None` if there is none.
+    pub book: Option<&'a PolicyBook>,
+    /// Whether a completed run previewed this very file.
+    pub is_previewed: bool,
+}
+
+impl Request<'_> {
+    /// Why the run is a dry run; `None` if it enforces.
+    #[must_use]
+    pub fn dry_run_reason(&self) -> Option<DryRunReason> {
+        let Self { is_dry_run, is_on, book, is_previewed } = *self;
+        match book {
+            _ if is_dry_run => Some(DryRunReason::Requested),
+            None => Some(DryRunReason::NoPoliciesFile),
+            Some(_) if !is_on => Some(DryRunReason::EnforceOff),
+            Some(book) if !(is_previewed || book.is_approved()) => Some(DryRunReason::NotPreviewed),
+            Some(_) => None,
+        }
+    }
+}
+
+/// What decides whether an invocation of an enforcing run still may enforce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invocation<'a> {
+    /// Whether the stack's parameter `Enforce` is `true` now.
+    pub is_on: bool,
+    /// The hash of the policies file that the run goes by.
+    pub run_hash: &'a str,
+    /// The policies file in the bucket now; `None` if there is none, or it is not valid.
+    pub book: Option<&'a PolicyBook>,
+    /// Whether a completed run previewed the file in the bucket.
+    pub is_previewed: bool,
+    /// When the run began, as far back as anything says.
+    pub started_at: Instant,
+    /// The present.
+    pub now: Instant,
+}
+
+impl Invocation<'_> {
+    /// Why the invocation must not delete, archive or attach; empty if it may.
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<Obstacle> {
+        let Self { is_on, run_hash, book, is_previewed, started_at, now } = *self;
+        let mut obstacles = Vec::new();
+        if !is_on {
+            obstacles.push(Obstacle::EnforceOff);
+        }
+        match book {
+            Some(book) if book.hash() == run_hash => {
+                if !(is_previewed || book.is_approved()) {
+                    obstacles.push(Obstacle::PoliciesFileNotPreviewed);
+                }
+            }
+            _ => obstacles.push(Obstacle::PoliciesFileChanged),
+        }
+        let age = (now.micros() - started_at.micros()) / 1_000_000;
+        // A run of the future never becomes old.
+        if !(-CLOCK_SECONDS..=MAX_RUN_AGE_SECONDS).contains(&age) {
+            obstacles.push(Obstacle::RunTooOld { started_at });
+        }
+        obstacles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(more: &str) -> PolicyBook {
+        let text = format!(
+            "policies: [{{ name: a, repositories: ['*'], rules: [{{ selection: untagged, maximumAgeLimit: 1 }}] }}]\n{more}"
+        );
+        PolicyBook::parse(&text).unwrap()
+    }
+
+    fn at(time: &str) -> Instant {
+        Instant::parse(time).unwrap()
+    }
+
+    #[test]
+    fn a_run_enforces_only_if_asked_to_switched_on_and_previewed_or_approved() {
+        let new = book("");
+        let approved = book(&format!("approve: \"{}\"\n", new.hash()));
+        assert!(approved.is_approved());
+        let request = Request { is_dry_run: false, is_on: true, book: Some(&new), is_previewed: true };
+        for (request, reason) in [
+            (request, None),
+            (Request { is_dry_run: true, ..request }, Some(DryRunReason::Requested)),
+            (Request { is_on: false, ..request }, Some(DryRunReason::EnforceOff)),
+            (Request { book: None, ..request }, Some(DryRunReason::NoPoliciesFile)),
+            (Request { is_previewed: false, ..request }, Some(DryRunReason::NotPreviewed)),
+            (Request { is_previewed: false, book: Some(&approved), ..request }, None),
+            (Request { is_on: false, book: Some(&approved), ..request }, Some(DryRunReason::EnforceOff)),
+        ] {
+            assert_eq!(request.dry_run_reason(), reason, "{request:?}");
+        }
+        assert!(!DryRunReason::Requested.protects() && DryRunReason::EnforceOff.protects());
+        let told = DryRunReason::NotPreviewed.explain(Some(new.hash()));
+        assert!(told.contains(&format!("approve: \"{}\"", new.hash())), "{told}");
+    }
+
+    #[test]
+    fn an_invocation_goes_by_the_switch_and_the_file_of_its_own_moment_and_not_by_those_of_the_run() {
+        let (same, other) = (book(""), book("limits: { images: 7 }\n"));
+        let now = at("2026-11-23T12:00:00Z");
+        let good = Invocation {
+            is_on: true,
+            run_hash: same.hash(),
+            book: Some(&same),
+            is_previewed: true,
+            started_at: at("2026-11-22T12:00:00Z"),
+            now,
+        };
+        for (invocation, codes) in [
+            (good, vec![]),
+            (Invocation { is_on: false, ..good }, vec!["enforce-off"]),
+            (Invocation { book: Some(&other), ..good }, vec!["policies-file-changed"]),
+            (Invocation { book: None, ..good }, vec!["policies-file-changed"]),
+            (Invocation { is_previewed: false, ..good }, vec!["policies-file-not-previewed"]),
+            (Invocation { started_at: at("2026-11-22T11:59:59Z"), ..good }, vec!["run-too-old"]),
+            (Invocation { started_at: at("2026-11-23T12:05:00Z"), ..good }, vec![]),
+            (Invocation { started_at: at("2999-01-01T00:00:00Z"), ..good }, vec!["run-too-old"]),
+            (
+                Invocation { is_on: false, book: None, started_at: at("2026-11-01T00:00:00Z"), ..good },
+                vec!["enforce-off", "policies-file-changed", "run-too-old"],
+            ),
+        ] {
+            let found: Vec<&str> = invocation.obstacles().iter().map(Obstacle::code).collect();
+            assert_eq!(found, codes, "{invocation:?}");
+        }
+    }
+}

@@ -1,0 +1,557 @@
+//! What a run may do: only what the policies file, the switch `Enforce` and the run's own age allow in the moment in which it is
+//! done, and only with what its own inventory wrote down. By the real functions, on AWS in memory.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::policy_book::PolicyBook;
+use tests::cloud::{self, BUCKET, Cloud};
+use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
+use tests::steward::{EXECUTIONS, PLENTY, Steward, of};
+use tests::template;
+
+const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+const POLICIES: &str = "policies.yaml";
+
+/// A policies file that takes everything older than two weeks from all repositories.
+fn policies(apply: &str) -> String {
+    format!(
+        "policies:
+- name: all
+  repositories: ['*']
+  rules: [{{ selection: any, maximumAgeLimit: 14 }}]
+  apply: {apply}
+  limits: {{ images: 10000, percent: 100, remaining: 1 }}
+"
+    )
+}
+
+fn hash(text: &str) -> String {
+    PolicyBook::parse(text).unwrap().hash().to_owned()
+}
+
+fn add(aws: &EcrStub, name: &str) -> BTreeSet<String> {
+    aws.with(|registry| {
+        let described = json!({
+            "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
+            "registryId": "123456789012", "repositoryName": name, "repositoryUri": format!("{HOST}/{name}"),
+            "createdAt": 1.0, "imageTagMutability": "MUTABLE",
+        });
+        let mut repository = Repository { described, ..Repository::default() };
+        for number in 0..4 {
+            let digest = repository.push(&format!("{name} {number}"), &[&format!("ci-{number}")]);
+            repository.age(&digest, 30.0);
+        }
+        repository.push(&format!("{name} young"), &["latest"]);
+        let all = repository.images.iter().map(|image| image.digest.clone()).collect();
+        registry.repositories.insert(name.to_owned(), repository);
+        all
+    })
+}
+
+/// A repository `app` with four old images and a young one, whose policies file nobody has previewed or approved.
+struct Site {
+    steward: Steward,
+    all: BTreeSet<String>,
+}
+
+impl Site {
+    fn new(text: &str) -> Self {
+        let mut steward = Steward::on(EcrStub::start());
+        steward.approves = false;
+        let all = add(&steward.aws, "app");
+        let site = Self { steward, all };
+        site.upload(POLICIES, text);
+        site
+    }
+
+    /// One whose file approves itself.
+    fn approved(apply: &str) -> Self {
+        let mut site = Self::new(&policies(apply));
+        site.steward.approves = true;
+        site
+    }
+
+    fn upload(&self, key: &str, text: &str) {
+        self.steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), text));
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.steward.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{key}")))
+    }
+
+    fn keys(&self, prefix: &str) -> Vec<String> {
+        self.steward.aws.cloud(|cloud| cloud.keys(BUCKET, prefix))
+    }
+
+    fn left(&self) -> usize {
+        self.steward.digests("app").len()
+    }
+
+    fn assert_untouched(&self, why: &str) {
+        assert_eq!(self.steward.digests("app"), self.all, "{why}");
+        for operation in ["BatchDeleteImage", "PutImage", "PutLifecyclePolicy", "UpdateImageStorageClass"] {
+            assert_eq!(self.steward.aws.count(operation), 0, "{why}: {operation}");
+        }
+    }
+
+    fn assert_enforced(&self, report: &Value) {
+        assert_eq!(self.left(), 1, "{report:#}");
+        assert_eq!(report["dryRun"], false, "{report:#}");
+    }
+
+    /// The inventory of a run that is to enforce.
+    fn taken(&self) -> Value {
+        self.steward.take_inventory(&Steward::begin("r", false)).response()
+    }
+
+    /// Works on the batches of a run, which are to enforce, and expects the repository to be held for this reason.
+    fn assert_held(&self, taken: &Value, code: &str) {
+        let keys = self.steward.batches(taken);
+        assert!(keys.iter().all(|key| key.contains("/enforce/")), "{keys:?}");
+        for key in keys {
+            self.steward.work(taken, &key);
+        }
+        let report = self.steward.tell(taken);
+        self.assert_untouched(code);
+        let app = of(&report, "app");
+        assert_eq!(app["status"], "HELD", "{report:#}");
+        assert_eq!(app["obstacles"][0]["code"], code, "{report:#}");
+        assert_eq!(report["status"], "ATTENTION", "{report:#}");
+    }
+
+    /// Expects the function that enforces to refuse a task.
+    fn assert_refused(&self, task: &Value, part: &str) {
+        let (error_type, message) = self.steward.enforce().invoke(task.to_string()).error();
+        assert_eq!(error_type, "Refused", "{message}");
+        assert!(message.contains(part), "{message}");
+        self.assert_untouched(part);
+    }
+}
+
+#[test]
+fn a_new_policies_file_is_previewed_by_one_run_and_enforced_by_the_next() {
+    let site = Site::new(&policies("delete"));
+    let report = site.steward.run("first", false);
+    site.assert_untouched("nobody has seen what the file does");
+    assert_eq!(report["dryRun"], true, "{report:#}");
+    assert_eq!(report["dryRunReason"], "not-previewed");
+    assert_eq!(report["totals"]["expiring"]["imageTotalCount"], 4);
+    let first = report["notices"][0].as_str().unwrap();
+    assert!(
+        first.starts_with("Nothing was deleted, archived or attached: no completed run had previewed"),
+        "{first}"
+    );
+    assert!(first.contains(&format!("approve: \"{}\"", hash(&policies("delete")))), "{first}");
+    let report = site.steward.run("second", false);
+    site.assert_enforced(&report);
+    assert_eq!(report["notices"], json!([]), "{report:#}");
+}
+
+#[test]
+fn an_upload_of_the_policies_file_is_previewed_at_once() {
+    let rule = template::block("PoliciesUploadedRule").join("\n");
+    for part in [
+        "source: [aws.s3]",
+        "detail-type: [Object Created]",
+        "key: [policies.yaml]",
+        "Input: '{\"dryRun\": true}'",
+    ] {
+        assert!(rule.contains(part), "{part}: {rule}");
+    }
+    // Whatever else S3 says of it, the run that the rule starts is the preview.
+    let site = Site::new(&policies("delete"));
+    let report = site.steward.run("upload", true);
+    site.assert_untouched("a dry run");
+    assert_eq!(report["dryRunReason"], "requested");
+    site.assert_enforced(&site.steward.run("nightly", false));
+}
+
+#[test]
+fn a_file_that_approves_itself_is_enforced_at_once_and_one_that_approves_another_is_not() {
+    let text = policies("delete");
+    let site = Site::new(&format!("{text}approve: \"{}\"\n", hash(&policies("preview"))));
+    site.steward.run("other", false);
+    site.assert_untouched("another file is approved");
+    let site = Site::new(&format!("{text}approve: \"{}\"\n", hash(&text)));
+    site.assert_enforced(&site.steward.run("own", false));
+}
+
+#[test]
+fn a_file_that_is_changed_is_previewed_again_and_one_that_is_changed_back_is_not() {
+    let (old, new) =
+        (policies("delete"), policies("delete").replace("maximumAgeLimit: 14", "maximumAgeLimit: 7"));
+    let site = Site::new(&old);
+    site.steward.run("preview", true);
+    site.upload(POLICIES, &new);
+    let report = site.steward.run("changed", false);
+    site.assert_untouched("another file");
+    assert_eq!(report["dryRunReason"], "not-previewed");
+    // A comment is no other file.
+    site.upload(POLICIES, &format!("# as it was\n{old}"));
+    site.assert_enforced(&site.steward.run("back", false));
+}
+
+#[test]
+fn a_file_that_is_not_valid_changes_nothing_and_is_no_preview() {
+    let site = Site::new(&policies("delet"));
+    let begun = Steward::begin("r", false);
+    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    assert_eq!(error_type, "InvalidPolicyBook");
+    let mut caught = begun;
+    caught["error"] = json!({ "Error": error_type, "Cause": message });
+    let report = site.steward.tell(&caught);
+    assert_eq!(report["status"], "FAILED");
+    assert_eq!(site.keys("state/"), [""; 0]);
+    site.upload(POLICIES, &policies("delete"));
+    site.steward.run("corrected", false);
+    site.assert_untouched("the corrected file is a new one");
+}
+
+#[test]
+fn a_run_that_failed_or_was_interrupted_is_no_preview() {
+    let site = Site::new(&policies("delete"));
+    // Its batch was never worked on.
+    let taken = site.steward.take_inventory(&Steward::begin("interrupted", true)).response();
+    let report = site.steward.tell(&taken);
+    assert_eq!(report["unfinishedBatches"].as_array().unwrap().len(), 1);
+    // All was worked on, and then the state machine says that something failed.
+    let mut taken = site.steward.take_inventory(&Steward::begin("failed", true)).response();
+    for key in site.steward.batches(&taken) {
+        site.steward.work(&taken, &key);
+    }
+    taken["error"] = json!({ "Error": "States.ExceedToleratedFailureThreshold", "Cause": "" });
+    assert_eq!(site.steward.tell(&taken)["status"], "FAILED");
+    assert_eq!(site.keys("state/"), [""; 0]);
+    let report = site.steward.run("third", false);
+    site.assert_untouched("nobody has seen all that the file does");
+    assert_eq!(report["dryRunReason"], "not-previewed");
+    let registry: Value = serde_json::from_str(&site.text("state/registry.json").unwrap()).unwrap();
+    assert_eq!(registry["images"], 5, "limits in percent go by what a completed run counted");
+    assert_eq!(
+        site.keys("state/previewed/"),
+        [format!("state/previewed/{}.json", hash(&policies("delete")))]
+    );
+}
+
+#[test]
+fn without_the_switch_no_run_takes_anything_whoever_starts_it() {
+    for apply in ["delete", "attach"] {
+        let mut site = Site::approved(apply);
+        site.steward.switch(false);
+        let report = site.steward.run("by-hand", false);
+        assert_eq!(site.steward.digests("app"), site.all);
+        let policy = site.steward.aws.with(|registry| registry.repositories["app"].lifecycle_policy.clone());
+        assert_eq!(policy, None);
+        assert_eq!(report["dryRunReason"], "enforce-off", "{report:#}");
+        assert!(report["notices"][0].as_str().unwrap().contains("Enforce"), "{report:#}");
+        // With it the next one does.
+        site.steward.switch(true);
+        assert_eq!(site.steward.run("next", false)["dryRun"], false);
+        if apply == "delete" {
+            assert_eq!(site.left(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_that_nobody_asked_for_still_hands_attached_policies_to_the_function_that_protects() {
+    let mut site = Site::approved("attach");
+    site.steward.switch(false);
+    let keys = site.steward.batches(&site.taken());
+    assert!(keys.len() == 1 && keys[0].contains("/enforce/"), "{keys:?}");
+    let asked = site.steward.take_inventory(&Steward::begin("asked", true)).response();
+    let keys = site.steward.batches(&asked);
+    assert!(
+        keys.len() == 1 && keys[0].contains("/preview/"),
+        "one that was asked for changes nothing: {keys:?}"
+    );
+}
+
+#[test]
+fn the_switch_is_looked_at_when_something_is_done_and_not_when_the_run_began() {
+    let mut site = Site::approved("delete");
+    let taken = site.taken();
+    assert_eq!(taken["run"]["dryRun"], false);
+    site.steward.switch(false);
+    site.assert_held(&taken, "enforce-off");
+}
+
+#[test]
+fn a_policies_file_that_is_changed_or_removed_while_a_run_goes_on_stops_it() {
+    let changes: [fn(&mut Cloud); 3] = [
+        |cloud| {
+            cloud.upload(&format!("{BUCKET}/{POLICIES}"), "policies: []\n");
+        },
+        |cloud| {
+            cloud.upload(&format!("{BUCKET}/{POLICIES}"), "policies: [\n");
+        },
+        |cloud| {
+            cloud.objects.remove(&format!("{BUCKET}/{POLICIES}"));
+        },
+    ];
+    for change in changes {
+        let site = Site::approved("delete");
+        let taken = site.taken();
+        site.steward.aws.cloud(change);
+        site.assert_held(&taken, "policies-file-changed");
+    }
+    // An approval that is withdrawn.
+    let site = Site::approved("delete");
+    let taken = site.taken();
+    site.upload(POLICIES, &policies("delete"));
+    site.assert_held(&taken, "policies-file-not-previewed");
+}
+
+#[test]
+fn a_run_that_began_more_than_a_day_ago_takes_nothing_any_more() {
+    let begun = |hours: i64| {
+        let now = shared::instant::Instant::now().micros();
+        let at = shared::instant::Instant::from_micros(now - hours * 3_600_000_000).unwrap();
+        let mut begun = Steward::begin("r", false);
+        begun["run"]["startedAt"] = at.to_string().into();
+        begun
+    };
+    for hours in [25, -2] {
+        let site = Site::approved("delete");
+        let taken = site.steward.take_inventory(&begun(hours)).response();
+        site.assert_held(&taken, "run-too-old");
+    }
+    // What a task says of its age is not believed alone: its list of batches has an age, too.
+    let site = Site::approved("delete");
+    let taken = site.taken();
+    let list = format!("{BUCKET}/{}", taken["batchesKey"].as_str().unwrap());
+    site.steward.aws.cloud(|cloud| cloud.age(&list, 25.0));
+    site.assert_held(&taken, "run-too-old");
+    let site = Site::approved("delete");
+    let taken = site.steward.take_inventory(&begun(23)).response();
+    for key in site.steward.batches(&taken) {
+        site.steward.work(&taken, &key);
+    }
+    assert_eq!(site.left(), 1);
+}
+
+#[test]
+fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
+    let mut site = Site::approved("delete");
+    site.upload(POLICIES, &format!("{}approve: \"{}\"\n", policies("delete"), hash(&policies("delete"))));
+    let begun = Steward::begin("r", false);
+    // Everything is written but the list of batches.
+    site.steward.aws.fault_from("PutObject", Fault::Hang, 3);
+    {
+        let doomed = cloud::function(&site.steward.aws, "lifecycle-inventory", PLENTY);
+        doomed.hand(begun.to_string());
+        while !site.keys("runs/").iter().any(|key| key.contains("/enforce/")) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    site.steward.aws.heal();
+    let stale: Vec<String> = site.keys("runs/").into_iter().filter(|key| key.contains("/enforce/")).collect();
+    assert_eq!(stale.len(), 1);
+    // The mistake is corrected, and Step Functions tries again with the same input.
+    site.upload(POLICIES, &policies("preview"));
+    site.steward.approves = false;
+    let taken = site.steward.take_inventory(&begun).response();
+    let keys = site.steward.batches(&taken);
+    assert!(keys.len() == 1 && keys[0].contains("/preview/"), "{keys:?}");
+    site.steward.work(&taken, &keys[0]);
+    let report = site.steward.tell(&taken);
+    assert_eq!(report["unfinishedBatches"], json!([]), "{report:#}");
+    assert_eq!(report["totals"]["repositories"], 1, "{report:#}");
+    // Nor by who hands it over by hand.
+    let mut task = Steward::task(&taken, &stale[0]);
+    task["run"]["dryRun"] = false.into();
+    task["run"].as_object_mut().unwrap().remove("dryRunReason");
+    site.assert_refused(&task, "it is not in the list of the run's batches");
+    task["run"]["attempt"] = stale[0].split('/').nth(3).unwrap().into();
+    let (_, message) = site.steward.enforce().invoke(task.to_string()).error();
+    assert!(message.contains("there is no such object"), "a killed inventory has no list: {message}");
+    site.assert_untouched("a killed inventory");
+}
+
+#[test]
+fn an_inventory_of_several_invocations_is_one_and_goes_by_one_policies_file() {
+    let aws = EcrStub::start();
+    aws.generate(2500, 1);
+    aws.only_count();
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{POLICIES}"), &policies("preview")));
+    // Time for one page each.
+    let hasty = cloud::function(&aws, "lifecycle-inventory", Duration::from_secs(14));
+    let mut state = Steward::begin("r", true);
+    let mut attempts = BTreeSet::new();
+    loop {
+        state = hasty.invoke(state.to_string()).response();
+        attempts.insert(state["run"]["attempt"].as_str().unwrap().to_owned());
+        if state["isComplete"] == true {
+            break;
+        }
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{POLICIES}"), "policies: []\n"));
+    }
+    assert_eq!(attempts.len(), 3);
+    let steward = Steward::on(aws);
+    let keys = steward.batches(&state);
+    assert_eq!(keys.len(), 25, "{keys:?}");
+    for key in &keys {
+        steward.work(&state, key);
+    }
+    let report = steward.tell(&state);
+    assert_eq!(report["totals"]["repositories"], 2500, "{report:#}");
+    assert_eq!(report["totals"]["statuses"]["PREVIEWED"], 2500);
+    assert_eq!(report["bookHash"], hash(&policies("preview")));
+}
+
+#[test]
+fn the_function_that_enforces_refuses_dry_runs_and_whatever_is_no_batch_of_the_run() {
+    let site = Site::approved("delete");
+    let dry = site.steward.take_inventory(&Steward::begin("dry", true)).response();
+    let preview = site.steward.batches(&dry).remove(0);
+    site.assert_refused(&Steward::task(&dry, &preview), "the run is a dry run");
+    site.assert_refused(&Steward::task(&dry, &preview.replace("preview", "enforce")), "the run is a dry run");
+    let taken = site.taken();
+    let key = site.steward.batches(&taken).remove(0);
+    let batch = site.text(&key).unwrap();
+    for foreign in [
+        "sources/x/batch.json".to_owned(),
+        key.replace("/r/", "/other/"),
+        key.replace("000001", "000002"),
+        preview.clone(),
+    ] {
+        site.upload(&foreign, &batch);
+        site.assert_refused(&Steward::task(&taken, &foreign), "batch");
+    }
+    let mut no_attempt = Steward::task(&taken, &key);
+    no_attempt["run"].as_object_mut().unwrap().remove("attempt");
+    site.assert_refused(&no_attempt, "no inventory");
+    // The other way round, what is to be enforced is not only previewed.
+    let (error_type, _) = site.steward.preview().invoke(Steward::task(&taken, &key).to_string()).error();
+    assert_eq!(error_type, "Refused");
+    site.steward.work(&taken, &key);
+    assert_eq!(site.left(), 1, "its own batch it works on");
+}
+
+#[test]
+fn a_batch_of_another_registry_or_of_none_is_refused() {
+    for registry in ["", "999999999999"] {
+        let site = Site::approved("delete");
+        let taken = site.taken();
+        let key = site.steward.batches(&taken).remove(0);
+        let mut batch: Value = serde_json::from_str(&site.text(&key).unwrap()).unwrap();
+        assert_eq!(batch["registryId"], "123456789012");
+        batch["registryId"] = registry.into();
+        site.upload(&key, &batch.to_string());
+        site.assert_refused(&Steward::task(&taken, &key), "account 123456789012");
+    }
+}
+
+#[test]
+fn a_repository_that_cannot_be_read_fails_alone() {
+    let text = policies("delete").replace("['*']", "['*']\n  tags: { team: shop }");
+    let mut site = Site::new(&text);
+    site.steward.approves = true;
+    add(&site.steward.aws, "bpp");
+    let tag = |registry: &mut Registry| {
+        for repository in registry.repositories.values_mut() {
+            repository.tags.insert("team".to_owned(), "shop".to_owned());
+        }
+    };
+    site.steward.aws.with(tag);
+    site.steward.aws.fault("ListTagsForResource", Fault::Denied, 1);
+    let report = site.steward.run("r", false);
+    let failed: Vec<&Value> = report["repositories"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|repository| repository["status"] == "FAILED")
+        .collect();
+    assert_eq!(failed.len(), 1, "{report:#}");
+    let problem = failed[0]["error"].as_str().unwrap();
+    assert!(problem.starts_with("which policy is for it is not known: ListTagsForResource"), "{problem}");
+    assert_eq!(report["status"], "ATTENTION");
+    assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 4, "the other one is worked on");
+    assert_eq!(report["totals"]["repositories"], 2);
+    site.steward.run("s", false);
+    assert_eq!((site.left(), site.steward.digests("bpp").len()), (1, 1));
+}
+
+#[test]
+fn the_report_says_who_started_the_run() {
+    let site = Site::approved("preview");
+    let report = site.steward.run("r", true);
+    let execution = format!("{EXECUTIONS}r");
+    assert_eq!(report["startedBy"], execution);
+    let told = site.steward.aws.cloud(|cloud| cloud.published.clone());
+    assert!(told[0].1.contains(&format!("Started by {execution}")), "{told:?}");
+    assert!(site.text("reports/latest.html").unwrap().contains(&execution));
+}
+
+#[test]
+fn the_report_says_first_what_is_unknown_and_how_to_ignore_it_and_what_is_ignored() {
+    let sources = "usage:
+  lists: [{ key: usage/shop.json, repositories: ['shop/*'] }]
+  ignore:
+  - { source: eks/old, reason: no nodes any more, until: 2999-01-01 }
+  - { source: eks/older, reason: gone, until: 2020-01-01 }
+";
+    let site = Site::new(&format!("{}{sources}", policies("delete")));
+    let report = site.steward.run("r", true);
+    let notices: Vec<&str> =
+        report["notices"].as_array().unwrap().iter().map(|notice| notice.as_str().unwrap()).collect();
+    assert_eq!(notices.len(), 2, "what is not ignored any more is not told: {notices:?}");
+    assert!(
+        notices[0].starts_with("It is not known what uses images of shop/*: usage/shop.json"),
+        "{notices:?}"
+    );
+    let entry = report["ignoreEntries"][0].as_str().unwrap();
+    assert!(entry.starts_with("{ source: usage/shop.json, reason: \"…\", until: "), "{entry}");
+    assert!(notices[0].contains(entry), "{notices:?}");
+    assert_eq!(notices[1], "The policies file ignores eks/old until 2999-01-01: no nodes any more.");
+    let told = site.steward.aws.cloud(|cloud| cloud.published.clone());
+    assert!(notices.iter().all(|notice| told[0].1.contains(notice)), "{told:?}");
+    let page = site.text("reports/latest.html").unwrap();
+    assert!(page.contains(&entry.replace('"', "&quot;")), "{page}");
+    assert!(page.find("shop/*").unwrap() < page.find("class=\"tiles").unwrap(), "before anything else");
+}
+
+#[test]
+fn runs_that_fail_time_out_are_aborted_or_do_not_come_raise_an_alarm() {
+    for (alarm, metric) in [
+        ("LifecycleRunFailedAlarm", "ExecutionsFailed"),
+        ("LifecycleRunTimedOutAlarm", "ExecutionsTimedOut"),
+        ("LifecycleRunAbortedAlarm", "ExecutionsAborted"),
+        ("LifecycleRunMissingAlarm", "RunsCompleted"),
+    ] {
+        let alarm = template::block(alarm).join("\n");
+        assert!(alarm.contains(&format!("MetricName: {metric}\n")), "{alarm}");
+        assert!(alarm.contains("AlarmActions"), "{alarm}");
+    }
+    // Where nothing is told there was no run.
+    let missing = template::block("LifecycleRunMissingAlarm").join("\n");
+    assert!(
+        missing.contains("TreatMissingData: breaching") && missing.contains("LessThanThreshold"),
+        "{missing}"
+    );
+    // What the alarms go by is written whatever the level of the logs is.
+    let report = template::block("LifecycleReportFunction").join("\n");
+    assert!(report.contains("ApplicationLogLevel: INFO"), "{report}");
+}
+
+#[test]
+fn the_state_machine_runs_dry_without_a_flag_ends_within_a_day_and_maps_over_the_list_of_batches() {
+    let path = tests::binaries::workspace().join("infra/lifecycle.asl.json");
+    let machine: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(machine["TimeoutSeconds"], 86_400);
+    let states = &machine["States"];
+    // A path that is not there may be asked for nothing else before.
+    let choice = &states[machine["StartAt"].as_str().unwrap()];
+    assert_eq!(choice["Choices"][0]["And"][0], json!({ "Variable": "$.dryRun", "IsPresent": true }));
+    assert_eq!(states[choice["Default"].as_str().unwrap()]["Parameters"]["run"]["dryRun"], true);
+    let reader = &states["Batches"]["ItemReader"];
+    assert!(reader["Resource"].as_str().unwrap().ends_with("s3:getObject"));
+    assert_eq!(reader["Parameters"]["Key.$"], "$.batchesKey");
+    let work = &states["Batches"]["ItemProcessor"]["States"]["WhichWork"];
+    assert_eq!(work["Choices"][1]["StringMatches"], "*/batches/*/preview/*");
+    // The schedule asks to enforce in any case: whether it happens is decided when it happens.
+    let schedule = template::block("LifecycleSchedule").join("\n");
+    assert!(schedule.contains("Input: '{\"dryRun\": false}'"), "{schedule}");
+}

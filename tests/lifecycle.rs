@@ -5,119 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::cloud::{self, BUCKET, Cloud};
-use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
+use tests::ecr_stub::{EcrStub, Fault, Registry};
 use tests::runtime_api::Answer;
+use tests::site::{HOST, Images, Site, UNLIMITED, book, fill, other, repository, set, use_by_task};
 use tests::steward::{PLENTY, Steward, of};
-
-const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
-
-/// A policy that takes everything older than two weeks, with more said about it.
-fn book(more: &str) -> String {
-    format!(
-        "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 14 }}]{more} }}\n"
-    )
-}
-
-const UNLIMITED: &str = ", apply: delete, limits: { images: 10000, percent: 100, remaining: 1 }";
-
-/// The digests of a repository's images, by what they are called here.
-struct Images {
-    /// `ci-0` to `ci-5`, a month old.
-    old: Vec<String>,
-    /// A release for two platforms, a month old: index, children, signature.
-    index: String,
-    children: [String; 2],
-    signature: String,
-    /// Pushed now.
-    young: String,
-}
-
-fn fill(repository: &mut Repository, name: &str) -> Images {
-    let old: Vec<String> = (0..6)
-        .map(|number| repository.push(&format!("{name} {number}"), &[&format!("ci-{number}")]))
-        .collect();
-    let children = ["amd64", "arm64"].map(|platform| repository.push(&format!("{name} {platform}"), &[]));
-    let index = repository.push_index(&children.each_ref().map(String::as_str), &["v1"]);
-    let signature = repository.push_referrer(&format!("{name} signature"), &index);
-    for digest in old.iter().chain(&children).chain([&index, &signature]) {
-        repository.age(digest, 30.0);
-    }
-    let young = repository.push(&format!("{name} young"), &["latest"]);
-    Images { old, index, children, signature, young }
-}
-
-impl Images {
-    fn all(&self) -> BTreeSet<String> {
-        let release = [&self.index, &self.children[0], &self.children[1], &self.signature];
-        self.old.iter().chain(release).chain([&self.young]).cloned().collect()
-    }
-
-    fn release(&self) -> [&String; 4] {
-        [&self.index, &self.children[0], &self.children[1], &self.signature]
-    }
-}
-
-/// One repository under one policy.
-struct Site {
-    steward: Steward,
-    app: Images,
-}
-
-impl Site {
-    fn new(more: &str) -> Self {
-        let steward = Steward::with_book(&book(more));
-        let app = steward.aws.with(|registry| {
-            let mut repository = repository("app");
-            let images = fill(&mut repository, "app");
-            registry.repositories.insert("app".to_owned(), repository);
-            images
-        });
-        Self { steward, app }
-    }
-
-    fn aws(&self) -> &EcrStub {
-        &self.steward.aws
-    }
-
-    fn left(&self) -> BTreeSet<String> {
-        self.steward.digests("app")
-    }
-
-    fn use_by_task(&self, image: &str, digest: Option<&str>) {
-        self.aws().cloud(|cloud| use_by_task(cloud, image, digest));
-    }
-
-    /// Nothing was deleted, tagged or attached.
-    fn assert_untouched(&self, why: &str) {
-        assert_eq!(self.left(), self.app.all(), "{why}");
-        for operation in ["BatchDeleteImage", "PutImage", "PutLifecyclePolicy", "UpdateImageStorageClass"] {
-            assert_eq!(self.aws().count(operation), 0, "{why}: {operation}");
-        }
-    }
-}
-
-fn use_by_task(cloud: &mut Cloud, image: &str, digest: Option<&str>) {
-    let definition = cloud.ecs.register("web", &[&format!("{HOST}/{image}")]);
-    cloud.ecs.run_task("prod", &definition, digest);
-}
-
-fn repository(name: &str) -> Repository {
-    let described = json!({
-        "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
-        "registryId": "123456789012", "repositoryName": name, "repositoryUri": format!("{HOST}/{name}"),
-        "createdAt": 1.0, "imageTagMutability": "MUTABLE",
-    });
-    Repository { described, ..Repository::default() }
-}
-
-/// An image of another repository, by its digest.
-fn other(letter: char) -> String {
-    format!("other@sha256:{}", letter.to_string().repeat(64))
-}
-
-fn set<'a>(digests: impl IntoIterator<Item = &'a String>) -> BTreeSet<String> {
-    digests.into_iter().cloned().collect()
-}
 
 #[test]
 fn a_run_deletes_what_the_policy_takes_and_the_next_run_nothing() {
@@ -610,7 +501,7 @@ fn a_function_that_is_killed_leaves_the_rest_to_the_next_run() {
     {
         let doomed = cloud::function(site.aws(), "lifecycle-enforce", PLENTY);
         doomed.hand(Steward::task(&taken, &key).to_string());
-        while site.aws().count("BatchDeleteImage") < 1 || !site.is_waiting() {
+        while site.aws().count("BatchDeleteImage") < 1 || !is_waiting(&site) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -626,11 +517,9 @@ fn a_function_that_is_killed_leaves_the_rest_to_the_next_run() {
     assert_eq!(report["status"], "SUCCEEDED");
 }
 
-impl Site {
-    /// Whether what is about to be deleted second is written down.
-    fn is_waiting(&self) -> bool {
-        self.aws().cloud(|cloud| cloud.keys(BUCKET, "journal/").len()) >= 2
-    }
+/// Whether what is about to be deleted second is written down.
+fn is_waiting(site: &Site) -> bool {
+    site.aws().cloud(|cloud| cloud.keys(BUCKET, "journal/").len()) >= 2
 }
 
 #[test]
@@ -705,8 +594,8 @@ fn the_first_policy_that_matches_is_the_one_and_others_are_left_alone() {
     assert_eq!(steward.digests("dev/web"), images[2].all());
     assert_eq!(report["unmatched"], json!(["dev/web"]));
     assert_eq!(report["policies"]["production"]["deleted"]["imageTotalCount"], 10);
-    // Tags are asked for where they decide.
-    assert_eq!(steward.aws.count("ListTagsForResource"), 2);
+    // Tags are asked for where they decide, and once more before something goes.
+    assert_eq!(steward.aws.count("ListTagsForResource"), 3);
 }
 
 #[test]
@@ -730,7 +619,14 @@ mod attached {
 
     const ATTACH: &str = ", apply: attach, limits: { images: 10000, percent: 100, remaining: 1 }";
 
-    impl Site {
+    /// What ECR makes of the repository by itself.
+    trait ByEcr {
+        fn policy(&self) -> Option<String>;
+        fn tags(&self, digest: &str) -> Vec<String>;
+        fn taken_by_ecr(&self) -> BTreeSet<String>;
+    }
+
+    impl ByEcr for Site {
         fn policy(&self) -> Option<String> {
             self.aws().with(|registry| registry.repositories["app"].lifecycle_policy.clone())
         }
@@ -1043,6 +939,7 @@ fn throttling_costs_few_calls_and_no_repository() {
     let aws = EcrStub::start();
     aws.generate(50, 50);
     aws.limit(20.0, 20.0);
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), r#"{"images": 10000}"#));
     let more = ", apply: delete, limits: { images: 10000, percent: 100, remaining: 1 }";
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(more)));
     let steward = Steward::on(aws);

@@ -929,8 +929,15 @@ impl Repository {
     }
 
     fn put_image(&mut self, name: &str, fields: &Map<String, Value>) -> Answered {
-        let (manifest, tag) = (text(fields, "imageManifest"), text(fields, "imageTag"));
+        let manifest = text(fields, "imageManifest");
+        // An image without a tag is named by its digest alone.
+        let tag = fields.get("imageTag").and_then(Value::as_str).map(str::to_owned);
         let read: Value = serde_json::from_str(&manifest).unwrap_or_default();
+        if read["mediaType"].is_null() && !fields.contains_key("imageManifestMediaType") {
+            let message =
+                "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'";
+            return Err(("InvalidParameterException", message.to_owned()));
+        }
         let digest = digest(&manifest);
         let children = read["manifests"].as_array().cloned().unwrap_or_default();
         if let Some(missing) = children
@@ -939,12 +946,19 @@ impl Repository {
         {
             return Err(("ReferencedImagesNotFoundException", format!("{} is not there", missing["digest"])));
         }
-        let holder = self.images.iter().find(|image| image.tags.contains(&tag));
-        if let Some(holder) = holder {
+        if tag.is_none()
+            && let Some(known) = self.images.iter().find(|image| image.digest == digest)
+        {
+            return Err(("ImageAlreadyExistsException", format!("{} is there", known.digest)));
+        }
+        let holder = tag.as_ref().and_then(|tag| {
+            self.images.iter().find(|image| image.tags.contains(tag)).map(|holder| (holder, tag))
+        });
+        if let Some((holder, tag)) = holder {
             if holder.digest == digest {
                 return Err(("ImageAlreadyExistsException", format!("{digest} has the tag {tag}")));
             }
-            if self.keeps(&tag) {
+            if self.keeps(tag) {
                 let message = format!(
                     "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the tag \
                      is immutable."
@@ -959,12 +973,18 @@ impl Repository {
             (_, true) => "application/vnd.oci.image.manifest.v1+json",
             (_, false) => "application/vnd.oci.image.index.v1+json",
         };
-        for image in &mut self.images {
-            image.tags.remove(&tag);
+        if let Some(tag) = &tag {
+            for image in &mut self.images {
+                image.tags.remove(tag);
+            }
         }
         match self.images.iter_mut().find(|image| image.digest == digest) {
-            Some(image) => drop(image.tags.insert(tag.clone())),
-            None => drop(self.add(manifest.clone(), media_type, &[&tag])),
+            Some(image) => image.tags.extend(tag.clone()),
+            None => {
+                let tags: Vec<&str> = tag.as_deref().into_iter().collect();
+                self.add(manifest.clone(), media_type, &tags);
+                self.image_mut(&digest).subject = read["subject"]["digest"].as_str().map(str::to_owned);
+            }
         }
         let image_id = json!({ "imageDigest": digest, "imageTag": tag });
         Ok(json!({ "image": { "registryId": ACCOUNT, "repositoryName": name, "imageId": image_id,

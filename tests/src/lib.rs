@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod http;
 pub mod reference;
 pub mod runtime_api;
+pub mod site;
 pub mod steward;
 pub mod storefront;
 pub mod strategy;

@@ -1,0 +1,302 @@
+//! What is looked at right before images go, how much may go, and what comes back: by the real functions, on AWS in memory.
+
+use serde_json::{Value, json};
+use tests::cloud::{BUCKET, Cloud};
+use tests::ecr_stub::{Fault, Registry, Repository};
+use tests::site::{HOST, Site, UNLIMITED, book, repository, set, use_by_task};
+use tests::steward::{Steward, of};
+
+type Happens = fn(&mut Registry, &mut Cloud);
+
+/// Repositories of some old builds and a young one each.
+fn fleet(policies: &str, names: &[&str], builds: usize) -> Steward {
+    let steward = Steward::with_book(policies);
+    steward.aws.with(|registry| {
+        for name in names {
+            let mut filled = repository(name);
+            for number in 0..builds {
+                let digest = filled.push(&format!("{name} {number}"), &[&format!("ci-{number}")]);
+                filled.age(&digest, 30.0);
+            }
+            filled.push(&format!("{name} young"), &["latest"]);
+            registry.repositories.insert((*name).to_owned(), filled);
+        }
+    });
+    steward
+}
+
+fn counted(steward: &Steward, images: u64) {
+    let text = json!({ "images": images }).to_string();
+    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), &text));
+}
+
+fn lines(steward: &Steward) -> Vec<Value> {
+    steward.aws.cloud(|cloud| {
+        let keys = cloud.keys(BUCKET, "journal/");
+        let texts = keys.iter().map(|key| cloud.object_text(&format!("{BUCKET}/{key}")).unwrap());
+        let texts: Vec<String> = texts.collect();
+        texts.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
+    })
+}
+
+fn codes(outcome: &Value) -> Vec<&str> {
+    outcome["obstacles"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
+}
+
+fn app(registry: &mut Registry) -> &mut Repository {
+    registry.repositories.get_mut("app").unwrap()
+}
+
+#[test]
+fn a_task_that_starts_while_one_repository_is_worked_on_saves_its_image_in_the_next() {
+    let steward = fleet(&book(UNLIMITED), &["app", "bpp"], 4);
+    let start: Happens = |_, cloud| use_by_task(cloud, "bpp:ci-1", None);
+    steward.aws.fault("BatchDeleteImage", Fault::Then(start), 1);
+    let report = steward.run("r", false);
+    assert_eq!(of(&report, "app")["deleted"]["imageTotalCount"], 4, "{report:#}");
+    assert_eq!(of(&report, "bpp")["deleted"]["imageTotalCount"], 3);
+    let kept = steward
+        .aws
+        .with(|registry| registry.repositories["bpp"].images.iter().any(|image| image.tags.contains("ci-1")));
+    assert!(kept, "what runs is gone: {report:#}");
+}
+
+#[test]
+fn an_image_that_comes_into_use_right_after_it_went_is_put_back_with_its_tags() {
+    let site = Site::new(UNLIMITED);
+    let start: Happens = |_, cloud| use_by_task(cloud, "app:ci-1", None);
+    site.aws().fault("BatchDeleteImage", Fault::Then(start), 1);
+    let report = site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.old[1], &site.app.young]), "{report:#}");
+    let tags = site.aws().with(|registry| app(registry).image_mut(&site.app.old[1]).tags.clone());
+    assert_eq!(tags, ["ci-1".to_owned()].into());
+    let outcome = of(&report, "app");
+    assert_eq!(outcome["putBack"]["imageTotalCount"], 1);
+    assert_eq!(outcome["deleted"]["imageTotalCount"], 9);
+    let told = outcome["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "PUT_BACK");
+    let told = told.unwrap();
+    assert_eq!(told["imageDigest"], site.app.old[1].as_str());
+    assert!(told["detail"].as_str().unwrap().contains("task/prod/"), "{told}");
+}
+
+#[test]
+fn a_release_that_comes_into_use_right_after_it_went_is_put_back_whole() {
+    let site = Site::new(UNLIMITED);
+    let start: Happens = |_, cloud| use_by_task(cloud, "app:v1", None);
+    // The last batch: index, then children and signature.
+    site.aws().fault_from("BatchDeleteImage", Fault::Then(start), 0);
+    let report = site.steward.run("r", false);
+    let kept: Vec<&String> = site.app.release().into_iter().chain([&site.app.young]).collect();
+    assert_eq!(site.left(), set(kept), "{report:#}");
+}
+
+#[test]
+fn a_tag_that_names_another_image_by_now_is_not_taken_from_it() {
+    let site = Site::new(UNLIMITED);
+    let start: Happens = |registry, cloud| {
+        let image = registry.repositories["app"].images.iter().find(|image| image.tags.contains("latest"));
+        let young = image.unwrap().digest.clone();
+        app(registry).image_mut(&young).tags.insert("ci-1".to_owned());
+        // The list comes with the deletion: what it names has just gone.
+        let list = cloud.object_text(&format!("{BUCKET}/later.json")).unwrap();
+        cloud.upload(&format!("{BUCKET}/usage/eks.json"), &list);
+    };
+    site.aws().fault("BatchDeleteImage", Fault::Then(start), 1);
+    let digest = site.app.old[1].clone();
+    let uses = json!([format!("{HOST}/app@{digest}")]).to_string();
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/later.json"), &uses));
+    let report = site.steward.run("r", false);
+    let holder = site.aws().with(|registry| {
+        let images = &app(registry).images;
+        images.iter().find(|image| image.tags.contains("ci-1")).map(|image| image.digest.clone())
+    });
+    assert_eq!(holder.as_deref(), Some(site.app.young.as_str()), "{report:#}");
+    assert_eq!(site.left(), set([&site.app.old[1], &site.app.young]), "it is back, without that tag");
+}
+
+#[test]
+fn what_a_killed_invocation_took_is_put_back_by_the_next_one() {
+    let site = Site::new(UNLIMITED);
+    let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+    let key = site.steward.batches(&taken).remove(0);
+    let start: Happens = |_, cloud| use_by_task(cloud, "app:ci-1", None);
+    // The images go, something starts, and everything afterwards fails, until the time of the function is up.
+    site.aws().fault("BatchDeleteImage", Fault::Then(start), 1);
+    let hasty = tests::cloud::function(site.aws(), "lifecycle-enforce", std::time::Duration::from_secs(14));
+    for operation in ["ListClusters", "DescribeImages"] {
+        site.aws().fault_from(operation, Fault::Hang, usize::from(operation == "DescribeImages") + 1);
+    }
+    let killed = hasty.invoke(Steward::task(&taken, &key).to_string());
+    assert!(!site.left().contains(&site.app.old[1]), "it has gone before: {killed:?}");
+    site.aws().heal();
+    site.steward.work(&taken, &key);
+    let report = site.steward.tell(&taken);
+    assert!(site.left().contains(&site.app.old[1]), "{report:#}");
+}
+
+#[test]
+fn images_that_somebody_deletes_between_plan_and_batch_count_no_more() {
+    let policies = "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumNumberOfImages: 3 }], apply: delete,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+";
+    let steward = fleet(policies, &["app"], 9);
+    let by_hand: Happens = |registry, _| {
+        let repository = app(registry);
+        repository.images.sort_by(|one, two| one.pushed_at.total_cmp(&two.pushed_at));
+        let three = repository.images.len() - 3;
+        repository.images.truncate(three);
+    };
+    // As soon as the repository was read, of which the plan is made.
+    steward.aws.fault("DescribeImages", Fault::Then(by_hand), 1);
+    let report = steward.run("r", false);
+    assert_eq!(steward.digests("app").len(), 3, "the newest three of those that are there stay: {report:#}");
+}
+
+#[test]
+fn a_repository_that_is_put_under_another_policy_after_the_inventory_is_left_alone() {
+    let policies = "policies:
+- { name: held, repositories: ['*'], tags: { hold: legal }, rules: [{ selection: any, maximumAgeLimit: 4000 }] }
+- { name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 14 }], apply: delete,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+";
+    let steward = fleet(policies, &["app"], 4);
+    let taken = steward.take_inventory(&Steward::begin("r", false)).response();
+    steward.aws.with(|registry| app(registry).tags.insert("hold".to_owned(), "legal".to_owned()));
+    for key in steward.batches(&taken) {
+        steward.work(&taken, &key);
+    }
+    let report = steward.tell(&taken);
+    assert_eq!(steward.digests("app").len(), 5, "{report:#}");
+    assert_eq!(codes(of(&report, "app")), ["reassigned"]);
+    // The next run goes by what it is now.
+    let report = steward.run("next", false);
+    assert_eq!(report["policies"]["held"]["repositories"], 1, "{report:#}");
+    assert_eq!((report["status"].as_str(), steward.digests("app").len()), (Some("SUCCEEDED"), 5));
+}
+
+#[test]
+fn the_limit_of_the_registry_stops_a_run_and_the_next_day_goes_on() {
+    let policies = format!("{}limits: {{ images: 7, percent: 100 }}\n", book(UNLIMITED));
+    let steward = fleet(&policies, &["app", "bpp", "cpp"], 4);
+    counted(&steward, 1000);
+    let report = steward.run("r", false);
+    let left = |steward: &Steward| -> usize {
+        ["app", "bpp", "cpp"].iter().map(|name| steward.digests(name).len()).sum()
+    };
+    assert_eq!(left(&steward), 15 - 7, "{report:#}");
+    assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 7);
+    assert_eq!(codes(of(&report, "bpp")), ["limit-registry"], "{report:#}");
+    assert_eq!(report["status"], "ATTENTION");
+    // Another run of the same day gets no more.
+    steward.run("again", false);
+    assert_eq!(left(&steward), 15 - 7);
+    // What counts is the day: without its counter it is another one.
+    steward.aws.cloud(|cloud| cloud.objects.retain(|path, _| !path.contains("/state/taken/")));
+    let report = steward.run("tomorrow", false);
+    assert_eq!(left(&steward), 3, "{report:#}");
+}
+
+#[test]
+fn a_quarter_of_the_registry_goes_in_a_day_and_no_more() {
+    let steward = fleet(&book(UNLIMITED), &["app", "bpp", "cpp"], 60);
+    counted(&steward, 480);
+    let report = steward.run("r", false);
+    // 25% of 480.
+    assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 120, "{report:#}");
+    let counter = steward.aws.cloud(|cloud| {
+        let keys = cloud.keys(BUCKET, "state/taken/");
+        cloud.object_text(&format!("{BUCKET}/{}", keys[0])).unwrap()
+    });
+    assert_eq!(counter, r#"{"images":120}"#);
+}
+
+#[test]
+fn two_runs_at_once_share_the_limit_of_the_registry() {
+    let policies = format!("{}limits: {{ images: 6, percent: 100 }}\n", book(UNLIMITED));
+    let steward = fleet(&policies, &["app", "bpp"], 4);
+    counted(&steward, 1000);
+    // Another run reserves between reading the counter and writing it.
+    let other: Happens = |_, cloud| {
+        let day = shared::domain::enforcement::taken::Taken::key(shared::instant::Instant::now());
+        cloud.upload(&format!("{BUCKET}/{day}"), r#"{"images": 3}"#);
+    };
+    // Also before the counter is there.
+    steward.aws.fault("ListTagsForResource", Fault::Then(other), 1);
+    steward.aws.fault("BatchGetImage", Fault::Then(other), 1);
+    let report = steward.run("r", false);
+    assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 3, "{report:#}");
+}
+
+#[test]
+fn archiving_is_limited_and_written_down_like_deletion() {
+    let policies = "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumDaysSincePull: 14, action: archive }], apply: delete,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+limits: { images: 3, percent: 100 }
+";
+    let steward = fleet(policies, &["app"], 6);
+    counted(&steward, 1000);
+    let report = steward.run("r", false);
+    let archived =
+        steward.aws.with(|registry| app(registry).images.iter().filter(|image| image.archived).count());
+    assert_eq!(archived, 3, "{report:#}");
+    assert_eq!(codes(of(&report, "app")), ["limit-registry"]);
+    let lines = lines(&steward);
+    assert_eq!(lines.len(), 3);
+    assert!(lines.iter().all(|line| line["action"]["type"] == "TRANSITION"), "{lines:?}");
+}
+
+#[test]
+fn the_journal_says_who_what_where_and_by_which_look() {
+    let site = Site::new(UNLIMITED);
+    site.steward.run("nightly", false);
+    let lines = lines(&site.steward);
+    assert_eq!(lines.len(), 10);
+    for line in &lines {
+        assert_eq!(line["registryId"], "123456789012");
+        assert_eq!(line["region"], "eu-west-1");
+        assert!(line["by"]["execution"].as_str().unwrap().ends_with(":nightly"), "{line}");
+        assert!(line["usageReadAt"].as_str().unwrap() <= line["at"].as_str().unwrap(), "{line}");
+        assert!(line["imageManifestMediaType"].as_str().unwrap().starts_with("application/vnd."), "{line}");
+    }
+}
+
+#[test]
+fn a_remembered_index_without_its_children_is_not_believed() {
+    let site = Site::new(UNLIMITED);
+    // Somebody may write what is remembered: that the release lists nothing.
+    let cache = json!({ site.app.index.clone(): [] }).to_string();
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/cache/indexes/app.json"), &cache));
+    site.use_by_task(&format!("app@{}", site.app.children[0]), None);
+    let report = site.steward.run("r", false);
+    for part in site.app.release() {
+        assert!(site.left().contains(part), "{part} is gone: {report:#}");
+    }
+}
+
+#[test]
+fn what_an_index_leaves_behind_is_not_counted_again() {
+    // Half of what can be pulled goes, with many children.
+    let steward = Steward::with_book(&book(", apply: delete"));
+    steward.aws.with(|registry| {
+        let mut filled = repository("app");
+        let children: Vec<String> =
+            (0..6).map(|number| filled.push(&format!("child {number}"), &[])).collect();
+        let children: Vec<&str> = children.iter().map(String::as_str).collect();
+        let index = filled.push_index(&children, &["v1"]);
+        filled.push("young", &["latest"]);
+        for digest in children.iter().copied().chain([index.as_str()]) {
+            filled.age(digest, 30.0);
+        }
+        registry.repositories.insert("app".to_owned(), filled);
+    });
+    let report = steward.run("r", false);
+    assert_eq!(steward.digests("app").len(), 1, "{report:#}");
+    // The same where a run was broken off after the index.
+    let site = Site::new(", apply: delete, limits: { images: 100, percent: 90, remaining: 1 }");
+    site.steward.run("dry", true);
+    site.aws().with(|registry| app(registry).images.retain(|image| !image.tags.contains("v1")));
+    let report = site.steward.run("r", false);
+    assert!(!site.left().contains(&site.app.children[0]), "{report:#}");
+}

@@ -96,7 +96,7 @@ pub enum Asked {
     /// These previews, one for each repository in the request.
     Answered(Vec<PreviewReport>),
     /// A preview of a repository as it is.
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// A preview of a repository as it is.
@@ -141,7 +141,7 @@ pub fn read(
         (Some(name), policy) if is_live => {
             let repository_name = Name::parse(name)?;
             let evaluated_at = request.evaluated_at;
-            Ok(Asked::Live(Live { repository_name, policy, usage, evaluated_at, passes }))
+            Ok(Asked::Live(Box::new(Live { repository_name, policy, usage, evaluated_at, passes })))
         }
         (_, Some(source)) if request.image_details.is_some() => {
             let name =

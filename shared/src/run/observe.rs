@@ -447,35 +447,6 @@ async fn decide(
 ) -> Result<Observation, Stop> {
     let Anew { clusters, ecs_problems, lambda, functions, lists } = anew;
     let (needed, revisions) = ecs::needed(&clusters, &once.earlier_revisions);
-    let is_known = |arn: &String, is_needed: bool| {
-        once.asked.task_definitions.get(arn).or_else(|| {
-            let is_trusted = trust == Trust::Cache || !is_needed;
-            is_trusted.then(|| once.known.task_definitions.get(arn)).flatten()
-        })
-    };
-    let mut definitions: BTreeMap<String, Asked<Vec<String>>> = BTreeMap::new();
-    let mut unknown = Vec::new();
-    let all = once.active_definitions.iter().filter(|arn| !needed.contains(*arn)).map(|arn| (arn, false));
-    for (arn, is_needed) in needed.iter().map(|arn| (arn, true)).chain(all) {
-        match is_known(arn, is_needed) {
-            Some(images) => {
-                definitions.insert(arn.clone(), Asked::Known(images.clone()));
-            }
-            None => unknown.push(arn.clone()),
-        }
-    }
-    let mut asking = stream::iter(unknown)
-        .map(|arn| async move {
-            let asked = clients.ecs.task_definition(&arn).await;
-            (arn, asked.unwrap_or_else(|error| Asked::Failed(error.to_string())))
-        })
-        .buffer_unordered(AT_ONCE);
-    while let Some((arn, asked)) = asking.next().await {
-        if let Asked::Known(images) = &asked {
-            once.asked.task_definitions.insert(arn.clone(), images.clone());
-        }
-        definitions.insert(arn, asked);
-    }
     let mut pinned: BTreeMap<String, Asked<Vec<PinnedImage>>> = BTreeMap::new();
     let mut unknown = Vec::new();
     for arn in revisions {
@@ -501,6 +472,36 @@ async fn decide(
             once.asked.service_revisions.insert(arn.clone(), images.clone());
         }
         pinned.insert(arn, asked);
+    }
+    let untold = ecs::told_by_nothing_else(&clusters, &pinned);
+    let is_known = |arn: &String| {
+        once.asked.task_definitions.get(arn).or_else(|| {
+            let is_trusted = trust == Trust::Cache || !untold.contains(arn);
+            is_trusted.then(|| once.known.task_definitions.get(arn)).flatten()
+        })
+    };
+    let mut definitions: BTreeMap<String, Asked<Vec<String>>> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    let others = once.active_definitions.iter().filter(|arn| !needed.contains(*arn));
+    for arn in needed.iter().chain(others) {
+        match is_known(arn) {
+            Some(images) => {
+                definitions.insert(arn.clone(), Asked::Known(images.clone()));
+            }
+            None => unknown.push(arn.clone()),
+        }
+    }
+    let mut asking = stream::iter(unknown)
+        .map(|arn| async move {
+            let asked = clients.ecs.task_definition(&arn).await;
+            (arn, asked.unwrap_or_else(|error| Asked::Failed(error.to_string())))
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((arn, asked)) = asking.next().await {
+        if let Asked::Known(images) = &asked {
+            once.asked.task_definitions.insert(arn.clone(), images.clone());
+        }
+        definitions.insert(arn, asked);
     }
     once.known = remembered(&once, &definitions, &pinned, functions);
     let facts = Facts {

@@ -353,6 +353,22 @@ pub fn needed(
     (definitions, revisions)
 }
 
+/// The task definitions that only their own description tells the images of: those of services whose revisions are not all
+/// known. Elsewhere the revisions name all images, as tasks do by their containers.
+#[must_use]
+pub fn told_by_nothing_else(
+    clusters: &[Cluster],
+    revisions: &BTreeMap<String, Asked<Vec<PinnedImage>>>,
+) -> BTreeSet<String> {
+    let is_told = |revision: &RevisionSummary| matches!(revisions.get(&revision.arn), Some(Asked::Known(images)) if !images.is_empty());
+    let services = clusters.iter().flat_map(|cluster| &cluster.services);
+    let untold = services.filter(|service| {
+        let current = &service.current_service_revisions;
+        current.is_empty() || !service.task_sets.is_empty() || !current.iter().all(is_told)
+    });
+    untold.flat_map(RunningService::task_definitions).map(str::to_owned).collect()
+}
+
 /// Decides what ECS uses.
 #[must_use]
 pub fn decide(facts: Facts<'_>) -> EcsUse {
@@ -555,7 +571,7 @@ mod tests {
 
     const CLUSTER: &str = "arn:aws:ecs:r:1:cluster/prod";
 
-    fn service(value: serde_json::Value) -> RunningService {
+    fn service(value: &serde_json::Value) -> RunningService {
         let mut all =
             serde_json::json!({ "serviceArn": "arn:aws:ecs:r:1:service/prod/web", "taskDefinition": "td:1" });
         for (key, value) in value.as_object().unwrap() {
@@ -581,7 +597,7 @@ mod tests {
 
     /// A service that deploys `app:latest` by one revision, which has a digest pinned.
     fn world() -> World {
-        let service = service(serde_json::json!({ "currentServiceRevisions": [{ "arn": "revision:2" }] }));
+        let service = service(&serde_json::json!({ "currentServiceRevisions": [{ "arn": "revision:2" }] }));
         let pinned = PinnedImage { image: Some("app:latest".to_owned()), image_digest: Some(digest('a')) };
         World {
             cluster: Cluster { arn: CLUSTER.to_owned(), tasks: vec![], services: vec![service] },
@@ -621,7 +637,7 @@ mod tests {
     fn where_ecs_cannot_tell_what_is_pinned_the_tasks_of_the_service_do_or_it_is_a_gap() {
         for make in [
             |world: &mut World| {
-                world.revisions = BTreeMap::from([("revision:2".to_owned(), Asked::Indescribable)])
+                world.revisions = BTreeMap::from([("revision:2".to_owned(), Asked::Indescribable)]);
             },
             |world: &mut World| world.cluster.services[0].current_service_revisions.clear(),
             |world: &mut World| {

@@ -199,7 +199,7 @@ impl Narrowed {
 /// Whether a statement lets somebody do what pulling takes.
 fn lets_pull(statement: &Value) -> bool {
     let names_pull = |actions: &Value, every: bool| {
-        let is_named = |pull: &&str| {
+        let is_named = |pull: &str| {
             one_or_many(actions).any(|action| {
                 action.as_str().is_some_and(|action| matches_wildcard(&action.to_ascii_lowercase(), pull))
             })
@@ -256,7 +256,7 @@ mod tests {
     const OWN: &str = "123456789012";
     const PULL: &str = "ecr:BatchGetImage";
 
-    fn read(statements: Value) -> Pullers {
+    fn read(statements: &Value) -> Pullers {
         parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string(), OWN).unwrap()
     }
 
@@ -275,16 +275,16 @@ mod tests {
         pullers.gaps("app", OWN, &sources, &reporters).into_iter().map(|gap| gap.source).collect()
     }
 
-    fn allow(principal: &Value, condition: Value) -> Value {
+    fn allow(principal: &Value, condition: &Value) -> Value {
         json!({ "Effect": "Allow", "Principal": principal, "Action": PULL, "Condition": condition })
     }
 
     #[test]
     fn each_account_that_may_pull_needs_a_list() {
-        let pullers = read(json!([
-            allow(&json!({ "AWS": ["arn:aws:iam::222222222222:root", "333333333333", OWN] }), Value::Null),
-            allow(&json!({ "AWS": "arn:aws:iam::444444444444:role/ci" }), Value::Null),
-            allow(&json!({ "AWS": "AROAEXAMPLEEXAMPLEEXA" }), Value::Null),
+        let pullers = read(&json!([
+            allow(&json!({ "AWS": ["arn:aws:iam::222222222222:root", "333333333333", OWN] }), &Value::Null),
+            allow(&json!({ "AWS": "arn:aws:iam::444444444444:role/ci" }), &Value::Null),
+            allow(&json!({ "AWS": "AROAEXAMPLEEXAMPLEEXA" }), &Value::Null),
         ]));
         assert_eq!(
             sources(&pullers, &[], &["333333333333"]),
@@ -298,7 +298,7 @@ mod tests {
         let organization = json!({ "StringEquals": { "aws:PrincipalOrgID": "o-abcdefghij" } });
         let path = json!({ "ForAnyValue:StringLike": { "aws:PrincipalOrgPaths": ["o-abcdefghij/r-1/*"] } });
         for condition in [organization, path] {
-            let pullers = read(json!([allow(&json!("*"), condition)]));
+            let pullers = read(&json!([allow(&json!("*"), &condition)]));
             assert_eq!(sources(&pullers, &[], &[]), ["organization/o-abcdefghij"]);
             assert_eq!(sources(&pullers, &["222222222222", OWN], &[]), ["account/222222222222"]);
             assert!(sources(&pullers, &["222222222222"], &["222222222222"]).is_empty());
@@ -306,7 +306,7 @@ mod tests {
         for principal in
             [json!("*"), json!({ "AWS": "*" }), json!({ "Federated": "x" }), json!({ "AWS": "who" })]
         {
-            let pullers = read(json!(allow(&principal, Value::Null)));
+            let pullers = read(&json!(allow(&principal, &Value::Null)));
             assert_eq!(sources(&pullers, &[], &[]), ["account/*"], "{principal}");
             assert_eq!(sources(&pullers, &["222222222222"], &[]), ["account/222222222222"]);
         }
@@ -316,16 +316,16 @@ mod tests {
     fn functions_of_the_own_account_ask_for_nothing_and_those_of_others_for_their_list() {
         let lambda = json!({ "Service": "lambda.amazonaws.com" });
         let of = |account: &str| json!({ "StringLike": { "aws:sourceArn": format!("arn:aws:lambda:eu-west-1:{account}:function:*") } });
-        let pullers = read(json!([
-            allow(&lambda, of(OWN)),
+        let pullers = read(&json!([
+            allow(&lambda, &of(OWN)),
             { "Sid": LAMBDA_OWN_STATEMENT, "Effect": "Allow", "Principal": lambda, "Action": [PULL] },
         ]));
         assert_eq!(pullers, Pullers::default());
-        let pullers = read(json!([allow(&lambda, of("222222222222"))]));
+        let pullers = read(&json!([allow(&lambda, &of("222222222222"))]));
         assert_eq!(sources(&pullers, &[], &[]), ["account/222222222222"]);
-        let pullers = read(json!([allow(&lambda, Value::Null)]));
+        let pullers = read(&json!([allow(&lambda, &Value::Null)]));
         assert_eq!(sources(&pullers, &[], &[]), ["service/lambda.amazonaws.com"]);
-        let pullers = read(json!([allow(&json!({ "Service": "codebuild.amazonaws.com" }), Value::Null)]));
+        let pullers = read(&json!([allow(&json!({ "Service": "codebuild.amazonaws.com" }), &Value::Null)]));
         assert_eq!(sources(&pullers, &[], &[]), ["service/codebuild.amazonaws.com"]);
     }
 
@@ -339,11 +339,11 @@ mod tests {
             json!({ "StringLike": { "aws:PrincipalArn": "arn:aws:iam::*:role/x" } }),
             json!({ "StringEquals": { "aws:PrincipalAccount": ["222222222222", "*"] } }),
         ] {
-            let pullers = read(json!([allow(&json!("*"), condition.clone())]));
+            let pullers = read(&json!([allow(&json!("*"), &condition)]));
             assert!(pullers.anybody, "{condition}");
         }
         let accounts = json!({ "StringEquals": { "aws:PrincipalOrgID": "o-a", "aws:PrincipalAccount": "222222222222" } });
-        let pullers = read(json!([allow(&json!("*"), accounts)]));
+        let pullers = read(&json!([allow(&json!("*"), &accounts)]));
         assert_eq!(sources(&pullers, &[], &[]), ["account/222222222222"]);
     }
 
@@ -358,7 +358,7 @@ mod tests {
             ("Allow", "NotAction", json!("ecr:*"), false),
             ("Deny", "Action", json!("*"), false),
         ] {
-            assert_eq!(read(statement(effect, name, actions.clone())).anybody, pulls, "{name} {actions}");
+            assert_eq!(read(&statement(effect, name, actions.clone())).anybody, pulls, "{name} {actions}");
         }
         assert!(parse("{", OWN).is_err());
         assert_eq!(parse("{}", OWN).unwrap(), Pullers::default());

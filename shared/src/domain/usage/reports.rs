@@ -174,7 +174,10 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         let told = problems.entry(&list.key).or_default();
         told.extend(problem);
         told.extend(age_problem(list.modified_at, hours, now));
-        present.push(Present { key: &list.key, references });
+        // What is no list nobody misses when it is renamed or deleted.
+        if key_problem(&list.key).is_none() {
+            present.push(Present { key: &list.key, references });
+        }
     }
     let (remembered, suspicions) = memory.compare(present, now);
     reports.memory = remembered;
@@ -189,7 +192,7 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         let has_problem = problems.get(list.key.as_str()).is_some_and(|told| !told.is_empty());
         let is_ignored = ignore::entry_for(&sources.ignore, &list.key, now).is_some();
         // Who ignores what is wrong with a list does not say that it tells of anything.
-        if has_problem && is_ignored {
+        if (has_problem && is_ignored) || key_problem(&list.key).is_some() {
             continue;
         }
         let declared = declared(sources, &list.key);
@@ -380,5 +383,9 @@ mod tests {
     fn what_is_no_list_by_its_name_is_a_problem_but_for_folders() {
         assert!(key_problem("usage/eks.json.gz").is_some() && key_problem("usage/eks.JSON").is_some());
         assert_eq!(key_problem("usage/eks.json").or(key_problem("usage/eks/")), None);
+        let found = FoundList { content: Err("no list".to_owned()), ..list("usage/eks.JSON", 1, "") };
+        let reports = read_with(&Sources::default(), &[], &[found]);
+        assert_eq!((reports.gaps.len(), reports.reporters.len()), (1, 0));
+        assert!(reports.memory.is_empty(), "nobody misses it when it is deleted, as its problem says");
     }
 }

@@ -27,8 +27,15 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let usage = account::work(arguments.bucket.as_deref(), async |clients, _| usage(&clients).await)?;
     if !usage.gaps.is_empty() {
+        let now = Instant::now();
         for gap in &usage.gaps {
-            let _ = writeln!(io::stderr(), "ecr-steward: not known completely: {gap}");
+            let (title, problem, entry) = (gap.title(), &gap.problem, gap.ignore_entry(now));
+            // What cannot be told to anybody is no reason to say something else.
+            let _ = writeln!(
+                io::stderr(),
+                "ecr-steward: not known completely: {title}: {problem}\n  If that does not matter, add to `ignore` below \
+                 `usage` in {KEY}: {entry}"
+            );
         }
         return Ok(Outcome::Unusable);
     }

@@ -45,6 +45,17 @@ pub fn split(gaps: Vec<Gap>, entries: &[IgnoredSource], now: Instant) -> (Vec<Ga
 }
 
 impl Gap {
+    /// The source as people call it, where that differs from what the policies file calls it.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        match self.source.as_str() {
+            "ecs" => "Amazon ECS",
+            "eks" => "Amazon EKS",
+            "lambda" => "AWS Lambda",
+            source => source,
+        }
+    }
+
     /// The entry of `usage.ignore` in the policies file that ignores this gap for the next 90 days, for people to paste
     /// when they have found out that the source does not matter.
     #[must_use]

@@ -55,6 +55,8 @@ fn a_task_that_starts_while_one_repository_is_worked_on_saves_its_image_in_the_n
     let report = steward.run("r", false);
     assert_eq!(of(&report, "app")["deleted"]["imageTotalCount"], 4, "{report:#}");
     assert_eq!(of(&report, "bpp")["deleted"]["imageTotalCount"], 3);
+    // It never went: nothing had to be put back.
+    assert_eq!(of(&report, "bpp")["putBack"], Value::Null);
     let kept = steward
         .aws
         .with(|registry| registry.repositories["bpp"].images.iter().any(|image| image.tags.contains("ci-1")));

@@ -21,7 +21,7 @@ impl Worker<'_> {
         &self,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
-        begun: MonotonicInstant,
+        read_at: MonotonicInstant,
     ) -> Result<(), Stop> {
         let name = &planned.surveyed.name;
         outcome.attachment = Some(Attached::default());
@@ -40,7 +40,7 @@ impl Worker<'_> {
         };
         let now = match ecr {
             None => None,
-            Some(_) => Some(self.look(begun).await?.0),
+            Some(_) => Some(self.look(MonotonicInstant::now()).await?.0),
         };
         let usage = &now.as_deref().unwrap_or_else(|| self.at_first()).usage;
         let (_, plan) = planned.surveyed.decide(planned.entry, usage, planned.now);
@@ -64,7 +64,7 @@ impl Worker<'_> {
         // What is not known to be in use may be: its tag stays.
         let is_known = usage.gaps_of(name.as_str()).next().is_none();
         let actions = actions(attachment, &planned.surveyed.images, changes, is_known);
-        Executor::new(self, ecr, planned, outcome, begun).execute(&actions).await?;
+        Executor::new(self, ecr, planned, outcome, read_at).execute(&actions).await?;
         planned.tell_plan(outcome);
         outcome.status = if may_act { Status::Done } else { Status::Held };
         Ok(())

@@ -18,12 +18,12 @@ impl Worker<'_> {
         ecr: &EcrWrite,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
-        begun: MonotonicInstant,
+        read_at: MonotonicInstant,
     ) -> Result<(), Stop> {
         let name = planned.surveyed.name.as_str();
         let native = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         outcome.drift.extend(native.map(|text| drift(&text).to_owned()));
-        let mut executor = Executor::new(self, ecr, planned, outcome, begun);
+        let mut executor = Executor::new(self, ecr, planned, outcome, read_at);
         executor.execute(&planned.removals()).await?;
         let is_blocked = executor.is_blocked();
         outcome.status = if !outcome.failed.is_zero() {

@@ -10,6 +10,7 @@ use super::inventory::{Progress, SIZES_KEY, read_list};
 use super::outcome::{Outcome, Status};
 use super::{Clients, LAST, Run, Stop, journal};
 use crate::domain::enforcement::enforcement_switch::preview_key;
+use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::instant::Instant;
 use crate::policy_book::PolicyBook;
 use crate::report::run::{Builder, NAMES, RunReport};
@@ -17,10 +18,10 @@ use crate::usage::observation::Observation;
 
 /// Objects that are read at the same time.
 const AT_ONCE: usize = 8;
+/// The key of what was in use when the last completed run began, for those who delete by hand.
+pub const USAGE_KEY: &str = "state/usage.json";
 /// The keys of the report of the last run begin so.
 pub const LATEST: &str = "reports/latest";
-/// The key of how many images the last completed run counted in the registry.
-pub const REGISTRY_KEY: &str = "state/registry.json";
 /// Repositories with more images than this are remembered for the next run's batches.
 const MANY: u64 = 1000;
 
@@ -164,6 +165,8 @@ async fn record(clients: &Clients<'_>, report: &RunReport) -> Result<(), Stop> {
     let mut counted = told.clone();
     counted["images"] = report.totals.counted_images.into();
     let mut objects = vec![(REGISTRY_KEY.to_owned(), counted.to_string())];
+    let usage = clients.call(clients.s3.get(clients.bucket, &run.usage_key())).await?;
+    objects.extend(usage.map(|usage| (USAGE_KEY.to_owned(), usage.text)));
     // Last: a file counts as previewed when everything else is there.
     objects.extend(run.book_hash.as_deref().map(|hash| (preview_key(hash), told.to_string())));
     for (key, text) in objects {

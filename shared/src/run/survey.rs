@@ -203,7 +203,7 @@ impl Planned<'_> {
         for image in images.images() {
             outcome.images.add(image);
         }
-        outcome.counted_images = outcome.images.image_total_count;
+        outcome.counted_images = images.pullable();
         outcome.expiring = self.amount(&plan.deletions);
         outcome.transitioning = self.amount(&plan.archivals);
         for (place, verdict) in (0..).zip(plan.evaluation.verdicts()) {

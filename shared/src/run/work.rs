@@ -317,12 +317,12 @@ impl<'a> Worker<'a> {
     ) -> Result<usize, Stop> {
         let mut done = 0;
         while let Some(rest) = repositories.get(done..).filter(|rest| !rest.is_empty()) {
-            let begun = MonotonicInstant::now();
+            let read_at = MonotonicInstant::now();
             let (planned, is_time_up) = self.plan_some(registry_id, rest).await;
             for planned in planned {
                 let outcome = match planned {
                     Err(outcome) => outcome,
-                    Ok(planned) => self.one(planned, begun).await?,
+                    Ok(planned) => self.one(planned, read_at).await?,
                 };
                 tell(&outcome);
                 let is_remaining = outcome.status == Status::Remaining;
@@ -402,8 +402,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Does what is planned for one repository. `begun` is when the first of those that are planned together was read.
-    async fn one(&self, planned: Planned<'_>, begun: MonotonicInstant) -> Result<Outcome, Stop> {
+    /// Does what is planned for one repository. `read_at` is when the first of those that are planned together was read.
+    async fn one(&self, planned: Planned<'_>, read_at: MonotonicInstant) -> Result<Outcome, Stop> {
         let mut outcome = planned.outcome();
         let apply = planned.entry.apply;
         let is_dry = !matches!(self.access, Access::Write(_));
@@ -435,12 +435,12 @@ impl<'a> Worker<'a> {
             return Ok(outcome);
         }
         let done = match (apply, self.access) {
-            (Apply::Attach, _) => self.attach(&planned, &mut outcome, begun).await,
+            (Apply::Attach, _) => self.attach(&planned, &mut outcome, read_at).await,
             (Apply::Delete | Apply::Preview, access) => {
                 if let Access::Write(ecr) = access
                     && planned.has_effects()
                 {
-                    self.delete(ecr, &planned, &mut outcome, begun).await
+                    self.delete(ecr, &planned, &mut outcome, read_at).await
                 } else {
                     if outcome.status == Status::Held {
                         planned.tell_plan(&mut outcome);

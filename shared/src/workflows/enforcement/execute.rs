@@ -58,15 +58,16 @@ struct Look {
 }
 
 impl<'w, 'a> Executor<'w, 'a> {
-    /// For a repository that was read at `begun` or later.
+    /// For a repository that was read at `read_at` or later. What is in use is looked at after this.
     pub(crate) fn new(
         worker: &'w Worker<'a>,
         ecr: &'w EcrWrite,
         planned: &'w Planned<'w>,
         outcome: &'w mut Outcome,
-        begun: MonotonicInstant,
+        read_at: MonotonicInstant,
     ) -> Self {
-        let current = (planned.surveyed.clone(), begun);
+        let current = (planned.surveyed.clone(), read_at);
+        let begun = MonotonicInstant::now();
         let places = planned.surveyed.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
         let stayed = HashSet::new();
         Self { worker, ecr, planned, outcome, current, stayed, places, is_blocked: false, begun }

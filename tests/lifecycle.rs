@@ -888,27 +888,21 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         let definition = cloud.ecs.register("web", &["attached:ci-1"]);
         cloud.ecs.add_service("prod", "web", &[&definition]);
         cloud.functions.add("job", "1", "attached:ci-1", &other('c'));
+        cloud.ecs.register_daemon("agent", &["agent:1"]);
+        cloud.ecs.add_daemon("prod", "agent", "agent:1", &other('d'));
         cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
     });
-    // What the roles allow already, and the functions do not do yet.
-    let not_yet = [
-        "ecs:DescribeClusters",
-        "ecs:DescribeDaemon",
-        "ecs:DescribeDaemonRevisions",
-        "ecs:DescribeDaemonTaskDefinition",
-        "ecs:DescribeServiceRevisions",
-        "ecs:ListDaemonTaskDefinitions",
-        "ecs:ListDaemons",
-        "ecs:ListServiceDeployments",
-        "eks:ListClusters",
-        "ecr:DescribeRegistry",
-        "ecr:GetRepositoryPolicy",
-    ];
-    let allowed = |function: &str, not_yet: &[&str]| -> BTreeSet<String> {
-        let actions = tests::template::role(function);
-        actions.into_iter().filter(|action| !not_yet.contains(&action.as_str())).collect()
+    // Reading use is one policy for all that have to know it: each part of it is for one of them at least.
+    let mut of_use = tests::template::actions("ReadUsagePolicy");
+    // Objects of its own every function reads.
+    of_use.remove("s3:GetObject");
+    let mut used = BTreeSet::new();
+    let mut check = |called: BTreeSet<String>, function: &str| {
+        let own: BTreeSet<String> = called.difference(&of_use).cloned().collect();
+        assert_eq!(own, tests::template::actions(function), "{function}");
+        assert!(called.is_subset(&tests::template::role(function)), "{function}: {called:?}");
+        used.extend(called.intersection(&of_use).cloned());
     };
-    let of_enforcing = [&not_yet[..], &["ecr:DescribeRepositories", "ecr:ListTagsForResource"]].concat();
     let called = |steward: &Steward, is_of_role: fn(&str) -> bool| -> BTreeSet<String> {
         let calls = steward.aws.calls();
         steward.aws.forget_calls();
@@ -930,7 +924,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         actions.filter(|action| is_of_role(action)).collect()
     };
     let taken = steward.take_inventory(&Steward::begin("r", false)).response();
-    assert_eq!(called(&steward, |_| true), allowed("LifecycleInventoryFunction", &not_yet));
+    check(called(&steward, |_| true), "LifecycleInventoryFunction");
     // What is new since is asked for.
     steward.aws.cloud(|cloud| {
         cloud.ecs.register("web", &["other:1"]);
@@ -939,9 +933,9 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
     for key in steward.batches(&taken) {
         steward.work(&taken, &key);
     }
-    assert_eq!(called(&steward, |_| true), allowed("LifecycleEnforceFunction", &of_enforcing));
+    check(called(&steward, |_| true), "LifecycleEnforceFunction");
     steward.tell(&taken);
-    assert_eq!(called(&steward, |_| true), allowed("LifecycleReportFunction", &[]));
+    check(called(&steward, |_| true), "LifecycleReportFunction");
     let taken = steward.take_inventory(&Steward::begin("s", true)).response();
     called(&steward, |_| true);
     for key in steward.batches(&taken) {
@@ -962,7 +956,8 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         attached.push_index(&[&child], &["v9"]);
     });
     preview.invoke(json!({ "repositoryName": "attached" }).to_string()).response();
-    assert_eq!(called(&steward, |_| true), allowed("LifecyclePreviewFunction", &not_yet));
+    check(called(&steward, |_| true), "LifecyclePreviewFunction");
+    assert_eq!(used, of_use);
 }
 
 #[test]

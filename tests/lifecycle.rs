@@ -784,27 +784,21 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         let definition = cloud.ecs.register("web", &["attached:ci-1"]);
         cloud.ecs.add_service("prod", "web", &[&definition]);
         cloud.functions.add("job", "1", "attached:ci-1", &other('c'));
-        cloud.ecs.register_daemon("agent", &["other:1"]);
-        cloud.ecs.add_daemon("prod", "agent", "other:1", other('d').trim_start_matches("other@"));
+        cloud.ecs.register_daemon("agent", &["agent:1"]);
+        cloud.ecs.add_daemon("prod", "agent", "agent:1", &other('d'));
         cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
     });
-    // One policy lets all functions read what is in use; what is asked once a run is not asked again when something goes.
-    let once_a_run = [
-        "ecs:DescribeDaemon",
-        "ecs:DescribeDaemonRevisions",
-        "ecs:DescribeDaemonTaskDefinition",
-        "ecs:ListDaemonTaskDefinitions",
-        "ecs:ListDaemons",
-        "ecs:ListServiceDeployments",
-        "ecs:ListTaskDefinitions",
-        "eks:ListClusters",
-        "ecr:DescribeRegistry",
-    ];
-    let allowed = |function: &str, but: &[&str]| -> BTreeSet<String> {
-        let actions = tests::template::role(function);
-        actions.into_iter().filter(|action| !but.contains(&action.as_str())).collect()
+    // Reading use is one policy for all that have to know it: each part of it is for one of them at least.
+    let mut of_use = tests::template::actions("ReadUsagePolicy");
+    // Objects of its own every function reads.
+    of_use.remove("s3:GetObject");
+    let mut used = BTreeSet::new();
+    let mut check = |called: BTreeSet<String>, function: &str| {
+        let own: BTreeSet<String> = called.difference(&of_use).cloned().collect();
+        assert_eq!(own, tests::template::actions(function), "{function}");
+        assert!(called.is_subset(&tests::template::role(function)), "{function}: {called:?}");
+        used.extend(called.intersection(&of_use).cloned());
     };
-    let of_enforcing = [&once_a_run[..], &["ecr:DescribeRepositories"]].concat();
     let called = |steward: &Steward, is_of_role: fn(&str) -> bool| -> BTreeSet<String> {
         let calls = steward.aws.calls();
         steward.aws.forget_calls();
@@ -826,10 +820,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         actions.filter(|action| is_of_role(action)).collect()
     };
     let taken = steward.take_inventory(&Steward::begin("r", false)).response();
-    assert_eq!(
-        called(&steward, |_| true),
-        allowed("LifecycleInventoryFunction", &["ecr:GetRepositoryPolicy"])
-    );
+    check(called(&steward, |_| true), "LifecycleInventoryFunction");
     // What is new since is asked for.
     steward.aws.cloud(|cloud| {
         let definition = cloud.ecs.register("web", &["other:1"]);
@@ -839,9 +830,9 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
     for key in steward.batches(&taken) {
         steward.work(&taken, &key);
     }
-    assert_eq!(called(&steward, |_| true), allowed("LifecycleEnforceFunction", &of_enforcing));
+    check(called(&steward, |_| true), "LifecycleEnforceFunction");
     steward.tell(&taken);
-    assert_eq!(called(&steward, |_| true), allowed("LifecycleReportFunction", &[]));
+    check(called(&steward, |_| true), "LifecycleReportFunction");
     let taken = steward.take_inventory(&Steward::begin("s", true)).response();
     called(&steward, |_| true);
     for key in steward.batches(&taken) {
@@ -862,7 +853,8 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         attached.push_index(&[&child], &["v9"]);
     });
     preview.invoke(json!({ "repositoryName": "attached" }).to_string()).response();
-    assert_eq!(called(&steward, |_| true), allowed("LifecyclePreviewFunction", &[]));
+    check(called(&steward, |_| true), "LifecyclePreviewFunction");
+    assert_eq!(used, of_use);
 }
 
 #[test]

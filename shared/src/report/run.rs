@@ -10,7 +10,7 @@ use crate::instant::Instant;
 use crate::policy_book::IgnoredSource;
 use crate::quantity::{bytes, count};
 use crate::run::Run;
-use crate::run::outcome::{Amount, Held, Outcome, Status};
+use crate::run::outcome::{Amount, Outcome, Status};
 use crate::usage::Gap;
 
 /// Of so many repositories a report tells singly; counts are of all.
@@ -277,8 +277,8 @@ impl Outcome {
     }
 }
 
-/// Codes of obstacles that are limits of the whole registry begin so.
-pub const REGISTRY_LIMIT: &str = "registry-limit-";
+/// The code of the obstacle that is a limit of the whole registry.
+const REGISTRY_LIMIT: &str = "limit-registry";
 
 /// What people should know before anything else.
 fn notices(report: &RunReport) -> Vec<String> {
@@ -309,24 +309,24 @@ pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
         let until = until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
         notices.push(format!("The policies file ignores {source} {until}: {reason}."));
     }
-    let is_of_registry = |held: &&Held| held.code.starts_with(REGISTRY_LIMIT);
-    let mut blocked: BTreeMap<&str, (u64, Amount, &str)> = BTreeMap::new();
-    for outcome in &report.repositories {
-        for held in outcome.obstacles.iter().filter(is_of_registry) {
-            let (repositories, amount, _) =
-                blocked.entry(&held.code).or_insert((0, Amount::default(), &held.message));
-            *repositories += 1;
-            amount.extend(outcome.expiring);
-            amount.extend(outcome.transitioning);
-        }
+    let blocked = report.repositories.iter().filter_map(|outcome| {
+        let held = outcome.obstacles.iter().find(|held| held.code == REGISTRY_LIMIT)?;
+        Some((outcome, held))
+    });
+    let (mut repositories, mut images, mut first) = (0_u64, 0_u64, None);
+    for (outcome, held) in blocked {
+        let count = |amount: Amount| amount.image_total_count;
+        let planned = count(outcome.expiring) + count(outcome.transitioning);
+        repositories += 1;
+        images += planned.saturating_sub(count(outcome.deleted) + count(outcome.archived));
+        first = first.or(Some((&outcome.repository_name, &held.message)));
     }
-    for (repositories, amount, message) in blocked.into_values() {
-        let repositories = match repositories {
-            1 => "one repository".to_owned(),
-            more => format!("{more} repositories"),
-        };
-        let images = count(amount.image_total_count, "image");
-        notices.push(format!("A limit of the registry blocks {images} in {repositories}: {message}."));
+    if let Some((repository, message)) = first {
+        let images = count(images, "image");
+        let repositories = count(repositories, "repository").replace("repositorys", "repositories");
+        notices.push(format!(
+            "A limit of the registry blocks {images} in {repositories}. In {repository}: {message}."
+        ));
     }
     notices
 }
@@ -575,7 +575,7 @@ mod tests {
         let run = Run { dry_run: true, dry_run_reason: reason, ..run() };
         let mut builder = Builder::new(run, Instant::parse("2026-11-23T03:00:42Z").unwrap());
         let obstacle = Held {
-            code: format!("{REGISTRY_LIMIT}images"),
+            code: REGISTRY_LIMIT.to_owned(),
             message: "5,000 images went today, and the limit `images` is 5,000".to_owned(),
         };
         builder.take(Outcome {
@@ -588,7 +588,7 @@ mod tests {
         assert!(report.notices[0].contains("approve: \"0123456789abcdef\""), "{:?}", report.notices);
         assert_eq!(
             report.notices[1],
-            "A limit of the registry blocks 3 images in one repository: 5,000 images went today, and the limit \
+            "A limit of the registry blocks 3 images in 1 repository. In app: 5,000 images went today, and the limit \
              `images` is 5,000."
         );
         let message = report.message("s3://b/r");

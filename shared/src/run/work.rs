@@ -200,9 +200,7 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
         Observation::parse(&usage).map_err(|error| clients.odd(&usage_key, error.to_string()))?;
     let blocked = match caller.power {
         Power::Enforce { is_on, .. } if !run.dry_run => {
-            // What a task says of its own age is not all there is to know of it.
-            let started_at = list.modified_at.map_or(run.started_at, |written| written.min(run.started_at));
-            blocked(clients, is_on, run_hash, started_at).await?
+            blocked(clients, is_on, run, list.modified_at).await?
         }
         Power::Enforce { .. } | Power::Preview => Vec::new(),
     };
@@ -213,10 +211,11 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
 async fn blocked(
     clients: &Clients<'_>,
     is_on: bool,
-    run_hash: &str,
-    started_at: Instant,
+    run: &Run,
+    listed_at: Option<Instant>,
 ) -> Result<Vec<Held>, Stop> {
     let now = clients.now();
+    let (run_hash, started_at) = (run.book_hash.as_deref().unwrap_or_default(), run.started_at);
     let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
     let book = match &found {
         None => None,
@@ -228,7 +227,8 @@ async fn blocked(
     };
     let is_approved = book.as_ref().is_some_and(PolicyBook::is_approved);
     let is_previewed = is_approved || inventory::is_previewed(clients, run_hash).await?;
-    let invocation = Invocation { is_on, run_hash, book: book.as_ref(), is_previewed, started_at, now };
+    let invocation =
+        Invocation { is_on, run_hash, book: book.as_ref(), is_previewed, started_at, listed_at, now };
     let obstacles = invocation.obstacles();
     for obstacle in &obstacles {
         tracing::warn!(code = obstacle.code(), %obstacle, "nothing is enforced");

@@ -104,8 +104,10 @@ pub struct Invocation<'a> {
     pub book: Option<&'a PolicyBook>,
     /// Whether a completed run previewed the file in the bucket.
     pub is_previewed: bool,
-    /// When the run began, as far back as anything says.
+    /// When the run began, as its task says.
     pub started_at: Instant,
+    /// When its list of batches was written, as S3 says.
+    pub listed_at: Option<Instant>,
     /// The present.
     pub now: Instant,
 }
@@ -114,7 +116,7 @@ impl Invocation<'_> {
     /// Why the invocation must not delete, archive or attach; empty if it may.
     #[must_use]
     pub fn obstacles(&self) -> Vec<Obstacle> {
-        let Self { is_on, run_hash, book, is_previewed, started_at, now } = *self;
+        let Self { is_on, run_hash, book, is_previewed, started_at, listed_at, now } = *self;
         let mut obstacles = Vec::new();
         if !is_on {
             obstacles.push(Obstacle::EnforceOff);
@@ -127,9 +129,13 @@ impl Invocation<'_> {
             }
             _ => obstacles.push(Obstacle::PoliciesFileChanged),
         }
-        let age = (now.micros() - started_at.micros()) / 1_000_000;
-        // A run of the future never becomes old.
-        if !(-CLOCK_SECONDS..=MAX_RUN_AGE_SECONDS).contains(&age) {
+        // A run of the future would never become old.
+        let is_odd = |at: &Instant| {
+            let age = (now.micros() - at.micros()) / 1_000_000;
+            !(-CLOCK_SECONDS..=MAX_RUN_AGE_SECONDS).contains(&age)
+        };
+        let times = [Some(started_at), listed_at];
+        if let Some(started_at) = times.into_iter().flatten().find(is_odd) {
             obstacles.push(Obstacle::RunTooOld { started_at });
         }
         obstacles
@@ -183,6 +189,7 @@ mod tests {
             book: Some(&same),
             is_previewed: true,
             started_at: at("2026-11-22T12:00:00Z"),
+            listed_at: Some(at("2026-11-22T12:01:00Z")),
             now,
         };
         for (invocation, codes) in [
@@ -193,6 +200,7 @@ mod tests {
             (Invocation { is_previewed: false, ..good }, vec!["policies-file-not-previewed"]),
             (Invocation { started_at: at("2026-11-22T11:59:59Z"), ..good }, vec!["run-too-old"]),
             (Invocation { started_at: at("2026-11-23T12:05:00Z"), ..good }, vec![]),
+            (Invocation { listed_at: Some(at("2026-11-22T11:00:00Z")), ..good }, vec!["run-too-old"]),
             (Invocation { started_at: at("2999-01-01T00:00:00Z"), ..good }, vec!["run-too-old"]),
             (
                 Invocation { is_on: false, book: None, started_at: at("2026-11-01T00:00:00Z"), ..good },

@@ -11,7 +11,7 @@ use crate::run::outcome::{Fate, Outcome, Status};
 const UNFOLDED: usize = 20;
 
 /// The kinds, the worst first: what it is, and what to do. Codes of obstacles among them.
-const KINDS: [(&str, &str, &str); 14] = [
+const KINDS: [(&str, &str, &str); 16] = [
     (
         "failed",
         "Could not be worked on",
@@ -47,6 +47,16 @@ const KINDS: [(&str, &str, &str); 14] = [
         "run-too-old",
         "The run is too old",
         "What was decided more than a day ago is not done any more. Start another run.",
+    ),
+    (
+        "limit-registry",
+        "More images would go from the registry in a day than its limit allows",
+        "The next days go on. If all of it is meant to go sooner, raise the limits at the top of the policies file.",
+    ),
+    (
+        "reassigned",
+        "Another policy is for the repository now",
+        "Its tags were changed since the run began. The next run goes by what they are now.",
     ),
     (
         "limit-images",

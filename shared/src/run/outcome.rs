@@ -36,7 +36,7 @@ pub struct Outcome {
     pub obstacles: Vec<Held>,
     /// All images.
     pub images: Amount,
-    /// How many of the images count for limits in percent of the registry. (For now all of them.)
+    /// How many of the images count for limits in percent of the registry: those that can be pulled by themselves.
     pub counted_images: u64,
     /// What the policy takes, less what is in use and kept.
     pub expiring: Amount,

@@ -197,6 +197,26 @@ fn the_policy_in_the_readme_is_valid() {
 }
 
 #[test]
+fn check_says_the_hash_of_a_policies_file_and_how_to_approve_it() {
+    let text = "policies:\n- { name: all, repositories: ['*'], rules: [{ selection: untagged, maximumAgeLimit: 14 }] }\n";
+    let output = with_input(&["check", "-"], text);
+    assert_eq!(output.status.code(), Some(0));
+    let said = stderr(&output);
+    let (_, hash) = said.split_once("valid: 1 policy, hash ").unwrap();
+    let (hash, _) = hash.split_once(';').unwrap();
+    assert!(hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{said}");
+    let approve = format!("approve: \"{hash}\"\n");
+    assert!(said.ends_with(&approve), "{said}");
+    // What it prints is what the file has to say; and then it is the same file.
+    let output = with_input(&["check", "-"], &format!("{text}{approve}"));
+    assert!(
+        stderr(&output).contains(&format!("hash {hash}; the file approves itself")),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn check_knows_builds_yaml_by_its_name_and_by_what_it_says() {
     let output = steward(&["check", &path(workspace().join("infra/examples/builds/builds.yaml"))]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
@@ -660,10 +680,20 @@ mod account {
         assert_eq!(aws.count("BatchDeleteImage"), 0);
         let report = printed(&in_account(&aws, &[&arguments[..], &["--apply", "--output", "json"]].concat()));
         assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 3, "{report:#}");
+        assert!(report["startedBy"].as_str().is_some_and(|by| !by.is_empty()), "{report:#}");
         let left = aws.with(|registry| registry.repositories["team/app"].images.len());
         assert_eq!(left, 5);
         let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
         assert_eq!(report["repositories"][0]["journal"], json!(journal));
+    }
+
+    #[test]
+    fn nothing_is_enforced_without_a_bucket_where_it_is_written_down() {
+        let aws = account();
+        let output = in_account(&aws, &["enforce", "--bucket", "", "--all", "--apply"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--bucket"));
+        assert_eq!(aws.calls().len(), 0);
     }
 
     #[test]

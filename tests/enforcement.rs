@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_stub::{Fault, Registry, Repository};
-use tests::site::{HOST, Site, UNLIMITED, book, repository, set, use_by_task};
+use tests::site::{HOST, Site, UNLIMITED, book, fill, repository, set, use_by_task};
 use tests::steward::{Steward, of};
 
 type Happens = fn(&mut Registry, &mut Cloud);
@@ -301,4 +301,43 @@ fn what_an_index_leaves_behind_is_not_counted_again() {
     site.aws().with(|registry| app(registry).images.retain(|image| !image.tags.contains("v1")));
     let report = site.steward.run("r", false);
     assert!(!site.left().contains(&site.app.children[0]), "{report:#}");
+}
+
+#[test]
+fn calls_to_ecr_are_two_a_repository_one_after_and_six_more_where_something_goes() {
+    let policies = "policies:
+- { name: payments, repositories: ['app/3'], tags: { team: payments }, rules: [{ selection: any, maximumAgeLimit: 14 }] }
+- { name: all, repositories: ['app/*'], rules: [{ selection: { tagPrefixList: [ci-] }, maximumAgeLimit: 14 }], apply: delete,
+    limits: { images: 1000, percent: 100, remaining: 1 } }
+";
+    let of_ecr = |steward: &Steward| -> usize {
+        let calls = steward.aws.calls();
+        let of_ecr =
+            calls.iter().filter(|call| tests::ecr_stub::OPERATIONS.contains(&call.operation.as_str()));
+        // Pages of repositories, and where deletions are replicated to, are read once a run.
+        of_ecr
+            .filter(|call| !["DescribeRepositories", "DescribeRegistry"].contains(&&*call.operation))
+            .count()
+    };
+    let steward = Steward::with_book(&policies.replace("14", "4000"));
+    steward.aws.with(|registry| {
+        for number in 0..10 {
+            let name = format!("app/{number}");
+            let mut filled = repository(&name);
+            fill(&mut filled, &name);
+            registry.repositories.insert(name, filled);
+        }
+    });
+    steward.run("first", false);
+    // The first policy has the inventory ask for the tags of one.
+    assert_eq!(of_ecr(&steward), 20 + 1, "images, and the manifests of indexes");
+    steward.aws.forget_calls();
+    steward.run("second", false);
+    assert_eq!(of_ecr(&steward), 10 + 1, "images");
+    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), policies));
+    steward.aws.forget_calls();
+    let report = steward.run("third", false);
+    assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 60, "{report:#}");
+    assert_eq!(steward.aws.count("BatchDeleteImage"), 10, "a batch each");
+    assert_eq!(of_ecr(&steward), 10 + 1 + 10 * 5 + 1, "only of one the tags decide");
 }

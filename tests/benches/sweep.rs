@@ -17,6 +17,12 @@ const FUNCTIONS: [&str; 4] =
     ["lifecycle-enforce", "lifecycle-inventory", "lifecycle-preview", "lifecycle-report"];
 const SIZES: [usize; 3] = [100, 1000, 10_000];
 const IMAGES: usize = 100;
+const CLUSTERS: usize = 20;
+/// Services of each cluster, with a task each.
+const SERVICES: usize = 25;
+/// Active revisions of task definitions, of a family for each service.
+const REVISIONS: usize = 20;
+const LAMBDA_FUNCTIONS: usize = 200;
 /// More than any invocation takes.
 const PLENTY: Duration = Duration::from_secs(600);
 
@@ -56,6 +62,9 @@ fn main() -> ExitCode {
             outcome = ExitCode::FAILURE;
         }
     }
+    if looks(&folder) == ExitCode::FAILURE {
+        outcome = ExitCode::FAILURE;
+    }
     let [few, many] = [1000, 100_000].map(|repositories| inventory(&folder, repositories));
     println!("inventory of 1,000 repositories {few} kB, of 100,000 {many} kB");
     if many > few * 5 / 4 {
@@ -68,6 +77,92 @@ fn main() -> ExitCode {
         outcome = ExitCode::FAILURE;
     }
     outcome
+}
+
+/// Calls to ECS and Lambda for each look at what is in use: the first of a run, the first again when what never changes is
+/// remembered, and the one right before something goes. 20 clusters, 500 services, 10,000 task definition revisions.
+fn looks(folder: &Path) -> ExitCode {
+    let aws = EcrStub::start();
+    aws.generate(1, IMAGES);
+    let policies =
+        "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 14 }],
+        apply: delete, limits: { images: 1000, percent: 100 } }]";
+    aws.cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), policies);
+        for cluster in 0..CLUSTERS {
+            for service in 0..SERVICES {
+                let (cluster, name) = (format!("cluster-{cluster}"), format!("service-{cluster}-{service}"));
+                let image = format!("other/{name}:live");
+                let digest = format!("sha256:{:064x}", cluster.len() + service);
+                let revisions: Vec<String> =
+                    (0..REVISIONS).map(|_| cloud.ecs.register(&name, &[&image])).collect();
+                if let Some(last) = revisions.last() {
+                    let deployed = cloud.ecs.deploy(&cluster, &name, last, Some(&digest));
+                    cloud.ecs.run_service_task(&cluster, &deployed, last, Some(&digest));
+                }
+            }
+        }
+        for function in 0..LAMBDA_FUNCTIONS {
+            let image = format!("other/function-{function}:live");
+            let resolved = format!("other/function-{function}@sha256:{function:064x}");
+            cloud.functions.add(&format!("function-{function}"), "$LATEST", &image, &resolved);
+        }
+    });
+    let start =
+        |aws: &EcrStub, name: &str| cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY);
+    let steward = Steward::of(aws, start);
+    println!(
+        "\n{:<44}{:>12}{:>12}{:>24}",
+        "look at what is in use", "ECS calls", "Lambda calls", "of them once a run"
+    );
+    let count = |names: &[&str]| -> usize { names.iter().map(|name| steward.aws.count(name)).sum() };
+    let once = [
+        "ListTaskDefinitions",
+        "ListServiceDeployments",
+        "ListDaemons",
+        "DescribeDaemon",
+        "DescribeDaemonRevisions",
+        "ListDaemonTaskDefinitions",
+        "DescribeDaemonTaskDefinition",
+    ];
+    let anew = [
+        "ListClusters",
+        "DescribeClusters",
+        "ListTasks",
+        "DescribeTasks",
+        "ListServices",
+        "DescribeServices",
+        "DescribeServiceRevisions",
+        "DescribeTaskDefinition",
+    ];
+    let told = |what: &str| {
+        let (again, first) = (count(&anew), count(&once));
+        let lambda = count(&["ListFunctions", "GetFunction"]);
+        println!("{what:<44}{:>12}{lambda:>12}{first:>24}", again + first);
+        again + first
+    };
+    for (what, run) in [("the first of the first run", "first"), ("the first of a later run", "second")] {
+        steward.aws.forget_calls();
+        steward.take_inventory(&Steward::begin(run, true)).response();
+        told(what);
+    }
+    let taken = steward.take_inventory(&Steward::begin("enforcing", false)).response();
+    steward.aws.forget_calls();
+    for key in steward.batches(&taken) {
+        steward.work(&taken, &key);
+    }
+    let batches = steward.aws.count("BatchDeleteImage");
+    // One before the repository and one after it; the revisions of services are asked once in an invocation.
+    let calls = told(&format!("both around a repository of {batches} batches"));
+    let pages = |all: usize, page: usize| all.div_ceil(page);
+    let of_cluster = 1 + pages(SERVICES, 100) + 1 + pages(SERVICES, 10);
+    let look = 2 + CLUSTERS * of_cluster;
+    let most = 2 * look + pages(CLUSTERS * SERVICES, 20);
+    if calls > most {
+        println!("MISSED: {calls} calls to ECS, and {most} would do");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 /// The peak of the inventory's memory, in kilobytes.

@@ -388,7 +388,13 @@ impl<'a> Worker<'a> {
     /// Adds what is not known of those who may pull from a repository, where something would go.
     async fn ask_who_pulls(&self, planned: &mut Planned<'_>) -> Result<(), Stop> {
         let goes = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
-        if !goes && planned.entry.apply != Apply::Attach {
+        let is_asked = match planned.entry.apply {
+            Apply::Attach => true,
+            Apply::Delete => goes,
+            // Nobody is to execute the plan.
+            Apply::Preview => false,
+        };
+        if !is_asked {
             return Ok(());
         }
         let Surveyed { name, registry_id, .. } = &planned.surveyed;

@@ -475,6 +475,51 @@ fn a_repository_that_cannot_be_read_fails_alone() {
 }
 
 #[test]
+fn each_function_reads_and_writes_only_what_its_role_names() {
+    let site = Site::approved("delete");
+    site.upload("usage/eks.json", "[]");
+    // An index, whose children are remembered; and something of which is learned what it runs.
+    site.steward.aws.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        let child = app.push("child", &[]);
+        app.push_index(&[&child], &["v1"]);
+    });
+    site.steward.aws.cloud(|cloud| {
+        let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
+        cloud.ecs.run_task("prod", &definition, None);
+    });
+    let check = |function: &str| {
+        for call in site.steward.aws.calls() {
+            let action = match call.operation.as_str() {
+                "GetObject" | "HeadObject" => "s3:GetObject",
+                "PutObject" => "s3:PutObject",
+                _ => continue,
+            };
+            let path = call.request["key"].as_str().unwrap();
+            let key = path.strip_prefix(&format!("{BUCKET}/")).unwrap();
+            let mut allowed = template::keys(function, action);
+            if action == "s3:GetObject" && function != "LifecycleReportFunction" {
+                allowed.extend(template::keys("ReadUsagePolicy", action));
+            }
+            let is_allowed = allowed.iter().any(|pattern| template::is_match(pattern, key));
+            assert!(is_allowed, "{function}: {action} {key}: {allowed:?}");
+        }
+        site.steward.aws.forget_calls();
+    };
+    for (run, dry_run) in [("dry", true), ("enforced", false)] {
+        let taken = site.steward.take_inventory(&Steward::begin(run, dry_run)).response();
+        check("LifecycleInventoryFunction");
+        for key in site.steward.batches(&taken) {
+            site.steward.work(&taken, &key);
+        }
+        check(if dry_run { "LifecyclePreviewFunction" } else { "LifecycleEnforceFunction" });
+        site.steward.tell(&taken);
+        check("LifecycleReportFunction");
+    }
+    assert!(site.keys("state/taken/").len() == 1 && site.keys("journal/").len() == 1, "all of it was done");
+}
+
+#[test]
 fn the_report_says_who_started_the_run() {
     let site = Site::approved("preview");
     let report = site.steward.run("r", true);

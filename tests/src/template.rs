@@ -46,6 +46,39 @@ pub fn role(function: &str) -> BTreeSet<String> {
     actions
 }
 
+/// The keys in the stack's bucket for which a function's role, or the policy for reading use, allows an action; `*` stands for
+/// anything.
+///
+/// # Panics
+///
+/// When the template has no such resource.
+pub fn keys(resource: &str, action: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut is_allowed = false;
+    for line in block(resource) {
+        if line.contains("Sid: ") {
+            is_allowed = false;
+        }
+        is_allowed |= line.trim_end().ends_with(action);
+        if let Some((_, key)) = line.split_once("${SourceBucket.Arn}/")
+            && is_allowed
+        {
+            keys.push(key.trim_end_matches('"').to_owned());
+        }
+    }
+    keys
+}
+
+/// Whether a key is one of those that a pattern names, in which `*` stands for anything.
+pub fn is_match(pattern: &str, key: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == key,
+        Some((before, rest)) => key.strip_prefix(before).is_some_and(|key| {
+            (0..=key.len()).any(|at| key.is_char_boundary(at) && is_match(rest, &key[at..]))
+        }),
+    }
+}
+
 /// The lines of a resource.
 ///
 /// # Panics

@@ -341,3 +341,45 @@ fn calls_to_ecr_are_two_a_repository_one_after_and_six_more_where_something_goes
     assert_eq!(steward.aws.count("BatchDeleteImage"), 10, "a batch each");
     assert_eq!(of_ecr(&steward), 10 + 1 + 10 * 5 + 1, "only of one the tags decide");
 }
+
+#[test]
+fn an_attached_policy_is_suspended_when_an_image_in_use_cannot_be_tagged() {
+    let attach = ", apply: attach, limits: { images: 10000, percent: 100, remaining: 1 }";
+    for operation in ["PutImage", "BatchGetImage"] {
+        let site = Site::new(attach);
+        site.steward.run("first", false);
+        let rules = |site: &Site| {
+            let text = site.aws().with(|registry| app(registry).lifecycle_policy.clone().unwrap());
+            serde_json::from_str::<Value>(&text).unwrap()["rules"].as_array().unwrap().len()
+        };
+        assert!(rules(&site) > 1, "it is attached");
+        site.use_by_task("app:ci-0", None);
+        site.aws().fault_from(operation, Fault::Denied, 0);
+        let report = site.steward.run("second", false);
+        assert_eq!(of(&report, "app")["status"], "FAILED", "{operation}: {report:#}");
+        assert_eq!(rules(&site), 1, "{operation}: what takes nothing is attached: {report:#}");
+        // When it can be tagged again the policy acts again.
+        site.aws().heal();
+        site.steward.run("third", false);
+        assert!(rules(&site) > 1, "{operation}");
+    }
+}
+
+#[test]
+fn an_attached_policy_is_suspended_when_enforcing_is_switched_off() {
+    let mut site = Site::new(", apply: attach, limits: { images: 10000, percent: 100, remaining: 1 }");
+    site.steward.run("first", false);
+    site.use_by_task("app:ci-0", None);
+    site.steward.switch(false);
+    let report = site.steward.run("second", false);
+    let (policy, tags) = site.aws().with(|registry| {
+        let repository = app(registry);
+        (repository.lifecycle_policy.clone().unwrap(), repository.image_mut(&site.app.old[0]).tags.clone())
+    });
+    let rules = serde_json::from_str::<Value>(&policy).unwrap()["rules"].as_array().unwrap().len();
+    assert_eq!(rules, 1, "{report:#}");
+    assert!(
+        tags.iter().any(|tag| tag.starts_with("ecr-steward-in-use-")),
+        "what runs is protected: {tags:?}"
+    );
+}

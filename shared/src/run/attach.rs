@@ -9,6 +9,7 @@ use super::work::Worker;
 use super::{Access, Stop};
 use crate::aws::AwsError;
 use crate::domain::enforcement::action::Action;
+use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::image::RepositoryImages;
 use crate::lifecycle::LifecyclePolicy;
 use crate::lifecycle::diff::diff;
@@ -34,21 +35,25 @@ impl Worker<'_> {
         };
         let current = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         outcome.drift = drift(current.as_deref(), &wanted);
-        let ecr = match self.access {
-            Access::Write(ecr) => Some(ecr),
-            Access::Read | Access::Protect(_) => None,
-        };
-        let now = match ecr {
-            None => None,
-            Some(_) => Some(self.look(MonotonicInstant::now()).await?.0),
+        let now = match self.access {
+            Access::Read => None,
+            Access::Protect(_) | Access::Write(_) => Some(self.look(MonotonicInstant::now()).await?.0),
         };
         let usage = &now.as_deref().unwrap_or_else(|| self.at_first()).usage;
         let (_, plan) = planned.surveyed.decide(planned.entry, usage, planned.now);
         outcome.obstacles = plan.obstacles.iter().map(Held::from).collect();
         let may_act = outcome.obstacles.is_empty();
-        let attachment = attachment(current.as_deref(), &wanted, may_act)
-            .map_err(|finding| AwsError::odd("PutLifecyclePolicy", &finding.message))?;
-        let Some(ecr) = ecr else {
+        // What a run may not enforce does not go on by itself; only a file that nobody has seen the effect of yet leaves what is
+        // attached as it is.
+        let is_new = self.run.dry_run_reason == Some(DryRunReason::NotPreviewed);
+        let attachment = match self.access {
+            Access::Protect(_) if may_act && is_new => Ok(Attachment::Unchanged),
+            Access::Protect(_) => attachment(current.as_deref(), &wanted, false),
+            Access::Read | Access::Write(_) => attachment(current.as_deref(), &wanted, may_act),
+        };
+        let attachment =
+            attachment.map_err(|finding| AwsError::odd("PutLifecyclePolicy", &finding.message))?;
+        if matches!(self.access, Access::Read) {
             if let Some(attached) = &mut outcome.attachment {
                 attached.lifecycle_policy = match attachment {
                     Attachment::Unchanged => PolicyChange::Unchanged,
@@ -58,16 +63,36 @@ impl Worker<'_> {
             }
             planned.tell_plan(outcome);
             return Ok(());
-        };
+        }
         // What the policy keeps by itself ECR does not know of either.
         let changes = changes(&planned.surveyed.images, &plan.held);
         // What is not known to be in use may be: its tag stays.
-        let is_known = usage.gaps_of(name.as_str()).next().is_none();
+        let may_release = matches!(self.access, Access::Write(_));
+        let is_known = may_release && usage.gaps_of(name.as_str()).next().is_none();
         let actions = actions(attachment, &planned.surveyed.images, changes, is_known);
-        Executor::new(self, ecr, planned, outcome, read_at).execute(&actions).await?;
+        let mut executor = Executor::new(self, planned, outcome, read_at);
+        if let Err(stop) = executor.execute(&actions).await {
+            // An image in use may be without its tag: what is attached must not go on acting.
+            if let Some(suspend) = suspend_if_acting(current.as_deref(), &wanted) {
+                executor.execute(&[suspend]).await?;
+            }
+            return Err(stop);
+        }
         planned.tell_plan(outcome);
-        outcome.status = if may_act { Status::Done } else { Status::Held };
+        outcome.status = match self.access {
+            _ if !may_act => Status::Held,
+            Access::Write(_) => Status::Done,
+            Access::Read | Access::Protect(_) => Status::Previewed,
+        };
         Ok(())
+    }
+}
+
+/// What suspends the policy that is attached, if it is one of this project's that acts.
+fn suspend_if_acting(current: Option<&str>, wanted: &LifecyclePolicy) -> Option<Action> {
+    match attachment(current, wanted, false) {
+        Ok(Attachment::Suspend(nothing)) => Some(Action::Suspend(nothing)),
+        Ok(Attachment::Unchanged | Attachment::Attach(_)) | Err(_) => None,
     }
 }
 

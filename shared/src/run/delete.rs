@@ -6,7 +6,6 @@ use super::Stop;
 use super::outcome::{Outcome, Status};
 use super::survey::Planned;
 use super::work::Worker;
-use crate::aws::ecr::EcrWrite;
 use crate::lifecycle::PolicySource;
 use crate::lifecycle::shield::is_shielded;
 use crate::workflows::enforcement::execute::Executor;
@@ -15,7 +14,6 @@ impl Worker<'_> {
     /// Executes a plan. The outcome has what was done, however it ends.
     pub(super) async fn delete(
         &self,
-        ecr: &EcrWrite,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
@@ -23,7 +21,7 @@ impl Worker<'_> {
         let name = planned.surveyed.name.as_str();
         let native = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         outcome.drift.extend(native.map(|text| drift(&text).to_owned()));
-        let mut executor = Executor::new(self, ecr, planned, outcome, read_at);
+        let mut executor = Executor::new(self, planned, outcome, read_at);
         executor.execute(&planned.removals()).await?;
         let is_blocked = executor.is_blocked();
         outcome.status = if !outcome.failed.is_zero() {

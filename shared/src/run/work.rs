@@ -43,7 +43,7 @@ pub struct Worker<'a> {
     pub(crate) clients: Clients<'a>,
     pub(crate) run: &'a Run,
     pub(crate) book: &'a PolicyBook,
-    pub(super) access: Access<'a>,
+    pub(crate) access: Access<'a>,
     /// What was in use when the run began, or was read for this invocation.
     at_first: Observation,
     current: RefCell<Option<Look>>,
@@ -443,10 +443,8 @@ impl<'a> Worker<'a> {
         let done = match (apply, self.access) {
             (Apply::Attach, _) => self.attach(&planned, &mut outcome, read_at).await,
             (Apply::Delete | Apply::Preview, access) => {
-                if let Access::Write(ecr) = access
-                    && planned.has_effects()
-                {
-                    self.delete(ecr, &planned, &mut outcome, read_at).await
+                if matches!(access, Access::Write(_)) && planned.has_effects() {
+                    self.delete(&planned, &mut outcome, read_at).await
                 } else {
                     if outcome.status == Status::Held {
                         planned.tell_plan(&mut outcome);

@@ -9,21 +9,22 @@ use tokio::time::Instant as MonotonicInstant;
 
 use super::put_back::Removed;
 use super::registry_limit::{self, Reserved};
-use crate::aws::ecr::{BATCH, EcrWrite, Manifest, Manifests, NOT_FOUND};
+use crate::aws::ecr::{BATCH, EcrProtect, EcrWrite, Manifest, Manifests, NOT_FOUND};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::{Action, Removal, batches};
 use crate::domain::enforcement::actor::Actor;
 use crate::image::deletion::{self, ImageId};
-use crate::image::{Image, ImageIndex, ManifestKind};
+use crate::image::{Image, ImageIndex, ImageStatus, ManifestKind};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
+use crate::lifecycle::document::{Rule, StorageClass};
 use crate::plan::Obstacle;
 use crate::report::model::ActionTaken;
-use crate::run::Stop;
 use crate::run::journal::{self, Line};
 use crate::run::outcome::{Fate, Held, Outcome, PolicyChange};
 use crate::run::survey::{Planned, Surveyed, forget_children};
 use crate::run::work::Worker;
+use crate::run::{Access, Stop};
 
 /// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
@@ -36,7 +37,6 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// Executes the actions of one repository.
 pub(crate) struct Executor<'w, 'a> {
     worker: &'w Worker<'a>,
-    ecr: &'w EcrWrite,
     /// The repository when the actions were decided.
     planned: &'w Planned<'w>,
     outcome: &'w mut Outcome,
@@ -61,7 +61,6 @@ impl<'w, 'a> Executor<'w, 'a> {
     /// For a repository that was read at `read_at` or later. What is in use is looked at after this.
     pub(crate) fn new(
         worker: &'w Worker<'a>,
-        ecr: &'w EcrWrite,
         planned: &'w Planned<'w>,
         outcome: &'w mut Outcome,
         read_at: MonotonicInstant,
@@ -70,7 +69,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         let begun = MonotonicInstant::now();
         let places = planned.surveyed.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
         let stayed = HashSet::new();
-        Self { worker, ecr, planned, outcome, current, stayed, places, is_blocked: false, begun }
+        Self { worker, planned, outcome, current, stayed, places, is_blocked: false, begun }
     }
 
     /// Executes actions in their order. The outcome has what was done, however it ends.
@@ -87,7 +86,8 @@ impl<'w, 'a> Executor<'w, 'a> {
                 [Action::PutPolicy(policy)] => self.put_policy(policy, PolicyChange::Attached).await?,
                 [Action::Suspend(nothing)] => {
                     let name = &self.planned.surveyed.name;
-                    self.worker.clients.call(self.ecr.suspend_lifecycle_policy(name, nothing)).await?;
+                    let ecr = self.protect()?;
+                    self.worker.clients.call(ecr.suspend_lifecycle_policy(name, nothing)).await?;
                     self.note_policy(PolicyChange::Suspended);
                 }
                 // What is put back is not of a plan: the look that finds it puts it back.
@@ -100,6 +100,31 @@ impl<'w, 'a> Executor<'w, 'a> {
     /// Whether something was to go and stayed, since it is not certain that it may.
     pub(crate) const fn is_blocked(&self) -> bool {
         self.is_blocked
+    }
+
+    /// Whether an image is in the archive, whose manifests ECR does not give, and no rule of the policy looks there.
+    fn is_safe_in_the_archive(&self, digest: Option<&str>) -> bool {
+        let image = digest.and_then(|digest| self.place(digest)).and_then(|place| self.image(place));
+        let looks = |rule: &Rule| rule.limit.storage_class() == StorageClass::Archive;
+        image.is_some_and(|image| image.status == ImageStatus::Archived)
+            && !self.planned.entry.policy.rules().iter().any(looks)
+    }
+
+    fn protect(&self) -> Result<&'w EcrProtect, Stop> {
+        match self.worker.access {
+            Access::Protect(ecr) => Ok(ecr),
+            Access::Write(ecr) => Ok(ecr),
+            Access::Read => Err(Stop::Aws(AwsError::odd("PutImage", "a preview changes nothing"))),
+        }
+    }
+
+    fn write(&self) -> Result<&'w EcrWrite, Stop> {
+        match self.worker.access {
+            Access::Write(ecr) => Ok(ecr),
+            Access::Protect(_) | Access::Read => {
+                Err(Stop::Aws(AwsError::odd("BatchDeleteImage", "this run takes nothing away")))
+            }
+        }
     }
 
     /// Deletes or archives images, all of one step and kind.
@@ -404,7 +429,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     ) -> Result<(), Stop> {
         let name = &self.planned.surveyed.name;
         let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
-        let answer = self.worker.clients.call(self.ecr.delete_images(name, &ids)).await;
+        let answer = self.worker.clients.call(self.write()?.delete_images(name, &ids)).await;
         let (deleted, refused) = match answer {
             Ok(answer) => answer,
             Err(stop) => {
@@ -450,7 +475,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         let name = &self.planned.surveyed.name;
         for &place in going {
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
-            match self.worker.clients.call(self.ecr.archive(name, &digest)).await {
+            match self.worker.clients.call(self.write()?.archive(name, &digest)).await {
                 Ok(()) => self.went(place, Fate::Archived, None),
                 Err(stop @ Stop::Time(_)) => return Err(stop),
                 Err(stop) => self.fail(place, stop.to_string()),
@@ -461,7 +486,7 @@ impl<'w, 'a> Executor<'w, 'a> {
 
     async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), Stop> {
         let name = &self.planned.surveyed.name;
-        self.worker.clients.call(self.ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
+        self.worker.clients.call(self.write()?.put_lifecycle_policy(name, &policy.to_json())).await?;
         self.note_policy(change);
         Ok(())
     }
@@ -487,14 +512,26 @@ impl<'w, 'a> Executor<'w, 'a> {
         let mut ids: Vec<ImageId> =
             wanted.iter().map(|(digest, _)| ImageId::Digest((*digest).to_owned())).collect();
         ids.dedup();
-        let manifests = clients.call(clients.ecr.manifests(name, &ids)).await?.found;
+        let Manifests { found, failures } = clients.call(clients.ecr.manifests(name, &ids)).await?;
+        let unread = failures.iter().find(|failure| {
+            failure.failure_code != NOT_FOUND
+                && !self.is_safe_in_the_archive(failure.image_id.image_digest.as_deref())
+        });
+        if let Some(failure) = unread {
+            let digest = failure.image_id.image_digest.as_deref().unwrap_or("an image");
+            let problem = format!(
+                "{digest} is in use and cannot be protected: {}: {}",
+                failure.failure_code, failure.failure_reason
+            );
+            return Err(Stop::Aws(AwsError::odd("BatchGetImage", &problem)));
+        }
         let manifests: HashMap<&str, &Manifest> =
-            manifests.iter().map(|manifest| (&*manifest.digest, manifest)).collect();
+            found.iter().map(|manifest| (&*manifest.digest, manifest)).collect();
         for (digest, tag) in wanted {
-            // Deleted meanwhile, or in the archive, where no rule of the protection's class looks.
+            // Deleted meanwhile, or in the archive, where no rule of the policy looks.
             let Some(manifest) = manifests.get(digest) else { continue };
             clients
-                .call(self.ecr.put_image(name, &manifest.text, manifest.media_type.as_deref(), tag))
+                .call(self.protect()?.put_image(name, &manifest.text, manifest.media_type.as_deref(), tag))
                 .await?;
             self.worker.has_changed.set(true);
             if let Some(attached) = &mut self.outcome.attachment {
@@ -513,7 +550,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                 _ => None,
             })
             .collect();
-        let (deleted, refused) = self.worker.clients.call(self.ecr.delete_images(name, &tags)).await?;
+        let (deleted, refused) = self.worker.clients.call(self.write()?.delete_images(name, &tags)).await?;
         self.worker.has_changed.set(true);
         if let Some(attached) = &mut self.outcome.attachment {
             attached.tags_removed += deleted.len() as u64;

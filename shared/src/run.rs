@@ -149,8 +149,14 @@ impl Hands {
     /// Over a connection, with this bucket of the stack's.
     #[must_use]
     pub fn new(connection: Connection, bucket: String) -> Self {
-        let (ecr, ecs, functions, s3) =
-            (connection.ecr_read(), connection.ecs(), connection.functions(), connection.s3());
+        let ecr = connection.ecr_read();
+        Self::with_ecr(connection, ecr, bucket)
+    }
+
+    /// The same with a client of ECR that is there already: another one would take as long to make.
+    #[must_use]
+    pub fn with_ecr(connection: Connection, ecr: EcrRead, bucket: String) -> Self {
+        let (ecs, functions, s3) = (connection.ecs(), connection.functions(), connection.s3());
         Self { connection, ecr, ecs, functions, s3, bucket }
     }
 

@@ -4,8 +4,10 @@
 //! | --- | --- |
 //! | [`action`] | what is done to a repository, as values |
 //! | [`actor`] | who does it |
+//! | [`by_hand`] | what somebody names to be deleted, and whether it may go |
 //! | [`taken`] | how many images went from the registry in a day |
 
 pub mod action;
 pub mod actor;
+pub mod by_hand;
 pub mod taken;

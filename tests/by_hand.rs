@@ -512,6 +512,14 @@ fn a_repository_with_too_many_images_for_the_time_stays() {
 }
 
 #[test]
+fn a_deletion_that_ecr_does_not_answer_is_told_as_it_came_out() {
+    let (hand, _) = Hand::within(LITTLE).with_app();
+    hand.aws.fault_from("DeleteRepository", Fault::AfterEffect(Box::new(Fault::ServerError)), 0);
+    assert_eq!(hand.force().status, 204);
+    assert_eq!((hand.count(), hand.journal().len()), (None, 6));
+}
+
+#[test]
 fn a_stack_takes_images_along_only_when_told_and_not_in_use() {
     let (hand, app) = Hand::start().with_app();
     hand.run_task("app:build", Some(&app.build));

@@ -245,8 +245,18 @@ impl ByHand<'_> {
         match self.clients.call(self.ecr.delete(name.as_str(), true)).await {
             Ok(()) => Ok(Removal::Deleted),
             Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
-            Err(stop) => Err(stop.into()),
+            Err(stop) => {
+                let error = DeletionError::from(stop);
+                let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.leaves_doubt());
+                if is_in_doubt && self.is_gone(name).await { Ok(Removal::Deleted) } else { Err(error) }
+            }
         }
+    }
+
+    /// Whether there is no such repository any more, after a call that was not answered.
+    async fn is_gone(&self, name: &Name) -> bool {
+        let ecr = self.ecr.at_once();
+        matches!(self.clients.deadline.order(ecr.repository(name)).await, Ok(Ok(None)))
     }
 
     async fn delete_empty(&self, name: &Name) -> Result<Removal, DeletionError> {

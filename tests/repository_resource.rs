@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::binaries::binary;
-use tests::ecr_stub::{EcrStub, Fault, KEY, Repository};
+use tests::ecr_stub::{EcrStub, Fault, KEY, OPERATIONS, Repository};
 use tests::http::{self, Request, Response};
 use tests::runtime_api::{Answer, Function};
 
@@ -33,7 +33,7 @@ impl CloudFormation {
     fn start_with(time: Duration, more: &[(&str, &str)]) -> Self {
         let ecr = EcrStub::start();
         let url = ecr.url();
-        let environment = [&[("AWS_ENDPOINT_URL_ECR", url.as_str())], more].concat();
+        let environment = [&[("AWS_ENDPOINT_URL", url.as_str())], more].concat();
         let function = Function::start_with(binary("repository-resource"), &environment, time);
         let (sender, answers) = mpsc::channel();
         let sender = Mutex::new(sender);
@@ -408,8 +408,16 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
     }
     cfn.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[]));
     failed(&cfn.delete("app", &everything), "1 image");
-    let done: std::collections::BTreeSet<String> =
-        cfn.ecr.calls().into_iter().map(|call| call.operation).collect();
+    let mut emptied = everything.clone();
+    emptied["EmptyOnDelete"] = "true".into();
+    succeeded(&cfn.delete("app", &emptied));
+    let done: std::collections::BTreeSet<String> = cfn
+        .ecr
+        .calls()
+        .into_iter()
+        .map(|call| call.operation)
+        .filter(|operation| OPERATIONS.contains(&operation.as_str()))
+        .collect();
     assert_eq!(done, tests::template::ecr_actions("RepositoryResourceFunction"));
 }
 

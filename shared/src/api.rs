@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use crate::domain::enforcement::by_hand::UseCheck;
 use crate::finding::{Code, Finding, quoted};
 use crate::image::deletion::DeletionRequest;
 use crate::reader::alternatives;
@@ -11,11 +12,13 @@ use crate::repository::read;
 use crate::repository::{Name, Settings};
 
 pub mod builds;
+#[cfg(feature = "aws")]
+mod failed;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod previews;
 pub mod problem;
-#[cfg(feature = "aws")]
+#[cfg(feature = "lifecycle")]
 pub mod serve;
 
 pub use problem::{Kind, Problem};
@@ -58,9 +61,11 @@ pub enum Call {
         name: Name,
         /// Whether also one with images.
         force: bool,
+        /// Whether what is in use stays.
+        check: UseCheck,
     },
     /// `POST /images/delete`.
-    DeleteImages(DeletionRequest),
+    DeleteImages(DeletionRequest, UseCheck),
 }
 
 /// An HTTP response; all bodies are JSON.
@@ -146,13 +151,9 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
                 Ok(Call::UpdateRepository(name, wish.settings))
             }
             _ => {
-                let [force] = parameters(request, ["force"])?;
-                let force = match force.as_deref() {
-                    None | Some("false") => false,
-                    Some("true") => true,
-                    Some(other) => return Err(bad_parameter("force", other, "true or false")),
-                };
-                Ok(Call::DeleteRepository { name, force })
+                let [force, in_use] = parameters(request, ["force", "inUse"])?;
+                let force = flag("force", force.as_deref())?;
+                Ok(Call::DeleteRepository { name, force, check: use_check(in_use.as_deref())? })
             }
         };
     }
@@ -180,8 +181,10 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             Ok(Call::CreateRepository(name, wish.settings))
         }
         _ => {
-            let [] = parameters(request, [])?;
-            DeletionRequest::parse(text(request)?).map(Call::DeleteImages).map_err(Problem::invalid)
+            let [in_use] = parameters(request, ["inUse"])?;
+            let check = use_check(in_use.as_deref())?;
+            let request = DeletionRequest::parse(text(request)?).map_err(Problem::invalid)?;
+            Ok(Call::DeleteImages(request, check))
         }
     }
 }
@@ -210,6 +213,18 @@ fn parameters<const N: usize>(
         }
     }
     Ok(values)
+}
+
+fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
+    match value {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(bad_parameter(name, other, "true or false")),
+    }
+}
+
+fn use_check(in_use: Option<&str>) -> Result<UseCheck, Problem> {
+    Ok(if flag("inUse", in_use)? { UseCheck::Known } else { UseCheck::Look })
 }
 
 fn bad_parameter(name: &str, value: &str, expected: &str) -> Problem {
@@ -243,7 +258,14 @@ mod tests {
         let call = routed("GET", "/repositories/team/shop/web", &[], "").unwrap();
         assert_eq!(call, Call::GetRepository(Name::parse("team/shop/web").unwrap()));
         let call = routed("DELETE", "/repositories/team/web/", &[("force", "true")], "").unwrap();
-        assert_eq!(call, Call::DeleteRepository { name: Name::parse("team/web").unwrap(), force: true });
+        assert_eq!(
+            call,
+            Call::DeleteRepository {
+                name: Name::parse("team/web").unwrap(),
+                force: true,
+                check: UseCheck::Look
+            }
+        );
     }
 
     #[test]
@@ -268,6 +290,7 @@ mod tests {
             ("GET", "/repositories", &[("nextToken", "")], ""),
             ("DELETE", "/repositories/app", &[("forse", "true")], ""),
             ("DELETE", "/repositories/app", &[("force", "yes")], ""),
+            ("DELETE", "/repositories/app", &[("inUse", "yes")], ""),
             ("POST", "/repositories", &[], ""),
             ("POST", "/repositories", &[], "{}"),
             ("POST", "/repositories", &[("x", "")], "{}"),

@@ -16,7 +16,7 @@ pub mod answering;
 pub mod callback;
 pub mod image;
 pub mod repository;
-#[cfg(feature = "aws")]
+#[cfg(feature = "lifecycle")]
 pub mod serve;
 #[cfg(feature = "builds")]
 pub mod serve_image;

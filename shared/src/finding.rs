@@ -209,6 +209,8 @@ codes! {
     ListingIncomplete = "listing-incomplete",
     /// A reference in use that names no image here.
     InUseNotFound = "in-use-not-found",
+    /// An image that was to be deleted by hand is in use.
+    ImageInUse = "image-in-use",
     /// A source of what is in use that could not be read completely.
     UsageUnknown = "usage-unknown",
 }

@@ -172,7 +172,7 @@ impl Plan {
 }
 
 /// Those of some planned images that count for limits.
-fn counted<'a>(
+pub(crate) fn counted<'a>(
     images: &'a RepositoryImages,
     planned: &'a HashSet<ImageIndex>,
     places: impl Iterator<Item = ImageIndex> + 'a,

@@ -1,13 +1,11 @@
 //! Making repositories as they are asked for: the decisions of [`crate::repository`] put into effect in ECR, one call
 //! after the other, each taken back when a later one fails.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::aws::deadline::TimeIsUp;
-use crate::aws::ecr::{BATCH, EcrWrite};
+use crate::aws::ecr::EcrWrite;
 use crate::aws::{AwsError, Deadline, Failure};
-use crate::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
 use crate::repository::{Change, Existing, Name, Registry, Settings, Tags, difference, ownership};
 
 /// A registry to work on, for one request.
@@ -97,15 +95,6 @@ pub enum Removal {
     Missing,
     /// It has so many images, and is still there.
     NotEmpty(usize),
-}
-
-/// What came of a wish to delete images.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ImagesDeleted {
-    /// What is deleted.
-    pub deleted: Vec<Deleted>,
-    /// What is not, and why.
-    pub refused: Vec<Refused>,
 }
 
 impl Provisioner<'_> {
@@ -307,13 +296,13 @@ impl Provisioner<'_> {
         ProvisionError { cause, left }
     }
 
-    /// Deletes a repository; one with images only if `force`.
+    /// Deletes a repository without images.
     ///
     /// # Errors
     ///
     /// When ECR refuses, or time runs out.
-    pub async fn delete(&self, name: &str, force: bool) -> Result<Removal, AwsError> {
-        match self.work(self.ecr.delete(name, force)).await {
+    pub async fn delete(&self, name: &str) -> Result<Removal, AwsError> {
+        match self.work(self.ecr.delete(name, false)).await {
             Ok(()) => Ok(Removal::Deleted),
             Err(error) if error.failure == Failure::NotFound => Ok(Removal::Missing),
             Err(error) if error.failure == Failure::NotEmpty => {
@@ -322,67 +311,4 @@ impl Provisioner<'_> {
             Err(error) => Err(error),
         }
     }
-
-    /// Deletes images: indexes before their children, a hundred in a call, until time is up.
-    ///
-    /// # Errors
-    ///
-    /// When nothing was attempted: the repository does not exist, or ECR cannot be asked.
-    pub async fn delete_images(&self, request: &DeletionRequest) -> Result<ImagesDeleted, AwsError> {
-        let DeletionRequest { repository_name: name, image_ids: ids } = request;
-        let mut digests = BTreeMap::new();
-        let mut children = BTreeMap::new();
-        // One image alone has no order.
-        if ids.len() > 1 {
-            for batch in ids.chunks(BATCH) {
-                for manifest in self.work(self.ecr.manifests(name, batch)).await?.found {
-                    // Most are manifests of images, which list nothing. Children only order the calls: ECR refuses one
-                    // whose index is still there, and the answer says so.
-                    if let Ok(below) = deletion::children(&manifest.text) {
-                        children.insert(manifest.digest.clone(), below);
-                    }
-                    if let Some(tag) = manifest.tag {
-                        digests.insert(tag, manifest.digest);
-                    }
-                }
-            }
-        }
-        let mut outcome = ImagesDeleted::default();
-        let mut stopped: Option<AwsError> = None;
-        for batch in deletion::in_order(ids, &digests, &children, BATCH) {
-            if let Some(error) = &stopped {
-                outcome.refused.extend(refused(
-                    &batch,
-                    "NotAttempted",
-                    &format!("an earlier call failed: {error}"),
-                ));
-                continue;
-            }
-            match self.work(self.ecr.delete_images(name, &batch)).await {
-                Ok((deleted, refused)) => {
-                    outcome.deleted.extend(deleted);
-                    outcome.refused.extend(refused);
-                }
-                Err(error) if outcome == ImagesDeleted::default() && !error.leaves_doubt() => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    let code = if error.leaves_doubt() { "OutcomeUnknown" } else { "NotAttempted" };
-                    outcome.refused.extend(refused(&batch, code, &error.to_string()));
-                    stopped = Some(error);
-                }
-            }
-        }
-        Ok(outcome)
-    }
-}
-
-fn refused(ids: &[ImageId], code: &str, reason: &str) -> Vec<Refused> {
-    ids.iter()
-        .map(|id| Refused {
-            image_id: Deleted::from(id),
-            failure_code: code.to_owned(),
-            failure_reason: reason.to_owned(),
-        })
-        .collect()
 }

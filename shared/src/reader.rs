@@ -170,6 +170,18 @@ impl Reader {
         }
     }
 
+    /// A boolean, or this word instead of one: `None`.
+    pub(crate) fn boolean_or(&mut self, fields: &Fields<'_>, name: &str, word: &str) -> Slot<Option<bool>> {
+        match self.field(fields, name) {
+            Slot::Is(Node::Bool(value)) => Slot::Is(Some(*value)),
+            Slot::Is(Node::Text(text)) if text == word => Slot::Is(None),
+            Slot::Is(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
+                Slot::Is(Some(text == "true"))
+            }
+            slot => self.not(slot, fields, name, &format!("true, false or {word}")),
+        }
+    }
+
     /// A whole number of one or more.
     pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Slot<u64> {
         let slot = self.field(fields, name);

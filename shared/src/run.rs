@@ -198,7 +198,14 @@ impl Hands {
     /// Over a connection, with this bucket of the stack's.
     #[must_use]
     pub fn new(connection: Connection, bucket: String) -> Self {
-        let (ecr, registry, s3) = (connection.ecr_read(), connection.registry(), connection.s3());
+        let ecr = connection.ecr_read();
+        Self::with_ecr(connection, ecr, bucket)
+    }
+
+    /// The same with a client of ECR that is there already: another one would take as long to make.
+    #[must_use]
+    pub fn with_ecr(connection: Connection, ecr: EcrRead, bucket: String) -> Self {
+        let (registry, s3) = (connection.registry(), connection.s3());
         let (ecs, eks, functions) = (connection.ecs(), connection.eks(), connection.functions());
         Self { connection, ecr, ecs, eks, functions, registry, s3, bucket }
     }

@@ -1,4 +1,6 @@
 //! What acts: several calls to AWS, in an order in which it is safe to stop anywhere.
 
 #[cfg(feature = "lifecycle")]
+pub mod delete_images;
+#[cfg(feature = "lifecycle")]
 pub mod enforcement;

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::http::{self, Request, Response};
 use crate::runtime_api::Function;
 
+/// Who signs the requests.
+pub const CALLER: &str = "arn:aws:sts::123456789012:assumed-role/ops/ana";
+
 /// The event of a request.
 ///
 /// # Panics
@@ -34,7 +37,7 @@ pub fn event(request: &Request) -> Value {
     let mut event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers,
         "requestContext": {
-            "accountId": "123456789012", "apiId": "api", "domainName": "api.execute-api.eu-west-1.amazonaws.com",
+            "accountId": "123456789012", "apiId": "api", "authorizer": { "iam": { "userArn": CALLER } }, "domainName": "api.execute-api.eu-west-1.amazonaws.com",
             "domainPrefix": "api", "http": http, "requestId": "request", "routeKey": "$default", "stage": "$default",
             "time": "23/Nov/2026:00:00:00 +0000", "timeEpoch": 1_795_392_000_000_u64,
         },

@@ -11,8 +11,12 @@ use lambda_runtime::{Context, LambdaEvent, service_fn};
 use shared::api::{self, Kind, Problem, Response, gateway};
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Deadline};
+use shared::domain::enforcement::actor::Actor;
+use shared::environment::set;
 use shared::provision::Provisioner;
 use shared::repository::Registry;
+use shared::run::{Clients, Hands};
+use shared::workflows::delete_images::ByHand;
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -20,15 +24,21 @@ const ANSWER: Duration = Duration::from_millis(500);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let ecr = Connection::from_env().ecr_write();
-    let ecr = &ecr;
+    let connection = Connection::from_env();
+    let ecr = &connection.ecr_write();
+    // Without a bucket nothing can be written down, so that nothing is deleted; everything else goes on.
+    let bucket = set("BUCKET").unwrap_or_else(|error| {
+        tracing::error!(%error, "images cannot be deleted");
+        String::new()
+    });
+    let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
-        Ok::<_, lambda_runtime::Error>(gateway::answer(answer(event, ecr).await))
+        Ok::<_, lambda_runtime::Error>(gateway::answer(answer(event, ecr, hands).await))
     }))
     .await
 }
 
-async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite) -> Response {
+async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, hands: &Hands) -> Response {
     let LambdaEvent { payload, context } = event;
     let received = match gateway::Received::new(payload) {
         Ok(received) => received,
@@ -42,14 +52,17 @@ async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite) -> 
         Ok(registry) => registry,
         Err(error) => return Problem::new(Kind::Internal, error.to_string()).into(),
     };
-    ecr.trouble().forget();
-    let provisioner = Provisioner {
+    let left = time_left(&context);
+    let deadline = Deadline::within(left, ANSWER);
+    let by_hand = ByHand {
+        clients: Clients { deadline, ..hands.clients(left) },
         ecr,
-        registry: &registry,
-        deadline: Deadline::within(time_left(&context), ANSWER),
-        request_id: &context.request_id,
+        registry_id: &registry.account_id,
+        run_id: format!("api-{}", context.request_id),
+        by: received.caller().map(Actor::principal).unwrap_or_default(),
     };
-    api::serve::serve(call, &provisioner).await
+    let provisioner = Provisioner { ecr, registry: &registry, deadline, request_id: &context.request_id };
+    api::serve::serve(call, &provisioner, &by_hand).await
 }
 
 fn time_left(context: &Context) -> Duration {

@@ -4,17 +4,30 @@
 
 #![recursion_limit = "256"]
 
+use std::time::Duration;
+
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use shared::aws::Connection;
 use shared::custom_resource::answering::Desk;
 use shared::custom_resource::serve;
+use shared::domain::enforcement::actor::Actor;
+use shared::environment::set;
 use shared::provision::Provisioner;
+use shared::run::{Clients, Hands};
+use shared::workflows::delete_images::ByHand;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
-    let ecr = &Connection::from_env().ecr_write();
+    let connection = Connection::from_env();
+    let ecr = &connection.ecr_write();
+    // Without a bucket nothing can be written down, so that no images are deleted; everything else goes on.
+    let bucket = set("BUCKET").unwrap_or_else(|error| {
+        tracing::error!(%error, "images cannot be deleted");
+        String::new()
+    });
+    let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
     let desk = &Desk::of_function();
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
@@ -24,8 +37,16 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             &context.invoked_function_arn,
             context.deadline(),
             async |event, registry, deadline| {
-                ecr.trouble().forget();
-                Some(serve::serve(event, &Provisioner { ecr, registry, deadline, request_id }).await)
+                let by_hand = ByHand {
+                    // The time of the request is the desk's to share out.
+                    clients: Clients { deadline, ..hands.clients(Duration::ZERO) },
+                    ecr,
+                    registry_id: &registry.account_id,
+                    run_id: format!("stack-{request_id}"),
+                    by: Actor::principal(&*event.stack_id),
+                };
+                let provisioner = Provisioner { ecr, registry, deadline, request_id };
+                Some(serve::serve(event, &provisioner, &by_hand).await)
             },
         );
         served.await.map_err(|error| Diagnostic {

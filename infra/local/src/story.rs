@@ -37,7 +37,7 @@ pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
 
 /// Removes what a story that was broken off has left.
 fn clear(stack: &Stack) -> Result<(), LocalError> {
-    stack.request("DELETE", "/repositories/team/app?force=true", None)?;
+    stack.request("DELETE", "/repositories/team/app?force=true&inUse=true", None)?;
     stack.delete(FAILING)?;
     stack.delete(STACK).map(drop)
 }

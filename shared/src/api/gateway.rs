@@ -15,6 +15,7 @@ pub struct Received {
     path: String,
     query: Vec<(String, String)>,
     body: Vec<u8>,
+    caller: Option<String>,
 }
 
 impl Received {
@@ -35,8 +36,15 @@ impl Received {
         };
         let method = event.request_context.http.method.to_string();
         let path = event.raw_path.unwrap_or_default();
-        tracing::info!(method, path, "asked");
-        Ok(Self { method, path, query, body })
+        let caller = event.request_context.authorizer.and_then(|authorizer| authorizer.iam?.user_arn);
+        tracing::info!(method, path, caller, "asked");
+        Ok(Self { method, path, query, body, caller })
+    }
+
+    /// The ARN of the principal that signed the request; `None` where no gateway with IAM authorization said so.
+    #[must_use]
+    pub fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
     }
 
     /// The request, as the API looks at it.

@@ -5,6 +5,10 @@ use serde::Serialize;
 use super::Response;
 use crate::finding::Finding;
 
+/// Maximum number of findings about what is in AWS: an answer is 5 MB at most.
+#[cfg(feature = "lifecycle")]
+pub(super) const MAX_FINDINGS: usize = 1000;
+
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -12,7 +16,7 @@ pub struct Problem {
     pub kind: Kind,
     /// What is so in this case, and what to do.
     pub detail: String,
-    /// Everything that is wrong with the body.
+    /// Everything that is wrong with the body, or each image or source of use that stands against the request.
     pub findings: Vec<Finding>,
     headers: Vec<(&'static str, String)>,
 }
@@ -76,6 +80,14 @@ kinds! {
     RepositoryNotEmpty = 409 "repository-not-empty" "The repository has images",
     /// A quota of the account.
     LimitExceeded = 409 "limit-exceeded" "A quota of the account is reached",
+    /// Images that were to be deleted are in use, or belong to one that is.
+    ImagesInUse = 409 "images-in-use" "Images are in use",
+    /// Images that were to be deleted may be in use.
+    UsageUnknown = 409 "usage-unknown" "What is in use is not known completely",
+    /// More images than may go from the registry in a day.
+    RegistryLimit = 409 "limit-registry" "The limit of the registry for a day is reached",
+    /// Somebody else changed the repository after it was looked at.
+    ChangedMeanwhile = 409 "changed-meanwhile" "The repository was changed at the same time",
     /// The answer is larger than Lambda carries.
     AnswerTooLarge = 413 "answer-too-large" "The answer is too large",
     /// Something is wrong with the function.
@@ -86,6 +98,14 @@ kinds! {
     AwsUnavailable = 502 "aws-unavailable" "AWS could not answer",
     /// AWS takes no more calls for the time being.
     Throttled = 503 "throttled" "AWS throttles the calls of this account",
+    /// There was no time to look at what is in use.
+    UsageNotRead = 503 "usage-not-read" "There was no time to find out what is in use",
+    /// More images than can be written down and deleted in the time of a request.
+    TooManyImages = 503 "too-many-images" "There are too many images to delete at once",
+    /// Something in the stack's bucket is not what it has to be.
+    StateUnreadable = 503 "state-unreadable" "Something in the stack's bucket cannot be read",
+    /// The function is not told where to write down what it deletes.
+    NoBucket = 503 "no-bucket" "The function knows no bucket",
     /// AWS did not answer in time.
     AwsTimedOut = 504 "aws-timed-out" "AWS did not answer in time",
 }
@@ -102,6 +122,11 @@ impl Problem {
     pub fn invalid(findings: Vec<Finding>) -> Self {
         let detail = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         Self { kind: Kind::InvalidRequest, detail, findings, headers: Vec::new() }
+    }
+
+    #[cfg(feature = "lifecycle")]
+    pub(super) fn with_findings(self, findings: Vec<Finding>) -> Self {
+        Self { findings, ..self }
     }
 
     pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {

@@ -3,32 +3,44 @@
 use serde::Serialize;
 
 use super::{Call, Kind, Problem, Response};
-use crate::aws::{AwsError, Failure};
+use crate::aws::ecr::EcrRead;
+use crate::aws::{AwsError, Deadline};
 use crate::image::deletion::{Deleted, Refused};
-use crate::provision::{Creation, ProvisionError, Provisioner, Removal};
+use crate::provision::{Creation, Provisioner, Removal};
 use crate::repository::describe::Shown;
 use crate::repository::{Description, Existing, Name, Settings, Tags, difference};
+use crate::workflows::delete_images::ByHand;
 
 /// Serves a request.
-pub async fn serve(call: Call, provisioner: &Provisioner<'_>) -> Response {
-    answer(call, provisioner).await.unwrap_or_else(|problem| {
+pub async fn serve(call: Call, provisioner: &Provisioner<'_>, by_hand: &ByHand<'_>) -> Response {
+    answer(call, provisioner, by_hand).await.unwrap_or_else(|problem| {
         tracing::warn!(kind = problem.kind.name(), detail = problem.detail, "did not do as asked");
         problem.into()
     })
 }
 
-async fn answer(call: Call, provisioner: &Provisioner<'_>) -> Result<Response, Problem> {
+async fn answer(
+    call: Call,
+    provisioner: &Provisioner<'_>,
+    by_hand: &ByHand<'_>,
+) -> Result<Response, Problem> {
+    // What only reads holds nothing that changes.
+    let read: &EcrRead = provisioner.ecr;
     match call {
         Call::CreateRepository(name, settings) => create(provisioner, &name, &settings).await,
         Call::ListRepositories { max_results, next_token } => {
-            list(provisioner, max_results, next_token.as_deref()).await
+            list(read, provisioner.deadline, max_results, next_token.as_deref()).await
         }
         Call::GetRepository(name) => {
-            let repository = existing(provisioner, &name).await?;
+            let repository = existing(read, provisioner.deadline, &name).await?;
             Ok(Response::json(200, &Description::new(&repository, provisioner.registry, None)))
         }
         Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
-        Call::DeleteRepository { name, force } => match provisioner.delete(name.as_str(), force).await? {
+        Call::DeleteRepository { name, force, check } => match if force {
+            by_hand.delete_repository(&name, check).await?
+        } else {
+            provisioner.delete(name.as_str()).await?
+        } {
             Removal::Deleted => Ok(Response::empty(204)),
             Removal::Missing => Err(missing(&name)),
             Removal::NotEmpty(images) => Err(Problem::new(
@@ -39,7 +51,7 @@ async fn answer(call: Call, provisioner: &Provisioner<'_>) -> Result<Response, P
                 ),
             )),
         },
-        Call::DeleteImages(request) => {
+        Call::DeleteImages(request, check) => {
             #[derive(Serialize)]
             #[serde(rename_all = "camelCase")]
             struct Answer<'a> {
@@ -47,9 +59,9 @@ async fn answer(call: Call, provisioner: &Provisioner<'_>) -> Result<Response, P
                 image_ids: &'a [Deleted],
                 failures: &'a [Refused],
             }
-            let outcome = provisioner.delete_images(&request).await.map_err(|error| match error.failure {
-                Failure::NotFound => missing(&request.repository_name),
-                _ => error.into(),
+            let outcome = by_hand.delete_images(&request, check).await.map_err(|error| match error {
+                error if error.is_not_found() => missing(&request.repository_name),
+                error => error.into(),
             })?;
             let repository_name = &request.repository_name;
             let answer = Answer { repository_name, image_ids: &outcome.deleted, failures: &outcome.refused };
@@ -86,7 +98,8 @@ async fn create(
 }
 
 async fn list(
-    provisioner: &Provisioner<'_>,
+    ecr: &EcrRead,
+    deadline: Deadline,
     max_results: Option<u16>,
     next_token: Option<&str>,
 ) -> Result<Response, Problem> {
@@ -97,11 +110,7 @@ async fn list(
         #[serde(skip_serializing_if = "Option::is_none")]
         next_token: Option<&'a str>,
     }
-    let page = provisioner.ecr.repositories(max_results, next_token);
-    let page = match provisioner.deadline.work(page).await {
-        Ok(page) => page?,
-        Err(_) => return Err(provisioner.ecr.trouble().explain().into()),
-    };
+    let page = work(ecr, deadline, ecr.repositories(max_results, next_token)).await?;
     let repositories = page.repositories.iter().map(Shown::brief).collect();
     Ok(Response::json(200, &Answer { repositories, next_token: page.next_token.as_deref() }))
 }
@@ -111,7 +120,7 @@ async fn update(
     name: &Name,
     settings: &Settings,
 ) -> Result<Response, Problem> {
-    let repository = existing(provisioner, name).await?;
+    let repository = existing(provisioner.ecr, provisioner.deadline, name).await?;
     let difference = difference(&repository, settings, provisioner.registry);
     if difference.encryption.is_some() {
         let detail = format!(
@@ -125,47 +134,20 @@ async fn update(
     Ok(Response::json(200, &Description::new(&repository, provisioner.registry, changes)))
 }
 
-async fn existing(provisioner: &Provisioner<'_>, name: &Name) -> Result<Existing, Problem> {
-    provisioner.find(name).await?.ok_or_else(|| missing(name))
+async fn existing(ecr: &EcrRead, deadline: Deadline, name: &Name) -> Result<Existing, Problem> {
+    work(ecr, deadline, ecr.repository(name)).await?.ok_or_else(|| missing(name))
+}
+
+/// Makes a call, or says why time ran out before it was answered.
+async fn work<T>(
+    ecr: &EcrRead,
+    deadline: Deadline,
+    call: impl Future<Output = Result<T, AwsError>>,
+) -> Result<T, AwsError> {
+    deadline.work(call).await.unwrap_or_else(|_| Err(ecr.trouble().explain()))
 }
 
 fn missing(name: &Name) -> Problem {
     let detail = format!("there is no repository {name} in this registry; POST /repositories creates one");
     Problem::new(Kind::RepositoryNotFound, detail)
-}
-
-impl From<AwsError> for Problem {
-    fn from(error: AwsError) -> Self {
-        ProvisionError::from(error).into()
-    }
-}
-
-impl From<ProvisionError> for Problem {
-    fn from(error: ProvisionError) -> Self {
-        let (kind, advice) = match error.cause.failure {
-            Failure::Invalid => (Kind::Refused, "correct what ECR names"),
-            Failure::Kms => (
-                Kind::KmsKey,
-                "write the ARN or id of an enabled symmetric key of this region that the function's role may use",
-            ),
-            Failure::NotFound => (Kind::RepositoryNotFound, "it may have been deleted meanwhile"),
-            Failure::AlreadyExists | Failure::NotEmpty => {
-                (Kind::RepositoryExists, "something else changes it at the same time; try again")
-            }
-            Failure::LimitExceeded => (Kind::LimitExceeded, "ask for a higher quota in Service Quotas"),
-            Failure::Denied => {
-                (Kind::NotPermitted, "whoever runs the stack has to allow it to the function's role")
-            }
-            Failure::Throttled => (Kind::Throttled, "try again later"),
-            Failure::TimedOut => (Kind::AwsTimedOut, "try again"),
-            Failure::Unavailable | Failure::Unreachable | Failure::Unexpected => {
-                (Kind::AwsUnavailable, "try again")
-            }
-        };
-        let problem = Self::new(kind, format!("{error}; {advice}"));
-        match kind {
-            Kind::Throttled => problem.with_header("retry-after", "30"),
-            _ => problem,
-        }
-    }
 }

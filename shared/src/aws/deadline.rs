@@ -28,6 +28,14 @@ impl Deadline {
         Self { work: order.checked_sub(reserve).unwrap_or(order), order }
     }
 
+    /// The same with so much less time for work, or half of what is left: what comes after this work needs it.
+    #[must_use]
+    pub fn keeping(self, time: Duration) -> Self {
+        let left = self.work.saturating_duration_since(Instant::now());
+        let work = self.work.checked_sub(time.min(left / 2)).unwrap_or(self.work);
+        Self { work, ..self }
+    }
+
     /// Does work until the time for it is up.
     ///
     /// # Errors

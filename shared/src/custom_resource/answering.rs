@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::callback::{Callback, CallbackError};
-use super::{Answer, Event, ForeignUrl, ResponseUrl, serve};
+use super::repository::marker;
+use super::{Answer, Event, ForeignUrl, ResponseUrl};
 use crate::aws::Deadline;
 use crate::repository::{NotAnArn, Registry};
 
@@ -87,7 +88,7 @@ impl Desk {
             let answer = match tokio::time::timeout(left.saturating_sub(reserve / 2), work).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Ok(()),
-                Err(_) => serve::out_of_time(&event),
+                Err(_) => out_of_time(&event),
             };
             match tokio::time::timeout(time_left().saturating_sub(RETURN), self.callback.send(&url, &answer))
                 .await
@@ -99,4 +100,12 @@ impl Desk {
         .await;
         served.inspect_err(|error| tracing::error!(%error, "did not answer CloudFormation"))
     }
+}
+
+/// The answer of a request that is not done in time.
+fn out_of_time(event: &Event) -> Answer {
+    let reason = "the time of the function is up before the request is done; try again, and if it happens again look \
+                  into the function's log";
+    let physical_id = event.physical_resource_id.clone().unwrap_or_else(|| marker(event));
+    Answer::failed(event, physical_id, reason.to_owned())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Event, RequestType};
 use crate::finding::Finding;
 use crate::repository::ownership::{self, Owner, Ownership};
-use crate::repository::read::{self, Properties};
+use crate::repository::read::{self, EmptyOnDelete, Properties};
 use crate::repository::{
     Change, Difference, Encryption, EncryptionType, Existing, Name, Registry, difference,
 };
@@ -27,7 +27,7 @@ pub enum Plan {
         /// The repository.
         name: Name,
         /// Whether its images go with it.
-        empty_on_delete: bool,
+        empty_on_delete: EmptyOnDelete,
     },
     /// Nothing was made, so that there is nothing to remove.
     Nothing,
@@ -114,9 +114,15 @@ pub fn plan(event: &Event) -> Result<Plan, Refusal> {
     Ok(Plan::Ensure { name, properties: Box::new(properties), old_key })
 }
 
-fn empties(properties: &str) -> bool {
+/// What cannot be read keeps the images.
+fn empties(properties: &str) -> EmptyOnDelete {
     let properties: Option<BTreeMap<String, serde_json::Value>> = serde_json::from_str(properties).ok();
-    properties.is_some_and(|p| matches!(p.get("EmptyOnDelete"), Some(v) if v == "true" || v == true))
+    let value = properties.and_then(|mut properties| properties.remove("EmptyOnDelete"));
+    match value {
+        Some(serde_json::Value::Bool(true)) => EmptyOnDelete::Yes,
+        Some(serde_json::Value::String(text)) => EmptyOnDelete::named(&text).unwrap_or(EmptyOnDelete::No),
+        _ => EmptyOnDelete::No,
+    }
 }
 
 /// The same name for the same resource each time; another one when the repository has to be another.
@@ -300,11 +306,13 @@ mod tests {
     #[test]
     fn deleting_asks_nothing_of_properties_but_whether_images_go() {
         for (properties, expected) in [
-            (r#"{"EmptyOnDelete": "true", "Unknown": 1}"#, true),
-            (r#"{"EmptyOnDelete": true}"#, true),
-            (r#"{"EmptyOnDelete": "yes"}"#, false),
-            (r#"{"RepositoryName": []}"#, false),
-            ("null", false),
+            (r#"{"EmptyOnDelete": "true", "Unknown": 1}"#, EmptyOnDelete::Yes),
+            (r#"{"EmptyOnDelete": true}"#, EmptyOnDelete::Yes),
+            (r#"{"EmptyOnDelete": "inUse"}"#, EmptyOnDelete::InUse),
+            (r#"{"EmptyOnDelete": "yes"}"#, EmptyOnDelete::No),
+            (r#"{"EmptyOnDelete": "false"}"#, EmptyOnDelete::No),
+            (r#"{"RepositoryName": []}"#, EmptyOnDelete::No),
+            ("null", EmptyOnDelete::No),
         ] {
             let Plan::Remove { empty_on_delete, .. } =
                 plan(&event("Delete", Some("app"), properties, "null")).unwrap()

@@ -2,10 +2,12 @@
 
 use super::repository::{Plan, Refusal, Removing, attributes, changes, marker, owner, plan, removing};
 use super::{Answer, Event, RequestType};
+use crate::domain::enforcement::by_hand::{Refusal as HeldBack, UseCheck};
 use crate::provision::{Creation, Left, ProvisionError, Provisioner, Removal};
 use crate::quantity;
-use crate::repository::read::Properties;
+use crate::repository::read::{EmptyOnDelete, Properties};
 use crate::repository::{Existing, Name};
+use crate::workflows::delete_images::{ByHand, DeletionError};
 
 /// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +18,13 @@ enum Failed {
     Provision(#[from] ProvisionError),
     #[error("{0}")]
     NotEmpty(String),
+    #[error("the repository {name} is still there: {error}; {}", advice_on_images(.error))]
+    Images { name: Name, error: DeletionError },
 }
 
 /// Serves a request.
-pub async fn serve(event: &Event, provisioner: &Provisioner<'_>) -> Answer {
-    match act(event, provisioner).await {
+pub async fn serve(event: &Event, provisioner: &Provisioner<'_>, by_hand: &ByHand<'_>) -> Answer {
+    match act(event, provisioner, by_hand).await {
         Ok(answer) => {
             tracing::info!(
                 stack = event.stack_id,
@@ -43,15 +47,6 @@ pub async fn serve(event: &Event, provisioner: &Provisioner<'_>) -> Answer {
     }
 }
 
-/// The answer of a request that is not done in time.
-#[must_use]
-pub fn out_of_time(event: &Event) -> Answer {
-    let reason = "the time of the function is up before the request is done; try again, and if it happens again look \
-                  into the function's log";
-    let physical_id = event.physical_resource_id.clone().unwrap_or_else(|| marker(event));
-    Answer::failed(event, physical_id, reason.to_owned())
-}
-
 /// A failed update leaves the resource what it was. A failed creation leaves nothing to delete, unless it says so.
 fn physical_id_after(event: &Event, failed: &Failed) -> String {
     match (&event.physical_resource_id, failed) {
@@ -61,14 +56,14 @@ fn physical_id_after(event: &Event, failed: &Failed) -> String {
     }
 }
 
-async fn act(event: &Event, provisioner: &Provisioner<'_>) -> Result<Answer, Failed> {
+async fn act(event: &Event, provisioner: &Provisioner<'_>, by_hand: &ByHand<'_>) -> Result<Answer, Failed> {
     match plan(event)? {
         Plan::Ensure { name, properties, old_key } => {
             let repository = ensure(event, provisioner, &name, &properties, old_key.as_deref()).await?;
             Ok(Answer::success(event, name.to_string(), attributes(&repository)))
         }
         Plan::Remove { name, empty_on_delete } => {
-            remove(event, provisioner, &name, empty_on_delete).await?;
+            remove(event, provisioner, by_hand, &name, empty_on_delete).await?;
             Ok(Answer::success(event, name.to_string(), [].into()))
         }
         Plan::Nothing => {
@@ -105,14 +100,25 @@ async fn ensure(
 async fn remove(
     event: &Event,
     provisioner: &Provisioner<'_>,
+    by_hand: &ByHand<'_>,
     name: &Name,
-    empty_on_delete: bool,
+    empty_on_delete: EmptyOnDelete,
 ) -> Result<(), Failed> {
     let Some(existing) = provisioner.find(name).await.map_err(ProvisionError::from)? else { return Ok(()) };
     match removing(&owner(event), &existing) {
         Removing::Delete => {
-            let removal =
-                provisioner.delete(name.as_str(), empty_on_delete).await.map_err(ProvisionError::from)?;
+            let by_hand = async |check| {
+                let removal = by_hand.delete_repository(name, check).await;
+                removal.map_err(|error| match error {
+                    DeletionError::Aws(error) => Failed::Provision(error.into()),
+                    error => Failed::Images { name: name.clone(), error },
+                })
+            };
+            let removal = match empty_on_delete {
+                EmptyOnDelete::No => provisioner.delete(name.as_str()).await.map_err(ProvisionError::from)?,
+                EmptyOnDelete::Yes => by_hand(UseCheck::Look).await?,
+                EmptyOnDelete::InUse => by_hand(UseCheck::Known).await?,
+            };
             match removal {
                 Removal::Deleted | Removal::Missing => Ok(()),
                 Removal::NotEmpty(images) => Err(Failed::NotEmpty(format!(
@@ -131,6 +137,20 @@ async fn remove(
             tracing::warn!(repository = %name, "left a repository that this resource did not create");
             Ok(())
         }
+    }
+}
+
+fn advice_on_images(error: &DeletionError) -> &'static str {
+    match error {
+        DeletionError::Refused(HeldBack::InUse(_)) => {
+            "take them out of use first, or set EmptyOnDelete to inUse if you know that they may go, or keep the repository with \
+             DeletionPolicy: Retain"
+        }
+        DeletionError::Refused(HeldBack::UsageUnknown(_) | HeldBack::UnreadIndexes(_))
+        | DeletionError::NoTimeToLook(_) => {
+            "set EmptyOnDelete to inUse if you know that they may go, or keep the repository with DeletionPolicy: Retain"
+        }
+        _ => "then delete the stack again, or keep the repository with DeletionPolicy: Retain",
     }
 }
 

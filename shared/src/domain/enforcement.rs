@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | [`action`] | what is done to a repository, as values |
 //! | [`actor`] | who does it |
+//! | [`by_hand`] | what somebody names to be deleted, and whether it may go |
 //! | [`enforcement_switch`] | whether a run may delete, and whether each of its invocations still may |
 //! | [`taken`] | how many images went from the registry in a day |
 
 pub mod action;
 pub mod actor;
+pub mod by_hand;
 pub mod enforcement_switch;
 pub mod taken;

@@ -38,7 +38,32 @@ pub struct Properties {
     /// `AdoptExisting`: whether a repository that no resource made may become this resource's.
     pub adopt_existing: bool,
     /// `EmptyOnDelete`: whether images go with the repository.
-    pub empty_on_delete: bool,
+    pub empty_on_delete: EmptyOnDelete,
+}
+
+/// Whether images go with the repository of a resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EmptyOnDelete {
+    /// They keep it.
+    #[default]
+    No,
+    /// They do, unless they are in use.
+    Yes,
+    /// They do, in use or not.
+    InUse,
+}
+
+impl EmptyOnDelete {
+    /// As templates spell it.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        match text {
+            "false" => Some(Self::No),
+            "true" => Some(Self::Yes),
+            "inUse" => Some(Self::InUse),
+            _ => None,
+        }
+    }
 }
 
 /// Reads an API's body.
@@ -65,12 +90,13 @@ pub fn properties(text: &str) -> Result<Properties, Vec<Finding>> {
     let mut wishes = Wishes { reader, spelling: Spelling::CloudFormation };
     let properties = wishes.wish(&node, &OWN).and_then(|(wish, fields)| {
         let adopt_existing = wishes.reader.boolean(&fields, "AdoptExisting").optional()?;
-        let empty_on_delete = wishes.reader.boolean(&fields, "EmptyOnDelete").optional()?;
-        Some(Properties {
-            wish: wish?,
-            adopt_existing: adopt_existing.unwrap_or_default(),
-            empty_on_delete: empty_on_delete.unwrap_or_default(),
-        })
+        let empty_on_delete = wishes.reader.boolean_or(&fields, "EmptyOnDelete", "inUse").optional()?;
+        let empty_on_delete = match empty_on_delete {
+            None | Some(Some(false)) => EmptyOnDelete::No,
+            Some(Some(true)) => EmptyOnDelete::Yes,
+            Some(None) => EmptyOnDelete::InUse,
+        };
+        Some(Properties { wish: wish?, adopt_existing: adopt_existing.unwrap_or_default(), empty_on_delete })
     });
     wishes.finish(properties)
 }
@@ -559,7 +585,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(api, cloud_formation.wish);
-        assert!(cloud_formation.adopt_existing && !cloud_formation.empty_on_delete);
+        assert!(cloud_formation.adopt_existing && cloud_formation.empty_on_delete == EmptyOnDelete::No);
         assert_eq!(api.settings.tag_mutability.as_str(), "IMMUTABLE_WITH_EXCLUSION");
         let RepositoryPolicy::Pull(access) = api.settings.policy else { panic!() };
         assert!(access.lambda && access.account_ids.contains("111111111111"));

@@ -46,7 +46,7 @@ pub(super) fn clear(project: &Project, stack: &Stack) -> Result<(), LocalError> 
         }
     }
     for repository in REPOSITORIES {
-        stack.request("DELETE", &format!("/repositories/{repository}?force=true"), None)?;
+        stack.request("DELETE", &format!("/repositories/{repository}?force=true&inUse=true"), None)?;
         if Bench::parameter_of(stack, repository)?.is_some() {
             stack.aws(&["ssm", "delete-parameter", "--name", &parameter(repository)])?;
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::aws::s3::Only;
+use crate::aws::s3::{Object, Only};
 use crate::domain::enforcement::taken::{REGISTRY_KEY, RegistryCount, Taken};
 use crate::policy_book::RegistryLimits;
 use crate::run::{Clients, Stop};
@@ -22,27 +22,65 @@ pub struct Reserved {
     pub before: u64,
 }
 
+/// Whether a reservation takes what there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// As much as there is room for.
+    Some,
+    /// All that is wanted, or nothing.
+    AllOrNothing,
+}
+
 /// Reserves room for `wanted` images in the counter of the day. What is granted counts as taken, whatever becomes of it.
 ///
 /// # Errors
 ///
 /// When the counter cannot be read or written, or is not a counter: then nothing may go.
 pub async fn reserve(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64) -> Result<Reserved, Stop> {
+    reserve_part(clients, limits, wanted, Part::Some).await
+}
+
+/// Reserves room for all of `wanted` images in the counter of the day, or for none of them. What is granted counts as taken,
+/// whatever becomes of it.
+///
+/// # Errors
+///
+/// As [`reserve`].
+pub async fn reserve_all(
+    clients: &Clients<'_>,
+    limits: RegistryLimits,
+    wanted: u64,
+) -> Result<Reserved, Stop> {
+    reserve_part(clients, limits, wanted, Part::AllOrNothing).await
+}
+
+/// Says what a reservation of `wanted` images would be granted now, and reserves nothing.
+///
+/// # Errors
+///
+/// When the counter cannot be read, or is not a counter.
+pub async fn room(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64) -> Result<Reserved, Stop> {
+    let (total, (before, _)) =
+        (last_count(clients).await?, taken(clients, &Taken::key(clients.now())).await?);
+    let (granted, limit) = (before.room(wanted, limits, total), limits.images_a_day(total));
+    Ok(Reserved { granted, limit, before: before.images })
+}
+
+async fn reserve_part(
+    clients: &Clients<'_>,
+    limits: RegistryLimits,
+    wanted: u64,
+    part: Part,
+) -> Result<Reserved, Stop> {
     let key = Taken::key(clients.now());
     let total = last_count(clients).await?;
     let limit = limits.images_a_day(total);
     for _ in 0..MAX_CAS_ATTEMPTS {
-        let found = clients.call(clients.s3.get(clients.bucket, &key)).await?;
-        let before: Taken = match &found {
-            None => Taken::default(),
-            Some(object) => serde_json::from_str(&object.text).map_err(|error| {
-                let problem = format!(
-                    "it is not the counter of images that went today: {error}; delete it if you know them"
-                );
-                clients.odd(&key, problem)
-            })?,
+        let (before, found) = taken(clients, &key).await?;
+        let granted = match before.room(wanted, limits, total) {
+            room if part == Part::AllOrNothing && room < wanted => 0,
+            room => room,
         };
-        let granted = before.room(wanted, limits, total);
         let reserved = Reserved { granted, limit, before: before.images };
         if granted == 0 {
             return Ok(reserved);
@@ -56,6 +94,21 @@ pub async fn reserve(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64)
         tokio::time::sleep(Duration::from_millis(u64::from(fastrand::u32(20..200)))).await;
     }
     Err(clients.odd(&key, "too many others write it at the same time; the next run goes on".to_owned()))
+}
+
+/// The counter under a key, and the object that it is read from; zero if there is none.
+async fn taken(clients: &Clients<'_>, key: &str) -> Result<(Taken, Option<Object>), Stop> {
+    let found = clients.call(clients.s3.get(clients.bucket, key)).await?;
+    let taken = match &found {
+        None => Taken::default(),
+        Some(object) => serde_json::from_str(&object.text).map_err(|error| {
+            let problem = format!(
+                "it is not the counter of images that went today: {error}; delete it if you know them"
+            );
+            clients.odd(key, problem)
+        })?,
+    };
+    Ok((taken, found))
 }
 
 /// How many images the last completed run counted; none if none completed.

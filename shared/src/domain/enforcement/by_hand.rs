@@ -1,0 +1,402 @@
+//! What somebody names to be deleted, over the HTTP API or with a stack: what of a repository goes with it, and why it may not.
+//!
+//! Pure: nothing here reads or changes anything.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+use crate::image::deletion::ImageId;
+use crate::image::{ImageIndex, RepositoryImages, subject_of_tag};
+use crate::instant::Instant;
+use crate::plan::counted;
+use crate::quantity::count;
+use crate::usage::{Gap, UsedImages};
+
+/// Maximum number of images or sources that a message names; CloudFormation takes 4,096 bytes.
+const MAX_NAMED: usize = 5;
+/// Days for which a suggested entry of `usage.ignore` holds.
+const IGNORE_DAYS: u64 = 90;
+
+/// Whether use is looked at before something is deleted by hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UseCheck {
+    /// It is: what is in use stays.
+    #[default]
+    Look,
+    /// Somebody says that they know (`inUse`), and nobody is asked.
+    Known,
+}
+
+/// What is known of the use of one repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepositoryUse {
+    /// The images in use, with what belongs to them.
+    pub images: UsedImages,
+    /// The tags by which something runs, and what.
+    pub tags: BTreeMap<String, String>,
+    /// What could not be read, although it may use images of the repository.
+    pub gaps: Vec<Gap>,
+}
+
+/// What of a repository goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Images that go, with all their tags.
+    pub going: BTreeSet<ImageIndex>,
+    /// Tags that are taken off images that have others.
+    pub untagged: BTreeSet<(ImageIndex, String)>,
+    /// What was named and is not there.
+    pub missing: Vec<ImageId>,
+}
+
+impl Selection {
+    /// The whole repository.
+    #[must_use]
+    pub fn all(images: &RepositoryImages) -> Self {
+        let going = (0..).zip(images.images()).map(|(place, _)| place).collect();
+        Self { going, ..Self::default() }
+    }
+
+    /// What is named. An image goes by its digest, or with the last of its tags.
+    #[must_use]
+    pub fn named(images: &RepositoryImages, ids: &[ImageId]) -> Self {
+        let mut by_digest = HashMap::new();
+        let mut by_tag = HashMap::new();
+        for (place, image) in (0..).zip(images.images()) {
+            by_digest.insert(&*image.digest, place);
+            by_tag.extend(image.tags.iter().map(|tag| (&**tag, place)));
+        }
+        let mut selection = Self::default();
+        let mut tags: BTreeMap<ImageIndex, BTreeSet<&str>> = BTreeMap::new();
+        for id in ids {
+            match id {
+                ImageId::Digest(digest) => match by_digest.get(digest.as_str()) {
+                    Some(&place) => _ = selection.going.insert(place),
+                    None => selection.missing.push(id.clone()),
+                },
+                ImageId::Tag(tag) => match by_tag.get(tag.as_str()) {
+                    Some(&place) => _ = tags.entry(place).or_default().insert(tag),
+                    None => selection.missing.push(id.clone()),
+                },
+            }
+        }
+        for (place, tags) in tags {
+            let Some(image) = images.images().get(place as usize) else { continue };
+            if image.tags.iter().all(|tag| tags.contains(&**tag)) {
+                selection.going.insert(place);
+            } else if !selection.going.contains(&place) {
+                selection.untagged.extend(tags.into_iter().map(|tag| (place, tag.to_owned())));
+            }
+        }
+        selection
+    }
+
+    /// Whether nothing of the repository is touched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.going.is_empty() && self.untagged.is_empty()
+    }
+
+    /// The images that are touched.
+    #[must_use]
+    pub fn touched(&self) -> BTreeSet<ImageIndex> {
+        self.going.iter().copied().chain(self.untagged.iter().map(|(place, _)| *place)).collect()
+    }
+
+    /// How many images of these count for the registry's limit: not what goes along with another one.
+    #[must_use]
+    pub fn counted(&self, images: &RepositoryImages) -> u64 {
+        let going: HashSet<ImageIndex> = self.going.iter().copied().collect();
+        counted(images, &going, going.iter().copied()).count() as u64
+    }
+
+    /// Whether it may go, by what is in use.
+    ///
+    /// # Errors
+    ///
+    /// When something of it is in use, and when that is not known.
+    pub fn check(
+        &self,
+        images: &RepositoryImages,
+        used: &RepositoryUse,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let in_use = self.in_use(images, used);
+        if !in_use.is_empty() {
+            return Err(Refusal::InUse(in_use));
+        }
+        if !used.gaps.is_empty() {
+            let gaps = used.gaps.iter().map(|gap| (gap.clone(), ignore_entry(gap, now))).collect();
+            return Err(Refusal::UsageUnknown(gaps));
+        }
+        // What of it is unread may list, or belong to, what is used.
+        if !images.unread_indexes().is_empty() && !used.images.images().is_empty() {
+            let unread = images.unread_indexes().iter().filter_map(|&place| image_name(images, place));
+            return Err(Refusal::UnreadIndexes(unread.collect()));
+        }
+        Ok(())
+    }
+
+    fn in_use(&self, images: &RepositoryImages, used: &RepositoryUse) -> Vec<ImageInUse> {
+        let reason_of = |place| {
+            let reason = used.images.reason(place)?;
+            let is_named = used.images.named().contains(&place);
+            Some(if is_named { format!("in use: {reason}") } else { format!("{reason} in use") })
+        };
+        let going = self.going.iter().filter_map(|&place| Some((place, reason_of(place)?)));
+        let untagged = self.untagged.iter().filter_map(|(place, tag)| {
+            let reason = match used.tags.get(tag) {
+                Some(user) => format!("in use by its tag {tag}: {user}"),
+                // The tag ties the image to what it is about.
+                None if subject_of_tag(tag).is_some() => reason_of(*place)?,
+                None => return None,
+            };
+            Some((*place, reason))
+        });
+        going
+            .chain(untagged)
+            .filter_map(|(place, reason)| Some(ImageInUse { image: image_name(images, place)?, reason }))
+            .collect()
+    }
+}
+
+/// An image that is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInUse {
+    /// Its digest, and its tags.
+    pub image: String,
+    /// By what.
+    pub reason: String,
+}
+
+impl fmt::Display for ImageInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.image, self.reason)
+    }
+}
+
+/// Why nothing of what was named is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Some of it is in use.
+    #[error("{} in use, and nothing was changed: {}", are(.0.len(), "image"), listed(.0))]
+    InUse(Vec<ImageInUse>),
+    /// Some of it may be in use: sources that could not be read, each with the entry of `usage.ignore` that ignores it.
+    #[error(
+        "what is in use is not known completely, and nothing was changed: {}",
+        listed(.0.iter().map(|(gap, entry)| unknown(gap, entry)).collect::<Vec<_>>().as_slice())
+    )]
+    UsageUnknown(Vec<(Gap, String)>),
+    /// Some of it may belong to what is in use: image indexes whose manifests could not be read.
+    #[error(
+        "the manifests of {} could not be read, so that it is not known what belongs to the images in use, and nothing was changed: {}",
+        count(.0.len() as u64, "manifest list"),
+        listed(.0)
+    )]
+    UnreadIndexes(Vec<String>),
+    /// More than may go from the whole registry today.
+    #[error(
+        "{} would go, and of the {limit} that may go from the registry today {before} did; nothing was changed. Delete fewer, or go \
+         on tomorrow (UTC); `limits` at the top of policies.yaml and the images that the last completed run counted set the limit",
+        count(*.planned, "image")
+    )]
+    RegistryLimit {
+        /// How many would go.
+        planned: u64,
+        /// How many went today.
+        before: u64,
+        /// How many may go in a day.
+        limit: u64,
+    },
+}
+
+/// A gap as a message has it, with what to do about it.
+#[must_use]
+pub fn unknown(gap: &Gap, entry: &str) -> String {
+    format!(
+        "{gap}; see to it, or if the source does not matter add {entry} to `usage.ignore` in policies.yaml"
+    )
+}
+
+/// The entry of `usage.ignore` that ignores the source of a gap.
+fn ignore_entry(gap: &Gap, now: Instant) -> String {
+    let until = now.plus_days(IGNORE_DAYS).unwrap_or(now).to_string();
+    let until = until.split('T').next().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
+    let source = if gap.source.chars().all(is_plain) {
+        gap.source.clone()
+    } else {
+        // A JSON string is a YAML string.
+        serde_json::Value::from(gap.source.as_str()).to_string()
+    };
+    format!("{{ source: {source}, reason: \"…\", until: {until} }}")
+}
+
+fn image_name(images: &RepositoryImages, place: ImageIndex) -> Option<String> {
+    let image = images.images().get(place as usize)?;
+    Some(match &*image.tags {
+        [] => image.digest.to_string(),
+        tags => format!("{} ({})", image.digest, tags.join(", ")),
+    })
+}
+
+fn are(number: usize, noun: &str) -> String {
+    format!("{} {}", count(number as u64, noun), if number == 1 { "is" } else { "are" })
+}
+
+fn listed<T: fmt::Display>(all: &[T]) -> String {
+    let named: Vec<String> = all.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    let more = match all.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{}{more}", named.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::listing::RepositoryName;
+    use crate::image::{Image, ImageStatus, ManifestKind, Relations};
+    use crate::usage::Usage;
+
+    fn now() -> Instant {
+        Instant::parse("2026-11-26T00:00:00Z").unwrap()
+    }
+
+    fn digest(letter: char) -> String {
+        format!("sha256:{}", letter.to_string().repeat(64))
+    }
+
+    fn image(letter: char, tags: &[&str]) -> Image {
+        Image {
+            digest: digest(letter).into_boxed_str(),
+            tags: tags.iter().map(|&tag| tag.into()).collect(),
+            pushed_at: now(),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        }
+    }
+
+    /// An index `a` of `b`, with a signature `c` by tag; an image `d` with two tags; an image `e` without one.
+    fn repository() -> RepositoryImages {
+        let signature = format!("sha256-{}.sig", "a".repeat(64));
+        let mut relations = Relations::default();
+        relations.index(&digest('a'), [digest('b')]);
+        let index = Image { kind: ManifestKind::Index, ..image('a', &["v1"]) };
+        let rest = [image('b', &[]), image('c', &[&signature]), image('d', &["one", "two"]), image('e', &[])];
+        RepositoryImages::new(std::iter::once(index).chain(rest).collect(), &relations)
+    }
+
+    fn tag(text: &str) -> ImageId {
+        ImageId::Tag(text.to_owned())
+    }
+
+    fn used(list: &str) -> RepositoryUse {
+        let usage = Usage::parse(list).unwrap();
+        let name = RepositoryName { repository_name: Some("app".to_owned()), registry_id: None };
+        let tags =
+            usage.used().iter().filter_map(|used| Some((used.reference.tag.clone()?, used.to_string())));
+        RepositoryUse {
+            images: usage.of_repository(&name, &repository()),
+            tags: tags.collect(),
+            gaps: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn refused(ids: &[ImageId], list: &str) -> String {
+        let images = repository();
+        let refusal = Selection::named(&images, ids).check(&images, &used(list), now()).unwrap_err();
+        refusal.to_string()
+    }
+
+    #[test]
+    fn a_tag_takes_its_image_along_only_when_it_is_the_last() {
+        let images = repository();
+        let selection = Selection::named(&images, &[tag("one"), tag("none")]);
+        assert!(selection.going.is_empty());
+        assert_eq!(selection.untagged, [(3, "one".to_owned())].into());
+        assert_eq!(selection.missing, [tag("none")]);
+        let selection = Selection::named(&images, &[tag("one"), tag("two")]);
+        assert_eq!((selection.going, selection.untagged.len()), ([3].into(), 0));
+        let selection = Selection::named(&images, &[tag("one"), ImageId::Digest(digest('d'))]);
+        assert_eq!((selection.going, selection.untagged.len()), ([3].into(), 0));
+    }
+
+    #[test]
+    fn what_belongs_to_an_image_in_use_is_in_use() {
+        let list = r#"[{"imageUri": "app:v1", "usedBy": ["task/1"]}]"#;
+        for letter in ['a', 'b', 'c'] {
+            let refusal = refused(&[ImageId::Digest(digest(letter))], list);
+            assert!(refusal.starts_with("1 image is in use, and nothing was changed: sha256:"), "{refusal}");
+        }
+        let child = refused(&[ImageId::Digest(digest('b'))], list);
+        assert!(child.ends_with(&format!(": its image index {} is in use", digest('a'))), "{child}");
+        let images = repository();
+        let free = Selection::named(&images, &[ImageId::Digest(digest('e'))]);
+        assert_eq!(free.check(&images, &used(list), now()), Ok(()));
+    }
+
+    #[test]
+    fn a_tag_in_use_stays_and_another_tag_of_the_same_image_may_go() {
+        let list = r#"[{"imageUri": "app:one", "usedBy": ["service/1"]}]"#;
+        let refusal = refused(&[tag("one")], list);
+        assert!(refusal.contains("in use by its tag one: app:one by service/1"), "{refusal}");
+        let images = repository();
+        assert_eq!(Selection::named(&images, &[tag("two")]).check(&images, &used(list), now()), Ok(()));
+    }
+
+    #[test]
+    fn a_gap_names_the_entry_that_ignores_it() {
+        let images = repository();
+        let gap = |source: &str| Gap {
+            source: source.to_owned(),
+            repositories: Vec::new(),
+            problem: "no list".into(),
+        };
+        let unknown =
+            RepositoryUse { gaps: vec![gap("eks/old"), gap("Amazon ECS")], ..RepositoryUse::default() };
+        let refusal =
+            Selection::named(&images, &[tag("v1")]).check(&images, &unknown, now()).unwrap_err().to_string();
+        assert!(
+            refusal.contains("eks/old: no list; see to it, or if the source does not matter add { source: eks/old, reason: \"…\", until: 2027-02-24 }"),
+            "{refusal}"
+        );
+        assert!(refusal.contains("{ source: \"Amazon ECS\", "), "{refusal}");
+    }
+
+    #[test]
+    fn an_unread_index_blocks_where_something_is_in_use() {
+        let index = Image { kind: ManifestKind::Index, ..image('f', &[]) };
+        let images =
+            RepositoryImages::new(vec![index, image('d', &["one"]), image('e', &[])], &Relations::default());
+        let selection = Selection::named(&images, &[ImageId::Digest(digest('e'))]);
+        let usage = Usage::parse(r#"["app:one"]"#).unwrap();
+        let used = RepositoryUse {
+            images: usage.of_repository(&RepositoryName::default(), &images),
+            ..RepositoryUse::default()
+        };
+        assert_eq!(selection.check(&images, &used, now()), Err(Refusal::UnreadIndexes(vec![digest('f')])));
+        assert_eq!(selection.check(&images, &RepositoryUse::default(), now()), Ok(()));
+    }
+
+    #[test]
+    fn parts_go_along_and_are_not_counted() {
+        let images = repository();
+        assert_eq!(Selection::all(&images).counted(&images), 3);
+        assert_eq!(Selection::named(&images, &[ImageId::Digest(digest('b'))]).counted(&images), 1);
+        assert_eq!(Selection::named(&images, &[tag("one")]).counted(&images), 0);
+    }
+
+    #[test]
+    fn a_message_names_some_and_counts_the_others() {
+        let image = |number: u32| ImageInUse { image: number.to_string(), reason: "in use: x".to_owned() };
+        let refusal = Refusal::InUse((0..7).map(image).collect()).to_string();
+        assert!(refusal.starts_with("7 images are in use") && refusal.ends_with("; and 2 more"), "{refusal}");
+    }
+}

@@ -1,0 +1,625 @@
+//! Deletes images that somebody names, and repositories with their images: over the HTTP API, and with a stack.
+//!
+//! It goes as in a run: what is in use is looked at, the registry's limit of the day is kept, and what goes is written down before
+//! it goes. What cannot be found out in time leaves everything as it is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::enforcement::registry_limit::{self, Reserved};
+use crate::aws::ecr::{BATCH, DescribedImages, EcrWrite, Manifest, NOT_FOUND};
+use crate::aws::{AwsError, Failure};
+use crate::domain::enforcement::actor::Actor;
+use crate::domain::enforcement::by_hand::{Refusal, RepositoryUse, Selection, UseCheck};
+use crate::finding::Finding;
+use crate::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
+use crate::image::listing::RepositoryName;
+use crate::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages};
+use crate::instant::Instant;
+use crate::lifecycle::document::Action as RuleAction;
+use crate::policy_book::{self, PolicyBook, Sources};
+use crate::provision::Removal;
+use crate::report::model::ActionTaken;
+use crate::repository::Name;
+use crate::run::journal::{self, Line};
+use crate::run::summarize::USAGE_KEY;
+use crate::run::survey::INDEXES;
+use crate::run::{Clients, Stop, check_clock, observe};
+use crate::usage::Usage;
+use crate::usage::observation::Observation;
+
+/// What is kept of the time for deleting once it is known what is in use.
+const TIME_TO_ACT: Duration = Duration::from_secs(8);
+/// Calls to one service at the same time.
+const READ_CONCURRENCY: usize = 4;
+/// Maximum number of images that go with their repository. Policies and batches take more, a day at a time.
+const MAX_IMAGES_OF_REPOSITORY: usize = 5000;
+
+/// What came of a wish to delete images.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImagesDeleted {
+    /// What is deleted.
+    pub deleted: Vec<Deleted>,
+    /// What is not, and why.
+    pub refused: Vec<Refused>,
+}
+
+/// Deletes by hand, for one request.
+#[derive(Debug, Clone)]
+pub struct ByHand<'a> {
+    /// What is looked at.
+    pub clients: Clients<'a>,
+    /// What is changed.
+    pub ecr: &'a EcrWrite,
+    /// The account whose registry it is.
+    pub registry_id: &'a str,
+    /// What names the request in the journal, the same when it is delivered twice: `api-…` or `stack-…`.
+    pub run_id: String,
+    /// Who asks for it.
+    pub by: Actor,
+}
+
+/// Why something is not deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeletionError {
+    /// There is nowhere to write down what goes.
+    #[error(
+        "the function knows no bucket to write down what it deletes, and nothing was changed; set its environment variable BUCKET, as \
+         template.yaml does"
+    )]
+    NoBucket,
+    /// It may not be deleted.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There was no time to find out what is in use.
+    #[error("there was no time to find out what is in use, and nothing was changed: {0}")]
+    NoTimeToLook(AwsError),
+    /// There are more images than can be written down in the time that there is.
+    #[error(
+        "the repository has too many images ({images}) to delete all at once, and nothing was deleted: delete them by policy or in \
+         batches first"
+    )]
+    TooMany {
+        /// How many there are.
+        images: usize,
+    },
+    /// Somebody else changed the repository.
+    #[error("{0} since this request looked at the repository, and nothing was deleted; try again")]
+    Changed(String),
+    /// The policies file says what counts as use, and how much may go.
+    #[error(
+        "{} is not valid, and it says what counts as use and how much may go; nothing was changed: {}",
+        policy_book::KEY,
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    PoliciesFile(Vec<Finding>),
+    /// Something in the bucket is not what it has to be, or a clock is wrong.
+    #[error("{0}; nothing was deleted")]
+    State(Stop),
+    /// A call failed.
+    #[error(transparent)]
+    Aws(AwsError),
+}
+
+impl From<Stop> for DeletionError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Time(error) | Stop::Aws(error) => Self::Aws(error),
+            stop @ (Stop::Object { .. } | Stop::Clock { .. } | Stop::Refused { .. }) => Self::State(stop),
+        }
+    }
+}
+
+/// A repository, and what is to go of it.
+struct Looked {
+    images: RepositoryImages,
+    relations: Relations,
+    selection: Selection,
+    /// Manifests that were read.
+    manifests: HashMap<String, Manifest>,
+    book: PolicyBook,
+    book_version: Option<String>,
+    /// When use was looked at; `None` if somebody said that they know.
+    usage_read_at: Option<Instant>,
+    /// Whether the repository goes too.
+    is_whole: bool,
+}
+
+/// What is named.
+#[derive(Clone, Copy)]
+enum Named<'a> {
+    Images(&'a [ImageId]),
+    Repository,
+}
+
+impl ByHand<'_> {
+    /// Deletes images and tags: indexes before their children, a hundred in a call, until time is up.
+    ///
+    /// # Errors
+    ///
+    /// When nothing was deleted: something of it is in use or may be, the limit of the day is reached, or AWS cannot be asked.
+    pub async fn delete_images(
+        &self,
+        request: &DeletionRequest,
+        check: UseCheck,
+    ) -> Result<ImagesDeleted, DeletionError> {
+        let DeletionRequest { repository_name: name, image_ids: ids } = request;
+        let Some(looked) = self.look(name, Named::Images(ids), check).await? else {
+            return Ok(ImagesDeleted { refused: missing(ids), ..ImagesDeleted::default() });
+        };
+        let there: Vec<ImageId> =
+            ids.iter().filter(|id| !looked.selection.missing.contains(id)).cloned().collect();
+        let images = looked.images.images();
+        let places: HashMap<&str, ImageIndex> = (0..)
+            .zip(images)
+            .flat_map(|(at, image)| image.tags.iter().chain([&image.digest]).map(move |name| (&**name, at)))
+            .collect();
+        let place = |id: &ImageId| {
+            let (ImageId::Digest(name) | ImageId::Tag(name)) = id;
+            places.get(name.as_str()).copied()
+        };
+        let digests: BTreeMap<String, String> = there
+            .iter()
+            .filter_map(|id| match id {
+                ImageId::Digest(_) => None,
+                ImageId::Tag(tag) => Some((tag.clone(), images.get(place(id)? as usize)?.digest.to_string())),
+            })
+            .collect();
+        let mut outcome = ImagesDeleted::default();
+        let mut stopped: Option<DeletionError> = None;
+        let mut is_begun = false;
+        for batch in deletion::in_order(&there, &digests, &looked.children(), BATCH) {
+            if let Some(error) = &stopped {
+                let problem = format!("an earlier call failed: {error}");
+                outcome.refused.extend(refused(&batch, "NotAttempted", &problem));
+                continue;
+            }
+            let touched: BTreeSet<ImageIndex> = batch.iter().filter_map(place).collect();
+            let prepared = async {
+                self.write_down(name, &looked, &touched, &looked.manifests).await?;
+                if !is_begun {
+                    self.reserve(&looked).await?;
+                    self.compare(name, &looked).await?;
+                }
+                Ok(())
+            };
+            if let Err(error) = prepared.await {
+                if !is_begun {
+                    return Err(error);
+                }
+                let problem = format!("it could not be written down: {error}");
+                outcome.refused.extend(refused(&batch, "NotAttempted", &problem));
+                stopped = Some(error);
+                continue;
+            }
+            match self.clients.call(self.ecr.delete_images(name, &batch)).await {
+                Ok((deleted, refused)) => {
+                    outcome.deleted.extend(deleted);
+                    outcome.refused.extend(refused);
+                }
+                Err(stop) => {
+                    let error = DeletionError::from(stop);
+                    let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.leaves_doubt());
+                    if !is_begun && !is_in_doubt {
+                        return Err(error);
+                    }
+                    let code = if is_in_doubt { "OutcomeUnknown" } else { "NotAttempted" };
+                    outcome.refused.extend(refused(&batch, code, &error.to_string()));
+                    stopped = Some(error);
+                }
+            }
+            is_begun = true;
+        }
+        outcome.refused.extend(missing(&looked.selection.missing));
+        Ok(outcome)
+    }
+
+    /// Deletes a repository with its images.
+    ///
+    /// # Errors
+    ///
+    /// When it was not deleted: something of it is in use or may be, the limit of the day is reached, there are too many images, or
+    /// AWS cannot be asked.
+    pub async fn delete_repository(&self, name: &Name, check: UseCheck) -> Result<Removal, DeletionError> {
+        let looked = match self.look(name, Named::Repository, check).await {
+            Ok(Some(looked)) => looked,
+            // Without images nothing goes that anybody uses; one that comes now keeps the repository.
+            Ok(None) => return self.delete_empty(name).await,
+            Err(error) if error.is_not_found() => return Ok(Removal::Missing),
+            Err(error) => return Err(error),
+        };
+        let images = looked.images.images().len();
+        self.write_down_all(name, &looked).await.map_err(|error| match error {
+            DeletionError::Aws(error) if !self.clients.deadline.has(Duration::ZERO) => {
+                tracing::warn!(repository = %name, %error, "could not write down all images in time");
+                DeletionError::TooMany { images }
+            }
+            error => error,
+        })?;
+        self.reserve(&looked).await?;
+        self.compare(name, &looked).await?;
+        match self.clients.call(self.ecr.delete(name.as_str(), true)).await {
+            Ok(()) => Ok(Removal::Deleted),
+            Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
+            Err(stop) => {
+                let error = DeletionError::from(stop);
+                let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.leaves_doubt());
+                if is_in_doubt && self.is_gone(name).await { Ok(Removal::Deleted) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Whether there is no such repository any more, after a call that was not answered.
+    async fn is_gone(&self, name: &Name) -> bool {
+        let ecr = self.ecr.at_once();
+        matches!(self.clients.deadline.order(ecr.repository(name)).await, Ok(Ok(None)))
+    }
+
+    async fn delete_empty(&self, name: &Name) -> Result<Removal, DeletionError> {
+        match self.clients.call(self.ecr.delete(name.as_str(), false)).await {
+            Ok(()) => Ok(Removal::Deleted),
+            Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
+            Err(Stop::Aws(error)) if error.failure == Failure::NotEmpty => {
+                Err(DeletionError::Changed("an image was pushed".to_owned()))
+            }
+            Err(stop) => Err(stop.into()),
+        }
+    }
+
+    /// Looks at everything that a deletion rests on, and says whether it may be; `None` when nothing that is there is named.
+    async fn look(
+        &self,
+        name: &Name,
+        named: Named<'_>,
+        check: UseCheck,
+    ) -> Result<Option<Looked>, DeletionError> {
+        let clients = Clients { deadline: self.clients.deadline.keeping(TIME_TO_ACT), ..self.clients };
+        // What a call that cannot be made means here: nothing is known.
+        let looking = async {
+            let described = clients.call(clients.ecr.images(name)).await?;
+            let images = RepositoryImages::new(described.images.clone(), &Relations::default());
+            let selection = match named {
+                Named::Images(ids) => Selection::named(&images, ids),
+                Named::Repository => Selection::all(&images),
+            };
+            if selection.is_empty() {
+                return Ok(None);
+            }
+            if !clients.has_bucket() {
+                return Err(DeletionError::NoBucket);
+            }
+            if matches!(named, Named::Repository) && images.images().len() > MAX_IMAGES_OF_REPOSITORY {
+                return Err(DeletionError::TooMany { images: images.images().len() });
+            }
+            let wanted = match named {
+                Named::Images(_) => selection.touched(),
+                Named::Repository => BTreeSet::new(),
+            };
+            let reads_all_indexes = matches!(named, Named::Repository) || check == UseCheck::Look;
+            let reading = relations(&clients, name, &described, &images, &wanted, reads_all_indexes);
+            let ((relations, manifests), (book, book_version, usage)) =
+                tokio::try_join!(reading, self.usage(&clients, name, check))?;
+            // The same images, so that their places stay.
+            let images = RepositoryImages::new(described.images, &relations);
+            let usage_read_at = usage.as_ref().map(|(_, read_at)| *read_at);
+            if let Some((usage, read_at)) = usage {
+                selection.check(&images, &self.of_repository(&usage, name, &images), read_at)?;
+            }
+            let is_whole = matches!(named, Named::Repository);
+            let looked = Looked {
+                images,
+                relations,
+                selection,
+                manifests,
+                book,
+                book_version,
+                usage_read_at,
+                is_whole,
+            };
+            let planned = looked.selection.counted(&looked.images);
+            let Reserved { granted, limit, before } =
+                registry_limit::room(&clients, looked.book.limits(), planned).await?;
+            if granted < planned {
+                return Err(Refusal::RegistryLimit { planned, before, limit }.into());
+            }
+            Ok(Some(looked))
+        };
+        looking.await.map_err(|error| match error {
+            // The time of this request is not up: it is kept for what could not be begun.
+            DeletionError::Aws(error) if !clients.deadline.has(Duration::ZERO) => {
+                DeletionError::NoTimeToLook(error)
+            }
+            error => error,
+        })
+    }
+
+    /// Reads the policies file, and then what is in use, unless somebody knows.
+    async fn usage(
+        &self,
+        clients: &Clients<'_>,
+        name: &Name,
+        check: UseCheck,
+    ) -> Result<(PolicyBook, Option<String>, Option<(Usage, Instant)>), DeletionError> {
+        let now = clients.now();
+        let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
+        let (book, version) = match found {
+            None => (PolicyBook::default(), None),
+            Some(object) => {
+                check_clock(object.answered_at, now)?;
+                (PolicyBook::parse(&object.text).map_err(DeletionError::PoliciesFile)?, object.version)
+            }
+        };
+        let usage = match check {
+            UseCheck::Known => None,
+            UseCheck::Look => Some((in_use(clients, book.usage(), name, self.registry_id, now).await?, now)),
+        };
+        Ok((book, version, usage))
+    }
+
+    fn of_repository(&self, usage: &Usage, name: &Name, images: &RepositoryImages) -> RepositoryUse {
+        let repository = RepositoryName {
+            repository_name: Some(name.as_str().to_owned()),
+            registry_id: Some(self.registry_id.to_owned()),
+        };
+        let mine = usage
+            .used()
+            .iter()
+            .filter(|used| used.reference.may_name(Some(name.as_str()), Some(self.registry_id)));
+        let tags = mine.filter_map(|used| Some((used.reference.tag.clone()?, used.to_string()))).collect();
+        let gaps = usage.gaps_of(name.as_str()).cloned().collect();
+        RepositoryUse { images: usage.of_repository(&repository, images), tags, gaps }
+    }
+
+    /// Reserves room for all that goes in the registry's limit of the day.
+    async fn reserve(&self, looked: &Looked) -> Result<(), DeletionError> {
+        let planned = looked.selection.counted(&looked.images);
+        if planned == 0 {
+            return Ok(());
+        }
+        let Reserved { granted, limit, before } =
+            registry_limit::reserve_all(&self.clients, looked.book.limits(), planned).await?;
+        if granted < planned {
+            return Err(Refusal::RegistryLimit { planned, before, limit }.into());
+        }
+        Ok(())
+    }
+
+    /// Reads the repository once more right before something goes: what goes has to be what was looked at and written down.
+    async fn compare(&self, name: &Name, looked: &Looked) -> Result<(), DeletionError> {
+        let now = self.clients.call(self.clients.ecr.images(name)).await?.images;
+        let before: HashMap<&str, ImageIndex> =
+            looked.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
+        let touched = looked.selection.touched();
+        for image in &now {
+            let changed = match before.get(&*image.digest) {
+                None if looked.is_whole => format!("the image {} was pushed", image.digest),
+                Some(place) if touched.contains(place) && looked.tags(*place) != sorted(image) => {
+                    format!("the tags of {} have changed", image.digest)
+                }
+                _ => continue,
+            };
+            return Err(DeletionError::Changed(changed));
+        }
+        Ok(())
+    }
+
+    /// Writes all images of a repository down, a hundred at a time.
+    async fn write_down_all(&self, name: &Name, looked: &Looked) -> Result<(), DeletionError> {
+        let places: Vec<ImageIndex> = looked.selection.going.iter().copied().collect();
+        stream::iter(places.chunks(BATCH).map(Ok))
+            .try_for_each_concurrent(READ_CONCURRENCY, async |batch: &[ImageIndex]| {
+                let ids: Vec<ImageId> = batch.iter().filter_map(|&place| looked.id(place)).collect();
+                let manifests = manifests(&self.clients, name, &ids).await?;
+                self.write_down(name, looked, &batch.iter().copied().collect(), &manifests).await
+            })
+            .await
+    }
+
+    /// Writes down what is about to go of some images. What cannot be written down does not go.
+    async fn write_down(
+        &self,
+        name: &Name,
+        looked: &Looked,
+        places: &BTreeSet<ImageIndex>,
+        manifests: &HashMap<String, Manifest>,
+    ) -> Result<(), DeletionError> {
+        let at = self.clients.now();
+        let mut lines = Vec::with_capacity(places.len());
+        for &place in places {
+            let Some(image) = looked.images.images().get(place as usize) else { continue };
+            let untagged = looked.selection.untagged.iter().filter(|(of, _)| *of == place);
+            let untagged: Vec<String> = untagged.map(|(_, tag)| tag.clone()).collect();
+            let is_known = if looked.usage_read_at.is_some() { "" } else { " Use was not looked at: inUse." };
+            let (image_tags, reason) = if untagged.is_empty() {
+                let tags = image.tags.iter().map(ToString::to_string).collect();
+                (tags, format!("Asked for by {}.{is_known}", self.by))
+            } else {
+                let what = "Only these tags are taken off; the image keeps others";
+                (untagged, format!("{what}. Asked for by {}.{is_known}", self.by))
+            };
+            let manifest = manifests.get(&*image.digest);
+            lines.push(Line {
+                run_id: self.run_id.clone(),
+                at,
+                registry_id: self.registry_id.to_owned(),
+                region: self.clients.region.to_owned(),
+                by: self.by.clone(),
+                repository_name: name.as_str().to_owned(),
+                image_digest: image.digest.to_string(),
+                image_tags,
+                image_pushed_at: image.pushed_at,
+                image_size_in_bytes: image.size_in_bytes,
+                image_manifest: manifest.map(|manifest| manifest.text.clone()),
+                image_manifest_media_type: manifest.and_then(|manifest| manifest.media_type.clone()),
+                action: ActionTaken::from(RuleAction::Expire),
+                policy: None,
+                book_version: looked.book_version.clone(),
+                applied_rule_priority: None,
+                reason,
+                usage_read_at: looked.usage_read_at,
+            });
+        }
+        let folder = journal::folder(at, &self.run_id);
+        let key = journal::write(&self.clients, &folder, name.as_str(), &lines).await?;
+        tracing::info!(repository = %name, key, images = lines.len(), "wrote down what is to be deleted");
+        Ok(())
+    }
+}
+
+impl DeletionError {
+    /// Whether the repository does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Aws(error) if error.failure == Failure::NotFound)
+    }
+}
+
+impl Looked {
+    fn tags(&self, place: ImageIndex) -> Vec<&str> {
+        self.images.images().get(place as usize).map(sorted).unwrap_or_default()
+    }
+
+    fn id(&self, place: ImageIndex) -> Option<ImageId> {
+        self.images.images().get(place as usize).map(|image| ImageId::Digest(image.digest.to_string()))
+    }
+
+    /// The children of the indexes that are touched: they only order the calls.
+    fn children(&self) -> BTreeMap<String, Vec<String>> {
+        let touched = self.selection.touched();
+        let touched = touched.iter().filter_map(|&place| self.images.images().get(place as usize));
+        touched
+            .filter_map(|image| {
+                let children = self.relations.children_of(&image.digest)?;
+                Some((image.digest.to_string(), children.iter().map(ToString::to_string).collect()))
+            })
+            .collect()
+    }
+}
+
+/// What is in use of a repository: what the last run knew, and what runs now. Sources that the policies file ignores are no gaps.
+///
+/// This is the one place of deletions by hand that knows how use is looked at.
+async fn in_use(
+    clients: &Clients<'_>,
+    sources: &Sources,
+    name: &Name,
+    registry_id: &str,
+    now: Instant,
+) -> Result<Usage, DeletionError> {
+    let last = clients.call(clients.s3.get(clients.bucket, USAGE_KEY)).await?;
+    let observation = match last {
+        None => observe::observe(clients, sources, observe::before(clients).await?, now).await?,
+        Some(object) => {
+            let last = Observation::parse(&object.text).map_err(|error| {
+                let problem = format!(
+                    "{error}; the next completed run writes it anew, and without it use is read from the beginning"
+                );
+                DeletionError::State(clients.odd(USAGE_KEY, problem))
+            })?;
+            observe::refresh(clients, sources, &last.once, now).await?
+        }
+    };
+    let mut usage = observation.usage;
+    let (gaps, _) = observe::gaps_of_pullers(clients, sources, &usage, name, registry_id, now).await?;
+    usage.gaps.extend(gaps);
+    usage.gaps.retain(|gap| gap.is_about(name.as_str()));
+    Ok(usage)
+}
+
+/// How the images relate, and the manifests of `wanted` ones. The children of other indexes are read from the cache of runs where
+/// that has them.
+async fn relations(
+    clients: &Clients<'_>,
+    name: &Name,
+    described: &DescribedImages,
+    images: &RepositoryImages,
+    wanted: &BTreeSet<ImageIndex>,
+    reads_all_indexes: bool,
+) -> Result<(Relations, HashMap<String, Manifest>), DeletionError> {
+    let mut relations = Relations::default();
+    for (referrer, subject) in &described.subjects {
+        relations.refer(referrer, subject);
+    }
+    let others: Vec<&Image> = (0..)
+        .zip(images.images())
+        .filter(|(place, image)| {
+            reads_all_indexes && image.kind == ManifestKind::Index && !wanted.contains(place)
+        })
+        .map(|(_, image)| image)
+        .collect();
+    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    if !others.is_empty() {
+        let key = format!("{INDEXES}{name}.json");
+        let cached = clients.call(clients.s3.get(clients.bucket, &key)).await?;
+        // What cannot be read is read again from ECR.
+        known = cached.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
+    }
+    let wanted = wanted.iter().filter_map(|&place| images.images().get(place as usize));
+    let unread = others.iter().copied().filter(|image| !known.contains_key(&*image.digest));
+    let ids: Vec<ImageId> =
+        wanted.chain(unread).map(|image| ImageId::Digest(image.digest.to_string())).collect();
+    let manifests = manifests(clients, name, &ids).await?;
+    let indexes = images.images().iter().filter(|image| image.kind == ManifestKind::Index);
+    for index in indexes {
+        let digest = &*index.digest;
+        match (manifests.get(digest).map(|manifest| deletion::children(&manifest.text)), known.get(digest)) {
+            (Some(Ok(children)), _) => relations.index(digest, children),
+            (None, Some(children)) => relations.index(digest, children.iter().map(String::as_str)),
+            // It stays unread, which blocks where something is in use.
+            (Some(Err(error)), _) => {
+                tracing::warn!(repository = %name, digest, %error, "could not read an image index");
+            }
+            (None, None) => {}
+        }
+    }
+    Ok((relations, manifests))
+}
+
+/// Manifests by their images' digests, as far as ECR gives them.
+async fn manifests(
+    clients: &Clients<'_>,
+    name: &Name,
+    ids: &[ImageId],
+) -> Result<HashMap<String, Manifest>, DeletionError> {
+    let batches: Vec<_> = stream::iter(ids.chunks(BATCH))
+        .map(|batch| clients.call(clients.ecr.manifests(name, batch)))
+        .buffered(READ_CONCURRENCY)
+        .try_collect()
+        .await?;
+    let mut found = HashMap::new();
+    for batch in batches {
+        for failure in batch.failures.iter().filter(|failure| failure.failure_code != NOT_FOUND) {
+            tracing::warn!(
+                repository = %name,
+                digest = failure.image_id.image_digest,
+                code = failure.failure_code,
+                reason = failure.failure_reason,
+                "ECR does not give a manifest; the image could not be put back"
+            );
+        }
+        found.extend(batch.found.into_iter().map(|manifest| (manifest.digest.clone(), manifest)));
+    }
+    Ok(found)
+}
+
+fn sorted(image: &Image) -> Vec<&str> {
+    let mut tags: Vec<&str> = image.tags.iter().map(|tag| &**tag).collect();
+    tags.sort_unstable();
+    tags
+}
+
+fn missing(ids: &[ImageId]) -> Vec<Refused> {
+    refused(ids, NOT_FOUND, "the repository has no such image")
+}
+
+fn refused(ids: &[ImageId], code: &str, reason: &str) -> Vec<Refused> {
+    ids.iter()
+        .map(|id| Refused {
+            image_id: Deleted::from(id),
+            failure_code: code.to_owned(),
+            failure_reason: reason.to_owned(),
+        })
+        .collect()
+}

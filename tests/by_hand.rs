@@ -1,0 +1,572 @@
+//! Images deleted by hand, over the HTTP API and with a stack: what is in use stays, limits hold, and it is written down first. The
+//! real functions, on AWS in memory.
+
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::cloud::{self, BUCKET, Cloud};
+use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
+use tests::gateway;
+use tests::http::Request;
+use tests::runtime_api::Function;
+
+const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/shop/0a1b2c3d";
+/// Enough for everything that helps.
+const PLENTY: Duration = Duration::from_secs(29);
+/// Enough where all is well, and soon over where it is not.
+const LITTLE: Duration = Duration::from_secs(4);
+const POLICIES: &str = "policies.yaml";
+
+/// The functions that delete by hand, on one AWS.
+struct Hand {
+    aws: EcrStub,
+    api: Function,
+    stacks: Function,
+    url: String,
+    answers: Receiver<Value>,
+}
+
+/// A release of the repository `app` for two platforms with its signatures, and builds.
+struct App {
+    index: String,
+    child: String,
+    signature: String,
+    /// Signed by a tag.
+    tag_signature: String,
+    /// With the tags `one` and `two`.
+    two: String,
+    /// With the tag `build`.
+    build: String,
+}
+
+struct Answer {
+    status: u16,
+    headers: Value,
+    body: Value,
+}
+
+impl Hand {
+    fn start() -> Self {
+        Self::within(PLENTY)
+    }
+
+    fn within(time: Duration) -> Self {
+        let aws = EcrStub::start();
+        let function = |name: &str| cloud::function(&aws, name, time);
+        let (api, stacks) = (function("repository-api"), function("repository-resource"));
+        let (url, answers) = cloud::desk();
+        Self { aws, api, stacks, url, answers }
+    }
+
+    /// The repository `app`, made by the stack, with images in it.
+    fn with_app(self) -> (Self, App) {
+        let answer = self.stack("Create", &json!({ "RepositoryName": "app" }));
+        assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+        let app = self.aws.with(|registry| fill(registry.repositories.get_mut("app").unwrap()));
+        self.aws.forget_calls();
+        (self, app)
+    }
+
+    fn ask(&self, method: &str, target: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request =
+            Request { method: method.to_owned(), target: target.to_owned(), body, ..Request::default() };
+        let answer = self.api.invoke(gateway::event(&request).to_string()).response();
+        Answer {
+            status: u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(),
+            headers: answer["headers"].clone(),
+            body: answer["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
+        }
+    }
+
+    /// Asks for images of `app` to be deleted.
+    fn delete(&self, ids: &Value) -> Answer {
+        self.delete_with("", ids)
+    }
+
+    fn delete_with(&self, query: &str, ids: &Value) -> Answer {
+        let body = json!({ "repositoryName": "app", "imageIds": ids });
+        self.ask("POST", &format!("/images/delete{query}"), &body)
+    }
+
+    /// Asks for `app` to be deleted with its images.
+    fn force(&self) -> Answer {
+        self.ask("DELETE", "/repositories/app?force=true", &Value::Null)
+    }
+
+    /// What CloudFormation is told about the resource `Web`, whose repository is `app`.
+    fn stack(&self, request: &str, properties: &Value) -> Value {
+        let mut event = json!({
+            "RequestType": request, "ResponseURL": self.url, "StackId": STACK, "RequestId": "request",
+            "ResourceType": "Custom::EcrRepository", "LogicalResourceId": "Web", "ResourceProperties": properties,
+        });
+        if request != "Create" {
+            event["PhysicalResourceId"] = "app".into();
+        }
+        self.stacks.invoke(event.to_string()).response();
+        self.answers.recv_timeout(Duration::from_secs(1)).expect("there should be an answer")
+    }
+
+    fn delete_stack(&self, empty_on_delete: &str) -> Value {
+        self.stack("Delete", &json!({ "RepositoryName": "app", "EmptyOnDelete": empty_on_delete }))
+    }
+
+    fn cloud<T>(&self, change: impl FnOnce(&mut Cloud) -> T) -> T {
+        self.aws.cloud(change)
+    }
+
+    fn upload(&self, key: &str, content: &str) {
+        self.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), content));
+    }
+
+    /// A task of this image of `app` that pulled this.
+    fn run_task(&self, image: &str, digest: Option<&str>) {
+        let image = format!("{HOST}/{image}");
+        self.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&image]);
+            cloud.ecs.run_task("blue", &definition, digest);
+        });
+    }
+
+    /// The lines of the journal.
+    fn journal(&self) -> Vec<Value> {
+        self.cloud(|cloud| {
+            let keys = cloud.keys(BUCKET, "journal/");
+            let texts = keys.iter().filter_map(|key| cloud.object_text(&format!("{BUCKET}/{key}")));
+            texts
+                .flat_map(|text| {
+                    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
+                })
+                .collect()
+        })
+    }
+
+    /// How many images went today.
+    fn taken(&self) -> u64 {
+        self.cloud(|cloud| {
+            let keys = cloud.keys(BUCKET, "state/taken/");
+            let text = keys.first().and_then(|key| cloud.object_text(&format!("{BUCKET}/{key}")));
+            let taken: Value =
+                text.map_or(json!({ "images": 0 }), |text| serde_json::from_str(&text).unwrap());
+            taken["images"].as_u64().unwrap()
+        })
+    }
+
+    fn count(&self) -> Option<usize> {
+        self.aws.with(|registry| registry.repositories.get("app").map(|app| app.images.len()))
+    }
+
+    /// Asserts that something is refused so and changes nothing, neither in the registry nor in the bucket.
+    #[track_caller]
+    fn refused(&self, answer: &Answer, status: u16, kind: &str, before: &[Value]) -> String {
+        let detail = answer.problem(status, kind);
+        assert_eq!(self.aws.count("BatchDeleteImage") + self.aws.count("DeleteRepository"), 0, "{detail}");
+        assert_eq!(self.journal(), before, "{detail}");
+        detail
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    fn problem(&self, status: u16, kind: &str) -> String {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.body["type"], format!("urn:ecr-steward:problem:{kind}"), "{}", self.body);
+        self.body["detail"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    fn deleted(&self, images: usize) {
+        assert_eq!(self.status, 200, "{}", self.body);
+        assert_eq!(self.body["failures"], json!([]));
+        assert_eq!(self.body["imageIds"].as_array().unwrap().len(), images, "{}", self.body);
+    }
+}
+
+fn fill(app: &mut Repository) -> App {
+    let child = app.push("amd64", &[]);
+    let index = app.push_index(&[&child], &["v1"]);
+    let signature = app.push_referrer("signature", &index);
+    let tag = format!("{}.sig", index.replace(':', "-"));
+    let tag_signature = app.push("signature by tag", &[&tag]);
+    let two = app.push("two", &["one", "two"]);
+    let build = app.push("build", &["build"]);
+    App { index, child, signature, tag_signature, two, build }
+}
+
+fn by_digest(digest: &str) -> Value {
+    json!([{ "imageDigest": digest }])
+}
+
+fn by_tag(tag: &str) -> Value {
+    json!([{ "imageTag": tag }])
+}
+
+#[test]
+fn an_image_that_a_task_runs_is_not_deleted_by_tag_or_digest() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:build", Some(&app.build));
+    for ids in [by_digest(&app.build), by_tag("build")] {
+        let answer = hand.delete(&ids);
+        let detail = hand.refused(&answer, 409, "images-in-use", &[]);
+        assert!(detail.contains("task/blue/") && detail.contains("?inUse=true"), "{detail}");
+        assert_eq!(answer.body["findings"][0]["code"], "image-in-use");
+    }
+    // Of several that are named nothing goes if one of them is in use.
+    let ids = json!([{ "imageDigest": app.two }, { "imageDigest": app.build }]);
+    hand.refused(&hand.delete(&ids), 409, "images-in-use", &[]);
+    hand.delete(&by_digest(&app.two)).deleted(2);
+}
+
+#[test]
+fn an_image_that_runs_by_its_digest_is_not_deleted_when_its_tag_has_moved() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:build", Some(&app.build));
+    let newer =
+        hand.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("newer", &["build"]));
+    hand.refused(&hand.delete(&by_digest(&app.build)), 409, "images-in-use", &[]);
+    // The next task starts from the tag.
+    hand.refused(&hand.delete(&by_digest(&newer)), 409, "images-in-use", &[]);
+}
+
+#[test]
+fn what_belongs_to_an_image_in_use_is_not_deleted() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:v1", Some(&app.index));
+    for digest in [&app.index, &app.child, &app.signature, &app.tag_signature] {
+        hand.refused(&hand.delete(&by_digest(digest)), 409, "images-in-use", &[]);
+    }
+    hand.cloud(|cloud| cloud.ecs.stop_all());
+    hand.run_task(&format!("app@{}", app.child), Some(&app.child));
+    let detail = hand.refused(&hand.delete(&by_digest(&app.index)), 409, "images-in-use", &[]);
+    assert!(detail.contains(&format!("its child {} is in use", app.child)), "{detail}");
+}
+
+#[test]
+fn a_tag_by_which_something_runs_stays_and_another_one_of_the_image_may_go() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:one", Some(&app.two));
+    let detail = hand.refused(&hand.delete(&by_tag("one")), 409, "images-in-use", &[]);
+    assert!(detail.contains("in use by its tag one"), "{detail}");
+    hand.delete(&by_tag("two")).deleted(1);
+    // With the other tag off, this one is the last.
+    hand.delete(&by_tag("one")).problem(409, "images-in-use");
+    let journal = hand.journal();
+    assert_eq!((journal.len(), &journal[0]["imageTags"]), (1, &json!(["two"])));
+    assert!(journal[0]["reason"].as_str().unwrap().contains("the image keeps others"), "{journal:?}");
+    assert_eq!(hand.taken(), 0, "no image went");
+}
+
+#[test]
+fn what_the_last_run_found_defined_is_in_use() {
+    let (hand, _) = Hand::start().with_app();
+    let known = json!({ "taskDefinitions": { "arn:aws:ecs:r:1:task-definition/web:3": [format!("{HOST}/app:build")] } });
+    hand.upload("state/usage.json", &json!({ "inUse": [], "gaps": [], "known": known }).to_string());
+    let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "images-in-use", &[]);
+    assert!(detail.contains("task-definition/web:3"), "{detail}");
+    hand.upload("state/usage.json", "{}");
+    let detail = hand.refused(&hand.delete(&by_tag("build")), 503, "state-unreadable", &[]);
+    assert!(detail.contains("state/usage.json") && detail.contains("the next completed run"), "{detail}");
+}
+
+#[test]
+fn a_source_that_cannot_be_read_blocks_and_its_pasted_entry_unblocks() {
+    let (hand, app) = Hand::start().with_app();
+    hand.aws.fault_from("ListFunctions", Fault::Denied, 0);
+    let answer = hand.delete(&by_tag("build"));
+    let detail = hand.refused(&answer, 409, "usage-unknown", &[]);
+    assert_eq!(answer.body["findings"][0]["code"], "usage-unknown");
+    let (_, entry) = detail.split_once("add {").unwrap();
+    let (entry, _) = entry.split_once('}').unwrap();
+    let entry = entry.replace('…', "no functions of images here");
+    hand.upload(POLICIES, &format!("policies: []\nusage: {{ ignore: [{{{entry}}}] }}\n"));
+    hand.delete(&by_digest(&app.build)).deleted(1);
+}
+
+#[test]
+fn a_gap_about_other_repositories_does_not_block() {
+    let (hand, _) = Hand::start().with_app();
+    hand.upload(
+        POLICIES,
+        "policies: []\nusage: { lists: [{ key: usage/shop.json, repositories: ['shop/*'] }] }\n",
+    );
+    hand.delete(&by_tag("build")).deleted(1);
+}
+
+#[test]
+fn a_list_that_is_missing_blocks_and_one_that_names_the_image_keeps_it() {
+    let (hand, _) = Hand::start().with_app();
+    hand.upload(POLICIES, "policies: []\nusage: { lists: [{ key: usage/eks.json }] }\n");
+    let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "usage-unknown", &[]);
+    assert!(detail.contains("usage/eks.json"), "{detail}");
+    hand.upload("usage/eks.json", &json!([format!("{HOST}/app:build")]).to_string());
+    hand.refused(&hand.delete(&by_tag("build")), 409, "images-in-use", &[]);
+    hand.upload("usage/eks.json", "[]");
+    hand.delete(&by_tag("build")).deleted(1);
+}
+
+#[test]
+fn looking_that_takes_too_long_changes_nothing() {
+    let (hand, _) = Hand::within(LITTLE).with_app();
+    hand.aws.fault_from("ListClusters", Fault::Throttled, 0);
+    let answer = hand.delete(&by_tag("build"));
+    let detail = hand.refused(&answer, 503, "usage-not-read", &[]);
+    assert!(detail.contains("nothing was changed"), "{detail}");
+    assert_eq!(answer.headers["retry-after"], "30");
+    hand.refused(&hand.force(), 503, "usage-not-read", &[]);
+    // Somebody knows, and nobody is asked.
+    hand.delete_with("?inUse=true", &by_tag("build")).deleted(1);
+}
+
+#[test]
+fn what_is_in_use_goes_when_somebody_says_that_they_know_and_is_written_down_and_counted() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:build", Some(&app.build));
+    hand.aws.forget_calls();
+    hand.delete_with("?inUse=true", &by_digest(&app.build)).deleted(1);
+    assert_eq!(hand.aws.count("ListClusters"), 0);
+    let journal = hand.journal();
+    assert_eq!((journal.len(), hand.taken()), (1, 1));
+    assert!(journal[0]["reason"].as_str().unwrap().contains("Use was not looked at"), "{journal:?}");
+    assert_eq!(journal[0]["usageReadAt"], Value::Null);
+}
+
+#[test]
+fn what_goes_is_written_down_before_with_who_asked_for_it() {
+    let (hand, app) = Hand::start().with_app();
+    hand.upload(POLICIES, "policies: []\n");
+    hand.aws.forget_calls();
+    hand.delete(&by_digest(&app.two)).deleted(2);
+    let operations: Vec<String> = hand.aws.operations();
+    let at = |name: &str| operations.iter().position(|operation| operation == name).unwrap();
+    assert!(at("PutObject") < at("BatchDeleteImage"), "{operations:?}");
+    let journal = hand.journal();
+    let line = &journal[0];
+    assert_eq!(journal.len(), 1);
+    assert_eq!(line["by"], json!({ "principal": gateway::CALLER }));
+    assert!(line["runId"].as_str().unwrap().starts_with("api-request-"), "{line}");
+    assert_eq!(line["imageDigest"], *app.two);
+    assert_eq!(line["imageTags"], json!(["one", "two"]));
+    assert_eq!((&line["repositoryName"], &line["region"]), (&json!("app"), &json!("eu-west-1")));
+    assert!(line["imageManifest"].as_str().unwrap().contains("schemaVersion"), "{line}");
+    assert_eq!(line["bookVersion"], "v1");
+    assert!(line["usageReadAt"].is_string(), "{line}");
+}
+
+#[test]
+fn what_cannot_be_written_down_does_not_go() {
+    let (hand, app) = Hand::within(LITTLE).with_app();
+    hand.aws.fault_from("PutObject", Fault::Denied, 0);
+    for answer in [hand.delete(&by_digest(&app.build)), hand.force()] {
+        hand.refused(&answer, 500, "not-permitted", &[]);
+    }
+    let answer = hand.delete_stack("true");
+    assert_eq!(answer["Status"], "FAILED", "{answer}");
+    assert_eq!(hand.count(), Some(6));
+}
+
+#[test]
+fn a_function_without_a_bucket_deletes_no_images() {
+    let aws = EcrStub::start();
+    let url = aws.url();
+    let environment = [("AWS_ENDPOINT_URL", url.as_str()), ("BUCKET", "")];
+    let api = Function::start_with(tests::binaries::binary("repository-api"), &environment, PLENTY);
+    let hand = Hand { api, aws, ..Hand::start() };
+    assert_eq!(hand.ask("POST", "/repositories", &json!({ "repositoryName": "app" })).status, 201);
+    hand.aws.with(|registry| fill(registry.repositories.get_mut("app").unwrap()));
+    for answer in
+        [hand.delete(&by_tag("build")), hand.force(), hand.delete_with("?inUse=true", &by_tag("build"))]
+    {
+        let detail = hand.refused(&answer, 503, "no-bucket", &[]);
+        assert!(detail.contains("BUCKET"), "{detail}");
+    }
+}
+
+#[test]
+fn all_that_is_named_fits_into_the_limit_of_the_day_or_nothing_goes() {
+    let (hand, _) = Hand::start().with_app();
+    hand.upload("state/registry.json", r#"{"images":1000}"#);
+    hand.upload(POLICIES, "policies: []\nlimits: { images: 2 }\n");
+    let more = hand.aws.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        ["a", "b"].map(|content| json!({ "imageDigest": app.push(content, &[]) }))
+    });
+    let three = json!([more[0], more[1], { "imageTag": "build" }]);
+    let detail = hand.refused(&hand.delete(&three), 409, "limit-registry", &[]);
+    assert!(detail.contains("3 images would go") && detail.contains("of the 2"), "{detail}");
+    assert_eq!(hand.taken(), 0, "what does not go takes no room");
+    // A manifest list with what belongs to it is one image.
+    hand.delete(&json!([{ "imageTag": "v1" }, more[0]])).deleted(2);
+    assert_eq!(hand.taken(), 2);
+    hand.delete(&by_tag("build")).problem(409, "limit-registry");
+    // Knowing what is in use is no way past it.
+    hand.delete_with("?inUse=true", &by_tag("build")).problem(409, "limit-registry");
+    hand.force().problem(409, "limit-registry");
+    let answer = hand.delete_stack("inUse");
+    assert!(answer["Reason"].as_str().unwrap().contains("may go from the registry today"), "{answer}");
+    // What the message says to do.
+    hand.upload(POLICIES, "policies: []\nlimits: { images: 3 }\n");
+    hand.delete(&by_tag("build")).deleted(1);
+}
+
+#[test]
+fn a_policies_file_that_is_not_valid_stops_deletion_by_hand() {
+    let (hand, _) = Hand::start().with_app();
+    hand.upload(POLICIES, "policies: 5\n");
+    let answer = hand.delete(&by_tag("build"));
+    let detail = hand.refused(&answer, 503, "state-unreadable", &[]);
+    assert!(detail.contains("/policies") && detail.contains("ecr-steward check"), "{detail}");
+    hand.upload(POLICIES, "policies: []\n");
+    hand.delete(&by_tag("build")).deleted(1);
+}
+
+#[test]
+fn a_repository_goes_by_force_with_all_its_images_written_down_and_not_while_one_is_in_use() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:build", Some(&app.build));
+    let answer = hand.force();
+    let detail = hand.refused(&answer, 409, "images-in-use", &[]);
+    assert!(detail.contains(&app.build) && detail.contains("task/blue/"), "{detail}");
+    hand.cloud(|cloud| cloud.ecs.stop_all());
+    assert_eq!(hand.force().status, 204);
+    assert_eq!(hand.count(), None);
+    let journal = hand.journal();
+    assert_eq!(journal.len(), 6);
+    assert!(journal.iter().all(|line| line["by"]["principal"] == gateway::CALLER));
+    assert!(journal.iter().all(|line| line["imageManifest"].is_string()));
+    assert_eq!(hand.taken(), 3, "children and signatures are no images of their own");
+    hand.force().problem(404, "repository-not-found");
+}
+
+#[test]
+fn a_repository_in_use_goes_by_force_when_somebody_says_that_they_know() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:build", Some(&app.build));
+    let answer = hand.ask("DELETE", "/repositories/app?force=true&inUse=true", &Value::Null);
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    assert_eq!(hand.journal().len(), 6);
+}
+
+#[test]
+fn an_empty_repository_goes_without_a_look() {
+    let hand = Hand::start();
+    assert_eq!(hand.ask("POST", "/repositories", &json!({ "repositoryName": "app" })).status, 201);
+    hand.aws.forget_calls();
+    assert_eq!(hand.force().status, 204);
+    assert_eq!(hand.aws.operations(), ["DescribeImages", "DeleteRepository"]);
+}
+
+/// Somebody pushes an image to `app`.
+fn push(registry: &mut Registry, _: &mut Cloud) {
+    registry.repositories.get_mut("app").unwrap().push("pushed meanwhile", &["latest"]);
+}
+
+/// Somebody tags an image of `app` once more.
+fn tag(registry: &mut Registry, _: &mut Cloud) {
+    registry.repositories.get_mut("app").unwrap().push("build", &["build", "prod"]);
+}
+
+#[test]
+fn images_that_were_pushed_meanwhile_keep_the_repository() {
+    let (hand, _) = Hand::start().with_app();
+    hand.aws.fault("ListTaskDefinitions", Fault::Then(push), 1);
+    let detail = hand.force().problem(409, "changed-meanwhile");
+    assert!(detail.contains("was pushed") && detail.contains("try again"), "{detail}");
+    assert_eq!((hand.count(), hand.taken() > 0), (Some(7), true));
+    assert_eq!(hand.force().status, 204);
+}
+
+#[test]
+fn a_repository_that_is_filled_at_that_moment_stays() {
+    let hand = Hand::start();
+    assert_eq!(hand.ask("POST", "/repositories", &json!({ "repositoryName": "app" })).status, 201);
+    hand.aws.fault("DescribeImages", Fault::Then(push), 1);
+    hand.force().problem(409, "changed-meanwhile");
+    assert_eq!(hand.count(), Some(1));
+}
+
+#[test]
+fn an_image_that_was_tagged_meanwhile_stays() {
+    let (hand, app) = Hand::start().with_app();
+    hand.aws.fault("ListTaskDefinitions", Fault::Then(tag), 1);
+    let detail = hand.delete(&by_digest(&app.build)).problem(409, "changed-meanwhile");
+    assert!(detail.contains("the tags of"), "{detail}");
+    assert_eq!(hand.count(), Some(6));
+}
+
+#[test]
+fn a_repository_with_too_many_images_for_the_time_stays() {
+    let (hand, _) = Hand::within(LITTLE).with_app();
+    // One call to know the children of indexes, and then none that comes back.
+    hand.aws.fault_from("BatchGetImage", Fault::Throttled, 1);
+    let detail = hand.force().problem(503, "too-many-images");
+    assert!(detail.contains("delete them by policy or in batches first"), "{detail}");
+    assert_eq!((hand.count(), hand.taken()), (Some(6), 0));
+    let (hand, _) = Hand::start().with_app();
+    hand.aws.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        (0..5000).for_each(|number| _ = app.push(&number.to_string(), &[]));
+    });
+    hand.refused(&hand.force(), 503, "too-many-images", &[]);
+}
+
+#[test]
+fn a_deletion_that_ecr_does_not_answer_is_told_as_it_came_out() {
+    let (hand, _) = Hand::within(LITTLE).with_app();
+    hand.aws.fault_from("DeleteRepository", Fault::AfterEffect(Box::new(Fault::ServerError)), 0);
+    assert_eq!(hand.force().status, 204);
+    assert_eq!((hand.count(), hand.journal().len()), (None, 6));
+}
+
+#[test]
+fn a_stack_takes_images_along_only_when_told_and_not_in_use() {
+    let (hand, app) = Hand::start().with_app();
+    hand.run_task("app:build", Some(&app.build));
+    let reason = |answer: &Value| {
+        assert_eq!(answer["Status"], "FAILED", "{answer}");
+        assert_eq!(answer["PhysicalResourceId"], "app");
+        answer["Reason"].as_str().unwrap().to_owned()
+    };
+    let said = reason(&hand.delete_stack("false"));
+    assert!(said.contains("app has 6 images"), "{said}");
+    let said = reason(&hand.delete_stack("true"));
+    assert!(said.contains("the repository app is still there") && said.contains("task/blue/"), "{said}");
+    assert!(said.contains("set EmptyOnDelete to inUse"), "{said}");
+    assert_eq!((hand.count(), hand.journal()), (Some(6), Vec::new()));
+    let answer = hand.delete_stack("inUse");
+    assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+    assert_eq!(hand.count(), None);
+    let journal = hand.journal();
+    assert_eq!(journal.len(), 6);
+    assert_eq!(journal[0]["by"], json!({ "principal": STACK }));
+    assert!(journal[0]["runId"].as_str().unwrap().starts_with("stack-request-"), "{}", journal[0]);
+}
+
+#[test]
+fn a_stack_takes_unused_images_along_and_does_so_once_however_often_it_is_told() {
+    let (hand, _) = Hand::start().with_app();
+    for _ in 0..2 {
+        let answer = hand.delete_stack("true");
+        assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+    }
+    assert_eq!((hand.count(), hand.journal().len(), hand.taken()), (None, 6, 3));
+}
+
+#[test]
+fn a_stack_is_told_what_is_not_known_and_what_there_was_no_time_for() {
+    let (hand, _) = Hand::start().with_app();
+    hand.aws.fault_from("ListFunctions", Fault::Denied, 0);
+    let answer = hand.delete_stack("true");
+    let reason = answer["Reason"].as_str().unwrap();
+    assert!(reason.contains("not known completely") && reason.contains("{ source: "), "{reason}");
+    assert_eq!((answer["Status"].as_str(), hand.count()), (Some("FAILED"), Some(6)));
+    let (hand, _) = Hand::within(LITTLE).with_app();
+    hand.aws.fault_from("ListClusters", Fault::Hang, 0);
+    let answer = hand.delete_stack("true");
+    let reason = answer["Reason"].as_str().unwrap();
+    assert!(reason.contains("no time to find out what is in use"), "{reason}");
+    assert_eq!((answer["Status"].as_str(), hand.count()), (Some("FAILED"), Some(6)));
+    let declared = hand.stack("Update", &json!({ "RepositoryName": "app", "EmptyOnDelete": "inUse" }));
+    assert_eq!(declared["Status"], "SUCCESS", "{declared}");
+}

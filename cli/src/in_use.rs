@@ -16,7 +16,7 @@ use crate::{Failure, Outcome, account};
 /// managed daemons) and AWS Lambda (all versions of functions). With --bucket reads the lists that clusters and other accounts write
 /// for the stack. Prints the JSON array that `preview --in-use` reads.
 ///
-/// Every cluster of Amazon EKS needs a list, usage/eks/<cluster>.json in the bucket, and every registry that deletions are
+/// Every cluster of Amazon EKS needs a list, usage/eks/CLUSTER.json in the bucket, and every registry that deletions are
 /// replicated to. A source that cannot be read is printed with the entry of policies.yaml that ignores it.
 ///
 /// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.

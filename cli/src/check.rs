@@ -16,11 +16,11 @@ use crate::{Failure, Outcome};
 
 /// Validate lifecycle policies, policies.yaml and builds.yaml, and print every finding
 ///
-/// Prints the hash of a valid policies.yaml too: with that in its field `approve` the file is enforced without a preview
-/// before.
-///
 /// Examines each policy as ECR would, and policies.yaml and builds.yaml as the stack does, and prints everything that is wrong
 /// as FILE: /json/pointer: code: message (the pointer / is the document as a whole).
+///
+/// Prints the hash of a valid policies.yaml, too. The stack previews a new file before it enforces it; with its own hash in
+/// the field `approve` the file is enforced without a preview. Comments, the order of fields and `approve` do not change the hash.
 ///
 /// Exit code: 0 if every file is valid, 1 if one is not, 2 if a file cannot be read.
 #[derive(Debug, Args)]
@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     })
 }
 
-/// A policy book; what ECR applies has to fit into ECR with the shield before it.
+/// A policies file; what ECR enforces has to fit into ECR with the protection rules before it.
 fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
     let book = PolicyBook::parse(text)?;
     let attached = (0..).zip(book.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);

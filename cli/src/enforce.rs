@@ -1,4 +1,4 @@
-//! `ecr-steward enforce`: the policy book applied from a terminal, by the same code as in the stack.
+//! `ecr-steward enforce`: `policies.yaml` applied from a terminal, by the same code as in the stack.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -25,26 +25,32 @@ use crate::{Failure, Outcome, in_use, preview, snapshot};
 /// Repositories that are worked on together.
 const CHUNK: usize = 25;
 
-/// Apply the policy book to repositories: a dry run, unless --apply is given
+/// Apply policies.yaml to repositories: a dry run, unless --apply is given
 ///
-/// Does what a run of the stack does, with the same protection: what is in use stays, plans past a limit are not executed,
-/// and every image is written down in the stack's bucket before it is deleted.
+/// Does what a run of the stack does, with the same protection. Images in use are kept. A source of use that cannot be read
+/// blocks deletion in its repositories, and the report prints the entry of policies.yaml that ignores it. Plans past a limit are
+/// not executed; the limits of the registry are shared with the stack's runs. Every image is in the journal in the stack's bucket,
+/// with your user and host, before it is deleted or archived. What comes into use meanwhile is put back.
+///
+/// --apply is a switch of its own: it asks neither for the stack's parameter Enforce nor for a preview of the file. A dry run from
+/// here does not count as a preview.
 ///
 /// Exit code: 0, 1 if something needs attention, 2 if nothing could be done.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The stack's bucket: policies.yaml and lists of images in use are read there, and the journal is written there.
+    /// The stack's bucket: policies.yaml, lists of images in use and the limits of the registry are read there, and the journal is
+    /// written there.
     #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET", value_parser = NonEmptyStringValueParser::new())]
     bucket: String,
 
-    /// Another policy book than the bucket's policies.yaml; `-` is standard input.
+    /// Another policies file than the bucket's policies.yaml; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     book: Option<PathBuf>,
 
     #[command(flatten)]
     which: Which,
 
-    /// Change what the policies want changed.
+    /// Delete, archive and attach as the policies say.
     #[arg(long)]
     apply: bool,
 

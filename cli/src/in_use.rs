@@ -12,14 +12,17 @@ use crate::{Failure, Outcome, account};
 
 /// Print every image in use in this account, and by what
 ///
-/// Asks Amazon ECS (tasks, services, the last revisions of task definitions) and AWS Lambda (all versions of functions) in one
-/// region, and with --bucket reads the lists that clusters and other accounts report to the stack. Prints the JSON array that
-/// `preview --in-use` reads.
+/// Asks in one Region Amazon ECS (tasks, services with the digests that they pinned, the last revisions of task definitions,
+/// managed daemons) and AWS Lambda (all versions of functions). With --bucket reads the lists that clusters and other accounts write
+/// for the stack. Prints the JSON array that `preview --in-use` reads.
+///
+/// Every cluster of Amazon EKS needs a list, usage/eks/CLUSTER.json in the bucket, and every registry that deletions are
+/// replicated to. A source that cannot be read is printed with the entry of policies.yaml that ignores it.
 ///
 /// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The stack's bucket: its lists of images in use are read too, and what its policies.yaml says about use counts.
+    /// The stack's bucket: its lists of images in use are read too, and `usage` of its policies.yaml counts.
     #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
     bucket: Option<String>,
 }
@@ -46,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     Ok(Outcome::Success)
 }
 
-/// What is in use, by the settings of the bucket's policy book if there is one.
+/// What is in use, by the settings of the bucket's policies file if there is one.
 pub(crate) async fn usage(clients: &Clients<'_>) -> Result<Usage, Failure> {
     let mut book = PolicyBook::default();
     if !clients.bucket.is_empty()
@@ -59,7 +62,7 @@ pub(crate) async fn usage(clients: &Clients<'_>) -> Result<Usage, Failure> {
     Ok(observation.usage)
 }
 
-/// A policy book that nothing can be done by.
+/// A policies file that nothing can be done by.
 pub(crate) fn invalid_book(file: &str, findings: &[shared::finding::Finding]) -> Failure {
     let problem = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     Failure::Policy { file: file.to_owned(), problem }

@@ -1,0 +1,126 @@
+//! The project's code, as the simulation calls it: whatever changes in its interfaces changes here and nowhere else.
+
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use shared::aws::ecr::EcrWrite;
+use shared::aws::{AccessKeys, Clock, Connection};
+use shared::instant::Instant;
+use shared::lifecycle::{LifecyclePolicy, PolicySource};
+use shared::run::inventory::{self, InventoryError, Progress};
+use shared::run::{Access, Hands, Run, Stop, Task, summarize, work};
+use tests::cloud::BUCKET;
+
+use super::wire::Shared;
+use super::world::wall_clock;
+
+/// Longer than anything takes; Lambda's longest.
+const FUNCTION: Duration = Duration::from_secs(900);
+
+/// A function that has started, and is warm from then on.
+pub(super) struct Product {
+    hands: Hands,
+    ecr: EcrWrite,
+}
+
+/// What the state machine hands on.
+#[derive(Debug, Clone)]
+pub(super) struct Taken {
+    pub(super) run: Run,
+    pub(super) progress: Progress,
+}
+
+impl Taken {
+    pub(super) const fn is_complete(&self) -> bool {
+        self.progress.next_token.is_none()
+    }
+
+    pub(super) fn batches_prefix(&self) -> String {
+        self.run.batches_prefix()
+    }
+}
+
+/// Why a function failed.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    /// Whether the state machine has it tried again.
+    pub(super) is_retried: bool,
+    pub(super) message: String,
+}
+
+impl From<Stop> for Failed {
+    fn from(stop: Stop) -> Self {
+        Self { is_retried: matches!(stop.kind(), "OutOfTime" | "AwsFailed"), message: stop.to_string() }
+    }
+}
+
+impl From<InventoryError> for Failed {
+    fn from(error: InventoryError) -> Self {
+        match error {
+            InventoryError::Stop(stop) => stop.into(),
+            InventoryError::Book(_) => Self { is_retried: false, message: error.to_string() },
+        }
+    }
+}
+
+impl Product {
+    /// A cold start.
+    pub(super) fn start(wire: &Shared) -> Self {
+        let keys = AccessKeys {
+            access_key_id: "AKIASIMULATION".to_owned(),
+            secret_access_key: "secret".to_owned(),
+            session_token: None,
+        };
+        let clock = Clock::of(|| Instant::from_micros(wall_clock()).expect("a time of this century"));
+        let connector = SharedHttpConnector::new(wire.clone());
+        let transport =
+            shared::aws::Transport::over(connector, clock, keys, "eu-west-1", "http://aws.simulated");
+        let connection = Connection::over(transport);
+        let ecr = connection.ecr_write();
+        Self { hands: Hands::new(connection, BUCKET.to_owned()), ecr }
+    }
+
+    pub(super) async fn take_inventory(&self, state: &Taken) -> Result<Taken, Failed> {
+        let clients = self.hands.clients(FUNCTION);
+        let (run, progress) = inventory::take(&clients, &state.run, state.progress.clone()).await?;
+        Ok(Taken { run, progress })
+    }
+
+    pub(super) async fn work(&self, task: &Task) -> Result<Task, Failed> {
+        let access = if task.key.contains("/preview/") { Access::Read } else { Access::Write(&self.ecr) };
+        Ok(work::work(self.hands.clients(FUNCTION), access, task).await?)
+    }
+
+    pub(super) async fn report(&self, taken: &Taken, error: Option<String>) -> Result<String, Failed> {
+        let clients = self.hands.clients(FUNCTION);
+        let now = clients.now();
+        let report = summarize::summarize(&clients, &taken.run, &taken.progress, error, now).await?;
+        summarize::write(&clients, &report, "").await?;
+        Ok(report.headline())
+    }
+}
+
+pub(super) fn begin(run_id: &str, now: i64, is_dry: bool) -> Taken {
+    let started_at = Instant::from_micros(now).expect("a time of this century");
+    let run = Run { run_id: run_id.to_owned(), started_at, dry_run: is_dry, book_version: None };
+    Taken { run, progress: Progress::default() }
+}
+
+pub(super) fn task(taken: &Taken, key: &str) -> Task {
+    Task { run: taken.run.clone(), key: key.to_owned(), done: 0, is_complete: false }
+}
+
+/// A policy in the simple model.
+pub(super) fn policy(text: &str) -> Option<LifecyclePolicy> {
+    PolicySource::parse(text).ok()?.policy().cloned()
+}
+
+/// A policy as ECR has it.
+pub(super) fn attached(text: &str) -> Option<LifecyclePolicy> {
+    LifecyclePolicy::parse(text).ok()
+}
+
+/// Whether a tag is one that this project puts on to protect an image.
+pub(super) fn is_own(tag: &str) -> bool {
+    tag.starts_with("ecr-steward-")
+}

@@ -20,11 +20,13 @@ pub(super) fn children(image: &ecr_stub::Image) -> Vec<String> {
     all.filter_map(|child| Some(child["digest"].as_str()?.to_owned())).collect()
 }
 
-/// What a policy takes from a repository now, by digest; only tags that `is_seen` count.
+/// What a policy takes from a repository now, by digest; only tags that `is_seen` count. Artifacts about other images are
+/// `ranked` like those, or only follow them: AWS does not say.
 pub(super) fn taken(
     policy: &LifecyclePolicy,
     repository: &Repository,
     now: i64,
+    ranked: bool,
     is_seen: impl Fn(&str) -> bool,
 ) -> BTreeMap<String, Acted> {
     let mut relations = Relations::default();
@@ -40,7 +42,7 @@ pub(super) fn taken(
         images.push(seen(image, &is_seen));
     }
     let now = instant(now);
-    evaluate(policy, &images, &relations, &HashSet::new(), now, true)
+    evaluate(policy, &images, &relations, &HashSet::new(), now, true, ranked)
 }
 
 /// Whether it goes, and does not only move to the archive.
@@ -68,4 +70,16 @@ fn seen(image: &ecr_stub::Image, is_seen: &impl Fn(&str) -> bool) -> Image {
 
 fn instant(micros: i64) -> Instant {
     Instant::from_micros(micros).expect("a time of this century")
+}
+
+/// What a policy takes in either reading.
+pub(super) fn taken_at_all(
+    policy: &LifecyclePolicy,
+    repository: &Repository,
+    now: i64,
+    is_seen: impl Fn(&str) -> bool + Copy,
+) -> BTreeMap<String, Acted> {
+    let mut all = taken(policy, repository, now, false, is_seen);
+    all.extend(taken(policy, repository, now, true, is_seen));
+    all
 }

@@ -340,7 +340,7 @@ impl World {
         }
         let Some(wanted) = self.judge.attached.get(name).cloned() else { return };
         let by_file =
-            engine::taken(&wanted.lifecycle_policy(), before, self.now(), |tag| !product::is_own(tag));
+            engine::taken_at_all(&wanted.lifecycle_policy(), before, self.now(), |tag| !product::is_own(tag));
         for (digest, acted) in acted.iter().filter(|(digest, _)| !by_file.contains_key(*digest)) {
             let image = before.images.iter().find(|image| image.digest == *digest);
             let rule = policy.rules().iter().find(|rule| rule.priority == acted.priority);
@@ -422,8 +422,20 @@ impl World {
             return;
         };
         // What the policy takes of what there is: the plan may not rest on what is not there any more.
-        let by_policy = engine::taken(&policy.lifecycle_policy(), before, now, |tag| !product::is_own(tag));
-        let too_much: Vec<&String> = all.iter().filter(|digest| !by_policy.contains_key(*digest)).collect();
+        let by_policy =
+            engine::taken_at_all(&policy.lifecycle_policy(), before, now, |tag| !product::is_own(tag));
+        // What is about something goes with that.
+        let survey = invocation.surveys.get(name).map_or(before, |(_, survey)| survey);
+        let follows = |digest: &str| {
+            let image = before.images.iter().find(|image| image.digest == digest);
+            let by_tag = |image: &Image| image.tags.iter().find_map(|tag| subject_of_tag(tag));
+            let subject = image.and_then(|image| image.subject.clone().or_else(|| by_tag(image)));
+            subject.is_some_and(|subject| {
+                by_policy.contains_key(&subject) || !before.images.iter().any(|image| image.digest == subject)
+            })
+        };
+        let is_too_much = |digest: &&String| !by_policy.contains_key(*digest) && !follows(digest);
+        let too_much: Vec<&String> = all.iter().filter(is_too_much).collect();
         if let Some(digest) = too_much.first() {
             let seen = invocation.described.get(name).copied().unwrap_or(surveyed_at);
             let is_by_hand =
@@ -451,7 +463,7 @@ impl World {
                 break;
             }
         }
-        let whole = |image: &&Image| !is_part(before, image);
+        let whole = |image: &&Image| !is_part(survey, image);
         let counted = before.images.iter().filter(|image| all.contains(&image.digest)).filter(whole);
         let (active, rest): (Vec<&Image>, Vec<&Image>) = counted.partition(|image| !image.archived);
         self.judge_limits(name, policy, &invocation, active.len() as u64, archived.len() as u64);
@@ -549,42 +561,52 @@ impl World {
 
     /// The rule of the world that was not known where something goes that was in use at a look.
     fn cause(&self, before: &Repository, one: &Use, missing: &str, look: i64) -> Option<&'static str> {
-        if missing != one.digest {
-            let image = before.images.iter().find(|image| image.digest == missing)?;
-            if image.tags.iter().any(|tag| subject_of_tag(tag).is_some()) {
-                return Some("B7");
-            }
-            let is_subject = before.images.iter().any(|other| other.subject.as_deref() == Some(missing));
-            return Some(if is_subject { "B8" } else { "closure" });
+        let id = match one.by {
+            By::Pin | By::Rollback => return Some("B1"),
+            By::Task => "in-use-task",
+            By::Function => "in-use-function",
+            By::Pod(cluster) => match self.cause_of_list(before, one, cluster, look)? {
+                "in-use-pod" => "in-use-pod",
+                id => return Some(id),
+            },
+        };
+        if missing == one.digest {
+            return Some(id);
         }
-        match one.by {
-            By::Pin | By::Rollback => Some("B1"),
-            By::Task => Some("in-use-task"),
-            By::Function => Some("in-use-function"),
-            By::Pod(cluster) => {
-                let key = format!("{BUCKET}/{}", LISTS[cluster]);
-                let written = self
-                    .aws
-                    .cloud(|cloud| cloud.written.get(&key).copied().map(|seconds| seconds * 1_000_000));
-                let Some(written) =
-                    written.filter(|_| self.aws.cloud(|cloud| cloud.objects.contains_key(&key)))
-                else {
-                    return Some("B9");
-                };
-                if self.habits[cluster] == Habit::Blind {
-                    // After a day what a list says is true.
-                    return (look - self.judge.blind_since(self, cluster) < DAY).then_some("B9");
-                }
-                let image = before.images.iter().find(|image| image.digest == missing)?;
-                #[expect(clippy::cast_possible_truncation, reason = "a time of this century")]
-                let pulled = image.last_pulled_at.map(|at| (at * 1e6) as i64);
-                match one.since < written {
-                    true => Some("in-use-pod"),
-                    // A cached image starts without a pull, which README says.
-                    false => pulled.is_some_and(|pulled| pulled > written - DAY).then_some("B4"),
-                }
-            }
+        let image = before.images.iter().find(|image| image.digest == missing)?;
+        if image.tags.iter().any(|tag| subject_of_tag(tag).is_some()) {
+            return Some("B7");
         }
+        let is_subject = before.images.iter().any(|other| other.subject.as_deref() == Some(missing));
+        Some(if is_subject { "B8" } else { "closure" })
+    }
+
+    /// The same for what a list has to tell; `None` where nobody promises that it does.
+    fn cause_of_list(
+        &self,
+        before: &Repository,
+        one: &Use,
+        cluster: usize,
+        look: i64,
+    ) -> Option<&'static str> {
+        let key = format!("{BUCKET}/{}", LISTS[cluster]);
+        let written = self.aws.cloud(|cloud| {
+            let seconds = cloud.objects.contains_key(&key).then(|| cloud.written.get(&key).copied())??;
+            Some(seconds * 1_000_000)
+        });
+        let Some(written) = written else { return Some("B9") };
+        if self.habits[cluster].0 == Habit::Blind {
+            // After a day what a list says is true.
+            return (look - self.habits[cluster].1 < DAY).then_some("B9");
+        }
+        if one.since < written {
+            return Some("in-use-pod");
+        }
+        let image = before.images.iter().find(|image| image.digest == one.digest)?;
+        #[expect(clippy::cast_possible_truncation, reason = "a time of this century")]
+        let pulled = image.last_pulled_at.map(|at| (at * 1e6) as i64);
+        // A cached image starts without a pull, which README says.
+        pulled.is_some_and(|pulled| pulled > written - DAY).then_some("B4")
     }
 
     /// Why something in use goes that ECR took; `None` if its use is younger than anybody promises.
@@ -618,14 +640,6 @@ impl World {
             return Some("A8");
         }
         (now - one.since > HOUR).then_some("A7")
-    }
-}
-
-impl Judge {
-    fn blind_since(&self, world: &World, cluster: usize) -> i64 {
-        // The first of the last writings that said nothing.
-        let key = format!("{BUCKET}/{}", LISTS[cluster]);
-        world.aws.cloud(|cloud| cloud.written.get(&key).copied()).map_or(0, |seconds| seconds * 1_000_000)
     }
 }
 

@@ -1,14 +1,16 @@
-//! What is known to be broken, each with the steps that show it. Whoever mends something takes its row out: then no world at
-//! random may break it either.
+//! Promises that were broken once, each with the steps that show it. Those that are broken still are known to be; whoever mends
+//! one says so here, and from then on neither its steps nor any world at random may break it again.
 
 use super::file::{Apply, File, GREEDY, Policy, TIDY};
 use super::step::{Run, Step};
 use super::wire::Fate;
-use super::world::Interlude;
+use super::world::{Habit, Interlude};
 
-/// A promise that does not hold yet.
+/// A promise that did not hold.
 pub(super) struct Known {
     pub(super) id: &'static str,
+    /// Whether it does now.
+    pub(super) is_mended: bool,
     pub(super) what: &'static str,
     pub(super) steps: fn() -> Vec<Step>,
 }
@@ -50,6 +52,14 @@ fn function(repository: usize, tag: &str) -> Step {
     Step::Function { function: 0, repository, tag: tag.to_owned() }
 }
 
+fn hourly() -> Step {
+    Step::List { cluster: 0, habit: Habit::Hourly }
+}
+
+fn pod(repository: usize, tag: &str) -> Step {
+    Step::Pod { cluster: 0, repository, tag: tag.to_owned() }
+}
+
 fn file(policies: Vec<Policy>) -> Step {
     Step::File(File::new(policies))
 }
@@ -65,6 +75,7 @@ fn all(parts: impl IntoIterator<Item = Vec<Step>>) -> Vec<Step> {
 pub(super) const KNOWN: &[Known] = &[
     Known {
         id: "B1",
+        is_mended: false,
         what: "what a service pinned goes while no task runs",
         steps: || {
             all([
@@ -75,7 +86,29 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
     Known {
+        id: "B4",
+        is_mended: false,
+        what: "what was pulled since a list was written goes",
+        steps: || all([vec![hourly()], builds(DEL, 0..5), vec![pod(DEL, "ci-0"), run()]]),
+    },
+    Known {
+        id: "B7",
+        is_mended: true,
+        what: "signatures under tags go, though what they are about runs",
+        steps: || {
+            let release = Step::Release { repository: DEL, tag: "v1".to_owned(), is_signed_by_tag: true };
+            let everything = "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 1}";
+            all([
+                vec![file(vec![Policy::new("all", "", Apply::Delete, everything).unlimited()])],
+                vec![release, Step::Task { repository: DEL, tag: "v1".to_owned() }],
+                builds(DEL, 0..3),
+                vec![run()],
+            ])
+        },
+    },
+    Known {
         id: "B8",
+        is_mended: true,
         what: "what an artifact that runs is about goes",
         steps: || {
             let artifact =
@@ -89,7 +122,23 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
     Known {
+        id: "B9",
+        is_mended: false,
+        what: "a list that says nothing all at once is believed",
+        steps: || {
+            all([
+                vec![hourly()],
+                builds(DEL, 0..5),
+                vec![pod(DEL, "ci-0"), Step::Wait(2 * DAYS), run()],
+                vec![Step::List { cluster: 0, habit: Habit::Blind }, Step::Wait(60)],
+                builds(DEL, 5..7),
+                vec![run()],
+            ])
+        },
+    },
+    Known {
         id: "B10",
+        is_mended: false,
         what: "one look is for many repositories",
         steps: || {
             let start = function(DEL_TOO, "ci-0");
@@ -105,6 +154,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "B14",
+        is_mended: false,
         what: "older images go though the newest were deleted by hand",
         steps: || {
             let by_hand = Step::Delete { repository: DEL, newest: 3 };
@@ -113,6 +163,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "C1",
+        is_mended: true,
         what: "archived images count as left",
         steps: || {
             all([
@@ -123,7 +174,25 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
     Known {
+        id: "C2",
+        is_mended: false,
+        what: "what is archived is not in the journal",
+        steps: || {
+            all([
+                vec![only(
+                    Apply::Delete,
+                    "{selection: {tagPrefixList: [ci-]}, maximumDaysSincePull: 1, action: archive}",
+                )],
+                builds(DEL, 0..3),
+                vec![Step::Wait(3 * DAYS)],
+                builds(DEL, 3..9),
+                vec![run()],
+            ])
+        },
+    },
+    Known {
         id: "C4",
+        is_mended: false,
         what: "the registry has no limit",
         steps: || {
             let policy = Policy::new("all", "", Apply::Delete, TIDY).unlimited();
@@ -133,16 +202,19 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "C4b",
+        is_mended: false,
         what: "a file is enforced that was not previewed",
         steps: || all([builds(DEL, 0..5), vec![run()]]),
     },
     Known {
         id: "C5",
+        is_mended: false,
         what: "a policy goes on after it is withdrawn",
         steps: || all([builds(DEL, 0..5), vec![run_with("the batches", 0, only(Apply::Preview, TIDY))]]),
     },
     Known {
         id: "C6",
+        is_mended: false,
         what: "a hold that is put on after the inventory does not hold",
         steps: || {
             let hold = Step::Hold { repository: DEL, is_held: true };
@@ -151,6 +223,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "C7",
+        is_mended: false,
         what: "batches of an inventory that was given up are worked on",
         steps: || {
             let corrected = file(vec![
@@ -165,6 +238,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A1",
+        is_mended: false,
         what: "a rule of our own takes what ran until now",
         steps: || {
             all([
@@ -188,6 +262,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A2",
+        is_mended: false,
         what: "an attached policy goes on where a tag cannot be put",
         steps: || {
             let denied = ("PutImage".to_owned(), Fate::Refused(400, "AccessDeniedException"), 99);
@@ -203,6 +278,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A5",
+        is_mended: false,
         what: "a tag that moves between the look and the removal takes the image along",
         steps: || {
             let moves = push(ATT, "ci-0");
@@ -215,6 +291,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A6",
+        is_mended: false,
         what: "tags that protect change what rules take",
         steps: || {
             let count = "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 4}";
@@ -233,6 +310,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A7",
+        is_mended: false,
         what: "what comes into use between two runs is not protected",
         steps: || {
             all([
@@ -246,6 +324,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A8",
+        is_mended: false,
         what: "an attached policy goes on though the file says so no more",
         steps: || {
             all([
@@ -263,6 +342,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A9",
+        is_mended: false,
         what: "who may only push gets anything deleted",
         steps: || {
             all([
@@ -274,3 +354,8 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
 ];
+
+/// Whether a promise is known not to hold yet.
+pub(super) fn is_known(id: &str) -> bool {
+    KNOWN.iter().any(|known| known.id == id && !known.is_mended)
+}

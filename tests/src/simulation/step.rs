@@ -235,7 +235,7 @@ impl Step {
             Self::Pod { cluster, repository, tag } => {
                 let cluster = cluster % LISTS.len();
                 // A cluster of which nobody writes a list is not known to anybody.
-                if matches!(world.habits[cluster], Habit::Absent) {
+                if world.habits[cluster].0 == Habit::Absent {
                     return;
                 }
                 let Some(pinned) = pinned(world, "pod", name(*repository), tag) else { return };
@@ -255,9 +255,16 @@ impl Step {
             }
             Self::List { cluster, habit } => {
                 let cluster = cluster % LISTS.len();
-                world.habits[cluster] = *habit;
+                let was = world.habits[cluster];
+                // Of a list that never was nobody can tell that it is lost.
+                if was.0 == *habit || (was.0 == Habit::Absent && *habit != Habit::Hourly) {
+                    return;
+                }
+                world.habits[cluster] = (*habit, world.now());
                 if *habit == Habit::Absent {
                     world.truth.pods[cluster].clear();
+                }
+                if matches!(habit, Habit::Absent | Habit::Lost) {
                     let key = format!("{}/{}", tests::cloud::BUCKET, LISTS[cluster]);
                     world.aws.cloud(|cloud| cloud.objects.remove(&key));
                 }
@@ -458,7 +465,7 @@ fn act(world: &mut World, name: &str) {
     let before = world.repository(name);
     let Some(text) = &before.lifecycle_policy else { return };
     let policy = product::attached(text).expect("what is attached is a policy");
-    let acted = engine::taken(&policy, &before, world.now(), |_| true);
+    let acted = engine::taken(&policy, &before, world.now(), world.is_ranked, |_| true);
     if acted.is_empty() {
         return;
     }

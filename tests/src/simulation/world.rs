@@ -96,6 +96,8 @@ pub(super) enum Habit {
     Stopped,
     /// Whoever writes it sees nothing.
     Blind,
+    /// Somebody has deleted it.
+    Lost,
 }
 
 /// What really runs.
@@ -165,8 +167,8 @@ pub(super) struct Weather {
 pub(super) struct World {
     pub(super) aws: EcrStub,
     pub(super) truth: Truth,
-    pub(super) habits: [Habit; 2],
-    /// When each list was last written by somebody who sees, and how.
+    /// How each list is written, and since when.
+    pub(super) habits: [(Habit, i64); 2],
     pub(super) file: File,
     /// When the file was last changed.
     pub(super) file_since: i64,
@@ -180,6 +182,8 @@ pub(super) struct World {
     pub(super) runs: usize,
     pub(super) pushes: usize,
     pub(super) calls: usize,
+    /// Whether ECR ranks artifacts about other images like those, which AWS does not say.
+    pub(super) is_ranked: bool,
     pub(super) is_told: bool,
     pub(super) story: Vec<String>,
     trace: DefaultHasher,
@@ -197,7 +201,7 @@ impl World {
         let mut world = Self {
             aws,
             truth: Truth::default(),
-            habits: [Habit::Absent; 2],
+            habits: [(Habit::Absent, BEGINNING); 2],
             file: File::usual(),
             file_since: BEGINNING,
             is_enforcing: true,
@@ -210,6 +214,7 @@ impl World {
             runs: 0,
             pushes: 0,
             calls: 0,
+            is_ranked: seed.is_multiple_of(2),
             is_told: false,
             story: Vec::new(),
             trace: DefaultHasher::new(),
@@ -407,8 +412,8 @@ impl World {
     }
 
     pub(super) fn write_list(&mut self, cluster: usize) {
-        let pods: Vec<String> = match self.habits[cluster] {
-            Habit::Absent | Habit::Stopped => return,
+        let pods: Vec<String> = match self.habits[cluster].0 {
+            Habit::Absent | Habit::Stopped | Habit::Lost => return,
             Habit::Blind => Vec::new(),
             Habit::Hourly => {
                 let pods = self.truth.pods[cluster].iter();

@@ -55,12 +55,14 @@ pub(super) struct Invocation {
     looks: BTreeMap<&'static str, i64>,
     /// When each repository was read as a whole, and what was there.
     surveys: BTreeMap<String, (i64, Repository)>,
+    /// What was there when it was read first.
+    first: BTreeMap<String, Repository>,
     /// When images of a repository were looked at once more.
     described: BTreeMap<String, i64>,
     /// What was done in each repository, in their order.
     effects: Vec<(String, i64)>,
-    /// How many images went from a repository, and how many of them to the archive.
-    gone: BTreeMap<String, (u64, u64)>,
+    /// What went from a repository, and how many of it to the archive.
+    gone: BTreeMap<String, (BTreeSet<String>, u64)>,
 }
 
 impl Invocation {
@@ -73,6 +75,7 @@ impl Invocation {
             file: world.file.clone(),
             looks: BTreeMap::new(),
             surveys: BTreeMap::new(),
+            first: BTreeMap::new(),
             described: BTreeMap::new(),
             effects: Vec::new(),
             gone: BTreeMap::new(),
@@ -127,7 +130,9 @@ pub(super) struct Judge {
     last_run: Option<i64>,
     /// The files of completed runs.
     previewed: Vec<File>,
-    /// When the lists were last written, by what is in them.
+    /// Images that were part of another once.
+    parts: BTreeSet<String>,
+    /// How many images this project took.
     pub(super) taken: u64,
 }
 
@@ -202,6 +207,9 @@ impl World {
             "DescribeImages" if asked["imageIds"].is_null() => {
                 if is_first_page {
                     let repository = self.repository(&name);
+                    let parts = repository.images.iter().filter(|image| is_part(&repository, image));
+                    self.judge.parts.extend(parts.map(|image| image.digest.clone()));
+                    invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
                     invocation.surveys.insert(name.clone(), (now, repository));
                 }
             }
@@ -422,10 +430,11 @@ impl World {
             return;
         };
         // What the policy takes of what there is: the plan may not rest on what is not there any more.
-        let by_policy =
-            engine::taken_at_all(&policy.lifecycle_policy(), before, now, |tag| !product::is_own(tag));
+        let rules = policy.lifecycle_policy();
+        let mut by_policy = engine::taken_at_all(&rules, before, now, |tag| !product::is_own(tag));
+        by_policy.extend(engine::taken_at_all(&rules, before, now, |_| true));
         // What is about something goes with that.
-        let survey = invocation.surveys.get(name).map_or(before, |(_, survey)| survey);
+        let survey = invocation.first.get(name).unwrap_or(before);
         let follows = |digest: &str| {
             let image = before.images.iter().find(|image| image.digest == digest);
             let by_tag = |image: &Image| image.tags.iter().find_map(|tag| subject_of_tag(tag));
@@ -463,15 +472,17 @@ impl World {
                 break;
             }
         }
-        let whole = |image: &&Image| !is_part(survey, image);
-        let counted = before.images.iter().filter(|image| all.contains(&image.digest)).filter(whole);
-        let (active, rest): (Vec<&Image>, Vec<&Image>) = counted.partition(|image| !image.archived);
-        self.judge_limits(name, policy, &invocation, active.len() as u64, archived.len() as u64);
+        self.judge_limits(name, policy, all, archived.len() as u64);
         // The whole registry, in a day.
         let day = now.div_euclid(DAY);
+        let parts = &self.judge.parts;
+        let is_counted = |image: &&Image| {
+            all.contains(&image.digest) && !is_part(survey, image) && !parts.contains(&image.digest)
+        };
+        let counted = before.images.iter().filter(is_counted).count() as u64;
         let taken = self.judge.days.entry(day).or_default();
         let was = *taken;
-        *taken += (active.len() + rest.len()) as u64;
+        *taken += counted;
         // A small registry may lose a hundred.
         let limit = file.limits.0.min(100);
         if *taken > limit && was <= limit {
@@ -480,49 +491,43 @@ impl World {
         }
     }
 
-    fn judge_limits(
-        &mut self,
-        name: &str,
-        policy: &Policy,
-        invocation: &Invocation,
-        active: u64,
-        archived: u64,
-    ) {
-        let Some((_, survey)) = invocation.surveys.get(name) else { return };
-        let whole = survey.images.iter().filter(|image| !image.archived && !is_part(survey, image));
-        let total = whole.count() as u64;
-        let Some(counting) = &mut self.invocation else { return };
-        let (gone, to_archive) = counting.gone.entry(name.to_owned()).or_default();
-        *gone += active;
+    fn judge_limits(&mut self, name: &str, policy: &Policy, all: &BTreeSet<String>, archived: u64) {
+        let Some(mut invocation) = self.invocation.take() else { return };
+        let (gone, to_archive) = invocation.gone.entry(name.to_owned()).or_default();
+        gone.extend(all.iter().cloned());
         *to_archive += archived;
-        let (gone, to_archive) = (*gone, *to_archive);
-        let id = if to_archive > 0 { "C2" } else { "C1" };
-        let left = total.saturating_sub(gone);
-        let broken = if gone > policy.images {
-            format!("{gone} images, and the limit is {}", policy.images)
-        } else if gone * 100 > policy.percent * total {
-            format!(
-                "{gone} of {total} images that can be pulled, and the limit is {} percent",
-                policy.percent
-            )
-        } else if gone > 0 && left < policy.remaining {
-            format!("{left} images that can be pulled are left, and the limit is {}", policy.remaining)
-        } else {
-            return;
-        };
-        self.break_promise(id, &format!("{name}: {broken}"));
+        let id = if *to_archive > 0 { "C2" } else { "C1" };
+        let survey = invocation.first.get(name);
+        // What was a part once, of what is gone, is an image of its own or none: either count will do.
+        let broken = survey.and_then(|survey| {
+            let is_whole = |image: &&Image| !image.archived && !is_part(survey, image);
+            let whole: Vec<&Image> = survey.images.iter().filter(is_whole).collect();
+            let mut never: Vec<&Image> = whole.clone();
+            never.retain(|image| !self.judge.parts.contains(&image.digest));
+            past_a_limit(policy, &whole, gone).and(past_a_limit(policy, &never, gone))
+        });
+        self.invocation = Some(invocation);
+        if let Some(broken) = broken {
+            self.break_promise(id, &format!("{name}: {broken}"));
+        }
     }
 
     /// Whether what goes is in use.
     fn judge_use(&mut self, name: &str, before: &Repository, all: &BTreeSet<String>, how: How) {
         let mut said = BTreeSet::new();
-        for one in self.truth.uses().into_iter().filter(|one| one.repository == name) {
+        for mut one in self.truth.uses().into_iter().filter(|one| one.repository == name) {
             // What is gone already was judged when it went.
             if !before.images.iter().any(|image| image.digest == one.digest && !image.archived) {
                 continue;
             }
             let needed = closure(before, &BTreeSet::from([one.digest.clone()]));
             let Some(missing) = all.iter().find(|digest| needed.contains(*digest)) else { continue };
+            // It belongs to what is in use since it was pushed.
+            let pushed =
+                before.images.iter().find(|image| image.digest == *missing).map(|image| image.pushed_at);
+            #[expect(clippy::cast_possible_truncation, reason = "a time of this century")]
+            let pushed = pushed.map_or(0, |at| (at * 1e6) as i64);
+            one.since = one.since.max(pushed);
             let verdict = match how {
                 How::Engine => self.verdict_on_engine(before, &one, missing),
                 How::Taken | How::TagRemoved => self.verdict_on_run(before, &one, missing),
@@ -640,6 +645,25 @@ impl World {
             return Some("A8");
         }
         (now - one.since > HOUR).then_some("A7")
+    }
+}
+
+/// Which limit of a policy is broken, of these images that can be pulled.
+fn past_a_limit(policy: &Policy, whole: &[&Image], gone: &BTreeSet<String>) -> Option<String> {
+    let total = whole.len() as u64;
+    let gone = whole.iter().filter(|image| gone.contains(&image.digest)).count() as u64;
+    let left = total - gone;
+    if gone > policy.images {
+        Some(format!("{gone} images went, and the limit is {}", policy.images))
+    } else if gone * 100 > policy.percent * total {
+        Some(format!(
+            "{gone} of {total} images that can be pulled went, and the limit is {} percent",
+            policy.percent
+        ))
+    } else if gone > 0 && left < policy.remaining {
+        Some(format!("{left} images that can be pulled are left, and the limit is {}", policy.remaining))
+    } else {
+        None
     }
 }
 

@@ -154,7 +154,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "B14",
-        is_mended: false,
+        is_mended: true,
         what: "older images go though the newest were deleted by hand",
         steps: || {
             let by_hand = Step::Delete { repository: DEL, newest: 3 };
@@ -175,7 +175,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "C2",
-        is_mended: false,
+        is_mended: true,
         what: "what is archived is not in the journal",
         steps: || {
             all([
@@ -192,7 +192,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "C4",
-        is_mended: false,
+        is_mended: true,
         what: "the registry has no limit",
         steps: || {
             let policy = Policy::new("all", "", Apply::Delete, TIDY).unlimited();
@@ -214,7 +214,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "C6",
-        is_mended: false,
+        is_mended: true,
         what: "a hold that is put on after the inventory does not hold",
         steps: || {
             let hold = Step::Hold { repository: DEL, is_held: true };
@@ -227,7 +227,7 @@ pub(super) const KNOWN: &[Known] = &[
         what: "batches of an inventory that was given up are worked on",
         steps: || {
             let corrected = file(vec![
-                Policy::new("careful", "del/app", Apply::Preview, TIDY),
+                Policy::new("careful", "free/", Apply::Preview, TIDY),
                 Policy::new("all", "", Apply::Delete, TIDY),
             ]);
             let interlude = Interlude { label: "another try".to_owned(), nth: 0, step: corrected };

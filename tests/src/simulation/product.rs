@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use serde_json::json;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{AccessKeys, Clock, Connection};
 use shared::instant::Instant;
@@ -100,10 +101,11 @@ impl Product {
     }
 }
 
+/// The input of a run, as the state machine makes it.
 pub(super) fn begin(run_id: &str, now: i64, is_dry: bool) -> Taken {
-    let started_at = Instant::from_micros(now).expect("a time of this century");
-    let run = Run { run_id: run_id.to_owned(), started_at, dry_run: is_dry, book_version: None };
-    Taken { run, progress: Progress::default() }
+    let started_at = Instant::from_micros(now).expect("a time of this century").to_string();
+    let run = json!({ "runId": run_id, "startedAt": started_at, "dryRun": is_dry });
+    Taken { run: serde_json::from_value(run).expect("a run"), progress: Progress::default() }
 }
 
 pub(super) fn task(taken: &Taken, key: &str) -> Task {

@@ -31,11 +31,21 @@ impl Told {
     }
 }
 
+/// Without optimization the futures of the workflows, and of the SDK in them, are large.
+const STACK: usize = 32 * 1024 * 1024;
+
 /// Plays steps in a world of their own.
 pub(super) fn play(seed: u64, steps: &[Step], is_told: bool) -> Told {
+    std::thread::scope(|scope| {
+        let world = std::thread::Builder::new().stack_size(STACK);
+        world.spawn_scoped(scope, || play_here(seed, steps, is_told)).unwrap().join().unwrap()
+    })
+}
+
+fn play_here(seed: u64, steps: &[Step], is_told: bool) -> Told {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let told = runtime.block_on(async {
+    runtime.block_on(async {
         let mut world = World::new(seed);
         world.is_told = is_told;
         let shared = Shared::new(world);
@@ -61,9 +71,7 @@ pub(super) fn play(seed: u64, steps: &[Step], is_told: bool) -> Told {
             calls: world.calls,
             taken: world.judge.taken,
         }
-    });
-    tests::clock::set(None);
-    told
+    })
 }
 
 /// The steps of a world at random.
@@ -140,7 +148,8 @@ fn people(rng: &mut fastrand::Rng) -> Step {
         }
         54 | 55 => {
             let all = files();
-            Step::File(if rng.bool() { File::usual() } else { all[rng.usize(..all.len())].clone() })
+            let file = if rng.bool() { File::usual() } else { all[rng.usize(..all.len())].clone() };
+            Step::File(File { is_approved: rng.bool(), ..file })
         }
         56 => Step::Enforce(rng.u8(..3) > 0),
         57 => {

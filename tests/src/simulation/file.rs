@@ -35,6 +35,8 @@ pub(super) struct File {
     pub(super) limits: (u64, u64),
     /// Somebody made a typing error.
     pub(super) is_broken: bool,
+    /// It says that it is to be enforced without a preview before.
+    pub(super) is_approved: bool,
 }
 
 impl Policy {
@@ -77,7 +79,7 @@ pub(super) const GREEDY: &str = "{selection: any, maximumAgeLimit: 1}";
 
 impl File {
     pub(super) fn new(policies: Vec<Policy>) -> Self {
-        Self { policies, limits: (5000, 25), is_broken: false }
+        Self { policies, limits: (5000, 25), is_broken: false, is_approved: true }
     }
 
     /// What it is at first.
@@ -93,7 +95,17 @@ impl File {
         let typo = if self.is_broken { "polices: []\n" } else { "" };
         let list =
             if policies.is_empty() { "policies: []\n".to_owned() } else { format!("policies:\n{policies}") };
-        format!("{list}limits: {{ images: {images}, percent: {percent} }}\n{typo}")
+        let text = format!("{list}limits: {{ images: {images}, percent: {percent} }}\n{typo}");
+        match product::hash(&text).filter(|_| self.is_approved) {
+            Some(hash) => format!("{text}approve: \"{hash}\"\n"),
+            None => text,
+        }
+    }
+
+    /// Whether another one means the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let Self { policies, limits, is_broken, is_approved: _ } = self;
+        (policies, limits, is_broken) == (&other.policies, &other.limits, &other.is_broken)
     }
 
     /// The policy of a repository: the first that is for it.

@@ -49,6 +49,10 @@ pub(super) struct Invocation {
     pub(super) is_inventory: bool,
     pub(super) key: Option<String>,
     began: i64,
+    /// Whether `Enforce` was on when it began.
+    pub(super) is_on: bool,
+    /// What tells it from any other.
+    pub(super) id: String,
     /// The file in the bucket when it began.
     file: File,
     /// When each source of use was looked at last, from its beginning.
@@ -72,6 +76,8 @@ impl Invocation {
             is_inventory,
             key: key.map(str::to_owned),
             began: world.now(),
+            is_on: world.is_enforcing,
+            id: format!("request-{}", world.calls),
             file: world.file.clone(),
             looks: BTreeMap::new(),
             surveys: BTreeMap::new(),
@@ -96,7 +102,6 @@ impl Invocation {
 /// A run, as far as it is judged.
 #[derive(Debug, Clone)]
 struct Judged {
-    is_dry: bool,
     /// The file that its inventory read.
     file: Option<File>,
     /// Which attempt of the inventory is at work, and which was complete.
@@ -155,9 +160,9 @@ impl World {
         self.judge.violations.push(Violation { id, what: what.to_owned() });
     }
 
-    pub(super) fn begin_run(&mut self, run: &str, is_dry: bool) {
+    pub(super) fn begin_run(&mut self, run: &str) {
         let began = self.now();
-        let judged = Judged { is_dry, file: None, attempt: 0, writers: BTreeMap::new() };
+        let judged = Judged { file: None, attempt: 0, writers: BTreeMap::new() };
         self.judge.runs.insert(run.to_owned(), judged);
         self.judge.last_run = Some(began);
     }
@@ -398,13 +403,13 @@ impl World {
             }
             return;
         }
-        if run.is_dry {
-            self.break_promise("C8", &format!("{name}: images go in a dry run"));
+        if !invocation.is_on {
+            self.break_promise("C8", &format!("{name}: images go though Enforce is off"));
         }
         if file.is_broken {
             self.break_promise("invalid", &format!("{name}: images go by a file that is not valid"));
         }
-        if !self.judge.previewed.contains(&file) {
+        if !file.is_approved && !self.judge.previewed.iter().any(|other| other.is_same(&file)) {
             self.break_promise(
                 "C4b",
                 &format!("{name}: images go by a file that no completed run previewed"),
@@ -417,7 +422,7 @@ impl World {
                 &format!("{name}: images go by {key}, of an inventory that was given up"),
             );
         }
-        if invocation.file != file {
+        if !invocation.file.is_same(&file) {
             self.break_promise("C5", &format!("{name}: images go by a file that was changed before"));
         }
         let surveyed_at = invocation.surveys.get(name).map_or(invocation.began, |(at, _)| *at);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tests::cloud::BUCKET;
 
 use super::judge::Invocation;
@@ -43,12 +44,11 @@ impl Machine {
                 Weather { rate: spec.rate, planned: spec.planned.clone(), kill: spec.kill.clone() };
             world.interludes.clone_from(&spec.interludes);
             let id = format!("r{}", world.runs);
-            let is_dry = !world.is_enforcing;
-            world.begin_run(&id, is_dry);
-            let how = if is_dry { ", a dry one" } else { "" };
+            world.begin_run(&id);
+            let how = if world.is_enforcing { "" } else { ", with Enforce off" };
             world.say(&format!("run {id} begins{how}"));
             let now = world.now();
-            (id.clone(), product::begin(&id, now, is_dry))
+            (id.clone(), product::begin(&id, now))
         };
         let error = self.work(&id, taken).await;
         let mut world = self.shared.lock();
@@ -65,8 +65,11 @@ impl Machine {
         let mut error = None;
         loop {
             let state = taken.clone();
-            let answer =
-                self.task(id, true, None, async |product| product.take_inventory(&state).await).await;
+            let answer = self
+                .task(id, true, None, async |product, now| {
+                    product.take_inventory(&state, &now.id, now.is_on).await
+                })
+                .await;
             match answer {
                 Ok(answer) => taken = answer,
                 Err(failed) => {
@@ -84,7 +87,12 @@ impl Machine {
                 let mut task = product::task(&taken, &key);
                 while !task.is_complete {
                     let state = task.clone();
-                    match self.task(id, false, Some(&key), async |product| product.work(&state).await).await {
+                    match self
+                        .task(id, false, Some(&key), async |product, now| {
+                            product.work(&state, now.is_on).await
+                        })
+                        .await
+                    {
                         Ok(answer) => task = answer,
                         Err(failed) => {
                             error = Some(failed);
@@ -97,7 +105,7 @@ impl Machine {
         self.shared.lock().pause("the report");
         let reported = {
             let (taken, error) = (taken.clone(), error.clone());
-            self.task(id, false, None, async |product| product.report(&taken, error.clone()).await).await
+            self.task(id, false, None, async |product, _| product.report(&taken, error.clone()).await).await
         };
         match (&error, &reported) {
             (None, Ok(_)) => self.shared.lock().complete_run(id),
@@ -107,8 +115,13 @@ impl Machine {
         error
     }
 
+    /// The keys of the batches, as the state machine's map reads them.
     fn keys(&self, taken: &Taken) -> Vec<String> {
-        self.shared.lock().aws.cloud(|cloud| cloud.keys(BUCKET, &taken.batches_prefix()))
+        let path = format!("{BUCKET}/{}", taken.batches_key());
+        let text = self.shared.lock().aws.cloud(|cloud| cloud.object_text(&path));
+        let list: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let keys = list.as_array().into_iter().flatten();
+        keys.filter_map(|batch| Some(batch["key"].as_str()?.to_owned())).collect()
     }
 
     /// A task of the state machine: an invocation that is tried again.
@@ -117,20 +130,21 @@ impl Machine {
         id: &str,
         is_inventory: bool,
         key: Option<&str>,
-        work: impl AsyncFn(&Product) -> Result<T, Failed>,
+        work: impl AsyncFn(&Product, &Invocation) -> Result<T, Failed>,
     ) -> Result<T, String> {
         let mut pause = Duration::from_secs(10);
         let mut tries = 0;
         loop {
-            {
+            let invocation = {
                 let mut world = self.shared.lock();
                 if is_inventory {
                     world.begin_attempt(id);
                 }
                 let invocation = Invocation::new(&world, id, is_inventory, key);
-                world.invocation = Some(invocation);
-            }
-            let message = match self.invoke(&work).await {
+                world.invocation = Some(invocation.clone());
+                invocation
+            };
+            let message = match self.invoke(&invocation, &work).await {
                 Ended::Answered(answer) => return Ok(answer),
                 Ended::Failed(failed) if !failed.is_retried => return Err(failed.message),
                 Ended::Failed(failed) => failed.message,
@@ -148,7 +162,11 @@ impl Machine {
         }
     }
 
-    async fn invoke<T>(&mut self, work: &impl AsyncFn(&Product) -> Result<T, Failed>) -> Ended<T> {
+    async fn invoke<T>(
+        &mut self,
+        invocation: &Invocation,
+        work: &impl AsyncFn(&Product, &Invocation) -> Result<T, Failed>,
+    ) -> Ended<T> {
         let killed = {
             let world = self.shared.lock();
             world.killed.clone()
@@ -159,7 +177,7 @@ impl Machine {
             () = killed.notified() => Ended::Killed,
             // Lambda cuts a function off that does not answer.
             () = tokio::time::sleep(Duration::from_secs(901)) => Ended::Killed,
-            answer = work(product) => match answer {
+            answer = work(product, invocation) => match answer {
                 Ok(answer) => Ended::Answered(answer),
                 Err(failed) => Ended::Failed(failed),
             },

@@ -8,13 +8,16 @@ use shared::aws::ecr::EcrWrite;
 use shared::aws::{AccessKeys, Clock, Connection};
 use shared::instant::Instant;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
-use shared::run::inventory::{self, InventoryError, Progress};
-use shared::run::{Access, Hands, Run, Stop, Task, summarize, work};
+use shared::policy_book::PolicyBook;
+use shared::run::inventory::{self, InventoryError, Invocation, Progress};
+use shared::run::work::{Caller, Power, work};
+use shared::run::{Hands, Run, Stop, Task, summarize};
 use tests::cloud::BUCKET;
 
 use super::wire::Shared;
 use super::world::wall_clock;
 
+const ACCOUNT: &str = "123456789012";
 /// Longer than anything takes; Lambda's longest.
 const FUNCTION: Duration = Duration::from_secs(900);
 
@@ -36,8 +39,9 @@ impl Taken {
         self.progress.next_token.is_none()
     }
 
-    pub(super) fn batches_prefix(&self) -> String {
-        self.run.batches_prefix()
+    /// Where the list of the batches is, which the state machine's map reads.
+    pub(super) fn batches_key(&self) -> String {
+        self.run.batch_list_key()
     }
 }
 
@@ -81,15 +85,24 @@ impl Product {
         Self { hands: Hands::new(connection, BUCKET.to_owned()), ecr }
     }
 
-    pub(super) async fn take_inventory(&self, state: &Taken) -> Result<Taken, Failed> {
+    /// `is_on` is the parameter `Enforce` of the function.
+    pub(super) async fn take_inventory(
+        &self,
+        state: &Taken,
+        request_id: &str,
+        is_on: bool,
+    ) -> Result<Taken, Failed> {
         let clients = self.hands.clients(FUNCTION);
-        let (run, progress) = inventory::take(&clients, &state.run, state.progress.clone()).await?;
+        let invocation = Invocation { request_id, account_id: ACCOUNT, is_on };
+        let (run, progress) =
+            inventory::take(&clients, &state.run, state.progress.clone(), invocation).await?;
         Ok(Taken { run, progress })
     }
 
-    pub(super) async fn work(&self, task: &Task) -> Result<Task, Failed> {
-        let access = if task.key.contains("/preview/") { Access::Read } else { Access::Write(&self.ecr) };
-        Ok(work::work(self.hands.clients(FUNCTION), access, task).await?)
+    pub(super) async fn work(&self, task: &Task, is_on: bool) -> Result<Task, Failed> {
+        let is_preview = task.key.contains("/preview/");
+        let power = if is_preview { Power::Preview } else { Power::Enforce { ecr: &self.ecr, is_on } };
+        Ok(work(self.hands.clients(FUNCTION), Caller { account_id: ACCOUNT, power }, task).await?)
     }
 
     pub(super) async fn report(&self, taken: &Taken, error: Option<String>) -> Result<String, Failed> {
@@ -101,10 +114,11 @@ impl Product {
     }
 }
 
-/// The input of a run, as the state machine makes it.
-pub(super) fn begin(run_id: &str, now: i64, is_dry: bool) -> Taken {
+/// The input of a scheduled run, as the state machine makes it.
+pub(super) fn begin(run_id: &str, now: i64) -> Taken {
     let started_at = Instant::from_micros(now).expect("a time of this century").to_string();
-    let run = json!({ "runId": run_id, "startedAt": started_at, "dryRun": is_dry });
+    let run = json!({ "runId": run_id, "startedAt": started_at, "dryRun": false,
+        "startedBy": format!("arn:aws:states:eu-west-1:{ACCOUNT}:execution:steward-lifecycle:{run_id}") });
     Taken { run: serde_json::from_value(run).expect("a run"), progress: Progress::default() }
 }
 
@@ -125,4 +139,9 @@ pub(super) fn attached(text: &str) -> Option<LifecyclePolicy> {
 /// Whether a tag is one that this project puts on to protect an image.
 pub(super) fn is_own(tag: &str) -> bool {
     tag.starts_with("ecr-steward-")
+}
+
+/// The hash by which a policies file is previewed and approved.
+pub(super) fn hash(file: &str) -> Option<String> {
+    Some(PolicyBook::parse(file).ok()?.hash().to_owned())
 }

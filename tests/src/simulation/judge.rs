@@ -507,9 +507,10 @@ impl World {
         let broken = survey.and_then(|survey| {
             let is_whole = |image: &&Image| !image.archived && !is_part(survey, image);
             let whole: Vec<&Image> = survey.images.iter().filter(is_whole).collect();
-            let mut never: Vec<&Image> = whole.clone();
-            never.retain(|image| !self.judge.parts.contains(&image.digest));
-            past_a_limit(policy, &whole, gone).and(past_a_limit(policy, &never, gone))
+            let is_gone =
+                |image: &&&Image| gone.contains(&image.digest) && !self.judge.parts.contains(&image.digest);
+            let gone = whole.iter().filter(is_gone).count() as u64;
+            past_a_limit(policy, whole.len() as u64, gone)
         });
         self.invocation = Some(invocation);
         if let Some(broken) = broken {
@@ -653,11 +654,9 @@ impl World {
     }
 }
 
-/// Which limit of a policy is broken, of these images that can be pulled.
-fn past_a_limit(policy: &Policy, whole: &[&Image], gone: &BTreeSet<String>) -> Option<String> {
-    let total = whole.len() as u64;
-    let gone = whole.iter().filter(|image| gone.contains(&image.digest)).count() as u64;
-    let left = total - gone;
+/// Which limit of a policy is broken, of so many images that can be pulled.
+fn past_a_limit(policy: &Policy, total: u64, gone: u64) -> Option<String> {
+    let left = total.saturating_sub(gone);
     if gone > policy.images {
         Some(format!("{gone} images went, and the limit is {}", policy.images))
     } else if gone * 100 > policy.percent * total {

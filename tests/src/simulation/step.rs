@@ -208,6 +208,7 @@ impl Step {
                 service.running_since = now;
                 service.tasks = service.tasks.max(1);
                 let current = service.current.clone();
+                world.truth.deployments.push((who.to_owned(), current.clone()));
                 world.pull(&current.repository, &current.digest);
                 world.say(&format!("{who} goes back to {}@{}", current.repository, short(&current.digest)));
             }
@@ -442,6 +443,7 @@ fn deploy(world: &mut World, service: usize, name: &str, tag: &str) {
     let Some(pinned) = pinned(world, who, name, tag) else { return };
     let now = world.now();
     world.say(&format!("{who} is deployed with {name}:{tag} ({})", short(&pinned.digest)));
+    world.truth.deployments.push((who.to_owned(), pinned.clone()));
     match world.truth.services.get_mut(who) {
         None => {
             let service = Service { current: pinned, previous: None, tasks: 1, running_since: now };
@@ -449,12 +451,12 @@ fn deploy(world: &mut World, service: usize, name: &str, tag: &str) {
         }
         Some(service) => {
             let before = std::mem::replace(&mut service.current, pinned);
-            if before.digest != service.current.digest {
-                service.previous = Some(before);
-                service.running_since = now;
-            } else {
+            if before.digest == service.current.digest && before.repository == service.current.repository {
                 service.current.since = before.since;
+            } else {
+                service.running_since = now;
             }
+            service.previous = Some(before);
             service.tasks = service.tasks.max(1);
         }
     }

@@ -111,6 +111,8 @@ pub(super) struct Truth {
     pub(super) pods: [Vec<Pinned>; 2],
     /// Families and image references of task definitions, in the order in which they were registered.
     pub(super) definitions: Vec<(String, String)>,
+    /// What was deployed to which service, the oldest first: each is a service revision, which never changes.
+    pub(super) deployments: Vec<(String, Pinned)>,
 }
 
 impl Truth {
@@ -280,11 +282,13 @@ impl World {
                     .expect("every deployment registers what it deploys")
                     .clone()
             };
+            for (name, pinned) in &truth.deployments {
+                cloud.ecs.deploy("prod", name, &arn(name, pinned), Some(&pinned.digest));
+            }
             for (name, service) in &truth.services {
                 let definition = arn(name, &service.current);
-                cloud.ecs.add_service("prod", name, &[&definition]);
                 for _ in 0..service.tasks {
-                    cloud.ecs.run_task("prod", &definition, Some(&service.current.digest));
+                    cloud.ecs.run_service_task("prod", name, &definition, Some(&service.current.digest));
                 }
             }
             for task in &truth.tasks {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::end::come_to_rest;
 use super::file::File;
 use super::judge::Violation;
 use super::known::{KNOWN, is_known};
@@ -34,15 +35,15 @@ impl Told {
 /// Without optimization the futures of the workflows, and of the SDK in them, are large.
 const STACK: usize = 32 * 1024 * 1024;
 
-/// Plays steps in a world of their own.
-pub(super) fn play(seed: u64, steps: &[Step], is_told: bool) -> Told {
+/// Plays steps in a world of their own, which may come to rest at the end.
+pub(super) fn play(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
     std::thread::scope(|scope| {
         let world = std::thread::Builder::new().stack_size(STACK);
-        world.spawn_scoped(scope, || play_here(seed, steps, is_told)).unwrap().join().unwrap()
+        world.spawn_scoped(scope, || play_here(seed, steps, rests, is_told)).unwrap().join().unwrap()
     })
 }
 
-fn play_here(seed: u64, steps: &[Step], is_told: bool) -> Told {
+fn play_here(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -62,6 +63,9 @@ fn play_here(seed: u64, steps: &[Step], is_told: bool) -> Told {
                 Step::Run(run) => machine.run(run).await,
                 step => step.perform(&mut shared.lock()),
             }
+        }
+        if rests {
+            come_to_rest(&shared, &mut machine).await;
         }
         let mut world = shared.lock();
         Told {
@@ -109,12 +113,12 @@ fn tag(rng: &mut fastrand::Rng) -> String {
 fn step(rng: &mut fastrand::Rng) -> Step {
     let repository = rng.usize(..5);
     match rng.u8(..100) {
-        0..=19 => Step::Wait(match rng.u8(..4) {
+        0..=22 => Step::Wait(match rng.u8(..4) {
             0 => rng.u32(1..60),
             1 | 2 => rng.u32(60..900),
             _ => rng.u32(900..3000),
         }),
-        20..=34 => Step::Run(run(rng)),
+        23..=34 => Step::Run(run(rng)),
         35..=39 => Step::Engine { repository: 2 + repository % 2 },
         _ => people(rng),
     }
@@ -181,7 +185,7 @@ fn run(rng: &mut fastrand::Rng) -> Run {
 /// Leaves out whatever is not needed for a violation of this kind.
 fn shortest(seed: u64, steps: &[Step], id: &str) -> Vec<Step> {
     let breaks =
-        |steps: &[Step]| play(seed, steps, false).violations.iter().any(|violation| violation.id == id);
+        |steps: &[Step]| play(seed, steps, true, false).violations.iter().any(|violation| violation.id == id);
     let mut steps = steps.to_vec();
     let mut size = steps.len() / 2;
     let until = Instant::now() + Duration::from_secs(120);
@@ -263,7 +267,7 @@ impl Sum {
 fn the_same_seed_is_the_same_world() {
     for seed in 1..4 {
         let steps = steps(seed);
-        let [one, two] = [(); 2].map(|()| play(seed, &steps, false));
+        let [one, two] = [(); 2].map(|()| play(seed, &steps, true, false));
         let differs = one.story.iter().zip(&two.story).find(|(one, two)| one != two);
         assert_eq!(differs, None);
         assert_eq!(one.trace, two.trace, "seed {seed}: the stories are the same, and the calls are not");
@@ -274,7 +278,7 @@ fn the_same_seed_is_the_same_world() {
 fn whatever_happens_only_what_is_known_breaks() {
     if let Some(seed) = number("SIMULATION_SEED") {
         let steps = steps(seed);
-        let told = play(seed, &steps, true);
+        let told = play(seed, &steps, true, true);
         println!("seed {seed}: {:?}", told.ids());
         return;
     }
@@ -294,7 +298,7 @@ fn whatever_happens_only_what_is_known_breaks() {
                     let mut sum = Sum::default();
                     let mut seed = first;
                     while !is_enough(seed) {
-                        sum.add(seed, &play(seed, &steps(seed), false));
+                        sum.add(seed, &play(seed, &steps(seed), true, false));
                         seed += threads;
                     }
                     sum
@@ -317,7 +321,7 @@ fn whatever_happens_only_what_is_known_breaks() {
     let Some((id, (_, seed, what))) = failed.first_key_value() else { return };
     let shortest = shortest(*seed, &steps(*seed), id);
     println!("the shortest story of {id}:");
-    play(*seed, &shortest, true);
+    play(*seed, &shortest, true, true);
     println!("its steps: {shortest:#?}");
     panic!("seed {seed} breaks {id}: {what}\nits whole story: SIMULATION_SEED={seed}");
 }
@@ -326,7 +330,7 @@ fn whatever_happens_only_what_is_known_breaks() {
 fn what_is_known_to_be_broken_is_broken_still_and_what_is_mended_is_not() {
     let mut told = Vec::new();
     for known in KNOWN {
-        let world = play(7, &(known.steps)(), false);
+        let world = play(7, &(known.steps)(), false, false);
         if world.ids().contains(known.id) == known.is_mended {
             let how = match known.is_mended {
                 true => "is broken again",

@@ -123,7 +123,7 @@ struct Refresh {
 pub(super) struct Judge {
     pub(super) violations: Vec<Violation>,
     /// Images that went in the window between the last look and their end, and for how long it was open, in microseconds.
-    pub(super) late: Vec<(String, String, i64)>,
+    pub(super) late: BTreeMap<(String, String), i64>,
     pub(super) acts: Vec<Act>,
     journal: BTreeSet<(String, String)>,
     days: BTreeMap<i64, u64>,
@@ -135,6 +135,8 @@ pub(super) struct Judge {
     last_run: Option<i64>,
     /// The files of completed runs.
     previewed: Vec<File>,
+    /// Images in use that went, of which it was said why.
+    accused: BTreeSet<(String, String)>,
     /// Images that were part of another once.
     parts: BTreeSet<String>,
     /// How many images this project took.
@@ -540,7 +542,19 @@ impl World {
             };
             let now = self.now();
             match verdict {
-                None => self.judge.late.push((name.to_owned(), missing.clone(), now - one.since)),
+                None => {
+                    self.say(&format!("  {}@{} came into use too late to be seen", name, short(missing)));
+                    for digest in needed.intersection(all) {
+                        self.judge.late.insert((name.to_owned(), digest.clone()), now - one.since);
+                    }
+                    continue;
+                }
+                Some(_) => {
+                    let accused = needed.intersection(all).map(|digest| (name.to_owned(), digest.clone()));
+                    self.judge.accused.extend(accused);
+                }
+            }
+            match verdict {
                 Some(id) if said.insert(id) => {
                     let what = format!(
                         "{name}@{} goes, and {} needs it ({:?} of {}, since {} minutes)",
@@ -552,7 +566,7 @@ impl World {
                     );
                     self.break_promise(id, &what);
                 }
-                Some(_) => {}
+                _ => {}
             }
         }
     }
@@ -651,6 +665,18 @@ impl World {
             return Some("A8");
         }
         (now - one.since > HOUR).then_some("A7")
+    }
+}
+
+impl Judge {
+    /// Whether an image went in the window between the last look and its end.
+    pub(super) fn is_late(&self, image: &(String, String)) -> bool {
+        self.late.contains_key(image)
+    }
+
+    /// Whether it was said why an image in use went.
+    pub(super) fn is_accused(&self, image: &(String, String)) -> bool {
+        self.accused.contains(image)
     }
 }
 

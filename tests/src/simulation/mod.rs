@@ -10,9 +10,11 @@
 //! | [`judge`] | which promises are broken by what goes |
 //! | [`product`] | the project's code, as the simulation calls it |
 //! | [`machine`] | the state machine of a run, with functions that are killed |
+//! | [`end`] | what has to be at the end, when everything is quiet |
 //! | [`known`] | what is known to be broken, each with the steps that show it |
 //! | [`explore`] | worlds at random, and the shortest story of what breaks |
 
+mod end;
 mod engine;
 mod explore;
 mod file;

@@ -10,7 +10,9 @@ use super::file::{Apply, File, GREEDY, Policy, TIDY};
 use super::judge::Act;
 use super::product;
 use super::wire::Fate;
-use super::world::{Habit, Interlude, LISTS, Pinned, REPOSITORIES, Service, World, closure, short};
+use super::world::{
+    Habit, Interlude, LISTS, Pinned, REPOSITORIES, Service, World, closure, short, subject_of_tag,
+};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -412,7 +414,9 @@ fn archive_by_hand(world: &mut World, name: &str, oldest: usize) {
             .images
             .iter_mut()
             .filter(|image| !used.contains(&image.digest) && !image.archived && image.subject.is_none())
-            .filter(|image| !image.tags.is_empty() && image.media_type.contains("manifest"))
+            .filter(|image| {
+                !image.tags.is_empty() && !image.tags.iter().any(|tag| subject_of_tag(tag).is_some())
+            })
             .collect();
         all.sort_by(|one, two| one.pushed_at.total_cmp(&two.pushed_at));
         let mut count = 0;

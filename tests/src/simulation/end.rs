@@ -58,6 +58,10 @@ fn look_for_what_is_lost(world: &mut World, name: &str) {
         let needed = closure(&repository, &BTreeSet::from([one.digest.clone()]));
         let Some(missing) = needed.iter().find(|digest| !is_there(digest)) else { continue };
         let key = (name.to_owned(), missing.clone());
+        // What somebody uses that was gone before is theirs to know.
+        if !world.judge.went_since(&key, one.since) {
+            continue;
+        }
         let id = if world.judge.is_late(&key) {
             "put-back"
         } else if world.judge.is_accused(&key) {
@@ -77,12 +81,12 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
         return;
     };
     let rules = policy.lifecycle_policy();
+    let kept = kept(world, name, &repository);
     // What only one of the readings takes may stay.
     let ways = [(false, false), (false, true), (true, false), (true, true)].map(|(is_ranked, is_seen)| {
         let is_seen = |tag: &str| is_seen || !product::is_own(tag);
-        engine::taken(&rules, &repository, world.now(), is_ranked, is_seen)
+        engine::taken_but(&kept, &rules, &repository, world.now(), is_ranked, is_seen)
     });
-    let kept = kept(world, name, &repository);
     let [one, others @ ..] = &ways;
     let stuck: Vec<String> = one
         .keys()

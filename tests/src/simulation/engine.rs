@@ -1,7 +1,7 @@
 //! ECR's own engine: what a lifecycle policy takes from a repository, by the plain evaluator of the tests. It knows nothing of
 //! use.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use shared::image::{Image, ImageStatus, ManifestKind, Relations};
 use shared::instant::Instant;
@@ -29,6 +29,18 @@ pub(super) fn taken(
     ranked: bool,
     is_seen: impl Fn(&str) -> bool,
 ) -> BTreeMap<String, Acted> {
+    taken_but(&BTreeSet::new(), policy, repository, now, ranked, is_seen)
+}
+
+/// The same where some images stay.
+pub(super) fn taken_but(
+    staying: &BTreeSet<String>,
+    policy: &LifecyclePolicy,
+    repository: &Repository,
+    now: i64,
+    ranked: bool,
+    is_seen: impl Fn(&str) -> bool,
+) -> BTreeMap<String, Acted> {
     let mut relations = Relations::default();
     let mut images = Vec::with_capacity(repository.images.len());
     for image in &repository.images {
@@ -42,7 +54,8 @@ pub(super) fn taken(
         images.push(seen(image, &is_seen));
     }
     let now = instant(now);
-    evaluate(policy, &images, &relations, &HashSet::new(), now, true, ranked)
+    let staying: HashSet<&str> = staying.iter().map(String::as_str).collect();
+    evaluate(policy, &images, &relations, &staying, now, true, ranked)
 }
 
 /// Whether it goes, and does not only move to the archive.

@@ -13,7 +13,7 @@ use tests::reference::Acted;
 use super::engine::{self, children};
 use super::file::{Apply, File, Policy};
 use super::product;
-use super::world::{By, DAY, HOUR, Habit, LISTS, Use, World, closure, short, subject_of_tag};
+use super::world::{By, DAY, HOUR, LISTS, Use, World, closure, short, subject_of_tag};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +135,8 @@ pub(super) struct Judge {
     last_run: Option<i64>,
     /// The files of completed runs.
     previewed: Vec<File>,
+    /// When images went.
+    gone: BTreeMap<(String, String), i64>,
     /// Images in use that went, of which it was said why.
     accused: BTreeSet<(String, String)>,
     /// Images that were part of another once.
@@ -522,6 +524,8 @@ impl World {
 
     /// Whether what goes is in use.
     fn judge_use(&mut self, name: &str, before: &Repository, all: &BTreeSet<String>, how: How) {
+        let now = self.now();
+        self.judge.gone.extend(all.iter().map(|digest| ((name.to_owned(), digest.clone()), now)));
         let mut said = BTreeSet::new();
         for mut one in self.truth.uses().into_iter().filter(|one| one.repository == name) {
             // What is gone already was judged when it went.
@@ -540,7 +544,6 @@ impl World {
                 How::Engine => self.verdict_on_engine(before, &one, missing),
                 How::Taken | How::TagRemoved => self.verdict_on_run(before, &one, missing),
             };
-            let now = self.now();
             match verdict {
                 None => {
                     self.say(&format!("  {}@{} came into use too late to be seen", name, short(missing)));
@@ -620,9 +623,11 @@ impl World {
             Some(seconds * 1_000_000)
         });
         let Some(written) = written else { return Some("B9") };
-        if self.habits[cluster].0 == Habit::Blind {
+        if let Some(blind_since) = self.blind_since[cluster]
+            && one.since < written
+        {
             // After a day what a list says is true.
-            return (look - self.habits[cluster].1 < DAY).then_some("B9");
+            return (look - blind_since < DAY).then_some("B9");
         }
         if one.since < written {
             return Some("in-use-pod");
@@ -672,6 +677,11 @@ impl Judge {
     /// Whether an image went in the window between the last look and its end.
     pub(super) fn is_late(&self, image: &(String, String)) -> bool {
         self.late.contains_key(image)
+    }
+
+    /// Whether an image went by this project or by ECR, at this time or later.
+    pub(super) fn went_since(&self, image: &(String, String), since: i64) -> bool {
+        self.gone.get(image).is_some_and(|at| *at >= since)
     }
 
     /// Whether it was said why an image in use went.

@@ -171,6 +171,8 @@ pub(super) struct World {
     pub(super) truth: Truth,
     /// How each list is written, and since when.
     pub(super) habits: [(Habit, i64); 2],
+    /// Since when each list says nothing, though there are pods.
+    pub(super) blind_since: [Option<i64>; 2],
     pub(super) file: File,
     /// When the file was last changed.
     pub(super) file_since: i64,
@@ -204,6 +206,7 @@ impl World {
             aws,
             truth: Truth::default(),
             habits: [(Habit::Absent, BEGINNING); 2],
+            blind_since: [None; 2],
             file: File::usual(),
             file_since: BEGINNING,
             is_enforcing: true,
@@ -418,8 +421,13 @@ impl World {
     pub(super) fn write_list(&mut self, cluster: usize) {
         let pods: Vec<String> = match self.habits[cluster].0 {
             Habit::Absent | Habit::Stopped | Habit::Lost => return,
-            Habit::Blind => Vec::new(),
+            Habit::Blind => {
+                let now = self.now;
+                self.blind_since[cluster].get_or_insert(now);
+                Vec::new()
+            }
             Habit::Hourly => {
+                self.blind_since[cluster] = None;
                 let pods = self.truth.pods[cluster].iter();
                 let pods = pods.map(|pod| format!("{HOST}/{}@{}", pod.repository, pod.digest));
                 pods.collect::<BTreeSet<_>>().into_iter().collect()

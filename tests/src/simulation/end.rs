@@ -62,12 +62,12 @@ fn look_for_what_is_lost(world: &mut World, name: &str) {
         if !world.judge.went_since(&key, one.since) {
             continue;
         }
-        let id = if world.judge.is_late(&key) {
-            "put-back"
-        } else if world.judge.is_accused(&key) {
-            continue;
-        } else {
-            "lost"
+        let id = match world.judge.is_owed(&key) {
+            Some(true) => "put-back",
+            // What ECR takes in the hour until the next refresh nobody can bring back, which README says.
+            Some(false) => continue,
+            None if world.judge.is_accused(&key) => continue,
+            None => "lost",
         };
         let what = format!("{name}@{} is not there at the end, and {} needs it", short(missing), one.who);
         world.break_promise(id, &what);

@@ -10,7 +10,7 @@ use super::known::{KNOWN, is_known};
 use super::machine::Machine;
 use super::step::{Run, Step, files};
 use super::wire::Shared;
-use super::world::{Habit, Interlude, LISTS, World};
+use super::world::{Habit, Interlude, LISTS, REPOSITORIES, World};
 
 /// So many steps a world has that is made at random.
 const STEPS: usize = 300;
@@ -24,6 +24,8 @@ pub(super) struct Told {
     pub(super) trace: u64,
     pub(super) calls: usize,
     pub(super) taken: u64,
+    /// For how long the windows were open in which something came into use too late to be seen, in microseconds.
+    pub(super) late: Vec<i64>,
 }
 
 impl Told {
@@ -74,6 +76,7 @@ fn play_here(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
             trace: world.trace(),
             calls: world.calls,
             taken: world.judge.taken,
+            late: world.judge.late.values().map(|(window, _)| *window).collect(),
         }
     })
 }
@@ -172,14 +175,39 @@ fn run(rng: &mut fastrand::Rng) -> Run {
     if rng.u8(..5) == 0 {
         run.kill = Some((String::new(), rng.usize(..70), rng.bool()));
     }
+    run.is_dry = rng.u8(..12) == 0;
     for _ in 0..rng.usize(..4) {
-        let labels =
-            ["", "", "DescribeImages", "BatchDeleteImage", "the batches", "another try", "PutObject"];
-        let label = labels[rng.usize(..labels.len())].to_owned();
-        let nth = if label.is_empty() { rng.usize(..60) } else { rng.usize(..3) };
-        run.interludes.push(Interlude { label, nth, step: people(rng) });
+        run.interludes.push(interlude(rng));
     }
     run
+}
+
+/// Something that happens in the middle of a run, often where it hurts.
+fn interlude(rng: &mut fastrand::Rng) -> Interlude {
+    let repository = rng.usize(..4);
+    let tag = format!("ci-{}", rng.u8(..12));
+    let of = |operation: &str| format!("{operation} {}", REPOSITORIES[repository]);
+    let (label, nth, step) = match rng.u8(..12) {
+        0 => ("BatchDeleteImage".to_owned(), rng.usize(..2), Step::Task { repository: rng.usize(..2), tag }),
+        1 => (
+            "BatchDeleteImage".to_owned(),
+            0,
+            Step::Function { function: 0, repository: rng.usize(..2), tag },
+        ),
+        2 => (of("DescribeImages"), 0, Step::Delete { repository, newest: rng.usize(1..4) }),
+        3 => (of("DescribeImages"), rng.usize(..2), Step::Push { repository, tag: Some(tag) }),
+        4 => ("the batches".to_owned(), 0, Step::Hold { repository, is_held: true }),
+        5 => {
+            let all = files();
+            let label = if rng.bool() { "the batches" } else { "another try" };
+            let file = File { is_approved: rng.bool(), ..all[rng.usize(..all.len())].clone() };
+            (label.to_owned(), 0, Step::File(file))
+        }
+        6 => ("PutObject journal".to_owned(), 0, Step::Rollback { service: rng.usize(..3) }),
+        7 => ("the report".to_owned(), 0, people(rng)),
+        _ => (String::new(), rng.usize(..70), people(rng)),
+    };
+    Interlude { label, nth, step }
 }
 
 /// Leaves out whatever is not needed for a violation of this kind.
@@ -220,6 +248,7 @@ struct Sum {
     steps: usize,
     calls: usize,
     taken: u64,
+    late: Vec<i64>,
     /// How often each known kind of violation was found, and by which seed first.
     known: BTreeMap<&'static str, (u64, u64)>,
     /// What is not known: how often, by which seed first, and what it was there.
@@ -232,6 +261,7 @@ impl Sum {
         self.steps += STEPS;
         self.calls += told.calls;
         self.taken += told.taken;
+        self.late.extend(&told.late);
         for id in told.ids() {
             if is_known(id) {
                 self.known.entry(id).or_insert((0, seed)).0 += 1;
@@ -248,6 +278,7 @@ impl Sum {
         self.steps += other.steps;
         self.calls += other.calls;
         self.taken += other.taken;
+        self.late.extend(other.late);
         for (id, (count, seed)) in other.known {
             let entry = self.known.entry(id).or_insert((0, seed));
             *entry = (entry.0 + count, entry.1.min(seed));
@@ -309,9 +340,11 @@ fn whatever_happens_only_what_is_known_breaks() {
             sum.extend(world.join().unwrap());
         }
     });
-    let Sum { seeds, steps: count, calls, taken, known, failed } = sum;
+    let Sum { seeds, steps: count, calls, taken, late, known, failed } = sum;
     let seconds = begun.elapsed().as_secs_f64();
     println!("{seeds} seeds, {count} steps, {calls} calls, {taken} images taken, in {seconds:.1} s");
+    let longest = late.iter().max().map_or(0, |window| window / 1_000_000);
+    println!("{} came into use too late to be seen, {longest} seconds before they went at most", late.len());
     for (id, (worlds, seed)) in known {
         println!("  known {id}: in {worlds} worlds, first in {seed}");
     }

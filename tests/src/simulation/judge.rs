@@ -102,6 +102,8 @@ impl Invocation {
 /// A run, as far as it is judged.
 #[derive(Debug, Clone)]
 struct Judged {
+    /// Whether somebody asked for a dry run.
+    is_dry: bool,
     /// The file that its inventory read.
     file: Option<File>,
     /// Which attempt of the inventory is at work, and which was complete.
@@ -123,7 +125,8 @@ struct Refresh {
 pub(super) struct Judge {
     pub(super) violations: Vec<Violation>,
     /// Images that went in the window between the last look and their end, and for how long it was open, in microseconds.
-    pub(super) late: BTreeMap<(String, String), i64>,
+    /// And whether this project took them, which has to put them back.
+    pub(super) late: BTreeMap<(String, String), (i64, bool)>,
     pub(super) acts: Vec<Act>,
     journal: BTreeSet<(String, String)>,
     days: BTreeMap<i64, u64>,
@@ -164,11 +167,14 @@ impl World {
         self.judge.violations.push(Violation { id, what: what.to_owned() });
     }
 
-    pub(super) fn begin_run(&mut self, run: &str) {
+    pub(super) fn begin_run(&mut self, run: &str, is_dry: bool) {
         let began = self.now();
-        let judged = Judged { file: None, attempt: 0, writers: BTreeMap::new() };
+        let judged = Judged { is_dry, file: None, attempt: 0, writers: BTreeMap::new() };
         self.judge.runs.insert(run.to_owned(), judged);
-        self.judge.last_run = Some(began);
+        // A dry run that somebody asks for protects nothing.
+        if !is_dry {
+            self.judge.last_run = Some(began);
+        }
     }
 
     pub(super) fn begin_attempt(&mut self, run: &str) {
@@ -407,6 +413,9 @@ impl World {
             }
             return;
         }
+        if run.is_dry {
+            self.break_promise("C8", &format!("{name}: images go in a dry run"));
+        }
         if !invocation.is_on {
             self.break_promise("C8", &format!("{name}: images go though Enforce is off"));
         }
@@ -548,7 +557,9 @@ impl World {
                 None => {
                     self.say(&format!("  {}@{} came into use too late to be seen", name, short(missing)));
                     for digest in needed.intersection(all) {
-                        self.judge.late.insert((name.to_owned(), digest.clone()), now - one.since);
+                        let image = (name.to_owned(), digest.clone());
+                        let is_owed = !matches!(how, How::Engine);
+                        self.judge.late.insert(image, (now - one.since, is_owed));
                     }
                     continue;
                 }
@@ -674,9 +685,9 @@ impl World {
 }
 
 impl Judge {
-    /// Whether an image went in the window between the last look and its end.
-    pub(super) fn is_late(&self, image: &(String, String)) -> bool {
-        self.late.contains_key(image)
+    /// Whether an image went in the window between the last look and its end; and if so, whether it has to come back.
+    pub(super) fn is_owed(&self, image: &(String, String)) -> Option<bool> {
+        self.late.get(image).map(|(_, is_owed)| *is_owed)
     }
 
     /// Whether an image went by this project or by ECR, at this time or later.

@@ -44,11 +44,15 @@ impl Machine {
                 Weather { rate: spec.rate, planned: spec.planned.clone(), kill: spec.kill.clone() };
             world.interludes.clone_from(&spec.interludes);
             let id = format!("r{}", world.runs);
-            world.begin_run(&id);
-            let how = if world.is_enforcing { "" } else { ", with Enforce off" };
+            world.begin_run(&id, spec.is_dry);
+            let how = match (spec.is_dry, world.is_enforcing) {
+                (true, _) => ", a dry one",
+                (false, true) => "",
+                (false, false) => ", with Enforce off",
+            };
             world.say(&format!("run {id} begins{how}"));
             let now = world.now();
-            (id.clone(), product::begin(&id, now))
+            (id.clone(), product::begin(&id, now, spec.is_dry))
         };
         let error = self.work(&id, taken).await;
         let mut world = self.shared.lock();

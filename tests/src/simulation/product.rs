@@ -114,10 +114,10 @@ impl Product {
     }
 }
 
-/// The input of a scheduled run, as the state machine makes it.
-pub(super) fn begin(run_id: &str, now: i64) -> Taken {
+/// The input of a run, as the state machine makes it.
+pub(super) fn begin(run_id: &str, now: i64, is_dry: bool) -> Taken {
     let started_at = Instant::from_micros(now).expect("a time of this century").to_string();
-    let run = json!({ "runId": run_id, "startedAt": started_at, "dryRun": false,
+    let run = json!({ "runId": run_id, "startedAt": started_at, "dryRun": is_dry,
         "startedBy": format!("arn:aws:states:eu-west-1:{ACCOUNT}:execution:steward-lifecycle:{run_id}") });
     Taken { run: serde_json::from_value(run).expect("a run"), progress: Progress::default() }
 }

@@ -118,6 +118,8 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Run {
     pub(super) seed: u64,
+    /// Whether somebody asks for a dry run.
+    pub(super) is_dry: bool,
     /// Of 1,000 calls so many go wrong.
     pub(super) rate: u16,
     /// Calls that go wrong so: a text in their labels, and how many.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::binaries::binary;
+use crate::clock;
 use crate::ecr_stub::EcrStub;
 use crate::http::{self, Request, Response};
 use crate::runtime_api::Function;
@@ -90,7 +91,7 @@ pub struct Cloud {
     pub events: Vec<(String, Value)>,
     /// Objects by `bucket/key`, the newest version last: content and version.
     pub objects: BTreeMap<String, Vec<(String, String)>>,
-    /// When objects were written that were not written just now, in seconds since 1970.
+    /// When objects were written, in seconds since 1970.
     pub written: BTreeMap<String, i64>,
     /// Whether buckets keep no versions.
     pub is_unversioned: bool,
@@ -150,7 +151,7 @@ impl Cloud {
         let versions = self.objects.entry(path.to_owned()).or_default();
         let version = format!("v{}", versions.len() + 1);
         versions.push((content.to_owned(), version.clone()));
-        self.written.remove(path);
+        self.written.insert(path.to_owned(), seconds());
         version
     }
 
@@ -319,7 +320,7 @@ impl Cloud {
         }
         let project = asked["projectName"].as_str().unwrap_or_default();
         let id = format!("{project}:{:08}", self.builds.len());
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let seconds = seconds();
         let build = json!({
             "id": id, "arn": format!("arn:aws:codebuild:eu-west-1:123456789012:build/{id}"),
             "projectName": project, "buildStatus": "IN_PROGRESS", "currentPhase": "SUBMITTED", "startTime": seconds,
@@ -377,8 +378,7 @@ impl Cloud {
 }
 
 fn seconds() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_secs()).unwrap()
+    clock::micros().div_euclid(1_000_000)
 }
 
 fn iso_date(seconds: i64) -> String {

@@ -6,11 +6,12 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::clock;
 use crate::cloud::{self, Cloud};
 use crate::http::{self, Request, Response};
 
@@ -75,6 +76,7 @@ const CUT: u16 = 299;
 /// A running stub.
 #[derive(Debug, Clone)]
 pub struct EcrStub {
+    /// Empty for one that listens nowhere.
     address: String,
     state: Arc<State>,
 }
@@ -373,8 +375,9 @@ fn digest(content: &str) -> String {
     format!("sha256:{hex}")
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a time of this century has 51 bits of microseconds")]
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+    clock::micros() as f64 / 1e6
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -386,8 +389,26 @@ impl EcrStub {
     pub fn start() -> Self {
         let state = Arc::new(State::default());
         let served = Arc::clone(&state);
-        let address = http::serve(move |request, stream| served.answer(&request, stream));
+        let address = http::serve(move |request, stream| carry(served.answer(&request), stream));
         Self { address, state }
+    }
+
+    /// A stub with an empty registry that listens nowhere: requests are handed to it by [`Self::answer`].
+    pub fn in_memory() -> Self {
+        Self { address: String::new(), state: Arc::default() }
+    }
+
+    /// The answer to a request, as the network would carry it; `None` for none, ever.
+    pub fn answer(&self, request: &Request) -> Option<Response> {
+        self.state.answer(request)
+    }
+
+    /// The operation that a request asks for.
+    pub fn operation(request: &Request) -> String {
+        match request.header("x-amz-target") {
+            Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
+            None => cloud::operation(request).to_owned(),
+        }
     }
 
     /// The endpoint, as `AWS_ENDPOINT_URL_ECR` takes it.
@@ -477,11 +498,8 @@ impl EcrStub {
 type Answered = Result<Value, (&'static str, String)>;
 
 impl State {
-    fn answer(&self, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
-        let operation = match request.header("x-amz-target") {
-            Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
-            None => cloud::operation(request).to_owned(),
-        };
+    fn answer(&self, request: &Request) -> Option<Response> {
+        let operation = EcrStub::operation(request);
         let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let is_ecr = MEMBERS.iter().any(|(name, _)| *name == operation);
         let is_throttled = is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more());
@@ -523,21 +541,7 @@ impl State {
         } else {
             lock(&self.calls).push(Call { request: asked_for(), operation, status });
         }
-        match response {
-            None => {
-                // Until the client has had enough.
-                std::thread::sleep(Duration::from_secs(60));
-                Err(std::io::ErrorKind::TimedOut.into())
-            }
-            // A response that is cut off says how long it would have been.
-            Some(response) if response.status == CUT => {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", response.body.len());
-                let half = response.body.get(..response.body.len() / 2).unwrap_or_default();
-                stream.write_all(&[head.as_bytes(), half].concat())?;
-                Err(std::io::ErrorKind::ConnectionAborted.into())
-            }
-            Some(response) => response.write(stream),
-        }
+        response
     }
 
     fn due(&self, operation: &str) -> Option<Fault> {
@@ -570,6 +574,25 @@ impl State {
             return registry.act_with(fleet, operation, asked, failing);
         }
         registry.act(operation, asked, failing)
+    }
+}
+
+/// Carries an answer over a connection.
+fn carry(response: Option<Response>, stream: &mut TcpStream) -> std::io::Result<()> {
+    match response {
+        None => {
+            // Until the client has had enough.
+            std::thread::sleep(Duration::from_secs(60));
+            Err(std::io::ErrorKind::TimedOut.into())
+        }
+        // A response that is cut off says how long it would have been.
+        Some(response) if response.status == CUT => {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", response.body.len());
+            let half = response.body.get(..response.body.len() / 2).unwrap_or_default();
+            stream.write_all(&[head.as_bytes(), half].concat())?;
+            Err(std::io::ErrorKind::ConnectionAborted.into())
+        }
+        Some(response) => response.write(stream),
     }
 }
 

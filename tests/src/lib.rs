@@ -1,6 +1,7 @@
 //! What the end-to-end tests share.
 
 pub mod binaries;
+pub mod clock;
 pub mod cloud;
 pub mod document;
 pub mod ecr_stub;

@@ -1,0 +1,26 @@
+//! The present, by which the AWS in memory tells time: this machine's, unless the thread has one of its own.
+
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+thread_local! {
+    static PRESENT: Cell<Option<i64>> = const { Cell::new(None) };
+}
+
+/// The present, in microseconds since 1970.
+///
+/// # Panics
+///
+/// When this machine's clock is before 1970.
+#[must_use]
+pub fn micros() -> i64 {
+    PRESENT.get().unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_micros()).unwrap()
+    })
+}
+
+/// What this thread takes for the present from now on, in microseconds since 1970; `None` for this machine's clock.
+pub fn set(micros: Option<i64>) {
+    PRESENT.set(micros);
+}

@@ -1,0 +1,376 @@
+//! Worlds at random, and the shortest story of what breaks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::end::come_to_rest;
+use super::file::File;
+use super::judge::Violation;
+use super::known::{KNOWN, is_known};
+use super::machine::Machine;
+use super::step::{Run, Step, files};
+use super::wire::Shared;
+use super::world::{Habit, Interlude, LISTS, REPOSITORIES, World};
+
+/// So many steps a world has that is made at random.
+const STEPS: usize = 300;
+
+/// What came of a world.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) violations: Vec<Violation>,
+    pub(super) story: Vec<String>,
+    /// What tells this course of events from any other.
+    pub(super) trace: u64,
+    pub(super) calls: usize,
+    pub(super) taken: u64,
+    /// For how long the windows were open in which something came into use too late to be seen, in microseconds.
+    pub(super) late: Vec<i64>,
+}
+
+impl Told {
+    pub(super) fn ids(&self) -> BTreeSet<&'static str> {
+        self.violations.iter().map(|violation| violation.id).collect()
+    }
+}
+
+/// Without optimization the futures of the workflows, and of the SDK in them, are large.
+const STACK: usize = 32 * 1024 * 1024;
+
+/// Plays steps in a world of their own, which may come to rest at the end.
+pub(super) fn play(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
+    std::thread::scope(|scope| {
+        let world = std::thread::Builder::new().stack_size(STACK);
+        world.spawn_scoped(scope, || play_here(seed, steps, rests, is_told)).unwrap().join().unwrap()
+    })
+}
+
+fn play_here(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(seed);
+        world.is_told = is_told;
+        let shared = Shared::new(world);
+        let mut machine = Machine::new(&shared);
+        for step in steps {
+            match step {
+                Step::Wait(minutes) => {
+                    tokio::time::sleep(Duration::from_secs(u64::from(*minutes) * 60)).await;
+                    let mut world = shared.lock();
+                    for cluster in 0..LISTS.len() {
+                        world.write_list(cluster);
+                    }
+                }
+                Step::Run(run) => machine.run(run).await,
+                step => step.perform(&mut shared.lock()),
+            }
+        }
+        if rests {
+            come_to_rest(&shared, &mut machine).await;
+        }
+        let mut world = shared.lock();
+        Told {
+            violations: std::mem::take(&mut world.judge.violations),
+            story: std::mem::take(&mut world.story),
+            trace: world.trace(),
+            calls: world.calls,
+            taken: world.judge.taken,
+            late: world.judge.late.values().map(|(window, _)| *window).collect(),
+        }
+    })
+}
+
+/// The steps of a world at random.
+fn steps(seed: u64) -> Vec<Step> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    // Something to begin with.
+    let mut steps = Vec::new();
+    for repository in 0..5 {
+        for number in 0..rng.usize(2..6) {
+            steps.push(Step::Push { repository, tag: Some(format!("ci-{number}")) });
+            steps.push(Step::Wait(rng.u32(1..600)));
+        }
+        steps.push(Step::Push { repository, tag: Some("latest".to_owned()) });
+    }
+    for cluster in 0..LISTS.len() {
+        if rng.bool() {
+            steps.push(Step::List { cluster, habit: Habit::Hourly });
+        }
+    }
+    while steps.len() < STEPS {
+        let step = step(&mut rng);
+        steps.push(step);
+    }
+    steps
+}
+
+fn tag(rng: &mut fastrand::Rng) -> String {
+    match rng.u8(..10) {
+        0..=3 => "latest".to_owned(),
+        4 => format!("v{}", rng.u8(1..4)),
+        _ => format!("ci-{}", rng.u8(..12)),
+    }
+}
+
+fn step(rng: &mut fastrand::Rng) -> Step {
+    let repository = rng.usize(..5);
+    match rng.u8(..100) {
+        0..=22 => Step::Wait(match rng.u8(..4) {
+            0 => rng.u32(1..60),
+            1 | 2 => rng.u32(60..900),
+            _ => rng.u32(900..3000),
+        }),
+        23..=34 => Step::Run(run(rng)),
+        35..=39 => Step::Engine { repository: 2 + repository % 2 },
+        _ => people(rng),
+    }
+}
+
+/// Something that people do.
+fn people(rng: &mut fastrand::Rng) -> Step {
+    let repository = rng.usize(..5);
+    let (tag, service) = (tag(rng), rng.usize(..3));
+    match rng.u8(..60) {
+        0..=14 => Step::Push { repository, tag: (rng.u8(..8) > 0).then_some(tag) },
+        15..=17 => Step::Release { repository, tag, is_signed_by_tag: rng.bool() },
+        18 => Step::Artifact { repository, tag, about: self::tag(rng) },
+        19..=21 => Step::Move { repository, tag, to: rng.usize(..20) },
+        22 | 23 => Step::Untag { repository, tag },
+        24 => Step::Delete { repository, newest: rng.usize(1..4) },
+        25 => Step::Archive { repository, oldest: rng.usize(1..5) },
+        26 => Step::Hold { repository, is_held: rng.bool() },
+        27..=33 => Step::Deploy { service, repository, tag },
+        34..=37 => Step::Scale { service, tasks: rng.usize(..3) },
+        38 | 39 => Step::Rollback { service },
+        40..=43 => Step::Task { repository, tag },
+        44..=46 => Step::EndTask,
+        47 | 48 => Step::Function { function: service, repository, tag },
+        49..=51 => Step::Pod { cluster: service, repository, tag },
+        52 => Step::EndPod { cluster: service },
+        53 => {
+            let habits =
+                [Habit::Hourly, Habit::Hourly, Habit::Stopped, Habit::Blind, Habit::Lost, Habit::Absent];
+            Step::List { cluster: service, habit: habits[rng.usize(..habits.len())] }
+        }
+        54 | 55 => {
+            let all = files();
+            let file = if rng.bool() { File::usual() } else { all[rng.usize(..all.len())].clone() };
+            Step::File(File { is_approved: rng.bool(), ..file })
+        }
+        56 => Step::Enforce(rng.u8(..3) > 0),
+        57 => {
+            let tag = format!("ecr-steward-released-{}", rng.u8(..3));
+            Step::Push { repository, tag: Some(tag) }
+        }
+        _ => Step::Wait(rng.u32(1..30)),
+    }
+}
+
+fn run(rng: &mut fastrand::Rng) -> Run {
+    let mut run = Run { seed: rng.u64(..), ..Run::default() };
+    if rng.u8(..3) == 0 {
+        run.rate = rng.u16(1..120);
+    }
+    if rng.u8(..5) == 0 {
+        run.kill = Some((String::new(), rng.usize(..70), rng.bool()));
+    }
+    run.is_dry = rng.u8(..12) == 0;
+    for _ in 0..rng.usize(..4) {
+        run.interludes.push(interlude(rng));
+    }
+    run
+}
+
+/// Something that happens in the middle of a run, often where it hurts.
+fn interlude(rng: &mut fastrand::Rng) -> Interlude {
+    let repository = rng.usize(..4);
+    let tag = format!("ci-{}", rng.u8(..12));
+    let of = |operation: &str| format!("{operation} {}", REPOSITORIES[repository]);
+    let (label, nth, step) = match rng.u8(..12) {
+        0 => ("BatchDeleteImage".to_owned(), rng.usize(..2), Step::Task { repository: rng.usize(..2), tag }),
+        1 => (
+            "BatchDeleteImage".to_owned(),
+            0,
+            Step::Function { function: 0, repository: rng.usize(..2), tag },
+        ),
+        2 => (of("DescribeImages"), 0, Step::Delete { repository, newest: rng.usize(1..4) }),
+        3 => (of("DescribeImages"), rng.usize(..2), Step::Push { repository, tag: Some(tag) }),
+        4 => ("the batches".to_owned(), 0, Step::Hold { repository, is_held: true }),
+        5 => {
+            let all = files();
+            let label = if rng.bool() { "the batches" } else { "another try" };
+            let file = File { is_approved: rng.bool(), ..all[rng.usize(..all.len())].clone() };
+            (label.to_owned(), 0, Step::File(file))
+        }
+        6 => ("PutObject journal".to_owned(), 0, Step::Rollback { service: rng.usize(..3) }),
+        7 => ("the report".to_owned(), 0, people(rng)),
+        _ => (String::new(), rng.usize(..70), people(rng)),
+    };
+    Interlude { label, nth, step }
+}
+
+/// Leaves out whatever is not needed for a violation of this kind.
+fn shortest(seed: u64, steps: &[Step], id: &str) -> Vec<Step> {
+    let breaks =
+        |steps: &[Step]| play(seed, steps, true, false).violations.iter().any(|violation| violation.id == id);
+    let mut steps = steps.to_vec();
+    let mut size = steps.len() / 2;
+    let until = Instant::now() + Duration::from_secs(120);
+    while size > 0 && Instant::now() < until {
+        let mut at = 0;
+        let mut is_shorter = false;
+        while at < steps.len() {
+            let mut without = steps.clone();
+            without.drain(at..(at + size).min(without.len()));
+            if breaks(&without) {
+                steps = without;
+                is_shorter = true;
+            } else {
+                at += size;
+            }
+        }
+        if !is_shorter || size > 1 {
+            size /= 2;
+        }
+    }
+    steps
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// What many worlds came to.
+#[derive(Debug, Default)]
+struct Sum {
+    seeds: u64,
+    steps: usize,
+    calls: usize,
+    taken: u64,
+    late: Vec<i64>,
+    /// How often each known kind of violation was found, and by which seed first.
+    known: BTreeMap<&'static str, (u64, u64)>,
+    /// What is not known: how often, by which seed first, and what it was there.
+    failed: BTreeMap<&'static str, (u64, u64, String)>,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, told: &Told) {
+        self.seeds += 1;
+        self.steps += STEPS;
+        self.calls += told.calls;
+        self.taken += told.taken;
+        self.late.extend(&told.late);
+        for id in told.ids() {
+            if is_known(id) {
+                self.known.entry(id).or_insert((0, seed)).0 += 1;
+            } else {
+                let first = told.violations.iter().find(|violation| violation.id == id);
+                let what = first.map(|violation| violation.what.clone()).unwrap_or_default();
+                self.failed.entry(id).or_insert((0, seed, what)).0 += 1;
+            }
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.calls += other.calls;
+        self.taken += other.taken;
+        self.late.extend(other.late);
+        for (id, (count, seed)) in other.known {
+            let entry = self.known.entry(id).or_insert((0, seed));
+            *entry = (entry.0 + count, entry.1.min(seed));
+        }
+        for (id, (count, seed, what)) in other.failed {
+            let entry = self.failed.entry(id).or_insert((0, u64::MAX, String::new()));
+            *entry = if seed < entry.1 {
+                (entry.0 + count, seed, what)
+            } else {
+                (entry.0 + count, entry.1, entry.2.clone())
+            };
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    for seed in 1..4 {
+        let steps = steps(seed);
+        let [one, two] = [(); 2].map(|()| play(seed, &steps, true, false));
+        let differs = one.story.iter().zip(&two.story).find(|(one, two)| one != two);
+        assert_eq!(differs, None);
+        assert_eq!(one.trace, two.trace, "seed {seed}: the stories are the same, and the calls are not");
+    }
+}
+
+#[test]
+fn whatever_happens_only_what_is_known_breaks() {
+    if let Some(seed) = number("SIMULATION_SEED") {
+        let steps = steps(seed);
+        let told = play(seed, &steps, true, true);
+        println!("seed {seed}: {:?}", told.ids());
+        return;
+    }
+    let begun = Instant::now();
+    let seeds = number("SIMULATION_SEEDS");
+    let seconds = number("SIMULATION_SECONDS").unwrap_or(20);
+    let is_enough = |next: u64| match seeds {
+        Some(seeds) => next > seeds,
+        None => begun.elapsed() >= Duration::from_secs(seconds),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(2)) as u64;
+    let mut sum = Sum::default();
+    std::thread::scope(|scope| {
+        let worlds: Vec<_> = (1..=threads)
+            .map(|first| {
+                scope.spawn(move || {
+                    let mut sum = Sum::default();
+                    let mut seed = first;
+                    while !is_enough(seed) {
+                        sum.add(seed, &play(seed, &steps(seed), true, false));
+                        seed += threads;
+                    }
+                    sum
+                })
+            })
+            .collect();
+        for world in worlds {
+            sum.extend(world.join().unwrap());
+        }
+    });
+    let Sum { seeds, steps: count, calls, taken, late, known, failed } = sum;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{seeds} seeds, {count} steps, {calls} calls, {taken} images taken, in {seconds:.1} s");
+    let longest = late.iter().max().map_or(0, |window| window / 1_000_000);
+    println!("{} came into use too late to be seen, {longest} seconds before they went at most", late.len());
+    for (id, (worlds, seed)) in known {
+        println!("  known {id}: in {worlds} worlds, first in {seed}");
+    }
+    for (id, (worlds, seed, what)) in &failed {
+        println!("  NOT KNOWN {id}: in {worlds} worlds, first in {seed}: {what}");
+    }
+    let Some((id, (_, seed, what))) = failed.first_key_value() else { return };
+    let shortest = shortest(*seed, &steps(*seed), id);
+    println!("the shortest story of {id}:");
+    play(*seed, &shortest, true, true);
+    println!("its steps: {shortest:#?}");
+    panic!("seed {seed} breaks {id}: {what}\nits whole story: SIMULATION_SEED={seed}");
+}
+
+#[test]
+fn what_is_known_to_be_broken_is_broken_still_and_what_is_mended_is_not() {
+    let mut told = Vec::new();
+    for known in KNOWN {
+        let world = play(7, &(known.steps)(), false, false);
+        if world.ids().contains(known.id) == known.is_mended {
+            let how = match known.is_mended {
+                true => "is broken again",
+                false => "is not broken any more: say so in the table",
+            };
+            told.push(format!("{} ({}) {how}\n{}", known.id, known.what, world.story.join("\n")));
+        }
+    }
+    assert!(told.is_empty(), "{}", told.join("\n\n"));
+}

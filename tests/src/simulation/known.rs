@@ -1,0 +1,364 @@
+//! Promises that were broken once, each with the steps that show it. Those that are broken still are known to be; whoever mends
+//! one says so here, and from then on neither its steps nor any world at random may break it again.
+
+use super::file::{Apply, File, GREEDY, Policy, TIDY};
+use super::step::{Run, Step};
+use super::wire::Fate;
+use super::world::{Habit, Interlude};
+
+/// A promise that did not hold.
+pub(super) struct Known {
+    pub(super) id: &'static str,
+    /// Whether it does now.
+    pub(super) is_mended: bool,
+    pub(super) what: &'static str,
+    pub(super) steps: fn() -> Vec<Step>,
+}
+
+const DEL: usize = 0;
+const DEL_TOO: usize = 1;
+const ATT: usize = 2;
+const DAYS: u32 = 24 * 60;
+
+fn push(repository: usize, tag: &str) -> Step {
+    let tag = (!tag.is_empty()).then(|| tag.to_owned());
+    Step::Push { repository, tag }
+}
+
+/// So many builds, some minutes apart.
+fn builds(repository: usize, numbers: std::ops::Range<usize>) -> Vec<Step> {
+    numbers.flat_map(|number| [push(repository, &format!("ci-{number}")), Step::Wait(7)]).collect()
+}
+
+fn run() -> Step {
+    Step::Run(Run { seed: 1, ..Run::default() })
+}
+
+/// A run, in the middle of which something happens.
+fn run_with(label: &str, nth: usize, step: Step) -> Step {
+    Step::Run(Run {
+        seed: 1,
+        interludes: vec![Interlude { label: label.to_owned(), nth, step }],
+        ..Run::default()
+    })
+}
+
+fn deploy(service: usize, repository: usize, tag: &str) -> Step {
+    Step::Deploy { service, repository, tag: tag.to_owned() }
+}
+
+/// The function runs what a tag means, and nothing else any more.
+fn function(repository: usize, tag: &str) -> Step {
+    Step::Function { function: 0, repository, tag: tag.to_owned() }
+}
+
+fn hourly() -> Step {
+    Step::List { cluster: 0, habit: Habit::Hourly }
+}
+
+fn pod(repository: usize, tag: &str) -> Step {
+    Step::Pod { cluster: 0, repository, tag: tag.to_owned() }
+}
+
+fn file(policies: Vec<Policy>) -> Step {
+    Step::File(File::new(policies))
+}
+
+fn only(apply: Apply, rules: &str) -> Step {
+    file(vec![Policy::new("all", "", apply, rules)])
+}
+
+fn all(parts: impl IntoIterator<Item = Vec<Step>>) -> Vec<Step> {
+    parts.into_iter().flatten().collect()
+}
+
+pub(super) const KNOWN: &[Known] = &[
+    Known {
+        id: "B1",
+        is_mended: true,
+        what: "what a service pinned goes while no task runs",
+        steps: || {
+            all([
+                builds(DEL, 0..4),
+                vec![push(DEL, "latest"), deploy(2, DEL, "latest"), Step::Scale { service: 2, tasks: 0 }],
+                vec![push(DEL, "latest"), Step::Wait(3 * DAYS), run()],
+            ])
+        },
+    },
+    Known {
+        id: "B4",
+        is_mended: true,
+        what: "what was pulled since a list was written goes",
+        steps: || all([vec![hourly()], builds(DEL, 0..5), vec![pod(DEL, "ci-0"), run()]]),
+    },
+    Known {
+        id: "B7",
+        is_mended: true,
+        what: "signatures under tags go, though what they are about runs",
+        steps: || {
+            let release = Step::Release { repository: DEL, tag: "v1".to_owned(), is_signed_by_tag: true };
+            let everything = "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 1}";
+            all([
+                vec![file(vec![Policy::new("all", "", Apply::Delete, everything).unlimited()])],
+                vec![release, Step::Task { repository: DEL, tag: "v1".to_owned() }],
+                builds(DEL, 0..3),
+                vec![run()],
+            ])
+        },
+    },
+    Known {
+        id: "B8",
+        is_mended: true,
+        what: "what an artifact that runs is about goes",
+        steps: || {
+            let artifact =
+                Step::Artifact { repository: DEL, tag: "model".to_owned(), about: "base".to_owned() };
+            all([
+                builds(DEL, 0..4),
+                vec![push(DEL, "base"), artifact],
+                vec![Step::Task { repository: DEL, tag: "model".to_owned() }, push(DEL, "base")],
+                vec![Step::Wait(3 * DAYS), run()],
+            ])
+        },
+    },
+    Known {
+        id: "B9",
+        is_mended: true,
+        what: "a list that says nothing all at once is believed",
+        steps: || {
+            all([
+                vec![hourly()],
+                builds(DEL, 0..5),
+                vec![pod(DEL, "ci-0"), Step::Wait(2 * DAYS), run()],
+                vec![Step::List { cluster: 0, habit: Habit::Blind }, Step::Wait(60)],
+                builds(DEL, 5..7),
+                vec![run()],
+            ])
+        },
+    },
+    Known {
+        id: "B10",
+        is_mended: true,
+        what: "one look is for many repositories",
+        steps: || {
+            let start = function(DEL_TOO, "ci-0");
+            // Pulled today before, so that another pull is not seen.
+            let before = vec![start.clone(), function(DEL, "ci-4")];
+            all([
+                builds(DEL, 0..5),
+                builds(DEL_TOO, 0..5),
+                before,
+                vec![run_with("BatchDeleteImage", 0, start)],
+            ])
+        },
+    },
+    Known {
+        id: "B14",
+        is_mended: true,
+        what: "older images go though the newest were deleted by hand",
+        steps: || {
+            let by_hand = Step::Delete { repository: DEL, newest: 3 };
+            all([builds(DEL, 0..5), vec![run_with("DescribeImages del/app", 0, by_hand)]])
+        },
+    },
+    Known {
+        id: "C1",
+        is_mended: true,
+        what: "archived images count as left",
+        steps: || {
+            all([
+                vec![only(Apply::Delete, GREEDY)],
+                builds(DEL, 0..9),
+                vec![Step::Archive { repository: DEL, oldest: 5 }, Step::Wait(3 * DAYS), run()],
+            ])
+        },
+    },
+    Known {
+        id: "C2",
+        is_mended: true,
+        what: "what is archived is not in the journal",
+        steps: || {
+            all([
+                vec![only(
+                    Apply::Delete,
+                    "{selection: {tagPrefixList: [ci-]}, maximumDaysSincePull: 1, action: archive}",
+                )],
+                builds(DEL, 0..3),
+                vec![Step::Wait(3 * DAYS)],
+                builds(DEL, 3..9),
+                vec![run()],
+            ])
+        },
+    },
+    Known {
+        id: "C4",
+        is_mended: true,
+        what: "the registry has no limit",
+        steps: || {
+            let policy = Policy::new("all", "", Apply::Delete, TIDY).unlimited();
+            let limited = Step::File(File { limits: (4, 25), ..File::new(vec![policy]) });
+            all([vec![limited], builds(DEL, 0..6), builds(DEL_TOO, 0..6), vec![run()]])
+        },
+    },
+    Known {
+        id: "C4b",
+        is_mended: true,
+        what: "a file is enforced that was not previewed",
+        steps: || {
+            let file = Step::File(File { is_approved: false, ..File::usual() });
+            all([vec![file], builds(DEL, 0..5), vec![run()]])
+        },
+    },
+    Known {
+        id: "C5",
+        is_mended: true,
+        what: "a policy goes on after it is withdrawn",
+        steps: || all([builds(DEL, 0..5), vec![run_with("the batches", 0, only(Apply::Preview, TIDY))]]),
+    },
+    Known {
+        id: "C6",
+        is_mended: true,
+        what: "a hold that is put on after the inventory does not hold",
+        steps: || {
+            let hold = Step::Hold { repository: DEL, is_held: true };
+            all([builds(DEL, 0..5), vec![run_with("the batches", 0, hold)]])
+        },
+    },
+    Known {
+        id: "C7",
+        is_mended: true,
+        what: "batches of an inventory that was given up are worked on",
+        steps: || {
+            let corrected = file(vec![
+                Policy::new("careful", "free/", Apply::Preview, TIDY),
+                Policy::new("all", "", Apply::Delete, TIDY),
+            ]);
+            let interlude = Interlude { label: "another try".to_owned(), nth: 0, step: corrected };
+            let kill = Some(("/batches/".to_owned(), 0, true));
+            let run = Run { seed: 1, kill, interludes: vec![interlude], ..Run::default() };
+            all([vec![only(Apply::Delete, TIDY)], builds(DEL, 0..5), vec![Step::Run(run)]])
+        },
+    },
+    Known {
+        id: "A1",
+        is_mended: false,
+        what: "a rule of our own takes what ran until now",
+        steps: || {
+            all([
+                vec![only(Apply::Attach, "{selection: untagged, maximumAgeLimit: 90}")],
+                vec![
+                    push(ATT, "latest"),
+                    deploy(0, ATT, "latest"),
+                    push(ATT, "latest"),
+                    Step::Wait(2 * DAYS),
+                    run(),
+                ],
+                vec![
+                    deploy(0, ATT, "latest"),
+                    deploy(0, DEL, "latest"),
+                    push(ATT, "latest"),
+                    deploy(0, ATT, "latest"),
+                ],
+                vec![Step::Wait(2 * DAYS), run(), Step::Engine { repository: ATT }],
+            ])
+        },
+    },
+    Known {
+        id: "A2",
+        is_mended: false,
+        what: "an attached policy goes on where a tag cannot be put",
+        steps: || {
+            let denied = ("PutImage".to_owned(), Fate::Refused(400, "AccessDeniedException"), 99);
+            let denied = Run { seed: 1, planned: vec![denied], ..Run::default() };
+            all([
+                builds(ATT, 0..3),
+                vec![run(), Step::Task { repository: ATT, tag: "ci-0".to_owned() }],
+                vec![Step::Wait(60), Step::Run(denied)],
+                builds(ATT, 3..5),
+                vec![Step::Engine { repository: ATT }],
+            ])
+        },
+    },
+    Known {
+        id: "A5",
+        is_mended: false,
+        what: "a tag that moves between the look and the removal takes the image along",
+        steps: || {
+            let moves = push(ATT, "ci-0");
+            all([
+                builds(ATT, 0..3),
+                vec![function(ATT, "ci-0"), run(), function(ATT, "ci-1")],
+                vec![Step::Wait(60), run_with("DescribeImages att/app", 0, moves)],
+            ])
+        },
+    },
+    Known {
+        id: "A6",
+        is_mended: false,
+        what: "tags that protect change what rules take",
+        steps: || {
+            let count = "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 4}";
+            let untagged = |number: usize| {
+                let tag = "x".to_owned();
+                let _ = number;
+                [push(ATT, "x"), Step::Wait(5), Step::Task { repository: ATT, tag }]
+            };
+            all([
+                vec![only(Apply::Attach, count)],
+                builds(ATT, 0..3),
+                (0..4).flat_map(untagged).collect(),
+                vec![run(), Step::Engine { repository: ATT }],
+            ])
+        },
+    },
+    Known {
+        id: "A7",
+        is_mended: false,
+        what: "what comes into use between two runs is not protected",
+        steps: || {
+            all([
+                builds(ATT, 0..3),
+                vec![run(), Step::Wait(120), Step::Task { repository: ATT, tag: "ci-0".to_owned() }],
+                vec![Step::Wait(120)],
+                builds(ATT, 3..5),
+                vec![Step::Engine { repository: ATT }],
+            ])
+        },
+    },
+    Known {
+        id: "A8",
+        is_mended: false,
+        what: "an attached policy goes on though the file says so no more",
+        steps: || {
+            all([
+                builds(ATT, 0..3),
+                vec![
+                    run(),
+                    only(Apply::Preview, TIDY),
+                    Step::Task { repository: ATT, tag: "ci-0".to_owned() },
+                ],
+                vec![Step::Wait(60), run(), Step::Wait(120)],
+                builds(ATT, 3..5),
+                vec![Step::Engine { repository: ATT }],
+            ])
+        },
+    },
+    Known {
+        id: "A9",
+        is_mended: false,
+        what: "who may only push gets anything deleted",
+        steps: || {
+            all([
+                vec![only(Apply::Attach, "{selection: untagged, maximumAgeLimit: 90}")],
+                builds(ATT, 0..3),
+                vec![run(), push(ATT, "ecr-steward-released-x"), Step::Wait(2 * DAYS)],
+                vec![Step::Engine { repository: ATT }],
+            ])
+        },
+    },
+];
+
+/// Whether a promise is known not to hold yet.
+pub(super) fn is_known(id: &str) -> bool {
+    KNOWN.iter().any(|known| known.id == id && !known.is_mended)
+}

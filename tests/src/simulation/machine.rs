@@ -1,0 +1,194 @@
+//! The state machine of a run, with functions that are killed, fail, and are tried again.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::cloud::BUCKET;
+
+use super::judge::Invocation;
+use super::product::{self, Failed, Product, Taken};
+use super::step::Run;
+use super::wire::Shared;
+use super::world::Weather;
+
+/// So often Step Functions tries again.
+const RETRIES: usize = 4;
+
+/// How an invocation ended.
+enum Ended<T> {
+    Answered(T),
+    Failed(Failed),
+    /// It was killed, or cut off.
+    Killed,
+}
+
+/// One world's functions.
+pub(super) struct Machine {
+    shared: Shared,
+    product: Option<Product>,
+}
+
+impl Machine {
+    pub(super) fn new(shared: &Shared) -> Self {
+        Self { shared: shared.clone(), product: None }
+    }
+
+    /// A scheduled run, to its end.
+    pub(super) async fn run(&mut self, spec: &Run) {
+        fastrand::seed(spec.seed);
+        let (id, taken) = {
+            let mut world = self.shared.lock();
+            world.runs += 1;
+            world.rng = fastrand::Rng::with_seed(spec.seed);
+            world.weather =
+                Weather { rate: spec.rate, planned: spec.planned.clone(), kill: spec.kill.clone() };
+            world.interludes.clone_from(&spec.interludes);
+            let id = format!("r{}", world.runs);
+            world.begin_run(&id, spec.is_dry);
+            let how = match (spec.is_dry, world.is_enforcing) {
+                (true, _) => ", a dry one",
+                (false, true) => "",
+                (false, false) => ", with Enforce off",
+            };
+            world.say(&format!("run {id} begins{how}"));
+            let now = world.now();
+            (id.clone(), product::begin(&id, now, spec.is_dry))
+        };
+        let error = self.work(&id, taken).await;
+        let mut world = self.shared.lock();
+        world.weather = Weather::default();
+        world.interludes.clear();
+        world.invocation = None;
+        let end = error.map_or_else(String::new, |error| format!(": {error}"));
+        world.say(&format!("run {id} ends{end}"));
+    }
+
+    /// Why the run failed, if it did.
+    async fn work(&mut self, id: &str, begun: Taken) -> Option<String> {
+        let mut taken = begun;
+        let mut error = None;
+        loop {
+            let state = taken.clone();
+            let answer = self
+                .task(id, true, None, async |product, now| {
+                    product.take_inventory(&state, &now.id, now.is_on).await
+                })
+                .await;
+            match answer {
+                Ok(answer) => taken = answer,
+                Err(failed) => {
+                    error = Some(failed);
+                    break;
+                }
+            }
+            if taken.is_complete() {
+                break;
+            }
+        }
+        self.shared.lock().pause("the batches");
+        if error.is_none() {
+            for key in self.keys(&taken) {
+                let mut task = product::task(&taken, &key);
+                while !task.is_complete {
+                    let state = task.clone();
+                    match self
+                        .task(id, false, Some(&key), async |product, now| {
+                            product.work(&state, now.is_on).await
+                        })
+                        .await
+                    {
+                        Ok(answer) => task = answer,
+                        Err(failed) => {
+                            error = Some(failed);
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        self.shared.lock().pause("the report");
+        let reported = {
+            let (taken, error) = (taken.clone(), error.clone());
+            self.task(id, false, None, async |product, _| product.report(&taken, error.clone()).await).await
+        };
+        match (&error, &reported) {
+            (None, Ok(_)) => self.shared.lock().complete_run(id),
+            (None, Err(failed)) => return Some(failed.clone()),
+            (Some(_), _) => {}
+        }
+        error
+    }
+
+    /// The keys of the batches, as the state machine's map reads them.
+    fn keys(&self, taken: &Taken) -> Vec<String> {
+        let path = format!("{BUCKET}/{}", taken.batches_key());
+        let text = self.shared.lock().aws.cloud(|cloud| cloud.object_text(&path));
+        let list: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let keys = list.as_array().into_iter().flatten();
+        keys.filter_map(|batch| Some(batch["key"].as_str()?.to_owned())).collect()
+    }
+
+    /// A task of the state machine: an invocation that is tried again.
+    async fn task<T>(
+        &mut self,
+        id: &str,
+        is_inventory: bool,
+        key: Option<&str>,
+        work: impl AsyncFn(&Product, &Invocation) -> Result<T, Failed>,
+    ) -> Result<T, String> {
+        let mut pause = Duration::from_secs(10);
+        let mut tries = 0;
+        loop {
+            let invocation = {
+                let mut world = self.shared.lock();
+                if is_inventory {
+                    world.begin_attempt(id);
+                }
+                let invocation = Invocation::new(&world, id, is_inventory, key);
+                world.invocation = Some(invocation.clone());
+                invocation
+            };
+            let message = match self.invoke(&invocation, &work).await {
+                Ended::Answered(answer) => return Ok(answer),
+                Ended::Failed(failed) if !failed.is_retried => return Err(failed.message),
+                Ended::Failed(failed) => failed.message,
+                Ended::Killed => "killed".to_owned(),
+            };
+            let what = key.unwrap_or(if is_inventory { "the inventory" } else { "the report" });
+            self.shared.lock().say(&format!("{id}: {what} failed: {message}"));
+            tries += 1;
+            if tries > RETRIES {
+                return Err(message);
+            }
+            self.shared.lock().pause("another try");
+            tokio::time::sleep(pause * (1 + fastrand::u32(..1000)) / 1000).await;
+            pause *= 3;
+        }
+    }
+
+    async fn invoke<T>(
+        &mut self,
+        invocation: &Invocation,
+        work: &impl AsyncFn(&Product, &Invocation) -> Result<T, Failed>,
+    ) -> Ended<T> {
+        let killed = {
+            let world = self.shared.lock();
+            world.killed.clone()
+        };
+        let product = self.product.get_or_insert_with(|| Product::start(&self.shared));
+        let ended = tokio::select! {
+            biased;
+            () = killed.notified() => Ended::Killed,
+            // Lambda cuts a function off that does not answer.
+            () = tokio::time::sleep(Duration::from_secs(901)) => Ended::Killed,
+            answer = work(product, invocation) => match answer {
+                Ok(answer) => Ended::Answered(answer),
+                Err(failed) => Ended::Failed(failed),
+            },
+        };
+        if matches!(ended, Ended::Killed) {
+            self.product = None;
+        }
+        ended
+    }
+}

@@ -1,0 +1,27 @@
+//! The parts of the simulation.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`wire`] | what carries requests from the project's code into the world, well or not |
+//! | [`world`] | AWS, what is really in use, and the story of it all |
+//! | [`file`] | policies files, as the world's people write them |
+//! | [`step`] | what people do, and ECR's engine, and runs |
+//! | [`engine`] | ECR's own engine, which knows nothing of use |
+//! | [`judge`] | which promises are broken by what goes |
+//! | [`product`] | the project's code, as the simulation calls it |
+//! | [`machine`] | the state machine of a run, with functions that are killed |
+//! | [`end`] | what has to be at the end, when everything is quiet |
+//! | [`known`] | what is known to be broken, each with the steps that show it |
+//! | [`explore`] | worlds at random, and the shortest story of what breaks |
+
+mod end;
+mod engine;
+mod explore;
+mod file;
+mod judge;
+mod known;
+mod machine;
+mod product;
+mod step;
+mod wire;
+mod world;

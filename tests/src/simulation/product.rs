@@ -1,0 +1,147 @@
+//! The project's code, as the simulation calls it: whatever changes in its interfaces changes here and nowhere else.
+
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
+use serde_json::json;
+use shared::aws::ecr::EcrWrite;
+use shared::aws::{AccessKeys, Clock, Connection};
+use shared::instant::Instant;
+use shared::lifecycle::{LifecyclePolicy, PolicySource};
+use shared::policy_book::PolicyBook;
+use shared::run::inventory::{self, InventoryError, Invocation, Progress};
+use shared::run::work::{Caller, Power, work};
+use shared::run::{Hands, Run, Stop, Task, summarize};
+use tests::cloud::BUCKET;
+
+use super::wire::Shared;
+use super::world::wall_clock;
+
+const ACCOUNT: &str = "123456789012";
+/// Longer than anything takes; Lambda's longest.
+const FUNCTION: Duration = Duration::from_secs(900);
+
+/// A function that has started, and is warm from then on.
+pub(super) struct Product {
+    hands: Hands,
+    ecr: EcrWrite,
+}
+
+/// What the state machine hands on.
+#[derive(Debug, Clone)]
+pub(super) struct Taken {
+    pub(super) run: Run,
+    pub(super) progress: Progress,
+}
+
+impl Taken {
+    pub(super) const fn is_complete(&self) -> bool {
+        self.progress.next_token.is_none()
+    }
+
+    /// Where the list of the batches is, which the state machine's map reads.
+    pub(super) fn batches_key(&self) -> String {
+        self.run.batch_list_key()
+    }
+}
+
+/// Why a function failed.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    /// Whether the state machine has it tried again.
+    pub(super) is_retried: bool,
+    pub(super) message: String,
+}
+
+impl From<Stop> for Failed {
+    fn from(stop: Stop) -> Self {
+        Self { is_retried: matches!(stop.kind(), "OutOfTime" | "AwsFailed"), message: stop.to_string() }
+    }
+}
+
+impl From<InventoryError> for Failed {
+    fn from(error: InventoryError) -> Self {
+        match error {
+            InventoryError::Stop(stop) => stop.into(),
+            InventoryError::Book(_) => Self { is_retried: false, message: error.to_string() },
+        }
+    }
+}
+
+impl Product {
+    /// A cold start.
+    pub(super) fn start(wire: &Shared) -> Self {
+        let keys = AccessKeys {
+            access_key_id: "AKIASIMULATION".to_owned(),
+            secret_access_key: "secret".to_owned(),
+            session_token: None,
+        };
+        let clock = Clock::of(|| Instant::from_micros(wall_clock()).expect("a time of this century"));
+        let connector = SharedHttpConnector::new(wire.clone());
+        let transport =
+            shared::aws::Transport::over(connector, clock, keys, "eu-west-1", "http://aws.simulated");
+        let connection = Connection::over(transport);
+        let ecr = connection.ecr_write();
+        Self { hands: Hands::new(connection, BUCKET.to_owned()), ecr }
+    }
+
+    /// `is_on` is the parameter `Enforce` of the function.
+    pub(super) async fn take_inventory(
+        &self,
+        state: &Taken,
+        request_id: &str,
+        is_on: bool,
+    ) -> Result<Taken, Failed> {
+        let clients = self.hands.clients(FUNCTION);
+        let invocation = Invocation { request_id, account_id: ACCOUNT, is_on };
+        let (run, progress) =
+            inventory::take(&clients, &state.run, state.progress.clone(), invocation).await?;
+        Ok(Taken { run, progress })
+    }
+
+    pub(super) async fn work(&self, task: &Task, is_on: bool) -> Result<Task, Failed> {
+        let is_preview = task.key.contains("/preview/");
+        let power = if is_preview { Power::Preview } else { Power::Enforce { ecr: &self.ecr, is_on } };
+        Ok(work(self.hands.clients(FUNCTION), Caller { account_id: ACCOUNT, power }, task).await?)
+    }
+
+    pub(super) async fn report(&self, taken: &Taken, error: Option<String>) -> Result<String, Failed> {
+        let clients = self.hands.clients(FUNCTION);
+        let now = clients.now();
+        let report = summarize::summarize(&clients, &taken.run, &taken.progress, error, now).await?;
+        summarize::write(&clients, &report, "").await?;
+        Ok(report.headline())
+    }
+}
+
+/// The input of a run, as the state machine makes it.
+pub(super) fn begin(run_id: &str, now: i64, is_dry: bool) -> Taken {
+    let started_at = Instant::from_micros(now).expect("a time of this century").to_string();
+    let run = json!({ "runId": run_id, "startedAt": started_at, "dryRun": is_dry,
+        "startedBy": format!("arn:aws:states:eu-west-1:{ACCOUNT}:execution:steward-lifecycle:{run_id}") });
+    Taken { run: serde_json::from_value(run).expect("a run"), progress: Progress::default() }
+}
+
+pub(super) fn task(taken: &Taken, key: &str) -> Task {
+    Task { run: taken.run.clone(), key: key.to_owned(), done: 0, is_complete: false }
+}
+
+/// A policy in the simple model.
+pub(super) fn policy(text: &str) -> Option<LifecyclePolicy> {
+    PolicySource::parse(text).ok()?.policy().cloned()
+}
+
+/// A policy as ECR has it.
+pub(super) fn attached(text: &str) -> Option<LifecyclePolicy> {
+    LifecyclePolicy::parse(text).ok()
+}
+
+/// Whether a tag is one that this project puts on to protect an image.
+pub(super) fn is_own(tag: &str) -> bool {
+    tag.starts_with("ecr-steward-")
+}
+
+/// The hash by which a policies file is previewed and approved.
+pub(super) fn hash(file: &str) -> Option<String> {
+    Some(PolicyBook::parse(file).ok()?.hash().to_owned())
+}

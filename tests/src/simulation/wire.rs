@@ -1,0 +1,131 @@
+//! What carries requests from the project's code into the world: no sockets, and as unreliable as the world wants it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use tests::http::{Request, Response};
+
+use super::world::World;
+
+/// A world that the project's code and the test look at in turns.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    pub(super) fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
+        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        world.look_at_the_clock();
+        world
+    }
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Well,
+    /// AWS refuses it, so.
+    Refused(u16, &'static str),
+    /// The connection breaks, before its effect or after.
+    Lost {
+        has_effect: bool,
+    },
+    /// It is never answered.
+    Silent {
+        has_effect: bool,
+    },
+    /// The function that makes it is killed.
+    Dies {
+        has_effect: bool,
+    },
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl HttpConnector for Shared {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let wire = self.clone();
+        HttpConnectorFuture::new(async move { wire.carry(&read(&request)).await })
+    }
+}
+
+impl Shared {
+    async fn carry(&self, request: &Request) -> Result<HttpResponse, ConnectorError> {
+        let (fate, latency) = self.lock().receive(request);
+        tokio::time::sleep(latency).await;
+        let answer = {
+            let mut world = self.lock();
+            match fate {
+                Fate::Well => Ok(Some(world.serve(request))),
+                Fate::Refused(status, code) => Ok(Some(refused(status, code))),
+                Fate::Lost { has_effect } | Fate::Silent { has_effect } | Fate::Dies { has_effect } => {
+                    if has_effect {
+                        world.serve(request);
+                    }
+                    match fate {
+                        Fate::Lost { .. } => Err(ConnectorError::io("the connection broke".into())),
+                        Fate::Silent { .. } => Ok(None),
+                        _ => {
+                            world.kill();
+                            Ok(None)
+                        }
+                    }
+                }
+            }
+        };
+        match answer? {
+            Some(answer) => written(answer),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// How long a call takes: mostly some milliseconds, sometimes seconds.
+pub(super) fn latency(rng: &mut fastrand::Rng) -> Duration {
+    let millis = if rng.u8(..64) == 0 { rng.u64(1000..6000) } else { rng.u64(5..120) };
+    Duration::from_millis(millis)
+}
+
+fn read(request: &HttpRequest) -> Request {
+    // The endpoint is not part of the target.
+    let target =
+        request.uri().splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |rest| format!("/{rest}"));
+    Request {
+        method: request.method().to_owned(),
+        target,
+        headers: request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect(),
+        body: request.body().bytes().unwrap_or_default().to_vec(),
+    }
+}
+
+fn written(response: Response) -> Result<HttpResponse, ConnectorError> {
+    let status = response.status.try_into().map_err(|_| ConnectorError::user("no status".into()))?;
+    let mut answer = HttpResponse::new(status, SdkBody::from(response.body));
+    for (name, value) in response.headers {
+        answer.headers_mut().insert(name.to_ascii_lowercase(), value);
+    }
+    Ok(answer)
+}
+
+fn refused(status: u16, code: &str) -> Response {
+    let body = format!(r#"{{"__type":"{code}","message":"refused by the simulation"}}"#);
+    let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amzn-errortype", code)];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    Response { status, headers, body: body.into_bytes() }
+}

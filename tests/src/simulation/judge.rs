@@ -219,16 +219,16 @@ impl World {
             "ListObjectsV2" if request.target.contains("prefix=usage") => {
                 invocation.looks.insert("lists", now);
             }
-            "DescribeImages" if asked["imageIds"].is_null() => {
-                if is_first_page {
-                    let repository = self.repository(&name);
-                    let parts = repository.images.iter().filter(|image| is_part(&repository, image));
-                    self.judge.parts.extend(parts.map(|image| image.digest.clone()));
-                    invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
-                    invocation.surveys.insert(name.clone(), (now, repository));
-                }
+            "DescribeImages" if asked["imageIds"].is_null() && is_first_page => {
+                let repository = self.repository(&name);
+                let parts = repository.images.iter().filter(|image| is_part(&repository, image));
+                self.judge.parts.extend(parts.map(|image| image.digest.clone()));
+                invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
+                invocation.surveys.insert(name.clone(), (now, repository));
             }
-            "DescribeImages" => drop(invocation.described.insert(name.clone(), now)),
+            "DescribeImages" if !asked["imageIds"].is_null() => {
+                drop(invocation.described.insert(name.clone(), now))
+            }
             "GetObject" if invocation.is_inventory && request.target.ends_with("/policies.yaml") => {
                 let is_original = request.target.matches('/').count() == 2;
                 if let Some(run) = self.judge.runs.get_mut(&invocation.run)

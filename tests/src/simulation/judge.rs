@@ -159,6 +159,17 @@ enum How {
     Engine,
 }
 
+/// What is to be said of something in use that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// A promise is broken, of this kind.
+    Broken(&'static str),
+    /// Its use began after the look, or so lately that nobody promises anything.
+    Late,
+    /// Nobody could know: it is as README says.
+    Excused,
+}
+
 type Before = Option<(String, Repository)>;
 
 impl World {
@@ -219,16 +230,16 @@ impl World {
             "ListObjectsV2" if request.target.contains("prefix=usage") => {
                 invocation.looks.insert("lists", now);
             }
-            "DescribeImages" if asked["imageIds"].is_null() => {
-                if is_first_page {
-                    let repository = self.repository(&name);
-                    let parts = repository.images.iter().filter(|image| is_part(&repository, image));
-                    self.judge.parts.extend(parts.map(|image| image.digest.clone()));
-                    invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
-                    invocation.surveys.insert(name.clone(), (now, repository));
-                }
+            "DescribeImages" if asked["imageIds"].is_null() && is_first_page => {
+                let repository = self.repository(&name);
+                let parts = repository.images.iter().filter(|image| is_part(&repository, image));
+                self.judge.parts.extend(parts.map(|image| image.digest.clone()));
+                invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
+                invocation.surveys.insert(name.clone(), (now, repository));
             }
-            "DescribeImages" => drop(invocation.described.insert(name.clone(), now)),
+            "DescribeImages" if !asked["imageIds"].is_null() => {
+                invocation.described.insert(name.clone(), now);
+            }
             "GetObject" if invocation.is_inventory && request.target.ends_with("/policies.yaml") => {
                 let is_original = request.target.matches('/').count() == 2;
                 if let Some(run) = self.judge.runs.get_mut(&invocation.run)
@@ -554,7 +565,7 @@ impl World {
                 How::Taken | How::TagRemoved => self.verdict_on_run(before, &one, missing),
             };
             match verdict {
-                None => {
+                Verdict::Late => {
                     self.say(&format!("  {}@{} came into use too late to be seen", name, short(missing)));
                     for digest in needed.intersection(all) {
                         let image = (name.to_owned(), digest.clone());
@@ -563,39 +574,38 @@ impl World {
                     }
                     continue;
                 }
-                Some(_) => {
+                Verdict::Broken(_) | Verdict::Excused => {
                     let accused = needed.intersection(all).map(|digest| (name.to_owned(), digest.clone()));
                     self.judge.accused.extend(accused);
                 }
             }
-            match verdict {
-                Some(id) if said.insert(id) => {
-                    let what = format!(
-                        "{name}@{} goes, and {} needs it ({:?} of {}, since {} minutes)",
-                        short(missing),
-                        one.who,
-                        one.by,
-                        short(&one.digest),
-                        (now - one.since) / 60_000_000,
-                    );
-                    self.break_promise(id, &what);
-                }
-                _ => {}
+            if let Verdict::Broken(id) = verdict
+                && said.insert(id)
+            {
+                let what = format!(
+                    "{name}@{} goes, and {} needs it ({:?} of {}, since {} minutes)",
+                    short(missing),
+                    one.who,
+                    one.by,
+                    short(&one.digest),
+                    (now - one.since) / 60_000_000,
+                );
+                self.break_promise(id, &what);
             }
         }
     }
 
-    /// Why something in use goes that a run took; `None` if its use began after the look.
-    fn verdict_on_run(&self, before: &Repository, one: &Use, missing: &str) -> Option<&'static str> {
-        let invocation = self.invocation.as_ref()?;
+    /// Why something in use goes that a run took.
+    fn verdict_on_run(&self, before: &Repository, one: &Use, missing: &str) -> Verdict {
+        let Some(invocation) = &self.invocation else { return Verdict::Excused };
         let look = invocation.look(one.by);
         if one.since < look {
-            return self.cause(before, one, missing, look);
+            return self.cause(before, one, missing, look).map_or(Verdict::Excused, Verdict::Broken);
         }
         // A look is for one repository, so that it is taken after the last effect in another.
         let elsewhere = invocation.effects.iter().rev().find(|(other, _)| *other != one.repository);
         let right = elsewhere.map_or(look, |(_, at)| *at);
-        (one.since <= right).then_some("B10")
+        if one.since <= right { Verdict::Broken("B10") } else { Verdict::Late }
     }
 
     /// The rule of the world that was not known where something goes that was in use at a look.
@@ -650,8 +660,8 @@ impl World {
         pulled.is_some_and(|pulled| pulled > written - DAY).then_some("B4")
     }
 
-    /// Why something in use goes that ECR took; `None` if its use is younger than anybody promises.
-    fn verdict_on_engine(&self, before: &Repository, one: &Use, missing: &str) -> Option<&'static str> {
+    /// Why something in use goes that ECR took.
+    fn verdict_on_engine(&self, before: &Repository, one: &Use, missing: &str) -> Verdict {
         let refresh = self.judge.refreshed.get(&one.repository);
         let source = match one.by {
             By::Task => "tasks",
@@ -662,15 +672,15 @@ impl World {
         if let Some(refresh) = refresh {
             let look = refresh.looks.get(source).copied().unwrap_or(refresh.began);
             if one.since < look {
-                return match refresh.status.as_str() {
-                    "DONE" => self.cause(before, one, missing, look).map(|id| {
-                        let is_protected = before.images.iter().any(|image| {
-                            image.digest == missing && image.tags.iter().any(|tag| product::is_own(tag))
-                        });
-                        if id.starts_with("in-use") && !is_protected { "A3" } else { id }
-                    }),
-                    _ => Some("A2"),
-                };
+                if refresh.status != "DONE" {
+                    return Verdict::Broken("A2");
+                }
+                let Some(id) = self.cause(before, one, missing, look) else { return Verdict::Excused };
+                let is_protected = before.images.iter().any(|image| {
+                    image.digest == missing && image.tags.iter().any(|tag| product::is_own(tag))
+                });
+                let is_missed = id.starts_with("in-use") && !is_protected;
+                return Verdict::Broken(if is_missed { "A3" } else { id });
             }
         }
         let now = self.now();
@@ -678,9 +688,9 @@ impl World {
         if self.judge.last_run.is_some_and(|began| one.since < began && began < now - HOUR)
             || now - one.since > 2 * DAY
         {
-            return Some("A8");
+            return Verdict::Broken("A8");
         }
-        (now - one.since > HOUR).then_some("A7")
+        if now - one.since > HOUR { Verdict::Broken("A7") } else { Verdict::Late }
     }
 }
 

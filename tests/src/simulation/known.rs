@@ -265,7 +265,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A2",
-        is_mended: false,
+        is_mended: true,
         what: "an attached policy goes on where a tag cannot be put",
         steps: || {
             let denied = ("PutImage".to_owned(), Fate::Refused(400, "AccessDeniedException"), 99);

@@ -1,8 +1,11 @@
 """Fills a registry with a fleet of repositories that have a past: builds, releases for two platforms with signatures, and
-images that nothing names.
+images that nothing names. Beside it is a service's repository, whose tag `live` moves.
 
-    python fleet.py ENDPOINT NOW     fills it, and prints every repository's images by the names they have here, as JSON
-    python fleet.py ENDPOINT list    prints the digests that are there
+    python fleet.py ENDPOINT fill NOW       fills the fleet, and prints every repository's images by the names they have here,
+                                            as JSON
+    python fleet.py ENDPOINT list           prints the digests that are in the fleet
+    python fleet.py ENDPOINT service NOW    fills the service's repository, and prints its images by their names
+    python fleet.py ENDPOINT move NOW       pushes another image there, to which `live` moves, and prints it
 """
 
 import json
@@ -16,9 +19,10 @@ try:
 except ImportError:
     import botocore.session as session
 
-ENDPOINT, WHAT = sys.argv[1:]
-NOW = None if WHAT == "list" else datetime.fromisoformat(WHAT.replace("Z", "+00:00"))
+ENDPOINT, WHAT = sys.argv[1:3]
+NOW = datetime.fromisoformat(sys.argv[3].replace("Z", "+00:00")) if WHAT != "list" else None
 REPOSITORIES, BUILDS, RELEASES, ORPHANS = 60, 70, 6, 6
+SERVICE = "shop/api"
 MANIFEST, INDEX = "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
 ECR = session.get_session().create_client(
     "ecr", region_name="eu-west-1", endpoint_url=ENDPOINT, aws_access_key_id="test", aws_secret_access_key="test"
@@ -47,12 +51,16 @@ def put(repository, what, days, tag=None, **more):
     return digest(text)
 
 
-def fill(number):
-    name = f"fleet/{number:02}"
+def remove(name):
     try:
         ECR.delete_repository(repositoryName=name, force=True)
     except ECR.exceptions.RepositoryNotFoundException:
         pass
+
+
+def fill(number):
+    name = f"fleet/{number:02}"
+    remove(name)
     ECR.create_repository(
         repositoryName=name, imageTagMutability="IMMUTABLE" if number % 2 else "MUTABLE",
         tags=[{"Key": "steward", "Value": "attach" if number % 4 == 3 else "delete"}],
@@ -86,5 +94,27 @@ def listed(number):
     return name, sorted({image["imageDigest"] for page in pages for image in page["imageIds"]})
 
 
-with ThreadPoolExecutor(4) as pool:
-    print(json.dumps(dict(pool.map(listed if WHAT == "list" else fill, range(REPOSITORIES)))))
+def signed(what, days, tag):
+    """An image of the service, and what cosign says of it: under a tag that names the image, without a subject."""
+    image = put(SERVICE, what, days, tag)
+    named = image.replace(":", "-") + ".sig"
+    signature = put(
+        SERVICE, f"{what}/signature", days - 0.001, named,
+        layers=[{"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": digest(named), "size": 240}],
+    )
+    return {what: image, f"{what}/signature": signature}
+
+
+def service():
+    remove(SERVICE)
+    ECR.create_repository(repositoryName=SERVICE, imageTagMutability="MUTABLE")
+    return {**signed("retired", 90, "v1"), **signed("running", 60, "live")}
+
+
+if WHAT == "service":
+    print(json.dumps(service()))
+elif WHAT == "move":
+    print(json.dumps(signed("next", 30, "live")))
+else:
+    with ThreadPoolExecutor(4) as pool:
+        print(json.dumps(dict(pool.map(listed if WHAT == "list" else fill, range(REPOSITORIES)))))

@@ -15,6 +15,7 @@ import threading
 import time
 
 import exact_ecr  # noqa: F401
+import exact_ecs  # noqa: F401
 import exact_states  # noqa: F401
 from ministack.services import codebuild, eventbridge, s3
 

@@ -13,8 +13,9 @@ use crate::stack::Stack;
 use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
 
-/// The policies of the fleet: a quarter of it is ECR's to apply, the rest this stack's.
-const BOOK: &str = r#"policies:
+/// The policies: a quarter of the fleet is ECR's to apply, the rest this stack's. `<limits>` and `<ignore>` change.
+const BOOK: &str = r#"limits: <limits>
+policies:
   - name: applied by ECR
     repositories: ["fleet/*"]
     tags: { steward: attach }
@@ -29,37 +30,69 @@ const BOOK: &str = r#"policies:
     rules: *rules
     apply: delete
     limits: { images: 100, percent: 70, remaining: 10 }
+  - name: one image, whatever it is called
+    repositories: ["shop/*"]
+    rules:
+      - { selection: { tagPatternList: ["*"] }, maximumNumberOfImages: 1 }
+      - { selection: untagged, maximumAgeLimit: 14 }
+    apply: delete
 usage:
   lists:
-    - { key: usage/eks.json, repositories: ["fleet/*"] }
+    - { key: usage/eks.json, repositories: ["fleet/*"], cluster: shop }
+  ignore: [<ignore>]
 "#;
+/// So many images may go from the registry in a day, at first.
+const FEW: u64 = 1000;
+/// So many may later: more than go.
+const MANY: u64 = 5000;
+/// So many images of the fleet go.
+const GOING: usize = 2892;
 /// The account of the local AWS.
 const HOST: &str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com";
 const CLUSTER: &str = "fleet";
+/// The clusters of Amazon EKS: one that reports what it runs, and one of which nobody knows.
+const REPORTING: &str = "shop";
+const SILENT: &str = "old";
+/// The repository of a service that is scaled to zero, and its tag.
+const SERVICE: &str = "shop/api";
+const LIVE: &str = "live";
 const FUNCTIONS: [u32; 3] = [2, 5, 8];
-const SCHEDULE: &str = "story";
+/// The names of its schedules begin so. The emulator starts nothing for a second one of the same name.
+const SCHEDULE: &str = "story-";
 /// The input of a run that changes something.
 const ENFORCE: &str = r#"{"dryRun": false}"#;
 
-/// Digests by repository and by the names that images have here.
-type Fleet = BTreeMap<String, BTreeMap<String, String>>;
+/// Digests by the names that images have here.
+type Images = BTreeMap<String, String>;
+/// The images of each repository.
+type Fleet = BTreeMap<String, Images>;
 
 /// Plays it.
 pub(super) fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     let port = Port { project, stack, bucket: stack.output("SourceBucketName")?.to_owned() };
     let fleet = port.fill()?;
     port.take_into_use(&fleet)?;
-    port.dry_run(&fleet)?;
-    port.scheduled_run(&fleet)?;
+    let service = port.scale_to_zero()?;
+    let entry = port.unknown_cluster(&fleet)?;
+    port.ignored_cluster(&fleet, &entry)?;
+    let gone = port.limited_run(&fleet)?;
+    port.unseen_book(&entry)?;
+    port.whole_run(&fleet, &service, gone)?;
+    port.spared_by_ecr(&fleet)?;
     port.another_run()?;
     port.broken_book()
 }
 
 /// Removes what a story that was broken off has left.
 pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
-    if !stack.aws_lists(&["scheduler", "list-schedules", "--name-prefix", SCHEDULE], "/Schedules")?.is_empty()
-    {
-        stack.aws(&["scheduler", "delete-schedule", "--name", SCHEDULE])?;
+    let is_listed = |arguments: &[&str], pointer: &str, name: &str| -> Result<bool, LocalError> {
+        let listed = stack.aws_lists(arguments, pointer)?;
+        Ok(listed.iter().any(|one| one.as_str().is_some_and(|one| one.ends_with(name))))
+    };
+    let left = ["scheduler", "list-schedules", "--name-prefix", SCHEDULE];
+    for schedule in stack.aws_lists(&left, "/Schedules")? {
+        let name = schedule["Name"].as_str().unwrap_or_default();
+        stack.aws(&["scheduler", "delete-schedule", "--name", name])?;
     }
     for function in FUNCTIONS {
         let name = function_name(function);
@@ -67,7 +100,29 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
             stack.aws(&["lambda", "delete-function", "--function-name", &name])?;
         }
     }
-    Ok(())
+    for cluster in [REPORTING, SILENT] {
+        if is_listed(&["eks", "list-clusters"], "/clusters", cluster)? {
+            stack.aws(&["eks", "delete-cluster", "--name", cluster])?;
+        }
+    }
+    if is_listed(&["ecs", "list-clusters"], "/clusterArns", CLUSTER)? {
+        let services = stack.aws_lists(&["ecs", "list-services", "--cluster", CLUSTER], "/serviceArns")?;
+        for service in services.iter().filter_map(Value::as_str) {
+            stack.aws(&["ecs", "delete-service", "--cluster", CLUSTER, "--service", service, "--force"])?;
+        }
+    }
+    // The broken policies; what went today, what was previewed, and which lists there were.
+    let bucket = stack.output("SourceBucketName")?;
+    for folder in ["state", "usage"] {
+        stack.aws(&["s3", "rm", "--quiet", "--recursive", &format!("s3://{bucket}/{folder}/")])?;
+    }
+    stack.aws(&["s3", "rm", "--quiet", &format!("s3://{bucket}/policies.yaml")]).map(drop)
+}
+
+/// The policies with so many images a day, and these entries of what is ignored.
+fn book(images: u64, ignore: &str) -> String {
+    let limits = format!("{{ images: {images}, percent: 100 }}");
+    BOOK.replace("<limits>", &limits).replace("<ignore>", ignore)
 }
 
 /// The present, in UTC.
@@ -119,6 +174,12 @@ fn used(repository: &str) -> BTreeSet<String> {
     used
 }
 
+/// The digests of what stays in a repository of the fleet.
+fn kept(name: &str, images: &Images) -> BTreeSet<String> {
+    let stays = |image: &str| is_attached(name) || !taken().contains(image) || used(name).contains(image);
+    images.iter().filter(|(image, _)| stays(image)).map(|(_, digest)| digest.clone()).collect()
+}
+
 struct Port<'a> {
     project: &'a Project,
     stack: &'a Stack,
@@ -129,7 +190,7 @@ impl Port<'_> {
     fn fill(&self) -> Result<Fleet, LocalError> {
         let step =
             Step::begin("60 repositories with 6,000 images: builds, releases for two platforms, signatures");
-        let fleet: Fleet = self.fleet(&date("+%Y-%m-%dT%H:%M:%SZ")?)?;
+        let fleet: Fleet = self.fleet("fill")?;
         let images: usize = fleet.values().map(BTreeMap::len).sum();
         step.check(fleet.len() == 60 && images == 6000, || format!("{} with {images}", fleet.len()))?;
         Ok(fleet)
@@ -171,7 +232,48 @@ impl Port<'_> {
             .collect();
         step.check(listed.len() == 12, || format!("{listed:?}"))?;
         self.put("usage/eks.json", &Value::from(listed).to_string())?;
-        self.put("policies.yaml", BOOK)
+        for cluster in [REPORTING, SILENT] {
+            let create = ["eks", "create-cluster", "--name", cluster, "--role-arn", role];
+            self.stack
+                .aws(&[&create[..], &["--resources-vpc-config", "subnetIds=subnet-1,subnet-2"]].concat())?;
+        }
+        Ok(())
+    }
+
+    /// A service that runs no task, and whose tag has moved, is started by the digest that it has pinned.
+    fn scale_to_zero(&self) -> Result<Images, LocalError> {
+        let step = Step::begin("a service scaled to zero, whose tag moves to another image; all are signed");
+        let mut images: Images = self.fleet("service")?;
+        let container = json!([{ "name": "api", "image": format!("{HOST}/{SERVICE}:{LIVE}"), "memory": 16 }]);
+        let container = container.to_string();
+        let register = ["ecs", "register-task-definition", "--family", "api", "--container-definitions"];
+        self.stack.aws(&[&register[..], &[&container]].concat())?;
+        let create = ["ecs", "create-service", "--cluster", CLUSTER, "--service-name", "api"];
+        self.stack.aws(&[&create[..], &["--task-definition", "api", "--desired-count", "1"]].concat())?;
+        let update = ["ecs", "update-service", "--cluster", CLUSTER, "--service", "api"];
+        self.stack.aws(&[&update[..], &["--desired-count", "0"]].concat())?;
+        images.extend(self.fleet::<Images>("move")?);
+        let tasks = ["ecs", "list-tasks", "--cluster", CLUSTER, "--service-name", "api"];
+        step.check(self.stack.aws_lists(&tasks, "/taskArns")?.is_empty(), || "a task runs".to_owned())?;
+        let describe = ["ecs", "describe-services", "--cluster", CLUSTER, "--services", "api"];
+        let described = self.stack.aws(&describe)?;
+        let revision = described.pointer("/services/0/currentServiceRevisions/0/arn").and_then(Value::as_str);
+        let describe =
+            ["ecs", "describe-service-revisions", "--service-revision-arns", revision.unwrap_or_default()];
+        let described = self.stack.aws(&describe)?;
+        let pinned = described.pointer("/serviceRevisions/0/containerImages/0/imageDigest");
+        step.check(pinned == Some(&json!(images["running"])), || described.to_string())?;
+        let moved = self.stack.aws(&[
+            "ecr",
+            "describe-images",
+            "--repository-name",
+            SERVICE,
+            "--image-ids",
+            &format!("imageTag={LIVE}"),
+        ])?;
+        let moved = moved.pointer("/imageDetails/0/imageDigest").cloned().unwrap_or_default();
+        step.check(moved == images["next"], || moved.to_string())?;
+        Ok(images)
     }
 
     fn put(&self, key: &str, text: &str) -> Result<(), LocalError> {
@@ -187,7 +289,8 @@ impl Port<'_> {
     fn fleet<T: DeserializeOwned>(&self, what: &str) -> Result<T, LocalError> {
         let python = tools::install(self.project, AWS)?.join("python");
         let script = self.project.root().join("infra/local/fleet.py");
-        let told = run(Command::new(python).arg(script).arg(self.stack.endpoint()).arg(what))?;
+        let now = date("+%Y-%m-%dT%H:%M:%SZ")?;
+        let told = run(Command::new(python).arg(script).args([&self.stack.endpoint(), what, &now]))?;
         serde_json::from_slice(&told.stdout).map_err(|error| LocalError::Unexpected {
             program: "fleet.py".to_owned(),
             problem: error.to_string(),
@@ -205,6 +308,51 @@ impl Port<'_> {
         let start = ["stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", input];
         let started = self.stack.aws(&start)?;
         Ok(started["executionArn"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The executions of the state machine.
+    fn executions(&self) -> Result<Vec<Value>, LocalError> {
+        let machine = self.stack.output("LifecycleStateMachineArn")?;
+        self.stack
+            .aws_lists(&["stepfunctions", "list-executions", "--state-machine-arn", machine], "/executions")
+    }
+
+    /// Waits for an execution that was not among these, and gives its ARN.
+    fn started(&self, step: &Step, what: &str, before: &[Value]) -> Result<String, LocalError> {
+        let arn = |execution: &Value| execution["executionArn"].as_str().unwrap_or_default().to_owned();
+        let known: BTreeSet<String> = before.iter().map(arn).collect();
+        until(step, what, || Ok(self.executions()?.iter().map(arn).find(|arn| !known.contains(arn))))
+    }
+
+    /// Uploads a policies file, and gives the execution that this starts.
+    fn upload(&self, step: &Step, book: &str) -> Result<String, LocalError> {
+        let before = self.executions()?;
+        self.put("policies.yaml", book)?;
+        let execution = self.started(step, "a run that the upload starts", &before)?;
+        let describe = ["stepfunctions", "describe-execution", "--execution-arn", &execution];
+        let described = self.stack.aws(&describe)?;
+        step.check(described["input"] == r#"{"dryRun": true}"#, || described.to_string())?;
+        Ok(execution)
+    }
+
+    /// An object of the bucket.
+    fn get(&self, key: &str) -> Result<String, LocalError> {
+        let file = self.project.run().join("object");
+        let path = file.to_string_lossy();
+        self.stack.aws(&["s3", "cp", "--quiet", &format!("s3://{}/{key}", self.bucket), &path])?;
+        fs::read_to_string(&file).map_err(LocalError::io(file.display().to_string()))
+    }
+
+    /// How many images went from the registry today, as the runs count them.
+    fn taken_today(&self) -> Result<Value, LocalError> {
+        let key = format!("state/taken/{}.json", date("+%Y-%m-%d")?);
+        serde_json::from_str(&self.get(&key)?)
+            .map_err(|error| LocalError::Unexpected { program: key, problem: error.to_string() })
+    }
+
+    /// The page of a report.
+    fn page(&self, report: &Value) -> Result<String, LocalError> {
+        self.get(&format!("runs/{}/report.html", report["runId"].as_str().unwrap_or_default()))
     }
 
     /// Waits for an execution of the state machine to end, and describes it.
@@ -235,20 +383,84 @@ impl Port<'_> {
         })
     }
 
-    fn dry_run(&self, fleet: &Fleet) -> Result<(), LocalError> {
-        let step = Step::begin("a dry run tells what would go, and changes nothing");
-        let report = self.report(&step, &self.start("{}")?)?;
-        let expected: usize = fleet.keys().map(|name| taken().difference(&used(name)).count()).sum();
+    /// How many images are told to go: what the policies take, less what is in use; in the service's repository an image that
+    /// nothing uses, and its signature. Where ECR applies the policy, the signatures of two releases that stay are among it: ECR
+    /// does not say whether its rules take them.
+    fn expected(fleet: &Fleet) -> usize {
+        let of_repository = |name: &String| {
+            let by_ecr = if is_attached(name) { 2 } else { 0 };
+            taken().difference(&used(name)).count() + by_ecr
+        };
+        fleet.keys().map(of_repository).sum::<usize>() + 2
+    }
+
+    /// A cluster of Amazon EKS that tells nothing keeps everything from going; the report says how to ignore it.
+    fn unknown_cluster(&self, fleet: &Fleet) -> Result<String, LocalError> {
+        let step = Step::begin(
+            "policies.yaml uploaded: a dry run starts at once, and tells what would go and what is unknown",
+        );
+        let report = self.report(&step, &self.upload(&step, &book(FEW, ""))?)?;
+        let expected = Self::expected(fleet);
         step.check(report["totals"]["expiring"]["imageTotalCount"] == expected, || {
             format!("{expected} images would go; the report has {}", report["totals"])
         })?;
-        step.check(report["dryRun"] == true && report["status"] == "SUCCEEDED", || report.to_string())?;
+        step.check(report["dryRun"] == true && report["dryRunReason"] == "requested", || report.to_string())?;
+        step.check(report["gaps"].as_array().is_some_and(|gaps| gaps.len() == 1), || {
+            report["gaps"].to_string()
+        })?;
+        let entry = report["ignoreEntries"][0].as_str().unwrap_or_default().to_owned();
+        let is_first = |report: &Value| {
+            let first = report["notices"][0].as_str().unwrap_or_default();
+            first.contains(&format!("eks/{SILENT}")) && first.contains(&entry) && !entry.is_empty()
+        };
+        step.check(is_first(&report), || report["notices"].to_string())?;
+        let page = self.page(&report)?;
+        let (entry_at, table_at) = (page.find(&format!("source: eks/{SILENT}")), page.find("<table"));
+        step.check(entry_at.is_some() && entry_at < table_at, || {
+            format!("the page should say it first: {entry_at:?} of {}, {table_at:?}", page.len())
+        })?;
+        say(&format!("  {}", report["notices"][0].as_str().unwrap_or_default()));
+
+        let step = Step::begin("as long as it is unknown what a cluster of EKS runs, nothing goes");
+        let report = self.report(&step, &self.start(ENFORCE)?)?;
+        let totals = &report["totals"];
+        step.check(
+            report["dryRun"] == false
+                && totals["deleted"]["imageTotalCount"] == 0
+                && totals["heldByObstacles"]["imageTotalCount"] == expected,
+            || totals.to_string(),
+        )?;
+        step.check(is_first(&report) && report["status"] == "ATTENTION", || report["notices"].to_string())?;
+        self.all_there(&step)?;
+        Ok(entry)
+    }
+
+    fn all_there(&self, step: &Step) -> Result<(), LocalError> {
         let there = self.there()?;
         step.check(there.values().all(|images| images.len() == 100), || "images are gone".to_owned())
     }
 
-    fn scheduled_run(&self, fleet: &Fleet) -> Result<(), LocalError> {
-        let step = Step::begin("a scheduled run deletes what the policies take, less what is in use");
+    /// The entry that the report prints, pasted, is all that it takes.
+    fn ignored_cluster(&self, fleet: &Fleet, entry: &str) -> Result<(), LocalError> {
+        let step =
+            Step::begin("the entry that the report prints, pasted into policies.yaml: it blocks nothing");
+        let report = self.report(&step, &self.upload(&step, &book(FEW, entry))?)?;
+        step.check(report["totals"]["expiring"]["imageTotalCount"] == Self::expected(fleet), || {
+            report["totals"].to_string()
+        })?;
+        let notice = report["notices"][0].as_str().unwrap_or_default();
+        step.check(notice.contains(&format!("ignores eks/{SILENT} until")), || {
+            report["notices"].to_string()
+        })?;
+        step.check(report["dryRun"] == true && report["status"] == "SUCCEEDED", || report.to_string())?;
+        say(&format!("  {notice}"));
+        self.all_there(&step)
+    }
+
+    /// Gives how many images went.
+    fn limited_run(&self, fleet: &Fleet) -> Result<usize, LocalError> {
+        let step =
+            Step::begin("a scheduled run enforces what was previewed, up to the registry's limit of the day");
         let schedules = self.stack.aws_lists(&["scheduler", "list-schedules"], "/Schedules")?;
         let own = schedules.iter().filter_map(|schedule| schedule["Name"].as_str());
         let own = own.into_iter().find(|name| name.contains("LifecycleSchedule")).unwrap_or_default();
@@ -257,34 +469,80 @@ impl Port<'_> {
             format!("what the schedule starts is enforced if the stack is to enforce: {own}")
         })?;
         // The same target as the stack's own schedule, at once.
-        let target = own["Target"].clone();
-        let machine = self.stack.output("LifecycleStateMachineArn")?;
-        let list = ["stepfunctions", "list-executions", "--state-machine-arn", machine];
-        let before = self.stack.aws_lists(&list, "/executions")?.len();
+        let target = own["Target"].to_string();
+        let before = self.executions()?;
+        let name = date(&format!("+{SCHEDULE}%s"))?;
         let at = date("+at(%Y-%m-%dT%H:%M:%S)")?;
-        let target = target.to_string();
-        let create = ["scheduler", "create-schedule", "--name", SCHEDULE, "--schedule-expression", &at];
+        let create = ["scheduler", "create-schedule", "--name", &name, "--schedule-expression", &at];
         self.stack
             .aws(&[&create[..], &["--flexible-time-window", "Mode=OFF", "--target", &target]].concat())?;
-        let execution = until(&step, "a scheduled run", || {
-            let mut executions = self.stack.aws_lists(&list, "/executions")?;
-            let is_new = executions.len() > before;
-            executions.sort_by_key(|execution| execution["startDate"].to_string());
-            let latest = executions.pop().unwrap_or_default();
-            Ok(is_new.then(|| latest["executionArn"].as_str().unwrap_or_default().to_owned()))
-        })?;
-        self.stack.aws(&["scheduler", "delete-schedule", "--name", SCHEDULE])?;
+        let execution = self.started(&step, "a scheduled run", &before)?;
+        self.stack.aws(&["scheduler", "delete-schedule", "--name", &name])?;
         let report = self.report(&step, &execution)?;
         let there = self.there()?;
         let mut gone = 0;
         for (name, images) in fleet {
-            let kept: BTreeSet<String> = images
-                .iter()
-                .filter(|(image, _)| {
-                    is_attached(name) || !taken().contains(*image) || used(name).contains(*image)
-                })
-                .map(|(_, digest)| digest.clone())
-                .collect();
+            let kept = kept(name, images);
+            step.check(there[name].is_superset(&kept), || format!("{name} has lost too much"))?;
+            gone += images.len() - there[name].len();
+        }
+        // The service's repository is among those of the run, sooner or later than the limit.
+        let deleted = &report["totals"]["deleted"]["imageTotalCount"];
+        let deleted = deleted.as_u64().and_then(|deleted| usize::try_from(deleted).ok()).unwrap_or_default();
+        step.check((gone..=gone + 2).contains(&deleted), || {
+            format!("{gone} are gone; {}", report["totals"])
+        })?;
+        // What belongs to other images is not counted.
+        let today = self.taken_today()?;
+        step.check(today["images"] == FEW && (1000..GOING).contains(&gone), || {
+            format!("{today} were counted, and {gone} are gone")
+        })?;
+        let notices: Vec<&str> =
+            report["notices"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let limit = notices.iter().find(|notice| notice.starts_with("A limit of the registry blocks"));
+        step.check(limit.is_some() && report["status"] == "ATTENTION", || format!("{notices:?}"))?;
+        say(&format!("  {deleted} deleted. {}", limit.unwrap_or(&"")));
+        self.written_down(&report, deleted)?;
+        Ok(deleted)
+    }
+
+    /// A policies file that no run has previewed is not enforced.
+    fn unseen_book(&self, entry: &str) -> Result<(), LocalError> {
+        let step = Step::begin(
+            "a run that is to enforce a file which no run has previewed is a dry run, and says why",
+        );
+        let rules = self.stack.aws_lists(&["events", "list-rules"], "/Rules")?;
+        let rule = rules.iter().filter_map(|rule| rule["Name"].as_str());
+        let rule = rule.into_iter().find(|name| name.contains("PoliciesUploadedRule")).unwrap_or_default();
+        let before = self.there()?;
+        // Otherwise the upload would have it previewed.
+        self.stack.aws(&["events", "disable-rule", "--name", rule])?;
+        self.put("policies.yaml", &book(MANY, entry))?;
+        let report = self.report(&step, &self.start(ENFORCE)?)?;
+        self.stack.aws(&["events", "enable-rule", "--name", rule])?;
+        let notice = report["notices"][0].as_str().unwrap_or_default();
+        step.check(report["dryRun"] == true && report["dryRunReason"] == "not-previewed", || {
+            report["notices"].to_string()
+        })?;
+        let hash = report["bookHash"].as_str().unwrap_or_default();
+        step.check(notice.contains("no completed run had previewed") && notice.contains(hash), || {
+            report["notices"].to_string()
+        })?;
+        step.check(report["totals"]["deleted"]["imageTotalCount"] == 0 && before == self.there()?, || {
+            format!("images are gone: {}", report["totals"])
+        })?;
+        say(&format!("  {notice}"));
+        Ok(())
+    }
+
+    /// What the limit left goes.
+    fn whole_run(&self, fleet: &Fleet, service: &Images, before: usize) -> Result<(), LocalError> {
+        let step = Step::begin("the next run enforces it: what the limit left goes, less what is in use");
+        let report = self.report(&step, &self.start(ENFORCE)?)?;
+        let there = self.there()?;
+        let mut gone = 0;
+        for (name, images) in fleet {
+            let kept = kept(name, images);
             gone += images.len() - kept.len();
             step.check(there[name] == kept, || {
                 let name_of = |digest: &&String| {
@@ -295,13 +553,34 @@ impl Port<'_> {
                 format!("{name} should not have lost {missing:?}, and should have lost {extra:?}")
             })?;
         }
-        step.check(report["totals"]["deleted"]["imageTotalCount"] == gone, || report["totals"].to_string())?;
+        let deleted = gone + 2 - before;
+        step.check(gone == GOING && report["totals"]["deleted"]["imageTotalCount"] == deleted, || {
+            format!("{gone} are gone, {before} before: {}", report["totals"])
+        })?;
         say(&format!(
-            "  {gone} deleted, {} held since in use",
+            "  {deleted} more deleted, {} held since in use",
             report["totals"]["heldByUse"]["imageTotalCount"]
         ));
-        self.written_down(&report, gone)?;
-        self.spared_by_ecr(fleet)
+        self.written_down(&report, deleted)?;
+
+        let step = Step::begin(
+            "what a service pins stays though no task runs and no tag names it; so does its signature",
+        );
+        let listed = ["ecr", "list-images", "--repository-name", SERVICE];
+        let listed = self.stack.aws_lists(&listed, "/imageIds")?;
+        let left: BTreeSet<&str> = listed.iter().filter_map(|id| id["imageDigest"].as_str()).collect();
+        let names = ["running", "running/signature", "next", "next/signature"];
+        let expected: BTreeSet<&str> = names.iter().map(|name| service[*name].as_str()).collect();
+        step.check(left == expected, || format!("{listed:?} of {service:?}"))?;
+        let outcomes = report["repositories"].as_array().into_iter().flatten();
+        let outcome = outcomes.into_iter().find(|outcome| outcome["repositoryName"] == SERVICE);
+        let mut results = outcome.and_then(|outcome| outcome["results"].as_array()).into_iter().flatten();
+        let told = results.find(|image| image["imageDigest"] == service["running"]);
+        let reason = told.and_then(|told| told["reason"].as_str()).unwrap_or_default();
+        let is_used = told.is_some_and(|told| told["outcome"] == "IN_USE");
+        step.check(is_used && reason.contains(&format!("service/{CLUSTER}/api")), || format!("{outcome:?}"))?;
+        say(&format!("  {reason}"));
+        Ok(())
     }
 
     /// Every deletion is in the journal.
@@ -371,7 +650,9 @@ impl Port<'_> {
             "a policy book with a mistake fails the run, which says where it is, and changes nothing",
         );
         let before = self.there()?;
-        self.put("policies.yaml", "policies: [{ name: all, repositories: ['*'], apply: delet }]")?;
+        let broken = "policies: [{ name: all, repositories: ['*'], apply: delet }]";
+        let previewed = self.ended(&step, &self.upload(&step, broken)?)?;
+        step.check(previewed["status"] == "FAILED", || previewed.to_string())?;
         let described = self.ended(&step, &self.start(ENFORCE)?)?;
         let cause = described["cause"].as_str().unwrap_or_default();
         step.check(described["status"] == "FAILED" && cause.contains("/policies/0/apply"), || {

@@ -308,8 +308,12 @@ impl Ecs {
 fn unless_deleted<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
     match answer {
         Err(error) if error.failure == Failure::NotFound => Ok(Vec::new()),
-        // What ECS says of a cluster that it still lists, and of a service.
-        Err(error) if error.message.contains("inactive") || error.message.starts_with("ServiceNotActive") => {
+        // What ECS says of a cluster that it still lists. Whatever else it says may name one that is called so.
+        Err(error)
+            if error.failure == Failure::Invalid
+                && (error.message.contains("cluster was inactive")
+                    || error.message.contains("cluster is inactive")) =>
+        {
             Ok(Vec::new())
         }
         answer => answer,
@@ -321,6 +325,8 @@ fn unless_unknown<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsErro
     match answer {
         Err(error) if error.message.starts_with("UnknownOperationException") => Ok(Vec::new()),
         Err(error) if error.message.starts_with("UnsupportedFeatureException") => Ok(Vec::new()),
+        // And of a service.
+        Err(error) if error.message.starts_with("ServiceNotActive") => Ok(Vec::new()),
         answer => answer,
     }
 }

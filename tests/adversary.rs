@@ -1,0 +1,53 @@
+//! Siblings of what once broke a promise: odd answers of AWS, odd lists, odd moments. By the real functions, on AWS in memory.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::cloud::{self, BUCKET, Cloud};
+use tests::ecr_stub::{Fault, Registry, Repository};
+use tests::site::{HOST, Site, UNLIMITED, book, repository, set, use_by_task};
+use tests::steward::{Steward, of};
+
+type Happens = fn(&mut Registry, &mut Cloud);
+
+fn app(registry: &mut Registry) -> &mut Repository {
+    registry.repositories.get_mut("app").unwrap()
+}
+
+fn list(site: &Site, key: &str, references: &Value) {
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), &references.to_string()));
+}
+
+/// The sources that a report does not know all of.
+fn gaps(report: &Value) -> Vec<&str> {
+    let gaps = report["gaps"].as_array().into_iter().flatten();
+    gaps.map(|gap| gap["source"].as_str().unwrap()).collect()
+}
+
+fn policy_of_app(site: &Site, statements: &Value) {
+    let text = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
+    site.aws().with(|registry| app(registry).policy = Some(text));
+}
+
+/// The codes and messages of what holds the repository.
+fn held(report: &Value) -> String {
+    of(report, "app")["obstacles"].to_string()
+}
+
+/// F7: only that a cluster is deleted means that nothing runs in it.
+#[test]
+fn a_cluster_that_is_called_inactive_and_may_not_be_read_is_a_gap() {
+    for operation in ["ListTasks", "ListServices"] {
+        let site = Site::new(UNLIMITED);
+        site.aws().cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &["other:1"]);
+            cloud.ecs.deploy("inactive-users", "web", &definition, None);
+        });
+        let denied = "User: arn:aws:sts::123456789012:assumed-role/s is not authorized to perform: ecs:List on resource: \
+                      arn:aws:ecs:eu-west-1:123456789012:cluster/inactive-users";
+        site.aws().fault_from(operation, Fault::Error("AccessDeniedException", denied), 0);
+        let report = site.steward.run("r", false);
+        site.assert_untouched(operation);
+        assert_eq!(gaps(&report), ["ecs"], "{report:#}");
+    }
+}

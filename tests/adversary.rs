@@ -51,3 +51,32 @@ fn a_cluster_that_is_called_inactive_and_may_not_be_read_is_a_gap() {
         assert_eq!(gaps(&report), ["ecs"], "{report:#}");
     }
 }
+
+/// B2: what ECS lists as active or as running it has to tell of, daemons' too.
+#[test]
+fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
+    let lost: [Happens; 2] = [
+        |_, cloud| {
+            let definition = cloud.ecs.register_daemon("agent", &[&format!("{HOST}/app:ci-0")]);
+            cloud.ecs.lost_definitions.insert(definition);
+        },
+        |_, cloud| {
+            let digest = "sha256:".to_owned() + &"ab".repeat(32);
+            let daemon = cloud.ecs.add_daemon("prod", "agent", &format!("{HOST}/app:ci-0"), &digest);
+            cloud.ecs.indescribable.insert(format!("{daemon}/1"));
+        },
+    ];
+    for lose in lost {
+        let site = Site::new(UNLIMITED);
+        site.aws().with(|registry| site.aws().cloud(|cloud| lose(registry, cloud)));
+        let report = site.steward.run("r", false);
+        site.assert_untouched("a daemon");
+        assert_eq!(gaps(&report), ["ecs"], "{report:#}");
+        site.aws().cloud(|cloud| {
+            cloud.ecs.lost_definitions.clear();
+            cloud.ecs.indescribable.clear();
+        });
+        let report = site.steward.run("next", false);
+        assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]), "{report:#}");
+    }
+}

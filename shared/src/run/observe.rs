@@ -236,8 +236,11 @@ async fn daemons(
                 used.extend(some);
                 problems.extend(unreadable);
             }
-            // Deleted since it was listed.
-            Ok(Asked::Indescribable | Asked::Failed(_)) => {}
+            Ok(Asked::Indescribable) => problems.push(format!(
+                "Amazon ECS cannot describe the daemon task definition {definition}, which it lists as active; register \
+                 another revision, or delete it"
+            )),
+            Ok(Asked::Failed(problem)) => problems.push(problem),
             Err(error) => problems.push(error.to_string()),
         }
     }

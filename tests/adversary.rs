@@ -52,6 +52,34 @@ fn a_cluster_that_is_called_inactive_and_may_not_be_read_is_a_gap() {
     }
 }
 
+/// B13: `?` stands for one character in a policy.
+#[test]
+fn an_account_that_may_pull_by_any_wildcard_needs_a_list() {
+    for action in ["ecr:BatchGetImag?", "ecr:?atchGet*", "ECR:batch*", "*", "ecr:GetDownloadUrl???Layer"] {
+        let site = Site::new(UNLIMITED);
+        let allow =
+            json!({ "Effect": "Allow", "Principal": { "AWS": ["222222222222"] }, "Action": [action] });
+        policy_of_app(&site, &allow);
+        let report = site.steward.run("r", false);
+        site.assert_untouched(action);
+        assert!(held(&report).contains("account/222222222222"), "{action}: {report:#}");
+        list(&site, "usage/222222222222/eks.json", &json!([]));
+        site.steward.run("next", false);
+        assert_eq!(site.left(), set([&site.app.young]), "{action}");
+    }
+}
+
+/// B13: what is not excepted for certain is allowed.
+#[test]
+fn an_exception_by_a_wildcard_excepts_no_more_than_it_names() {
+    let site = Site::new(UNLIMITED);
+    let others = ["ecr:GetDownloadUrlForLaye?", "ecr:BatchGetImage??"];
+    let allow = json!({ "Effect": "Allow", "Principal": { "AWS": "222222222222" }, "NotAction": others });
+    policy_of_app(&site, &allow);
+    let report = site.steward.run("r", false);
+    assert!(held(&report).contains("account/222222222222"), "{report:#}");
+}
+
 /// B2: what ECS lists as active or as running it has to tell of, daemons' too.
 #[test]
 fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
@@ -79,4 +107,34 @@ fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
         let report = site.steward.run("next", false);
         assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]), "{report:#}");
     }
+}
+
+/// B13: since 2025 the policy of the registry lets others pull as well.
+#[test]
+fn an_account_that_may_pull_by_the_policy_of_the_registry_needs_a_list() {
+    let allow = |resource: &str| {
+        json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "ecr:*",
+            "Principal": { "AWS": "arn:aws:iam::222222222222:root" },
+            "Resource": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{resource}") }] })
+        .to_string()
+    };
+    for (resource, is_about_app) in [("*", true), ("app", true), ("a?p", true), ("other/*", false)] {
+        let site = Site::new(UNLIMITED);
+        site.aws().cloud(|cloud| cloud.registry_policy = Some(allow(resource)));
+        let report = site.steward.run("r", false);
+        assert_eq!(held(&report).contains("account/222222222222"), is_about_app, "{resource}: {report:#}");
+        assert_eq!(site.left() == site.app.all(), is_about_app, "{resource}");
+        list(&site, "usage/222222222222/eks.json", &json!([]));
+        site.steward.run("next", false);
+        assert_eq!(site.left(), set([&site.app.young]), "{resource}");
+    }
+    // That it cannot be read is a gap.
+    let site = Site::new(UNLIMITED);
+    site.aws().fault_from("GetRegistryPolicy", Fault::Denied, 0);
+    let report = site.steward.run("r", false);
+    site.assert_untouched("who may pull is not known");
+    assert_eq!(gaps(&report), ["account/*"], "{report:#}");
+    site.aws().heal();
+    site.steward.run("next", false);
+    assert_eq!(site.left(), set([&site.app.young]));
 }

@@ -398,9 +398,9 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let Surveyed { name, registry_id, .. } = &planned.surveyed;
-        let (sources, usage) = (self.book.usage(), &self.at_first.usage);
+        let (sources, at_first) = (self.book.usage(), &self.at_first);
         let now = self.clients.now();
-        let asked = observe::gaps_of_pullers(&self.clients, sources, usage, name, registry_id, now);
+        let asked = observe::gaps_of_pullers(&self.clients, sources, at_first, name, registry_id, now);
         let (gaps, _) = asked.await?;
         planned.surveyed.pull_gaps = gaps;
         let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Obstacle::Usage(gap.to_string()));

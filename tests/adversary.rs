@@ -80,6 +80,38 @@ fn an_exception_by_a_wildcard_excepts_no_more_than_it_names() {
     assert!(held(&report).contains("account/222222222222"), "{report:#}");
 }
 
+/// B6: an image's id without its algorithm, and texts that no reference can be.
+#[test]
+fn what_names_no_image_for_certain_is_never_taken_for_a_repository() {
+    let site = Site::new(UNLIMITED);
+    let plain = |digest: &str| digest.strip_prefix("sha256:").unwrap().to_owned();
+    let ids = json!([
+        plain(&site.app.old[0]),
+        format!("docker://{}", plain(&site.app.old[1])),
+        site.app.old[2].to_uppercase(),
+    ]);
+    list(&site, "usage/eks.json", &ids);
+    let report = site.steward.run("r", false);
+    site.assert_untouched("ids without a repository");
+    assert_eq!(gaps(&report), ["usage/eks.json"], "{report:#}");
+    // They count where somebody says that the gap does not matter.
+    let ignoring = "usage: { ignore: [{ source: usage/eks.json, reason: ids }] }\n";
+    let text = format!("{}{ignoring}", book(UNLIMITED));
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &text));
+    let report = site.steward.run("ignored", false);
+    let kept = site.app.old[..3].iter().chain([&site.app.young]);
+    assert_eq!(site.left(), set(kept), "{report:#}");
+    for odd in
+        ["app:ci-0;app:ci-1", "app:ci-0,", "app:{{ tag }}", "${APP}:1", "app:ci-0\\", "\"app\":1", "app:ci/0"]
+    {
+        let site = Site::new(UNLIMITED);
+        list(&site, "usage/eks.json", &json!([odd.replace(' ', "")]));
+        let report = site.steward.run("r", false);
+        site.assert_untouched(odd);
+        assert_eq!(gaps(&report), ["usage/eks.json"], "{odd}: {report:#}");
+    }
+}
+
 /// B2: what ECS lists as active or as running it has to tell of, daemons' too.
 #[test]
 fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {

@@ -141,6 +141,34 @@ fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
     }
 }
 
+/// A digest that is none is not told: neither does it stop every run, nor is it taken for what runs.
+#[test]
+fn a_digest_that_is_cut_off_or_empty_is_one_that_is_not_told() {
+    for digest in ["", "sha256:ab12"] {
+        let site = Site::new(UNLIMITED);
+        site.use_by_task("app:latest", Some(digest));
+        let report = site.steward.run("r", false);
+        assert_eq!(site.left(), site.app.all(), "any of them may run: {report:#}");
+        assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
+        site.aws().cloud(|cloud| cloud.ecs.stop_tasks("prod"));
+        site.steward.run("next", false);
+        assert_eq!(site.left(), set([&site.app.young]));
+    }
+}
+
+/// What was pulled is known, also where the container does not say what it is called.
+#[test]
+fn a_container_that_tells_only_its_digest_uses_it() {
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        let definition = cloud.ecs.register("web", &["other:1"]);
+        let task = cloud.ecs.run_task("prod", &definition, Some(&site.app.old[3]));
+        cloud.ecs.task_mut("prod", &task)["containers"][0].as_object_mut().unwrap().remove("image");
+    });
+    let report = site.steward.run("r", false);
+    assert_eq!(site.left(), set([&site.app.old[3], &site.app.young]), "{report:#}");
+}
+
 /// B13: since 2025 the policy of the registry lets others pull as well.
 #[test]
 fn an_account_that_may_pull_by_the_policy_of_the_registry_needs_a_list() {

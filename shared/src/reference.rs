@@ -79,6 +79,12 @@ impl ImageReference {
         host.split('.').nth(1)
     }
 
+    /// The digest that a service tells beside a name; `None` for one that is not whole, which tells nothing.
+    #[must_use]
+    pub fn told_digest(digest: Option<&str>) -> Option<String> {
+        digest.map(str::to_ascii_lowercase).filter(|digest| is_whole_digest(digest))
+    }
+
     /// Whether the reference may name an image of the repository. In doubt it does: a registry under another name
     /// can stand before ECR.
     #[must_use]
@@ -92,12 +98,6 @@ impl ImageReference {
     }
 }
 
-/// The problem of a digest that is not all there.
-const CUT_OFF: &str = "its digest is cut off, and names no image for certain";
-
-/// Whether a digest has its whole length: 64 hexadecimal digits for SHA-256, which is what ECR has.
-fn is_whole_digest(digest: &str) -> bool {
-    let Some((algorithm, hex)) = digest.split_once(':') else { return false };
 /// The algorithm by which ECR makes digests.
 const SHA256: &str = "sha256";
 
@@ -120,6 +120,12 @@ fn is_host(text: &str) -> bool {
     !host.is_empty() && host.bytes().all(is_of_hosts) && port.is_none_or(is_port)
 }
 
+/// The problem of a digest that is not all there.
+const CUT_OFF: &str = "its digest is cut off, and names no image for certain";
+
+/// Whether a digest has its whole length: 64 hexadecimal digits for SHA-256, which is what ECR has.
+fn is_whole_digest(digest: &str) -> bool {
+    let Some((algorithm, hex)) = digest.split_once(':') else { return false };
     let digits = match algorithm {
         "sha256" => 64,
         "sha384" => 96,
@@ -174,34 +180,34 @@ impl FromStr for ImageReference {
             }
             _ => (None, name),
         };
+        if registry.as_deref().is_some_and(|host| !is_host(host)) {
+            return fail("what stands before its first slash is no host");
+        }
         let (repository, tag) = match path.rsplit_once(':') {
             Some((_, tag)) if tag.contains('/') => {
                 return fail("there is a colon inside of the repository's name");
             }
             Some((repository, tag)) => (repository, Some(tag)),
             None => (path, None),
-        if registry.as_deref().is_some_and(|host| !is_host(host)) {
-            return fail("what stands before its first slash is no host");
-        }
         };
         if repository.is_empty() || repository.split('/').any(str::is_empty) {
             return fail("the repository's name has an empty part");
         }
+        if !repository.bytes().all(|byte| byte == b'/' || is_of_names(byte)) {
+            return fail("the repository's name has a character that none has");
+        }
         if tag == Some("") {
             return fail("the tag is empty");
+        }
+        if tag.is_some_and(|tag| tag.len() > MAX_TAG || !tag.bytes().all(is_of_names)) {
+            return fail("the tag is too long or has a character that none has");
         }
         let tag = match (tag, &digest) {
             (Some(tag), _) => Some(tag.to_owned()),
             (None, None) => Some("latest".to_owned()),
-        if !repository.bytes().all(|byte| byte == b'/' || is_of_names(byte)) {
-            return fail("the repository's name has a character that none has");
-        }
             (None, Some(_)) => None,
         };
         Ok(Self { registry, repository: repository.to_owned(), tag, digest })
-        if tag.is_some_and(|tag| tag.len() > MAX_TAG || !tag.bytes().all(is_of_names)) {
-            return fail("the tag is too long or has a character that none has");
-        }
     }
 }
 
@@ -264,18 +270,18 @@ mod tests {
             "host.io/",
             "sha256:ab12",
             "sha256:latest",
-        ] {
-            let error = text.parse::<ImageReference>().unwrap_err().to_string();
-            assert!(error.contains("is not an image reference"), "{text}: {error}");
-        }
-    }
-
             "a:1;b:1",
             "a,b",
             "a:1,",
             "${A}:1",
             "a:b/c",
             "https://a.example.com/b",
+        ] {
+            let error = text.parse::<ImageReference>().unwrap_err().to_string();
+            assert!(error.contains("is not an image reference"), "{text}: {error}");
+        }
+    }
+
     #[test]
     fn a_digest_alone_is_a_reference_and_a_shortened_one_is_none() {
         let hex = "Ab".repeat(32);

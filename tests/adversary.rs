@@ -169,6 +169,24 @@ fn a_container_that_tells_only_its_digest_uses_it() {
     assert_eq!(site.left(), set([&site.app.old[3], &site.app.young]), "{report:#}");
 }
 
+/// B11 where deletions are replicated: an image of the copy is one of the source.
+#[test]
+fn a_task_that_runs_an_unknown_image_of_a_copy_keeps_the_images_of_the_source() {
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        cloud.replication =
+            vec![json!({ "destinations": [{ "region": "us-east-1", "registryId": "222222222222" }],
+            "repositoryFilters": [{ "filter": "ap", "filterType": "PREFIX_MATCH" }],
+            "deleteReplication": { "enabled": true } })];
+        let definition =
+            cloud.ecs.register("web", &["222222222222.dkr.ecr.us-east-1.amazonaws.com/app:latest"]);
+        cloud.ecs.run_untold_task("prod", &definition, 1.0);
+    });
+    list(&site, "usage/222222222222/us-east-1/eks.json", &json!([]));
+    let report = site.steward.run("r", false);
+    assert_eq!(site.left(), site.app.all(), "{report:#}");
+}
+
 /// B13: since 2025 the policy of the registry lets others pull as well.
 #[test]
 fn an_account_that_may_pull_by_the_policy_of_the_registry_needs_a_list() {

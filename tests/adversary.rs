@@ -216,3 +216,31 @@ fn an_account_that_may_pull_by_the_policy_of_the_registry_needs_a_list() {
     site.steward.run("next", false);
     assert_eq!(site.left(), set([&site.app.young]));
 }
+
+/// What its message says unblocks a service that ECS does not deploy, so that it has no revisions.
+#[test]
+fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one_task() {
+    for controller in ["CODE_DEPLOY", "EXTERNAL"] {
+        let site = Site::new(UNLIMITED);
+        let definition = site.aws().cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
+            cloud.ecs.deploy("prod", "web", &definition, None);
+            let service = cloud.ecs.service_mut("prod", "web").as_object_mut().unwrap();
+            service.remove("currentServiceRevisions");
+            service.remove("taskDefinition");
+            service.insert("deployments".to_owned(), json!([]));
+            service.insert("taskSets".to_owned(), json!([{ "taskDefinition": definition }]));
+            service.insert("deploymentController".to_owned(), json!({ "type": controller }));
+            definition
+        });
+        let report = site.steward.run("r", false);
+        site.assert_untouched(controller);
+        assert!(held(&report).contains("ecs/prod/web"), "{report:#}");
+        assert!(held(&report).contains("start one of them"), "{report:#}");
+        site.aws().cloud(|cloud| {
+            cloud.ecs.run_service_task("prod", "web", &definition, Some(&site.app.old[2]));
+        });
+        site.steward.run("next", false);
+        assert_eq!(site.left(), set([&site.app.old[2], &site.app.young]), "{controller}");
+    }
+}

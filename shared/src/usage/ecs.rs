@@ -247,7 +247,7 @@ impl RunningTask {
     /// What the task uses: the image by the name that it has in the task definition, and by what was pulled.
     pub fn images(&self) -> impl Iterator<Item = UsedImage> + '_ {
         self.containers.iter().filter_map(|container| {
-            let digest = container.image_digest.as_deref();
+            let named = container.image.as_deref().and_then(|image| ImageReference::parse_exact(image).ok());
             // What was pulled is known, whatever it was called.
             let reference = match (named, container.pulled()) {
                 (Some(named), digest @ Some(_)) => ImageReference { digest, ..named },
@@ -450,9 +450,13 @@ impl Deciding<'_> {
         if is_pinned_unknown {
             let repositories = self.unseen(cluster, service);
             if !repositories.is_empty() {
+                // What others deploy ECS does not deploy once more.
+                let what_to_do = match service.has_deployments() {
+                    true => "deploy it once more (aws ecs update-service --force-new-deployment)",
+                    false => "start one of them, or name its images by digest",
+                };
                 let problem = format!(
-                    "Amazon ECS does not tell by which digests it starts the tasks of {}, and none of them runs; deploy it \
-                     once more (aws ecs update-service --force-new-deployment)",
+                    "Amazon ECS does not tell by which digests it starts the tasks of {}, and none of them runs; {what_to_do}",
                     service.service_arn
                 );
                 self.all.gaps.push(Gap { source, repositories: repositories.into_iter().collect(), problem });

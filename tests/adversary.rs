@@ -217,6 +217,31 @@ fn an_account_that_may_pull_by_the_policy_of_the_registry_needs_a_list() {
     assert_eq!(site.left(), set([&site.app.young]));
 }
 
+/// B14 in a repository that takes several calls to read.
+#[test]
+fn the_newest_images_that_somebody_deletes_of_a_large_repository_count_no_more() {
+    let policies = "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumNumberOfImages: 950 }], apply: delete,
+    limits: { images: 1000, percent: 100, remaining: 1 } }
+limits: { images: 1000, percent: 100 }
+";
+    let steward = Steward::with_book(policies);
+    steward.aws.with(|registry| {
+        let mut filled = repository("app");
+        for number in 0..1100_u32 {
+            let digest = filled.push(&number.to_string(), &[&format!("ci-{number}")]);
+            filled.age(&digest, f64::from(2000 - number));
+        }
+        registry.repositories.insert("app".to_owned(), filled);
+    });
+    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), r#"{"images": 5000}"#));
+    let by_hand: Happens = |registry, _| app(registry).images.truncate(1060);
+    // After both pages that the plan is made of.
+    steward.aws.fault("GetRepositoryPolicy", Fault::Then(by_hand), 1);
+    let report = steward.run("r", false);
+    assert_eq!(steward.digests("app").len(), 950, "{}", of(&report, "app")["deleted"]);
+}
+
 /// What its message says unblocks a service that ECS does not deploy, so that it has no revisions.
 #[test]
 fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one_task() {

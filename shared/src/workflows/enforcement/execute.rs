@@ -473,7 +473,10 @@ impl<'w, 'a> Executor<'w, 'a> {
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
             match self.worker.clients.call(self.ecr.archive(name, &digest)).await {
                 Ok(()) => self.went(place, Fate::Archived, None),
-                Err(stop @ Stop::Time(_)) => return Err(stop),
+                Err(stop @ Stop::Time(_)) => {
+                    self.stay(place, Fate::Unknown, stop.to_string());
+                    return Err(stop);
+                }
                 Err(stop) => self.fail(place, stop.to_string()),
             }
         }

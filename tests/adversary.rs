@@ -242,6 +242,32 @@ limits: { images: 1000, percent: 100 }
     assert_eq!(steward.digests("app").len(), 950, "{}", of(&report, "app")["deleted"]);
 }
 
+/// What was taken last is looked at once more, by another invocation if there is no time left.
+#[test]
+fn what_comes_into_use_when_time_is_up_after_the_last_batch_is_put_back_by_the_next_invocation() {
+    let site = Site::new(UNLIMITED);
+    // Nothing but one batch.
+    site.aws().with(|registry| {
+        app(registry).images.retain(|image| !image.tags.contains("v1") && !image.tags.is_empty())
+    });
+    let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+    let key = site.steward.batches(&taken).remove(0);
+    let start: Happens = |_, cloud| use_by_task(cloud, "app:ci-1", None);
+    site.aws().fault("BatchDeleteImage", Fault::Then(start), 1);
+    site.aws().fault_from("ListClusters", Fault::Hang, 1);
+    let hasty = cloud::function(site.aws(), "lifecycle-enforce", Duration::from_secs(14));
+    let task = hasty.invoke(Steward::task(&taken, &key).to_string()).response();
+    assert!(!site.left().contains(&site.app.old[1]), "it has gone before: {task}");
+    assert_eq!(task["isComplete"], false, "nobody has looked whether something came into use");
+    site.aws().heal();
+    let task = site.steward.invoke(&task).response();
+    assert_eq!(task["isComplete"], true);
+    let report = site.steward.tell(&taken);
+    assert_eq!(site.left(), set([&site.app.old[1], &site.app.young]), "{report:#}");
+    assert_eq!(of(&report, "app")["putBack"]["imageTotalCount"], 1, "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
+}
+
 /// What its message says unblocks a service that ECS does not deploy, so that it has no revisions.
 #[test]
 fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one_task() {

@@ -303,6 +303,9 @@ impl<'a> Worker<'a> {
             let outcome =
                 outcomes.iter_mut().find(|outcome| outcome.repository_name == put_back.repository_name);
             if let Some(outcome) = outcome {
+        // Where nobody has looked another invocation begins.
+        let looked = repositories.iter().position(|assignment| self.is_unlooked(&assignment.repository_name));
+        let done = done.map(|done| looked.map_or(done, |looked| looked.min(done)));
                 outcome.take_in(&put_back);
             }
         }
@@ -528,6 +531,12 @@ impl<'a> Worker<'a> {
     async fn look_once_more(&self) -> Result<(), Stop> {
         if self.removed.borrow().len() == self.looked_at.get() {
             return Ok(());
+    /// Whether something of the repository was taken away since the last look.
+    fn is_unlooked(&self, repository: &str) -> bool {
+        let removed = self.removed.borrow();
+        removed.iter().skip(self.looked_at.get()).any(|image| image.repository.as_str() == repository)
+    }
+
         }
         match self.look(MonotonicInstant::now()).await {
             Ok(_) => Ok(()),

@@ -268,6 +268,27 @@ fn what_comes_into_use_when_time_is_up_after_the_last_batch_is_put_back_by_the_n
     assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
 }
 
+/// Putting back takes nothing, and is done also when nothing may be taken any more.
+#[test]
+fn what_a_killed_invocation_took_is_put_back_also_after_the_switch_is_off() {
+    let mut site = Site::new(UNLIMITED);
+    let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+    let key = site.steward.batches(&taken).remove(0);
+    let start: Happens = |_, cloud| use_by_task(cloud, "app:ci-1", None);
+    site.aws().fault("BatchDeleteImage", Fault::Then(start), 1);
+    let hasty = cloud::function(site.aws(), "lifecycle-enforce", Duration::from_secs(14));
+    for operation in ["ListClusters", "DescribeImages"] {
+        site.aws().fault_from(operation, Fault::Hang, usize::from(operation == "DescribeImages") + 1);
+    }
+    let killed = hasty.invoke(Steward::task(&taken, &key).to_string());
+    assert!(!site.left().contains(&site.app.old[1]), "it has gone before: {killed:?}");
+    site.aws().heal();
+    site.steward.switch(false);
+    site.steward.work(&taken, &key);
+    let report = site.steward.tell(&taken);
+    assert!(site.left().contains(&site.app.old[1]), "{report:#}");
+}
+
 /// What its message says unblocks a service that ECS does not deploy, so that it has no revisions.
 #[test]
 fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one_task() {

@@ -16,7 +16,7 @@ use super::batch::{Assignment, Batch, Kind};
 use super::outcome::{Held, Outcome, Status};
 use super::survey::{Planned, Surveyed};
 use super::{Access, Clients, LAST, Run, Stop, Task, check_clock, inventory, journal, observe};
-use crate::aws::ecr::EcrWrite;
+use crate::aws::ecr::{EcrProtect, EcrWrite};
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::enforcement_switch::Invocation;
 use crate::instant::Instant;
@@ -114,7 +114,7 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
     };
     let worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
-    if matches!(access, Access::Write(_)) {
+    if !matches!(access, Access::Read) {
         worker.recall(todo).await?;
     }
     let (mut outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
@@ -550,7 +550,12 @@ impl<'a> Worker<'a> {
 
     /// Puts back what was taken away and is in use.
     async fn put_back(&self, observation: &Observation) -> Result<(), Stop> {
-        let Access::Write(ecr) = self.access else { return Ok(()) };
+        // It takes nothing: also what may not delete any more puts back what was deleted before.
+        let ecr: &EcrProtect = match self.access {
+            Access::Read => return Ok(()),
+            Access::Protect(ecr) => ecr,
+            Access::Write(ecr) => ecr,
+        };
         let removed = self.removed.borrow().clone();
         let mut is_back = BTreeSet::new();
         for (at, action) in in_use_again(&removed, &observation.usage) {

@@ -316,3 +316,17 @@ fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one
         assert_eq!(site.left(), set([&site.app.old[2], &site.app.young]), "{controller}");
     }
 }
+
+/// Nobody makes a batch done by saying that it is.
+#[test]
+fn a_task_that_begins_behind_the_end_of_its_batch_is_refused() {
+    let site = Site::new(UNLIMITED);
+    let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+    let key = site.steward.batches(&taken).remove(0);
+    let mut task = Steward::task(&taken, &key);
+    task["done"] = 2.into();
+    let (error_type, message) = site.steward.invoke(&task).error();
+    assert_eq!(error_type, "Refused", "{message}");
+    let report = site.steward.tell(&taken);
+    assert_eq!(report["unfinishedBatches"], json!([key]), "{report:#}");
+}

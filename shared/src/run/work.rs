@@ -179,6 +179,10 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
     )?;
     let batch: Batch =
         serde_json::from_str(&batch).map_err(|error| clients.odd(&task.key, error.to_string()))?;
+    if task.done > batch.repositories.len() {
+        let all = batch.repositories.len();
+        return Err(refused(format!("{} of its repositories are done, and it has {all}", task.done)));
+    }
     if batch.registry_id != caller.account_id {
         let problem = format!(
             "the batch is of the registry \"{}\", and this function of the account {}",
@@ -299,13 +303,13 @@ impl<'a> Worker<'a> {
         let done = self.each(registry_id, repositories, &mut outcomes).await;
         // What was taken last came into use meanwhile, or it did not.
         self.look_once_more().await?;
+        // Where nobody has looked another invocation begins.
+        let looked = repositories.iter().position(|assignment| self.is_unlooked(&assignment.repository_name));
+        let done = done.map(|done| looked.map_or(done, |looked| looked.min(done)));
         for put_back in self.put_back.take() {
             let outcome =
                 outcomes.iter_mut().find(|outcome| outcome.repository_name == put_back.repository_name);
             if let Some(outcome) = outcome {
-        // Where nobody has looked another invocation begins.
-        let looked = repositories.iter().position(|assignment| self.is_unlooked(&assignment.repository_name));
-        let done = done.map(|done| looked.map_or(done, |looked| looked.min(done)));
                 outcome.take_in(&put_back);
             }
         }
@@ -527,16 +531,16 @@ impl<'a> Worker<'a> {
         self.looked_at.set(self.looked_at.get().min(removed.len().saturating_sub(1)));
     }
 
-    /// Looks at what is in use if something was taken away since the last look.
-    async fn look_once_more(&self) -> Result<(), Stop> {
-        if self.removed.borrow().len() == self.looked_at.get() {
-            return Ok(());
     /// Whether something of the repository was taken away since the last look.
     fn is_unlooked(&self, repository: &str) -> bool {
         let removed = self.removed.borrow();
         removed.iter().skip(self.looked_at.get()).any(|image| image.repository.as_str() == repository)
     }
 
+    /// Looks at what is in use if something was taken away since the last look.
+    async fn look_once_more(&self) -> Result<(), Stop> {
+        if self.removed.borrow().len() == self.looked_at.get() {
+            return Ok(());
         }
         match self.look(MonotonicInstant::now()).await {
             Ok(_) => Ok(()),

@@ -317,6 +317,72 @@ fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one
     }
 }
 
+fn at_a_terminal(steward: &Steward, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = std::process::Command::new(tests::binaries::binary("ecr-steward"))
+        .args(["enforce", "--bucket", BUCKET, "--all", "--apply", "--output", "json"])
+        .args(arguments)
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", steward.aws.url())
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}")))
+}
+
+/// So many repositories of one old and one young image.
+fn row(policies: &str, count: usize) -> Steward {
+    let steward = Steward::with_book(policies);
+    steward.aws.with(|registry| {
+        for number in 0..count {
+            let name = format!("r{number:02}");
+            let mut filled = repository(&name);
+            let old = filled.push(&format!("{name} old"), &["v1"]);
+            filled.age(&old, 30.0);
+            filled.push(&format!("{name} young"), &["latest"]);
+            registry.repositories.insert(name, filled);
+        }
+    });
+    steward
+}
+
+/// C5 at a terminal: a policies file that is withdrawn while it works.
+#[test]
+fn at_a_terminal_a_policies_file_that_is_changed_meanwhile_is_not_enforced_any_more() {
+    let steward = row(&book(UNLIMITED), 30);
+    let withdraw: Happens = |_, cloud| {
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), "policies: []\n");
+    };
+    steward.aws.fault("BatchDeleteImage", Fault::Then(withdraw), 1);
+    let (code, report) = at_a_terminal(&steward, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(steward.digests("r00").len(), 1);
+    assert_eq!(steward.digests("r29").len(), 2, "{report:#}");
+    assert_eq!(of(&report, "r29")["obstacles"][0]["code"], "policies-file-changed", "{report:#}");
+}
+
+/// C10 at a terminal.
+#[test]
+fn at_a_terminal_a_repository_that_cannot_be_read_fails_alone() {
+    let policies = "policies:
+- { name: all, repositories: ['*'], tags: { team: a }, rules: [{ selection: any, maximumAgeLimit: 14 }], apply: delete,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+";
+    let steward = row(policies, 3);
+    steward.aws.with(|registry| {
+        for repository in registry.repositories.values_mut() {
+            repository.tags.insert("team".to_owned(), "a".to_owned());
+        }
+    });
+    steward.aws.fault("ListTagsForResource", Fault::Denied, 1);
+    let (code, report) = at_a_terminal(&steward, &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(of(&report, "r00")["status"], "FAILED", "{report:#}");
+    assert_eq!(["r00", "r01", "r02"].map(|name| steward.digests(name).len()), [2, 1, 1], "{report:#}");
+}
+
 /// Nobody makes a batch done by saying that it is.
 #[test]
 fn a_task_that_begins_behind_the_end_of_its_batch_is_refused() {

@@ -383,6 +383,23 @@ fn at_a_terminal_a_repository_that_cannot_be_read_fails_alone() {
     assert_eq!(["r00", "r01", "r02"].map(|name| steward.digests(name).len()), [2, 1, 1], "{report:#}");
 }
 
+/// A run that could look at nothing has shown nobody what the policies file does.
+#[test]
+fn a_run_that_could_read_no_repository_is_no_preview() {
+    let mut steward = row(&book(UNLIMITED), 2);
+    steward.approves = false;
+    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(UNLIMITED)));
+    steward.aws.fault_from("DescribeImages", Fault::Denied, 0);
+    let report = steward.run("blind", true);
+    assert_eq!(report["totals"]["statuses"]["FAILED"], 2, "{report:#}");
+    steward.aws.heal();
+    let report = steward.run("nightly", false);
+    assert_eq!(report["dryRunReason"], "not-previewed", "{report:#}");
+    assert_eq!(steward.digests("r00").len(), 2);
+    steward.run("next", false);
+    assert_eq!(steward.digests("r00").len(), 1);
+}
+
 /// Nobody makes a batch done by saying that it is.
 #[test]
 fn a_task_that_begins_behind_the_end_of_its_batch_is_refused() {

@@ -8,14 +8,15 @@ use clap::builder::NonEmptyStringValueParser;
 use shared::aws::Connection;
 use shared::domain::enforcement::enforcement_switch::DryRunReason;
 use shared::instant::Instant;
+use shared::plan::Obstacle;
 use shared::policy_book::{KEY, PolicyBook};
 use shared::report::run::{Builder, RunReport};
 use shared::report::{html, table};
 use shared::run::batch::Assignment;
 use shared::run::inventory::assign;
-use shared::run::outcome::{Outcome as RepositoryOutcome, Status};
+use shared::run::outcome::{Held, Outcome as RepositoryOutcome, Status};
 use shared::run::work::Worker;
-use shared::run::{Access, Clients, Run, check_clock, observe};
+use shared::run::{Access, Clients, Run, Stop, check_clock, observe};
 
 use crate::account::{self, Which};
 use crate::input::{self, MAX_POLICY_BYTES};
@@ -129,19 +130,38 @@ async fn enforce(
     let mut progress = account::Progress::new("repositories", repositories.len());
     // So many at a time, since what is in use is looked at once for all of them.
     for some in repositories.chunks(CHUNK) {
+        // It may take hours, and whoever changes the bucket's file means from now on.
+        if arguments.apply && given.is_none() && !is_current(clients, &book).await? {
+            outcomes.extend(some.iter().map(|repository| RepositoryOutcome {
+                repository_name: repository.name.clone(),
+                status: Status::Held,
+                obstacles: vec![Held::from(&Obstacle::PoliciesFileChanged)],
+                ..RepositoryOutcome::default()
+            }));
+            progress.step(some.len());
+            continue;
+        }
         let mut assignments = Vec::with_capacity(some.len());
         for repository in some {
-            match assign(clients, &book, &repository.name, &repository.arn).await? {
-                Some(entry) => assignments.push(Assignment {
+            let outcome = |status, error| RepositoryOutcome {
+                repository_name: repository.name.clone(),
+                status,
+                error,
+                ..RepositoryOutcome::default()
+            };
+            match assign(clients, &book, &repository.name, &repository.arn).await {
+                Ok(Some(entry)) => assignments.push(Assignment {
                     repository_name: repository.name.clone(),
                     repository_arn: repository.arn.clone(),
                     policy: entry.name.clone(),
                 }),
-                None => outcomes.push(RepositoryOutcome {
-                    repository_name: repository.name.clone(),
-                    status: Status::Unmatched,
-                    ..RepositoryOutcome::default()
-                }),
+                Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
+                // What AWS says of one repository is no reason to leave all others alone.
+                Err(Stop::Aws(error)) => {
+                    let problem = format!("which policy is for it is not known: {error}");
+                    outcomes.push(outcome(Status::Failed, Some(problem)));
+                }
+                Err(stop) => return Err(stop.into()),
             }
         }
         let registry_id = some.first().map(|repository| repository.registry_id.as_str()).unwrap_or_default();
@@ -158,4 +178,11 @@ async fn enforce(
         builder.take(outcome);
     }
     Ok(builder.finish())
+}
+
+/// Whether the bucket's policy book still is this one.
+async fn is_current(clients: &Clients<'_>, book: &PolicyBook) -> Result<bool, Failure> {
+    let Some(object) = clients.s3.get(clients.bucket, KEY).await? else { return Ok(false) };
+    // One that is not valid is another one.
+    Ok(PolicyBook::parse(&object.text).is_ok_and(|now| now.hash() == book.hash()))
 }

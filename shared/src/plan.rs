@@ -62,7 +62,11 @@ pub enum Obstacle {
         limit: u64,
     },
     /// What some manifest lists reference is not known, and their children could be taken for ordinary images.
-    #[error("the manifests of {} could not be read, so that what they reference is not known", count(*.0, "manifest list"))]
+    #[error(
+        "the manifests of {} could not be read, so that what they reference is not known; the next run reads them again, and what \
+         stays unreadable has to be deleted by hand",
+        count(*.0, "manifest list")
+    )]
     UnreadIndexes(u64),
     /// Images that were pushed after the present: the clock is wrong, and ages are.
     #[error("{} pushed after {now}, by which ages are counted: a clock is wrong", match .count { 1 => "1 image was".to_owned(), more => format!("{more} images were") })]

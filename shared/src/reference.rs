@@ -79,6 +79,12 @@ impl ImageReference {
         host.split('.').nth(1)
     }
 
+    /// The digest that a service tells beside a name; `None` for one that is not whole, which tells nothing.
+    #[must_use]
+    pub fn told_digest(digest: Option<&str>) -> Option<String> {
+        digest.map(str::to_ascii_lowercase).filter(|digest| is_whole_digest(digest))
+    }
+
     /// Whether the reference may name an image of the repository. In doubt it does: a registry under another name
     /// can stand before ECR.
     #[must_use]
@@ -90,6 +96,28 @@ impl ImageReference {
         };
         same_registry && repository.is_none_or(|repository| repository == self.repository)
     }
+}
+
+/// The algorithm by which ECR makes digests.
+const SHA256: &str = "sha256";
+
+/// Maximum length of a tag.
+const MAX_TAG: usize = 128;
+
+/// Whether a byte may stand in a tag, or in a part of a repository's name.
+const fn is_of_names(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// Whether a text may be the host of a registry, with a port or without.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_of_hosts = |byte: u8| is_of_names(byte) || matches!(byte, b'[' | b']' | b':');
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    !host.is_empty() && host.bytes().all(is_of_hosts) && port.is_none_or(is_port)
 }
 
 /// The problem of a digest that is not all there.
@@ -119,11 +147,18 @@ impl FromStr for ImageReference {
             return fail("it contains white space");
         }
         let text = RUNTIME_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
-        if let Some(hex) = text.strip_prefix("sha256:")
+        if let Some((algorithm, hex)) = text.split_once(':')
+            && algorithm.eq_ignore_ascii_case(SHA256)
             && !hex.contains(['/', '@'])
         {
             // A repository of this name would be as strange as its tag, and the digest of an image is common.
-            return if is_whole_digest(text) { Ok(Self::bare_digest(text)) } else { fail(CUT_OFF) };
+            let digest = text.to_ascii_lowercase();
+            return if is_whole_digest(&digest) { Ok(Self::bare_digest(&digest)) } else { fail(CUT_OFF) };
+        }
+        // No repository may be called so: it is how some runtimes tell the id of an image.
+        let digest = format!("{SHA256}:{text}");
+        if is_whole_digest(&digest) {
+            return Ok(Self::bare_digest(&digest));
         }
         let (name, digest) = match text.split_once('@') {
             None => (text, None),
@@ -145,6 +180,9 @@ impl FromStr for ImageReference {
             }
             _ => (None, name),
         };
+        if registry.as_deref().is_some_and(|host| !is_host(host)) {
+            return fail("what stands before its first slash is no host");
+        }
         let (repository, tag) = match path.rsplit_once(':') {
             Some((_, tag)) if tag.contains('/') => {
                 return fail("there is a colon inside of the repository's name");
@@ -155,8 +193,14 @@ impl FromStr for ImageReference {
         if repository.is_empty() || repository.split('/').any(str::is_empty) {
             return fail("the repository's name has an empty part");
         }
+        if !repository.bytes().all(|byte| byte == b'/' || is_of_names(byte)) {
+            return fail("the repository's name has a character that none has");
+        }
         if tag == Some("") {
             return fail("the tag is empty");
+        }
+        if tag.is_some_and(|tag| tag.len() > MAX_TAG || !tag.bytes().all(is_of_names)) {
+            return fail("the tag is too long or has a character that none has");
         }
         let tag = match (tag, &digest) {
             (Some(tag), _) => Some(tag.to_owned()),
@@ -226,6 +270,12 @@ mod tests {
             "host.io/",
             "sha256:ab12",
             "sha256:latest",
+            "a:1;b:1",
+            "a,b",
+            "a:1,",
+            "${A}:1",
+            "a:b/c",
+            "https://a.example.com/b",
         ] {
             let error = text.parse::<ImageReference>().unwrap_err().to_string();
             assert!(error.contains("is not an image reference"), "{text}: {error}");
@@ -236,7 +286,9 @@ mod tests {
     fn a_digest_alone_is_a_reference_and_a_shortened_one_is_none() {
         let hex = "Ab".repeat(32);
         let digest = format!("sha256:{}", hex.to_lowercase());
-        for text in [format!("sha256:{hex}"), format!("docker://sha256:{hex}")] {
+        for text in
+            [format!("sha256:{hex}"), format!("docker://sha256:{hex}"), format!("SHA256:{hex}"), hex.clone()]
+        {
             let bare = read(&text);
             assert!(bare.is_bare_digest());
             assert_eq!(bare.to_string(), digest);

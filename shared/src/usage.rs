@@ -248,20 +248,29 @@ impl Usage {
 
     /// The references that may name images of a repository by its name, and their places.
     fn relevant(&self, index: &Index, name: &RepositoryName) -> Vec<(usize, &UsedImage)> {
-        let (repository, registry) = (name.repository_name.as_deref(), name.registry_id.as_deref());
-        let Some(repository) = repository else {
+        let Some(repository) = name.repository_name.as_deref() else {
             // Without a name it may be any.
-            let all = self.used.iter().enumerate();
-            return all.filter(|(_, used)| used.reference.may_name(None, registry)).collect();
+            return self
+                .used
+                .iter()
+                .enumerate()
+                .filter(|(_, used)| self.may_name(&used.reference, name))
+                .collect();
         };
         let places = index.by_repository.get(repository).into_iter().flatten();
         places
             .filter_map(|&place| Some((place, self.used.get(place)?)))
-            .filter(|(_, used)| {
-                used.reference.may_name(Some(repository), registry)
-                    || self.replicas.iter().any(|replica| replica.is_named_by(&used.reference, repository))
-            })
+            .filter(|(_, used)| self.may_name(&used.reference, name))
             .collect()
+    }
+
+    /// Whether a reference may name an image of a repository, or of a copy of it from which images disappear with those here.
+    fn may_name(&self, reference: &ImageReference, name: &RepositoryName) -> bool {
+        let (repository, registry) = (name.repository_name.as_deref(), name.registry_id.as_deref());
+        reference.may_name(repository, registry)
+            || repository.is_some_and(|repository| {
+                self.replicas.iter().any(|replica| replica.is_named_by(reference, repository))
+            })
     }
 
     /// Adds what may be in use although it is not known to be.
@@ -271,12 +280,9 @@ impl Usage {
         images: &RepositoryImages,
         reasons: &mut HashMap<ImageIndex, String>,
     ) {
-        let (repository, registry) = (name.repository_name.as_deref(), name.registry_id.as_deref());
-        let unknown: Vec<&UnknownImage> = self
-            .unknown_images
-            .iter()
-            .filter(|unknown| unknown.reference.may_name(repository, registry))
-            .collect();
+        let repository = name.repository_name.as_deref();
+        let unknown: Vec<&UnknownImage> =
+            self.unknown_images.iter().filter(|unknown| self.may_name(&unknown.reference, name)).collect();
         let times = self.list_times.iter().filter(|time| repository.is_none_or(|name| time.is_about(name)));
         let oldest = times.min_by_key(|time| time.written_at);
         if unknown.is_empty() && oldest.is_none() {

@@ -22,8 +22,9 @@ pub use ecs::Ecs;
 pub use functions::Functions;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 8] = [
+const OPERATIONS: [&str; 9] = [
     "DescribeRegistry",
+    "GetRegistryPolicy",
     "StartBuild",
     "BatchGetBuilds",
     "ListBuildsForProject",
@@ -105,6 +106,8 @@ pub struct Cloud {
     pub eks_clusters: Vec<String>,
     /// The rules of replication, as `DescribeRegistry` answers them.
     pub replication: Vec<Value>,
+    /// The policy of the registry of Amazon ECR.
+    pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
     pub functions: Functions,
     /// What was told to people: subject and message.
@@ -245,6 +248,13 @@ impl Cloud {
             _ if ecs::OPERATIONS.contains(&operation) => self.ecs.act(operation, asked),
             "DescribeRegistry" => Ok(json!({ "registryId": "123456789012",
                 "replicationConfiguration": { "rules": self.replication } })),
+            "GetRegistryPolicy" => match &self.registry_policy {
+                Some(policy) => Ok(json!({ "registryId": "123456789012", "policyText": policy })),
+                None => Err((
+                    "RegistryPolicyNotFoundException",
+                    "Registry policy does not exist in the registry with id '123456789012'".to_owned(),
+                )),
+            },
             "StartBuild" => self.start(asked),
             "BatchGetBuilds" => {
                 let ids = asked["ids"].as_array().cloned().unwrap_or_default();

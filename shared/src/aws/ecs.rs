@@ -204,7 +204,7 @@ impl Ecs {
     ///
     /// # Errors
     ///
-    /// What ECS answers, also about one revision.
+    /// What ECS answers, also about one revision; and when it does not tell of one that the daemon runs.
     pub async fn daemon_revisions(&self, daemon: &str) -> Result<Vec<Revision>, AwsError> {
         const OPERATION: &str = "DescribeDaemon";
         let request = json!({ "daemonArn": daemon });
@@ -217,8 +217,17 @@ impl Ecs {
         let arns: Vec<String> = daemon.current_revisions.into_iter().map(|revision| revision.arn).collect();
         let mut all = Vec::with_capacity(arns.len());
         for batch in arns.chunks(REVISIONS) {
+            const OPERATION: &str = "DescribeDaemonRevisions";
             let request = json!({ "daemonRevisionArns": batch });
-            all.extend(self.told("DescribeDaemonRevisions", "daemonRevisions", &request).await?);
+            let told: Vec<Revision> = self.told(OPERATION, "daemonRevisions", &request).await?;
+            let is_told =
+                |arn: &&String| told.iter().any(|one| one.arn == **arn && !one.container_images.is_empty());
+            if let Some(untold) = batch.iter().find(|arn| !is_told(arn)) {
+                let problem =
+                    format!("ECS does not tell of the images of {untold}, which runs; update the daemon");
+                return Err(AwsError::odd(OPERATION, &problem));
+            }
+            all.extend(told);
         }
         Ok(all)
     }
@@ -308,10 +317,16 @@ impl Ecs {
 fn unless_deleted<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
     match answer {
         Err(error) if error.failure == Failure::NotFound => Ok(Vec::new()),
-        // What ECS says of a cluster that it still lists, and of a service.
-        Err(error) if error.message.contains("inactive") || error.message.starts_with("ServiceNotActive") => {
+        // What ECS says of a cluster that it still lists. Whatever else it says may name one that is called so.
+        Err(error)
+            if error.failure == Failure::Invalid
+                && (error.message.contains("cluster was inactive")
+                    || error.message.contains("cluster is inactive")) =>
+        {
             Ok(Vec::new())
         }
+        // And of a service.
+        Err(error) if error.message.starts_with("ServiceNotActive") => Ok(Vec::new()),
         answer => answer,
     }
 }

@@ -58,6 +58,7 @@ impl Failure {
             | "ImageNotFoundException"
             | "LifecyclePolicyNotFoundException"
             | "RepositoryPolicyNotFoundException"
+            | "RegistryPolicyNotFoundException"
             | "ResourceNotFoundException"
             | "ClusterNotFoundException"
             | "ServiceNotFoundException"

@@ -1,9 +1,10 @@
 //! What Amazon ECR tells of a registry as a whole. The SDK's client leaves out whether deletions are replicated.
 
+use serde::Deserialize;
 use serde_json::json;
 
 use super::Connection;
-use super::error::AwsError;
+use super::error::{AwsError, Failure};
 use super::signed::Service;
 use crate::domain::usage::replication::RegistryDescription;
 
@@ -14,6 +15,12 @@ const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921";
 #[derive(Debug)]
 pub struct Registry {
     service: Service,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RegistryPolicy {
+    policy_text: String,
 }
 
 impl Registry {
@@ -28,5 +35,21 @@ impl Registry {
     /// What ECR answers.
     pub async fn describe(&self) -> Result<RegistryDescription, AwsError> {
         self.service.call("DescribeRegistry", TARGET, &json!({})).await
+    }
+
+    /// The policy of the registry: who may do what with all its repositories, besides what roles of its account may and what
+    /// their own policies say; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn policy(&self) -> Result<Option<String>, AwsError> {
+        let answer: Result<RegistryPolicy, AwsError> =
+            self.service.call("GetRegistryPolicy", TARGET, &json!({})).await;
+        match answer {
+            Ok(policy) => Ok(Some(policy.policy_text)),
+            Err(error) if error.failure == Failure::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

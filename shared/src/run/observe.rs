@@ -28,6 +28,8 @@ use crate::usage::{Gap, Usage, UsedImage, gap_of_problems, references};
 const AT_ONCE: usize = 4;
 /// The key of what is known of task definitions, service revisions and functions, which never change.
 pub const KNOWN_KEY: &str = "cache/usage.json";
+/// The source of the gap that it is not known who may pull.
+const ANYBODY: &str = "account/*";
 /// Maximum size of a list of references in use, in bytes.
 pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
 
@@ -153,25 +155,40 @@ pub async fn refresh(
 pub async fn gaps_of_pullers(
     clients: &Clients<'_>,
     sources: &Sources,
-    usage: &Usage,
+    observation: &Observation,
     name: &Name,
     registry_id: &str,
     now: Instant,
 ) -> Result<(Vec<Gap>, Vec<IgnoredGap>), Stop> {
-    let unread = |problem: String| {
-        vec![Gap { source: "account/*".to_owned(), repositories: vec![name.as_str().to_owned()], problem }]
+    let Observation { usage, once } = observation;
+    let unread = |problem: String| Gap {
+        source: ANYBODY.to_owned(),
+        repositories: vec![name.as_str().to_owned()],
+        problem,
     };
-    let gaps = match clients.call(clients.ecr.repository_policy(name.as_str())).await {
-        Ok(None) => Vec::new(),
-        Ok(Some(policy)) => match pull_access::parse(&policy, registry_id) {
-            Ok(pullers) => pullers.gaps(name.as_str(), registry_id, sources, &usage.reporters),
-            Err(error) => unread(format!("the policy of the repository is unreadable: {error}")),
-        },
+    let mut gaps = Vec::new();
+    let of_repository = match clients.call(clients.ecr.repository_policy(name.as_str())).await {
+        Ok(policy) => policy,
         // Without the repository nothing of it goes.
-        Err(stop) if stop.is_not_found() => Vec::new(),
-        Err(Stop::Aws(error)) => unread(format!("who may pull is not known: {error}")),
+        Err(stop) if stop.is_not_found() => None,
+        Err(Stop::Aws(error)) => {
+            gaps.push(unread(format!("who may pull is not known: {error}")));
+            None
+        }
         Err(stop) => return Err(stop),
     };
+    let policies = [("repository", &of_repository), ("registry", &once.registry_policy)];
+    for (of, policy) in policies.into_iter().filter_map(|(of, policy)| Some((of, policy.as_deref()?))) {
+        let told = match pull_access::parse(policy, registry_id, name.as_str()) {
+            Ok(pullers) => pullers.gaps(name.as_str(), registry_id, sources, &usage.reporters),
+            Err(error) => vec![unread(format!("the policy of the {of} is unreadable: {error}"))],
+        };
+        for gap in told {
+            if !gaps.contains(&gap) {
+                gaps.push(gap);
+            }
+        }
+    }
     Ok(ignore::split(gaps, &sources.ignore, now))
 }
 
@@ -189,8 +206,12 @@ async fn within_time<T>(
 async fn read_once(clients: &Clients<'_>, sources: &Sources, memory: ListMemory, known: Known) -> ReadOnce {
     let Clients { ecs, eks, registry, .. } = *clients;
     let revisions = sources.task_definition_revisions;
-    let (active, eks_clusters, registry) =
-        tokio::join!(ecs.latest_task_definitions(revisions), eks.clusters(), registry.describe());
+    let (active, eks_clusters, registry, registry_policy) = tokio::join!(
+        ecs.latest_task_definitions(revisions),
+        eks.clusters(),
+        registry.describe(),
+        registry.policy()
+    );
     let mut once = ReadOnce { memory, known, ..ReadOnce::default() };
     let gap = |source: &str, error: &AwsError| Gap {
         source: source.to_owned(),
@@ -208,6 +229,10 @@ async fn read_once(clients: &Clients<'_>, sources: &Sources, memory: ListMemory,
     match registry {
         Ok(registry) => once.registry = registry,
         Err(error) => once.gaps.push(gap("replication", &error)),
+    }
+    match registry_policy {
+        Ok(policy) => once.registry_policy = policy,
+        Err(error) => once.gaps.push(gap(ANYBODY, &error)),
     }
     once
 }
@@ -236,8 +261,11 @@ async fn daemons(
                 used.extend(some);
                 problems.extend(unreadable);
             }
-            // Deleted since it was listed.
-            Ok(Asked::Indescribable | Asked::Failed(_)) => {}
+            Ok(Asked::Indescribable) => problems.push(format!(
+                "Amazon ECS cannot describe the daemon task definition {definition}, which it lists as active; register \
+                 another revision, or delete it"
+            )),
+            Ok(Asked::Failed(problem)) => problems.push(problem),
             Err(error) => problems.push(error.to_string()),
         }
     }

@@ -261,11 +261,12 @@ impl Outcome {
     /// Takes in that an image was put back, or could not be.
     #[cfg(feature = "lifecycle")]
     pub fn take_in(&mut self, put_back: &PutBack) {
+        let line = &put_back.line;
         let told = self.results.iter_mut().find(|image| {
-            image.image_digest == put_back.image_digest
+            image.image_digest == line.image_digest
                 && matches!(image.outcome, Fate::Deleted | Fate::Archived | Fate::Unknown)
         });
-        let one = Amount { image_total_count: 1, image_size_in_bytes: put_back.image_size_in_bytes };
+        let one = Amount { image_total_count: 1, image_size_in_bytes: line.image_size_in_bytes };
         let (fate, detail) = match &put_back.problem {
             None => (
                 Fate::PutBack,
@@ -286,6 +287,19 @@ impl Outcome {
             }
             told.outcome = fate;
             told.detail = Some(detail);
+        } else {
+            // Another invocation took it.
+            self.tell(ImageOutcome {
+                image_digest: line.image_digest.clone(),
+                image_tags: line.image_tags.clone(),
+                image_pushed_at: line.image_pushed_at,
+                image_size_in_bytes: line.image_size_in_bytes,
+                action: line.action,
+                applied_rule_priority: line.applied_rule_priority.unwrap_or_default(),
+                reason: line.reason.clone(),
+                outcome: fate,
+                detail: Some(detail),
+            });
         }
         match &put_back.problem {
             None => self.put_back.extend(one),
@@ -316,7 +330,21 @@ impl Outcome {
     }
 
     /// Takes in what another invocation did before this one in the same repository.
-    pub fn follow(&mut self, before: Self) {
+    pub fn follow(&mut self, mut before: Self) {
+        // What it took and this one put back, or could not, is told once.
+        let told = self.results.iter().filter(|image| matches!(image.outcome, Fate::PutBack | Fate::Failed));
+        let told: Vec<&str> = told.map(|image| image.image_digest.as_str()).collect();
+        let (again, results): (Vec<ImageOutcome>, Vec<ImageOutcome>) =
+            before.results.into_iter().partition(|image| told.contains(&image.image_digest.as_str()));
+        before.results = results;
+        for image in again {
+            let one = Amount { image_total_count: 1, image_size_in_bytes: image.image_size_in_bytes };
+            match image.outcome {
+                Fate::Deleted => before.deleted.remove(one),
+                Fate::Archived => before.archived.remove(one),
+                _ => {}
+            }
+        }
         // What is gone is not in the plan of who came after.
         self.images.extend(before.deleted);
         self.expiring.extend(before.deleted);

@@ -124,8 +124,11 @@ pub async fn summarize(
         report.ignored = book.usage().ignore.iter().filter(|ignored| ignored.holds(now)).cloned().collect();
     }
     let report_is_of_book = |book: &PolicyBook| run.book_hash.as_deref() == Some(book.hash());
-    // Only a run that came to its end has shown all that its policies file does.
+    // Only a run that came to its end has shown all that its policies file does, and not if it could look at no repository.
+    let matched = report.totals.repositories - report.totals.count(Status::Unmatched);
+    let has_looked = matched == 0 || report.totals.count(Status::Failed) < matched;
     report.is_preview = report.error.is_none()
+        && has_looked
         && report.unfinished_batches.is_empty()
         && book.as_ref().is_some_and(report_is_of_book);
     if report.error.is_none() {

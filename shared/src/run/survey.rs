@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::outcome::{Amount, Fate, Held, ImageOutcome, Outcome, Status};
 use super::{Clients, Stop};
-use crate::aws::ecr::{BATCH, Manifest};
+use crate::aws::ecr::{BATCH, Manifest, Manifests};
 use crate::domain::enforcement::action::{Action, Removal};
-use crate::image::deletion::{self, ImageId};
+use crate::image::deletion::{self, ImageId, Refused};
 use crate::image::listing::RepositoryName;
 use crate::image::{ImageIndex, ManifestKind, Relations, RepositoryImages};
 use crate::instant::Instant;
@@ -153,7 +153,12 @@ async fn children(
         .map(|index| ImageId::Digest((*index).to_owned()))
         .collect();
     for batch in unknown.chunks(BATCH) {
-        for Manifest { digest, text, .. } in clients.call(clients.ecr.manifests(name, batch)).await?.found {
+        let Manifests { found, failures } = clients.call(clients.ecr.manifests(name, batch)).await?;
+        for Refused { image_id, failure_code, failure_reason } in failures {
+            let digest = image_id.image_digest;
+            tracing::warn!(repository = %name, digest, failure_code, failure_reason, "ECR does not give an image index");
+        }
+        for Manifest { digest, text, .. } in found {
             match deletion::children(&text) {
                 Ok(children) => {
                     known.insert(digest, children);

@@ -16,7 +16,7 @@ use super::batch::{Assignment, Batch, Kind};
 use super::outcome::{Held, Outcome, Status};
 use super::survey::{Planned, Surveyed};
 use super::{Access, Clients, LAST, Run, Stop, Task, check_clock, inventory, journal, observe};
-use crate::aws::ecr::EcrWrite;
+use crate::aws::ecr::{EcrProtect, EcrWrite};
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::enforcement_switch::Invocation;
 use crate::instant::Instant;
@@ -114,7 +114,7 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
     };
     let worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
-    if matches!(access, Access::Write(_)) {
+    if !matches!(access, Access::Read) {
         worker.recall(todo).await?;
     }
     let (mut outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
@@ -179,6 +179,10 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
     )?;
     let batch: Batch =
         serde_json::from_str(&batch).map_err(|error| clients.odd(&task.key, error.to_string()))?;
+    if task.done > batch.repositories.len() {
+        let all = batch.repositories.len();
+        return Err(refused(format!("{} of its repositories are done, and it has {all}", task.done)));
+    }
     if batch.registry_id != caller.account_id {
         let problem = format!(
             "the batch is of the registry \"{}\", and this function of the account {}",
@@ -299,6 +303,9 @@ impl<'a> Worker<'a> {
         let done = self.each(registry_id, repositories, &mut outcomes).await;
         // What was taken last came into use meanwhile, or it did not.
         self.look_once_more().await?;
+        // Where nobody has looked another invocation begins.
+        let looked = repositories.iter().position(|assignment| self.is_unlooked(&assignment.repository_name));
+        let done = done.map(|done| looked.map_or(done, |looked| looked.min(done)));
         for put_back in self.put_back.take() {
             let outcome =
                 outcomes.iter_mut().find(|outcome| outcome.repository_name == put_back.repository_name);
@@ -398,9 +405,9 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let Surveyed { name, registry_id, .. } = &planned.surveyed;
-        let (sources, usage) = (self.book.usage(), &self.at_first.usage);
+        let (sources, at_first) = (self.book.usage(), &self.at_first);
         let now = self.clients.now();
-        let asked = observe::gaps_of_pullers(&self.clients, sources, usage, name, registry_id, now);
+        let asked = observe::gaps_of_pullers(&self.clients, sources, at_first, name, registry_id, now);
         let (gaps, _) = asked.await?;
         planned.surveyed.pull_gaps = gaps;
         let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Obstacle::Usage(gap.to_string()));
@@ -522,6 +529,12 @@ impl<'a> Worker<'a> {
         self.looked_at.set(self.looked_at.get().min(removed.len().saturating_sub(1)));
     }
 
+    /// Whether something of the repository was taken away since the last look.
+    fn is_unlooked(&self, repository: &str) -> bool {
+        let removed = self.removed.borrow();
+        removed.iter().skip(self.looked_at.get()).any(|image| image.repository.as_str() == repository)
+    }
+
     /// Looks at what is in use if something was taken away since the last look.
     async fn look_once_more(&self) -> Result<(), Stop> {
         if self.removed.borrow().len() == self.looked_at.get() {
@@ -539,7 +552,12 @@ impl<'a> Worker<'a> {
 
     /// Puts back what was taken away and is in use.
     async fn put_back(&self, observation: &Observation) -> Result<(), Stop> {
-        let Access::Write(ecr) = self.access else { return Ok(()) };
+        // It takes nothing: also what may not delete any more puts back what was deleted before.
+        let ecr: &EcrProtect = match self.access {
+            Access::Read => return Ok(()),
+            Access::Protect(ecr) => ecr,
+            Access::Write(ecr) => ecr,
+        };
         let removed = self.removed.borrow().clone();
         let mut is_back = BTreeSet::new();
         for (at, action) in in_use_again(&removed, &observation.usage) {

@@ -236,19 +236,24 @@ impl RunningService {
     }
 }
 
+impl Container {
+    /// The digest of what was pulled, as far as it is told.
+    fn pulled(&self) -> Option<String> {
+        ImageReference::told_digest(self.image_digest.as_deref())
+    }
+}
+
 impl RunningTask {
     /// What the task uses: the image by the name that it has in the task definition, and by what was pulled.
     pub fn images(&self) -> impl Iterator<Item = UsedImage> + '_ {
         self.containers.iter().filter_map(|container| {
-            let digest = container.image_digest.as_deref();
+            let named = container.image.as_deref().and_then(|image| ImageReference::parse_exact(image).ok());
             // What was pulled is known, whatever it was called.
-            let reference = match (ImageReference::parse_exact(container.image.as_deref()?), digest) {
-                (Ok(named), Some(digest)) => {
-                    ImageReference { digest: Some(digest.to_ascii_lowercase()), ..named }
-                }
-                (Ok(named), None) => named,
-                (Err(_), Some(digest)) => ImageReference::bare_digest(digest),
-                (Err(_), None) => return None,
+            let reference = match (named, container.pulled()) {
+                (Some(named), digest @ Some(_)) => ImageReference { digest, ..named },
+                (Some(named), None) => named,
+                (None, Some(digest)) => ImageReference::bare_digest(&digest),
+                (None, None) => return None,
             };
             Some(UsedImage { reference, used_by: vec![self.task_arn.clone()] })
         })
@@ -256,7 +261,7 @@ impl RunningTask {
 
     /// Why the names of images cannot be read of which it is not told what was pulled.
     fn problems(&self) -> impl Iterator<Item = String> + '_ {
-        let untold = self.containers.iter().filter(|container| container.image_digest.is_none());
+        let untold = self.containers.iter().filter(|container| container.pulled().is_none());
         untold.filter_map(|container| {
             let error = ImageReference::parse_exact(container.image.as_deref()?).err()?;
             Some(format!("{}: {error}", self.task_arn))
@@ -271,7 +276,7 @@ impl RunningTask {
                 Some(_) => runs(&container.last_status),
                 None => runs(&self.last_status),
             };
-            is_running && container.image_digest.is_none()
+            is_running && container.pulled().is_none()
         });
         unknown.filter_map(|container| {
             let reference = ImageReference::parse_exact(container.image.as_deref()?).ok()?;
@@ -289,12 +294,10 @@ impl PinnedImage {
     #[must_use]
     pub fn reference(&self) -> Option<Result<ImageReference, String>> {
         let named = self.image.as_deref().map(ImageReference::parse_exact);
-        match (named, self.image_digest.as_deref()) {
+        match (named, ImageReference::told_digest(self.image_digest.as_deref())) {
             (None, None) => None,
-            (Some(Ok(named)), Some(digest)) => {
-                Some(Ok(ImageReference { digest: Some(digest.to_ascii_lowercase()), ..named }))
-            }
-            (_, Some(digest)) => Some(Ok(ImageReference::bare_digest(digest))),
+            (Some(Ok(named)), digest @ Some(_)) => Some(Ok(ImageReference { digest, ..named })),
+            (_, Some(digest)) => Some(Ok(ImageReference::bare_digest(&digest))),
             (Some(named), None) => Some(named.map_err(|error| error.to_string())),
         }
     }
@@ -305,10 +308,7 @@ impl PinnedImage {
 pub fn is_final(images: &[PinnedImage]) -> bool {
     !images.is_empty()
         && images.iter().all(|image| {
-            image.image_digest.is_some()
-                || image
-                    .reference()
-                    .is_some_and(|reference| reference.is_ok_and(|read| read.digest.is_some()))
+            image.reference().is_some_and(|reference| reference.is_ok_and(|read| read.digest.is_some()))
         })
 }
 
@@ -450,9 +450,13 @@ impl Deciding<'_> {
         if is_pinned_unknown {
             let repositories = self.unseen(cluster, service);
             if !repositories.is_empty() {
+                // What others deploy ECS does not deploy once more.
+                let what_to_do = match service.has_deployments() {
+                    true => "deploy it once more (aws ecs update-service --force-new-deployment)",
+                    false => "start one of them, or name its images by digest",
+                };
                 let problem = format!(
-                    "Amazon ECS does not tell by which digests it starts the tasks of {}, and none of them runs; deploy it \
-                     once more (aws ecs update-service --force-new-deployment)",
+                    "Amazon ECS does not tell by which digests it starts the tasks of {}, and none of them runs; {what_to_do}",
                     service.service_arn
                 );
                 self.all.gaps.push(Gap { source, repositories: repositories.into_iter().collect(), problem });
@@ -489,7 +493,7 @@ impl Deciding<'_> {
         let tasks = cluster.tasks.iter().filter(|task| task.group.as_deref() == Some(&group));
         let seen: BTreeSet<&str> = tasks
             .flat_map(|task| &task.containers)
-            .filter(|container| container.image_digest.is_some())
+            .filter(|container| container.pulled().is_some())
             .filter_map(|container| container.image.as_deref())
             .collect();
         let definitions = service.task_definitions().filter_map(|arn| self.facts.definitions.get(arn));

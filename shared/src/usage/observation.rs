@@ -43,6 +43,8 @@ pub struct ReadOnce {
     pub eks_clusters: Vec<String>,
     /// The registry, and where it replicates to.
     pub registry: RegistryDescription,
+    /// Who may do what with all its repositories; `None` when nobody else may.
+    pub registry_policy: Option<String>,
     /// What of all this could not be read.
     pub gaps: Vec<Gap>,
     /// The lists that there were before this run.

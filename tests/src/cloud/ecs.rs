@@ -109,6 +109,25 @@ impl Ecs {
         task
     }
 
+    /// A task as `DescribeTasks` answers it, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such task.
+    pub fn task_mut(&mut self, cluster: &str, task: &str) -> &mut Value {
+        self.tasks.get_mut(&arn(&format!("cluster/{cluster}"))).unwrap().get_mut(task).unwrap()
+    }
+
+    /// A service as `DescribeServices` answers it, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such service.
+    pub fn service_mut(&mut self, cluster: &str, name: &str) -> &mut Value {
+        let service = arn(&format!("service/{cluster}/{name}"));
+        self.services.get_mut(&arn(&format!("cluster/{cluster}"))).unwrap().get_mut(&service).unwrap()
+    }
+
     /// Starts a task of a service.
     ///
     /// # Panics
@@ -285,6 +304,9 @@ impl Ecs {
                 Ok(json!({ "daemon": { "daemonArn": daemon, "currentRevisions": [{ "arn": revision }] } }))
             }
             "DescribeDaemonRevisions" => named("daemonRevisionArns", "daemonRevisions", 20, &|arn| {
+                if self.indescribable.contains(arn) {
+                    return None;
+                }
                 let mut revisions = self.daemons.values().map(|(_, revision)| revision);
                 revisions.find(|revision| revision["daemonRevisionArn"] == arn).cloned()
             }),
@@ -299,6 +321,7 @@ impl Ecs {
             "DescribeDaemonTaskDefinition" => {
                 let arn = asked["daemonTaskDefinition"].as_str().unwrap_or_default();
                 let found = self.daemon_definitions.iter().find(|(known, _)| known == arn);
+                let found = found.filter(|_| !self.lost_definitions.contains(arn));
                 let (arn, images) = found
                     .ok_or(("ClientException", "Unable to describe daemon task definition.".to_owned()))?;
                 let containers: Vec<Value> =

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::reports::{Reporter, is_account};
-use crate::lifecycle::matches_wildcard;
 use crate::policy_book::{LISTS, Sources};
 use crate::usage::Gap;
 
@@ -32,16 +31,17 @@ pub struct Pullers {
     pub services: BTreeSet<String>,
 }
 
-/// Reads a repository policy. The account `own` is the repository's, whose use is asked of AWS itself.
+/// Reads the policy of a repository, or of its registry. The account `own` is the repository's, whose use is asked of AWS
+/// itself.
 ///
 /// # Errors
 ///
 /// When it is not a policy.
-pub fn parse(policy: &str, own: &str) -> Result<Pullers, serde_json::Error> {
+pub fn parse(policy: &str, own: &str, repository: &str) -> Result<Pullers, serde_json::Error> {
     let policy: Value = serde_json::from_str(policy)?;
     let mut pullers = Pullers::default();
     for statement in one_or_many(&policy["Statement"]) {
-        if statement["Effect"] != "Deny" && lets_pull(statement) {
+        if statement["Effect"] != "Deny" && lets_pull(statement) && is_about(statement, repository) {
             pullers.add(statement);
         }
     }
@@ -201,7 +201,7 @@ fn lets_pull(statement: &Value) -> bool {
     let names_pull = |actions: &Value, every: bool| {
         let is_named = |pull: &str| {
             one_or_many(actions).any(|action| {
-                action.as_str().is_some_and(|action| matches_wildcard(&action.to_ascii_lowercase(), pull))
+                action.as_str().is_some_and(|action| matches_iam(&action.to_ascii_lowercase(), pull))
             })
         };
         if every {
@@ -215,6 +215,42 @@ fn lets_pull(statement: &Value) -> bool {
         (Value::Null, others) => !names_pull(others, true),
         (actions, _) => names_pull(actions, false),
     }
+}
+
+/// Whether a statement is about the repository, as far as it says; the policy of a repository does not.
+fn is_about(statement: &Value, repository: &str) -> bool {
+    let mut resources = one_or_many(&statement["Resource"]).peekable();
+    let names = |resource: &Value| {
+        let name = resource.as_str().and_then(|arn| arn.split_once(":repository/"));
+        name.is_none_or(|(_, pattern)| matches_iam(pattern, repository))
+    };
+    resources.peek().is_none() || resources.any(names)
+}
+
+/// Whether a text matches a pattern of IAM, in which `*` stands for any characters and `?` for one.
+fn matches_iam(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut from) = (0, 0);
+    // Where the last `*` is, and how far what it stands for reaches.
+    let mut star: Option<(usize, usize)> = None;
+    while from < text.len() {
+        match (pattern.get(at), text.get(from)) {
+            (Some(b'*'), _) => {
+                star = Some((at, from));
+                at += 1;
+            }
+            (Some(wanted), Some(found)) if *wanted == b'?' || wanted == found => {
+                at += 1;
+                from += 1;
+            }
+            _ => {
+                let Some((place, reach)) = star else { return false };
+                star = Some((place, reach + 1));
+                (at, from) = (place + 1, reach + 1);
+            }
+        }
+    }
+    pattern.iter().skip(at).all(|rest| *rest == b'*')
 }
 
 /// A value, or all of a list.
@@ -257,7 +293,7 @@ mod tests {
     const PULL: &str = "ecr:BatchGetImage";
 
     fn read(statements: &Value) -> Pullers {
-        parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string(), OWN).unwrap()
+        parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string(), OWN, "app").unwrap()
     }
 
     fn sources(pullers: &Pullers, accounts: &[&str], reporting: &[&str]) -> Vec<String> {
@@ -330,6 +366,24 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_of_iam_has_two_wildcards() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("?", "", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b-d", false),
+            ("*ab", "aab", true),
+            ("ab", "abc", false),
+            ("ab**", "ab", true),
+            ("a*?", "a", false),
+        ] {
+            assert_eq!(matches_iam(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
     fn a_condition_that_is_not_understood_widens() {
         for condition in [
             json!({ "StringNotEquals": { "aws:PrincipalOrgID": "o-abcdefghij" } }),
@@ -360,7 +414,7 @@ mod tests {
         ] {
             assert_eq!(read(&statement(effect, name, actions.clone())).anybody, pulls, "{name} {actions}");
         }
-        assert!(parse("{", OWN).is_err());
-        assert_eq!(parse("{}", OWN).unwrap(), Pullers::default());
+        assert!(parse("{", OWN, "app").is_err());
+        assert_eq!(parse("{}", OWN, "app").unwrap(), Pullers::default());
     }
 }

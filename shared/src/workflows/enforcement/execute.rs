@@ -29,7 +29,8 @@ use crate::run::{Access, Stop};
 /// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
 /// A repository of more images than this takes several calls to read, and is read again before a batch only when it was last read
-/// longer ago than [`MAX_AGE`]; in between only the images of the batch are.
+/// longer ago than [`MAX_AGE`], or when something of it has disappeared; in between only the images of the batch are, and the
+/// newest of those that stay, which the counts of rules rest on.
 const SMALL: usize = 1000;
 /// See [`SMALL`].
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -245,8 +246,16 @@ impl<'w, 'a> Executor<'w, 'a> {
         if !is_small && self.current.1.elapsed() < MAX_AGE {
             let ids: Vec<ImageId> =
                 wanted.iter().map(|(removal, _)| ImageId::Digest(removal.image_digest.clone())).collect();
-            let name = &self.planned.surveyed.name;
-            match worker.clients.call(worker.clients.ecr.images_by_digest(name, &ids)).await {
+            let (name, ecr) = (&self.planned.surveyed.name, worker.clients.ecr);
+            let newest = self.newest_that_stay();
+            let described = async {
+                let described = ecr.images_by_digest(name, &ids).await?;
+                if !newest.is_empty() {
+                    ecr.images_by_digest(name, &newest).await?;
+                }
+                Ok(described)
+            };
+            match worker.clients.call(described).await {
                 Ok(described) => return Ok(Some(by_digest(&described))),
                 // Something has disappeared: the counts of the rules may be others.
                 Err(Stop::Aws(error)) if error.failure == Failure::NotFound => {}
@@ -265,6 +274,18 @@ impl<'w, 'a> Executor<'w, 'a> {
             Err(stop) => return Err(stop),
         }
         Ok(Some(by_digest(self.current.0.images.images())))
+    }
+
+    /// The newest images that the plan leaves, as many as one call describes.
+    fn newest_that_stay(&self) -> Vec<ImageId> {
+        let plan = &self.planned.plan;
+        let planned = plan.deletions.iter().chain(&plan.archivals).filter_map(|&place| self.image(place));
+        let going: HashSet<&str> = planned.map(|image| &*image.digest).collect();
+        let all = self.current.0.images.images().iter();
+        let mut staying: Vec<&Image> = all.filter(|image| !going.contains(&*image.digest)).collect();
+        staying.sort_unstable_by_key(|image| std::cmp::Reverse(image.age_time()));
+        staying.truncate(BATCH);
+        staying.into_iter().map(|image| ImageId::Digest(image.digest.to_string())).collect()
     }
 
     /// Reserves room for what goes in the registry's limit; what does not fit stays.
@@ -477,7 +498,10 @@ impl<'w, 'a> Executor<'w, 'a> {
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
             match self.worker.clients.call(self.write()?.archive(name, &digest)).await {
                 Ok(()) => self.went(place, Fate::Archived, None),
-                Err(stop @ Stop::Time(_)) => return Err(stop),
+                Err(stop @ Stop::Time(_)) => {
+                    self.stay(place, Fate::Unknown, stop.to_string());
+                    return Err(stop);
+                }
                 Err(stop) => self.fail(place, stop.to_string()),
             }
         }

@@ -30,10 +30,8 @@ pub struct Removed {
 pub struct PutBack {
     /// Its repository.
     pub repository_name: String,
-    /// Its digest.
-    pub image_digest: String,
-    /// Its size in bytes.
-    pub image_size_in_bytes: u64,
+    /// What was written down of it.
+    pub line: Line,
     /// Whether it had been archived rather than deleted.
     pub was_archived: bool,
     /// Who uses it.
@@ -150,8 +148,7 @@ pub async fn execute(
     }
     Ok(Some(PutBack {
         repository_name: line.repository_name.clone(),
-        image_digest: line.image_digest.clone(),
-        image_size_in_bytes: line.image_size_in_bytes,
+        line: line.clone(),
         was_archived: removed.is_archived(),
         reason: reason.to_owned(),
         problem,

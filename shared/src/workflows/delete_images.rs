@@ -521,8 +521,8 @@ async fn in_use(
             observe::refresh(clients, sources, &last.once, now).await?
         }
     };
+    let (gaps, _) = observe::gaps_of_pullers(clients, sources, &observation, name, registry_id, now).await?;
     let mut usage = observation.usage;
-    let (gaps, _) = observe::gaps_of_pullers(clients, sources, &usage, name, registry_id, now).await?;
     usage.gaps.extend(gaps);
     usage.gaps.retain(|gap| gap.is_about(name.as_str()));
     Ok(usage)

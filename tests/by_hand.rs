@@ -10,6 +10,7 @@ use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::gateway;
 use tests::http::Request;
 use tests::runtime_api::Function;
+use tests::template;
 
 const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/shop/0a1b2c3d";
@@ -192,6 +193,10 @@ fn fill(app: &mut Repository) -> App {
     let tag_signature = app.push("signature by tag", &[&tag]);
     let two = app.push("two", &["one", "two"]);
     let build = app.push("build", &["build"]);
+    // Longer ago than any list was written.
+    for digest in [&child, &index, &signature, &tag_signature, &two, &build] {
+        app.age(digest, 30.0);
+    }
     App { index, child, signature, tag_signature, two, build }
 }
 
@@ -259,12 +264,19 @@ fn a_tag_by_which_something_runs_stays_and_another_one_of_the_image_may_go() {
 }
 
 #[test]
-fn what_the_last_run_found_defined_is_in_use() {
-    let (hand, _) = Hand::start().with_app();
-    let known = json!({ "taskDefinitions": { "arn:aws:ecs:r:1:task-definition/web:3": [format!("{HOST}/app:build")] } });
-    hand.upload("state/usage.json", &json!({ "inUse": [], "gaps": [], "known": known }).to_string());
+fn what_the_last_run_knew_counts_and_is_not_asked_again() {
+    let (hand, app) = Hand::start().with_app();
+    let definition = hand.cloud(|cloud| cloud.ecs.register("web", &[&format!("{HOST}/app:build")]));
+    let usage = json!({ "inUse": [], "gaps": [], "ignored": [], "unknownImages": [], "listTimes": [], "reporters": [],
+        "replicas": [], "once": { "activeDefinitions": [definition], "eksClusters": ["old"] } });
+    hand.upload("state/usage.json", &usage.to_string());
+    hand.aws.forget_calls();
     let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "images-in-use", &[]);
-    assert!(detail.contains("task-definition/web:3"), "{detail}");
+    assert!(detail.contains("task-definition/web:1"), "{detail}");
+    assert_eq!((hand.aws.count("ListTaskDefinitions"), hand.aws.count("ListTasks")), (0, 0));
+    // It knew of a cluster, whose list is missing.
+    let detail = hand.refused(&hand.delete(&by_digest(&app.two)), 409, "usage-unknown", &[]);
+    assert!(detail.contains("eks/old"), "{detail}");
     hand.upload("state/usage.json", "{}");
     let detail = hand.refused(&hand.delete(&by_tag("build")), 503, "state-unreadable", &[]);
     assert!(detail.contains("state/usage.json") && detail.contains("the next completed run"), "{detail}");
@@ -282,6 +294,18 @@ fn a_source_that_cannot_be_read_blocks_and_its_pasted_entry_unblocks() {
     let entry = entry.replace('…', "no functions of images here");
     hand.upload(POLICIES, &format!("policies: []\nusage: {{ ignore: [{{{entry}}}] }}\n"));
     hand.delete(&by_digest(&app.build)).deleted(1);
+}
+
+#[test]
+fn an_account_that_may_pull_and_tells_nothing_blocks_until_its_source_is_ignored() {
+    let (hand, _) = Hand::start().with_app();
+    let wish = json!({ "pullAccess": { "accountIds": ["111111111111"] } });
+    assert_eq!(hand.ask("PUT", "/repositories/app", &wish).status, 200);
+    let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "usage-unknown", &[]);
+    assert!(detail.contains("{ source: account/111111111111, reason: "), "{detail}");
+    let ignored = "{ source: account/111111111111, reason: nothing runs there }";
+    hand.upload(POLICIES, &format!("policies: []\nusage: {{ ignore: [{ignored}] }}\n"));
+    hand.delete(&by_tag("build")).deleted(1);
 }
 
 #[test]
@@ -317,6 +341,14 @@ fn looking_that_takes_too_long_changes_nothing() {
     hand.refused(&hand.force(), 503, "usage-not-read", &[]);
     // Somebody knows, and nobody is asked.
     hand.delete_with("?inUse=true", &by_tag("build")).deleted(1);
+}
+
+#[test]
+fn a_look_that_leaves_no_time_for_deleting_changes_nothing() {
+    let (hand, _) = Hand::within(LITTLE).with_app();
+    hand.aws.fault("ListClusters", Fault::Slow(Duration::from_secs(2)), 1);
+    hand.refused(&hand.delete(&by_tag("build")), 503, "usage-not-read", &[]);
+    hand.delete(&by_tag("build")).deleted(1);
 }
 
 #[test]
@@ -541,6 +573,40 @@ fn a_stack_takes_images_along_only_when_told_and_not_in_use() {
     assert_eq!(journal.len(), 6);
     assert_eq!(journal[0]["by"], json!({ "principal": STACK }));
     assert!(journal[0]["runId"].as_str().unwrap().starts_with("stack-request-"), "{}", journal[0]);
+}
+
+#[test]
+fn the_roles_name_the_keys_that_are_read_and_written() {
+    let (hand, app) = Hand::start().with_app();
+    let check = |function: &str| {
+        for call in hand.aws.calls() {
+            let action = match call.operation.as_str() {
+                "GetObject" => "s3:GetObject",
+                "PutObject" => "s3:PutObject",
+                _ => continue,
+            };
+            let key =
+                call.request["key"].as_str().unwrap().strip_prefix(&format!("{BUCKET}/")).unwrap().to_owned();
+            let mut allowed = template::keys(function, action);
+            allowed.extend(template::keys("ReadUsagePolicy", action));
+            assert!(
+                allowed.iter().any(|pattern| template::is_match(pattern, &key)),
+                "{function}: {action} {key}"
+            );
+        }
+        assert!(hand.aws.count("PutObject") > 1, "it was written down and counted");
+        hand.aws.forget_calls();
+    };
+    hand.delete(&by_digest(&app.build)).deleted(1);
+    check("RepositoryApiFunction");
+    assert_eq!(hand.delete_stack("true")["Status"], "SUCCESS");
+    check("RepositoryResourceFunction");
+    for function in ["RepositoryApiFunction", "RepositoryResourceFunction"] {
+        let role = template::role(function);
+        for action in ["eks:ListClusters", "ecr:DescribeRegistry", "ecs:DescribeServiceRevisions"] {
+            assert!(role.contains(action), "{function}: {action}");
+        }
+    }
 }
 
 #[test]

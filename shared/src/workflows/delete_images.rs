@@ -498,7 +498,8 @@ impl Looked {
     }
 }
 
-/// What is in use of a repository: what the last run knew, and what runs now. Sources that the policies file ignores are no gaps.
+/// What is in use of a repository, and what is not known of it: what the last completed run read once, and what runs now. Without
+/// such a run everything is read.
 ///
 /// This is the one place of deletions by hand that knows how use is looked at.
 async fn in_use(

@@ -14,8 +14,6 @@ use crate::usage::{Gap, UsedImages};
 
 /// Maximum number of images or sources that a message names; CloudFormation takes 4,096 bytes.
 const MAX_NAMED: usize = 5;
-/// Days for which a suggested entry of `usage.ignore` holds.
-const IGNORE_DAYS: u64 = 90;
 
 /// Whether use is looked at before something is deleted by hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,7 +124,7 @@ impl Selection {
             return Err(Refusal::InUse(in_use));
         }
         if !used.gaps.is_empty() {
-            let gaps = used.gaps.iter().map(|gap| (gap.clone(), ignore_entry(gap, now))).collect();
+            let gaps = used.gaps.iter().map(|gap| (gap.clone(), gap.ignore_entry(now))).collect();
             return Err(Refusal::UsageUnknown(gaps));
         }
         // What of it is unread may list, or belong to, what is used.
@@ -216,20 +214,6 @@ pub fn unknown(gap: &Gap, entry: &str) -> String {
     format!(
         "{gap}; see to it, or if the source does not matter add {entry} to `usage.ignore` in policies.yaml"
     )
-}
-
-/// The entry of `usage.ignore` that ignores the source of a gap.
-fn ignore_entry(gap: &Gap, now: Instant) -> String {
-    let until = now.plus_days(IGNORE_DAYS).unwrap_or(now).to_string();
-    let until = until.split('T').next().unwrap_or_default();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
-    let source = if gap.source.chars().all(is_plain) {
-        gap.source.clone()
-    } else {
-        // A JSON string is a YAML string.
-        serde_json::Value::from(gap.source.as_str()).to_string()
-    };
-    format!("{{ source: {source}, reason: \"…\", until: {until} }}")
 }
 
 fn image_name(images: &RepositoryImages, place: ImageIndex) -> Option<String> {

@@ -1,4 +1,4 @@
-"""Amazon ECR in ministack, where it is not as AWS has it: pages, tags, manifest lists, storage classes.
+"""Amazon ECR in ministack, where it is not as AWS has it: pages, tags, manifest lists, storage classes, no registry policy.
 
 An image is as old as its manifest says (`org.opencontainers.image.created`), so that a story can have a past.
 """
@@ -260,9 +260,18 @@ ecr._batch_delete_image = answering(batch_delete_image)
 handle_request = ecr.handle_request
 
 
+def get_registry_policy(data):
+    message = f"Registry policy does not exist in the registry with id '{ecr._registry_id()}'"
+    raise Refused("RegistryPolicyNotFoundException", message)
+
+
+MORE = {"UpdateImageStorageClass": update_image_storage_class, "GetRegistryPolicy": get_registry_policy}
+
+
 async def handle_more(method, path, headers, body, query_params):
-    if headers.get("x-amz-target", "").endswith(".UpdateImageStorageClass"):
-        return answering(update_image_storage_class)(json.loads(body))
+    operation = MORE.get(headers.get("x-amz-target", "").rsplit(".", 1)[-1])
+    if operation:
+        return answering(operation)(json.loads(body))
     return await handle_request(method, path, headers, body, query_params)
 
 

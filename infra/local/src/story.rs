@@ -217,14 +217,14 @@ fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     step.check(after["imageTagMutability"] == "IMMUTABLE", || format!("it should be as before: {after}"))?;
 
     let step = Step::begin("a creation that fails leaves nothing: RepositoryName=Shop");
+    let repositories = || stack.aws_lists(&["ecr", "describe-repositories"], "/repositories");
+    let before = repositories()?;
     let status = stack.deploy(&template, FAILING, &[("RepositoryName", "Shop")])?;
     step.check(status == "ROLLBACK_COMPLETE", || {
         format!("the stack should be rolled back, and is {status}")
     })?;
-    let all = stack.aws(&["ecr", "describe-repositories"])?;
-    let names: Vec<&Value> =
-        all["repositories"].as_array().into_iter().flatten().map(|one| &one["repositoryName"]).collect();
-    step.check(names == ["shop/web"], || format!("there should be one repository: {names:?}"))?;
+    let all = repositories()?;
+    step.check(all == before, || format!("there should be the same repositories: {before:?}, {all:?}"))?;
     stack.delete(FAILING)?;
 
     let step = Step::begin("deleted with its stack");

@@ -413,3 +413,28 @@ fn a_task_that_begins_behind_the_end_of_its_batch_is_refused() {
     let report = site.steward.tell(&taken);
     assert_eq!(report["unfinishedBatches"], json!([key]), "{report:#}");
 }
+
+/// B1: which of two revisions a task is of nobody tells.
+#[test]
+fn while_a_service_is_deployed_tasks_tell_nothing_of_a_revision_that_ecs_does_not_describe() {
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
+        let before = cloud.ecs.deploy("prod", "web", &definition, Some(&site.app.old[0]));
+        let after = cloud.ecs.deploy("prod", "web", &definition, Some(&site.app.old[1]));
+        cloud.ecs.service_mut("prod", "web")["currentServiceRevisions"] =
+            json!([{ "arn": before }, { "arn": after }]);
+        cloud.ecs.indescribable.insert(before);
+        cloud.ecs.run_service_task("prod", "web", &definition, Some(&site.app.old[1]));
+    });
+    let report = site.steward.run("r", false);
+    site.assert_untouched("it may be rolled back");
+    assert!(held(&report).contains("ecs/prod/web"), "{report:#}");
+    // When it is done there is one revision.
+    site.aws().cloud(|cloud| {
+        let revisions = &mut cloud.ecs.service_mut("prod", "web")["currentServiceRevisions"];
+        revisions.as_array_mut().unwrap().remove(0);
+    });
+    site.steward.run("next", false);
+    assert_eq!(site.left(), set([&site.app.old[1], &site.app.young]));
+}

@@ -414,6 +414,38 @@ fn a_task_that_begins_behind_the_end_of_its_batch_is_refused() {
     assert_eq!(report["unfinishedBatches"], json!([key]), "{report:#}");
 }
 
+/// C11: also many different images, and many lists, stop no run.
+#[test]
+fn lists_that_name_very_many_images_are_a_gap_and_cost_no_memory() {
+    let site = Site::new(UNLIMITED);
+    let many = |from: u32, count: u32| {
+        let names: Vec<String> = (from..from + count).map(|number| format!("\"{number:x}\"")).collect();
+        format!("[{}]", names.join(","))
+    };
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), &many(0, 500_000)));
+    let report = site.steward.run("one", false);
+    site.assert_untouched("one list");
+    assert_eq!(gaps(&report), ["usage/eks.json"], "{report:#}");
+    let peak = site.steward.inventory().peak();
+    assert!(peak < 100_000, "{peak} kB");
+    site.aws().cloud(|cloud| {
+        for number in 0..30 {
+            let text = many(number * 40_000, 40_000);
+            cloud.upload(&format!("{BUCKET}/usage/{number}.json"), &text);
+        }
+        cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
+    });
+    let report = site.steward.run("many", false);
+    assert_eq!(site.left(), site.app.all(), "{report:#}");
+    let peak = site.steward.inventory().peak();
+    assert!(peak < 250_000, "{peak} kB");
+    // With fewer it goes on.
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), &many(0, 40_000)));
+    let report = site.steward.run("fewer", false);
+    assert_eq!(site.left(), set([&site.app.young]), "{report:#}");
+}
+
 /// B1: which of two revisions a task is of nobody tells.
 #[test]
 fn while_a_service_is_deployed_tasks_tell_nothing_of_a_revision_that_ecs_does_not_describe() {

@@ -470,3 +470,30 @@ fn while_a_service_is_deployed_tasks_tell_nothing_of_a_revision_that_ecs_does_no
     site.steward.run("next", false);
     assert_eq!(site.left(), set([&site.app.old[1], &site.app.young]));
 }
+
+/// B3: ECR refuses to delete what an index lists, and archives it.
+#[test]
+fn children_of_an_index_in_use_are_not_archived_whatever_is_remembered_of_it() {
+    let archive = "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumDaysSincePull: 14, action: archive }], apply: delete,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+";
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), archive);
+        let lie = json!({ site.app.index.clone(): [] }).to_string();
+        cloud.upload(&format!("{BUCKET}/cache/indexes/app.json"), &lie);
+    });
+    site.use_by_task("app:v1", None);
+    let archived = || -> Vec<String> {
+        let images = site.aws().with(|registry| app(registry).images.clone());
+        images.into_iter().filter(|image| image.archived).map(|image| image.digest).collect()
+    };
+    let report = site.steward.run("r", false);
+    for part in site.app.release() {
+        assert!(!archived().contains(part), "{part}: {report:#}");
+    }
+    // The next run knows better.
+    let report = site.steward.run("next", false);
+    assert_eq!(set(&archived()), set(&site.app.old), "{report:#}");
+}

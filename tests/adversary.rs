@@ -413,3 +413,87 @@ fn a_task_that_begins_behind_the_end_of_its_batch_is_refused() {
     let report = site.steward.tell(&taken);
     assert_eq!(report["unfinishedBatches"], json!([key]), "{report:#}");
 }
+
+/// C11: also many different images, and many lists, stop no run.
+#[test]
+fn lists_that_name_very_many_images_are_a_gap_and_cost_no_memory() {
+    let site = Site::new(UNLIMITED);
+    let many = |from: u32, count: u32| {
+        let names: Vec<String> = (from..from + count).map(|number| format!("\"{number:x}\"")).collect();
+        format!("[{}]", names.join(","))
+    };
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), &many(0, 500_000)));
+    let report = site.steward.run("one", false);
+    site.assert_untouched("one list");
+    assert_eq!(gaps(&report), ["usage/eks.json"], "{report:#}");
+    let peak = site.steward.inventory().peak();
+    assert!(peak < 100_000, "{peak} kB");
+    site.aws().cloud(|cloud| {
+        for number in 0..30 {
+            let text = many(number * 40_000, 40_000);
+            cloud.upload(&format!("{BUCKET}/usage/{number}.json"), &text);
+        }
+        cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
+    });
+    let report = site.steward.run("many", false);
+    assert_eq!(site.left(), site.app.all(), "{report:#}");
+    let peak = site.steward.inventory().peak();
+    assert!(peak < 250_000, "{peak} kB");
+    // With fewer it goes on.
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), &many(0, 40_000)));
+    let report = site.steward.run("fewer", false);
+    assert_eq!(site.left(), set([&site.app.young]), "{report:#}");
+}
+
+/// B1: which of two revisions a task is of nobody tells.
+#[test]
+fn while_a_service_is_deployed_tasks_tell_nothing_of_a_revision_that_ecs_does_not_describe() {
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
+        let before = cloud.ecs.deploy("prod", "web", &definition, Some(&site.app.old[0]));
+        let after = cloud.ecs.deploy("prod", "web", &definition, Some(&site.app.old[1]));
+        cloud.ecs.service_mut("prod", "web")["currentServiceRevisions"] =
+            json!([{ "arn": before }, { "arn": after }]);
+        cloud.ecs.indescribable.insert(before);
+        cloud.ecs.run_service_task("prod", "web", &definition, Some(&site.app.old[1]));
+    });
+    let report = site.steward.run("r", false);
+    site.assert_untouched("it may be rolled back");
+    assert!(held(&report).contains("ecs/prod/web"), "{report:#}");
+    // When it is done there is one revision.
+    site.aws().cloud(|cloud| {
+        let revisions = &mut cloud.ecs.service_mut("prod", "web")["currentServiceRevisions"];
+        revisions.as_array_mut().unwrap().remove(0);
+    });
+    site.steward.run("next", false);
+    assert_eq!(site.left(), set([&site.app.old[1], &site.app.young]));
+}
+
+/// B3: ECR refuses to delete what an index lists, and archives it.
+#[test]
+fn children_of_an_index_in_use_are_not_archived_whatever_is_remembered_of_it() {
+    let archive = "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumDaysSincePull: 14, action: archive }], apply: delete,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+";
+    let site = Site::new(UNLIMITED);
+    site.aws().cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), archive);
+        let lie = json!({ site.app.index.clone(): [] }).to_string();
+        cloud.upload(&format!("{BUCKET}/cache/indexes/app.json"), &lie);
+    });
+    site.use_by_task("app:v1", None);
+    let archived = || -> Vec<String> {
+        let images = site.aws().with(|registry| app(registry).images.clone());
+        images.into_iter().filter(|image| image.archived).map(|image| image.digest).collect()
+    };
+    let report = site.steward.run("r", false);
+    for part in site.app.release() {
+        assert!(!archived().contains(part), "{part}: {report:#}");
+    }
+    // The next run knows better.
+    let report = site.steward.run("next", false);
+    assert_eq!(set(&archived()), set(&site.app.old), "{report:#}");
+}

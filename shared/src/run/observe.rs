@@ -32,6 +32,10 @@ pub const KNOWN_KEY: &str = "cache/usage.json";
 const ANYBODY: &str = "account/*";
 /// Maximum size of a list of references in use, in bytes.
 pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum size of all lists together, in bytes.
+const MAX_LISTS_BYTES: usize = 16 * 1024 * 1024;
+/// Maximum number of objects where lists are.
+const MAX_LISTS: usize = 1000;
 
 /// What runs before this one have left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -426,6 +430,13 @@ async fn lists(clients: &Clients<'_>, now: Instant) -> Result<Result<Vec<FoundLi
         Ok(listed) => listed,
         Err(error) => return Ok(Err(error.to_string())),
     };
+    if listed.len() > MAX_LISTS {
+        let problem = format!(
+            "there are {} objects below {LISTS}, and {MAX_LISTS} are read at most; delete those that tell of nothing",
+            listed.len()
+        );
+        return Ok(Err(problem));
+    }
     let mut reading = stream::iter(listed)
         .map(|list| async move {
             let key = list.key;
@@ -457,9 +468,16 @@ async fn lists(clients: &Clients<'_>, now: Instant) -> Result<Result<Vec<FoundLi
         })
         .buffered(AT_ONCE);
     let mut found = Vec::new();
+    let mut bytes = 0;
     while let Some(list) = reading.next().await {
         let list: Result<Option<FoundList>, Stop> = list;
-        found.extend(list?);
+        let Some(mut list) = list? else { continue };
+        bytes += list.content.as_ref().map_or(0, String::len);
+        if bytes > MAX_LISTS_BYTES && list.content.is_ok() {
+            let problem = "all lists together have more than 16 MB, and this one was not taken in; have them name each image once";
+            list.content = Err(problem.to_owned());
+        }
+        found.push(list);
     }
     Ok(Ok(found))
 }

@@ -487,10 +487,12 @@ impl Deciding<'_> {
         }
     }
 
-    /// The repositories that a service names by tag of which none of its tasks tells the digest.
+    /// The repositories that a service names by tag of which none of its tasks tells the digest. While it has several revisions
+    /// its tasks tell nothing: which of them a task is of is not said.
     fn unseen(&self, cluster: &Cluster, service: &RunningService) -> BTreeSet<String> {
         let group = format!("service:{}", service.name());
-        let tasks = cluster.tasks.iter().filter(|task| task.group.as_deref() == Some(&group));
+        let is_one = service.current_service_revisions.len() <= 1;
+        let tasks = cluster.tasks.iter().filter(|task| is_one && task.group.as_deref() == Some(&group));
         let seen: BTreeSet<&str> = tasks
             .flat_map(|task| &task.containers)
             .filter(|container| container.pulled().is_some())

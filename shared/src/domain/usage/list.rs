@@ -12,6 +12,9 @@ use crate::usage::UsedImage;
 use crate::usage::listed::Listed;
 use crate::usage::observation::MAX_USERS;
 
+/// Maximum number of different references of a list.
+pub const MAX_REFERENCES: usize = 50_000;
+
 /// What a list says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListContent {
@@ -51,6 +54,8 @@ struct Collected {
     /// The first entry that could not be read: where it is, and why.
     first_unreadable: Option<String>,
     bare_digests: u64,
+    /// Whether there are more references than are kept.
+    is_too_long: bool,
 }
 
 impl Collected {
@@ -67,8 +72,12 @@ impl Collected {
                 if reference.is_bare_digest() {
                     self.bare_digests += 1;
                 }
-                let (_, known) =
-                    self.used.entry(reference.to_string()).or_insert_with(|| (reference, Vec::new()));
+                let name = reference.to_string();
+                if self.used.len() >= MAX_REFERENCES && !self.used.contains_key(&name) {
+                    self.is_too_long = true;
+                    return;
+                }
+                let (_, known) = self.used.entry(name).or_insert_with(|| (reference, Vec::new()));
                 for user in users {
                     if known.len() < MAX_USERS && !known.contains(&user) {
                         known.push(user);
@@ -85,6 +94,12 @@ impl Collected {
 
     fn problem(&self) -> Option<String> {
         let Self { entries, unreadable, bare_digests, .. } = self;
+        if self.is_too_long {
+            return Some(format!(
+                "it names more than {MAX_REFERENCES} images, and the others were not read; have it name those of this \
+                 registry, or write several lists"
+            ));
+        }
         if let Some(first) = &self.first_unreadable {
             return Some(format!(
                 "{unreadable} of its {entries} entries cannot be read ({first}); correct what writes the list"

@@ -17,6 +17,8 @@ use crate::usage::{Gap, UsedImage};
 
 /// The source of the gap of a bucket whose lists could not be listed.
 pub const LISTING: &str = "usage";
+/// Maximum number of references of all lists together.
+const MAX_REFERENCES: usize = 100_000;
 /// Lists that may be older than so many hours say nothing about what was pushed and pulled lately.
 const MAX_FRESH_HOURS: u64 = 48;
 /// Microseconds within which ECR records a pull at least once: a recorded pull may stand for later ones.
@@ -157,11 +159,20 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         match &list.content {
             Err(error) => problem = Some(error.clone()),
             Ok(text) => {
-                let content = list::parse(text);
+                let mut content = list::parse(text);
                 if content.problem.is_none() {
                     references = Some(content.used.len() as u64);
                 }
                 problem = problem.or(content.problem);
+                if reports.used.len() + content.used.len() > MAX_REFERENCES {
+                    problem.get_or_insert_with(|| {
+                        format!(
+                            "all lists together name more than {MAX_REFERENCES} images, and this one was not taken in; have \
+                             them name those of this registry"
+                        )
+                    });
+                    content.used.clear();
+                }
                 reports.used.extend(content.used.into_iter().map(|mut used| {
                     // Who wrote a list need not say who uses what is in it.
                     if used.used_by.is_empty() {

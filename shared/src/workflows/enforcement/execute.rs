@@ -35,6 +35,10 @@ const SMALL: usize = 1000;
 /// See [`SMALL`].
 const MAX_AGE: Duration = Duration::from_secs(60);
 
+/// Why an image index stays, or what it may list.
+const OTHERS_LISTED: &str = "it lists other images than were remembered of it, so that the plan was made of what is not true; the \
+                             next run reads it anew";
+
 /// Executes the actions of one repository.
 pub(crate) struct Executor<'w, 'a> {
     worker: &'w Worker<'a>,
@@ -48,6 +52,8 @@ pub(crate) struct Executor<'w, 'a> {
     places: HashMap<&'w str, ImageIndex>,
     /// Whether nothing more goes here.
     is_blocked: bool,
+    /// Whether what is remembered of image indexes was compared with the indexes.
+    indexes_are_checked: bool,
     begun: MonotonicInstant,
 }
 
@@ -70,7 +76,17 @@ impl<'w, 'a> Executor<'w, 'a> {
         let begun = MonotonicInstant::now();
         let places = planned.surveyed.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
         let stayed = HashSet::new();
-        Self { worker, planned, outcome, current, stayed, places, is_blocked: false, begun }
+        Self {
+            worker,
+            planned,
+            outcome,
+            current,
+            stayed,
+            places,
+            is_blocked: false,
+            indexes_are_checked: false,
+            begun,
+        }
     }
 
     /// Executes actions in their order. The outcome has what was done, however it ends.
@@ -153,6 +169,10 @@ impl<'w, 'a> Executor<'w, 'a> {
             }
         }
         if wanted.is_empty() {
+            return Ok(());
+        }
+        // ECR refuses to delete what an index lists, and archives it.
+        if is_archival && !self.indexes_are_as_remembered(&wanted).await? {
             return Ok(());
         }
         let Some(look) = self.look(&wanted, is_archival).await? else { return Ok(()) };
@@ -357,11 +377,43 @@ impl<'w, 'a> Executor<'w, 'a> {
                 continue;
             }
             forget_children(&worker.clients, &surveyed.name).await?;
-            let why = "it lists other images than were remembered of it, so that the plan was made of what is not true; the next \
-                       run reads it anew";
-            self.stay(place, Fate::HeldBack, why.to_owned());
+            self.stay(place, Fate::HeldBack, OTHERS_LISTED.to_owned());
         }
         Ok((certain, manifests))
+    }
+
+    /// Whether all image indexes that can be read list what is remembered of them; asked once. If not, nothing goes.
+    async fn indexes_are_as_remembered(&mut self, wanted: &[(&Removal, ImageIndex)]) -> Result<bool, Stop> {
+        if self.indexes_are_checked {
+            return Ok(true);
+        }
+        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let is_readable =
+            |image: &Image| image.kind == ManifestKind::Index && image.status == ImageStatus::Active;
+        let indexes: Vec<ImageIndex> = (0..)
+            .zip(surveyed.images.images())
+            .filter(|(_, image)| is_readable(image))
+            .map(|(place, _)| place)
+            .collect();
+        for batch in indexes.chunks(BATCH) {
+            let ids: Vec<ImageId> = batch.iter().filter_map(|&place| self.id(place)).collect();
+            let found = worker.clients.call(worker.clients.ecr.manifests(&surveyed.name, &ids)).await?.found;
+            let manifests: HashMap<String, Manifest> =
+                found.into_iter().map(|manifest| (manifest.digest.clone(), manifest)).collect();
+            let is_other = |place: &&ImageIndex| {
+                !self.image(**place).is_some_and(|image| self.is_as_remembered(**place, image, &manifests))
+            };
+            if let Some(other) = batch.iter().find(is_other).and_then(|&place| self.image(place)) {
+                forget_children(&worker.clients, &surveyed.name).await?;
+                self.is_blocked = true;
+                for &(_, place) in wanted {
+                    self.stay(place, Fate::HeldBack, format!("{}: {OTHERS_LISTED}", other.digest));
+                }
+                return Ok(false);
+            }
+        }
+        self.indexes_are_checked = true;
+        Ok(true)
     }
 
     /// Whether an image index lists exactly those images of the repository that the plan was made with.

@@ -330,3 +330,68 @@ impl Planned<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Image, ImageStatus};
+    use crate::policy_book::PolicyBook;
+
+    fn image(digest: &str, kind: ManifestKind, tags: &[&str]) -> Image {
+        Image {
+            digest: digest.into(),
+            tags: tags.iter().map(|tag| (*tag).into()).collect(),
+            pushed_at: Instant::parse("2026-10-01T00:00:00Z").unwrap(),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind,
+        }
+    }
+
+    #[test]
+    fn a_plan_is_a_list_of_actions_in_an_order_that_ecr_takes() {
+        let book = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
+            rules: [{ selection: { tagPrefixList: [old] }, maximumDaysSincePull: 1, action: archive },
+                    { selection: any, maximumAgeLimit: 14 }] }]";
+        let book = PolicyBook::parse(book).unwrap();
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1"]);
+        relations.refer("sha256:51", "sha256:1d");
+        let images = vec![
+            image("sha256:51", ManifestKind::Manifest, &[]),
+            image("sha256:a1", ManifestKind::Manifest, &[]),
+            image("sha256:1d", ManifestKind::Index, &["v1"]),
+            image("sha256:0a", ManifestKind::Manifest, &["old-1"]),
+        ];
+        let surveyed = Surveyed {
+            name: Name::parse("app").unwrap(),
+            arn: String::new(),
+            registry_id: "123456789012".to_owned(),
+            images: RepositoryImages::new(images, &relations),
+            children_are_cached: true,
+            pull_gaps: Vec::new(),
+        };
+        let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
+        let planned = surveyed.plan(&book.entries()[0], &Usage::default(), now);
+        let actions = planned.removals();
+        let told: Vec<(String, bool, usize)> = actions
+            .iter()
+            .map(|action| match action {
+                Action::Delete(removal) => (format!("delete {}", removal.image_digest), removal),
+                Action::Archive(removal) => (format!("archive {}", removal.image_digest), removal),
+                other => panic!("{other}"),
+            })
+            .map(|(told, removal)| (told, removal.is_counted, removal.step))
+            .collect();
+        let expected = [
+            ("delete sha256:1d", true, 0),
+            ("delete sha256:51", false, 1),
+            ("delete sha256:a1", false, 2),
+            ("archive sha256:0a", true, 0),
+        ];
+        assert_eq!(told, expected.map(|(told, counted, step)| (told.to_owned(), counted, step)));
+    }
+}

@@ -193,3 +193,79 @@ async fn put_back(clients: &Clients<'_>, ecr: &EcrProtect, removed: &Removed) ->
     }
     Ok(if is_changed { Done::Back } else { Done::Unchanged })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::enforcement::actor::Actor;
+    use crate::instant::Instant;
+    use crate::lifecycle::document::Action as RuleAction;
+    use crate::report::model::ActionTaken;
+
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    fn digest(letter: char) -> String {
+        format!("sha256:{}", letter.to_string().repeat(64))
+    }
+
+    fn removed(letter: char, tags: &[&str], manifest: &serde_json::Value) -> Removed {
+        let at = Instant::parse("2026-11-26T03:00:00Z").unwrap();
+        let line = Line {
+            run_id: "r".to_owned(),
+            at,
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::default(),
+            repository_name: "app".to_owned(),
+            image_digest: digest(letter),
+            image_tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+            image_pushed_at: Instant::parse("2026-10-01T00:00:00Z").unwrap(),
+            image_size_in_bytes: 1,
+            image_manifest: Some(manifest.to_string()),
+            image_manifest_media_type: manifest["mediaType"].as_str().map(str::to_owned),
+            action: ActionTaken::from(RuleAction::Expire),
+            policy: Some("all".to_owned()),
+            book_version: None,
+            applied_rule_priority: Some(1),
+            reason: "old".to_owned(),
+            usage_read_at: Some(at),
+        };
+        Removed { repository: Name::parse("app").unwrap(), line }
+    }
+
+    /// A release in the order in which it goes: the index, its child, its signature; and an image before it.
+    fn all() -> Vec<Removed> {
+        let image = serde_json::json!({ "mediaType": MANIFEST, "layers": [] });
+        let index = serde_json::json!({ "mediaType": INDEX, "manifests": [{ "digest": digest('b') }] });
+        let signature = serde_json::json!({ "mediaType": MANIFEST, "subject": { "digest": digest('a') } });
+        vec![
+            removed('d', &["ci-1"], &image),
+            removed('a', &["v1"], &index),
+            removed('b', &[], &image),
+            removed('c', &[], &signature),
+        ]
+    }
+
+    fn again(list: &str) -> Vec<String> {
+        let usage = Usage::parse(list).unwrap();
+        let actions = in_use_again(&all(), &usage);
+        actions.iter().map(|(_, action)| action.to_string().replace(&"0".repeat(9), "")).collect()
+    }
+
+    #[test]
+    fn what_is_in_use_again_comes_back_whole_and_children_before_their_index() {
+        let back = again(r#"[{"imageUri": "app:v1", "usedBy": ["task/1"]}]"#);
+        let order: Vec<&str> = back.iter().map(|action| &action[17..18]).collect();
+        assert_eq!(order, ["c", "b", "a"], "{back:?}");
+        assert!(back[2].contains("(v1): it is in use: app:v1 by task/1"), "{back:?}");
+        let child = format!(r#"["app@{}"]"#, digest('b'));
+        assert_eq!(again(&child).len(), 3, "its index and what belongs to that");
+    }
+
+    #[test]
+    fn what_nobody_uses_stays_where_it_is() {
+        assert_eq!(again(r#"["app:ci-2", "other:v1"]"#), Vec::<String>::new());
+        assert_eq!(again(r#"["app:ci-1"]"#).len(), 1);
+    }
+}

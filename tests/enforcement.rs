@@ -280,7 +280,8 @@ fn a_remembered_index_without_its_children_is_not_believed() {
 #[test]
 fn what_an_index_leaves_behind_is_not_counted_again() {
     // Half of what can be pulled goes, with many children.
-    let steward = Steward::with_book(&book(", apply: delete"));
+    let steward =
+        Steward::with_book(&book(", apply: delete, limits: { images: 1, percent: 50, remaining: 1 }"));
     steward.aws.with(|registry| {
         let mut filled = repository("app");
         let children: Vec<String> =

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use local::tools::{self, Tool};
 use tests::binaries::workspace;
-use tests::cloud::{self, BUCKET};
-use tests::ecr_stub::{EcrStub, OPERATIONS, Repository};
+use tests::cloud::{self, BUCKET, Cloud};
+use tests::ecr_stub::{EcrStub, Fault, OPERATIONS, Registry, Repository};
 use tests::gateway;
 
 const SCHEMATHESIS: Tool = Tool { name: "schemathesis", packages: &["schemathesis==4.32.5"] };
@@ -19,6 +19,15 @@ fn the_functions_do_what_their_description_says() {
     let aws = EcrStub::start();
     // What the description has as an example.
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "PK"));
+    let fill: fn(&mut Registry, &mut Cloud) = |registry, _| {
+        if let Some(repository) =
+            registry.repositories.get_mut("team/app").filter(|app| app.images.is_empty())
+        {
+            let digest = repository.push("old", &["old"]);
+            repository.age(&digest, 30.0);
+        }
+    };
+    aws.fault_from("CreateRepository", Fault::Then(fill), 0);
     let function = |name: &str| cloud::function(&aws, name, Duration::from_secs(29));
     let functions = vec![
         ("/builds", function("image-build")),

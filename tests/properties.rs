@@ -756,6 +756,22 @@ impl Family<'_> {
         self.has_subject(referrer, subject) || self.is_tied(referrer, subject)
     }
 
+    /// What an image index that is gone has left behind: untagged, and no index lists it any more.
+    fn is_orphan(&self, place: ImageIndex) -> bool {
+        let is_here = |digest: &str| self.places().any(|other| self.digest(other) == digest);
+        let was_listed = self.repository.relations.indexes().any(|(index, children)| {
+            !is_here(index) && children.iter().any(|child| **child == *self.digest(place))
+        });
+        was_listed
+            && self.images.images()[place as usize].tags.is_empty()
+            && !self.places().any(|other| self.lists(other, place))
+    }
+
+    /// Whether limits count the image.
+    fn stands(&self, place: ImageIndex) -> bool {
+        !self.is_part(place) && !self.is_orphan(place)
+    }
+
     fn is_part(&self, place: ImageIndex) -> bool {
         let tags = &self.images.images()[place as usize].tags;
         let names_another =
@@ -851,7 +867,7 @@ proptest! {
 
         // The newest images that can be pulled stay, as many as the policy keeps.
         let standing: Vec<ImageIndex> =
-            family.places().filter(|place| family.active(*place) && !family.is_part(*place)).collect();
+            family.places().filter(|place| family.active(*place) && family.stands(*place)).collect();
         let going = standing.iter().filter(|place| planned.contains(place)).count() as u64;
         let total = standing.len() as u64;
         prop_assert!(total - going >= newest.min(total));
@@ -861,7 +877,7 @@ proptest! {
             prop_assert!(going == 0 || total - going >= remaining);
             let archived = family
                 .places()
-                .filter(|place| planned.contains(place) && !family.active(*place) && !family.is_part(*place))
+                .filter(|place| planned.contains(place) && !family.active(*place) && family.stands(*place))
                 .count() as u64;
             prop_assert!(going + archived <= most, "{} and {} of {}", going, archived, most);
             let all: Vec<ImageIndex> = planned.iter().copied().collect();

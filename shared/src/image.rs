@@ -193,6 +193,11 @@ impl Relations {
         self.children.is_empty() && self.subjects.is_empty()
     }
 
+    /// The manifest lists that were read, and what each references; in no order.
+    pub fn indexes(&self) -> impl Iterator<Item = (&str, &[Box<str>])> {
+        self.children.iter().map(|(index, children)| (&**index, children.as_slice()))
+    }
+
     /// The digests that the manifest list references; `None` when its manifest was not read.
     #[must_use]
     pub fn children_of(&self, index: &str) -> Option<&[Box<str>]> {

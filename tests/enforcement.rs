@@ -384,3 +384,21 @@ fn an_attached_policy_is_suspended_when_enforcing_is_switched_off() {
         "what runs is protected: {tags:?}"
     );
 }
+
+#[test]
+fn a_list_that_only_runs_without_policies_have_seen_is_missed_too() {
+    let site = Site::new(UNLIMITED);
+    let file = site.aws().cloud(|cloud| cloud.object_text(&format!("{BUCKET}/policies.yaml")).unwrap());
+    site.aws().cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), "policies: []\n");
+        cloud.upload(&format!("{BUCKET}/usage/blue.json"), "[]");
+    });
+    site.steward.run("without", false);
+    site.aws().cloud(|cloud| {
+        cloud.objects.remove(&format!("{BUCKET}/usage/blue.json"));
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), &file);
+    });
+    let report = site.steward.run("with", false);
+    site.assert_untouched("a list is missing");
+    assert_eq!(report["gaps"][0]["source"], "usage/blue.json", "{report:#}");
+}

@@ -230,11 +230,15 @@ async fn begin(
     run.dry_run_reason = request.dry_run_reason();
     run.dry_run = run.dry_run_reason.is_some();
     let sources: &Sources = book.usage();
+    let before = observe::before(clients).await?;
     // Where no policy is for anything nobody asks what is in use.
     let observation = if book.entries().is_empty() {
+        let memory = observe::remember_lists(clients, sources, before.memory.clone(), now).await?;
+        if memory != before.memory {
+            write_json(clients, list_memory::KEY, &memory).await?;
+        }
         Observation::default()
     } else {
-        let before = observe::before(clients).await?;
         let observation = observe::observe(clients, sources, before.clone(), now).await?;
         let ReadOnce { known, memory, .. } = &observation.once;
         if *known != before.known {

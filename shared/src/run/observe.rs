@@ -122,6 +122,23 @@ pub async fn observe(
     within_time(clients, looking).await
 }
 
+/// Remembers which lists there are, where nothing else has to be known: one that is missing when a policy is for something has to
+/// be missed then.
+///
+/// # Errors
+///
+/// When time is up, and when a clock is wrong.
+pub async fn remember_lists(
+    clients: &Clients<'_>,
+    sources: &Sources,
+    memory: ListMemory,
+    now: Instant,
+) -> Result<ListMemory, Stop> {
+    let found = within_time(clients, lists(clients, now)).await?;
+    let once = ReadOnce { memory, ..ReadOnce::default() };
+    Ok(read_lists(sources, &once, found, now).memory)
+}
+
 /// Finds what is in use at `now`, right before something goes: tasks, services, functions and lists are read anew, and what
 /// tasks and services need is not taken from a cache.
 ///

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tests::ecr_stub::Repository;
 
 use super::engine;
-use super::file::{File, Policy};
+use super::file::{Apply, File, Policy};
 use super::judge::is_part;
 use super::machine::Machine;
 use super::product;
@@ -80,7 +80,7 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
     let Some(policy) = world.file.policy_of(name, is_held).filter(|policy| policy.name != "hold") else {
         return;
     };
-    let rules = policy.lifecycle_policy();
+    let (rules, policy_is_attached) = (policy.lifecycle_policy(), policy.apply == Apply::Attach);
     let kept = kept(world, name, &repository);
     // What only one of the readings takes may stay.
     let ways = [(false, false), (false, true), (true, false), (true, true)].map(|(is_ranked, is_seen)| {
@@ -99,11 +99,13 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
     if !stuck.is_empty() && !is_last {
         let what =
             format!("{name}: {} stay, though the policy takes them and nothing uses them", stuck.join(", "));
-        world.break_promise("stuck", &what);
+        // Tags of ours change what rules take, and what they do not.
+        let id = if policy_is_attached { "A6" } else { "stuck" };
+        world.break_promise(id, &what);
     }
 }
 
-/// What may stay: what is in use, what task definitions name, and what services deployed before.
+/// What may stay: what is in use, what task definitions and functions name, and what services deployed before.
 fn kept(world: &World, name: &str, repository: &Repository) -> BTreeSet<String> {
     let mut kept = used(world, name);
     let named = world.truth.definitions.iter().filter_map(|(_, image)| {
@@ -111,6 +113,9 @@ fn kept(world: &World, name: &str, repository: &Repository) -> BTreeSet<String> 
         path.ends_with(&format!("/{name}")).then(|| world.resolve(name, tag))?
     });
     kept.extend(named);
+    // A function's tag, too, is what it may be updated to.
+    let of_functions = world.truth.functions.values().filter(|function| function.repository == name);
+    kept.extend(of_functions.filter_map(|function| world.resolve(name, &function.tag)));
     let deployed = world.truth.deployments.iter().filter(|(_, pinned)| pinned.repository == name);
     kept.extend(deployed.map(|(_, pinned)| pinned.digest.clone()));
     closure(repository, &kept)

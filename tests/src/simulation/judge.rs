@@ -61,6 +61,8 @@ pub(super) struct Invocation {
     surveys: BTreeMap<String, (i64, Repository)>,
     /// What was there when it was read first.
     first: BTreeMap<String, Repository>,
+    /// When the tags were read that decide about the policy of each repository.
+    assigned: BTreeMap<String, i64>,
     /// When images of a repository were looked at once more.
     described: BTreeMap<String, i64>,
     /// What was done in each repository, in their order.
@@ -82,6 +84,7 @@ impl Invocation {
             looks: BTreeMap::new(),
             surveys: BTreeMap::new(),
             first: BTreeMap::new(),
+            assigned: BTreeMap::new(),
             described: BTreeMap::new(),
             effects: Vec::new(),
             gone: BTreeMap::new(),
@@ -237,6 +240,11 @@ impl World {
                 invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
                 invocation.surveys.insert(name.clone(), (now, repository));
             }
+            "ListTagsForResource" => {
+                let arn = asked["resourceArn"].as_str().unwrap_or_default();
+                let name = arn.split_once(":repository/").map_or("", |(_, name)| name);
+                invocation.assigned.insert(name.to_owned(), now);
+            }
             "DescribeImages" if !asked["imageIds"].is_null() => {
                 invocation.described.insert(name.clone(), now);
             }
@@ -288,7 +296,9 @@ impl World {
         } else if key.contains("/outcomes/") && !key.contains("/unmatched/") {
             for line in lines() {
                 let status = word(&line, "status");
-                if line["apply"] == "attach" && line["attachment"].is_object() {
+                // A dry run that was asked for protects nothing.
+                let is_dry = self.judge.runs.get(&invocation.run).is_some_and(|run| run.is_dry);
+                if line["apply"] == "attach" && line["attachment"].is_object() && !is_dry {
                     let refresh = Refresh {
                         looks: invocation.looks.clone(),
                         began: invocation.began,
@@ -311,9 +321,9 @@ impl World {
         self.aws.with(|registry| registry.repositories[name].tags.contains_key("hold"))
     }
 
-    /// Whether a repository was held at some time.
+    /// Whether a repository was held before some time.
     fn was_held(&self, name: &str, at: i64) -> bool {
-        let acts = self.judge.acts.iter().filter(|act| act.repository == name && act.at <= at);
+        let acts = self.judge.acts.iter().filter(|act| act.repository == name && act.at < at);
         acts.filter_map(|act| act.hold).next_back().unwrap_or(false)
     }
 
@@ -450,7 +460,9 @@ impl World {
             self.break_promise("C5", &format!("{name}: images go by a file that was changed before"));
         }
         let surveyed_at = invocation.surveys.get(name).map_or(invocation.began, |(at, _)| *at);
-        let assigned = file.policy_of(name, self.was_held(name, surveyed_at));
+        // What decides is read once, before the first effect.
+        let assigned_at = invocation.assigned.get(name).copied().unwrap_or(surveyed_at);
+        let assigned = file.policy_of(name, self.was_held(name, assigned_at));
         let Some(policy) = assigned.filter(|policy| policy.apply == Apply::Delete) else {
             let is_stale = run.writers.get(&key).is_some_and(|attempt| *attempt < run.attempt);
             if !is_stale {
@@ -672,7 +684,8 @@ impl World {
         if let Some(refresh) = refresh {
             let look = refresh.looks.get(source).copied().unwrap_or(refresh.began);
             if one.since < look {
-                if refresh.status != "DONE" {
+                // A run that may not enforce yet protects all the same, and then says what it would do.
+                if !["DONE", "PREVIEWED"].contains(&refresh.status.as_str()) {
                     return Verdict::Broken("A2");
                 }
                 let Some(id) = self.cause(before, one, missing, look) else { return Verdict::Excused };
@@ -731,8 +744,11 @@ fn past_a_limit(policy: &Policy, total: u64, gone: u64) -> Option<String> {
 /// Whether an image is no whole of its own: a child, or about another.
 pub(super) fn is_part(repository: &Repository, image: &Image) -> bool {
     let is_there = |digest: &str| repository.images.iter().any(|other| other.digest == digest);
-    let by_tag = || image.tags.iter().find_map(|tag| subject_of_tag(tag));
-    image.subject.clone().or_else(by_tag).is_some_and(|subject| is_there(&subject))
+    // With a name of its own it is an image besides.
+    let is_about = |tag: &String| subject_of_tag(tag).is_some_and(|subject| is_there(&subject));
+    let mut names = image.tags.iter().filter(|tag| !product::is_own(tag)).peekable();
+    image.subject.as_deref().is_some_and(is_there)
+        || (names.peek().is_some() && names.all(is_about))
         || repository.images.iter().any(|other| children(other).contains(&image.digest))
 }
 

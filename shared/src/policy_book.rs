@@ -42,6 +42,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::domain::usage::reports::is_account;
 use crate::finding::{Code, Finding, join_pointer, quoted};
 use crate::instant::Instant;
 use crate::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
@@ -392,11 +393,6 @@ fn percent(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
         reader.find(Code::NumberOutOfRange, fields.at("percent"), message);
     }
     percent
-}
-
-/// Whether a text is the id of an AWS account.
-fn is_account(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn check_account(reader: &mut Reader, account: &str, pointer: &str) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::domain::usage::reports::is_account;
 use crate::finding::quoted;
 
 /// A reference to an image.
@@ -65,8 +66,8 @@ impl ImageReference {
     pub fn registry_id(&self) -> Option<&str> {
         // 123456789012.dkr.ecr.eu-west-1.amazonaws.com, 123456789012.dkr-ecr.eu-west-1.on.aws and their variants.
         let (account, host) = self.registry.as_deref()?.split_once('.')?;
-        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        (is_account && (host.starts_with("dkr.ecr") || host.starts_with("dkr-ecr"))).then_some(account)
+        (is_account(account) && (host.starts_with("dkr.ecr") || host.starts_with("dkr-ecr")))
+            .then_some(account)
     }
 
     /// The Region of the ECR registry that the reference names; `None` for another registry, or none.

@@ -326,12 +326,8 @@ impl<'w, 'a> Executor<'w, 'a> {
             return Ok(going);
         }
         let obstacle = Obstacle::Registry { planned, before, limit };
-        let held = Held::from(&obstacle);
         let why = obstacle.to_string();
-        if !self.outcome.obstacles.contains(&held) {
-            self.outcome.obstacles.push(held);
-        }
-        self.is_blocked = true;
+        self.note_obstacles(&[obstacle]);
         let mut left = granted;
         let mut fits = Vec::new();
         for place in going {
@@ -655,15 +651,19 @@ impl<'w, 'a> Executor<'w, 'a> {
         places.iter().any(|&place| self.image(place).is_some_and(|image| image.kind == ManifestKind::Index))
     }
 
-    /// Nothing more goes here, since it is not certain that it may.
-    fn block(&mut self, obstacles: &[Obstacle], wanted: &[(&Removal, ImageIndex)]) {
+    /// Nothing more goes here, for these reasons, each of which is told once.
+    fn note_obstacles(&mut self, obstacles: &[Obstacle]) {
         self.is_blocked = true;
-        for obstacle in obstacles {
-            let held = Held::from(obstacle);
+        for held in obstacles.iter().map(Held::from) {
             if !self.outcome.obstacles.contains(&held) {
                 self.outcome.obstacles.push(held);
             }
         }
+    }
+
+    /// Nothing more goes here, since it is not certain that it may.
+    fn block(&mut self, obstacles: &[Obstacle], wanted: &[(&Removal, ImageIndex)]) {
+        self.note_obstacles(obstacles);
         let why = obstacles.first().map(ToString::to_string).unwrap_or_default();
         for &(_, place) in wanted {
             self.stay(place, Fate::HeldBack, why.clone());

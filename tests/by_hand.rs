@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::run::journal::is_removals;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::gateway;
@@ -134,7 +135,8 @@ impl Hand {
     /// The lines of the journal.
     fn journal(&self) -> Vec<Value> {
         self.cloud(|cloud| {
-            let keys = cloud.keys(BUCKET, "journal/");
+            let mut keys = cloud.keys(BUCKET, "journal/");
+            keys.retain(|key| is_removals(key));
             let texts = keys.iter().filter_map(|key| cloud.object_text(&format!("{BUCKET}/{key}")));
             texts
                 .flat_map(|text| {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use shared::domain::enforcement::in_use_protection::{conflicts, protected, tagging};
 use shared::image::listing::RepositoryName;
 use shared::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use shared::lifecycle::evaluate::Verdict;
-use shared::lifecycle::shield::{self, TagChange};
 use shared::lifecycle::{
     Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, Referrers, TagList, TagSelection,
     evaluate, evaluate_with, validate,
@@ -964,38 +964,29 @@ proptest! {
     }
 
     #[test]
-    fn behind_the_shield_ecr_takes_nothing_that_is_in_use(
+    fn behind_the_protection_rule_ecr_takes_nothing_that_is_in_use(
         policy in strategy::policy(),
         repository in strategy::repository(),
     ) {
         let policy = parse(&policy);
-        let Ok(shielded) = shield::shielded(&policy) else {
-            prop_assert!(policy.rules().len() > 47);
+        let Ok(attached) = protected(&policy) else {
+            prop_assert!(policy.rules().len() > 48 || !conflicts(&policy).is_empty());
             return Ok(());
         };
         let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
         let in_use = used(&repository, &images).named().clone();
-        let mut listed = images.images().to_vec();
-        for change in shield::changes(&images, &in_use) {
-            let (TagChange::Add { image, tag } | TagChange::Remove { image, tag }) = &change;
-            let tags = &mut listed[*image as usize].tags;
-            let mut after: Vec<Box<str>> = tags.iter().filter(|other| ***other != **tag).cloned().collect();
-            if matches!(change, TagChange::Add { .. }) {
-                after.push(tag.as_str().into());
-            }
-            prop_assert!(!after.is_empty(), "an image loses its last tag");
-            *tags = after.into();
-        }
-        let tagged = RepositoryImages::new(listed, &repository.relations);
+        let found = tagging(&images, &in_use);
+        prop_assert!(found.taken.is_empty());
+        let tagged = images.with_tags(&found.additions).into_owned();
         let family = Family { repository: &repository, images: &images };
         for way in WAYS {
             let none = HashSet::new();
-            let evaluation = evaluate_with(Some(&shielded), &tagged, &none, now(), Passes::UntilStable, way);
+            let evaluation = evaluate_with(Some(&attached), &tagged, &none, now(), Passes::UntilStable, way);
             for place in with_children(&tagged, in_use.iter().copied()).union(&family.closure(&in_use)) {
                 let verdict = evaluation.verdicts()[*place as usize];
                 prop_assert!(verdict.acting_rule().is_none(), "{}", tagged.images()[*place as usize].digest);
             }
         }
-        prop_assert_eq!(shield::changes(&tagged, &in_use), []);
+        prop_assert!(tagging(&tagged, &in_use).additions.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use shared::build::book::{self, Book};
-use shared::lifecycle::shield::shielded;
+use shared::domain::enforcement::in_use_protection::protected;
 use shared::lifecycle::{Finding, PolicySource};
 use shared::policy_book::{self, Apply, PolicyBook};
 use shared::quantity::count;
@@ -113,7 +113,7 @@ fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
     let attached = (0..).zip(book.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
     let findings: Vec<Finding> = attached
         .filter_map(|(index, entry)| {
-            let finding = shielded(&entry.policy).err()?;
+            let finding = protected(&entry.policy).err()?;
             Some(Finding { pointer: format!("/policies/{index}{}", finding.pointer), ..finding })
         })
         .collect();

@@ -110,6 +110,7 @@ async fn enforce(
         started_at,
         started_by: Some(account::actor().to_string()),
         dry_run,
+        protect_only: false,
         dry_run_reason: dry_run.then_some(DryRunReason::Requested),
         attempt: String::new(),
         book_version,
@@ -154,6 +155,8 @@ async fn enforce(
                     repository_name: repository.name.clone(),
                     repository_arn: repository.arn.clone(),
                     policy: entry.name.clone(),
+                    protection: None,
+                    checks_native_policy: false,
                 }),
                 Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
                 // What AWS says of one repository is no reason to leave all others alone.

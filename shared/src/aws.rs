@@ -10,7 +10,7 @@
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
 //! | `codebuild`, `events`, `ssm` | what building images calls besides, with the feature `builds` |
-//! | `ecs`, `eks`, `functions`, `registry`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
+//! | `ecs`, `eks`, `functions`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
 
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub mod events;
 pub mod functions;
 #[cfg(feature = "lifecycle")]
 pub mod registry;
+#[cfg(feature = "lifecycle")]
+pub mod resource_tags;
 #[cfg(feature = "signed")]
 pub mod s3;
 #[cfg(feature = "signed")]
@@ -213,6 +215,12 @@ impl Connection {
     #[must_use]
     pub fn registry(&self) -> registry::Registry {
         registry::Registry::new(self)
+    }
+
+    /// The resource tags of repositories over this connection.
+    #[must_use]
+    pub fn resource_tags(&self) -> resource_tags::ResourceTags {
+        resource_tags::ResourceTags::new(self)
     }
 
     /// Amazon SNS over this connection.

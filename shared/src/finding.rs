@@ -173,6 +173,8 @@ codes! {
     InvalidOrganizationId = "invalid-organization-id",
     /// Neither the digest nor the tag of an image.
     InvalidImageId = "invalid-image-id",
+    /// A rule that counts images by tags which protection tags match, in a policy that ECR enforces behind the protection rule.
+    ProtectionTagsMatch = "protection-tags-match",
 
     // A build.
     /// A path that leads out of the source, or is none.

@@ -2,10 +2,12 @@
 //!
 //! Knows nothing of policies, files or AWS. [`listing`] reads the images from what AWS prints.
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::domain::enforcement::in_use_protection::OWN_TAGS;
 use crate::instant::Instant;
 
 pub mod deletion;
@@ -18,9 +20,6 @@ pub const MANIFEST_TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
-
-/// Tags that this project puts on images itself begin so. They say nothing of what an image is.
-const OWN_TAGS: &str = "ecr-steward-";
 
 /// Maximum number of subjects followed from one artifact to the next. Longer chains do not occur.
 const MAX_SUBJECT_DEPTH: u16 = 32;
@@ -322,6 +321,37 @@ impl RepositoryImages {
         self.tag_subjects.chunk_by(|one, two| one.0 == two.0).filter(|pairs| {
             pairs.first().is_some_and(|&(at, _)| !is_first(&self.subjects, at) && self.is_tag_referrer(at))
         })
+    }
+
+    /// The same images in the same order, without the tags for which `is_left_out` holds.
+    #[must_use]
+    pub fn without_tags(&self, is_left_out: impl Fn(&str) -> bool) -> Cow<'_, Self> {
+        if !self.images.iter().any(|image| image.tags.iter().any(|tag| is_left_out(tag))) {
+            return Cow::Borrowed(self);
+        }
+        let mut view = self.clone();
+        for image in Arc::make_mut(&mut view.images) {
+            if image.tags.iter().any(|tag| is_left_out(tag)) {
+                image.tags = image.tags.iter().filter(|tag| !is_left_out(tag)).cloned().collect();
+            }
+        }
+        Cow::Owned(view)
+    }
+
+    /// The same images in the same order, with more tags.
+    #[must_use]
+    pub fn with_tags(&self, added: &[(ImageIndex, String)]) -> Cow<'_, Self> {
+        if added.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut view = self.clone();
+        let images = Arc::make_mut(&mut view.images);
+        for (place, tag) in added {
+            if let Some(image) = images.get_mut(*place as usize) {
+                image.tags = image.tags.iter().cloned().chain([tag.as_str().into()]).collect();
+            }
+        }
+        Cow::Owned(view)
     }
 
     /// The images, in the order in which they were listed first.

@@ -11,7 +11,6 @@
 //! | [`explain`] | the reason for every image, in a sentence |
 //! | [`lint`] | findings on a policy against the contents of a repository |
 //! | [`mod@diff`] | what differs between two policies |
-//! | [`shield`] | keeping what is in use from a policy that ECR applies |
 //!
 //! Everything here is pure: values and the time in, values out.
 
@@ -23,7 +22,6 @@ pub mod explain;
 pub mod lint;
 mod matching;
 pub mod rules;
-pub mod shield;
 pub mod source;
 pub mod validate;
 

@@ -5,12 +5,16 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::domain::enforcement::in_use_protection::{
+    self, Tagging, is_protection_tag, protection_rule_count, tagging, was_protected,
+};
+use crate::finding::Finding;
 use crate::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use crate::instant::Instant;
 use crate::lifecycle::document::{Action, LifecyclePolicy};
 use crate::lifecycle::evaluate::{Evaluation, Passes, Referrers, evaluate, evaluate_with};
 use crate::lifecycle::matches_wildcard;
-use crate::policy_book::{Apply, Entry, Keep};
+use crate::policy_book::{Entry, Keep};
 use crate::quantity::count;
 use crate::usage::UsedImages;
 use crate::usage::observation::CLOCK_SECONDS;
@@ -26,6 +30,10 @@ pub struct Plan {
     pub kept: HashMap<ImageIndex, String>,
     /// The images that are in use or that the policy keeps themselves. The others that stay only belong to one of these.
     pub held: HashSet<ImageIndex>,
+    /// What ECR itself deletes or archives of what is planned, once a policy is attached. The rest goes by this stack.
+    pub by_ecr: HashSet<ImageIndex>,
+    /// The protection tags that ECR has to see before the policy is attached.
+    pub tagging: Tagging,
     /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
     pub obstacles: Vec<Obstacle>,
     /// The verdict for each image.
@@ -93,6 +101,34 @@ pub enum Obstacle {
     /// The repository is under another policy, or under none, since the run began.
     #[error("{0}; the next run goes by what it is now")]
     Reassigned(String),
+    /// An image in use wants a protection tag that another image has.
+    #[error(
+        "the protection tag {tag} of {wanted_by}, which is in use, is on {held_by}: somebody put it there; take it off with aws ecr \
+         batch-delete-image --image-ids imageTag={tag}, but first give {held_by} another tag if it is to stay"
+    )]
+    ProtectionTagTaken {
+        /// The tag.
+        tag: String,
+        /// The digest of the image that it is for.
+        wanted_by: String,
+        /// The digest of the image that has it.
+        held_by: String,
+    },
+    /// The policy cannot be enforced by ECR beside protection tags.
+    #[error("{0}")]
+    Unprotectable(Finding),
+    /// ECR would delete or archive what stays.
+    #[error(
+        "by this policy ECR would delete or archive {} that has to stay: its rules act on what the protection rule does not cover",
+        count(*.0, "image")
+    )]
+    TakesProtected(u64),
+    /// The attached policy is somebody else's, and its first rule is not the protection rule.
+    #[error(
+        "the first rule of the attached lifecycle policy is not the protection rule, so that ECR deletes what is in use: put what \
+         `ecr-steward protection-rule` prints before its rules"
+    )]
+    Unprotected,
     /// More may be in use than is known.
     #[error("what is in use is not known completely: {0}")]
     Usage(String),
@@ -131,6 +167,10 @@ impl Obstacle {
             Self::Clock { .. } => "clock",
             Self::Registry { .. } => "limit-registry",
             Self::Reassigned(_) => "reassigned",
+            Self::ProtectionTagTaken { .. } => "protection-tag-taken",
+            Self::Unprotectable(_) => "policy-cannot-be-protected",
+            Self::TakesProtected(_) => "policy-takes-protected",
+            Self::Unprotected => "policy-not-protected",
             Self::Usage(_) => "usage-unknown",
             Self::EnforceOff => "enforce-off",
             Self::PoliciesFileChanged => "policies-file-changed",
@@ -190,59 +230,134 @@ fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
     evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass())
 }
 
-/// Plans one run.
+/// Plans one run. Protection tags say nothing of what an image is: the policy goes by the other tags.
 #[must_use]
 pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Plan {
-    let named = entry.keep.names(images, now);
+    let bare = images.without_tags(is_protection_tag);
+    let named = entry.keep.names(&bare, now);
     let mut held = used.named().clone();
     held.extend(named.keys());
-    let mut kept = images.closure(named, "is kept");
-    if entry.apply != Apply::Attach {
-        let uncertain = possible_children(images).chain(referrers_of_several(images));
-        for (place, reason) in uncertain {
-            kept.entry(place).or_insert(reason);
-        }
+    let mut kept = bare.closure(named, "is kept");
+    let mut protected = used.images();
+    protected.extend(kept.keys());
+    for (place, reason) in possible_children(&bare).chain(referrers_of_several(&bare)) {
+        kept.entry(place).or_insert(reason);
     }
     let mut untouchable = used.images();
     untouchable.extend(kept.keys());
-    let evaluation = match entry.apply {
-        Apply::Attach => by_ecr(&entry.policy, images, &untouchable, now),
-        Apply::Delete | Apply::Preview => {
-            let images = images.with_tag_referrers();
-            evaluate(Some(&entry.policy), &images, &untouchable, now, Passes::UntilStable)
-        }
+    let ranked = bare.with_tag_referrers();
+    let own = evaluate(Some(&entry.policy), &ranked, &untouchable, now, Passes::UntilStable);
+    let mut plan = Plan {
+        deletions: Vec::new(),
+        archivals: Vec::new(),
+        kept,
+        held,
+        by_ecr: HashSet::new(),
+        tagging: Tagging::default(),
+        obstacles: Vec::new(),
+        evaluation: own,
+    };
+    let going = if entry.apply.is_by_ecr() {
+        plan.behind_protection(entry, images, &protected, now)
+    } else {
+        acting(&plan.evaluation).collect()
     };
     let action = |place: ImageIndex| {
-        let rule = evaluation.verdicts().get(place as usize)?.acting_rule()?;
+        let rule = plan.evaluation.verdicts().get(place as usize)?.acting_rule()?;
         entry.policy.rules().get(rule).map(|rule| rule.action)
     };
-    let all = || (0..).zip(images.images()).map(|(place, _)| place);
     let mut deletions: Vec<ImageIndex> =
-        all().filter(|&place| action(place) == Some(Action::Expire)).collect();
+        going.iter().copied().filter(|&place| action(place) == Some(Action::Expire)).collect();
     let mut archivals: Vec<ImageIndex> =
-        all().filter(|&place| action(place) == Some(Action::Transition)).collect();
+        going.iter().copied().filter(|&place| action(place) == Some(Action::Transition)).collect();
     let age = |place: &ImageIndex| {
         let image = images.images().get(*place as usize);
         image.map(|image| (image.age_time(), image.digest.clone()))
     };
     // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
-    deletions
-        .sort_by_cached_key(|&place| (pass(&evaluation, place), images.referrer_depth(place), age(&place)));
+    deletions.sort_by_cached_key(|&place| {
+        (pass(&plan.evaluation, place), images.referrer_depth(place), age(&place))
+    });
     archivals.sort_by_cached_key(age);
-    let obstacles = obstacles(entry, images, &deletions, &archivals, now);
-    Plan { deletions, archivals, kept, held, obstacles, evaluation }
+    plan.obstacles.extend(obstacles(entry, images, &deletions, &archivals, now));
+    Plan { deletions, archivals, ..plan }
+}
+
+/// The images on which an evaluation acts.
+fn acting(evaluation: &Evaluation) -> impl Iterator<Item = ImageIndex> + '_ {
+    let verdicts = (0..).zip(evaluation.verdicts());
+    verdicts.filter(|(_, verdict)| verdict.acting_rule().is_some()).map(|(place, _)| place)
+}
+
+impl Plan {
+    /// What goes where ECR enforces the policy behind the protection rule: what ECR takes of the images as they will be tagged, and
+    /// what was protected once and the policy takes, which this stack deletes itself.
+    fn behind_protection(
+        &mut self,
+        entry: &Entry,
+        images: &RepositoryImages,
+        protected: &HashSet<ImageIndex>,
+        now: Instant,
+    ) -> HashSet<ImageIndex> {
+        let digest = |place: ImageIndex| {
+            images.images().get(place as usize).map(|image| image.digest.to_string()).unwrap_or_default()
+        };
+        self.tagging = tagging(images, &self.held);
+        self.obstacles.extend(self.tagging.taken.iter().map(|taken| Obstacle::ProtectionTagTaken {
+            tag: taken.tag.clone(),
+            wanted_by: digest(taken.wanted_by),
+            held_by: digest(taken.held_by),
+        }));
+        let mut going: HashSet<ImageIndex> = HashSet::new();
+        let mut taken: Vec<ImageIndex> = acting(&self.evaluation).collect();
+        taken.sort_by_cached_key(|&place| (pass(&self.evaluation, place), images.referrer_depth(place)));
+        for place in taken {
+            let is_ours = images.images().get(place as usize).is_some_and(was_protected);
+            if is_ours || images.holders_of(place).any(|holder| going.contains(&holder)) {
+                going.insert(place);
+            }
+        }
+        match in_use_protection::protected(&entry.policy) {
+            Err(finding) => self.obstacles.push(Obstacle::Unprotectable(finding)),
+            Ok(policy) => {
+                let tagged = images.with_tags(&self.tagging.additions);
+                let evaluation = by_ecr(&policy, &tagged, now);
+                self.by_ecr = acting(&evaluation).collect();
+                let wrong = self.by_ecr.intersection(protected).count();
+                if wrong > 0 {
+                    self.obstacles.push(Obstacle::TakesProtected(wrong as u64));
+                }
+                let offset = protection_rule_count(&policy);
+                let own = std::mem::take(&mut self.evaluation);
+                self.evaluation = own.overlaid_with(&evaluation, offset);
+                going.extend(&self.by_ecr);
+                // What it may belong to counts for what this stack deletes; ECR does not know of it.
+                self.kept.retain(|place, _| protected.contains(place) || !self.by_ecr.contains(place));
+            }
+        }
+        going
+    }
+}
+
+/// What ECR deletes or archives of what is in use, by a lifecycle policy that somebody attached: ECR knows nothing of use.
+#[must_use]
+pub fn taken_in_use(
+    policy: &LifecyclePolicy,
+    images: &RepositoryImages,
+    used: &UsedImages,
+    now: Instant,
+) -> Vec<ImageIndex> {
+    let evaluation = by_ecr(policy, images, now);
+    let used = used.images();
+    acting(&evaluation).filter(|place| used.contains(place)).collect()
 }
 
 /// What ECR may take by itself, whether it ranks referrers or leaves them to their subjects, which is not settled. Artifacts
 /// that are tied by a tag are ordinary images for it.
-fn by_ecr(
-    policy: &LifecyclePolicy,
-    images: &RepositoryImages,
-    untouchable: &HashSet<ImageIndex>,
-    now: Instant,
-) -> Evaluation {
-    let way =
-        |referrers| evaluate_with(Some(policy), images, untouchable, now, Passes::UntilStable, referrers);
+fn by_ecr(policy: &LifecyclePolicy, images: &RepositoryImages, now: Instant) -> Evaluation {
+    // ECR knows nothing of use.
+    let none = HashSet::new();
+    let way = |referrers| evaluate_with(Some(policy), images, &none, now, Passes::UntilStable, referrers);
     let follow = way(Referrers::Follow);
     if images.subjects().is_empty() {
         return follow;
@@ -287,7 +402,8 @@ fn obstacles(
 ) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
     let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
-    if all.is_empty() {
+    // What ECR enforces goes on by itself, also with images of which nobody knows enough yet.
+    if all.is_empty() && !entry.apply.is_by_ecr() {
         return obstacles;
     }
     let limits = entry.limits;

@@ -8,7 +8,7 @@
 //!     tags: { team: payments }        # and resource tags, all of them
 //!     rules:                          # the simple model
 //!       - { selection: untagged, maximumAgeLimit: 14 }
-//!     apply: delete                   # or attach; preview unless said otherwise
+//!     apply: delete                   # or attach, or protect (without rules); preview unless said otherwise
 //!     keep: { tags: ["latest"], newest: 3, pulledWithinDays: 30 }
 //!     limits: { images: 500, percent: 50, remaining: 5 }
 //! ```
@@ -42,6 +42,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::usage::reports::is_account;
 use crate::finding::{Code, Finding, join_pointer, quoted};
 use crate::instant::Instant;
@@ -162,7 +163,7 @@ pub struct Entry {
     pub repositories: Vec<String>,
     /// The resource tags that its repositories have, all of these.
     pub tags: BTreeMap<String, String>,
-    /// The policy.
+    /// The policy; with `apply: protect`, where a run goes by the attached one, a policy that takes nothing.
     pub policy: LifecyclePolicy,
     /// Who applies it.
     pub apply: Apply,
@@ -183,11 +184,35 @@ pub enum Apply {
     Attach,
     /// This stack, image by image.
     Delete,
+    /// ECR, by a policy that is somebody else's, whose first rule is the protection rule. This stack keeps the protection tags
+    /// right, and deletes what was protected once. It never writes the policy.
+    Protect,
 }
 
 impl Apply {
-    const NAMES: [(&'static str, Self); 3] =
-        [("preview", Self::Preview), ("attach", Self::Attach), ("delete", Self::Delete)];
+    const NAMES: [(&'static str, Self); 4] = [
+        ("preview", Self::Preview),
+        ("attach", Self::Attach),
+        ("delete", Self::Delete),
+        ("protect", Self::Protect),
+    ];
+
+    /// The word in the policies file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Attach => "attach",
+            Self::Delete => "delete",
+            Self::Protect => "protect",
+        }
+    }
+
+    /// Whether ECR's own engine deletes by a policy, so that images in use need protection tags.
+    #[must_use]
+    pub const fn is_by_ecr(self) -> bool {
+        matches!(self, Self::Attach | Self::Protect)
+    }
 }
 
 /// What stays whatever the rules say. What is in use always does.
@@ -441,8 +466,11 @@ fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
     let repositories = repositories.value().unwrap_or_default();
     check_patterns(reader, &repositories, &fields.at("repositories"));
     let tags = resource_tags(reader, &fields);
-    let policy = rules(reader, &fields);
     let apply = reader.word(&fields, "apply", &Apply::NAMES).value().unwrap_or_default();
+    let policy = match apply {
+        Apply::Protect => no_rules(reader, &fields),
+        Apply::Preview | Apply::Attach | Apply::Delete => rules(reader, &fields),
+    };
     let keep = keep(reader, &fields);
     let limits = limits(reader, &fields);
     if reader.findings.len() > before {
@@ -543,6 +571,16 @@ fn rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
             None
         }
     }
+}
+
+/// With `apply: protect` the policy is somebody else's: what a run goes by is the one that is attached.
+fn no_rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
+    if reader.field(fields, "rules").value().is_some() {
+        let message = "with `apply: protect` the rules are those of the attached lifecycle policy, which is never written; leave \
+                       `rules` out, or write `apply: attach`";
+        reader.find(Code::UnknownValue, fields.at("rules"), message);
+    }
+    TakesNothing::new().ok().map(|nothing| nothing.policy().clone())
 }
 
 fn keep(reader: &mut Reader, fields: &Fields<'_>) -> Keep {

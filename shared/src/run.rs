@@ -18,7 +18,8 @@
 //! | `observe` | finds what is in use |
 //! | `survey` | reads repositories, and plans |
 //! | `work` | previews or enforces a batch |
-//! | `delete`, `attach` | enforce a policy in one repository, in either way |
+//! | `protect` | keeps ECR's own engine from what is in use, and attaches or suspends policies |
+//! | `delete` | deletes and archives what a plan takes from one repository |
 //! | `summarize` | makes one report of what came of all |
 
 #[cfg(feature = "lifecycle")]
@@ -35,13 +36,11 @@ use crate::aws::s3::{Object, S3};
 #[cfg(feature = "lifecycle")]
 use crate::aws::{
     AwsError, Clock, Connection, Deadline, Failure, ecs::Ecs, eks::Eks, functions::Functions,
-    registry::Registry,
+    registry::Registry, resource_tags::ResourceTags,
 };
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::instant::Instant;
 
-#[cfg(feature = "lifecycle")]
-pub mod attach;
 pub mod batch;
 #[cfg(feature = "lifecycle")]
 pub mod delete;
@@ -51,6 +50,8 @@ pub mod journal;
 #[cfg(feature = "lifecycle")]
 pub mod observe;
 pub mod outcome;
+#[cfg(feature = "lifecycle")]
+pub mod protect;
 #[cfg(feature = "lifecycle")]
 pub mod summarize;
 #[cfg(feature = "lifecycle")]
@@ -77,6 +78,9 @@ pub struct Run {
     pub started_by: Option<String>,
     /// Whether nothing is deleted, archived or attached.
     pub dry_run: bool,
+    /// Whether the run was asked to protect images in use in protected repositories, and nothing else.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub protect_only: bool,
     /// Why; `None` for a run that enforces, and before that is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run_reason: Option<DryRunReason>,
@@ -90,6 +94,11 @@ pub struct Run {
     /// The hash of the policy book that it goes by; none before the book was read, and where there is no book.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_hash: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// One batch for a function: in the state machine the input of a task and, as long as work remains, its output.
@@ -189,6 +198,7 @@ pub struct Hands {
     eks: Eks,
     functions: Functions,
     registry: Registry,
+    resource_tags: ResourceTags,
     s3: S3,
     bucket: String,
 }
@@ -207,7 +217,8 @@ impl Hands {
     pub fn with_ecr(connection: Connection, ecr: EcrRead, bucket: String) -> Self {
         let (registry, s3) = (connection.registry(), connection.s3());
         let (ecs, eks, functions) = (connection.ecs(), connection.eks(), connection.functions());
-        Self { connection, ecr, ecs, eks, functions, registry, s3, bucket }
+        let resource_tags = connection.resource_tags();
+        Self { connection, ecr, ecs, eks, functions, registry, resource_tags, s3, bucket }
     }
 
     /// The connection.
@@ -221,13 +232,14 @@ impl Hands {
     pub fn clients(&self, left: Duration) -> Clients<'_> {
         const ANSWER: Duration = Duration::from_millis(500);
         self.connection.trouble().forget();
-        let Self { ecr, ecs, eks, functions, registry, s3, bucket, connection } = self;
+        let Self { ecr, ecs, eks, functions, registry, resource_tags, s3, bucket, connection } = self;
         Clients {
             ecr,
             ecs,
             eks,
             functions,
             registry,
+            resource_tags,
             s3,
             bucket,
             region: connection.region(),
@@ -251,6 +263,8 @@ pub struct Clients<'a> {
     pub functions: &'a Functions,
     /// Where the registry replicates to.
     pub registry: &'a Registry,
+    /// Which repositories ask for protection by a resource tag.
+    pub resource_tags: &'a ResourceTags,
     /// Where runs are kept.
     pub s3: &'a S3,
     /// The stack's bucket; empty for none, where nothing is kept and no lists are read.

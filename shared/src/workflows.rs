@@ -4,3 +4,5 @@
 pub mod delete_images;
 #[cfg(feature = "lifecycle")]
 pub mod enforcement;
+#[cfg(feature = "aws")]
+pub mod protection_records;

@@ -54,6 +54,9 @@ pub const REST: [&str; 8] = [
 /// How `ListClusters` of Amazon EKS is called here, since Amazon ECS has one too.
 pub const EKS_CLUSTERS: &str = "eks:ListClusters";
 
+/// The operation of the Resource Groups Tagging API; the tags are those of the repositories.
+pub const TAGGED_RESOURCES: &str = "GetResources";
+
 /// The operation of a request that does not name it.
 pub(crate) fn operation(request: &Request) -> &'static str {
     let target = request.target.as_str();

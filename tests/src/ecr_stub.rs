@@ -570,6 +570,9 @@ impl State {
         }
         let fleet = *lock(&self.fleet);
         let mut registry = lock(&self.registry);
+        if operation == cloud::TAGGED_RESOURCES {
+            return registry.tagged_resources(asked);
+        }
         if fleet.repositories > 0 {
             return registry.act_with(fleet, operation, asked, failing);
         }
@@ -678,6 +681,37 @@ impl Registry {
             self.repositories.remove(&name);
         }
         answer
+    }
+
+    /// `GetResources` of the Resource Groups Tagging API, for repositories with one of the values of a tag.
+    fn tagged_resources(&self, asked: &Value) -> Answered {
+        assert_eq!(asked["ResourceTypeFilters"], json!(["ecr:repository"]));
+        let filters = asked["TagFilters"].as_array().unwrap();
+        let is_asked_for = |repository: &Repository| {
+            filters.iter().all(|filter| {
+                let value = repository.tags.get(filter["Key"].as_str().unwrap());
+                let values = filter["Values"].as_array().unwrap();
+                value.is_some_and(|value| values.iter().any(|wanted| wanted == value))
+            })
+        };
+        let names: Vec<&String> = self.repositories.keys().collect();
+        // Ten at a time, of which none may be asked for, so that there are other pages, and empty ones.
+        let start: usize = match asked["PaginationToken"].as_str().unwrap_or_default() {
+            "" => 0,
+            token => token.parse().unwrap(),
+        };
+        let end = names.len().min(start + 10);
+        let page = names[start..end].iter().filter(|name| is_asked_for(&self.repositories[**name]));
+        let list: Vec<Value> = page
+            .map(|name| {
+                let tags = self.repositories[*name].tags.iter();
+                let tags: Vec<Value> =
+                    tags.map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+                json!({ "ResourceARN": arn(name), "Tags": tags })
+            })
+            .collect();
+        let token = if end < names.len() { end.to_string() } else { String::new() };
+        Ok(json!({ "ResourceTagMappingList": list, "PaginationToken": token }))
     }
 
     /// The members that each operation takes, and what it does.

@@ -21,10 +21,10 @@ use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriorit
 use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
 use super::{Connection, retries_at_once};
+use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::image::deletion::{Deleted, ImageId, Refused};
 use crate::image::{Image, ImageStatus, ManifestKind};
 use crate::instant::Instant;
-use crate::lifecycle::shield::TakesNothing;
 use crate::repository::{Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags};
 
 /// The largest page ECR gives; fewer pages are fewer calls.

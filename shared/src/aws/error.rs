@@ -84,6 +84,7 @@ impl Failure {
             | "InvalidSignatureException"
             | "OptInRequired" => Self::Denied,
             "ThrottlingException"
+            | "ThrottledException"
             | "Throttling"
             | "TooManyRequestsException"
             | "RequestLimitExceeded"

@@ -186,6 +186,15 @@ impl S3 {
         Ok(answered.is_some_and(|answered| answered.status < 300))
     }
 
+    /// Deletes an object; there may be none.
+    ///
+    /// # Errors
+    ///
+    /// What S3 answers.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), AwsError> {
+        self.request("DeleteObject", "DELETE", bucket, key, None, &[], None).await.map(|_| ())
+    }
+
     /// A version of an object, by default the latest; `None` when there is none.
     ///
     /// # Errors

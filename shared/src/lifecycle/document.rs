@@ -266,7 +266,7 @@ impl LifecyclePolicy {
     }
 
     /// A policy of rules that were validated already; only the length of its text remains to be checked.
-    pub(super) fn from_valid(mut rules: Vec<Rule>) -> Result<Self, Finding> {
+    pub(crate) fn from_valid(mut rules: Vec<Rule>) -> Result<Self, Finding> {
         rules.sort_by_key(|rule| rule.priority);
         let policy = Self { rules };
         let characters = policy.to_json().chars().count();

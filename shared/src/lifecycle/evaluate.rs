@@ -109,7 +109,7 @@ impl Verdict {
 }
 
 /// The outcome for every image of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evaluation {
     verdicts: Vec<Verdict>,
     passes: u16,
@@ -134,6 +134,26 @@ impl Evaluation {
         for (verdict, other) in self.verdicts.iter_mut().zip(other.verdicts) {
             if loss(other) > loss(*verdict) {
                 *verdict = other;
+            }
+        }
+        self.passes = self.passes.max(other.passes);
+        self
+    }
+
+    /// What this evaluation says, and for the images on which `other` acts what that says: `other` is of a policy with `offset`
+    /// more rules at its beginning.
+    #[must_use]
+    pub fn overlaid_with(mut self, other: &Self, offset: usize) -> Self {
+        for (verdict, other) in self.verdicts.iter_mut().zip(&other.verdicts) {
+            let place = |rule: u8| u8::try_from(usize::from(rule).saturating_sub(offset)).unwrap_or(rule);
+            match *other {
+                Verdict::Marked { rule, pass, rank } => {
+                    *verdict = Verdict::Marked { rule: place(rule), pass, rank };
+                }
+                Verdict::Follows { rule, pass, subject } => {
+                    *verdict = Verdict::Follows { rule: place(rule), pass, subject };
+                }
+                _ => {}
             }
         }
         self.passes = self.passes.max(other.passes);

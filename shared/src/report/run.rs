@@ -113,10 +113,8 @@ pub struct Totals {
     pub held_by_obstacles: Amount,
     /// What was to be deleted, and was not.
     pub failed: Amount,
-    /// Tags of the shield that were added.
+    /// Protection tags that were added.
     pub tags_added: u64,
-    /// Tags of the shield that were taken off.
-    pub tags_removed: u64,
     /// Repositories that differ from the book.
     pub drifted: u64,
     /// What storing all images costs a month at most, in US dollars: images share layers.
@@ -145,7 +143,6 @@ impl Totals {
         }
         if let Some(attached) = &outcome.attachment {
             self.tags_added += attached.tags_added;
-            self.tags_removed += attached.tags_removed;
         }
         self.drifted += u64::from(!outcome.drift.is_empty());
         self.estimated_monthly_cost = monthly_cost(self.images);
@@ -494,6 +491,7 @@ mod tests {
             started_at,
             started_by: Some("arn:aws:states:eu-west-1:123456789012:execution:steward:nightly".to_owned()),
             dry_run: false,
+            protect_only: false,
             dry_run_reason: None,
             attempt: "a".to_owned(),
             book_version: Some("v7".to_owned()),

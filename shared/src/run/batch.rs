@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Run;
+use crate::instant::Instant;
 use crate::policy_book::Apply;
 
 /// Images on a page of ECR's lists, which are what work is counted in: calls.
@@ -39,8 +40,35 @@ pub struct Assignment {
     pub repository_name: String,
     /// Its ARN.
     pub repository_arn: String,
-    /// The name of the policy in the book.
+    /// The name of the policy in the policies file; empty where none is for it.
+    #[serde(default)]
     pub policy: String,
+    /// Whether ECR enforces a policy in it besides, or instead: what is known of that when the inventory is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    /// Whether this run looks what a lifecycle policy of its own would take: a seventh of the registry a day.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub checks_native_policy: bool,
+}
+
+/// Whether a repository's own lifecycle policy is looked at on the day of `now`: each is once in seven days.
+#[must_use]
+pub fn checks_native_policy(repository_name: &str, now: Instant) -> bool {
+    const DAYS: u64 = 7;
+    let day = now.micros().div_euclid(86_400_000_000).unsigned_abs();
+    let hash =
+        repository_name.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    hash % DAYS == day % DAYS
+}
+
+/// Why a repository is protected, besides what the policies file says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protection {
+    /// The stack has a record of it: it attached the policy.
+    Recorded,
+    /// It has the resource tag `ecr-steward:protect`.
+    Tagged,
 }
 
 /// The repositories of one batch.
@@ -93,12 +121,13 @@ impl<'a> Batcher<'a> {
         assignment: Assignment,
         apply: Apply,
     ) -> Option<(String, Batch)> {
+        // What ECR enforces by itself has to be protected, or suspended, also where this run takes nothing.
+        let is_protected = apply.is_by_ecr() || assignment.protection.is_some();
         let kind = match apply {
-            Apply::Preview => Kind::Preview,
-            // What ECR enforces by itself has to be protected, or suspended, also where this run takes nothing.
-            Apply::Attach if self.run.only_protects() => Kind::Enforce,
+            _ if is_protected && self.run.only_protects() => Kind::Enforce,
             _ if self.run.dry_run => Kind::Preview,
-            Apply::Attach | Apply::Delete => Kind::Enforce,
+            Apply::Preview if !is_protected => Kind::Preview,
+            Apply::Preview | Apply::Attach | Apply::Protect | Apply::Delete => Kind::Enforce,
         };
         let images = self.sizes.get(&assignment.repository_name).copied().unwrap_or_default();
         let (batch, calls) = self.open.entry(kind).or_default();
@@ -128,7 +157,6 @@ impl<'a> Batcher<'a> {
 mod tests {
     use super::*;
     use crate::domain::enforcement::enforcement_switch::DryRunReason;
-    use crate::instant::Instant;
 
     fn run(dry_run: bool) -> Run {
         let started_at = Instant::parse("2026-11-23T00:00:00Z").unwrap();
@@ -137,6 +165,7 @@ mod tests {
             started_at,
             started_by: None,
             dry_run,
+            protect_only: false,
             dry_run_reason: dry_run.then_some(DryRunReason::Requested),
             attempt: "a".to_owned(),
             book_version: None,
@@ -147,7 +176,13 @@ mod tests {
     fn assignment(number: usize) -> Assignment {
         let repository_name = format!("app/{number:03}");
         let repository_arn = format!("arn:aws:ecr:eu-west-1:123456789012:repository/{repository_name}");
-        Assignment { repository_name, repository_arn, policy: "all".to_owned() }
+        Assignment {
+            repository_name,
+            repository_arn,
+            policy: "all".to_owned(),
+            protection: None,
+            checks_native_policy: false,
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::Stop;
 use super::outcome::{Outcome, Status};
 use super::survey::Planned;
 use super::work::Worker;
+use crate::domain::enforcement::in_use_protection::is_protected;
 use crate::lifecycle::PolicySource;
-use crate::lifecycle::shield::is_shielded;
 use crate::workflows::enforcement::execute::Executor;
 
 impl Worker<'_> {
@@ -37,7 +37,7 @@ impl Worker<'_> {
 
 /// How a repository with a lifecycle policy of ECR's differs from what the policies file says.
 fn drift(native: &str) -> &'static str {
-    if PolicySource::parse(native).is_ok_and(|source| source.policy().is_some_and(is_shielded)) {
+    if PolicySource::parse(native).is_ok_and(|source| source.policy().is_some_and(is_protected)) {
         "ECR still applies the policy that was attached when the policies file said `apply: attach`; delete it"
     } else {
         "the repository has a lifecycle policy of its own, which ECR applies beside that of the policies file and which knows \

@@ -1,19 +1,21 @@
 //! Finds all repositories of a registry and the policy of each, and what is in use, and writes down batches of them.
 //! Holds a page of repositories in memory and no more, however many there are.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::batch::{Assignment, Batch, Batcher, Listed, Sizes};
+use super::batch::{Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy};
 use super::outcome::{Outcome, Status};
 use super::{Clients, Run, Stop, check_clock, observe};
 use crate::domain::enforcement::enforcement_switch::{Request, preview_key};
 use crate::domain::usage::list_memory;
 use crate::instant::Instant;
-use crate::policy_book::{self, Match, PolicyBook, Sources};
+use crate::policy_book::{self, Apply, Match, PolicyBook, Sources};
 use crate::usage::observation::{Observation, ReadOnce};
+use crate::workflows::protection_records::ProtectionRecords;
 
 /// Calls at the same time.
 const AT_ONCE: usize = 4;
@@ -85,10 +87,10 @@ pub async fn take(
     let mut run = Run { attempt: invocation.request_id.to_owned(), ..before.clone() };
     let mut progress = progress;
     let mut batches: Vec<Listed> = Vec::new();
-    let book = if progress.next_token.is_none() {
-        let (book, has_book) = begin(clients, &mut run, invocation, now).await?;
+    let (book, worklist) = if progress.next_token.is_none() {
+        let (book, has_book, worklist) = begin(clients, &mut run, invocation, now).await?;
         progress = Progress { has_book, ..Progress::default() };
-        book
+        (book, worklist)
     } else {
         let (book_key, usage_key) = (before.book_key(), before.usage_key());
         let list_key = before.batch_list_key();
@@ -99,7 +101,9 @@ pub async fn take(
         )?;
         batches = read_list(clients, &list_key, &list)?;
         keep(clients, &run, &text, &usage).await?;
-        PolicyBook::parse(&text).map_err(InventoryError::Book)?
+        let book = PolicyBook::parse(&text).map_err(InventoryError::Book)?;
+        let worklist = Worklist::read(clients, &run, &book, invocation, now).await?;
+        (book, worklist)
     };
     let sizes = clients.call(clients.s3.get(clients.bucket, SIZES_KEY)).await?;
     // Without them batches are of uneven size, no more.
@@ -112,23 +116,29 @@ pub async fn take(
         progress.repositories += page.repositories.len() as u64;
         let mut full = Vec::new();
         let mut outcomes = String::new();
-        let assigned: Vec<_> = stream::iter(&page.repositories)
+        let assigned: Vec<_> = stream::iter(page.repositories.iter())
             .map(|repository| assign(clients, &book, &repository.name, &repository.arn))
             .buffered(AT_ONCE)
             .collect()
             .await;
         for (repository, entry) in page.repositories.iter().zip(assigned) {
             let outcome = match entry {
-                Ok(Some(entry)) => {
+                Ok(entry) if worklist.takes(&repository.name, entry) => {
                     let assignment = Assignment {
                         repository_name: repository.name.clone(),
                         repository_arn: repository.arn.clone(),
-                        policy: entry.name.clone(),
+                        policy: entry.map(|entry| entry.name.clone()).unwrap_or_default(),
+                        protection: worklist.protection(&repository.name),
+                        checks_native_policy: worklist.checks_native_policy(&repository.name, entry),
                     };
-                    full.extend(batcher.push(invocation.account_id, assignment, entry.apply));
+                    let apply = entry.map_or(Apply::Preview, |entry| entry.apply);
+                    full.extend(batcher.push(invocation.account_id, assignment, apply));
+                    progress.unmatched += u64::from(entry.is_none());
                     continue;
                 }
-                Ok(None) => {
+                // What is not protected is not in a run that only protects.
+                Ok(_) if worklist.only_protects => continue,
+                Ok(_) => {
                     progress.unmatched += 1;
                     Outcome {
                         repository_name: repository.name.clone(),
@@ -187,6 +197,72 @@ pub async fn take(
     Ok((run, progress))
 }
 
+/// Which repositories a run works on, besides what the policies file says.
+#[derive(Debug)]
+struct Worklist {
+    /// The repositories that the stack has a record of: it attached their policies.
+    recorded: BTreeSet<String>,
+    /// Those that ask for protection by their resource tag.
+    tagged: BTreeSet<String>,
+    /// Whether only what is protected is worked on.
+    only_protects: bool,
+    /// Whether lifecycle policies that are not this stack's are looked at.
+    checks_native_policies: bool,
+    /// The present.
+    now: Instant,
+}
+
+impl Worklist {
+    async fn read(
+        clients: &Clients<'_>,
+        run: &Run,
+        book: &PolicyBook,
+        invocation: Invocation<'_>,
+        now: Instant,
+    ) -> Result<Self, Stop> {
+        let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
+        let recorded = clients.call(records.names()).await?.into_iter().collect();
+        let tagged =
+            clients.call(clients.resource_tags.protected_repositories(invocation.account_id)).await?;
+        let only_protects = run.protect_only;
+        let checks_native_policies = !only_protects && !book.entries().is_empty();
+        Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
+    }
+
+    /// Whether there may be something to work on.
+    fn is_possible(&self, book: &PolicyBook) -> bool {
+        let by_file = |entry: &policy_book::Entry| !self.only_protects || entry.apply.is_by_ecr();
+        book.entries().iter().any(by_file) || !(self.recorded.is_empty() && self.tagged.is_empty())
+    }
+
+    fn protection(&self, repository: &str) -> Option<Protection> {
+        if self.tagged.contains(repository) {
+            Some(Protection::Tagged)
+        } else if self.recorded.contains(repository) {
+            Some(Protection::Recorded)
+        } else {
+            None
+        }
+    }
+
+    fn checks_native_policy(&self, repository: &str, entry: Option<&policy_book::Entry>) -> bool {
+        let is_by_ecr = entry.is_some_and(|entry| entry.apply.is_by_ecr());
+        self.checks_native_policies
+            && !is_by_ecr
+            && self.protection(repository).is_none()
+            && checks_native_policy(repository, self.now)
+    }
+
+    /// Whether the run works on a repository.
+    fn takes(&self, repository: &str, entry: Option<&policy_book::Entry>) -> bool {
+        let is_protected =
+            entry.is_some_and(|entry| entry.apply.is_by_ecr()) || self.protection(repository).is_some();
+        is_protected
+            || (!self.only_protects && entry.is_some())
+            || self.checks_native_policy(repository, entry)
+    }
+}
+
 /// Reads the list of a run's batches.
 pub(super) fn read_list(clients: &Clients<'_>, key: &str, text: &str) -> Result<Vec<Listed>, Stop> {
     serde_json::from_str(text).map_err(|error| clients.odd(key, error.to_string()))
@@ -205,7 +281,7 @@ async fn begin(
     run: &mut Run,
     invocation: Invocation<'_>,
     now: Instant,
-) -> Result<(PolicyBook, bool), InventoryError> {
+) -> Result<(PolicyBook, bool, Worklist), InventoryError> {
     let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
     let has_book = found.is_some();
     let (book, text) = match found {
@@ -218,11 +294,12 @@ async fn begin(
     };
     run.book_hash = has_book.then(|| book.hash().to_owned());
     let is_previewed = match &run.book_hash {
-        Some(hash) if !run.dry_run => is_previewed(clients, hash).await?,
+        Some(hash) if !run.dry_run && !run.protect_only => is_previewed(clients, hash).await?,
         _ => false,
     };
     let request = Request {
         is_dry_run: run.dry_run,
+        protects_only: run.protect_only,
         is_on: invocation.is_on,
         book: has_book.then_some(&book),
         is_previewed,
@@ -232,7 +309,8 @@ async fn begin(
     let sources: &Sources = book.usage();
     let before = observe::before(clients).await?;
     // Where no policy is for anything nobody asks what is in use.
-    let observation = if book.entries().is_empty() {
+    let worklist = Worklist::read(clients, run, &book, invocation, now).await?;
+    let observation = if !worklist.is_possible(&book) {
         let memory = observe::remember_lists(clients, sources, before.memory.clone(), now).await?;
         if memory != before.memory {
             write_json(clients, list_memory::KEY, &memory).await?;
@@ -251,7 +329,7 @@ async fn begin(
     };
     let usage = observation.to_json().map_err(|error| clients.odd(&run.usage_key(), error.to_string()))?;
     keep(clients, run, &text, &usage).await?;
-    Ok((book, has_book))
+    Ok((book, has_book, worklist))
 }
 
 async fn write_json(clients: &Clients<'_>, key: &str, value: &impl Serialize) -> Result<(), Stop> {

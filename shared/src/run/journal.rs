@@ -1,5 +1,11 @@
 //! What is written down before images are taken away: one line of JSON for each, with everything that it takes to know what
 //! went, why, and who decided so, and to put it back.
+//!
+//! | object | holds |
+//! | --- | --- |
+//! | `<hash>.jsonl` | images that are about to be deleted or archived: [`Line`]s |
+//! | `plan-<hash>.jsonl` | images that ECR is going to take behind an attached policy: [`Line`]s, of which none says that its image went |
+//! | `policy-<hash>.json` | a lifecycle policy that is about to be replaced: a [`PolicyLine`] |
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,6 +21,10 @@ use crate::report::model::ActionTaken;
 
 /// The keys of the journal begin so.
 pub const PREFIX: &str = "journal/";
+/// The file name of a plan begins so. No hash does.
+const PLAN: &str = "plan-";
+/// The file name of a replaced policy begins so. No hash does.
+const POLICY: &str = "policy-";
 /// Maximum number of attempts to write an object that must not be there yet.
 #[cfg(feature = "lifecycle")]
 const MAX_ATTEMPTS: u32 = 3;
@@ -65,6 +75,30 @@ pub struct Line {
     pub usage_read_at: Option<Instant>,
 }
 
+/// A lifecycle policy that is about to be replaced by another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyLine {
+    /// The run, or the command that puts a policy back.
+    pub run_id: String,
+    /// When this is written.
+    pub at: Instant,
+    /// The registry: the account.
+    pub registry_id: String,
+    /// The Region.
+    pub region: String,
+    /// Who decided so.
+    pub by: Actor,
+    /// The repository.
+    pub repository_name: String,
+    /// The policy that is replaced, as ECR gave it.
+    pub lifecycle_policy_text: String,
+    /// The policy that takes its place.
+    pub replaced_by: String,
+    /// Why it is replaced.
+    pub reason: String,
+}
+
 /// Lines as an object: its key, and its content. The same images, as they are, have the same key in the same run, so that writing
 /// them down is idempotent.
 ///
@@ -72,6 +106,43 @@ pub struct Line {
 ///
 /// When a line cannot be written, which no content of it should bring about.
 pub fn entry(folder: &str, repository: &str, lines: &[Line]) -> Result<(String, String), serde_json::Error> {
+    let (name, content) = lines_entry(lines)?;
+    Ok((format!("{folder}{repository}/{name}.jsonl"), content))
+}
+
+/// A plan as an object, as [`entry`] has images that are about to go.
+///
+/// # Errors
+///
+/// As [`entry`].
+pub fn plan_entry(
+    folder: &str,
+    repository: &str,
+    lines: &[Line],
+) -> Result<(String, String), serde_json::Error> {
+    let (name, content) = lines_entry(lines)?;
+    Ok((format!("{folder}{repository}/{PLAN}{name}.jsonl"), content))
+}
+
+/// A replaced policy as an object: its key, and its content. The same policy that is replaced by the same one has the same key in
+/// the same run, so that writing it down is idempotent.
+///
+/// # Errors
+///
+/// When it cannot be written, which no content of it should bring about.
+pub fn policy_entry(folder: &str, line: &PolicyLine) -> Result<(String, String), serde_json::Error> {
+    let mut digest = Sha256::new();
+    for text in [&line.lifecycle_policy_text, &line.replaced_by] {
+        digest.update(text);
+        // No JSON has it.
+        digest.update([0]);
+    }
+    let content = serde_json::to_string(line)?;
+    Ok((format!("{folder}{}/{POLICY}{}.json", line.repository_name, hash(digest)), content))
+}
+
+/// The hash of lines, and their text.
+fn lines_entry(lines: &[Line]) -> Result<(String, String), serde_json::Error> {
     let mut content = String::new();
     let mut digest = Sha256::new();
     for line in lines {
@@ -81,8 +152,38 @@ pub fn entry(folder: &str, repository: &str, lines: &[Line]) -> Result<(String, 
         content += &serde_json::to_string(line)?;
         content.push('\n');
     }
-    let name: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok((format!("{folder}{repository}/{name}.jsonl"), content))
+    Ok((hash(digest), content))
+}
+
+fn hash(digest: Sha256) -> String {
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether an object of the journal says which images are about to be deleted or archived by this project: neither a plan nor a
+/// replaced policy.
+#[must_use]
+pub fn is_removals(key: &str) -> bool {
+    let name = file_name(key);
+    !name.starts_with(PLAN) && !name.starts_with(POLICY)
+}
+
+/// The repository of a replaced policy, by the object's key; none for any other object.
+#[must_use]
+pub fn repository_of_policy(key: &str) -> Option<&str> {
+    let is_policy = file_name(key).starts_with(POLICY) && key.ends_with(".json");
+    // journal/Y/M/D/<run>/<repository>/<name>
+    let rest = key.strip_prefix(PREFIX)?.splitn(5, '/').nth(4)?;
+    if is_policy { rest.rsplit_once('/').map(|(repository, _)| repository) } else { None }
+}
+
+/// The run, or the command, that wrote an object of the journal, by the object's key.
+#[must_use]
+pub fn run_of(key: &str) -> Option<&str> {
+    key.strip_prefix(PREFIX)?.split('/').nth(3)
+}
+
+fn file_name(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
 }
 
 /// The keys of what a run wrote down begin so.
@@ -94,9 +195,16 @@ pub fn prefix(run: &Run) -> String {
 /// The keys of what was written down begin so, by when it began and what it is called.
 #[must_use]
 pub fn folder(at: Instant, id: &str) -> String {
+    format!("{}{id}/", day(at))
+}
+
+/// The keys of what was written down on a day begin so, whoever wrote it. Days are those of UTC, and a run's is that on which it
+/// began.
+#[must_use]
+pub fn day(at: Instant) -> String {
     let day = at.to_string();
     let day = day.split('T').next().unwrap_or_default().replace('-', "/");
-    format!("{PREFIX}{day}/{id}/")
+    format!("{PREFIX}{day}/")
 }
 
 /// Writes lines down, before what they say is done; gives the key. Nothing that is there is overwritten.
@@ -111,8 +219,46 @@ pub async fn write(
     repository: &str,
     lines: &[Line],
 ) -> Result<String, Stop> {
-    let (key, content) =
-        entry(folder, repository, lines).map_err(|error| clients.odd(folder, error.to_string()))?;
+    let written = entry(folder, repository, lines);
+    write_entry(clients, folder, written, "nothing is deleted that is not").await
+}
+
+/// Writes a plan down: images that ECR is going to take behind an attached policy, before that policy may act on them; gives the
+/// key. Nothing that is there is overwritten.
+///
+/// # Errors
+///
+/// When it cannot be written: then no policy may be attached that takes them.
+#[cfg(feature = "lifecycle")]
+pub async fn write_plan(
+    clients: &Clients<'_>,
+    folder: &str,
+    repository: &str,
+    lines: &[Line],
+) -> Result<String, Stop> {
+    let written = plan_entry(folder, repository, lines);
+    write_entry(clients, folder, written, "no policy is attached that takes what is not").await
+}
+
+/// Writes a policy down before another one replaces it; gives the key. Nothing that is there is overwritten.
+///
+/// # Errors
+///
+/// When it cannot be written: then it may not be replaced.
+#[cfg(feature = "lifecycle")]
+pub async fn write_policy(clients: &Clients<'_>, folder: &str, line: &PolicyLine) -> Result<String, Stop> {
+    write_entry(clients, folder, policy_entry(folder, line), "no policy is replaced that is not").await
+}
+
+/// Writes an object of the journal, unless it is there. `consequence` says what does not happen if it cannot be written.
+#[cfg(feature = "lifecycle")]
+async fn write_entry(
+    clients: &Clients<'_>,
+    folder: &str,
+    written: Result<(String, String), serde_json::Error>,
+    consequence: &str,
+) -> Result<String, Stop> {
+    let (key, content) = written.map_err(|error| clients.odd(folder, error.to_string()))?;
     for _ in 0..MAX_ATTEMPTS {
         if clients.call(clients.s3.put(clients.bucket, &key, &content, Only::IfAbsent)).await? {
             return Ok(key);
@@ -122,7 +268,7 @@ pub async fn write(
             return Ok(key);
         }
     }
-    Err(clients.odd(&key, "it could not be written down, and nothing is deleted that is not".to_owned()))
+    Err(clients.odd(&key, format!("it could not be written down, and {consequence}")))
 }
 
 /// What was written down under a key.
@@ -137,4 +283,109 @@ pub async fn read(clients: &Clients<'_>, key: &str) -> Result<Vec<Line>, Stop> {
     };
     let lines = object.text.lines().map(serde_json::from_str);
     lines.collect::<Result<_, _>>().map_err(|error| clients.odd(key, error.to_string()))
+}
+
+/// The replaced policy that was written down under a key; none when there is no such object.
+///
+/// # Errors
+///
+/// When it cannot be read, or is no replaced policy.
+#[cfg(feature = "lifecycle")]
+pub async fn read_policy(clients: &Clients<'_>, key: &str) -> Result<Option<PolicyLine>, Stop> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok(None);
+    };
+    let line = serde_json::from_str(&object.text);
+    line.map(Some).map_err(|error| clients.odd(key, format!("it is not a replaced policy: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::document::Action;
+
+    const FOLDER: &str = "journal/2026/11/26/r/";
+
+    fn at(time: &str) -> Instant {
+        Instant::parse(time).unwrap()
+    }
+
+    fn line(letter: char) -> Line {
+        Line {
+            run_id: "r".to_owned(),
+            at: at("2026-11-26T03:00:00Z"),
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::default(),
+            repository_name: "team/app".to_owned(),
+            image_digest: format!("sha256:{}", letter.to_string().repeat(64)),
+            image_tags: vec!["v1".to_owned()],
+            image_pushed_at: at("2026-10-01T00:00:00Z"),
+            image_size_in_bytes: 1,
+            image_manifest: None,
+            image_manifest_media_type: None,
+            action: ActionTaken::from(Action::Expire),
+            policy: Some("all".to_owned()),
+            book_version: None,
+            applied_rule_priority: Some(1),
+            reason: "old".to_owned(),
+            usage_read_at: None,
+        }
+    }
+
+    fn policy(text: &str, replaced_by: &str) -> PolicyLine {
+        PolicyLine {
+            run_id: "r".to_owned(),
+            at: at("2026-11-26T03:00:00Z"),
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::principal("arn:aws:iam::123456789012:role/ops"),
+            repository_name: "team/app".to_owned(),
+            lifecycle_policy_text: text.to_owned(),
+            replaced_by: replaced_by.to_owned(),
+            reason: "policies.yaml says so".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_images_that_this_project_takes_are_removals() {
+        let (removals, _) = entry(FOLDER, "team/app", &[line('a')]).unwrap();
+        let (plan, _) = plan_entry(FOLDER, "team/app", &[line('a')]).unwrap();
+        let (replaced, _) = policy_entry(FOLDER, &policy("{}", "[]")).unwrap();
+        assert_eq!([&removals, &plan, &replaced].map(|key| is_removals(key)), [true, false, false]);
+        assert!(removals.starts_with("journal/2026/11/26/r/team/app/") && removals.ends_with(".jsonl"));
+        let name = removals.rsplit('/').next().unwrap();
+        assert_eq!(plan, format!("journal/2026/11/26/r/team/app/plan-{name}"));
+        assert!(is_removals("journal/2026/11/26/plan-1/policy-app/plan-b/0123456789abcdef.jsonl"));
+    }
+
+    #[test]
+    fn a_replaced_policy_says_of_which_repository_and_run_it_is() {
+        let (key, content) = policy_entry(FOLDER, &policy("{}", "[]")).unwrap();
+        assert_eq!(repository_of_policy(&key), Some("team/app"));
+        assert_eq!(run_of(&key), Some("r"));
+        assert_eq!(serde_json::from_str::<PolicyLine>(&content).unwrap(), policy("{}", "[]"));
+        let (plan, _) = plan_entry(FOLDER, "team/app", &[line('a')]).unwrap();
+        assert_eq!(repository_of_policy(&plan), None);
+        assert_eq!(repository_of_policy("journal/2026/11/26/r/policy-0123456789abcdef.json"), None);
+        assert!(content.contains(r#""lifecyclePolicyText":"{}","replacedBy":"[]""#), "{content}");
+    }
+
+    #[test]
+    fn the_same_is_written_down_once_and_different_things_beside_each_other() {
+        let key = |line: &PolicyLine| policy_entry(FOLDER, line).unwrap().0;
+        let again = PolicyLine { at: at("2026-11-26T03:10:00Z"), ..policy("a", "b") };
+        assert_eq!(key(&again), key(&policy("a", "b")));
+        assert_ne!(key(&policy("b", "a")), key(&policy("a", "b")));
+        assert_ne!(key(&policy("ab", "")), key(&policy("a", "b")));
+        let plan = |lines: &[Line]| plan_entry(FOLDER, "team/app", lines).unwrap().0;
+        assert_eq!(plan(&[Line { at: again.at, ..line('a') }]), plan(&[line('a')]));
+        assert_ne!(plan(&[line('b')]), plan(&[line('a')]));
+    }
+
+    #[test]
+    fn a_day_has_what_was_begun_on_it() {
+        assert_eq!(day(at("2026-11-26T23:59:59Z")), "journal/2026/11/26/");
+        assert_eq!(folder(at("2026-11-26T23:59:59Z"), "r"), FOLDER);
+    }
 }

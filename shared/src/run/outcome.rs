@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::enforcement::protection_record::Mode;
 use crate::finding::Finding;
 use crate::image::Image;
 use crate::instant::Instant;
@@ -58,6 +59,10 @@ pub struct Outcome {
     /// What was attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attached>,
+    /// What is in use and its own lifecycle policy, which is not protected, would have ECR delete: a sentence. It is looked at once
+    /// a week.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native_policy: Option<String>,
     /// How the repository differs from what the book says, before the run changed anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
@@ -164,10 +169,17 @@ impl From<&Obstacle> for Held {
 pub struct Attached {
     /// What became of the policy.
     pub lifecycle_policy: PolicyChange,
-    /// How many images got a tag of the shield.
+    /// Whose policy it is; none in what an earlier version wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// How many images got a protection tag.
     pub tags_added: u64,
-    /// How many tags of the shield were taken off.
-    pub tags_removed: u64,
+    /// When the use was read for which the protection tags are right; none before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refreshed_at: Option<Instant>,
+    /// Why a policy that takes nothing is attached in place of the policy; none if the policy acts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended_because: Option<String>,
 }
 
 /// What became of an attached policy.
@@ -315,7 +327,7 @@ impl Outcome {
     /// Says that the invocation was not allowed to enforce the policy, if there was something to enforce.
     pub fn block(&mut self, reasons: &[Held]) {
         let has_effects = match self.apply {
-            Some(Apply::Attach) => true,
+            Some(Apply::Attach | Apply::Protect) => true,
             Some(Apply::Delete) => !(self.expiring.is_zero() && self.transitioning.is_zero()),
             Some(Apply::Preview) | None => false,
         };
@@ -354,7 +366,6 @@ impl Outcome {
         self.put_back.extend(before.put_back);
         if let (Some(attached), Some(before)) = (&mut self.attachment, before.attachment) {
             attached.tags_added += before.tags_added;
-            attached.tags_removed += before.tags_removed;
             if attached.lifecycle_policy == PolicyChange::Unchanged {
                 attached.lifecycle_policy = before.lifecycle_policy;
             }
@@ -375,6 +386,7 @@ impl Outcome {
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         matches!(self.status, Status::Held | Status::Partial | Status::Failed | Status::Remaining)
+            || self.native_policy.is_some()
     }
 }
 

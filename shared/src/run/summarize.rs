@@ -106,7 +106,9 @@ pub async fn summarize(
         }
     }
     let report = builder.report_mut();
-    let untold = written.into_iter().map(|object| object.key).filter(|key| !told.contains(key));
+    // What ECR takes behind a policy, and what policy it was, no outcome has to tell.
+    let removals = written.into_iter().map(|object| object.key).filter(|key| journal::is_removals(key));
+    let untold = removals.filter(|key| !told.contains(key));
     report.untold_journal = untold.take(NAMES).collect();
     let usage_key = run.usage_key();
     if let Some(usage) = clients.call(clients.s3.get(clients.bucket, &usage_key)).await? {

@@ -1,11 +1,13 @@
 //! Reads a repository by as few calls as there can be, and plans what its policy takes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use super::outcome::{Amount, Fate, Held, ImageOutcome, Outcome, Status};
 use super::{Clients, Stop};
 use crate::aws::ecr::{BATCH, Manifest, Manifests};
 use crate::domain::enforcement::action::{Action, Removal};
+use crate::domain::enforcement::protection_record::Mode;
 use crate::image::deletion::{self, ImageId, Refused};
 use crate::image::listing::RepositoryName;
 use crate::image::{ImageIndex, ManifestKind, Relations, RepositoryImages};
@@ -46,13 +48,30 @@ pub struct Planned<'a> {
     /// What was read.
     pub surveyed: Surveyed,
     /// Its policy.
-    pub entry: &'a Entry,
+    pub entry: Cow<'a, Entry>,
+    /// The name of its policy in the policies file; empty where none is for it.
+    pub assigned: String,
+    /// How ECR itself enforces a policy in it that is protected, if it does.
+    pub native: Option<Native>,
+    /// Whether a lifecycle policy that is not protected is looked at.
+    pub checks_native_policy: bool,
     /// What of it is in use.
     pub used: UsedImages,
     /// The plan.
     pub plan: Plan,
     /// For when it was made.
     pub now: Instant,
+}
+
+/// How ECR itself enforces a policy in a repository, which has to be kept from what is in use.
+#[derive(Debug, Clone)]
+pub struct Native {
+    /// Whose policy it is.
+    pub mode: Mode,
+    /// The policy without its protection rule, with what it keeps and its limits. One of somebody else's is the one that is attached.
+    pub entry: Entry,
+    /// Why the policy has to be suspended whatever the plan is; `None` if it may act.
+    pub withdrawn: Option<String>,
 }
 
 type Children = BTreeMap<String, Vec<String>>;
@@ -107,9 +126,19 @@ impl Surveyed {
 
     /// Plans what a policy takes.
     #[must_use]
-    pub fn plan<'a>(self, entry: &'a Entry, usage: &Usage, now: Instant) -> Planned<'a> {
-        let (used, plan) = self.decide(entry, usage, now);
-        Planned { surveyed: self, entry, used, plan, now }
+    pub fn plan<'a>(self, entry: Cow<'a, Entry>, usage: &Usage, now: Instant) -> Planned<'a> {
+        let (used, plan) = self.decide(&entry, usage, now);
+        let assigned = entry.name.clone();
+        Planned {
+            surveyed: self,
+            entry,
+            assigned,
+            native: None,
+            checks_native_policy: false,
+            used,
+            plan,
+            now,
+        }
     }
 
     /// What of the repository is in use, and what a policy takes of it.
@@ -117,7 +146,7 @@ impl Surveyed {
     pub fn decide(&self, entry: &Entry, usage: &Usage, now: Instant) -> (UsedImages, Plan) {
         let used = self.used(usage);
         let mut plan = plan(entry, &self.images, &used, now);
-        if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply == Apply::Attach {
+        if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply.is_by_ecr() {
             let gaps = usage.gaps_of(self.name.as_str()).chain(&self.pull_gaps);
             plan.obstacles.extend(gaps.map(|gap| Obstacle::Usage(gap.to_string())));
         }
@@ -194,16 +223,19 @@ impl Planned<'_> {
     pub fn outcome(&self) -> Outcome {
         let Self { surveyed, entry, plan, .. } = self;
         let images = &surveyed.images;
+        let is_unmatched = entry.name.is_empty();
         let mut outcome = Outcome {
             repository_name: surveyed.name.as_str().to_owned(),
-            policy: Some(entry.name.clone()),
-            apply: Some(entry.apply),
+            policy: (!is_unmatched).then(|| entry.name.clone()),
+            apply: (!is_unmatched).then_some(entry.apply),
             obstacles: plan.obstacles.iter().map(Held::from).collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };
         if !outcome.obstacles.is_empty() {
             outcome.status = Status::Held;
+        } else if is_unmatched {
+            outcome.status = Status::Unmatched;
         }
         for image in images.images() {
             outcome.images.add(image);
@@ -244,18 +276,34 @@ impl Planned<'_> {
             })
         };
         let mut actions = Vec::new();
+        // What ECR takes itself is left to it.
+        let is_ours = |place: &ImageIndex| !self.plan.by_ecr.contains(place);
         for (step, places) in self.plan.steps(images).into_iter().enumerate() {
-            actions.extend(places.into_iter().filter_map(|place| removal(place, step)).map(Action::Delete));
+            let places = places.into_iter().filter(is_ours);
+            actions.extend(places.filter_map(|place| removal(place, step)).map(Action::Delete));
         }
-        let archivals = self.plan.archivals.iter().filter_map(|&place| removal(place, 0));
+        let archivals = self.plan.archivals.iter().copied().filter(is_ours);
+        let archivals = archivals.filter_map(|place| removal(place, 0));
         actions.extend(archivals.map(Action::Archive));
         actions
     }
 
     /// Tells of what is planned, where nothing of it is done.
     pub fn tell_plan(&self, outcome: &mut Outcome) {
-        for &place in self.plan.deletions.iter().chain(&self.plan.archivals) {
-            if let Some(image) = self.tell(place, Fate::Planned, None) {
+        self.tell_some(outcome, |_| true);
+    }
+
+    /// Tells of what ECR takes itself.
+    pub fn tell_by_ecr(&self, outcome: &mut Outcome) {
+        self.tell_some(outcome, |place| self.plan.by_ecr.contains(&place));
+    }
+
+    fn tell_some(&self, outcome: &mut Outcome, is_told: impl Fn(ImageIndex) -> bool) {
+        let all = self.plan.deletions.iter().chain(&self.plan.archivals).copied();
+        for place in all.filter(|&place| is_told(place)) {
+            let by_ecr = self.plan.by_ecr.contains(&place);
+            let detail = by_ecr.then(|| "ECR does it within a day of the policy being attached".to_owned());
+            if let Some(image) = self.tell(place, Fate::Planned, detail) {
                 outcome.tell(image);
             }
         }
@@ -317,17 +365,13 @@ impl Planned<'_> {
         }
     }
 
-    /// Whether executing the plan changes anything in the repository.
+    /// Whether executing the plan takes anything from the repository.
     #[must_use]
-    pub fn has_effects(&self) -> bool {
-        match self.entry.apply {
-            Apply::Preview => false,
-            Apply::Attach => true,
-            Apply::Delete => {
-                self.plan.obstacles.is_empty()
-                    && !(self.plan.deletions.is_empty() && self.plan.archivals.is_empty())
-            }
-        }
+    pub fn has_removals(&self) -> bool {
+        let goes = self.plan.deletions.iter().chain(&self.plan.archivals);
+        self.entry.apply != Apply::Preview
+            && self.plan.obstacles.is_empty()
+            && goes.into_iter().any(|place| !self.plan.by_ecr.contains(place))
     }
 }
 
@@ -375,7 +419,7 @@ mod tests {
             pull_gaps: Vec::new(),
         };
         let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
-        let planned = surveyed.plan(&book.entries()[0], &Usage::default(), now);
+        let planned = surveyed.plan(Cow::Borrowed(&book.entries()[0]), &Usage::default(), now);
         let actions = planned.removals();
         let told: Vec<(String, bool, usize)> = actions
             .iter()

@@ -3,6 +3,7 @@
 //! Repositories are read and planned some at a time; then, if there is something to do, what is in use is looked at once
 //! more, and only then it is done.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -12,19 +13,26 @@ use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant as MonotonicInstant;
 
-use super::batch::{Assignment, Batch, Kind};
+use super::batch::{Assignment, Batch, Kind, Protection};
 use super::outcome::{Held, Outcome, Status};
-use super::survey::{Planned, Surveyed};
+use super::survey::{Native, Planned, Surveyed};
 use super::{Access, Clients, LAST, Run, Stop, Task, check_clock, inventory, journal, observe};
+use crate::aws::AwsError;
 use crate::aws::ecr::{EcrProtect, EcrWrite};
+use crate::aws::resource_tags::PROTECT_KEY;
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::enforcement_switch::Invocation;
+use crate::domain::enforcement::in_use_protection::{TakesNothing, without_protection};
+use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::instant::Instant;
-use crate::plan::Obstacle;
-use crate::policy_book::{self, Apply, PolicyBook};
+use crate::lifecycle::LifecyclePolicy;
+use crate::plan::{Obstacle, taken_in_use};
+use crate::policy_book::{self, Apply, Entry, Keep, Limits, PolicyBook, ResourceTags};
+use crate::quantity::count;
 use crate::repository::Name;
 use crate::usage::observation::{Observation, ReadOnce};
 use crate::workflows::enforcement::put_back::{self, PutBack, Removed, in_use_again};
+use crate::workflows::protection_records::ProtectionRecords;
 
 /// Repositories that are read at the same time.
 const AT_ONCE: usize = 4;
@@ -44,6 +52,8 @@ pub struct Worker<'a> {
     pub(crate) run: &'a Run,
     pub(crate) book: &'a PolicyBook,
     pub(crate) access: Access<'a>,
+    /// Whether the stack's parameter `Enforce` is `true` now; a terminal is its own switch.
+    pub(crate) is_on: bool,
     /// What was in use when the run began, or was read for this invocation.
     at_first: Observation,
     current: RefCell<Option<Look>>,
@@ -87,6 +97,9 @@ pub enum Power<'a> {
     },
 }
 
+/// What reports call the policy that a repository was made with.
+const PROVISIONED: &str = "provisioned";
+
 /// What a batch needs besides itself.
 #[derive(Debug)]
 struct Loaded {
@@ -112,7 +125,11 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
         Power::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => Access::Protect(ecr),
         Power::Enforce { ecr, .. } => Access::Write(ecr),
     };
-    let worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
+    let mut worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
+    worker.is_on = match caller.power {
+        Power::Preview => true,
+        Power::Enforce { is_on, .. } => is_on,
+    };
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
     if !matches!(access, Access::Read) {
         worker.recall(todo).await?;
@@ -278,6 +295,7 @@ impl<'a> Worker<'a> {
         Self {
             clients,
             access,
+            is_on: true,
             run,
             book,
             at_first,
@@ -382,26 +400,111 @@ impl<'a> Worker<'a> {
     async fn plan_one(&self, registry_id: &str, assignment: &Assignment) -> Result<Planned<'a>, Stop> {
         let Assignment { repository_name, policy, .. } = assignment;
         let odd = |problem: String| self.clients.odd(&self.run.book_key(), problem);
-        let entry = self.book.entry(policy);
-        let entry = entry.ok_or_else(|| odd(format!("it has no policy {policy} any more")))?;
+        let entry = match policy.as_str() {
+            "" => None,
+            policy => Some(
+                self.book.entry(policy).ok_or_else(|| odd(format!("it has no policy {policy} any more")))?,
+            ),
+        };
         let name =
             Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
+        let native = self.native(assignment, entry).await?;
         let surveyed = Surveyed::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
-        let mut planned = surveyed.plan(entry, &self.at_first.usage, self.clients.now());
+        let by_ecr = native.as_ref().filter(|native| native.withdrawn.is_none()).map(|native| &native.entry);
+        let decides = match (entry, by_ecr) {
+            (Some(entry), None) => Cow::Borrowed(entry),
+            // With `apply: protect` the rules are those of the attached policy.
+            (Some(entry), Some(_)) if entry.apply != Apply::Protect => Cow::Borrowed(entry),
+            (_, Some(by_ecr)) => Cow::Owned(by_ecr.clone()),
+            (None, None) => Cow::Owned(nothing_assigned()?),
+        };
+        let mut planned = surveyed.plan(decides, &self.at_first.usage, self.clients.now());
+        planned.assigned.clone_from(policy);
+        planned.native = native;
+        planned.checks_native_policy = assignment.checks_native_policy;
         self.ask_who_pulls(&mut planned).await?;
         Ok(planned)
+    }
+
+    /// How ECR enforces a policy in a repository, by the policies file, by what the stack remembers, and by its resource tag.
+    async fn native(&self, assignment: &Assignment, entry: Option<&Entry>) -> Result<Option<Native>, Stop> {
+        if let Some(entry) = entry.filter(|entry| entry.apply == Apply::Attach) {
+            return Ok(Some(Native { mode: Mode::Attach, entry: entry.clone(), withdrawn: None }));
+        }
+        let name = &assignment.repository_name;
+        let is_protect = entry.is_some_and(|entry| entry.apply == Apply::Protect);
+        if !is_protect && assignment.protection.is_none() {
+            return Ok(None);
+        }
+        let found = if self.clients.has_bucket() {
+            let records = ProtectionRecords { s3: self.clients.s3, bucket: self.clients.bucket };
+            self.clients.call(records.find(name)).await?
+        } else {
+            None
+        };
+        let withdrawn = |mode: Mode, reason: &str| {
+            let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
+            Ok(Some(Native { mode, entry, withdrawn: Some(reason.to_owned()) }))
+        };
+        match found.map(|found| found.record) {
+            Some(Err(problem)) => {
+                let reason = format!(
+                    "the record of its protection cannot be read ({problem}); delete {}, and ask for its policy once more or let \
+                     a run attach it",
+                    ProtectionRecord::key(name)
+                );
+                return withdrawn(Mode::Attach, &reason);
+            }
+            Some(Ok(record)) if record.mode == Mode::Attach => {
+                let reason = "policies.yaml does not say `apply: attach` for this repository any more";
+                return withdrawn(Mode::Attach, reason);
+            }
+            Some(Ok(record)) if record.mode == Mode::Provisioned => {
+                let mode = Mode::Provisioned;
+                let by_file = match entry.map(|entry| entry.apply) {
+                    Some(apply @ (Apply::Delete | Apply::Protect)) => Some(apply.name()),
+                    Some(Apply::Preview | Apply::Attach) | None => None,
+                };
+                if let Some(apply) = by_file {
+                    let reason = format!(
+                        "policies.yaml says `apply: {apply}` for this repository, which goes before the policy that it was made with"
+                    );
+                    return withdrawn(mode, &reason);
+                }
+                let policy = record.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
+                let Some(Ok(policy)) = policy else {
+                    let reason = "the policy in the record of its protection cannot be read; ask for the policy once more";
+                    return withdrawn(mode, reason);
+                };
+                let entry = by_itself(PROVISIONED, Apply::Attach, policy);
+                return Ok(Some(Native { mode, entry, withdrawn: None }));
+            }
+            Some(Ok(_)) | None => {}
+        }
+        if !is_protect && assignment.protection != Some(Protection::Tagged) {
+            // It was protected once, and nobody asks for it any more.
+            return Ok(None);
+        }
+        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+        let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+        let policy = match attached.as_ref().and_then(without_protection) {
+            Some(policy) => policy,
+            None => nothing()?,
+        };
+        let entry = match entry.filter(|_| is_protect) {
+            Some(entry) => Entry { policy, ..entry.clone() },
+            None => by_itself(PROTECT_KEY, Apply::Protect, policy),
+        };
+        Ok(Some(Native { mode: Mode::Protect, entry, withdrawn: None }))
     }
 
     /// Adds what is not known of those who may pull from a repository, where something would go.
     async fn ask_who_pulls(&self, planned: &mut Planned<'_>) -> Result<(), Stop> {
         let goes = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
-        let is_asked = match planned.entry.apply {
-            Apply::Attach => true,
-            Apply::Delete => goes,
-            // Nobody is to execute the plan.
-            Apply::Preview => false,
-        };
-        if !is_asked {
+        let is_protected = planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none());
+        // Nobody is to execute the plan of a preview.
+        let is_taken_from = goes && planned.entry.apply == Apply::Delete;
+        if !is_protected && !is_taken_from {
             return Ok(());
         }
         let Surveyed { name, registry_id, .. } = &planned.surveyed;
@@ -410,68 +513,83 @@ impl<'a> Worker<'a> {
         let asked = observe::gaps_of_pullers(&self.clients, sources, at_first, name, registry_id, now);
         let (gaps, _) = asked.await?;
         planned.surveyed.pull_gaps = gaps;
-        let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Obstacle::Usage(gap.to_string()));
-        planned.plan.obstacles.extend(gaps);
+        if goes || planned.entry.apply.is_by_ecr() {
+            let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Obstacle::Usage(gap.to_string()));
+            planned.plan.obstacles.extend(gaps);
+        }
         Ok(())
     }
 
     /// Does what is planned for one repository. `read_at` is when the first of those that are planned together was read.
-    async fn one(&self, planned: Planned<'_>, read_at: MonotonicInstant) -> Result<Outcome, Stop> {
+    async fn one(&self, mut planned: Planned<'_>, read_at: MonotonicInstant) -> Result<Outcome, Stop> {
         let mut outcome = planned.outcome();
-        let apply = planned.entry.apply;
-        let is_dry = !matches!(self.access, Access::Write(_));
-        if apply == Apply::Preview || (is_dry && apply == Apply::Delete) {
-            planned.tell_plan(&mut outcome);
-            // What would hold a plan that nobody is to execute needs nobody's attention.
-            if apply == Apply::Preview {
-                outcome.status = Status::Previewed;
-            }
-            return Ok(outcome);
-        }
+        let may_write = matches!(self.access, Access::Write(_));
         // What the inventory found may be otherwise by now.
-        if matches!(self.access, Access::Write(_))
-            && planned.has_effects()
-            && let Some(obstacle) = self.reassigned(&planned).await.transpose()
-        {
-            planned.tell_plan(&mut outcome);
-            match obstacle {
-                Ok(obstacle) => {
-                    outcome.obstacles.push(Held::from(&obstacle));
-                    outcome.status = Status::Held;
-                }
-                Err(Stop::Time(_)) => outcome.status = Status::Remaining,
-                Err(stop) => {
-                    outcome.status = Status::Failed;
-                    outcome.error = Some(stop.to_string());
-                }
+        if may_write && (planned.native.is_some() || planned.has_removals()) {
+            let obstacle = match self.reassigned(&planned).await {
+                Ok(obstacle) => obstacle,
+                Err(stop) => return ended(Err(stop), outcome),
+            };
+            if let Some(obstacle) = obstacle {
+                planned.tell_plan(&mut outcome);
+                outcome.obstacles.push(Held::from(&obstacle));
+                outcome.status = Status::Held;
+                // What ECR enforces by a policy that is not for the repository any more must not go on.
+                let native = planned.native.take().filter(|native| native.mode == Mode::Attach);
+                let Some(native) = native else { return Ok(outcome) };
+                let native = Native { withdrawn: Some(obstacle.to_string()), ..native };
+                let done = self.protect(&planned, &native, &mut outcome, read_at).await;
+                return ended(done, outcome);
             }
+        }
+        if let Some(native) = planned.native.clone() {
+            let done = self.protect(&planned, &native, &mut outcome, read_at).await;
+            if done.is_err() {
+                planned.tell_plan(&mut outcome);
+                return ended(done, outcome);
+            }
+        }
+        if planned.checks_native_policy {
+            match self.native_takes(&planned).await {
+                Ok(told) => outcome.native_policy = told,
+                Err(stop) => return ended(Err(stop), outcome),
+            }
+        }
+        let is_held = outcome.status == Status::Held;
+        if !(may_write && !is_held && planned.has_removals()) {
+            planned.tell_plan(&mut outcome);
+            outcome.status = match planned.entry.apply {
+                _ if outcome.status == Status::Unmatched => Status::Unmatched,
+                // What would hold a plan that nobody is to execute needs nobody's attention.
+                Apply::Preview if planned.native.is_none() => Status::Previewed,
+                _ if is_held => Status::Held,
+                _ if may_write => Status::Done,
+                _ => Status::Previewed,
+            };
             return Ok(outcome);
         }
-        let done = match (apply, self.access) {
-            (Apply::Attach, _) => self.attach(&planned, &mut outcome, read_at).await,
-            (Apply::Delete | Apply::Preview, access) => {
-                if matches!(access, Access::Write(_)) && planned.has_effects() {
-                    self.delete(&planned, &mut outcome, read_at).await
-                } else {
-                    if outcome.status == Status::Held {
-                        planned.tell_plan(&mut outcome);
-                    } else {
-                        outcome.status = Status::Done;
-                    }
-                    Ok(())
-                }
-            }
-        };
-        match done {
-            Ok(()) => {}
-            Err(Stop::Time(_)) => outcome.status = Status::Remaining,
-            Err(stop @ Stop::Clock { .. }) => return Err(stop),
-            Err(stop) => {
-                outcome.status = Status::Failed;
-                outcome.error = Some(stop.to_string());
-            }
-        }
-        Ok(outcome)
+        planned.tell_by_ecr(&mut outcome);
+        let done = self.delete(&planned, &mut outcome, read_at).await;
+        ended(done, outcome)
+    }
+
+    /// What a lifecycle policy of the repository's own would take of what is in use, as a sentence.
+    async fn native_takes(&self, planned: &Planned<'_>) -> Result<Option<String>, Stop> {
+        let name = planned.surveyed.name.as_str();
+        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+        let policy = text.as_deref().map(LifecyclePolicy::parse);
+        let Some(Ok(policy)) = policy else { return Ok(None) };
+        let images = &planned.surveyed.images;
+        let taken = taken_in_use(&policy, images, &planned.used, planned.now);
+        let Some(&first) = taken.first() else { return Ok(None) };
+        let reason = planned.used.reason(first).unwrap_or("in use");
+        let digest =
+            images.images().get(first as usize).map(|image| image.digest.to_string()).unwrap_or_default();
+        let number = count(taken.len() as u64, "image");
+        let remedy = "write `apply: protect` or `apply: attach` for the repository in policies.yaml, or delete its policy";
+        Ok(Some(format!(
+            "its own lifecycle policy, by which ECR goes, would expire {number} in use, such as {digest} ({reason}): {remedy}"
+        )))
     }
 
     /// What was in use when the run began, or at the beginning of the command.
@@ -502,7 +620,7 @@ impl<'a> Worker<'a> {
     async fn recall(&self, repositories: &[Assignment]) -> Result<(), Stop> {
         let prefix = journal::prefix(self.run);
         let written = self.clients.call(self.clients.s3.list(self.clients.bucket, &prefix)).await?;
-        for object in written {
+        for object in written.iter().filter(|object| journal::is_removals(&object.key)) {
             let repository = object.key.strip_prefix(&prefix).and_then(|rest| rest.rsplit_once('/'));
             let Some((repository, _)) = repository else { continue };
             if !repositories.iter().any(|assignment| assignment.repository_name == repository) {
@@ -580,16 +698,57 @@ impl<'a> Worker<'a> {
 
     /// Why the repository is not under this policy any more, if it is not: its name and its tags as they are now decide.
     async fn reassigned(&self, planned: &Planned<'_>) -> Result<Option<Obstacle>, Stop> {
-        let (name, was) = (planned.surveyed.name.as_str(), &planned.entry.name);
+        let (name, was) = (planned.surveyed.name.as_str(), planned.assigned.as_str());
         let now = inventory::assign(&self.clients, self.book, name, &planned.surveyed.arn).await?;
-        let is = match now {
-            Some(now) if now.name == *was => return Ok(None),
-            Some(now) => format!("under the policy {}", now.name),
-            None => "under no policy".to_owned(),
+        let now = now.map_or("", |entry| entry.name.as_str());
+        if now == was {
+            return Ok(None);
+        }
+        let told = |policy: &str| match policy {
+            "" => "under no policy".to_owned(),
+            policy => format!("under the policy {policy}"),
         };
-        let problem =
-            format!("the repository was under the policy {was} when the run began, and is {is} now");
+        let (was, is) = (told(was), told(now));
+        let problem = format!("the repository was {was} when the run began, and is {is} now");
         Ok(Some(Obstacle::Reassigned(problem)))
+    }
+}
+
+/// The outcome, with how it ended.
+fn ended(done: Result<(), Stop>, mut outcome: Outcome) -> Result<Outcome, Stop> {
+    match done {
+        Ok(()) => {}
+        Err(Stop::Time(_)) => outcome.status = Status::Remaining,
+        Err(stop @ Stop::Clock { .. }) => return Err(stop),
+        Err(stop) => {
+            outcome.status = Status::Failed;
+            outcome.error = Some(stop.to_string());
+        }
+    }
+    Ok(outcome)
+}
+
+/// The policy of a repository that the policies file has none for: it takes nothing.
+fn nothing_assigned() -> Result<Entry, Stop> {
+    Ok(by_itself("", Apply::Preview, nothing()?))
+}
+
+fn nothing() -> Result<LifecyclePolicy, Stop> {
+    let nothing = TakesNothing::new();
+    let nothing = nothing.map_err(|finding| AwsError::odd("GetLifecyclePolicy", &finding.message))?;
+    Ok(nothing.policy().clone())
+}
+
+/// A policy that is not of the policies file, with the usual limits.
+fn by_itself(name: &str, apply: Apply, policy: LifecyclePolicy) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        repositories: Vec::new(),
+        tags: ResourceTags::new(),
+        policy,
+        apply,
+        keep: Keep::default(),
+        limits: Limits::default(),
     }
 }
 

@@ -594,7 +594,9 @@ impl Port<'_> {
         let to = folder.to_string_lossy();
         self.stack.aws(&["s3", "cp", "--quiet", "--recursive", &from, &to])?;
         let run_id = report["runId"].as_str().unwrap_or_default();
-        let found = run(Command::new("grep").args(["-rhF", run_id]).arg(&folder))?;
+        // Neither what ECR takes behind a policy, nor policies that were replaced.
+        let removals = ["-rhF", "--include=*.jsonl", "--exclude=plan-*", run_id];
+        let found = run(Command::new("grep").args(removals).arg(&folder))?;
         let lines: Vec<Value> = String::from_utf8_lossy(&found.stdout)
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())

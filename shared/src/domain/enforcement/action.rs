@@ -3,8 +3,8 @@
 
 use std::fmt;
 
+use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::lifecycle::LifecyclePolicy;
-use crate::lifecycle::shield::TakesNothing;
 
 /// One thing that is done to a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +15,6 @@ pub enum Action {
     Archive(Removal),
     /// An image gets another tag.
     PutTag {
-        /// The image's digest.
-        image_digest: String,
-        /// The tag.
-        tag: String,
-    },
-    /// A tag is taken off an image, which has another one.
-    RemoveTag {
         /// The image's digest.
         image_digest: String,
         /// The tag.
@@ -76,8 +69,7 @@ fn goes_with(one: &Action, other: &Action) -> bool {
     match (one, other) {
         (Action::Delete(one), Action::Delete(other)) => one.step == other.step,
         (Action::Archive(one), Action::Archive(other)) => one.step == other.step,
-        (Action::PutTag { .. }, Action::PutTag { .. })
-        | (Action::RemoveTag { .. }, Action::RemoveTag { .. }) => true,
+        (Action::PutTag { .. }, Action::PutTag { .. }) => true,
         _ => false,
     }
 }
@@ -88,7 +80,6 @@ impl fmt::Display for Action {
             Self::Delete(removal) => write!(f, "delete {removal}"),
             Self::Archive(removal) => write!(f, "archive {removal}"),
             Self::PutTag { image_digest, tag } => write!(f, "add the tag {tag} to {image_digest}"),
-            Self::RemoveTag { image_digest, tag } => write!(f, "take the tag {tag} off {image_digest}"),
             Self::PutPolicy(policy) => {
                 write!(
                     f,

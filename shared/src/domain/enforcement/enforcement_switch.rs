@@ -29,6 +29,8 @@ pub fn preview_key(hash: &str) -> String {
 pub enum DryRunReason {
     /// It was asked for.
     Requested,
+    /// It is one of the runs between those over the whole registry, which only keep protection tags right.
+    ProtectOnly,
     /// The stack's parameter `Enforce` is not `true`.
     EnforceOff,
     /// There is no policies file.
@@ -50,6 +52,7 @@ impl DryRunReason {
     pub fn explain(self, hash: Option<&str>) -> String {
         match self {
             Self::Requested => "a dry run was asked for".to_owned(),
+            Self::ProtectOnly => "the run only protects; those over the whole registry enforce policies".to_owned(),
             Self::EnforceOff => {
                 "the stack's parameter Enforce is not true; deploy it with Enforce=true to have policies enforced".to_owned()
             }
@@ -70,6 +73,8 @@ impl DryRunReason {
 pub struct Request<'a> {
     /// Whether the run was asked to change nothing.
     pub is_dry_run: bool,
+    /// Whether the run was asked to protect images in use, and nothing else.
+    pub protects_only: bool,
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
     /// The policies file; `None` if there is none.
@@ -82,9 +87,10 @@ impl Request<'_> {
     /// Why the run is a dry run; `None` if it enforces.
     #[must_use]
     pub fn dry_run_reason(&self) -> Option<DryRunReason> {
-        let Self { is_dry_run, is_on, book, is_previewed } = *self;
+        let Self { is_dry_run, protects_only, is_on, book, is_previewed } = *self;
         match book {
             _ if is_dry_run => Some(DryRunReason::Requested),
+            _ if protects_only => Some(DryRunReason::ProtectOnly),
             None => Some(DryRunReason::NoPoliciesFile),
             Some(_) if !is_on => Some(DryRunReason::EnforceOff),
             Some(book) if !(is_previewed || book.is_approved()) => Some(DryRunReason::NotPreviewed),
@@ -162,7 +168,13 @@ mod tests {
         let new = book("");
         let approved = book(&format!("approve: \"{}\"\n", new.hash()));
         assert!(approved.is_approved());
-        let request = Request { is_dry_run: false, is_on: true, book: Some(&new), is_previewed: true };
+        let request = Request {
+            is_dry_run: false,
+            protects_only: false,
+            is_on: true,
+            book: Some(&new),
+            is_previewed: true,
+        };
         for (request, reason) in [
             (request, None),
             (Request { is_dry_run: true, ..request }, Some(DryRunReason::Requested)),
@@ -177,6 +189,31 @@ mod tests {
         assert!(!DryRunReason::Requested.protects() && DryRunReason::EnforceOff.protects());
         let told = DryRunReason::NotPreviewed.explain(Some(new.hash()));
         assert!(told.contains(&format!("approve: \"{}\"", new.hash())), "{told}");
+    }
+
+    #[test]
+    fn a_run_that_only_protects_enforces_nothing_and_protects_whatever_the_switch_and_the_file_say() {
+        let book = book("");
+        let request = Request {
+            is_dry_run: false,
+            protects_only: true,
+            is_on: true,
+            book: Some(&book),
+            is_previewed: true,
+        };
+        for request in [
+            request,
+            Request { is_on: false, ..request },
+            Request { book: None, ..request },
+            Request { is_previewed: false, ..request },
+        ] {
+            assert_eq!(request.dry_run_reason(), Some(DryRunReason::ProtectOnly), "{request:?}");
+        }
+        let asked = Request { is_dry_run: true, ..request };
+        assert_eq!(asked.dry_run_reason(), Some(DryRunReason::Requested), "a dry run changes nothing at all");
+        assert!(DryRunReason::ProtectOnly.protects());
+        let name = serde_json::to_string(&DryRunReason::ProtectOnly).unwrap();
+        assert_eq!(name, "\"protect-only\"");
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn tiles(report: &RunReport) -> Markup {
     let moves = (!totals.transitioning.is_zero())
         .then(|| format!("and to the archive {}", both(totals.transitioning)));
     let under_none = format!("{} under no policy", grouped(totals.count(Status::Unmatched)));
-    let tags = totals.tags_added + totals.tags_removed;
+    let tags = totals.tags_added;
     html! {
         ul.tiles {
             (tile("Repositories", &grouped(totals.repositories), "", &under_none))
@@ -173,9 +173,7 @@ fn tiles(report: &RunReport) -> Markup {
                 "",
             ))
             @if tags > 0 {
-                (tile("Tags that shield images", &grouped(tags), noun(tags, " change", " changes"), &format!(
-                    "{} added, {} taken off", grouped(totals.tags_added), grouped(totals.tags_removed)
-                )))
+                (tile("Images newly protected", &grouped(tags), noun(tags, " tag", " tags"), "added for ECR's own engine"))
             }
             (tile("Saving", &text::dollars(totals.estimated_monthly_saving), " a month", saving))
         }

@@ -17,7 +17,7 @@ use crate::image::deletion::{self, ImageId};
 use crate::image::{Image, ImageIndex, ImageStatus, ManifestKind};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
-use crate::lifecycle::document::{Rule, StorageClass};
+use crate::lifecycle::document::StorageClass;
 use crate::plan::Obstacle;
 use crate::report::model::ActionTaken;
 use crate::run::journal::{self, Line};
@@ -50,6 +50,8 @@ pub(crate) struct Executor<'w, 'a> {
     /// Images that were to go and stayed: what belongs to them stays with them.
     stayed: HashSet<ImageIndex>,
     places: HashMap<&'w str, ImageIndex>,
+    /// Whether a policy that protection tags are for looks into the archive.
+    looks_into_archive: bool,
     /// Whether nothing more goes here.
     is_blocked: bool,
     /// Whether what is remembered of image indexes was compared with the indexes.
@@ -76,6 +78,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         let begun = MonotonicInstant::now();
         let places = planned.surveyed.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
         let stayed = HashSet::new();
+        let looks_into_archive = looks_into_archive(&planned.entry.policy);
         Self {
             worker,
             planned,
@@ -83,10 +86,16 @@ impl<'w, 'a> Executor<'w, 'a> {
             current,
             stayed,
             places,
+            looks_into_archive,
             is_blocked: false,
             indexes_are_checked: false,
             begun,
         }
+    }
+
+    /// Protection tags are for this policy, besides that of the plan.
+    pub(crate) fn protects(&mut self, policy: &LifecyclePolicy) {
+        self.looks_into_archive |= looks_into_archive(policy);
     }
 
     /// Executes actions in their order. The outcome has what was done, however it ends.
@@ -99,7 +108,6 @@ impl<'w, 'a> Executor<'w, 'a> {
             match batch {
                 [Action::Delete(_) | Action::Archive(_), ..] => self.remove(batch).await?,
                 [Action::PutTag { .. }, ..] => self.put_tags(batch).await?,
-                [Action::RemoveTag { .. }, ..] => self.remove_tags(batch).await?,
                 [Action::PutPolicy(policy)] => self.put_policy(policy, PolicyChange::Attached).await?,
                 [Action::Suspend(nothing)] => {
                     let name = &self.planned.surveyed.name;
@@ -122,9 +130,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     /// Whether an image is in the archive, whose manifests ECR does not give, and no rule of the policy looks there.
     fn is_safe_in_the_archive(&self, digest: Option<&str>) -> bool {
         let image = digest.and_then(|digest| self.place(digest)).and_then(|place| self.image(place));
-        let looks = |rule: &Rule| rule.limit.storage_class() == StorageClass::Archive;
-        image.is_some_and(|image| image.status == ImageStatus::Archived)
-            && !self.planned.entry.policy.rules().iter().any(looks)
+        image.is_some_and(|image| image.status == ImageStatus::Archived) && !self.looks_into_archive
     }
 
     fn protect(&self) -> Result<&'w EcrProtect, Stop> {
@@ -203,7 +209,7 @@ impl<'w, 'a> Executor<'w, 'a> {
             }
             return Ok(None);
         };
-        let (entry, now) = (self.planned.entry, worker.clients.now());
+        let (entry, now) = (&self.planned.entry, worker.clients.now());
         let (used, plan) = self.current.0.decide(entry, &observation.usage, now);
         if !plan.obstacles.is_empty() {
             self.block(&plan.obstacles, wanted);
@@ -613,28 +619,6 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok(())
     }
 
-    async fn remove_tags(&mut self, batch: &[Action]) -> Result<(), Stop> {
-        let name = &self.planned.surveyed.name;
-        let tags: Vec<ImageId> = batch
-            .iter()
-            .filter_map(|action| match action {
-                Action::RemoveTag { tag, .. } => Some(ImageId::Tag(tag.clone())),
-                _ => None,
-            })
-            .collect();
-        let (deleted, refused) = self.worker.clients.call(self.write()?.delete_images(name, &tags)).await?;
-        self.worker.has_changed.set(true);
-        if let Some(attached) = &mut self.outcome.attachment {
-            attached.tags_removed += deleted.len() as u64;
-        }
-        // A tag that is not there is off.
-        if let Some(refused) = refused.iter().find(|refused| refused.failure_code != NOT_FOUND) {
-            let problem = format!("{}: {}", refused.failure_code, refused.failure_reason);
-            return Err(Stop::Aws(AwsError::odd("BatchDeleteImage", &problem)));
-        }
-        Ok(())
-    }
-
     fn image(&self, place: ImageIndex) -> Option<&'w Image> {
         self.planned.surveyed.images.images().get(place as usize)
     }
@@ -708,6 +692,10 @@ impl<'w, 'a> Executor<'w, 'a> {
             self.outcome.tell(told);
         }
     }
+}
+
+fn looks_into_archive(policy: &LifecyclePolicy) -> bool {
+    policy.rules().iter().any(|rule| rule.limit.storage_class() == StorageClass::Archive)
 }
 
 fn sorted(tags: &[Box<str>]) -> Vec<&str> {

@@ -187,13 +187,8 @@ fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>) -> Ma
     }
 }
 
-const fn apply(apply: Option<Apply>) -> &'static str {
-    match apply {
-        Some(Apply::Preview) => "preview",
-        Some(Apply::Attach) => "attach",
-        Some(Apply::Delete) => "delete",
-        None => "",
-    }
+fn apply(apply: Option<Apply>) -> &'static str {
+    apply.map_or("", Apply::name)
 }
 
 fn attachment(attached: &Attached) -> Markup {
@@ -207,7 +202,6 @@ fn attachment(attached: &Attached) -> Markup {
     html! {
         (policy)
         @if attached.tags_added > 0 { ", " (count(attached.tags_added, "tag")) " added" }
-        @if attached.tags_removed > 0 { ", " (count(attached.tags_removed, "tag")) " taken off" }
     }
 }
 

@@ -1,0 +1,113 @@
+//! The Resource Groups Tagging API: which repositories bear a resource tag, without asking for the tags of each.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Connection;
+use super::error::AwsError;
+use super::signed::Service;
+use crate::repository::Registry;
+
+/// The resource tag of a repository whose lifecycle policy is somebody else's and whose images in use are to be protected: with
+/// the value [`PROTECT_VALUE`].
+pub const PROTECT_KEY: &str = "ecr-steward:protect";
+/// The value of [`PROTECT_KEY`] that asks for protection; any other one does not.
+pub const PROTECT_VALUE: &str = "true";
+
+/// What requests name the API by.
+const TARGET: &str = "ResourceGroupsTaggingAPI_20170126";
+/// The name of the operation.
+const OPERATION: &str = "GetResources";
+/// The largest page that the API gives.
+const PAGE_SIZE: u8 = 100;
+
+/// The resource tags of one account in one Region.
+#[derive(Debug)]
+pub struct ResourceTags {
+    service: Service,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default)]
+    pagination_token: Option<String>,
+    resource_tag_mapping_list: Vec<Resource>,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    #[serde(rename = "ResourceARN")]
+    arn: String,
+}
+
+impl ResourceTags {
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { service: Service::new("tagging", "RESOURCE_GROUPS_TAGGING_API", connection) }
+    }
+
+    /// The names of the repositories of an account's registry in this Region that ask for protection by their resource tag,
+    /// sorted.
+    ///
+    /// # Errors
+    ///
+    /// What the API answers; and a resource in the answer that is no repository, since nobody knows then which one is meant.
+    pub async fn protected_repositories(&self, account_id: &str) -> Result<BTreeSet<String>, AwsError> {
+        let mut names = BTreeSet::new();
+        let mut token = String::new();
+        loop {
+            let request = json!({
+                "ResourceTypeFilters": ["ecr:repository"],
+                "TagFilters": [{ "Key": PROTECT_KEY, "Values": [PROTECT_VALUE] }],
+                "ResourcesPerPage": PAGE_SIZE,
+                "PaginationToken": token,
+            });
+            let page: Page = self.service.call(OPERATION, TARGET, &request).await?;
+            for Resource { arn } in page.resource_tag_mapping_list {
+                let (registry, name) = repository_of(&arn).ok_or_else(|| {
+                    AwsError::odd(OPERATION, &format!("{arn:?} in the answer is not the ARN of a repository"))
+                })?;
+                // The API tells of the caller's account and Region; what another registry has is not this one's to protect.
+                if registry.account_id == account_id && registry.region == self.service.region {
+                    names.insert(name.to_owned());
+                }
+            }
+            // A page may be empty and yet be followed by others: the last one has no token, or an empty one.
+            match page.pagination_token.filter(|token| !token.is_empty()) {
+                Some(next) => token = next,
+                None => return Ok(names),
+            }
+        }
+    }
+}
+
+/// The registry and the name of a repository, by its ARN: `arn:partition:ecr:region:account:repository/name`.
+fn repository_of(arn: &str) -> Option<(Registry, &str)> {
+    let (of_registry, name) = arn.split_once(":repository/")?;
+    let registry = Registry::of_arn(of_registry).ok()?;
+    (of_registry.split(':').nth(2) == Some("ecr") && !name.is_empty()).then_some((registry, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_told_by_its_arn() {
+        let (registry, name) =
+            repository_of("arn:aws-cn:ecr:cn-north-1:123456789012:repository/team/app").unwrap();
+        assert_eq!((registry.region.as_str(), registry.account_id.as_str()), ("cn-north-1", "123456789012"));
+        assert_eq!(name, "team/app");
+        for arn in [
+            "arn:aws:ecr:eu-west-1:123456789012:repository/",
+            "arn:aws:ecr::123456789012:repository/app",
+            "arn:aws:s3:eu-west-1:123456789012:repository/app",
+            "arn:aws:ecr:eu-west-1:123456789012:pull-through-cache-rule/app",
+            "app",
+        ] {
+            assert!(repository_of(arn).is_none(), "{arn}");
+        }
+    }
+}

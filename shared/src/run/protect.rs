@@ -1,0 +1,688 @@
+//! Keeps ECR's own engine from what is in use, in a repository whose lifecycle policy ECR enforces: images in use get protection
+//! tags first, then the policy is attached. Whatever is not certain suspends the policy before anything else.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant as MonotonicInstant;
+
+use super::journal::{self, Line, PolicyLine};
+use super::outcome::{Attached, Held, Outcome, PolicyChange, Status};
+use super::survey::{Native, Planned};
+use super::work::Worker;
+use super::{Access, Stop};
+use crate::aws::AwsError;
+use crate::domain::enforcement::action::Action;
+use crate::domain::enforcement::actor::Actor;
+use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::in_use_protection::{
+    TakesNothing, is_protected, protected, takes_nothing, without_protection,
+};
+use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
+use crate::image::{ImageIndex, RepositoryImages};
+use crate::instant::Instant;
+use crate::lifecycle::LifecyclePolicy;
+use crate::lifecycle::diff::diff;
+use crate::lifecycle::document::Action as RuleAction;
+use crate::plan::{Obstacle, Plan};
+use crate::report::model::ActionTaken;
+use crate::workflows::enforcement::execute::Executor;
+use crate::workflows::enforcement::registry_limit;
+use crate::workflows::protection_records::{Found, ProtectionRecords};
+
+/// Maximum number of attempts to write a record that others write at the same time.
+const MAX_CAS_ATTEMPTS: u32 = 5;
+
+/// What becomes of the lifecycle policy that a repository has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Attachment {
+    /// It stays as it is.
+    Unchanged,
+    /// This one is attached in its place.
+    Attach(LifecyclePolicy),
+    /// It would act although that is not certain to be right: this one, which takes nothing, is attached in its place until it
+    /// may act again.
+    Suspend(TakesNothing),
+}
+
+/// What decides about the policy of a repository.
+#[derive(Debug, Clone, Copy)]
+struct Question<'a> {
+    mode: Mode,
+    /// The policy that is attached, as far as it can be read; what cannot be read is another one.
+    current: Option<&'a LifecyclePolicy>,
+    /// The policy that belongs there, behind the protection rule.
+    wanted: &'a LifecyclePolicy,
+    /// Whether everything is certain.
+    may_act: bool,
+    /// Whether this run may have ECR delete something.
+    may_attach: bool,
+    /// Whether what is attached stays as it is if this run may not attach anything.
+    is_left_alone: bool,
+}
+
+impl Question<'_> {
+    fn answer(self, nothing: TakesNothing) -> Attachment {
+        let Question { mode, current, wanted, may_act, may_attach, is_left_alone } = self;
+        let is_ours = current.is_some_and(is_protected);
+        let acts = is_ours && !current.is_some_and(takes_nothing);
+        let attach =
+            if current == Some(wanted) { Attachment::Unchanged } else { Attachment::Attach(wanted.clone()) };
+        match mode {
+            // Never written.
+            Mode::Protect => Attachment::Unchanged,
+            _ if !may_act && acts => Attachment::Suspend(nothing),
+            _ if !may_act => Attachment::Unchanged,
+            // A policy that somebody else put in its place, or none, is what somebody wants.
+            Mode::Provisioned if may_attach && is_ours => attach,
+            Mode::Provisioned => Attachment::Unchanged,
+            Mode::Attach if may_attach => attach,
+            Mode::Attach if acts && !is_left_alone => Attachment::Suspend(nothing),
+            Mode::Attach => Attachment::Unchanged,
+        }
+    }
+}
+
+/// The repository as it is when its protection is refreshed.
+struct Now<'a> {
+    native: &'a Native,
+    /// The lifecycle policy text that ECR has.
+    current_text: Option<String>,
+    current: Option<LifecyclePolicy>,
+    record: Option<Found>,
+    plan: Plan,
+    used_at: Instant,
+}
+
+impl Now<'_> {
+    /// Whether a policy of this stack's is attached, and takes something.
+    fn acts(&self) -> bool {
+        let is_ours = |policy: &LifecyclePolicy| is_protected(policy) && !takes_nothing(policy);
+        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_ours)
+    }
+
+    /// Whether a policy of this stack's is suspended.
+    fn is_suspended(&self) -> bool {
+        let is_ours = |policy: &LifecyclePolicy| is_protected(policy) && takes_nothing(policy);
+        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_ours)
+    }
+
+    /// The record that can be read.
+    fn known(&self) -> Option<&ProtectionRecord> {
+        self.record.as_ref().and_then(|found| found.record.as_ref().ok())
+    }
+
+    /// The digests of what ECR takes behind the policy.
+    fn expiring(&self, images: &RepositoryImages) -> Vec<String> {
+        let mut digests: Vec<String> = self
+            .plan
+            .by_ecr
+            .iter()
+            .filter_map(|&place| images.images().get(place as usize))
+            .map(|image| image.digest.to_string())
+            .collect();
+        digests.sort_unstable();
+        digests
+    }
+
+    /// What ECR takes behind the policy that was not counted and written down before.
+    fn newly_expiring(&self, images: &RepositoryImages) -> HashSet<ImageIndex> {
+        let before: HashSet<&str> = self
+            .known()
+            .map(|record| record.expiring.iter().map(String::as_str).collect())
+            .unwrap_or_default();
+        let digest = |place: ImageIndex| images.images().get(place as usize).map(|image| &*image.digest);
+        self.plan
+            .by_ecr
+            .iter()
+            .copied()
+            .filter(|&place| digest(place).is_none_or(|digest| !before.contains(digest)))
+            .collect()
+    }
+}
+
+impl Worker<'_> {
+    /// Refreshes the protection of a repository whose policy ECR enforces, or says what would be done. The outcome has what was
+    /// done, however it ends.
+    pub(super) async fn protect(
+        &self,
+        planned: &Planned<'_>,
+        native: &Native,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        outcome.attachment = Some(Attached { mode: Some(native.mode), ..Attached::default() });
+        let name = planned.surveyed.name.as_str();
+        let records = self.records();
+        if self.may_write() && records.is_none() {
+            let problem =
+                "what ECR enforces is protected by the functions of a stack, which need its bucket; name it";
+            return Err(Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem)));
+        }
+        let record = match records {
+            Some(records) => self.clients.call(records.find(name)).await?,
+            None => None,
+        };
+        let current_text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+        let current = current_text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+        let mut native = native.clone();
+        if let Some(reason) = &native.withdrawn {
+            return self
+                .withdraw(planned, outcome, current.as_ref(), record, reason, native.mode, read_at)
+                .await;
+        }
+        let wanted = protected(&native.entry.policy);
+        if let Ok(wanted) = &wanted
+            && native.mode != Mode::Protect
+        {
+            outcome.drift = drift(current_text.as_deref(), wanted);
+        }
+        let may_attach = matches!(self.access, Access::Write(_));
+        // What may not be attached yet is not what ECR goes by.
+        if native.mode == Mode::Attach
+            && self.may_write()
+            && !may_attach
+            && let Some(acting) = current.as_ref().filter(|current| is_protected(current))
+            && let Some(policy) = without_protection(acting)
+        {
+            native.entry.policy = policy;
+        }
+        let look = match self.access {
+            Access::Read => None,
+            Access::Protect(_) | Access::Write(_) => Some(self.look(MonotonicInstant::now()).await?),
+        };
+        let usage =
+            look.as_ref().map_or_else(|| &self.at_first().usage, |(observation, _)| &observation.usage);
+        let (_, plan) = planned.surveyed.decide(&native.entry, usage, self.clients.now());
+        let used_at = look.as_ref().map_or(planned.now, |(_, now)| *now);
+        let mut now = Now { native: &native, current_text, current, record, plan, used_at };
+        self.check(&mut now);
+        // Also where it is only attached by this run.
+        let acts =
+            now.acts() || (may_attach && native.mode == Mode::Attach) || (may_attach && now.is_suspended());
+        if now.plan.obstacles.is_empty() && acts && native.mode != Mode::Protect {
+            self.reserve(planned, &mut now).await?;
+        }
+        note(outcome, &now.plan.obstacles);
+        let may_act = now.plan.obstacles.is_empty();
+        // An own policy that cannot be attached is an obstacle already.
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let wanted = wanted.unwrap_or_else(|_| nothing.policy().clone());
+        let question = Question {
+            mode: native.mode,
+            current: now.current.as_ref(),
+            wanted: &wanted,
+            may_act,
+            may_attach,
+            is_left_alone: self.is_left_alone(),
+        };
+        let attachment = question.answer(nothing);
+        if !self.may_write() {
+            if let Some(attached) = &mut outcome.attachment {
+                attached.lifecycle_policy = match attachment {
+                    Attachment::Unchanged => PolicyChange::Unchanged,
+                    Attachment::Attach(_) => PolicyChange::ToBeAttached,
+                    Attachment::Suspend(_) => PolicyChange::ToBeSuspended,
+                };
+            }
+            self.tell_record(&now, outcome);
+            return Ok(());
+        }
+        self.refresh_protection(planned, &now, attachment, outcome, read_at).await?;
+        outcome.status = match self.access {
+            _ if !may_act => Status::Held,
+            Access::Write(_) => Status::Done,
+            Access::Read | Access::Protect(_) => Status::Previewed,
+        };
+        Ok(())
+    }
+
+    /// Whether an attached policy goes on acting though this run may not attach one: it only protects, or the policies file is so
+    /// new that nobody has seen its effect yet.
+    fn is_left_alone(&self) -> bool {
+        let reason = self.run.dry_run_reason;
+        self.is_on && matches!(reason, Some(DryRunReason::NotPreviewed | DryRunReason::ProtectOnly))
+    }
+
+    const fn may_write(&self) -> bool {
+        !matches!(self.access, Access::Read)
+    }
+
+    fn records(&self) -> Option<ProtectionRecords<'_>> {
+        let (s3, bucket) = (self.clients.s3, self.clients.bucket);
+        self.clients.has_bucket().then_some(ProtectionRecords { s3, bucket })
+    }
+
+    /// Adds what makes an attached policy uncertain besides its plan.
+    fn check(&self, now: &mut Now<'_>) {
+        // Of somebody else's policy it is only known whether it goes by the protection tags.
+        let is_foreign = now.current_text.is_some() && !now.current.as_ref().is_some_and(is_protected);
+        let governs = match now.native.mode {
+            Mode::Protect | Mode::Provisioned => is_foreign,
+            // It is replaced, or left alone.
+            Mode::Attach => false,
+        };
+        if governs {
+            now.plan.obstacles.push(Obstacle::Unprotected);
+        }
+    }
+
+    /// Reserves what ECR takes in the registry's counter of the day, or looks whether there is room.
+    async fn reserve(&self, planned: &Planned<'_>, now: &mut Now<'_>) -> Result<(), Stop> {
+        let images = &planned.surveyed.images;
+        let counted = now.plan.all_counted(images);
+        let wanted = now.newly_expiring(images).intersection(&counted).count() as u64;
+        if wanted == 0 || !self.clients.has_bucket() {
+            return Ok(());
+        }
+        let limits = self.book.limits();
+        let reserved = if self.may_write() {
+            registry_limit::reserve_all(&self.clients, limits, wanted).await?
+        } else {
+            registry_limit::room(&self.clients, limits, wanted).await?
+        };
+        if reserved.granted < wanted {
+            let (before, limit) = (reserved.before, reserved.limit);
+            now.plan.obstacles.push(Obstacle::Registry { planned: wanted, before, limit });
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done, in an order in which no image in use is ever without a tag that it needs while a policy acts.
+    async fn refresh_protection(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        attachment: Attachment,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        let images = &planned.surveyed.images;
+        let mut executor = Executor::new(self, planned, outcome, read_at);
+        executor.protects(&now.native.entry.policy);
+        if let Attachment::Suspend(nothing) = &attachment {
+            executor.execute(&[Action::Suspend(nothing.clone())]).await?;
+        }
+        let digest =
+            |place: ImageIndex| images.images().get(place as usize).map(|image| image.digest.to_string());
+        let tags: Vec<Action> = now
+            .plan
+            .tagging
+            .additions
+            .iter()
+            .filter_map(|(place, tag)| {
+                Some(Action::PutTag { image_digest: digest(*place)?, tag: tag.clone() })
+            })
+            .collect();
+        if let Err(stop) = executor.execute(&tags).await {
+            // An image in use may be without its tag: what is attached must not go on acting.
+            let suspend = suspend_if_acting(now);
+            let is_suspended = matches!(attachment, Attachment::Suspend(_)) || suspend.is_some();
+            if let Some(suspend) = suspend {
+                executor.execute(&[suspend]).await?;
+            }
+            if is_suspended {
+                self.record(planned, now, Some(format!("protection tags could not be put: {stop}")), outcome)
+                    .await?;
+            }
+            return Err(stop);
+        }
+        let (is_suspended, acts) = match &attachment {
+            Attachment::Suspend(_) => (true, false),
+            Attachment::Attach(_) => (false, true),
+            Attachment::Unchanged => (now.is_suspended(), now.acts() || now.native.mode == Mode::Protect),
+        };
+        let may_act = now.plan.obstacles.is_empty();
+        let reason = is_suspended.then(|| self.why_suspended(now));
+        // What is not suspended and not certain is not refreshed: it becomes stale.
+        let is_refreshed = may_act && acts;
+        if !is_suspended && !is_refreshed {
+            self.tell_record(now, outcome);
+            return Ok(());
+        }
+        if !is_suspended {
+            self.write_down_plan(planned, now, outcome).await?;
+        }
+        if let Attachment::Attach(policy) = &attachment {
+            self.write_down_policy(planned, now, policy, outcome).await?;
+        }
+        self.record(planned, now, reason, outcome).await?;
+        if let Attachment::Attach(policy) = attachment {
+            let mut executor = Executor::new(self, planned, outcome, read_at);
+            executor.execute(&[Action::PutPolicy(policy)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Why the policy is suspended, for people.
+    fn why_suspended(&self, now: &Now<'_>) -> String {
+        if let Some(obstacle) = now.plan.obstacles.first() {
+            return obstacle.to_string();
+        }
+        let before = now.known().and_then(|record| record.suspended.as_ref());
+        match (before, self.run.dry_run_reason) {
+            (Some(before), _) => before.reason.clone(),
+            (None, Some(reason)) => reason.explain(self.run.book_hash.as_deref()),
+            (None, None) => "this run may not enforce".to_owned(),
+        }
+    }
+
+    /// Writes down what ECR takes behind the policy, as far as that was not done before.
+    async fn write_down_plan(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        if now.native.mode == Mode::Protect {
+            return Ok(());
+        }
+        let images = &planned.surveyed.images;
+        let mut places: Vec<ImageIndex> = now.newly_expiring(images).into_iter().collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        places.sort_unstable();
+        let told = Planned {
+            plan: now.plan.clone(),
+            entry: std::borrow::Cow::Borrowed(&now.native.entry),
+            ..planned.clone()
+        };
+        let mut lines = Vec::with_capacity(places.len());
+        for place in places {
+            let Some(image) = images.images().get(place as usize) else { continue };
+            let action = match told.rule(place) {
+                Some((_, action)) => action,
+                None => ActionTaken::from(RuleAction::Expire),
+            };
+            lines.push(Line {
+                run_id: self.run.run_id.clone(),
+                at: self.clients.now(),
+                registry_id: planned.surveyed.registry_id.clone(),
+                region: self.clients.region.to_owned(),
+                by: Actor::of_run(self.run.started_by.as_deref()),
+                repository_name: planned.surveyed.name.as_str().to_owned(),
+                image_digest: image.digest.to_string(),
+                image_tags: image.tags.iter().map(ToString::to_string).collect(),
+                image_pushed_at: image.pushed_at,
+                image_size_in_bytes: image.size_in_bytes,
+                image_manifest: None,
+                image_manifest_media_type: None,
+                action,
+                policy: Some(now.native.entry.name.clone()),
+                book_version: self.run.book_version.clone(),
+                applied_rule_priority: told.rule(place).map(|(priority, _)| priority),
+                reason: told.reason(place),
+                usage_read_at: Some(now.used_at),
+            });
+        }
+        let folder = journal::prefix(self.run);
+        let key = journal::write_plan(&self.clients, &folder, planned.surveyed.name.as_str(), &lines).await?;
+        if !outcome.journal.contains(&key) {
+            outcome.journal.push(key);
+        }
+        Ok(())
+    }
+
+    /// Writes down the policy of somebody else's that is about to be replaced.
+    async fn write_down_policy(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        policy: &LifecyclePolicy,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        let Some(text) = now.current_text.as_ref() else { return Ok(()) };
+        // One that takes nothing is what this stack put there.
+        if now.is_suspended() {
+            return Ok(());
+        }
+        let line = PolicyLine {
+            run_id: self.run.run_id.clone(),
+            at: self.clients.now(),
+            registry_id: planned.surveyed.registry_id.clone(),
+            region: self.clients.region.to_owned(),
+            by: Actor::of_run(self.run.started_by.as_deref()),
+            repository_name: planned.surveyed.name.as_str().to_owned(),
+            lifecycle_policy_text: text.clone(),
+            replaced_by: policy.to_json(),
+            reason: format!("the policies file has ECR enforce the policy {}", now.native.entry.name),
+        };
+        let key = journal::write_policy(&self.clients, &journal::prefix(self.run), &line).await?;
+        if !outcome.journal.contains(&key) {
+            outcome.journal.push(key);
+        }
+        Ok(())
+    }
+
+    /// Writes the record: refreshed, or suspended for a reason.
+    async fn record(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        reason: Option<String>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        let Some(records) = self.records() else { return Ok(()) };
+        let name = planned.surveyed.name.as_str();
+        let mut before = now.record.clone();
+        for _ in 0..MAX_CAS_ATTEMPTS {
+            let known = before.as_ref().and_then(|found| found.record.as_ref().ok());
+            // What was asked for meanwhile is not what this run goes by.
+            let asked = known
+                .filter(|known| known.mode == Mode::Provisioned)
+                .map(|known| &known.lifecycle_policy_text);
+            let went_by = now.known().map(|known| &known.lifecycle_policy_text);
+            if now.native.mode == Mode::Provisioned && asked != went_by {
+                return Err(odd(
+                    "another lifecycle policy was asked for meanwhile; the next run goes by that",
+                ));
+            }
+            let suspended = reason.as_ref().map(|reason| {
+                let at = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
+                Suspension { at: at.unwrap_or_else(|| self.clients.now()), reason: reason.clone() }
+            });
+            let refreshed_at = match (&suspended, known) {
+                (Some(_), Some(known)) => known.refreshed_at,
+                _ => now.used_at,
+            };
+            let refreshed_by = match (&suspended, known) {
+                (Some(_), Some(known)) => known.refreshed_by.clone(),
+                _ => self.run.run_id.clone(),
+            };
+            let record = ProtectionRecord {
+                registry_id: planned.surveyed.registry_id.clone(),
+                repository_name: name.to_owned(),
+                mode: now.native.mode,
+                refreshed_at,
+                refreshed_by,
+                lifecycle_policy_text: match now.native.mode {
+                    Mode::Protect => None,
+                    Mode::Provisioned => went_by.cloned().flatten(),
+                    Mode::Attach => Some(now.native.entry.policy.to_json()),
+                },
+                expiring: match (&suspended, now.native.mode) {
+                    (None, Mode::Attach | Mode::Provisioned) => now.expiring(&planned.surveyed.images),
+                    _ => Vec::new(),
+                },
+                suspended,
+            };
+            let etag = before.as_ref().map(|found| found.etag.as_str());
+            if self.clients.call(records.replace(&record, etag)).await? {
+                tell(&record, outcome);
+                self.has_changed.set(true);
+                return Ok(());
+            }
+            before = self.clients.call(records.find(name)).await?;
+        }
+        Err(odd("the record of its protection is written by others at the same time; the next run goes on"))
+    }
+
+    fn tell_record(&self, now: &Now<'_>, outcome: &mut Outcome) {
+        if let Some(record) = now.known() {
+            tell(record, outcome);
+        }
+    }
+
+    /// Suspends a policy that this stack attached and that may not act any more, whatever it takes.
+    #[expect(clippy::too_many_arguments, reason = "one look at the repository, in its parts")]
+    async fn withdraw(
+        &self,
+        planned: &Planned<'_>,
+        outcome: &mut Outcome,
+        current: Option<&LifecyclePolicy>,
+        record: Option<Found>,
+        reason: &str,
+        mode: Mode,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        let acts = current.is_some_and(|current| is_protected(current) && !takes_nothing(current));
+        if let Some(attached) = &mut outcome.attachment {
+            attached.suspended_because = Some(reason.to_owned());
+        }
+        if !self.may_write() {
+            if acts && let Some(attached) = &mut outcome.attachment {
+                attached.lifecycle_policy = PolicyChange::ToBeSuspended;
+            }
+            return Ok(());
+        }
+        let name = planned.surveyed.name.as_str();
+        let Some(records) = self.records() else { return Ok(()) };
+        if acts {
+            let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+            let mut executor = Executor::new(self, planned, outcome, read_at);
+            executor.execute(&[Action::Suspend(nothing)]).await?;
+        }
+        let is_suspended =
+            acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current));
+        if !is_suspended {
+            // Somebody else's policy is there, or none: nothing of this stack's is left.
+            if record.is_some() {
+                self.clients.call(records.forget(name)).await?;
+            }
+            return Ok(());
+        }
+        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
+        if known.is_some_and(|known| known.suspended.is_some()) {
+            return Ok(());
+        }
+        let suspended = Some(Suspension { at: self.clients.now(), reason: reason.to_owned() });
+        let record_now = match known {
+            Some(known) => ProtectionRecord { suspended, expiring: Vec::new(), ..known.clone() },
+            None => ProtectionRecord {
+                registry_id: planned.surveyed.registry_id.clone(),
+                repository_name: name.to_owned(),
+                mode,
+                refreshed_at: self.clients.now(),
+                refreshed_by: self.run.run_id.clone(),
+                lifecycle_policy_text: current.and_then(without_protection).map(|policy| policy.to_json()),
+                suspended,
+                expiring: Vec::new(),
+            },
+        };
+        let etag = record.as_ref().map(|found| found.etag.as_str());
+        // Who wrote it meanwhile goes by what is attached, too.
+        self.clients.call(records.replace(&record_now, etag)).await?;
+        Ok(())
+    }
+}
+
+fn odd(problem: &str) -> Stop {
+    Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem))
+}
+
+/// Says in an outcome what the record says.
+fn tell(record: &ProtectionRecord, outcome: &mut Outcome) {
+    if let Some(attached) = &mut outcome.attachment {
+        attached.refreshed_at = Some(record.refreshed_at);
+        attached.suspended_because = record.suspended.as_ref().map(|suspended| suspended.reason.clone());
+    }
+}
+
+/// What keeps the policy from acting, each told once.
+fn note(outcome: &mut Outcome, obstacles: &[Obstacle]) {
+    for held in obstacles.iter().map(Held::from) {
+        if !outcome.obstacles.contains(&held) {
+            outcome.obstacles.push(held);
+        }
+    }
+}
+
+/// What suspends the policy that is attached, if it is one of this stack's that acts.
+fn suspend_if_acting(now: &Now<'_>) -> Option<Action> {
+    let nothing = now.acts().then(TakesNothing::new)?;
+    match nothing {
+        Ok(nothing) => Some(Action::Suspend(nothing)),
+        Err(_) => None,
+    }
+}
+
+/// How the attached policy differs from the wanted one.
+fn drift(current: Option<&str>, wanted: &LifecyclePolicy) -> Vec<String> {
+    match current.map(LifecyclePolicy::parse) {
+        None => vec!["no lifecycle policy is attached".to_owned()],
+        Some(Err(_)) => vec!["the attached lifecycle policy is unreadable".to_owned()],
+        Some(Ok(current)) => diff(&current, wanted).iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::PolicySource;
+
+    fn policy(rules: &str) -> LifecyclePolicy {
+        PolicySource::parse(&format!("rules: [{rules}]")).unwrap().policy().unwrap().clone()
+    }
+
+    fn nothing() -> TakesNothing {
+        TakesNothing::new().unwrap()
+    }
+
+    /// What becomes of each of: no policy, somebody else's, an older one of this stack's, the wanted one, the suspended one.
+    fn answers(mode: Mode, may_act: bool, may_attach: bool, is_left_alone: bool) -> [&'static str; 5] {
+        let simple = policy("{ selection: untagged, maximumAgeLimit: 9 }");
+        let older = protected(&policy("{ selection: untagged, maximumAgeLimit: 3 }")).unwrap();
+        let wanted = protected(&simple).unwrap();
+        let suspended = nothing().policy().clone();
+        [None, Some(&simple), Some(&older), Some(&wanted), Some(&suspended)].map(|current| {
+            let question = Question { mode, current, wanted: &wanted, may_act, may_attach, is_left_alone };
+            match question.answer(nothing()) {
+                Attachment::Unchanged => "-",
+                Attachment::Attach(policy) => {
+                    assert_eq!(policy, wanted);
+                    "attach"
+                }
+                Attachment::Suspend(_) => "suspend",
+            }
+        })
+    }
+
+    #[test]
+    fn an_enforcing_run_attaches_what_is_certain_and_suspends_what_is_not() {
+        assert_eq!(answers(Mode::Attach, true, true, false), ["attach", "attach", "attach", "-", "attach"]);
+        assert_eq!(answers(Mode::Attach, false, true, false), ["-", "-", "suspend", "suspend", "-"]);
+    }
+
+    #[test]
+    fn a_run_that_may_not_enforce_suspends_what_the_policies_file_attached_and_lifts_nothing() {
+        assert_eq!(answers(Mode::Attach, true, false, false), ["-", "-", "suspend", "suspend", "-"]);
+        assert_eq!(answers(Mode::Attach, true, false, true), ["-"; 5]);
+        assert_eq!(answers(Mode::Attach, false, false, true), ["-", "-", "suspend", "suspend", "-"]);
+    }
+
+    #[test]
+    fn a_policy_that_a_repository_was_made_with_comes_back_and_nobody_elses_is_replaced() {
+        assert_eq!(answers(Mode::Provisioned, true, true, false), ["-", "-", "attach", "-", "attach"]);
+        assert_eq!(answers(Mode::Provisioned, true, false, false), ["-"; 5]);
+        assert_eq!(answers(Mode::Provisioned, false, false, true), ["-", "-", "suspend", "suspend", "-"]);
+    }
+
+    #[test]
+    fn somebody_elses_policy_is_never_written() {
+        for (may_act, may_attach, is_left_alone) in
+            [(true, true, true), (true, false, false), (false, true, false), (false, false, true)]
+        {
+            assert_eq!(answers(Mode::Protect, may_act, may_attach, is_left_alone), ["-"; 5]);
+        }
+    }
+}

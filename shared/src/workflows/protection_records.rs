@@ -1,0 +1,79 @@
+//! The records of repositories whose lifecycle policy ECR enforces, in the stack's bucket: see
+//! [`crate::domain::enforcement::protection_record`].
+
+use crate::aws::AwsError;
+use crate::aws::s3::{Only, S3};
+use crate::domain::enforcement::protection_record::{ProtectionRecord, RECORDS};
+
+/// The records in a bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct ProtectionRecords<'a> {
+    /// Amazon S3.
+    pub s3: &'a S3,
+    /// The stack's bucket.
+    pub bucket: &'a str,
+}
+
+/// What a bucket has under the key of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The record; `Err` says what is wrong with one that cannot be read.
+    pub record: Result<ProtectionRecord, String>,
+    /// The object's `ETag`.
+    pub etag: String,
+}
+
+impl ProtectionRecords<'_> {
+    /// The record of a repository; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When S3 cannot be asked.
+    pub async fn find(&self, repository_name: &str) -> Result<Option<Found>, AwsError> {
+        let found = self.s3.get(self.bucket, &ProtectionRecord::key(repository_name)).await?;
+        Ok(found.map(|object| {
+            let record = serde_json::from_str::<ProtectionRecord>(&object.text)
+                .map_err(|error| error.to_string())
+                .and_then(|record| {
+                    if record.repository_name == repository_name {
+                        Ok(record)
+                    } else {
+                        Err(format!("it is of the repository {}", record.repository_name))
+                    }
+                });
+            Found { record, etag: object.etag }
+        }))
+    }
+
+    /// The names of the repositories that have a record, sorted.
+    ///
+    /// # Errors
+    ///
+    /// When S3 cannot be asked.
+    pub async fn names(&self) -> Result<Vec<String>, AwsError> {
+        let listed = self.s3.list(self.bucket, RECORDS).await?;
+        let names = listed.iter().filter_map(|object| ProtectionRecord::repository_of(&object.key));
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Writes a record in the place of the one with this `ETag`, or of none; `false` when it is not that one any more.
+    ///
+    /// # Errors
+    ///
+    /// When S3 refuses, or cannot be asked.
+    pub async fn replace(&self, record: &ProtectionRecord, before: Option<&str>) -> Result<bool, AwsError> {
+        let key = ProtectionRecord::key(&record.repository_name);
+        let text = serde_json::to_string(record)
+            .map_err(|error| AwsError::odd("PutObject", &format!("s3://{}/{key}: {error}", self.bucket)))?;
+        self.s3.put(self.bucket, &key, &text, before.map_or(Only::IfAbsent, Only::If)).await
+    }
+
+    /// Forgets a repository: it is gone, or its policy is not enforced by ECR any more.
+    ///
+    /// # Errors
+    ///
+    /// When S3 refuses, or cannot be asked.
+    pub async fn forget(&self, repository_name: &str) -> Result<(), AwsError> {
+        self.s3.delete(self.bucket, &ProtectionRecord::key(repository_name)).await
+    }
+}

@@ -1,6 +1,8 @@
 //! What is looked at right before images go, how much may go, and what comes back: by the real functions, on AWS in memory.
 
 use serde_json::{Value, json};
+use shared::instant::Instant;
+use shared::run::batch::checks_native_policy;
 use shared::run::journal::is_removals;
 use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_stub::{Fault, Registry, Repository};
@@ -318,9 +320,11 @@ fn calls_to_ecr_are_two_a_repository_one_after_and_six_more_where_something_goes
         let of_ecr =
             calls.iter().filter(|call| tests::ecr_stub::OPERATIONS.contains(&call.operation.as_str()));
         // Pages of repositories, and where deletions are replicated to, are read once a run.
-        of_ecr
-            .filter(|call| !["DescribeRepositories", "DescribeRegistry"].contains(&&*call.operation))
-            .count()
+        let once = ["DescribeRepositories", "DescribeRegistry", "GetResources"];
+        let all = of_ecr.filter(|call| !once.contains(&&*call.operation)).count();
+        // The lifecycle policies of a seventh of the registry are looked at each day.
+        let now = Instant::now();
+        all - (0..10).filter(|number| checks_native_policy(&format!("app/{number}"), now)).count()
     };
     let steward = Steward::with_book(&policies.replace("14", "4000"));
     steward.aws.with(|registry| {

@@ -692,7 +692,7 @@ mod attached {
     }
 
     #[test]
-    fn when_the_use_ends_ecr_may_take_the_image() {
+    fn what_once_ran_leaves_by_this_stacks_own_path_and_ecr_never_takes_it() {
         let site = Site::new(ATTACH);
         site.use_by_task("app:ci-0", None);
         // Untagged, and run by its digest.
@@ -707,12 +707,19 @@ mod attached {
         assert_eq!(site.tags(&lone).len(), 1);
         assert!(!site.taken_by_ecr().contains(&lone));
         site.aws().cloud(|cloud| cloud.ecs.stop_all());
+        assert!(!site.taken_by_ecr().contains(&lone), "ECR goes by its tag");
+        // A dry run tells of it, and a run that may enforce takes it with what it has to say of it.
+        let report = site.steward.run("dry", true);
+        assert!(site.left().contains(&lone), "{report:#}");
         let report = site.steward.run("s", false);
-        assert_eq!(site.tags(&site.app.old[0]), ["ci-0"]);
-        assert!(site.left().contains(&lone), "it did not go with its last tag: {report:#}");
-        let tags = site.tags(&lone);
-        assert!(tags.len() == 1 && tags[0].starts_with("ecr-steward-released-"), "{tags:?}");
-        assert!(site.taken_by_ecr().contains(&lone) && site.taken_by_ecr().contains(&site.app.old[0]));
+        assert!(!site.left().contains(&lone) && !site.left().contains(&site.app.old[0]), "{report:#}");
+        assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
+        let journal: String = site.aws().cloud(|cloud| {
+            let keys = cloud.keys(BUCKET, "journal/");
+            keys.iter().filter_map(|key| cloud.object_text(&format!("{BUCKET}/{key}"))).collect()
+        });
+        assert!(journal.contains(&lone) && journal.contains(&site.app.old[0]), "{journal}");
+        assert_eq!(of(&report, "app")["deleted"]["imageTotalCount"], 2, "{report:#}");
     }
 
     #[test]
@@ -924,9 +931,11 @@ fn calls_are_the_fewest_that_there_can_be() {
     for (run, manifests) in [("first", 5), ("second", 0)] {
         steward.aws.forget_calls();
         steward.run(run, false);
-        let counts = ["DescribeRepositories", "DescribeImages", "BatchGetImage", "GetLifecyclePolicy"]
+        let counts = ["DescribeRepositories", "DescribeImages", "BatchGetImage", "GetResources"]
             .map(|operation| steward.aws.count(operation));
-        assert_eq!(counts, [1, 15, manifests, 0], "{run}");
+        assert_eq!(counts, [1, 15, manifests, 1], "{run}");
+        // A seventh of the repositories a day.
+        assert!(steward.aws.count("GetLifecyclePolicy") <= 2, "{run}");
     }
 }
 

@@ -920,20 +920,28 @@ proptest! {
         let used = used(&repository, &images);
         let plan = plan(&entry, &images, &used, now());
         let planned: HashSet<ImageIndex> = plan.deletions.iter().chain(&plan.archivals).copied().collect();
+        let Ok(attached) = protected(&entry.policy) else {
+            prop_assert!(plan.by_ecr.is_empty() && !plan.obstacles.is_empty());
+            return Ok(());
+        };
+        let tagged = images.with_tags(&plan.tagging.additions);
         let mut expected = HashSet::new();
         let mut expiring = HashSet::new();
         for way in WAYS {
-            let evaluation =
-                evaluate_with(Some(&entry.policy), &images, &used.images(), now(), Passes::UntilStable, way);
+            // ECR knows nothing of use.
+            let none = HashSet::new();
+            let evaluation = evaluate_with(Some(&attached), &tagged, &none, now(), Passes::UntilStable, way);
             for (place, verdict) in (0..).zip(evaluation.verdicts()) {
                 if let Some(rule) = verdict.acting_rule() {
                     expected.insert(place);
-                    if entry.policy.rules()[rule].action == Action::Expire {
+                    if attached.rules()[rule].action == Action::Expire {
                         expiring.insert(place);
                     }
                 }
             }
         }
+        prop_assert!(used.images().is_disjoint(&planned));
+        prop_assert_eq!(&plan.by_ecr, &expected);
         prop_assert_eq!(planned, expected);
         prop_assert_eq!(plan.deletions.iter().copied().collect::<HashSet<_>>(), expiring);
     }

@@ -229,10 +229,9 @@ impl Worklist {
         Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
     }
 
-    /// Whether there may be something to work on.
-    fn is_possible(&self, book: &PolicyBook) -> bool {
-        let by_file = |entry: &policy_book::Entry| !self.only_protects || entry.apply.is_by_ecr();
-        book.entries().iter().any(by_file) || !(self.recorded.is_empty() && self.tagged.is_empty())
+    /// Whether there is anything that is protected for another reason than the policies file.
+    fn has_repositories(&self) -> bool {
+        !(self.recorded.is_empty() && self.tagged.is_empty())
     }
 
     fn protection(&self, repository: &str) -> Option<Protection> {
@@ -309,8 +308,13 @@ async fn begin(
     let sources: &Sources = book.usage();
     let before = observe::before(clients).await?;
     // Where no policy is for anything nobody asks what is in use.
-    let worklist = Worklist::read(clients, run, &book, invocation, now).await?;
-    let observation = if !worklist.is_possible(&book) {
+    let is_by_file = book.entries().iter().any(|entry| !run.protect_only || entry.apply.is_by_ecr());
+    let worklist = match is_by_file {
+        true => None,
+        false => Some(Worklist::read(clients, run, &book, invocation, now).await?),
+    };
+    let is_asked = worklist.as_ref().is_none_or(Worklist::has_repositories);
+    let observation = if !is_asked {
         let memory = observe::remember_lists(clients, sources, before.memory.clone(), now).await?;
         if memory != before.memory {
             write_json(clients, list_memory::KEY, &memory).await?;
@@ -329,6 +333,10 @@ async fn begin(
     };
     let usage = observation.to_json().map_err(|error| clients.odd(&run.usage_key(), error.to_string()))?;
     keep(clients, run, &text, &usage).await?;
+    let worklist = match worklist {
+        Some(worklist) => worklist,
+        None => Worklist::read(clients, run, &book, invocation, now).await?,
+    };
     Ok((book, has_book, worklist))
 }
 

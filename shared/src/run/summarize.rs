@@ -130,10 +130,12 @@ pub async fn summarize(
     let matched = report.totals.repositories - report.totals.count(Status::Unmatched);
     let has_looked = matched == 0 || report.totals.count(Status::Failed) < matched;
     report.is_preview = report.error.is_none()
+        // It has looked at what is protected only.
+        && !run.protect_only
         && has_looked
         && report.unfinished_batches.is_empty()
         && book.as_ref().is_some_and(report_is_of_book);
-    if report.error.is_none() {
+    if report.error.is_none() && !run.protect_only {
         let text = serde_json::to_string(&sizes).unwrap_or_default();
         clients.call(clients.s3.write(clients.bucket, SIZES_KEY, &text, "application/json")).await?;
     }
@@ -149,12 +151,17 @@ pub async fn write(clients: &Clients<'_>, report: &RunReport, page: &str) -> Res
     let json = serde_json::to_string(report)
         .map_err(|error| clients.odd(&report.run.key("report.json"), error.to_string()))?;
     let key = report.run.key("report.html");
-    for (key, text, content_type) in [
+    let own = [
         (report.run.key("report.json"), json.as_str(), "application/json"),
         (key.clone(), page, "text/html; charset=utf-8"),
-        (format!("{LATEST}.json"), &json, "application/json"),
+    ];
+    let latest = [
+        (format!("{LATEST}.json"), json.as_str(), "application/json"),
         (format!("{LATEST}.html"), page, "text/html; charset=utf-8"),
-    ] {
+    ];
+    // A run that only protects says nothing of the rest of the registry.
+    let latest = latest.into_iter().filter(|_| !report.run.protect_only);
+    for (key, text, content_type) in own.into_iter().chain(latest) {
         clients.call(clients.s3.write(clients.bucket, &key, text, content_type)).await?;
     }
     if report.is_preview {

@@ -223,19 +223,24 @@ impl Planned<'_> {
     pub fn outcome(&self) -> Outcome {
         let Self { surveyed, entry, plan, .. } = self;
         let images = &surveyed.images;
-        let is_unmatched = entry.name.is_empty();
+        if entry.name.is_empty() {
+            // Only its own lifecycle policy is looked at: nothing of it counts.
+            return Outcome {
+                repository_name: surveyed.name.as_str().to_owned(),
+                status: Status::Unmatched,
+                ..Outcome::default()
+            };
+        }
         let mut outcome = Outcome {
             repository_name: surveyed.name.as_str().to_owned(),
-            policy: (!is_unmatched).then(|| entry.name.clone()),
-            apply: (!is_unmatched).then_some(entry.apply),
+            policy: Some(entry.name.clone()),
+            apply: Some(entry.apply),
             obstacles: plan.obstacles.iter().map(Held::from).collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };
         if !outcome.obstacles.is_empty() {
             outcome.status = Status::Held;
-        } else if is_unmatched {
-            outcome.status = Status::Unmatched;
         }
         for image in images.images() {
             outcome.images.add(image);

@@ -952,6 +952,18 @@ mod account {
     }
 
     #[test]
+    fn a_policy_is_put_back_where_nothing_is_attached_any_more() {
+        let aws = account();
+        replaced(&aws, "team/app", "nightly", 1, THEIRS);
+        aws.with(|registry| registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = None);
+        let (said, _) = restore(&aws, &["--apply"]);
+        assert!(said.contains("Attached:\n  nothing\n"), "{said}");
+        assert!(said.contains("Difference:\n  added rule 1: expire untagged images"), "{said}");
+        assert!(said.ends_with("Put the policy back. Nothing was attached.\n"), "{said}");
+        assert_eq!((attached(&aws).as_str(), aws.count("PutObject")), (THEIRS, 0));
+    }
+
+    #[test]
     fn nothing_is_replaced_that_cannot_be_written_down() {
         let aws = account();
         let before = attached(&aws);

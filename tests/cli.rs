@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use shared::domain::enforcement::in_use_protection::{is_protected, takes_nothing};
+use shared::lifecycle::LifecyclePolicy;
 use tests::binaries::{binary, fixture, workspace};
 
 const NOW: &str = "2026-11-23T00:00:00Z";
@@ -437,7 +439,7 @@ fn a_day_is_its_beginning_in_utc() {
 fn completions_know_the_commands() {
     let output = steward(&["completions", "bash"]);
     assert_eq!(output.status.code(), Some(0));
-    for command in ["check", "compile", "preview", "--all-passes"] {
+    for command in ["check", "compile", "preview", "--all-passes", "protection-rule", "restore"] {
         assert!(stdout(&output).contains(command), "{command}");
     }
 }
@@ -561,6 +563,141 @@ fn preview_says_in_one_line_what_is_unusable_and_exits_2() {
 }
 
 #[test]
+fn check_says_which_rules_of_an_attached_policy_would_count_protection_tags() {
+    let book = |apply: &str, rules: &str| {
+        format!(
+            "policies:\n- {{ name: old, repositories: ['old/*'], rules: [{{ selection: untagged, maximumAgeLimit: 14 }}] }}\n- {{ \
+             name: all, repositories: ['*'], apply: {apply}, {rules} }}\n"
+        )
+    };
+    let rules = "rules: [{ selection: untagged, maximumAgeLimit: 14 }, { selection: { tagPatternList: ['*'] }, \
+                 maximumNumberOfImages: 8 }, { selection: { tagPrefixList: [e] }, maximumNumberOfImages: 9 }]";
+    let output = with_input(&["check", "-"], &book("attach", rules));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stdout(&output);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    for (line, rule) in lines.iter().zip([1, 2]) {
+        let place = format!("standard input: /policies/1/rules/{rule}/selection: protection-tags-match: ");
+        assert!(line.starts_with(&place), "{line}");
+        assert!(line.contains("selection: any") && line.contains("apply: delete"), "{line}");
+    }
+    let output = with_input(&["check", "-"], &book("delete", rules));
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn check_refuses_rules_for_a_policy_that_is_only_protected() {
+    let book =
+        |rules: &str| format!("policies: [{{ name: theirs, repositories: ['*'], apply: protect{rules} }}]\n");
+    let output = with_input(&["check", "-"], &book(""));
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
+    let output = with_input(&["check", "-"], &book(", rules: [{ selection: any, maximumAgeLimit: 14 }]"));
+    assert_eq!(output.status.code(), Some(1));
+    let said = stdout(&output);
+    assert!(said.starts_with("standard input: /policies/0/rules: "), "{said}");
+    assert!(said.contains("leave `rules` out, or write `apply: attach`"), "{said}");
+}
+
+fn protection_rule(arguments: &[&str]) -> String {
+    let output = steward(&[&["protection-rule"], arguments].concat());
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    stdout(&output)
+}
+
+#[test]
+fn the_protection_rule_is_a_policy_that_takes_nothing() {
+    for (arguments, rules) in [(&[][..], 1), (&["--archive"], 2)] {
+        let policy = LifecyclePolicy::parse(&protection_rule(arguments)).unwrap();
+        assert!(is_protected(&policy) && takes_nothing(&policy));
+        assert_eq!(policy.rules().len(), rules);
+        let checked = with_input(&["check", "-"], &protection_rule(arguments));
+        assert_eq!(checked.status.code(), Some(0), "{}", stdout(&checked));
+    }
+}
+
+#[test]
+fn the_protection_rule_for_cloudformation_is_the_same_rule() {
+    for more in [&[][..], &["--archive"]] {
+        let wanted = LifecyclePolicy::parse(&protection_rule(more)).unwrap();
+        let text = protection_rule(&[more, &["--output", "yaml"]].concat());
+        let properties: Value = serde_saphyr::from_str(&text).unwrap();
+        let policy = properties["LifecyclePolicy"]["LifecyclePolicyText"].as_str().unwrap();
+        assert_eq!(LifecyclePolicy::parse(policy).unwrap(), wanted);
+        let (_, simple) = text.split_once("`ecr-steward compile`:\n#\n").unwrap();
+        let simple: String = simple.lines().map(|line| format!("{}\n", &line[2..])).collect();
+        let compiled = with_input(&["compile", "-"], &simple);
+        assert_eq!(LifecyclePolicy::parse(&stdout(&compiled)).unwrap(), wanted, "{simple}");
+    }
+}
+
+#[test]
+fn the_protection_rule_for_terraform_is_formatted_as_terraform_does() {
+    insta::assert_snapshot!(protection_rule(&["--archive", "--output", "hcl"]), @r#"
+    # In a resource aws_ecr_lifecycle_policy: the protection rule is the first one.
+    policy = jsonencode({
+      rules = [
+        {
+          rulePriority = 1
+          description  = "images in use, which stay"
+          selection = {
+            tagStatus     = "tagged"
+            tagPrefixList = ["ecr-steward-in-use-"]
+            countType     = "imageCountMoreThan"
+            countNumber   = 1000000
+          }
+          action = {
+            type = "expire"
+          }
+        },
+        {
+          rulePriority = 2
+          description  = "archived images in use, which stay"
+          selection = {
+            tagStatus     = "tagged"
+            tagPrefixList = ["ecr-steward-in-use-"]
+            storageClass  = "archive"
+            countType     = "sinceImageTransitioned"
+            countUnit     = "days"
+            countNumber   = 36500
+          }
+          action = {
+            type = "expire"
+          }
+        },
+        # Your own rules, with rulePriority = 3 and up.
+      ]
+    })
+
+    # Or in a data source aws_ecr_lifecycle_policy_document:
+    #
+    # rule {
+    #   priority    = 1
+    #   description = "images in use, which stay"
+    #   selection {
+    #     tag_status      = "tagged"
+    #     tag_prefix_list = ["ecr-steward-in-use-"]
+    #     count_type      = "imageCountMoreThan"
+    #     count_number    = 1000000
+    #   }
+    #   action {
+    #     type = "expire"
+    #   }
+    # }
+    #
+    # The data source knows no rules about archived images; with such rules use jsonencode.
+    "#);
+}
+
+#[test]
+fn the_help_of_the_protection_rule_says_what_else_it_takes() {
+    let help = stdout(&steward(&["protection-rule", "--help"]));
+    for word in ["`apply: protect`", "`ecr-steward:protect`", "put first"] {
+        assert!(help.contains(word), "{help}");
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     let policy = path(fixture("storefront/policy.yaml"));
     let images = path(fixture("storefront/images.json"));
@@ -578,6 +715,10 @@ fn a_reader_that_leaves_early_is_no_failure() {
 mod account {
     use super::*;
     use serde_json::json;
+    use shared::domain::enforcement::actor::Actor;
+    use shared::domain::enforcement::in_use_protection::protected;
+    use shared::instant::Instant;
+    use shared::run::journal::{PolicyLine, folder, policy_entry};
     use tests::cloud::BUCKET;
     use tests::ecr_stub::{EcrStub, Fault, Repository};
 
@@ -727,5 +868,176 @@ mod account {
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with("ecr-steward: there are no credentials: set AWS_ACCESS_KEY_ID"), "{said}");
+    }
+
+    /// The policy of the repository before a run replaced it.
+    const THEIRS: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":3},"action":{"type":"expire"}}]}"#;
+    const RESTORE: [&str; 5] = ["policy", "restore", "team/app", "--bucket", BUCKET];
+
+    fn attached(aws: &EcrStub) -> String {
+        aws.with(|registry| registry.repositories["team/app"].lifecycle_policy.clone().unwrap())
+    }
+
+    /// A run replaced a policy so many days ago.
+    fn replaced(aws: &EcrStub, repository: &str, run_id: &str, days: i64, text: &str) -> String {
+        let micros = Instant::now().micros() - days * 86_400_000_000;
+        let at = Instant::from_micros(micros).unwrap();
+        let line = PolicyLine {
+            run_id: run_id.to_owned(),
+            at,
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::principal("arn:aws:iam::123456789012:role/ops"),
+            repository_name: repository.to_owned(),
+            lifecycle_policy_text: text.to_owned(),
+            replaced_by: attached(aws),
+            reason: "policies.yaml says `apply: attach`".to_owned(),
+        };
+        let (key, content) = policy_entry(&folder(at, run_id), &line).unwrap();
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), &content));
+        key
+    }
+
+    fn restore(aws: &EcrStub, more: &[&str]) -> (String, String) {
+        let output = in_account(aws, &[&RESTORE[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        (stdout(&output), stderr(&output))
+    }
+
+    #[test]
+    fn a_replaced_policy_is_shown_and_put_back_only_when_that_is_asked_for() {
+        let aws = account();
+        let before = attached(&aws);
+        let key = replaced(&aws, "team/app", "nightly", 2, THEIRS);
+        let (said, warned) = restore(&aws, &[]);
+        for part in [
+            "by nightly of arn:aws:iam::123456789012:role/ops\n  since policies.yaml says `apply: attach`\n",
+            &key,
+            "Attached:\n  rule 1: expire images pushed more than 14 days ago\n",
+            "To be put back:\n  rule 1: expire untagged images beyond the youngest 3\n",
+            "Difference:\n  changed rule 1: expire images pushed more than 14 days ago → rule 1: expire untagged images",
+            "Dry run: nothing was changed. Add --apply to put the policy back.\n",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(warned.starts_with("ecr-steward: warning: the policy has no protection rule"), "{warned}");
+        assert_eq!((attached(&aws), aws.count("PutLifecyclePolicy"), aws.count("PutObject")), (before, 0, 0));
+        let (said, _) = restore(&aws, &["--apply"]);
+        assert!(said.contains("Put the policy back."), "{said}");
+        assert_eq!(attached(&aws), THEIRS);
+        assert_eq!(
+            restore(&aws, &["--apply"]).0.lines().last(),
+            Some("Nothing to do: the policy is attached.")
+        );
+        assert_eq!(aws.count("PutLifecyclePolicy"), 1);
+    }
+
+    #[test]
+    fn what_is_replaced_is_in_the_journal_before_and_can_be_put_back_itself() {
+        let aws = account();
+        let before = attached(&aws);
+        let first = replaced(&aws, "team/app", "nightly", 0, THEIRS);
+        restore(&aws, &["--apply"]);
+        let calls: Vec<String> = aws.calls().into_iter().map(|call| call.operation).collect();
+        let at = |operation: &str| calls.iter().position(|call| call == operation).unwrap();
+        assert!(at("PutObject") < at("PutLifecyclePolicy"), "{calls:?}");
+        let keys = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        let own = keys.iter().find(|key| **key != first).unwrap();
+        let line = aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{own}"))).unwrap();
+        let line: PolicyLine = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line.lifecycle_policy_text, line.replaced_by.as_str()), (&before, THEIRS));
+        assert!(line.reason.contains(&first) && line.repository_name == "team/app", "{line:?}");
+        restore(&aws, &["--apply", "--run", &line.run_id]);
+        assert_eq!(attached(&aws), before);
+    }
+
+    #[test]
+    fn a_policy_is_put_back_where_nothing_is_attached_any_more() {
+        let aws = account();
+        replaced(&aws, "team/app", "nightly", 1, THEIRS);
+        aws.with(|registry| registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = None);
+        let (said, _) = restore(&aws, &["--apply"]);
+        assert!(said.contains("Attached:\n  nothing\n"), "{said}");
+        assert!(said.contains("Difference:\n  added rule 1: expire untagged images"), "{said}");
+        assert!(said.ends_with("Put the policy back. Nothing was attached.\n"), "{said}");
+        assert_eq!((attached(&aws).as_str(), aws.count("PutObject")), (THEIRS, 0));
+    }
+
+    #[test]
+    fn nothing_is_replaced_that_cannot_be_written_down() {
+        let aws = account();
+        let before = attached(&aws);
+        replaced(&aws, "team/app", "nightly", 0, THEIRS);
+        aws.fault_from("PutObject", Fault::Denied, 0);
+        let output = in_account(&aws, &[&RESTORE[..], &["--apply"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!((attached(&aws), aws.count("PutLifecyclePolicy")), (before, 0));
+    }
+
+    #[test]
+    fn the_policy_that_was_replaced_last_is_put_back_unless_a_run_is_named() {
+        let aws = account();
+        let text = |count: u64| THEIRS.replace(":3}", &format!(":{count}}}"));
+        replaced(&aws, "team/app", "old", 399, &text(5));
+        replaced(&aws, "team/app", "newer", 9, &text(6));
+        replaced(&aws, "team/app", "newest", 8, &text(7));
+        replaced(&aws, "team/app-2", "other", 1, &text(8));
+        replaced(&aws, "team/app", "forgotten", 500, &text(9));
+        assert!(restore(&aws, &[]).0.contains("beyond the youngest 7\n"));
+        assert!(restore(&aws, &["--run", "old"]).0.contains("beyond the youngest 5\n"));
+        for (more, expected) in [
+            (
+                &["--run", "forgotten"][..],
+                "of team/app that was replaced by forgotten; older ones are forgotten\n",
+            ),
+            (&["--run", "other"], "of team/app that was replaced by other; older ones are forgotten\n"),
+        ] {
+            let output = in_account(&aws, &[&RESTORE[..], more].concat());
+            assert_eq!(output.status.code(), Some(2));
+            let said = stderr(&output);
+            assert!(said.starts_with(&format!("ecr-steward: s3://{BUCKET}/journal/: ")), "{said}");
+            assert!(said.ends_with(expected), "{said}");
+        }
+        let output = in_account(&aws, &["policy", "restore", "team/none", "--bucket", BUCKET]);
+        assert_eq!(stderr(&output), "ecr-steward: there is no repository team/none in this registry\n");
+    }
+
+    #[test]
+    fn putting_a_policy_back_says_what_the_next_run_makes_of_it() {
+        let aws = account();
+        let theirs = LifecyclePolicy::parse(THEIRS).unwrap();
+        replaced(&aws, "team/app", "nightly", 0, &protected(&theirs).unwrap().to_json());
+        let (_, warned) = restore(&aws, &[]);
+        assert_eq!(warned, "", "it has the protection rule, and nobody replaces it");
+        let record = |mode: &str, more: &str| {
+            let text = format!(
+                r#"{{"registryId": "123456789012", "repositoryName": "team/app", "mode": "{mode}",
+                "refreshedAt": "2026-11-23T00:00:00Z", "refreshedBy": "nightly"{more}}}"#
+            );
+            aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/protection/team/app.json"), &text));
+        };
+        for (mode, more, expected) in [
+            ("protect", "", &[][..]),
+            (
+                "attach",
+                "",
+                &[
+                    "the next run that enforces attaches the policy of the file again",
+                    "write `apply: protect`",
+                ],
+            ),
+            ("provisioned", "", &["made by ecr-steward", "`PUT /repositories`"]),
+            (
+                "protect",
+                r#", "suspended": {"at": "2026-11-22T00:00:00Z", "reason": "ListTasks is denied"}"#,
+                &["since 2026-11-22T00:00:00Z no policy may act on the repository (ListTasks is denied)"],
+            ),
+            ("unknown", "", &["state/protection/team/app.json cannot be read", "is not known"]),
+        ] {
+            record(mode, more);
+            let (_, warned) = restore(&aws, &[]);
+            assert_eq!(warned.is_empty(), expected.is_empty(), "{mode}: {warned}");
+            assert!(expected.iter().all(|part| warned.contains(part)), "{mode}: {warned}");
+        }
     }
 }

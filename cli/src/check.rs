@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use shared::build::book::{self, Book};
-use shared::domain::enforcement::in_use_protection::protected;
+use shared::domain::enforcement::in_use_protection::{conflicts, protected};
 use shared::lifecycle::{Finding, PolicySource};
 use shared::policy_book::{self, Apply, PolicyBook};
 use shared::quantity::count;
@@ -107,14 +107,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     })
 }
 
-/// A policies file; what ECR enforces has to fit into ECR with the protection rules before it.
+/// A policies file; what ECR enforces has to fit into ECR behind the protection rule, and must not count protection tags.
 fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
     let book = PolicyBook::parse(text)?;
     let attached = (0..).zip(book.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
     let findings: Vec<Finding> = attached
-        .filter_map(|(index, entry)| {
-            let finding = protected(&entry.policy).err()?;
-            Some(Finding { pointer: format!("/policies/{index}{}", finding.pointer), ..finding })
+        .flat_map(|(index, entry)| {
+            let mut findings = conflicts(&entry.policy);
+            if findings.is_empty() {
+                findings.extend(protected(&entry.policy).err());
+            }
+            findings.into_iter().map(move |finding| Finding {
+                pointer: format!("/policies/{index}{}", finding.pointer),
+                ..finding
+            })
         })
         .collect();
     if !findings.is_empty() {

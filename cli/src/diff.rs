@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use shared::lifecycle::diff;
+use shared::lifecycle::{LifecyclePolicy, diff};
 
 use crate::compile::read_policy;
 use crate::input::{self, InputError};
@@ -33,24 +33,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         return Err(InputError::StandardInputTwice.into());
     }
     let (from, to) = (read_policy(&arguments.from)?, read_policy(&arguments.to)?);
+    let changes = changes(from.policy(), to.policy());
+    if changes.is_empty() {
+        return Ok(Outcome::Success);
+    }
     let mut out = io::stdout().lock();
-    match (from.policy(), to.policy()) {
-        (None, None) => return Ok(Outcome::Success),
-        (Some(_), None) => writeln!(out, "removed the policy")?,
-        (None, Some(policy)) => {
-            for rule in policy.rules() {
-                writeln!(out, "added {rule}")?;
-            }
-        }
-        (Some(from), Some(to)) => {
-            let changes = diff(from, to);
-            if changes.is_empty() {
-                return Ok(Outcome::Success);
-            }
-            for change in changes {
-                writeln!(out, "{change}")?;
-            }
-        }
+    for change in changes {
+        writeln!(out, "{change}")?;
     }
     Ok(Outcome::Different)
+}
+
+/// What leads from one policy, or none, to another, or none: a line for each change.
+pub(crate) fn changes(from: Option<&LifecyclePolicy>, to: Option<&LifecyclePolicy>) -> Vec<String> {
+    match (from, to) {
+        (None, None) => Vec::new(),
+        (Some(_), None) => vec!["removed the policy".to_owned()],
+        (None, Some(policy)) => policy.rules().iter().map(|rule| format!("added {rule}")).collect(),
+        (Some(from), Some(to)) => diff(from, to).iter().map(ToString::to_string).collect(),
+    }
 }

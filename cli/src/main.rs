@@ -14,7 +14,9 @@ mod diff;
 mod enforce;
 mod in_use;
 mod input;
+mod policy;
 mod preview;
+mod protection_rule;
 mod snapshot;
 
 /// Stewardship of Amazon ECR repositories: check lifecycle policies, see what they do before they do it, and enforce them
@@ -35,6 +37,8 @@ enum Command {
     Snapshot(snapshot::Arguments),
     InUse(in_use::Arguments),
     Enforce(enforce::Arguments),
+    ProtectionRule(protection_rule::Arguments),
+    Policy(policy::Arguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -87,6 +91,8 @@ fn main() -> ExitCode {
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         Command::InUse(arguments) => in_use::run(&arguments),
         Command::Enforce(arguments) => enforce::run(&arguments),
+        Command::ProtectionRule(arguments) => protection_rule::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut io::stdout());
             Ok(Outcome::Success)

@@ -1,0 +1,139 @@
+//! `ecr-steward policy`: the lifecycle policies that are attached to repositories.
+
+use std::io::{self, Write};
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+use shared::lifecycle::LifecyclePolicy;
+use shared::repository::Name;
+use shared::workflows::enforcement::restore_policy::{self, JOURNAL_DAYS, Restoration};
+
+use crate::account::{self, AccountError, Which};
+use crate::{Failure, Outcome, diff};
+
+/// Look after the lifecycle policies that ECR enforces
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Restore(Restore),
+}
+
+/// Put back the lifecycle policy that a run replaced: a dry run, unless --apply is given
+///
+/// A run writes a policy that it replaces into the journal in the stack's bucket. Finds the one of the repository that was replaced
+/// last, and prints what is attached, what would be put back, and the difference. Warns if it has no protection rule: ECR then
+/// deletes by the policy alone, also what is in use. Warns, too, if the next run attaches another policy again.
+///
+/// What --apply replaces is in the journal before, under a name of its own: --run puts that back.
+///
+/// Exit code: 0, or 2 if there is no such policy or it could not be put back.
+#[derive(Debug, Args)]
+struct Restore {
+    /// The repository.
+    #[arg(value_name = "NAME", value_parser = name)]
+    name: Name,
+
+    /// The stack's bucket, which has the journal.
+    #[arg(long, value_name = "BUCKET", env = "ECR_STEWARD_BUCKET", value_parser = NonEmptyStringValueParser::new())]
+    bucket: String,
+
+    /// The policy that this run replaced, instead of the one that was replaced last.
+    #[arg(long, value_name = "RUN_ID", value_parser = NonEmptyStringValueParser::new())]
+    run: Option<String>,
+
+    /// Attach the policy.
+    #[arg(long)]
+    apply: bool,
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|error| error.to_string())
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let Command::Restore(arguments) = &arguments.command;
+    account::work(Some(&arguments.bucket), async |clients, connection| {
+        let which = Which { repository: vec![arguments.name.to_string()], all: false };
+        let repositories = account::repositories(&clients, &which).await?;
+        let Some(repository) = repositories.first() else {
+            return Err(AccountError::Missing(arguments.name.to_string()).into());
+        };
+        let planned = restore_policy::plan(&clients, &arguments.name, arguments.run.as_deref()).await?;
+        let Some(restoration) = planned else { return Err(nothing_replaced(arguments)) };
+        print(&restoration)?;
+        for warning in &restoration.warnings {
+            // What cannot be told to anybody must not keep the rest from being told.
+            let _ = writeln!(anstream::stderr(), "ecr-steward: warning: {warning}");
+        }
+        if restoration.is_attached() {
+            writeln!(io::stdout(), "Nothing to do: the policy is attached.")?;
+            return Ok(Outcome::Success);
+        }
+        if !arguments.apply {
+            writeln!(io::stdout(), "Dry run: nothing was changed. Add --apply to put the policy back.")?;
+            return Ok(Outcome::Success);
+        }
+        // Only here there is something that can change a policy.
+        let ecr = connection.ecr_write();
+        let executed = restore_policy::execute(&clients, &ecr, repository, &restoration, account::actor());
+        let before = match executed.await? {
+            Some(key) => format!("What it replaced is s3://{}/{key}.", arguments.bucket),
+            None => "Nothing was attached.".to_owned(),
+        };
+        writeln!(io::stdout(), "Put the policy back. {before}")?;
+        Ok(Outcome::Success)
+    })
+}
+
+fn nothing_replaced(arguments: &Restore) -> Failure {
+    let by = arguments.run.as_ref().map_or_else(String::new, |run| format!(" by {run}"));
+    let problem = format!(
+        "the journal of the last {JOURNAL_DAYS} days has no lifecycle policy of {} that was replaced{by}; older ones are forgotten",
+        arguments.name
+    );
+    Failure::Policy { file: format!("s3://{}/journal/", arguments.bucket), problem }
+}
+
+/// Prints a policy that can be put back, beside the one that is attached.
+fn print(restoration: &Restoration) -> io::Result<()> {
+    let Restoration { repository, key, replaced, attached, .. } = restoration;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    writeln!(out, "{repository}: replaced on {} by {} of {}", replaced.at, replaced.run_id, replaced.by)?;
+    writeln!(out, "  since {}", replaced.reason)?;
+    writeln!(out, "  {key}")?;
+    let (current, policy) = (restoration.attached_policy(), restoration.policy());
+    writeln!(out, "\nAttached:")?;
+    match (&current, attached) {
+        (Ok(Some(policy)), _) => print_rules(&mut out, policy)?,
+        (Ok(None), _) => writeln!(out, "  nothing")?,
+        (Err(problem), attached) => {
+            writeln!(out, "  unreadable ({problem}):\n  {}", attached.as_deref().unwrap_or_default())?;
+        }
+    }
+    writeln!(out, "\nTo be put back:")?;
+    match &policy {
+        Ok(policy) => print_rules(&mut out, policy)?,
+        Err(problem) => writeln!(out, "  unreadable ({problem}):\n  {}", replaced.lifecycle_policy_text)?,
+    }
+    if let (Ok(current), Ok(policy)) = (&current, &policy) {
+        writeln!(out, "\nDifference:")?;
+        let changes = diff::changes(current.as_ref(), Some(policy));
+        if changes.is_empty() {
+            writeln!(out, "  none")?;
+        }
+        for change in changes {
+            writeln!(out, "  {change}")?;
+        }
+    }
+    writeln!(out)?;
+    out.flush()
+}
+
+fn print_rules(out: &mut impl Write, policy: &LifecyclePolicy) -> io::Result<()> {
+    policy.rules().iter().try_for_each(|rule| writeln!(out, "  {rule}"))
+}

@@ -1,0 +1,263 @@
+//! Puts a lifecycle policy back that another one replaced, from the journal. It finds out first what is attached and what that
+//! means, so that a dry run says the same as what follows it; nothing else of the repository is changed.
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::aws::ecr::EcrWrite;
+use crate::domain::enforcement::actor::Actor;
+use crate::domain::enforcement::in_use_protection::is_protected;
+use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
+use crate::instant::Instant;
+use crate::lifecycle::LifecyclePolicy;
+use crate::repository::{Existing, Name};
+use crate::run::journal::{self, PolicyLine};
+use crate::run::{Clients, Stop};
+use crate::workflows::protection_records::ProtectionRecords;
+
+/// For so many days the bucket keeps the journal.
+pub const JOURNAL_DAYS: u32 = 400;
+/// Days of the journal that are listed at the same time.
+const DAYS_AT_ONCE: usize = 8;
+const DAY_MICROS: i64 = 86_400_000_000;
+/// What puts a policy back writes down what it replaces under names that begin so. Such a policy is found by its name only: to
+/// put a policy back twice is to put it back once.
+const RESTORE: &str = "policy-restore-";
+
+/// A policy that can be put back, and what there is to know before that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restoration {
+    /// The repository.
+    pub repository: Name,
+    /// The object of the journal that has the policy.
+    pub key: String,
+    /// The policy, and when, by whom and why it was replaced.
+    pub replaced: PolicyLine,
+    /// What is attached now, as ECR gave it; none if nothing is.
+    pub attached: Option<String>,
+    /// What whoever puts it back has to know.
+    pub warnings: Vec<Warning>,
+}
+
+/// What whoever puts a policy back has to know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// ECR goes by the policy alone.
+    #[error(
+        "the policy has no protection rule: behind it ECR deletes and archives by the policy alone, also images in use; put the \
+         protection rule first, which `ecr-steward protection-rule` prints"
+    )]
+    Unprotected,
+    /// It is a policy that this program does not know.
+    #[error(
+        "the policy is not one that this program can read ({0}); it would be put back as ECR gave it, and whether ECR would delete \
+         images in use is not known"
+    )]
+    Unreadable(String),
+    /// A run replaces it again.
+    #[error(
+        "policies.yaml says `apply: attach` for the repository: the next run that enforces attaches the policy of the file again. To \
+         keep this one, put the protection rule first in it and write `apply: protect` without `rules` in policies.yaml; do so \
+         before that run"
+    )]
+    AttachedAgain,
+    /// It is not the policy that the repository was made with.
+    #[error(
+        "the repository was made by ecr-steward with a policy of its own, which this one would replace; change the policy where the \
+         repository is described, by `PUT /repositories` or in its stack"
+    )]
+    Provisioned,
+    /// The policy that belongs attached must not act at this time.
+    #[error("since {at} no policy may act on the repository ({reason}), and this one would")]
+    Suspended {
+        /// Since when.
+        at: Instant,
+        /// Why.
+        reason: String,
+    },
+    /// It is not known what runs do.
+    #[error(
+        "s3://{bucket}/{key} cannot be read ({problem}): whether a run attaches another policy again is not known"
+    )]
+    UnreadableRecord {
+        /// The bucket.
+        bucket: String,
+        /// The key of the repository's record.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Restoration {
+    /// Whether the policy is attached already, so that there is nothing to do.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        let Some(attached) = &self.attached else { return false };
+        *attached == self.replaced.lifecycle_policy_text
+            || match (LifecyclePolicy::parse(attached), self.policy()) {
+                (Ok(attached), Ok(policy)) => attached == policy,
+                _ => false,
+            }
+    }
+
+    /// The policy that would be put back.
+    ///
+    /// # Errors
+    ///
+    /// Why this program cannot read it.
+    pub fn policy(&self) -> Result<LifecyclePolicy, String> {
+        read(&self.replaced.lifecycle_policy_text)
+    }
+
+    /// The policy that is attached now; none if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Why this program cannot read it.
+    pub fn attached_policy(&self) -> Result<Option<LifecyclePolicy>, String> {
+        self.attached.as_deref().map(read).transpose()
+    }
+}
+
+fn read(text: &str) -> Result<LifecyclePolicy, String> {
+    LifecyclePolicy::parse(text).map_err(|findings| {
+        findings.first().map_or_else(|| "it is not valid".to_owned(), ToString::to_string)
+    })
+}
+
+/// Finds the policy of a repository that was replaced last, in the whole journal or by one run; none if there is none.
+///
+/// # Errors
+///
+/// When the journal, the repository's record or the attached policy cannot be read.
+pub async fn plan(
+    clients: &Clients<'_>,
+    repository: &Name,
+    run_id: Option<&str>,
+) -> Result<Option<Restoration>, Stop> {
+    let Some((key, replaced)) = find_replaced_policy(clients, repository, run_id).await? else {
+        return Ok(None);
+    };
+    let attached = clients.call(clients.ecr.lifecycle_policy(repository.as_str())).await?;
+    let mut restoration =
+        Restoration { repository: repository.clone(), key, replaced, attached, warnings: Vec::new() };
+    restoration.warnings.extend(match restoration.policy() {
+        Ok(policy) if is_protected(&policy) => None,
+        Ok(_) => Some(Warning::Unprotected),
+        Err(problem) => Some(Warning::Unreadable(problem)),
+    });
+    let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
+    if let Some(found) = clients.call(records.find(repository.as_str())).await? {
+        match found.record {
+            Ok(record) => restoration.warnings.extend(warnings_of(record)),
+            Err(problem) => restoration.warnings.push(Warning::UnreadableRecord {
+                bucket: clients.bucket.to_owned(),
+                key: ProtectionRecord::key(repository.as_str()),
+                problem,
+            }),
+        }
+    }
+    Ok(Some(restoration))
+}
+
+/// What the record of a repository says to whoever puts a policy back.
+fn warnings_of(record: ProtectionRecord) -> Vec<Warning> {
+    let of_mode = match record.mode {
+        Mode::Attach => Some(Warning::AttachedAgain),
+        Mode::Provisioned => Some(Warning::Provisioned),
+        Mode::Protect => None,
+    };
+    let suspension =
+        record.suspended.map(|suspended| Warning::Suspended { at: suspended.at, reason: suspended.reason });
+    of_mode.into_iter().chain(suspension).collect()
+}
+
+/// Attaches the policy, after what it replaces is in the journal; gives the key of that, if something was attached.
+///
+/// # Errors
+///
+/// When what is attached cannot be written down, and then nothing is changed; and what ECR answers.
+pub async fn execute(
+    clients: &Clients<'_>,
+    ecr: &EcrWrite,
+    repository: &Existing,
+    restoration: &Restoration,
+    by: Actor,
+) -> Result<Option<String>, Stop> {
+    let at = clients.now();
+    let text = &restoration.replaced.lifecycle_policy_text;
+    let mut written = None;
+    if let Some(attached) = &restoration.attached {
+        // Two terminals at the same moment are different ones.
+        let run_id = format!("{RESTORE}{}-{}", at.micros(), std::process::id());
+        let line = PolicyLine {
+            at,
+            registry_id: repository.registry_id.clone(),
+            region: clients.region.to_owned(),
+            by,
+            repository_name: restoration.repository.to_string(),
+            lifecycle_policy_text: attached.clone(),
+            replaced_by: text.clone(),
+            reason: format!("put back by `ecr-steward policy restore` from {}", restoration.key),
+            run_id,
+        };
+        let folder = journal::folder(at, &line.run_id);
+        written = Some(journal::write_policy(clients, &folder, &line).await?);
+    }
+    clients.call(ecr.put_lifecycle_policy(&restoration.repository, text)).await?;
+    Ok(written)
+}
+
+/// The newest replaced policy of a repository, and its key.
+async fn find_replaced_policy(
+    clients: &Clients<'_>,
+    repository: &Name,
+    run_id: Option<&str>,
+) -> Result<Option<(String, PolicyLine)>, Stop> {
+    let now = clients.now();
+    let days = (0..=i64::from(JOURNAL_DAYS))
+        .filter_map(|days| Instant::from_micros(now.micros().checked_sub(days * DAY_MICROS)?));
+    let mut days =
+        stream::iter(days).map(|day| keys_of_day(clients, day, repository, run_id)).buffered(DAYS_AT_ONCE);
+    while let Some(mut keys) = days.try_next().await? {
+        if keys.is_empty() {
+            continue;
+        }
+        // A run is under the day on which it began, and may have replaced a policy after one that began on the next day.
+        keys.extend(days.try_next().await?.unwrap_or_default());
+        let mut newest: Option<(String, PolicyLine)> = None;
+        for key in keys {
+            let Some(line) = journal::read_policy(clients, &key).await? else { continue };
+            if line.repository_name != repository.as_str() {
+                let problem = format!("it is of the repository {}", line.repository_name);
+                return Err(clients.odd(&key, problem));
+            }
+            if newest.as_ref().is_none_or(|(_, newest)| newest.at < line.at) {
+                newest = Some((key, line));
+            }
+        }
+        return Ok(newest);
+    }
+    Ok(None)
+}
+
+/// The keys of the policies of a repository that were replaced by what began on a day.
+async fn keys_of_day(
+    clients: &Clients<'_>,
+    day: Instant,
+    repository: &Name,
+    run_id: Option<&str>,
+) -> Result<Vec<String>, Stop> {
+    let prefix = match run_id {
+        Some(run_id) => format!("{}{repository}/", journal::folder(day, run_id)),
+        None => journal::day(day),
+    };
+    let listed = clients.call(clients.s3.list(clients.bucket, &prefix)).await?;
+    let keys = listed.into_iter().map(|object| object.key);
+    let of_repository = keys.filter(|key| journal::repository_of_policy(key) == Some(repository.as_str()));
+    let is_wanted = |key: &String| {
+        let run = journal::run_of(key).unwrap_or_default();
+        run_id.map_or(!run.starts_with(RESTORE), |run_id| run == run_id)
+    };
+    Ok(of_repository.filter(is_wanted).collect())
+}

@@ -890,4 +890,91 @@ mod tests {
         assert!(obstacles(4).is_empty());
         assert_eq!(obstacles(3), [Obstacle::Images { planned: 4, limit: 3 }]);
     }
+
+    #[test]
+    fn what_was_protected_once_goes_by_this_stack_and_the_rest_by_ecr() {
+        let listed = vec![
+            image("sha256:01", &["ci-1"], 9),
+            image("sha256:02", &["ci-2", "ecr-steward-in-use-02"], 8),
+            image("sha256:03", &["ecr-steward-in-use-03"], 7),
+            image("sha256:04", &["ci-4"], 6),
+            image("sha256:05", &[], 0),
+        ];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let attach = format!(", apply: attach{UNLIMITED}");
+        let plan = plan_for(&entry(&attach), &images, &["r:ci-4"]);
+        assert_eq!(gone(&plan, &images), ["sha256:01", "sha256:02", "sha256:03"]);
+        assert_eq!(plan.by_ecr, HashSet::from([0]));
+        assert_eq!(plan.tagging.additions, [(3, "ecr-steward-in-use-04".to_owned())]);
+        // A policy about untagged images sees the one that has a protection tag only, and so do its limits.
+        let untagged = |limits: &str| {
+            let more = format!(", apply: attach, limits: {{ images: {limits}, percent: 100, remaining: 1 }}");
+            plan_for(&entry_with("{ selection: untagged, maximumAgeLimit: 1 }", &more), &images, &[])
+        };
+        let plan = untagged("1");
+        assert_eq!((gone(&plan, &images), plan.by_ecr.len()), (vec!["sha256:03".to_owned()], 0));
+        assert!(plan.obstacles.is_empty());
+    }
+
+    #[test]
+    fn limits_hold_for_what_goes_by_ecr_and_by_this_stack_together() {
+        let listed = vec![
+            image("sha256:01", &["a"], 9),
+            image("sha256:02", &["ecr-steward-in-use-02"], 8),
+            image("sha256:03", &["c"], 0),
+        ];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let plan = |limit: u64| {
+            let more = format!(", apply: attach, limits: {{ images: {limit}, percent: 100, remaining: 1 }}");
+            plan_for(&entry(&more), &images, &[])
+        };
+        assert!(plan(2).obstacles.is_empty());
+        assert_eq!(plan(1).obstacles, [Obstacle::Images { planned: 2, limit: 1 }]);
+    }
+
+    #[test]
+    fn what_belongs_to_what_was_protected_once_goes_with_it() {
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1"]);
+        relations.refer("sha256:51", "sha256:1d");
+        let mut index = image("sha256:1d", &["v1", "ecr-steward-in-use-1d"], 9);
+        index.kind = ManifestKind::Index;
+        let listed = vec![
+            index,
+            image("sha256:a1", &[], 9),
+            image("sha256:51", &["ecr-steward-in-use-51"], 9),
+            image("sha256:ff", &["young"], 0),
+        ];
+        let images = RepositoryImages::new(listed, &relations);
+        let plan = plan_for(&entry(&format!(", apply: attach{UNLIMITED}")), &images, &[]);
+        assert_eq!(gone(&plan, &images).len(), 3, "{plan:?}");
+        assert!(plan.by_ecr.is_empty());
+        let at = |digest: &str| gone(&plan, &images).iter().position(|other| other == digest).unwrap();
+        assert!(at("sha256:1d") < at("sha256:a1") && at("sha256:1d") < at("sha256:51"));
+    }
+
+    #[test]
+    fn a_policy_that_counts_protection_tags_or_whose_tags_others_have_may_not_act() {
+        let listed = vec![
+            image("sha256:01", &["ci-1"], 9),
+            image("sha256:02", &["ecr-steward-in-use-01"], 0),
+            image("sha256:03", &[], 0),
+        ];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let attach = format!(", apply: attach{UNLIMITED}");
+        assert_eq!(codes(&plan_for(&entry(&attach), &images, &["r:ci-1"])), ["protection-tag-taken"]);
+        let counts = "{ selection: { tagPatternList: ['*'] }, maximumNumberOfImages: 1 }";
+        let plan = plan_for(&entry_with(counts, &attach), &images, &[]);
+        assert_eq!(codes(&plan), ["policy-cannot-be-protected"]);
+        assert!(plan.by_ecr.is_empty());
+    }
+
+    #[test]
+    fn a_policy_of_somebody_elses_is_told_what_of_its_effect_is_in_use() {
+        let images = family();
+        let policy = entry("").policy;
+        let used = used(&["r:other"], &images);
+        assert_eq!(taken_in_use(&policy, &images, &used, now()), [4]);
+        assert!(taken_in_use(&policy, &images, &UsedImages::default(), now()).is_empty());
+    }
 }

@@ -108,14 +108,16 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
     let report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
     let address = write(&clients, &report, &html::run::render(&report)).await?;
     tell(&report, stack);
-    let message = report.message(&address);
-    let headline = report.headline();
-    let published = stack.sns.publish(&stack.topic, &headline, &message);
-    match clients.deadline.order(published).await {
-        Ok(Ok(())) => {}
-        // The report is there; another try would only tell twice what was told.
-        Ok(Err(error)) => tracing::error!(%error, topic = stack.topic, "could not tell people"),
-        Err(_) => tracing::error!(topic = stack.topic, "there was no time to tell people"),
+    if report.is_worth_a_message() {
+        let message = report.message(&address);
+        let headline = report.headline();
+        let published = stack.sns.publish(&stack.topic, &headline, &message);
+        match clients.deadline.order(published).await {
+            Ok(Ok(())) => {}
+            // The report is there; another try would only tell twice what was told.
+            Ok(Err(error)) => tracing::error!(%error, topic = stack.topic, "could not tell people"),
+            Err(_) => tracing::error!(topic = stack.topic, "there was no time to tell people"),
+        }
     }
     let RunReport { run, status, error, totals, .. } = report;
     Ok(Answer { run, status, error, report: address, totals })

@@ -329,6 +329,13 @@ pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
 }
 
 impl RunReport {
+    /// Whether people are told of the run although they did not ask. Of one that only protects they are told when something needs
+    /// attention: there are many in a day.
+    #[must_use]
+    pub fn is_worth_a_message(&self) -> bool {
+        !self.run.protect_only || self.status != RunStatus::Succeeded
+    }
+
     /// The report in one line, for the subject of a mail.
     #[must_use]
     pub fn headline(&self) -> String {
@@ -339,6 +346,12 @@ impl RunReport {
             format!("{} deleted", count(totals.deleted.image_total_count, "image"))
         };
         match self.status {
+            RunStatus::Succeeded | RunStatus::Attention if self.run.protect_only => {
+                let tags = count(totals.tags_added, "tag");
+                let what = format!("ECR: images in use got {tags} for their protection");
+                let needs_attention = self.status == RunStatus::Attention;
+                if needs_attention { format!("{what}, and something needs attention") } else { what }
+            }
             RunStatus::Succeeded => format!("ECR: {did}"),
             RunStatus::Attention => format!("ECR: {did}, and something needs attention"),
             RunStatus::Failed => "ECR: the lifecycle run failed".to_owned(),
@@ -436,9 +449,10 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
     let attention = [Status::Held, Status::Partial, Status::Failed, Status::Remaining];
     let attention: u64 = attention.iter().map(|status| totals.count(*status)).sum();
     let seconds = (report.ended_at.micros() - report.run.started_at.micros()) / 1_000_000;
-    // What an alarm waits for: a run that came to its end, and protected what is to be protected.
+    // What an alarm waits for: a run over the registry that came to its end, and protected what is to be protected.
     let is_whole = report.error.is_none() && report.unfinished_batches.is_empty();
-    let has_protected = is_whole && (!report.run.dry_run || report.run.only_protects());
+    let is_over_registry = !report.run.protect_only;
+    let has_protected = is_whole && is_over_registry && (!report.run.dry_run || report.run.only_protects());
     let values: [(&str, &str, u64); 16] = [
         ("Repositories", "Count", totals.repositories),
         ("RepositoriesUnmatched", "Count", totals.count(Status::Unmatched)),
@@ -609,6 +623,36 @@ mod tests {
         assert_eq!(line["RepositoriesNeedingAttention"], 2);
         assert_eq!(line["RunSeconds"], 42);
         assert_eq!(line["StackName"], "steward");
+    }
+
+    #[test]
+    fn a_run_that_only_protects_is_no_run_over_the_registry_and_is_told_of_when_something_needs_attention() {
+        let run = Run {
+            dry_run: true,
+            protect_only: true,
+            dry_run_reason: Some(DryRunReason::ProtectOnly),
+            ..run()
+        };
+        let end = Instant::parse("2026-11-23T03:00:42Z").unwrap();
+        let mut builder = Builder::new(run.clone(), end);
+        builder.take(outcome("app", Status::Done));
+        let quiet = builder.finish();
+        let completed = |report: &RunReport| {
+            let line: serde_json::Value = serde_json::from_str(&metrics(report, "steward")).unwrap();
+            line["RunsCompleted"].as_u64()
+        };
+        assert_eq!(completed(&quiet), Some(0));
+        assert!(!quiet.is_worth_a_message());
+        assert_eq!(quiet.headline(), "ECR: images in use got 0 tags for their protection");
+        let over_registry = Run { protect_only: false, dry_run: false, dry_run_reason: None, ..run.clone() };
+        let whole = Builder::new(over_registry, end).finish();
+        assert_eq!(completed(&whole), Some(1));
+        assert!(whole.is_worth_a_message());
+        let mut builder = Builder::new(run, end);
+        builder.take(outcome("app", Status::Held));
+        let held = builder.finish();
+        assert!(held.is_worth_a_message());
+        assert!(held.headline().ends_with("and something needs attention"), "{}", held.headline());
     }
 
     #[test]

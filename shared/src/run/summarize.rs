@@ -22,6 +22,8 @@ const AT_ONCE: usize = 8;
 pub const USAGE_KEY: &str = "state/usage.json";
 /// The keys of the report of the last run begin so.
 pub const LATEST: &str = "reports/latest";
+/// The keys of the report of the last run that only protects begin so: people look for that of the last run over the registry.
+pub const LATEST_PROTECTION: &str = "reports/latest-protection";
 /// Repositories with more images than this are remembered for the next run's batches.
 const MANY: u64 = 1000;
 
@@ -129,8 +131,8 @@ pub async fn summarize(
     // Only a run that came to its end has shown all that its policies file does, and not if it could look at no repository.
     let matched = report.totals.repositories - report.totals.count(Status::Unmatched);
     let has_looked = matched == 0 || report.totals.count(Status::Failed) < matched;
+    // A run that only protects has seen a part of the registry, and shows nothing of what its policies file does.
     report.is_preview = report.error.is_none()
-        // It has looked at what is protected only.
         && !run.protect_only
         && has_looked
         && report.unfinished_batches.is_empty()
@@ -151,17 +153,13 @@ pub async fn write(clients: &Clients<'_>, report: &RunReport, page: &str) -> Res
     let json = serde_json::to_string(report)
         .map_err(|error| clients.odd(&report.run.key("report.json"), error.to_string()))?;
     let key = report.run.key("report.html");
-    let own = [
+    let latest = if report.run.protect_only { LATEST_PROTECTION } else { LATEST };
+    for (key, text, content_type) in [
         (report.run.key("report.json"), json.as_str(), "application/json"),
         (key.clone(), page, "text/html; charset=utf-8"),
-    ];
-    let latest = [
-        (format!("{LATEST}.json"), json.as_str(), "application/json"),
-        (format!("{LATEST}.html"), page, "text/html; charset=utf-8"),
-    ];
-    // A run that only protects says nothing of the rest of the registry.
-    let latest = latest.into_iter().filter(|_| !report.run.protect_only);
-    for (key, text, content_type) in own.into_iter().chain(latest) {
+        (format!("{latest}.json"), &json, "application/json"),
+        (format!("{latest}.html"), page, "text/html; charset=utf-8"),
+    ] {
         clients.call(clients.s3.write(clients.bucket, &key, text, content_type)).await?;
     }
     if report.is_preview {

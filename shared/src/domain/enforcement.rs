@@ -8,6 +8,7 @@
 //! | [`in_use_protection`] | the protection rule and its tags, which keep ECR's own engine from what is in use |
 //! | [`protection_record`] | what is remembered of a repository whose policy ECR enforces |
 //! | [`enforcement_switch`] | whether a run may delete, and whether each of its invocations still may |
+//! | [`suspension`] | when attached policies may not act any more although no run looks at them |
 //! | [`taken`] | how many images went from the registry in a day |
 
 pub mod action;
@@ -16,4 +17,5 @@ pub mod by_hand;
 pub mod enforcement_switch;
 pub mod in_use_protection;
 pub mod protection_record;
+pub mod suspension;
 pub mod taken;

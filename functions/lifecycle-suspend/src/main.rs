@@ -1,0 +1,195 @@
+//! Lambda function: suspends attached policies that may not act any more: once an hour those whose protection is not refreshed,
+//! all of the policies file's when that is not valid, and all when the stack is deleted.
+//!
+//! What it does is [`shared::workflows::enforcement::suspend`]'s; this file only tells the three kinds of events apart.
+
+#![recursion_limit = "256"]
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared::aws::Connection;
+use shared::aws::ecr::EcrProtect;
+use shared::custom_resource::answering::{Desk, Unanswered};
+use shared::custom_resource::{Answer, Event as ResourceEvent, RequestType};
+use shared::domain::enforcement::suspension::Cause;
+use shared::environment::set;
+use shared::quantity::count;
+use shared::repository::{NotAnArn, Registry};
+use shared::run::{Clients, Hands, Run, Stop};
+use shared::workflows::enforcement::suspend::{Summary, metrics, suspend};
+
+/// What tells the kinds of events apart; what is neither of the first two is of the schedule.
+#[derive(Deserialize)]
+struct Told<'a> {
+    /// Only a request of CloudFormation has this.
+    #[serde(borrow, rename = "RequestType")]
+    request_type: Option<&'a RawValue>,
+    /// Only what the state machine hands over has this.
+    #[serde(borrow)]
+    reason: Option<&'a RawValue>,
+}
+
+/// What the state machine hands over when the policies file is not valid.
+#[derive(Deserialize)]
+struct InvalidFile {
+    run: Run,
+    /// The cause of the inventory's error, as Step Functions hands it on.
+    reason: String,
+}
+
+/// A function's error, in the cause that Step Functions hands on.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorCause {
+    error_message: String,
+}
+
+/// Why not everything is suspended that has to be.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    #[error("time was up before all repositories were looked at; another invocation goes on")]
+    OutOfTime,
+    #[error("{}", failed(.0))]
+    Repositories(Summary),
+    #[error(transparent)]
+    Arn(#[from] NotAnArn),
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    #[error("the event cannot be read, or the answer written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+fn failed(summary: &Summary) -> String {
+    let first = summary.failures.iter().next().map(|(name, problem)| format!("{name}: {problem}"));
+    let policies = count(summary.failed, "policy").replace("policys", "policies");
+    format!("{policies} could not be suspended, and may go on acting; the first: {}", first.unwrap_or_default())
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        let error_type = match &failure {
+            Failure::Stop(stop) => stop.kind(),
+            Failure::OutOfTime => "OutOfTime",
+            Failure::Repositories(_) => "AwsFailed",
+            Failure::Arn(_) | Failure::Json(_) => "Internal",
+            Failure::Unanswered(unanswered) => unanswered.kind(),
+        };
+        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+    }
+}
+
+/// What the stack is, as far as this function needs it.
+struct Stack {
+    name: String,
+    maximum_age_in_hours: u32,
+    ecr: EcrProtect,
+    hands: Hands,
+    desk: Desk,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    shared::log::as_json();
+    let connection = Connection::from_env();
+    let ecr = connection.ecr_protect();
+    let hands = Hands::with_ecr(connection, (*ecr).clone(), set("BUCKET")?);
+    let stack = &Stack {
+        name: set("STACK_NAME")?,
+        maximum_age_in_hours: set("PROTECTION_HOURS")?.parse()?,
+        ecr,
+        hands,
+        desk: Desk::of_function(),
+    };
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        let LambdaEvent { payload, context } = event;
+        let served = serve(&payload, &context, stack).await;
+        served.inspect_err(|error| tracing::error!(%error, "did not suspend everything that has to be"))
+    }))
+    .await
+}
+
+async fn serve(payload: &RawValue, context: &Context, stack: &Stack) -> Result<Option<Summary>, Failure> {
+    let (is_request, is_of_run) = serde_json::from_str::<Told<'_>>(payload.get())
+        .map_or((false, false), |told| (told.request_type.is_some(), told.reason.is_some()));
+    if is_request {
+        serve_request(payload, context, stack).await?;
+        return Ok(None);
+    }
+    let cause = if is_of_run {
+        let InvalidFile { run, reason } = serde_json::from_str(payload.get())?;
+        let said = serde_json::from_str::<ErrorCause>(&reason).map(|cause| cause.error_message);
+        let problem = said.unwrap_or(reason);
+        tracing::warn!(run = run.run_id, problem, "the policies file is not valid");
+        Cause::InvalidPoliciesFile { problem }
+    } else {
+        Cause::StaleProtection { maximum_age_in_hours: stack.maximum_age_in_hours }
+    };
+    let registry = Registry::of_arn(&context.invoked_function_arn)?;
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    run(stack, &stack.hands.clients(left), &registry, &cause).await.map(Some)
+}
+
+/// Suspends what a cause asks for, and tells CloudWatch.
+async fn run(
+    stack: &Stack,
+    clients: &Clients<'_>,
+    registry: &Registry,
+    cause: &Cause,
+) -> Result<Summary, Failure> {
+    let summary = suspend(clients, &stack.ecr, &registry.account_id, cause).await?;
+    let mut out = std::io::stdout().lock();
+    // A log that is not there is no reason not to go on.
+    let _ = writeln!(out, "{}", metrics(&summary, cause, &stack.name, clients.now()));
+    match summary {
+        summary if !summary.is_complete => Err(Failure::OutOfTime),
+        summary if summary.failed > 0 => Err(Failure::Repositories(summary)),
+        summary => Ok(summary),
+    }
+}
+
+/// Serves CloudFormation: when the resource is deleted, which is before the stack is, all policies of the stack are suspended.
+async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> Result<(), Failure> {
+    let mut out_of_time = None;
+    let served = stack.desk.serve(
+        payload.get(),
+        &context.invoked_function_arn,
+        context.deadline(),
+        async |event, registry, deadline| {
+            if event.request_type != RequestType::Delete {
+                return Some(Answer::success(event, physical_id(event), [].into()));
+            }
+            // The time of the request is the desk's to share out.
+            let clients = Clients { deadline, ..stack.hands.clients(Duration::ZERO) };
+            let cause = Cause::StackDeleted { stack_id: event.stack_id.clone() };
+            match run(stack, &clients, registry, &cause).await {
+                Ok(_) => Some(Answer::success(event, physical_id(event), [].into())),
+                // Lambda hands the request over again, and CloudFormation waits.
+                Err(failure @ (Failure::OutOfTime | Failure::Stop(Stop::Time(_)))) => {
+                    out_of_time = Some(failure);
+                    None
+                }
+                Err(failure) => {
+                    tracing::error!(error = %failure, stack = event.stack_id, "did not suspend everything");
+                    let reason = format!(
+                        "{failure}; delete the stack again, or retain this resource: then ECR goes on deleting by these \
+                         policies, and nothing protects what is in use"
+                    );
+                    Some(Answer::failed(event, physical_id(event), reason))
+                }
+            }
+        },
+    );
+    served.await?;
+    out_of_time.map_or(Ok(()), Err)
+}
+
+/// The same for good: another one would mean that the resource was replaced, and CloudFormation would delete the one before.
+fn physical_id(event: &ResourceEvent) -> String {
+    event.physical_resource_id.clone().unwrap_or_else(|| "suspend-on-delete".to_owned())
+}

@@ -1,0 +1,282 @@
+//! Suspends policies that this stack attached and that may not act any more, although no run looks at them. It changes nothing
+//! else, and needs no policies file, no lists and no knowledge of what is in use: it works when everything else does not.
+//!
+//! Idempotent: what is suspended stays so. An invocation that is cut off has written the record of a repository before its policy is
+//! replaced, and the next one goes on with what is left.
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt};
+use serde::Serialize;
+
+use crate::aws::AwsError;
+use crate::aws::ecr::EcrProtect;
+use crate::domain::enforcement::in_use_protection::{
+    TakesNothing, is_protected, takes_nothing, without_protection,
+};
+use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
+use crate::domain::enforcement::suspension::{Cause, Demand, unreadable};
+use crate::instant::Instant;
+use crate::lifecycle::LifecyclePolicy;
+use crate::repository::Name;
+use crate::run::{Clients, Stop};
+use crate::workflows::protection_records::ProtectionRecords;
+
+/// Repositories that are worked on at the same time; ECR takes few calls a second.
+const CONCURRENCY: usize = 8;
+/// Maximum number of attempts to write a record that others write at the same time.
+const MAX_CAS_ATTEMPTS: u32 = 5;
+/// Maximum number of repositories whose failures are listed.
+const MAX_FAILURES_LISTED: usize = 20;
+
+/// What came of all repositories.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// How many repositories have a record.
+    pub records: u64,
+    /// In how many protection is stale, or cannot be known, and the policy was not suspended before.
+    pub stale: u64,
+    /// How many policies were suspended by this invocation.
+    pub suspended: u64,
+    /// How many were suspended before.
+    pub already_suspended: u64,
+    /// How many repositories are gone; their records are, too.
+    pub forgotten: u64,
+    /// How many repositories could not be worked on.
+    pub failed: u64,
+    /// Why, for the first of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, String>,
+    /// Whether all repositories were worked on before time was up.
+    pub is_complete: bool,
+}
+
+/// What became of one repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// Its policy may go on, or is not this stack's.
+    Nothing,
+    /// Its policy is somebody else's, or nobody knows; people have to be told.
+    Told,
+    /// Its record says that it is suspended, which is looked at last.
+    Later,
+    /// Its policy was suspended.
+    Suspended,
+    /// Its policy was suspended before.
+    AlreadySuspended,
+    /// The repository is gone.
+    Forgotten,
+}
+
+/// Suspends the policies of all repositories for which `cause` asks for it. What goes wrong with one repository is in the
+/// summary, and keeps none of the others.
+///
+/// # Errors
+///
+/// When the records cannot be listed; nothing is known then.
+pub async fn suspend(
+    clients: &Clients<'_>,
+    ecr: &EcrProtect,
+    registry_id: &str,
+    cause: &Cause,
+) -> Result<Summary, Stop> {
+    let nothing = TakesNothing::new().map_err(|finding| {
+        Stop::Aws(AwsError::odd("PutLifecyclePolicy", &format!("the policy that takes nothing is not one: {finding}")))
+    })?;
+    let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
+    let names = clients.call(records.names()).await?;
+    let mut summary = Summary { records: names.len() as u64, is_complete: true, ..Summary::default() };
+    let suspender = Suspender { clients, ecr, records, registry_id, cause, nothing, now: clients.now() };
+    // What no record calls suspended comes first: however many repositories there are, each invocation has fewer of them to do.
+    let later = suspender.work(names, true, &mut summary).await;
+    suspender.work(later, false, &mut summary).await;
+    tracing::info!(?cause, ?summary, "looked for policies to suspend");
+    Ok(summary)
+}
+
+struct Suspender<'a> {
+    clients: &'a Clients<'a>,
+    ecr: &'a EcrProtect,
+    records: ProtectionRecords<'a>,
+    registry_id: &'a str,
+    cause: &'a Cause,
+    nothing: TakesNothing,
+    now: Instant,
+}
+
+impl Suspender<'_> {
+    /// Works on repositories until all are done or time is up; gives those that are looked at last.
+    async fn work(&self, names: Vec<String>, is_first: bool, summary: &mut Summary) -> Vec<String> {
+        let mut later = Vec::new();
+        if !summary.is_complete {
+            return later;
+        }
+        let mut working = stream::iter(names)
+            .map(|name| async move {
+                let done = self.work_on(&name, is_first).await;
+                (name, done)
+            })
+            .buffer_unordered(CONCURRENCY);
+        while let Some((name, done)) = working.next().await {
+            match done {
+                Ok(Done::Nothing) => {}
+                Ok(Done::Told) => {
+                    summary.stale += 1;
+                    tracing::warn!(repository = name, "protection is stale, and the policy cannot be suspended");
+                }
+                Ok(Done::Later) => later.push(name),
+                Ok(Done::Suspended) => {
+                    summary.stale += 1;
+                    summary.suspended += 1;
+                }
+                Ok(Done::AlreadySuspended) => summary.already_suspended += 1,
+                Ok(Done::Forgotten) => summary.forgotten += 1,
+                Err(Stop::Time(_)) => {
+                    summary.is_complete = false;
+                    break;
+                }
+                Err(stop) => {
+                    tracing::error!(repository = name, error = %stop, "could not suspend the policy");
+                    summary.stale += 1;
+                    summary.failed += 1;
+                    if summary.failures.len() < MAX_FAILURES_LISTED {
+                        summary.failures.insert(name, stop.to_string());
+                    }
+                }
+            }
+        }
+        later
+    }
+
+    async fn work_on(&self, name: &str, is_first: bool) -> Result<Done, Stop> {
+        let Ok(repository) = Name::parse(name) else {
+            tracing::warn!(key = ProtectionRecord::key(name), "an object is not the record of a repository");
+            return Ok(Done::Nothing);
+        };
+        for _ in 0..MAX_CAS_ATTEMPTS {
+            // Whoever refreshes protection, or suspends, or deletes the repository meanwhile writes the record as well: what was
+            // decided by another record than the one that is replaced is decided again.
+            let Some(found) = self.clients.call(self.records.find(name)).await? else {
+                return Ok(Done::Nothing);
+            };
+            let demand = match &found.record {
+                Ok(record) => self.cause.demand(record, self.now),
+                Err(_) => Demand::Suspend,
+            };
+            let is_suspended = found.record.as_ref().is_ok_and(|record| record.suspended.is_some());
+            match demand {
+                Demand::Nothing => return Ok(Done::Nothing),
+                Demand::Suspend if is_first && is_suspended => return Ok(Done::Later),
+                Demand::Tell | Demand::Suspend => {}
+            }
+            let text = match self.clients.call(self.ecr.lifecycle_policy(name)).await {
+                Err(stop) if stop.is_not_found() => {
+                    // Another repository of that name may have been made since, whose record has to stay.
+                    if self.clients.call(self.records.forget_if(name, &found.etag)).await? {
+                        return Ok(Done::Forgotten);
+                    }
+                    continue;
+                }
+                text => text?,
+            };
+            if demand == Demand::Tell {
+                return Ok(Done::Told);
+            }
+            // A policy that cannot be read is not one that this stack attached.
+            let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+            let Some(attached) = attached.filter(is_protected) else {
+                return Ok(if found.record.is_ok() { Done::Nothing } else { Done::Told });
+            };
+            if takes_nothing(&attached) {
+                return Ok(if found.record.is_ok() { Done::AlreadySuspended } else { Done::Told });
+            }
+            let record = self.suspended(&repository, &found.record, &attached);
+            if !self.clients.call(self.records.replace(&record, Some(&found.etag))).await? {
+                continue;
+            }
+            match self.clients.call(self.ecr.suspend_lifecycle_policy(&repository, &self.nothing)).await {
+                Ok(()) => return Ok(Done::Suspended),
+                // Deleted between two calls.
+                Err(stop) if stop.is_not_found() => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        let problem = "others write it at the same time; another attempt follows within an hour".to_owned();
+        Err(self.clients.odd(&ProtectionRecord::key(name), problem))
+    }
+
+    /// The record of a repository whose policy is suspended now.
+    fn suspended(
+        &self,
+        repository: &Name,
+        found: &Result<ProtectionRecord, String>,
+        attached: &LifecyclePolicy,
+    ) -> ProtectionRecord {
+        let at = self.now;
+        let of_attached = || without_protection(attached).map(|policy| policy.to_json());
+        match found {
+            Ok(record) => ProtectionRecord {
+                suspended: Some(Suspension { at, reason: self.cause.reason(record) }),
+                lifecycle_policy_text: record.lifecycle_policy_text.clone().or_else(of_attached),
+                expiring: Vec::new(),
+                ..record.clone()
+            },
+            // The policy is not lost, and no run attaches it again unless the policies file says so.
+            Err(problem) => ProtectionRecord {
+                registry_id: self.registry_id.to_owned(),
+                repository_name: repository.to_string(),
+                mode: Mode::Attach,
+                refreshed_at: Instant::from_micros(0).unwrap_or(at),
+                refreshed_by: "nobody: the record before this one could not be read".to_owned(),
+                lifecycle_policy_text: of_attached(),
+                suspended: Some(Suspension { at, reason: unreadable(problem) }),
+                expiring: Vec::new(),
+            },
+        }
+    }
+}
+
+/// The summary's numbers as a line of CloudWatch's embedded metric format: written to a function's log it is metrics. How many are
+/// stale is told only where that was looked for.
+#[must_use]
+pub fn metrics(summary: &Summary, cause: &Cause, stack: &str, now: Instant) -> String {
+    let mut values = vec![("Suspended", summary.suspended)];
+    if matches!(cause, Cause::StaleProtection { .. }) {
+        values.push(("StaleProtection", summary.stale));
+    }
+    let definitions: Vec<serde_json::Value> =
+        values.iter().map(|(name, _)| serde_json::json!({ "Name": name, "Unit": "Count" })).collect();
+    let mut line = serde_json::json!({
+        "_aws": {
+            "Timestamp": now.micros() / 1000,
+            "CloudWatchMetrics": [
+                { "Namespace": "ecr-steward", "Dimensions": [["StackName"]], "Metrics": definitions },
+            ],
+        },
+        "StackName": stack,
+    });
+    for (name, value) in values {
+        line[name] = value.into();
+    }
+    line.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_are_stale_is_told_by_who_looked_for_it() {
+        let summary = Summary { stale: 3, suspended: 2, ..Summary::default() };
+        let now = Instant::from_micros(1_000_000).unwrap();
+        let line = |cause: &Cause| -> serde_json::Value {
+            serde_json::from_str(&metrics(&summary, cause, "steward", now)).unwrap()
+        };
+        let stale = line(&Cause::StaleProtection { maximum_age_in_hours: 48 });
+        assert_eq!((&stale["StaleProtection"], &stale["Suspended"]), (&3.into(), &2.into()));
+        assert_eq!(stale["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap().len(), 2);
+        let deleted = line(&Cause::StackDeleted { stack_id: "arn".to_owned() });
+        assert!(deleted.get("StaleProtection").is_none(), "it would hide what is stale: {deleted}");
+    }
+}

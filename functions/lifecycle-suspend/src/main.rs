@@ -68,7 +68,10 @@ enum Failure {
 fn failed(summary: &Summary) -> String {
     let first = summary.failures.iter().next().map(|(name, problem)| format!("{name}: {problem}"));
     let policies = count(summary.failed, "policy").replace("policys", "policies");
-    format!("{policies} could not be suspended, and may go on acting; the first: {}", first.unwrap_or_default())
+    format!(
+        "{policies} could not be suspended, and may go on acting; the first: {}",
+        first.unwrap_or_default()
+    )
 }
 
 impl From<Failure> for Diagnostic {

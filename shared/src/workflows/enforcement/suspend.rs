@@ -82,7 +82,10 @@ pub async fn suspend(
     cause: &Cause,
 ) -> Result<Summary, Stop> {
     let nothing = TakesNothing::new().map_err(|finding| {
-        Stop::Aws(AwsError::odd("PutLifecyclePolicy", &format!("the policy that takes nothing is not one: {finding}")))
+        Stop::Aws(AwsError::odd(
+            "PutLifecyclePolicy",
+            &format!("the policy that takes nothing is not one: {finding}"),
+        ))
     })?;
     let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
     let names = clients.call(records.names()).await?;
@@ -123,7 +126,10 @@ impl Suspender<'_> {
                 Ok(Done::Nothing) => {}
                 Ok(Done::Told) => {
                     summary.stale += 1;
-                    tracing::warn!(repository = name, "protection is stale, and the policy cannot be suspended");
+                    tracing::warn!(
+                        repository = name,
+                        "protection is stale, and the policy cannot be suspended"
+                    );
                 }
                 Ok(Done::Later) => later.push(name),
                 Ok(Done::Suspended) => {

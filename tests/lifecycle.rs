@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::cloud::{self, BUCKET, Cloud};
+use tests::cloud::{self, BUCKET, Cloud, TAGGED_RESOURCES};
 use tests::ecr_stub::{EcrStub, Fault, Registry};
 use tests::runtime_api::Answer;
 use tests::site::{HOST, Images, Site, UNLIMITED, book, fill, other, repository, set, use_by_task};
@@ -785,6 +785,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
             repository.tags.insert("a".to_owned(), "b".to_owned());
             registry.repositories.insert(name.to_owned(), repository);
         }
+        registry.repositories.insert("forgotten".to_owned(), repository("forgotten"));
     });
     steward.aws.cloud(|cloud| {
         use_by_task(cloud, "attached:ci-0", None);
@@ -794,6 +795,10 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         cloud.ecs.register_daemon("agent", &["agent:1"]);
         cloud.ecs.add_daemon("prod", "agent", "agent:1", &other('d'));
         cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
+        // Its policy was attached once, and nobody has one for it any more.
+        let record = json!({ "registryId": "123456789012", "repositoryName": "forgotten", "mode": "attach",
+            "refreshedAt": "2026-11-20T03:00:00Z", "refreshedBy": "run" });
+        cloud.upload(&format!("{BUCKET}/state/protection/forgotten.json"), &record.to_string());
     });
     // Reading use is one policy for all that have to know it: each part of it is for one of them at least.
     let mut of_use = tests::template::actions("ReadUsagePolicy");
@@ -815,6 +820,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
                 operation => format!("s3:{operation}"),
             },
             "Publish" => "sns:Publish".to_owned(),
+            TAGGED_RESOURCES => "tag:GetResources".to_owned(),
             operation @ ("ListFunctions" | "GetFunction") => format!("lambda:{operation}"),
             operation if operation.contains(':') => operation.to_owned(),
             operation

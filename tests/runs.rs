@@ -581,10 +581,146 @@ fn runs_that_fail_time_out_are_aborted_or_do_not_come_raise_an_alarm() {
     assert!(report.contains("ApplicationLogLevel: INFO"), "{report}");
 }
 
+fn state_machine() -> Value {
+    let path = tests::binaries::workspace().join("infra/lifecycle.asl.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The state that a choice goes on with; like Step Functions it fails where a path is compared that is not there.
+fn choose(choice: &Value, input: &Value) -> String {
+    fn holds(rule: &Value, input: &Value) -> bool {
+        if let Some(rules) = rule["And"].as_array() {
+            return rules.iter().all(|rule| holds(rule, input));
+        }
+        if rule["Not"].is_object() {
+            return !holds(&rule["Not"], input);
+        }
+        let path = rule["Variable"].as_str().unwrap().trim_start_matches('$').replace('.', "/");
+        let found = input.pointer(&path);
+        if let Some(wanted) = rule["IsPresent"].as_bool() {
+            return found.is_some() == wanted;
+        }
+        let value = found.unwrap_or_else(|| panic!("{path} is compared, and is not there: {input}"));
+        match (&rule["IsBoolean"], &rule["BooleanEquals"]) {
+            (Value::Bool(wanted), _) => value.is_boolean() == *wanted,
+            (_, Value::Bool(wanted)) => value == wanted,
+            _ => panic!("an operator that is not known here: {rule}"),
+        }
+    }
+    let rules = choice["Choices"].as_array().unwrap();
+    let rule = rules.iter().find(|rule| holds(rule, input));
+    rule.map_or(&choice["Default"], |rule| &rule["Next"]).as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_input_of_the_state_machine_enforces_only_if_it_asks_for_that_and_for_nothing_else() {
+    let machine = state_machine();
+    let states = &machine["States"];
+    let choice = &states[machine["StartAt"].as_str().unwrap()];
+    for (input, dry_run, protect_only) in [
+        (json!({}), json!(true), false),
+        (json!({ "dryRun": "false" }), json!(true), false),
+        (json!({ "dryRun": false }), json!("$.dryRun"), false),
+        (json!({ "dryRun": true }), json!(true), false),
+        (json!({ "protectOnly": true }), json!(false), true),
+        (json!({ "protectOnly": true, "dryRun": false }), json!(false), true),
+        (json!({ "protectOnly": true, "dryRun": true }), json!(true), false),
+        (json!({ "protectOnly": true, "dryRun": "true" }), json!(false), true),
+        (json!({ "protectOnly": false }), json!(true), false),
+        (json!({ "protectOnly": false, "dryRun": false }), json!("$.dryRun"), false),
+        (json!({ "protectOnly": "true", "dryRun": false }), json!(true), false),
+    ] {
+        let run = &states[choose(choice, &input)]["Parameters"]["run"];
+        let found = if run["dryRun"].is_null() { &run["dryRun.$"] } else { &run["dryRun"] };
+        assert_eq!(*found, dry_run, "{input}");
+        assert_eq!(run["protectOnly"] == true, protect_only, "{input}");
+    }
+    let schedule = template::block("LifecycleProtectionSchedule").join("\n");
+    for part in
+        ["Input: '{\"protectOnly\": true}'", "State: !Ref ScheduleState", "Condition: ProtectsBetweenRuns"]
+    {
+        assert!(schedule.contains(part), "{part}: {schedule}");
+    }
+}
+
+#[test]
+fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_the_run_fails_all_the_same() {
+    let machine = state_machine();
+    let states = &machine["States"];
+    let catch = &states["Inventory"]["Catch"];
+    assert_eq!(catch[0]["ErrorEquals"], json!(["InvalidPolicyBook"]));
+    assert_eq!(catch[1], json!({ "ErrorEquals": ["States.ALL"], "ResultPath": "$.error", "Next": "Report" }));
+    let choice = &states[catch[0]["Next"].as_str().unwrap()];
+    let asked = choose(choice, &json!({ "run": { "dryRun": true } }));
+    assert_eq!(asked, "Report", "a dry run that was asked for changes nothing");
+    let suspend = &states[choose(choice, &json!({ "run": { "dryRun": false, "protectOnly": true } }))];
+    assert_eq!(suspend["Parameters"]["FunctionName"], "${SuspendFunctionArn}");
+    assert_eq!(suspend["Parameters"]["Payload"], json!({ "run.$": "$.run", "reason.$": "$.error.Cause" }));
+    // What the inventory failed with stays, whether or not this succeeds: the report tells it.
+    assert_eq!((&suspend["ResultPath"], &suspend["Next"]), (&Value::Null, &json!("Report")));
+    assert_eq!(suspend["Catch"][0]["Next"], "Report");
+    assert_ne!(suspend["Catch"][0]["ResultPath"], "$.error");
+}
+
+#[test]
+fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_told_of_only_when_something_needs_attention()
+ {
+    let site = Site::new(&policies("delete"));
+    site.steward.aws.with(|registry| {
+        for number in 0..25 {
+            let name = format!("service/{number:02}");
+            let mut repository = tests::site::repository(&name);
+            repository.push(&name, &["v1"]);
+            let value = if number == 3 { "TRUE" } else { "true" };
+            if [3, 4, 24].contains(&number) {
+                repository.tags.insert("ecr-steward:protect".to_owned(), value.to_owned());
+                repository.lifecycle_policy = Some(
+                    shared::domain::enforcement::in_use_protection::TakesNothing::new().unwrap().to_json(),
+                );
+            }
+            registry.repositories.insert(name, repository);
+        }
+    });
+    let mut begun = Steward::begin("hourly", false);
+    begun["run"]["protectOnly"] = true.into();
+    let taken = site.steward.take_inventory(&begun).response();
+    assert_eq!(taken["run"]["dryRunReason"], "protect-only");
+    assert_eq!(taken["run"]["protectOnly"], true, "the batches are told as well");
+    let keys = site.steward.batches(&taken);
+    assert!(keys.iter().all(|key| key.contains("/enforce/")), "{keys:?}");
+    let names: BTreeSet<String> = keys
+        .iter()
+        .flat_map(|key| {
+            let batch: Value = serde_json::from_str(&site.text(key).unwrap()).unwrap();
+            let names = batch["repositories"].as_array().unwrap().iter();
+            names.map(|one| one["repositoryName"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(names, ["service/04", "service/24"].map(str::to_owned).into());
+    for key in &keys {
+        site.steward.work(&taken, key);
+    }
+    let report = site.steward.tell(&taken);
+    assert_eq!((&report["status"], &report["isPreview"]), (&json!("SUCCEEDED"), &json!(false)), "{report:#}");
+    assert_eq!(site.steward.aws.cloud(|cloud| cloud.published.clone()), [], "once an hour is too often");
+    assert_eq!(site.keys("state/previewed/"), [""; 0], "it shows nothing of what the file does");
+    assert_eq!(site.keys("state/registry.json"), [""; 0], "it has counted a part of the registry");
+    assert_eq!(site.keys("reports/"), ["reports/latest-protection.html", "reports/latest-protection.json"]);
+    assert_eq!(site.left(), site.all.len());
+    // Another one, in which something is not known.
+    site.steward.aws.cloud(|cloud| cloud.eks_clusters = vec!["prod".to_owned()]);
+    begun["run"]["runId"] = "next".into();
+    let taken = site.steward.take_inventory(&begun).response();
+    for key in site.steward.batches(&taken) {
+        site.steward.work(&taken, &key);
+    }
+    assert_eq!(site.steward.tell(&taken)["status"], "ATTENTION");
+    assert_eq!(site.steward.aws.cloud(|cloud| cloud.published.len()), 1);
+}
+
 #[test]
 fn the_state_machine_runs_dry_without_a_flag_ends_within_a_day_and_maps_over_the_list_of_batches() {
-    let path = tests::binaries::workspace().join("infra/lifecycle.asl.json");
-    let machine: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let machine = state_machine();
     assert_eq!(machine["TimeoutSeconds"], 86_400);
     let states = &machine["States"];
     // A path that is not there may be asked for nothing else before.

@@ -17,7 +17,7 @@ use tests::ecr_stub::EcrStub;
 use tests::http::Request;
 use tests::tls::{self, Front};
 
-const FUNCTIONS: [&str; 9] = [
+const FUNCTIONS: [&str; 10] = [
     "image-build",
     "image-published",
     "image-resource",
@@ -25,6 +25,7 @@ const FUNCTIONS: [&str; 9] = [
     "lifecycle-inventory",
     "lifecycle-preview",
     "lifecycle-report",
+    "lifecycle-suspend",
     "repository-api",
     "repository-resource",
 ];
@@ -154,6 +155,7 @@ fn start(binary: &Path, call: Option<Call<'_>>) -> (Duration, Option<Duration>) 
         .env("PROJECT_ARM64", "arm64")
         .env("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports")
         .env("MAX_CONCURRENCY", "4")
+        .env("PROTECTION_HOURS", "48")
         .env("TOLERATED_FAILURE_PERCENTAGE", "10")
         .stdout(Stdio::null());
     if let Some(call) = &call {

@@ -6,9 +6,10 @@ use super::{Event, RequestType};
 use crate::finding::Finding;
 use crate::repository::ownership::{self, Owner, Ownership};
 use crate::repository::read::{self, EmptyOnDelete, Properties};
-use crate::repository::{
-    Change, Difference, Encryption, EncryptionType, Existing, Name, Registry, difference,
-};
+use crate::repository::{Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus};
+
+/// Maximum length of a reason among the attributes: CloudFormation takes 4,096 bytes as an answer, all in all.
+const MAX_REASON_CHARACTERS: usize = 600;
 
 /// What a request of CloudFormation comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,22 +139,20 @@ fn generated(event: &Event, properties: &Properties) -> Name {
     Name::generate(&[stack, &event.logical_resource_id], &seed)
 }
 
-/// The changes that make a repository that exists what is declared, if it may be this resource's.
+/// The change that makes a repository that exists this resource's; `None` if it is.
 ///
 /// # Errors
 ///
-/// When it may not, or cannot become it.
-pub fn changes(
+/// When it may not become it.
+pub fn adoption(
     owner: &Owner,
     existing: &Existing,
     name: &Name,
-    properties: &Properties,
-    old_key: Option<&str>,
-    registry: &Registry,
-) -> Result<Vec<Change>, Refusal> {
-    let adopted = match owner.of(existing) {
+    adopt_existing: bool,
+) -> Result<Option<Change>, Refusal> {
+    Ok(match owner.of(existing) {
         Ownership::Created | Ownership::Adopted => None,
-        Ownership::Nobody if properties.adopt_existing => {
+        Ownership::Nobody if adopt_existing => {
             Some(Change::Tags { from: crate::repository::Tags::new(), to: owner.tags(true) })
         }
         Ownership::Nobody => return Err(Refusal::Exists { name: name.clone() }),
@@ -164,16 +163,33 @@ pub fn changes(
             );
             return Err(Refusal::BelongsToAnother { name: name.clone(), owner });
         }
-    };
+    })
+}
+
+/// The changes that make a repository that exists what is declared, besides its lifecycle policy, after the one that made it
+/// this resource's.
+///
+/// # Errors
+///
+/// When it cannot become it.
+pub fn changes(
+    adopted: Option<Change>,
+    existing: &Existing,
+    name: &Name,
+    properties: &Properties,
+    old_key: Option<&str>,
+    difference: Difference,
+) -> Result<Vec<Change>, Refusal> {
     let wanted = &properties.wish.settings.encryption;
-    let Difference { mut encryption, changes } = difference(existing, &properties.wish.settings, registry);
+    let Difference { mut encryption, changes, policy } = difference;
     // No key in particular is met by any key, but a key that was declared and is not any more is a change.
     let had_key = Encryption { kms_key: old_key.map(str::to_owned), ..existing.encryption.clone() };
     if wanted.kms_key.is_none() && old_key.is_some() && had_key.is_met_by(&existing.encryption) {
         encryption = Some((existing.encryption.clone(), wanted.clone()));
     }
     if encryption.is_some() {
-        let difference = Difference { encryption, changes: Vec::new() }.to_string();
+        let policy = PolicyPlan { is_different: false, ..policy };
+        let difference = Difference { encryption, changes: Vec::new(), policy }.to_string();
         return Err(Refusal::EncryptionFixed { name: name.clone(), difference });
     }
     Ok(adopted.into_iter().chain(changes).collect())
@@ -193,8 +209,16 @@ pub fn removing(owner: &Owner, existing: &Existing) -> Removing {
 
 /// What `Fn::GetAtt` gives.
 #[must_use]
-pub fn attributes(repository: &Existing) -> BTreeMap<&'static str, String> {
+pub fn attributes(repository: &Existing, status: Option<&PolicyStatus>) -> BTreeMap<&'static str, String> {
+    // An attribute that is not there would fail the stack that asks for it.
+    let mut reason = status.and_then(PolicyStatus::reason).unwrap_or_default();
+    if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARACTERS) {
+        reason.truncate(end);
+        reason.push('…');
+    }
     BTreeMap::from([
+        ("LifecyclePolicyStatus", status.map_or("NONE", PolicyStatus::as_str).to_owned()),
+        ("LifecyclePolicyStatusReason", reason),
         ("RepositoryName", repository.name.clone()),
         ("RepositoryUri", repository.uri.clone()),
         ("RepositoryArn", repository.arn.clone()),

@@ -10,8 +10,8 @@ use crate::domain::enforcement::protection_record::ProtectionRecord;
 use crate::instant::Instant;
 use crate::repository::protection::{RecordChange, begins_with_protection, is_suspended, plan_policy};
 use crate::repository::{
-    Change, Difference, Existing, Name, PolicyStatus, ProtectedPolicy, Protection, Registry, Settings, Tags, difference,
-    ownership,
+    Change, Difference, Existing, Name, PolicyStatus, ProtectedPolicy, Protection, Registry, Settings, Tags,
+    difference, ownership,
 };
 use crate::workflows::protection_records::{Found, ProtectionRecords};
 
@@ -56,7 +56,9 @@ pub enum Cause {
     )]
     NoBucket,
     /// What is remembered of the repository cannot be read.
-    #[error("{place} cannot be read: {problem}; correct it, or delete it if the repository's lifecycle policy is to be this stack's")]
+    #[error(
+        "{place} cannot be read: {problem}; correct it, or delete it if the repository's lifecycle policy is to be this stack's"
+    )]
     Record {
         /// The object.
         place: String,
@@ -269,7 +271,11 @@ impl Provisioner<'_> {
         {
             record = self.work(records.find(&existing.name)).await?.and_then(|found| {
                 let unreadable = |problem: &String| {
-                    tracing::warn!(repository = existing.name, problem, "could not read why the policy is suspended");
+                    tracing::warn!(
+                        repository = existing.name,
+                        problem,
+                        "could not read why the policy is suspended"
+                    );
                 };
                 found.record.inspect_err(unreadable).ok()
             });
@@ -422,7 +428,9 @@ impl Provisioner<'_> {
                 // Tags are two calls, of which one may have been done.
                 let is_doubtful = error.leaves_doubt() || matches!(change, Change::Tags { .. });
                 let doubtful = is_doubtful.then_some(*change);
-                return Err(self.undo_changes(&repository, made, doubtful, error.into(), Left::Nothing).await);
+                return Err(self
+                    .undo_changes(&repository, made, doubtful, error.into(), Left::Nothing)
+                    .await);
             }
             change.apply_to(&mut repository);
         }
@@ -519,7 +527,8 @@ impl Provisioner<'_> {
                     let found = self.work(records.find(&repository.name)).await.map_err(fail)?;
                     if let Some(since) = found.and_then(|found| found.record.ok()).and_then(|r| r.suspended) {
                         let to = Some(wanted.suspended().to_json());
-                        let suspend = Change::LifecyclePolicy { from: repository.lifecycle_policy_text.clone(), to };
+                        let suspend =
+                            Change::LifecyclePolicy { from: repository.lifecycle_policy_text.clone(), to };
                         self.work(self.put_policy(repository, &suspend)).await.map_err(fail)?;
                         let since = Some(since);
                         plan.status = Some(PolicyStatus::Suspended { since, is_of_policies_file: false });
@@ -558,7 +567,9 @@ impl Provisioner<'_> {
     async fn undo_policy(&self, name: &str, change: Option<&Change>, wrote: Option<Wrote>) -> Left {
         let ecr = self.ecr.at_once();
         let undo = async {
-            if let (Some(change @ Change::LifecyclePolicy { from, to }), Ok(parsed)) = (change, Name::parse(name)) {
+            if let (Some(change @ Change::LifecyclePolicy { from, to }), Ok(parsed)) =
+                (change, Name::parse(name))
+            {
                 let Some(now) = ecr.repository(&parsed).await? else { return Ok(None) };
                 if now.lifecycle_policy_text != *from {
                     if to.as_deref().is_some_and(is_suspended) {

@@ -342,22 +342,41 @@ mod tests {
             (&["ecr-steward-*"], &["ecr-steward-*"]),
             (&["v*", "ecr-*"], &["v*", "ecr-*"]),
             (&["*"], &["*"]),
-            (&["*-in-use-*", "ecr-steward-in-use-*"], &["*-in-use-*", "ecr-steward-in-use-*", "ecr-steward-*"]),
+            (
+                &["*-in-use-*", "ecr-steward-in-use-*"],
+                &["*-in-use-*", "ecr-steward-in-use-*", "ecr-steward-*"],
+            ),
         ] {
             let protecting = mutability(false, before).protecting();
             assert_eq!(protecting, Ok(mutability(false, after)));
-            assert_eq!(mutability(false, after).protecting(), Ok(mutability(false, after)), "it is so already");
+            assert_eq!(
+                mutability(false, after).protecting(),
+                Ok(mutability(false, after)),
+                "it is so already"
+            );
         }
         assert_eq!(mutability(false, &["a", "b", "c", "d", "e"]).protecting(), Err(Movable::TooManyFilters));
     }
 
     #[test]
     fn where_no_tags_can_be_moved_no_filter_lets_protection_tags_be() {
-        for filter in ["*", "ecr*", "*a*", "ecr-steward-in-use-*", "*-in-*-*", "*0", "*-17", "*-in-use-*-2", "e**"] {
+        for filter in
+            ["*", "ecr*", "*a*", "ecr-steward-in-use-*", "*-in-*-*", "*0", "*-17", "*-in-use-*-2", "e**"]
+        {
             let movable = mutability(true, &["latest", filter]).protecting();
             assert_eq!(movable, Err(Movable::ByFilter(1)), "{filter}");
         }
-        for filter in ["latest", "dev-*", "*-dev", "*.sig", "ecr-steward-in-use-", "ecr-steward-in-use-*g*", "*A*", "v*", "*-x*"] {
+        for filter in [
+            "latest",
+            "dev-*",
+            "*-dev",
+            "*.sig",
+            "ecr-steward-in-use-",
+            "ecr-steward-in-use-*g*",
+            "*A*",
+            "v*",
+            "*-x*",
+        ] {
             let settings = mutability(true, &[filter]);
             assert_eq!(settings.clone().protecting(), Ok(settings), "{filter}");
         }

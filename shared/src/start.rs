@@ -489,7 +489,10 @@ mod tests {
     #[test]
     fn repositories_of_builds_protect_what_names_a_source_and_forget_caches() {
         let settings = settings().unwrap();
-        assert_eq!(settings.tag_mutability.exclusions, [format!("{CONTENT_PREFIX}*"), "ecr-steward-*".to_owned()]);
+        assert_eq!(
+            settings.tag_mutability.exclusions,
+            [format!("{CONTENT_PREFIX}*"), "ecr-steward-*".to_owned()]
+        );
         assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
         let policy = settings.lifecycle_policy.unwrap().document().to_json();
         assert!(policy.contains("ecr-steward-in-use-"), "{policy}");

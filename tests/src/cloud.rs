@@ -40,9 +40,10 @@ pub(crate) fn is_known(operation: &str) -> bool {
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 8] = [
+pub const REST: [&str; 9] = [
     "GetObject",
     "PutObject",
+    "DeleteObject",
     "HeadObject",
     "ListObjectsV2",
     "ListFunctions",
@@ -66,6 +67,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         _ if target.starts_with("/2015-03-31/functions/") => "GetFunction",
         "HEAD" => "HeadObject",
         "PUT" => "PutObject",
+        "DELETE" => "DeleteObject",
         "POST" => "Publish",
         _ if target.contains("?list-type=2") => "ListObjectsV2",
         _ => "GetObject",
@@ -375,6 +377,11 @@ impl Cloud {
                 let content = String::from_utf8(request.body.clone()).unwrap();
                 let version = self.upload(&path, &content);
                 respond(200, &[("ETag", &format!("\"{version}\""))], "")
+            }
+            ("DELETE", _) => {
+                self.objects.remove(&path);
+                self.written.remove(&path);
+                respond(204, &[], "")
             }
             (_, None) => respond(404, &[], "<Error><Code>NoSuchKey</Code></Error>"),
             (method, Some((content, version))) => {

@@ -34,7 +34,10 @@ async fn answer(
         Call::GetRepository(name) => {
             let repository = existing(read, provisioner.deadline, &name).await?;
             let status = provisioner.status(&repository).await?;
-            Ok(Response::json(200, &Description::new(&repository, provisioner.registry, status.as_ref(), None)))
+            Ok(Response::json(
+                200,
+                &Description::new(&repository, provisioner.registry, status.as_ref(), None),
+            ))
         }
         Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
         Call::DeleteRepository { name, force, check } => match if force {

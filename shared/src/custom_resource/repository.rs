@@ -6,7 +6,9 @@ use super::{Event, RequestType};
 use crate::finding::Finding;
 use crate::repository::ownership::{self, Owner, Ownership};
 use crate::repository::read::{self, EmptyOnDelete, Properties};
-use crate::repository::{Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus};
+use crate::repository::{
+    Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus,
+};
 
 /// Maximum length of a reason among the attributes: CloudFormation takes 4,096 bytes as an answer, all in all.
 const MAX_REASON_CHARACTERS: usize = 600;
@@ -229,7 +231,8 @@ pub fn attributes(repository: &Existing, status: Option<&PolicyStatus>) -> BTree
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{TagMutability, Tags};
+    use crate::instant::Instant;
+    use crate::repository::{Protection, Registry, TagMutability, Tags, difference};
 
     const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/Shop-Front/0a1b";
 
@@ -285,11 +288,30 @@ mod tests {
         assert_eq!(name(&back), name(&aes));
     }
 
+    /// What is there without a record.
+    fn changes_of(
+        owner: &Owner,
+        existing: &Existing,
+        properties: &Properties,
+        old_key: Option<&str>,
+    ) -> Result<Vec<Change>, Refusal> {
+        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
+        let app = Name::parse("app").unwrap();
+        let protection = Protection {
+            record: None,
+            is_new: false,
+            has_images: false,
+            now: Instant::parse("2026-11-23T00:00:00Z").unwrap(),
+            request_id: "request".to_owned(),
+        };
+        let adopted = adoption(owner, existing, &app, properties.adopt_existing)?;
+        let difference = difference(existing, &properties.wish.settings, &registry, &protection);
+        changes(adopted, existing, &app, properties, old_key, difference)
+    }
+
     #[test]
     fn a_given_name_has_to_change_with_the_encryption() {
         let me = owner(&event("Update", Some("app"), "{}", "{}"));
-        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
-        let app = Name::parse("app").unwrap();
         let key = |id: &str| format!("arn:aws:kms:eu-west-1:123456789012:key/{id}");
         let is_refused = |has: Encryption, wanted: &str, old_key: Option<&str>| {
             let existing = Existing { encryption: has, ..existing(me.tags(false)) };
@@ -297,7 +319,7 @@ mod tests {
                 r#"{{"EncryptionConfiguration": {{"EncryptionType": {wanted}}}}}"#
             ))
             .unwrap();
-            match changes(&me, &existing, &app, &properties, old_key, &registry) {
+            match changes_of(&me, &existing, &properties, old_key) {
                 Ok(_) => false,
                 Err(Refusal::EncryptionFixed { .. }) => true,
                 Err(other) => panic!("{other}"),
@@ -365,11 +387,10 @@ mod tests {
     fn a_repository_is_taken_over_only_from_nobody_and_when_told() {
         let me = Owner { stack_id: STACK.to_owned(), logical_id: "WebImages".to_owned() };
         let other = Owner { stack_id: "arn:other".to_owned(), ..me.clone() };
-        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
         let app = Name::parse("app").unwrap();
         let try_with = |tags: Tags, adopt: bool| {
             let properties = read::properties(&format!(r#"{{"AdoptExisting": "{adopt}"}}"#)).unwrap();
-            changes(&me, &existing(tags), &app, &properties, None, &registry)
+            changes_of(&me, &existing(tags), &properties, None)
         };
         assert_eq!(try_with(Tags::new(), false), Err(Refusal::Exists { name: app.clone() }));
         let adopted = try_with(Tags::new(), true).unwrap();

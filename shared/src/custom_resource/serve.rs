@@ -1,6 +1,8 @@
 //! Does what CloudFormation asks for, and says how it went.
 
-use super::repository::{Plan, Refusal, Removing, adoption, attributes, changes, marker, owner, plan, removing};
+use super::repository::{
+    Plan, Refusal, Removing, adoption, attributes, changes, marker, owner, plan, removing,
+};
 use super::{Answer, Event, RequestType};
 use crate::domain::enforcement::by_hand::{Refusal as HeldBack, UseCheck};
 use crate::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};

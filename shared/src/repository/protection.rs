@@ -8,7 +8,8 @@ use std::fmt;
 
 use super::{Change, Existing};
 use crate::domain::enforcement::in_use_protection::{
-    TakesNothing, conflicts, is_protected, protected, protection_rule_count, takes_nothing, without_protection,
+    TakesNothing, conflicts, is_protected, protected, protection_rule_count, takes_nothing,
+    without_protection,
 };
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
 use crate::finding::{Code, Finding};
@@ -138,7 +139,8 @@ pub enum PolicyStatus {
 }
 
 /// Images were here before the policy, and nobody looked at their use.
-const NOT_LOOKED_AT: &str = "the repository had images before it had this policy, and those in use have no protection tags yet";
+const NOT_LOOKED_AT: &str =
+    "the repository had images before it had this policy, and those in use have no protection tags yet";
 /// A policy that takes nothing was attached, and nothing is remembered of why.
 const NO_RECORD: &str = "a policy that takes nothing was attached, and there was no record of why";
 
@@ -210,7 +212,11 @@ pub fn plan_policy(existing: &Existing, wanted: Option<&ProtectedPolicy>, known:
     }
     PolicyPlan {
         change: if is_there { None } else { change(Some(to)) },
-        record: if record == Some(&written) { RecordChange::Keep } else { RecordChange::Write(Box::new(written)) },
+        record: if record == Some(&written) {
+            RecordChange::Keep
+        } else {
+            RecordChange::Write(Box::new(written))
+        },
         is_different,
         status: Some(match suspended {
             Some(_) => PolicyStatus::Suspended { since: suspended, is_of_policies_file: false },

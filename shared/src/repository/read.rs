@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::access::MAX_POLICY_CHARACTERS;
 use super::{
-    Encryption, EncryptionType, MAX_FILTERS, Movable, Name, ProtectedPolicy, PullAccess, RepositoryPolicy, Settings,
-    TagMutability, Tags, ownership,
+    Encryption, EncryptionType, MAX_FILTERS, Movable, Name, ProtectedPolicy, PullAccess, RepositoryPolicy,
+    Settings, TagMutability, Tags, ownership,
 };
 use crate::domain::enforcement::in_use_protection::OWN_TAGS_PATTERN;
 use crate::finding::{Code, Finding, join_pointer, quoted};

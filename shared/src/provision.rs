@@ -496,20 +496,26 @@ impl Provisioner<'_> {
     ) -> Result<(Option<Change>, Option<PolicyStatus>), Unsettled> {
         let (wanted, is_new) = (asked.wanted, asked.seen.protection.is_new);
         let mut seen = Some(asked.seen);
+        let (mut made, mut maybe_wrote) = (None, None::<Wrote>);
         for _ in 0..MAX_RECORD_ATTEMPTS {
             let Seen { protection, etag } = match seen.take() {
                 Some(seen) => seen,
                 None => self.look_at_policy(repository, wanted, is_new).await?.seen,
             };
             let mut plan = plan_policy(repository, wanted, &protection);
-            let mut wrote = None;
+            // The answer to the write before may have been lost.
+            let mut wrote =
+                maybe_wrote.take().filter(|wrote| protection.record.as_ref() == Some(&*wrote.record));
             if let RecordChange::Write(record) = &plan.record {
                 let records = self.records.as_ref().ok_or(Cause::NoBucket)?;
                 wrote = Some(Wrote { record: record.clone(), before: protection.record.clone() });
                 match self.work(records.replace(record, etag.as_deref())).await {
                     Ok(true) => {}
                     // Somebody else wrote it, or it was written and the answer was lost.
-                    Ok(false) => continue,
+                    Ok(false) => {
+                        maybe_wrote = wrote;
+                        continue;
+                    }
                     Err(error) => return Err(Unsettled { cause: error.into(), change: None, wrote }),
                 }
             }
@@ -537,16 +543,23 @@ impl Provisioner<'_> {
                 }
             }
             if plan.record == RecordChange::Forget
-                && let Some(records) = &self.records
+                && let (Some(records), Some(etag)) = (&self.records, &etag)
             {
-                let forgotten = self.work(records.forget(&repository.name)).await;
-                let change = plan.change.clone();
-                forgotten.map_err(|error| Unsettled { cause: error.into(), change, wrote: None })?;
+                let fail = |cause: Cause| Unsettled { cause, change: plan.change.clone(), wrote: None };
+                let forgotten = self.work(records.forget_if(&repository.name, etag)).await;
+                if !forgotten.map_err(|error| fail(error.into()))? {
+                    // What was written since says what is to be done.
+                    if let Some(change) = &plan.change {
+                        change.apply_to(repository);
+                        made = Some(change.clone());
+                    }
+                    continue;
+                }
             }
             if let Some(change) = &plan.change {
                 change.apply_to(repository);
             }
-            return Ok((plan.change, plan.status));
+            return Ok((plan.change.or(made), plan.status));
         }
         Err(Cause::Contended(self.place(&repository.name)).into())
     }
@@ -586,14 +599,12 @@ impl Provisioner<'_> {
                 && let Some(Found { record: Ok(record), etag }) = records.find(name).await?
                 && record == *wrote.record
             {
-                match &wrote.before {
-                    None => records.forget(name).await?,
-                    Some(before) => {
-                        // Who wrote it since knows more.
-                        let is_restored = records.replace(before, Some(&etag)).await?;
-                        tracing::info!(repository = name, is_restored, "put the record of protection back");
-                    }
-                }
+                let is_restored = match &wrote.before {
+                    None => records.forget_if(name, &etag).await?,
+                    Some(before) => records.replace(before, Some(&etag)).await?,
+                };
+                // Who wrote it since knows more.
+                tracing::info!(repository = name, is_restored, "put the record of protection back");
             }
             Ok(None)
         };

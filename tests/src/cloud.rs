@@ -97,6 +97,8 @@ pub struct Cloud {
     pub events: Vec<(String, Value)>,
     /// Objects by `bucket/key`, the newest version last: content and version.
     pub objects: BTreeMap<String, Vec<(String, String)>>,
+    /// How many versions objects had that were deleted: no two have the same one.
+    deleted: BTreeMap<String, usize>,
     /// When objects were written, in seconds since 1970.
     pub written: BTreeMap<String, i64>,
     /// Whether buckets keep no versions.
@@ -156,11 +158,18 @@ impl Cloud {
 
     /// Puts an object, and gives its version.
     pub fn upload(&mut self, path: &str, content: &str) -> String {
+        let before = self.deleted.get(path).copied().unwrap_or_default();
         let versions = self.objects.entry(path.to_owned()).or_default();
-        let version = format!("v{}", versions.len() + 1);
+        let version = format!("v{}", before + versions.len() + 1);
         versions.push((content.to_owned(), version.clone()));
         self.written.insert(path.to_owned(), seconds());
         version
+    }
+
+    /// Deletes an object with all its versions.
+    pub fn delete(&mut self, path: &str) {
+        let versions = self.objects.remove(path).unwrap_or_default();
+        *self.deleted.entry(path.to_owned()).or_default() += versions.len();
     }
 
     /// What an object has in it now.
@@ -378,9 +387,14 @@ impl Cloud {
                 let version = self.upload(&path, &content);
                 respond(200, &[("ETag", &format!("\"{version}\""))], "")
             }
-            ("DELETE", _) => {
-                self.objects.remove(&path);
-                self.written.remove(&path);
+            ("DELETE", None) => respond(204, &[], ""),
+            ("DELETE", Some((_, version))) => {
+                let is_stale =
+                    request.header("if-match").is_some_and(|etag| etag != format!("\"{version}\""));
+                if is_stale {
+                    return respond(412, &[], "<Error><Code>PreconditionFailed</Code></Error>");
+                }
+                self.delete(&path);
                 respond(204, &[], "")
             }
             (_, None) => respond(404, &[], "<Error><Code>NoSuchKey</Code></Error>"),
@@ -445,6 +459,7 @@ fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) ->
         ("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports"),
         ("ENFORCE", "true"),
         ("MAX_CONCURRENCY", "4"),
+        ("PROTECTION_HOURS", "48"),
         ("TOLERATED_FAILURE_PERCENTAGE", "10"),
         ("ALLOW_LOOPBACK_RESPONSE_URL", "true"),
     ];

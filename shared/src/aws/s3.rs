@@ -195,6 +195,18 @@ impl S3 {
         self.request("DeleteObject", "DELETE", bucket, key, None, &[], None).await.map(|_| ())
     }
 
+    /// Deletes an object if it is still the one with this `ETag`; `false` when it is not. There may be none.
+    ///
+    /// # Errors
+    ///
+    /// What S3 answers.
+    pub async fn delete_if(&self, bucket: &str, key: &str, etag: &str) -> Result<bool, AwsError> {
+        let headers = [("if-match", etag)];
+        let answered = self.request("DeleteObject", "DELETE", bucket, key, None, &headers, None).await?;
+        // 409 and 412: somebody wrote it since. None: somebody deleted it.
+        Ok(answered.is_none_or(|answered| answered.status < 300))
+    }
+
     /// A version of an object, by default the latest; `None` when there is none.
     ///
     /// # Errors

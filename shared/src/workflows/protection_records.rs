@@ -82,4 +82,13 @@ impl<'a> ProtectionRecords<'a> {
     pub async fn forget(&self, repository_name: &str) -> Result<(), AwsError> {
         self.s3.delete(self.bucket, &ProtectionRecord::key(repository_name)).await
     }
+
+    /// Forgets a repository if its record is still the one with this `ETag`; `false` when it is not.
+    ///
+    /// # Errors
+    ///
+    /// When S3 refuses, or cannot be asked.
+    pub async fn forget_if(&self, repository_name: &str, etag: &str) -> Result<bool, AwsError> {
+        self.s3.delete_if(self.bucket, &ProtectionRecord::key(repository_name), etag).await
+    }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use shared::aws::resource_tags::PROTECT_KEY;
 use shared::domain::enforcement::in_use_protection::protected;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
-use shared::repository::{ProtectedPolicy, read};
+use shared::repository::{PolicyStatus, ProtectedPolicy, read};
 use tests::binaries::workspace;
 use tests::template;
 
@@ -39,6 +39,23 @@ fn the_description_has_every_kind_of_problem_with_its_status() {
         // A wrong method or path is no operation of the description.
         let is_general = matches!(kind.status(), 405) || kind.name() == "no-such-path";
         assert!(is_general || statuses.contains(&&status), "{}", kind.name());
+    }
+}
+
+#[test]
+fn the_description_has_every_status_of_a_lifecycle_policy() {
+    let text = std::fs::read_to_string(workspace().join("infra/openapi.yaml")).unwrap();
+    let description: Value = serde_saphyr::from_str(&text).unwrap();
+    let statuses = [
+        PolicyStatus::Active,
+        PolicyStatus::Unprotected,
+        PolicyStatus::Suspended { since: None, is_of_policies_file: false },
+        PolicyStatus::PoliciesFile,
+    ];
+    let field = &description["components"]["schemas"]["Repository"]["properties"]["lifecyclePolicyStatus"];
+    assert_eq!(field["enum"], serde_json::json!(statuses.each_ref().map(PolicyStatus::as_str)));
+    for status in statuses {
+        assert_eq!(status.reason().is_none(), status == PolicyStatus::Active, "{}", status.as_str());
     }
 }
 

@@ -407,7 +407,8 @@ fn a_function_without_a_bucket_deletes_no_images() {
     let environment = [("AWS_ENDPOINT_URL", url.as_str()), ("BUCKET", "")];
     let api = Function::start_with(tests::binaries::binary("repository-api"), &environment, PLENTY);
     let hand = Hand { api, aws, ..Hand::start() };
-    assert_eq!(hand.ask("POST", "/repositories", &json!({ "repositoryName": "app" })).status, 201);
+    let none = json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } });
+    assert_eq!(hand.ask("POST", "/repositories", &none).status, 201);
     hand.aws.with(|registry| fill(registry.repositories.get_mut("app").unwrap()));
     for answer in
         [hand.delete(&by_tag("build")), hand.force(), hand.delete_with("?inUse=true", &by_tag("build"))]
@@ -585,6 +586,7 @@ fn the_roles_name_the_keys_that_are_read_and_written() {
             let action = match call.operation.as_str() {
                 "GetObject" => "s3:GetObject",
                 "PutObject" => "s3:PutObject",
+                "DeleteObject" => "s3:DeleteObject",
                 _ => continue,
             };
             let key =
@@ -596,10 +598,15 @@ fn the_roles_name_the_keys_that_are_read_and_written() {
                 "{function}: {action} {key}"
             );
         }
-        assert!(hand.aws.count("PutObject") > 1, "it was written down and counted");
+        assert!(hand.aws.count("PutObject") > 0, "it was written down");
         hand.aws.forget_calls();
     };
     hand.delete(&by_digest(&app.build)).deleted(1);
+    check("RepositoryApiFunction");
+    // A policy is remembered before it is put, and forgotten when it is gone.
+    assert_eq!(hand.ask("POST", "/repositories", &json!({ "repositoryName": "other" })).status, 201);
+    assert_eq!(hand.ask("DELETE", "/repositories/other", &Value::Null).status, 204);
+    assert_eq!(hand.aws.count("DeleteObject"), 1);
     check("RepositoryApiFunction");
     assert_eq!(hand.delete_stack("true")["Status"], "SUCCESS");
     check("RepositoryResourceFunction");

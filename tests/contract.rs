@@ -1,7 +1,10 @@
 //! What `template.yaml` and `infra/openapi.yaml` say, against each other and against what the code does.
 
 use serde_json::Value;
+use shared::aws::resource_tags::PROTECT_KEY;
+use shared::domain::enforcement::in_use_protection::protected;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
+use shared::repository::{PolicyStatus, ProtectedPolicy, read};
 use tests::binaries::workspace;
 use tests::template;
 
@@ -40,7 +43,24 @@ fn the_description_has_every_kind_of_problem_with_its_status() {
 }
 
 #[test]
-fn repositories_created_by_a_push_have_the_default_policy() {
+fn the_description_has_every_status_of_a_lifecycle_policy() {
+    let text = std::fs::read_to_string(workspace().join("infra/openapi.yaml")).unwrap();
+    let description: Value = serde_saphyr::from_str(&text).unwrap();
+    let statuses = [
+        PolicyStatus::Active,
+        PolicyStatus::Unprotected,
+        PolicyStatus::Suspended { since: None, is_of_policies_file: false },
+        PolicyStatus::PoliciesFile,
+    ];
+    let field = &description["components"]["schemas"]["Repository"]["properties"]["lifecyclePolicyStatus"];
+    assert_eq!(field["enum"], serde_json::json!(statuses.each_ref().map(PolicyStatus::as_str)));
+    for status in statuses {
+        assert_eq!(status.reason().is_none(), status == PolicyStatus::Active, "{}", status.as_str());
+    }
+}
+
+#[test]
+fn repositories_created_by_a_push_have_the_default_policy_behind_the_protection_rule_and_are_found_by_runs() {
     let block = template::block("CreateOnPushTemplate");
     let folded: Vec<&str> = block
         .iter()
@@ -49,8 +69,24 @@ fn repositories_created_by_a_push_have_the_default_policy() {
         .skip(1)
         .take_while(|line| !line.is_empty())
         .collect();
-    let policy = LifecyclePolicy::parse(&folded.join(" ")).unwrap();
-    assert_eq!(Some(&policy), PolicySource::parse("{}").unwrap().policy());
+    // A template can be nothing but JSON behind it; what is left of the block are other properties.
+    let end = folded.iter().position(|line| line.ends_with("]}")).unwrap();
+    let policy = LifecyclePolicy::parse(&folded[..=end].join(" ")).unwrap();
+    let default = PolicySource::parse("{}").unwrap().policy().unwrap().clone();
+    assert_eq!(policy, protected(&default).unwrap());
+    let wish = read::body("{}").unwrap().settings;
+    assert_eq!(Some(&policy), wish.lifecycle_policy.as_ref().map(ProtectedPolicy::document));
+    let value = |name: &str| {
+        let mut lines = block.iter().map(|line| line.trim().trim_start_matches("- "));
+        lines.find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap().to_owned()
+    };
+    assert_eq!(value("ImageTagMutability"), wish.tag_mutability.as_str());
+    assert_eq!([value("ImageTagMutabilityExclusionFilterValue")][..], wish.tag_mutability.exclusions[..]);
+    // No record says so: they bear the tag that asks runs for protection, and ECR tags only in the name of a role.
+    assert_eq!((value("Key"), value("Value")), (PROTECT_KEY.to_owned(), "\"true\"".to_owned()));
+    assert_eq!(value("CustomRoleArn"), "!GetAtt CreateOnPushRole.Arn");
+    let actions = template::ecr_actions("CreateOnPushRole");
+    assert_eq!(actions.into_iter().collect::<Vec<_>>(), ["CreateRepository", "TagResource"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::domain::enforcement::in_use_protection::is_protected;
+use shared::lifecycle::LifecyclePolicy;
 use tests::binaries::workspace;
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, Fault};
@@ -226,7 +228,15 @@ fn the_repository_of_a_first_build_is_made_with_the_defaults() {
     let made = site.aws.snapshot()["team/app"].clone();
     assert_eq!(made.described["imageTagMutability"], "MUTABLE_WITH_EXCLUSION");
     assert_eq!(made.described["imageTagMutabilityExclusionFilters"][0]["filter"], "src-*");
+    assert_eq!(made.described["imageTagMutabilityExclusionFilters"][1]["filter"], "ecr-steward-*");
     let policy = made.lifecycle_policy.unwrap();
+    assert!(is_protected(&LifecyclePolicy::parse(&policy).unwrap()), "{policy}");
+    let record =
+        site.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/state/protection/team/app.json")));
+    assert!(
+        record.unwrap().contains(r#""mode":"provisioned""#),
+        "it is remembered, so that runs protect what is in use"
+    );
     assert!(policy.contains("buildcache-*") && policy.contains("remove untagged images"), "{policy}");
     assert!(made.tags.is_empty(), "{:?}", made.tags);
 }
@@ -407,6 +417,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     // Half-made, so that it is taken back.
     site.aws.fault("PutLifecyclePolicy", Fault::Denied, 1);
     site.call("POST", "/builds", request);
+    // Made by a call whose answer was lost: images may be in it by now.
+    site.aws.fault("CreateRepository", Fault::AfterEffect(Box::new(Fault::Cut)), 1);
     site.call("POST", "/builds", request);
     let tag = site.variable(0, "IMAGE_TAG");
     site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[&tag]));
@@ -418,6 +430,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
         .into_iter()
         .map(|call| match call.operation.as_str() {
             "HeadObject" | "GetObject" => "s3:GetObject".to_owned(),
+            "PutObject" => "s3:PutObject".to_owned(),
+            "DeleteObject" => "s3:DeleteObject".to_owned(),
             "PutEvents" => "events:PutEvents".to_owned(),
             build if build.contains("Build") => format!("codebuild:{build}"),
             other => format!("ecr:{other}"),

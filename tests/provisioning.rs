@@ -4,10 +4,13 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use shared::domain::enforcement::in_use_protection::{is_protected, takes_nothing};
+use shared::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
 use shared::instant::Instant;
 use shared::lifecycle::LifecyclePolicy;
+use shared::repository::protection::RecordChange;
 use shared::repository::read::{self, Wish};
-use shared::repository::{Existing, Registry, Tags, access, difference};
+use shared::repository::{Change, Difference, Existing, Protection, Registry, Tags, access, difference};
 
 fn registry() -> Registry {
     Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap()
@@ -120,9 +123,72 @@ fn made(body: &Value) -> Existing {
         scan_on_push: settings.scan_on_push,
         encryption: settings.encryption,
         tags,
-        lifecycle_policy_text: settings.lifecycle_policy.as_ref().map(LifecyclePolicy::to_json_pretty),
+        lifecycle_policy_text: settings.lifecycle_policy.map(|policy| policy.document().to_json_pretty()),
         policy_text: settings.policy.text(&registry(), None),
     }
+}
+
+fn now() -> Instant {
+    Instant::parse("2026-11-23T00:00:00Z").unwrap()
+}
+
+fn recorded(existing: &Existing, mode: Mode, suspended: Option<Suspension>) -> Option<ProtectionRecord> {
+    Some(ProtectionRecord {
+        registry_id: existing.registry_id.clone(),
+        repository_name: existing.name.clone(),
+        mode,
+        refreshed_at: Instant::parse("2026-11-22T23:00:00Z").unwrap(),
+        refreshed_by: "run".to_owned(),
+        lifecycle_policy_text: existing.lifecycle_policy_text.clone(),
+        suspended,
+        expiring: vec!["sha256:1".to_owned()],
+    })
+}
+
+fn known(record: Option<ProtectionRecord>, has_images: bool) -> Protection {
+    Protection { record, is_new: false, has_images, now: now(), request_id: "request".to_owned() }
+}
+
+/// What is known of a repository whose tags a run has looked at.
+fn refreshed(existing: &Existing) -> Protection {
+    known(recorded(existing, Mode::Provisioned, None), true)
+}
+
+fn all(difference: Difference) -> Vec<Change> {
+    difference.changes.into_iter().chain(difference.policy.change).collect()
+}
+
+/// What is attached, or known of the repository, before somebody asks for something.
+fn protection() -> impl Strategy<Value = (Option<String>, Option<(Mode, bool)>, bool, bool)> {
+    let bare = json!({ "rules": [{ "rulePriority": 7, "selection": { "tagStatus": "any",
+        "countType": "imageCountMoreThan", "countNumber": 9 }, "action": { "type": "expire" } }] })
+    .to_string();
+    let suspended = shared::domain::enforcement::in_use_protection::TakesNothing::new().unwrap().to_json();
+    let attached = prop::sample::select(vec![
+        Attached::None,
+        Attached::AsMade,
+        Attached::Text(bare),
+        Attached::Text(suspended),
+        Attached::Text("{}".to_owned()),
+    ]);
+    let mode = prop::sample::select(vec![Mode::Attach, Mode::Provisioned, Mode::Protect]);
+    (attached, option::of((mode, any::<bool>())), any::<bool>(), any::<bool>()).prop_map(
+        |(attached, record, has_images, is_new)| {
+            let text = match attached {
+                Attached::None => None,
+                Attached::AsMade => made(&json!({})).lifecycle_policy_text,
+                Attached::Text(text) => Some(text),
+            };
+            (text, record, has_images, is_new)
+        },
+    )
+}
+
+#[derive(Debug, Clone)]
+enum Attached {
+    None,
+    AsMade,
+    Text(String),
 }
 
 proptest! {
@@ -130,21 +196,26 @@ proptest! {
 
     #[test]
     fn a_repository_is_what_its_own_wish_asks_for(body in body()) {
-        prop_assert!(difference(&made(&body), &wish(&body).settings, &registry()).is_empty());
+        let existing = made(&body);
+        let difference = difference(&existing, &wish(&body).settings, &registry(), &refreshed(&existing));
+        prop_assert!(difference.is_empty(), "{difference}");
+        let bare = existing.lifecycle_policy_text.is_none();
+        prop_assert_eq!(difference.policy.record, if bare { RecordChange::Forget } else { RecordChange::Keep });
     }
 
     #[test]
     fn the_changes_lead_to_what_is_asked_for_and_back(before in body(), after in body()) {
         let existing = made(&before);
         let wanted = wish(&after).settings;
-        let steps = difference(&existing, &wanted, &registry());
+        let steps = difference(&existing, &wanted, &registry(), &refreshed(&existing));
         prop_assert_eq!(steps.encryption.is_some(), !wanted.encryption.is_met_by(&existing.encryption));
         let mut changed = existing.clone();
-        for change in &steps.changes {
+        let steps = all(steps);
+        for change in &steps {
             change.apply_to(&mut changed);
         }
-        prop_assert!(difference(&changed, &wanted, &registry()).changes.is_empty());
-        for change in steps.changes.iter().rev() {
+        prop_assert!(all(difference(&changed, &wanted, &registry(), &refreshed(&changed))).is_empty());
+        for change in steps.iter().rev() {
             change.reversed().apply_to(&mut changed);
         }
         prop_assert_eq!(changed, existing);
@@ -154,11 +225,64 @@ proptest! {
     fn nothing_of_others_is_touched(before in body(), after in body()) {
         let existing = made(&before);
         let mut changed = existing.clone();
-        for change in difference(&existing, &wish(&after).settings, &registry()).changes {
+        for change in all(difference(&existing, &wish(&after).settings, &registry(), &refreshed(&existing))) {
             change.apply_to(&mut changed);
         }
         for key in ["aws:own", "ecr-steward:stack-id"] {
             prop_assert_eq!(changed.tags.get(key), existing.tags.get(key));
+        }
+    }
+
+    #[test]
+    fn the_policy_that_provisioning_puts_is_protected_and_acts_only_where_the_tags_are_right(
+        after in body(),
+        (text, record, has_images, is_new) in protection(),
+    ) {
+        let mut existing = made(&after);
+        existing.lifecycle_policy_text = if is_new { None } else { text };
+        let suspension = Suspension { at: now(), reason: "why".to_owned() };
+        let record = record.and_then(|(mode, is_suspended)| {
+            recorded(&existing, mode, is_suspended.then(|| suspension.clone()))
+        });
+        let known = Protection { is_new, ..known(record.clone(), has_images && !is_new) };
+        let plan = difference(&existing, &wish(&after).settings, &registry(), &known).policy;
+        let written = match &plan.record {
+            RecordChange::Write(record) => Some(&**record),
+            RecordChange::Keep => record.as_ref(),
+            RecordChange::Forget => None,
+        };
+        let parse = |text: &String| LifecyclePolicy::parse(text).ok();
+        let was_suspended = existing.lifecycle_policy_text.as_ref().and_then(parse).is_some_and(|p| takes_nothing(&p));
+        if let Some(Change::LifecyclePolicy { to: Some(to), .. }) = &plan.change {
+            let put = LifecyclePolicy::parse(to).unwrap();
+            prop_assert!(is_protected(&put), "{to}");
+            let written = written.expect("a record is there before the policy");
+            prop_assert_eq!(written.mode, Mode::Provisioned);
+            prop_assert_eq!(written.suspended.is_some(), takes_nothing(&put));
+            if !takes_nothing(&put) {
+                prop_assert!(!was_suspended, "a suspended policy is never lifted");
+                prop_assert!(is_new || record.is_some() || !has_images, "nobody looked at what is in use");
+            }
+            let is_new_record = is_new || record.is_none();
+            prop_assert_eq!(written.refreshed_at == now(), is_new_record, "asking refreshes no tags");
+        }
+        if record.as_ref().is_some_and(|record| record.mode == Mode::Attach) {
+            prop_assert_eq!((&plan.change, &plan.record), (&None, &RecordChange::Keep), "the policies file wins");
+        } else if wish(&after).settings.lifecycle_policy.is_none() {
+            prop_assert_eq!(written, None);
+            let mut changed = existing.clone();
+            plan.change.iter().for_each(|change| change.apply_to(&mut changed));
+            prop_assert_eq!(changed.lifecycle_policy_text, None);
+        } else {
+            // Whatever was there, what is attached in the end is protected.
+            let mut changed = existing.clone();
+            plan.change.iter().for_each(|change| change.apply_to(&mut changed));
+            let attached = changed.lifecycle_policy_text.as_ref().and_then(parse).unwrap();
+            prop_assert!(is_protected(&attached));
+            let known = Protection { record: written.cloned(), is_new: false, ..known };
+            let again = difference(&changed, &wish(&after).settings, &registry(), &known).policy;
+            prop_assert_eq!((again.change, again.record), (None, RecordChange::Keep), "asking again changes nothing");
+            prop_assert!(!again.is_different);
         }
     }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::domain::enforcement::in_use_protection::{TakesNothing, protected};
+use shared::lifecycle::{LifecyclePolicy, PolicySource};
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, KEY, OPERATIONS, Repository};
 use tests::gateway;
@@ -58,6 +60,28 @@ impl Api {
         self.ecr.with(|registry| registry.repositories[name].clone())
     }
 
+    fn change(&self, name: &str, change: impl FnOnce(&mut Repository)) {
+        self.ecr.with(|registry| change(registry.repositories.get_mut(name).unwrap()));
+    }
+
+    /// What is remembered of the protection of a repository.
+    fn record(&self, name: &str) -> Option<Value> {
+        let text = self.ecr.cloud(|cloud| cloud.object_text(&record_path(name)));
+        text.map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    fn put_record(&self, name: &str, record: &Value) {
+        self.ecr.cloud(|cloud| cloud.upload(&record_path(name), &record.to_string()));
+    }
+
+    /// A run, or the dead man's switch, suspends the policy of a repository.
+    fn suspend(&self, name: &str) {
+        let mut record = self.record(name).unwrap();
+        record["suspended"] = json!({ "at": SUSPENDED_AT, "reason": "a list is late" });
+        self.put_record(name, &record);
+        self.change(name, |repository| repository.lifecycle_policy = Some(nothing()));
+    }
+
     /// Makes a repository with images in it, and forgets the calls that it took.
     fn with_images(self, push: impl FnOnce(&mut Repository)) -> Self {
         assert_eq!(self.create(&json!({ "repositoryName": "app" })).status, 201);
@@ -65,6 +89,39 @@ impl Api {
         self.ecr.forget_calls();
         self
     }
+}
+
+const SUSPENDED_AT: &str = "2026-11-20T03:00:00Z";
+
+fn record_path(name: &str) -> String {
+    format!("{BUCKET}/state/protection/{name}.json")
+}
+
+fn filters(filters: &[&str]) -> Value {
+    filters.iter().map(|filter| json!({ "filterType": "WILDCARD", "filter": filter })).collect()
+}
+
+/// What is attached while a policy is suspended.
+fn nothing() -> String {
+    TakesNothing::new().unwrap().to_json()
+}
+
+/// A policy in the simple model.
+fn policy_of(simple: &Value) -> LifecyclePolicy {
+    PolicySource::parse_json(&simple.to_string()).unwrap().policy().unwrap().clone()
+}
+
+fn policy(text: &Value) -> LifecyclePolicy {
+    LifecyclePolicy::parse(text.as_str().unwrap()).unwrap()
+}
+
+/// The same as it is attached.
+fn attached(simple: &Value) -> String {
+    protected(&policy_of(simple)).unwrap().to_json()
+}
+
+fn older_than(days: u64) -> Value {
+    json!({ "rules": [{ "selection": "any", "maximumAgeLimit": days }] })
 }
 
 impl Answer {
@@ -82,12 +139,15 @@ impl Answer {
 }
 
 #[test]
-fn a_repository_takes_a_name_and_three_calls() {
+fn a_repository_takes_a_name_and_three_calls_and_is_recorded_before_its_policy_is_put() {
     let api = Api::start(PLENTY);
     let created = api.create(&json!({ "repositoryName": "team/app" }));
     assert_eq!(created.status, 201, "{}", created.body);
     assert_eq!(created.headers["location"], "/repositories/team%2Fapp");
-    assert_eq!(api.ecr.operations(), ["CreateRepository", "PutLifecyclePolicy", "UntagResource"]);
+    assert_eq!(
+        api.ecr.operations(),
+        ["CreateRepository", "PutObject", "PutLifecyclePolicy", "UntagResource"]
+    );
     let repository = &created.body["repository"];
     let uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app";
     assert_eq!(repository["repositoryUri"], uri);
@@ -95,9 +155,19 @@ fn a_repository_takes_a_name_and_three_calls() {
     let found = api.ask("GET", created.headers["location"].as_str().unwrap(), &Value::Null);
     assert_eq!(found.body, created.body);
     let made = api.repository("team/app");
-    assert!(made.lifecycle_policy.unwrap().contains("remove untagged images"));
+    assert!(made.lifecycle_policy.as_ref().unwrap().contains("remove untagged images"));
     assert!(made.tags.is_empty() && made.policy.is_none());
-    assert_eq!(made.described["imageTagMutability"], "MUTABLE");
+    // All tags can be moved but those that protect.
+    assert_eq!(made.described["imageTagMutability"], "MUTABLE_WITH_EXCLUSION");
+    assert_eq!(made.described["imageTagMutabilityExclusionFilters"], filters(&["ecr-steward-*"]));
+    assert_eq!(repository["lifecyclePolicyStatus"], "ACTIVE");
+    let record = api.record("team/app").unwrap();
+    assert_eq!(
+        (&record["mode"], &record["registryId"], &record["suspended"]),
+        (&json!("provisioned"), &json!("123456789012"), &Value::Null)
+    );
+    assert_eq!(policy(&record["lifecyclePolicyText"]), policy_of(&json!({})));
+    assert_eq!(made.lifecycle_policy, Some(attached(&json!({}))));
     assert_eq!(made.described["encryptionConfiguration"]["encryptionType"], "AES256");
 }
 
@@ -139,7 +209,12 @@ fn a_repository_that_exists_otherwise_is_told_and_left() {
         "encryptionConfiguration": { "encryptionType": "KMS" },
     });
     let detail = api.create(&other).problem(409, "repository-exists");
-    for part in ["encrypted with AES256", "lifecycle policy", "MUTABLE and not IMMUTABLE", "1 tag differ"] {
+    for part in [
+        "encrypted with AES256",
+        "lifecycle policy",
+        "MUTABLE_WITH_EXCLUSION and not IMMUTABLE",
+        "1 tag differ",
+    ] {
         assert!(detail.contains(part), "{part}: {detail}");
     }
     assert_eq!(api.ecr.snapshot(), before);
@@ -194,6 +269,319 @@ fn policies_come_and_go() {
     assert_eq!(api.ask("PUT", "/repositories/app", &literal).status, 200);
     assert!(api.repository("app").lifecycle_policy.unwrap().contains("remove untagged images"));
     assert!(api.repository("app").policy.is_some());
+}
+
+#[test]
+fn a_policy_that_is_asked_to_be_gone_goes_and_is_forgotten_after_it() {
+    let api = Api::start(PLENTY);
+    let none = json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } });
+    assert_eq!(api.create(&none).status, 201);
+    let made = api.repository("app");
+    assert_eq!((made.lifecycle_policy, api.record("app")), (None, None));
+    assert_eq!(made.described["imageTagMutability"], "MUTABLE_WITH_EXCLUSION", "another policy may come");
+    assert_eq!(
+        api.ask("PUT", "/repositories/app", &json!({})).body["repository"]["lifecyclePolicyStatus"],
+        "ACTIVE"
+    );
+    assert!(api.record("app").is_some());
+    api.ecr.forget_calls();
+    let gone = api.ask("PUT", "/repositories/app", &json!({ "lifecyclePolicy": { "skip": true } }));
+    assert_eq!(gone.body["repository"]["lifecyclePolicyStatus"], Value::Null, "{}", gone.body);
+    assert_eq!(api.record("app"), None);
+    let operations: Vec<String> = api
+        .ecr
+        .calls()
+        .into_iter()
+        .map(|call| call.operation)
+        .filter(|name| name.starts_with("Delete"))
+        .collect();
+    assert_eq!(operations, ["DeleteLifecyclePolicy", "DeleteObject"]);
+    // A policy that is suspended goes, too: none takes nothing, either.
+    api.ask("PUT", "/repositories/app", &json!({}));
+    api.suspend("app");
+    api.ask("PUT", "/repositories/app", &json!({ "lifecyclePolicy": { "skip": true } }));
+    assert_eq!((api.repository("app").lifecycle_policy, api.record("app")), (None, None));
+}
+
+#[test]
+fn what_is_remembered_of_a_repository_goes_with_it() {
+    let api = Api::start(PLENTY);
+    for (target, force) in [("/repositories/app", false), ("/repositories/app?force=true", true)] {
+        api.create(&json!({ "repositoryName": "app" }));
+        if force {
+            api.change("app", |app| drop(app.push("image", &[])));
+        }
+        assert!(api.record("app").is_some());
+        assert_eq!(api.ask("DELETE", target, &Value::Null).status, 204);
+        assert_eq!(api.record("app"), None, "{target}");
+    }
+    // Deleted in the console, suspended before: the next repository of this name is another one.
+    api.create(&json!({ "repositoryName": "app" }));
+    api.suspend("app");
+    api.ecr.with(|registry| registry.repositories.clear());
+    let again = api.create(&json!({ "repositoryName": "app" }));
+    assert_eq!((again.status, &again.body["repository"]["lifecyclePolicyStatus"]), (201, &json!("ACTIVE")));
+    assert_eq!(api.record("app").unwrap()["suspended"], Value::Null);
+    api.ecr.with(|registry| registry.repositories.clear());
+    api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } }));
+    assert_eq!(api.record("app"), None);
+}
+
+#[test]
+fn a_policy_of_an_earlier_version_gets_the_protection_rule() {
+    let api = Api::start(PLENTY);
+    let wish = json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) });
+    let bare = policy_of(&older_than(9)).to_json();
+    let before = |has_images: bool| {
+        api.ecr.with(|registry| registry.repositories.clear());
+        api.create(&wish);
+        api.ecr.cloud(|cloud| cloud.delete(&record_path("app")));
+        api.change("app", |app| {
+            app.lifecycle_policy = Some(bare.clone());
+            app.described["imageTagMutability"] = "MUTABLE".into();
+            app.described.as_object_mut().unwrap().remove("imageTagMutabilityExclusionFilters");
+            if has_images {
+                app.push("image", &[]);
+            }
+        });
+        let shown = api.ask("GET", "/repositories/app", &Value::Null);
+        assert_eq!(shown.body["repository"]["lifecyclePolicyStatus"], "UNPROTECTED");
+        let detail = api.create(&wish).problem(409, "repository-exists");
+        assert!(detail.contains("protection rule") && detail.contains("is MUTABLE and not"), "{detail}");
+    };
+    before(false);
+    let updated = api.ask("PUT", "/repositories/app", &wish);
+    let fields: Vec<&Value> =
+        updated.body["changes"].as_array().unwrap().iter().map(|change| &change["field"]).collect();
+    assert_eq!(fields, ["imageTagMutability", "lifecyclePolicyText"]);
+    assert_eq!(updated.body["repository"]["lifecyclePolicyStatus"], "ACTIVE");
+    let made = api.repository("app");
+    assert_eq!(made.lifecycle_policy, Some(attached(&older_than(9))));
+    assert_eq!(made.described["imageTagMutabilityExclusionFilters"], filters(&["ecr-steward-*"]));
+    assert_eq!(api.ask("PUT", "/repositories/app", &wish).body["changes"], json!([]));
+
+    // Images that run may be among those that are there, and no run has tagged them: the policy waits for one.
+    before(true);
+    let updated = api.ask("PUT", "/repositories/app", &wish);
+    assert_eq!(updated.body["repository"]["lifecyclePolicyStatus"], "SUSPENDED", "{}", updated.body);
+    let reason = updated.body["repository"]["lifecyclePolicyStatusReason"].as_str().unwrap();
+    assert!(
+        reason.contains("no protection tags yet") && reason.contains("next run that enforces"),
+        "{reason}"
+    );
+    assert_eq!(api.repository("app").lifecycle_policy, Some(nothing()));
+    let record = api.record("app").unwrap();
+    assert_eq!(policy(&record["lifecyclePolicyText"]), policy_of(&older_than(9)));
+    assert!(record["suspended"]["reason"].as_str().unwrap().contains("no protection tags yet"));
+    let again = api.ask("PUT", "/repositories/app", &wish);
+    assert_eq!(again.body["changes"], json!([]));
+    assert_eq!(again.body["repository"], updated.body["repository"]);
+    assert_eq!(api.create(&wish).body["repository"], updated.body["repository"]);
+}
+
+#[test]
+fn a_suspended_policy_is_never_lifted_and_the_one_that_is_asked_for_is_kept_for_the_next_run() {
+    let api = Api::start(PLENTY);
+    api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
+    api.suspend("app");
+    let refreshed_at = api.record("app").unwrap()["refreshedAt"].clone();
+    let shown = api.ask("GET", "/repositories/app", &Value::Null);
+    assert_eq!(shown.body["repository"]["lifecyclePolicyStatus"], "SUSPENDED");
+    let reason = shown.body["repository"]["lifecyclePolicyStatusReason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("a list is late") && reason.contains(SUSPENDED_AT), "{reason}");
+    assert_eq!(shown.body["repository"]["lifecyclePolicyText"], nothing(), "as ECR has it");
+    api.ecr.forget_calls();
+
+    let detail = api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(5) }));
+    let detail = detail.problem(409, "repository-exists");
+    assert!(detail.contains("its suspended lifecycle policy is another"), "{detail}");
+    let same = api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
+    assert_eq!((same.status, &same.body), (200, &shown.body));
+
+    let updated = api.ask("PUT", "/repositories/app", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(updated.status, 200, "{}", updated.body);
+    assert_eq!(updated.body["repository"], shown.body["repository"]);
+    assert_eq!(api.ecr.count("PutLifecyclePolicy"), 0);
+    let record = api.record("app").unwrap();
+    assert_eq!(policy(&record["lifecyclePolicyText"]), policy_of(&older_than(5)));
+    assert_eq!(
+        (&record["suspended"]["reason"], &record["refreshedAt"]),
+        (&json!("a list is late"), &refreshed_at)
+    );
+    // What is shown is not what can be asked for: the policy would be lost.
+    let text = updated.body["repository"]["lifecyclePolicyText"].clone();
+    let back = api.ask("PUT", "/repositories/app", &json!({ "lifecyclePolicyText": text }));
+    back.problem(400, "invalid-request");
+    assert_eq!(back.body["findings"][0]["code"], "suspended-policy");
+    // Whoever suspends writes the record first, and may be broken off after it: that is finished.
+    api.change("app", |app| app.lifecycle_policy = Some(attached(&older_than(9))));
+    api.ask("PUT", "/repositories/app", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(api.repository("app").lifecycle_policy, Some(nothing()));
+}
+
+#[test]
+fn a_policy_that_is_suspended_while_another_is_put_is_suspended() {
+    let api = Api::start(PLENTY);
+    api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
+    api.ecr.fault(
+        "PutLifecyclePolicy",
+        Fault::Then(|registry, cloud| {
+            let path = record_path("app");
+            let mut record: Value = serde_json::from_str(&cloud.object_text(&path).unwrap()).unwrap();
+            record["suspended"] = json!({ "at": SUSPENDED_AT, "reason": "a list is late" });
+            cloud.upload(&path, &record.to_string());
+            registry.repositories.get_mut("app").unwrap().lifecycle_policy = Some(attached(&older_than(5)));
+        }),
+        1,
+    );
+    let updated = api.ask("PUT", "/repositories/app", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(updated.body["repository"]["lifecyclePolicyStatus"], "SUSPENDED", "{}", updated.body);
+    assert_eq!(api.repository("app").lifecycle_policy, Some(nothing()));
+    assert_eq!(policy(&api.record("app").unwrap()["lifecyclePolicyText"]), policy_of(&older_than(5)));
+}
+
+#[test]
+fn asking_for_another_policy_does_not_make_old_tags_young() {
+    let api = Api::start(PLENTY);
+    api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
+    api.change("app", |app| drop(app.push("image", &[])));
+    let mut record = api.record("app").unwrap();
+    record["refreshedAt"] = "2026-11-20T03:00:00Z".into();
+    record["refreshedBy"] = "run".into();
+    api.put_record("app", &record);
+    let updated = api.ask("PUT", "/repositories/app", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(updated.body["repository"]["lifecyclePolicyStatus"], "ACTIVE");
+    assert_eq!(api.repository("app").lifecycle_policy, Some(attached(&older_than(5))));
+    record["lifecyclePolicyText"] = policy_of(&older_than(5)).to_json().into();
+    assert_eq!(api.record("app"), Some(record));
+}
+
+#[test]
+fn a_policy_of_the_policies_file_stays_whatever_is_asked_for() {
+    let api = Api::start(PLENTY);
+    api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
+    let mut record = api.record("app").unwrap();
+    record["mode"] = "attach".into();
+    api.put_record("app", &record);
+    for wish in [older_than(5), json!({ "skip": true }), json!({})] {
+        let wish = json!({ "lifecyclePolicy": wish, "imageScanningConfiguration": { "scanOnPush": true } });
+        let updated = api.ask("PUT", "/repositories/app", &wish);
+        assert_eq!(updated.body["repository"]["lifecyclePolicyStatus"], "POLICIES_FILE", "{}", updated.body);
+        let reason = updated.body["repository"]["lifecyclePolicyStatusReason"].as_str().unwrap();
+        assert!(reason.contains("change policies.yaml"), "{reason}");
+        let made = api.repository("app");
+        assert_eq!(made.lifecycle_policy, Some(attached(&older_than(9))));
+        assert_eq!(made.described["imageScanningConfiguration"]["scanOnPush"], true);
+        assert_eq!(api.record("app").as_ref(), Some(&record));
+    }
+}
+
+#[test]
+fn without_a_record_no_policy_is_put_and_nothing_is_changed() {
+    let api = Api::start(LITTLE);
+    api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
+    let (before, record) = (api.ecr.snapshot(), api.record("app"));
+    let wish = json!({ "lifecyclePolicy": older_than(5), "imageTagMutability": "IMMUTABLE" });
+    let new = json!({ "repositoryName": "new" });
+    for operation in ["GetObject", "PutObject"] {
+        api.ecr.fault_from(operation, Fault::Denied, 0);
+        api.create(&new).problem(500, "not-permitted");
+        api.ask("PUT", "/repositories/app", &wish).problem(500, "not-permitted");
+        api.ecr.heal();
+        assert_eq!((api.ecr.snapshot(), api.record("app")), (before.clone(), record.clone()), "{operation}");
+    }
+    assert_eq!(api.record("new"), None);
+    api.put_record("app", &json!("broken"));
+    let detail = api.ask("PUT", "/repositories/app", &wish).problem(503, "state-unreadable");
+    assert!(detail.contains("state/protection/app.json cannot be read"), "{detail}");
+    assert_eq!(api.ecr.snapshot(), before);
+
+    let function = cloud::function_with(&api.ecr, "repository-api", LITTLE, &[("BUCKET", "")]);
+    let api = Api { function, ..api };
+    api.create(&new).problem(503, "no-bucket");
+    api.ask("PUT", "/repositories/app", &wish).problem(503, "no-bucket");
+    assert_eq!(api.ecr.snapshot(), before);
+    let none = json!({ "repositoryName": "new", "lifecyclePolicy": { "skip": true } });
+    assert_eq!(api.create(&none).status, 201, "no policy needs no protection");
+}
+
+#[test]
+fn a_policy_that_could_not_be_put_leaves_record_and_policy_as_they_were() {
+    let api = Api::start(LITTLE);
+    api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
+    let (before, record) = (api.ecr.snapshot(), api.record("app"));
+    let wish =
+        json!({ "lifecyclePolicy": older_than(5), "imageScanningConfiguration": { "scanOnPush": true } });
+    for (fault, status, kind) in [
+        (Fault::Denied, 500, "not-permitted"),
+        (Fault::AfterEffect(Box::new(Fault::Denied)), 500, "not-permitted"),
+        (Fault::Hang, 504, "aws-timed-out"),
+    ] {
+        // One that has its effect may be taken back.
+        match fault {
+            Fault::AfterEffect(_) => api.ecr.fault("PutLifecyclePolicy", fault.clone(), 1),
+            _ => api.ecr.fault_from("PutLifecyclePolicy", fault.clone(), 0),
+        }
+        let detail = api.ask("PUT", "/repositories/app", &wish).problem(status, kind);
+        assert!(detail.contains("nothing was changed"), "{detail}");
+        api.ecr.heal();
+        assert_eq!((api.ecr.snapshot(), api.record("app")), (before.clone(), record.clone()), "{fault:?}");
+    }
+    // A policy without the protection rule is not attached again, and what is suspended stays so.
+    let bare = policy_of(&older_than(9)).to_json();
+    api.change("app", |app| app.lifecycle_policy = Some(bare));
+    api.ecr.fault("PutLifecyclePolicy", Fault::AfterEffect(Box::new(Fault::Denied)), 1);
+    let detail = api.ask("PUT", "/repositories/app", &wish).problem(500, "not-permitted");
+    assert!(
+        detail.contains("does not begin with the protection rule, and is not attached again"),
+        "{detail}"
+    );
+    assert_eq!(api.repository("app").lifecycle_policy, Some(attached(&older_than(5))));
+    assert_eq!(policy(&api.record("app").unwrap()["lifecyclePolicyText"]), policy_of(&older_than(5)));
+    api.change("app", |app| drop(app.push("image", &[])));
+    api.ecr.cloud(|cloud| cloud.delete(&record_path("app")));
+    api.ecr.fault("PutLifecyclePolicy", Fault::AfterEffect(Box::new(Fault::Denied)), 1);
+    let detail = api.ask("PUT", "/repositories/app", &wish).problem(500, "not-permitted");
+    assert!(detail.contains("the policy is suspended, and stays so"), "{detail}");
+    assert_eq!(api.repository("app").lifecycle_policy, Some(nothing()));
+    assert!(api.record("app").unwrap()["suspended"].is_object());
+}
+
+#[test]
+fn a_rule_that_conflicts_with_protection_is_refused_where_it_is_and_nothing_is_changed() {
+    let api = Api::start(PLENTY);
+    api.create(&json!({ "repositoryName": "app" }));
+    api.ecr.forget_calls();
+    let wish = json!({ "lifecyclePolicy": { "rules": [{ "selection": "untagged", "maximumAgeLimit": 1 },
+        { "selection": { "tagPatternList": ["*"] }, "maximumNumberOfImages": 8 }] } });
+    let refused = api.ask("PUT", "/repositories/app", &wish);
+    refused.problem(400, "invalid-request");
+    let finding = &refused.body["findings"][0];
+    assert_eq!(
+        (&finding["code"], &finding["pointer"]),
+        (&json!("protection-tags-match"), &json!("/lifecyclePolicy/rules/1/selection"))
+    );
+    assert!(api.ecr.calls().is_empty());
+}
+
+#[test]
+fn protection_tags_cannot_be_moved_whatever_else_can() {
+    let api = Api::start(PLENTY);
+    let mut wish = json!({ "repositoryName": "app", "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
+        "imageTagMutabilityExclusionFilters": ["v*"] });
+    assert_eq!(api.create(&wish).status, 201);
+    let described = |filter: &[&str]| {
+        assert_eq!(api.repository("app").described["imageTagMutabilityExclusionFilters"], filters(filter));
+    };
+    described(&["v*", "ecr-steward-*"]);
+    assert_eq!(api.create(&wish).status, 200, "the same again");
+    wish["imageTagMutability"] = "IMMUTABLE_WITH_EXCLUSION".into();
+    assert_eq!(api.ask("PUT", "/repositories/app", &wish).status, 200);
+    described(&["v*"]);
+    wish["imageTagMutabilityExclusionFilters"] = json!(["v*", "*"]);
+    let refused = api.ask("PUT", "/repositories/app", &wish);
+    refused.problem(400, "invalid-request");
+    assert_eq!(refused.body["findings"][0]["pointer"], "/imageTagMutabilityExclusionFilters/1");
 }
 
 #[test]
@@ -569,6 +957,9 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
         assert_eq!(api.ask("PUT", "/repositories/app", wish).status, 200);
     }
     assert_eq!(api.ask("GET", "/repositories", &Value::Null).status, 200);
+    // What has images and no record is looked into before a policy is put.
+    api.ecr.cloud(|cloud| cloud.delete(&record_path("app")));
+    assert_eq!(api.ask("PUT", "/repositories/app", &everything).status, 200);
     let ids = api.ecr.with(|registry| {
         let app = registry.repositories.get_mut("app").unwrap();
         ["one", "two", "three"].map(|content| json!({ "imageDigest": app.push(content, &[]) }))

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::domain::enforcement::in_use_protection::{is_protected, takes_nothing};
+use shared::lifecycle::LifecyclePolicy;
 use tests::binaries::binary;
+use tests::cloud::BUCKET;
 use tests::ecr_stub::{EcrStub, Fault, KEY, OPERATIONS, Repository};
 use tests::http::{self, Request, Response};
 use tests::runtime_api::{Answer, Function};
@@ -100,6 +103,13 @@ impl CloudFormation {
         self.ecr.with(|registry| registry.repositories[name].clone())
     }
 
+    /// What is remembered of the protection of a repository.
+    fn record(&self, name: &str) -> Option<Value> {
+        let path = format!("{BUCKET}/state/protection/{name}.json");
+        let text = self.ecr.cloud(|cloud| cloud.object_text(&path));
+        text.map(|text| serde_json::from_str(&text).unwrap())
+    }
+
     fn names(&self) -> Vec<String> {
         self.ecr.with(|registry| registry.repositories.keys().cloned().collect())
     }
@@ -136,10 +146,18 @@ fn a_repository_needs_no_properties() {
     assert_eq!(answer["Data"]["RegistryId"], "123456789012");
     assert!(answer["Data"]["RepositoryArn"].as_str().unwrap().ends_with(&name));
     let made = cfn.repository(&name);
-    assert!(made.lifecycle_policy.unwrap().contains("remove untagged images"));
+    let policy = LifecyclePolicy::parse(&made.lifecycle_policy.unwrap()).unwrap();
+    assert!(is_protected(&policy) && policy.to_json().contains("remove untagged images"));
+    let data = &answer["Data"];
+    assert_eq!(
+        (&data["LifecyclePolicyStatus"], &data["LifecyclePolicyStatusReason"]),
+        (&json!("ACTIVE"), &json!(""))
+    );
+    assert_eq!(cfn.record(&name).unwrap()["mode"], "provisioned");
+    assert_eq!(made.described["imageTagMutabilityExclusionFilters"][0]["filter"], "ecr-steward-*");
     assert_eq!(made.tags.keys().collect::<Vec<_>>(), ["ecr-steward:logical-id", "ecr-steward:stack-id"]);
     assert_eq!(succeeded(&cfn.delete(&name, &json!({}))), name);
-    assert!(cfn.names().is_empty());
+    assert!(cfn.names().is_empty() && cfn.record(&name).is_none());
 }
 
 #[test]
@@ -189,7 +207,10 @@ fn an_update_in_place_keeps_the_repository() {
     // And back, as a rollback does.
     assert_eq!(succeeded(&cfn.update("app", &old, &new)), "app");
     let made = cfn.repository("app");
-    assert_eq!((made.described["imageTagMutability"].as_str(), made.policy), (Some("MUTABLE"), None));
+    assert_eq!(
+        (made.described["imageTagMutability"].as_str(), made.policy),
+        (Some("MUTABLE_WITH_EXCLUSION"), None)
+    );
 }
 
 #[test]
@@ -301,6 +322,46 @@ fn a_repository_is_adopted_when_told_and_released_instead_of_deleted() {
     succeeded(&cfn.delete("app", &json!({ "RepositoryName": "app", "EmptyOnDelete": "true" })));
     let released = cfn.repository("app");
     assert!(released.tags.is_empty() && released.images.len() == 1, "{released:?}");
+}
+
+#[test]
+fn the_policy_of_an_adopted_repository_with_images_waits_for_a_run_to_protect_them() {
+    let cfn = CloudFormation::start(PLENTY);
+    cfn.by_hand("app");
+    cfn.ecr.cloud(|cloud| cloud.delete(&format!("{BUCKET}/state/protection/app.json")));
+    cfn.ecr.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        app.push("image", &["latest"]);
+        app.lifecycle_policy = None;
+    });
+    let properties = json!({ "RepositoryName": "app", "AdoptExisting": "true",
+        "LifecyclePolicy": { "rules": [{ "selection": "any", "maximumAgeLimit": "9" }] } });
+    let answer = cfn.create(&properties);
+    assert_eq!(succeeded(&answer), "app");
+    assert_eq!(answer["Data"]["LifecyclePolicyStatus"], "SUSPENDED", "{answer}");
+    let reason = answer["Data"]["LifecyclePolicyStatusReason"].as_str().unwrap();
+    assert!(reason.contains("no protection tags yet"), "{reason}");
+    let attached = LifecyclePolicy::parse(&cfn.repository("app").lifecycle_policy.unwrap()).unwrap();
+    assert!(is_protected(&attached) && takes_nothing(&attached));
+    let record = cfn.record("app").unwrap();
+    assert!(record["lifecyclePolicyText"].as_str().unwrap().contains(r#""countNumber":9"#), "{record}");
+    // The same again, as a later update of the stack.
+    let before = cfn.ecr.snapshot();
+    succeeded(&cfn.update("app", &properties, &json!({})));
+    assert_eq!((cfn.ecr.snapshot(), cfn.record("app")), (before, Some(record)));
+}
+
+#[test]
+fn a_policy_that_cannot_be_enforced_beside_protection_tags_fails_where_it_is() {
+    let cfn = CloudFormation::start(PLENTY);
+    let old = json!({ "RepositoryName": "app" });
+    succeeded(&cfn.create(&old));
+    let before = cfn.ecr.snapshot();
+    let new = json!({ "RepositoryName": "app", "LifecyclePolicy": { "rules": [
+        { "selection": { "tagPatternList": ["*"] }, "maximumNumberOfImages": "8" }] } });
+    let reason = "/LifecyclePolicy/rules/0/selection: protection-tags-match";
+    assert_eq!(failed(&cfn.update("app", &new, &old), reason), "app");
+    assert_eq!(cfn.ecr.snapshot(), before);
 }
 
 #[test]

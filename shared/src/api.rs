@@ -12,7 +12,7 @@ use crate::repository::read;
 use crate::repository::{Name, Settings};
 
 pub mod builds;
-#[cfg(feature = "aws")]
+#[cfg(feature = "signed")]
 mod failed;
 #[cfg(feature = "gateway")]
 pub mod gateway;

@@ -175,6 +175,10 @@ codes! {
     InvalidImageId = "invalid-image-id",
     /// A rule that counts images by tags which protection tags match, in a policy that ECR enforces behind the protection rule.
     ProtectionTagsMatch = "protection-tags-match",
+    /// A filter by which protection tags could be moved to other images.
+    ProtectionTagsMovable = "protection-tags-movable",
+    /// A policy in which there is nothing but the protection rule, where one that is wanted belongs.
+    SuspendedPolicy = "suspended-policy",
 
     // A build.
     /// A path that leads out of the source, or is none.

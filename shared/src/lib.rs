@@ -54,7 +54,7 @@ pub mod log;
 pub mod plan;
 pub mod policy_book;
 pub mod preview;
-#[cfg(feature = "aws")]
+#[cfg(feature = "signed")]
 pub mod provision;
 #[cfg(feature = "builds")]
 pub mod publish;

@@ -7,31 +7,34 @@
 //! | [`read`] | the wish, read from an API's JSON or from CloudFormation's properties |
 //! | [`access`] | who may pull, and the repository policy that follows |
 //! | [`mod@difference`] | from what exists to what is asked for, change by change |
+//! | [`protection`] | what becomes of the lifecycle policy: behind the protection rule, or not at all |
 //! | [`describe`] | a repository as the API answers it, with what to type next |
 //! | [`ownership`] | which CloudFormation resource made a repository |
 //!
 //! The names of fields and values are those of ECR's `CreateRepository`. The defaults are ECR's and awsx's: mutable
-//! tags, no scan on push, AES256, and a lifecycle policy that keeps one untagged image.
+//! tags (but for this project's own), no scan on push, AES256, and a lifecycle policy that keeps one untagged image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use crate::domain::enforcement::in_use_protection::{IN_USE, OWN_TAGS, OWN_TAGS_PATTERN};
 use crate::instant::Instant;
-use crate::lifecycle::LifecyclePolicy;
 
 pub mod access;
 pub mod describe;
 pub mod difference;
 pub mod name;
 pub mod ownership;
+pub mod protection;
 pub mod read;
 
 pub use access::{PullAccess, RepositoryPolicy};
 pub use describe::Description;
 pub use difference::{Change, Difference, difference};
 pub use name::Name;
+pub use protection::{PolicyPlan, PolicyStatus, ProtectedPolicy, Protection};
 
 /// Tags of the repository itself, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -48,7 +51,7 @@ pub struct Settings {
     /// The repository's tags.
     pub tags: Tags,
     /// The lifecycle policy; `None` for a repository without one, which has to be asked for with `skip`.
-    pub lifecycle_policy: Option<LifecyclePolicy>,
+    pub lifecycle_policy: Option<ProtectedPolicy>,
     /// Who may pull from other accounts and services.
     pub policy: RepositoryPolicy,
 }
@@ -58,11 +61,48 @@ pub struct Settings {
 pub struct TagMutability {
     /// Whether tags can not be moved once they are pushed.
     pub immutable: bool,
-    /// Tags for which the opposite holds; `*` stands for any run of characters. ECR takes five at most.
+    /// Tags for which the opposite holds; `*` stands for any run of characters. ECR takes [`MAX_FILTERS`] at most.
     pub exclusions: Vec<String>,
 }
 
+/// The most filters of tag mutability that ECR takes.
+pub const MAX_FILTERS: usize = 5;
+
+/// Why protection tags could be moved to other images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Movable {
+    /// There is no room for the filter that keeps them.
+    TooManyFilters,
+    /// The filter at this place lets them be moved although other tags cannot be.
+    ByFilter(usize),
+}
+
 impl TagMutability {
+    /// The same with this project's own tags among those that cannot be moved: who could move a protection tag could take it
+    /// from an image in use.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be.
+    pub fn protecting(mut self) -> Result<Self, Movable> {
+        if self.immutable {
+            let movable = self.exclusions.iter().position(|filter| may_match_protection_tag(filter));
+            return movable.map_or(Ok(self), |place| Err(Movable::ByFilter(place)));
+        }
+        // What ends with its only `*` matches all that begins as it does.
+        let keeps = |filter: &String| {
+            filter.split_once('*').is_some_and(|(start, rest)| rest.is_empty() && OWN_TAGS.starts_with(start))
+        };
+        if self.exclusions.iter().any(keeps) {
+            return Ok(self);
+        }
+        if self.exclusions.len() >= MAX_FILTERS {
+            return Err(Movable::TooManyFilters);
+        }
+        self.exclusions.push(OWN_TAGS_PATTERN.to_owned());
+        Ok(self)
+    }
+
     /// The value as ECR spells it.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -77,9 +117,44 @@ impl TagMutability {
     /// Whether both say the same: the order of filters does not count.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let set = |filters: &[String]| filters.iter().cloned().collect::<std::collections::BTreeSet<_>>();
+        let set = |filters: &[String]| filters.iter().cloned().collect::<BTreeSet<_>>();
         self.immutable == other.immutable && set(&self.exclusions) == set(&other.exclusions)
     }
+}
+
+/// Whether there is a protection tag that a filter matches: the prefix, 64 hexadecimal digits, and a number if it is a spare
+/// one.
+fn may_match_protection_tag(filter: &str) -> bool {
+    let filter: Vec<char> = filter.chars().collect();
+    // The places of the filter that the beginning of some protection tag leads to.
+    let past_wildcards = |places: BTreeSet<usize>| -> BTreeSet<usize> {
+        let wildcards = |place: usize| filter.iter().skip(place).take_while(|&&c| c == '*').count();
+        places.into_iter().flat_map(|place| place..=place + wildcards(place)).collect()
+    };
+    let step = |places: &BTreeSet<usize>, is_next: &dyn Fn(char) -> bool| {
+        let next = places.iter().filter_map(|&place| match filter.get(place) {
+            Some('*') => Some(place),
+            Some(&c) if is_next(c) => Some(place + 1),
+            _ => None,
+        });
+        past_wildcards(next.collect())
+    };
+    let ends = |places: &BTreeSet<usize>| places.contains(&filter.len());
+    let mut places = past_wildcards(BTreeSet::from([0]));
+    for expected in IN_USE.chars() {
+        places = step(&places, &|c| c == expected);
+    }
+    for _ in 0..64 {
+        places = step(&places, &|c| matches!(c, '0'..='9' | 'a'..='f'));
+    }
+    if ends(&places) {
+        return true;
+    }
+    places = step(&places, &|c| c == '-');
+    (0..4).any(|_| {
+        places = step(&places, &|c| c.is_ascii_digit());
+        ends(&places)
+    })
 }
 
 impl Serialize for TagMutability {
@@ -248,5 +323,63 @@ impl Registry {
             }
             _ => Err(NotAnArn(arn.to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutability(immutable: bool, filters: &[&str]) -> TagMutability {
+        TagMutability { immutable, exclusions: filters.iter().map(|&filter| filter.to_owned()).collect() }
+    }
+
+    #[test]
+    fn protection_tags_cannot_be_moved_wherever_other_tags_can() {
+        for (before, after) in [
+            (&[][..], &["ecr-steward-*"][..]),
+            (&["v*"], &["v*", "ecr-steward-*"]),
+            (&["ecr-steward-*"], &["ecr-steward-*"]),
+            (&["v*", "ecr-*"], &["v*", "ecr-*"]),
+            (&["*"], &["*"]),
+            (
+                &["*-in-use-*", "ecr-steward-in-use-*"],
+                &["*-in-use-*", "ecr-steward-in-use-*", "ecr-steward-*"],
+            ),
+        ] {
+            let protecting = mutability(false, before).protecting();
+            assert_eq!(protecting, Ok(mutability(false, after)));
+            assert_eq!(
+                mutability(false, after).protecting(),
+                Ok(mutability(false, after)),
+                "it is so already"
+            );
+        }
+        assert_eq!(mutability(false, &["a", "b", "c", "d", "e"]).protecting(), Err(Movable::TooManyFilters));
+    }
+
+    #[test]
+    fn where_no_tags_can_be_moved_no_filter_lets_protection_tags_be() {
+        for filter in
+            ["*", "ecr*", "*a*", "ecr-steward-in-use-*", "*-in-*-*", "*0", "*-17", "*-in-use-*-2", "e**"]
+        {
+            let movable = mutability(true, &["latest", filter]).protecting();
+            assert_eq!(movable, Err(Movable::ByFilter(1)), "{filter}");
+        }
+        for filter in [
+            "latest",
+            "dev-*",
+            "*-dev",
+            "*.sig",
+            "ecr-steward-in-use-",
+            "ecr-steward-in-use-*g*",
+            "*A*",
+            "v*",
+            "*-x*",
+        ] {
+            let settings = mutability(true, &[filter]);
+            assert_eq!(settings.clone().protecting(), Ok(settings), "{filter}");
+        }
+        assert_eq!(mutability(true, &[]).protecting(), Ok(mutability(true, &[])));
     }
 }

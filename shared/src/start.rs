@@ -21,6 +21,7 @@ use crate::image::deletion::ImageId;
 use crate::instant::Instant;
 use crate::provision::{ProvisionError, Provisioner};
 use crate::repository::{Name, Registry, Settings, Tags, read};
+use crate::workflows::protection_records::ProtectionRecords;
 
 /// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
 const TOKEN_SECONDS: i64 = 4 * 60;
@@ -400,6 +401,7 @@ impl Starter<'_> {
                 let provisioner = Provisioner {
                     ecr: self.ecr,
                     registry: self.registry,
+                    records: Some(ProtectionRecords { s3: self.s3, bucket: &self.stack.bucket }),
                     deadline: self.deadline,
                     request_id: self.request_id,
                 };
@@ -487,9 +489,13 @@ mod tests {
     #[test]
     fn repositories_of_builds_protect_what_names_a_source_and_forget_caches() {
         let settings = settings().unwrap();
-        assert_eq!(settings.tag_mutability.exclusions, [format!("{CONTENT_PREFIX}*")]);
+        assert_eq!(
+            settings.tag_mutability.exclusions,
+            [format!("{CONTENT_PREFIX}*"), "ecr-steward-*".to_owned()]
+        );
         assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
-        let policy = serde_json::to_string(&settings.lifecycle_policy).unwrap();
+        let policy = settings.lifecycle_policy.unwrap().document().to_json();
+        assert!(policy.contains("ecr-steward-in-use-"), "{policy}");
         assert!(policy.contains(&format!("{CACHE_PREFIX}*")), "{policy}");
         assert!(policy.contains("untagged"), "{policy}");
     }

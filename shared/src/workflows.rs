@@ -4,5 +4,5 @@
 pub mod delete_images;
 #[cfg(feature = "lifecycle")]
 pub mod enforcement;
-#[cfg(feature = "aws")]
+#[cfg(feature = "signed")]
 pub mod protection_records;

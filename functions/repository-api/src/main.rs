@@ -17,6 +17,7 @@ use shared::provision::Provisioner;
 use shared::repository::Registry;
 use shared::run::{Clients, Hands};
 use shared::workflows::delete_images::ByHand;
+use shared::workflows::protection_records::ProtectionRecords;
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -26,9 +27,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    // Without a bucket nothing can be written down, so that nothing is deleted; everything else goes on.
+    // Without a bucket nothing can be written down, so that nothing is deleted and no lifecycle policy is attached; everything
+    // else goes on.
     let bucket = set("BUCKET").unwrap_or_else(|error| {
-        tracing::error!(%error, "images cannot be deleted");
+        tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()
     });
     let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
@@ -61,7 +63,13 @@ async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, han
         run_id: format!("api-{}", context.request_id),
         by: received.caller().map(Actor::principal).unwrap_or_default(),
     };
-    let provisioner = Provisioner { ecr, registry: &registry, deadline, request_id: &context.request_id };
+    let provisioner = Provisioner {
+        ecr,
+        registry: &registry,
+        records: ProtectionRecords::in_bucket(by_hand.clients.s3, by_hand.clients.bucket),
+        deadline,
+        request_id: &context.request_id,
+    };
     api::serve::serve(call, &provisioner, &by_hand).await
 }
 

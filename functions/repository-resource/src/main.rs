@@ -16,15 +16,17 @@ use shared::environment::set;
 use shared::provision::Provisioner;
 use shared::run::{Clients, Hands};
 use shared::workflows::delete_images::ByHand;
+use shared::workflows::protection_records::ProtectionRecords;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    // Without a bucket nothing can be written down, so that no images are deleted; everything else goes on.
+    // Without a bucket nothing can be written down, so that no images are deleted and no lifecycle policy is attached; everything
+    // else goes on.
     let bucket = set("BUCKET").unwrap_or_else(|error| {
-        tracing::error!(%error, "images cannot be deleted");
+        tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()
     });
     let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
@@ -45,7 +47,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                     run_id: format!("stack-{request_id}"),
                     by: Actor::principal(&*event.stack_id),
                 };
-                let provisioner = Provisioner { ecr, registry, deadline, request_id };
+                let records = ProtectionRecords::in_bucket(by_hand.clients.s3, by_hand.clients.bucket);
+                let provisioner = Provisioner { ecr, registry, records, deadline, request_id };
                 Some(serve::serve(event, &provisioner, &by_hand).await)
             },
         );

@@ -170,7 +170,8 @@ fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     step.check(first.starts_with("shop-web-") && created["repositoryName"] == first, || {
         format!("the stack should have a repository named after it: {first}, {created}")
     })?;
-    step.check(created["imageTagMutability"] == "MUTABLE", || {
+    // All tags can be moved but those that keep images in use.
+    step.check(created["imageTagMutability"] == "MUTABLE_WITH_EXCLUSION", || {
         format!("its tags should be mutable: {created}")
     })?;
     let policy = stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", &first])?;

@@ -8,7 +8,7 @@ use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::by_hand::{Refusal, unknown};
 #[cfg(feature = "lifecycle")]
 use crate::finding::{Code, Finding};
-use crate::provision::ProvisionError;
+use crate::provision::{Cause, ProvisionError};
 #[cfg(feature = "lifecycle")]
 use crate::run::Stop;
 #[cfg(feature = "lifecycle")]
@@ -22,7 +22,13 @@ impl From<AwsError> for Problem {
 
 impl From<ProvisionError> for Problem {
     fn from(error: ProvisionError) -> Self {
-        let (kind, advice) = match error.cause.failure {
+        let failure = match &error.cause {
+            Cause::Aws(failed) => failed.failure,
+            Cause::NoBucket => return Self::new(Kind::NoBucket, error.to_string()),
+            Cause::Record { .. } => return Self::new(Kind::StateUnreadable, error.to_string()),
+            Cause::Contended(_) => return Self::new(Kind::ChangedMeanwhile, error.to_string()),
+        };
+        let (kind, advice) = match failure {
             Failure::Invalid => (Kind::Refused, "correct what ECR names"),
             Failure::Kms => (
                 Kind::KmsKey,

@@ -6,9 +6,9 @@ use super::{Call, Kind, Problem, Response};
 use crate::aws::ecr::EcrRead;
 use crate::aws::{AwsError, Deadline};
 use crate::image::deletion::{Deleted, Refused};
-use crate::provision::{Creation, Provisioner, Removal};
+use crate::provision::{Changed, Compared, Creation, Provisioner, Removal};
 use crate::repository::describe::Shown;
-use crate::repository::{Description, Existing, Name, Settings, Tags, difference};
+use crate::repository::{Description, Existing, Name, PolicyStatus, Settings, Tags};
 use crate::workflows::delete_images::ByHand;
 
 /// Serves a request.
@@ -33,11 +33,19 @@ async fn answer(
         }
         Call::GetRepository(name) => {
             let repository = existing(read, provisioner.deadline, &name).await?;
-            Ok(Response::json(200, &Description::new(&repository, provisioner.registry, None)))
+            let status = provisioner.status(&repository).await?;
+            Ok(Response::json(
+                200,
+                &Description::new(&repository, provisioner.registry, status.as_ref(), None),
+            ))
         }
         Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
         Call::DeleteRepository { name, force, check } => match if force {
-            by_hand.delete_repository(&name, check).await?
+            let removal = by_hand.delete_repository(&name, check).await?;
+            if matches!(removal, Removal::Deleted | Removal::Missing) {
+                provisioner.forget(name.as_str()).await;
+            }
+            removal
         } else {
             provisioner.delete(name.as_str()).await?
         } {
@@ -75,10 +83,10 @@ async fn create(
     name: &Name,
     settings: &Settings,
 ) -> Result<Response, Problem> {
-    let (status, repository) = match provisioner.create(name, settings, &Tags::new()).await? {
-        Creation::Created(repository) => (201, repository),
+    let (status, repository, policy) = match provisioner.create(name, settings, &Tags::new()).await? {
+        Creation::Created(Changed { repository, status, .. }) => (201, repository, status),
         Creation::Exists(repository) => {
-            let difference = difference(&repository, settings, provisioner.registry);
+            let Compared { difference, asked } = provisioner.compare(&repository, settings).await?;
             if !difference.is_empty() {
                 let detail = format!(
                     "{name} exists already, and differs: {difference}; nothing was changed. PUT /repositories/{name} \
@@ -86,10 +94,12 @@ async fn create(
                 );
                 return Err(Problem::new(Kind::RepositoryExists, detail));
             }
-            (200, repository)
+            let policy = PolicyStatus::of(&repository, asked.record());
+            (200, repository, policy)
         }
     };
-    let mut response = Response::json(status, &Description::new(&repository, provisioner.registry, None));
+    let description = Description::new(&repository, provisioner.registry, policy.as_ref(), None);
+    let mut response = Response::json(status, &description);
     if status == 201 {
         // One segment of the path, as the description has it.
         response.headers.push(("location", format!("/repositories/{}", name.as_str().replace('/', "%2F"))));
@@ -121,7 +131,7 @@ async fn update(
     settings: &Settings,
 ) -> Result<Response, Problem> {
     let repository = existing(provisioner.ecr, provisioner.deadline, name).await?;
-    let difference = difference(&repository, settings, provisioner.registry);
+    let Compared { difference, asked } = provisioner.compare(&repository, settings).await?;
     if difference.encryption.is_some() {
         let detail = format!(
             "{difference}; ECR sets the encryption when a repository is created and never after. Nothing was changed; \
@@ -129,9 +139,11 @@ async fn update(
         );
         return Err(Problem::new(Kind::EncryptionFixed, detail));
     }
-    let repository = provisioner.change(repository, &difference.changes).await?;
-    let changes = Some(difference.changes.as_slice());
-    Ok(Response::json(200, &Description::new(&repository, provisioner.registry, changes)))
+    let Changed { repository, changes, status } =
+        provisioner.change(repository, difference.changes, Some(asked)).await?;
+    let description =
+        Description::new(&repository, provisioner.registry, status.as_ref(), Some(changes.as_slice()));
+    Ok(Response::json(200, &description))
 }
 
 async fn existing(ecr: &EcrRead, deadline: Deadline, name: &Name) -> Result<Existing, Problem> {

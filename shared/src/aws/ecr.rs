@@ -276,6 +276,27 @@ impl EcrRead {
         }
     }
 
+    /// Whether there is an image in a repository, archived or not.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn has_images(&self, name: &str) -> Result<bool, AwsError> {
+        // Without this ECR leaves out what is archived.
+        let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+        let mut token = None;
+        loop {
+            let request = self.client.list_images().repository_name(name).filter(all.clone()).max_results(1);
+            let answer = call!("ListImages", request.set_next_token(token.take()))?;
+            // A page can be empty although there is another one.
+            match (answer.image_ids.unwrap_or_default().is_empty(), answer.next_token) {
+                (false, _) => return Ok(true),
+                (true, None) => return Ok(false),
+                (true, next) => token = next,
+            }
+        }
+    }
+
     /// How many images a repository has, the archived ones among them.
     ///
     /// # Errors

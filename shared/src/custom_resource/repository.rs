@@ -7,8 +7,11 @@ use crate::finding::Finding;
 use crate::repository::ownership::{self, Owner, Ownership};
 use crate::repository::read::{self, EmptyOnDelete, Properties};
 use crate::repository::{
-    Change, Difference, Encryption, EncryptionType, Existing, Name, Registry, difference,
+    Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus,
 };
+
+/// Maximum length of a reason among the attributes: CloudFormation takes 4,096 bytes as an answer, all in all.
+const MAX_REASON_CHARACTERS: usize = 600;
 
 /// What a request of CloudFormation comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,22 +141,20 @@ fn generated(event: &Event, properties: &Properties) -> Name {
     Name::generate(&[stack, &event.logical_resource_id], &seed)
 }
 
-/// The changes that make a repository that exists what is declared, if it may be this resource's.
+/// The change that makes a repository that exists this resource's; `None` if it is.
 ///
 /// # Errors
 ///
-/// When it may not, or cannot become it.
-pub fn changes(
+/// When it may not become it.
+pub fn adoption(
     owner: &Owner,
     existing: &Existing,
     name: &Name,
-    properties: &Properties,
-    old_key: Option<&str>,
-    registry: &Registry,
-) -> Result<Vec<Change>, Refusal> {
-    let adopted = match owner.of(existing) {
+    adopt_existing: bool,
+) -> Result<Option<Change>, Refusal> {
+    Ok(match owner.of(existing) {
         Ownership::Created | Ownership::Adopted => None,
-        Ownership::Nobody if properties.adopt_existing => {
+        Ownership::Nobody if adopt_existing => {
             Some(Change::Tags { from: crate::repository::Tags::new(), to: owner.tags(true) })
         }
         Ownership::Nobody => return Err(Refusal::Exists { name: name.clone() }),
@@ -164,16 +165,33 @@ pub fn changes(
             );
             return Err(Refusal::BelongsToAnother { name: name.clone(), owner });
         }
-    };
+    })
+}
+
+/// The changes that make a repository that exists what is declared, besides its lifecycle policy, after the one that made it
+/// this resource's.
+///
+/// # Errors
+///
+/// When it cannot become it.
+pub fn changes(
+    adopted: Option<Change>,
+    existing: &Existing,
+    name: &Name,
+    properties: &Properties,
+    old_key: Option<&str>,
+    difference: Difference,
+) -> Result<Vec<Change>, Refusal> {
     let wanted = &properties.wish.settings.encryption;
-    let Difference { mut encryption, changes } = difference(existing, &properties.wish.settings, registry);
+    let Difference { mut encryption, changes, policy } = difference;
     // No key in particular is met by any key, but a key that was declared and is not any more is a change.
     let had_key = Encryption { kms_key: old_key.map(str::to_owned), ..existing.encryption.clone() };
     if wanted.kms_key.is_none() && old_key.is_some() && had_key.is_met_by(&existing.encryption) {
         encryption = Some((existing.encryption.clone(), wanted.clone()));
     }
     if encryption.is_some() {
-        let difference = Difference { encryption, changes: Vec::new() }.to_string();
+        let policy = PolicyPlan { is_different: false, ..policy };
+        let difference = Difference { encryption, changes: Vec::new(), policy }.to_string();
         return Err(Refusal::EncryptionFixed { name: name.clone(), difference });
     }
     Ok(adopted.into_iter().chain(changes).collect())
@@ -193,8 +211,16 @@ pub fn removing(owner: &Owner, existing: &Existing) -> Removing {
 
 /// What `Fn::GetAtt` gives.
 #[must_use]
-pub fn attributes(repository: &Existing) -> BTreeMap<&'static str, String> {
+pub fn attributes(repository: &Existing, status: Option<&PolicyStatus>) -> BTreeMap<&'static str, String> {
+    // An attribute that is not there would fail the stack that asks for it.
+    let mut reason = status.and_then(PolicyStatus::reason).unwrap_or_default();
+    if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARACTERS) {
+        reason.truncate(end);
+        reason.push('…');
+    }
     BTreeMap::from([
+        ("LifecyclePolicyStatus", status.map_or("NONE", PolicyStatus::as_str).to_owned()),
+        ("LifecyclePolicyStatusReason", reason),
         ("RepositoryName", repository.name.clone()),
         ("RepositoryUri", repository.uri.clone()),
         ("RepositoryArn", repository.arn.clone()),
@@ -205,7 +231,8 @@ pub fn attributes(repository: &Existing) -> BTreeMap<&'static str, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::{TagMutability, Tags};
+    use crate::instant::Instant;
+    use crate::repository::{Protection, Registry, TagMutability, Tags, difference};
 
     const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/Shop-Front/0a1b";
 
@@ -261,11 +288,30 @@ mod tests {
         assert_eq!(name(&back), name(&aes));
     }
 
+    /// What is there without a record.
+    fn changes_of(
+        owner: &Owner,
+        existing: &Existing,
+        properties: &Properties,
+        old_key: Option<&str>,
+    ) -> Result<Vec<Change>, Refusal> {
+        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
+        let app = Name::parse("app").unwrap();
+        let protection = Protection {
+            record: None,
+            is_new: false,
+            has_images: false,
+            now: Instant::parse("2026-11-23T00:00:00Z").unwrap(),
+            request_id: "request".to_owned(),
+        };
+        let adopted = adoption(owner, existing, &app, properties.adopt_existing)?;
+        let difference = difference(existing, &properties.wish.settings, &registry, &protection);
+        changes(adopted, existing, &app, properties, old_key, difference)
+    }
+
     #[test]
     fn a_given_name_has_to_change_with_the_encryption() {
         let me = owner(&event("Update", Some("app"), "{}", "{}"));
-        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
-        let app = Name::parse("app").unwrap();
         let key = |id: &str| format!("arn:aws:kms:eu-west-1:123456789012:key/{id}");
         let is_refused = |has: Encryption, wanted: &str, old_key: Option<&str>| {
             let existing = Existing { encryption: has, ..existing(me.tags(false)) };
@@ -273,7 +319,7 @@ mod tests {
                 r#"{{"EncryptionConfiguration": {{"EncryptionType": {wanted}}}}}"#
             ))
             .unwrap();
-            match changes(&me, &existing, &app, &properties, old_key, &registry) {
+            match changes_of(&me, &existing, &properties, old_key) {
                 Ok(_) => false,
                 Err(Refusal::EncryptionFixed { .. }) => true,
                 Err(other) => panic!("{other}"),
@@ -341,11 +387,10 @@ mod tests {
     fn a_repository_is_taken_over_only_from_nobody_and_when_told() {
         let me = Owner { stack_id: STACK.to_owned(), logical_id: "WebImages".to_owned() };
         let other = Owner { stack_id: "arn:other".to_owned(), ..me.clone() };
-        let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
         let app = Name::parse("app").unwrap();
         let try_with = |tags: Tags, adopt: bool| {
             let properties = read::properties(&format!(r#"{{"AdoptExisting": "{adopt}"}}"#)).unwrap();
-            changes(&me, &existing(tags), &app, &properties, None, &registry)
+            changes_of(&me, &existing(tags), &properties, None)
         };
         assert_eq!(try_with(Tags::new(), false), Err(Refusal::Exists { name: app.clone() }));
         let adopted = try_with(Tags::new(), true).unwrap();

@@ -1,12 +1,14 @@
 //! Does what CloudFormation asks for, and says how it went.
 
-use super::repository::{Plan, Refusal, Removing, attributes, changes, marker, owner, plan, removing};
+use super::repository::{
+    Plan, Refusal, Removing, adoption, attributes, changes, marker, owner, plan, removing,
+};
 use super::{Answer, Event, RequestType};
 use crate::domain::enforcement::by_hand::{Refusal as HeldBack, UseCheck};
-use crate::provision::{Creation, Left, ProvisionError, Provisioner, Removal};
+use crate::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};
 use crate::quantity;
 use crate::repository::read::{EmptyOnDelete, Properties};
-use crate::repository::{Existing, Name};
+use crate::repository::{Existing, Name, PolicyStatus};
 use crate::workflows::delete_images::{ByHand, DeletionError};
 
 /// Why a request is not done.
@@ -59,8 +61,9 @@ fn physical_id_after(event: &Event, failed: &Failed) -> String {
 async fn act(event: &Event, provisioner: &Provisioner<'_>, by_hand: &ByHand<'_>) -> Result<Answer, Failed> {
     match plan(event)? {
         Plan::Ensure { name, properties, old_key } => {
-            let repository = ensure(event, provisioner, &name, &properties, old_key.as_deref()).await?;
-            Ok(Answer::success(event, name.to_string(), attributes(&repository)))
+            let (repository, status) =
+                ensure(event, provisioner, &name, &properties, old_key.as_deref()).await?;
+            Ok(Answer::success(event, name.to_string(), attributes(&repository, status.as_ref())))
         }
         Plan::Remove { name, empty_on_delete } => {
             remove(event, provisioner, by_hand, &name, empty_on_delete).await?;
@@ -79,7 +82,7 @@ async fn ensure(
     name: &Name,
     properties: &Properties,
     old_key: Option<&str>,
-) -> Result<Existing, Failed> {
+) -> Result<(Existing, Option<PolicyStatus>), Failed> {
     let owner = owner(event);
     let is_in_place = event.request_type == RequestType::Update
         && event.physical_resource_id.as_deref() == Some(name.as_str());
@@ -88,13 +91,17 @@ async fn ensure(
         if is_in_place { provisioner.find(name).await.map_err(ProvisionError::from)? } else { None };
     if found.is_none() {
         match provisioner.create(name, &properties.wish.settings, &owner.tags(false)).await? {
-            Creation::Created(repository) => return Ok(repository),
+            Creation::Created(Changed { repository, status, .. }) => return Ok((repository, status)),
             Creation::Exists(repository) => found = Some(repository),
         }
     }
     let Some(existing) = found else { return Err(Refusal::Exists { name: name.clone() }.into()) };
-    let changes = changes(&owner, &existing, name, properties, old_key, provisioner.registry)?;
-    Ok(provisioner.change(existing, &changes).await?)
+    // Whose it is comes first: of what is another's nothing more is looked at.
+    let adopted = adoption(&owner, &existing, name, properties.adopt_existing)?;
+    let Compared { difference, asked } = provisioner.compare(&existing, &properties.wish.settings).await?;
+    let changes = changes(adopted, &existing, name, properties, old_key, difference)?;
+    let Changed { repository, status, .. } = provisioner.change(existing, changes, Some(asked)).await?;
+    Ok((repository, status))
 }
 
 async fn remove(
@@ -109,6 +116,9 @@ async fn remove(
         Removing::Delete => {
             let by_hand = async |check| {
                 let removal = by_hand.delete_repository(name, check).await;
+                if matches!(removal, Ok(Removal::Deleted | Removal::Missing)) {
+                    provisioner.forget(name.as_str()).await;
+                }
                 removal.map_err(|error| match error {
                     DeletionError::Aws(error) => Failed::Provision(error.into()),
                     error => Failed::Images { name: name.clone(), error },
@@ -129,7 +139,7 @@ async fn remove(
             }
         }
         Removing::Release(change) => {
-            provisioner.change(existing, &[change]).await?;
+            provisioner.change(existing, vec![change], None).await?;
             tracing::info!(repository = %name, "left the adopted repository as it is");
             Ok(())
         }
@@ -156,13 +166,13 @@ fn advice_on_images(error: &DeletionError) -> &'static str {
 
 fn advice(error: &ProvisionError) -> &'static str {
     use crate::aws::Failure;
-    match error.cause.failure {
-        Failure::Invalid => "correct what ECR names",
-        Failure::Kms => {
+    match error.cause.failure() {
+        Some(Failure::Invalid) => "correct what ECR names",
+        Some(Failure::Kms) => {
             "give KmsKey the ARN or id of an enabled symmetric key of this region that the function's role may use"
         }
-        Failure::LimitExceeded => "ask for a higher quota in Service Quotas",
-        Failure::Denied => "allow it to the role of the repository-resource function",
+        Some(Failure::LimitExceeded) => "ask for a higher quota in Service Quotas",
+        Some(Failure::Denied) => "allow it to the role of the repository-resource function",
         _ => "try again",
     }
 }

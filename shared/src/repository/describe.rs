@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{Change, Encryption, ExclusionFilters, Existing, Registry, Tags};
+use super::{Change, Encryption, ExclusionFilters, Existing, PolicyStatus, Registry, Tags};
 use crate::instant::Instant;
 
 /// A repository and what to do with it.
@@ -43,6 +43,10 @@ struct Details<'a> {
     tags: TagList<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lifecycle_policy_text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifecycle_policy_status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifecycle_policy_status_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repository_policy_text: Option<&'a str>,
 }
@@ -100,12 +104,14 @@ impl Commands {
 }
 
 impl<'a> Shown<'a> {
-    /// The repository with its tags and policies.
+    /// The repository with its tags and policies, and what can be said of the lifecycle policy.
     #[must_use]
-    pub fn new(repository: &'a Existing) -> Self {
+    pub fn new(repository: &'a Existing, status: Option<&PolicyStatus>) -> Self {
         let details = Details {
             tags: TagList(&repository.tags),
             lifecycle_policy_text: repository.lifecycle_policy_text.as_deref(),
+            lifecycle_policy_status: status.map(PolicyStatus::as_str),
+            lifecycle_policy_status_reason: status.and_then(PolicyStatus::reason),
             repository_policy_text: repository.policy_text.as_deref(),
         };
         Self { details: Some(details), ..Self::brief(repository) }
@@ -132,9 +138,14 @@ impl<'a> Shown<'a> {
 impl<'a> Description<'a> {
     /// Describes a repository.
     #[must_use]
-    pub fn new(repository: &'a Existing, registry: &Registry, changes: Option<&'a [Change]>) -> Self {
+    pub fn new(
+        repository: &'a Existing,
+        registry: &Registry,
+        status: Option<&PolicyStatus>,
+        changes: Option<&'a [Change]>,
+    ) -> Self {
         Self {
-            repository: Shown::new(repository),
+            repository: Shown::new(repository, status),
             commands: Commands::new(&repository.uri, registry),
             changes,
         }

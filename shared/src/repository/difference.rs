@@ -7,17 +7,19 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::access::is_same_policy;
+use super::protection::{PolicyPlan, Protection, begins_with_protection, plan_policy};
 use super::{Encryption, Existing, Registry, Settings, TagMutability, Tags, ownership};
-use crate::lifecycle::LifecyclePolicy;
 use crate::quantity;
 
 /// Everything in which a repository is not what is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The encryption it has and the one that is asked for: ECR cannot change it.
     pub encryption: Option<(Encryption, Encryption)>,
-    /// What can be changed, in the order in which to do it.
+    /// What can be changed besides the lifecycle policy, in the order in which to do it.
     pub changes: Vec<Change>,
+    /// What is to be done about the lifecycle policy, after all other changes.
+    pub policy: PolicyPlan,
 }
 
 /// One change of a repository. Each is one thing to ECR, and can be taken back.
@@ -63,9 +65,14 @@ pub enum Change {
 /// What has to be done to `existing` so that it is as `wanted`.
 ///
 /// Tags that AWS or this stack keep for themselves do not count. Policies are compared by their meaning, not by their
-/// text.
+/// text, and lifecycle policies without the protection rule.
 #[must_use]
-pub fn difference(existing: &Existing, wanted: &Settings, registry: &Registry) -> Difference {
+pub fn difference(
+    existing: &Existing,
+    wanted: &Settings,
+    registry: &Registry,
+    protection: &Protection,
+) -> Difference {
     let mut changes = Vec::new();
     // First what ECR is most likely to refuse: a policy can name a principal that does not exist.
     let policy = wanted.policy.text(registry, existing.policy_text.as_deref());
@@ -75,18 +82,6 @@ pub fn difference(existing: &Existing, wanted: &Settings, registry: &Registry) -
     };
     if !same_policy {
         changes.push(Change::Policy { from: existing.policy_text.clone(), to: policy });
-    }
-    let lifecycle = existing.lifecycle_policy_text.as_deref();
-    let same_lifecycle = match (lifecycle, &wanted.lifecycle_policy) {
-        // A policy that ECR took once and would not take now is not the one that is wanted.
-        (Some(from), Some(to)) => LifecyclePolicy::parse(from).is_ok_and(|from| from == *to),
-        (from, to) => from.is_none() && to.is_none(),
-    };
-    if !same_lifecycle {
-        changes.push(Change::LifecyclePolicy {
-            from: existing.lifecycle_policy_text.clone(),
-            to: wanted.lifecycle_policy.as_ref().map(LifecyclePolicy::to_json),
-        });
     }
     if !existing.tag_mutability.is_same(&wanted.tag_mutability) {
         changes.push(Change::TagMutability {
@@ -100,7 +95,8 @@ pub fn difference(existing: &Existing, wanted: &Settings, registry: &Registry) -
     changes.extend(tags(&existing.tags, &wanted.tags));
     let encryption = (!wanted.encryption.is_met_by(&existing.encryption))
         .then(|| (existing.encryption.clone(), wanted.encryption.clone()));
-    Difference { encryption, changes }
+    let policy = plan_policy(existing, wanted.lifecycle_policy.as_ref(), protection);
+    Difference { encryption, changes, policy }
 }
 
 /// The tags to set and to remove, if any.
@@ -122,7 +118,7 @@ impl Difference {
     /// Whether the repository is as asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.encryption.is_none() && self.changes.is_empty()
+        self.encryption.is_none() && self.changes.is_empty() && !self.policy.is_different
     }
 }
 
@@ -179,6 +175,11 @@ impl fmt::Display for Change {
             };
         match self {
             Self::Policy { from, to } => policy(f, "repository policy", from, to),
+            Self::LifecyclePolicy { from: Some(from), to: Some(to) }
+                if begins_with_protection(to) && !begins_with_protection(from) =>
+            {
+                f.write_str("its lifecycle policy does not begin with the protection rule, or is another")
+            }
             Self::LifecyclePolicy { from, to } => policy(f, "lifecycle policy", from, to),
             Self::TagMutability { from, to } if from.as_str() == to.as_str() => {
                 f.write_str("its imageTagMutabilityExclusionFilters are others")
@@ -211,6 +212,10 @@ impl fmt::Display for Difference {
             clauses.push(format!("it is encrypted with {} and not with {}", name(from), name(to)));
         }
         clauses.extend(self.changes.iter().map(ToString::to_string));
+        if self.policy.is_different {
+            let suspended = || "its suspended lifecycle policy is another".to_owned();
+            clauses.push(self.policy.change.as_ref().map_or_else(suspended, ToString::to_string));
+        }
         f.write_str(&clauses.join("; "))
     }
 }

@@ -5,15 +5,15 @@ use serde_json::Value;
 
 use super::access::MAX_POLICY_CHARACTERS;
 use super::{
-    Encryption, EncryptionType, Name, PullAccess, RepositoryPolicy, Settings, TagMutability, Tags, ownership,
+    Encryption, EncryptionType, MAX_FILTERS, Movable, Name, ProtectedPolicy, PullAccess, RepositoryPolicy,
+    Settings, TagMutability, Tags, ownership,
 };
+use crate::domain::enforcement::in_use_protection::OWN_TAGS_PATTERN;
 use crate::finding::{Code, Finding, join_pointer, quoted};
-use crate::lifecycle::{LifecyclePolicy, PolicySource};
+use crate::lifecycle::PolicySource;
 use crate::reader::{Fields, Reader, Slot, Spelling};
 use crate::syntax::{self, Node};
 
-/// The most filters of tag mutability that ECR takes.
-const MAX_FILTERS: usize = 5;
 /// The most tags that a repository can have.
 const MAX_TAGS: usize = 50;
 /// How many of them mark it until it is complete.
@@ -201,11 +201,36 @@ impl Wishes {
             self.reader.find(Code::MissingField, fields.at(&field), message);
             return None;
         }
-        Some(TagMutability { immutable, exclusions })
+        let (exclusions, pointers): (Vec<String>, Vec<String>) = exclusions.into_iter().unzip();
+        let filters = exclusions.clone();
+        match (TagMutability { immutable, exclusions }).protecting() {
+            Ok(tag_mutability) => Some(tag_mutability),
+            Err(Movable::TooManyFilters) => {
+                let message = format!(
+                    "there are {} filters, and this stack adds `{OWN_TAGS_PATTERN}`, so that nobody takes the tags from images in \
+                     use by which it keeps them; write {} at most, or IMMUTABLE with filters for the tags that may be moved",
+                    filters.len(),
+                    MAX_FILTERS - 1
+                );
+                self.reader.find(Code::NumberOutOfRange, fields.at(&filters_field), message);
+                None
+            }
+            Err(Movable::ByFilter(place)) => {
+                let filter = filters.get(place).map_or("", String::as_str);
+                let pointer = pointers.get(place).cloned().unwrap_or_else(|| fields.at(&filters_field));
+                let message = format!(
+                    "{} lets anybody move the tags by which this stack keeps images in use (`{OWN_TAGS_PATTERN}`); write a filter \
+                     that matches none of them, as `dev-*`",
+                    quoted(filter)
+                );
+                self.reader.find(Code::ProtectionTagsMovable, pointer, message);
+                None
+            }
+        }
     }
 
-    /// The filters; a bare string is a filter of the only type there is.
-    fn filters(&mut self, fields: &Fields<'_>, name: &str) -> Option<Vec<String>> {
+    /// The filters, and where each is; a bare string is a filter of the only type there is.
+    fn filters(&mut self, fields: &Fields<'_>, name: &str) -> Option<Vec<(String, String)>> {
         let Some(items) = self.reader.list(fields, name).optional()? else { return Some(Vec::new()) };
         let pointer = fields.at(name);
         let before = self.reader.findings.len();
@@ -244,9 +269,9 @@ impl Wishes {
                     "{} is no filter; write 1 to 128 letters, digits, `.`, `_`, `-` and `*`",
                     quoted(&filter)
                 );
-                self.reader.find(Code::UnknownValue, at, message);
+                self.reader.find(Code::UnknownValue, &*at, message);
             }
-            filters.push(filter);
+            filters.push((filter, at));
         }
         (self.reader.findings.len() == before).then_some(filters)
     }
@@ -362,7 +387,7 @@ impl Wishes {
         }
     }
 
-    fn lifecycle_policy(&mut self, fields: &Fields<'_>) -> Option<Option<LifecyclePolicy>> {
+    fn lifecycle_policy(&mut self, fields: &Fields<'_>) -> Option<Option<ProtectedPolicy>> {
         let (object, text) = (self.spelling.of("lifecyclePolicy"), self.spelling.of("lifecyclePolicyText"));
         if fields.has(&object) && fields.has(&text) {
             let message = format!("there are both `{object}` and `{text}`; keep one");
@@ -400,9 +425,12 @@ impl Wishes {
         }
     }
 
-    fn policy_source(&mut self, text: &str, pointer: &str) -> Option<Option<LifecyclePolicy>> {
-        match PolicySource::parse_json(text) {
-            Ok(source) => Some(source.policy().cloned()),
+    /// A policy that can be attached behind the protection rule; `None` for one that is skipped.
+    fn policy_source(&mut self, text: &str, pointer: &str) -> Option<Option<ProtectedPolicy>> {
+        let read = PolicySource::parse_json(text)
+            .and_then(|source| source.policy().map(ProtectedPolicy::new).transpose());
+        match read {
+            Ok(policy) => Some(policy),
             Err(mut findings) => {
                 // A rule that is not complete is short, too, and the length of an object is none of anybody's.
                 if findings.len() > 1 {
@@ -537,6 +565,8 @@ fn unquoted(node: &Node, key: &str) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::enforcement::in_use_protection::{TakesNothing, is_protected, protected};
+    use crate::lifecycle::LifecyclePolicy;
 
     fn findings(text: &str) -> String {
         let findings = body(text).unwrap_err();
@@ -548,13 +578,15 @@ mod tests {
         let wish = body(r#"{"repositoryName": "team/app"}"#).unwrap();
         assert_eq!(wish.name.unwrap().as_str(), "team/app");
         let settings = wish.settings;
-        assert_eq!(settings.tag_mutability.as_str(), "MUTABLE");
+        assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
+        assert_eq!(settings.tag_mutability.exclusions, ["ecr-steward-*"], "but for this stack's own tags");
         assert!(!settings.scan_on_push);
         assert_eq!(settings.encryption, Encryption::default());
         assert_eq!(settings.policy, RepositoryPolicy::None);
         let policy = settings.lifecycle_policy.unwrap();
+        assert!(is_protected(policy.document()));
         assert_eq!(
-            policy.rules()[0].to_string(),
+            policy.policy().rules()[0].to_string(),
             "rule 1: expire untagged images beyond the youngest 1",
             "the default of awsx"
         );
@@ -598,6 +630,7 @@ mod tests {
         let simple = r#"{"rules": [{"selection": "untagged", "maximumAgeLimit": 7}]}"#;
         let quoted_document = document.replace(": 1,", ": \"1\",").replace(": 7}", ": \"7\"}");
         let expected = LifecyclePolicy::parse(document).unwrap();
+        let shown = protected(&expected).unwrap().to_json();
         let text = |text: &str| serde_json::to_string(text).unwrap();
         for policy in [
             body(&format!(r#"{{"lifecyclePolicy": {document}}}"#)).unwrap(),
@@ -609,8 +642,12 @@ mod tests {
                 .unwrap()
                 .wish,
             properties(&format!(r#"{{"LifecyclePolicyText": {}}}"#, text(simple))).unwrap().wish,
+            // As ECR shows it once it is attached.
+            body(&format!(r#"{{"lifecyclePolicyText": {}}}"#, text(&shown))).unwrap(),
         ] {
-            assert_eq!(policy.settings.lifecycle_policy.as_ref(), Some(&expected));
+            let policy = policy.settings.lifecycle_policy.unwrap();
+            assert_eq!(policy.policy(), &expected);
+            assert_eq!(policy.document(), &protected(&expected).unwrap());
         }
         for none in [
             body(r#"{"lifecyclePolicy": {"skip": true}}"#).unwrap(),
@@ -642,6 +679,41 @@ mod tests {
         ));
         insta::assert_snapshot!(findings("[]"));
         insta::assert_snapshot!(findings("{"));
+    }
+
+    #[test]
+    fn a_policy_that_ecr_cannot_enforce_beside_protection_tags_is_refused_where_it_is() {
+        let rules: Vec<String> = (0..50)
+            .map(|n| format!(r#"{{"selection": {{"tagPrefixList": ["p{n}-"]}}, "maximumAgeLimit": 1}}"#))
+            .collect();
+        let many = format!(r#"{{"lifecyclePolicy": {{"rules": [{}]}}}}"#, rules.join(", "));
+        let nothing = serde_json::to_string(&TakesNothing::new().unwrap().to_json()).unwrap();
+        insta::assert_snapshot!(
+            [
+                r#"{"lifecyclePolicy": {"rules": [{"selection": "untagged", "maximumAgeLimit": 1},
+                    {"selection": {"tagPatternList": ["*"]}, "maximumNumberOfImages": 8},
+                    {"selection": {"tagPrefixList": ["ecr-steward-in-use-"]}, "maximumAgeLimit": 8}]}}"#,
+                &many,
+                &format!(r#"{{"lifecyclePolicyText": {nothing}}}"#),
+            ]
+            .map(findings)
+            .concat()
+        );
+    }
+
+    #[test]
+    fn filters_by_which_protection_tags_could_be_moved_are_refused_where_they_are() {
+        insta::assert_snapshot!(
+            [
+                r#"{"imageTagMutability": "MUTABLE_WITH_EXCLUSION",
+                    "imageTagMutabilityExclusionFilters": ["a", "b", "c", "d", "e"]}"#,
+                r#"{"imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+                    "imageTagMutabilityExclusionFilters": ["dev-*", {"filterType": "WILDCARD", "filter": "ecr*"}]}"#,
+                r#"{"imageTagMutability": "IMMUTABLE", "imageTagMutabilityExclusionFilters": ["*"]}"#,
+            ]
+            .map(findings)
+            .concat()
+        );
     }
 
     #[test]

@@ -23,7 +23,13 @@ pub struct Found {
     pub etag: String,
 }
 
-impl ProtectionRecords<'_> {
+impl<'a> ProtectionRecords<'a> {
+    /// The records in a bucket; `None` where none is configured.
+    #[must_use]
+    pub fn in_bucket(s3: &'a S3, bucket: &'a str) -> Option<Self> {
+        (!bucket.is_empty()).then_some(Self { s3, bucket })
+    }
+
     /// The record of a repository; `None` when there is none.
     ///
     /// # Errors

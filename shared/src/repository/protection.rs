@@ -300,3 +300,99 @@ impl fmt::Display for PolicyStatus {
         write!(f, "; the next run that enforces and finds nothing uncertain attaches {whose}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::PolicySource;
+    use crate::repository::{Encryption, TagMutability, Tags};
+
+    fn at(time: &str) -> Instant {
+        Instant::parse(time).unwrap()
+    }
+
+    fn policy(rules: &str) -> ProtectedPolicy {
+        let source = PolicySource::parse(&format!("rules: [{rules}]")).unwrap();
+        ProtectedPolicy::new(source.policy().unwrap()).unwrap()
+    }
+
+    fn existing(text: Option<String>) -> Existing {
+        Existing {
+            name: "app".to_owned(),
+            arn: "arn:aws:ecr:eu-west-1:123456789012:repository/app".to_owned(),
+            registry_id: "123456789012".to_owned(),
+            uri: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app".to_owned(),
+            created_at: None,
+            tag_mutability: TagMutability::default(),
+            scan_on_push: false,
+            encryption: Encryption::default(),
+            tags: Tags::new(),
+            lifecycle_policy_text: text,
+            policy_text: None,
+        }
+    }
+
+    fn known(record: Option<ProtectionRecord>) -> Protection {
+        let now = at("2026-11-23T00:00:00Z");
+        Protection { record, is_new: false, has_images: false, now, request_id: "request".to_owned() }
+    }
+
+    fn written(plan: &PolicyPlan) -> ProtectionRecord {
+        match &plan.record {
+            RecordChange::Write(record) => (**record).clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_policy_is_the_same_with_and_without_the_protection_rule_and_however_its_rules_are_numbered() {
+        let wanted =
+            policy("{selection: untagged, maximumAgeLimit: 1}, {selection: any, maximumAgeLimit: 9}");
+        assert_eq!(ProtectedPolicy::new(wanted.document()).as_ref(), Ok(&wanted));
+        let renumbered = wanted.document().to_json().replace(r#""rulePriority":3"#, r#""rulePriority":30"#);
+        let plan = plan_policy(&existing(Some(renumbered)), Some(&wanted), &known(None));
+        assert_eq!((plan.change.as_ref(), plan.is_different), (None, false));
+        assert_eq!(policy_of(&written(&plan)), *wanted.policy());
+    }
+
+    fn policy_of(record: &ProtectionRecord) -> LifecyclePolicy {
+        LifecyclePolicy::parse(record.lifecycle_policy_text.as_deref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_policy_that_looks_into_the_archive_needs_both_protection_rules() {
+        let wanted = policy("{selection: any, maximumDaysInArchive: 90}");
+        let mut rules = wanted.document().rules().to_vec();
+        rules.remove(1);
+        let half = LifecyclePolicy::from_valid(rules).unwrap();
+        assert!(is_protected(&half));
+        let plan = plan_policy(&existing(Some(half.to_json())), Some(&wanted), &known(None));
+        assert!(plan.is_different && plan.change.is_some());
+    }
+
+    #[test]
+    fn what_was_suspended_under_another_policy_says_so_and_why() {
+        let before = policy("{selection: any, maximumAgeLimit: 9}");
+        let suspended =
+            Suspension { at: at("2026-11-20T03:00:00Z"), reason: "the list of prod is late".to_owned() };
+        let first = written(&plan_policy(&existing(None), Some(&before), &known(None)));
+        let record = ProtectionRecord { suspended: Some(suspended.clone()), ..first };
+        let nothing = existing(Some(before.suspended().to_json()));
+        let wanted = policy("{selection: any, maximumAgeLimit: 5}");
+        let plan = plan_policy(&nothing, Some(&wanted), &known(Some(record.clone())));
+        assert!(plan.change.is_none() && plan.is_different);
+        let now = written(&plan);
+        assert_eq!((policy_of(&now), now.suspended.as_ref()), (wanted.policy().clone(), Some(&suspended)));
+        let status = plan.status.unwrap();
+        assert_eq!(status.as_str(), "SUSPENDED");
+        assert_eq!(
+            status.reason().unwrap(),
+            "the policy is suspended since 2026-11-20T03:00:00Z: the list of prod is late; the next run that enforces and finds \
+             nothing uncertain attaches the one that was asked for last"
+        );
+        assert_eq!(PolicyStatus::of(&nothing, Some(&record)), Some(status));
+        let attach = ProtectionRecord { mode: Mode::Attach, ..record };
+        let status = plan_policy(&nothing, Some(&wanted), &known(Some(attach))).status.unwrap();
+        assert!(status.reason().unwrap().contains("policies.yaml has for this repository"), "{status}");
+    }
+}

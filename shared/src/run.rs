@@ -38,8 +38,9 @@ use crate::aws::{
     AwsError, Clock, Connection, Deadline, Failure, ecs::Ecs, eks::Eks, functions::Functions,
     registry::Registry, resource_tags::ResourceTags,
 };
-use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::enforcement_switch::{DryRunReason, MAX_RUN_AGE_SECONDS};
 use crate::instant::Instant;
+use crate::usage::observation::CLOCK_SECONDS;
 
 pub mod batch;
 #[cfg(feature = "lifecycle")]
@@ -122,6 +123,13 @@ impl Run {
     #[must_use]
     pub fn only_protects(&self) -> bool {
         self.dry_run && self.dry_run_reason.is_some_and(DryRunReason::protects)
+    }
+
+    /// Whether the run began so lately that what it knows says something of the present.
+    #[must_use]
+    pub fn is_young(&self, now: Instant) -> bool {
+        let age = (now.micros() - self.started_at.micros()) / 1_000_000;
+        (-CLOCK_SECONDS..=MAX_RUN_AGE_SECONDS).contains(&age)
     }
 
     /// The key of something that the run keeps.
@@ -377,7 +385,7 @@ impl Clients<'_> {
 pub fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), Stop> {
     let Some(there) = there else { return Ok(()) };
     let seconds = (here.micros() - there.micros()) / 1_000_000;
-    if seconds.abs() > crate::usage::observation::CLOCK_SECONDS {
+    if seconds.abs() > CLOCK_SECONDS {
         return Err(Stop::Clock { here, there });
     }
     Ok(())

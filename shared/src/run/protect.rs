@@ -167,7 +167,15 @@ impl Worker<'_> {
         let mut native = native.clone();
         if let Some(reason) = &native.withdrawn {
             return self
-                .withdraw(planned, outcome, current.as_ref(), record, reason, native.mode, read_at)
+                .withdraw(
+                    planned,
+                    outcome,
+                    (current_text.as_deref(), current.as_ref()),
+                    record,
+                    reason,
+                    native.mode,
+                    read_at,
+                )
                 .await;
         }
         let wanted = protected(&native.entry.policy);
@@ -176,7 +184,11 @@ impl Worker<'_> {
         {
             outcome.drift = drift(current_text.as_deref(), wanted);
         }
-        let may_attach = matches!(self.access, Access::Write(_));
+        // The policy that a repository was made with does not wait for a policies file.
+        let may_attach = match native.mode {
+            Mode::Attach | Mode::Protect => matches!(self.access, Access::Write(_)),
+            Mode::Provisioned => self.lifts.is_some(),
+        };
         // What may not be attached yet is not what ECR goes by.
         if native.mode == Mode::Attach
             && self.may_write()
@@ -348,6 +360,7 @@ impl Worker<'_> {
         self.record(planned, now, reason, outcome).await?;
         if let Attachment::Attach(policy) = attachment {
             let mut executor = Executor::new(self, planned, outcome, read_at);
+            executor.puts_policies_with(self.lifts);
             executor.execute(&[Action::PutPolicy(policy)]).await?;
         }
         Ok(())
@@ -436,6 +449,18 @@ impl Worker<'_> {
         if now.is_suspended() {
             return Ok(());
         }
+        let reason = format!("the policies file has ECR enforce the policy {}", now.native.entry.name);
+        self.journal_policy(planned, text, policy, &reason, outcome).await
+    }
+
+    async fn journal_policy(
+        &self,
+        planned: &Planned<'_>,
+        text: &str,
+        policy: &LifecyclePolicy,
+        reason: &str,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
         let line = PolicyLine {
             run_id: self.run.run_id.clone(),
             at: self.clients.now(),
@@ -443,9 +468,9 @@ impl Worker<'_> {
             region: self.clients.region.to_owned(),
             by: Actor::of_run(self.run.started_by.as_deref()),
             repository_name: planned.surveyed.name.as_str().to_owned(),
-            lifecycle_policy_text: text.clone(),
+            lifecycle_policy_text: text.to_owned(),
             replaced_by: policy.to_json(),
-            reason: format!("the policies file has ECR enforce the policy {}", now.native.entry.name),
+            reason: reason.to_owned(),
         };
         let key = journal::write_policy(&self.clients, &journal::prefix(self.run), &line).await?;
         if !outcome.journal.contains(&key) {
@@ -529,7 +554,7 @@ impl Worker<'_> {
         &self,
         planned: &Planned<'_>,
         outcome: &mut Outcome,
-        current: Option<&LifecyclePolicy>,
+        (current_text, current): (Option<&str>, Option<&LifecyclePolicy>),
         record: Option<Found>,
         reason: &str,
         mode: Mode,
@@ -547,21 +572,29 @@ impl Worker<'_> {
         }
         let name = planned.surveyed.name.as_str();
         let Some(records) = self.records() else { return Ok(()) };
+        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
         if acts {
-            let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
             let mut executor = Executor::new(self, planned, outcome, read_at);
-            executor.execute(&[Action::Suspend(nothing)]).await?;
+            executor.execute(&[Action::Suspend(nothing.clone())]).await?;
+        }
+        // The policies file has it no more: the journal is where it can be found, and the record until it is there.
+        if acts
+            && mode == Mode::Attach
+            && let Some(text) = current_text
+        {
+            self.journal_policy(planned, text, nothing.policy(), reason, outcome).await?;
         }
         let is_suspended =
             acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current));
-        if !is_suspended {
-            // Somebody else's policy is there, or none: nothing of this stack's is left.
-            if record.is_some() {
-                self.clients.call(records.forget(name)).await?;
+        let is_of_file = known.is_some_and(|known| known.mode == Mode::Attach);
+        if !is_suspended || is_of_file {
+            // Nothing that acts is left of this stack's, and whoever wants a policy here may ask for one.
+            if let Some(found) = &record {
+                self.clients.call(records.forget_if(name, &found.etag)).await?;
             }
             return Ok(());
         }
-        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
         if known.is_some_and(|known| known.suspended.is_some()) {
             return Ok(());
         }

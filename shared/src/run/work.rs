@@ -54,6 +54,9 @@ pub struct Worker<'a> {
     pub(crate) access: Access<'a>,
     /// Whether the stack's parameter `Enforce` is `true` now; a terminal is its own switch.
     pub(crate) is_on: bool,
+    /// With this the policy that a repository was made with comes back when everything is certain again, also in a run that enforces
+    /// no policies file. `None` if nothing comes back.
+    pub(crate) lifts: Option<&'a EcrWrite>,
     /// What was in use when the run began, or was read for this invocation.
     at_first: Observation,
     current: RefCell<Option<Look>>,
@@ -126,10 +129,12 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
         Power::Enforce { ecr, .. } => Access::Write(ecr),
     };
     let mut worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
-    worker.is_on = match caller.power {
-        Power::Preview => true,
-        Power::Enforce { is_on, .. } => is_on,
-    };
+    if let Power::Enforce { ecr, is_on } = caller.power {
+        worker.is_on = is_on;
+        // What a run that may not enforce any more knows is too old to go by.
+        let is_young = run.is_young(clients.now());
+        worker.lifts = (is_on && is_young && loaded.blocked.is_empty()).then_some(ecr);
+    }
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
     if !matches!(access, Access::Read) {
         worker.recall(todo).await?;
@@ -296,6 +301,10 @@ impl<'a> Worker<'a> {
             clients,
             access,
             is_on: true,
+            lifts: match access {
+                Access::Write(ecr) => Some(ecr),
+                Access::Protect(_) | Access::Read => None,
+            },
             run,
             book,
             at_first,

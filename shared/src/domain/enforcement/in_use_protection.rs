@@ -58,7 +58,7 @@ pub fn protection_rules(looks_into_archive: bool) -> Vec<Rule> {
 ///
 /// # Errors
 ///
-/// When a rule [conflicts](conflicts) with protection tags, or ECR's limits leave no room for the protection rule, and a second
+/// When a rule [conflicts] with protection tags, or ECR's limits leave no room for the protection rule, and a second
 /// one for a policy that looks into the archive.
 pub fn protected(policy: &LifecyclePolicy) -> Result<LifecyclePolicy, Finding> {
     if let Some(conflict) = conflicts(policy).into_iter().next() {

@@ -52,6 +52,8 @@ pub(crate) struct Executor<'w, 'a> {
     places: HashMap<&'w str, ImageIndex>,
     /// Whether a policy that protection tags are for looks into the archive.
     looks_into_archive: bool,
+    /// With this policies are attached where the run itself may not.
+    lifts: Option<&'w EcrWrite>,
     /// Whether nothing more goes here.
     is_blocked: bool,
     /// Whether what is remembered of image indexes was compared with the indexes.
@@ -87,6 +89,7 @@ impl<'w, 'a> Executor<'w, 'a> {
             stayed,
             places,
             looks_into_archive,
+            lifts: None,
             is_blocked: false,
             indexes_are_checked: false,
             begun,
@@ -96,6 +99,11 @@ impl<'w, 'a> Executor<'w, 'a> {
     /// Protection tags are for this policy, besides that of the plan.
     pub(crate) fn protects(&mut self, policy: &LifecyclePolicy) {
         self.looks_into_archive |= looks_into_archive(policy);
+    }
+
+    /// Policies are attached with this, also where the run itself may not attach any.
+    pub(crate) fn puts_policies_with(&mut self, ecr: Option<&'w EcrWrite>) {
+        self.lifts = ecr;
     }
 
     /// Executes actions in their order. The outcome has what was done, however it ends.
@@ -564,7 +572,11 @@ impl<'w, 'a> Executor<'w, 'a> {
 
     async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), Stop> {
         let name = &self.planned.surveyed.name;
-        self.worker.clients.call(self.write()?.put_lifecycle_policy(name, &policy.to_json())).await?;
+        let ecr = match self.lifts {
+            Some(ecr) => ecr,
+            None => self.write()?,
+        };
+        self.worker.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
         self.note_policy(change);
         Ok(())
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant as MonotonicInstant;
 
 use super::journal::{self, Line, PolicyLine};
 use super::outcome::{Attached, Held, Outcome, PolicyChange, Status};
-use super::survey::{Native, Planned};
+use super::survey::{Native, Planned, Withdrawal};
 use super::work::Worker;
 use super::{Access, Stop};
 use crate::aws::AwsError;
@@ -165,9 +165,9 @@ impl Worker<'_> {
         let current_text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let current = current_text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let mut native = native.clone();
-        if let Some(reason) = &native.withdrawn {
+        if let Some(withdrawal) = &native.withdrawn {
             return self
-                .withdraw(planned, outcome, current.as_ref(), record, reason, native.mode, read_at)
+                .withdraw(planned, outcome, current.as_ref(), record, withdrawal, native.mode, read_at)
                 .await;
         }
         let wanted = protected(&native.entry.policy);
@@ -203,6 +203,7 @@ impl Worker<'_> {
             self.reserve(planned, &mut now).await?;
         }
         note(outcome, &now.plan.obstacles);
+        outcome.expiring_by_ecr = planned.amount(&now.plan.by_ecr);
         let may_act = now.plan.obstacles.is_empty();
         // An own policy that cannot be attached is an obstacle already.
         let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
@@ -508,7 +509,7 @@ impl Worker<'_> {
             };
             let etag = before.as_ref().map(|found| found.etag.as_str());
             if self.clients.call(records.replace(&record, etag)).await? {
-                tell(&record, outcome);
+                self.tell_protection(&record, outcome);
                 self.has_changed.set(true);
                 return Ok(());
             }
@@ -519,8 +520,19 @@ impl Worker<'_> {
 
     fn tell_record(&self, now: &Now<'_>, outcome: &mut Outcome) {
         if let Some(record) = now.known() {
-            tell(record, outcome);
+            self.tell_protection(record, outcome);
         }
+    }
+
+    /// Says in an outcome what the record says.
+    fn tell_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
+        let Some(attached) = &mut outcome.attachment else { return };
+        attached.refreshed_at = Some(record.refreshed_at);
+        attached.suspended_at = record.suspended.as_ref().map(|suspended| suspended.at);
+        attached.suspended_because = record.suspended.as_ref().map(|suspended| suspended.reason.clone());
+        // Without the switch nothing of the policies file acts, and whoever turned it off knows.
+        attached.suspension_is_intended =
+            record.suspended.is_some() && record.mode == Mode::Attach && !self.is_on;
     }
 
     /// Suspends a policy that this stack attached and that may not act any more, whatever it takes.
@@ -531,13 +543,29 @@ impl Worker<'_> {
         outcome: &mut Outcome,
         current: Option<&LifecyclePolicy>,
         record: Option<Found>,
-        reason: &str,
+        withdrawal: &Withdrawal,
         mode: Mode,
         read_at: MonotonicInstant,
     ) -> Result<(), Stop> {
+        let Withdrawal { reason, is_intended } = withdrawal;
         let acts = current.is_some_and(|current| is_protected(current) && !takes_nothing(current));
+        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
+        if !current.is_some_and(is_protected) {
+            // Somebody else's policy is there, or none.
+            outcome.attachment = None;
+        }
         if let Some(attached) = &mut outcome.attachment {
-            attached.suspended_because = Some(reason.to_owned());
+            let suspended = known.and_then(|known| known.suspended.as_ref());
+            attached.suspended_at = suspended.map(|suspended| suspended.at);
+            attached.suspended_because = Some(reason.clone());
+            attached.suspension_is_intended = *is_intended;
+            if *is_intended {
+                let name = &planned.surveyed.name;
+                outcome.drift.push(format!(
+                    "the lifecycle policy that this stack attached is suspended, since {reason}; delete what is left of it with \
+                     `aws ecr delete-lifecycle-policy --repository-name {name}`"
+                ));
+            }
         }
         if !self.may_write() {
             if acts && let Some(attached) = &mut outcome.attachment {
@@ -561,11 +589,14 @@ impl Worker<'_> {
             }
             return Ok(());
         }
-        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
         if known.is_some_and(|known| known.suspended.is_some()) {
             return Ok(());
         }
-        let suspended = Some(Suspension { at: self.clients.now(), reason: reason.to_owned() });
+        let suspended = Suspension { at: self.clients.now(), reason: reason.clone() };
+        if let Some(attached) = &mut outcome.attachment {
+            attached.suspended_at = Some(suspended.at);
+        }
+        let suspended = Some(suspended);
         let record_now = match known {
             Some(known) => ProtectionRecord { suspended, expiring: Vec::new(), ..known.clone() },
             None => ProtectionRecord {
@@ -588,14 +619,6 @@ impl Worker<'_> {
 
 fn odd(problem: &str) -> Stop {
     Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem))
-}
-
-/// Says in an outcome what the record says.
-fn tell(record: &ProtectionRecord, outcome: &mut Outcome) {
-    if let Some(attached) = &mut outcome.attachment {
-        attached.refreshed_at = Some(record.refreshed_at);
-        attached.suspended_because = record.suspended.as_ref().map(|suspended| suspended.reason.clone());
-    }
 }
 
 /// What keeps the policy from acting, each told once.

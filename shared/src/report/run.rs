@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::attention::{Concern, concerns};
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::instant::Instant;
 use crate::policy_book::IgnoredSource;
 use crate::quantity::{bytes, count};
 use crate::run::Run;
-use crate::run::outcome::{Amount, Outcome, Status};
+use crate::run::outcome::{Amount, Attached, Fate, Outcome, PolicyChange, Status};
 use crate::usage::Gap;
 
 /// Of so many repositories a report tells singly; counts are of all.
@@ -46,6 +48,9 @@ pub struct RunReport {
     /// the registry blocks. One sentence or two each.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// Hours for which protection tags hold: a policy whose protection is older is suspended.
+    #[serde(default = "default_protection_hours")]
+    pub protection_hours: u32,
     /// Over all repositories.
     pub totals: Totals,
     /// For each policy of the book that is for some repository.
@@ -63,12 +68,85 @@ pub struct RunReport {
     /// What was written down before images were deleted, and no outcome tells of: a function was cut off. Whether those images
     /// are gone, the next run sees.
     pub untold_journal: Vec<String>,
+    /// The repositories whose lifecycle policy ECR enforces and this stack protects: those that somebody should look at first, then
+    /// those whose policy is suspended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protection: Vec<ProtectedRepository>,
+    /// Of how many more of them it is not told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub protection_not_shown: u64,
     /// Repositories that there is something to tell of, those that somebody should look at first.
     pub repositories: Vec<Outcome>,
     /// Of how many more it is not told here.
     pub repositories_not_shown: u64,
     /// Repositories that no policy is for; the first of them.
     pub unmatched: Vec<String>,
+}
+
+const fn default_protection_hours() -> u32 {
+    PROTECTION_HOURS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How a repository is protected whose lifecycle policy ECR enforces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProtectedRepository {
+    /// The repository.
+    pub repository_name: String,
+    /// The name of its policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Whose policy it is, when its protection was refreshed, and whether it is suspended.
+    #[serde(flatten)]
+    pub attached: Attached,
+    /// Until when ECR may go by the protection tags; `None` if they never were right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until: Option<Instant>,
+    /// What ECR itself deletes or archives behind the protection rule, unless the policy is suspended.
+    pub expiring_by_ecr: Amount,
+    /// Whether somebody should look at the repository.
+    pub needs_attention: bool,
+}
+
+impl ProtectedRepository {
+    /// How it is with the policy, in a few words.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        let Attached { lifecycle_policy, suspension_is_intended, .. } = self.attached;
+        match lifecycle_policy {
+            PolicyChange::Attached => "attached now",
+            PolicyChange::ToBeAttached => "to be attached",
+            PolicyChange::Suspended => "suspended now",
+            PolicyChange::ToBeSuspended => "to be suspended",
+            PolicyChange::Unchanged if suspension_is_intended => "suspended, as wanted",
+            PolicyChange::Unchanged if self.attached.is_suspended() => "suspended",
+            PolicyChange::Unchanged if self.attached.refreshed_at.is_none() => "not protected yet",
+            PolicyChange::Unchanged if self.needs_attention => "not refreshed",
+            PolicyChange::Unchanged => "protected",
+        }
+    }
+
+    /// Whether the protection tags are older than they may be at a time, while the policy acts.
+    #[must_use]
+    pub fn is_stale(&self, now: Instant) -> bool {
+        !self.attached.is_suspended() && self.protected_until.is_some_and(|until| until < now)
+    }
+}
+
+/// Whose policy it is that ECR enforces, for people.
+#[must_use]
+pub const fn whose(mode: Option<Mode>) -> &'static str {
+    match mode {
+        Some(Mode::Attach) => "the policies file's",
+        Some(Mode::Provisioned) => "the repository's own, by API or CloudFormation",
+        Some(Mode::Protect) => "somebody else's",
+        None => "not known",
+    }
 }
 
 /// How a run ended.
@@ -99,6 +177,8 @@ pub struct Totals {
     pub expiring: Amount,
     /// What policies move to the archive.
     pub transitioning: Amount,
+    /// What ECR itself deletes or archives behind protection rules that are not suspended: a part of what policies take.
+    pub expiring_by_ecr: Amount,
     /// What was deleted.
     pub deleted: Amount,
     /// What was moved to the archive.
@@ -115,6 +195,14 @@ pub struct Totals {
     pub failed: Amount,
     /// Protection tags that were added.
     pub tags_added: u64,
+    /// Repositories whose lifecycle policy ECR enforces and this stack protects.
+    pub protected_repositories: u64,
+    /// Those of them whose policy is suspended, meant or not.
+    pub suspended_policies: u64,
+    /// Repositories whose own lifecycle policy would delete what is in use. A repository is looked at once a week.
+    pub native_policies_at_risk: u64,
+    /// Repositories that somebody should look at.
+    pub needing_attention: u64,
     /// Repositories that differ from the book.
     pub drifted: u64,
     /// What storing all images costs a month at most, in US dollars: images share layers.
@@ -143,7 +231,15 @@ impl Totals {
         }
         if let Some(attached) = &outcome.attachment {
             self.tags_added += attached.tags_added;
+            self.protected_repositories += 1;
+            if attached.is_suspended() {
+                self.suspended_policies += 1;
+            } else {
+                self.expiring_by_ecr.extend(outcome.expiring_by_ecr);
+            }
         }
+        self.native_policies_at_risk += u64::from(outcome.native_policy.is_some());
+        self.needing_attention += u64::from(outcome.needs_attention());
         self.drifted += u64::from(!outcome.drift.is_empty());
         self.estimated_monthly_cost = monthly_cost(self.images);
         let gone = if self.deleted.is_zero() { self.expiring } else { self.deleted };
@@ -184,6 +280,7 @@ impl Builder {
             has_book: true,
             is_preview: false,
             notices: Vec::new(),
+            protection_hours: PROTECTION_HOURS,
             totals: Totals::default(),
             policies: BTreeMap::new(),
             gaps: Vec::new(),
@@ -191,6 +288,8 @@ impl Builder {
             ignored: Vec::new(),
             unfinished_batches: Vec::new(),
             untold_journal: Vec::new(),
+            protection: Vec::new(),
+            protection_not_shown: 0,
             repositories: Vec::new(),
             repositories_not_shown: 0,
             unmatched: Vec::new(),
@@ -201,15 +300,21 @@ impl Builder {
     /// One more repository.
     pub fn take(&mut self, mut outcome: Outcome) {
         let report = &mut self.report;
-        if outcome.status == Status::Unmatched {
-            report.totals.add(&outcome);
-            if report.unmatched.len() < NAMES {
-                report.unmatched.push(outcome.repository_name);
-            }
-            return;
-        }
         report.totals.add(&outcome);
-        report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
+        report.protection.extend(protected(&outcome));
+        if outcome.status != Status::Unmatched {
+            report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
+        } else if report.unmatched.len() < NAMES {
+            report.unmatched.push(outcome.repository_name.clone());
+        }
+        if report.run.protect_only {
+            // What policies take, the runs over the registry tell.
+            outcome.findings.clear();
+            outcome
+                .results
+                .retain(|image| !matches!(image.outcome, Fate::Planned | Fate::InUse | Fate::Kept));
+            outcome.results_not_shown = 0;
+        }
         if !outcome.has_something_to_tell() {
             return;
         }
@@ -244,12 +349,17 @@ impl Builder {
         let extra = report.repositories.len().saturating_sub(REPOSITORIES);
         report.repositories.truncate(REPOSITORIES);
         report.repositories_not_shown += extra as u64;
+        report.set_protection_hours(report.protection_hours);
+        report.protection.sort_by(|one, two| {
+            let rank = |one: &ProtectedRepository| (!one.needs_attention, !one.attached.is_suspended());
+            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
+        report.protection_not_shown = report.protection.len().saturating_sub(REPOSITORIES) as u64;
+        report.protection.truncate(REPOSITORIES);
         let is_well = report.gaps.is_empty()
             && report.unfinished_batches.is_empty()
             && report.untold_journal.is_empty()
-            && [Status::Held, Status::Partial, Status::Failed, Status::Remaining]
-                .iter()
-                .all(|status| report.totals.count(*status) == 0);
+            && report.totals.needing_attention == 0;
         report.status = match (&report.error, is_well) {
             (Some(_), _) => RunStatus::Failed,
             (None, false) => RunStatus::Attention,
@@ -261,14 +371,25 @@ impl Builder {
     }
 }
 
+/// How the repository of an outcome is protected; `None` if ECR enforces no policy there that this stack protects.
+fn protected(outcome: &Outcome) -> Option<ProtectedRepository> {
+    Some(ProtectedRepository {
+        repository_name: outcome.repository_name.clone(),
+        policy: outcome.policy.clone(),
+        attached: outcome.attachment.clone()?,
+        protected_until: None,
+        expiring_by_ecr: outcome.expiring_by_ecr,
+        needs_attention: outcome.needs_attention(),
+    })
+}
+
 impl Outcome {
     /// Whether there is more to tell than that all is as it should be.
     #[must_use]
     pub fn has_something_to_tell(&self) -> bool {
         let attached = self.attachment.as_ref();
-        let is_attached = attached.is_some_and(|attached| *attached != Default::default());
         self.needs_attention()
-            || is_attached
+            || attached.is_some_and(|attached| attached.has_changed() || attached.is_suspended())
             || !(self.drift.is_empty() && self.findings.is_empty() && self.results.is_empty())
             || self.status == Status::Gone
     }
@@ -320,7 +441,7 @@ pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
     }
     if let Some((repository, message)) = first {
         let images = count(images, "image");
-        let repositories = count(repositories, "repository").replace("repositorys", "repositories");
+        let repositories = self::repositories(repositories);
         notices.push(format!(
             "A limit of the registry blocks {images} in {repositories}. In {repository}: {message}."
         ));
@@ -336,22 +457,28 @@ impl RunReport {
         !self.run.protect_only || self.status != RunStatus::Succeeded
     }
 
+    /// Says for how many hours protection tags hold, and so until when each repository is protected.
+    pub fn set_protection_hours(&mut self, hours: u32) {
+        self.protection_hours = hours;
+        for repository in &mut self.protection {
+            repository.protected_until = repository.attached.protected_until(hours);
+        }
+    }
+
     /// The report in one line, for the subject of a mail.
     #[must_use]
     pub fn headline(&self) -> String {
         let totals = &self.totals;
-        let did = if self.run.dry_run {
-            format!("{} would go", count(totals.expiring.image_total_count, "image"))
+        let did = if self.run.protect_only {
+            format!("protect-only run, {} added", count(totals.tags_added, "tag"))
+        } else if self.run.dry_run {
+            let why = self.run.dry_run_reason.and_then(why_in_short);
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{} would go{why}", count(totals.expiring.image_total_count, "image"))
         } else {
             format!("{} deleted", count(totals.deleted.image_total_count, "image"))
         };
         match self.status {
-            RunStatus::Succeeded | RunStatus::Attention if self.run.protect_only => {
-                let tags = count(totals.tags_added, "tag");
-                let what = format!("ECR: images in use got {tags} for their protection");
-                let needs_attention = self.status == RunStatus::Attention;
-                if needs_attention { format!("{what}, and something needs attention") } else { what }
-            }
             RunStatus::Succeeded => format!("ECR: {did}"),
             RunStatus::Attention => format!("ECR: {did}, and something needs attention"),
             RunStatus::Failed => "ECR: the lifecycle run failed".to_owned(),
@@ -366,7 +493,8 @@ impl RunReport {
             format!("{} ({})", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
         };
         const NOTICES: usize = 20;
-        let mut lines = vec![format!("Run {} of {}", self.run.run_id, self.run.started_at)];
+        let kind = if self.run.protect_only { "Protect-only run" } else { "Run" };
+        let mut lines = vec![format!("{kind} {} of {}", self.run.run_id, self.run.started_at)];
         lines.extend(self.run.started_by.as_ref().map(|by| format!("Started by {by}")));
         if self.run.dry_run && !self.run.only_protects() {
             lines.push("This was a dry run: nothing was changed.".to_owned());
@@ -389,56 +517,106 @@ impl RunReport {
         }
         lines.push(String::new());
         let mut tell = |label: &str, told: String| lines.push(format!("{label:<26}{told}"));
-        let unmatched = totals.count(Status::Unmatched);
-        tell(
-            "Repositories",
-            format!("{}, {unmatched} of them under no policy", crate::quantity::grouped(totals.repositories)),
-        );
-        tell("Images", amount(totals.images));
-        tell("Deleted", amount(totals.deleted));
-        if !totals.archived.is_zero() {
-            tell("Archived", amount(totals.archived));
+        if !self.run.protect_only {
+            let unmatched = totals.count(Status::Unmatched);
+            let number = crate::quantity::grouped(totals.repositories);
+            tell("Repositories", format!("{number}, {unmatched} of them under no policy"));
+            tell("Images", amount(totals.images));
+            tell("Deleted", amount(totals.deleted));
+            if !totals.archived.is_zero() {
+                tell("Archived", amount(totals.archived));
+            }
+            tell("Taken by the policies", amount(totals.expiring));
         }
-        tell("Taken by the policies", amount(totals.expiring));
-        tell("Held, since in use", amount(totals.held_by_use));
+        if totals.protected_repositories > 0 {
+            let suspended = totals.suspended_policies;
+            let number = repositories(totals.protected_repositories);
+            tell("Enforced by ECR itself", format!("in {number}, suspended in {suspended} of them"));
+            tell("Taken by ECR itself", amount(totals.expiring_by_ecr));
+        }
+        if totals.tags_added > 0 {
+            tell("Images newly protected", count(totals.tags_added, "protection tag"));
+        }
+        if !self.run.protect_only {
+            tell("Held, since in use", amount(totals.held_by_use));
+        }
         for (label, held) in [
             ("Held, since kept", totals.held_by_keep),
             ("Put back", totals.put_back),
             ("Held by limits", totals.held_by_obstacles),
             ("Failed", totals.failed),
         ] {
-            if !held.is_zero() {
+            if !held.is_zero() && !self.run.protect_only {
                 tell(label, amount(held));
             }
         }
         if totals.drifted > 0 {
-            tell(
-                "Not as the book says",
-                count(totals.drifted, "repository").replace("repositorys", "repositories"),
-            );
+            tell("Not as the book says", repositories(totals.drifted));
         }
-        let mut troubles: Vec<String> =
-            self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}")).collect();
-        troubles.extend(self.untold_journal.iter().map(|key| format!("cut off while deleting: {key}")));
-        for outcome in self.repositories.iter().filter(|outcome| outcome.needs_attention()) {
-            let why =
-                outcome.error.clone().or_else(|| outcome.obstacles.first().map(|held| held.message.clone()));
-            troubles.push(format!("{}: {}", outcome.repository_name, why.unwrap_or_default()));
+        if totals.native_policies_at_risk > 0 {
+            tell("Own policies at risk", repositories(totals.native_policies_at_risk));
         }
-        if !troubles.is_empty() {
-            const SHOWN: usize = 12;
-            lines.push(String::new());
-            lines.push("Needs attention:".to_owned());
-            let more = troubles.len().saturating_sub(SHOWN);
-            lines.extend(troubles.into_iter().take(SHOWN).map(|trouble| format!("- {trouble}")));
-            if more > 0 {
-                lines.push(format!("- and {more} more"));
-            }
-        }
+        lines.extend(self.troubles());
         lines.push(String::new());
         lines.push(format!("All of it: {address}"));
         lines.join("\n")
     }
+}
+
+impl RunReport {
+    /// What needs attention, by kind, with what to do about it, for a mail.
+    fn troubles(&self) -> Vec<String> {
+        const SHOWN: usize = 12;
+        let untold = self.untold_journal.iter().map(|key| format!("cut off while deleting: {key}"));
+        let unfinished = self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}"));
+        let whole: Vec<String> = unfinished.chain(untold).collect();
+        let all = self.concerns();
+        let number = whole.len() + all.len();
+        if number == 0 {
+            return Vec::new();
+        }
+        let mut lines = vec![String::new(), "Needs attention:".to_owned()];
+        lines.extend(whole.iter().take(SHOWN).map(|trouble| format!("- {trouble}")));
+        let shown = all.get(..all.len().min(SHOWN.saturating_sub(whole.len()))).unwrap_or_default();
+        for group in shown.chunk_by(|(_, one), (_, other)| one.rank() == other.rank()) {
+            lines.extend(group.iter().map(|(name, concern)| format!("- {name}: {}", concern.message)));
+            lines.extend(group.first().map(|(_, concern)| format!("  {}", concern.kind().advice)));
+        }
+        let more = number.saturating_sub(SHOWN);
+        if more > 0 {
+            lines.push(format!("- and {more} more"));
+        }
+        lines
+    }
+
+    /// What needs attention in single repositories, the worst first.
+    #[must_use]
+    pub fn concerns(&self) -> Vec<(&str, Concern)> {
+        let mut all: Vec<(&str, Concern)> = self
+            .repositories
+            .iter()
+            .flat_map(|outcome| {
+                concerns(outcome).into_iter().map(|concern| (outcome.repository_name.as_str(), concern))
+            })
+            .collect();
+        all.sort_by_key(|(_, concern)| concern.rank());
+        all
+    }
+}
+
+/// Why nobody asked for a dry run that is one, in a few words.
+const fn why_in_short(reason: DryRunReason) -> Option<&'static str> {
+    match reason {
+        DryRunReason::Requested | DryRunReason::ProtectOnly => None,
+        DryRunReason::EnforceOff => Some("Enforce is off"),
+        DryRunReason::NoPoliciesFile => Some("there is no policies.yaml"),
+        DryRunReason::NotPreviewed => Some("policies.yaml is new"),
+    }
+}
+
+/// `1 repository`.
+fn repositories(number: u64) -> String {
+    count(number, "repository").replace("repositorys", "repositories")
 }
 
 /// The report's numbers as a line of CloudWatch's embedded metric format: written to a function's log it is metrics.
@@ -446,18 +624,19 @@ impl RunReport {
 pub fn metrics(report: &RunReport, stack: &str) -> String {
     const NAMESPACE: &str = "ecr-steward";
     let totals = &report.totals;
-    let attention = [Status::Held, Status::Partial, Status::Failed, Status::Remaining];
-    let attention: u64 = attention.iter().map(|status| totals.count(*status)).sum();
     let seconds = (report.ended_at.micros() - report.run.started_at.micros()) / 1_000_000;
     // What an alarm waits for: a run over the registry that came to its end, and protected what is to be protected.
     let is_whole = report.error.is_none() && report.unfinished_batches.is_empty();
     let is_over_registry = !report.run.protect_only;
     let has_protected = is_whole && is_over_registry && (!report.run.dry_run || report.run.only_protects());
-    let values: [(&str, &str, u64); 16] = [
+    let values: [(&str, &str, u64); 19] = [
         ("Repositories", "Count", totals.repositories),
         ("RepositoriesUnmatched", "Count", totals.count(Status::Unmatched)),
-        ("RepositoriesNeedingAttention", "Count", attention),
+        ("RepositoriesNeedingAttention", "Count", totals.needing_attention),
         ("RepositoriesDrifted", "Count", totals.drifted),
+        ("ProtectedRepositories", "Count", totals.protected_repositories),
+        ("SuspendedPolicies", "Count", totals.suspended_policies),
+        ("NativePoliciesAtRisk", "Count", totals.native_policies_at_risk),
         ("Images", "Count", totals.images.image_total_count),
         ("ImageBytes", "Bytes", totals.images.image_size_in_bytes),
         ("ImagesExpiring", "Count", totals.expiring.image_total_count),
@@ -643,7 +822,7 @@ mod tests {
         };
         assert_eq!(completed(&quiet), Some(0));
         assert!(!quiet.is_worth_a_message());
-        assert_eq!(quiet.headline(), "ECR: images in use got 0 tags for their protection");
+        assert_eq!(quiet.headline(), "ECR: protect-only run, 0 tags added");
         let over_registry = Run { protect_only: false, dry_run: false, dry_run_reason: None, ..run.clone() };
         let whole = Builder::new(over_registry, end).finish();
         assert_eq!(completed(&whole), Some(1));

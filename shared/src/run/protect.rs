@@ -213,7 +213,8 @@ impl Worker<'_> {
             current: now.current.as_ref(),
             wanted: &wanted,
             may_act,
-            may_attach,
+            // A dry run that was asked for says what a run that enforces would do.
+            may_attach: may_attach || !self.may_write(),
             is_left_alone: self.is_left_alone(),
         };
         let attachment = question.answer(nothing);

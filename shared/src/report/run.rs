@@ -123,7 +123,7 @@ impl ProtectedRepository {
             PolicyChange::ToBeAttached => "to be attached",
             PolicyChange::Suspended => "suspended now",
             PolicyChange::ToBeSuspended => "to be suspended",
-            PolicyChange::Unchanged if suspension_is_intended => "suspended, as wanted",
+            PolicyChange::Unchanged if suspension_is_intended => "suspended as wanted",
             PolicyChange::Unchanged if self.attached.is_suspended() => "suspended",
             PolicyChange::Unchanged if self.attached.refreshed_at.is_none() => "not protected yet",
             PolicyChange::Unchanged if self.needs_attention => "not refreshed",
@@ -143,7 +143,7 @@ impl ProtectedRepository {
 pub const fn whose(mode: Option<Mode>) -> &'static str {
     match mode {
         Some(Mode::Attach) => "the policies file's",
-        Some(Mode::Provisioned) => "the repository's own, by API or CloudFormation",
+        Some(Mode::Provisioned) => "made with the repository",
         Some(Mode::Protect) => "somebody else's",
         None => "not known",
     }
@@ -532,6 +532,8 @@ impl RunReport {
             let suspended = totals.suspended_policies;
             let number = repositories(totals.protected_repositories);
             tell("Enforced by ECR itself", format!("in {number}, suspended in {suspended} of them"));
+        }
+        if !totals.expiring_by_ecr.is_zero() {
             tell("Taken by ECR itself", amount(totals.expiring_by_ecr));
         }
         if totals.tags_added > 0 {
@@ -669,8 +671,9 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::domain::enforcement::protection_record::Mode;
     use crate::run::outcome::Held;
 
     fn amount(count: u64) -> Amount {
@@ -731,6 +734,185 @@ mod tests {
             until: Some(jiff::civil::date(2027, 1, 1)),
         });
         builder.finish()
+    }
+
+    fn at(time: &str) -> Instant {
+        Instant::parse(time).unwrap()
+    }
+
+    fn attached(mode: Mode, refreshed_at: Option<&str>) -> Attached {
+        Attached { mode: Some(mode), refreshed_at: refreshed_at.map(at), ..Attached::default() }
+    }
+
+    fn suspended(mode: Mode, refreshed_at: &str, because: &str) -> Attached {
+        Attached {
+            suspended_at: Some(at("2026-11-21T03:00:09Z")),
+            suspended_because: Some(because.to_owned()),
+            ..attached(mode, Some(refreshed_at))
+        }
+    }
+
+    /// Repositories whose policy ECR enforces, in every state, and two whose own policies are at risk.
+    pub(in crate::report) fn protection(run: Run) -> RunReport {
+        let status = if run.dry_run { Status::Previewed } else { Status::Done };
+        let mut builder = Builder::new(run, at("2026-11-23T03:00:42Z"));
+        let mut take = |name: &str, status: Status, attached: Attached, more: Outcome| {
+            builder.take(Outcome {
+                repository_name: name.to_owned(),
+                policy: Some("all".to_owned()),
+                images: amount(100),
+                status,
+                attachment: Some(attached),
+                ..more
+            });
+        };
+        let fresh = Some("2026-11-23T03:00:20Z");
+        let by_ecr = Outcome { expiring: amount(6), expiring_by_ecr: amount(6), ..Outcome::default() };
+        take("calm", status, attached(Mode::Attach, fresh), by_ecr.clone());
+        let tagged = Attached { tags_added: 3, ..attached(Mode::Provisioned, fresh) };
+        take("tagged", status, tagged, Outcome::default());
+        let because = "more than `limits` allow would go";
+        let lasting = suspended(Mode::Attach, "2026-11-21T03:00:09Z", because);
+        take("stopped", status, lasting, by_ecr);
+        let because = "policies.yaml does not say `apply: attach` for this repository any more";
+        let meant = suspended(Mode::Attach, "2026-11-20T03:00:09Z", because);
+        let meant = Attached { suspension_is_intended: true, ..meant };
+        let left = "the lifecycle policy that this stack attached is suspended; delete what is left of it";
+        let drift = vec![left.to_owned()];
+        take("withdrawn", status, meant, Outcome { drift, ..Outcome::default() });
+        let gap = Held {
+            code: "usage-unknown".to_owned(),
+            message: "what is in use is not known completely: Amazon ECS: denied".to_owned(),
+        };
+        let now = Attached {
+            lifecycle_policy: PolicyChange::Suspended,
+            suspended_at: Some(at("2026-11-23T03:00:10Z")),
+            suspended_because: Some(gap.message.clone()),
+            ..attached(Mode::Attach, Some("2026-11-22T03:00:10Z"))
+        };
+        take("uncertain", Status::Held, now, Outcome { obstacles: vec![gap], ..Outcome::default() });
+        let foreign = Held {
+            code: "policy-not-protected".to_owned(),
+            message: "the first rule of the attached lifecycle policy is not the protection rule".to_owned(),
+        };
+        let obstacles = vec![foreign];
+        take(
+            "terraform",
+            Status::Held,
+            attached(Mode::Protect, None),
+            Outcome { obstacles, ..Outcome::default() },
+        );
+        let told = "its own lifecycle policy, by which ECR goes, would expire 3 images in use, such as sha256:5a (task web)";
+        let native_policy = Some(told.to_owned());
+        builder.take(Outcome { native_policy: native_policy.clone(), ..outcome("own", status) });
+        builder.take(Outcome { native_policy, policy: None, ..outcome("own-without", Status::Unmatched) });
+        builder.finish()
+    }
+
+    pub(in crate::report) fn protect_only() -> Run {
+        let dry_run_reason = Some(DryRunReason::ProtectOnly);
+        Run { dry_run: true, protect_only: true, dry_run_reason, ..run() }
+    }
+
+    #[test]
+    fn what_ecr_enforces_says_until_when_it_is_protected_and_what_is_suspended_comes_first() {
+        let mut report = protection(run());
+        let told: Vec<(&str, &str)> =
+            report.protection.iter().map(|one| (&*one.repository_name, one.state())).collect();
+        assert_eq!(
+            told,
+            [
+                ("stopped", "suspended"),
+                ("uncertain", "suspended now"),
+                ("terraform", "not protected yet"),
+                ("withdrawn", "suspended as wanted"),
+                ("calm", "protected"),
+                ("tagged", "protected"),
+            ]
+        );
+        let calm = report.protection[4].clone();
+        assert_eq!(calm.protected_until, Some(at("2026-11-25T03:00:20Z")));
+        assert!(!calm.is_stale(report.ended_at) && calm.is_stale(at("2026-11-25T03:00:21Z")));
+        report.set_protection_hours(24);
+        assert_eq!(report.protection[4].protected_until, Some(at("2026-11-24T03:00:20Z")));
+        let json = serde_json::to_value(&report).unwrap();
+        let first = &json["protection"][0];
+        assert_eq!(json["protectionHours"], 24);
+        assert_eq!(first["mode"], "attach");
+        assert_eq!(first["suspendedAt"], "2026-11-21T03:00:09Z");
+        assert_eq!(first["protectedUntil"], "2026-11-22T03:00:09Z");
+        assert_eq!(first["expiringByEcr"]["imageTotalCount"], 6);
+        assert_eq!(serde_json::from_value::<RunReport>(json).unwrap(), report);
+        // Where all is as it should be, that line is all there is.
+        let names: Vec<&str> = report.repositories.iter().map(|one| &*one.repository_name).collect();
+        assert!(!names.contains(&"calm"), "{names:?}");
+    }
+
+    #[test]
+    fn a_policy_that_is_suspended_needs_attention_unless_that_is_wanted() {
+        let report = protection(run());
+        let told: Vec<(&str, &str)> =
+            report.concerns().into_iter().map(|(name, concern)| (name, concern.kind().code)).collect();
+        assert_eq!(
+            told,
+            [
+                ("terraform", "policy-not-protected"),
+                ("own", "native-policy"),
+                ("own-without", "native-policy"),
+                // What suspended it is said once.
+                ("uncertain", "usage-unknown"),
+                ("stopped", "suspended"),
+            ]
+        );
+        assert_eq!(report.status, RunStatus::Attention);
+        assert_eq!(report.totals.needing_attention, 5);
+        assert_eq!(report.totals.suspended_policies, 3);
+        assert_eq!(report.totals.expiring_by_ecr, amount(6), "what is suspended takes nothing");
+        assert_eq!(report.unmatched, ["own-without"]);
+        let withdrawn = report.repositories.iter().find(|one| one.repository_name == "withdrawn").unwrap();
+        assert!(!withdrawn.needs_attention() && withdrawn.drift.len() == 1);
+    }
+
+    #[test]
+    fn a_policy_that_is_suspended_as_it_is_wanted_is_no_alarm() {
+        let mut builder = Builder::new(run(), at("2026-11-23T03:00:42Z"));
+        let meant =
+            Attached { suspension_is_intended: true, ..suspended(Mode::Attach, "2026-11-20T03:00:09Z", "x") };
+        builder.take(Outcome { attachment: Some(meant), ..outcome("app", Status::Done) });
+        let report = builder.finish();
+        assert_eq!(report.status, RunStatus::Succeeded);
+        assert_eq!(report.repositories.len(), 1);
+    }
+
+    #[test]
+    fn people_are_told_what_keeps_ecr_from_what_is_in_use() {
+        let report = protection(run());
+        let between = protection(protect_only());
+        insta::assert_snapshot!(format!(
+            "{}\n\n{}\n\n=====\n\n{}\n\n{}",
+            report.headline(),
+            report.message("s3://b/r"),
+            between.headline(),
+            between.message("s3://b/r")
+        ));
+        assert!(between.policies["all"].repositories > 0);
+        assert!(between.repositories.iter().all(|one| one.results.is_empty()));
+    }
+
+    #[test]
+    fn the_subject_of_a_mail_is_no_longer_than_mail_allows_and_says_why_nothing_is_enforced() {
+        for (reason, said) in [
+            (DryRunReason::EnforceOff, "(Enforce is off)"),
+            (DryRunReason::NotPreviewed, "(policies.yaml is new)"),
+            (DryRunReason::NoPoliciesFile, "(there is no policies.yaml)"),
+            (DryRunReason::ProtectOnly, "protect-only run"),
+        ] {
+            let protect_only = reason == DryRunReason::ProtectOnly;
+            let report =
+                protection(Run { dry_run: true, protect_only, dry_run_reason: Some(reason), ..run() });
+            let headline = report.headline();
+            assert!(headline.contains(said) && headline.len() <= 100, "{headline}");
+        }
     }
 
     #[test]
@@ -801,6 +983,11 @@ mod tests {
         assert_eq!(line["ImagesDeleted"], 30);
         assert_eq!(line["RepositoriesNeedingAttention"], 2);
         assert_eq!(line["RunSeconds"], 42);
+        let line: serde_json::Value = serde_json::from_str(&metrics(&protection(run()), "steward")).unwrap();
+        assert_eq!(line["ProtectedRepositories"], 6);
+        assert_eq!(line["SuspendedPolicies"], 3);
+        assert_eq!(line["NativePoliciesAtRisk"], 2);
+        assert_eq!(line["RepositoriesNeedingAttention"], 5);
         assert_eq!(line["StackName"], "steward");
     }
 

@@ -165,7 +165,9 @@ fn tiles(report: &RunReport) -> Markup {
                 noun(totals.protected_repositories, " repository", " repositories"),
                 &format!("{} suspended", grouped(totals.suspended_policies)),
             ))
-            (amount_tile("Taken by ECR itself", totals.expiring_by_ecr, Some("within a day")))
+            @if !totals.expiring_by_ecr.is_zero() {
+                (amount_tile("Taken by ECR itself", totals.expiring_by_ecr, Some("within a day")))
+            }
         }
         @if tags > 0 {
             (tile("Images newly protected", &grouped(tags), noun(tags, " tag", " tags"), "added for ECR's own engine"))

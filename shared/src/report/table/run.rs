@@ -18,7 +18,7 @@ pub fn render(report: &RunReport, style: Style) -> String {
     let mut out = String::new();
     let width = usize::from(style.width.max(NARROWEST));
     let title = if report.run.protect_only {
-        "Protect-only run: nothing was deleted, archived or attached"
+        "Protect-only run"
     } else if report.run.dry_run {
         "Dry run: nothing was changed"
     } else {
@@ -57,6 +57,20 @@ pub fn render(report: &RunReport, style: Style) -> String {
         }
     }
     out.push('\n');
+    if totals.protected_repositories > 0 {
+        let repositories =
+            count(totals.protected_repositories, "repository").replace("repositorys", "repositories");
+        let summary = format!(
+            "ECR enforces policies in {repositories}, {} of them suspended, and takes {}; {} added.",
+            grouped(totals.suspended_policies),
+            count(totals.expiring_by_ecr.image_total_count, "image"),
+            count(totals.tags_added, "protection tag"),
+        );
+        wrap(&mut out, &summary, width, style);
+    }
+    if report.run.protect_only {
+        return out;
+    }
     let verb = if report.run.dry_run { "would go" } else { "deleted" };
     let gone = if report.run.dry_run { totals.expiring } else { totals.deleted };
     let mut summary = format!(
@@ -108,7 +122,9 @@ fn protection(report: &RunReport, style: Style) -> Table {
     for repository in &report.protection {
         let attached = &repository.attached;
         let state = match attached.suspended_at {
-            Some(at) if attached.is_suspended() => format!("{} since {at}", repository.state()),
+            Some(at) if attached.lifecycle_policy == PolicyChange::Unchanged => {
+                format!("{} since {at}", repository.state())
+            }
             _ => repository.state().to_owned(),
         };
         let state = Cell::new(state);
@@ -184,4 +200,16 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         number(outcome.held_by_use),
         color.map_or_else(|| status.clone(), |color| status.clone().fg(color)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::run::tests::{protect_only, protection};
+
+    #[test]
+    fn what_ecr_enforces_is_told_with_what_needs_attention_and_what_to_do_about_it() {
+        let style = Style { width: 160, color: false };
+        insta::assert_snapshot!(render(&protection(protect_only()), style));
+    }
 }

@@ -93,7 +93,7 @@ fn row(repository: &ProtectedRepository, place: Option<&usize>, now: Instant) ->
             td {
                 @match attached.refreshed_at { Some(at) => (time(at)), None => small { "never" } }
             }
-            td data-sort=(amount.image_total_count) {
+            td data-sort=(if attached.is_suspended() { 0 } else { amount.image_total_count }) {
                 @if attached.is_suspended() && !amount.is_zero() {
                     "0 " small { (grouped(amount.image_total_count)) " if it acted" }
                 } @else {

@@ -12,6 +12,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 use shared::aws::Connection;
 use shared::aws::sns::Sns;
+use shared::domain::enforcement::protection_record::PROTECTION_HOURS;
 use shared::environment::set;
 use shared::instant::Instant;
 use shared::report::html;
@@ -55,6 +56,9 @@ impl Caught {
     }
 }
 
+/// The environment variable with the hours for which protection tags hold.
+const PROTECTION_HOURS_NAME: &str = "PROTECTION_HOURS";
+
 /// What is answered: all of it is in the bucket.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -82,6 +86,8 @@ impl From<Failure> for Diagnostic {
 struct Stack {
     name: String,
     topic: String,
+    /// Hours for which protection tags hold.
+    protection_hours: u32,
     sns: Sns,
     hands: Hands,
 }
@@ -92,7 +98,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connection = Connection::from_env();
     let sns = connection.sns();
     let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
-    let stack = &Stack { name, topic, sns, hands: Hands::new(connection, set("BUCKET")?) };
+    let hands = Hands::new(connection, set("BUCKET")?);
+    let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, hands };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
         let reported = report(event, stack).await;
         reported.inspect_err(|error| tracing::error!(%error, "did not report"))
@@ -100,12 +107,23 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
+/// For how many hours protection tags hold: the stack's parameter `ProtectionHours`, or its default.
+fn protection_hours() -> Result<u32, lambda_runtime::Error> {
+    match std::env::var(PROTECTION_HOURS_NAME) {
+        Ok(hours) if !hours.is_empty() => hours.parse().map_err(|_| {
+            format!("the environment variable {PROTECTION_HOURS_NAME} is no number of hours: {hours}").into()
+        }),
+        _ => Ok(PROTECTION_HOURS),
+    }
+}
+
 async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Failure> {
     let LambdaEvent { payload: Event { run, inventory, error }, context } = event;
     let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
     let clients = stack.hands.clients(left);
     let error = error.map(Caught::message);
-    let report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
+    let mut report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
+    report.set_protection_hours(stack.protection_hours);
     let address = write(&clients, &report, &html::run::render(&report)).await?;
     tell(&report, stack);
     if report.is_worth_a_message() {

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::attention::{Concern, concerns};
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::instant::Instant;
 use crate::policy_book::IgnoredSource;
 use crate::quantity::{bytes, count};
 use crate::run::Run;
-use crate::run::outcome::{Amount, Outcome, Status};
+use crate::run::outcome::{Amount, Attached, Fate, Outcome, PolicyChange, Status};
 use crate::usage::Gap;
 
 /// Of so many repositories a report tells singly; counts are of all.
@@ -46,6 +48,9 @@ pub struct RunReport {
     /// the registry blocks. One sentence or two each.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// Hours for which protection tags hold: a policy whose protection is older is suspended.
+    #[serde(default = "default_protection_hours")]
+    pub protection_hours: u32,
     /// Over all repositories.
     pub totals: Totals,
     /// For each policy of the book that is for some repository.
@@ -63,12 +68,85 @@ pub struct RunReport {
     /// What was written down before images were deleted, and no outcome tells of: a function was cut off. Whether those images
     /// are gone, the next run sees.
     pub untold_journal: Vec<String>,
+    /// The repositories whose lifecycle policy ECR enforces and this stack protects: those that somebody should look at first, then
+    /// those whose policy is suspended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protection: Vec<ProtectedRepository>,
+    /// Of how many more of them it is not told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub protection_not_shown: u64,
     /// Repositories that there is something to tell of, those that somebody should look at first.
     pub repositories: Vec<Outcome>,
     /// Of how many more it is not told here.
     pub repositories_not_shown: u64,
     /// Repositories that no policy is for; the first of them.
     pub unmatched: Vec<String>,
+}
+
+const fn default_protection_hours() -> u32 {
+    PROTECTION_HOURS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How a repository is protected whose lifecycle policy ECR enforces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProtectedRepository {
+    /// The repository.
+    pub repository_name: String,
+    /// The name of its policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Whose policy it is, when its protection was refreshed, and whether it is suspended.
+    #[serde(flatten)]
+    pub attached: Attached,
+    /// Until when ECR may go by the protection tags; `None` if they never were right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until: Option<Instant>,
+    /// What ECR itself deletes or archives behind the protection rule, unless the policy is suspended.
+    pub expiring_by_ecr: Amount,
+    /// Whether somebody should look at the repository.
+    pub needs_attention: bool,
+}
+
+impl ProtectedRepository {
+    /// How it is with the policy, in a few words.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        let Attached { lifecycle_policy, suspension_is_intended, .. } = self.attached;
+        match lifecycle_policy {
+            PolicyChange::Attached => "attached now",
+            PolicyChange::ToBeAttached => "to be attached",
+            PolicyChange::Suspended => "suspended now",
+            PolicyChange::ToBeSuspended => "to be suspended",
+            PolicyChange::Unchanged if suspension_is_intended => "suspended as wanted",
+            PolicyChange::Unchanged if self.attached.is_suspended() => "suspended",
+            PolicyChange::Unchanged if self.attached.refreshed_at.is_none() => "not protected yet",
+            PolicyChange::Unchanged if self.needs_attention => "not refreshed",
+            PolicyChange::Unchanged => "protected",
+        }
+    }
+
+    /// Whether the protection tags are older than they may be at a time, while the policy acts.
+    #[must_use]
+    pub fn is_stale(&self, now: Instant) -> bool {
+        !self.attached.is_suspended() && self.protected_until.is_some_and(|until| until < now)
+    }
+}
+
+/// Whose policy it is that ECR enforces, for people.
+#[must_use]
+pub const fn whose(mode: Option<Mode>) -> &'static str {
+    match mode {
+        Some(Mode::Attach) => "the policies file's",
+        Some(Mode::Provisioned) => "made with the repository",
+        Some(Mode::Protect) => "somebody else's",
+        None => "not known",
+    }
 }
 
 /// How a run ended.
@@ -99,6 +177,8 @@ pub struct Totals {
     pub expiring: Amount,
     /// What policies move to the archive.
     pub transitioning: Amount,
+    /// What ECR itself deletes or archives behind protection rules that are not suspended: a part of what policies take.
+    pub expiring_by_ecr: Amount,
     /// What was deleted.
     pub deleted: Amount,
     /// What was moved to the archive.
@@ -115,6 +195,14 @@ pub struct Totals {
     pub failed: Amount,
     /// Protection tags that were added.
     pub tags_added: u64,
+    /// Repositories whose lifecycle policy ECR enforces and this stack protects.
+    pub protected_repositories: u64,
+    /// Those of them whose policy is suspended, meant or not.
+    pub suspended_policies: u64,
+    /// Repositories whose own lifecycle policy would delete what is in use. A repository is looked at once a week.
+    pub native_policies_at_risk: u64,
+    /// Repositories that somebody should look at.
+    pub needing_attention: u64,
     /// Repositories that differ from the book.
     pub drifted: u64,
     /// What storing all images costs a month at most, in US dollars: images share layers.
@@ -143,7 +231,15 @@ impl Totals {
         }
         if let Some(attached) = &outcome.attachment {
             self.tags_added += attached.tags_added;
+            self.protected_repositories += 1;
+            if attached.is_suspended() {
+                self.suspended_policies += 1;
+            } else {
+                self.expiring_by_ecr.extend(outcome.expiring_by_ecr);
+            }
         }
+        self.native_policies_at_risk += u64::from(outcome.native_policy.is_some());
+        self.needing_attention += u64::from(outcome.needs_attention());
         self.drifted += u64::from(!outcome.drift.is_empty());
         self.estimated_monthly_cost = monthly_cost(self.images);
         let gone = if self.deleted.is_zero() { self.expiring } else { self.deleted };
@@ -184,6 +280,7 @@ impl Builder {
             has_book: true,
             is_preview: false,
             notices: Vec::new(),
+            protection_hours: PROTECTION_HOURS,
             totals: Totals::default(),
             policies: BTreeMap::new(),
             gaps: Vec::new(),
@@ -191,6 +288,8 @@ impl Builder {
             ignored: Vec::new(),
             unfinished_batches: Vec::new(),
             untold_journal: Vec::new(),
+            protection: Vec::new(),
+            protection_not_shown: 0,
             repositories: Vec::new(),
             repositories_not_shown: 0,
             unmatched: Vec::new(),
@@ -201,15 +300,21 @@ impl Builder {
     /// One more repository.
     pub fn take(&mut self, mut outcome: Outcome) {
         let report = &mut self.report;
-        if outcome.status == Status::Unmatched {
-            report.totals.add(&outcome);
-            if report.unmatched.len() < NAMES {
-                report.unmatched.push(outcome.repository_name);
-            }
-            return;
-        }
         report.totals.add(&outcome);
-        report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
+        report.protection.extend(protected(&outcome));
+        if outcome.status != Status::Unmatched {
+            report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
+        } else if report.unmatched.len() < NAMES {
+            report.unmatched.push(outcome.repository_name.clone());
+        }
+        if report.run.protect_only {
+            // What policies take, the runs over the registry tell.
+            outcome.findings.clear();
+            outcome
+                .results
+                .retain(|image| !matches!(image.outcome, Fate::Planned | Fate::InUse | Fate::Kept));
+            outcome.results_not_shown = 0;
+        }
         if !outcome.has_something_to_tell() {
             return;
         }
@@ -244,12 +349,17 @@ impl Builder {
         let extra = report.repositories.len().saturating_sub(REPOSITORIES);
         report.repositories.truncate(REPOSITORIES);
         report.repositories_not_shown += extra as u64;
+        report.set_protection_hours(report.protection_hours);
+        report.protection.sort_by(|one, two| {
+            let rank = |one: &ProtectedRepository| (!one.needs_attention, !one.attached.is_suspended());
+            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
+        report.protection_not_shown = report.protection.len().saturating_sub(REPOSITORIES) as u64;
+        report.protection.truncate(REPOSITORIES);
         let is_well = report.gaps.is_empty()
             && report.unfinished_batches.is_empty()
             && report.untold_journal.is_empty()
-            && [Status::Held, Status::Partial, Status::Failed, Status::Remaining]
-                .iter()
-                .all(|status| report.totals.count(*status) == 0);
+            && report.totals.needing_attention == 0;
         report.status = match (&report.error, is_well) {
             (Some(_), _) => RunStatus::Failed,
             (None, false) => RunStatus::Attention,
@@ -261,14 +371,25 @@ impl Builder {
     }
 }
 
+/// How the repository of an outcome is protected; `None` if ECR enforces no policy there that this stack protects.
+fn protected(outcome: &Outcome) -> Option<ProtectedRepository> {
+    Some(ProtectedRepository {
+        repository_name: outcome.repository_name.clone(),
+        policy: outcome.policy.clone(),
+        attached: outcome.attachment.clone()?,
+        protected_until: None,
+        expiring_by_ecr: outcome.expiring_by_ecr,
+        needs_attention: outcome.needs_attention(),
+    })
+}
+
 impl Outcome {
     /// Whether there is more to tell than that all is as it should be.
     #[must_use]
     pub fn has_something_to_tell(&self) -> bool {
         let attached = self.attachment.as_ref();
-        let is_attached = attached.is_some_and(|attached| *attached != Default::default());
         self.needs_attention()
-            || is_attached
+            || attached.is_some_and(|attached| attached.has_changed() || attached.is_suspended())
             || !(self.drift.is_empty() && self.findings.is_empty() && self.results.is_empty())
             || self.status == Status::Gone
     }
@@ -320,7 +441,7 @@ pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
     }
     if let Some((repository, message)) = first {
         let images = count(images, "image");
-        let repositories = count(repositories, "repository").replace("repositorys", "repositories");
+        let repositories = self::repositories(repositories);
         notices.push(format!(
             "A limit of the registry blocks {images} in {repositories}. In {repository}: {message}."
         ));
@@ -336,22 +457,28 @@ impl RunReport {
         !self.run.protect_only || self.status != RunStatus::Succeeded
     }
 
+    /// Says for how many hours protection tags hold, and so until when each repository is protected.
+    pub fn set_protection_hours(&mut self, hours: u32) {
+        self.protection_hours = hours;
+        for repository in &mut self.protection {
+            repository.protected_until = repository.attached.protected_until(hours);
+        }
+    }
+
     /// The report in one line, for the subject of a mail.
     #[must_use]
     pub fn headline(&self) -> String {
         let totals = &self.totals;
-        let did = if self.run.dry_run {
-            format!("{} would go", count(totals.expiring.image_total_count, "image"))
+        let did = if self.run.protect_only {
+            format!("protect-only run, {} added", count(totals.tags_added, "tag"))
+        } else if self.run.dry_run {
+            let why = self.run.dry_run_reason.and_then(why_in_short);
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{} would go{why}", count(totals.expiring.image_total_count, "image"))
         } else {
             format!("{} deleted", count(totals.deleted.image_total_count, "image"))
         };
         match self.status {
-            RunStatus::Succeeded | RunStatus::Attention if self.run.protect_only => {
-                let tags = count(totals.tags_added, "tag");
-                let what = format!("ECR: images in use got {tags} for their protection");
-                let needs_attention = self.status == RunStatus::Attention;
-                if needs_attention { format!("{what}, and something needs attention") } else { what }
-            }
             RunStatus::Succeeded => format!("ECR: {did}"),
             RunStatus::Attention => format!("ECR: {did}, and something needs attention"),
             RunStatus::Failed => "ECR: the lifecycle run failed".to_owned(),
@@ -366,7 +493,8 @@ impl RunReport {
             format!("{} ({})", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
         };
         const NOTICES: usize = 20;
-        let mut lines = vec![format!("Run {} of {}", self.run.run_id, self.run.started_at)];
+        let kind = if self.run.protect_only { "Protect-only run" } else { "Run" };
+        let mut lines = vec![format!("{kind} {} of {}", self.run.run_id, self.run.started_at)];
         lines.extend(self.run.started_by.as_ref().map(|by| format!("Started by {by}")));
         if self.run.dry_run && !self.run.only_protects() {
             lines.push("This was a dry run: nothing was changed.".to_owned());
@@ -389,56 +517,108 @@ impl RunReport {
         }
         lines.push(String::new());
         let mut tell = |label: &str, told: String| lines.push(format!("{label:<26}{told}"));
-        let unmatched = totals.count(Status::Unmatched);
-        tell(
-            "Repositories",
-            format!("{}, {unmatched} of them under no policy", crate::quantity::grouped(totals.repositories)),
-        );
-        tell("Images", amount(totals.images));
-        tell("Deleted", amount(totals.deleted));
-        if !totals.archived.is_zero() {
-            tell("Archived", amount(totals.archived));
+        if !self.run.protect_only {
+            let unmatched = totals.count(Status::Unmatched);
+            let number = crate::quantity::grouped(totals.repositories);
+            tell("Repositories", format!("{number}, {unmatched} of them under no policy"));
+            tell("Images", amount(totals.images));
+            tell("Deleted", amount(totals.deleted));
+            if !totals.archived.is_zero() {
+                tell("Archived", amount(totals.archived));
+            }
+            tell("Taken by the policies", amount(totals.expiring));
         }
-        tell("Taken by the policies", amount(totals.expiring));
-        tell("Held, since in use", amount(totals.held_by_use));
+        if totals.protected_repositories > 0 {
+            let suspended = totals.suspended_policies;
+            let number = repositories(totals.protected_repositories);
+            tell("Enforced by ECR itself", format!("in {number}, suspended in {suspended} of them"));
+        }
+        if !totals.expiring_by_ecr.is_zero() {
+            tell("Taken by ECR itself", amount(totals.expiring_by_ecr));
+        }
+        if totals.tags_added > 0 {
+            tell("Images newly protected", count(totals.tags_added, "protection tag"));
+        }
+        if !self.run.protect_only {
+            tell("Held, since in use", amount(totals.held_by_use));
+        }
         for (label, held) in [
             ("Held, since kept", totals.held_by_keep),
             ("Put back", totals.put_back),
             ("Held by limits", totals.held_by_obstacles),
             ("Failed", totals.failed),
         ] {
-            if !held.is_zero() {
+            if !held.is_zero() && !self.run.protect_only {
                 tell(label, amount(held));
             }
         }
         if totals.drifted > 0 {
-            tell(
-                "Not as the book says",
-                count(totals.drifted, "repository").replace("repositorys", "repositories"),
-            );
+            tell("Not as the book says", repositories(totals.drifted));
         }
-        let mut troubles: Vec<String> =
-            self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}")).collect();
-        troubles.extend(self.untold_journal.iter().map(|key| format!("cut off while deleting: {key}")));
-        for outcome in self.repositories.iter().filter(|outcome| outcome.needs_attention()) {
-            let why =
-                outcome.error.clone().or_else(|| outcome.obstacles.first().map(|held| held.message.clone()));
-            troubles.push(format!("{}: {}", outcome.repository_name, why.unwrap_or_default()));
+        if totals.native_policies_at_risk > 0 {
+            tell("Own policies at risk", repositories(totals.native_policies_at_risk));
         }
-        if !troubles.is_empty() {
-            const SHOWN: usize = 12;
-            lines.push(String::new());
-            lines.push("Needs attention:".to_owned());
-            let more = troubles.len().saturating_sub(SHOWN);
-            lines.extend(troubles.into_iter().take(SHOWN).map(|trouble| format!("- {trouble}")));
-            if more > 0 {
-                lines.push(format!("- and {more} more"));
-            }
-        }
+        lines.extend(self.troubles());
         lines.push(String::new());
         lines.push(format!("All of it: {address}"));
         lines.join("\n")
     }
+}
+
+impl RunReport {
+    /// What needs attention, by kind, with what to do about it, for a mail.
+    fn troubles(&self) -> Vec<String> {
+        const SHOWN: usize = 12;
+        let untold = self.untold_journal.iter().map(|key| format!("cut off while deleting: {key}"));
+        let unfinished = self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}"));
+        let whole: Vec<String> = unfinished.chain(untold).collect();
+        let all = self.concerns();
+        let number = whole.len() + all.len();
+        if number == 0 {
+            return Vec::new();
+        }
+        let mut lines = vec![String::new(), "Needs attention:".to_owned()];
+        lines.extend(whole.iter().take(SHOWN).map(|trouble| format!("- {trouble}")));
+        let shown = all.get(..all.len().min(SHOWN.saturating_sub(whole.len()))).unwrap_or_default();
+        for group in shown.chunk_by(|(_, one), (_, other)| one.rank() == other.rank()) {
+            lines.extend(group.iter().map(|(name, concern)| format!("- {name}: {}", concern.message)));
+            lines.extend(group.first().map(|(_, concern)| format!("  {}", concern.kind().advice)));
+        }
+        let more = number.saturating_sub(SHOWN);
+        if more > 0 {
+            lines.push(format!("- and {more} more"));
+        }
+        lines
+    }
+
+    /// What needs attention in single repositories, the worst first.
+    #[must_use]
+    pub fn concerns(&self) -> Vec<(&str, Concern)> {
+        let mut all: Vec<(&str, Concern)> = self
+            .repositories
+            .iter()
+            .flat_map(|outcome| {
+                concerns(outcome).into_iter().map(|concern| (outcome.repository_name.as_str(), concern))
+            })
+            .collect();
+        all.sort_by_key(|(_, concern)| concern.rank());
+        all
+    }
+}
+
+/// Why nobody asked for a dry run that is one, in a few words.
+const fn why_in_short(reason: DryRunReason) -> Option<&'static str> {
+    match reason {
+        DryRunReason::Requested | DryRunReason::ProtectOnly => None,
+        DryRunReason::EnforceOff => Some("Enforce is off"),
+        DryRunReason::NoPoliciesFile => Some("there is no policies.yaml"),
+        DryRunReason::NotPreviewed => Some("policies.yaml is new"),
+    }
+}
+
+/// `1 repository`.
+fn repositories(number: u64) -> String {
+    count(number, "repository").replace("repositorys", "repositories")
 }
 
 /// The report's numbers as a line of CloudWatch's embedded metric format: written to a function's log it is metrics.
@@ -446,18 +626,19 @@ impl RunReport {
 pub fn metrics(report: &RunReport, stack: &str) -> String {
     const NAMESPACE: &str = "ecr-steward";
     let totals = &report.totals;
-    let attention = [Status::Held, Status::Partial, Status::Failed, Status::Remaining];
-    let attention: u64 = attention.iter().map(|status| totals.count(*status)).sum();
     let seconds = (report.ended_at.micros() - report.run.started_at.micros()) / 1_000_000;
     // What an alarm waits for: a run over the registry that came to its end, and protected what is to be protected.
     let is_whole = report.error.is_none() && report.unfinished_batches.is_empty();
     let is_over_registry = !report.run.protect_only;
     let has_protected = is_whole && is_over_registry && (!report.run.dry_run || report.run.only_protects());
-    let values: [(&str, &str, u64); 16] = [
+    let values: [(&str, &str, u64); 19] = [
         ("Repositories", "Count", totals.repositories),
         ("RepositoriesUnmatched", "Count", totals.count(Status::Unmatched)),
-        ("RepositoriesNeedingAttention", "Count", attention),
+        ("RepositoriesNeedingAttention", "Count", totals.needing_attention),
         ("RepositoriesDrifted", "Count", totals.drifted),
+        ("ProtectedRepositories", "Count", totals.protected_repositories),
+        ("SuspendedPolicies", "Count", totals.suspended_policies),
+        ("NativePoliciesAtRisk", "Count", totals.native_policies_at_risk),
         ("Images", "Count", totals.images.image_total_count),
         ("ImageBytes", "Bytes", totals.images.image_size_in_bytes),
         ("ImagesExpiring", "Count", totals.expiring.image_total_count),
@@ -490,8 +671,9 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::domain::enforcement::protection_record::Mode;
     use crate::run::outcome::Held;
 
     fn amount(count: u64) -> Amount {
@@ -552,6 +734,185 @@ mod tests {
             until: Some(jiff::civil::date(2027, 1, 1)),
         });
         builder.finish()
+    }
+
+    fn at(time: &str) -> Instant {
+        Instant::parse(time).unwrap()
+    }
+
+    fn attached(mode: Mode, refreshed_at: Option<&str>) -> Attached {
+        Attached { mode: Some(mode), refreshed_at: refreshed_at.map(at), ..Attached::default() }
+    }
+
+    fn suspended(mode: Mode, refreshed_at: &str, because: &str) -> Attached {
+        Attached {
+            suspended_at: Some(at("2026-11-21T03:00:09Z")),
+            suspended_because: Some(because.to_owned()),
+            ..attached(mode, Some(refreshed_at))
+        }
+    }
+
+    /// Repositories whose policy ECR enforces, in every state, and two whose own policies are at risk.
+    pub(in crate::report) fn protection(run: Run) -> RunReport {
+        let status = if run.dry_run { Status::Previewed } else { Status::Done };
+        let mut builder = Builder::new(run, at("2026-11-23T03:00:42Z"));
+        let mut take = |name: &str, status: Status, attached: Attached, more: Outcome| {
+            builder.take(Outcome {
+                repository_name: name.to_owned(),
+                policy: Some("all".to_owned()),
+                images: amount(100),
+                status,
+                attachment: Some(attached),
+                ..more
+            });
+        };
+        let fresh = Some("2026-11-23T03:00:20Z");
+        let by_ecr = Outcome { expiring: amount(6), expiring_by_ecr: amount(6), ..Outcome::default() };
+        take("calm", status, attached(Mode::Attach, fresh), by_ecr.clone());
+        let tagged = Attached { tags_added: 3, ..attached(Mode::Provisioned, fresh) };
+        take("tagged", status, tagged, Outcome::default());
+        let because = "more than `limits` allow would go";
+        let lasting = suspended(Mode::Attach, "2026-11-21T03:00:09Z", because);
+        take("stopped", status, lasting, by_ecr);
+        let because = "policies.yaml does not say `apply: attach` for this repository any more";
+        let meant = suspended(Mode::Attach, "2026-11-20T03:00:09Z", because);
+        let meant = Attached { suspension_is_intended: true, ..meant };
+        let left = "the lifecycle policy that this stack attached is suspended; delete what is left of it";
+        let drift = vec![left.to_owned()];
+        take("withdrawn", status, meant, Outcome { drift, ..Outcome::default() });
+        let gap = Held {
+            code: "usage-unknown".to_owned(),
+            message: "what is in use is not known completely: Amazon ECS: denied".to_owned(),
+        };
+        let now = Attached {
+            lifecycle_policy: PolicyChange::Suspended,
+            suspended_at: Some(at("2026-11-23T03:00:10Z")),
+            suspended_because: Some(gap.message.clone()),
+            ..attached(Mode::Attach, Some("2026-11-22T03:00:10Z"))
+        };
+        take("uncertain", Status::Held, now, Outcome { obstacles: vec![gap], ..Outcome::default() });
+        let foreign = Held {
+            code: "policy-not-protected".to_owned(),
+            message: "the first rule of the attached lifecycle policy is not the protection rule".to_owned(),
+        };
+        let obstacles = vec![foreign];
+        take(
+            "terraform",
+            Status::Held,
+            attached(Mode::Protect, None),
+            Outcome { obstacles, ..Outcome::default() },
+        );
+        let told = "its own lifecycle policy, by which ECR goes, would expire 3 images in use, such as sha256:5a (task web)";
+        let native_policy = Some(told.to_owned());
+        builder.take(Outcome { native_policy: native_policy.clone(), ..outcome("own", status) });
+        builder.take(Outcome { native_policy, policy: None, ..outcome("own-without", Status::Unmatched) });
+        builder.finish()
+    }
+
+    pub(in crate::report) fn protect_only() -> Run {
+        let dry_run_reason = Some(DryRunReason::ProtectOnly);
+        Run { dry_run: true, protect_only: true, dry_run_reason, ..run() }
+    }
+
+    #[test]
+    fn what_ecr_enforces_says_until_when_it_is_protected_and_what_is_suspended_comes_first() {
+        let mut report = protection(run());
+        let told: Vec<(&str, &str)> =
+            report.protection.iter().map(|one| (&*one.repository_name, one.state())).collect();
+        assert_eq!(
+            told,
+            [
+                ("stopped", "suspended"),
+                ("uncertain", "suspended now"),
+                ("terraform", "not protected yet"),
+                ("withdrawn", "suspended as wanted"),
+                ("calm", "protected"),
+                ("tagged", "protected"),
+            ]
+        );
+        let calm = report.protection[4].clone();
+        assert_eq!(calm.protected_until, Some(at("2026-11-25T03:00:20Z")));
+        assert!(!calm.is_stale(report.ended_at) && calm.is_stale(at("2026-11-25T03:00:21Z")));
+        report.set_protection_hours(24);
+        assert_eq!(report.protection[4].protected_until, Some(at("2026-11-24T03:00:20Z")));
+        let json = serde_json::to_value(&report).unwrap();
+        let first = &json["protection"][0];
+        assert_eq!(json["protectionHours"], 24);
+        assert_eq!(first["mode"], "attach");
+        assert_eq!(first["suspendedAt"], "2026-11-21T03:00:09Z");
+        assert_eq!(first["protectedUntil"], "2026-11-22T03:00:09Z");
+        assert_eq!(first["expiringByEcr"]["imageTotalCount"], 6);
+        assert_eq!(serde_json::from_value::<RunReport>(json).unwrap(), report);
+        // Where all is as it should be, that line is all there is.
+        let names: Vec<&str> = report.repositories.iter().map(|one| &*one.repository_name).collect();
+        assert!(!names.contains(&"calm"), "{names:?}");
+    }
+
+    #[test]
+    fn a_policy_that_is_suspended_needs_attention_unless_that_is_wanted() {
+        let report = protection(run());
+        let told: Vec<(&str, &str)> =
+            report.concerns().into_iter().map(|(name, concern)| (name, concern.kind().code)).collect();
+        assert_eq!(
+            told,
+            [
+                ("terraform", "policy-not-protected"),
+                ("own", "native-policy"),
+                ("own-without", "native-policy"),
+                // What suspended it is said once.
+                ("uncertain", "usage-unknown"),
+                ("stopped", "suspended"),
+            ]
+        );
+        assert_eq!(report.status, RunStatus::Attention);
+        assert_eq!(report.totals.needing_attention, 5);
+        assert_eq!(report.totals.suspended_policies, 3);
+        assert_eq!(report.totals.expiring_by_ecr, amount(6), "what is suspended takes nothing");
+        assert_eq!(report.unmatched, ["own-without"]);
+        let withdrawn = report.repositories.iter().find(|one| one.repository_name == "withdrawn").unwrap();
+        assert!(!withdrawn.needs_attention() && withdrawn.drift.len() == 1);
+    }
+
+    #[test]
+    fn a_policy_that_is_suspended_as_it_is_wanted_is_no_alarm() {
+        let mut builder = Builder::new(run(), at("2026-11-23T03:00:42Z"));
+        let meant =
+            Attached { suspension_is_intended: true, ..suspended(Mode::Attach, "2026-11-20T03:00:09Z", "x") };
+        builder.take(Outcome { attachment: Some(meant), ..outcome("app", Status::Done) });
+        let report = builder.finish();
+        assert_eq!(report.status, RunStatus::Succeeded);
+        assert_eq!(report.repositories.len(), 1);
+    }
+
+    #[test]
+    fn people_are_told_what_keeps_ecr_from_what_is_in_use() {
+        let report = protection(run());
+        let between = protection(protect_only());
+        insta::assert_snapshot!(format!(
+            "{}\n\n{}\n\n=====\n\n{}\n\n{}",
+            report.headline(),
+            report.message("s3://b/r"),
+            between.headline(),
+            between.message("s3://b/r")
+        ));
+        assert!(between.policies["all"].repositories > 0);
+        assert!(between.repositories.iter().all(|one| one.results.is_empty()));
+    }
+
+    #[test]
+    fn the_subject_of_a_mail_is_no_longer_than_mail_allows_and_says_why_nothing_is_enforced() {
+        for (reason, said) in [
+            (DryRunReason::EnforceOff, "(Enforce is off)"),
+            (DryRunReason::NotPreviewed, "(policies.yaml is new)"),
+            (DryRunReason::NoPoliciesFile, "(there is no policies.yaml)"),
+            (DryRunReason::ProtectOnly, "protect-only run"),
+        ] {
+            let protect_only = reason == DryRunReason::ProtectOnly;
+            let report =
+                protection(Run { dry_run: true, protect_only, dry_run_reason: Some(reason), ..run() });
+            let headline = report.headline();
+            assert!(headline.contains(said) && headline.len() <= 100, "{headline}");
+        }
     }
 
     #[test]
@@ -622,6 +983,11 @@ mod tests {
         assert_eq!(line["ImagesDeleted"], 30);
         assert_eq!(line["RepositoriesNeedingAttention"], 2);
         assert_eq!(line["RunSeconds"], 42);
+        let line: serde_json::Value = serde_json::from_str(&metrics(&protection(run()), "steward")).unwrap();
+        assert_eq!(line["ProtectedRepositories"], 6);
+        assert_eq!(line["SuspendedPolicies"], 3);
+        assert_eq!(line["NativePoliciesAtRisk"], 2);
+        assert_eq!(line["RepositoriesNeedingAttention"], 5);
         assert_eq!(line["StackName"], "steward");
     }
 
@@ -643,7 +1009,7 @@ mod tests {
         };
         assert_eq!(completed(&quiet), Some(0));
         assert!(!quiet.is_worth_a_message());
-        assert_eq!(quiet.headline(), "ECR: images in use got 0 tags for their protection");
+        assert_eq!(quiet.headline(), "ECR: protect-only run, 0 tags added");
         let over_registry = Run { protect_only: false, dry_run: false, dry_run_reason: None, ..run.clone() };
         let whole = Builder::new(over_registry, end).finish();
         assert_eq!(completed(&whole), Some(1));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::enforcement::protection_record::Mode;
+use crate::domain::enforcement::protection_record::{Mode, protected_until};
 use crate::finding::Finding;
 use crate::image::Image;
 use crate::instant::Instant;
@@ -43,6 +43,10 @@ pub struct Outcome {
     pub expiring: Amount,
     /// What the policy moves to the archive, less what is in use and kept.
     pub transitioning: Amount,
+    /// What ECR itself deletes or archives behind the protection rule, a part of what the policy takes. Nothing of it as long as
+    /// the policy is suspended.
+    #[serde(skip_serializing_if = "is_none")]
+    pub expiring_by_ecr: Amount,
     /// What was deleted.
     pub deleted: Amount,
     /// What was moved to the archive.
@@ -56,7 +60,7 @@ pub struct Outcome {
     /// What came into use after it was deleted or archived, and was put back.
     #[serde(skip_serializing_if = "is_none")]
     pub put_back: Amount,
-    /// What was attached.
+    /// How the policy that ECR enforces here is protected; `None` where ECR enforces none of this stack's concern.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attached>,
     /// What is in use and its own lifecycle policy, which is not protected, would have ECR delete: a sentence. It is looked at once
@@ -83,6 +87,11 @@ pub struct Outcome {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 const fn is_none(amount: &Amount) -> bool {
@@ -163,7 +172,7 @@ impl From<&Obstacle> for Held {
     }
 }
 
-/// What was done to have ECR apply a policy.
+/// How a policy that ECR enforces is protected, and what was done for that.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Attached {
@@ -177,9 +186,43 @@ pub struct Attached {
     /// When the use was read for which the protection tags are right; none before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refreshed_at: Option<Instant>,
+    /// Since when a policy that takes nothing is attached in place of the policy; `None` if the policy acts, or nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended_at: Option<Instant>,
     /// Why a policy that takes nothing is attached in place of the policy; none if the policy acts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended_because: Option<String>,
+    /// Whether the policy is suspended since somebody wants it so: the policies file does not have ECR enforce it any more, or the
+    /// stack's parameter `Enforce` is off.
+    #[serde(skip_serializing_if = "is_false")]
+    pub suspension_is_intended: bool,
+}
+
+impl Attached {
+    /// Until when ECR may go by the protection tags, if they may be so many hours old; `None` if they never were right.
+    #[must_use]
+    pub fn protected_until(&self, protection_hours: u32) -> Option<Instant> {
+        self.refreshed_at.map(|refreshed_at| protected_until(refreshed_at, protection_hours))
+    }
+
+    /// Whether a policy that takes nothing is in place of the policy, or would be if this were no dry run.
+    #[must_use]
+    pub const fn is_suspended(&self) -> bool {
+        self.suspended_because.is_some()
+            || matches!(self.lifecycle_policy, PolicyChange::Suspended | PolicyChange::ToBeSuspended)
+    }
+
+    /// Whether the policy is suspended, and nobody wants that.
+    #[must_use]
+    pub const fn is_suspended_unintentionally(&self) -> bool {
+        self.is_suspended() && !self.suspension_is_intended
+    }
+
+    /// Whether the run changed the policy or the protection tags, or would.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.tags_added > 0 || self.lifecycle_policy != PolicyChange::Unchanged
+    }
 }
 
 /// What became of an attached policy.
@@ -387,6 +430,7 @@ impl Outcome {
     pub fn needs_attention(&self) -> bool {
         matches!(self.status, Status::Held | Status::Partial | Status::Failed | Status::Remaining)
             || self.native_policy.is_some()
+            || self.attachment.as_ref().is_some_and(Attached::is_suspended_unintentionally)
     }
 }
 

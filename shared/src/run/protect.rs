@@ -7,7 +7,7 @@ use tokio::time::Instant as MonotonicInstant;
 
 use super::journal::{self, Line, PolicyLine};
 use super::outcome::{Attached, Held, Outcome, PolicyChange, Status};
-use super::survey::{Native, Planned};
+use super::survey::{Native, Planned, Withdrawal};
 use super::work::Worker;
 use super::{Access, Stop};
 use crate::aws::AwsError;
@@ -165,14 +165,14 @@ impl Worker<'_> {
         let current_text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let current = current_text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let mut native = native.clone();
-        if let Some(reason) = &native.withdrawn {
+        if let Some(withdrawal) = &native.withdrawn {
             return self
                 .withdraw(
                     planned,
                     outcome,
                     (current_text.as_deref(), current.as_ref()),
                     record,
-                    reason,
+                    withdrawal,
                     native.mode,
                     read_at,
                 )
@@ -215,6 +215,7 @@ impl Worker<'_> {
             self.reserve(planned, &mut now).await?;
         }
         note(outcome, &now.plan.obstacles);
+        outcome.expiring_by_ecr = planned.amount(&now.plan.by_ecr);
         let may_act = now.plan.obstacles.is_empty();
         // An own policy that cannot be attached is an obstacle already.
         let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
@@ -224,7 +225,8 @@ impl Worker<'_> {
             current: now.current.as_ref(),
             wanted: &wanted,
             may_act,
-            may_attach,
+            // A dry run that was asked for says what a run that enforces would do.
+            may_attach: may_attach || !self.may_write(),
             is_left_alone: self.is_left_alone(),
         };
         let attachment = question.answer(nothing);
@@ -533,7 +535,7 @@ impl Worker<'_> {
             };
             let etag = before.as_ref().map(|found| found.etag.as_str());
             if self.clients.call(records.replace(&record, etag)).await? {
-                tell(&record, outcome);
+                self.tell_protection(&record, outcome);
                 self.has_changed.set(true);
                 return Ok(());
             }
@@ -544,8 +546,19 @@ impl Worker<'_> {
 
     fn tell_record(&self, now: &Now<'_>, outcome: &mut Outcome) {
         if let Some(record) = now.known() {
-            tell(record, outcome);
+            self.tell_protection(record, outcome);
         }
+    }
+
+    /// Says in an outcome what the record says.
+    fn tell_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
+        let Some(attached) = &mut outcome.attachment else { return };
+        attached.refreshed_at = Some(record.refreshed_at);
+        attached.suspended_at = record.suspended.as_ref().map(|suspended| suspended.at);
+        attached.suspended_because = record.suspended.as_ref().map(|suspended| suspended.reason.clone());
+        // Without the switch nothing of the policies file acts, and whoever turned it off knows.
+        attached.suspension_is_intended =
+            record.suspended.is_some() && record.mode == Mode::Attach && !self.is_on;
     }
 
     /// Suspends a policy that this stack attached and that may not act any more, whatever it takes.
@@ -556,13 +569,29 @@ impl Worker<'_> {
         outcome: &mut Outcome,
         (current_text, current): (Option<&str>, Option<&LifecyclePolicy>),
         record: Option<Found>,
-        reason: &str,
+        withdrawal: &Withdrawal,
         mode: Mode,
         read_at: MonotonicInstant,
     ) -> Result<(), Stop> {
+        let Withdrawal { reason, is_intended } = withdrawal;
         let acts = current.is_some_and(|current| is_protected(current) && !takes_nothing(current));
+        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
+        if !current.is_some_and(is_protected) {
+            // Somebody else's policy is there, or none.
+            outcome.attachment = None;
+        }
         if let Some(attached) = &mut outcome.attachment {
-            attached.suspended_because = Some(reason.to_owned());
+            let suspended = known.and_then(|known| known.suspended.as_ref());
+            attached.suspended_at = suspended.map(|suspended| suspended.at);
+            attached.suspended_because = Some(reason.clone());
+            attached.suspension_is_intended = *is_intended;
+            if *is_intended {
+                let name = &planned.surveyed.name;
+                outcome.drift.push(format!(
+                    "the lifecycle policy that this stack attached is suspended, since {reason}; delete what is left of it with \
+                     `aws ecr delete-lifecycle-policy --repository-name {name}`"
+                ));
+            }
         }
         if !self.may_write() {
             if acts && let Some(attached) = &mut outcome.attachment {
@@ -572,22 +601,23 @@ impl Worker<'_> {
         }
         let name = planned.surveyed.name.as_str();
         let Some(records) = self.records() else { return Ok(()) };
-        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
         let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
         if acts {
             let mut executor = Executor::new(self, planned, outcome, read_at);
             executor.execute(&[Action::Suspend(nothing.clone())]).await?;
         }
-        // The policies file has it no more: the journal is where it can be found, and the record until it is there.
-        if acts
-            && mode == Mode::Attach
-            && let Some(text) = current_text
-        {
-            self.journal_policy(planned, text, nothing.policy(), reason, outcome).await?;
-        }
         let is_suspended =
             acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current));
         let is_of_file = known.is_some_and(|known| known.mode == Mode::Attach);
+        // The policies file has it no more: the journal is where it can be found, and the record until it is there.
+        let text = match current_text.filter(|_| acts && mode == Mode::Attach) {
+            Some(text) => Some(text.to_owned()),
+            None if is_of_file && is_suspended => known.and_then(suspended_policy),
+            None => None,
+        };
+        if let Some(text) = text {
+            self.journal_policy(planned, &text, nothing.policy(), reason, outcome).await?;
+        }
         if !is_suspended || is_of_file {
             // Nothing that acts is left of this stack's, and whoever wants a policy here may ask for one.
             if let Some(found) = &record {
@@ -598,7 +628,11 @@ impl Worker<'_> {
         if known.is_some_and(|known| known.suspended.is_some()) {
             return Ok(());
         }
-        let suspended = Some(Suspension { at: self.clients.now(), reason: reason.to_owned() });
+        let suspended = Suspension { at: self.clients.now(), reason: reason.clone() };
+        if let Some(attached) = &mut outcome.attachment {
+            attached.suspended_at = Some(suspended.at);
+        }
+        let suspended = Some(suspended);
         let record_now = match known {
             Some(known) => ProtectionRecord { suspended, expiring: Vec::new(), ..known.clone() },
             None => ProtectionRecord {
@@ -619,16 +653,18 @@ impl Worker<'_> {
     }
 }
 
-fn odd(problem: &str) -> Stop {
-    Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem))
+/// The policy that a record remembers, behind the protection rule.
+fn suspended_policy(record: &ProtectionRecord) -> Option<String> {
+    let policy = LifecyclePolicy::parse(record.lifecycle_policy_text.as_deref()?);
+    match policy.map(|policy| protected(&policy)) {
+        Ok(Ok(policy)) => Some(policy.to_json()),
+        // It never was attached as it is.
+        Ok(Err(_)) | Err(_) => None,
+    }
 }
 
-/// Says in an outcome what the record says.
-fn tell(record: &ProtectionRecord, outcome: &mut Outcome) {
-    if let Some(attached) = &mut outcome.attachment {
-        attached.refreshed_at = Some(record.refreshed_at);
-        attached.suspended_because = record.suspended.as_ref().map(|suspended| suspended.reason.clone());
-    }
+fn odd(problem: &str) -> Stop {
+    Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem))
 }
 
 /// What keeps the policy from acting, each told once.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use super::outcome::{Amount, Fate, Held, ImageOutcome, Outcome, Status};
+use super::outcome::{Amount, Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange, Status};
 use super::{Clients, Stop};
 use crate::aws::ecr::{BATCH, Manifest, Manifests};
 use crate::domain::enforcement::action::{Action, Removal};
@@ -71,7 +71,16 @@ pub struct Native {
     /// The policy without its protection rule, with what it keeps and its limits. One of somebody else's is the one that is attached.
     pub entry: Entry,
     /// Why the policy has to be suspended whatever the plan is; `None` if it may act.
-    pub withdrawn: Option<String>,
+    pub withdrawn: Option<Withdrawal>,
+}
+
+/// Why a policy that ECR enforces has to be suspended, whatever it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The reason, for people.
+    pub reason: String,
+    /// Whether somebody wants it so, by the policies file. Otherwise it needs attention.
+    pub is_intended: bool,
 }
 
 type Children = BTreeMap<String, Vec<String>>;
@@ -248,6 +257,7 @@ impl Planned<'_> {
         outcome.counted_images = images.pullable();
         outcome.expiring = self.amount(&plan.deletions);
         outcome.transitioning = self.amount(&plan.archivals);
+        outcome.expiring_by_ecr = self.amount(&plan.by_ecr);
         for (place, verdict) in (0..).zip(plan.evaluation.verdicts()) {
             if !matches!(verdict, Verdict::HeldByUse { .. }) {
                 continue;
@@ -307,16 +317,18 @@ impl Planned<'_> {
         let all = self.plan.deletions.iter().chain(&self.plan.archivals).copied();
         for place in all.filter(|&place| is_told(place)) {
             let by_ecr = self.plan.by_ecr.contains(&place);
-            let detail = by_ecr.then(|| "ECR does it within a day of the policy being attached".to_owned());
+            let detail = by_ecr.then(|| when_ecr_acts(outcome).to_owned());
             if let Some(image) = self.tell(place, Fate::Planned, detail) {
                 outcome.tell(image);
             }
         }
     }
 
-    fn amount(&self, places: &[ImageIndex]) -> Amount {
+    /// These images, added up.
+    pub(super) fn amount<'p>(&self, places: impl IntoIterator<Item = &'p ImageIndex>) -> Amount {
         let mut amount = Amount::default();
-        for image in places.iter().filter_map(|place| self.surveyed.images.images().get(*place as usize)) {
+        for image in places.into_iter().filter_map(|place| self.surveyed.images.images().get(*place as usize))
+        {
             amount.add(image);
         }
         amount
@@ -377,6 +389,20 @@ impl Planned<'_> {
         self.entry.apply != Apply::Preview
             && self.plan.obstacles.is_empty()
             && goes.into_iter().any(|place| !self.plan.by_ecr.contains(place))
+    }
+}
+
+/// When ECR itself takes what the policy takes. (Amazon ECR: within 24 hours of an image meeting the criteria.)
+fn when_ecr_acts(outcome: &Outcome) -> &'static str {
+    let attached = outcome.attachment.as_ref();
+    let is_suspended = attached.is_some_and(Attached::is_suspended);
+    match attached.map(|attached| attached.lifecycle_policy) {
+        _ if is_suspended => "ECR does it, but not while the policy is suspended",
+        Some(PolicyChange::ToBeAttached) => {
+            "ECR does it within a day once a run that enforces attaches the policy"
+        }
+        Some(PolicyChange::Attached) => "ECR does it within a day of the policy being attached",
+        _ => "ECR does it itself, within a day of when the rule takes it",
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant as MonotonicInstant;
 
 use super::batch::{Assignment, Batch, Kind, Protection};
 use super::outcome::{Held, Outcome, Status};
-use super::survey::{Native, Planned, Surveyed};
+use super::survey::{Native, Planned, Surveyed, Withdrawal};
 use super::{Access, Clients, LAST, Run, Stop, Task, check_clock, inventory, journal, observe};
 use crate::aws::AwsError;
 use crate::aws::ecr::{EcrProtect, EcrWrite};
@@ -451,9 +451,10 @@ impl<'a> Worker<'a> {
         } else {
             None
         };
-        let withdrawn = |mode: Mode, reason: &str| {
+        let withdrawn = |mode: Mode, reason: &str, is_intended: bool| {
             let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
-            Ok(Some(Native { mode, entry, withdrawn: Some(reason.to_owned()) }))
+            let withdrawal = Withdrawal { reason: reason.to_owned(), is_intended };
+            Ok(Some(Native { mode, entry, withdrawn: Some(withdrawal) }))
         };
         match found.map(|found| found.record) {
             Some(Err(problem)) => {
@@ -462,11 +463,11 @@ impl<'a> Worker<'a> {
                      a run attach it",
                     ProtectionRecord::key(name)
                 );
-                return withdrawn(Mode::Attach, &reason);
+                return withdrawn(Mode::Attach, &reason, false);
             }
             Some(Ok(record)) if record.mode == Mode::Attach => {
                 let reason = "policies.yaml does not say `apply: attach` for this repository any more";
-                return withdrawn(Mode::Attach, reason);
+                return withdrawn(Mode::Attach, reason, true);
             }
             Some(Ok(record)) if record.mode == Mode::Provisioned => {
                 let mode = Mode::Provisioned;
@@ -478,12 +479,12 @@ impl<'a> Worker<'a> {
                     let reason = format!(
                         "policies.yaml says `apply: {apply}` for this repository, which goes before the policy that it was made with"
                     );
-                    return withdrawn(mode, &reason);
+                    return withdrawn(mode, &reason, true);
                 }
                 let policy = record.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
                 let Some(Ok(policy)) = policy else {
                     let reason = "the policy in the record of its protection cannot be read; ask for the policy once more";
-                    return withdrawn(mode, reason);
+                    return withdrawn(mode, reason, false);
                 };
                 let entry = by_itself(PROVISIONED, Apply::Attach, policy);
                 return Ok(Some(Native { mode, entry, withdrawn: None }));
@@ -546,7 +547,8 @@ impl<'a> Worker<'a> {
                 // What ECR enforces by a policy that is not for the repository any more must not go on.
                 let native = planned.native.take().filter(|native| native.mode == Mode::Attach);
                 let Some(native) = native else { return Ok(outcome) };
-                let native = Native { withdrawn: Some(obstacle.to_string()), ..native };
+                let withdrawal = Withdrawal { reason: obstacle.to_string(), is_intended: false };
+                let native = Native { withdrawn: Some(withdrawal), ..native };
                 let done = self.protect(&planned, &native, &mut outcome, read_at).await;
                 return ended(done, outcome);
             }
@@ -595,9 +597,8 @@ impl<'a> Worker<'a> {
         let digest =
             images.images().get(first as usize).map(|image| image.digest.to_string()).unwrap_or_default();
         let number = count(taken.len() as u64, "image");
-        let remedy = "write `apply: protect` or `apply: attach` for the repository in policies.yaml, or delete its policy";
         Ok(Some(format!(
-            "its own lifecycle policy, by which ECR goes, would expire {number} in use, such as {digest} ({reason}): {remedy}"
+            "its own lifecycle policy, by which ECR goes, would expire {number} in use, such as {digest} ({reason})"
         )))
     }
 

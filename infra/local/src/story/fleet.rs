@@ -624,7 +624,7 @@ impl Port<'_> {
             let expected: BTreeSet<String> =
                 taken().difference(&used(name)).map(|image| images[image].clone()).collect();
             step.check(digests("previewResults") == expected, || format!("{name}: {preview}"))?;
-            // It is the shield that holds them: ECR knows nothing of use.
+            // It is the protection rule that holds them: ECR knows nothing of use.
             let held = preview["kept"].as_array().into_iter().flatten();
             let held = held.into_iter().filter(|image| image["heldBy"] == "in use").count();
             step.check(held == 0, || format!("{name}: {held} images are held by nothing but their use"))?;

@@ -8,6 +8,8 @@ use crate::usage::observation::CLOCK_SECONDS;
 
 /// The keys of the records begin so; the repository's name and `.json` follow.
 pub const RECORDS: &str = "state/protection/";
+/// Hours for which protection tags hold where nothing else is said: the default of the stack's parameter `ProtectionHours`.
+pub const PROTECTION_HOURS: u32 = 48;
 
 /// Whose policy it is that ECR enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +58,13 @@ pub struct Suspension {
     pub reason: String,
 }
 
+/// Until when ECR may go by protection tags that were right at a time, if they may be so many hours old.
+#[must_use]
+pub fn protected_until(refreshed_at: Instant, maximum_age_in_hours: u32) -> Instant {
+    let micros = i64::from(maximum_age_in_hours) * 3_600_000_000;
+    Instant::from_micros(refreshed_at.micros().saturating_add(micros)).unwrap_or(refreshed_at)
+}
+
 impl ProtectionRecord {
     /// The key of the record of a repository.
     #[must_use]
@@ -72,8 +81,7 @@ impl ProtectionRecord {
     /// Until when ECR may go by the protection tags, if they may be so many hours old.
     #[must_use]
     pub fn protected_until(&self, maximum_age_in_hours: u32) -> Instant {
-        let micros = i64::from(maximum_age_in_hours) * 3_600_000_000;
-        Instant::from_micros(self.refreshed_at.micros().saturating_add(micros)).unwrap_or(self.refreshed_at)
+        protected_until(self.refreshed_at, maximum_age_in_hours)
     }
 
     /// Whether the protection tags are too old, or of the future, by which they would never become old.

@@ -107,6 +107,10 @@
     rows.forEach((row) => copyable(row.querySelector('.id code')));
   }
 
+  for (const table of document.querySelectorAll('.protection table')) {
+    sortable(table, [...table.tBodies[0].rows]);
+  }
+
   for (const panel of document.querySelectorAll('.outcomes')) {
     const table = panel.querySelector('table');
     const bodies = [...table.tBodies];

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `attention` | what somebody should look at, and what to do about it |
+//! | `protection` | the policies that ECR enforces, and until when each is protected |
 //! | `outcomes` | the table of repositories, each with its images |
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -16,6 +17,7 @@ use crate::run::outcome::{Amount, SHOWN, Status};
 
 mod attention;
 mod outcomes;
+mod protection;
 
 /// So many names are shown unfolded.
 const UNFOLDED: usize = 50;
@@ -32,7 +34,9 @@ pub fn render(report: &RunReport) -> String {
                 header.page {
                     h1 { "Lifecycle run" }
                     p {
-                        @if report.run.only_protects() {
+                        @if report.run.protect_only {
+                            "What keeps ECR's own engine from what is in use; nothing has been taken. Times are UTC."
+                        } @else if report.run.only_protects() {
                             "What the policies would do; nothing has been taken. Times are UTC."
                         } @else if report.run.dry_run {
                             "What the policies would do; nothing has been changed. Times are UTC."
@@ -46,7 +50,8 @@ pub fn render(report: &RunReport) -> String {
                         (headline(report))
                         (attention::section(report))
                         (tiles(report))
-                        @if !report.policies.is_empty() { (policies(report)) }
+                        @if !report.policies.is_empty() && !report.run.protect_only { (policies(report)) }
+                        (protection::section(report))
                         @if report.totals.repositories > 0 { (outcomes::section(report)) }
                         (unmatched(report))
                     }
@@ -102,7 +107,8 @@ fn headline(report: &RunReport) -> Markup {
                 div {
                     dt { "Dry run" }
                     dd {
-                        @if run.only_protects() { "yes, nothing was taken" }
+                        @if run.protect_only { "protect-only run, nothing was taken" }
+                        @else if run.only_protects() { "yes, nothing was taken" }
                         @else if run.dry_run { "yes, nothing was changed" }
                         @else { "no" }
                     }
@@ -151,6 +157,33 @@ fn tiles(report: &RunReport) -> Markup {
         .then(|| format!("and to the archive {}", both(totals.transitioning)));
     let under_none = format!("{} under no policy", grouped(totals.count(Status::Unmatched)));
     let tags = totals.tags_added;
+    let by_ecr = html! {
+        @if totals.protected_repositories > 0 {
+            (tile(
+                "Enforced by ECR itself",
+                &grouped(totals.protected_repositories),
+                noun(totals.protected_repositories, " repository", " repositories"),
+                &format!("{} suspended", grouped(totals.suspended_policies)),
+            ))
+            @if !totals.expiring_by_ecr.is_zero() {
+                (amount_tile("Taken by ECR itself", totals.expiring_by_ecr, Some("within a day")))
+            }
+        }
+        @if tags > 0 {
+            (tile("Images newly protected", &grouped(tags), noun(tags, " tag", " tags"), "added for ECR's own engine"))
+        }
+        @if totals.native_policies_at_risk > 0 {
+            (tile(
+                "Own policies at risk",
+                &grouped(totals.native_policies_at_risk),
+                noun(totals.native_policies_at_risk, " repository", " repositories"),
+                "a repository is looked at once a week",
+            ))
+        }
+    };
+    if report.run.protect_only {
+        return html! { ul.tiles { (by_ecr) } };
+    }
     html! {
         ul.tiles {
             (tile("Repositories", &grouped(totals.repositories), "", &under_none))
@@ -172,9 +205,7 @@ fn tiles(report: &RunReport) -> Markup {
                 noun(totals.drifted, " repository", " repositories"),
                 "",
             ))
-            @if tags > 0 {
-                (tile("Images newly protected", &grouped(tags), noun(tags, " tag", " tags"), "added for ECR's own engine"))
-            }
+            (by_ecr)
             (tile("Saving", &text::dollars(totals.estimated_monthly_saving), " a month", saving))
         }
         @if totals.repositories > 0 {
@@ -325,7 +356,7 @@ fn unmatched(report: &RunReport) -> Markup {
     let all = report.totals.count(Status::Unmatched);
     let more = all.saturating_sub(report.unmatched.len() as u64);
     html! {
-        @if all > 0 {
+        @if all > 0 && !report.run.protect_only {
             h3 { "Repositories that no policy is for " span.badge { (grouped(all)) } }
             p.note {
                 "Nothing goes from them. A policy with " code { "repositories: ['*']" }
@@ -356,7 +387,9 @@ fn footer(report: &RunReport) -> Markup {
                 ", with the first " (grouped(SHOWN as u64)) " images or so of each."
             }
             }
-            @if run.dry_run {
+            @if run.protect_only {
+                p { "A run that only protects deletes nothing; what goes is in the reports of the runs over the registry." }
+            } @else if run.dry_run {
                 p { "A dry run deletes nothing, and writes no journal." }
             } @else {
                 p {

@@ -7,8 +7,9 @@ use comfy_table::{
 };
 
 use super::{NARROWEST, Style, bold, wrap};
+use crate::instant::Instant;
 use crate::quantity::{bytes, count, grouped};
-use crate::report::run::RunReport;
+use crate::report::run::{RunReport, whose};
 use crate::run::outcome::{Amount, Outcome, PolicyChange, Status};
 
 /// Renders a report. Every line ends with a line break.
@@ -16,7 +17,13 @@ use crate::run::outcome::{Amount, Outcome, PolicyChange, Status};
 pub fn render(report: &RunReport, style: Style) -> String {
     let mut out = String::new();
     let width = usize::from(style.width.max(NARROWEST));
-    let title = if report.run.dry_run { "Dry run: nothing was changed" } else { "Policies enforced" };
+    let title = if report.run.protect_only {
+        "Protect-only run"
+    } else if report.run.dry_run {
+        "Dry run: nothing was changed"
+    } else {
+        "Policies enforced"
+    };
     let by = report.run.started_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     let _ = writeln!(out, "{} at {}{by}\n", bold(title, style), report.run.started_at);
     for notice in &report.notices {
@@ -26,18 +33,21 @@ pub fn render(report: &RunReport, style: Style) -> String {
     if report.repositories.is_empty() {
         out.push_str("There is nothing to do in any repository.\n");
     } else {
-        for line in table(report, style).lines() {
-            let _ = writeln!(out, "{}", line.trim_end());
-        }
+        write(&mut out, &table(report, style));
+    }
+    if !report.protection.is_empty() {
+        let _ = writeln!(out, "\n{}\n", bold("Policies that ECR enforces", style));
+        write(&mut out, &protection(report, style));
     }
     let totals = &report.totals;
     let mut lines = Vec::new();
+    let concerns = report.concerns();
+    for group in concerns.chunk_by(|(_, one), (_, other)| one.rank() == other.rank()) {
+        lines.extend(group.iter().map(|(name, concern)| format!("{name}: {}.", concern.message)));
+        lines.extend(group.first().map(|(_, concern)| concern.kind().advice.to_owned()));
+    }
     for outcome in &report.repositories {
         let name = &outcome.repository_name;
-        lines.extend(outcome.error.iter().map(|error| format!("{name}: {error}.")));
-        lines.extend(
-            outcome.obstacles.iter().map(|held| format!("{name}: nothing was done: {}.", held.message)),
-        );
         lines.extend(outcome.drift.iter().map(|drift| format!("{name}: {drift}.")));
     }
     if !lines.is_empty() {
@@ -47,6 +57,20 @@ pub fn render(report: &RunReport, style: Style) -> String {
         }
     }
     out.push('\n');
+    if totals.protected_repositories > 0 {
+        let repositories =
+            count(totals.protected_repositories, "repository").replace("repositorys", "repositories");
+        let summary = format!(
+            "ECR enforces policies in {repositories}, {} of them suspended, and takes {}; {} added.",
+            grouped(totals.suspended_policies),
+            count(totals.expiring_by_ecr.image_total_count, "image"),
+            count(totals.tags_added, "protection tag"),
+        );
+        wrap(&mut out, &summary, width, style);
+    }
+    if report.run.protect_only {
+        return out;
+    }
     let verb = if report.run.dry_run { "would go" } else { "deleted" };
     let gone = if report.run.dry_run { totals.expiring } else { totals.deleted };
     let mut summary = format!(
@@ -68,7 +92,13 @@ pub fn render(report: &RunReport, style: Style) -> String {
     out
 }
 
-fn table(report: &RunReport, style: Style) -> Table {
+fn write(out: &mut String, table: &Table) {
+    for line in table.lines() {
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+fn empty(header: &[&str], style: Style) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -79,8 +109,51 @@ fn table(report: &RunReport, style: Style) -> Table {
     } else {
         table.force_no_tty();
     }
-    let header = ["REPOSITORY", "POLICY", "IMAGES", "TAKEN", "DELETED", "IN USE", "STATUS"];
     table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    table
+}
+
+/// The policies that ECR enforces, and until when each is protected.
+fn protection(report: &RunReport, style: Style) -> Table {
+    let header =
+        ["REPOSITORY", "POLICY", "STATE", "PROTECTED UNTIL", "REFRESHED", "TAKEN BY ECR", "TAGS ADDED"];
+    let mut table = empty(&header, style);
+    let time = |at: Option<Instant>| Cell::new(at.map_or_else(|| "-".to_owned(), |at| at.to_string()));
+    for repository in &report.protection {
+        let attached = &repository.attached;
+        let state = match attached.suspended_at {
+            Some(at) if attached.lifecycle_policy == PolicyChange::Unchanged => {
+                format!("{} since {at}", repository.state())
+            }
+            _ => repository.state().to_owned(),
+        };
+        let state = Cell::new(state);
+        let taken = match attached.is_suspended() {
+            true => 0,
+            false => repository.expiring_by_ecr.image_total_count,
+        };
+        table.add_row([
+            Cell::new(&repository.repository_name),
+            Cell::new(whose(attached.mode)),
+            if repository.needs_attention { state.fg(Color::Yellow) } else { state },
+            time(repository.protected_until),
+            time(attached.refreshed_at),
+            Cell::new(grouped(taken)),
+            Cell::new(grouped(attached.tags_added)),
+        ]);
+    }
+    for (column, name) in table.column_iter_mut().zip(header) {
+        column.set_padding((0, 2));
+        if matches!(name, "TAKEN BY ECR" | "TAGS ADDED") {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn table(report: &RunReport, style: Style) -> Table {
+    let header = ["REPOSITORY", "POLICY", "IMAGES", "TAKEN", "DELETED", "IN USE", "STATUS"];
+    let mut table = empty(&header, style);
     for outcome in &report.repositories {
         table.add_row(row(outcome));
     }
@@ -109,6 +182,7 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         Status::Unmatched => ("no policy", None),
     };
     let change = outcome.attachment.as_ref().map(|attached| match attached.lifecycle_policy {
+        PolicyChange::Unchanged if attached.is_suspended() => "policy suspended",
         PolicyChange::Unchanged => "policy as it was",
         PolicyChange::Attached => "policy attached",
         PolicyChange::ToBeAttached => "policy to be attached",
@@ -126,4 +200,16 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         number(outcome.held_by_use),
         color.map_or_else(|| status.clone(), |color| status.clone().fg(color)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::run::tests::{protect_only, protection};
+
+    #[test]
+    fn what_ecr_enforces_is_told_with_what_needs_attention_and_what_to_do_about_it() {
+        let style = Style { width: 160, color: false };
+        insta::assert_snapshot!(render(&protection(protect_only()), style));
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{ending, repositories, text};
+use super::{ending, protection, repositories, text};
 use crate::policy_book::Apply;
 use crate::quantity::{bytes, count, grouped};
 use crate::report::model::ActionKind;
@@ -32,14 +32,17 @@ const COLUMNS: [(&str, bool); 12] = [
 /// What can be chosen in the filter: the word in the markup, what is said, and whether it is so.
 type Choice = (&'static str, &'static str, fn(&Outcome) -> bool);
 
-const CHOICES: [Choice; 7] = [
+const CHOICES: [Choice; 8] = [
     ("attention", "that need attention", Outcome::needs_attention),
     ("deleted", "that images were deleted from", |outcome| !outcome.deleted.is_zero()),
     ("taken", "that policies take images from", |outcome| !outcome.expiring.is_zero()),
     ("used", "with images held by their use", |outcome| !outcome.held_by_use.is_zero()),
     ("held", "with images held otherwise", |outcome| held(outcome).image_total_count > 0),
     ("attached", "whose attached policy or tags changed", |outcome| {
-        outcome.attachment.as_ref().is_some_and(|attached| *attached != Attached::default())
+        outcome.attachment.as_ref().is_some_and(Attached::has_changed)
+    }),
+    ("suspended", "whose policy is suspended", |outcome| {
+        outcome.attachment.as_ref().is_some_and(Attached::is_suspended)
     }),
     ("drift", "that are not as the book says", |outcome| !outcome.drift.is_empty()),
 ];
@@ -57,7 +60,9 @@ fn held(outcome: &Outcome) -> Amount {
 pub(super) fn section(report: &RunReport) -> Markup {
     let shown = report.repositories.len() as u64;
     let matched = report.totals.repositories.saturating_sub(report.totals.count(Status::Unmatched));
-    let quiet = matched.saturating_sub(shown).saturating_sub(report.repositories_not_shown);
+    let is_matched = |outcome: &&Outcome| outcome.status != Status::Unmatched;
+    let shown_of_matched = report.repositories.iter().filter(is_matched).count() as u64;
+    let quiet = matched.saturating_sub(shown_of_matched).saturating_sub(report.repositories_not_shown);
     let images = report.repositories.iter().map(|outcome| outcome.results_not_shown).sum::<u64>();
     let is_one_missing = report.repositories_not_shown + images == 1;
     let mut missing = Vec::new();
@@ -103,7 +108,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
                             }
                         }
                         @for (outcome, place) in report.repositories.iter().zip(0..) {
-                            (body(outcome, place, &policies))
+                            (body(outcome, place, &policies, report.protection_hours))
                         }
                     }
                 }
@@ -144,7 +149,7 @@ fn controls(report: &RunReport, policies: &BTreeMap<&str, usize>) -> Markup {
     }
 }
 
-fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>) -> Markup {
+fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>, protection_hours: u32) -> Markup {
     let policy = outcome.policy.as_deref().unwrap_or_default();
     let mut groups: Vec<String> = CHOICES
         .iter()
@@ -182,7 +187,7 @@ fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>) -> Ma
                 td { @if let Some(attached) = &outcome.attachment { (attachment(attached)) } }
                 td data-sort=(outcome.drift.len()) { (outcome.drift.len()) }
             }
-            (more(outcome))
+            (more(outcome, protection_hours))
         }
     }
 }
@@ -193,6 +198,7 @@ fn apply(apply: Option<Apply>) -> &'static str {
 
 fn attachment(attached: &Attached) -> Markup {
     let policy = match attached.lifecycle_policy {
+        PolicyChange::Unchanged if attached.is_suspended() => "suspended",
         PolicyChange::Unchanged => "unchanged",
         PolicyChange::Attached => "attached",
         PolicyChange::ToBeAttached => "to be attached",
@@ -206,10 +212,11 @@ fn attachment(attached: &Attached) -> Markup {
 }
 
 /// What there is to tell, folded, with a line that says what that is.
-fn more(outcome: &Outcome) -> Markup {
+fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
     let images = outcome.results.len() as u64 + outcome.results_not_shown;
     let parts = [
         (u64::from(outcome.error.is_some()), "error"),
+        (u64::from(outcome.native_policy.is_some()), "own policy at risk"),
         (outcome.obstacles.len() as u64, "obstacle"),
         (outcome.drift.len() as u64, "difference"),
         (outcome.findings.len() as u64, "finding"),
@@ -220,6 +227,7 @@ fn more(outcome: &Outcome) -> Markup {
         .into_iter()
         .filter(|(number, _)| *number > 0)
         .map(|(number, noun)| count(number, noun))
+        .chain(outcome.attachment.as_ref().map(|_| "protection".to_owned()))
         .collect();
     let amounts = [
         ("Moves to the archive", outcome.transitioning),
@@ -237,6 +245,11 @@ fn more(outcome: &Outcome) -> Markup {
                                 h4 { "Error" }
                                 p { (text::prose(error)) }
                             }
+                            @if let Some(told) = &outcome.native_policy {
+                                h4 { "Its own lifecycle policy" }
+                                p { (text::prose(told)) }
+                            }
+                            (protection::facts(outcome, protection_hours))
                             @if !outcome.obstacles.is_empty() {
                                 h4 { "Why the plan is not executed" }
                                 ul {

@@ -3,12 +3,14 @@
 use super::super::tests::{elements, number_of};
 use super::*;
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::protection_record::Mode;
 use crate::finding::{Code, Finding};
 use crate::instant::Instant;
 use crate::lifecycle::document::Action;
 use crate::policy_book::Apply;
 use crate::report::model::ActionTaken;
 use crate::report::run::Builder;
+use crate::report::run::tests::{protect_only, protection};
 use crate::run::Run;
 use crate::run::outcome::{Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange};
 use crate::usage::Gap;
@@ -122,6 +124,8 @@ fn full() -> RunReport {
         attachment: Some(Attached {
             lifecycle_policy: PolicyChange::Attached,
             tags_added: 4,
+            mode: Some(Mode::Attach),
+            refreshed_at: Instant::parse("2026-11-23T03:10:00Z").ok(),
             ..Attached::default()
         }),
         expiring: amount(9, 450),
@@ -131,7 +135,14 @@ fn full() -> RunReport {
     builder.take(Outcome {
         obstacles: vec![held("usage-unknown", "what is in use is not known completely: AWS Lambda: denied")],
         expiring: amount(1, 50),
-        attachment: Some(Attached { lifecycle_policy: PolicyChange::Suspended, ..Attached::default() }),
+        attachment: Some(Attached {
+            lifecycle_policy: PolicyChange::Suspended,
+            mode: Some(Mode::Attach),
+            refreshed_at: Instant::parse("2026-11-22T03:10:00Z").ok(),
+            suspended_at: Instant::parse("2026-11-23T03:10:00Z").ok(),
+            suspended_because: Some("what is in use is not known completely: AWS Lambda: denied".to_owned()),
+            ..Attached::default()
+        }),
         ..outcome("base/jdk", "attach-all", Apply::Attach, Status::Held)
     });
     builder.take(outcome("base/slow", "attach-all", Apply::Attach, Status::Remaining));
@@ -211,6 +222,30 @@ fn a_report_with_everything() {
 }
 
 #[test]
+fn what_keeps_ecr_from_what_is_in_use_has_a_table() {
+    let report = protection(run(false));
+    let page = render(&report);
+    let between_runs = render(&protection(protect_only()));
+    if std::env::var_os("RUN_REPORT").is_some() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+        std::fs::write(folder.join("protection-report.html"), &page).unwrap();
+        std::fs::write(folder.join("protect-only-report.html"), &between_runs).unwrap();
+    }
+    elements(&page);
+    elements(&between_runs);
+    let section = page.split_once("<h3 id=\"protection\">").unwrap().1;
+    insta::assert_snapshot!(words(section.split_once("<h3").unwrap().0).replace(" since ", "\n  since "));
+    let row = between(&page, "<tbody id=\"r", "</tbody>");
+    assert!(words(row).contains("Protection from ECR's own engine Policy"), "{row}");
+}
+
+#[test]
+fn a_run_that_only_protects_has_a_short_page() {
+    let page = render(&protection(protect_only()));
+    insta::assert_snapshot!(words(&content(&page)));
+}
+
+#[test]
 fn a_run_that_failed() {
     let mut builder = builder(Run { book_version: None, ..run(false) });
     builder.report_mut().error =
@@ -251,8 +286,18 @@ fn nothing_from_outside_becomes_markup() {
     for key in report.unfinished_batches.iter_mut().chain(&mut report.untold_journal) {
         *key = HOSTILE.to_owned();
     }
+    for repository in &mut report.protection {
+        repository.repository_name = HOSTILE.to_owned();
+        repository.policy = Some(HOSTILE.to_owned());
+        let because = &mut repository.attached.suspended_because;
+        *because = because.take().map(|_| HOSTILE.to_owned());
+    }
     for outcome in &mut report.repositories {
         outcome.repository_name = HOSTILE.to_owned();
+        outcome.native_policy = outcome.native_policy.take().map(|_| HOSTILE.to_owned());
+        if let Some(attached) = &mut outcome.attachment {
+            attached.suspended_because = attached.suspended_because.take().map(|_| HOSTILE.to_owned());
+        }
         outcome.policy = outcome.policy.take().map(|policy| policy + HOSTILE);
         outcome.error = outcome.error.take().map(|_| HOSTILE.to_owned());
         outcome.obstacles.iter_mut().for_each(|held| held.message = HOSTILE.to_owned());
@@ -305,6 +350,7 @@ fn every_number_is_told() {
             "Held by limits or unknown use 91 images 4.5 GB",
             "Failed 2 images 100 MB",
             "Not as the book says 1 repository",
+            "Enforced by ECR itself 2 repositories 1 suspended",
             "Images newly protected 4 tags added for ECR's own engine",
             "Saving $0.15 a month at most, by what was deleted",
         ]

@@ -1,0 +1,206 @@
+//! What somebody should look at, by kind, since what to do is the same for all of a kind: for terminals, pages and mails alike.
+
+use crate::quantity::{bytes, count};
+use crate::run::outcome::{Amount, Fate, Outcome, Status};
+
+/// A kind of what needs attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// What tells it apart; for obstacles their code.
+    pub code: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// The one thing to do about it.
+    pub advice: &'static str,
+}
+
+const fn kind(code: &'static str, what: &'static str, advice: &'static str) -> Kind {
+    Kind { code, what, advice }
+}
+
+/// What is of no other kind.
+const OTHER: Kind = kind("other", "Held back", "See what is said of each of them.");
+
+/// The kinds, the worst first.
+pub const KINDS: [Kind; 22] = [
+    kind(
+        "failed",
+        "Could not be worked on",
+        "See what AWS answered; the next run tries again. What is missing may be a permission.",
+    ),
+    kind(
+        "partial",
+        "Images could not be deleted",
+        "See what ECR answered for each image in the report's table of repositories; the next run tries again.",
+    ),
+    kind(
+        "policy-not-protected",
+        "The attached lifecycle policy is not protected",
+        "Until its first rule is the protection rule, ECR deletes what is in use. Whoever owns the policy adds that rule.",
+    ),
+    kind(
+        NATIVE_POLICY,
+        "An own lifecycle policy would delete what is in use",
+        "Write `apply: protect` or `apply: attach` for the repository in the policies file, or delete its lifecycle policy.",
+    ),
+    kind(
+        "protection-tag-taken",
+        "A protection tag is on another image",
+        "Take the tag off that image. The next run puts it where it belongs.",
+    ),
+    kind(
+        "policy-cannot-be-protected",
+        "The policy cannot be enforced by ECR beside protection tags",
+        "Write the rule as it is said here, or write `apply: delete` for the repository in the policies file.",
+    ),
+    kind(
+        "policy-takes-protected",
+        "By its policy ECR would take what has to stay",
+        "Correct the rule, or write `apply: delete` for the repository in the policies file.",
+    ),
+    kind(
+        "remaining",
+        "Not finished",
+        "The time of the function was up. The next run goes on with what is left.",
+    ),
+    kind(
+        "usage-unknown",
+        "What is in use is not known",
+        "Mend the source that is named: a permission, an address, a list. Until then nothing goes from these repositories.",
+    ),
+    kind(
+        "enforce-off",
+        "The switch was turned off",
+        "The parameter Enforce was not true any more when it would have been done. With Enforce=true the next run does it.",
+    ),
+    kind(
+        "policies-file-changed",
+        "The policies file was changed",
+        "It is another one than when the run began. The next run goes by what is there now.",
+    ),
+    kind(
+        "policies-file-not-previewed",
+        "The policies file was not previewed",
+        "The next run previews it, and the one after that enforces it.",
+    ),
+    kind(
+        "run-too-old",
+        "The run is too old",
+        "What was decided more than a day ago is not done any more. Start another run.",
+    ),
+    kind(
+        "limit-registry",
+        "More images would go from the registry in a day than its limit allows",
+        "The next days go on. If all of it is meant to go sooner, raise the limits at the top of the policies file.",
+    ),
+    kind(
+        "reassigned",
+        "Another policy is for the repository now",
+        "Its tags were changed since the run began. The next run goes by what they are now.",
+    ),
+    kind(
+        "limit-images",
+        "More images would go than the limit allows",
+        "If this is meant, raise the limit images of the policy in the book. If not, correct the rule.",
+    ),
+    kind(
+        "limit-percent",
+        "More of the repository would go than the limit allows",
+        "If this is meant, raise the limit percent of the policy in the book. If not, correct the rule.",
+    ),
+    kind(
+        "limit-remaining",
+        "Fewer images would be left than the limit allows",
+        "If this is meant, lower the limit remaining of the policy in the book. If not, correct the rule.",
+    ),
+    kind(
+        "unread-manifest-lists",
+        "Manifest lists could not be read",
+        "Look whether ECR gives these manifests (ecr:BatchGetImage); the next run reads them again. Until then nothing goes, \
+         since images that they list could be taken for others.",
+    ),
+    kind(
+        "clock",
+        "A clock is wrong",
+        "Images were pushed after the present. Find the clock that is wrong; as long as it is, rules by age decide wrongly.",
+    ),
+    kind(
+        SUSPENDED,
+        "The lifecycle policy is suspended",
+        "ECR deletes nothing there meanwhile. The next run that enforces attaches the policy again, if what is said is mended.",
+    ),
+    OTHER,
+];
+
+/// The code of a repository's own lifecycle policy that would delete what is in use.
+const NATIVE_POLICY: &str = "native-policy";
+/// The code of a policy that is suspended for no other reason that needs attention.
+const SUSPENDED: &str = "suspended";
+
+/// Something to look at in one repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concern {
+    /// Its place among [`KINDS`].
+    place: usize,
+    /// What it is, in a sentence without its end.
+    pub message: String,
+}
+
+impl Concern {
+    fn new(code: &str, message: String) -> Self {
+        let place = KINDS.iter().position(|kind| kind.code == code).unwrap_or(KINDS.len() - 1);
+        Self { place, message }
+    }
+
+    /// Its place among [`KINDS`]: the worst are first.
+    #[must_use]
+    pub const fn rank(&self) -> usize {
+        self.place
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        KINDS.get(self.place).copied().unwrap_or(OTHER)
+    }
+}
+
+/// What somebody should look at in a repository, each cause once; none if nobody has to.
+#[must_use]
+pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
+    let mut concerns = Vec::new();
+    if !outcome.needs_attention() {
+        return concerns;
+    }
+    if let Some(error) = &outcome.error {
+        concerns.push(Concern::new("failed", error.clone()));
+    }
+    if !outcome.failed.is_zero() || outcome.status == Status::Partial {
+        let said = outcome.results.iter().find(|image| image.outcome == Fate::Failed);
+        let said = said.and_then(|image| image.detail.as_deref());
+        let said = said.map(|detail| format!(": {detail}")).unwrap_or_default();
+        let Amount { image_total_count, image_size_in_bytes } = outcome.failed;
+        let failed = format!("{}, {}", count(image_total_count, "image"), bytes(image_size_in_bytes));
+        concerns.push(Concern::new("partial", format!("{failed}{said}")));
+    }
+    if outcome.status == Status::Remaining {
+        let deleted = count(outcome.deleted.image_total_count, "image");
+        concerns.push(Concern::new("remaining", format!("{deleted} deleted so far")));
+    }
+    concerns.extend(outcome.obstacles.iter().map(|held| Concern::new(&held.code, held.message.clone())));
+    // What suspended the policy in this run is said already.
+    let suspended = outcome.attachment.as_ref().filter(|attached| attached.is_suspended_unintentionally());
+    if let Some(attached) = suspended
+        && concerns.is_empty()
+    {
+        let since = attached.suspended_at.map(|at| format!(" since {at}")).unwrap_or_default();
+        let because = attached.suspended_because.as_deref().unwrap_or("the run had a reason to");
+        concerns
+            .push(Concern::new(SUSPENDED, format!("its lifecycle policy is suspended{since}: {because}")));
+    }
+    concerns.extend(outcome.native_policy.iter().map(|told| Concern::new(NATIVE_POLICY, told.clone())));
+    if concerns.is_empty() {
+        concerns.push(Concern::new("other", "held back".to_owned()));
+    }
+    concerns
+}

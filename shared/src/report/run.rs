@@ -204,12 +204,15 @@ impl Builder {
         if outcome.status == Status::Unmatched {
             report.totals.add(&outcome);
             if report.unmatched.len() < NAMES {
-                report.unmatched.push(outcome.repository_name);
+                report.unmatched.push(outcome.repository_name.clone());
             }
-            return;
+            if !outcome.needs_attention() {
+                return;
+            }
+        } else {
+            report.totals.add(&outcome);
+            report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
         }
-        report.totals.add(&outcome);
-        report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
         if !outcome.has_something_to_tell() {
             return;
         }

@@ -554,8 +554,9 @@ fn what_the_policies_file_does_not_have_attached_any_more_is_suspended() {
                 false => site.steward.run("s", false),
             };
             assert!(site.is_suspended(), "{policies}: {report:#}");
-            let why = site.record().unwrap()["suspended"]["reason"].as_str().unwrap().to_owned();
+            let why = of(&report, "app")["attachment"]["suspendedBecause"].as_str().unwrap();
             assert!(why.contains("policies.yaml does not say `apply: attach`"), "{why}");
+            assert_eq!(site.journal(is_policy)[0]["lifecyclePolicyText"], behind(TWO_WEEKS));
             // And again: nothing lifts it.
             site.aws().forget_calls();
             site.steward.run("t", false);
@@ -911,12 +912,23 @@ fn a_policy_that_a_repository_was_made_with_is_suspended_when_uncertain_and_put_
         assert_eq!(record["lifecyclePolicyText"], made_with(FOUR_BUILDS)["lifecyclePolicyText"]);
         assert!(record["suspended"]["reason"].as_str().unwrap().contains("what is in use is not known"));
         site.aws().heal();
-        site.protect_only("hourly");
-        assert!(site.is_suspended(), "what only protects lifts nothing");
-        let report = site.steward.run("t", false);
+        // It does not wait for a run over the registry.
+        let report = site.protect_only("hourly");
         assert_eq!(site.policy(), Some(behind(FOUR_BUILDS)), "{policies}: {report:#}");
         assert_eq!(site.record().unwrap()["mode"], "provisioned");
+        assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]));
     }
+    // Nor for a policies file.
+    let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+    site.aws().cloud(|cloud| cloud.objects.remove(&format!("{BUCKET}/policies.yaml")));
+    site.use_by_task("app:ci-0", None);
+    site.aws().fault_from("ListClusters", Fault::Denied, 0);
+    site.steward.run("r", false);
+    assert!(site.is_suspended());
+    site.aws().heal();
+    let report = site.steward.run("s", false);
+    assert!(site.acts(), "{report:#}");
+    assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]));
 }
 
 #[test]

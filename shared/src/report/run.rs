@@ -206,7 +206,7 @@ impl Builder {
             if report.unmatched.len() < NAMES {
                 report.unmatched.push(outcome.repository_name.clone());
             }
-            if !outcome.needs_attention() {
+            if !outcome.has_something_to_tell() {
                 return;
             }
         } else {
@@ -250,6 +250,7 @@ impl Builder {
         let is_well = report.gaps.is_empty()
             && report.unfinished_batches.is_empty()
             && report.untold_journal.is_empty()
+            && report.repositories.iter().all(|outcome| outcome.native_policy.is_none())
             && [Status::Held, Status::Partial, Status::Failed, Status::Remaining]
                 .iter()
                 .all(|status| report.totals.count(*status) == 0);

@@ -1216,3 +1216,350 @@ fn a_policy_of_a_repositorys_own_that_takes_what_is_in_use_needs_attention() {
         assert_eq!(of(&report, name)["nativePolicy"], Value::Null, "{report:#}");
     }
 }
+
+/// What Terraform has put in place of ours begins with the protection rule, too.
+#[test]
+fn a_policy_that_came_in_place_of_an_attached_one_is_not_suspended_once_it_is_asked_to_be_left_alone() {
+    for by_tag in [false, true] {
+        let site = Site::new(ATTACH);
+        site.steward.run("r", false);
+        site.aws().forget_calls();
+        let theirs = behind(FOUR_BUILDS);
+        site.attach_by_hand(Some(&theirs));
+        site.use_by_task("app:ci-0", None);
+        if by_tag {
+            ask_by_tag(&site);
+            site.say(OF_OTHERS);
+        } else {
+            site.say(PROTECT);
+        }
+        for run in ["s", "t"] {
+            site.protect_only(&format!("{run} hourly"));
+            let report = site.steward.run(run, false);
+            assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
+            assert_eq!(site.policy().as_ref(), Some(&theirs), "{report:#}");
+        }
+        assert_eq!(site.puts_of_policies(), 0);
+        assert!(!site.taken_by_ecr().contains(&site.app.old[0]));
+        assert_eq!(site.record().unwrap()["mode"], "protect");
+    }
+}
+
+#[test]
+fn what_is_attached_is_suspended_when_the_file_says_protect_and_what_comes_then_is_left_alone() {
+    let site = Site::new(ATTACH);
+    site.steward.run("r", false);
+    site.say(PROTECT);
+    site.use_by_task("app:ci-0", None);
+    let report = site.steward.run("s", false);
+    assert!(site.is_suspended(), "{report:#}");
+    // It may come at any moment.
+    site.attach_by_hand(Some(&behind(TWO_WEEKS)));
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "it has its tag already");
+    site.aws().forget_calls();
+    let report = site.steward.run("t", false);
+    assert_eq!(site.puts_of_policies(), 0, "{report:#}");
+    assert_eq!(site.policy(), Some(behind(TWO_WEEKS)));
+}
+
+/// As earlier versions attached it.
+fn of_an_earlier_version(rules: &str) -> String {
+    let mut policy: Value = serde_json::from_str(&behind(rules)).unwrap();
+    let all = policy["rules"].as_array_mut().unwrap();
+    let mut released = all[0].clone();
+    released["selection"] = json!({ "tagStatus": "tagged", "tagPrefixList": ["ecr-steward-released-"],
+        "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 1 });
+    all.insert(1, released);
+    for (priority, rule) in (1..).zip(all) {
+        rule["rulePriority"] = priority.into();
+    }
+    policy.to_string()
+}
+
+/// Its second rule takes what no rule of the policies file does.
+#[test]
+fn a_policy_that_an_earlier_version_attached_does_not_go_on_acting() {
+    let never = "{ selection: any, maximumAgeLimit: 3000 }";
+    let upgraded = |policies: &str| {
+        let site = site(policies);
+        site.attach_by_hand(Some(&of_an_earlier_version(never)));
+        site.aws().with(|registry| {
+            app(registry).image_mut(&site.app.old[0]).tags.insert("ecr-steward-released-0".to_owned());
+        });
+        assert_eq!(site.taken_by_ecr(), set([&site.app.old[0]]));
+        site
+    };
+    // Whatever the first run is.
+    let site = upgraded(&attaching(never));
+    site.steward.run("r", false);
+    assert!(site.acts() && site.taken_by_ecr().is_empty());
+    let site = upgraded(&attaching(never));
+    site.protect_only("r");
+    assert_eq!(site.taken_by_ecr(), BTreeSet::new(), "by one that only protects");
+    let mut site = upgraded(&attaching(never));
+    site.steward.approves = false;
+    let report = site.steward.run("r", false);
+    assert_eq!(report["dryRunReason"], "not-previewed", "{report:#}");
+    assert_eq!(site.taken_by_ecr(), BTreeSet::new(), "by one of which nobody has seen the effect");
+    let mut site = upgraded(&attaching(never));
+    site.steward.switch(false);
+    site.steward.run("r", false);
+    assert_eq!(site.taken_by_ecr(), BTreeSet::new(), "with the switch off");
+    let site = upgraded(OF_OTHERS);
+    site.remember(&made_with(never));
+    let mut site = site;
+    site.steward.switch(false);
+    site.steward.run("r", false);
+    assert_eq!(site.taken_by_ecr(), BTreeSet::new(), "where a repository was made with a policy");
+    // Somebody else's is told of.
+    let site = upgraded(PROTECT);
+    let report = site.steward.run("r", false);
+    assert_eq!(codes(of(&report, "app")), ["policy-cannot-be-protected"], "{report:#}");
+}
+
+/// What comes between the look at the repository and the look at what is in use.
+#[test]
+fn an_image_that_is_pushed_and_run_while_protection_is_refreshed_is_not_taken_for_protected() {
+    let site = site(&attaching(FOUR_BUILDS));
+    site.steward.run("r", false);
+    let push: Happens = |registry, cloud| {
+        let digest = app(registry).push("ci-6", &["ci-6"]);
+        use_by_task(cloud, "app:ci-6", Some(&digest));
+    };
+    site.aws().fault("DescribeImages", Fault::Then(push), 1);
+    site.steward.run("s", false);
+    let pushed = site.aws().with(|registry| {
+        app(registry).images.iter().find(|image| image.tags.contains("ci-6")).unwrap().pushed_at
+    });
+    let refreshed = site.record().unwrap()["refreshedAt"].as_str().unwrap().to_owned();
+    #[expect(clippy::cast_possible_truncation, reason = "microseconds of this century")]
+    let pushed = Instant::from_micros((pushed * 1e6) as i64).unwrap();
+    assert!(Instant::parse(&refreshed).unwrap() < pushed, "{refreshed}, {pushed}");
+    site.protect_only("t");
+    let digest = site.aws().with(|registry| {
+        app(registry).images.iter().find(|image| image.tags.contains("ci-6")).unwrap().digest.clone()
+    });
+    assert!(site.tags(&digest).contains(&protection_tag(&digest)));
+}
+
+#[test]
+fn where_a_repository_cannot_be_read_what_this_stack_attached_is_suspended() {
+    for operation in ["DescribeImages", "BatchGetImage"] {
+        for policies in [book(ATTACH), OF_OTHERS.to_owned()] {
+            let is_attached = policies != OF_OTHERS;
+            let site = match is_attached {
+                true => site(&policies),
+                false => provisioned(&policies, FOUR_BUILDS),
+            };
+            site.steward.run("r", false);
+            assert!(site.acts());
+            // An index that nobody has read yet.
+            site.aws().with(|registry| {
+                let child = app(registry).push("child", &[]);
+                app(registry).push_index(&[&child], &["v9"]);
+            });
+            site.aws().fault_from(operation, Fault::Denied, 0);
+            let report = site.protect_only("hourly");
+            assert!(site.is_suspended(), "{operation} {policies}: {report:#}");
+            assert_eq!(of(&report, "app")["status"], "FAILED");
+            assert!(
+                of(&report, "app")["attachment"]["suspendedBecause"].as_str().unwrap().contains(operation)
+            );
+            site.aws().heal();
+            let report = site.steward.run("s", false);
+            assert!(site.acts(), "{operation} {policies}: {report:#}");
+        }
+    }
+}
+
+#[test]
+fn where_nobody_knows_which_policy_is_for_a_repository_what_is_attached_is_suspended() {
+    let policies = format!(
+        "policies:
+- {{ name: held, repositories: ['*'], tags: {{ hold: legal }}, rules: [{{ selection: any, maximumAgeLimit: 4000 }}] }}
+- {{ name: all, repositories: ['*'], rules: [{TWO_WEEKS}]{ATTACH} }}
+"
+    );
+    let site = site(&policies);
+    site.steward.run("r", false);
+    let taken = site.steward.take_inventory(&Steward::begin("s", false)).response();
+    site.aws().fault_from("ListTagsForResource", Fault::Denied, 0);
+    for key in site.steward.batches(&taken) {
+        site.steward.work(&taken, &key);
+    }
+    let report = site.steward.tell(&taken);
+    assert!(site.is_suspended(), "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "FAILED");
+}
+
+#[test]
+fn what_cannot_be_suspended_is_protected_all_the_same_and_told() {
+    let site = Site::new(ATTACH);
+    site.steward.run("r", false);
+    site.use_by_task("app:ci-0", None);
+    site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    site.aws().fault_from("PutLifecyclePolicy", Fault::Denied, 0);
+    let report = site.steward.run("s", false);
+    let app = of(&report, "app");
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!(app["status"], "FAILED", "{report:#}");
+    assert!(codes(app).contains(&"policy-not-suspended"), "{report:#}");
+    let before = site.record().unwrap();
+    assert_eq!(before["refreshedBy"], "r", "it becomes stale");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_or_is_of_another_registry_has_nothing_act() {
+    let other = |key: &str, value: &str| {
+        let mut record = made_with(TWO_WEEKS);
+        record[key] = value.into();
+        record
+    };
+    for record in [other("registryId", "999999999999"), other("repositoryName", "bpp"), json!({ "mode": 1 })]
+    {
+        let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+        site.remember(&record);
+        let once = site.lone("once", &["ci-x", "ecr-steward-in-use-00"]);
+        let report = site.steward.run("r", false);
+        assert!(site.is_suspended(), "{record}: {report:#}");
+        assert!(site.left().contains(&once));
+        // With the file's policy it is written anew.
+        let site = Site::new(ATTACH);
+        site.steward.run("r", false);
+        site.remember(&record);
+        let report = site.steward.run("s", false);
+        assert!(site.acts(), "{record}: {report:#}");
+        assert_eq!((site.record().unwrap()["mode"].as_str(), counted_today(&site)), (Some("attach"), 14));
+        // What is somebody else's is not written.
+        let site = site_under_protect();
+        site.remember(&record);
+        site.steward.run("r", false);
+        assert_eq!(site.puts_of_policies(), 0);
+        assert_eq!(site.record().unwrap()["mode"], "protect");
+    }
+}
+
+fn site_under_protect() -> Site {
+    let site = site(PROTECT);
+    site.attach_by_hand(Some(&behind(FOUR_BUILDS)));
+    site
+}
+
+#[test]
+fn a_repository_that_nobody_asks_to_protect_any_more_is_forgotten() {
+    let site = site_under_protect();
+    site.steward.run("r", false);
+    assert_eq!(site.record().unwrap()["mode"], "protect");
+    site.say(OF_OTHERS);
+    site.protect_only("hourly");
+    assert_eq!((site.record(), site.policy()), (None, Some(behind(FOUR_BUILDS))));
+}
+
+#[test]
+fn nothing_is_deleted_by_a_policy_of_somebody_elses_that_was_replaced_meanwhile() {
+    let site = site_under_protect();
+    site.use_by_task("app:ci-0", None);
+    site.steward.run("r", false);
+    site.end_use();
+    let replace: Happens = |registry, _| {
+        app(registry).lifecycle_policy = Some(behind("{ selection: any, maximumAgeLimit: 3000 }"));
+    };
+    site.aws().fault("DescribeImages", Fault::Then(replace), 1);
+    let report = site.steward.run("s", false);
+    assert!(site.left().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "HELD");
+    let report = site.steward.run("t", false);
+    assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
+}
+
+#[test]
+fn a_release_stays_whole_while_it_runs_and_leaves_whole_by_this_stack() {
+    let site = Site::new(ATTACH);
+    site.use_by_task(&format!("app@{}", site.app.children[1]), None);
+    site.steward.run("r", false);
+    let release = set(site.app.release());
+    assert!(site.taken_by_ecr().is_disjoint(&release));
+    ecr_engine::act(site.aws(), "app");
+    site.end_use();
+    assert!(site.taken_by_ecr().is_disjoint(&release));
+    let report = site.steward.run("s", false);
+    assert_eq!(site.left(), set([&site.app.young]), "{report:#}");
+    let written: BTreeSet<String> = site
+        .journal(is_removal)
+        .iter()
+        .map(|line| line["imageDigest"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(written, release);
+}
+
+#[test]
+fn what_ran_once_counts_against_the_limit_of_the_registry_too() {
+    let site = site(&limited(3));
+    site.use_by_task("app:ci-0", None);
+    let second = site.lone("ci-a", &["ci-a"]);
+    site.use_by_task("app:ci-a", None);
+    site.steward.run("r", false);
+    assert_eq!((site.taken_by_ecr(), counted_today(&site)), (set([&site.app.old[1]]), 1));
+    site.end_use();
+    site.say(&limited(2));
+    let report = site.steward.run("s", false);
+    let gone = &(&site.app.all() | &set([&second])) - &site.left();
+    assert_eq!((gone.len(), counted_today(&site)), (1, 2), "{report:#}");
+    assert!(codes(of(&report, "app")).contains(&"limit-registry"), "{report:#}");
+}
+
+/// ECR does not give the manifest of what is in the archive.
+#[test]
+fn an_archived_image_in_use_holds_up_nothing_where_no_rule_looks_into_the_archive() {
+    let site = Site::new(ATTACH);
+    site.use_by_task("app:ci-0", None);
+    site.aws().with(|registry| app(registry).image_mut(&site.app.old[0]).archived = true);
+    let report = site.steward.run("r", false);
+    assert!(site.acts(), "{report:#}");
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]));
+    let archive = format!("{TWO_WEEKS}, {{ selection: any, maximumDaysInArchive: 90 }}");
+    site.say(&attaching(&archive));
+    let report = site.steward.run("s", false);
+    assert!(site.is_suspended(), "{report:#}");
+    assert!(of(&report, "app")["error"].as_str().unwrap().contains("ImageInaccessible"), "{report:#}");
+}
+
+/// A8: as the state machine goes on when the inventory fails.
+#[test]
+fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
+    let site = Site::new(ATTACH);
+    site.steward.run("r", false);
+    site.say("policies: [{ name: all }]\n");
+    let begun = Steward::begin("s", false);
+    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    assert_eq!(error_type, "InvalidPolicyBook");
+    let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
+    let suspend = tests::cloud::function(site.aws(), "lifecycle-suspend", tests::steward::PLENTY);
+    suspend.invoke(json!({ "run": begun["run"], "reason": cause }).to_string()).response();
+    assert!(site.is_suspended());
+    // And it is attached again when the file is valid.
+    site.say(&book(ATTACH));
+    site.steward.run("t", false);
+    assert!(site.acts());
+}
+
+/// Nothing of what is protected depends on how many policies there are in the file.
+#[test]
+fn of_two_runs_at_once_neither_takes_the_protection_of_the_other() {
+    let site = Site::new(ATTACH);
+    site.steward.run("r", false);
+    site.use_by_task("app:ci-0", None);
+    let nightly = site.steward.take_inventory(&Steward::begin("nightly", false)).response();
+    let batches = site.steward.batches(&nightly);
+    site.end_use();
+    site.use_by_task("app:ci-1", None);
+    site.protect_only("hourly");
+    site.end_use();
+    site.use_by_task("app:ci-2", None);
+    for key in &batches {
+        site.steward.work(&nightly, key);
+    }
+    let taken = site.taken_by_ecr();
+    assert!(taken.is_disjoint(&set([&site.app.old[1], &site.app.old[2]])), "{taken:?}");
+    assert!(site.left().contains(&site.app.old[2]));
+}

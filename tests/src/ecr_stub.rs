@@ -1137,6 +1137,10 @@ impl Repository {
                 failures.push(failure(id, "ImageNotFound", "Requested image not found"));
                 continue;
             };
+            if image.archived {
+                failures.push(failure(id, "ImageInaccessible", "Requested image is in the archive"));
+                continue;
+            }
             let mut image_id = json!({ "imageDigest": image.digest });
             if let Some(tag) = id["imageTag"].as_str() {
                 image_id["imageTag"] = tag.into();

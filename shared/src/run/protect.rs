@@ -277,7 +277,7 @@ impl Worker<'_> {
             Mode::Provisioned => self.lifts.is_some(),
         };
         // What may not be attached yet is not what ECR goes by.
-        if native.mode == Mode::Attach
+        if native.mode != Mode::Protect
             && self.may_write()
             && !may_attach
             && let Some(acting) = current.as_ref().filter(|current| is_protected(current))

@@ -129,6 +129,14 @@ pub enum Obstacle {
          `ecr-steward protection-rule` prints before its rules"
     )]
     Unprotected,
+    /// The lifecycle policy that the repository was made with is not attached any more.
+    #[error(
+        "the lifecycle policy that the repository was made with is gone: somebody deleted it; ask for a policy once more, or for none"
+    )]
+    NotAttached,
+    /// A policy that has to be suspended is not.
+    #[error("the lifecycle policy could not be suspended, and ECR goes on by it: {0}; delete it, or see why")]
+    NotSuspended(String),
     /// More may be in use than is known.
     #[error("what is in use is not known completely: {0}")]
     Usage(String),
@@ -171,6 +179,8 @@ impl Obstacle {
             Self::Unprotectable(_) => "policy-cannot-be-protected",
             Self::TakesProtected(_) => "policy-takes-protected",
             Self::Unprotected => "policy-not-protected",
+            Self::NotAttached => "policy-not-attached",
+            Self::NotSuspended(_) => "policy-not-suspended",
             Self::Usage(_) => "usage-unknown",
             Self::EnforceOff => "enforce-off",
             Self::PoliciesFileChanged => "policies-file-changed",

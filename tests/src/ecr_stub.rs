@@ -70,6 +70,8 @@ const MEMBERS: [(&str, &[&str]); 20] = [
     ("PutImage", &["repositoryName", "imageManifest", "imageManifestMediaType", "imageTag", "imageDigest"]),
 ];
 
+/// So many tags an image may have.
+const MAX_TAGS: usize = 1000;
 /// The status of a response that is to be cut off; ECR has none such.
 const CUT: u16 = 299;
 
@@ -203,8 +205,10 @@ pub enum Fault {
     AfterEffect(Box<Fault>),
     /// The call goes well, and then something happens in the world.
     Then(fn(&mut Registry, &mut Cloud)),
-    /// `BatchDeleteImage` fails for images whose digest or tag contains this text, with `KmsError`.
+    /// `BatchDeleteImage` and `BatchGetImage` fail for images whose digest or tag contains this text, with `KmsError`.
     ForImages(&'static str),
+    /// The answer says nothing of images whose digest contains this text.
+    Silent(&'static str),
 }
 
 #[derive(Debug)]
@@ -215,6 +219,8 @@ struct PlannedFault {
     after: usize,
     /// How many calls go wrong; `None` for all.
     left: Option<usize>,
+    /// What the path of the call has to have in it; every path has the empty one.
+    path: &'static str,
 }
 
 /// The registry: look into it and change it with [`EcrStub::with`].
@@ -433,13 +439,18 @@ impl EcrStub {
 
     /// Makes `times` calls of an operation go wrong; `*` is any operation.
     pub fn fault(&self, operation: &'static str, fault: Fault, times: usize) {
-        let planned = PlannedFault { operation, fault, after: 0, left: Some(times) };
+        let planned = PlannedFault { operation, fault, after: 0, left: Some(times), path: "" };
         lock(&self.state.faults).push(planned);
     }
 
     /// Makes all calls of an operation go wrong once `after` have gone well.
     pub fn fault_from(&self, operation: &'static str, fault: Fault, after: usize) {
-        lock(&self.state.faults).push(PlannedFault { operation, fault, after, left: None });
+        lock(&self.state.faults).push(PlannedFault { operation, fault, after, left: None, path: "" });
+    }
+
+    /// Makes all calls of an operation go wrong whose paths have this in them, as the keys of objects.
+    pub fn fault_at(&self, operation: &'static str, path: &'static str, fault: Fault) {
+        lock(&self.state.faults).push(PlannedFault { operation, fault, after: 0, left: None, path });
     }
 
     /// No more faults.
@@ -503,7 +514,7 @@ impl State {
         let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let is_ecr = MEMBERS.iter().any(|(name, _)| *name == operation);
         let is_throttled = is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more());
-        let fault = if is_throttled { Some(Fault::Throttled) } else { self.due(&operation) };
+        let fault = if is_throttled { Some(Fault::Throttled) } else { self.due(&operation, &request.target) };
         let is_rest = cloud::REST.contains(&&*operation);
         let effect = || match is_rest {
             true => lock(&self.cloud).rest(&operation, request),
@@ -516,6 +527,10 @@ impl State {
         let response = match fault {
             None => Some(effect()),
             Some(Fault::ForImages(text)) => Some(respond(self.act(&operation, &asked, Some(text)))),
+            Some(Fault::Silent(text)) => {
+                let answer = self.act(&operation, &asked, None);
+                Some(respond(answer.map(|answer| without(answer, text))))
+            }
             Some(Fault::Slow(pause)) => {
                 std::thread::sleep(pause);
                 Some(effect())
@@ -544,10 +559,10 @@ impl State {
         response
     }
 
-    fn due(&self, operation: &str) -> Option<Fault> {
+    fn due(&self, operation: &str, path: &str) -> Option<Fault> {
         let mut faults = lock(&self.faults);
         for planned in faults.iter_mut() {
-            if planned.operation != "*" && planned.operation != operation {
+            if planned.operation != "*" && planned.operation != operation || !path.contains(planned.path) {
                 continue;
             }
             if planned.after > 0 {
@@ -652,8 +667,16 @@ fn faulty(fault: &Fault, answer: Response) -> Option<Response> {
             Some(answer)
         }
         Fault::AfterEffect(fault) => faulty(fault, answer),
-        Fault::ForImages(_) | Fault::Then(_) => Some(answer),
+        Fault::ForImages(_) | Fault::Silent(_) | Fault::Then(_) => Some(answer),
     }
+}
+
+/// An answer without its images whose digest contains a text.
+fn without(mut answer: Value, text: &str) -> Value {
+    if let Some(images) = answer["images"].as_array_mut() {
+        images.retain(|image| !image["imageId"]["imageDigest"].to_string().contains(text));
+    }
+    answer
 }
 
 impl Registry {
@@ -929,7 +952,7 @@ impl Registry {
                         }
                     }
                 }
-                repository.get_images(&name, &ids)
+                repository.get_images(&name, &ids, failing)
             }
             "UpdateImageStorageClass" => {
                 let id = fields.get("imageId").cloned().unwrap_or_default();
@@ -1030,6 +1053,14 @@ impl Repository {
             (_, true) => "application/vnd.oci.image.manifest.v1+json",
             (_, false) => "application/vnd.oci.image.index.v1+json",
         };
+        let asked = fields.get("imageDigest").and_then(Value::as_str);
+        if asked.is_some_and(|asked| asked != digest) {
+            return Err(("ImageDigestDoesNotMatchException", format!("the digest of the image is {digest}")));
+        }
+        let known = self.images.iter().find(|image| image.digest == digest);
+        if known.is_some_and(|image| image.tags.len() >= MAX_TAGS) && tag.is_some() {
+            return Err(("LimitExceededException", format!("an image has {MAX_TAGS} tags at most")));
+        }
         if let Some(tag) = &tag {
             for image in &mut self.images {
                 image.tags.remove(tag);
@@ -1095,13 +1126,21 @@ impl Repository {
         })
     }
 
-    fn get_images(&self, name: &str, ids: &[Value]) -> Answered {
+    fn get_images(&self, name: &str, ids: &[Value], failing: Option<&str>) -> Answered {
         let (mut images, mut failures) = (Vec::new(), Vec::new());
         for id in ids {
+            if failing.is_some_and(|text| id.to_string().contains(text)) {
+                failures.push(failure(id, "KmsError", "the key is disabled"));
+                continue;
+            }
             let Some(image) = self.find(id).and_then(|index| self.images.get(index)) else {
                 failures.push(failure(id, "ImageNotFound", "Requested image not found"));
                 continue;
             };
+            if image.archived {
+                failures.push(failure(id, "ImageInaccessible", "Requested image is in the archive"));
+                continue;
+            }
             let mut image_id = json!({ "imageDigest": image.digest });
             if let Some(tag) = id["imageTag"].as_str() {
                 image_id["imageTag"] = tag.into();

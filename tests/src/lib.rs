@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod clock;
 pub mod cloud;
 pub mod document;
+pub mod ecr_engine;
 pub mod ecr_stub;
 pub mod gateway;
 pub mod http;

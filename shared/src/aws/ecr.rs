@@ -6,6 +6,7 @@ use std::ops::Deref;
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::interceptors::InterceptorContext;
 use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition};
+use aws_sdk_ecr::operation::batch_get_image::BatchGetImageError;
 use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
 use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
@@ -444,6 +445,24 @@ impl EcrProtect {
         Ok(digest)
     }
 
+    /// Gives an image a protection tag. A tag that it has already is no trouble.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved. Also when the manifest is
+    /// that of another image.
+    pub async fn put_protection_tag(
+        &self,
+        name: &Name,
+        manifest: &Manifest,
+        tag: &str,
+    ) -> Result<(), AwsError> {
+        let Manifest { digest, text, media_type, .. } = manifest;
+        self.put(name, text, media_type.as_deref(), Some(digest), Some(tag)).await?;
+        tracing::info!(repository = %name, digest, tag, "protected the image");
+        Ok(())
+    }
+
     /// Stores the manifest of an image that was there before, whose layers still are; with a tag, or without. Gives whether that
     /// changed something: `false` for an image that is there as it is.
     ///
@@ -706,12 +725,15 @@ struct QuotaIsNoThrottling;
 impl ClassifyRetry for QuotaIsNoThrottling {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
-        let error =
-            error.as_operation_error().and_then(|error| error.downcast_ref::<CreateRepositoryError>());
-        match error {
-            Some(error) if error.is_limit_exceeded_exception() => RetryAction::RetryForbidden,
-            _ => RetryAction::NoActionIndicated,
-        }
+        let Some(error) = error.as_operation_error() else { return RetryAction::NoActionIndicated };
+        let is_quota = error
+            .downcast_ref::<CreateRepositoryError>()
+            .is_some_and(CreateRepositoryError::is_limit_exceeded_exception)
+            || error.downcast_ref::<PutImageError>().is_some_and(PutImageError::is_limit_exceeded_exception)
+            || error
+                .downcast_ref::<BatchGetImageError>()
+                .is_some_and(BatchGetImageError::is_limit_exceeded_exception);
+        if is_quota { RetryAction::RetryForbidden } else { RetryAction::NoActionIndicated }
     }
 
     fn name(&self) -> &'static str {

@@ -19,8 +19,11 @@ impl Worker<'_> {
         read_at: MonotonicInstant,
     ) -> Result<(), Stop> {
         let name = planned.surveyed.name.as_str();
-        let native = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
-        outcome.drift.extend(native.map(|text| drift(&text).to_owned()));
+        // Of a policy that is protected it is told elsewhere.
+        if planned.native.is_none() {
+            let attached = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+            outcome.drift.extend(attached.map(|text| drift(&text).to_owned()));
+        }
         let mut executor = Executor::new(self, planned, outcome, read_at);
         executor.execute(&planned.removals()).await?;
         let is_blocked = executor.is_blocked();

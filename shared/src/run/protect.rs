@@ -7,10 +7,11 @@ use tokio::time::Instant as MonotonicInstant;
 
 use super::journal::{self, Line, PolicyLine};
 use super::outcome::{Attached, Held, Outcome, PolicyChange, Status};
-use super::survey::{Native, Planned, Withdrawal};
+use super::survey::{Native, Planned, Surveyed, Withdrawal};
 use super::work::Worker;
 use super::{Access, Stop};
 use crate::aws::AwsError;
+use crate::aws::ecr::EcrProtect;
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
@@ -25,6 +26,7 @@ use crate::lifecycle::diff::diff;
 use crate::lifecycle::document::Action as RuleAction;
 use crate::plan::{Obstacle, Plan};
 use crate::report::model::ActionTaken;
+use crate::repository::Name;
 use crate::workflows::enforcement::execute::Executor;
 use crate::workflows::enforcement::registry_limit;
 use crate::workflows::protection_records::{Found, ProtectionRecords};
@@ -142,8 +144,92 @@ impl Now<'_> {
 
 impl Worker<'_> {
     /// Refreshes the protection of a repository whose policy ECR enforces, or says what would be done. The outcome has what was
-    /// done, however it ends.
+    /// done, however it ends. If it fails, what is attached is suspended.
     pub(super) async fn protect(
+        &self,
+        planned: &Planned<'_>,
+        native: &Native,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        let done = self.refresh(planned, native, outcome, read_at).await;
+        if let Err(stop) = &done {
+            let Surveyed { name, registry_id, .. } = &planned.surveyed;
+            self.suspend_unrefreshed(name, registry_id, native.mode, stop, outcome).await;
+        }
+        done
+    }
+
+    /// Suspends the policy of a repository whose protection could not be refreshed, if it is one of this stack's that acts.
+    pub(super) async fn suspend_unrefreshed(
+        &self,
+        name: &Name,
+        registry_id: &str,
+        mode: Mode,
+        why: &Stop,
+        outcome: &mut Outcome,
+    ) {
+        // Where time is up, or a clock is wrong, nothing can be done now. A policy of somebody else's is never written.
+        let goes_on = matches!(why, Stop::Time(_) | Stop::Clock { .. });
+        if !self.may_write() || goes_on || mode == Mode::Protect {
+            return;
+        }
+        let reason = format!("protection could not be refreshed: {why}");
+        match self.suspend_attached(name, registry_id, mode, &reason).await {
+            Ok(true) => {
+                let attached = outcome.attachment.get_or_insert_with(Attached::default);
+                attached.mode = Some(mode);
+                attached.lifecycle_policy = PolicyChange::Suspended;
+                attached.suspended_because = Some(reason);
+            }
+            Ok(false) => {}
+            Err(stop) => {
+                tracing::error!(repository = %name, error = %stop, "could not suspend the lifecycle policy");
+                note(outcome, &[Obstacle::NotSuspended(stop.to_string())]);
+            }
+        }
+    }
+
+    /// Suspends what is attached, if it is a policy of this stack's that acts; gives whether it is.
+    async fn suspend_attached(
+        &self,
+        name: &Name,
+        registry_id: &str,
+        mode: Mode,
+        reason: &str,
+    ) -> Result<bool, Stop> {
+        let (ecr, Some(records)) = (self.protects()?, self.records()) else { return Ok(false) };
+        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
+        let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+        let Some(current) = current.filter(|current| is_protected(current) && !takes_nothing(current)) else {
+            return Ok(false);
+        };
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        self.clients.call(ecr.suspend_lifecycle_policy(name, &nothing)).await?;
+        self.has_changed.set(true);
+        let found = self.clients.call(records.find(name.as_str())).await?;
+        let known = found.as_ref().and_then(|found| found.record.as_ref().ok());
+        let suspended = Some(Suspension { at: self.clients.now(), reason: reason.to_owned() });
+        let record = match known {
+            Some(known) => ProtectionRecord { suspended, expiring: Vec::new(), ..known.clone() },
+            None => ProtectionRecord {
+                registry_id: registry_id.to_owned(),
+                repository_name: name.as_str().to_owned(),
+                mode,
+                refreshed_at: self.clients.now(),
+                refreshed_by: self.run.run_id.clone(),
+                lifecycle_policy_text: without_protection(&current).map(|policy| policy.to_json()),
+                suspended,
+                expiring: Vec::new(),
+            },
+        };
+        let etag = found.as_ref().map(|found| found.etag.as_str());
+        // Who wrote it meanwhile goes by what is attached, too.
+        self.clients.call(records.replace(&record, etag)).await?;
+        Ok(true)
+    }
+
+    async fn refresh(
         &self,
         planned: &Planned<'_>,
         native: &Native,
@@ -162,6 +248,7 @@ impl Worker<'_> {
             Some(records) => self.clients.call(records.find(name)).await?,
             None => None,
         };
+        let record = record.map(|found| found.of_registry(&planned.surveyed.registry_id));
         let current_text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let current = current_text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let mut native = native.clone();
@@ -190,7 +277,7 @@ impl Worker<'_> {
             Mode::Provisioned => self.lifts.is_some(),
         };
         // What may not be attached yet is not what ECR goes by.
-        if native.mode == Mode::Attach
+        if native.mode != Mode::Protect
             && self.may_write()
             && !may_attach
             && let Some(acting) = current.as_ref().filter(|current| is_protected(current))
@@ -241,9 +328,10 @@ impl Worker<'_> {
             self.tell_record(&now, outcome);
             return Ok(());
         }
-        self.refresh_protection(planned, &now, attachment, outcome, read_at).await?;
+        let meanwhile = self.refresh_protection(planned, &now, attachment, outcome, read_at).await?;
+        note(outcome, meanwhile.as_slice());
         outcome.status = match self.access {
-            _ if !may_act => Status::Held,
+            _ if !may_act || meanwhile.is_some() => Status::Held,
             Access::Write(_) => Status::Done,
             Access::Read | Access::Protect(_) => Status::Previewed,
         };
@@ -261,7 +349,15 @@ impl Worker<'_> {
         !matches!(self.access, Access::Read)
     }
 
-    fn records(&self) -> Option<ProtectionRecords<'_>> {
+    fn protects(&self) -> Result<&EcrProtect, Stop> {
+        match self.access {
+            Access::Read => Err(odd("a preview changes nothing")),
+            Access::Protect(ecr) => Ok(ecr),
+            Access::Write(ecr) => Ok(ecr),
+        }
+    }
+
+    pub(super) fn records(&self) -> Option<ProtectionRecords<'_>> {
         let (s3, bucket) = (self.clients.s3, self.clients.bucket);
         self.clients.has_bucket().then_some(ProtectionRecords { s3, bucket })
     }
@@ -277,6 +373,20 @@ impl Worker<'_> {
         };
         if governs {
             now.plan.obstacles.push(Obstacle::Unprotected);
+        }
+        // Somebody deleted it: this stack does not go on with it, either.
+        if now.native.mode == Mode::Provisioned && now.current_text.is_none() {
+            now.plan.obstacles.push(Obstacle::NotAttached);
+        }
+        // The plan is of the policy that was attached when the repository was read.
+        let attached = now.current.as_ref().and_then(without_protection);
+        if now.native.mode == Mode::Protect
+            && !governs
+            && attached.is_some_and(|attached| attached != now.native.entry.policy)
+        {
+            now.plan.obstacles.push(Obstacle::Reassigned(
+                "the attached lifecycle policy was replaced during the run".to_owned(),
+            ));
         }
     }
 
@@ -301,7 +411,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Does what is to be done, in an order in which no image in use is ever without a tag that it needs while a policy acts.
+    /// Does what is to be done, in an order in which no image in use is ever without a tag that it needs while a policy acts. Gives
+    /// what others did meanwhile, so that this run leaves the policy to the next one.
     async fn refresh_protection(
         &self,
         planned: &Planned<'_>,
@@ -309,37 +420,17 @@ impl Worker<'_> {
         attachment: Attachment,
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
-    ) -> Result<(), Stop> {
-        let images = &planned.surveyed.images;
+    ) -> Result<Option<Obstacle>, Stop> {
         let mut executor = Executor::new(self, planned, outcome, read_at);
         executor.protects(&now.native.entry.policy);
-        if let Attachment::Suspend(nothing) = &attachment {
-            executor.execute(&[Action::Suspend(nothing.clone())]).await?;
-        }
-        let digest =
-            |place: ImageIndex| images.images().get(place as usize).map(|image| image.digest.to_string());
-        let tags: Vec<Action> = now
-            .plan
-            .tagging
-            .additions
-            .iter()
-            .filter_map(|(place, tag)| {
-                Some(Action::PutTag { image_digest: digest(*place)?, tag: tag.clone() })
-            })
-            .collect();
-        if let Err(stop) = executor.execute(&tags).await {
-            // An image in use may be without its tag: what is attached must not go on acting.
-            let suspend = suspend_if_acting(now);
-            let is_suspended = matches!(attachment, Attachment::Suspend(_)) || suspend.is_some();
-            if let Some(suspend) = suspend {
-                executor.execute(&[suspend]).await?;
-            }
-            if is_suspended {
-                self.record(planned, now, Some(format!("protection tags could not be put: {stop}")), outcome)
-                    .await?;
-            }
-            return Err(stop);
-        }
+        let suspended = match &attachment {
+            Attachment::Suspend(nothing) => executor.execute(&[Action::Suspend(nothing.clone())]).await,
+            Attachment::Unchanged | Attachment::Attach(_) => Ok(()),
+        };
+        let tags = put_tags(planned, &now.plan);
+        // What cannot be suspended needs its protection tags all the more.
+        executor.execute(&tags).await?;
+        suspended?;
         let (is_suspended, acts) = match &attachment {
             Attachment::Suspend(_) => (true, false),
             Attachment::Attach(_) => (false, true),
@@ -351,7 +442,7 @@ impl Worker<'_> {
         let is_refreshed = may_act && acts;
         if !is_suspended && !is_refreshed {
             self.tell_record(now, outcome);
-            return Ok(());
+            return Ok(None);
         }
         if !is_suspended {
             self.write_down_plan(planned, now, outcome).await?;
@@ -359,13 +450,15 @@ impl Worker<'_> {
         if let Attachment::Attach(policy) = &attachment {
             self.write_down_policy(planned, now, policy, outcome).await?;
         }
-        self.record(planned, now, reason, outcome).await?;
+        if let Some(meanwhile) = self.record(planned, now, reason, outcome).await? {
+            return Ok(Some(meanwhile));
+        }
         if let Attachment::Attach(policy) = attachment {
             let mut executor = Executor::new(self, planned, outcome, read_at);
             executor.puts_policies_with(self.lifts);
             executor.execute(&[Action::PutPolicy(policy)]).await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Why the policy is suspended, for people.
@@ -481,15 +574,16 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Writes the record: refreshed, or suspended for a reason.
+    /// Writes the record: refreshed, or suspended for a reason. If others did something meanwhile by which this run must not go on,
+    /// it is not written, and that is what this gives.
     async fn record(
         &self,
         planned: &Planned<'_>,
         now: &Now<'_>,
         reason: Option<String>,
         outcome: &mut Outcome,
-    ) -> Result<(), Stop> {
-        let Some(records) = self.records() else { return Ok(()) };
+    ) -> Result<Option<Obstacle>, Stop> {
+        let Some(records) = self.records() else { return Ok(None) };
         let name = planned.surveyed.name.as_str();
         let mut before = now.record.clone();
         for _ in 0..MAX_CAS_ATTEMPTS {
@@ -500,9 +594,18 @@ impl Worker<'_> {
                 .map(|known| &known.lifecycle_policy_text);
             let went_by = now.known().map(|known| &known.lifecycle_policy_text);
             if now.native.mode == Mode::Provisioned && asked != went_by {
-                return Err(odd(
-                    "another lifecycle policy was asked for meanwhile; the next run goes by that",
-                ));
+                let problem = "another lifecycle policy was asked for during the run";
+                return Ok(Some(Obstacle::Reassigned(problem.to_owned())));
+            }
+            // Whoever suspended it meanwhile may know what this run does not.
+            let before_this = now.known().and_then(|known| known.suspended.as_ref());
+            if reason.is_none()
+                && let Some(suspended) = known.and_then(|known| known.suspended.as_ref())
+                && Some(suspended) != before_this
+            {
+                let problem =
+                    format!("the lifecycle policy was suspended during the run: {}", suspended.reason);
+                return Ok(Some(Obstacle::Reassigned(problem)));
             }
             let suspended = reason.as_ref().map(|reason| {
                 let at = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
@@ -510,7 +613,8 @@ impl Worker<'_> {
             });
             let refreshed_at = match (&suspended, known) {
                 (Some(_), Some(known)) => known.refreshed_at,
-                _ => now.used_at,
+                // What was pushed since the repository was read has no tag yet.
+                _ => now.used_at.min(planned.surveyed.read_at),
             };
             let refreshed_by = match (&suspended, known) {
                 (Some(_), Some(known)) => known.refreshed_by.clone(),
@@ -537,9 +641,10 @@ impl Worker<'_> {
             if self.clients.call(records.replace(&record, etag)).await? {
                 self.tell_protection(&record, outcome);
                 self.has_changed.set(true);
-                return Ok(());
+                return Ok(None);
             }
-            before = self.clients.call(records.find(name)).await?;
+            let found = self.clients.call(records.find(name)).await?;
+            before = found.map(|found| found.of_registry(&planned.surveyed.registry_id));
         }
         Err(odd("the record of its protection is written by others at the same time; the next run goes on"))
     }
@@ -606,6 +711,9 @@ impl Worker<'_> {
             let mut executor = Executor::new(self, planned, outcome, read_at);
             executor.execute(&[Action::Suspend(nothing.clone())]).await?;
         }
+        // With `apply: protect` another policy may come in its place at any moment.
+        let tags = put_tags(planned, &planned.plan);
+        Executor::new(self, planned, outcome, read_at).execute(&tags).await?;
         let is_suspended =
             acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current));
         let is_of_file = known.is_some_and(|known| known.mode == Mode::Attach);
@@ -676,13 +784,15 @@ fn note(outcome: &mut Outcome, obstacles: &[Obstacle]) {
     }
 }
 
-/// What suspends the policy that is attached, if it is one of this stack's that acts.
-fn suspend_if_acting(now: &Now<'_>) -> Option<Action> {
-    let nothing = now.acts().then(TakesNothing::new)?;
-    match nothing {
-        Ok(nothing) => Some(Action::Suspend(nothing)),
-        Err(_) => None,
-    }
+/// The protection tags that a plan adds.
+fn put_tags(planned: &Planned<'_>, plan: &Plan) -> Vec<Action> {
+    let images = planned.surveyed.images.images();
+    let additions = plan.tagging.additions.iter();
+    let tags = additions.filter_map(|(place, tag)| {
+        let image_digest = images.get(*place as usize)?.digest.to_string();
+        Some(Action::PutTag { image_digest, tag: tag.clone() })
+    });
+    tags.collect()
 }
 
 /// How the attached policy differs from the wanted one.

@@ -40,6 +40,8 @@ pub struct Surveyed {
     pub children_are_cached: bool,
     /// What is not known of those who may pull from it.
     pub pull_gaps: Vec<Gap>,
+    /// The time right before it was read: what was pushed later may not be among the images.
+    pub read_at: Instant,
 }
 
 /// A repository, and what becomes of it.
@@ -92,6 +94,7 @@ impl Surveyed {
     ///
     /// When a call fails or time is up.
     pub async fn read(clients: &Clients<'_>, name: Name, registry_id: &str, arn: &str) -> Result<Self, Stop> {
+        let read_at = clients.now();
         let described = clients.call(clients.ecr.images(&name)).await?;
         let mut relations = Relations::default();
         for (referrer, subject) in &described.subjects {
@@ -120,7 +123,7 @@ impl Surveyed {
         }
         let images = RepositoryImages::new(described.images, &relations);
         let (arn, registry_id) = (arn.to_owned(), registry_id.to_owned());
-        Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps: Vec::new() })
+        Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps: Vec::new(), read_at })
     }
 
     /// What of the repository is in use.
@@ -448,6 +451,7 @@ mod tests {
             images: RepositoryImages::new(images, &relations),
             children_are_cached: true,
             pull_gaps: Vec::new(),
+            read_at: Instant::parse("2026-11-26T00:00:00Z").unwrap(),
         };
         let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
         let planned = surveyed.plan(Cow::Borrowed(&book.entries()[0]), &Usage::default(), now);

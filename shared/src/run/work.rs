@@ -22,7 +22,7 @@ use crate::aws::ecr::{EcrProtect, EcrWrite};
 use crate::aws::resource_tags::PROTECT_KEY;
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::enforcement_switch::Invocation;
-use crate::domain::enforcement::in_use_protection::{TakesNothing, without_protection};
+use crate::domain::enforcement::in_use_protection::{TakesNothing, is_protected, without_protection};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
@@ -32,7 +32,7 @@ use crate::quantity::count;
 use crate::repository::Name;
 use crate::usage::observation::{Observation, ReadOnce};
 use crate::workflows::enforcement::put_back::{self, PutBack, Removed, in_use_again};
-use crate::workflows::protection_records::ProtectionRecords;
+use crate::workflows::protection_records::Found;
 
 /// Repositories that are read at the same time.
 const AT_ONCE: usize = 4;
@@ -99,6 +99,9 @@ pub enum Power<'a> {
         is_on: bool,
     },
 }
+
+/// The outcome of a repository that could not be planned, and why not; none if it is gone.
+type Unplanned = (Outcome, Option<Stop>);
 
 /// What reports call the policy that a repository was made with.
 const PROVISIONED: &str = "provisioned";
@@ -217,7 +220,9 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
         clients.odd(&book_key, findings.join("; "))
     })?;
     let run_hash = run.book_hash.as_deref().unwrap_or_default();
-    if book.hash() != run_hash {
+    // A run without a policies file goes by one without policies.
+    let is_of_run = if has_file(run) { book.hash() == run_hash } else { book.entries().is_empty() };
+    if !is_of_run {
         return Err(
             clients.odd(&book_key, format!("its hash is {}, and the run's is {run_hash}", book.hash()))
         );
@@ -231,6 +236,10 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
         Power::Enforce { .. } | Power::Preview => Vec::new(),
     };
     Ok(Loaded { batch, book, observation, blocked })
+}
+
+const fn has_file(run: &Run) -> bool {
+    run.book_hash.is_some()
 }
 
 /// Why an invocation of an enforcing run may not enforce any more, by what the stack says in this moment.
@@ -354,9 +363,13 @@ impl<'a> Worker<'a> {
             let read_at = MonotonicInstant::now();
             let (planned, is_time_up) = self.plan_some(registry_id, rest).await;
             for planned in planned {
-                let outcome = match planned {
-                    Err(outcome) => outcome,
-                    Ok(planned) => self.one(planned, read_at).await?,
+                let outcome = match (planned, repositories.get(done)) {
+                    (Err((mut outcome, Some(stop))), Some(assignment)) => {
+                        self.suspend_unread(registry_id, assignment, &stop, &mut outcome).await;
+                        outcome
+                    }
+                    (Err((outcome, _)), _) => outcome,
+                    (Ok(planned), _) => self.one(planned, read_at).await?,
                 };
                 tell(&outcome);
                 let is_remaining = outcome.status == Status::Remaining;
@@ -378,7 +391,7 @@ impl<'a> Worker<'a> {
         &self,
         registry_id: &str,
         repositories: &[Assignment],
-    ) -> (Vec<Result<Planned<'a>, Outcome>>, bool) {
+    ) -> (Vec<Result<Planned<'a>, Unplanned>>, bool) {
         let mut all = Vec::new();
         // What is being read is read to its end: to read it again would cost calls.
         let images = Cell::new(0);
@@ -397,9 +410,11 @@ impl<'a> Worker<'a> {
                 Err(Stop::Time(_)) => return (all, true),
                 Err(stop) if stop.is_not_found() => {
                     let gone = Outcome::failed(repository_name, policy, stop.to_string());
-                    all.push(Err(Outcome { status: Status::Gone, ..gone }));
+                    all.push(Err((Outcome { status: Status::Gone, ..gone }, None)));
                 }
-                Err(stop) => all.push(Err(Outcome::failed(repository_name, policy, stop.to_string()))),
+                Err(stop) => {
+                    all.push(Err((Outcome::failed(repository_name, policy, stop.to_string()), Some(stop))));
+                }
             }
         }
         let is_time_up = !self.clients.deadline.has(LEAST);
@@ -417,7 +432,7 @@ impl<'a> Worker<'a> {
         };
         let name =
             Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
-        let native = self.native(assignment, entry).await?;
+        let native = self.native(registry_id, assignment, entry).await?;
         let surveyed = Surveyed::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
         let by_ecr = native.as_ref().filter(|native| native.withdrawn.is_none()).map(|native| &native.entry);
         let decides = match (entry, by_ecr) {
@@ -436,7 +451,12 @@ impl<'a> Worker<'a> {
     }
 
     /// How ECR enforces a policy in a repository, by the policies file, by what the stack remembers, and by its resource tag.
-    async fn native(&self, assignment: &Assignment, entry: Option<&Entry>) -> Result<Option<Native>, Stop> {
+    async fn native(
+        &self,
+        registry_id: &str,
+        assignment: &Assignment,
+        entry: Option<&Entry>,
+    ) -> Result<Option<Native>, Stop> {
         if let Some(entry) = entry.filter(|entry| entry.apply == Apply::Attach) {
             return Ok(Some(Native { mode: Mode::Attach, entry: entry.clone(), withdrawn: None }));
         }
@@ -445,11 +465,15 @@ impl<'a> Worker<'a> {
         if !is_protect && assignment.protection.is_none() {
             return Ok(None);
         }
-        let found = if self.clients.has_bucket() {
-            let records = ProtectionRecords { s3: self.clients.s3, bucket: self.clients.bucket };
-            self.clients.call(records.find(name)).await?
-        } else {
-            None
+        let found = match self.records() {
+            Some(records) => self.clients.call(records.find(name)).await?,
+            None => None,
+        };
+        let found = found.map(|found| found.of_registry(registry_id));
+        let asks_for_protection = is_protect || assignment.protection == Some(Protection::Tagged);
+        let found = match found {
+            Some(found) if asks_for_protection && self.is_of_others(name, &found).await? => None,
+            found => found,
         };
         let withdrawn = |mode: Mode, reason: &str, is_intended: bool| {
             let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
@@ -491,8 +515,11 @@ impl<'a> Worker<'a> {
             }
             Some(Ok(_)) | None => {}
         }
-        if !is_protect && assignment.protection != Some(Protection::Tagged) {
-            // It was protected once, and nobody asks for it any more.
+        if !asks_for_protection {
+            // It was protected once, and nobody asks for it any more: nobody has to be told that it is not.
+            if let (false, Some(records)) = (matches!(self.access, Access::Read), self.records()) {
+                self.clients.call(records.forget(name)).await?;
+            }
             return Ok(None);
         }
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
@@ -506,6 +533,48 @@ impl<'a> Worker<'a> {
             None => by_itself(PROTECT_KEY, Apply::Protect, policy),
         };
         Ok(Some(Native { mode: Mode::Protect, entry, withdrawn: None }))
+    }
+
+    /// Whether the policy that a repository has is somebody else's, and not the one that the stack remembers to have attached there.
+    async fn is_of_others(&self, name: &str, found: &Found) -> Result<bool, Stop> {
+        let Ok(record) = &found.record else { return Ok(true) };
+        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+        let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+        let Some(attached) = attached else { return Ok(true) };
+        let remembered = record.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
+        let is_remembered = match (without_protection(&attached), remembered) {
+            (Some(attached), Some(Ok(remembered))) => attached == remembered,
+            // It is suspended.
+            (None, _) => true,
+            (Some(_), _) => false,
+        };
+        Ok(!(is_protected(&attached) && is_remembered))
+    }
+
+    /// Suspends the policy that this stack attached to a repository that cannot be read, so that nobody knows what it takes.
+    async fn suspend_unread(
+        &self,
+        registry_id: &str,
+        assignment: &Assignment,
+        why: &Stop,
+        outcome: &mut Outcome,
+    ) {
+        let Assignment { repository_name, policy, protection, .. } = assignment;
+        let apply = self.book.entry(policy).map(|entry| entry.apply);
+        let is_of_others = apply == Some(Apply::Protect) || *protection == Some(Protection::Tagged);
+        let Some(name) = Name::parse(repository_name).ok().filter(|_| !is_of_others) else { return };
+        let mode = match (apply, protection, self.records()) {
+            (Some(Apply::Attach), _, _) => Mode::Attach,
+            (_, Some(Protection::Recorded), Some(records)) => {
+                match self.clients.call(records.find(repository_name)).await {
+                    Ok(Some(Found { record: Ok(record), .. })) => record.mode,
+                    Ok(None) => return,
+                    Ok(Some(Found { record: Err(_), .. })) | Err(_) => Mode::Attach,
+                }
+            }
+            _ => return,
+        };
+        self.suspend_unrefreshed(&name, registry_id, mode, why, outcome).await;
     }
 
     /// Adds what is not known of those who may pull from a repository, where something would go.
@@ -538,18 +607,30 @@ impl<'a> Worker<'a> {
         if may_write && (planned.native.is_some() || planned.has_removals()) {
             let obstacle = match self.reassigned(&planned).await {
                 Ok(obstacle) => obstacle,
-                Err(stop) => return ended(Err(stop), outcome),
+                Err(stop) => {
+                    if let Some(native) = &planned.native {
+                        let Surveyed { name, registry_id, .. } = &planned.surveyed;
+                        self.suspend_unrefreshed(name, registry_id, native.mode, &stop, &mut outcome).await;
+                    }
+                    return ended(Err(stop), outcome);
+                }
             };
             if let Some(obstacle) = obstacle {
                 planned.tell_plan(&mut outcome);
                 outcome.obstacles.push(Held::from(&obstacle));
                 outcome.status = Status::Held;
                 // What ECR enforces by a policy that is not for the repository any more must not go on.
-                let native = planned.native.take().filter(|native| native.mode == Mode::Attach);
-                let Some(native) = native else { return Ok(outcome) };
-                let withdrawal = Withdrawal { reason: obstacle.to_string(), is_intended: false };
-                let native = Native { withdrawn: Some(withdrawal), ..native };
+                let Some(native) = planned.native.take() else { return Ok(outcome) };
+                let native = match native.mode {
+                    // Its images are in use whatever the file says of it.
+                    Mode::Protect => native,
+                    Mode::Attach | Mode::Provisioned => {
+                        let withdrawal = Withdrawal { reason: obstacle.to_string(), is_intended: false };
+                        Native { withdrawn: Some(withdrawal), ..native }
+                    }
+                };
                 let done = self.protect(&planned, &native, &mut outcome, read_at).await;
+                outcome.status = Status::Held;
                 return ended(done, outcome);
             }
         }

@@ -23,6 +23,21 @@ pub struct Found {
     pub etag: String,
 }
 
+impl Found {
+    /// The same; a record of another registry than this one is none that can be read.
+    #[must_use]
+    pub fn of_registry(self, registry_id: &str) -> Self {
+        let record = self.record.and_then(|record| {
+            if record.registry_id == registry_id {
+                Ok(record)
+            } else {
+                Err(format!("it is of the registry {}", record.registry_id))
+            }
+        });
+        Self { record, ..self }
+    }
+}
+
 impl<'a> ProtectionRecords<'a> {
     /// The records in a bucket; `None` where none is configured.
     #[must_use]

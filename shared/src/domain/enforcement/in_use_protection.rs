@@ -137,23 +137,23 @@ fn selects_protected(rule: &Rule) -> bool {
 #[must_use]
 pub fn conflicts(policy: &LifecyclePolicy) -> Vec<Finding> {
     let sample = format!("{IN_USE}{}", "0".repeat(64));
+    let is_about_protection = |list: &str| list.starts_with(IN_USE) || list.starts_with(RELEASED);
     let mut found = Vec::new();
     for rule in policy.rules().iter().filter(|rule| !is_protection_rule(rule)) {
         let TagSelection::Tagged(list) = &rule.tags else { continue };
         let matches = match list {
             TagList::Prefixes(prefixes) => prefixes
                 .iter()
-                .find(|prefix| sample.starts_with(prefix.as_str()) || prefix.starts_with(IN_USE)),
+                .find(|prefix| sample.starts_with(prefix.as_str()) || is_about_protection(prefix)),
             TagList::Patterns(patterns) => {
                 // ECR matches an image when each pattern matches one of its tags.
                 patterns
                     .iter()
-                    .find(|pattern| matches_wildcard(pattern, &sample) || pattern.starts_with(IN_USE))
+                    .find(|pattern| matches_wildcard(pattern, &sample) || is_about_protection(pattern))
             }
         };
         let Some(matching) = matches else { continue };
-        let is_about_protection = matching.starts_with(IN_USE);
-        let message = if is_about_protection {
+        let message = if is_about_protection(matching) {
             format!(
                 "{matching:?} is about protection tags, which no rule but the protection rule may be; leave it out"
             )

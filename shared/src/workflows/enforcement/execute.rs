@@ -112,10 +112,16 @@ impl<'w, 'a> Executor<'w, 'a> {
     ///
     /// When time is up, or something fails of which it is not known what to do about it.
     pub(crate) async fn execute(&mut self, actions: &[Action]) -> Result<(), Stop> {
+        let mut untagged = None;
         for batch in batches(actions, BATCH) {
             match batch {
                 [Action::Delete(_) | Action::Archive(_), ..] => self.remove(batch).await?,
-                [Action::PutTag { .. }, ..] => self.put_tags(batch).await?,
+                // One image without its tag is no reason to leave the others without theirs.
+                [Action::PutTag { .. }, ..] => match self.put_tags(batch).await {
+                    Err(stop @ Stop::Time(_)) => return Err(stop),
+                    Err(stop) => untagged = untagged.or(Some(stop)),
+                    Ok(()) => {}
+                },
                 [Action::PutPolicy(policy)] => self.put_policy(policy, PolicyChange::Attached).await?,
                 [Action::Suspend(nothing)] => {
                     let name = &self.planned.surveyed.name;
@@ -127,7 +133,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                 _ => {}
             }
         }
-        Ok(())
+        untagged.map_or(Ok(()), Err)
     }
 
     /// Whether something was to go and stayed, since it is not certain that it may.
@@ -603,32 +609,46 @@ impl<'w, 'a> Executor<'w, 'a> {
             wanted.iter().map(|(digest, _)| ImageId::Digest((*digest).to_owned())).collect();
         ids.dedup();
         let Manifests { found, failures } = clients.call(clients.ecr.manifests(name, &ids)).await?;
-        let unread = failures.iter().find(|failure| {
-            failure.failure_code != NOT_FOUND
-                && !self.is_safe_in_the_archive(failure.image_id.image_digest.as_deref())
-        });
-        if let Some(failure) = unread {
-            let digest = failure.image_id.image_digest.as_deref().unwrap_or("an image");
-            let problem = format!(
-                "{digest} is in use and cannot be protected: {}: {}",
-                failure.failure_code, failure.failure_reason
-            );
-            return Err(Stop::Aws(AwsError::odd("BatchGetImage", &problem)));
-        }
         let manifests: HashMap<&str, &Manifest> =
             found.iter().map(|manifest| (&*manifest.digest, manifest)).collect();
+        let failures: HashMap<&str, (&str, &str)> = failures
+            .iter()
+            .filter_map(|refused| {
+                let digest = refused.image_id.image_digest.as_deref()?;
+                Some((digest, (&*refused.failure_code, &*refused.failure_reason)))
+            })
+            .collect();
+        let mut first = None;
         for (digest, tag) in wanted {
-            // Deleted meanwhile, or in the archive, where no rule of the policy looks.
-            let Some(manifest) = manifests.get(digest) else { continue };
-            clients
-                .call(self.protect()?.put_image(name, &manifest.text, manifest.media_type.as_deref(), tag))
-                .await?;
+            let Some(manifest) = manifests.get(digest) else {
+                let (code, reason) = match failures.get(digest) {
+                    // Deleted meanwhile.
+                    Some((NOT_FOUND, _)) => continue,
+                    Some(&failure) => failure,
+                    None => ("no answer", "ECR says nothing of it"),
+                };
+                // No rule of the policy looks there.
+                if !self.is_safe_in_the_archive(Some(digest)) {
+                    let problem = format!("{digest} is in use and cannot be protected: {code}: {reason}");
+                    first = first.or(Some(Stop::Aws(AwsError::odd("BatchGetImage", &problem))));
+                }
+                continue;
+            };
+            match clients.call(self.protect()?.put_protection_tag(name, manifest, tag)).await {
+                Ok(()) => {}
+                Err(stop @ Stop::Time(_)) => return Err(stop),
+                Err(stop) => {
+                    tracing::warn!(repository = %name, digest, tag, error = %stop, "could not protect an image");
+                    first = first.or(Some(stop));
+                    continue;
+                }
+            }
             self.worker.has_changed.set(true);
             if let Some(attached) = &mut self.outcome.attachment {
                 attached.tags_added += 1;
             }
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
     }
 
     fn image(&self, place: ImageIndex) -> Option<&'w Image> {

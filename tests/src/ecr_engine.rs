@@ -1,0 +1,74 @@
+//! ECR's own lifecycle engine: it goes by the policy that a repository has, and knows nothing of use. Played by the plain
+//! evaluator of [`crate::reference`], which shares nothing with the one that is tested.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::Value;
+use shared::image::{Image, ImageStatus, ManifestKind, Relations};
+use shared::instant::Instant;
+use shared::lifecycle::LifecyclePolicy;
+
+use crate::ecr_stub::{self, EcrStub};
+use crate::reference::evaluate;
+
+/// The digests of what ECR takes from a repository now, whether it ranks referrers or lets them follow; nothing where no policy
+/// is attached.
+///
+/// # Panics
+///
+/// When there is no such repository, or its policy is none.
+pub fn takes(aws: &EcrStub, repository: &str) -> BTreeSet<String> {
+    let (policy, images) = aws.with(|registry| {
+        let repository = &registry.repositories[repository];
+        (repository.lifecycle_policy.clone(), repository.images.clone())
+    });
+    let Some(policy) = policy else { return BTreeSet::new() };
+    let policy = LifecyclePolicy::parse(&policy).unwrap();
+    let mut relations = Relations::default();
+    for image in &images {
+        if image.media_type.contains("index") {
+            let manifest: Value = serde_json::from_str(&image.manifest).unwrap();
+            let children = manifest["manifests"].as_array().unwrap().iter();
+            let children = children.map(|child| child["digest"].as_str().unwrap().to_owned());
+            relations.index(&image.digest, children.collect::<Vec<_>>());
+        }
+        if let Some(subject) = &image.subject {
+            relations.refer(&image.digest, subject);
+        }
+    }
+    let images: Vec<Image> = images.iter().map(described).collect();
+    let none = HashSet::new();
+    let both = [false, true].map(|ranked| {
+        evaluate(&policy, &images, &relations, &none, Instant::now(), true, ranked)
+            .into_keys()
+            .collect::<BTreeSet<_>>()
+    });
+    both.into_iter().flatten().collect()
+}
+
+/// ECR acts: what it takes is gone. Gives the digests.
+pub fn act(aws: &EcrStub, repository: &str) -> BTreeSet<String> {
+    let taken = takes(aws, repository);
+    aws.with(|registry| {
+        let images: &mut Vec<ecr_stub::Image> =
+            &mut registry.repositories.get_mut(repository).unwrap().images;
+        images.retain(|image| !taken.contains(&image.digest));
+    });
+    taken
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "microseconds of this century")]
+fn described(image: &ecr_stub::Image) -> Image {
+    let at = |seconds: f64| Instant::from_micros((seconds * 1e6) as i64).unwrap();
+    Image {
+        digest: image.digest.as_str().into(),
+        tags: image.tags.iter().map(|tag| tag.as_str().into()).collect(),
+        pushed_at: at(image.pushed_at),
+        last_pulled_at: image.last_pulled_at.map(at),
+        last_archived_at: image.last_archived_at.map(at),
+        last_activated_at: None,
+        size_in_bytes: image.size,
+        status: if image.archived { ImageStatus::Archived } else { ImageStatus::Active },
+        kind: ManifestKind::of_media_type(image.media_type),
+    }
+}

@@ -408,3 +408,105 @@ fn a_list_that_only_runs_without_policies_have_seen_is_missed_too() {
     site.assert_untouched("a list is missing");
     assert_eq!(report["gaps"][0]["source"], "usage/blue.json", "{report:#}");
 }
+
+/// Replaces the policies file by one that approves itself.
+fn change_book(steward: &Steward, more: &str) {
+    let text = tests::steward::approved(&book(more));
+    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &text));
+}
+
+const ATTACH: &str = ", apply: attach, limits: { images: 10000, percent: 100, remaining: 1 }";
+
+#[test]
+fn the_report_says_until_when_an_attached_policy_is_protected_and_what_ecr_takes_by_it() {
+    let site = Site::new(ATTACH);
+    site.use_by_task("app:ci-0", None);
+    let would = site.steward.run("dry", true);
+    assert_eq!(would["protection"][0]["lifecyclePolicy"], "TO_BE_ATTACHED", "{would:#}");
+    let report = site.steward.run("r", false);
+    let told = &report["protection"][0];
+    assert_eq!(
+        (&told["mode"], &told["lifecyclePolicy"]),
+        (&json!("attach"), &json!("ATTACHED")),
+        "{report:#}"
+    );
+    let at = |name: &str| Instant::parse(told[name].as_str().unwrap()).unwrap().micros();
+    assert_eq!(at("protectedUntil") - at("refreshedAt"), 48 * 3_600_000_000);
+    assert_eq!(report["protectionHours"], 48);
+    assert_eq!(told["expiringByEcr"], report["totals"]["expiringByEcr"]);
+    let planned = of(&report, "app")["results"].as_array().unwrap();
+    let planned: Vec<&Value> = planned.iter().filter(|image| image["outcome"] == "PLANNED").collect();
+    assert_eq!(json!(planned.len()), told["expiringByEcr"]["imageTotalCount"], "{report:#}");
+    assert!(
+        planned.iter().all(|image| image["detail"].as_str().unwrap().starts_with("ECR does it within a day"))
+    );
+    // A calm day after: the policy is as it was, and so it is told.
+    let report = site.steward.run("next", false);
+    assert_eq!(report["protection"][0]["lifecyclePolicy"], "UNCHANGED", "{report:#}");
+    assert_eq!(report["totals"]["protectedRepositories"], 1);
+    let would = site.steward.run("dry again", true);
+    assert_eq!(would["protection"][0]["lifecyclePolicy"], "UNCHANGED", "{would:#}");
+    assert_eq!(would["status"], "SUCCEEDED");
+}
+
+#[test]
+fn a_policy_that_the_policies_file_does_not_attach_any_more_is_suspended_told_and_no_alarm() {
+    let site = Site::new(ATTACH);
+    site.steward.run("first", false);
+    change_book(&site.steward, "");
+    for run in ["second", "third"] {
+        let report = site.steward.run(run, false);
+        assert_eq!(report["status"], "SUCCEEDED", "{run}: {report:#}");
+        let told = &report["protection"][0];
+        assert_eq!(told["suspensionIsIntended"], true, "{run}: {report:#}");
+        assert!(told["suspendedAt"].is_string(), "{run}: {report:#}");
+        let drift = of(&report, "app")["drift"].to_string();
+        let command = "aws ecr delete-lifecycle-policy --repository-name app";
+        assert!(drift.contains(command), "{run}: {drift}");
+    }
+    // When what is left of it is deleted nothing is told of it any more.
+    site.aws().with(|registry| app(registry).lifecycle_policy = None);
+    let report = site.steward.run("fourth", false);
+    assert_eq!(report["protection"], Value::Null, "{report:#}");
+    assert_eq!(report["totals"]["drifted"], 0);
+}
+
+#[test]
+fn a_policy_that_is_suspended_since_the_switch_is_off_is_no_alarm() {
+    let mut site = Site::new(ATTACH);
+    site.steward.run("first", false);
+    site.steward.switch(false);
+    for run in ["second", "third"] {
+        let report = site.steward.run(run, false);
+        assert_eq!(report["status"], "SUCCEEDED", "{run}: {report:#}");
+        assert_eq!(report["totals"]["suspendedPolicies"], 1, "{run}: {report:#}");
+    }
+}
+
+#[test]
+fn an_own_lifecycle_policy_that_would_take_what_runs_needs_attention() {
+    let now = Instant::now();
+    let name =
+        (0..).map(|number| format!("own/{number}")).find(|name| checks_native_policy(name, now)).unwrap();
+    let steward = Steward::with_book(&book(UNLIMITED).replace("['*']", "[other]"));
+    steward.aws.with(|registry| {
+        let mut filled = repository(&name);
+        fill(&mut filled, &name);
+        filled.lifecycle_policy = Some(
+            r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "sinceImagePushed",
+                "countUnit": "days", "countNumber": 14}, "action": {"type": "expire"}}]}"#
+                .to_owned(),
+        );
+        registry.repositories.insert(name.clone(), filled);
+    });
+    let calm = steward.run("calm", false);
+    assert_eq!(calm["status"], "SUCCEEDED", "nothing runs: {calm:#}");
+    steward.aws.cloud(|cloud| use_by_task(cloud, &format!("{name}:ci-0"), None));
+    let report = steward.run("r", false);
+    assert_eq!(report["status"], "ATTENTION", "{report:#}");
+    assert_eq!(report["totals"]["nativePoliciesAtRisk"], 1);
+    let told = of(&report, &name)["nativePolicy"].as_str().unwrap();
+    assert!(told.contains("would expire 1 image in use"), "{told}");
+    let mail = steward.aws.cloud(|cloud| cloud.published.last().map(|mail| format!("{mail:?}")).unwrap());
+    assert!(mail.contains("would expire 1 image in use") && mail.contains("apply: protect"), "{mail}");
+}

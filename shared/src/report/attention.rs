@@ -187,7 +187,10 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         let deleted = count(outcome.deleted.image_total_count, "image");
         concerns.push(Concern::new("remaining", format!("{deleted} deleted so far")));
     }
-    concerns.extend(outcome.obstacles.iter().map(|held| Concern::new(&held.code, held.message.clone())));
+    // What would hold a plan that nobody is to execute needs nobody's attention.
+    let is_only_shown = matches!(outcome.status, Status::Previewed | Status::Unmatched);
+    let obstacles = outcome.obstacles.iter().filter(|_| !is_only_shown);
+    concerns.extend(obstacles.map(|held| Concern::new(&held.code, held.message.clone())));
     // What suspended the policy in this run is said already.
     let suspended = outcome.attachment.as_ref().filter(|attached| attached.is_suspended_unintentionally());
     if let Some(attached) = suspended
@@ -203,4 +206,41 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         concerns.push(Concern::new("other", "held back".to_owned()));
     }
     concerns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::{Code, Finding};
+    use crate::instant::Instant;
+    use crate::plan::Obstacle;
+
+    #[test]
+    fn every_obstacle_comes_with_the_one_thing_to_do() {
+        let now = Instant::parse("2026-11-23T03:00:00Z").unwrap();
+        let text = String::new;
+        let tag = Obstacle::ProtectionTagTaken { tag: text(), wanted_by: text(), held_by: text() };
+        let finding = Finding::new(Code::RuleMatchesNothing, "/rules/2", "it matches nothing");
+        for obstacle in [
+            Obstacle::Images { planned: 1, limit: 1 },
+            Obstacle::Percent { planned: 1, total: 1, limit: 1 },
+            Obstacle::Remaining { left: 1, limit: 1 },
+            Obstacle::UnreadIndexes(1),
+            Obstacle::Clock { count: 1, now },
+            Obstacle::Registry { planned: 1, before: 1, limit: 1 },
+            Obstacle::Reassigned(text()),
+            tag,
+            Obstacle::Unprotectable(finding),
+            Obstacle::TakesProtected(1),
+            Obstacle::Unprotected,
+            Obstacle::Usage(text()),
+            Obstacle::EnforceOff,
+            Obstacle::PoliciesFileChanged,
+            Obstacle::PoliciesFileNotPreviewed,
+            Obstacle::RunTooOld { started_at: now },
+        ] {
+            let concern = Concern::new(obstacle.code(), obstacle.to_string());
+            assert_eq!(concern.kind().code, obstacle.code(), "{obstacle}");
+        }
+    }
 }

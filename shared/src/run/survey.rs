@@ -385,6 +385,12 @@ impl Planned<'_> {
         }
     }
 
+    /// Whether ECR itself enforces a policy in the repository, that is not to be suspended whatever it takes.
+    #[must_use]
+    pub fn is_enforced_by_ecr(&self) -> bool {
+        self.native.as_ref().is_some_and(|native| native.withdrawn.is_none())
+    }
+
     /// Whether executing the plan takes anything from the repository.
     #[must_use]
     pub fn has_removals(&self) -> bool {

@@ -653,7 +653,7 @@ impl<'a> Worker<'a> {
             outcome.status = match planned.entry.apply {
                 _ if outcome.status == Status::Unmatched => Status::Unmatched,
                 // What would hold a plan that nobody is to execute needs nobody's attention.
-                Apply::Preview if planned.native.is_none() => Status::Previewed,
+                Apply::Preview if !planned.is_enforced_by_ecr() => Status::Previewed,
                 _ if is_held => Status::Held,
                 _ if may_write => Status::Done,
                 _ => Status::Previewed,

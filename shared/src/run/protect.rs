@@ -710,6 +710,9 @@ impl Worker<'_> {
         if acts {
             let mut executor = Executor::new(self, planned, outcome, read_at);
             executor.execute(&[Action::Suspend(nothing.clone())]).await?;
+            if let Some(attached) = &mut outcome.attachment {
+                attached.suspended_at = Some(self.clients.now());
+            }
         }
         // With `apply: protect` another policy may come in its place at any moment.
         let tags = put_tags(planned, &planned.plan);

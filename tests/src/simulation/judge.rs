@@ -260,6 +260,11 @@ impl World {
         let Some(mut invocation) = self.invocation.take() else { return };
         let is_first_page = asked["nextToken"].is_null() && !request.target.contains("Marker=");
         match operation {
+            // Without clusters there is nothing to list in them.
+            "ListClusters" if is_first_page => {
+                invocation.looks.insert("tasks", now);
+                invocation.looks.insert("services", now);
+            }
             "ListTasks" if is_first_page => drop(invocation.looks.insert("tasks", now)),
             "ListServices" if is_first_page => drop(invocation.looks.insert("services", now)),
             "ListFunctions" if is_first_page => drop(invocation.looks.insert("functions", now)),

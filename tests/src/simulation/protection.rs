@@ -56,6 +56,8 @@ struct Refresh {
 #[derive(Debug, Default)]
 pub(super) struct Protection {
     refreshed: BTreeMap<String, Refresh>,
+    /// What records say that there are.
+    pub(super) claimed: BTreeMap<String, i64>,
     /// When the last run began that went well from its beginning to its end, for each repository that it had to protect.
     seen: BTreeMap<String, i64>,
     /// When a policy was suspended last, and by which invocation.
@@ -236,7 +238,9 @@ impl World {
         let reason = record["suspended"]["reason"].as_str().map(|reason| format!(", suspended: {reason}"));
         let mode = record["mode"].as_str().unwrap_or_default();
         self.say(&format!("{}: record of {name}: {mode}{}", invocation.run, reason.unwrap_or_default()));
-        if self.judge.protection.refreshed.get(name).is_some_and(|refresh| refresh.at == at) {
+        let claimed = self.judge.protection.claimed.insert(name.to_owned(), at);
+        // While it is suspended nothing goes by the tags.
+        if claimed == Some(at) || record["suspended"].is_object() {
             return;
         }
         let looks = ["tasks", "services", "functions", "lists"];
@@ -272,11 +276,12 @@ impl World {
         {
             return;
         }
-        let is_blocked = line["obstacles"].as_array().is_some_and(|obstacles| !obstacles.is_empty());
+        let obstacles = line["obstacles"].as_array().into_iter().flatten();
+        let codes: Vec<&str> = obstacles.filter_map(|obstacle| obstacle["code"].as_str()).collect();
         // A file that nobody has seen the effect of yet leaves what is attached as it is.
-        let code = line["obstacles"][0]["code"].as_str().unwrap_or_default();
-        if is_blocked && !code.starts_with("policies-file") && code != "reassigned" && status != "REMAINING" {
-            let what = format!("{name}: {code} is in the way, and the attached policy goes on");
+        let is_new = codes.iter().any(|code| code.starts_with("policies-file"));
+        if status == "HELD" && !is_new {
+            let what = format!("{name}: {} is in the way, and the attached policy goes on", codes.join(", "));
             self.break_promise("A8", &what);
         }
         let writes = ["PutLifecyclePolicy", "GetLifecyclePolicy", "PutObject", "GetObject"];

@@ -255,6 +255,7 @@ impl World {
         world.furnish(seed);
         let made = Attached { text: engine::guarded(engine::DEFAULT), policy: None };
         world.judge.attached.insert("prv/app".to_owned(), made);
+        world.judge.protection.claimed.insert("prv/app".to_owned(), BEGINNING);
         world
     }
 

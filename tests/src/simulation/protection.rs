@@ -310,9 +310,10 @@ impl World {
             image.tags.extend(own.flat_map(|image| &image.tags).filter(|tag| product::is_own(tag)).cloned());
         }
         let ways = [false, true].map(|is_ranked| engine::taken(&behind, &tagged, at, is_ranked, |_| true));
-        // What ECR takes in the one reading only may be planned or not.
+        // What ECR takes in the one reading only may be planned or not; and what was deleted meanwhile ECR does not take.
+        let is_there = |digest: &&String| now.images.iter().any(|image| image.digest == **digest);
         let taken: BTreeSet<String> =
-            ways[0].keys().filter(|digest| ways[1].contains_key(*digest)).cloned().collect();
+            ways[0].keys().filter(|digest| ways[1].contains_key(*digest)).filter(is_there).cloned().collect();
         let is_written =
             |digest: &&String| self.judge.protection.planned.contains(&(name.to_owned(), (*digest).clone()));
         if let Some(digest) = taken.iter().find(|digest| !is_written(digest)) {

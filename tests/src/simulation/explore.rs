@@ -139,7 +139,7 @@ fn steps(seed: u64) -> Vec<Step> {
         }
     }
     while steps.len() < STEPS {
-        if rng.u8(..40) == 0 {
+        if rng.u8(..64) == 0 {
             hours(&mut rng, &mut steps);
         }
         let step = step(&mut rng);

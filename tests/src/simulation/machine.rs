@@ -108,11 +108,10 @@ impl Machine {
     }
 
     /// What the state machine does with a file that is not valid.
-    async fn suspend_all(&mut self, id: &str, taken: &Taken, reason: &str) {
-        let (taken, reason) = (taken.clone(), reason.to_owned());
-        let suspended = self
-            .task(id, false, None, async |product, _| product.suspend_attached(&taken, &reason).await)
-            .await;
+    async fn suspend_all(&mut self, id: &str, reason: &str) {
+        let reason = reason.to_owned();
+        let suspended =
+            self.task(id, false, None, async |product, _| product.suspend_attached(&reason).await).await;
         match suspended {
             Ok(()) => self.shared.lock().end_suspension(),
             Err(failed) => {
@@ -136,7 +135,7 @@ impl Machine {
                 Ok(answer) => taken = answer,
                 Err(failed) => {
                     if failed.is_invalid_file {
-                        self.suspend_all(id, &taken, &failed.message).await;
+                        self.suspend_all(id, &failed.message).await;
                     }
                     error = Some(failed.message);
                     break;

@@ -6,12 +6,14 @@ use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use serde_json::json;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{AccessKeys, Clock, Connection};
+use shared::domain::enforcement::suspension::Cause;
 use shared::instant::Instant;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::policy_book::PolicyBook;
 use shared::run::inventory::{self, InventoryError, Invocation, Progress};
 use shared::run::work::{Caller, Power, work};
 use shared::run::{Hands, Run, Stop, Task, summarize};
+use shared::workflows::enforcement::suspend::suspend;
 use tests::cloud::BUCKET;
 
 use super::wire::Shared;
@@ -118,12 +120,21 @@ impl Product {
 
     /// The dead man's switch.
     pub(super) async fn suspend_stale(&self) -> Result<(), Failed> {
-        Ok(())
+        self.suspend(&Cause::StaleProtection { maximum_age_in_hours: 48 }).await
     }
 
     /// What the state machine does with a file that is not valid.
-    pub(super) async fn suspend_attached(&self, _: &Taken, _: &str) -> Result<(), Failed> {
-        Ok(())
+    pub(super) async fn suspend_attached(&self, problem: &str) -> Result<(), Failed> {
+        self.suspend(&Cause::InvalidPoliciesFile { problem: problem.to_owned() }).await
+    }
+
+    async fn suspend(&self, cause: &Cause) -> Result<(), Failed> {
+        let summary = suspend(&self.hands.clients(FUNCTION), &self.ecr, ACCOUNT, cause).await?;
+        let failed = summary.failures.iter().next();
+        match failed {
+            None if summary.is_complete => Ok(()),
+            _ => Err(Failed { is_retried: true, is_invalid_file: false, message: format!("{failed:?}") }),
+        }
     }
 
     pub(super) async fn report(&self, taken: &Taken, error: Option<String>) -> Result<String, Failed> {

@@ -176,13 +176,6 @@ pub(super) enum Beside {
     Hourly,
 }
 
-impl Run {
-    /// Whether everything goes well with it.
-    pub(super) fn is_fair(&self) -> bool {
-        self.rate == 0 && self.planned.is_empty() && self.kill.is_none()
-    }
-}
-
 /// The services of the world.
 const SERVICES: [&str; 3] = ["web", "api", "night"];
 const FUNCTIONS: [&str; 2] = ["thumbs", "mails"];

@@ -90,9 +90,27 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
             .break_promise("suspended", &format!("{name}: no policy of ours is attached at the end"));
     }
     let text = world.repository(name).lifecycle_policy.unwrap_or_default();
-    if is_attached && (is_by_file || name == "prv/app") && engine::takes_nothing(&text) {
+    let is_ours =
+        is_by_file || policy.is_none_or(|policy| policy.apply == Apply::Preview) && name == "prv/app";
+    if is_attached && is_ours && engine::takes_nothing(&text) && !is_emptied(world, name) {
         world.break_promise("suspended", &format!("{name}: its policy is suspended still at the end"));
     }
+}
+
+/// Whether everything would go: a policy never empties a repository.
+fn is_emptied(world: &World, name: &str) -> bool {
+    let repository = world.repository(name);
+    let rules = match world.judge.attached.get(name).and_then(|attached| attached.policy.as_ref()) {
+        Some(policy) => policy.lifecycle_policy(),
+        None => {
+            product::policy(&format!("rules: [{}]", engine::DEFAULT)).expect("the default policy is valid")
+        }
+    };
+    let kept = kept(world, name, &repository);
+    let going =
+        engine::taken_but(&kept, &rules, &repository, world.now(), false, |tag| !product::is_own(tag));
+    let mut whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
+    whole.all(|image| going.contains_key(&image.digest))
 }
 
 fn look_for_what_is_lost(world: &mut World, name: &str) {
@@ -137,8 +155,13 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
     // A policy never empties a repository.
     let is_last = whole.filter(|image| !one.contains_key(&image.digest)).count() == 0;
     if !stuck.is_empty() && !is_last {
-        let what =
-            format!("{name}: {} stay, though the policy takes them and nothing uses them", stuck.join(", "));
+        let tags = repository.images.iter().filter(|image| stuck.contains(&short(&image.digest).to_owned()));
+        let tags: Vec<String> = tags.map(|image| format!("{:?}", image.tags)).collect();
+        let what = format!(
+            "{name}: {} {} stay, though the policy takes them and nothing uses them",
+            stuck.join(", "),
+            tags.join(", ")
+        );
         world.break_promise("stuck", &what);
     }
 }

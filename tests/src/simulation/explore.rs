@@ -186,7 +186,7 @@ fn step(rng: &mut fastrand::Rng) -> Step {
             // Nothing runs any more.
             _ => rng.u32(3000..6000),
         }),
-        23..=33 => Step::Run(run(rng)),
+        23..=30 => Step::Run(run(rng)),
         34..=40 => Step::Engine { repository: by_ecr(rng) },
         41 => {
             let mut run = run(rng);

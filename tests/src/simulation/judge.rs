@@ -64,7 +64,7 @@ pub(super) struct Invocation {
     /// When each repository was read as a whole, and what was there.
     pub(super) surveys: BTreeMap<String, (i64, Repository)>,
     /// What was there when it was read first.
-    pub(super) first: BTreeMap<String, Repository>,
+    pub(super) first: BTreeMap<String, (i64, Repository)>,
     /// When the tags were read that decide about the policy of each repository.
     assigned: BTreeMap<String, i64>,
     /// When images of a repository were looked at once more.
@@ -275,7 +275,7 @@ impl World {
                 let repository = self.repository(&name);
                 let parts = repository.images.iter().filter(|image| is_part(&repository, image));
                 self.judge.parts.extend(parts.map(|image| image.digest.clone()));
-                invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
+                invocation.first.entry(name.clone()).or_insert_with(|| (now, repository.clone()));
                 invocation.surveys.insert(name.clone(), (now, repository));
             }
             "ListTagsForResource" => {
@@ -332,6 +332,7 @@ impl World {
         } else if key.starts_with("journal/") && file_name.starts_with("plan-") {
             for line in lines() {
                 let (name, digest) = (word(&line, "repositoryName"), word(&line, "imageDigest"));
+                self.say(&format!("{}: ECR is to take {name}@{}", invocation.run, short(&digest)));
                 if self.judge.plan(name.clone(), digest.clone()) {
                     self.count(invocation, &name, &self.repository(&name), &BTreeSet::from([digest]));
                 }
@@ -514,7 +515,7 @@ impl World {
             return;
         };
         let day = self.now().div_euclid(DAY);
-        let survey = invocation.first.get(name).unwrap_or(before);
+        let survey = invocation.first.get(name).map_or(before, |(_, first)| first);
         let parts = &self.judge.parts;
         let is_counted = |image: &&Image| {
             all.contains(&image.digest) && !is_part(survey, image) && !parts.contains(&image.digest)
@@ -599,7 +600,7 @@ impl World {
         gone.extend(all.iter().cloned());
         *to_archive += archived;
         let id = if *to_archive > 0 { "C2" } else { "C1" };
-        let survey = invocation.first.get(name);
+        let survey = invocation.first.get(name).map(|(_, first)| first);
         // What was a part once, of what is gone, is an image of its own or none: either count will do.
         let broken = survey.and_then(|survey| {
             let is_whole = |image: &&Image| !image.archived && !is_part(survey, image);

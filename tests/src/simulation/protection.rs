@@ -41,6 +41,8 @@ pub(super) struct Attached {
     pub(super) text: String,
     /// The policy of the file behind it; none for one that a repository was made with.
     pub(super) policy: Option<Policy>,
+    /// Since when.
+    pub(super) at: i64,
 }
 
 /// The last time that the protection tags of a repository were made right.
@@ -153,7 +155,7 @@ impl World {
             Some(attached) if is_suspension => attached.policy,
             _ => policy.filter(|_| is_by_file),
         };
-        self.judge.attached.insert(name.to_owned(), Attached { text, policy });
+        self.judge.attached.insert(name.to_owned(), Attached { text, policy, at: now });
     }
 
     /// Whether a policy that acts may be attached.
@@ -280,7 +282,10 @@ impl World {
         let codes: Vec<&str> = obstacles.filter_map(|obstacle| obstacle["code"].as_str()).collect();
         // A file that nobody has seen the effect of yet leaves what is attached as it is.
         let is_new = codes.iter().any(|code| code.starts_with("policies-file"));
-        if status == "HELD" && !is_new {
+        // What was certain at one look and is not at the next one is as fresh as the first.
+        let is_fresh =
+            self.judge.protection.refreshed.get(&name).is_some_and(|refresh| refresh.at >= invocation.began);
+        if status == "HELD" && !is_new && !is_fresh {
             let what = format!("{name}: {} is in the way, and the attached policy goes on", codes.join(", "));
             self.break_promise("A8", &what);
         }
@@ -299,12 +304,11 @@ impl World {
 
     /// Whether what ECR takes of what was looked at is written down and within the limits.
     fn judge_plan(&mut self, invocation: &Invocation, name: &str, attached: &Attached) {
-        let Some((at, survey)) = invocation.surveys.get(name).cloned() else { return };
         let Some(behind) = product::attached(&attached.text) else { return };
-        let Some(first) = invocation.first.get(name).cloned() else { return };
+        let Some((at, first)) = invocation.first.get(name).cloned() else { return };
         // Protection tags of now, on what was there then.
         let now = self.repository(name);
-        let mut tagged = survey;
+        let mut tagged = first.clone();
         for image in &mut tagged.images {
             let own = now.images.iter().find(|other| other.digest == image.digest).into_iter();
             image.tags.extend(own.flat_map(|image| &image.tags).filter(|tag| product::is_own(tag)).cloned());
@@ -349,7 +353,9 @@ impl World {
                 continue;
             }
             let policy = self.file.policy_of(name, self.is_held(name)).cloned();
-            let is_attach = policy.is_some_and(|policy| policy.apply == Apply::Attach);
+            // Where it says protect, what is attached is somebody else's from now on.
+            let is_attach =
+                policy.is_some_and(|policy| matches!(policy.apply, Apply::Attach | Apply::Protect));
             if self.acts_for_the_file(name) {
                 if !is_attach {
                     self.break_promise(
@@ -374,7 +380,7 @@ impl World {
 
     /// After a run that went well tags are as new as that, by the record.
     fn judge_freshness(&mut self, name: &str, began: i64) {
-        if self.acting(name).is_none() {
+        if self.acting(name).is_none_or(|attached| attached.at > began) {
             return;
         }
         if self.judge.protection.refreshed.get(name).is_none_or(|refresh| refresh.at < began) {

@@ -648,5 +648,11 @@ pub(super) fn files() -> Vec<File> {
         of(Apply::Delete, Apply::Attach, "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 4}"),
         of(Apply::Delete, Apply::Attach, "{selection: untagged, maximumAgeLimit: 30}"),
         File::new(Vec::new()),
+        // What was ours is somebody else's, and the other way round.
+        File::new(vec![
+            hold,
+            Policy::new("att", "att/", Apply::Protect, TIDY),
+            Policy::new("pro", "pro/", Apply::Attach, TIDY),
+        ]),
     ]
 }

@@ -253,7 +253,7 @@ impl World {
         }
         world.write_file();
         world.furnish(seed);
-        let made = Attached { text: engine::guarded(engine::DEFAULT), policy: None };
+        let made = Attached { text: engine::guarded(engine::DEFAULT), policy: None, at: BEGINNING };
         world.judge.attached.insert("prv/app".to_owned(), made);
         world.judge.protection.claimed.insert("prv/app".to_owned(), BEGINNING);
         world
@@ -300,7 +300,8 @@ impl World {
             let text =
                 self.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{RECORDS}{name}.json")))?;
             let record: Value = serde_json::from_str(&text).ok()?;
-            (record["suspended"].is_null()).then(|| product::micros(record["refreshedAt"].as_str()?))?
+            (record["suspended"].is_null() && record["mode"] != "protect")
+                .then(|| product::micros(record["refreshedAt"].as_str()?))?
         };
         REPOSITORIES.iter().filter_map(of).any(|at| self.now - at > 47 * HOUR)
     }

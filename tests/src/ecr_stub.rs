@@ -1080,7 +1080,7 @@ impl Repository {
     }
 
     /// Whether a tag cannot be moved.
-    fn keeps(&self, tag: &str) -> bool {
+    pub fn keeps(&self, tag: &str) -> bool {
         let mutability = self.described["imageTagMutability"].as_str().unwrap_or("MUTABLE");
         let filters =
             self.described["imageTagMutabilityExclusionFilters"].as_array().cloned().unwrap_or_default();

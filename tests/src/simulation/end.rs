@@ -4,16 +4,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use shared::lifecycle::LifecyclePolicy;
 use tests::ecr_stub::Repository;
 
 use super::engine;
-use super::file::{Apply, File, Policy};
+use super::file::{Apply, File, Policy, TIDY};
 use super::judge::is_part;
 use super::machine::Machine;
 use super::product;
-use super::step::{Run, Step, used};
+use super::step::{Foreign, Run, Step, used};
 use super::wire::Shared;
-use super::world::{Habit, LISTS, REPOSITORIES, World, closure, short};
+use super::world::{Habit, LISTS, PROTECT_TAG, REPOSITORIES, World, closure, short};
 
 /// So many daily runs there are then. A list that shrank is believed after a day, and limits are for a day.
 const RUNS: u64 = 5;
@@ -29,6 +30,7 @@ pub(super) async fn come_to_rest(shared: &Shared, machine: &mut Machine) {
         for cluster in 0..LISTS.len() {
             Step::List { cluster, habit: Habit::Hourly }.perform(&mut world);
         }
+        tidy_up(&mut world);
     }
     for seed in 0..RUNS {
         tokio::time::sleep(Duration::from_secs(86_400)).await;
@@ -38,7 +40,8 @@ pub(super) async fn come_to_rest(shared: &Shared, machine: &mut Machine) {
                 world.write_list(cluster);
             }
         }
-        machine.run(&Run { seed, ..Run::default() }).await;
+        machine.meet(&Run { seed, ..Run::default() });
+        machine.run(false, false).await;
         let mut world = shared.lock();
         for repository in 0..REPOSITORIES.len() {
             Step::Engine { repository }.perform(&mut world);
@@ -48,7 +51,66 @@ pub(super) async fn come_to_rest(shared: &Shared, machine: &mut Machine) {
     for name in REPOSITORIES {
         look_for_what_is_lost(&mut world, name);
         look_for_what_is_stuck(&mut world, name);
+        look_for_what_is_suspended(&mut world, name);
     }
+}
+
+/// People do what reports ask for: protection tags come off images that are not theirs, and policies get the protection rule.
+fn tidy_up(world: &mut World) {
+    for name in REPOSITORIES {
+        let loose = world.aws.with(|registry| {
+            let mut loose = Vec::new();
+            let repository = registry.repositories.get_mut(name)?;
+            for image in &mut repository.images {
+                let hex = image.digest.trim_start_matches("sha256:").to_owned();
+                let is_forged = |tag: &String| tag.starts_with(engine::IN_USE) && !tag.contains(&hex);
+                if image.tags.iter().any(is_forged) {
+                    image.tags.retain(|tag| !is_forged(tag));
+                    loose.push(image.digest.clone());
+                }
+            }
+            Some(loose)
+        });
+        let now = world.now();
+        for digest in loose.into_iter().flatten() {
+            world.judge.loosen(name, &digest, now);
+        }
+    }
+    Step::Policy { repository: 5, policy: Foreign::Guarded(TIDY) }.perform(world);
+}
+
+/// A suspended policy comes back when everything is certain.
+fn look_for_what_is_suspended(world: &mut World, name: &str) {
+    let is_held = world.is_held(name);
+    let policy = world.file.policy_of(name, is_held);
+    let is_by_file = policy.is_some_and(|policy| policy.apply == Apply::Attach);
+    let is_attached = world.judge.attached.contains_key(name);
+    if is_by_file && !is_attached {
+        return world
+            .break_promise("suspended", &format!("{name}: no policy of ours is attached at the end"));
+    }
+    let text = world.repository(name).lifecycle_policy.unwrap_or_default();
+    let is_ours =
+        is_by_file || policy.is_none_or(|policy| policy.apply == Apply::Preview) && name == "prv/app";
+    if is_attached && is_ours && engine::takes_nothing(&text) && !is_emptied(world, name) {
+        world.break_promise("suspended", &format!("{name}: its policy is suspended still at the end"));
+    }
+}
+
+/// Whether everything would go: a policy never empties a repository.
+fn is_emptied(world: &World, name: &str) -> bool {
+    let repository = world.repository(name);
+    let rules = match world.judge.attached.get(name).and_then(|attached| attached.policy.as_ref()) {
+        Some(policy) => policy.lifecycle_policy(),
+        None => {
+            product::policy(&format!("rules: [{}]", engine::DEFAULT)).expect("the default policy is valid")
+        }
+    };
+    let kept = kept(world, name, &repository);
+    let going =
+        engine::taken_but(&kept, &rules, &repository, world.now(), false, |tag| !product::is_own(tag));
+    let mut whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
+    whole.all(|image| going.contains_key(&image.digest))
 }
 
 fn look_for_what_is_lost(world: &mut World, name: &str) {
@@ -76,11 +138,7 @@ fn look_for_what_is_lost(world: &mut World, name: &str) {
 
 fn look_for_what_is_stuck(world: &mut World, name: &str) {
     let repository = world.repository(name);
-    let is_held = repository.tags.contains_key("hold");
-    let Some(policy) = world.file.policy_of(name, is_held).filter(|policy| policy.name != "hold") else {
-        return;
-    };
-    let (rules, policy_is_attached) = (policy.lifecycle_policy(), policy.apply == Apply::Attach);
+    let Some(rules) = rules_at_the_end(world, name, &repository) else { return };
     let kept = kept(world, name, &repository);
     // What only one of the readings takes may stay.
     let ways = [(false, false), (false, true), (true, false), (true, true)].map(|(is_ranked, is_seen)| {
@@ -97,11 +155,30 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
     // A policy never empties a repository.
     let is_last = whole.filter(|image| !one.contains_key(&image.digest)).count() == 0;
     if !stuck.is_empty() && !is_last {
-        let what =
-            format!("{name}: {} stay, though the policy takes them and nothing uses them", stuck.join(", "));
-        // Tags of ours change what rules take, and what they do not.
-        let id = if policy_is_attached { "A6" } else { "stuck" };
-        world.break_promise(id, &what);
+        let tags = repository.images.iter().filter(|image| stuck.contains(&short(&image.digest).to_owned()));
+        let tags: Vec<String> = tags.map(|image| format!("{:?}", image.tags)).collect();
+        let what = format!(
+            "{name}: {} {} stay, though the policy takes them and nothing uses them",
+            stuck.join(", "),
+            tags.join(", ")
+        );
+        world.break_promise("stuck", &what);
+    }
+}
+
+/// The policy by which images go at the end, by this project or by ECR.
+fn rules_at_the_end(world: &World, name: &str, repository: &Repository) -> Option<LifecyclePolicy> {
+    let attached = repository.lifecycle_policy.as_deref().filter(|text| engine::is_guarded(text));
+    let behind = || attached.and_then(engine::unguarded);
+    let is_held = repository.tags.contains_key("hold");
+    let policy = world.file.policy_of(name, is_held).filter(|policy| policy.name != "hold");
+    match policy.map(|policy| policy.apply) {
+        Some(Apply::Delete | Apply::Attach) => policy.map(Policy::lifecycle_policy),
+        Some(Apply::Protect) => behind(),
+        // Asked for by a tag, or made by this project.
+        _ if repository.tags.contains_key(PROTECT_TAG) => behind(),
+        _ if name == "prv/app" && world.judge.attached.contains_key(name) => behind(),
+        _ => None,
     }
 }
 

@@ -3,19 +3,81 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use serde_json::{Value, json};
 use shared::image::{Image, ImageStatus, ManifestKind, Relations};
 use shared::instant::Instant;
 use shared::lifecycle::{Action, LifecyclePolicy};
 use tests::ecr_stub::{self, Repository};
 use tests::reference::{Acted, evaluate};
 
+use super::product;
+
+/// The default policy of repositories that this project makes.
+pub(super) const DEFAULT: &str = "{selection: untagged, maximumNumberOfImages: 1}";
+/// How the tags begin that the protection rule is about.
+pub(super) const IN_USE: &str = "ecr-steward-in-use-";
+
+/// A policy in the simple model as ECR has it.
+pub(super) fn bare(rules: &str) -> String {
+    product::policy(&format!("rules: [{rules}]")).expect("the world's rules are valid").to_json()
+}
+
+/// The same behind the protection rule, as somebody writes it who has read how.
+pub(super) fn guarded(rules: &str) -> String {
+    let mut policy: Value = serde_json::from_str(&bare(rules)).expect("a policy is JSON");
+    let rules = policy["rules"].as_array_mut().expect("a policy has rules");
+    for rule in rules.iter_mut() {
+        rule["rulePriority"] = (rule["rulePriority"].as_u64().unwrap_or_default() * 10 + 90).into();
+    }
+    let guard = json!({ "rulePriority": 10, "description": "in use", "selection": { "tagStatus": "tagged",
+        "tagPrefixList": [IN_USE], "countType": "imageCountMoreThan", "countNumber": 1_000_000 },
+        "action": { "type": "expire" } });
+    rules.insert(0, guard);
+    policy.to_string()
+}
+
+/// Whether a rule, as ECR has it, is about protection tags alone and never acts.
+fn is_guard(rule: &Value) -> bool {
+    let selection = &rule["selection"];
+    let is_about = selection["tagPrefixList"] == json!([IN_USE]);
+    let number = selection["countNumber"].as_u64().unwrap_or_default();
+    is_about
+        && match selection["countType"].as_str() {
+            Some("imageCountMoreThan") => number > 100_000,
+            Some("sinceImageTransitioned") => number >= 36_500,
+            _ => false,
+        }
+}
+
+fn rules_of(text: &str) -> Vec<Value> {
+    let policy: Value = serde_json::from_str(text).unwrap_or_default();
+    let mut rules = policy["rules"].as_array().cloned().unwrap_or_default();
+    rules.sort_by_key(|rule| rule["rulePriority"].as_u64());
+    rules
+}
+
+/// Whether the first rule of a policy is the protection rule.
+pub(super) fn is_guarded(text: &str) -> bool {
+    rules_of(text).first().is_some_and(is_guard)
+}
+
+/// Whether a policy takes nothing.
+pub(super) fn takes_nothing(text: &str) -> bool {
+    rules_of(text).iter().all(is_guard)
+}
+
+/// What is left of a policy without the protection rule.
+pub(super) fn unguarded(text: &str) -> Option<LifecyclePolicy> {
+    let rules: Vec<Value> = rules_of(text).into_iter().filter(|rule| !is_guard(rule)).collect();
+    product::attached(&json!({ "rules": rules }).to_string())
+}
+
 /// The digests in a manifest list.
 pub(super) fn children(image: &ecr_stub::Image) -> Vec<String> {
     if !image.media_type.contains("index") {
         return Vec::new();
     }
-    let read: serde_json::Value =
-        serde_json::from_str(&image.manifest).expect("the world's manifests are JSON");
+    let read: Value = serde_json::from_str(&image.manifest).expect("the world's manifests are JSON");
     let all = read["manifests"].as_array().into_iter().flatten();
     all.filter_map(|child| Some(child["digest"].as_str()?.to_owned())).collect()
 }

@@ -24,6 +24,8 @@ pub(super) struct Policy {
 pub(super) enum Apply {
     Preview,
     Attach,
+    /// The policy is somebody else's.
+    Protect,
     Delete,
 }
 
@@ -62,11 +64,13 @@ impl Policy {
         let apply = match self.apply {
             Apply::Preview => "preview",
             Apply::Attach => "attach",
+            Apply::Protect => "protect",
             Apply::Delete => "delete",
         };
+        let rules = if self.apply == Apply::Protect { String::new() } else { format!(", rules: [{rules}]") };
         let tags = if self.is_for_held { ", tags: { hold: legal }" } else { "" };
         format!(
-            "- {{ name: {name}, repositories: ['{prefix}*']{tags}, apply: {apply}, rules: [{rules}],\n    \
+            "- {{ name: {name}, repositories: ['{prefix}*']{tags}, apply: {apply}{rules},\n    \
              limits: {{ images: {images}, percent: {percent}, remaining: {remaining} }} }}\n"
         )
     }
@@ -86,7 +90,8 @@ impl File {
     pub(super) fn usual() -> Self {
         let hold = Policy { is_for_held: true, ..Policy::new("hold", "", Apply::Preview, TIDY) };
         let of = |name, prefix, apply| Policy::new(name, prefix, apply, TIDY);
-        Self::new(vec![hold, of("del", "del/", Apply::Delete), of("att", "att/", Apply::Attach)])
+        let pro = of("pro", "pro/", Apply::Protect);
+        Self::new(vec![hold, of("del", "del/", Apply::Delete), of("att", "att/", Apply::Attach), pro])
     }
 
     pub(super) fn text(&self) -> String {

@@ -5,16 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use shared::lifecycle::LifecyclePolicy;
-use shared::run::journal;
 use tests::cloud::BUCKET;
 use tests::ecr_stub::{Image, Repository};
 use tests::http::{Request, Response};
-use tests::reference::Acted;
 
 use super::engine::{self, children};
 use super::file::{Apply, File, Policy};
 use super::product;
-use super::world::{By, DAY, HOUR, LISTS, Use, World, closure, short, subject_of_tag};
+use super::protection::{Attached, Protection, RECORDS, takings};
+use super::world::{By, DAY, LISTS, MINUTE, PROTECT_TAG, Use, World, closure, short, subject_of_tag};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub(super) struct Violation {
 #[derive(Debug, Clone)]
 pub(super) struct Act {
     repository: String,
-    at: i64,
+    pub(super) at: i64,
     /// Whether it is the tag `hold: legal`, and on; otherwise images were deleted by hand.
     hold: Option<bool>,
 }
@@ -36,6 +35,10 @@ pub(super) struct Act {
 impl Act {
     pub(super) fn hold(repository: &str, at: i64, is_held: bool) -> Self {
         Self { repository: repository.to_owned(), at, hold: Some(is_held) }
+    }
+
+    pub(super) fn is_hold_of(&self, repository: &str) -> bool {
+        self.repository == repository && self.hold.is_some()
     }
 
     pub(super) fn deleted(repository: &str, at: i64) -> Self {
@@ -49,19 +52,19 @@ pub(super) struct Invocation {
     pub(super) run: String,
     pub(super) is_inventory: bool,
     pub(super) key: Option<String>,
-    began: i64,
+    pub(super) began: i64,
     /// Whether `Enforce` was on when it began.
     pub(super) is_on: bool,
     /// What tells it from any other.
     pub(super) id: String,
     /// The file in the bucket when it began.
-    file: File,
+    pub(super) file: File,
     /// When each source of use was looked at last, from its beginning.
-    looks: BTreeMap<&'static str, i64>,
+    pub(super) looks: BTreeMap<&'static str, i64>,
     /// When each repository was read as a whole, and what was there.
-    surveys: BTreeMap<String, (i64, Repository)>,
+    pub(super) surveys: BTreeMap<String, (i64, Repository)>,
     /// What was there when it was read first.
-    first: BTreeMap<String, Repository>,
+    pub(super) first: BTreeMap<String, (i64, Repository)>,
     /// When the tags were read that decide about the policy of each repository.
     assigned: BTreeMap<String, i64>,
     /// When images of a repository were looked at once more.
@@ -69,7 +72,9 @@ pub(super) struct Invocation {
     /// What was done in each repository, in their order.
     effects: Vec<(String, i64)>,
     /// What went from a repository, and how many of it to the archive.
-    gone: BTreeMap<String, (BTreeSet<String>, u64)>,
+    pub(super) gone: BTreeMap<String, (BTreeSet<String>, u64)>,
+    /// Operations of which a call went wrong.
+    pub(super) faulted: BTreeSet<String>,
 }
 
 impl Invocation {
@@ -89,6 +94,7 @@ impl Invocation {
             described: BTreeMap::new(),
             effects: Vec::new(),
             gone: BTreeMap::new(),
+            faulted: BTreeSet::new(),
         }
     }
 
@@ -105,73 +111,90 @@ impl Invocation {
 
 /// A run, as far as it is judged.
 #[derive(Debug, Clone)]
-struct Judged {
+pub(super) struct Judged {
     /// Whether somebody asked for a dry run.
-    is_dry: bool,
+    pub(super) is_dry: bool,
+    pub(super) protects_only: bool,
+    pub(super) began: i64,
+    /// Whether nothing went wrong with any call.
+    pub(super) is_fair: bool,
+    /// The repositories that asked for protection tags when it began.
+    asking: BTreeSet<String>,
     /// The file that its inventory read.
-    file: Option<File>,
+    pub(super) file: Option<File>,
     /// Which attempt of the inventory is at work, and which was complete.
     attempt: usize,
     /// The attempts that wrote each batch.
     writers: BTreeMap<String, usize>,
 }
 
-/// The last time that the protection of a repository was refreshed.
-#[derive(Debug, Clone)]
-struct Refresh {
-    looks: BTreeMap<&'static str, i64>,
-    began: i64,
-    status: String,
-}
-
 /// What is known of all that happened.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     pub(super) violations: Vec<Violation>,
-    /// Images that went in the window between the last look and their end, and for how long it was open, in microseconds.
-    /// And whether this project took them, which has to put them back.
-    pub(super) late: BTreeMap<(String, String), (i64, bool)>,
+    /// Images that went in the window between the last look and their end.
+    pub(super) late: BTreeMap<(String, String), Late>,
     pub(super) acts: Vec<Act>,
     journal: BTreeSet<(String, String)>,
     days: BTreeMap<i64, u64>,
-    runs: BTreeMap<String, Judged>,
-    refreshed: BTreeMap<String, Refresh>,
-    /// The policies behind what is attached.
-    attached: BTreeMap<String, Policy>,
+    pub(super) runs: BTreeMap<String, Judged>,
+    /// The policies of ours that are attached.
+    pub(super) attached: BTreeMap<String, Attached>,
+    pub(super) protection: Protection,
     /// When the last scheduled run began.
     last_run: Option<i64>,
     /// The files of completed runs.
-    previewed: Vec<File>,
+    pub(super) previewed: Vec<File>,
     /// When images went.
     gone: BTreeMap<(String, String), i64>,
     /// Images in use that went, of which it was said why.
     accused: BTreeSet<(String, String)>,
     /// Images that were part of another once.
-    parts: BTreeSet<String>,
+    pub(super) parts: BTreeSet<String>,
     /// How many images this project took.
     pub(super) taken: u64,
 }
 
-/// How something went.
+/// An image that came into use too late to be seen.
 #[derive(Debug, Clone, Copy)]
-enum How {
+pub(super) struct Late {
+    /// For how long the window was open, in microseconds.
+    pub(super) window: i64,
+    /// Whether this project took it, which has to put it back.
+    pub(super) is_owed: bool,
+    /// Whether a run began within the last hour or so.
+    pub(super) is_hourly: bool,
+}
+
+/// How something went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
     /// An image was deleted or archived by its digest, by this project.
     Taken,
-    /// It lost its last tag, by this project.
-    TagRemoved,
     /// ECR took it, by an attached policy.
     Engine,
+    /// ECR would take it.
+    Imagined,
 }
 
 /// What is to be said of something in use that goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// A promise is broken, of this kind.
     Broken(&'static str),
     /// Its use began after the look, or so lately that nobody promises anything.
     Late,
     /// Nobody could know: it is as README says.
     Excused,
+}
+
+/// By what images of a repository go.
+struct Basis {
+    rules: LifecyclePolicy,
+    /// Whose limits hold.
+    policy: Policy,
+    /// Whether ECR takes what was never protected.
+    is_by_ecr: bool,
 }
 
 type Before = Option<(String, Repository)>;
@@ -182,9 +205,18 @@ impl World {
         self.judge.violations.push(Violation { id, what: what.to_owned() });
     }
 
-    pub(super) fn begin_run(&mut self, run: &str, is_dry: bool) {
+    pub(super) fn begin_run(&mut self, run: &str, is_dry: bool, protects_only: bool) {
         let began = self.now();
-        let judged = Judged { is_dry, file: None, attempt: 0, writers: BTreeMap::new() };
+        let judged = Judged {
+            is_dry,
+            protects_only,
+            began,
+            is_fair: true,
+            asking: self.asking(),
+            file: None,
+            attempt: 0,
+            writers: BTreeMap::new(),
+        };
         self.judge.runs.insert(run.to_owned(), judged);
         // A dry run that somebody asks for protects nothing.
         if !is_dry {
@@ -206,7 +238,7 @@ impl World {
 
     /// What there is before a call that may take something.
     pub(super) fn before(&self, operation: &str, asked: &Value) -> Before {
-        let changes = ["BatchDeleteImage", "UpdateImageStorageClass", "PutImage"];
+        let changes = ["BatchDeleteImage", "UpdateImageStorageClass", "PutImage", "PutLifecyclePolicy"];
         let name = asked["repositoryName"].as_str()?;
         changes.contains(&operation).then(|| (name.to_owned(), self.repository(name)))
     }
@@ -218,7 +250,7 @@ impl World {
         request: &Request,
         asked: &Value,
         response: &Response,
-        before: Before,
+        mut before: Before,
     ) {
         let now = self.now();
         if response.status >= 300 {
@@ -228,6 +260,11 @@ impl World {
         let Some(mut invocation) = self.invocation.take() else { return };
         let is_first_page = asked["nextToken"].is_null() && !request.target.contains("Marker=");
         match operation {
+            // Without clusters there is nothing to list in them.
+            "ListClusters" if is_first_page => {
+                invocation.looks.insert("tasks", now);
+                invocation.looks.insert("services", now);
+            }
             "ListTasks" if is_first_page => drop(invocation.looks.insert("tasks", now)),
             "ListServices" if is_first_page => drop(invocation.looks.insert("services", now)),
             "ListFunctions" if is_first_page => drop(invocation.looks.insert("functions", now)),
@@ -238,7 +275,7 @@ impl World {
                 let repository = self.repository(&name);
                 let parts = repository.images.iter().filter(|image| is_part(&repository, image));
                 self.judge.parts.extend(parts.map(|image| image.digest.clone()));
-                invocation.first.entry(name.clone()).or_insert_with(|| repository.clone());
+                invocation.first.entry(name.clone()).or_insert_with(|| (now, repository.clone()));
                 invocation.surveys.insert(name.clone(), (now, repository));
             }
             "ListTagsForResource" => {
@@ -259,24 +296,27 @@ impl World {
             }
             "PutObject" => self.note(&invocation, request),
             "PutLifecyclePolicy" => {
-                let run = self.judge.runs.get(&invocation.run);
-                let file = run.and_then(|run| run.file.as_ref());
-                let policy = file.and_then(|file| file.policy_of(&name, self.is_held(&name))).cloned();
-                match policy {
-                    Some(policy) => drop(self.judge.attached.insert(name.clone(), policy)),
-                    None => drop(self.judge.attached.remove(&name)),
+                if let Some((_, before)) = &before {
+                    self.note_policy(&invocation, &name, asked, before);
                 }
-                let text = asked["lifecyclePolicyText"].as_str().unwrap_or_default();
-                let rules = product::attached(text).map_or(0, |policy| policy.rules().len());
-                self.say(&format!("{}: attaches a policy of {rules} rules to {name}", invocation.run));
+                before = None;
+            }
+            "PutImage" => {
+                if let Some((_, before)) = &before {
+                    self.note_tag(&invocation, &name, asked, before);
+                }
+            }
+            "DeleteLifecyclePolicy" => {
+                self.break_promise("attach", &format!("{name}: this project removes a lifecycle policy"));
+            }
+            "BatchDeleteImage" if asked.to_string().contains("imageTag") => {
+                self.break_promise("A4", &format!("{name}: this project takes a tag off"));
             }
             _ => {}
         }
         self.invocation = Some(invocation);
         if let Some((name, before)) = before {
-            let is_by_tag = operation == "BatchDeleteImage" && asked.to_string().contains("imageTag");
-            let how = if is_by_tag { How::TagRemoved } else { How::Taken };
-            self.judge_effect(&name, &before, how);
+            self.judge_effect(&name, &before);
         }
     }
 
@@ -286,14 +326,23 @@ impl World {
         let text = String::from_utf8_lossy(&request.body);
         let lines = || text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let word = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
-        if key.starts_with(journal::PREFIX) {
-            // What ECR is going to take is not written down as taken.
-            if !journal::is_removals(key) {
-                return;
+        let file_name = key.rsplit('/').next().unwrap_or_default();
+        if key.starts_with("journal/") && file_name.starts_with("policy-") {
+            lines().for_each(|line| self.note_replaced(&line));
+        } else if key.starts_with("journal/") && file_name.starts_with("plan-") {
+            for line in lines() {
+                let (name, digest) = (word(&line, "repositoryName"), word(&line, "imageDigest"));
+                self.say(&format!("{}: ECR is to take {name}@{}", invocation.run, short(&digest)));
+                if self.judge.plan(name.clone(), digest.clone()) {
+                    self.count(invocation, &name, &self.repository(&name), &BTreeSet::from([digest]));
+                }
             }
+        } else if key.starts_with("journal/") {
             for line in lines() {
                 self.judge.journal.insert((word(&line, "repositoryName"), word(&line, "imageDigest")));
             }
+        } else if let Some(name) = key.strip_prefix(RECORDS).and_then(|key| key.strip_suffix(".json")) {
+            self.note_record(invocation, name, &text);
         } else if key.contains("/batches/") {
             if let Some(run) = self.judge.runs.get_mut(&invocation.run) {
                 run.writers.insert(key.to_owned(), run.attempt);
@@ -301,16 +350,7 @@ impl World {
         } else if key.contains("/outcomes/") && !key.contains("/unmatched/") {
             for line in lines() {
                 let status = word(&line, "status");
-                // A dry run that was asked for protects nothing.
-                let is_dry = self.judge.runs.get(&invocation.run).is_some_and(|run| run.is_dry);
-                if line["apply"] == "attach" && line["attachment"].is_object() && !is_dry {
-                    let refresh = Refresh {
-                        looks: invocation.looks.clone(),
-                        began: invocation.began,
-                        status: status.clone(),
-                    };
-                    self.judge.refreshed.insert(word(&line, "repositoryName"), refresh);
-                }
+                self.judge_outcome(invocation, &line);
                 let detail =
                     line["obstacles"][0]["message"].as_str().or(line["error"].as_str()).unwrap_or_default();
                 self.say(&format!(
@@ -322,7 +362,7 @@ impl World {
         }
     }
 
-    fn is_held(&self, name: &str) -> bool {
+    pub(super) fn is_held(&self, name: &str) -> bool {
         self.aws.with(|registry| registry.repositories[name].tags.contains_key("hold"))
     }
 
@@ -344,7 +384,7 @@ impl World {
         (gone.map(|i| i.digest.clone()).collect(), archived.map(|i| i.digest.clone()).collect())
     }
 
-    fn judge_effect(&mut self, name: &str, before: &Repository, how: How) {
+    fn judge_effect(&mut self, name: &str, before: &Repository) {
         let (gone, archived) = self.difference(name, before);
         let all: BTreeSet<String> = gone.union(&archived).cloned().collect();
         let now = self.now();
@@ -360,54 +400,12 @@ impl World {
         }
         self.judge.taken += all.len() as u64;
         if !all.is_empty() {
-            self.judge_rules(name, before, &all, &archived, how);
-            self.judge_use(name, before, &all, how);
+            self.judge_rules(name, before, &all, &archived);
+            self.judge_use(name, before, &all, How::Taken);
         }
         if let Some(invocation) = &mut self.invocation {
             invocation.effects.push((name.to_owned(), now));
         }
-    }
-
-    /// ECR acted on a policy that is attached.
-    pub(super) fn judge_engine(
-        &mut self,
-        name: &str,
-        before: &Repository,
-        policy: &LifecyclePolicy,
-        acted: &BTreeMap<String, Acted>,
-    ) {
-        for (digest, acted) in acted {
-            let image = before.images.iter().find(|image| image.digest == *digest);
-            let tags: Vec<String> =
-                image.into_iter().flat_map(|image| image.tags.iter().map(|tag| shortened(tag))).collect();
-            self.say(&format!(
-                "ECR takes {name}@{} ({}) by rule {}",
-                short(digest),
-                tags.join(", "),
-                acted.priority
-            ));
-        }
-        let Some(wanted) = self.judge.attached.get(name).cloned() else { return };
-        let by_file =
-            engine::taken_at_all(&wanted.lifecycle_policy(), before, self.now(), |tag| !product::is_own(tag));
-        for (digest, acted) in acted.iter().filter(|(digest, _)| !by_file.contains_key(*digest)) {
-            let image = before.images.iter().find(|image| image.digest == *digest);
-            let rule = policy.rules().iter().find(|rule| rule.priority == acted.priority);
-            let is_own_rule = rule.is_some_and(|rule| format!("{:?}", rule.tags).contains("ecr-steward-"));
-            let hex = digest.trim_start_matches("sha256:");
-            let is_forged = image.is_some_and(|image| {
-                image.tags.iter().any(|tag| product::is_own(tag) && !tag.ends_with(hex))
-            });
-            let (id, why) = match (is_own_rule, is_forged) {
-                (true, true) => ("A9", "somebody who may only push gave it a tag of ours"),
-                (true, false) => ("A1", "a rule of our own took it"),
-                (false, _) => ("A6", "tags of ours changed what the rules take"),
-            };
-            let what = format!("{name}@{}: no rule of the file takes it; {why}", short(digest));
-            self.break_promise(id, &what);
-        }
-        let all: BTreeSet<String> = acted.keys().cloned().collect();
-        self.judge_use(name, before, &all, How::Engine);
     }
 
     /// Whether what goes may go, by the file, the limits, the switch and the journal.
@@ -417,29 +415,12 @@ impl World {
         before: &Repository,
         all: &BTreeSet<String>,
         archived: &BTreeSet<String>,
-        how: How,
     ) {
         let now = self.now();
         let Some(invocation) = self.invocation.clone() else { return };
         let Some(run) = self.judge.runs.get(&invocation.run).cloned() else { return };
         let Some(file) = run.file.clone() else { return };
-        if let How::TagRemoved = how {
-            for digest in all {
-                let had = invocation.surveys.get(name).and_then(|(_, then)| {
-                    then.images.iter().find(|image| image.digest == *digest).map(|image| image.tags.len())
-                });
-                let has =
-                    before.images.iter().find(|image| image.digest == *digest).map(|image| image.tags.len());
-                let (id, why) = match had > has {
-                    true => ("A5", "it lost its other tag after the look"),
-                    false => ("A4", "its last tag was taken off"),
-                };
-                let what = format!("{name}@{} went with a tag of ours, by no rule: {why}", short(digest));
-                self.break_promise(id, &what);
-            }
-            return;
-        }
-        if run.is_dry {
+        if run.is_dry || run.protects_only {
             self.break_promise("C8", &format!("{name}: images go in a dry run"));
         }
         if !invocation.is_on {
@@ -468,28 +449,34 @@ impl World {
         // What decides is read once, before the first effect.
         let assigned_at = invocation.assigned.get(name).copied().unwrap_or(surveyed_at);
         let assigned = file.policy_of(name, self.was_held(name, assigned_at));
-        let Some(policy) = assigned.filter(|policy| policy.apply == Apply::Delete) else {
+        let Some(basis) = self.basis(name, assigned, &run, before) else {
             let is_stale = run.writers.get(&key).is_some_and(|attempt| *attempt < run.attempt);
             if !is_stale {
-                self.break_promise("C6", &format!("{name}: no policy with `apply: delete` is for it"));
+                self.break_promise("C6", &format!("{name}: nothing is to be deleted there"));
             }
             return;
         };
+        let policy = &basis.policy;
         // What the policy takes of what there is: the plan may not rest on what is not there any more.
-        let rules = policy.lifecycle_policy();
-        let mut by_policy = engine::taken_at_all(&rules, before, now, |tag| !product::is_own(tag));
-        by_policy.extend(engine::taken_at_all(&rules, before, now, |_| true));
+        let by_policy = takings(&basis.rules, before, now);
         // What is about something goes with that.
-        let survey = invocation.first.get(name).unwrap_or(before);
         let follows = |digest: &str| {
             let image = before.images.iter().find(|image| image.digest == digest);
             let by_tag = |image: &Image| image.tags.iter().find_map(|tag| subject_of_tag(tag));
             let subject = image.and_then(|image| image.subject.clone().or_else(|| by_tag(image)));
             subject.is_some_and(|subject| {
-                by_policy.contains_key(&subject) || !before.images.iter().any(|image| image.digest == subject)
+                by_policy.contains(&subject) || !before.images.iter().any(|image| image.digest == subject)
             })
         };
-        let is_too_much = |digest: &&String| !by_policy.contains_key(*digest) && !follows(digest);
+        let is_too_much = |digest: &&String| !by_policy.contains(*digest) && !follows(digest);
+        // What never was protected ECR takes itself.
+        if basis.is_by_ecr
+            && let Some(digest) = all.iter().find(|digest| !self.was_protected(name, before, digest))
+        {
+            let what =
+                format!("{name}@{} goes by this project, though nothing of it was protected", short(digest));
+            self.break_promise("own-path", &what);
+        }
         let too_much: Vec<&String> = all.iter().filter(is_too_much).collect();
         if let Some(digest) = too_much.first() {
             let seen = invocation.described.get(name).copied().unwrap_or(surveyed_at);
@@ -519,22 +506,92 @@ impl World {
             }
         }
         self.judge_limits(name, policy, all, archived.len() as u64);
-        // The whole registry, in a day.
-        let day = now.div_euclid(DAY);
+        self.count(&invocation, name, before, all);
+    }
+
+    /// Images of a repository go, or are to go by ECR: the whole registry has a limit for a day.
+    fn count(&mut self, invocation: &Invocation, name: &str, before: &Repository, all: &BTreeSet<String>) {
+        let Some(file) = self.judge.runs.get(&invocation.run).and_then(|run| run.file.as_ref()) else {
+            return;
+        };
+        let day = self.now().div_euclid(DAY);
+        let survey = invocation.first.get(name).map_or(before, |(_, first)| first);
         let parts = &self.judge.parts;
         let is_counted = |image: &&Image| {
             all.contains(&image.digest) && !is_part(survey, image) && !parts.contains(&image.digest)
         };
         let counted = before.images.iter().filter(is_counted).count() as u64;
+        // A small registry may lose a hundred.
+        let limit = file.limits.0.min(100);
         let taken = self.judge.days.entry(day).or_default();
         let was = *taken;
         *taken += counted;
-        // A small registry may lose a hundred.
-        let limit = file.limits.0.min(100);
-        if *taken > limit && was <= limit {
+        let taken = *taken;
+        if taken > limit && was <= limit {
             let what = format!("{taken} images of the registry went in a day, and its limit is {limit}");
             self.break_promise("C4", &what);
         }
+    }
+
+    /// By what images of a repository may go, if any may.
+    fn basis(
+        &self,
+        name: &str,
+        assigned: Option<&Policy>,
+        run: &Judged,
+        before: &Repository,
+    ) -> Option<Basis> {
+        let attached = before.lifecycle_policy.as_deref();
+        let somebody_s = |policy: Policy| {
+            let text = attached.filter(|text| engine::is_guarded(text))?;
+            let recorded = || product::attached(&self.recorded(name)?);
+            let rules = if engine::takes_nothing(text) { recorded()? } else { engine::unguarded(text)? };
+            Some(Basis { rules, policy, is_by_ecr: true })
+        };
+        let is_asked = run.asking.contains(name) || self.asking().contains(name);
+        match assigned {
+            Some(policy) if policy.apply == Apply::Delete => {
+                Some(Basis { rules: policy.lifecycle_policy(), policy: policy.clone(), is_by_ecr: false })
+            }
+            Some(policy) if policy.apply == Apply::Attach => {
+                Some(Basis { rules: policy.lifecycle_policy(), policy: policy.clone(), is_by_ecr: true })
+            }
+            Some(policy) if policy.apply == Apply::Protect => somebody_s(policy.clone()),
+            _ if is_asked || self.recorded(name).is_some() => {
+                somebody_s(Policy::new("none", "", Apply::Protect, ""))
+            }
+            _ => None,
+        }
+    }
+
+    /// The repositories that ask for protection tags by a tag of their own.
+    fn asking(&self) -> BTreeSet<String> {
+        let asks =
+            |repository: &Repository| repository.tags.get(PROTECT_TAG).is_some_and(|value| value == "true");
+        self.aws.with(|registry| {
+            registry.repositories.iter().filter(|(_, one)| asks(one)).map(|(name, _)| name.clone()).collect()
+        })
+    }
+
+    /// The policy in the record of a repository that was made with one.
+    fn recorded(&self, name: &str) -> Option<String> {
+        let key = format!("{BUCKET}/{RECORDS}{name}.json");
+        let text = self.aws.cloud(|cloud| cloud.object_text(&key))?;
+        let record: Value = serde_json::from_str(&text).ok()?;
+        let policy = record["lifecyclePolicyText"].as_str()?.to_owned();
+        (record["mode"] == "provisioned").then_some(policy)
+    }
+
+    /// Whether an image, or something that belongs together with it, has or had a protection tag.
+    fn was_protected(&self, name: &str, before: &Repository, digest: &str) -> bool {
+        let has = |image: &Image| {
+            image.tags.iter().any(|tag| product::is_own(tag))
+                || self.judge.protection.tagged.contains(&(name.to_owned(), image.digest.clone()))
+        };
+        let family = closure(before, &BTreeSet::from([digest.to_owned()]));
+        // Of what belonged to something that is gone already only this is left.
+        self.judge.parts.contains(digest)
+            || before.images.iter().any(|image| family.contains(&image.digest) && has(image))
     }
 
     fn judge_limits(&mut self, name: &str, policy: &Policy, all: &BTreeSet<String>, archived: u64) {
@@ -543,7 +600,7 @@ impl World {
         gone.extend(all.iter().cloned());
         *to_archive += archived;
         let id = if *to_archive > 0 { "C2" } else { "C1" };
-        let survey = invocation.first.get(name);
+        let survey = invocation.first.get(name).map(|(_, first)| first);
         // What was a part once, of what is gone, is an image of its own or none: either count will do.
         let broken = survey.and_then(|survey| {
             let is_whole = |image: &&Image| !image.archived && !is_part(survey, image);
@@ -560,9 +617,11 @@ impl World {
     }
 
     /// Whether what goes is in use.
-    fn judge_use(&mut self, name: &str, before: &Repository, all: &BTreeSet<String>, how: How) {
+    pub(super) fn judge_use(&mut self, name: &str, before: &Repository, all: &BTreeSet<String>, how: How) {
         let now = self.now();
-        self.judge.gone.extend(all.iter().map(|digest| ((name.to_owned(), digest.clone()), now)));
+        if how != How::Imagined {
+            self.judge.gone.extend(all.iter().map(|digest| ((name.to_owned(), digest.clone()), now)));
+        }
         let mut said = BTreeSet::new();
         for mut one in self.truth.uses().into_iter().filter(|one| one.repository == name) {
             // What is gone already was judged when it went.
@@ -578,19 +637,22 @@ impl World {
             let pushed = pushed.map_or(0, |at| (at * 1e6) as i64);
             one.since = one.since.max(pushed);
             let verdict = match how {
-                How::Engine => self.verdict_on_engine(before, &one, missing),
-                How::Taken | How::TagRemoved => self.verdict_on_run(before, &one, missing),
+                How::Engine | How::Imagined => self.verdict_on_engine(before, &one, missing),
+                How::Taken => self.verdict_on_run(before, &one, missing),
             };
             match verdict {
+                Verdict::Late | Verdict::Excused if how == How::Imagined => continue,
                 Verdict::Late => {
                     self.say(&format!("  {}@{} came into use too late to be seen", name, short(missing)));
                     for digest in needed.intersection(all) {
                         let image = (name.to_owned(), digest.clone());
-                        let is_owed = !matches!(how, How::Engine);
-                        self.judge.late.insert(image, (now - one.since, is_owed));
+                        let is_hourly = self.judge.last_run.is_some_and(|began| now - began < 65 * MINUTE);
+                        let late = Late { window: now - one.since, is_owed: how == How::Taken, is_hourly };
+                        self.judge.late.insert(image, late);
                     }
                     continue;
                 }
+                Verdict::Broken(_) if how == How::Imagined => {}
                 Verdict::Broken(_) | Verdict::Excused => {
                     let accused = needed.intersection(all).map(|digest| (name.to_owned(), digest.clone()));
                     self.judge.accused.extend(accused);
@@ -626,7 +688,13 @@ impl World {
     }
 
     /// The rule of the world that was not known where something goes that was in use at a look.
-    fn cause(&self, before: &Repository, one: &Use, missing: &str, look: i64) -> Option<&'static str> {
+    pub(super) fn cause(
+        &self,
+        before: &Repository,
+        one: &Use,
+        missing: &str,
+        look: i64,
+    ) -> Option<&'static str> {
         let id = match one.by {
             By::Pin | By::Rollback => return Some("B1"),
             By::Task => "in-use-task",
@@ -670,52 +738,22 @@ impl World {
         if one.since < written {
             return Some("in-use-pod");
         }
+        // A list that is older than a day tells nothing.
+        if look - written > DAY {
+            return Some("B9");
+        }
         let image = before.images.iter().find(|image| image.digest == one.digest)?;
         #[expect(clippy::cast_possible_truncation, reason = "a time of this century")]
         let pulled = image.last_pulled_at.map(|at| (at * 1e6) as i64);
         // A cached image starts without a pull, which README says.
         pulled.is_some_and(|pulled| pulled > written - DAY).then_some("B4")
     }
-
-    /// Why something in use goes that ECR took.
-    fn verdict_on_engine(&self, before: &Repository, one: &Use, missing: &str) -> Verdict {
-        let refresh = self.judge.refreshed.get(&one.repository);
-        let source = match one.by {
-            By::Task => "tasks",
-            By::Pin | By::Rollback => "services",
-            By::Function => "functions",
-            By::Pod(_) => "lists",
-        };
-        if let Some(refresh) = refresh {
-            let look = refresh.looks.get(source).copied().unwrap_or(refresh.began);
-            if one.since < look {
-                // A run that may not enforce yet protects all the same, and then says what it would do.
-                if !["DONE", "PREVIEWED"].contains(&refresh.status.as_str()) {
-                    return Verdict::Broken("A2");
-                }
-                let Some(id) = self.cause(before, one, missing, look) else { return Verdict::Excused };
-                let is_protected = before.images.iter().any(|image| {
-                    image.digest == missing && image.tags.iter().any(|tag| product::is_own(tag))
-                });
-                let is_missed = id.starts_with("in-use") && !is_protected;
-                return Verdict::Broken(if is_missed { "A3" } else { id });
-            }
-        }
-        let now = self.now();
-        // A run has begun since, and did nothing about it.
-        if self.judge.last_run.is_some_and(|began| one.since < began && began < now - HOUR)
-            || now - one.since > 2 * DAY
-        {
-            return Verdict::Broken("A8");
-        }
-        if now - one.since > HOUR { Verdict::Broken("A7") } else { Verdict::Late }
-    }
 }
 
 impl Judge {
     /// Whether an image went in the window between the last look and its end; and if so, whether it has to come back.
     pub(super) fn is_owed(&self, image: &(String, String)) -> Option<bool> {
-        self.late.get(image).map(|(_, is_owed)| *is_owed)
+        self.late.get(image).map(|late| late.is_owed)
     }
 
     /// Whether an image went by this project or by ECR, at this time or later.
@@ -730,7 +768,7 @@ impl Judge {
 }
 
 /// Which limit of a policy is broken, of so many images that can be pulled.
-fn past_a_limit(policy: &Policy, total: u64, gone: u64) -> Option<String> {
+pub(super) fn past_a_limit(policy: &Policy, total: u64, gone: u64) -> Option<String> {
     let left = total.saturating_sub(gone);
     if gone > policy.images {
         Some(format!("{gone} images went, and the limit is {}", policy.images))
@@ -757,7 +795,7 @@ pub(super) fn is_part(repository: &Repository, image: &Image) -> bool {
         || repository.images.iter().any(|other| children(other).contains(&image.digest))
 }
 
-fn shortened(tag: &str) -> String {
+pub(super) fn shortened(tag: &str) -> String {
     match tag.rsplit_once('-') {
         Some((prefix, hex)) if hex.len() == 64 => format!("{prefix}-{}…", &hex[..8]),
         _ => tag.to_owned(),

@@ -2,7 +2,7 @@
 //! one says so here, and from then on neither its steps nor any world at random may break it again.
 
 use super::file::{Apply, File, GREEDY, Policy, TIDY};
-use super::step::{Run, Step};
+use super::step::{Beside, Foreign, Run, Step};
 use super::wire::Fate;
 use super::world::{Habit, Interlude};
 
@@ -18,6 +18,8 @@ pub(super) struct Known {
 const DEL: usize = 0;
 const DEL_TOO: usize = 1;
 const ATT: usize = 2;
+const PRO: usize = 5;
+const PRV: usize = 6;
 const DAYS: u32 = 24 * 60;
 
 fn push(repository: usize, tag: &str) -> Step {
@@ -41,6 +43,24 @@ fn run_with(label: &str, nth: usize, step: Step) -> Step {
         interludes: vec![Interlude { label: label.to_owned(), nth, step }],
         ..Run::default()
     })
+}
+
+/// A run in which calls of this operation are all refused.
+fn run_without(label: &str) -> Step {
+    let refused = (label.to_owned(), Fate::Refused(400, "AccessDeniedException"), 99);
+    Step::Run(Run { seed: 1, planned: vec![refused], ..Run::default() })
+}
+
+fn protecting_run() -> Step {
+    Step::Run(Run { seed: 1, protects_only: true, ..Run::default() })
+}
+
+fn engine(repository: usize) -> Step {
+    Step::Engine { repository }
+}
+
+fn task(repository: usize, tag: &str) -> Step {
+    Step::Task { repository, tag: tag.to_owned() }
 }
 
 fn deploy(service: usize, repository: usize, tag: &str) -> Step {
@@ -240,26 +260,17 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        id: "A1",
-        is_mended: false,
+        id: "protected-once",
+        is_mended: true,
         what: "a rule of our own takes what ran until now",
         steps: || {
             all([
                 vec![only(Apply::Attach, "{selection: untagged, maximumAgeLimit: 90}")],
-                vec![
-                    push(ATT, "latest"),
-                    deploy(0, ATT, "latest"),
-                    push(ATT, "latest"),
-                    Step::Wait(2 * DAYS),
-                    run(),
-                ],
-                vec![
-                    deploy(0, ATT, "latest"),
-                    deploy(0, DEL, "latest"),
-                    push(ATT, "latest"),
-                    deploy(0, ATT, "latest"),
-                ],
-                vec![Step::Wait(2 * DAYS), run(), Step::Engine { repository: ATT }],
+                vec![push(ATT, "latest"), deploy(0, ATT, "latest"), push(ATT, "latest")],
+                vec![Step::Wait(2 * DAYS), run()],
+                vec![deploy(0, ATT, "latest"), deploy(0, DEL, "latest")],
+                vec![push(ATT, "latest"), deploy(0, ATT, "latest")],
+                vec![Step::Wait(DAYS), run(), Step::Wait(DAYS), engine(ATT)],
             ])
         },
     },
@@ -268,21 +279,44 @@ pub(super) const KNOWN: &[Known] = &[
         is_mended: true,
         what: "an attached policy goes on where a tag cannot be put",
         steps: || {
-            let denied = ("PutImage".to_owned(), Fate::Refused(400, "AccessDeniedException"), 99);
-            let denied = Run { seed: 1, planned: vec![denied], ..Run::default() };
             all([
                 builds(ATT, 0..3),
-                vec![run(), Step::Task { repository: ATT, tag: "ci-0".to_owned() }],
-                vec![Step::Wait(60), Step::Run(denied)],
+                vec![run(), task(ATT, "ci-0"), Step::Wait(60), run_without("PutImage")],
                 builds(ATT, 3..5),
-                vec![Step::Engine { repository: ATT }],
+                vec![engine(ATT)],
             ])
         },
     },
     Known {
-        id: "A5",
-        is_mended: false,
-        what: "a tag that moves between the look and the removal takes the image along",
+        id: "A2",
+        is_mended: true,
+        what: "an attached policy goes on where the manifest of what runs cannot be read",
+        steps: || {
+            all([
+                builds(ATT, 0..3),
+                vec![run(), task(ATT, "ci-0"), Step::Wait(60), run_without("BatchGetImage")],
+                builds(ATT, 3..5),
+                vec![engine(ATT)],
+            ])
+        },
+    },
+    Known {
+        id: "A2",
+        is_mended: true,
+        what: "an attached policy goes on in a repository that cannot be read",
+        steps: || {
+            all([
+                builds(ATT, 0..3),
+                vec![run(), task(ATT, "ci-0"), Step::Wait(60), run_without("DescribeImages att/app")],
+                builds(ATT, 3..5),
+                vec![engine(ATT)],
+            ])
+        },
+    },
+    Known {
+        id: "A4",
+        is_mended: true,
+        what: "a tag that moves between the look and the end of a use takes the image along",
         steps: || {
             let moves = push(ATT, "ci-0");
             all([
@@ -294,40 +328,35 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         id: "A6",
-        is_mended: false,
+        is_mended: true,
         what: "tags that protect change what rules take",
         steps: || {
             let count = "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 4}";
-            let untagged = |number: usize| {
-                let tag = "x".to_owned();
-                let _ = number;
-                [push(ATT, "x"), Step::Wait(5), Step::Task { repository: ATT, tag }]
-            };
+            let untagged = |_| [push(ATT, "x"), Step::Wait(5), task(ATT, "x")];
             all([
                 vec![only(Apply::Attach, count)],
                 builds(ATT, 0..3),
                 (0..4).flat_map(untagged).collect(),
-                vec![run(), Step::Engine { repository: ATT }],
+                vec![run(), engine(ATT)],
             ])
         },
     },
     Known {
-        id: "A7",
-        is_mended: false,
-        what: "what comes into use between two runs is not protected",
+        id: "window",
+        is_mended: true,
+        what: "what comes into use before a run that only protects is not protected by it",
         steps: || {
             all([
                 builds(ATT, 0..3),
-                vec![run(), Step::Wait(120), Step::Task { repository: ATT, tag: "ci-0".to_owned() }],
-                vec![Step::Wait(120)],
+                vec![run(), Step::Wait(120), task(ATT, "ci-0"), Step::Wait(50), protecting_run()],
                 builds(ATT, 3..5),
-                vec![Step::Engine { repository: ATT }],
+                vec![engine(ATT)],
             ])
         },
     },
     Known {
         id: "A8",
-        is_mended: false,
+        is_mended: true,
         what: "an attached policy goes on though the file says so no more",
         steps: || {
             all([
@@ -335,28 +364,181 @@ pub(super) const KNOWN: &[Known] = &[
                 vec![
                     run(),
                     only(Apply::Preview, TIDY),
-                    Step::Task { repository: ATT, tag: "ci-0".to_owned() },
+                    task(ATT, "ci-0"),
+                    Step::Wait(60),
+                    run(),
+                    Step::Wait(120),
                 ],
-                vec![Step::Wait(60), run(), Step::Wait(120)],
                 builds(ATT, 3..5),
-                vec![Step::Engine { repository: ATT }],
+                vec![engine(ATT)],
+            ])
+        },
+    },
+    Known {
+        id: "A8",
+        is_mended: true,
+        what: "an attached policy goes on where the file is for nothing any more",
+        steps: || all([builds(ATT, 0..3), vec![run(), file(Vec::new()), Step::Wait(60), protecting_run()]]),
+    },
+    Known {
+        id: "A8",
+        is_mended: true,
+        what: "an attached policy goes on though Enforce is off",
+        steps: || {
+            all([builds(ATT, 0..3), vec![run(), Step::Enforce(false), Step::Wait(60), protecting_run()]])
+        },
+    },
+    Known {
+        id: "A8",
+        is_mended: true,
+        what: "an attached policy goes on by a file that is not valid",
+        steps: || {
+            let broken = Step::File(File { is_broken: true, ..File::usual() });
+            all([builds(ATT, 0..3), vec![run(), broken, Step::Wait(60), protecting_run()]])
+        },
+    },
+    Known {
+        id: "gap",
+        is_mended: true,
+        what: "an attached policy goes on where a list is lost",
+        steps: || {
+            let lost = Step::List { cluster: 0, habit: Habit::Lost };
+            all([
+                vec![hourly()],
+                builds(ATT, 0..3),
+                vec![pod(ATT, "ci-2"), Step::Wait(60), run(), pod(ATT, "ci-0"), lost, Step::Wait(60)],
+                vec![protecting_run()],
+                builds(ATT, 3..5),
+                vec![engine(ATT)],
             ])
         },
     },
     Known {
         id: "A9",
-        is_mended: false,
-        what: "who may only push gets anything deleted",
+        is_mended: true,
+        what: "who may only push gets anything deleted by a tag of ours",
         steps: || {
             all([
                 vec![only(Apply::Attach, "{selection: untagged, maximumAgeLimit: 90}")],
                 builds(ATT, 0..3),
-                vec![run(), push(ATT, "ecr-steward-released-x"), Step::Wait(2 * DAYS)],
-                vec![Step::Engine { repository: ATT }],
+                vec![run(), push(ATT, "ecr-steward-released-x"), Step::Wait(2 * DAYS), engine(ATT)],
+            ])
+        },
+    },
+    Known {
+        id: "unprotected",
+        is_mended: true,
+        what: "an image goes whose protection tag somebody gave to another one before",
+        steps: || {
+            all([
+                builds(ATT, 0..3),
+                vec![Step::Forge { repository: ATT, victim: 0, holder: 2 }],
+                vec![task(ATT, "ci-0"), Step::Wait(60), run()],
+                builds(ATT, 3..5),
+                vec![engine(ATT)],
+            ])
+        },
+    },
+    Known {
+        id: "A11",
+        is_mended: true,
+        what: "a policy of somebody else's is replaced and is nowhere afterwards",
+        steps: || {
+            let foreign = Step::Policy { repository: ATT, policy: Foreign::Bare(GREEDY) };
+            all([builds(ATT, 0..3), vec![foreign, run()]])
+        },
+    },
+    Known {
+        id: "A11",
+        is_mended: true,
+        what: "a policy of somebody else's that begins with the protection rule is suspended and is nowhere afterwards",
+        steps: || {
+            let foreign = Step::Policy { repository: ATT, policy: Foreign::Guarded(GREEDY) };
+            all([builds(ATT, 0..3), vec![run(), foreign, Step::Enforce(false), Step::Wait(60), run()]])
+        },
+    },
+    Known {
+        id: "unplanned",
+        is_mended: true,
+        what: "what ECR is about to take is not in the journal",
+        steps: || all([builds(ATT, 0..5), vec![run(), engine(ATT)]]),
+    },
+    Known {
+        id: "C4",
+        is_mended: true,
+        what: "what ECR is about to take does not count for the registry",
+        steps: || {
+            let policy = Policy::new("all", "", Apply::Attach, TIDY).unlimited();
+            let limited = Step::File(File { limits: (4, 25), ..File::new(vec![policy]) });
+            all([vec![limited], builds(ATT, 0..6), builds(ATT + 1, 0..6), vec![run()]])
+        },
+    },
+    Known {
+        id: "switch",
+        is_mended: true,
+        what: "an attached policy goes on when runs stop coming",
+        steps: || {
+            all([
+                builds(ATT, 0..3),
+                vec![run(), task(ATT, "ci-0"), Step::Wait(3 * DAYS)],
+                builds(ATT, 3..5),
+                vec![engine(ATT)],
+            ])
+        },
+    },
+    Known {
+        id: "unprotected",
+        is_mended: true,
+        what: "the policy that a repository was made with takes what a service pinned",
+        steps: || {
+            all([
+                vec![push(PRV, "latest"), deploy(2, PRV, "latest"), Step::Scale { service: 2, tasks: 0 }],
+                vec![push(PRV, "latest"), Step::Wait(7), push(PRV, "latest"), run(), Step::Wait(60)],
+                vec![push(PRV, "latest"), engine(PRV)],
+            ])
+        },
+    },
+    Known {
+        id: "unprotected",
+        is_mended: true,
+        what: "somebody else's policy behind the protection rule takes what runs",
+        steps: || {
+            all([
+                builds(PRO, 0..3),
+                vec![task(PRO, "ci-0"), Step::Wait(60), protecting_run()],
+                builds(PRO, 3..5),
+                vec![engine(PRO)],
+            ])
+        },
+    },
+    Known {
+        id: "lift-race",
+        is_mended: true,
+        what: "a policy is put back that another run suspended meanwhile",
+        steps: || {
+            let lost = Step::List { cluster: 0, habit: Habit::Lost };
+            let lost = Interlude { label: "PutObject state/protection".to_owned(), nth: 0, step: lost };
+            let beside =
+                Run { seed: 1, beside: Some((Beside::Hourly, 1)), interludes: vec![lost], ..Run::default() };
+            all([
+                vec![hourly()],
+                builds(ATT, 0..3),
+                vec![pod(ATT, "ci-2"), Step::Wait(60), run(), Step::Enforce(false), Step::Wait(60), run()],
+                vec![Step::Enforce(true), Step::Wait(60), Step::Run(beside)],
             ])
         },
     },
 ];
+
+/// What comes into use between two runs is protected by the next one: README says how long that may be.
+pub(super) const BETWEEN_RUNS: fn() -> Vec<Step> = || {
+    all([
+        builds(ATT, 0..3),
+        vec![run(), Step::Wait(120), task(ATT, "ci-0"), Step::Wait(120)],
+        builds(ATT, 3..5),
+        vec![engine(ATT)],
+    ])
+};
 
 /// Whether a promise is known not to hold yet.
 pub(super) fn is_known(id: &str) -> bool {

@@ -33,34 +33,91 @@ impl Machine {
         Self { shared: shared.clone(), product: None }
     }
 
-    /// A scheduled run, to its end.
-    pub(super) async fn run(&mut self, spec: &Run) {
+    /// What a run meets is what the world is like from now on.
+    pub(super) fn meet(&self, spec: &Run) {
         fastrand::seed(spec.seed);
-        let (id, taken) = {
-            let mut world = self.shared.lock();
-            world.runs += 1;
-            world.rng = fastrand::Rng::with_seed(spec.seed);
-            world.weather =
-                Weather { rate: spec.rate, planned: spec.planned.clone(), kill: spec.kill.clone() };
-            world.interludes.clone_from(&spec.interludes);
-            let id = format!("r{}", world.runs);
-            world.begin_run(&id, spec.is_dry);
-            let how = match (spec.is_dry, world.is_enforcing) {
-                (true, _) => ", a dry one",
-                (false, true) => "",
-                (false, false) => ", with Enforce off",
-            };
-            world.say(&format!("run {id} begins{how}"));
-            let now = world.now();
-            (id.clone(), product::begin(&id, now, spec.is_dry))
-        };
-        let error = self.work(&id, taken).await;
+        let mut world = self.shared.lock();
+        world.rng = fastrand::Rng::with_seed(spec.seed);
+        world.weather = Weather { rate: spec.rate, planned: spec.planned.clone(), kill: spec.kill.clone() };
+        world.interludes.clone_from(&spec.interludes);
+    }
+
+    /// Everything goes well again.
+    pub(super) fn clear_up(&self) {
         let mut world = self.shared.lock();
         world.weather = Weather::default();
         world.interludes.clear();
+    }
+
+    /// A scheduled run, to its end.
+    pub(super) async fn run(&mut self, is_dry: bool, protects_only: bool) {
+        let (id, taken) = {
+            let mut world = self.shared.lock();
+            world.runs += 1;
+            let id = format!("r{}", world.runs);
+            world.begin_run(&id, is_dry, protects_only);
+            let how = match (is_dry, protects_only, world.is_enforcing) {
+                (true, _, _) => ", a dry one",
+                (false, true, _) => ", which only protects",
+                (false, false, true) => "",
+                (false, false, false) => ", with Enforce off",
+            };
+            world.say(&format!("run {id} begins{how}"));
+            let now = world.now();
+            (id.clone(), product::begin(&id, now, is_dry, protects_only))
+        };
+        let error = self.work(&id, taken).await;
+        let mut world = self.shared.lock();
         world.invocation = None;
-        let end = error.map_or_else(String::new, |error| format!(": {error}"));
+        let end = error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
         world.say(&format!("run {id} ends{end}"));
+        world.end_run(&id, error.is_none());
+    }
+
+    /// The dead man's switch, which Lambda tries three times.
+    pub(super) async fn switch(&mut self) {
+        let mut is_done = false;
+        for _ in 0..3 {
+            let invocation = {
+                let mut world = self.shared.lock();
+                world.runs += 1;
+                let id = format!("s{}", world.runs);
+                let invocation = Invocation::new(&world, &id, false, None);
+                world.invocation = Some(invocation.clone());
+                invocation
+            };
+            match self.invoke(&invocation, &async |product, _| product.suspend_stale().await).await {
+                Ended::Answered(()) => is_done = true,
+                Ended::Failed(failed) => {
+                    let what = format!("{}: the switch failed: {}", invocation.run, failed.message);
+                    self.shared.lock().say(&what);
+                }
+                Ended::Killed => {
+                    self.shared.lock().say(&format!("{}: the switch was killed", invocation.run))
+                }
+            }
+            let mut world = self.shared.lock();
+            world.end_switch(is_done);
+            world.invocation = None;
+            if is_done {
+                return;
+            }
+            drop(world);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
+
+    /// What the state machine does with a file that is not valid.
+    async fn suspend_all(&mut self, id: &str, reason: &str) {
+        let reason = reason.to_owned();
+        let suspended =
+            self.task(id, false, None, async |product, _| product.suspend_attached(&reason).await).await;
+        match suspended {
+            Ok(()) => self.shared.lock().end_suspension(),
+            Err(failed) => {
+                self.shared.lock().say(&format!("{id}: nothing was suspended: {}", failed.message))
+            }
+        }
     }
 
     /// Why the run failed, if it did.
@@ -77,7 +134,10 @@ impl Machine {
             match answer {
                 Ok(answer) => taken = answer,
                 Err(failed) => {
-                    error = Some(failed);
+                    if failed.is_invalid_file {
+                        self.suspend_all(id, &failed.message).await;
+                    }
+                    error = Some(failed.message);
                     break;
                 }
             }
@@ -99,7 +159,7 @@ impl Machine {
                     {
                         Ok(answer) => task = answer,
                         Err(failed) => {
-                            error = Some(failed);
+                            error = Some(failed.message);
                             break;
                         }
                     }
@@ -113,7 +173,7 @@ impl Machine {
         };
         match (&error, &reported) {
             (None, Ok(_)) => self.shared.lock().complete_run(id),
-            (None, Err(failed)) => return Some(failed.clone()),
+            (None, Err(failed)) => return Some(failed.message.clone()),
             (Some(_), _) => {}
         }
         error
@@ -135,7 +195,7 @@ impl Machine {
         is_inventory: bool,
         key: Option<&str>,
         work: impl AsyncFn(&Product, &Invocation) -> Result<T, Failed>,
-    ) -> Result<T, String> {
+    ) -> Result<T, Failed> {
         let mut pause = Duration::from_secs(10);
         let mut tries = 0;
         loop {
@@ -148,17 +208,17 @@ impl Machine {
                 world.invocation = Some(invocation.clone());
                 invocation
             };
-            let message = match self.invoke(&invocation, &work).await {
+            let failed = match self.invoke(&invocation, &work).await {
                 Ended::Answered(answer) => return Ok(answer),
-                Ended::Failed(failed) if !failed.is_retried => return Err(failed.message),
-                Ended::Failed(failed) => failed.message,
-                Ended::Killed => "killed".to_owned(),
+                Ended::Failed(failed) if !failed.is_retried => return Err(failed),
+                Ended::Failed(failed) => failed,
+                Ended::Killed => Failed::killed(),
             };
             let what = key.unwrap_or(if is_inventory { "the inventory" } else { "the report" });
-            self.shared.lock().say(&format!("{id}: {what} failed: {message}"));
+            self.shared.lock().say(&format!("{id}: {what} failed: {}", failed.message));
             tries += 1;
             if tries > RETRIES {
-                return Err(message);
+                return Err(failed);
             }
             self.shared.lock().pause("another try");
             tokio::time::sleep(pause * (1 + fastrand::u32(..1000)) / 1000).await;
@@ -173,7 +233,7 @@ impl Machine {
     ) -> Ended<T> {
         let killed = {
             let world = self.shared.lock();
-            world.killed.clone()
+            world.killed[self.shared.actor].clone()
         };
         let product = self.product.get_or_insert_with(|| Product::start(&self.shared));
         let ended = tokio::select! {

@@ -8,6 +8,7 @@
 //! | [`step`] | what people do, and ECR's engine, and runs |
 //! | [`engine`] | ECR's own engine, which knows nothing of use |
 //! | [`judge`] | which promises are broken by what goes |
+//! | [`protection`] | the same of what ECR's engine takes, and of what keeps it from what is in use |
 //! | [`product`] | the project's code, as the simulation calls it |
 //! | [`machine`] | the state machine of a run, with functions that are killed |
 //! | [`end`] | what has to be at the end, when everything is quiet |
@@ -22,6 +23,7 @@ mod judge;
 mod known;
 mod machine;
 mod product;
+mod protection;
 mod step;
 mod wire;
 mod world;

@@ -6,12 +6,14 @@ use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use serde_json::json;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{AccessKeys, Clock, Connection};
+use shared::domain::enforcement::suspension::Cause;
 use shared::instant::Instant;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::policy_book::PolicyBook;
 use shared::run::inventory::{self, InventoryError, Invocation, Progress};
 use shared::run::work::{Caller, Power, work};
 use shared::run::{Hands, Run, Stop, Task, summarize};
+use shared::workflows::enforcement::suspend::suspend;
 use tests::cloud::BUCKET;
 
 use super::wire::Shared;
@@ -50,12 +52,21 @@ impl Taken {
 pub(super) struct Failed {
     /// Whether the state machine has it tried again.
     pub(super) is_retried: bool,
+    /// Whether the policies file is not valid.
+    pub(super) is_invalid_file: bool,
     pub(super) message: String,
+}
+
+impl Failed {
+    pub(super) fn killed() -> Self {
+        Self { is_retried: true, is_invalid_file: false, message: "killed".to_owned() }
+    }
 }
 
 impl From<Stop> for Failed {
     fn from(stop: Stop) -> Self {
-        Self { is_retried: matches!(stop.kind(), "OutOfTime" | "AwsFailed"), message: stop.to_string() }
+        let is_retried = matches!(stop.kind(), "OutOfTime" | "AwsFailed");
+        Self { is_retried, is_invalid_file: false, message: stop.to_string() }
     }
 }
 
@@ -63,7 +74,9 @@ impl From<InventoryError> for Failed {
     fn from(error: InventoryError) -> Self {
         match error {
             InventoryError::Stop(stop) => stop.into(),
-            InventoryError::Book(_) => Self { is_retried: false, message: error.to_string() },
+            InventoryError::Book(_) => {
+                Self { is_retried: false, is_invalid_file: true, message: error.to_string() }
+            }
         }
     }
 }
@@ -105,6 +118,25 @@ impl Product {
         Ok(work(self.hands.clients(FUNCTION), Caller { account_id: ACCOUNT, power }, task).await?)
     }
 
+    /// The dead man's switch.
+    pub(super) async fn suspend_stale(&self) -> Result<(), Failed> {
+        self.suspend(&Cause::StaleProtection { maximum_age_in_hours: 48 }).await
+    }
+
+    /// What the state machine does with a file that is not valid.
+    pub(super) async fn suspend_attached(&self, problem: &str) -> Result<(), Failed> {
+        self.suspend(&Cause::InvalidPoliciesFile { problem: problem.to_owned() }).await
+    }
+
+    async fn suspend(&self, cause: &Cause) -> Result<(), Failed> {
+        let summary = suspend(&self.hands.clients(FUNCTION), &self.ecr, ACCOUNT, cause).await?;
+        let failed = summary.failures.iter().next();
+        match failed {
+            None if summary.is_complete => Ok(()),
+            _ => Err(Failed { is_retried: true, is_invalid_file: false, message: format!("{failed:?}") }),
+        }
+    }
+
     pub(super) async fn report(&self, taken: &Taken, error: Option<String>) -> Result<String, Failed> {
         let clients = self.hands.clients(FUNCTION);
         let now = clients.now();
@@ -115,15 +147,24 @@ impl Product {
 }
 
 /// The input of a run, as the state machine makes it.
-pub(super) fn begin(run_id: &str, now: i64, is_dry: bool) -> Taken {
-    let started_at = Instant::from_micros(now).expect("a time of this century").to_string();
-    let run = json!({ "runId": run_id, "startedAt": started_at, "dryRun": is_dry,
+pub(super) fn begin(run_id: &str, now: i64, is_dry: bool, protects_only: bool) -> Taken {
+    let run = json!({ "runId": run_id, "startedAt": time(now), "dryRun": is_dry, "protectOnly": protects_only,
         "startedBy": format!("arn:aws:states:eu-west-1:{ACCOUNT}:execution:steward-lifecycle:{run_id}") });
     Taken { run: serde_json::from_value(run).expect("a run"), progress: Progress::default() }
 }
 
 pub(super) fn task(taken: &Taken, key: &str) -> Task {
     Task { run: taken.run.clone(), key: key.to_owned(), done: 0, is_complete: false }
+}
+
+/// A time, as documents have it.
+pub(super) fn time(micros: i64) -> String {
+    Instant::from_micros(micros).expect("a time of this century").to_string()
+}
+
+/// A time in a document, in microseconds since 1970.
+pub(super) fn micros(time: &str) -> Option<i64> {
+    Some(Instant::parse(time).ok()?.micros())
 }
 
 /// A policy in the simple model.

@@ -11,7 +11,8 @@ use super::judge::Act;
 use super::product;
 use super::wire::Fate;
 use super::world::{
-    Habit, Interlude, LISTS, Pinned, REPOSITORIES, Service, World, closure, short, subject_of_tag,
+    Habit, Interlude, LISTS, PROTECT_TAG, Pinned, REPOSITORIES, Service, World, closure, short,
+    subject_of_tag,
 };
 
 /// One thing that happens.
@@ -106,12 +107,45 @@ pub(super) enum Step {
     File(File),
     /// The switch `Enforce`.
     Enforce(bool),
+    /// Somebody attaches a lifecycle policy, or removes the one that is attached.
+    Policy {
+        repository: usize,
+        policy: Foreign,
+    },
+    /// Somebody gives an image the protection tag of another.
+    Forge {
+        repository: usize,
+        victim: usize,
+        holder: usize,
+    },
+    /// Somebody takes a protection tag off an image that has other tags.
+    Unprotect {
+        repository: usize,
+        nth: usize,
+    },
+    /// The resource tag with which somebody asks for protection tags is put on, or taken off.
+    Ask {
+        repository: usize,
+        is_on: bool,
+    },
     /// ECR's engine acts on the policy that is attached to a repository.
     Engine {
         repository: usize,
     },
     /// A scheduled run.
     Run(Run),
+    /// The dead man's switch.
+    Switch(Run),
+}
+
+/// A lifecycle policy that somebody attaches who is not this project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// Behind the protection rule.
+    Guarded(&'static str),
+    Bare(&'static str),
+    /// None at all.
+    None,
 }
 
 /// What a run meets.
@@ -120,6 +154,10 @@ pub(super) struct Run {
     pub(super) seed: u64,
     /// Whether somebody asks for a dry run.
     pub(super) is_dry: bool,
+    /// Whether it only protects, as every hour.
+    pub(super) protects_only: bool,
+    /// What begins beside it, after so many seconds.
+    pub(super) beside: Option<(Beside, u32)>,
     /// Of 1,000 calls so many go wrong.
     pub(super) rate: u16,
     /// Calls that go wrong so: a text in their labels, and how many.
@@ -128,6 +166,14 @@ pub(super) struct Run {
     pub(super) kill: Option<(String, usize, bool)>,
     /// What happens meanwhile.
     pub(super) interludes: Vec<Interlude>,
+}
+
+/// What may begin while a run is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    Switch,
+    /// Another run, which only protects.
+    Hourly,
 }
 
 /// The services of the world.
@@ -139,7 +185,7 @@ impl Step {
     pub(super) fn perform(&self, world: &mut World) {
         let name = |repository: usize| REPOSITORIES[repository % REPOSITORIES.len()];
         match self {
-            Self::Wait(_) | Self::Run(_) => {}
+            Self::Wait(_) | Self::Run(_) | Self::Switch(_) => {}
             Self::Push { repository, tag } => push(world, name(*repository), tag.as_deref()),
             Self::Release { repository, tag, is_signed_by_tag } => {
                 release(world, name(*repository), tag, *is_signed_by_tag);
@@ -152,6 +198,7 @@ impl Step {
                         repository.images.iter().filter(|image| !image.archived && image.subject.is_none());
                     let all: Vec<String> = images.map(|image| image.digest.clone()).collect();
                     let digest = all.get(to % all.len().max(1))?.clone();
+                    may_move(repository, tag)?;
                     take_off(repository, tag, Some(&digest))?;
                     repository.image_mut(&digest).tags.insert(tag.clone());
                     Some(digest)
@@ -289,7 +336,22 @@ impl Step {
             }
             Self::Enforce(is_enforcing) => {
                 world.is_enforcing = *is_enforcing;
+                world.enforce_since = world.now();
                 world.say(&format!("Enforce is {is_enforcing}"));
+            }
+            Self::Policy { repository, policy } => attach(world, name(*repository), *policy),
+            Self::Forge { repository, victim, holder } => forge(world, name(*repository), *victim, *holder),
+            Self::Unprotect { repository, nth } => unprotect(world, name(*repository), *nth),
+            Self::Ask { repository, is_on } => {
+                let name = name(*repository);
+                change(world, name, |repository| {
+                    match is_on {
+                        true => repository.tags.insert(PROTECT_TAG.to_owned(), "true".to_owned()),
+                        false => repository.tags.remove(PROTECT_TAG),
+                    };
+                    Some(())
+                });
+                world.say(&format!("{name} asks for protection tags: {is_on}"));
             }
             Self::Engine { repository } => act(world, name(*repository)),
         }
@@ -298,6 +360,12 @@ impl Step {
 
 fn change<T>(world: &World, name: &str, change: impl FnOnce(&mut Repository) -> Option<T>) -> Option<T> {
     world.aws.with(|registry| change(registry.repositories.get_mut(name)?))
+}
+
+/// A tag that cannot be moved stays where it is.
+fn may_move(repository: &Repository, tag: &str) -> Option<()> {
+    let is_there = repository.images.iter().any(|image| image.tags.contains(tag));
+    (!is_there || !repository.keeps(tag)).then_some(())
 }
 
 /// Takes a tag off, and the image with its last one; an image that is to get it stays.
@@ -342,7 +410,13 @@ fn push(world: &mut World, name: &str, tag: Option<&str>) {
     world.pushes += 1;
     let content = format!("push {}", world.pushes);
     let tags: Vec<&str> = tag.into_iter().collect();
-    let digest = change(world, name, |repository| Some(repository.push(&content, &tags)));
+    let digest = change(world, name, |repository| {
+        tags.iter().try_for_each(|tag| may_move(repository, tag))?;
+        Some(repository.push(&content, &tags))
+    });
+    if digest.is_none() {
+        return;
+    }
     let tag = tag.map_or_else(String::new, |tag| format!(":{tag}"));
     world.say(&format!("{name}{tag} is pushed ({})", short(&digest.unwrap_or_default())));
 }
@@ -351,6 +425,7 @@ fn release(world: &mut World, name: &str, tag: &str, is_signed_by_tag: bool) {
     world.pushes += 1;
     let number = world.pushes;
     let digest = change(world, name, |repository| {
+        may_move(repository, tag)?;
         let children =
             ["amd64", "arm64"].map(|platform| repository.push(&format!("push {number} {platform}"), &[]));
         let index = repository.push_index(&children.each_ref().map(String::as_str), &[tag]);
@@ -375,6 +450,7 @@ fn artifact(world: &mut World, name: &str, tag: &str, about: &str) {
     world.pushes += 1;
     let content = format!("artifact {}", world.pushes);
     let digest = change(world, name, |repository| {
+        may_move(repository, tag)?;
         let digest = repository.push_referrer(&content, &subject);
         take_off(repository, tag, Some(&digest))?;
         repository.image_mut(&digest).tags.insert(tag.to_owned());
@@ -468,6 +544,66 @@ fn deploy(world: &mut World, service: usize, name: &str, tag: &str) {
     }
 }
 
+fn attach(world: &mut World, name: &str, policy: Foreign) {
+    let (text, what) = match policy {
+        Foreign::Guarded(rules) => {
+            (Some(engine::guarded(rules)), "attaches a policy behind the protection rule")
+        }
+        Foreign::Bare(rules) => (Some(engine::bare(rules)), "attaches a policy of their own"),
+        Foreign::None => (None, "removes the policy"),
+    };
+    change(world, name, |repository| {
+        repository.lifecycle_policy.clone_from(&text);
+        Some(())
+    });
+    world.judge.attached.remove(name);
+    world.say(&format!("{name}: somebody {what}"));
+}
+
+fn forge(world: &mut World, name: &str, victim: usize, holder: usize) {
+    let tag = change(world, name, |repository| {
+        let all = repository.images.iter().filter(|image| !image.archived);
+        let all: Vec<String> = all.map(|image| image.digest.clone()).collect();
+        let count = all.len();
+        let (victim, holder) = (all.get(victim.checked_rem(count)?)?, all.get(holder.checked_rem(count)?)?);
+        let tag = format!("{}{}", engine::IN_USE, victim.trim_start_matches("sha256:"));
+        if victim == holder {
+            return None;
+        }
+        may_move(repository, &tag)?;
+        let loser = repository
+            .images
+            .iter()
+            .find(|image| image.tags.contains(&tag))
+            .map(|image| image.digest.clone());
+        take_off(repository, &tag, Some(holder))?;
+        repository.image_mut(holder).tags.insert(tag);
+        Some((victim.clone(), holder.clone(), loser))
+    });
+    let Some((victim, holder, loser)) = tag else { return };
+    if let Some(loser) = loser {
+        world.judge.loosen(name, &loser, world.now());
+    }
+    world.say(&format!("{name}: somebody gives {} the protection tag of {}", short(&holder), short(&victim)));
+}
+
+fn unprotect(world: &mut World, name: &str, nth: usize) {
+    let digest = change(world, name, |repository| {
+        let is_own = |tag: &&String| tag.starts_with(engine::IN_USE);
+        let has_both = |image: &&mut Image| {
+            image.tags.iter().any(|tag| is_own(&tag)) && image.tags.iter().any(|tag| !is_own(&tag))
+        };
+        let mut all: Vec<&mut Image> = repository.images.iter_mut().filter(has_both).collect();
+        let count = all.len();
+        let image = all.get_mut(nth.checked_rem(count)?)?;
+        image.tags.retain(|tag| !is_own(&tag));
+        Some(image.digest.clone())
+    });
+    let Some(digest) = digest else { return };
+    world.judge.loosen(name, &digest, world.now());
+    world.say(&format!("{name}: somebody takes the protection tag off {}", short(&digest)));
+}
+
 /// ECR acts on the attached policy.
 fn act(world: &mut World, name: &str) {
     let before = world.repository(name);
@@ -488,7 +624,7 @@ fn act(world: &mut World, name: &str) {
         repository.images.retain(|image| !acted.get(&image.digest).is_some_and(engine::goes));
         Some(())
     });
-    world.judge_engine(name, &before, &policy, &acted);
+    world.judge_engine(name, &before, &acted);
 }
 
 /// The files that people write.
@@ -500,6 +636,7 @@ pub(super) fn files() -> Vec<File> {
             hold.clone(),
             Policy::new("del", "del/", apply_del, rules),
             Policy::new("att", "att/", apply_att, rules),
+            usual.policies[3].clone(),
         ])
     };
     vec![
@@ -511,5 +648,11 @@ pub(super) fn files() -> Vec<File> {
         of(Apply::Delete, Apply::Attach, "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 4}"),
         of(Apply::Delete, Apply::Attach, "{selection: untagged, maximumAgeLimit: 30}"),
         File::new(Vec::new()),
+        // What was ours is somebody else's, and the other way round.
+        File::new(vec![
+            hold,
+            Policy::new("att", "att/", Apply::Protect, TIDY),
+            Policy::new("pro", "pro/", Apply::Attach, TIDY),
+        ]),
     ]
 }

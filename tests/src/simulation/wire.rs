@@ -14,16 +14,26 @@ use super::world::World;
 
 /// A world that the project's code and the test look at in turns.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<World>>);
+pub(super) struct Shared {
+    world: Arc<Mutex<World>>,
+    /// Who looks.
+    pub(super) actor: usize,
+}
 
 impl Shared {
     pub(super) fn new(world: World) -> Self {
-        Self(Arc::new(Mutex::new(world)))
+        Self { world: Arc::new(Mutex::new(world)), actor: 0 }
+    }
+
+    /// The same world for somebody else who acts at the same time.
+    pub(super) fn for_actor(&self, actor: usize) -> Self {
+        Self { world: Arc::clone(&self.world), actor }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
-        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.look_at_the_clock();
+        world.act_as(self.actor);
         world
     }
 }

@@ -13,15 +13,18 @@ use tests::ecr_stub::{EcrStub, Repository};
 use tests::http::{Request, Response};
 use tokio::sync::Notify;
 
-use super::engine::children;
-use super::file::File;
+use super::engine::{self, children};
+use super::file::{File, TIDY};
 use super::judge::{Invocation, Judge};
+use super::product;
+use super::protection::{Attached, RECORDS};
 use super::step::Step;
 use super::wire::{Fate, latency};
 
 /// When the world begins: the 1st of March 2027, in microseconds since 1970.
 const BEGINNING: i64 = 1_803_859_200_000_000;
-pub(super) const HOUR: i64 = 3_600_000_000;
+pub(super) const MINUTE: i64 = 60_000_000;
+pub(super) const HOUR: i64 = 60 * MINUTE;
 pub(super) const DAY: i64 = 24 * HOUR;
 pub(super) const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
@@ -36,8 +39,11 @@ pub(super) fn wall_clock() -> i64 {
     BEGINNING + i64::try_from((now - started).as_micros()).expect("no world is that old")
 }
 
-/// The repositories of the world.
-pub(super) const REPOSITORIES: [&str; 5] = ["del/app", "del/bpp", "att/app", "att/bpp", "free/app"];
+/// The repositories of the world. `pro/app` has a policy of somebody else's, and `prv/app` one that it was made with.
+pub(super) const REPOSITORIES: [&str; 7] =
+    ["del/app", "del/bpp", "att/app", "att/bpp", "free/app", "pro/app", "prv/app"];
+/// The resource tag with which somebody asks for protection tags.
+pub(super) const PROTECT_TAG: &str = "ecr-steward:protect";
 /// The names of the lists of what clusters of Amazon EKS run.
 pub(super) const LISTS: [&str; 2] = ["usage/blue.json", "usage/green.json"];
 
@@ -146,6 +152,9 @@ impl Truth {
     }
 }
 
+/// How many may act at the same time.
+pub(super) const ACTORS: usize = 3;
+
 /// What happens in the middle of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Interlude {
@@ -177,12 +186,17 @@ pub(super) struct World {
     /// When the file was last changed.
     pub(super) file_since: i64,
     pub(super) is_enforcing: bool,
+    /// When that was last changed.
+    pub(super) enforce_since: i64,
     pub(super) judge: Judge,
     pub(super) rng: fastrand::Rng,
     pub(super) weather: Weather,
     pub(super) interludes: Vec<Interlude>,
+    /// The invocation of whoever acts at the moment, and those of the others.
     pub(super) invocation: Option<Invocation>,
-    pub(super) killed: Arc<Notify>,
+    parked: [Option<Invocation>; ACTORS],
+    actor: usize,
+    pub(super) killed: [Arc<Notify>; ACTORS],
     pub(super) runs: usize,
     pub(super) pushes: usize,
     pub(super) calls: usize,
@@ -210,12 +224,15 @@ impl World {
             file: File::usual(),
             file_since: BEGINNING,
             is_enforcing: true,
+            enforce_since: BEGINNING,
             judge: Judge::default(),
             rng: fastrand::Rng::with_seed(seed),
             weather: Weather::default(),
             interludes: Vec::new(),
             invocation: None,
-            killed: Arc::default(),
+            parked: Default::default(),
+            actor: 0,
+            killed: Default::default(),
             runs: 0,
             pushes: 0,
             calls: 0,
@@ -235,7 +252,67 @@ impl World {
             world.aws.with(|registry| registry.repositories.insert(name.to_owned(), repository));
         }
         world.write_file();
+        world.furnish(seed);
+        let made = Attached { text: engine::guarded(engine::DEFAULT), policy: None, at: BEGINNING };
+        world.judge.attached.insert("prv/app".to_owned(), made);
+        world.judge.protection.claimed.insert("prv/app".to_owned(), BEGINNING);
         world
+    }
+
+    /// What is there besides: somebody else's policies, and a repository that this project made.
+    fn furnish(&self, seed: u64) {
+        let (guarded, made) = (engine::guarded(TIDY), engine::guarded(engine::DEFAULT));
+        self.aws.with(|registry| {
+            let mut of = |name: &str, policy: &str| {
+                let repository =
+                    registry.repositories.get_mut(name).expect("it is a repository of the world");
+                repository.lifecycle_policy = Some(policy.to_owned());
+            };
+            of("pro/app", &guarded);
+            of("prv/app", &made);
+            let mut describe = |name: &str, field: &str, value: Value| {
+                registry.repositories.get_mut(name).expect("it is a repository of the world").described
+                    [field] = value;
+            };
+            describe("prv/app", "imageTagMutability", "MUTABLE_WITH_EXCLUSION".into());
+            let filters = json!([{ "filterType": "WILDCARD", "filter": "ecr-steward-*" }]);
+            describe("prv/app", "imageTagMutabilityExclusionFilters", filters);
+            if seed.is_multiple_of(3) {
+                describe("att/bpp", "imageTagMutability", "IMMUTABLE".into());
+            }
+            if seed.is_multiple_of(4) {
+                let free =
+                    registry.repositories.get_mut("free/app").expect("it is a repository of the world");
+                free.lifecycle_policy = Some(guarded);
+                free.tags.insert(PROTECT_TAG.to_owned(), "true".to_owned());
+            }
+        });
+        // As the request leaves it that makes the repository.
+        let record = json!({ "registryId": "123456789012", "repositoryName": "prv/app", "mode": "provisioned",
+            "refreshedAt": product::time(self.now), "refreshedBy": "arn:aws:sts::123456789012:assumed-role/people",
+            "lifecyclePolicyText": engine::bare(engine::DEFAULT) });
+        self.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{RECORDS}prv/app.json"), &record.to_string()));
+    }
+
+    /// Whether the switch has to look.
+    pub(super) fn has_old_tags(&self) -> bool {
+        let of = |name: &&str| {
+            let text =
+                self.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{RECORDS}{name}.json")))?;
+            let record: Value = serde_json::from_str(&text).ok()?;
+            (record["suspended"].is_null() && record["mode"] != "protect")
+                .then(|| product::micros(record["refreshedAt"].as_str()?))?
+        };
+        REPOSITORIES.iter().filter_map(of).any(|at| self.now - at > 47 * HOUR)
+    }
+
+    /// Whoever acts from now on.
+    pub(super) fn act_as(&mut self, actor: usize) {
+        if actor != self.actor {
+            self.parked[self.actor] = self.invocation.take();
+            self.invocation = self.parked[actor].take();
+            self.actor = actor;
+        }
     }
 
     pub(super) fn look_at_the_clock(&mut self) {
@@ -343,9 +420,20 @@ impl World {
                 _ => Fate::Silent { has_effect },
             };
         }
-        (self.now, &label, fate as Fate == Fate::Well).hash(&mut self.trace);
+        if fate != Fate::Well {
+            self.note_fault(&EcrStub::operation(request));
+        }
+        (self.now, &label, fate == Fate::Well).hash(&mut self.trace);
         let latency = latency(&mut self.rng);
         (fate, latency)
+    }
+
+    fn note_fault(&mut self, operation: &str) {
+        let Some(invocation) = &mut self.invocation else { return };
+        invocation.faulted.insert(operation.to_owned());
+        if let Some(run) = self.judge.runs.get_mut(&invocation.run) {
+            run.is_fair = false;
+        }
     }
 
     /// A call has its effect.
@@ -388,7 +476,7 @@ impl World {
     }
 
     pub(super) fn kill(&mut self) {
-        self.killed.notify_one();
+        self.killed[self.actor].notify_one();
     }
 
     pub(super) fn repository(&self, name: &str) -> Repository {

@@ -180,6 +180,7 @@ impl Worker<'_> {
                 let attached = outcome.attachment.get_or_insert_with(Attached::default);
                 attached.mode = Some(mode);
                 attached.lifecycle_policy = PolicyChange::Suspended;
+                attached.suspended_at = Some(self.clients.now());
                 attached.suspended_because = Some(reason);
             }
             Ok(false) => {}

@@ -105,7 +105,7 @@ fn an_upload_starts_one_build_of_exactly_that_version() {
     assert_eq!(image["imageTag"], site.variable(0, "IMAGE_TAG"));
     let call = site.aws.calls().into_iter().find(|call| call.operation == "StartBuild").unwrap();
     assert_eq!(call.request["idempotencyToken"].as_str().unwrap().len(), 64);
-    assert!(call.request["buildspecOverride"].as_str().unwrap().contains("docker buildx build"));
+    assert!(call.request["buildspecOverride"].as_str().unwrap().contains("docker_alone buildx build"));
     // Again, and as S3's own notification.
     site.send(&event);
     let time = event["time"].clone();
@@ -346,11 +346,17 @@ fn a_build_can_be_asked_for_over_http() {
 #[test]
 fn bad_requests_are_problems_and_start_nothing() {
     let site = Site::new();
-    let missing = r#"{"repositoryName": "app", "source": {"s3": {"key": "none.zip"}}}"#;
+    let missing = r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/none.zip"}}}"#;
     for (method, path, body, status, part) in [
         ("POST", "/builds", "", 400, "has no body"),
         ("POST", "/builds", "{}", 400, "`repositoryName` is missing"),
-        ("POST", "/builds", missing, 400, "there is no object s3://stack-sources/none.zip; upload it first"),
+        (
+            "POST",
+            "/builds",
+            missing,
+            400,
+            "there is no object s3://stack-sources/uploads/none.zip; upload it first",
+        ),
         ("PUT", "/builds", "{}", 405, "write POST"),
         ("POST", "/builds/x:1", "{}", 405, "write GET"),
         ("GET", "/builds/steward-amd64:1", "", 404, "there is no build"),
@@ -362,14 +368,129 @@ fn bad_requests_are_problems_and_start_nothing() {
         assert!(problem.to_string().contains(part), "{problem}");
     }
     site.aws.cloud(|cloud| {
-        cloud.upload(&format!("{BUCKET}/a.zip"), "zip");
+        cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip");
         cloud.is_unversioned = true;
     });
-    let (status, problem) =
-        site.call("POST", "/builds", r#"{"repositoryName": "app", "source": {"s3": {"key": "a.zip"}}}"#);
+    let (status, problem) = site.call(
+        "POST",
+        "/builds",
+        r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/a.zip"}}}"#,
+    );
     assert_eq!((status, problem["title"].as_str()), (400, Some("The source cannot be built")), "{problem}");
     assert_eq!(site.builds(), 0);
     assert!(site.aws.snapshot().is_empty());
+}
+
+#[test]
+fn nobody_chooses_what_builds_by_an_argument() {
+    let site = Site::new();
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    for name in [
+        "BUILDKIT_SYNTAX",
+        "buildkit_syntax",
+        "BUILDKIT_SBOM_SCAN_CONTEXT",
+        "HTTP_PROXY",
+        "https_proxy",
+        "Ftp_Proxy",
+        "NO_PROXY",
+        "all_proxy",
+    ] {
+        let body = json!({ "repositoryName": "app", "source": { "s3": { "key": "uploads/a.zip" } },
+            "buildArgs": { name: "evil/frontend" } });
+        let (status, problem) = site.call("POST", "/builds", &body.to_string());
+        assert_eq!(status, 400, "{name}: {problem}");
+        let text = problem.to_string();
+        assert!(text.contains(&format!("/buildArgs/{name}")) && text.contains("is for BuildKit"), "{text}");
+        site.book(&format!(
+            "builds:\n  - repositoryName: app\n    source: {{ s3: {{ key: 'sources/app/*' }} }}\n    buildArgs: {{ {name}: x }}\n"
+        ));
+        let answer = site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("/builds/0/buildArgs/{name}")), "{reason}");
+    }
+    assert_eq!(site.builds(), 0);
+}
+
+#[test]
+fn only_sources_are_built_and_nothing_else_of_a_bucket() {
+    let aws = EcrStub::start();
+    let other = [("OTHER_SOURCES", "arn:aws:s3:::artifacts/team-a/*")];
+    let function = cloud::function_with(&aws, "image-build", PLENTY, &other);
+    let site = Site { aws, function };
+    let keys = [
+        "journal/2026/a.zip",
+        "runs/a.zip",
+        "a.zip",
+        "policies.yaml",
+        "sources/../journal/a.zip",
+        "sourcesX/a.zip",
+    ];
+    for key in keys {
+        site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), "secret"));
+        for bucket in [None, Some(BUCKET)] {
+            let mut source = json!({ "s3": { "key": key } });
+            if let Some(bucket) = bucket {
+                source["s3"]["bucket"] = bucket.into();
+            }
+            let body = json!({ "repositoryName": "app", "source": source }).to_string();
+            let (status, problem) = site.call("POST", "/builds", &body);
+            assert_eq!(status, 400, "{key}: {problem}");
+            assert!(problem.to_string().contains("sources/"), "{problem}");
+        }
+        site.book(&format!("builds:\n  - repositoryName: app\n    source: {{ s3: {{ key: '{key}' }} }}\n"));
+        let answer = site.send(&uploaded(key, "v1", &now()));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("/builds/0/source/s3/key") || reason.contains("is no zip archive"),
+            "{reason}"
+        );
+    }
+    site.book("builds: []\n");
+    for (bucket, key, status) in [
+        ("artifacts", "team-a/a.zip", 202),
+        ("artifacts", "team-b/a.zip", 400),
+        ("others", "team-a/a.zip", 400),
+    ] {
+        site.aws.cloud(|cloud| cloud.upload(&format!("{bucket}/{key}"), "zip"));
+        let source = json!({ "s3": { "bucket": bucket, "key": key } });
+        let body = json!({ "repositoryName": "app", "source": source }).to_string();
+        let (got, answer) = site.call("POST", "/builds", &body);
+        assert_eq!(got, status, "{bucket}/{key}: {answer}");
+    }
+    assert_eq!(site.builds(), 1);
+}
+
+#[test]
+fn who_asks_for_a_build_gets_only_the_secrets_that_builds_yaml_names_for_it() {
+    let site = Site::new();
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    let ask = |repository: &str, secret: &str| {
+        let body = json!({ "repositoryName": repository, "source": { "s3": { "key": "uploads/a.zip" } },
+            "secrets": { "npm": secret } });
+        site.call("POST", "/builds", &body.to_string())
+    };
+    let (status, problem) = ask("app", "steward/npm:token");
+    assert_eq!(status, 400, "{problem}");
+    assert!(problem.to_string().contains("/secrets/npm"), "{problem}");
+    assert!(problem.to_string().contains("no build of app in builds.yaml has the secret"), "{problem}");
+    site.book(
+        "builds:
+  - repositoryName: app
+    source: { s3: { key: 'uploads/app-*.zip' } }
+    secrets: { token: 'steward/npm:token' }
+",
+    );
+    assert_eq!(ask("app", "steward/npm:token").0, 202);
+    for (repository, secret) in
+        [("other", "steward/npm:token"), ("app", "steward/npm:admin"), ("app", "steward/prod")]
+    {
+        assert_eq!(ask(repository, secret).0, 400, "{repository} {secret}");
+    }
+    assert_eq!(site.builds(), 1);
+    // A file that cannot be read grants nothing.
+    site.book("builds: {}\n");
+    assert!(ask("app", "steward/npm:token").0 >= 400);
+    assert_eq!(site.builds(), 1);
 }
 
 #[test]
@@ -412,8 +533,8 @@ fn trouble_of_aws_passes_or_is_told_in_time() {
 #[test]
 fn the_role_allows_what_is_called_and_nothing_else() {
     let site = Site::new();
-    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/a.zip"), "zip"));
-    let request = r#"{"repositoryName": "app", "source": {"s3": {"key": "a.zip"}}}"#;
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    let request = r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/a.zip"}}}"#;
     // Half-made, so that it is taken back.
     site.aws.fault("PutLifecyclePolicy", Fault::Denied, 1);
     site.call("POST", "/builds", request);

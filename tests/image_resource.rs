@@ -21,7 +21,7 @@ impl Site {
     fn new() -> Self {
         let aws = EcrStub::start();
         aws.with(|registry| registry.repositories.insert("app".to_owned(), Repository::default()));
-        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/app.zip"), "zip"));
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "zip"));
         let start = |name: &str| cloud::function(&aws, name, Duration::from_secs(60));
         let (resource, published) = (start("image-resource"), start("image-published"));
         let (url, answers) = desk();
@@ -75,7 +75,7 @@ impl Site {
 }
 
 fn properties() -> Value {
-    json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "app.zip" } } })
+    json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/app.zip" } } })
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_image_that_is_there_is_answered_at_once_and_the_uri_changes_with_the_image
     site.send(&site.event("Update", "two", Some(&first), &same));
     assert_eq!(site.answer()["PhysicalResourceId"], first);
     assert_eq!(site.builds(), 1);
-    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/app.zip"), "another"));
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "another"));
     site.send(&site.event("Update", "three", Some(&first), &same));
     assert_eq!(site.builds(), 2);
     site.end(1, true);
@@ -170,12 +170,26 @@ fn what_cannot_be_built_is_told_at_once() {
         (json!({}), "/: missing-field: `RepositoryName` is missing"),
         (json!({ "RepositoryName": "app" }), "`Source` is missing"),
         (
-            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "none.zip" } } }),
-            "there is no object s3://stack-sources/none.zip",
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/none.zip" } } }),
+            "there is no object s3://stack-sources/uploads/none.zip",
         ),
         (
             json!({ "RepositoryName": "app", "Source": { "CodeCommit": { "RepositoryName": "web", "CommitId": "main" } } }),
             "is not the full id of a commit",
+        ),
+        (
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "journal/a.zip" } } }),
+            "/Source/S3/Key: invalid-path: `journal/a.zip` is not below `sources/` or `uploads/`",
+        ),
+        (
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/app.zip" } },
+                "BuildArgs": { "BUILDKIT_SYNTAX": "evil/frontend" } }),
+            "/BuildArgs/BUILDKIT_SYNTAX: unknown-value: `BUILDKIT_SYNTAX` is for BuildKit",
+        ),
+        (
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/app.zip" } },
+                "Secrets": { "npm": "steward/npm" } }),
+            "/Secrets/npm: secret-not-named: no build of app in builds.yaml has the secret `steward/npm`",
         ),
     ] {
         site.send(&site.event("Create", "one", None, &properties));

@@ -35,6 +35,16 @@ use crate::instant::Instant;
 /// The folder in the stack's bucket whose uploads are built without being told how: `sources/<repository>/<name>.zip`.
 pub const SOURCES: &str = "sources/";
 
+/// The folder in the stack's bucket for sources that are built by request, or by an entry of `builds.yaml`.
+pub const UPLOADS: &str = "uploads/";
+
+/// Whether a key of the stack's bucket is a source's. What else is in there (the journal, reports, caches) is never built.
+#[must_use]
+pub fn is_source_key(key: &str) -> bool {
+    [SOURCES, UPLOADS].iter().any(|folder| key.starts_with(folder))
+        && !key.split('/').any(|part| part == "..")
+}
+
 /// A source that can only ever be the same files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -14,11 +14,12 @@ use crate::build::event::{self, Arrived, InvalidEvent, Said};
 use crate::build::order::{Projects, orders};
 use crate::build::recipe::Recipe;
 use crate::build::ticket::Ticket;
-use crate::build::{Arrival, Platform, Source};
+use crate::build::{Arrival, Platform, Source, is_source_key};
 use crate::environment::{Unset, set};
 use crate::finding::{Finding, quoted};
 use crate::image::deletion::ImageId;
 use crate::instant::Instant;
+use crate::lifecycle::matches_wildcard;
 use crate::provision::{ProvisionError, Provisioner};
 use crate::repository::{Name, Registry, Settings, Tags, read};
 use crate::workflows::protection_records::ProtectionRecords;
@@ -47,6 +48,8 @@ pub struct Stack {
     pub bucket: String,
     /// Its CodeBuild projects.
     pub projects: Projects,
+    /// What of other buckets may be built, as `arn:aws:s3:::bucket/prefix*`.
+    pub other_sources: Option<String>,
 }
 
 impl Stack {
@@ -60,7 +63,17 @@ impl Stack {
             name: set("STACK_NAME")?,
             bucket: set("BUCKET")?,
             projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: set("PROJECT_ARM64")? },
+            other_sources: std::env::var("OTHER_SOURCES").ok().filter(|pattern| !pattern.is_empty()),
         })
+    }
+
+    /// Whether an object is a source: in the stack's own bucket by its folder, in others by `OtherSources`.
+    fn has_source(&self, bucket: &str, key: &str) -> bool {
+        if bucket == self.bucket {
+            return is_source_key(key);
+        }
+        let pattern = self.other_sources.as_deref().and_then(|pattern| pattern.split_once(":::"));
+        pattern.is_some_and(|(_, pattern)| matches_wildcard(pattern, &format!("{bucket}/{key}")))
     }
 }
 
@@ -104,6 +117,20 @@ pub enum StartError {
         /// The version that was asked for.
         version: Option<String>,
     },
+    /// The object is not where sources are.
+    #[error(
+        "s3://{bucket}/{key} is no source: those are below `sources/` and `uploads/` of the stack's bucket, and where the stack's \
+         parameter OtherSources says"
+    )]
+    NotASource {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// The request asks for secrets that are not for whoever asks.
+    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Secrets(Vec<Finding>),
     /// The source could be another one by the time it is built.
     #[error("the bucket {} keeps no versions, so that a source in it cannot be pinned; turn its versioning on", quoted(.0))]
     NotVersioned(String),
@@ -305,8 +332,24 @@ impl Starter<'_> {
     ///
     /// When there is nothing to build, or AWS cannot be asked.
     pub async fn build(&self, wanted: &Wanted, now: Instant) -> Result<Begun, StartError> {
+        let recipe = self.granted(wanted).await?;
         let arrived = self.pin(&wanted.source, now).await?;
-        self.begin(&wanted.recipe, Ticket::new(&wanted.recipe, &arrived), Because::Asked).await
+        self.begin(&recipe, Ticket::new(&recipe, &arrived), Because::Asked).await
+    }
+
+    /// The recipe that somebody asks for, as far as `builds.yaml` lets everybody ask for it.
+    ///
+    /// # Errors
+    ///
+    /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
+    pub async fn granted(&self, wanted: &Wanted) -> Result<Recipe, StartError> {
+        if !wanted.recipe.secrets.is_empty() {
+            let refused = self.book().await?.refused_secrets(&wanted.recipe, wanted.spelling);
+            if !refused.is_empty() {
+                return Err(StartError::Secrets(refused));
+            }
+        }
+        Ok(wanted.recipe.clone())
     }
 
     /// The source as it is now.
@@ -322,6 +365,9 @@ impl Starter<'_> {
             return Err(AwsError::odd("HeadObject", "the source is neither a commit nor an object").into());
         };
         let bucket = bucket.as_deref().unwrap_or(&self.stack.bucket);
+        if !self.stack.has_source(bucket, key) {
+            return Err(StartError::NotASource { bucket: bucket.to_owned(), key: key.clone() });
+        }
         let found = self.s3.version(bucket, key, version_id.as_deref()).await?;
         let Some(found) = found else {
             return Err(StartError::NoSource {

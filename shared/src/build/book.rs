@@ -3,8 +3,8 @@
 
 use super::event::Arrived;
 use super::recipe::{self, Recipe};
-use super::{Arrival, GitReference, SOURCES, Source};
-use crate::finding::{Code, Finding, quoted};
+use super::{Arrival, GitReference, SOURCES, Source, UPLOADS, is_source_key};
+use crate::finding::{Code, Finding, join_pointer, quoted};
 use crate::lifecycle::matches_wildcard;
 use crate::reader::{Fields, Reader, Spelling};
 use crate::repository::Name;
@@ -43,6 +43,8 @@ pub struct Wanted {
     pub recipe: Recipe,
     /// What.
     pub source: WantedSource,
+    /// How whoever asks spells the fields.
+    pub(crate) spelling: Spelling,
 }
 
 /// A source as callers name it; an object may lack its version, which is its latest then.
@@ -136,6 +138,9 @@ impl Book {
                     let message = format!("{} is no zip archive; only those start builds", quoted(&key));
                     reader.find(Code::UnknownValue, fields.at("key"), message);
                 }
+                if !is_source_key(&key) {
+                    reader.find(Code::InvalidPath, fields.at("key"), not_a_source(&key));
+                }
                 Some(From::Key(key))
             }
             (name, node) => {
@@ -152,6 +157,32 @@ impl Book {
                 })
             }
         }
+    }
+
+    /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
+    /// so could read every secret that builds may. Only who writes `builds.yaml` says which repository's builds read which.
+    pub(crate) fn refused_secrets(&self, recipe: &Recipe, spelling: Spelling) -> Vec<Finding> {
+        let is_named = |value: &String| {
+            let mut of_repository = self
+                .entries
+                .iter()
+                .map(|entry| &entry.recipe)
+                .filter(|named| named.repository == recipe.repository);
+            of_repository.any(|named| named.secrets.values().any(|named| named == value))
+        };
+        let pointer = join_pointer("", &spelling.of("secrets"));
+        let refused = recipe.secrets.iter().filter(|(_, value)| !is_named(value));
+        refused
+            .map(|(id, value)| {
+                let message = format!(
+                    "no build of {} in {KEY} has the secret {}; only secrets that stand there are given to builds that are \
+                     asked for",
+                    recipe.repository,
+                    quoted(value)
+                );
+                Finding::new(Code::SecretNotNamed, join_pointer(&pointer, id), message)
+            })
+            .collect()
     }
 
     /// The recipes for a source that came to the stack with this bucket; an error says why there are none.
@@ -206,7 +237,9 @@ impl From {
         let yes = |is_so: bool| if is_so { Takes::Yes } else { Takes::No };
         match (self, &arrived.source) {
             (Self::Named, _) => yes(named == Some(repository)),
-            (Self::Key(pattern), Source::S3 { key, .. }) => yes(matches_wildcard(pattern, key)),
+            (Self::Key(pattern), Source::S3 { key, .. }) => {
+                yes(is_source_key(key) && matches_wildcard(pattern, key))
+            }
             (
                 Self::CodeCommit { repository_name, branches, tags },
                 Source::CodeCommit { repository_name: pushed, .. },
@@ -229,6 +262,14 @@ impl From {
             _ => Takes::No,
         }
     }
+}
+
+/// Why a key of the stack's bucket is not built.
+fn not_a_source(key: &str) -> String {
+    format!(
+        "{} is not below `{SOURCES}` or `{UPLOADS}`, where the stack's bucket has sources; upload it there",
+        quoted(key)
+    )
 }
 
 /// Zip is the one kind of archive that CodeBuild unpacks.
@@ -303,7 +344,7 @@ impl Wanted {
             reader.require(&node, &fields, &name, "what to build");
             let at = fields.at(&name);
             let source = node.value().and_then(|node| Self::source(&mut reader, node, &at, spelling));
-            Some(Self { recipe: recipe?, source: source? })
+            Some(Self { recipe: recipe?, source: source?, spelling })
         });
         match wanted {
             Some(wanted) if reader.findings.is_empty() => Ok(wanted),
@@ -321,14 +362,20 @@ impl Wanted {
         let pointer = fields.at(kind);
         let names = |names: [&'static str; 3]| names.map(|name| spelling.of(name));
         if kind.eq_ignore_ascii_case("s3") {
-            let [bucket, key, version] = names(["bucket", "key", "versionId"]);
-            let fields = reader.fields(node, &pointer, &[&bucket, &key, &version])?;
+            let [bucket, key_name, version] = names(["bucket", "key", "versionId"]);
+            let fields = reader.fields(node, &pointer, &[&bucket, &key_name, &version])?;
             let bucket = filled(reader, &fields, &bucket);
             let version_id = filled(reader, &fields, &version);
-            let text = filled(reader, &fields, &key);
-            if !fields.has(&key) {
-                let message = format!("`{key}` is missing; add the key of a zip archive");
+            let text = filled(reader, &fields, &key_name);
+            if !fields.has(&key_name) {
+                let message = format!("`{key_name}` is missing; add the key of a zip archive");
                 reader.find(Code::MissingField, pointer, message);
+            }
+            // Of another bucket `OtherSources` says what is a source.
+            if let (Some(None), Some(Some(key))) = (&bucket, &text)
+                && !is_source_key(key)
+            {
+                reader.find(Code::InvalidPath, fields.at(&key_name), not_a_source(key));
             }
             return Some(WantedSource::S3 { bucket: bucket?, key: text??, version_id: version_id? });
         }

@@ -138,8 +138,18 @@ pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling)
     }
     let build_args = values(reader, fields, &name("buildArgs"), &|key, _| {
         let is_name = is_word(key) && !key.contains(['.', '-']);
-        (!is_name).then(|| {
-            format!("{} is no name of an ARG; write letters, digits and `_`, and no digit first", quoted(key))
+        if !is_name {
+            return Some(format!(
+                "{} is no name of an ARG; write letters, digits and `_`, and no digit first",
+                quoted(key)
+            ));
+        }
+        changes_the_builder(key).then(|| {
+            format!(
+                "{} is for BuildKit and not for the Dockerfile: it would change what builds, or where it pulls from; leave \
+                 it out",
+                quoted(key)
+            )
         })
     });
     let secrets = values(reader, fields, &name("secrets"), &|key, value| {
@@ -185,6 +195,16 @@ pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling)
         repository: default.repository,
     })
 }
+
+/// Whether a build argument is BuildKit's own: `BUILDKIT_SYNTAX` replaces the Dockerfile's frontend by any image, and the
+/// proxies see and answer what a build asks of others. BuildKit knows proxies in capitals and in small letters.
+fn changes_the_builder(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    name.starts_with("BUILDKIT_") || PROXIES.contains(&name.as_str())
+}
+
+/// The proxies that every build takes as arguments.
+const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// A letter or `_`, then letters, digits, `_`, `.` and `-`.
 fn is_word(text: &str) -> bool {

@@ -102,7 +102,7 @@ mod tests {
     fn no_tag_moves_unless_the_template_says_so() {
         let tags = |more: &str| {
             let properties = format!(
-                r#"{{"ServiceToken": "t", "RepositoryName": "app", "Source": {{"S3": {{"Key": "a.zip"}}}}{more}}}"#
+                r#"{{"ServiceToken": "t", "RepositoryName": "app", "Source": {{"S3": {{"Key": "uploads/a.zip"}}}}{more}}}"#
             );
             match plan(&event("Create", &properties)).unwrap() {
                 Plan::Build(wanted) => wanted.recipe.image_tags.unwrap().len(),

@@ -198,6 +198,32 @@ fn a_push_is_built_by_commit_and_tagged_by_branch() {
 }
 
 #[test]
+fn a_branch_or_tag_moves_no_tag_that_is_not_for_it() {
+    let site = Site::new();
+    let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+    let signature = format!("sha256-{}.sig", "0".repeat(64));
+    for (index, name) in ["latest", &in_use, &signature, "src-x", "buildcache-amd64"].into_iter().enumerate()
+    {
+        site.send(&pushed("web", name, &format!("{index}").repeat(40)));
+        let ticket: Value = serde_json::from_str(&site.variable(index, "TICKET")).unwrap();
+        assert_eq!(ticket["imageTags"], json!([]), "{name}");
+        assert_eq!(ticket["imageTagsNotMoved"][0]["imageTag"], name);
+    }
+    // Nor by request.
+    for name in [&in_use, &signature] {
+        let commit = json!({ "repositoryName": "web", "commitId": COMMIT, "branch": "main" });
+        let body =
+            json!({ "repositoryName": "web", "source": { "codeCommit": commit }, "imageTags": [name] });
+        let (status, problem) = site.call("POST", "/builds", &body.to_string());
+        assert_eq!(status, 400, "{problem}");
+        assert!(
+            problem.to_string().contains("/imageTags/0") && problem.to_string().contains("are reserved"),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn what_is_nothing_to_build_is_acknowledged_with_a_reason() {
     let site = Site::new();
     let mut deleted = pushed("web", "old", COMMIT);

@@ -179,6 +179,26 @@ fn an_older_source_never_takes_the_place_of_a_newer_one() {
 }
 
 #[test]
+fn what_a_branch_may_not_have_stays_and_is_told() {
+    let site = Site::new();
+    let (released, digest) = site.built(1);
+    site.tell(&released);
+    let mut branch = ticket(2);
+    branch["imageTags"] = json!(["x"]);
+    branch["imageTagsNotMoved"] = json!([{ "imageTag": "latest", "reason": "it is for what is released" }]);
+    branch["isReleased"] = json!(false);
+    branch["reference"] = json!({ "branch": "latest" });
+    let id = site.start(&branch, "linux/amd64");
+    let other = site.push("image 2", branch["imageTag"].as_str().unwrap());
+    site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&other)));
+    let answer = site.tell(&id);
+    assert_eq!(answer["imageTags"], json!(["x"]));
+    assert_eq!(answer["imageTagsNotMoved"], branch["imageTagsNotMoved"]);
+    assert_eq!(site.tagged("latest").unwrap(), digest);
+    assert_eq!(site.events()[1].1["imageTagsNotMoved"], branch["imageTagsNotMoved"]);
+}
+
+#[test]
 fn builds_that_end_together_leave_the_newest_in_place() {
     for (first, second) in [(1, 2), (2, 1)] {
         let site = Site::new();

@@ -10,11 +10,12 @@ use crate::aws::events::Events;
 use crate::aws::s3::{Only, S3};
 use crate::aws::ssm::Parameters;
 use crate::aws::{AwsError, Failure};
-use crate::build::announcement::{Announcement, Built, Failed, NotMoved, Published};
+use crate::build::announcement::{Announcement, Built, Failed, Published};
 use crate::build::ended::{Build, Ended, Status};
 use crate::build::fingerprint;
 use crate::build::index::{self, Pushed, Unreadable};
 use crate::build::ledger::{self, Claim, Ledger, Place};
+use crate::build::tags::NotMoved;
 use crate::build::ticket::Ticket;
 use crate::custom_resource::callback::Callback;
 use crate::custom_resource::image;
@@ -296,14 +297,12 @@ impl Publisher<'_> {
             }
         }
         let claim = claimed.ok_or_else(written_by_others)?;
-        let newer = |place: &Place| match place {
-            Place::Tag(tag) => {
-                let reason = "a newer source has it".to_owned();
-                Some(NotMoved { image_tag: tag.clone(), reason })
-            }
+        let kept = |place: &Place, reason: &str| match place {
+            Place::Tag(tag) => Some(NotMoved { image_tag: tag.clone(), reason: reason.to_owned() }),
             Place::Parameter => None,
         };
-        let mut not_moved: Vec<NotMoved> = claim.kept.iter().filter_map(newer).collect();
+        let mut not_moved = ticket.image_tags_not_moved.clone();
+        not_moved.extend(claim.kept.iter().filter_map(|(place, reason)| kept(place, reason)));
         let mut moved: Vec<(Place, String)> =
             claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
         let mut texts = std::collections::BTreeMap::from([(digest.to_owned(), manifest.to_owned())]);
@@ -340,7 +339,7 @@ impl Publisher<'_> {
                 if let Some(entry) = moved.iter_mut().find(|(moved, _)| moved == place) {
                     entry.1.clone_from(digest);
                 }
-                not_moved.extend(newer(place));
+                not_moved.extend(kept(place, ledger::NEWER));
             }
         }
         Err(written_by_others())

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Source;
 use super::ended::Status;
+use super::tags::NotMoved;
 use super::ticket::Ticket;
 
 /// The source of the stack's events.
@@ -60,16 +61,6 @@ pub struct Published {
     /// The build, unless the image was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,
-}
-
-/// A tag that stays where it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NotMoved {
-    /// The tag.
-    pub image_tag: String,
-    /// Why.
-    pub reason: String,
 }
 
 /// The detail of `Image Build Failed`.

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Arrived;
 use super::recipe::Recipe;
-use super::tags::{CONTENT_PREFIX, Template};
+use super::tags::{CONTENT_PREFIX, NotMoved, Template, reserved_prefix};
 use super::{Arrival, GitReference, Platform, Source, fingerprint};
+use crate::finding::quoted;
 
 /// The variable that has the ticket in a build's environment.
 pub const VARIABLE: &str = "TICKET";
@@ -24,6 +25,9 @@ pub struct Ticket {
     pub platforms: Vec<Platform>,
     /// The tags that move to the image, if nothing newer has them.
     pub image_tags: Vec<String>,
+    /// The tags that templates make of this source and that are not for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_tags_not_moved: Vec<NotMoved>,
     /// Whether the repository's parameter points to the image then.
     pub is_released: bool,
     /// The source.
@@ -57,11 +61,28 @@ impl Ticket {
                 &default
             }
         };
-        let mut image_tags: Vec<String> = templates
-            .iter()
-            .filter(|template| is_released || !template.is_fixed())
-            .filter_map(|template| template.render(source, reference.as_ref(), arrival))
-            .collect();
+        let render = |template: &Template| template.render(source, reference.as_ref(), arrival);
+        let fixed: Vec<String> =
+            templates.iter().filter(|template| template.is_fixed()).filter_map(render).collect();
+        let mut image_tags = Vec::new();
+        let mut image_tags_not_moved: Vec<NotMoved> = Vec::new();
+        // Whoever may push a branch or a tag chooses its name, and may not choose more by that.
+        for tag in templates.iter().filter(|template| !template.is_fixed()).filter_map(render) {
+            let reason = if let Some(prefix) = reserved_prefix(&tag) {
+                format!("tags that begin with {} are reserved", quoted(prefix))
+            } else if !is_released && fixed.contains(&tag) {
+                "imageTags names this tag for what is released, and this source is not".to_owned()
+            } else {
+                image_tags.push(tag);
+                continue;
+            };
+            if image_tags_not_moved.iter().all(|not| not.image_tag != tag) {
+                image_tags_not_moved.push(NotMoved { image_tag: tag, reason });
+            }
+        }
+        if is_released {
+            image_tags.extend(fixed);
+        }
         image_tags.sort_unstable();
         image_tags.dedup();
         Self {
@@ -69,6 +90,7 @@ impl Ticket {
             image_tag: content_tag(recipe, source),
             platforms: recipe.platforms.clone(),
             image_tags,
+            image_tags_not_moved,
             is_released,
             source: source.clone(),
             reference: reference.clone(),
@@ -164,6 +186,44 @@ mod tests {
         assert_eq!(tags(&trunk, branch("trunk")), ("latest trunk".to_owned(), true));
         let none = Recipe { image_tags: Some(Vec::new()), ..recipe() };
         assert_eq!(tags(&none, branch("main")), (String::new(), true));
+    }
+
+    #[test]
+    fn no_name_of_a_branch_or_a_tag_takes_a_tag_that_is_not_for_it() {
+        let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+        let signature = format!("sha256-{}.sig", "0".repeat(64));
+        let taken = [
+            "latest",
+            "/latest",
+            "src-0",
+            ".-src-x",
+            "buildcache-amd64",
+            "ecr-steward-x",
+            &in_use,
+            &signature,
+        ];
+        for name in taken {
+            for reference in [GitReference::Branch(name.to_owned()), GitReference::Tag(name.to_owned())] {
+                let ticket = Ticket::new(&recipe(), &arrived(Some(reference.clone())));
+                assert_eq!(ticket.image_tags, [""; 0], "{reference:?}");
+                let [not] = ticket.image_tags_not_moved.as_slice() else {
+                    panic!("{reference:?}: {ticket:?}")
+                };
+                assert_eq!(not.image_tag, name.trim_start_matches(['/', '.', '-']));
+            }
+        }
+        // Also where a template makes it of several parts, and whatever the recipe calls its own.
+        let tags = |tags: &[&str], reference| {
+            let image_tags = tags.iter().map(|text| Template::parse(text).unwrap()).collect();
+            Ticket::new(&Recipe { image_tags: Some(image_tags), ..recipe() }, &arrived(reference)).image_tags
+        };
+        assert_eq!(tags(&["src{branch}"], branch("-1")), [""; 0]);
+        assert_eq!(tags(&["stable", "{branch}"], branch("stable")), [""; 0]);
+        assert_eq!(tags(&["stable", "{branch}-x"], branch("stable")), ["stable-x"]);
+        // The default branch may be called as it likes.
+        assert_eq!(tags(&["main", "{branch}"], branch("main")), ["main"]);
+        let latest = Recipe { default_branch: Some("latest".to_owned()), ..recipe() };
+        assert_eq!(Ticket::new(&latest, &arrived(branch("latest"))).image_tags, ["latest"]);
     }
 
     #[test]

@@ -174,10 +174,11 @@ fn what_is_built_already_is_not_built_again_but_takes_its_places() {
     assert_eq!(answer["images"][0]["status"], "BUILT");
     assert_eq!(answer["images"][0]["imageDigest"], digest);
     assert_eq!(site.builds(), 1);
-    let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
-    assert_eq!(kind, "Image Already Built");
-    assert_eq!(detail["stackName"], "steward");
-    assert_eq!(detail["ticket"]["imageTags"], json!(["latest"]));
+    // By an invocation, which takes a permission; not on a bus that many may write to.
+    let (function, payload) = site.aws.cloud(|cloud| cloud.invoked[0].clone());
+    assert_eq!(function, "steward-ImagePublishedFunction");
+    assert_eq!(payload["alreadyBuilt"]["imageTags"], json!(["latest"]));
+    assert!(site.aws.cloud(|cloud| cloud.events.is_empty()));
 }
 
 #[test]
@@ -195,6 +196,15 @@ fn a_push_is_built_by_commit_and_tagged_by_branch() {
     let ticket: Value = serde_json::from_str(&site.variable(1, "TICKET")).unwrap();
     assert_eq!((&ticket["imageTags"], &ticket["isReleased"]), (&json!(["feature-x"]), &json!(false)));
     assert_eq!(site.builds(), 2);
+}
+
+#[test]
+fn a_source_of_the_future_is_not_built() {
+    let site = Site::new();
+    let answer = site.send(&uploaded("sources/app/v1.zip", "v1", "2999-01-01T00:00:00Z"));
+    let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("which is in the future"), "{reason}");
+    assert_eq!(site.builds(), 0);
 }
 
 #[test]
@@ -331,6 +341,9 @@ fn a_bad_builds_yaml_builds_nothing_and_is_told() {
     let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
     assert_eq!((kind.as_str(), &detail["buildStatus"]), ("Image Build Failed", &json!("NOT_STARTED")));
     assert_eq!(detail["reason"], reason);
+    let (subject, mail) = site.aws.cloud(|cloud| cloud.published[0].clone());
+    assert_eq!(subject, "steward: no image for a source");
+    assert!(mail.contains(reason) && mail.contains("codecommit://shop@"), "{mail}");
     assert_eq!(site.builds(), 0);
 }
 
@@ -571,6 +584,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[&tag]));
     site.call("POST", "/builds", request);
     site.call("GET", "/builds/steward-amd64:00000000", "");
+    site.book("no");
+    site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
     let called: std::collections::BTreeSet<String> = site
         .aws
         .calls()
@@ -580,6 +595,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
             "PutObject" => "s3:PutObject".to_owned(),
             "DeleteObject" => "s3:DeleteObject".to_owned(),
             "PutEvents" => "events:PutEvents".to_owned(),
+            "Publish" => "sns:Publish".to_owned(),
+            "Invoke" => "lambda:InvokeFunction".to_owned(),
             build if build.contains("Build") => format!("codebuild:{build}"),
             other => format!("ecr:{other}"),
         })

@@ -13,11 +13,13 @@
 //! | [`ledger`] | which source is where, so that an older one never replaces a newer one |
 //! | [`index`] | images of several platforms joined by an index |
 //! | [`announcement`] | the events that tell others |
+//! | [`handover`] | how one function of the stack gives a ticket to another |
 
 pub mod announcement;
 pub mod book;
 pub mod ended;
 pub mod event;
+pub mod handover;
 pub mod index;
 pub mod ledger;
 pub mod order;

@@ -4,16 +4,17 @@ use serde::Serialize;
 
 use crate::aws::codebuild::CodeBuild;
 use crate::aws::ecr::EcrWrite;
-use crate::aws::events::Events;
+use crate::aws::functions::Functions;
 use crate::aws::s3::S3;
 use crate::aws::{AwsError, Deadline, Failure};
-use crate::build::announcement::{Announcement, Built, Failed};
+use crate::build::announcement::{Announcement, Failed};
 use crate::build::book::{self, Book, Wanted, WantedSource};
 use crate::build::ended::{Build, Status};
 use crate::build::event::{self, Arrived, InvalidEvent, Said};
+use crate::build::handover::Handover;
 use crate::build::order::{Projects, orders};
 use crate::build::recipe::Recipe;
-use crate::build::ticket::Ticket;
+use crate::build::ticket::{Ticket, is_future};
 use crate::build::{Arrival, Platform, Source, is_source_key};
 use crate::environment::{Unset, set};
 use crate::finding::{Finding, quoted};
@@ -22,6 +23,7 @@ use crate::instant::Instant;
 use crate::lifecycle::matches_wildcard;
 use crate::provision::{ProvisionError, Provisioner};
 use crate::repository::{Name, Registry, Settings, Tags, read};
+use crate::workflows::announce::Announcer;
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
@@ -48,6 +50,8 @@ pub struct Stack {
     pub bucket: String,
     /// Its CodeBuild projects.
     pub projects: Projects,
+    /// The function that moves tags.
+    pub published_function: String,
     /// What of other buckets may be built, as `arn:aws:s3:::bucket/prefix*`.
     pub other_sources: Option<String>,
 }
@@ -63,6 +67,7 @@ impl Stack {
             name: set("STACK_NAME")?,
             bucket: set("BUCKET")?,
             projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: set("PROJECT_ARM64")? },
+            published_function: set("PUBLISHED_FUNCTION")?,
             other_sources: std::env::var("OTHER_SOURCES").ok().filter(|pattern| !pattern.is_empty()),
         })
     }
@@ -88,14 +93,23 @@ pub struct Starter<'a> {
     pub ecr: &'a EcrWrite,
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
-    /// Amazon EventBridge.
-    pub events: &'a Events,
+    /// AWS Lambda.
+    pub functions: &'a Functions,
     /// Amazon S3.
     pub s3: &'a S3,
     /// When to stop.
     pub deadline: Deadline,
     /// What names this request and no other.
     pub request_id: &'a str,
+}
+
+/// What starts builds for sources that arrive, and tells of those that it does not start.
+#[derive(Debug, Clone, Copy)]
+pub struct Dispatcher<'a> {
+    /// What starts builds.
+    pub starter: Starter<'a>,
+    /// Who tells.
+    pub announcer: Announcer<'a>,
 }
 
 /// Why a build is not started.
@@ -262,7 +276,7 @@ impl Begun {
     }
 }
 
-impl Starter<'_> {
+impl Dispatcher<'_> {
     /// Starts the builds that an event asks for.
     ///
     /// # Errors
@@ -275,8 +289,8 @@ impl Starter<'_> {
                 return Err(InvalidEvent::Unknown.into());
             }
             let wanted = Wanted::parse(event).map_err(EventError::Request)?;
-            let begun = self.build(&wanted, now).await?;
-            summary.images.push(begun.image(self.registry));
+            let begun = self.starter.build(&wanted, now).await?;
+            summary.images.push(begun.image(self.starter.registry));
             return Ok(summary);
         };
         let mut book = None;
@@ -289,7 +303,7 @@ impl Starter<'_> {
                 }
             };
             if book.is_none() {
-                book = Some(self.book().await);
+                book = Some(self.starter.book().await);
             }
             let book = match &book {
                 Some(Ok(book)) => book,
@@ -301,7 +315,14 @@ impl Starter<'_> {
                 Some(Err(error)) => return Err(error.clone().into()),
                 None => continue,
             };
-            let recipes = match book.recipes(&arrived, &self.stack.bucket) {
+            if is_future(&arrived.arrival, now) {
+                summary.ignore(format!(
+                    "{} came at {}, which is in the future",
+                    arrived.source, arrived.arrival.at
+                ));
+                continue;
+            }
+            let recipes = match book.recipes(&arrived, &self.starter.stack.bucket) {
                 Ok(recipes) => recipes,
                 Err(reason) => {
                     summary.ignore(reason);
@@ -311,8 +332,8 @@ impl Starter<'_> {
             let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
             for recipe in recipes {
                 let ticket = Ticket::new(&recipe, &arrived);
-                match self.begin(&recipe, ticket, Because::Arrived(age)).await {
-                    Ok(begun) => summary.images.push(begun.image(self.registry)),
+                match self.starter.begin(&recipe, ticket, Because::Arrived(age)).await {
+                    Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
                     // Another attempt would be refused too.
                     Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
                         let name = recipe.repository.as_str();
@@ -326,6 +347,23 @@ impl Starter<'_> {
         Ok(summary)
     }
 
+    /// Tells those who wait for an image that there will be none.
+    async fn refuse(&self, repository: &str, source: &Source, reason: &str) -> Result<(), StartError> {
+        tracing::warn!(repository, %source, reason, "did not start a build");
+        let failed = Failed {
+            stack_name: self.starter.stack.name.clone(),
+            repository_name: repository.to_owned(),
+            build_status: "NOT_STARTED".to_owned(),
+            reason: reason.to_owned(),
+            source: source.to_string(),
+            build_id: String::new(),
+            log_link: String::new(),
+        };
+        Ok(self.announcer.announce(&Announcement::Failed(failed)).await?)
+    }
+}
+
+impl Starter<'_> {
     /// Builds what somebody asks for.
     ///
     /// # Errors
@@ -396,11 +434,11 @@ impl Starter<'_> {
         because: Because,
     ) -> Result<Begun, StartError> {
         if let Some(digest) = self.existing(&recipe.repository, &ticket, because).await? {
-            let (stack_name, ticket) = (self.stack.name.clone(), ticket);
             tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
-            let built = Announcement::Built(Built { stack_name, ticket: ticket.clone() });
-            self.events.announce(&built).await?;
+            let handover = serde_json::to_string(&Handover { already_built: ticket.clone() })
+                .map_err(|error| AwsError::odd("Invoke", &error.to_string()))?;
+            self.functions.invoke(&self.stack.published_function, &handover).await?;
             return Ok(Begun::Built { ticket, digest });
         }
         let is_forgotten = match because {
@@ -487,21 +525,6 @@ impl Starter<'_> {
                 findings,
             }),
         }
-    }
-
-    /// Tells those who wait for an image that there will be none.
-    async fn refuse(&self, repository: &str, source: &Source, reason: &str) -> Result<(), StartError> {
-        tracing::warn!(repository, %source, reason, "did not start a build");
-        let failed = Failed {
-            stack_name: self.stack.name.clone(),
-            repository_name: repository.to_owned(),
-            build_status: "NOT_STARTED".to_owned(),
-            reason: reason.to_owned(),
-            source: source.to_string(),
-            build_id: String::new(),
-            log_link: String::new(),
-        };
-        Ok(self.events.announce(&Announcement::Failed(failed)).await?)
     }
 }
 

@@ -48,6 +48,7 @@ pub const REST: [&str; 9] = [
     "ListObjectsV2",
     "ListFunctions",
     "GetFunction",
+    "Invoke",
     "Publish",
     EKS_CLUSTERS,
 ];
@@ -64,6 +65,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     match request.method.as_str() {
         "GET" if target.starts_with("/clusters?") => EKS_CLUSTERS,
         _ if target.starts_with("/2015-03-31/functions/?") => "ListFunctions",
+        "POST" if target.starts_with("/2015-03-31/functions/") => "Invoke",
         _ if target.starts_with("/2015-03-31/functions/") => "GetFunction",
         "HEAD" => "HeadObject",
         "PUT" => "PutObject",
@@ -117,6 +119,8 @@ pub struct Cloud {
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
     pub functions: Functions,
+    /// Functions that were invoked and not waited for, with their payloads.
+    pub invoked: Vec<(String, Value)>,
     /// What was told to people: subject and message.
     pub published: Vec<(String, String)>,
 }
@@ -193,6 +197,15 @@ impl Cloud {
     /// Does what is asked by a method and a path.
     pub(crate) fn rest(&mut self, operation: &str, request: &Request) -> Response {
         match operation {
+            "Invoke" => {
+                assert_eq!(request.header("x-amz-invocation-type"), Some("Event"));
+                let name = request
+                    .target
+                    .trim_start_matches("/2015-03-31/functions/")
+                    .trim_end_matches("/invocations");
+                self.invoked.push((decoded(name), serde_json::from_slice(&request.body).unwrap()));
+                Response { status: 202, ..Response::default() }
+            }
             "ListFunctions" | "GetFunction" => self.functions.answer(request),
             EKS_CLUSTERS => {
                 // One at a time, so that there is a second page.
@@ -456,6 +469,7 @@ fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) ->
         ("BUCKET", BUCKET),
         ("PROJECT_AMD64", "steward-amd64"),
         ("PROJECT_ARM64", "steward-arm64"),
+        ("PUBLISHED_FUNCTION", "steward-ImagePublishedFunction"),
         ("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports"),
         ("ENFORCE", "true"),
         ("MAX_CONCURRENCY", "4"),

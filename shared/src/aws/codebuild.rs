@@ -146,11 +146,17 @@ fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
         })
         .map(|variable| (variable.name, variable.value))
         .collect();
+    let source = build.source;
     let exported = build.exported_environment_variables.unwrap_or_default();
     Some(Build {
         id: build.id?,
         arn: build.arn.unwrap_or_default(),
         status,
+        source: (
+            source.as_ref().map(|source| source.r#type.as_str().to_owned()).unwrap_or_default(),
+            source.and_then(|source| source.location).unwrap_or_default(),
+            build.source_version.unwrap_or_default(),
+        ),
         phase: build.current_phase.unwrap_or_default(),
         started_at: build.start_time.and_then(instant),
         ended_at: build.end_time.and_then(instant),

@@ -56,6 +56,8 @@ pub struct Build {
     pub arn: String,
     /// How it stands.
     pub status: Status,
+    /// The kind of its source, where it is, and the version, as CodeBuild fetched it.
+    pub source: (String, String, String),
     /// The phase that it is in, in CodeBuild's words.
     pub phase: String,
     /// When it began.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ticket::Ticket;
+use super::ticket::{Ticket, is_future};
 use super::{Arrival, GitReference};
 use crate::instant::Instant;
 
@@ -101,7 +101,10 @@ impl Ledger {
             let kept = match (&place, self.entry(&place)) {
                 (_, None) => None,
                 (Place::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => Some(OTHER_KIND),
-                (_, Some(entry)) => entry.is_newer_than(&own).then_some(NEWER),
+                // What says that it came in the future would stay for ever.
+                (_, Some(entry)) => {
+                    (!is_future(&entry.arrival, now) && entry.is_newer_than(&own)).then_some(NEWER)
+                }
             };
             if let Some(reason) = kept {
                 claim.kept.push((place, reason));
@@ -153,6 +156,7 @@ mod tests {
         Ticket {
             repository_name: "app".to_owned(),
             image_tag: format!("src-{version}"),
+            definition: String::new(),
             platforms: Vec::new(),
             image_tags: vec!["latest".to_owned(), "main".to_owned()],
             image_tags_not_moved: Vec::new(),
@@ -216,6 +220,13 @@ mod tests {
         }
         let again = ledger.claim(&one, "sha256:other", now());
         assert_eq!((again.taken.len(), again.kept.len()), (0, 3));
+    }
+
+    #[test]
+    fn a_source_of_the_future_keeps_nothing() {
+        let mut future = ticket("future", "10:00:00", None, None);
+        future.arrival.at = Instant::parse("2999-01-01T00:00:00Z").unwrap();
+        assert_eq!(latest(&[&future, &ticket("one", "10:00:00", None, None)]), "one");
     }
 
     #[test]

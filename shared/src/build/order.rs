@@ -67,17 +67,7 @@ pub fn orders(
                 Platform::Amd64 => &projects.amd64,
                 Platform::Arm64 => &projects.arm64,
             };
-            let (source_type, source_location) = match &ticket.source {
-                Source::S3 { bucket, key, .. } => ("S3", format!("{bucket}/{key}")),
-                Source::CodeCommit { repository_name, .. } => (
-                    "CODECOMMIT",
-                    format!(
-                        "https://git-codecommit.{}.{}/v1/repos/{repository_name}",
-                        registry.region,
-                        registry.url_suffix()
-                    ),
-                ),
-            };
+            let (source_type, source_location) = location(&ticket.source, registry);
             let mut order = Order {
                 project: project.clone(),
                 platform,
@@ -92,6 +82,18 @@ pub fn orders(
             order
         })
         .collect()
+}
+
+/// The kind of a source and where it is, in CodeBuild's words.
+#[must_use]
+pub fn location(source: &Source, registry: &Registry) -> (&'static str, String) {
+    match source {
+        Source::S3 { bucket, key, .. } => ("S3", format!("{bucket}/{key}")),
+        Source::CodeCommit { repository_name, .. } => {
+            let (region, suffix) = (&registry.region, registry.url_suffix());
+            ("CODECOMMIT", format!("https://git-codecommit.{region}.{suffix}/v1/repos/{repository_name}"))
+        }
+    }
 }
 
 fn token(order: &Order, attempt: &str) -> String {

@@ -7,6 +7,7 @@ use super::recipe::Recipe;
 use super::tags::{CONTENT_PREFIX, NotMoved, Template, reserved_prefix};
 use super::{Arrival, GitReference, Platform, Source, fingerprint};
 use crate::finding::quoted;
+use crate::instant::Instant;
 
 /// The variable that has the ticket in a build's environment.
 pub const VARIABLE: &str = "TICKET";
@@ -21,6 +22,8 @@ pub struct Ticket {
     pub repository_name: String,
     /// The tag that stands for source and recipe together, and never moves: `src-…`.
     pub image_tag: String,
+    /// What tells the recipe from others, as far as a build sees it.
+    pub definition: String,
     /// What is built; one build for each.
     pub platforms: Vec<Platform>,
     /// The tags that move to the image, if nothing newer has them.
@@ -85,9 +88,11 @@ impl Ticket {
         }
         image_tags.sort_unstable();
         image_tags.dedup();
+        let definition = definition(recipe);
         Self {
             repository_name: recipe.repository.to_string(),
-            image_tag: content_tag(recipe, source),
+            image_tag: content_tag(recipe.repository.as_str(), source, &definition),
+            definition,
             platforms: recipe.platforms.clone(),
             image_tags,
             image_tags_not_moved,
@@ -96,11 +101,26 @@ impl Ticket {
             reference: reference.clone(),
             // S3 tells one moment with and without milliseconds.
             arrival: Arrival {
-                at: super::Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
+                at: Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
                     .unwrap_or(arrival.at),
                 ..arrival.clone()
             },
         }
+    }
+
+    /// Why a ticket is not believed, wherever it comes from: who may hand one over could otherwise put any image in any
+    /// place, or keep later images out.
+    #[must_use]
+    pub fn doubt(&self, now: Instant) -> Option<String> {
+        let Self { repository_name, source, definition, image_tag, .. } = self;
+        if *image_tag != content_tag(repository_name, source, definition) {
+            return Some(format!("{} is not the tag of {source} in {repository_name}", quoted(image_tag)));
+        }
+        if let Some(tag) = self.image_tags.iter().find(|tag| reserved_prefix(tag).is_some()) {
+            return Some(format!("{} is reserved", quoted(tag)));
+        }
+        is_future(&self.arrival, now)
+            .then(|| format!("its source came at {}, which is in the future", self.arrival.at))
     }
 
     /// The tag that the build for one platform pushes.
@@ -126,17 +146,29 @@ impl Ticket {
     }
 }
 
-/// The same for the same files built in the same way into the same repository, and for nothing else. What a build does
-/// not see (the tags that move, the size of the machine, the cache) is not in it.
-fn content_tag(recipe: &Recipe, source: &Source) -> String {
-    let source = source.to_string();
+/// Whether a source says that it came later than now, by more than clocks differ. Nothing would ever be newer.
+#[must_use]
+pub fn is_future(arrival: &Arrival, now: Instant) -> bool {
+    arrival.at.micros() > now.micros().saturating_add(MAX_CLOCK_SKEW_SECONDS * 1_000_000)
+}
+
+/// By how much clocks may differ, in seconds: the time after which AWS does not take a signature either.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 300;
+
+/// The same for the same files built in the same way into the same repository, and for nothing else.
+#[must_use]
+pub fn content_tag(repository_name: &str, source: &Source, definition: &str) -> String {
+    format!("{CONTENT_PREFIX}{}", fingerprint(&[repository_name, &source.to_string(), definition], 40))
+}
+
+/// The same for what is built in the same way. What a build does not see (the tags that move, the size of the machine, the
+/// cache) is not in it.
+fn definition(recipe: &Recipe) -> String {
     let platforms: Vec<&str> = recipe.platforms.iter().map(|platform| platform.as_str()).collect();
     let platforms = platforms.join(",");
     let attestations = recipe.profile.has_attestations().to_string();
     let mut parts = vec![
-        recipe.repository.as_str(),
-        &source,
-        &recipe.context,
+        recipe.context.as_str(),
         recipe.dockerfile.as_deref().unwrap_or_default(),
         recipe.target.as_deref().unwrap_or_default(),
         &platforms,
@@ -145,13 +177,12 @@ fn content_tag(recipe: &Recipe, source: &Source) -> String {
     for (kind, values) in [("arg", &recipe.build_args), ("secret", &recipe.secrets)] {
         parts.extend(values.iter().flat_map(|(name, value)| [kind, name.as_str(), value.as_str()]));
     }
-    format!("{CONTENT_PREFIX}{}", fingerprint(&parts, 40))
+    fingerprint(&parts, 40)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instant::Instant;
     use crate::repository::Name;
 
     fn recipe() -> Recipe {
@@ -254,6 +285,28 @@ mod tests {
             Recipe { profile: super::super::recipe::Profile::Lambda, ..recipe() },
         ] {
             assert!(seen.insert(tag(&other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_believed_as_it_was_written_and_not_otherwise() {
+        let now = Instant::parse("2026-11-23T10:00:00Z").unwrap();
+        let ticket = Ticket::new(&recipe(), &arrived(branch("main")));
+        assert_eq!(ticket.doubt(now), None);
+        let other = Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "d".repeat(40) };
+        let later = Instant::parse("2999-01-01T00:00:00Z").unwrap();
+        let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+        for (changed, reason) in [
+            (Ticket { repository_name: "prod/web".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { source: other, ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tag: "src-1".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tag: "latest".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { definition: String::new(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tags: vec![in_use], ..ticket.clone() }, "is reserved"),
+            (Ticket { arrival: Arrival::at(later), ..ticket.clone() }, "is in the future"),
+        ] {
+            let doubt = changed.doubt(now).unwrap();
+            assert!(doubt.contains(reason), "{doubt}");
         }
     }
 

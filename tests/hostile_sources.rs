@@ -394,11 +394,11 @@ fn docker_gets_what_it_needs_and_no_credentials() {
         "--target=web".to_owned(),
         "--provenance=mode=min".to_owned(),
         "--sbom=true".to_owned(),
-        format!("--cache-from=type=registry,ref={image}:buildcache-amd64"),
         format!(
             "--cache-to=type=registry,ref={image}:buildcache-amd64,mode=max,image-manifest=true,oci-mediatypes=true,\
              ignore-error=true"
         ),
+        format!("--cache-from=type=registry,ref={image}:buildcache-amd64"),
         "--build-arg=A=x y".to_owned(),
         "--build-arg=B=".to_owned(),
         "--secret=id=npm,env=BUILD_SECRET_0".to_owned(),

@@ -128,7 +128,7 @@ fn a_new_source_takes_three_calls() {
     site.aws.forget_calls();
     site.send(&uploaded("sources/app/v1.zip", "v2", &now()));
     let calls: Vec<String> = site.aws.calls().into_iter().map(|call| call.operation).collect();
-    assert_eq!(calls, ["GetObject", "BatchGetImage", "StartBuild"]);
+    assert_eq!(calls, ["GetObject", "DescribeImages", "StartBuild"]);
 }
 
 #[test]
@@ -274,7 +274,34 @@ fn the_repository_of_a_first_build_is_made_with_the_defaults() {
         "it is remembered, so that runs protect what is in use"
     );
     assert!(policy.contains("buildcache-*") && policy.contains("remove untagged images"), "{policy}");
-    assert!(made.tags.is_empty(), "{:?}", made.tags);
+    let tags: Vec<(&str, &str)> =
+        made.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(tags, [("ecr-steward:built-from", "s3")]);
+}
+
+#[test]
+fn a_codecommit_repository_is_built_only_where_its_own_builds_made_a_repository_or_builds_yaml_says_so() {
+    let site = Site::new();
+    // Somebody else's, by API, CloudFormation or an upload.
+    site.aws.with(|registry| registry.repositories.insert("payments".to_owned(), Default::default()));
+    site.send(&uploaded("sources/uploaded/v1.zip", "v1", &now()));
+    assert_eq!(site.builds(), 1);
+    for name in ["payments", "uploaded"] {
+        let answer = site.send(&pushed(name, "main", COMMIT));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("the repository {name} was not made by a build")), "{reason}");
+        assert!(reason.contains("builds.yaml"), "{reason}");
+    }
+    assert_eq!(site.builds(), 1);
+    let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
+    assert_eq!((kind.as_str(), &detail["repositoryName"]), ("Image Build Failed", &json!("payments")));
+    // Its own: the first push makes it, the second one finds it.
+    site.send(&pushed("web", "main", COMMIT));
+    site.send(&pushed("web", "main", &"f".repeat(40)));
+    assert_eq!(site.builds(), 3);
+    site.book("builds:\n  - repositoryName: payments\n");
+    site.send(&pushed("payments", "main", COMMIT));
+    assert_eq!(site.builds(), 4);
 }
 
 #[test]
@@ -308,6 +335,7 @@ fn builds_yaml_says_how() {
         ("BUILD_SECRETS", "npm=BUILD_SECRET_0"),
         ("BUILD_SECRET_0", "steward/npm:token"),
         ("CACHE_TAG", ""),
+        ("CACHE_FROM", ""),
         ("PLATFORM", "linux/arm64"),
     ] {
         assert_eq!(site.variable(1, name), value, "{name}");
@@ -551,7 +579,7 @@ fn a_direct_invocation_is_a_request() {
 #[test]
 fn trouble_of_aws_passes_or_is_told_in_time() {
     let site = Site::new();
-    for operation in ["GetObject", "BatchGetImage", "StartBuild"] {
+    for operation in ["GetObject", "DescribeImages", "StartBuild"] {
         site.aws.fault(operation, Fault::Unavailable, 1);
     }
     site.aws.fault("StartBuild", Fault::Throttled, 1);

@@ -47,6 +47,9 @@ pub fn is_source_key(key: &str) -> bool {
         && !key.split('/').any(|part| part == "..")
 }
 
+/// The tag of a repository that a build has made: which line of sources it is for.
+pub const BUILT_FROM: &str = "ecr-steward:built-from";
+
 /// A source that can only ever be the same files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +81,17 @@ impl Source {
         match self {
             Self::S3 { version_id, .. } => version_id,
             Self::CodeCommit { commit_id, .. } => commit_id,
+        }
+    }
+}
+
+impl Source {
+    /// What it comes from, whichever version it is: the value of [`BUILT_FROM`].
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match self {
+            Self::S3 { .. } => "s3".to_owned(),
+            Self::CodeCommit { repository_name, .. } => format!("codecommit://{repository_name}"),
         }
     }
 }

@@ -15,10 +15,9 @@ use crate::build::handover::Handover;
 use crate::build::order::{Projects, orders};
 use crate::build::recipe::Recipe;
 use crate::build::ticket::{Ticket, is_future};
-use crate::build::{Arrival, Platform, Source, is_source_key};
+use crate::build::{Arrival, BUILT_FROM, Platform, Source, is_source_key};
 use crate::environment::{Unset, set};
 use crate::finding::{Finding, quoted};
-use crate::image::deletion::ImageId;
 use crate::instant::Instant;
 use crate::lifecycle::matches_wildcard;
 use crate::provision::{ProvisionError, Provisioner};
@@ -141,6 +140,18 @@ pub enum StartError {
         bucket: String,
         /// The key.
         key: String,
+    },
+    /// The repository was not made for the source, and nobody says that it is for it.
+    #[error(
+        "the repository {repository} was not made by a build of the CodeCommit repository {source_name}: a name alone does not say \
+         that one may be pushed to by whoever may push to the other. Name both in {key} if it is so",
+        key = book::KEY
+    )]
+    NotByName {
+        /// The repository.
+        repository: Name,
+        /// The CodeCommit repository.
+        source_name: String,
     },
     /// The request asks for secrets that are not for whoever asks.
     #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -334,6 +345,11 @@ impl Dispatcher<'_> {
                 let ticket = Ticket::new(&recipe, &arrived);
                 match self.starter.begin(&recipe, ticket, Because::Arrived(age)).await {
                     Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
+                    Err(error @ StartError::NotByName { .. }) => {
+                        let name = recipe.repository.as_str();
+                        self.refuse(name, &arrived.source, &error.to_string()).await?;
+                        summary.ignore(error.to_string());
+                    }
                     // Another attempt would be refused too.
                     Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
                         let name = recipe.repository.as_str();
@@ -433,6 +449,9 @@ impl Starter<'_> {
         ticket: Ticket,
         because: Because,
     ) -> Result<Begun, StartError> {
+        if recipe.is_by_name {
+            self.check_name(&recipe.repository, &ticket.source).await?;
+        }
         if let Some(digest) = self.existing(&recipe.repository, &ticket, because).await? {
             tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
@@ -471,6 +490,22 @@ impl Starter<'_> {
         Ok(Begun::Building { ticket, builds })
     }
 
+    /// Whether a source may go where its name says. Uploads may: who may write below `sources/<repository>/` is said by IAM. Who
+    /// may make CodeCommit repositories chooses their names, so that one only goes where its own builds made a repository.
+    async fn check_name(&self, name: &Name, source: &Source) -> Result<(), StartError> {
+        let Source::CodeCommit { repository_name, .. } = source else { return Ok(()) };
+        let Registry { partition, region, account_id, .. } = self.registry;
+        let arn = format!("arn:{partition}:ecr:{region}:{account_id}:repository/{name}");
+        let tags = match self.ecr.tags(&arn).await {
+            Err(error) if error.failure == Failure::NotFound => return Ok(()),
+            tags => tags?,
+        };
+        if tags.get(BUILT_FROM) == Some(&source.origin()) {
+            return Ok(());
+        }
+        Err(StartError::NotByName { repository: name.clone(), source_name: repository_name.clone() })
+    }
+
     /// The digest of the ticket's image if it is there; sees to it that there is a repository.
     async fn existing(
         &self,
@@ -478,8 +513,8 @@ impl Starter<'_> {
         ticket: &Ticket,
         because: Because,
     ) -> Result<Option<String>, StartError> {
-        match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
-            Ok(found) => Ok(found.complete()?.into_iter().next().map(|manifest| manifest.digest)),
+        match self.ecr.digest_of(name, &ticket.image_tag).await {
+            Ok(digest) => Ok(digest),
             Err(error) if error.failure == Failure::NotFound => {
                 let settings = settings()?;
                 let provisioner = Provisioner {
@@ -489,7 +524,8 @@ impl Starter<'_> {
                     deadline: self.deadline,
                     request_id: self.request_id,
                 };
-                provisioner.create(name, &settings, &Tags::new()).await?;
+                let made_by = Tags::from([(BUILT_FROM.to_owned(), ticket.source.origin())]);
+                provisioner.create(name, &settings, &made_by).await?;
                 tracing::info!(repository = %name, ?because, "made the repository for its first build");
                 Ok(None)
             }

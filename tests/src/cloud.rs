@@ -40,7 +40,7 @@ pub(crate) fn is_known(operation: &str) -> bool {
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 9] = [
+pub const REST: [&str; 10] = [
     "GetObject",
     "PutObject",
     "DeleteObject",

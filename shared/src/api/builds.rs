@@ -118,9 +118,10 @@ impl From<crate::start::StartError> for Problem {
             StartError::Aws(error) => error.into(),
             StartError::Provision(error) => error.into(),
             StartError::Secrets(findings) => Self::invalid(findings),
-            StartError::NoSource { .. } | StartError::NotASource { .. } | StartError::NotVersioned(_) => {
-                Self::new(Kind::SourceUnusable, error.to_string())
-            }
+            StartError::NoSource { .. }
+            | StartError::NotByName { .. }
+            | StartError::NotASource { .. }
+            | StartError::NotVersioned(_) => Self::new(Kind::SourceUnusable, error.to_string()),
             StartError::Book { .. } => Self::new(Kind::Internal, error.to_string()),
         }
     }

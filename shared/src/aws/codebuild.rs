@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use aws_config::SdkConfig;
 use aws_sdk_codebuild::types::{
-    ComputeType, EnvironmentVariable, EnvironmentVariableType, SortOrderType, SourceType, StatusType,
+    ComputeType, EnvironmentVariable, EnvironmentVariableType, SourceType, StatusType,
 };
 use aws_sdk_codebuild::{Client, Config};
 
@@ -91,11 +91,8 @@ impl CodeBuild {
     ///
     /// What CodeBuild answers.
     pub async fn newest(&self, project: &str) -> Result<Vec<Build>, AwsError> {
-        let request = self
-            .client()
-            .list_builds_for_project()
-            .project_name(project)
-            .sort_order(SortOrderType::Descending);
+        // The newest come first without a sort order, and a project of more than a hundred builds refuses one.
+        let request = self.client().list_builds_for_project().project_name(project);
         let answer = request.send().await.map_err(|error| AwsError::new("ListBuildsForProject", &error))?;
         self.builds(&answer.ids.unwrap_or_default()).await
     }

@@ -219,7 +219,7 @@ impl Book {
                 };
                 Err(format!("no build of {KEY} takes {reference}"))
             }
-            (true, false, Ok(name)) => Ok(vec![Recipe::of(name)]),
+            (true, false, Ok(name)) => Ok(vec![Recipe { is_by_name: true, ..Recipe::of(name) }]),
             (true, false, Err(reason)) => Err(reason),
         }
     }

@@ -3,7 +3,7 @@
 use super::recipe::Recipe;
 use super::tags::CACHE_PREFIX;
 use super::ticket::{PLATFORM, Ticket, VARIABLE};
-use super::{Platform, Source, fingerprint};
+use super::{GitReference, Platform, Source, fingerprint};
 use crate::repository::Registry;
 
 /// What a build does. Sent along with each, so that it is never of another version than what starts it.
@@ -112,13 +112,31 @@ fn token(order: &Order, attempt: &str) -> String {
     fingerprint(&parts, 64)
 }
 
+/// The tag that a build's layers are kept under for the next one, and those that it takes layers from. What is released has
+/// one that everybody reads. A branch has its own: whoever may push branches could otherwise put layers into what is released.
+/// A git tag is built once, and keeps none.
+fn caches(recipe: &Recipe, ticket: &Ticket, platform: Platform) -> (String, String) {
+    if !recipe.cache {
+        return (String::new(), String::new());
+    }
+    let released = format!("{CACHE_PREFIX}{}", platform.processor());
+    match &ticket.reference {
+        Some(GitReference::Branch(name)) if !ticket.is_released => {
+            let own = format!("{released}-{}", fingerprint(&[name], 16));
+            let from = format!("{own} {released}");
+            (own, from)
+        }
+        Some(GitReference::Tag(_)) if !ticket.is_released => (String::new(), released),
+        _ => (released.clone(), released),
+    }
+}
+
 fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: Platform) -> Vec<Variable> {
     let dockerfile = recipe.dockerfile.clone().unwrap_or_else(|| match recipe.context.as_str() {
         "." => "Dockerfile".to_owned(),
         context => format!("{}/Dockerfile", context.trim_end_matches('/')),
     });
-    let cache_tag =
-        if recipe.cache { format!("{CACHE_PREFIX}{}", platform.processor()) } else { String::new() };
+    let (cache_tag, cache_from) = caches(recipe, ticket, platform);
     let attestations = if recipe.profile.has_attestations() { "true" } else { "false" };
     let mut variables: Vec<Variable> = [
         ("REGISTRY", registry.host()),
@@ -129,6 +147,7 @@ fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: 
         ("DOCKERFILE", dockerfile),
         ("TARGET", recipe.target.clone().unwrap_or_default()),
         ("CACHE_TAG", cache_tag),
+        ("CACHE_FROM", cache_from),
         ("ATTESTATIONS", attestations.to_owned()),
         ("SOURCE", ticket.source.to_string()),
         ("REVISION", ticket.source.version().to_owned()),
@@ -203,6 +222,32 @@ mod tests {
         assert!(of(&orders[1], "IMAGE_TAG").ends_with("-arm64"));
         assert_eq!(of(&orders[1], "CACHE_TAG"), "buildcache-arm64");
         assert_ne!(orders[0].token, orders[1].token);
+    }
+
+    #[test]
+    fn a_branch_reads_the_cache_of_what_is_released_and_writes_one_of_its_own() {
+        let recipe = Recipe::of(Name::parse("app").unwrap());
+        let caches = |reference: Option<GitReference>, is_released: bool| {
+            let arrived = Arrived {
+                source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
+                reference,
+                arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+            };
+            let ticket = Ticket::new(&recipe, &arrived);
+            assert_eq!(ticket.is_released, is_released);
+            caches(&recipe, &ticket, Platform::Amd64)
+        };
+        let branch = |name: &str| Some(GitReference::Branch(name.to_owned()));
+        let released = ("buildcache-amd64".to_owned(), "buildcache-amd64".to_owned());
+        assert_eq!(caches(branch("main"), true), released);
+        assert_eq!(caches(None, true), released);
+        let (written, read) = caches(branch("feature"), false);
+        assert!(written.starts_with("buildcache-amd64-") && written.len() == 33, "{written}");
+        assert_eq!(read, format!("{written} buildcache-amd64"));
+        // Also where both would be one tag.
+        assert_ne!(caches(branch("a/b"), false).0, caches(branch("a-b"), false).0);
+        let tag = caches(Some(GitReference::Tag("v1".to_owned())), false);
+        assert_eq!(tag, (String::new(), "buildcache-amd64".to_owned()));
     }
 
     #[test]

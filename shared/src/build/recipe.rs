@@ -38,6 +38,8 @@ pub struct Recipe {
     pub compute_type: Option<&'static str>,
     /// What the image is for.
     pub profile: Profile,
+    /// Whether nothing but the name of the source says where it goes.
+    pub is_by_name: bool,
 }
 
 /// What an image is for, which decides what is attached to it.
@@ -93,6 +95,7 @@ impl Recipe {
             cache: true,
             compute_type: None,
             profile: Profile::default(),
+            is_by_name: false,
         }
     }
 
@@ -192,6 +195,7 @@ pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling)
         cache: cache.unwrap_or(default.cache),
         compute_type,
         profile,
+        is_by_name: false,
         repository: default.repository,
     })
 }

@@ -280,6 +280,54 @@ fn the_repository_of_a_first_build_is_made_with_the_defaults() {
 }
 
 #[test]
+fn builds_yaml_names_the_role_of_a_build_and_nobody_else_does() {
+    const ROLE: &str = "arn:aws:iam::123456789012:role/ecr-steward/builds/team/payments";
+    let site = Site::new();
+    let roles = || {
+        let calls = site.aws.calls().into_iter().filter(|call| call.operation == "StartBuild");
+        calls.map(|call| call.request["serviceRoleOverride"].clone()).collect::<Vec<_>>()
+    };
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    site.book("builds:\n  - repositoryName: payments\n    serviceRole: team/payments\n");
+    site.send(&uploaded("sources/payments/v1.zip", "v1", &now()));
+    site.send(&uploaded("sources/other/v1.zip", "v1", &now()));
+    assert_eq!(roles(), [json!(ROLE), Value::Null]);
+    // Also where the build is asked for: the stack's own role may not push there.
+    let ask = |more: &str| {
+        let body = format!(
+            r#"{{"repositoryName": "payments", "source": {{"s3": {{"key": "uploads/a.zip"}}}}{more}}}"#
+        );
+        site.call("POST", "/builds", &body)
+    };
+    assert_eq!(ask("").0, 202);
+    assert_eq!(roles()[2], ROLE);
+    let (status, problem) = ask(r#", "serviceRole": "team/admin""#);
+    assert_eq!(status, 400, "{problem}");
+    for role in ["/x", "../x", "a//b", "arn:aws:iam::1:role/x", "a b", "''"] {
+        site.book(&format!("builds:\n  - repositoryName: payments\n    serviceRole: {role}\n"));
+        let answer = site.send(&uploaded("sources/payments/v2.zip", "v1", &now()));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("/builds/0/serviceRole"), "{role}: {reason}");
+    }
+    // IAM lets the functions pass such roles and no others, and to CodeBuild only.
+    for function in ["ImageBuildFunction", "ImageResourceFunction"] {
+        let lines = template::block(function);
+        let at = lines.iter().position(|line| line.trim() == "Action: iam:PassRole").unwrap();
+        assert!(lines[at + 1].ends_with(":role/ecr-steward/builds/*\""), "{}", lines[at + 1]);
+        assert_eq!(lines[at + 4].trim(), "iam:PassedToService: codebuild.amazonaws.com");
+    }
+}
+
+#[test]
+fn a_build_reads_sources_and_nothing_else_of_the_bucket() {
+    for resource in ["BuildRole", "ImageBuildFunction", "ImageResourceFunction"] {
+        let keys = template::keys(resource, "s3:GetObjectVersion");
+        let sources: Vec<&String> = keys.iter().filter(|key| *key != "builds.yaml").collect();
+        assert_eq!(sources, ["sources/*", "uploads/*"], "{resource}");
+    }
+}
+
+#[test]
 fn a_codecommit_repository_is_built_only_where_its_own_builds_made_a_repository_or_builds_yaml_says_so() {
     let site = Site::new();
     // Somebody else's, by API, CloudFormation or an upload.
@@ -500,6 +548,7 @@ fn only_sources_are_built_and_nothing_else_of_a_bucket() {
                 source["s3"]["bucket"] = bucket.into();
             }
             let body = json!({ "repositoryName": "app", "source": source }).to_string();
+            site.book("builds: []\n");
             let (status, problem) = site.call("POST", "/builds", &body);
             assert_eq!(status, 400, "{key}: {problem}");
             assert!(problem.to_string().contains("sources/"), "{problem}");
@@ -632,7 +681,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     let mut allowed = template::actions("ImageBuildFunction");
     // Versions by their ids are another action; listing tells what is missing from what is forbidden; the tag that marks
     // what is half-made goes with TagResource, which CreateRepository takes too.
-    for implied in ["s3:GetObjectVersion", "s3:ListBucket", "ecr:TagResource"] {
+    // A role is passed with StartBuild.
+    for implied in ["s3:GetObjectVersion", "s3:ListBucket", "ecr:TagResource", "iam:PassRole"] {
         assert!(allowed.remove(implied), "{implied}");
     }
     assert_eq!(called, allowed);

@@ -106,6 +106,53 @@ fn cloudformation_waits_for_the_build_and_nobody_else_does() {
 }
 
 #[test]
+fn a_build_that_cloudformation_waits_for_ends_before_cloudformation_gives_up() {
+    let aws = EcrStub::start();
+    aws.with(|registry| registry.repositories.insert("app".to_owned(), Repository::default()));
+    let minutes = [("BUILD_TIMEOUT_IN_MINUTES", "20")];
+    let short = cloud::function_with(&aws, "image-resource", Duration::from_secs(60), &minutes);
+    let site = Site::new();
+    for (timeout, queued, build) in [
+        (json!(null), 9, 46),
+        (json!("3600"), 9, 46),
+        (json!(3600), 9, 46),
+        (json!("900"), 5, 5),
+        (json!("1800"), 5, 20),
+    ] {
+        let mut wanted = properties();
+        wanted["BuildArgs"] = json!({ "N": timeout.to_string() });
+        if !timeout.is_null() {
+            wanted["ServiceTimeout"] = timeout.clone();
+        }
+        site.send(&site.event("Create", &timeout.to_string(), None, &wanted));
+        let started =
+            site.aws.calls().into_iter().rfind(|call| call.operation == "StartBuild").unwrap().request;
+        assert_eq!(started["queuedTimeoutInMinutesOverride"], queued, "{timeout}");
+        assert_eq!(started["timeoutInMinutesOverride"], build, "{timeout}");
+        // With time to start, and to tell.
+        let seconds = timeout.as_str().map_or(3600, |text| text.parse::<i64>().unwrap());
+        assert!((queued + build) * 60 <= seconds - 300, "{timeout}");
+    }
+    let builds = site.builds();
+    for timeout in ["899", "60", "0", "-1", "soon"] {
+        let mut wanted = properties();
+        wanted["ServiceTimeout"] = timeout.into();
+        site.send(&site.event("Create", timeout, None, &wanted));
+        let answer = site.answer();
+        assert!(
+            answer["Reason"].as_str().unwrap().contains("/ServiceTimeout: number-out-of-range"),
+            "{answer}"
+        );
+    }
+    assert_eq!(site.builds(), builds);
+    // A stack whose builds are shorter keeps them so.
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "zip"));
+    short.invoke(site.event("Create", "short", None, &properties()).to_string()).response();
+    let started = aws.calls().into_iter().rfind(|call| call.operation == "StartBuild").unwrap().request;
+    assert_eq!(started["timeoutInMinutesOverride"], 20);
+}
+
+#[test]
 fn an_image_that_is_there_is_answered_at_once_and_the_uri_changes_with_the_image_only() {
     let site = Site::new();
     site.send(&site.event("Create", "one", None, &properties()));

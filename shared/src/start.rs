@@ -13,7 +13,7 @@ use crate::build::ended::{Build, Status};
 use crate::build::event::{self, Arrived, InvalidEvent, Said};
 use crate::build::handover::Handover;
 use crate::build::order::{Projects, orders};
-use crate::build::recipe::Recipe;
+use crate::build::recipe::{Recipe, TimeLimits};
 use crate::build::ticket::{Ticket, is_future};
 use crate::build::{Arrival, BUILT_FROM, Platform, Source, is_source_key};
 use crate::environment::{Unset, set};
@@ -51,6 +51,8 @@ pub struct Stack {
     pub projects: Projects,
     /// The function that moves tags.
     pub published_function: String,
+    /// How long a build may work as the projects say, in minutes.
+    pub build_minutes: Option<i32>,
     /// What of other buckets may be built, as `arn:aws:s3:::bucket/prefix*`.
     pub other_sources: Option<String>,
 }
@@ -67,6 +69,9 @@ impl Stack {
             bucket: set("BUCKET")?,
             projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: set("PROJECT_ARM64")? },
             published_function: set("PUBLISHED_FUNCTION")?,
+            build_minutes: std::env::var("BUILD_TIMEOUT_IN_MINUTES")
+                .ok()
+                .and_then(|minutes| minutes.parse().ok()),
             other_sources: std::env::var("OTHER_SOURCES").ok().filter(|pattern| !pattern.is_empty()),
         })
     }
@@ -391,19 +396,23 @@ impl Starter<'_> {
         self.begin(&recipe, Ticket::new(&recipe, &arrived), Because::Asked).await
     }
 
-    /// The recipe that somebody asks for, as far as `builds.yaml` lets everybody ask for it.
+    /// The recipe that somebody asks for, with the role that `builds.yaml` says, and only with secrets that it names.
     ///
     /// # Errors
     ///
     /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
     pub async fn granted(&self, wanted: &Wanted) -> Result<Recipe, StartError> {
-        if !wanted.recipe.secrets.is_empty() {
-            let refused = self.book().await?.refused_secrets(&wanted.recipe, wanted.spelling);
-            if !refused.is_empty() {
-                return Err(StartError::Secrets(refused));
-            }
+        let book = self.book().await?;
+        let refused = book.refused_secrets(&wanted.recipe, wanted.spelling);
+        if !refused.is_empty() {
+            return Err(StartError::Secrets(refused));
         }
-        Ok(wanted.recipe.clone())
+        let limits = |seconds| TimeLimits::within(seconds, self.stack.build_minutes);
+        Ok(Recipe {
+            service_role: book.service_role(&wanted.recipe.repository).map(str::to_owned),
+            time_limits: wanted.service_timeout.and_then(limits),
+            ..wanted.recipe.clone()
+        })
     }
 
     /// The source as it is now.

@@ -61,6 +61,9 @@ impl CodeBuild {
             .source_type_override(SourceType::from(order.source_type))
             .source_location_override(&order.source_location)
             .source_version(&order.source_version)
+            .set_service_role_override(order.service_role.clone())
+            .set_timeout_in_minutes_override(order.time_limits.map(|limits| limits.build_minutes))
+            .set_queued_timeout_in_minutes_override(order.time_limits.map(|limits| limits.queued_minutes))
             .set_compute_type_override(order.compute_type.map(ComputeType::from))
             .set_environment_variables_override(Some(variables));
         let answer = request.send().await.map_err(|error| AwsError::new("StartBuild", &error))?;

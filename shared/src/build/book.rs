@@ -2,7 +2,8 @@
 //! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
 
 use super::event::Arrived;
-use super::recipe::{self, Recipe};
+use super::order::ROLE_PATH;
+use super::recipe::{self, Recipe, TimeLimits};
 use super::{Arrival, GitReference, SOURCES, Source, UPLOADS, is_source_key};
 use crate::finding::{Code, Finding, join_pointer, quoted};
 use crate::lifecycle::matches_wildcard;
@@ -45,7 +46,12 @@ pub struct Wanted {
     pub source: WantedSource,
     /// How whoever asks spells the fields.
     pub(crate) spelling: Spelling,
+    /// How long CloudFormation waits, in seconds, if it is who asks.
+    pub service_timeout: Option<u64>,
 }
+
+/// How long CloudFormation waits if a template says nothing, in seconds, and the most it can say.
+const SERVICE_TIMEOUT_SECONDS: u64 = 3600;
 
 /// A source as callers name it; an object may lack its version, which is its latest then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,14 +117,24 @@ impl Book {
     }
 
     fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
-        let known: Vec<&str> = Recipe::FIELDS.into_iter().chain(["source"]).collect();
+        let known: Vec<&str> = Recipe::FIELDS.into_iter().chain(["source", "serviceRole"]).collect();
         let fields = reader.fields(node, pointer, &known)?;
+        let service_role = reader.text(&fields, "serviceRole").value();
+        if let Some(role) = &service_role
+            && !is_role(role)
+        {
+            let message = format!(
+                "{} is no name of a role; write what follows `role{ROLE_PATH}` in the ARN of a role with that path",
+                quoted(role)
+            );
+            reader.find(Code::UnknownValue, fields.at("serviceRole"), message);
+        }
         let recipe = recipe::read(reader, &fields, Spelling::Api);
         let from = match reader.field(&fields, "source").value() {
             None => Some(From::Named),
             Some(node) => Self::from(reader, node, &fields.at("source")),
         };
-        Some(Entry { recipe: recipe?, from: from? })
+        Some(Entry { recipe: Recipe { service_role, ..recipe? }, from: from? })
     }
 
     fn from(reader: &mut Reader, node: &Node, pointer: &str) -> Option<From> {
@@ -157,6 +173,13 @@ impl Book {
                 })
             }
         }
+    }
+
+    /// The role that builds of a repository have, as its first entry that names one says.
+    pub(crate) fn service_role(&self, repository: &Name) -> Option<&str> {
+        let mut recipes =
+            self.entries.iter().map(|entry| &entry.recipe).filter(|recipe| recipe.repository == *repository);
+        recipes.find_map(|recipe| recipe.service_role.as_deref())
     }
 
     /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
@@ -264,6 +287,15 @@ impl From {
     }
 }
 
+/// Whether a text is the name of a role, maybe with more of its path.
+fn is_role(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_inner = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+        (1..=64).contains(&part.len()) && !matches!(part, "." | "..") && part.chars().all(is_inner)
+    };
+    text.split('/').all(is_part)
+}
+
 /// Why a key of the stack's bucket is not built.
 fn not_a_source(key: &str) -> String {
     format!(
@@ -344,7 +376,11 @@ impl Wanted {
             reader.require(&node, &fields, &name, "what to build");
             let at = fields.at(&name);
             let source = node.value().and_then(|node| Self::source(&mut reader, node, &at, spelling));
-            Some(Self { recipe: recipe?, source: source?, spelling })
+            let service_timeout = match spelling {
+                Spelling::Api => None,
+                Spelling::CloudFormation => Some(service_timeout(&mut reader, &fields)?),
+            };
+            Some(Self { recipe: recipe?, source: source?, spelling, service_timeout })
         });
         match wanted {
             Some(wanted) if reader.findings.is_empty() => Ok(wanted),
@@ -406,6 +442,30 @@ impl Wanted {
             commit_id: commit_id??,
             branch: branch?,
         })
+    }
+}
+
+/// How long CloudFormation waits, in seconds: enough for a build.
+fn service_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
+    const NAME: &str = "ServiceTimeout";
+    let Some(node) = reader.field(fields, NAME).value() else { return Some(SERVICE_TIMEOUT_SECONDS) };
+    let seconds = match node {
+        Node::Text(text) => text.parse().ok(),
+        Node::Whole(number) => Some(*number),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if TimeLimits::within(seconds, None).is_some() => {
+            Some(seconds.min(SERVICE_TIMEOUT_SECONDS))
+        }
+        _ => {
+            let least = TimeLimits::LEAST_SERVICE_SECONDS;
+            let message = format!(
+                "no build fits into this time; write {least} to {SERVICE_TIMEOUT_SECONDS} seconds, or leave it out for the most"
+            );
+            reader.find(Code::NumberOutOfRange, fields.at(NAME), message);
+            None
+        }
     }
 }
 

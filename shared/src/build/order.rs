@@ -1,6 +1,6 @@
 //! What CodeBuild is told: one build for each platform, everything from outside in environment variables of its own.
 
-use super::recipe::Recipe;
+use super::recipe::{Recipe, TimeLimits};
 use super::tags::CACHE_PREFIX;
 use super::ticket::{PLATFORM, Ticket, VARIABLE};
 use super::{GitReference, Platform, Source, fingerprint};
@@ -8,6 +8,9 @@ use crate::repository::Registry;
 
 /// What a build does. Sent along with each, so that it is never of another version than what starts it.
 pub const BUILDSPEC: &str = include_str!("../../../infra/buildspec.yml");
+
+/// The IAM path of the roles that builds may have besides the stack's own; the functions may pass no others.
+pub const ROLE_PATH: &str = "/ecr-steward/builds/";
 
 /// The CodeBuild projects of the stack, one for each processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub struct Order {
     pub source_version: String,
     /// The size of the machine; by default the project's.
     pub compute_type: Option<&'static str>,
+    /// The ARN of the role; by default the project's.
+    pub service_role: Option<String>,
+    /// How long it may wait and work; by default as the project says.
+    pub time_limits: Option<TimeLimits>,
     /// The environment.
     pub environment: Vec<Variable>,
 }
@@ -76,6 +83,10 @@ pub fn orders(
                 source_location,
                 source_version: ticket.source.version().to_owned(),
                 compute_type: recipe.compute_type,
+                service_role: recipe.service_role.as_ref().map(|name| {
+                    format!("arn:{}:iam::{}:role{ROLE_PATH}{name}", registry.partition, registry.account_id)
+                }),
+                time_limits: recipe.time_limits,
                 environment: environment(recipe, ticket, registry, platform),
             };
             order.token = token(&order, attempt);
@@ -105,7 +116,10 @@ fn token(order: &Order, attempt: &str) -> String {
         &order.source_version,
         order.compute_type.unwrap_or_default(),
         BUILDSPEC,
+        order.service_role.as_deref().unwrap_or_default(),
     ];
+    let limits = order.time_limits.map(|limits| format!("{limits:?}")).unwrap_or_default();
+    parts.push(&limits);
     for variable in &order.environment {
         parts.extend([variable.name.as_str(), variable.value.as_str()]);
     }

@@ -34,6 +34,11 @@ case "$1 ${2-}" in
     done
     context=${!#}
     cp -a "$context/." "$noted/context"
+    if [ -f "$noted/../fail" ]; then
+      cat "$noted/../fail"
+      mv "$noted/../fail" "$noted/../failed"
+      exit 1
+    fi
     cd "$context" && { git show HEAD; git status; git rev-parse --show-toplevel; git remote get-url origin; } >&2
     echo '{"containerimage.digest": "sha256:1"}' >"$metadata"
     ;;
@@ -45,7 +50,11 @@ const AWS: &str = r#"#!/usr/bin/env bash
 [ -n "${AWS_CONTAINER_CREDENTIALS_RELATIVE_URI-}" ] || { echo "no credentials" >&2; exit 255; }
 case "$1 $2" in
   'ecr get-login-password') echo registry-token ;;
-  'ecr batch-get-image') echo None ;;
+  'ecr-public get-login-password') [ ! -f "$(dirname -- "$0")/no-ecr-public" ] && echo public-token ;;
+  'ecr describe-images')
+    echo "An error occurred (${DESCRIBE_ERROR:-ImageNotFoundException}) when calling the DescribeImages operation: no" >&2
+    exit 254
+    ;;
   *) exit 254 ;;
 esac
 "#;
@@ -142,9 +151,18 @@ impl Host {
             .map(|file| (split(&file), split(&file.with_extension("environment"))))
             .filter(|(arguments, _)| arguments.starts_with(&["buildx".to_owned(), "build".to_owned()]));
         let (arguments, environment) = built.next()?;
-        assert!(built.next().is_none(), "it was built twice");
         let pairs = environment.iter().filter_map(|pair| pair.split_once('='));
         Some((arguments, pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    }
+
+    /// What docker was logged in to, in order.
+    fn logins(&self) -> Vec<String> {
+        let files = (0..).map(|number| self.path(&format!("noted/{number}.arguments")));
+        let arguments = files.take_while(|file| file.is_file()).map(|file| split(&file));
+        arguments
+            .filter(|arguments| arguments[0] == "login")
+            .map(|arguments| arguments[1..].join(" "))
+            .collect()
     }
 
     fn is_pwned(&self) -> bool {
@@ -429,6 +447,77 @@ fn docker_gets_what_it_needs_and_no_credentials() {
     let config = Path::new(&environment["DOCKER_CONFIG"]);
     assert!(!config.starts_with(host.path("source")) && !config.starts_with(host.path("home")), "{config:?}");
     assert!(!config.exists(), "{config:?}");
+}
+
+#[test]
+fn docker_hub_is_asked_last_and_by_who_is_known() {
+    const OWN: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    let mirrors = |host: &Host| fs::read_to_string(host.path("noted/mirrors")).unwrap();
+    let host = |more: &[(&str, &str)], has_ecr_public: bool| {
+        let host = Host::new();
+        host.write("Dockerfile", "FROM scratch\n");
+        let noting = DOCKER.replace(
+            "cp -a",
+            "cp \"$DOCKER_CONFIG/buildx/buildkitd.default.toml\" \"$noted/mirrors\"\n    cp -a",
+        );
+        fs::write(host.path("bin/docker"), noting).unwrap();
+        if !has_ecr_public {
+            fs::write(host.path("bin/no-ecr-public"), "").unwrap();
+        }
+        let output = host.build_with(&recipe(), more);
+        succeeded(&output);
+        assert!(!said(&output).contains("hub-token"), "{}", said(&output));
+        host
+    };
+    let own = format!("--username AWS --password-stdin {OWN}");
+    let public = "--username AWS --password-stdin public.ecr.aws".to_owned();
+    let plain = host(&[], true);
+    assert_eq!(plain.logins(), [own.clone(), public.clone()]);
+    assert_eq!(mirrors(&plain), "[registry.\"docker.io\"]\n  mirrors = [\"public.ecr.aws/docker\"]\n");
+    // In China there is no ECR Public.
+    assert_eq!(host(&[], false).logins(), [own.clone()]);
+    let known = [
+        ("DOCKER_HUB_USERNAME", "us"),
+        ("DOCKER_HUB_TOKEN", "hub-token"),
+        ("DOCKER_HUB_PREFIX", "docker-hub"),
+    ];
+    let known = host(&known, true);
+    assert_eq!(known.logins(), [own, public, "--username us --password-stdin".to_owned()]);
+    let expected =
+        format!("[registry.\"docker.io\"]\n  mirrors = [\"{OWN}/docker-hub\", \"public.ecr.aws/docker\"]\n");
+    assert_eq!(mirrors(&known), expected);
+    assert!(!host_built(&known).1.contains_key("DOCKER_HUB_TOKEN"));
+}
+
+#[test]
+fn a_build_that_a_registry_turned_away_is_tried_once_more_and_no_other_one() {
+    for (problem, is_tried) in [
+        ("ERROR: toomanyrequests: You have reached your pull rate limit", true),
+        ("failed to do request: Head \"https://…\": net/http: TLS handshake timeout", true),
+        ("unexpected status from PUT request: 503 Service Unavailable", true),
+        ("process \"/bin/sh -c make\" did not complete successfully: exit code: 2", false),
+    ] {
+        let host = Host::new();
+        host.write("Dockerfile", "FROM scratch\n");
+        let sleep = host.path("bin/sleep");
+        fs::write(&sleep, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&sleep, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(host.path("fail"), format!("{problem}\n")).unwrap();
+        let output = host.build(&recipe());
+        assert_eq!(output.status.success(), is_tried, "{problem}: {}", said(&output));
+        assert!(said(&output).contains(problem), "{}", said(&output));
+        assert_eq!(said(&output).contains("Once more"), is_tried, "{}", said(&output));
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_for_is_not_built() {
+    let host = Host::new();
+    host.write("Dockerfile", "FROM scratch\n");
+    let output = host.build_with(&recipe(), &[("DESCRIBE_ERROR", "AccessDeniedException")]);
+    assert!(!output.status.success());
+    assert!(said(&output).contains("AccessDeniedException"), "{}", said(&output));
+    assert!(host.built().is_none());
 }
 
 #[test]

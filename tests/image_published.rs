@@ -272,6 +272,38 @@ fn every_other_end_is_told_with_its_reason_and_log() {
 }
 
 #[test]
+fn a_build_that_fails_is_told_with_the_last_lines_of_its_log() {
+    let site = Site::new();
+    let (url, answers) = desk();
+    let id = site.start(&ticket(1), "linux/amd64");
+    site.wait(&tag(1), "request", &url);
+    let stream = id.rsplit(':').next().unwrap().to_owned();
+    let log = "[Container] Running command set -e\n#7 RUN make\n#7 main.c:7: error: expected ';'\n\
+        [Container] Phase complete: BUILD State: FAILED_WITH_ABORT\n[Container] Phase context status code: x\nset -e\n";
+    site.aws.cloud(|cloud| {
+        cloud.logs.insert(stream, log.to_owned());
+        cloud.end(&id, "FAILED", None);
+    });
+    tell(&site.function, &id, "FAILED");
+    let reason = site.events()[0].1["reason"].as_str().unwrap().to_owned();
+    assert_eq!(
+        reason,
+        "the phase BUILD failed: exit status 1. Its log ends:\n#7 RUN make\n#7 main.c:7: error: expected ';'"
+    );
+    let (_, mail) = site.aws.cloud(|cloud| cloud.published[0].clone());
+    assert!(mail.contains("#7 main.c:7: error: expected ';'\nSource: "), "{mail}");
+    let answer = answers.recv_timeout(Duration::from_secs(5)).unwrap();
+    let told = answer["Reason"].as_str().unwrap();
+    assert!(told.contains("Its log: https://") && told.ends_with("error: expected ';'"), "{told}");
+    // A log that cannot be read keeps nobody waiting.
+    let site = Site::new();
+    let id = site.start(&ticket(1), "linux/amd64");
+    site.aws.cloud(|cloud| cloud.end(&id, "FAILED", None));
+    site.aws.fault("GetLogEvents", Fault::Denied, 1);
+    assert_eq!(tell(&site.function, &id, "FAILED")["reason"], "the phase BUILD failed: exit status 1");
+}
+
+#[test]
 fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
     let site = Site::new();
     let (url, answers) = desk();
@@ -532,6 +564,7 @@ fn the_role_allows_what_is_called_and_no_deletion() {
         .map(|call| match call.operation.as_str() {
             "GetObject" | "PutObject" => format!("s3:{}", call.operation),
             "PutEvents" => "events:PutEvents".to_owned(),
+            "GetLogEvents" => "logs:GetLogEvents".to_owned(),
             "Publish" => "sns:Publish".to_owned(),
             parameter if parameter.contains("Parameter") => format!("ssm:{parameter}"),
             build if build.contains("Build") => format!("codebuild:{build}"),

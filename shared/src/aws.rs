@@ -37,6 +37,8 @@ pub mod error;
 pub mod events;
 #[cfg(feature = "signed")]
 pub mod functions;
+#[cfg(feature = "builds")]
+pub mod logs;
 #[cfg(feature = "lifecycle")]
 pub mod registry;
 #[cfg(feature = "lifecycle")]
@@ -181,6 +183,13 @@ impl Connection {
     #[must_use]
     pub fn parameters(&self) -> ssm::Parameters {
         ssm::Parameters::new(self)
+    }
+
+    /// Amazon CloudWatch Logs over this connection.
+    #[cfg(feature = "builds")]
+    #[must_use]
+    pub fn logs(&self) -> logs::Logs {
+        logs::Logs::new(self)
     }
 
     /// Amazon S3.

@@ -6,11 +6,12 @@ use sha2::{Digest, Sha256};
 
 use crate::aws::codebuild::CodeBuild;
 use crate::aws::ecr::{EcrWrite, Manifest};
+use crate::aws::logs::Logs;
 use crate::aws::s3::{Only, S3};
 use crate::aws::ssm::Parameters;
 use crate::aws::{AwsError, Failure};
 use crate::build::announcement::{Announcement, Failed, Published};
-use crate::build::ended::{Build, Ended, Status};
+use crate::build::ended::{Build, Ended, Status, last_words};
 use crate::build::fingerprint;
 use crate::build::handover::Handover;
 use crate::build::index::{self, Pushed, Unreadable};
@@ -46,6 +47,8 @@ pub struct Publisher<'a> {
     pub announcer: Announcer<'a>,
     /// Amazon S3.
     pub s3: &'a S3,
+    /// Amazon CloudWatch Logs.
+    pub logs: &'a Logs,
     /// The Parameter Store.
     pub parameters: &'a Parameters,
     /// Where CloudFormation waits.
@@ -439,17 +442,35 @@ impl Publisher<'_> {
             return Ok(Outcome::Known);
         }
         let log = build.log_link.clone().unwrap_or_default();
+        let end = self.end_of_log(build).await;
         let told = format!(
-            "the build {} of {} for {} ended as {}: {reason}. Its log: {log}",
+            "the build {} of {} for {} ended as {}: {reason}. Its log: {log}{end}",
             build.id,
             ticket.source,
             ticket.repository_name,
             status.as_str()
         );
+        let reason = format!("{reason}{end}");
+        let reason = reason.as_str();
         self.answer(ticket, &Err(told)).await?;
         let failed = Failed::of_build(self.stack_name, ticket, status, reason, &build.id, &log);
         self.announce(Announcement::Failed(failed.clone()), &record).await?;
         Ok(Outcome::Failed(failed))
+    }
+
+    /// How the log of a build ends, to go on a sentence with; nothing where it cannot be read, since there is its address.
+    async fn end_of_log(&self, build: &Build) -> String {
+        let Some((group, stream)) = &build.log else { return String::new() };
+        match self.logs.end(group, stream).await {
+            Ok(lines) => match last_words(&lines).as_slice() {
+                [] => String::new(),
+                words => format!(". Its log ends:\n{}", words.join("\n")),
+            },
+            Err(error) => {
+                tracing::warn!(build = build.id, %error, "could not read the log of a failed build");
+                String::new()
+            }
+        }
     }
 
     /// Tells everybody, and then remembers that it did: better twice than never.

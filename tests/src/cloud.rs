@@ -22,13 +22,14 @@ pub use ecs::Ecs;
 pub use functions::Functions;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 9] = [
+const OPERATIONS: [&str; 10] = [
     "DescribeRegistry",
     "GetRegistryPolicy",
     "StartBuild",
     "BatchGetBuilds",
     "ListBuildsForProject",
     "PutEvents",
+    "GetLogEvents",
     "PutParameter",
     "GetParametersByPath",
     "DeleteParameters",
@@ -119,6 +120,8 @@ pub struct Cloud {
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
     pub functions: Functions,
+    /// The logs of builds, by their streams.
+    pub logs: BTreeMap<String, String>,
     /// Functions that were invoked and not waited for, with their payloads.
     pub invoked: Vec<(String, Value)>,
     /// What was told to people: subject and message.
@@ -142,7 +145,9 @@ impl Cloud {
         let build = self.builds.iter_mut().find(|build| build["id"] == id).unwrap();
         build["buildStatus"] = status.into();
         build["currentPhase"] = "COMPLETED".into();
-        build["logs"] = json!({ "deepLink": format!("https://console.aws.amazon.com/logs/{id}") });
+        let stream = id.rsplit(':').next().unwrap_or_default();
+        build["logs"] = json!({ "deepLink": format!("https://console.aws.amazon.com/logs/{id}"),
+            "groupName": "/aws/codebuild/steward", "streamName": stream });
         if status == "FAILED" {
             build["phases"] = json!([{ "phaseType": "BUILD", "phaseStatus": "FAILED",
                 "contexts": [{ "statusCode": "COMMAND_EXECUTION_ERROR",
@@ -295,6 +300,13 @@ impl Cloud {
                 let of_project = self.builds.iter().filter(|b| b["projectName"] == asked["projectName"]);
                 let ids: Vec<&Value> = of_project.rev().map(|build| &build["id"]).take(100).collect();
                 Ok(json!({ "ids": ids }))
+            }
+            "GetLogEvents" => {
+                let stream = asked["logStreamName"].as_str().unwrap();
+                let lines = self.logs.get(stream).cloned().unwrap_or_default();
+                let events =
+                    lines.lines().map(|line| json!({ "timestamp": 1, "message": format!("{line}\n") }));
+                Ok(json!({ "events": events.collect::<Vec<_>>() }))
             }
             "PutEvents" => {
                 for entry in asked["Entries"].as_array().unwrap() {

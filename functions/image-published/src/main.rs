@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use shared::aws::codebuild::CodeBuild;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::events::Events;
+use shared::aws::logs::Logs;
 use shared::aws::s3::S3;
 use shared::aws::sns::Sns;
 use shared::aws::ssm::Parameters;
@@ -59,6 +60,7 @@ struct Function {
     codebuild: CodeBuild,
     events: Events,
     sns: Sns,
+    logs: Logs,
     s3: S3,
     parameters: Parameters,
     callback: Callback,
@@ -77,6 +79,7 @@ impl Function {
             codebuild: connection.codebuild(),
             events: connection.events(),
             sns: connection.sns(),
+            logs: connection.logs(),
             s3: connection.s3(),
             parameters: connection.parameters(),
             callback: Callback::default(),
@@ -94,6 +97,7 @@ impl Function {
             registry: &registry,
             ecr: &self.ecr,
             codebuild: &self.codebuild,
+            logs: &self.logs,
             announcer: Announcer { events: &self.events, sns: &self.sns, topic: &self.topic },
             s3: &self.s3,
             parameters: &self.parameters,

@@ -166,6 +166,7 @@ fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
             .into_iter()
             .filter_map(|variable| Some((variable.name?, variable.value?)))
             .collect(),
+        log: build.logs.as_ref().and_then(|logs| Some((logs.group_name.clone()?, logs.stream_name.clone()?))),
         log_link: build.logs.and_then(|logs| logs.deep_link),
     })
 }

@@ -105,7 +105,7 @@ fn an_upload_starts_one_build_of_exactly_that_version() {
     assert_eq!(image["imageTag"], site.variable(0, "IMAGE_TAG"));
     let call = site.aws.calls().into_iter().find(|call| call.operation == "StartBuild").unwrap();
     assert_eq!(call.request["idempotencyToken"].as_str().unwrap().len(), 64);
-    assert!(call.request["buildspecOverride"].as_str().unwrap().contains("docker buildx build"));
+    assert!(call.request["buildspecOverride"].as_str().unwrap().contains("docker_alone buildx build"));
     // Again, and as S3's own notification.
     site.send(&event);
     let time = event["time"].clone();
@@ -128,7 +128,7 @@ fn a_new_source_takes_three_calls() {
     site.aws.forget_calls();
     site.send(&uploaded("sources/app/v1.zip", "v2", &now()));
     let calls: Vec<String> = site.aws.calls().into_iter().map(|call| call.operation).collect();
-    assert_eq!(calls, ["GetObject", "BatchGetImage", "StartBuild"]);
+    assert_eq!(calls, ["GetObject", "DescribeImages", "StartBuild"]);
 }
 
 #[test]
@@ -174,10 +174,11 @@ fn what_is_built_already_is_not_built_again_but_takes_its_places() {
     assert_eq!(answer["images"][0]["status"], "BUILT");
     assert_eq!(answer["images"][0]["imageDigest"], digest);
     assert_eq!(site.builds(), 1);
-    let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
-    assert_eq!(kind, "Image Already Built");
-    assert_eq!(detail["stackName"], "steward");
-    assert_eq!(detail["ticket"]["imageTags"], json!(["latest"]));
+    // By an invocation, which takes a permission; not on a bus that many may write to.
+    let (function, payload) = site.aws.cloud(|cloud| cloud.invoked[0].clone());
+    assert_eq!(function, "steward-ImagePublishedFunction");
+    assert_eq!(payload["alreadyBuilt"]["imageTags"], json!(["latest"]));
+    assert!(site.aws.cloud(|cloud| cloud.events.is_empty()));
 }
 
 #[test]
@@ -195,6 +196,41 @@ fn a_push_is_built_by_commit_and_tagged_by_branch() {
     let ticket: Value = serde_json::from_str(&site.variable(1, "TICKET")).unwrap();
     assert_eq!((&ticket["imageTags"], &ticket["isReleased"]), (&json!(["feature-x"]), &json!(false)));
     assert_eq!(site.builds(), 2);
+}
+
+#[test]
+fn a_source_of_the_future_is_not_built() {
+    let site = Site::new();
+    let answer = site.send(&uploaded("sources/app/v1.zip", "v1", "2999-01-01T00:00:00Z"));
+    let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("which is in the future"), "{reason}");
+    assert_eq!(site.builds(), 0);
+}
+
+#[test]
+fn a_branch_or_tag_moves_no_tag_that_is_not_for_it() {
+    let site = Site::new();
+    let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+    let signature = format!("sha256-{}.sig", "0".repeat(64));
+    for (index, name) in ["latest", &in_use, &signature, "src-x", "buildcache-amd64"].into_iter().enumerate()
+    {
+        site.send(&pushed("web", name, &format!("{index}").repeat(40)));
+        let ticket: Value = serde_json::from_str(&site.variable(index, "TICKET")).unwrap();
+        assert_eq!(ticket["imageTags"], json!([]), "{name}");
+        assert_eq!(ticket["imageTagsNotMoved"][0]["imageTag"], name);
+    }
+    // Nor by request.
+    for name in [&in_use, &signature] {
+        let commit = json!({ "repositoryName": "web", "commitId": COMMIT, "branch": "main" });
+        let body =
+            json!({ "repositoryName": "web", "source": { "codeCommit": commit }, "imageTags": [name] });
+        let (status, problem) = site.call("POST", "/builds", &body.to_string());
+        assert_eq!(status, 400, "{problem}");
+        assert!(
+            problem.to_string().contains("/imageTags/0") && problem.to_string().contains("are reserved"),
+            "{problem}"
+        );
+    }
 }
 
 #[test]
@@ -238,7 +274,82 @@ fn the_repository_of_a_first_build_is_made_with_the_defaults() {
         "it is remembered, so that runs protect what is in use"
     );
     assert!(policy.contains("buildcache-*") && policy.contains("remove untagged images"), "{policy}");
-    assert!(made.tags.is_empty(), "{:?}", made.tags);
+    let tags: Vec<(&str, &str)> =
+        made.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(tags, [("ecr-steward:built-from", "s3")]);
+}
+
+#[test]
+fn builds_yaml_names_the_role_of_a_build_and_nobody_else_does() {
+    const ROLE: &str = "arn:aws:iam::123456789012:role/ecr-steward/builds/team/payments";
+    let site = Site::new();
+    let roles = || {
+        let calls = site.aws.calls().into_iter().filter(|call| call.operation == "StartBuild");
+        calls.map(|call| call.request["serviceRoleOverride"].clone()).collect::<Vec<_>>()
+    };
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    site.book("builds:\n  - repositoryName: payments\n    serviceRole: team/payments\n");
+    site.send(&uploaded("sources/payments/v1.zip", "v1", &now()));
+    site.send(&uploaded("sources/other/v1.zip", "v1", &now()));
+    assert_eq!(roles(), [json!(ROLE), Value::Null]);
+    // Also where the build is asked for: the stack's own role may not push there.
+    let ask = |more: &str| {
+        let body = format!(
+            r#"{{"repositoryName": "payments", "source": {{"s3": {{"key": "uploads/a.zip"}}}}{more}}}"#
+        );
+        site.call("POST", "/builds", &body)
+    };
+    assert_eq!(ask("").0, 202);
+    assert_eq!(roles()[2], ROLE);
+    let (status, problem) = ask(r#", "serviceRole": "team/admin""#);
+    assert_eq!(status, 400, "{problem}");
+    for role in ["/x", "../x", "a//b", "arn:aws:iam::1:role/x", "a b", "''"] {
+        site.book(&format!("builds:\n  - repositoryName: payments\n    serviceRole: {role}\n"));
+        let answer = site.send(&uploaded("sources/payments/v2.zip", "v1", &now()));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("/builds/0/serviceRole"), "{role}: {reason}");
+    }
+    // IAM lets the functions pass such roles and no others, and to CodeBuild only.
+    for function in ["ImageBuildFunction", "ImageResourceFunction"] {
+        let lines = template::block(function);
+        let at = lines.iter().position(|line| line.trim() == "Action: iam:PassRole").unwrap();
+        assert!(lines[at + 1].ends_with(":role/ecr-steward/builds/*\""), "{}", lines[at + 1]);
+        assert_eq!(lines[at + 4].trim(), "iam:PassedToService: codebuild.amazonaws.com");
+    }
+}
+
+#[test]
+fn a_build_reads_sources_and_nothing_else_of_the_bucket() {
+    for resource in ["BuildRole", "ImageBuildFunction", "ImageResourceFunction"] {
+        let keys = template::keys(resource, "s3:GetObjectVersion");
+        let sources: Vec<&String> = keys.iter().filter(|key| *key != "builds.yaml").collect();
+        assert_eq!(sources, ["sources/*", "uploads/*"], "{resource}");
+    }
+}
+
+#[test]
+fn a_codecommit_repository_is_built_only_where_its_own_builds_made_a_repository_or_builds_yaml_says_so() {
+    let site = Site::new();
+    // Somebody else's, by API, CloudFormation or an upload.
+    site.aws.with(|registry| registry.repositories.insert("payments".to_owned(), Default::default()));
+    site.send(&uploaded("sources/uploaded/v1.zip", "v1", &now()));
+    assert_eq!(site.builds(), 1);
+    for name in ["payments", "uploaded"] {
+        let answer = site.send(&pushed(name, "main", COMMIT));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("the repository {name} was not made by a build")), "{reason}");
+        assert!(reason.contains("builds.yaml"), "{reason}");
+    }
+    assert_eq!(site.builds(), 1);
+    let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
+    assert_eq!((kind.as_str(), &detail["repositoryName"]), ("Image Build Failed", &json!("payments")));
+    // Its own: the first push makes it, the second one finds it.
+    site.send(&pushed("web", "main", COMMIT));
+    site.send(&pushed("web", "main", &"f".repeat(40)));
+    assert_eq!(site.builds(), 3);
+    site.book("builds:\n  - repositoryName: payments\n");
+    site.send(&pushed("payments", "main", COMMIT));
+    assert_eq!(site.builds(), 4);
 }
 
 #[test]
@@ -272,6 +383,7 @@ fn builds_yaml_says_how() {
         ("BUILD_SECRETS", "npm=BUILD_SECRET_0"),
         ("BUILD_SECRET_0", "steward/npm:token"),
         ("CACHE_TAG", ""),
+        ("CACHE_FROM", ""),
         ("PLATFORM", "linux/arm64"),
     ] {
         assert_eq!(site.variable(1, name), value, "{name}");
@@ -305,6 +417,9 @@ fn a_bad_builds_yaml_builds_nothing_and_is_told() {
     let (kind, detail) = site.aws.cloud(|cloud| cloud.events[0].clone());
     assert_eq!((kind.as_str(), &detail["buildStatus"]), ("Image Build Failed", &json!("NOT_STARTED")));
     assert_eq!(detail["reason"], reason);
+    let (subject, mail) = site.aws.cloud(|cloud| cloud.published[0].clone());
+    assert_eq!(subject, "steward: no image for a source");
+    assert!(mail.contains(reason) && mail.contains("codecommit://shop@"), "{mail}");
     assert_eq!(site.builds(), 0);
 }
 
@@ -346,11 +461,17 @@ fn a_build_can_be_asked_for_over_http() {
 #[test]
 fn bad_requests_are_problems_and_start_nothing() {
     let site = Site::new();
-    let missing = r#"{"repositoryName": "app", "source": {"s3": {"key": "none.zip"}}}"#;
+    let missing = r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/none.zip"}}}"#;
     for (method, path, body, status, part) in [
         ("POST", "/builds", "", 400, "has no body"),
         ("POST", "/builds", "{}", 400, "`repositoryName` is missing"),
-        ("POST", "/builds", missing, 400, "there is no object s3://stack-sources/none.zip; upload it first"),
+        (
+            "POST",
+            "/builds",
+            missing,
+            400,
+            "there is no object s3://stack-sources/uploads/none.zip; upload it first",
+        ),
         ("PUT", "/builds", "{}", 405, "write POST"),
         ("POST", "/builds/x:1", "{}", 405, "write GET"),
         ("GET", "/builds/steward-amd64:1", "", 404, "there is no build"),
@@ -362,14 +483,130 @@ fn bad_requests_are_problems_and_start_nothing() {
         assert!(problem.to_string().contains(part), "{problem}");
     }
     site.aws.cloud(|cloud| {
-        cloud.upload(&format!("{BUCKET}/a.zip"), "zip");
+        cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip");
         cloud.is_unversioned = true;
     });
-    let (status, problem) =
-        site.call("POST", "/builds", r#"{"repositoryName": "app", "source": {"s3": {"key": "a.zip"}}}"#);
+    let (status, problem) = site.call(
+        "POST",
+        "/builds",
+        r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/a.zip"}}}"#,
+    );
     assert_eq!((status, problem["title"].as_str()), (400, Some("The source cannot be built")), "{problem}");
     assert_eq!(site.builds(), 0);
     assert!(site.aws.snapshot().is_empty());
+}
+
+#[test]
+fn nobody_chooses_what_builds_by_an_argument() {
+    let site = Site::new();
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    for name in [
+        "BUILDKIT_SYNTAX",
+        "buildkit_syntax",
+        "BUILDKIT_SBOM_SCAN_CONTEXT",
+        "HTTP_PROXY",
+        "https_proxy",
+        "Ftp_Proxy",
+        "NO_PROXY",
+        "all_proxy",
+    ] {
+        let body = json!({ "repositoryName": "app", "source": { "s3": { "key": "uploads/a.zip" } },
+            "buildArgs": { name: "evil/frontend" } });
+        let (status, problem) = site.call("POST", "/builds", &body.to_string());
+        assert_eq!(status, 400, "{name}: {problem}");
+        let text = problem.to_string();
+        assert!(text.contains(&format!("/buildArgs/{name}")) && text.contains("is for BuildKit"), "{text}");
+        site.book(&format!(
+            "builds:\n  - repositoryName: app\n    source: {{ s3: {{ key: 'sources/app/*' }} }}\n    buildArgs: {{ {name}: x }}\n"
+        ));
+        let answer = site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(&format!("/builds/0/buildArgs/{name}")), "{reason}");
+    }
+    assert_eq!(site.builds(), 0);
+}
+
+#[test]
+fn only_sources_are_built_and_nothing_else_of_a_bucket() {
+    let aws = EcrStub::start();
+    let other = [("OTHER_SOURCES", "arn:aws:s3:::artifacts/team-a/*")];
+    let function = cloud::function_with(&aws, "image-build", PLENTY, &other);
+    let site = Site { aws, function };
+    let keys = [
+        "journal/2026/a.zip",
+        "runs/a.zip",
+        "a.zip",
+        "policies.yaml",
+        "sources/../journal/a.zip",
+        "sourcesX/a.zip",
+    ];
+    for key in keys {
+        site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), "secret"));
+        for bucket in [None, Some(BUCKET)] {
+            let mut source = json!({ "s3": { "key": key } });
+            if let Some(bucket) = bucket {
+                source["s3"]["bucket"] = bucket.into();
+            }
+            let body = json!({ "repositoryName": "app", "source": source }).to_string();
+            site.book("builds: []\n");
+            let (status, problem) = site.call("POST", "/builds", &body);
+            assert_eq!(status, 400, "{key}: {problem}");
+            assert!(problem.to_string().contains("sources/"), "{problem}");
+        }
+        site.book(&format!("builds:\n  - repositoryName: app\n    source: {{ s3: {{ key: '{key}' }} }}\n"));
+        let answer = site.send(&uploaded(key, "v1", &now()));
+        let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("/builds/0/source/s3/key") || reason.contains("is no zip archive"),
+            "{reason}"
+        );
+    }
+    site.book("builds: []\n");
+    for (bucket, key, status) in [
+        ("artifacts", "team-a/a.zip", 202),
+        ("artifacts", "team-b/a.zip", 400),
+        ("others", "team-a/a.zip", 400),
+    ] {
+        site.aws.cloud(|cloud| cloud.upload(&format!("{bucket}/{key}"), "zip"));
+        let source = json!({ "s3": { "bucket": bucket, "key": key } });
+        let body = json!({ "repositoryName": "app", "source": source }).to_string();
+        let (got, answer) = site.call("POST", "/builds", &body);
+        assert_eq!(got, status, "{bucket}/{key}: {answer}");
+    }
+    assert_eq!(site.builds(), 1);
+}
+
+#[test]
+fn who_asks_for_a_build_gets_only_the_secrets_that_builds_yaml_names_for_it() {
+    let site = Site::new();
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    let ask = |repository: &str, secret: &str| {
+        let body = json!({ "repositoryName": repository, "source": { "s3": { "key": "uploads/a.zip" } },
+            "secrets": { "npm": secret } });
+        site.call("POST", "/builds", &body.to_string())
+    };
+    let (status, problem) = ask("app", "steward/npm:token");
+    assert_eq!(status, 400, "{problem}");
+    assert!(problem.to_string().contains("/secrets/npm"), "{problem}");
+    assert!(problem.to_string().contains("no build of app in builds.yaml has the secret"), "{problem}");
+    site.book(
+        "builds:
+  - repositoryName: app
+    source: { s3: { key: 'uploads/app-*.zip' } }
+    secrets: { token: 'steward/npm:token' }
+",
+    );
+    assert_eq!(ask("app", "steward/npm:token").0, 202);
+    for (repository, secret) in
+        [("other", "steward/npm:token"), ("app", "steward/npm:admin"), ("app", "steward/prod")]
+    {
+        assert_eq!(ask(repository, secret).0, 400, "{repository} {secret}");
+    }
+    assert_eq!(site.builds(), 1);
+    // A file that cannot be read grants nothing.
+    site.book("builds: {}\n");
+    assert!(ask("app", "steward/npm:token").0 >= 400);
+    assert_eq!(site.builds(), 1);
 }
 
 #[test]
@@ -391,7 +628,7 @@ fn a_direct_invocation_is_a_request() {
 #[test]
 fn trouble_of_aws_passes_or_is_told_in_time() {
     let site = Site::new();
-    for operation in ["GetObject", "BatchGetImage", "StartBuild"] {
+    for operation in ["GetObject", "DescribeImages", "StartBuild"] {
         site.aws.fault(operation, Fault::Unavailable, 1);
     }
     site.aws.fault("StartBuild", Fault::Throttled, 1);
@@ -412,8 +649,8 @@ fn trouble_of_aws_passes_or_is_told_in_time() {
 #[test]
 fn the_role_allows_what_is_called_and_nothing_else() {
     let site = Site::new();
-    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/a.zip"), "zip"));
-    let request = r#"{"repositoryName": "app", "source": {"s3": {"key": "a.zip"}}}"#;
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    let request = r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/a.zip"}}}"#;
     // Half-made, so that it is taken back.
     site.aws.fault("PutLifecyclePolicy", Fault::Denied, 1);
     site.call("POST", "/builds", request);
@@ -424,6 +661,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[&tag]));
     site.call("POST", "/builds", request);
     site.call("GET", "/builds/steward-amd64:00000000", "");
+    site.book("no");
+    site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
     let called: std::collections::BTreeSet<String> = site
         .aws
         .calls()
@@ -433,6 +672,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
             "PutObject" => "s3:PutObject".to_owned(),
             "DeleteObject" => "s3:DeleteObject".to_owned(),
             "PutEvents" => "events:PutEvents".to_owned(),
+            "Publish" => "sns:Publish".to_owned(),
+            "Invoke" => "lambda:InvokeFunction".to_owned(),
             build if build.contains("Build") => format!("codebuild:{build}"),
             other => format!("ecr:{other}"),
         })
@@ -440,7 +681,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     let mut allowed = template::actions("ImageBuildFunction");
     // Versions by their ids are another action; listing tells what is missing from what is forbidden; the tag that marks
     // what is half-made goes with TagResource, which CreateRepository takes too.
-    for implied in ["s3:GetObjectVersion", "s3:ListBucket", "ecr:TagResource"] {
+    // A role is passed with StartBuild.
+    for implied in ["s3:GetObjectVersion", "s3:ListBucket", "ecr:TagResource", "iam:PassRole"] {
         assert!(allowed.remove(implied), "{implied}");
     }
     assert_eq!(called, allowed);

@@ -20,12 +20,22 @@ fn function(aws: &EcrStub) -> Function {
     cloud::function(aws, "image-published", PLENTY)
 }
 
+fn source(number: u32) -> Value {
+    json!({ "s3": { "bucket": "b", "key": "k", "versionId": format!("v{number}") } })
+}
+
+/// The tag of the `number`th source.
+fn tag(number: u32) -> String {
+    let source = serde_json::from_value(source(number)).unwrap();
+    shared::build::ticket::content_tag("app", &source, "definition")
+}
+
 /// What a build is started for: the `number`th source of the branch main.
 fn ticket(number: u32) -> Value {
     json!({
-        "repositoryName": "app", "imageTag": format!("src-{number}"), "platforms": ["linux/amd64"],
+        "repositoryName": "app", "imageTag": tag(number), "definition": "definition", "platforms": ["linux/amd64"],
         "imageTags": ["latest", "main"], "isReleased": true,
-        "source": { "s3": { "bucket": "b", "key": "k", "versionId": format!("v{number}") } },
+        "source": source(number),
         "arrival": { "at": format!("2026-11-23T10:00:{number:02}Z") },
     })
 }
@@ -44,6 +54,8 @@ impl Site {
             cloud.builds.push(json!({
                 "id": id, "arn": format!("arn:aws:codebuild:eu-west-1:123456789012:build/{id}"),
                 "projectName": "steward-amd64", "buildStatus": "IN_PROGRESS",
+                "source": { "type": "S3", "location": "b/k" },
+                "sourceVersion": ticket.pointer("/source/s3/versionId"),
                 "environment": { "type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL",
                     "environmentVariables": [
                         { "name": "TICKET", "value": ticket.to_string(), "type": "PLAINTEXT" },
@@ -60,7 +72,7 @@ impl Site {
     /// A build that pushed its image and ended well.
     fn built(&self, number: u32) -> (String, String) {
         let id = self.start(&ticket(number), "linux/amd64");
-        let digest = self.push(&format!("image {number}"), &format!("src-{number}"));
+        let digest = self.push(&format!("image {number}"), &tag(number));
         self.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
         (id, digest)
     }
@@ -90,7 +102,10 @@ impl Site {
         let event = json!({ "RequestType": "Create", "ResponseURL": url, "StackId": "arn:stack", "RequestId": request,
             "LogicalResourceId": "Web", "PhysicalResourceId": null });
         self.aws.cloud(|cloud| {
-            let name = format!("/steward/waiting/{tag}/{request}");
+            let ticket = json!({ "repositoryName": "app", "imageTag": tag, "definition": "", "platforms": [], "imageTags": [],
+                "isReleased": false, "source": source(1), "arrival": { "at": "2026-11-23T10:00:00Z" } });
+            let waiting = shared::custom_resource::image::waiting("steward", &serde_json::from_value(ticket).unwrap());
+            let name = format!("{waiting}/{request}");
             cloud.parameters.insert(name, ("SecureString".to_owned(), event.to_string()))
         });
     }
@@ -113,7 +128,7 @@ fn an_image_is_published_once_however_often_its_build_ends() {
     let (id, digest) = site.built(1);
     let answer = site.tell(&id);
     assert_eq!(answer["outcome"], "PUBLISHED", "{answer}");
-    for tag in ["latest", "main", "src-1"] {
+    for tag in ["latest", "main", &*tag(1)] {
         assert_eq!(site.tagged(tag).as_deref(), Some(&*digest), "{tag}");
     }
     assert_eq!(site.parameter().unwrap(), format!("{URI}@{digest}"));
@@ -171,11 +186,31 @@ fn an_older_source_never_takes_the_place_of_a_newer_one() {
     assert_eq!(site.tagged("latest").unwrap(), new_digest);
     assert_eq!(site.parameter().unwrap(), format!("{URI}@{new_digest}"));
     // It is there all the same, for those who ask for it by digest or by its own tag.
-    assert_eq!(site.tagged("src-1").unwrap(), old_digest);
+    assert_eq!(site.tagged(&tag(1)).unwrap(), old_digest);
     let (newest, newest_digest) = site.built(3);
     site.tell(&newest);
     assert_eq!(site.tagged("main").unwrap(), newest_digest);
     assert_eq!(site.aws.snapshot()["app"].images.len(), 3);
+}
+
+#[test]
+fn what_a_branch_may_not_have_stays_and_is_told() {
+    let site = Site::new();
+    let (released, digest) = site.built(1);
+    site.tell(&released);
+    let mut branch = ticket(2);
+    branch["imageTags"] = json!(["x"]);
+    branch["imageTagsNotMoved"] = json!([{ "imageTag": "latest", "reason": "it is for what is released" }]);
+    branch["isReleased"] = json!(false);
+    branch["reference"] = json!({ "branch": "latest" });
+    let id = site.start(&branch, "linux/amd64");
+    let other = site.push("image 2", branch["imageTag"].as_str().unwrap());
+    site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&other)));
+    let answer = site.tell(&id);
+    assert_eq!(answer["imageTags"], json!(["x"]));
+    assert_eq!(answer["imageTagsNotMoved"], branch["imageTagsNotMoved"]);
+    assert_eq!(site.tagged("latest").unwrap(), digest);
+    assert_eq!(site.events()[1].1["imageTagsNotMoved"], branch["imageTagsNotMoved"]);
 }
 
 #[test]
@@ -193,7 +228,7 @@ fn builds_that_end_together_leave_the_newest_in_place() {
         });
         site.tell(&one);
         overtaking.join().unwrap();
-        let newest = site.tagged("src-2").unwrap();
+        let newest = site.tagged(&tag(2)).unwrap();
         for tag in ["latest", "main"] {
             assert_eq!(site.tagged(tag).as_ref(), Some(&newest), "{first} before {second}: {tag}");
         }
@@ -212,7 +247,7 @@ fn every_other_end_is_told_with_its_reason_and_log() {
         let site = Site::new();
         let (url, answers) = desk();
         let id = site.start(&ticket(1), "linux/amd64");
-        site.wait("src-1", "request", &url);
+        site.wait(&tag(1), "request", &url);
         site.aws.cloud(|cloud| cloud.end(&id, status, None));
         let answer = tell(&site.function, &id, status);
         assert_eq!((&answer["outcome"], &answer["buildStatus"]), (&json!("FAILED"), &json!(status)));
@@ -230,7 +265,105 @@ fn every_other_end_is_told_with_its_reason_and_log() {
         assert_eq!(site.events().len(), 1);
         assert!(answers.try_recv().is_err());
         assert_eq!((site.tagged("latest"), site.parameter()), (None, None));
+        let (subject, mail) = site.aws.cloud(|cloud| cloud.published[0].clone());
+        assert_eq!(subject, "steward: no image for app");
+        assert!(mail.contains(reason) && mail.contains(&format!("/logs/{id}")), "{mail}");
     }
+}
+
+#[test]
+fn a_build_that_fails_is_told_with_the_last_lines_of_its_log() {
+    let site = Site::new();
+    let (url, answers) = desk();
+    let id = site.start(&ticket(1), "linux/amd64");
+    site.wait(&tag(1), "request", &url);
+    let stream = id.rsplit(':').next().unwrap().to_owned();
+    let log = "[Container] Running command set -e\n#7 RUN make\n#7 main.c:7: error: expected ';'\n\
+        [Container] Phase complete: BUILD State: FAILED_WITH_ABORT\n[Container] Phase context status code: x\nset -e\n";
+    site.aws.cloud(|cloud| {
+        cloud.logs.insert(stream, log.to_owned());
+        cloud.end(&id, "FAILED", None);
+    });
+    tell(&site.function, &id, "FAILED");
+    let reason = site.events()[0].1["reason"].as_str().unwrap().to_owned();
+    assert_eq!(
+        reason,
+        "the phase BUILD failed: exit status 1. Its log ends:\n#7 RUN make\n#7 main.c:7: error: expected ';'"
+    );
+    let (_, mail) = site.aws.cloud(|cloud| cloud.published[0].clone());
+    assert!(mail.contains("#7 main.c:7: error: expected ';'\nSource: "), "{mail}");
+    let answer = answers.recv_timeout(Duration::from_secs(5)).unwrap();
+    let told = answer["Reason"].as_str().unwrap();
+    assert!(told.contains("Its log: https://") && told.ends_with("error: expected ';'"), "{told}");
+    // A log that cannot be read keeps nobody waiting.
+    let site = Site::new();
+    let id = site.start(&ticket(1), "linux/amd64");
+    site.aws.cloud(|cloud| cloud.end(&id, "FAILED", None));
+    site.aws.fault("GetLogEvents", Fault::Denied, 1);
+    assert_eq!(tell(&site.function, &id, "FAILED")["reason"], "the phase BUILD failed: exit status 1");
+}
+
+#[test]
+fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
+    let site = Site::new();
+    let (url, answers) = desk();
+    let (id, digest) = site.built(1);
+    site.tell(&id);
+    let other = site.push("image 2", &tag(2));
+    site.wait(&tag(2), "request", &url);
+    let before = (site.aws.snapshot(), site.parameter());
+    // As anybody may put it on the account's bus.
+    let forged = json!({ "source": "ecr-steward", "detail-type": "Image Already Built",
+        "detail": { "stackName": "steward", "ticket": ticket(2), "alreadyBuilt": ticket(2) } });
+    assert_eq!(site.function.invoke(forged.to_string()).error().0, "InvalidEvent");
+    // And what even one who may invoke the function does not get.
+    let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+    for (field, value, reason) in [
+        ("imageTag", json!(tag(1)), "is not the tag of"),
+        ("imageTag", json!("latest"), "is not the tag of"),
+        ("repositoryName", json!("other"), "is not the tag of"),
+        ("source", source(3), "is not the tag of"),
+        ("arrival", json!({ "at": "2999-01-01T00:00:00Z" }), "is in the future"),
+        ("imageTags", json!([in_use]), "is reserved"),
+    ] {
+        let mut ticket = ticket(2);
+        ticket[field] = value;
+        let answer = site.function.invoke(json!({ "alreadyBuilt": ticket }).to_string()).response();
+        assert_eq!(answer["outcome"], "IGNORED", "{field}: {answer}");
+        assert!(answer["reason"].as_str().unwrap().contains(reason), "{answer}");
+    }
+    assert_eq!((site.aws.snapshot(), site.parameter()), before);
+    assert!(answers.try_recv().is_err());
+    assert_eq!(site.tagged("latest").unwrap(), digest);
+    // The ticket as it is.
+    let answer = site.function.invoke(json!({ "alreadyBuilt": ticket(2) }).to_string()).response();
+    assert_eq!(
+        (&answer["outcome"], &answer["imageDigest"]),
+        (&json!("PUBLISHED"), &json!(other)),
+        "{answer}"
+    );
+    answers.recv_timeout(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn a_build_that_was_given_the_ticket_of_another_publishes_nothing() {
+    let site = Site::new();
+    for (field, value) in [
+        ("sourceVersion", json!("v2")),
+        ("source", json!({ "type": "S3", "location": "b/other" })),
+        ("source", json!({ "type": "CODECOMMIT", "location": "b/k" })),
+    ] {
+        let (id, _) = site.built(1);
+        site.aws.cloud(|cloud| cloud.builds.last_mut().unwrap()[field] = value);
+        let answer = site.tell(&id);
+        assert_eq!(answer["outcome"], "IGNORED", "{answer}");
+        assert!(
+            answer["reason"].as_str().unwrap().contains("its ticket is for s3://b/k?versionId=v1"),
+            "{answer}"
+        );
+    }
+    assert_eq!((site.tagged("latest"), site.parameter()), (None, None));
+    assert!(site.events().is_empty());
 }
 
 #[test]
@@ -238,7 +371,7 @@ fn success_without_an_image_is_a_failure() {
     let site = Site::new();
     let missing = format!("sha256:{}", "0".repeat(64));
     for (digest, part) in [
-        (Some(missing.as_str()), "which is not in app as src-1"),
+        (Some(missing.as_str()), "which is not in app as src-"),
         (Some("$(touch pwned)"), "reports a digest that is none"),
         (None, "but no digest of an image"),
     ] {
@@ -249,7 +382,7 @@ fn success_without_an_image_is_a_failure() {
         assert!(answer["reason"].as_str().unwrap().contains(part), "{answer}");
     }
     // Another image under the tag is not the one that was built.
-    site.push("somebody else's", "src-1");
+    site.push("somebody else's", &tag(1));
     let id = site.start(&ticket(1), "linux/amd64");
     site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&missing)));
     assert_eq!(site.tell(&id)["outcome"], "FAILED");
@@ -277,17 +410,17 @@ fn images_of_several_platforms_are_joined_when_the_last_one_is_there() {
     let mut both = ticket(1);
     both["platforms"] = json!(["linux/amd64", "linux/arm64"]);
     let amd64 = site.start(&both, "linux/amd64");
-    let digest = site.push("amd64", "src-1-amd64");
+    let digest = site.push("amd64", &format!("{}-amd64", tag(1)));
     site.aws.cloud(|cloud| cloud.end(&amd64, "SUCCEEDED", Some(&digest)));
     assert_eq!(site.tell(&amd64), json!({ "outcome": "WAITING" }));
     assert_eq!(site.tagged("latest"), None);
     let arm64 = site.start(&both, "linux/arm64");
-    let other = site.push("arm64", "src-1-arm64");
+    let other = site.push("arm64", &format!("{}-arm64", tag(1)));
     site.aws.cloud(|cloud| cloud.end(&arm64, "SUCCEEDED", Some(&other)));
     let answer = site.tell(&arm64);
     assert_eq!(answer["outcome"], "PUBLISHED", "{answer}");
     let index = site.tagged("latest").unwrap();
-    assert_eq!(site.tagged("src-1").unwrap(), index);
+    assert_eq!(site.tagged(&tag(1)).unwrap(), index);
     let manifest = site.aws.with(|registry| {
         let images = &registry.repositories["app"].images;
         images.iter().find(|image| image.digest == index).unwrap().manifest.clone()
@@ -327,9 +460,9 @@ fn cloudformation_is_answered_by_whoever_ends_the_build() {
     let (url, answers) = desk();
     // More than a page of parameters.
     for number in 0..12 {
-        site.wait("src-1", &format!("request-{number:02}"), &url);
+        site.wait(&tag(1), &format!("request-{number:02}"), &url);
     }
-    site.wait("src-2", "another", &url);
+    site.wait(&tag(2), "another", &url);
     let (id, digest) = site.built(1);
     site.tell(&id);
     let mut requests = Vec::new();
@@ -338,7 +471,7 @@ fn cloudformation_is_answered_by_whoever_ends_the_build() {
         assert_eq!(answer["Status"], "SUCCESS");
         assert_eq!(answer["PhysicalResourceId"], format!("{URI}@{digest}"));
         assert_eq!(answer["Data"]["ImageUri"], format!("{URI}@{digest}"));
-        assert_eq!(answer["Data"]["ImageTag"], "src-1");
+        assert_eq!(answer["Data"]["ImageTag"], tag(1));
         requests.push(answer["RequestId"].as_str().unwrap().to_owned());
     }
     requests.sort();
@@ -348,9 +481,9 @@ fn cloudformation_is_answered_by_whoever_ends_the_build() {
     let left = site.aws.cloud(|cloud| {
         cloud.parameters.keys().filter(|name| name.contains("waiting")).cloned().collect::<Vec<_>>()
     });
-    assert_eq!(left, ["/steward/waiting/src-2/another"]);
+    assert!(left.len() == 1 && left[0].ends_with(&format!("/{}/another", tag(2))), "{left:?}");
     // One who began to wait when the image was there already.
-    site.wait("src-1", "late", &url);
+    site.wait(&tag(1), "late", &url);
     assert_eq!(site.tell(&id)["outcome"], "KNOWN");
     assert_eq!(answers.recv_timeout(Duration::from_secs(5)).unwrap()["Status"], "SUCCESS");
 }
@@ -365,8 +498,7 @@ fn going_back_to_a_commit_that_is_built_moves_the_tags_back() {
     assert_eq!(site.tagged("latest").unwrap(), second);
     let mut back = ticket(1);
     back["arrival"]["at"] = "2026-11-23T12:00:00Z".into();
-    let event = json!({ "detail-type": "Image Already Built", "source": "ecr-steward",
-        "detail": { "stackName": "steward", "ticket": back } });
+    let event = json!({ "alreadyBuilt": back });
     for expected in ["PUBLISHED", "KNOWN"] {
         let answer = site.function.invoke(event.to_string()).response();
         assert_eq!(answer["outcome"], expected, "{answer}");
@@ -374,7 +506,7 @@ fn going_back_to_a_commit_that_is_built_moves_the_tags_back() {
     assert_eq!(site.tagged("latest").unwrap(), first);
     assert_eq!(site.parameter().unwrap(), format!("{URI}@{first}"));
     // The image that was deployed meanwhile is still there.
-    assert_eq!(site.tagged("src-2").unwrap(), second);
+    assert_eq!(site.tagged(&tag(2)).unwrap(), second);
 }
 
 #[test]
@@ -418,10 +550,13 @@ fn a_ledger_that_is_none_is_left_alone() {
 fn the_role_allows_what_is_called_and_no_deletion() {
     let site = Site::new();
     let (url, answers) = desk();
-    site.wait("src-1", "request", &url);
+    site.wait(&tag(1), "request", &url);
     let (id, _) = site.built(1);
     site.tell(&id);
     answers.recv_timeout(Duration::from_secs(5)).unwrap();
+    let failed = site.start(&ticket(2), "linux/amd64");
+    site.aws.cloud(|cloud| cloud.end(&failed, "FAILED", None));
+    site.tell(&failed);
     let called: std::collections::BTreeSet<String> = site
         .aws
         .calls()
@@ -429,6 +564,8 @@ fn the_role_allows_what_is_called_and_no_deletion() {
         .map(|call| match call.operation.as_str() {
             "GetObject" | "PutObject" => format!("s3:{}", call.operation),
             "PutEvents" => "events:PutEvents".to_owned(),
+            "GetLogEvents" => "logs:GetLogEvents".to_owned(),
+            "Publish" => "sns:Publish".to_owned(),
             parameter if parameter.contains("Parameter") => format!("ssm:{parameter}"),
             build if build.contains("Build") => format!("codebuild:{build}"),
             other => format!("ecr:{other}"),
@@ -496,11 +633,8 @@ for event in json.load(open(sys.argv[1])):
         tell(&site.function, &id, status);
     }
     // Somebody asks for an image that was there before there were tickets.
-    let digest = site.push("image 4", "src-4");
-    let handover = json!({
-        "source": "ecr-steward", "detail-type": "Image Already Built",
-        "detail": { "stackName": "steward", "ticket": ticket(4) },
-    });
+    let digest = site.push("image 4", &tag(4));
+    let handover = json!({ "alreadyBuilt": ticket(4) });
     let answer = site.function.invoke(handover.to_string()).response();
     assert_eq!(answer["imageDigest"], digest, "{answer}");
     let events: Vec<Value> = site

@@ -21,7 +21,7 @@ impl Site {
     fn new() -> Self {
         let aws = EcrStub::start();
         aws.with(|registry| registry.repositories.insert("app".to_owned(), Repository::default()));
-        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/app.zip"), "zip"));
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "zip"));
         let start = |name: &str| cloud::function(&aws, name, Duration::from_secs(60));
         let (resource, published) = (start("image-resource"), start("image-published"));
         let (url, answers) = desk();
@@ -75,7 +75,7 @@ impl Site {
 }
 
 fn properties() -> Value {
-    json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "app.zip" } } })
+    json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/app.zip" } } })
 }
 
 #[test]
@@ -106,6 +106,53 @@ fn cloudformation_waits_for_the_build_and_nobody_else_does() {
 }
 
 #[test]
+fn a_build_that_cloudformation_waits_for_ends_before_cloudformation_gives_up() {
+    let aws = EcrStub::start();
+    aws.with(|registry| registry.repositories.insert("app".to_owned(), Repository::default()));
+    let minutes = [("BUILD_TIMEOUT_IN_MINUTES", "20")];
+    let short = cloud::function_with(&aws, "image-resource", Duration::from_secs(60), &minutes);
+    let site = Site::new();
+    for (timeout, queued, build) in [
+        (json!(null), 9, 46),
+        (json!("3600"), 9, 46),
+        (json!(3600), 9, 46),
+        (json!("900"), 5, 5),
+        (json!("1800"), 5, 20),
+    ] {
+        let mut wanted = properties();
+        wanted["BuildArgs"] = json!({ "N": timeout.to_string() });
+        if !timeout.is_null() {
+            wanted["ServiceTimeout"] = timeout.clone();
+        }
+        site.send(&site.event("Create", &timeout.to_string(), None, &wanted));
+        let started =
+            site.aws.calls().into_iter().rfind(|call| call.operation == "StartBuild").unwrap().request;
+        assert_eq!(started["queuedTimeoutInMinutesOverride"], queued, "{timeout}");
+        assert_eq!(started["timeoutInMinutesOverride"], build, "{timeout}");
+        // With time to start, and to tell.
+        let seconds = timeout.as_str().map_or(3600, |text| text.parse::<i64>().unwrap());
+        assert!((queued + build) * 60 <= seconds - 300, "{timeout}");
+    }
+    let builds = site.builds();
+    for timeout in ["899", "60", "0", "-1", "soon"] {
+        let mut wanted = properties();
+        wanted["ServiceTimeout"] = timeout.into();
+        site.send(&site.event("Create", timeout, None, &wanted));
+        let answer = site.answer();
+        assert!(
+            answer["Reason"].as_str().unwrap().contains("/ServiceTimeout: number-out-of-range"),
+            "{answer}"
+        );
+    }
+    assert_eq!(site.builds(), builds);
+    // A stack whose builds are shorter keeps them so.
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "zip"));
+    short.invoke(site.event("Create", "short", None, &properties()).to_string()).response();
+    let started = aws.calls().into_iter().rfind(|call| call.operation == "StartBuild").unwrap().request;
+    assert_eq!(started["timeoutInMinutesOverride"], 20);
+}
+
+#[test]
 fn an_image_that_is_there_is_answered_at_once_and_the_uri_changes_with_the_image_only() {
     let site = Site::new();
     site.send(&site.event("Create", "one", None, &properties()));
@@ -116,7 +163,7 @@ fn an_image_that_is_there_is_answered_at_once_and_the_uri_changes_with_the_image
     site.send(&site.event("Update", "two", Some(&first), &same));
     assert_eq!(site.answer()["PhysicalResourceId"], first);
     assert_eq!(site.builds(), 1);
-    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/app.zip"), "another"));
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "another"));
     site.send(&site.event("Update", "three", Some(&first), &same));
     assert_eq!(site.builds(), 2);
     site.end(1, true);
@@ -170,12 +217,26 @@ fn what_cannot_be_built_is_told_at_once() {
         (json!({}), "/: missing-field: `RepositoryName` is missing"),
         (json!({ "RepositoryName": "app" }), "`Source` is missing"),
         (
-            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "none.zip" } } }),
-            "there is no object s3://stack-sources/none.zip",
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/none.zip" } } }),
+            "there is no object s3://stack-sources/uploads/none.zip",
         ),
         (
             json!({ "RepositoryName": "app", "Source": { "CodeCommit": { "RepositoryName": "web", "CommitId": "main" } } }),
             "is not the full id of a commit",
+        ),
+        (
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "journal/a.zip" } } }),
+            "/Source/S3/Key: invalid-path: `journal/a.zip` is not below `sources/` or `uploads/`",
+        ),
+        (
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/app.zip" } },
+                "BuildArgs": { "BUILDKIT_SYNTAX": "evil/frontend" } }),
+            "/BuildArgs/BUILDKIT_SYNTAX: unknown-value: `BUILDKIT_SYNTAX` is for BuildKit",
+        ),
+        (
+            json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/app.zip" } },
+                "Secrets": { "npm": "steward/npm" } }),
+            "/Secrets/npm: secret-not-named: no build of app in builds.yaml has the secret `steward/npm`",
         ),
     ] {
         site.send(&site.event("Create", "one", None, &properties));
@@ -193,7 +254,12 @@ fn the_role_allows_what_image_build_may_and_to_put_requests_aside() {
     for own in ["ssm:DeleteParameters", "ssm:PutParameter"] {
         assert!(allowed.remove(own), "{own}");
     }
-    assert_eq!(allowed, template::actions("ImageBuildFunction"));
+    let mut others = template::actions("ImageBuildFunction");
+    // CloudFormation is who is told.
+    for telling in ["events:PutEvents", "sns:Publish"] {
+        assert!(others.remove(telling), "{telling}");
+    }
+    assert_eq!(allowed, others);
 }
 
 #[test]

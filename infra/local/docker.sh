@@ -8,11 +8,14 @@ unsupported() {
   exit 125
 }
 
+# The folder of the build that this program was laid into; docker has no variable of the tests'.
+LOCAL_BUILDAH=$(dirname -- "$(dirname -- "$(realpath -- "$0")")")/buildah
 buildah=(buildah --root "$LOCAL_BUILDAH/storage" --runroot "$LOCAL_BUILDAH/run" --storage-driver vfs)
 policy=$LOCAL_BUILDAH/policy.json
 mkdir -p "$LOCAL_BUILDAH"
 echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$policy"
-export REGISTRY_AUTH_FILE=$LOCAL_BUILDAH/auth.json
+# Who has no configuration of docker's is not logged in.
+export REGISTRY_AUTH_FILE=${DOCKER_CONFIG:?}/auth.json
 
 case "$1 ${2:-}" in
   'login '*)
@@ -39,7 +42,7 @@ for argument in "$@"; do
     --tag=*) tag=$value ;;
     --metadata-file=*) metadata=$value ;;
     --push) push=yes ;;
-    --provenance=* | --sbom=* | --cache-from=type=registry,* | --cache-to=type=registry,*) ;;
+    --progress=plain | --provenance=* | --sbom=* | --cache-from=type=registry,* | --cache-to=type=registry,*) ;;
     -*) unsupported "$argument" ;;
     *) context=$argument ;;
   esac

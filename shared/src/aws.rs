@@ -35,8 +35,10 @@ pub mod eks;
 pub mod error;
 #[cfg(feature = "builds")]
 pub mod events;
-#[cfg(feature = "lifecycle")]
+#[cfg(feature = "signed")]
 pub mod functions;
+#[cfg(feature = "builds")]
+pub mod logs;
 #[cfg(feature = "lifecycle")]
 pub mod registry;
 #[cfg(feature = "lifecycle")]
@@ -45,7 +47,7 @@ pub mod resource_tags;
 pub mod s3;
 #[cfg(feature = "signed")]
 mod signed;
-#[cfg(feature = "lifecycle")]
+#[cfg(feature = "signed")]
 pub mod sns;
 #[cfg(feature = "builds")]
 pub mod ssm;
@@ -183,11 +185,32 @@ impl Connection {
         ssm::Parameters::new(self)
     }
 
+    /// Amazon CloudWatch Logs over this connection.
+    #[cfg(feature = "builds")]
+    #[must_use]
+    pub fn logs(&self) -> logs::Logs {
+        logs::Logs::new(self)
+    }
+
     /// Amazon S3.
     #[cfg(feature = "signed")]
     #[must_use]
     pub fn s3(&self) -> s3::S3 {
         s3::S3::new(self)
+    }
+
+    /// AWS Lambda over this connection.
+    #[cfg(feature = "signed")]
+    #[must_use]
+    pub fn functions(&self) -> functions::Functions {
+        functions::Functions::new(self)
+    }
+
+    /// Amazon SNS over this connection.
+    #[cfg(feature = "signed")]
+    #[must_use]
+    pub fn sns(&self) -> sns::Sns {
+        sns::Sns::new(self)
     }
 }
 
@@ -197,12 +220,6 @@ impl Connection {
     #[must_use]
     pub fn ecs(&self) -> ecs::Ecs {
         ecs::Ecs::new(self)
-    }
-
-    /// AWS Lambda over this connection.
-    #[must_use]
-    pub fn functions(&self) -> functions::Functions {
-        functions::Functions::new(self)
     }
 
     /// Amazon EKS over this connection.
@@ -221,12 +238,6 @@ impl Connection {
     #[must_use]
     pub fn resource_tags(&self) -> resource_tags::ResourceTags {
         resource_tags::ResourceTags::new(self)
-    }
-
-    /// Amazon SNS over this connection.
-    #[must_use]
-    pub fn sns(&self) -> sns::Sns {
-        sns::Sns::new(self)
     }
 }
 

@@ -13,11 +13,13 @@
 //! | [`ledger`] | which source is where, so that an older one never replaces a newer one |
 //! | [`index`] | images of several platforms joined by an index |
 //! | [`announcement`] | the events that tell others |
+//! | [`handover`] | how one function of the stack gives a ticket to another |
 
 pub mod announcement;
 pub mod book;
 pub mod ended;
 pub mod event;
+pub mod handover;
 pub mod index;
 pub mod ledger;
 pub mod order;
@@ -34,6 +36,19 @@ use crate::instant::Instant;
 
 /// The folder in the stack's bucket whose uploads are built without being told how: `sources/<repository>/<name>.zip`.
 pub const SOURCES: &str = "sources/";
+
+/// The folder in the stack's bucket for sources that are built by request, or by an entry of `builds.yaml`.
+pub const UPLOADS: &str = "uploads/";
+
+/// Whether a key of the stack's bucket is a source's. What else is in there (the journal, reports, caches) is never built.
+#[must_use]
+pub fn is_source_key(key: &str) -> bool {
+    [SOURCES, UPLOADS].iter().any(|folder| key.starts_with(folder))
+        && !key.split('/').any(|part| part == "..")
+}
+
+/// The tag of a repository that a build has made: which line of sources it is for.
+pub const BUILT_FROM: &str = "ecr-steward:built-from";
 
 /// A source that can only ever be the same files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +81,17 @@ impl Source {
         match self {
             Self::S3 { version_id, .. } => version_id,
             Self::CodeCommit { commit_id, .. } => commit_id,
+        }
+    }
+}
+
+impl Source {
+    /// What it comes from, whichever version it is: the value of [`BUILT_FROM`].
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match self {
+            Self::S3 { .. } => "s3".to_owned(),
+            Self::CodeCommit { repository_name, .. } => format!("codecommit://{repository_name}"),
         }
     }
 }

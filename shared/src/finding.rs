@@ -189,6 +189,8 @@ codes! {
     PlatformConflict = "platform-conflict",
     /// No source, or two.
     SourceConflict = "source-conflict",
+    /// A secret that `builds.yaml` does not name for the repository.
+    SecretNotNamed = "secret-not-named",
 
     // The policy against what is in the repository.
     /// A rule that identifies no image here.

@@ -6,15 +6,18 @@ use sha2::{Digest, Sha256};
 
 use crate::aws::codebuild::CodeBuild;
 use crate::aws::ecr::{EcrWrite, Manifest};
-use crate::aws::events::Events;
+use crate::aws::logs::Logs;
 use crate::aws::s3::{Only, S3};
 use crate::aws::ssm::Parameters;
 use crate::aws::{AwsError, Failure};
-use crate::build::announcement::{Announcement, Built, Failed, NotMoved, Published};
-use crate::build::ended::{Build, Ended, Status};
+use crate::build::announcement::{Announcement, Failed, Published};
+use crate::build::ended::{Build, Ended, Status, last_words};
 use crate::build::fingerprint;
+use crate::build::handover::Handover;
 use crate::build::index::{self, Pushed, Unreadable};
 use crate::build::ledger::{self, Claim, Ledger, Place};
+use crate::build::order::location;
+use crate::build::tags::NotMoved;
 use crate::build::ticket::Ticket;
 use crate::custom_resource::callback::Callback;
 use crate::custom_resource::image;
@@ -22,6 +25,7 @@ use crate::custom_resource::{Answer, Event, ResponseUrl};
 use crate::image::deletion::ImageId;
 use crate::instant::Instant;
 use crate::repository::{Name, Registry};
+use crate::workflows::announce::Announcer;
 
 /// How often a ledger that others write too is tried. They are few: builds of one repository that end together.
 const ATTEMPTS: usize = 20;
@@ -39,10 +43,12 @@ pub struct Publisher<'a> {
     pub ecr: &'a EcrWrite,
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
-    /// Amazon EventBridge.
-    pub events: &'a Events,
+    /// Who tells.
+    pub announcer: Announcer<'a>,
     /// Amazon S3.
     pub s3: &'a S3,
+    /// Amazon CloudWatch Logs.
+    pub logs: &'a Logs,
     /// The Parameter Store.
     pub parameters: &'a Parameters,
     /// Where CloudFormation waits.
@@ -57,8 +63,8 @@ pub enum PublishError {
     /// A call failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// An event is none of CodeBuild's, and none of this stack's.
-    #[error("this is neither CodeBuild's `CodeBuild Build State Change` nor an event of this stack: {0}")]
+    /// An event is none of CodeBuild's, and no ticket that a function of the stack hands over.
+    #[error("this is neither CodeBuild's `CodeBuild Build State Change` nor a ticket of this stack: {0}")]
     Event(String),
     /// A ledger could not be written.
     #[error("the ledger s3://{0}/{1} is written by others all the time")]
@@ -111,6 +117,14 @@ impl Publisher<'_> {
     /// When AWS cannot be asked; whoever delivers the event delivers it again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<Outcome, PublishError> {
         let unknown = |error: serde_json::Error| PublishError::Event(error.to_string());
+        if let Ok(Handover { already_built }) = serde_json::from_str(event) {
+            let outcome = self.built(&already_built, now).await?;
+            tracing::info!(
+                outcome = serde_json::to_string(&outcome).unwrap_or_default(),
+                "served the ticket"
+            );
+            return Ok(outcome);
+        }
         let envelope: Envelope<'_> = serde_json::from_str(event).map_err(unknown)?;
         let outcome = match envelope.detail_type.as_str() {
             "CodeBuild Build State Change" => {
@@ -121,10 +135,6 @@ impl Publisher<'_> {
                 // Events name builds by their ARN, and CodeBuild by what follows in it.
                 let id = change.build_id.split_once(":build/").map_or(&*change.build_id, |(_, id)| id);
                 self.ended(id, now).await?
-            }
-            "Image Already Built" => {
-                let built: Built = serde_json::from_str(envelope.detail.get()).map_err(unknown)?;
-                self.built(&built.ticket, now).await?
             }
             other => return Err(PublishError::Event(format!("it is `{other}`"))),
         };
@@ -140,6 +150,12 @@ impl Publisher<'_> {
                 reason: format!("CodeBuild does not know the build {id} any more"),
             });
         };
+        if let Ok((ticket, _)) = build.ticket()
+            && let Some(reason) = self.doubt(&build, &ticket, now)
+        {
+            tracing::warn!(build = build.id, reason, "does not believe the build's ticket");
+            return Ok(Outcome::Ignored { reason });
+        }
         match build.ended() {
             Ended::NotYet => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
             Ended::NotOurs(reason) => Ok(Outcome::Ignored { reason }),
@@ -187,6 +203,23 @@ impl Publisher<'_> {
         }
     }
 
+    /// Why a build's ticket is not believed: it is in a variable, which whoever may start builds can set, while the source is
+    /// what CodeBuild fetched.
+    fn doubt(&self, build: &Build, ticket: &Ticket, now: Instant) -> Option<String> {
+        let (kind, place) = location(&ticket.source, self.registry);
+        let (built_kind, built_place, built_version) = &build.source;
+        let is_same = kind == built_kind
+            && place == built_place.rsplit(":::").next().unwrap_or_default()
+            && ticket.source.version() == built_version;
+        if !is_same {
+            return Some(format!(
+                "its ticket is for {}, and it built {built_place} {built_version}",
+                ticket.source
+            ));
+        }
+        ticket.doubt(now)
+    }
+
     /// Stores the index of several images; the one that is there if it was joined before.
     async fn join(
         &self,
@@ -224,6 +257,10 @@ impl Publisher<'_> {
         let Ok(name) = Name::parse(&ticket.repository_name) else {
             return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
         };
+        if let Some(reason) = ticket.doubt(now) {
+            tracing::warn!(repository = %name, reason, "does not believe a ticket");
+            return Ok(Outcome::Ignored { reason });
+        }
         match self.image(&name, ticket).await? {
             None => Ok(Outcome::Ignored { reason: "its image is not there any more".to_owned() }),
             Some(found) => self.publish(&name, ticket, &found.digest, &found.text, None, now).await,
@@ -296,14 +333,12 @@ impl Publisher<'_> {
             }
         }
         let claim = claimed.ok_or_else(written_by_others)?;
-        let newer = |place: &Place| match place {
-            Place::Tag(tag) => {
-                let reason = "a newer source has it".to_owned();
-                Some(NotMoved { image_tag: tag.clone(), reason })
-            }
+        let kept = |place: &Place, reason: &str| match place {
+            Place::Tag(tag) => Some(NotMoved { image_tag: tag.clone(), reason: reason.to_owned() }),
             Place::Parameter => None,
         };
-        let mut not_moved: Vec<NotMoved> = claim.kept.iter().filter_map(newer).collect();
+        let mut not_moved = ticket.image_tags_not_moved.clone();
+        not_moved.extend(claim.kept.iter().filter_map(|(place, reason)| kept(place, reason)));
         let mut moved: Vec<(Place, String)> =
             claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
         let mut texts = std::collections::BTreeMap::from([(digest.to_owned(), manifest.to_owned())]);
@@ -340,7 +375,7 @@ impl Publisher<'_> {
                 if let Some(entry) = moved.iter_mut().find(|(moved, _)| moved == place) {
                     entry.1.clone_from(digest);
                 }
-                not_moved.extend(newer(place));
+                not_moved.extend(kept(place, ledger::NEWER));
             }
         }
         Err(written_by_others())
@@ -407,22 +442,40 @@ impl Publisher<'_> {
             return Ok(Outcome::Known);
         }
         let log = build.log_link.clone().unwrap_or_default();
+        let end = self.end_of_log(build).await;
         let told = format!(
-            "the build {} of {} for {} ended as {}: {reason}. Its log: {log}",
+            "the build {} of {} for {} ended as {}: {reason}. Its log: {log}{end}",
             build.id,
             ticket.source,
             ticket.repository_name,
             status.as_str()
         );
+        let reason = format!("{reason}{end}");
+        let reason = reason.as_str();
         self.answer(ticket, &Err(told)).await?;
         let failed = Failed::of_build(self.stack_name, ticket, status, reason, &build.id, &log);
         self.announce(Announcement::Failed(failed.clone()), &record).await?;
         Ok(Outcome::Failed(failed))
     }
 
+    /// How the log of a build ends, to go on a sentence with; nothing where it cannot be read, since there is its address.
+    async fn end_of_log(&self, build: &Build) -> String {
+        let Some((group, stream)) = &build.log else { return String::new() };
+        match self.logs.end(group, stream).await {
+            Ok(lines) => match last_words(&lines).as_slice() {
+                [] => String::new(),
+                words => format!(". Its log ends:\n{}", words.join("\n")),
+            },
+            Err(error) => {
+                tracing::warn!(build = build.id, %error, "could not read the log of a failed build");
+                String::new()
+            }
+        }
+    }
+
     /// Tells everybody, and then remembers that it did: better twice than never.
     async fn announce(&self, announcement: Announcement, record: &str) -> Result<(), AwsError> {
-        self.events.announce(&announcement).await?;
+        self.announcer.announce(&announcement).await?;
         let text = serde_json::to_string(&announcement).unwrap_or_default();
         self.s3.put(self.bucket, record, &text, Only::IfAbsent).await.map(drop)
     }

@@ -4,23 +4,25 @@ use serde::Serialize;
 
 use crate::aws::codebuild::CodeBuild;
 use crate::aws::ecr::EcrWrite;
-use crate::aws::events::Events;
+use crate::aws::functions::Functions;
 use crate::aws::s3::S3;
 use crate::aws::{AwsError, Deadline, Failure};
-use crate::build::announcement::{Announcement, Built, Failed};
+use crate::build::announcement::{Announcement, Failed};
 use crate::build::book::{self, Book, Wanted, WantedSource};
 use crate::build::ended::{Build, Status};
 use crate::build::event::{self, Arrived, InvalidEvent, Said};
+use crate::build::handover::Handover;
 use crate::build::order::{Projects, orders};
-use crate::build::recipe::Recipe;
-use crate::build::ticket::Ticket;
-use crate::build::{Arrival, Platform, Source};
+use crate::build::recipe::{Recipe, TimeLimits};
+use crate::build::ticket::{Ticket, is_future};
+use crate::build::{Arrival, BUILT_FROM, Platform, Source, is_source_key};
 use crate::environment::{Unset, set};
 use crate::finding::{Finding, quoted};
-use crate::image::deletion::ImageId;
 use crate::instant::Instant;
+use crate::lifecycle::matches_wildcard;
 use crate::provision::{ProvisionError, Provisioner};
 use crate::repository::{Name, Registry, Settings, Tags, read};
+use crate::workflows::announce::Announcer;
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
@@ -47,6 +49,12 @@ pub struct Stack {
     pub bucket: String,
     /// Its CodeBuild projects.
     pub projects: Projects,
+    /// The function that moves tags.
+    pub published_function: String,
+    /// How long a build may work as the projects say, in minutes.
+    pub build_minutes: Option<i32>,
+    /// What of other buckets may be built, as `arn:aws:s3:::bucket/prefix*`.
+    pub other_sources: Option<String>,
 }
 
 impl Stack {
@@ -60,7 +68,21 @@ impl Stack {
             name: set("STACK_NAME")?,
             bucket: set("BUCKET")?,
             projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: set("PROJECT_ARM64")? },
+            published_function: set("PUBLISHED_FUNCTION")?,
+            build_minutes: std::env::var("BUILD_TIMEOUT_IN_MINUTES")
+                .ok()
+                .and_then(|minutes| minutes.parse().ok()),
+            other_sources: std::env::var("OTHER_SOURCES").ok().filter(|pattern| !pattern.is_empty()),
         })
+    }
+
+    /// Whether an object is a source: in the stack's own bucket by its folder, in others by `OtherSources`.
+    fn has_source(&self, bucket: &str, key: &str) -> bool {
+        if bucket == self.bucket {
+            return is_source_key(key);
+        }
+        let pattern = self.other_sources.as_deref().and_then(|pattern| pattern.split_once(":::"));
+        pattern.is_some_and(|(_, pattern)| matches_wildcard(pattern, &format!("{bucket}/{key}")))
     }
 }
 
@@ -75,14 +97,23 @@ pub struct Starter<'a> {
     pub ecr: &'a EcrWrite,
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
-    /// Amazon EventBridge.
-    pub events: &'a Events,
+    /// AWS Lambda.
+    pub functions: &'a Functions,
     /// Amazon S3.
     pub s3: &'a S3,
     /// When to stop.
     pub deadline: Deadline,
     /// What names this request and no other.
     pub request_id: &'a str,
+}
+
+/// What starts builds for sources that arrive, and tells of those that it does not start.
+#[derive(Debug, Clone, Copy)]
+pub struct Dispatcher<'a> {
+    /// What starts builds.
+    pub starter: Starter<'a>,
+    /// Who tells.
+    pub announcer: Announcer<'a>,
 }
 
 /// Why a build is not started.
@@ -104,6 +135,32 @@ pub enum StartError {
         /// The version that was asked for.
         version: Option<String>,
     },
+    /// The object is not where sources are.
+    #[error(
+        "s3://{bucket}/{key} is no source: those are below `sources/` and `uploads/` of the stack's bucket, and where the stack's \
+         parameter OtherSources says"
+    )]
+    NotASource {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// The repository was not made for the source, and nobody says that it is for it.
+    #[error(
+        "the repository {repository} was not made by a build of the CodeCommit repository {source_name}: a name alone does not say \
+         that one may be pushed to by whoever may push to the other. Name both in {key} if it is so",
+        key = book::KEY
+    )]
+    NotByName {
+        /// The repository.
+        repository: Name,
+        /// The CodeCommit repository.
+        source_name: String,
+    },
+    /// The request asks for secrets that are not for whoever asks.
+    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Secrets(Vec<Finding>),
     /// The source could be another one by the time it is built.
     #[error("the bucket {} keeps no versions, so that a source in it cannot be pinned; turn its versioning on", quoted(.0))]
     NotVersioned(String),
@@ -235,7 +292,7 @@ impl Begun {
     }
 }
 
-impl Starter<'_> {
+impl Dispatcher<'_> {
     /// Starts the builds that an event asks for.
     ///
     /// # Errors
@@ -248,8 +305,8 @@ impl Starter<'_> {
                 return Err(InvalidEvent::Unknown.into());
             }
             let wanted = Wanted::parse(event).map_err(EventError::Request)?;
-            let begun = self.build(&wanted, now).await?;
-            summary.images.push(begun.image(self.registry));
+            let begun = self.starter.build(&wanted, now).await?;
+            summary.images.push(begun.image(self.starter.registry));
             return Ok(summary);
         };
         let mut book = None;
@@ -262,7 +319,7 @@ impl Starter<'_> {
                 }
             };
             if book.is_none() {
-                book = Some(self.book().await);
+                book = Some(self.starter.book().await);
             }
             let book = match &book {
                 Some(Ok(book)) => book,
@@ -274,7 +331,14 @@ impl Starter<'_> {
                 Some(Err(error)) => return Err(error.clone().into()),
                 None => continue,
             };
-            let recipes = match book.recipes(&arrived, &self.stack.bucket) {
+            if is_future(&arrived.arrival, now) {
+                summary.ignore(format!(
+                    "{} came at {}, which is in the future",
+                    arrived.source, arrived.arrival.at
+                ));
+                continue;
+            }
+            let recipes = match book.recipes(&arrived, &self.starter.stack.bucket) {
                 Ok(recipes) => recipes,
                 Err(reason) => {
                     summary.ignore(reason);
@@ -284,8 +348,13 @@ impl Starter<'_> {
             let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
             for recipe in recipes {
                 let ticket = Ticket::new(&recipe, &arrived);
-                match self.begin(&recipe, ticket, Because::Arrived(age)).await {
-                    Ok(begun) => summary.images.push(begun.image(self.registry)),
+                match self.starter.begin(&recipe, ticket, Because::Arrived(age)).await {
+                    Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
+                    Err(error @ StartError::NotByName { .. }) => {
+                        let name = recipe.repository.as_str();
+                        self.refuse(name, &arrived.source, &error.to_string()).await?;
+                        summary.ignore(error.to_string());
+                    }
                     // Another attempt would be refused too.
                     Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
                         let name = recipe.repository.as_str();
@@ -299,14 +368,51 @@ impl Starter<'_> {
         Ok(summary)
     }
 
+    /// Tells those who wait for an image that there will be none.
+    async fn refuse(&self, repository: &str, source: &Source, reason: &str) -> Result<(), StartError> {
+        tracing::warn!(repository, %source, reason, "did not start a build");
+        let failed = Failed {
+            stack_name: self.starter.stack.name.clone(),
+            repository_name: repository.to_owned(),
+            build_status: "NOT_STARTED".to_owned(),
+            reason: reason.to_owned(),
+            source: source.to_string(),
+            build_id: String::new(),
+            log_link: String::new(),
+        };
+        Ok(self.announcer.announce(&Announcement::Failed(failed)).await?)
+    }
+}
+
+impl Starter<'_> {
     /// Builds what somebody asks for.
     ///
     /// # Errors
     ///
     /// When there is nothing to build, or AWS cannot be asked.
     pub async fn build(&self, wanted: &Wanted, now: Instant) -> Result<Begun, StartError> {
+        let recipe = self.granted(wanted).await?;
         let arrived = self.pin(&wanted.source, now).await?;
-        self.begin(&wanted.recipe, Ticket::new(&wanted.recipe, &arrived), Because::Asked).await
+        self.begin(&recipe, Ticket::new(&recipe, &arrived), Because::Asked).await
+    }
+
+    /// The recipe that somebody asks for, with the role that `builds.yaml` says, and only with secrets that it names.
+    ///
+    /// # Errors
+    ///
+    /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
+    pub async fn granted(&self, wanted: &Wanted) -> Result<Recipe, StartError> {
+        let book = self.book().await?;
+        let refused = book.refused_secrets(&wanted.recipe, wanted.spelling);
+        if !refused.is_empty() {
+            return Err(StartError::Secrets(refused));
+        }
+        let limits = |seconds| TimeLimits::within(seconds, self.stack.build_minutes);
+        Ok(Recipe {
+            service_role: book.service_role(&wanted.recipe.repository).map(str::to_owned),
+            time_limits: wanted.service_timeout.and_then(limits),
+            ..wanted.recipe.clone()
+        })
     }
 
     /// The source as it is now.
@@ -322,6 +428,9 @@ impl Starter<'_> {
             return Err(AwsError::odd("HeadObject", "the source is neither a commit nor an object").into());
         };
         let bucket = bucket.as_deref().unwrap_or(&self.stack.bucket);
+        if !self.stack.has_source(bucket, key) {
+            return Err(StartError::NotASource { bucket: bucket.to_owned(), key: key.clone() });
+        }
         let found = self.s3.version(bucket, key, version_id.as_deref()).await?;
         let Some(found) = found else {
             return Err(StartError::NoSource {
@@ -349,12 +458,15 @@ impl Starter<'_> {
         ticket: Ticket,
         because: Because,
     ) -> Result<Begun, StartError> {
+        if recipe.is_by_name {
+            self.check_name(&recipe.repository, &ticket.source).await?;
+        }
         if let Some(digest) = self.existing(&recipe.repository, &ticket, because).await? {
-            let (stack_name, ticket) = (self.stack.name.clone(), ticket);
             tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
-            let built = Announcement::Built(Built { stack_name, ticket: ticket.clone() });
-            self.events.announce(&built).await?;
+            let handover = serde_json::to_string(&Handover { already_built: ticket.clone() })
+                .map_err(|error| AwsError::odd("Invoke", &error.to_string()))?;
+            self.functions.invoke(&self.stack.published_function, &handover).await?;
             return Ok(Begun::Built { ticket, digest });
         }
         let is_forgotten = match because {
@@ -387,6 +499,22 @@ impl Starter<'_> {
         Ok(Begun::Building { ticket, builds })
     }
 
+    /// Whether a source may go where its name says. Uploads may: who may write below `sources/<repository>/` is said by IAM. Who
+    /// may make CodeCommit repositories chooses their names, so that one only goes where its own builds made a repository.
+    async fn check_name(&self, name: &Name, source: &Source) -> Result<(), StartError> {
+        let Source::CodeCommit { repository_name, .. } = source else { return Ok(()) };
+        let Registry { partition, region, account_id, .. } = self.registry;
+        let arn = format!("arn:{partition}:ecr:{region}:{account_id}:repository/{name}");
+        let tags = match self.ecr.tags(&arn).await {
+            Err(error) if error.failure == Failure::NotFound => return Ok(()),
+            tags => tags?,
+        };
+        if tags.get(BUILT_FROM) == Some(&source.origin()) {
+            return Ok(());
+        }
+        Err(StartError::NotByName { repository: name.clone(), source_name: repository_name.clone() })
+    }
+
     /// The digest of the ticket's image if it is there; sees to it that there is a repository.
     async fn existing(
         &self,
@@ -394,8 +522,8 @@ impl Starter<'_> {
         ticket: &Ticket,
         because: Because,
     ) -> Result<Option<String>, StartError> {
-        match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
-            Ok(found) => Ok(found.complete()?.into_iter().next().map(|manifest| manifest.digest)),
+        match self.ecr.digest_of(name, &ticket.image_tag).await {
+            Ok(digest) => Ok(digest),
             Err(error) if error.failure == Failure::NotFound => {
                 let settings = settings()?;
                 let provisioner = Provisioner {
@@ -405,7 +533,8 @@ impl Starter<'_> {
                     deadline: self.deadline,
                     request_id: self.request_id,
                 };
-                provisioner.create(name, &settings, &Tags::new()).await?;
+                let made_by = Tags::from([(BUILT_FROM.to_owned(), ticket.source.origin())]);
+                provisioner.create(name, &settings, &made_by).await?;
                 tracing::info!(repository = %name, ?because, "made the repository for its first build");
                 Ok(None)
             }
@@ -441,21 +570,6 @@ impl Starter<'_> {
                 findings,
             }),
         }
-    }
-
-    /// Tells those who wait for an image that there will be none.
-    async fn refuse(&self, repository: &str, source: &Source, reason: &str) -> Result<(), StartError> {
-        tracing::warn!(repository, %source, reason, "did not start a build");
-        let failed = Failed {
-            stack_name: self.stack.name.clone(),
-            repository_name: repository.to_owned(),
-            build_status: "NOT_STARTED".to_owned(),
-            reason: reason.to_owned(),
-            source: source.to_string(),
-            build_id: String::new(),
-            log_link: String::new(),
-        };
-        Ok(self.events.announce(&Announcement::Failed(failed)).await?)
     }
 }
 

@@ -22,13 +22,14 @@ pub use ecs::Ecs;
 pub use functions::Functions;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 9] = [
+const OPERATIONS: [&str; 10] = [
     "DescribeRegistry",
     "GetRegistryPolicy",
     "StartBuild",
     "BatchGetBuilds",
     "ListBuildsForProject",
     "PutEvents",
+    "GetLogEvents",
     "PutParameter",
     "GetParametersByPath",
     "DeleteParameters",
@@ -40,7 +41,7 @@ pub(crate) fn is_known(operation: &str) -> bool {
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 9] = [
+pub const REST: [&str; 10] = [
     "GetObject",
     "PutObject",
     "DeleteObject",
@@ -48,6 +49,7 @@ pub const REST: [&str; 9] = [
     "ListObjectsV2",
     "ListFunctions",
     "GetFunction",
+    "Invoke",
     "Publish",
     EKS_CLUSTERS,
 ];
@@ -64,6 +66,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     match request.method.as_str() {
         "GET" if target.starts_with("/clusters?") => EKS_CLUSTERS,
         _ if target.starts_with("/2015-03-31/functions/?") => "ListFunctions",
+        "POST" if target.starts_with("/2015-03-31/functions/") => "Invoke",
         _ if target.starts_with("/2015-03-31/functions/") => "GetFunction",
         "HEAD" => "HeadObject",
         "PUT" => "PutObject",
@@ -117,6 +120,10 @@ pub struct Cloud {
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
     pub functions: Functions,
+    /// The logs of builds, by their streams.
+    pub logs: BTreeMap<String, String>,
+    /// Functions that were invoked and not waited for, with their payloads.
+    pub invoked: Vec<(String, Value)>,
     /// What was told to people: subject and message.
     pub published: Vec<(String, String)>,
 }
@@ -138,7 +145,9 @@ impl Cloud {
         let build = self.builds.iter_mut().find(|build| build["id"] == id).unwrap();
         build["buildStatus"] = status.into();
         build["currentPhase"] = "COMPLETED".into();
-        build["logs"] = json!({ "deepLink": format!("https://console.aws.amazon.com/logs/{id}") });
+        let stream = id.rsplit(':').next().unwrap_or_default();
+        build["logs"] = json!({ "deepLink": format!("https://console.aws.amazon.com/logs/{id}"),
+            "groupName": "/aws/codebuild/steward", "streamName": stream });
         if status == "FAILED" {
             build["phases"] = json!([{ "phaseType": "BUILD", "phaseStatus": "FAILED",
                 "contexts": [{ "statusCode": "COMMAND_EXECUTION_ERROR",
@@ -193,6 +202,15 @@ impl Cloud {
     /// Does what is asked by a method and a path.
     pub(crate) fn rest(&mut self, operation: &str, request: &Request) -> Response {
         match operation {
+            "Invoke" => {
+                assert_eq!(request.header("x-amz-invocation-type"), Some("Event"));
+                let name = request
+                    .target
+                    .trim_start_matches("/2015-03-31/functions/")
+                    .trim_end_matches("/invocations");
+                self.invoked.push((decoded(name), serde_json::from_slice(&request.body).unwrap()));
+                Response { status: 202, ..Response::default() }
+            }
             "ListFunctions" | "GetFunction" => self.functions.answer(request),
             EKS_CLUSTERS => {
                 // One at a time, so that there is a second page.
@@ -282,6 +300,13 @@ impl Cloud {
                 let of_project = self.builds.iter().filter(|b| b["projectName"] == asked["projectName"]);
                 let ids: Vec<&Value> = of_project.rev().map(|build| &build["id"]).take(100).collect();
                 Ok(json!({ "ids": ids }))
+            }
+            "GetLogEvents" => {
+                let stream = asked["logStreamName"].as_str().unwrap();
+                let lines = self.logs.get(stream).cloned().unwrap_or_default();
+                let events =
+                    lines.lines().map(|line| json!({ "timestamp": 1, "message": format!("{line}\n") }));
+                Ok(json!({ "events": events.collect::<Vec<_>>() }))
             }
             "PutEvents" => {
                 for entry in asked["Entries"].as_array().unwrap() {
@@ -456,6 +481,7 @@ fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) ->
         ("BUCKET", BUCKET),
         ("PROJECT_AMD64", "steward-amd64"),
         ("PROJECT_ARM64", "steward-arm64"),
+        ("PUBLISHED_FUNCTION", "steward-ImagePublishedFunction"),
         ("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports"),
         ("ENFORCE", "true"),
         ("MAX_CONCURRENCY", "4"),

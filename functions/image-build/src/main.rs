@@ -16,11 +16,15 @@ use shared::aws::codebuild::CodeBuild;
 use shared::aws::deadline::TimeIsUp;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::events::Events;
+use shared::aws::functions::Functions;
 use shared::aws::s3::S3;
+use shared::aws::sns::Sns;
 use shared::aws::{AwsError, Connection, Deadline};
+use shared::environment::set;
 use shared::instant::Instant;
 use shared::repository::{NotAnArn, Registry};
-use shared::start::{EventError, Stack, Starter};
+use shared::start::{Dispatcher, EventError, Stack, Starter};
+use shared::workflows::announce::Announcer;
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -57,6 +61,8 @@ struct Clients {
     ecr: EcrWrite,
     codebuild: CodeBuild,
     events: Events,
+    functions: Functions,
+    sns: Sns,
     s3: S3,
 }
 
@@ -72,16 +78,19 @@ struct Gateway<'a> {
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
     let stack = &Stack::of_environment()?;
+    let topic = &set("TOPIC")?;
     let connection = Connection::from_env();
     let clients = &Clients {
         ecr: connection.ecr_write(),
         codebuild: connection.codebuild(),
         events: connection.events(),
+        functions: connection.functions(),
+        sns: connection.sns(),
         s3: connection.s3(),
         connection,
     };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
-        let handled = handle(&event, stack, clients).await;
+        let handled = handle(&event, stack, topic, clients).await;
         handled.inspect_err(|error| tracing::error!(%error, "did not serve the event"))
     }))
     .await
@@ -90,6 +99,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 async fn handle(
     event: &LambdaEvent<Box<RawValue>>,
     stack: &Stack,
+    topic: &str,
     clients: &Clients,
 ) -> Result<serde_json::Value, Failure> {
     let LambdaEvent { payload, context } = event;
@@ -101,7 +111,7 @@ async fn handle(
         registry: &registry,
         ecr: &clients.ecr,
         codebuild: &clients.codebuild,
-        events: &clients.events,
+        functions: &clients.functions,
         s3: &clients.s3,
         deadline,
         request_id: &context.request_id,
@@ -114,7 +124,9 @@ async fn handle(
         let response = response.unwrap_or_else(|up| Problem::from(out_of_time(up)).into());
         return Ok(serde_json::to_value(gateway::answer(response))?);
     }
-    let served = deadline.order(starter.serve(payload.get(), Instant::now())).await;
+    let announcer = Announcer { events: &clients.events, sns: &clients.sns, topic };
+    let dispatcher = Dispatcher { starter, announcer };
+    let served = deadline.order(dispatcher.serve(payload.get(), Instant::now())).await;
     let summary = served.map_err(|up| Failure::Time(out_of_time(up)))??;
     Ok(serde_json::to_value(summary)?)
 }

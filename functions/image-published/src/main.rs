@@ -11,7 +11,9 @@ use serde_json::value::RawValue;
 use shared::aws::codebuild::CodeBuild;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::events::Events;
+use shared::aws::logs::Logs;
 use shared::aws::s3::S3;
+use shared::aws::sns::Sns;
 use shared::aws::ssm::Parameters;
 use shared::aws::{AwsError, Connection};
 use shared::custom_resource::callback::Callback;
@@ -19,6 +21,7 @@ use shared::environment::{Unset, set};
 use shared::instant::Instant;
 use shared::publish::{Outcome, PublishError, Publisher};
 use shared::repository::{NotAnArn, Registry};
+use shared::workflows::announce::Announcer;
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -50,11 +53,14 @@ impl From<Failure> for Diagnostic {
 struct Function {
     stack_name: String,
     bucket: String,
+    topic: String,
     allow_loopback: bool,
     connection: Connection,
     ecr: EcrWrite,
     codebuild: CodeBuild,
     events: Events,
+    sns: Sns,
+    logs: Logs,
     s3: S3,
     parameters: Parameters,
     callback: Callback,
@@ -66,11 +72,14 @@ impl Function {
         Ok(Self {
             stack_name: set("STACK_NAME")?,
             bucket: set("BUCKET")?,
+            topic: set("TOPIC")?,
             // An emulator's CloudFormation waits on this machine.
             allow_loopback: std::env::var("ALLOW_LOOPBACK_RESPONSE_URL").is_ok_and(|value| value == "true"),
             ecr: connection.ecr_write(),
             codebuild: connection.codebuild(),
             events: connection.events(),
+            sns: connection.sns(),
+            logs: connection.logs(),
             s3: connection.s3(),
             parameters: connection.parameters(),
             callback: Callback::default(),
@@ -88,7 +97,8 @@ impl Function {
             registry: &registry,
             ecr: &self.ecr,
             codebuild: &self.codebuild,
-            events: &self.events,
+            logs: &self.logs,
+            announcer: Announcer { events: &self.events, sns: &self.sns, topic: &self.topic },
             s3: &self.s3,
             parameters: &self.parameters,
             callback: &self.callback,

@@ -18,7 +18,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let stack = &Stack::of_environment()?;
     let connection = &Connection::from_env();
     let (ecr, codebuild) = (&connection.ecr_write(), &connection.codebuild());
-    let (events, s3, parameters) = (&connection.events(), &connection.s3(), &connection.parameters());
+    let (functions, s3, parameters) = (&connection.functions(), &connection.s3(), &connection.parameters());
     let desk = &Desk::of_function();
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
@@ -29,7 +29,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             context.deadline(),
             async |event, registry, deadline| {
                 connection.trouble().forget();
-                let starter = Starter { stack, registry, ecr, codebuild, events, s3, deadline, request_id };
+                let starter =
+                    Starter { stack, registry, ecr, codebuild, functions, s3, deadline, request_id };
                 serve_image::serve(event, &starter, parameters, Instant::now()).await
             },
         );

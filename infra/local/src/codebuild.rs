@@ -252,7 +252,6 @@ impl Builder {
             ("http_proxy".to_owned(), proxy.url()),
             ("NO_PROXY".to_owned(), "127.0.0.1,localhost".to_owned()),
             ("no_proxy".to_owned(), "127.0.0.1,localhost".to_owned()),
-            ("LOCAL_BUILDAH".to_owned(), text(&folder.join("buildah"))),
             ("CODEBUILD_BUILD_ID".to_owned(), job.build_id.clone()),
             ("CODEBUILD_SRC_DIR".to_owned(), text(&folder.join("src"))),
         ]);

@@ -38,7 +38,13 @@ pub fn lint(project: &Project) -> Result<(), LocalError> {
     ]))?;
     say("checkov");
     run(at_root(checkov.join("checkov"))
-        .args(["--file", "template.yaml", "infra/examples/repository.yaml", "infra/examples/image.yaml"])
+        .args([
+            "--file",
+            "template.yaml",
+            "infra/examples/repository.yaml",
+            "infra/examples/image.yaml",
+            "infra/examples/build-role.yaml",
+        ])
         .args(["--framework", "cloudformation", "--compact", "--quiet", "--skip-download"]))?;
     say("kubernetes-validate");
     run(at_root(kubernetes.join("kubernetes-validate")).args([

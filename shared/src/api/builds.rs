@@ -117,9 +117,11 @@ impl From<crate::start::StartError> for Problem {
         match error {
             StartError::Aws(error) => error.into(),
             StartError::Provision(error) => error.into(),
-            StartError::NoSource { .. } | StartError::NotVersioned(_) => {
-                Self::new(Kind::SourceUnusable, error.to_string())
-            }
+            StartError::Secrets(findings) => Self::invalid(findings),
+            StartError::NoSource { .. }
+            | StartError::NotByName { .. }
+            | StartError::NotASource { .. }
+            | StartError::NotVersioned(_) => Self::new(Kind::SourceUnusable, error.to_string()),
             StartError::Book { .. } => Self::new(Kind::Internal, error.to_string()),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use aws_config::SdkConfig;
 use aws_sdk_codebuild::types::{
-    ComputeType, EnvironmentVariable, EnvironmentVariableType, SortOrderType, SourceType, StatusType,
+    ComputeType, EnvironmentVariable, EnvironmentVariableType, SourceType, StatusType,
 };
 use aws_sdk_codebuild::{Client, Config};
 
@@ -61,6 +61,9 @@ impl CodeBuild {
             .source_type_override(SourceType::from(order.source_type))
             .source_location_override(&order.source_location)
             .source_version(&order.source_version)
+            .set_service_role_override(order.service_role.clone())
+            .set_timeout_in_minutes_override(order.time_limits.map(|limits| limits.build_minutes))
+            .set_queued_timeout_in_minutes_override(order.time_limits.map(|limits| limits.queued_minutes))
             .set_compute_type_override(order.compute_type.map(ComputeType::from))
             .set_environment_variables_override(Some(variables));
         let answer = request.send().await.map_err(|error| AwsError::new("StartBuild", &error))?;
@@ -91,11 +94,8 @@ impl CodeBuild {
     ///
     /// What CodeBuild answers.
     pub async fn newest(&self, project: &str) -> Result<Vec<Build>, AwsError> {
-        let request = self
-            .client()
-            .list_builds_for_project()
-            .project_name(project)
-            .sort_order(SortOrderType::Descending);
+        // The newest come first without a sort order, and a project of more than a hundred builds refuses one.
+        let request = self.client().list_builds_for_project().project_name(project);
         let answer = request.send().await.map_err(|error| AwsError::new("ListBuildsForProject", &error))?;
         self.builds(&answer.ids.unwrap_or_default()).await
     }
@@ -146,11 +146,17 @@ fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
         })
         .map(|variable| (variable.name, variable.value))
         .collect();
+    let source = build.source;
     let exported = build.exported_environment_variables.unwrap_or_default();
     Some(Build {
         id: build.id?,
         arn: build.arn.unwrap_or_default(),
         status,
+        source: (
+            source.as_ref().map(|source| source.r#type.as_str().to_owned()).unwrap_or_default(),
+            source.and_then(|source| source.location).unwrap_or_default(),
+            build.source_version.unwrap_or_default(),
+        ),
         phase: build.current_phase.unwrap_or_default(),
         started_at: build.start_time.and_then(instant),
         ended_at: build.end_time.and_then(instant),
@@ -160,6 +166,7 @@ fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
             .into_iter()
             .filter_map(|variable| Some((variable.name?, variable.value?)))
             .collect(),
+        log: build.logs.as_ref().and_then(|logs| Some((logs.group_name.clone()?, logs.stream_name.clone()?))),
         log_link: build.logs.and_then(|logs| logs.deep_link),
     })
 }

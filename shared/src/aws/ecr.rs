@@ -8,6 +8,7 @@ use aws_sdk_ecr::config::interceptors::InterceptorContext;
 use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition};
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageError;
 use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
+use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
 use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::operation::put_image::PutImageError;
@@ -354,6 +355,30 @@ impl EcrRead {
                 Some(next) => token = Some(next),
                 None => return Ok(described),
             }
+        }
+    }
+
+    /// The digest of the image that has a tag; `None` when none has. Reading its manifest would count as a pull.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers; [`Failure::NotFound`] if there is no such repository.
+    pub async fn digest_of(&self, name: &Name, tag: &str) -> Result<Option<String>, AwsError> {
+        let id = identifier(&ImageId::Tag(tag.to_owned()));
+        let request = self.client.describe_images().repository_name(name.as_str()).image_ids(id);
+        match request.send().await {
+            Ok(answer) => {
+                let details = answer.image_details.unwrap_or_default();
+                Ok(details.into_iter().find_map(|detail| detail.image_digest))
+            }
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeImagesError::is_image_not_found_exception) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(AwsError::new("DescribeImages", &error)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! AWS Lambda, as far as it tells which images functions run.
+//! AWS Lambda: which images functions run, and the invocation of a function of this stack.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +66,30 @@ impl Functions {
         let path = format!("{name}?Qualifier={}", encoded(&version.version, false));
         let function: Option<Function> = self.get("GetFunction", &path).await?;
         Ok(function.map(|function| function.code))
+    }
+
+    /// Has a function of this stack do something, and does not wait until it is done. What cannot be done at once is tried again
+    /// by Lambda.
+    ///
+    /// # Errors
+    ///
+    /// What Lambda answers.
+    pub async fn invoke(&self, function_name: &str, payload: &str) -> Result<(), AwsError> {
+        const OPERATION: &str = "Invoke";
+        let name = encoded(function_name, false);
+        let uri = format!("{}/2015-03-31/functions/{name}/invocations", self.service.host());
+        let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "Event")];
+        let request =
+            Unsigned { operation: OPERATION, method: "POST", uri: &uri, headers: &headers, body: payload };
+        let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
+        if answered.status == 404 {
+            let failure = Failure::NotFound;
+            return Err(AwsError {
+                failure,
+                ..AwsError::odd(OPERATION, &format!("there is no function {function_name}"))
+            });
+        }
+        Ok(())
     }
 
     /// `None` when there is no such thing.

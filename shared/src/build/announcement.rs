@@ -1,10 +1,11 @@
-//! The events that tell others what came of a build; `infra/events` has their schemas. And the one by which functions of
-//! the stack hand a ticket on whose image exists already.
+//! The events that tell others what came of a build; `infra/events` has their schemas. Everybody may read the bus that they
+//! are on, and many may write to it, so that nothing here ever follows from one.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Source;
 use super::ended::Status;
+use super::tags::NotMoved;
 use super::ticket::Ticket;
 
 /// The source of the stack's events.
@@ -18,8 +19,6 @@ pub enum Announcement {
     Published(Published),
     /// There is none.
     Failed(Failed),
-    /// There has been one for long; it has to take the places of the ticket.
-    Built(Built),
 }
 
 impl Announcement {
@@ -29,7 +28,6 @@ impl Announcement {
         match self {
             Self::Published(_) => "Image Published",
             Self::Failed(_) => "Image Build Failed",
-            Self::Built(_) => "Image Already Built",
         }
     }
 }
@@ -62,16 +60,6 @@ pub struct Published {
     pub build_id: Option<String>,
 }
 
-/// A tag that stays where it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NotMoved {
-    /// The tag.
-    pub image_tag: String,
-    /// Why.
-    pub reason: String,
-}
-
 /// The detail of `Image Build Failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,16 +78,6 @@ pub struct Failed {
     pub build_id: String,
     /// Its log, for a browser; empty if there is none.
     pub log_link: String,
-}
-
-/// The detail of `Image Already Built`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Built {
-    /// The stack.
-    pub stack_name: String,
-    /// What for.
-    pub ticket: Ticket,
 }
 
 impl Failed {
@@ -122,5 +100,47 @@ impl Failed {
             build_id: id.to_owned(),
             log_link: log.to_owned(),
         }
+    }
+
+    /// A mail about it: subject and text. Reasons come from elsewhere, and may have anything in them.
+    #[must_use]
+    pub fn mail(&self) -> (String, String) {
+        let name = match self.repository_name.as_str() {
+            "" => "a source",
+            name => name,
+        };
+        let line =
+            |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        let reason: String = self.reason.split('\n').map(|text| line(text) + "\n").collect();
+        let mut text =
+            format!("No image for {name} ({}): {reason}Source: {}\n", self.build_status, line(&self.source));
+        if !self.log_link.is_empty() {
+            text.push_str(&format!("Log: {}\n", line(&self.log_link)));
+        }
+        (format!("{}: no image for {name}", self.stack_name), text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_is_text_whatever_is_in_it() {
+        let failed = Failed {
+            stack_name: "steward".to_owned(),
+            repository_name: "app".to_owned(),
+            build_status: "FAILED".to_owned(),
+            reason: "it said \"no\"\n\u{1b}[31mand <more>\r\n{x}".to_owned(),
+            source: "s3://b/a\nb.zip?versionId=v".to_owned(),
+            build_id: "steward-amd64:1".to_owned(),
+            log_link: "https://logs".to_owned(),
+        };
+        let (subject, text) = failed.mail();
+        assert_eq!(subject, "steward: no image for app");
+        assert_eq!(
+            text,
+            "No image for app (FAILED): it said \"no\"\n [31mand <more> \n{x}\nSource: s3://b/a b.zip?versionId=v\nLog: https://logs\n"
+        );
     }
 }

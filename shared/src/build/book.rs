@@ -2,9 +2,10 @@
 //! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
 
 use super::event::Arrived;
-use super::recipe::{self, Recipe};
-use super::{Arrival, GitReference, SOURCES, Source};
-use crate::finding::{Code, Finding, quoted};
+use super::order::ROLE_PATH;
+use super::recipe::{self, Recipe, TimeLimits};
+use super::{Arrival, GitReference, SOURCES, Source, UPLOADS, is_source_key};
+use crate::finding::{Code, Finding, join_pointer, quoted};
 use crate::lifecycle::matches_wildcard;
 use crate::reader::{Fields, Reader, Spelling};
 use crate::repository::Name;
@@ -43,7 +44,14 @@ pub struct Wanted {
     pub recipe: Recipe,
     /// What.
     pub source: WantedSource,
+    /// How whoever asks spells the fields.
+    pub(crate) spelling: Spelling,
+    /// How long CloudFormation waits, in seconds, if it is who asks.
+    pub service_timeout: Option<u64>,
 }
+
+/// How long CloudFormation waits if a template says nothing, in seconds, and the most it can say.
+const SERVICE_TIMEOUT_SECONDS: u64 = 3600;
 
 /// A source as callers name it; an object may lack its version, which is its latest then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,14 +117,24 @@ impl Book {
     }
 
     fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
-        let known: Vec<&str> = Recipe::FIELDS.into_iter().chain(["source"]).collect();
+        let known: Vec<&str> = Recipe::FIELDS.into_iter().chain(["source", "serviceRole"]).collect();
         let fields = reader.fields(node, pointer, &known)?;
+        let service_role = reader.text(&fields, "serviceRole").value();
+        if let Some(role) = &service_role
+            && !is_role(role)
+        {
+            let message = format!(
+                "{} is no name of a role; write what follows `role{ROLE_PATH}` in the ARN of a role with that path",
+                quoted(role)
+            );
+            reader.find(Code::UnknownValue, fields.at("serviceRole"), message);
+        }
         let recipe = recipe::read(reader, &fields, Spelling::Api);
         let from = match reader.field(&fields, "source").value() {
             None => Some(From::Named),
             Some(node) => Self::from(reader, node, &fields.at("source")),
         };
-        Some(Entry { recipe: recipe?, from: from? })
+        Some(Entry { recipe: Recipe { service_role, ..recipe? }, from: from? })
     }
 
     fn from(reader: &mut Reader, node: &Node, pointer: &str) -> Option<From> {
@@ -136,6 +154,9 @@ impl Book {
                     let message = format!("{} is no zip archive; only those start builds", quoted(&key));
                     reader.find(Code::UnknownValue, fields.at("key"), message);
                 }
+                if !is_source_key(&key) {
+                    reader.find(Code::InvalidPath, fields.at("key"), not_a_source(&key));
+                }
                 Some(From::Key(key))
             }
             (name, node) => {
@@ -152,6 +173,39 @@ impl Book {
                 })
             }
         }
+    }
+
+    /// The role that builds of a repository have, as its first entry that names one says.
+    pub(crate) fn service_role(&self, repository: &Name) -> Option<&str> {
+        let mut recipes =
+            self.entries.iter().map(|entry| &entry.recipe).filter(|recipe| recipe.repository == *repository);
+        recipes.find_map(|recipe| recipe.service_role.as_deref())
+    }
+
+    /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
+    /// so could read every secret that builds may. Only who writes `builds.yaml` says which repository's builds read which.
+    pub(crate) fn refused_secrets(&self, recipe: &Recipe, spelling: Spelling) -> Vec<Finding> {
+        let is_named = |value: &String| {
+            let mut of_repository = self
+                .entries
+                .iter()
+                .map(|entry| &entry.recipe)
+                .filter(|named| named.repository == recipe.repository);
+            of_repository.any(|named| named.secrets.values().any(|named| named == value))
+        };
+        let pointer = join_pointer("", &spelling.of("secrets"));
+        let refused = recipe.secrets.iter().filter(|(_, value)| !is_named(value));
+        refused
+            .map(|(id, value)| {
+                let message = format!(
+                    "no build of {} in {KEY} has the secret {}; only secrets that stand there are given to builds that are \
+                     asked for",
+                    recipe.repository,
+                    quoted(value)
+                );
+                Finding::new(Code::SecretNotNamed, join_pointer(&pointer, id), message)
+            })
+            .collect()
     }
 
     /// The recipes for a source that came to the stack with this bucket; an error says why there are none.
@@ -188,7 +242,7 @@ impl Book {
                 };
                 Err(format!("no build of {KEY} takes {reference}"))
             }
-            (true, false, Ok(name)) => Ok(vec![Recipe::of(name)]),
+            (true, false, Ok(name)) => Ok(vec![Recipe { is_by_name: true, ..Recipe::of(name) }]),
             (true, false, Err(reason)) => Err(reason),
         }
     }
@@ -206,7 +260,9 @@ impl From {
         let yes = |is_so: bool| if is_so { Takes::Yes } else { Takes::No };
         match (self, &arrived.source) {
             (Self::Named, _) => yes(named == Some(repository)),
-            (Self::Key(pattern), Source::S3 { key, .. }) => yes(matches_wildcard(pattern, key)),
+            (Self::Key(pattern), Source::S3 { key, .. }) => {
+                yes(is_source_key(key) && matches_wildcard(pattern, key))
+            }
             (
                 Self::CodeCommit { repository_name, branches, tags },
                 Source::CodeCommit { repository_name: pushed, .. },
@@ -229,6 +285,23 @@ impl From {
             _ => Takes::No,
         }
     }
+}
+
+/// Whether a text is the name of a role, maybe with more of its path.
+fn is_role(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_inner = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+        (1..=64).contains(&part.len()) && !matches!(part, "." | "..") && part.chars().all(is_inner)
+    };
+    text.split('/').all(is_part)
+}
+
+/// Why a key of the stack's bucket is not built.
+fn not_a_source(key: &str) -> String {
+    format!(
+        "{} is not below `{SOURCES}` or `{UPLOADS}`, where the stack's bucket has sources; upload it there",
+        quoted(key)
+    )
 }
 
 /// Zip is the one kind of archive that CodeBuild unpacks.
@@ -303,7 +376,11 @@ impl Wanted {
             reader.require(&node, &fields, &name, "what to build");
             let at = fields.at(&name);
             let source = node.value().and_then(|node| Self::source(&mut reader, node, &at, spelling));
-            Some(Self { recipe: recipe?, source: source? })
+            let service_timeout = match spelling {
+                Spelling::Api => None,
+                Spelling::CloudFormation => Some(service_timeout(&mut reader, &fields)?),
+            };
+            Some(Self { recipe: recipe?, source: source?, spelling, service_timeout })
         });
         match wanted {
             Some(wanted) if reader.findings.is_empty() => Ok(wanted),
@@ -321,14 +398,20 @@ impl Wanted {
         let pointer = fields.at(kind);
         let names = |names: [&'static str; 3]| names.map(|name| spelling.of(name));
         if kind.eq_ignore_ascii_case("s3") {
-            let [bucket, key, version] = names(["bucket", "key", "versionId"]);
-            let fields = reader.fields(node, &pointer, &[&bucket, &key, &version])?;
+            let [bucket, key_name, version] = names(["bucket", "key", "versionId"]);
+            let fields = reader.fields(node, &pointer, &[&bucket, &key_name, &version])?;
             let bucket = filled(reader, &fields, &bucket);
             let version_id = filled(reader, &fields, &version);
-            let text = filled(reader, &fields, &key);
-            if !fields.has(&key) {
-                let message = format!("`{key}` is missing; add the key of a zip archive");
+            let text = filled(reader, &fields, &key_name);
+            if !fields.has(&key_name) {
+                let message = format!("`{key_name}` is missing; add the key of a zip archive");
                 reader.find(Code::MissingField, pointer, message);
+            }
+            // Of another bucket `OtherSources` says what is a source.
+            if let (Some(None), Some(Some(key))) = (&bucket, &text)
+                && !is_source_key(key)
+            {
+                reader.find(Code::InvalidPath, fields.at(&key_name), not_a_source(key));
             }
             return Some(WantedSource::S3 { bucket: bucket?, key: text??, version_id: version_id? });
         }
@@ -359,6 +442,30 @@ impl Wanted {
             commit_id: commit_id??,
             branch: branch?,
         })
+    }
+}
+
+/// How long CloudFormation waits, in seconds: enough for a build.
+fn service_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
+    const NAME: &str = "ServiceTimeout";
+    let Some(node) = reader.field(fields, NAME).value() else { return Some(SERVICE_TIMEOUT_SECONDS) };
+    let seconds = match node {
+        Node::Text(text) => text.parse().ok(),
+        Node::Whole(number) => Some(*number),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if TimeLimits::within(seconds, None).is_some() => {
+            Some(seconds.min(SERVICE_TIMEOUT_SECONDS))
+        }
+        _ => {
+            let least = TimeLimits::LEAST_SERVICE_SECONDS;
+            let message = format!(
+                "no build fits into this time; write {least} to {SERVICE_TIMEOUT_SECONDS} seconds, or leave it out for the most"
+            );
+            reader.find(Code::NumberOutOfRange, fields.at(NAME), message);
+            None
+        }
     }
 }
 

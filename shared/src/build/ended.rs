@@ -56,6 +56,8 @@ pub struct Build {
     pub arn: String,
     /// How it stands.
     pub status: Status,
+    /// The kind of its source, where it is, and the version, as CodeBuild fetched it.
+    pub source: (String, String, String),
     /// The phase that it is in, in CodeBuild's words.
     pub phase: String,
     /// When it began.
@@ -68,6 +70,8 @@ pub struct Build {
     pub environment: BTreeMap<String, String>,
     /// The variables that it exports.
     pub exported: BTreeMap<String, String>,
+    /// Where its log is: group and stream.
+    pub log: Option<(String, String)>,
     /// Where its log is, for a browser.
     pub log_link: Option<String>,
 }
@@ -150,8 +154,69 @@ impl Build {
     }
 }
 
+/// Maximum number of lines that are told of a failed build's log.
+const MAX_LINES: usize = 12;
+/// Maximum length of such a line, in characters.
+const MAX_LINE: usize = 200;
+
+/// What a build itself said last, from the end of its log: without what CodeBuild says about its phases, and without the
+/// command that failed, which it repeats.
+#[must_use]
+pub fn last_words(log: &[String]) -> Vec<String> {
+    let lines: Vec<&str> = log.iter().flat_map(|event| event.lines()).map(str::trim_end).collect();
+    let is_end = |line: &&str| {
+        line.starts_with("[Container]") && line.contains("Phase complete:") && line.contains("FAILED")
+    };
+    let end = lines.iter().position(is_end).unwrap_or(lines.len());
+    let mut words: Vec<String> = lines
+        .iter()
+        .take(end)
+        .rev()
+        .filter(|line| !line.is_empty() && !line.starts_with("[Container]"))
+        .take(MAX_LINES)
+        .map(|line| line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LINE).collect())
+        .collect();
+    words.reverse();
+    words
+}
+
 fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_build_is_told_by_what_it_said_and_not_by_what_codebuild_says_around_it() {
+        let log = "[Container] 2026/11/23 10:00:00 Entering phase BUILD
+[Container] 2026/11/23 10:00:00 Running command set -euo pipefail
+#9 [3/3] RUN make
+#9 0.312 \u{1b}[31mmain.c:7: error: expected ';'
+#9 ERROR: process \"/bin/sh -c make\" did not complete successfully: exit code: 2
+
+[Container] 2026/11/23 10:01:00 Command did not exit successfully set -euo pipefail
+[Container] 2026/11/23 10:01:00 Phase complete: BUILD State: FAILED_WITH_ABORT
+[Container] 2026/11/23 10:01:00 Phase context status code: COMMAND_EXECUTION_ERROR Message: Error while executing command: set -euo pipefail
+cd /
+docker_alone() (
+. Reason: exit status 1";
+        let log: Vec<String> = log.lines().map(|line| format!("{line}\n")).collect();
+        assert_eq!(
+            last_words(&log),
+            [
+                "#9 [3/3] RUN make",
+                "#9 0.312  [31mmain.c:7: error: expected ';'",
+                "#9 ERROR: process \"/bin/sh -c make\" did not complete successfully: exit code: 2",
+            ]
+        );
+        let long: Vec<String> = (0..1000).map(|number| format!("{number} {}", "x".repeat(1000))).collect();
+        let words = last_words(&long);
+        assert_eq!((words.len(), words[11].chars().count()), (MAX_LINES, MAX_LINE));
+        assert!(words[11].starts_with("999 "), "{words:?}");
+        assert_eq!(last_words(&[]), [""; 0]);
+    }
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Arrival;
-use super::ticket::Ticket;
+use super::ticket::{Ticket, is_future};
+use super::{Arrival, GitReference};
 use crate::instant::Instant;
 
 /// Where an image can be put.
@@ -44,6 +44,9 @@ pub struct Entry {
     pub version: String,
     /// Where the source stands among others.
     pub arrival: Arrival,
+    /// What the source was pushed as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<GitReference>,
 }
 
 /// What a ticket's image may take, and what it may not.
@@ -51,9 +54,14 @@ pub struct Entry {
 pub struct Claim {
     /// What it takes.
     pub taken: Vec<Place>,
-    /// What a newer source has.
-    pub kept: Vec<Place>,
+    /// What another source keeps, and why.
+    pub kept: Vec<(Place, &'static str)>,
 }
+
+/// Why an older source does not get a place.
+pub const NEWER: &str = "a newer source has it";
+/// Why a branch does not get the tag of a git tag, nor the other way round.
+const OTHER_KIND: &str = "it was made from a branch and this is a git tag of that name, or the other way round; only one of both can have it";
 
 /// How long an entry is kept that nobody renews, in days. A build lasts eight hours at most, and an event is delivered for
 /// a day at most.
@@ -85,12 +93,21 @@ impl Ledger {
             image_digest: digest.to_owned(),
             version: ticket.source.version().to_owned(),
             arrival: ticket.arrival.clone(),
+            reference: ticket.reference.clone(),
         };
         let places = ticket.image_tags.iter().cloned().map(Place::Tag);
         let mut claim = Claim::default();
         for place in places.chain(ticket.is_released.then_some(Place::Parameter)) {
-            if self.entry(&place).is_some_and(|entry| entry.is_newer_than(&own)) {
-                claim.kept.push(place);
+            let kept = match (&place, self.entry(&place)) {
+                (_, None) => None,
+                (Place::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => Some(OTHER_KIND),
+                // What says that it came in the future would stay for ever.
+                (_, Some(entry)) => {
+                    (!is_future(&entry.arrival, now) && entry.is_newer_than(&own)).then_some(NEWER)
+                }
+            };
+            if let Some(reason) = kept {
+                claim.kept.push((place, reason));
                 continue;
             }
             match &place {
@@ -105,6 +122,15 @@ impl Ledger {
 }
 
 impl Entry {
+    /// Whether one is of a branch and the other of a git tag, and both are different images: whoever may push branches moves
+    /// no tag that a release has.
+    fn is_of_another_kind_than(&self, other: &Self) -> bool {
+        use GitReference::{Branch, Tag};
+        let pair = (&self.reference, &other.reference);
+        self.image_digest != other.image_digest
+            && matches!(pair, (Some(Branch(_)), Some(Tag(_))) | (Some(Tag(_)), Some(Branch(_))))
+    }
+
     /// Whether this is of a newer source than the other. Of two that cannot be told apart the later word counts.
     fn is_newer_than(&self, other: &Self) -> bool {
         if self.arrival.at != other.arrival.at {
@@ -130,8 +156,10 @@ mod tests {
         Ticket {
             repository_name: "app".to_owned(),
             image_tag: format!("src-{version}"),
+            definition: String::new(),
             platforms: Vec::new(),
             image_tags: vec!["latest".to_owned(), "main".to_owned()],
+            image_tags_not_moved: Vec::new(),
             is_released: true,
             source: Source::S3 {
                 bucket: "b".to_owned(),
@@ -195,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn a_source_of_the_future_keeps_nothing() {
+        let mut future = ticket("future", "10:00:00", None, None);
+        future.arrival.at = Instant::parse("2999-01-01T00:00:00Z").unwrap();
+        assert_eq!(latest(&[&future, &ticket("one", "10:00:00", None, None)]), "one");
+    }
+
+    #[test]
     fn branches_do_not_meet() {
         let main = ticket("new", "11:00:00", None, None);
         let mut feature = ticket("old", "10:00:00", None, None);
@@ -204,6 +239,28 @@ mod tests {
         let claim = ledger.claim(&feature, "feature", now());
         assert_eq!(claim.taken, [Place::Tag("feature".to_owned())]);
         assert_eq!(ledger.digest(&Place::Parameter), Some("main"));
+    }
+
+    #[test]
+    fn a_branch_never_takes_the_tag_of_a_release_by_having_its_name() {
+        let pushed = |version: &str, at: &str, reference: GitReference| Ticket {
+            image_tags: vec!["v1.0".to_owned()],
+            is_released: false,
+            reference: Some(reference),
+            ..ticket(version, at, None, None)
+        };
+        let release = pushed("release", "11:00:00", GitReference::Tag("v1.0".to_owned()));
+        let branch = pushed("branch", "11:00:00", GitReference::Branch("v1.0".to_owned()));
+        let place = Place::Tag("v1.0".to_owned());
+        for (first, second) in [(&release, &branch), (&branch, &release)] {
+            let mut ledger = Ledger::default();
+            ledger.claim(first, first.source.version(), now());
+            let claim = ledger.claim(second, second.source.version(), now());
+            assert_eq!((claim.taken.len(), claim.kept), (0, vec![(place.clone(), OTHER_KIND)]));
+            assert_eq!(ledger.digest(&place), Some(first.source.version()));
+            // One image may be both: a commit that is the head of a branch and a release.
+            assert_eq!(ledger.claim(second, first.source.version(), now()).taken, [place.clone()]);
+        }
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! What CodeBuild is told: one build for each platform, everything from outside in environment variables of its own.
 
-use super::recipe::Recipe;
+use super::recipe::{Recipe, TimeLimits};
 use super::tags::CACHE_PREFIX;
 use super::ticket::{PLATFORM, Ticket, VARIABLE};
-use super::{Platform, Source, fingerprint};
+use super::{GitReference, Platform, Source, fingerprint};
 use crate::repository::Registry;
 
 /// What a build does. Sent along with each, so that it is never of another version than what starts it.
 pub const BUILDSPEC: &str = include_str!("../../../infra/buildspec.yml");
+
+/// The IAM path of the roles that builds may have besides the stack's own; the functions may pass no others.
+pub const ROLE_PATH: &str = "/ecr-steward/builds/";
 
 /// The CodeBuild projects of the stack, one for each processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub struct Order {
     pub source_version: String,
     /// The size of the machine; by default the project's.
     pub compute_type: Option<&'static str>,
+    /// The ARN of the role; by default the project's.
+    pub service_role: Option<String>,
+    /// How long it may wait and work; by default as the project says.
+    pub time_limits: Option<TimeLimits>,
     /// The environment.
     pub environment: Vec<Variable>,
 }
@@ -67,17 +74,7 @@ pub fn orders(
                 Platform::Amd64 => &projects.amd64,
                 Platform::Arm64 => &projects.arm64,
             };
-            let (source_type, source_location) = match &ticket.source {
-                Source::S3 { bucket, key, .. } => ("S3", format!("{bucket}/{key}")),
-                Source::CodeCommit { repository_name, .. } => (
-                    "CODECOMMIT",
-                    format!(
-                        "https://git-codecommit.{}.{}/v1/repos/{repository_name}",
-                        registry.region,
-                        registry.url_suffix()
-                    ),
-                ),
-            };
+            let (source_type, source_location) = location(&ticket.source, registry);
             let mut order = Order {
                 project: project.clone(),
                 platform,
@@ -86,12 +83,28 @@ pub fn orders(
                 source_location,
                 source_version: ticket.source.version().to_owned(),
                 compute_type: recipe.compute_type,
+                service_role: recipe.service_role.as_ref().map(|name| {
+                    format!("arn:{}:iam::{}:role{ROLE_PATH}{name}", registry.partition, registry.account_id)
+                }),
+                time_limits: recipe.time_limits,
                 environment: environment(recipe, ticket, registry, platform),
             };
             order.token = token(&order, attempt);
             order
         })
         .collect()
+}
+
+/// The kind of a source and where it is, in CodeBuild's words.
+#[must_use]
+pub fn location(source: &Source, registry: &Registry) -> (&'static str, String) {
+    match source {
+        Source::S3 { bucket, key, .. } => ("S3", format!("{bucket}/{key}")),
+        Source::CodeCommit { repository_name, .. } => {
+            let (region, suffix) = (&registry.region, registry.url_suffix());
+            ("CODECOMMIT", format!("https://git-codecommit.{region}.{suffix}/v1/repos/{repository_name}"))
+        }
+    }
 }
 
 fn token(order: &Order, attempt: &str) -> String {
@@ -103,11 +116,33 @@ fn token(order: &Order, attempt: &str) -> String {
         &order.source_version,
         order.compute_type.unwrap_or_default(),
         BUILDSPEC,
+        order.service_role.as_deref().unwrap_or_default(),
     ];
+    let limits = order.time_limits.map(|limits| format!("{limits:?}")).unwrap_or_default();
+    parts.push(&limits);
     for variable in &order.environment {
         parts.extend([variable.name.as_str(), variable.value.as_str()]);
     }
     fingerprint(&parts, 64)
+}
+
+/// The tag that a build's layers are kept under for the next one, and those that it takes layers from. What is released has
+/// one that everybody reads. A branch has its own: whoever may push branches could otherwise put layers into what is released.
+/// A git tag is built once, and keeps none.
+fn caches(recipe: &Recipe, ticket: &Ticket, platform: Platform) -> (String, String) {
+    if !recipe.cache {
+        return (String::new(), String::new());
+    }
+    let released = format!("{CACHE_PREFIX}{}", platform.processor());
+    match &ticket.reference {
+        Some(GitReference::Branch(name)) if !ticket.is_released => {
+            let own = format!("{released}-{}", fingerprint(&[name], 16));
+            let from = format!("{own} {released}");
+            (own, from)
+        }
+        Some(GitReference::Tag(_)) if !ticket.is_released => (String::new(), released),
+        _ => (released.clone(), released),
+    }
 }
 
 fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: Platform) -> Vec<Variable> {
@@ -115,8 +150,7 @@ fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: 
         "." => "Dockerfile".to_owned(),
         context => format!("{}/Dockerfile", context.trim_end_matches('/')),
     });
-    let cache_tag =
-        if recipe.cache { format!("{CACHE_PREFIX}{}", platform.processor()) } else { String::new() };
+    let (cache_tag, cache_from) = caches(recipe, ticket, platform);
     let attestations = if recipe.profile.has_attestations() { "true" } else { "false" };
     let mut variables: Vec<Variable> = [
         ("REGISTRY", registry.host()),
@@ -127,6 +161,7 @@ fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: 
         ("DOCKERFILE", dockerfile),
         ("TARGET", recipe.target.clone().unwrap_or_default()),
         ("CACHE_TAG", cache_tag),
+        ("CACHE_FROM", cache_from),
         ("ATTESTATIONS", attestations.to_owned()),
         ("SOURCE", ticket.source.to_string()),
         ("REVISION", ticket.source.version().to_owned()),
@@ -201,6 +236,32 @@ mod tests {
         assert!(of(&orders[1], "IMAGE_TAG").ends_with("-arm64"));
         assert_eq!(of(&orders[1], "CACHE_TAG"), "buildcache-arm64");
         assert_ne!(orders[0].token, orders[1].token);
+    }
+
+    #[test]
+    fn a_branch_reads_the_cache_of_what_is_released_and_writes_one_of_its_own() {
+        let recipe = Recipe::of(Name::parse("app").unwrap());
+        let caches = |reference: Option<GitReference>, is_released: bool| {
+            let arrived = Arrived {
+                source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
+                reference,
+                arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+            };
+            let ticket = Ticket::new(&recipe, &arrived);
+            assert_eq!(ticket.is_released, is_released);
+            caches(&recipe, &ticket, Platform::Amd64)
+        };
+        let branch = |name: &str| Some(GitReference::Branch(name.to_owned()));
+        let released = ("buildcache-amd64".to_owned(), "buildcache-amd64".to_owned());
+        assert_eq!(caches(branch("main"), true), released);
+        assert_eq!(caches(None, true), released);
+        let (written, read) = caches(branch("feature"), false);
+        assert!(written.starts_with("buildcache-amd64-") && written.len() == 33, "{written}");
+        assert_eq!(read, format!("{written} buildcache-amd64"));
+        // Also where both would be one tag.
+        assert_ne!(caches(branch("a/b"), false).0, caches(branch("a-b"), false).0);
+        let tag = caches(Some(GitReference::Tag("v1".to_owned())), false);
+        assert_eq!(tag, (String::new(), "buildcache-amd64".to_owned()));
     }
 
     #[test]

@@ -38,6 +38,12 @@ pub struct Recipe {
     pub compute_type: Option<&'static str>,
     /// What the image is for.
     pub profile: Profile,
+    /// The role of the build, by its name below [`super::order::ROLE_PATH`]; by default the stack's.
+    pub service_role: Option<String>,
+    /// How long the build may wait and work; by default as long as the project says.
+    pub time_limits: Option<TimeLimits>,
+    /// Whether nothing but the name of the source says where it goes.
+    pub is_by_name: bool,
 }
 
 /// What an image is for, which decides what is attached to it.
@@ -61,6 +67,35 @@ impl Profile {
     #[must_use]
     pub const fn has_attestations(self) -> bool {
         !matches!(self, Self::Lambda)
+    }
+}
+
+/// How long a build may wait for its machine, and how long it may work, in minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// In the queue.
+    pub queued_minutes: i32,
+    /// At work.
+    pub build_minutes: i32,
+}
+
+impl TimeLimits {
+    /// The least that CodeBuild takes for either.
+    const LEAST: i32 = 5;
+    /// What is kept for starting the build, and for telling what came of it.
+    const AROUND: i32 = 5;
+    /// The least `ServiceTimeout` in which a build fits, in seconds.
+    pub const LEAST_SERVICE_SECONDS: u64 = 60 * (2 * Self::LEAST + Self::AROUND) as u64;
+
+    /// The limits of a build that CloudFormation waits for: it fails, and is told so, before CloudFormation gives up. `None` when
+    /// there is no time for a build.
+    #[must_use]
+    pub fn within(service_timeout_seconds: u64, project_minutes: Option<i32>) -> Option<Self> {
+        let minutes = i32::try_from(service_timeout_seconds / 60).ok()? - Self::AROUND;
+        let queued_minutes = (minutes / 6).max(Self::LEAST);
+        let left = minutes - queued_minutes;
+        let build_minutes = project_minutes.map_or(left, |most| left.min(most));
+        (build_minutes >= Self::LEAST).then_some(Self { queued_minutes, build_minutes })
     }
 }
 
@@ -93,6 +128,9 @@ impl Recipe {
             cache: true,
             compute_type: None,
             profile: Profile::default(),
+            service_role: None,
+            time_limits: None,
+            is_by_name: false,
         }
     }
 
@@ -138,8 +176,18 @@ pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling)
     }
     let build_args = values(reader, fields, &name("buildArgs"), &|key, _| {
         let is_name = is_word(key) && !key.contains(['.', '-']);
-        (!is_name).then(|| {
-            format!("{} is no name of an ARG; write letters, digits and `_`, and no digit first", quoted(key))
+        if !is_name {
+            return Some(format!(
+                "{} is no name of an ARG; write letters, digits and `_`, and no digit first",
+                quoted(key)
+            ));
+        }
+        changes_the_builder(key).then(|| {
+            format!(
+                "{} is for BuildKit and not for the Dockerfile: it would change what builds, or where it pulls from; leave \
+                 it out",
+                quoted(key)
+            )
         })
     });
     let secrets = values(reader, fields, &name("secrets"), &|key, value| {
@@ -182,9 +230,22 @@ pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling)
         cache: cache.unwrap_or(default.cache),
         compute_type,
         profile,
+        service_role: None,
+        time_limits: None,
+        is_by_name: false,
         repository: default.repository,
     })
 }
+
+/// Whether a build argument is BuildKit's own: `BUILDKIT_SYNTAX` replaces the Dockerfile's frontend by any image, and the
+/// proxies see and answer what a build asks of others. BuildKit knows proxies in capitals and in small letters.
+fn changes_the_builder(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    name.starts_with("BUILDKIT_") || PROXIES.contains(&name.as_str())
+}
+
+/// The proxies that every build takes as arguments.
+const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// A letter or `_`, then letters, digits, `_`, `.` and `-`.
 fn is_word(text: &str) -> bool {

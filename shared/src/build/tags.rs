@@ -1,5 +1,7 @@
 //! Tags from templates: `{branch}`, `release-{shortCommit}`.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Arrival, GitReference, Source};
 use crate::finding::quoted;
 
@@ -7,6 +9,9 @@ use crate::finding::quoted;
 pub const CONTENT_PREFIX: &str = "src-";
 /// The tags of build caches begin so.
 pub const CACHE_PREFIX: &str = "buildcache-";
+/// Tags that begin so are taken: for sources, for caches, for the protection of what is in use, and for what is about the
+/// image of a digest (signatures, attestations, and referrers where a registry has no API for them).
+pub const RESERVED_PREFIXES: [&str; 4] = [CONTENT_PREFIX, CACHE_PREFIX, "ecr-steward-", "sha256-"];
 /// The longest tag, in characters.
 const MAX_CHARACTERS: usize = 128;
 
@@ -59,9 +64,25 @@ pub enum InvalidTemplate {
     /// Nothing, or too much.
     #[error("it has {0} characters; write 1 to {MAX_CHARACTERS}")]
     Length(usize),
-    /// Tags that begin so are the stack's own.
-    #[error("tags that begin with {} are the stack's own", quoted(.0))]
+    /// Tags that begin so are not for builds to move.
+    #[error("tags that begin with {} are reserved", quoted(.0))]
     Reserved(&'static str),
+}
+
+/// A tag that stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotMoved {
+    /// The tag.
+    pub image_tag: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The prefix for which a tag is reserved, if it is.
+#[must_use]
+pub fn reserved_prefix(tag: &str) -> Option<&'static str> {
+    RESERVED_PREFIXES.into_iter().find(|prefix| tag.starts_with(prefix))
 }
 
 const fn is_tag_character(character: char) -> bool {
@@ -79,7 +100,7 @@ impl Template {
         if !(1..=MAX_CHARACTERS).contains(&length) {
             return Err(InvalidTemplate::Length(length));
         }
-        if let Some(prefix) = [CONTENT_PREFIX, CACHE_PREFIX].into_iter().find(|p| text.starts_with(p)) {
+        if let Some(prefix) = reserved_prefix(text) {
             return Err(InvalidTemplate::Reserved(prefix));
         }
         let mut parts = Vec::new();
@@ -118,7 +139,8 @@ impl Template {
         self.parts.iter().all(|part| matches!(part, Part::Text(_) | Part::Value(Value::Date)))
     }
 
-    /// The tag of a source; `None` where the source lacks what the template asks for.
+    /// The tag of a source; `None` where the source lacks what the template asks for. It may be a reserved one, by the name of a
+    /// branch.
     #[must_use]
     pub fn render(
         &self,
@@ -154,13 +176,12 @@ impl Template {
     }
 }
 
-/// The nearest text that is a tag: `feature/x` is `feature-x`. One that would pass for the stack's own is none.
+/// The nearest text that is a tag: `feature/x` is `feature-x`.
 fn clean(text: &str) -> Option<String> {
     let tag: String = text.chars().map(|c| if is_tag_character(c) { c } else { '-' }).collect();
     let tag = tag.trim_start_matches(['.', '-']);
     let tag = tag.get(..MAX_CHARACTERS.min(tag.len())).unwrap_or_default();
-    let is_own = tag.starts_with(CONTENT_PREFIX) || tag.starts_with(CACHE_PREFIX);
-    (!tag.is_empty() && !is_own).then(|| tag.to_owned())
+    (!tag.is_empty()).then(|| tag.to_owned())
 }
 
 #[cfg(test)]
@@ -194,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn no_name_of_a_branch_makes_a_tag_of_the_stack_or_none_at_all() {
+    fn a_branch_without_a_character_of_a_tag_makes_none() {
         let of = |name: &str| rendered("{branch}", Some(&GitReference::Branch(name.to_owned())));
-        for name in ["src-0", "buildcache-amd64", "/src-1", ".-src-x", "--", "…"] {
+        for name in ["--", "…", "./"] {
             assert_eq!(of(name), None, "{name}");
         }
         assert_eq!(of(&"a".repeat(300)).unwrap().len(), 128);
@@ -221,7 +242,9 @@ mod tests {
                 "it has `-`; a tag is letters, digits, `_`, `.` and `-`, and begins with none of the last two",
             ),
             ("", "it has 0 characters; write 1 to 128"),
-            ("src-1", "tags that begin with `src-` are the stack's own"),
+            ("src-1", "tags that begin with `src-` are reserved"),
+            ("ecr-steward-in-use-{commit}", "tags that begin with `ecr-steward-` are reserved"),
+            ("sha256-{commit}.sig", "tags that begin with `sha256-` are reserved"),
         ] {
             assert_eq!(Template::parse(text).unwrap_err().to_string(), problem, "{text}");
         }

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Arrived;
 use super::recipe::Recipe;
-use super::tags::{CONTENT_PREFIX, Template};
+use super::tags::{CONTENT_PREFIX, NotMoved, Template, reserved_prefix};
 use super::{Arrival, GitReference, Platform, Source, fingerprint};
+use crate::finding::quoted;
+use crate::instant::Instant;
 
 /// The variable that has the ticket in a build's environment.
 pub const VARIABLE: &str = "TICKET";
@@ -20,10 +22,15 @@ pub struct Ticket {
     pub repository_name: String,
     /// The tag that stands for source and recipe together, and never moves: `src-…`.
     pub image_tag: String,
+    /// What tells the recipe from others, as far as a build sees it.
+    pub definition: String,
     /// What is built; one build for each.
     pub platforms: Vec<Platform>,
     /// The tags that move to the image, if nothing newer has them.
     pub image_tags: Vec<String>,
+    /// The tags that templates make of this source and that are not for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_tags_not_moved: Vec<NotMoved>,
     /// Whether the repository's parameter points to the image then.
     pub is_released: bool,
     /// The source.
@@ -57,28 +64,63 @@ impl Ticket {
                 &default
             }
         };
-        let mut image_tags: Vec<String> = templates
-            .iter()
-            .filter(|template| is_released || !template.is_fixed())
-            .filter_map(|template| template.render(source, reference.as_ref(), arrival))
-            .collect();
+        let render = |template: &Template| template.render(source, reference.as_ref(), arrival);
+        let fixed: Vec<String> =
+            templates.iter().filter(|template| template.is_fixed()).filter_map(render).collect();
+        let mut image_tags = Vec::new();
+        let mut image_tags_not_moved: Vec<NotMoved> = Vec::new();
+        // Whoever may push a branch or a tag chooses its name, and may not choose more by that.
+        for tag in templates.iter().filter(|template| !template.is_fixed()).filter_map(render) {
+            let reason = if let Some(prefix) = reserved_prefix(&tag) {
+                format!("tags that begin with {} are reserved", quoted(prefix))
+            } else if !is_released && fixed.contains(&tag) {
+                "imageTags names this tag for what is released, and this source is not".to_owned()
+            } else {
+                image_tags.push(tag);
+                continue;
+            };
+            if image_tags_not_moved.iter().all(|not| not.image_tag != tag) {
+                image_tags_not_moved.push(NotMoved { image_tag: tag, reason });
+            }
+        }
+        if is_released {
+            image_tags.extend(fixed);
+        }
         image_tags.sort_unstable();
         image_tags.dedup();
+        let definition = definition(recipe);
         Self {
             repository_name: recipe.repository.to_string(),
-            image_tag: content_tag(recipe, source),
+            image_tag: content_tag(recipe.repository.as_str(), source, &definition),
+            definition,
             platforms: recipe.platforms.clone(),
             image_tags,
+            image_tags_not_moved,
             is_released,
             source: source.clone(),
             reference: reference.clone(),
             // S3 tells one moment with and without milliseconds.
             arrival: Arrival {
-                at: super::Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
+                at: Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
                     .unwrap_or(arrival.at),
                 ..arrival.clone()
             },
         }
+    }
+
+    /// Why a ticket is not believed, wherever it comes from: who may hand one over could otherwise put any image in any
+    /// place, or keep later images out.
+    #[must_use]
+    pub fn doubt(&self, now: Instant) -> Option<String> {
+        let Self { repository_name, source, definition, image_tag, .. } = self;
+        if *image_tag != content_tag(repository_name, source, definition) {
+            return Some(format!("{} is not the tag of {source} in {repository_name}", quoted(image_tag)));
+        }
+        if let Some(tag) = self.image_tags.iter().find(|tag| reserved_prefix(tag).is_some()) {
+            return Some(format!("{} is reserved", quoted(tag)));
+        }
+        is_future(&self.arrival, now)
+            .then(|| format!("its source came at {}, which is in the future", self.arrival.at))
     }
 
     /// The tag that the build for one platform pushes.
@@ -104,17 +146,29 @@ impl Ticket {
     }
 }
 
-/// The same for the same files built in the same way into the same repository, and for nothing else. What a build does
-/// not see (the tags that move, the size of the machine, the cache) is not in it.
-fn content_tag(recipe: &Recipe, source: &Source) -> String {
-    let source = source.to_string();
+/// Whether a source says that it came later than now, by more than clocks differ. Nothing would ever be newer.
+#[must_use]
+pub fn is_future(arrival: &Arrival, now: Instant) -> bool {
+    arrival.at.micros() > now.micros().saturating_add(MAX_CLOCK_SKEW_SECONDS * 1_000_000)
+}
+
+/// By how much clocks may differ, in seconds: the time after which AWS does not take a signature either.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 300;
+
+/// The same for the same files built in the same way into the same repository, and for nothing else.
+#[must_use]
+pub fn content_tag(repository_name: &str, source: &Source, definition: &str) -> String {
+    format!("{CONTENT_PREFIX}{}", fingerprint(&[repository_name, &source.to_string(), definition], 40))
+}
+
+/// The same for what is built in the same way. What a build does not see (the tags that move, the size of the machine, the
+/// cache) is not in it.
+fn definition(recipe: &Recipe) -> String {
     let platforms: Vec<&str> = recipe.platforms.iter().map(|platform| platform.as_str()).collect();
     let platforms = platforms.join(",");
     let attestations = recipe.profile.has_attestations().to_string();
     let mut parts = vec![
-        recipe.repository.as_str(),
-        &source,
-        &recipe.context,
+        recipe.context.as_str(),
         recipe.dockerfile.as_deref().unwrap_or_default(),
         recipe.target.as_deref().unwrap_or_default(),
         &platforms,
@@ -123,13 +177,12 @@ fn content_tag(recipe: &Recipe, source: &Source) -> String {
     for (kind, values) in [("arg", &recipe.build_args), ("secret", &recipe.secrets)] {
         parts.extend(values.iter().flat_map(|(name, value)| [kind, name.as_str(), value.as_str()]));
     }
-    format!("{CONTENT_PREFIX}{}", fingerprint(&parts, 40))
+    fingerprint(&parts, 40)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instant::Instant;
     use crate::repository::Name;
 
     fn recipe() -> Recipe {
@@ -167,6 +220,44 @@ mod tests {
     }
 
     #[test]
+    fn no_name_of_a_branch_or_a_tag_takes_a_tag_that_is_not_for_it() {
+        let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+        let signature = format!("sha256-{}.sig", "0".repeat(64));
+        let taken = [
+            "latest",
+            "/latest",
+            "src-0",
+            ".-src-x",
+            "buildcache-amd64",
+            "ecr-steward-x",
+            &in_use,
+            &signature,
+        ];
+        for name in taken {
+            for reference in [GitReference::Branch(name.to_owned()), GitReference::Tag(name.to_owned())] {
+                let ticket = Ticket::new(&recipe(), &arrived(Some(reference.clone())));
+                assert_eq!(ticket.image_tags, [""; 0], "{reference:?}");
+                let [not] = ticket.image_tags_not_moved.as_slice() else {
+                    panic!("{reference:?}: {ticket:?}")
+                };
+                assert_eq!(not.image_tag, name.trim_start_matches(['/', '.', '-']));
+            }
+        }
+        // Also where a template makes it of several parts, and whatever the recipe calls its own.
+        let tags = |tags: &[&str], reference| {
+            let image_tags = tags.iter().map(|text| Template::parse(text).unwrap()).collect();
+            Ticket::new(&Recipe { image_tags: Some(image_tags), ..recipe() }, &arrived(reference)).image_tags
+        };
+        assert_eq!(tags(&["src{branch}"], branch("-1")), [""; 0]);
+        assert_eq!(tags(&["stable", "{branch}"], branch("stable")), [""; 0]);
+        assert_eq!(tags(&["stable", "{branch}-x"], branch("stable")), ["stable-x"]);
+        // The default branch may be called as it likes.
+        assert_eq!(tags(&["main", "{branch}"], branch("main")), ["main"]);
+        let latest = Recipe { default_branch: Some("latest".to_owned()), ..recipe() };
+        assert_eq!(Ticket::new(&latest, &arrived(branch("latest"))).image_tags, ["latest"]);
+    }
+
+    #[test]
     fn the_content_tag_changes_with_what_is_built_and_with_nothing_else() {
         let tag = |recipe: &Recipe| Ticket::new(recipe, &arrived(None)).image_tag;
         let first = tag(&recipe());
@@ -194,6 +285,28 @@ mod tests {
             Recipe { profile: super::super::recipe::Profile::Lambda, ..recipe() },
         ] {
             assert!(seen.insert(tag(&other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_believed_as_it_was_written_and_not_otherwise() {
+        let now = Instant::parse("2026-11-23T10:00:00Z").unwrap();
+        let ticket = Ticket::new(&recipe(), &arrived(branch("main")));
+        assert_eq!(ticket.doubt(now), None);
+        let other = Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "d".repeat(40) };
+        let later = Instant::parse("2999-01-01T00:00:00Z").unwrap();
+        let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+        for (changed, reason) in [
+            (Ticket { repository_name: "prod/web".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { source: other, ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tag: "src-1".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tag: "latest".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { definition: String::new(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tags: vec![in_use], ..ticket.clone() }, "is reserved"),
+            (Ticket { arrival: Arrival::at(later), ..ticket.clone() }, "is in the future"),
+        ] {
+            let doubt = changed.doubt(now).unwrap();
+            assert!(doubt.contains(reason), "{doubt}");
         }
     }
 

@@ -56,7 +56,9 @@ pub fn attributes(ticket: &Ticket, uri: &str, digest: &str) -> BTreeMap<&'static
 /// The path of the parameters that hold the requests which wait for a ticket's image.
 #[must_use]
 pub fn waiting(stack_name: &str, ticket: &Ticket) -> String {
-    format!("/{stack_name}/waiting/{}", ticket.image_tag)
+    // The name of a repository may have more parts than that of a parameter.
+    let repository = fingerprint(&[&ticket.repository_name], 32);
+    format!("/{stack_name}/waiting/{repository}/{}", ticket.image_tag)
 }
 
 /// The parameter that a request is put aside in: the same for the same request.
@@ -102,7 +104,7 @@ mod tests {
     fn no_tag_moves_unless_the_template_says_so() {
         let tags = |more: &str| {
             let properties = format!(
-                r#"{{"ServiceToken": "t", "RepositoryName": "app", "Source": {{"S3": {{"Key": "a.zip"}}}}{more}}}"#
+                r#"{{"ServiceToken": "t", "RepositoryName": "app", "Source": {{"S3": {{"Key": "uploads/a.zip"}}}}{more}}}"#
             );
             match plan(&event("Create", &properties)).unwrap() {
                 Plan::Build(wanted) => wanted.recipe.image_tags.unwrap().len(),
@@ -116,12 +118,16 @@ mod tests {
     fn a_request_that_is_put_aside_can_be_answered_later() {
         let event = event("Create", "{}");
         let ticket: Ticket = serde_json::from_str(
-            r#"{"repositoryName": "app", "imageTag": "src-1", "platforms": [], "imageTags": [], "isReleased": true,
+            r#"{"repositoryName": "app", "imageTag": "src-1", "definition": "d", "platforms": [], "imageTags": [], "isReleased": true,
                 "source": {"s3": {"bucket": "b", "key": "k", "versionId": "v"}}, "arrival": {"at": "2026-11-23T00:00:00Z"}}"#,
         )
         .unwrap();
         let (name, value) = put_aside("stack", &ticket, &event);
-        assert!(name.starts_with("/stack/waiting/src-1/"), "{name}");
+        assert!(name.starts_with(&format!("{}/", waiting("stack", &ticket))), "{name}");
+        assert!(name.contains("/src-1/"), "{name}");
+        // The same tag in another repository is another image.
+        let other = Ticket { repository_name: "other".to_owned(), ..ticket };
+        assert!(!name.starts_with(&waiting("stack", &other)));
         let again: Event = serde_json::from_str(&value).unwrap();
         assert_eq!(again.response_url, event.response_url);
         assert_eq!((again.stack_id, again.request_id), (event.stack_id, event.request_id));

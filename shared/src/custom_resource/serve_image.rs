@@ -55,8 +55,9 @@ async fn act(
         Plan::Build(wanted) => wanted,
         Plan::Leave => return Ok(Some(Answer::success(event, image::physical_id(event), [].into()))),
     };
+    let recipe = starter.granted(&wanted).await?;
     let arrived = starter.pin(&wanted.source, now).await?;
-    let ticket = Ticket::new(&wanted.recipe, &arrived);
+    let ticket = Ticket::new(&recipe, &arrived);
     let built = |ticket: &Ticket, digest: &str| {
         let uri = format!("{}/{}@{digest}", starter.registry.host(), ticket.repository_name);
         let attributes = image::attributes(ticket, &uri, digest);
@@ -65,7 +66,7 @@ async fn act(
     // Before the build begins: it may end before this function does.
     let (name, value) = image::put_aside(&starter.stack.name, &ticket, event);
     parameters.put_secret(&name, &value, "Who waits for an image").await?;
-    let begun = starter.begin(&wanted.recipe, ticket, Because::Asked).await;
+    let begun = starter.begin(&recipe, ticket, Because::Asked).await;
     let answer = match begun {
         Ok(Begun::Built { ticket, digest }) => Ok(Some(built(&ticket, &digest))),
         Ok(Begun::Building { ticket, builds }) => {

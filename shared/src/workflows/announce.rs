@@ -1,0 +1,31 @@
+//! What came of a build, told: to programs by an event, to people by a mail.
+
+use crate::aws::AwsError;
+use crate::aws::events::Events;
+use crate::aws::sns::Sns;
+use crate::build::announcement::Announcement;
+
+/// Who tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Announcer<'a> {
+    /// Amazon EventBridge.
+    pub events: &'a Events,
+    /// Amazon SNS.
+    pub sns: &'a Sns,
+    /// The topic of failed builds.
+    pub topic: &'a str,
+}
+
+impl Announcer<'_> {
+    /// Tells everybody: better twice than never.
+    ///
+    /// # Errors
+    ///
+    /// When programs or people could not be told.
+    pub async fn announce(&self, announcement: &Announcement) -> Result<(), AwsError> {
+        self.events.announce(announcement).await?;
+        let Announcement::Failed(failed) = announcement else { return Ok(()) };
+        let (subject, text) = failed.mail();
+        self.sns.publish(self.topic, &subject, &text).await
+    }
+}

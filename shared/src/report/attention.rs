@@ -22,7 +22,12 @@ const fn kind(code: &'static str, what: &'static str, advice: &'static str) -> K
 const OTHER: Kind = kind("other", "Held back", "See what is said of each of them.");
 
 /// The kinds, the worst first.
-pub const KINDS: [Kind; 22] = [
+pub const KINDS: [Kind; 24] = [
+    kind(
+        "policy-not-suspended",
+        "A policy could not be suspended",
+        "ECR goes on deleting by it, whatever is in use. Take the policy off by hand, or give the stack the permission that is named.",
+    ),
     kind(
         "failed",
         "Could not be worked on",
@@ -125,9 +130,14 @@ pub const KINDS: [Kind; 22] = [
         "Images were pushed after the present. Find the clock that is wrong; as long as it is, rules by age decide wrongly.",
     ),
     kind(
+        "policy-not-attached",
+        "The policy that the repository was made with is gone",
+        "Ask for the policy once more, or ask for none with `skip: true`.",
+    ),
+    kind(
         SUSPENDED,
         "The lifecycle policy is suspended",
-        "ECR deletes nothing there meanwhile. The next run that enforces attaches the policy again, if what is said is mended.",
+        "ECR deletes nothing there meanwhile. With Enforce=true a run puts the policy back when what is said is mended.",
     ),
     OTHER,
 ];

@@ -1,7 +1,7 @@
 //! What becomes of the lifecycle policy of a repository that is asked for: ECR gets it behind the protection rule, or not at all.
 //!
 //! ECR goes by a policy only where the protection tags are right: in a repository without images, or in one of which a
-//! [record](ProtectionRecord) says so. Elsewhere the policy is suspended from the start, and the next run that enforces attaches
+//! [record](ProtectionRecord) says so. Elsewhere the policy is suspended from the start, and with Enforce=true the next run that finds nothing uncertain attaches
 //! it. A policy that is suspended stays suspended, and one that the policies file governs stays as it is.
 
 use std::fmt;
@@ -297,7 +297,7 @@ impl fmt::Display for PolicyStatus {
         } else {
             "the one that was asked for last"
         };
-        write!(f, "; the next run that enforces and finds nothing uncertain attaches {whose}")
+        write!(f, "; with Enforce=true the next run that finds nothing uncertain attaches {whose}")
     }
 }
 
@@ -387,8 +387,8 @@ mod tests {
         assert_eq!(status.as_str(), "SUSPENDED");
         assert_eq!(
             status.reason().unwrap(),
-            "the policy is suspended since 2026-11-20T03:00:00Z: the list of prod is late; the next run that enforces and finds \
-             nothing uncertain attaches the one that was asked for last"
+            "the policy is suspended since 2026-11-20T03:00:00Z: the list of prod is late; with Enforce=true the next run \
+             that finds nothing uncertain attaches the one that was asked for last"
         );
         assert_eq!(PolicyStatus::of(&nothing, Some(&record)), Some(status));
         let attach = ProtectionRecord { mode: Mode::Attach, ..record };

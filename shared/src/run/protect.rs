@@ -288,7 +288,7 @@ impl Worker<'_> {
         }
         let look = match self.access {
             Access::Read => None,
-            Access::Protect(_) | Access::Write(_) => Some(self.look(MonotonicInstant::now()).await?),
+            Access::Protect(_) | Access::Write(_) => Some(self.look(read_at).await?),
         };
         let usage =
             look.as_ref().map_or_else(|| &self.at_first().usage, |(observation, _)| &observation.usage);

@@ -65,8 +65,8 @@ impl Cause {
     pub fn reason(&self, record: &ProtectionRecord) -> String {
         match self {
             Self::StaleProtection { maximum_age_in_hours } => format!(
-                "the protection tags were right last at {}, and may be {maximum_age_in_hours} hours old at most; a run over the \
-                 registry that enforces attaches the policy again",
+                "the protection tags were right last at {}, and may be {maximum_age_in_hours} hours old at most; with Enforce=true the \
+                 next run that is certain of what is in use attaches the policy again",
                 record.refreshed_at
             ),
             Self::InvalidPoliciesFile { problem } => {

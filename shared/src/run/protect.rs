@@ -690,7 +690,11 @@ impl Worker<'_> {
                 lifecycle_policy_text: match now.native.mode {
                     Mode::Protect => None,
                     Mode::Provisioned => went_by.cloned().flatten(),
-                    Mode::Attach => Some(now.native.entry.policy.to_json()),
+                    Mode::Attach if matches!(self.access, Access::Write(_)) => {
+                        Some(now.native.entry.policy.to_json())
+                    }
+                    // What this run does not attach may be somebody else's.
+                    Mode::Attach => known.and_then(|known| known.lifecycle_policy_text.clone()),
                 },
                 expiring: match (&suspended, now.native.mode) {
                     (None, Mode::Attach | Mode::Provisioned) => now.expiring(&planned.surveyed.images),

@@ -175,7 +175,7 @@ impl Worker<'_> {
             return;
         }
         let reason = format!("protection could not be refreshed: {why}");
-        match self.suspend_attached(name, registry_id, mode, &reason).await {
+        match self.suspend_attached(name, registry_id, mode, &reason, outcome).await {
             Ok(true) => {
                 let attached = outcome.attachment.get_or_insert_with(Attached::default);
                 attached.mode = Some(mode);
@@ -198,6 +198,7 @@ impl Worker<'_> {
         registry_id: &str,
         mode: Mode,
         reason: &str,
+        outcome: &mut Outcome,
     ) -> Result<bool, Stop> {
         let (ecr, Some(records)) = (self.protects()?, self.records()) else { return Ok(false) };
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
@@ -206,10 +207,13 @@ impl Worker<'_> {
             return Ok(false);
         };
         let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        // Without its record nobody knows whose policy it is.
+        let found = self.clients.call(records.find(name.as_str())).await;
+        let known = found.as_ref().ok().and_then(Option::as_ref).and_then(|found| found.record.as_ref().ok());
+        let text = text.unwrap_or_default();
+        self.write_down_unknown((registry_id, name.as_str()), &text, &current, known, outcome).await?;
         self.clients.call(ecr.suspend_lifecycle_policy(name, &nothing)).await?;
         self.has_changed.set(true);
-        let found = self.clients.call(records.find(name.as_str())).await?;
-        let known = found.as_ref().and_then(|found| found.record.as_ref().ok());
         let suspended = Some(Suspension { at: self.clients.now(), reason: reason.to_owned() });
         let record = match known {
             Some(known) => ProtectionRecord { suspended, expiring: Vec::new(), ..known.clone() },
@@ -224,6 +228,7 @@ impl Worker<'_> {
                 expiring: Vec::new(),
             },
         };
+        let found = found?;
         let etag = found.as_ref().map(|found| found.etag.as_str());
         // Who wrote it meanwhile goes by what is attached, too.
         self.clients.call(records.replace(&record, etag)).await?;
@@ -422,11 +427,21 @@ impl Worker<'_> {
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
     ) -> Result<Option<Obstacle>, Stop> {
+        let written_down = match (&attachment, &now.current) {
+            (Attachment::Suspend(_), Some(current)) => {
+                let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+                let text = now.current_text.as_deref().unwrap_or_default();
+                self.write_down_unknown(place, text, current, now.known(), outcome).await
+            }
+            _ => Ok(()),
+        };
         let mut executor = Executor::new(self, planned, outcome, read_at);
         executor.protects(&now.native.entry.policy);
-        let suspended = match &attachment {
-            Attachment::Suspend(nothing) => executor.execute(&[Action::Suspend(nothing.clone())]).await,
-            Attachment::Unchanged | Attachment::Attach(_) => Ok(()),
+        let suspended = match (&attachment, written_down) {
+            (Attachment::Suspend(nothing), Ok(())) => {
+                executor.execute(&[Action::Suspend(nothing.clone())]).await
+            }
+            (_, written_down) => written_down,
         };
         let tags = put_tags(planned, &now.plan);
         // What cannot be suspended needs its protection tags all the more.
@@ -458,8 +473,32 @@ impl Worker<'_> {
             let mut executor = Executor::new(self, planned, outcome, read_at);
             executor.puts_policies_with(self.lifts);
             executor.execute(&[Action::PutPolicy(policy)]).await?;
+            return self.check_again(planned, outcome, read_at).await;
         }
         Ok(None)
+    }
+
+    /// Looks whether others suspended the policy while it was put back, who may know what this run does not.
+    async fn check_again(
+        &self,
+        planned: &Planned<'_>,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<Option<Obstacle>, Stop> {
+        let Some(records) = self.records() else { return Ok(None) };
+        // If this fails, what is attached is suspended.
+        let found = self.clients.call(records.find(planned.surveyed.name.as_str())).await?;
+        let record = found.as_ref().and_then(|found| found.record.as_ref().ok());
+        let problem = match record.map(|record| &record.suspended) {
+            Some(None) => return Ok(None),
+            Some(Some(suspended)) => suspended.reason.as_str(),
+            None => "its record is gone, or cannot be read",
+        };
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let mut executor = Executor::new(self, planned, outcome, read_at);
+        executor.execute(&[Action::Suspend(nothing)]).await?;
+        let problem = format!("the lifecycle policy was suspended during the run: {problem}");
+        Ok(Some(Obstacle::Reassigned(problem)))
     }
 
     /// Why the policy is suspended, for people.
@@ -546,12 +585,33 @@ impl Worker<'_> {
             return Ok(());
         }
         let reason = format!("the policies file has ECR enforce the policy {}", now.native.entry.name);
-        self.journal_policy(planned, text, policy, &reason, outcome).await
+        let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+        self.journal_policy(place, text, policy, &reason, outcome).await
+    }
+
+    /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
+    /// with the protection rule.
+    async fn write_down_unknown(
+        &self,
+        place: (&str, &str),
+        text: &str,
+        current: &LifecyclePolicy,
+        known: Option<&ProtectionRecord>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        let recorded = known.and_then(|known| known.lifecycle_policy_text.as_deref());
+        let recorded = recorded.and_then(|text| LifecyclePolicy::parse(text).ok());
+        if recorded.is_some() && recorded == without_protection(current) {
+            return Ok(());
+        }
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let reason = "it is not the one that this stack attached, and may not act for the time being";
+        self.journal_policy(place, text, nothing.policy(), reason, outcome).await
     }
 
     async fn journal_policy(
         &self,
-        planned: &Planned<'_>,
+        (registry_id, repository_name): (&str, &str),
         text: &str,
         policy: &LifecyclePolicy,
         reason: &str,
@@ -560,10 +620,10 @@ impl Worker<'_> {
         let line = PolicyLine {
             run_id: self.run.run_id.clone(),
             at: self.clients.now(),
-            registry_id: planned.surveyed.registry_id.clone(),
+            registry_id: registry_id.to_owned(),
             region: self.clients.region.to_owned(),
             by: Actor::of_run(self.run.started_by.as_deref()),
-            repository_name: planned.surveyed.name.as_str().to_owned(),
+            repository_name: repository_name.to_owned(),
             lifecycle_policy_text: text.to_owned(),
             replaced_by: policy.to_json(),
             reason: reason.to_owned(),
@@ -630,7 +690,11 @@ impl Worker<'_> {
                 lifecycle_policy_text: match now.native.mode {
                     Mode::Protect => None,
                     Mode::Provisioned => went_by.cloned().flatten(),
-                    Mode::Attach => Some(now.native.entry.policy.to_json()),
+                    Mode::Attach if matches!(self.access, Access::Write(_)) => {
+                        Some(now.native.entry.policy.to_json())
+                    }
+                    // What this run does not attach may be somebody else's.
+                    Mode::Attach => known.and_then(|known| known.lifecycle_policy_text.clone()),
                 },
                 expiring: match (&suspended, now.native.mode) {
                     (None, Mode::Attach | Mode::Provisioned) => now.expiring(&planned.surveyed.images),
@@ -708,7 +772,9 @@ impl Worker<'_> {
         let name = planned.surveyed.name.as_str();
         let Some(records) = self.records() else { return Ok(()) };
         let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
-        if acts {
+        let place = (planned.surveyed.registry_id.as_str(), name);
+        if let (true, Some(text), Some(current)) = (acts, current_text, current) {
+            self.write_down_unknown(place, text, current, known, outcome).await?;
             let mut executor = Executor::new(self, planned, outcome, read_at);
             executor.execute(&[Action::Suspend(nothing.clone())]).await?;
             if let Some(attached) = &mut outcome.attachment {
@@ -728,7 +794,7 @@ impl Worker<'_> {
             None => None,
         };
         if let Some(text) = text {
-            self.journal_policy(planned, &text, nothing.policy(), reason, outcome).await?;
+            self.journal_policy(place, &text, nothing.policy(), reason, outcome).await?;
         }
         if !is_suspended || is_of_file {
             // Nothing that acts is left of this stack's, and whoever wants a policy here may ask for one.

@@ -174,23 +174,27 @@ impl World {
             return self.break_promise("attach", &format!("{name}: a policy is attached by no run"));
         };
         let mut broken = Vec::new();
-        if run.is_dry || run.protects_only {
+        // The policy that a repository was made with does not wait for a policies file.
+        let is_made = !is_by_file && name == PROVISIONED;
+        if run.is_dry || (run.protects_only && !is_made) {
             broken.push(("C8", "by a run that does not enforce"));
         }
         if !invocation.is_on {
             broken.push(("C8", "though Enforce is off"));
         }
-        if file.is_broken {
-            broken.push(("invalid", "by a file that is not valid"));
-        }
-        if !file.is_approved && !self.judge.previewed.iter().any(|other| other.is_same(&file)) {
-            broken.push(("C4b", "by a file that no completed run previewed"));
-        }
-        if !invocation.file.is_same(&file) {
-            broken.push(("C5", "by a file that was changed before"));
-        }
-        if !is_by_file && name != PROVISIONED {
-            broken.push(("A8", "where the file does not say so"));
+        if !is_made {
+            if file.is_broken {
+                broken.push(("invalid", "by a file that is not valid"));
+            }
+            if !file.is_approved && !self.judge.previewed.iter().any(|other| other.is_same(&file)) {
+                broken.push(("C4b", "by a file that no completed run previewed"));
+            }
+            if !invocation.file.is_same(&file) {
+                broken.push(("C5", "by a file that was changed before"));
+            }
+            if !is_by_file {
+                broken.push(("A8", "where the file does not say so"));
+            }
         }
         for (id, why) in broken {
             self.break_promise(id, &format!("{name}: a policy is attached {why}"));

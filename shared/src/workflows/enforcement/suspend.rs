@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::aws::AwsError;
 use crate::aws::ecr::EcrProtect;
+use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, takes_nothing, without_protection,
 };
@@ -19,6 +20,7 @@ use crate::domain::enforcement::suspension::{Cause, Demand, unreadable};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
 use crate::repository::Name;
+use crate::run::journal::{self, PolicyLine};
 use crate::run::{Clients, Stop};
 use crate::workflows::protection_records::ProtectionRecords;
 
@@ -28,6 +30,9 @@ const CONCURRENCY: usize = 8;
 const MAX_CAS_ATTEMPTS: u32 = 5;
 /// Maximum number of repositories whose failures are listed.
 const MAX_FAILURES_LISTED: usize = 20;
+
+/// What the journal calls whoever suspends without a run.
+const SUSPENDING: &str = "suspended";
 
 /// What came of all repositories.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -198,6 +203,7 @@ impl Suspender<'_> {
                 return Ok(if found.record.is_ok() { Done::AlreadySuspended } else { Done::Told });
             }
             let record = self.suspended(&repository, &found.record, &attached);
+            self.write_down(name, text.as_deref().unwrap_or_default(), &attached, &found.record).await?;
             if !self.clients.call(self.records.replace(&record, Some(&found.etag))).await? {
                 continue;
             }
@@ -210,6 +216,37 @@ impl Suspender<'_> {
         }
         let problem = "others write it at the same time; another attempt follows within an hour".to_owned();
         Err(self.clients.odd(&ProtectionRecord::key(name), problem))
+    }
+
+    /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
+    /// with the protection rule.
+    async fn write_down(
+        &self,
+        name: &str,
+        text: &str,
+        attached: &LifecyclePolicy,
+        found: &Result<ProtectionRecord, String>,
+    ) -> Result<(), Stop> {
+        let known = found.as_ref().ok().and_then(|record| record.lifecycle_policy_text.as_deref());
+        let known = known.and_then(|text| LifecyclePolicy::parse(text).ok());
+        if known.is_some() && known == without_protection(attached) {
+            return Ok(());
+        }
+        let line = PolicyLine {
+            run_id: SUSPENDING.to_owned(),
+            at: self.now,
+            registry_id: self.registry_id.to_owned(),
+            region: self.clients.region.to_owned(),
+            by: Actor::default(),
+            repository_name: name.to_owned(),
+            lifecycle_policy_text: text.to_owned(),
+            replaced_by: self.nothing.to_json(),
+            reason: found
+                .as_ref()
+                .map_or_else(|problem| unreadable(problem), |record| self.cause.reason(record)),
+        };
+        journal::write_policy(self.clients, &journal::folder(self.now, SUSPENDING), &line).await?;
+        Ok(())
     }
 
     /// The record of a repository whose policy is suspended now.

@@ -1,9 +1,13 @@
 //! Each thing that stands between an image and its end stands there by itself: of everything that can keep an image there is one
 //! image that nothing else keeps. By runs of the real functions, on AWS in memory.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use shared::domain::enforcement::in_use_protection::{protected, takes_nothing};
 use shared::domain::enforcement::taken::Taken;
 use shared::instant::Instant;
+use shared::lifecycle::{LifecyclePolicy, PolicySource};
 use tests::cloud::{BUCKET, Cloud, EKS_CLUSTERS};
 use tests::ecr_stub::{Fault, Registry, Repository};
 use tests::runtime_api::Answer;
@@ -618,11 +622,11 @@ fn answers_about_use_that_cannot_be_read_block_deletion() {
                 }
             });
         }),
-        ("lists that name too many images together", "usage/1.json", |steward| {
+        ("lists that name too many images together", "usage/2.json", |steward| {
             steward.aws.cloud(|cloud| {
-                for list in 0..2 {
+                for list in 0..3 {
                     let images: Vec<String> =
-                        (0..60_000).map(|number| format!("other:{list}-{number}")).collect();
+                        (0..40_000).map(|number| format!("other:{list}-{number}")).collect();
                     cloud.upload(&format!("{BUCKET}/usage/{list}.json"), &json!(images).to_string());
                 }
             });
@@ -639,4 +643,433 @@ fn answers_about_use_that_cannot_be_read_block_deletion() {
         let told = of(&report, "app")["obstacles"].to_string();
         assert!(told.contains(&format!("{source}: ")), "{what}: {told}");
     }
+}
+
+/// A repository under ECR's own engine, and what this stack remembers of it.
+struct Native {
+    site: tests::site::Site,
+}
+
+fn policy(rules: &str) -> LifecyclePolicy {
+    PolicySource::parse(&format!("rules: [{rules}]")).unwrap().policy().unwrap().clone()
+}
+
+const OLD: &str = "{ selection: any, maximumAgeLimit: 14 }";
+const RELEASES: &str = "{ selection: { tagPrefixList: [v] }, maximumAgeLimit: 14 }";
+const NONE: &str = "{ selection: { tagPrefixList: [no-such-] }, maximumAgeLimit: 14 }";
+
+impl Native {
+    /// One of which the policies file says this.
+    fn of_file(policies: &str) -> Self {
+        let site = tests::site::Site::new("");
+        let native = Self { site };
+        native.say(policies);
+        native
+    }
+
+    /// One whose policy the policies file has attached.
+    fn attaching(rules: &str) -> Self {
+        Self::of_file(&attaching(rules))
+    }
+
+    /// One that was made over the HTTP API with a policy.
+    fn made_with(policies: &str, rules: &str) -> Self {
+        let native = Self::of_file(policies);
+        native.attach(Some(&protected(&policy(rules)).unwrap().to_json()));
+        native.remember(&record("provisioned", rules).to_string());
+        native
+    }
+
+    fn say(&self, policies: &str) {
+        self.site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), policies));
+    }
+
+    fn attach(&self, policy: Option<&str>) {
+        self.site.aws().with(|registry| app(registry).lifecycle_policy = policy.map(str::to_owned));
+    }
+
+    fn remember(&self, record: &str) {
+        let key = format!("{BUCKET}/state/protection/app.json");
+        self.site.aws().cloud(|cloud| cloud.upload(&key, record));
+    }
+
+    fn record(&self) -> Value {
+        let key = format!("{BUCKET}/state/protection/app.json");
+        serde_json::from_str(&self.site.aws().cloud(|cloud| cloud.object_text(&key)).unwrap()).unwrap()
+    }
+
+    fn is_suspended(&self) -> bool {
+        let text = self.site.aws().with(|registry| app(registry).lifecycle_policy.clone().unwrap());
+        takes_nothing(&LifecyclePolicy::parse(&text).unwrap())
+    }
+
+    fn is_protected(&self, digest: &str) -> bool {
+        let tags = self.site.aws().with(|registry| app(registry).image_mut(digest).tags.clone());
+        tags.iter().any(|tag| tag.starts_with("ecr-steward-in-use-"))
+    }
+
+    fn run(&self, run_id: &str) -> Value {
+        self.site.steward.run(run_id, false)
+    }
+
+    /// The inventory, what happens then, and the rest of the run.
+    fn run_around(&self, run_id: &str, happens: impl FnOnce()) -> Value {
+        let steward = &self.site.steward;
+        let taken = steward.take_inventory(&Steward::begin(run_id, false)).response();
+        happens();
+        for key in steward.batches(&taken) {
+            steward.work(&taken, &key);
+        }
+        steward.tell(&taken)
+    }
+
+    /// So many images went from the registry today.
+    fn count(&self, images: u64) {
+        let key = format!("{BUCKET}/{}", Taken::key(Instant::now()));
+        self.site.aws().cloud(|cloud| cloud.upload(&key, &json!({ "images": images }).to_string()));
+    }
+
+    /// How many went.
+    fn counted(&self) -> u64 {
+        let key = format!("{BUCKET}/{}", Taken::key(Instant::now()));
+        let text = self.site.aws().cloud(|cloud| cloud.object_text(&key).unwrap());
+        serde_json::from_str::<Value>(&text).unwrap()["images"].as_u64().unwrap()
+    }
+
+    /// The lines of the plans in the journal.
+    fn planned(&self) -> Vec<Value> {
+        self.site.aws().cloud(|cloud| {
+            let mut keys = cloud.keys(BUCKET, "journal/");
+            keys.retain(|key| key.contains("/plan-"));
+            let texts: Vec<String> =
+                keys.iter().map(|key| cloud.object_text(&format!("{BUCKET}/{key}")).unwrap()).collect();
+            texts
+                .iter()
+                .flat_map(|text| text.lines())
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        })
+    }
+
+    /// The place of the first call of an operation.
+    fn place(&self, operation: &str) -> Option<usize> {
+        self.site.aws().calls().iter().position(|call| call.operation == operation)
+    }
+}
+
+fn attaching(rules: &str) -> String {
+    format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{ATTACH} }}\n")
+}
+
+fn record(mode: &str, rules: &str) -> Value {
+    json!({
+        "registryId": "123456789012", "repositoryName": "app", "mode": mode,
+        "refreshedAt": Instant::now().to_string(), "refreshedBy": "request",
+        "lifecyclePolicyText": policy(rules).to_json(),
+    })
+}
+
+#[test]
+fn what_is_not_certain_is_suspended_before_anything_is_tagged() {
+    let native = Native::attaching(OLD);
+    native.run("first");
+    assert!(!native.is_suspended());
+    native.site.use_by_task("app:ci-0", None);
+    native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    native.site.aws().forget_calls();
+    let report = native.run("second");
+    assert!(native.is_suspended() && native.is_protected(&native.site.app.old[0]), "{report:#}");
+    let (suspended, tagged) = (native.place("PutLifecyclePolicy"), native.place("PutImage"));
+    assert!(suspended.is_some() && suspended < tagged, "{suspended:?} {tagged:?}");
+}
+
+/// Then the tags are all that keeps it.
+#[test]
+fn what_is_in_use_is_protected_also_where_the_policy_cannot_be_suspended_and_the_report_says_so() {
+    let native = Native::attaching(OLD);
+    native.run("first");
+    native.site.use_by_task("app:ci-0", None);
+    native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    native.site.aws().fault_from("PutLifecyclePolicy", Fault::Denied, 0);
+    let report = native.run("second");
+    assert!(!native.is_suspended(), "{report:#}");
+    assert!(native.is_protected(&native.site.app.old[0]), "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "FAILED", "{report:#}");
+}
+
+/// The dead man's switch counts from when the images were read: what was pushed after that has no tag yet.
+#[test]
+fn protection_is_as_old_as_the_look_at_the_images() {
+    let native = Native::attaching(OLD);
+    native.site.aws().fault("GetLifecyclePolicy", Fault::Slow(Duration::from_secs(1)), 1);
+    native.run("r");
+    let refreshed = Instant::parse(native.record()["refreshedAt"].as_str().unwrap()).unwrap();
+    let used = Instant::parse(native.planned()[0]["usageReadAt"].as_str().unwrap()).unwrap();
+    assert!(refreshed.micros() + 900_000 < used.micros(), "{refreshed} {used}");
+}
+
+/// Counted once is counted for as long as the policy acts: what a suspended one left is counted again when it acts again.
+#[test]
+fn what_a_policy_that_was_suspended_takes_is_counted_again() {
+    let native = Native::attaching(OLD);
+    native.run("first");
+    let once = native.counted();
+    assert!(once > 0);
+    native.run("second");
+    assert_eq!(native.counted(), once);
+    native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    native.run("third");
+    native.site.aws().heal();
+    native.run("fourth");
+    assert!(!native.is_suspended());
+    assert_eq!(native.counted(), 2 * once);
+}
+
+#[test]
+fn past_what_may_go_in_a_day_a_suspended_policy_stays_suspended() {
+    let native = Native::made_with("policies: []\n", RELEASES);
+    native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    native.run("first");
+    assert!(native.is_suspended());
+    native.site.aws().heal();
+    native.count(100);
+    let report = native.run("second");
+    assert!(native.is_suspended(), "{report:#}");
+    assert_eq!(codes(&report), ["limit-registry"], "{report:#}");
+    native.count(0);
+    native.run("third");
+    assert!(!native.is_suspended());
+}
+
+/// What ECR goes by is the policy that is attached, and not what a file says that nobody has seen the effect of.
+#[test]
+fn while_a_file_is_not_previewed_the_attached_policy_is_what_has_to_be_certain() {
+    let limited = |rules: &str| {
+        format!(
+            "policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}], apply: attach, \
+             limits: {{ images: 12, percent: 100, remaining: 1 }} }}\n"
+        )
+    };
+    let mut native = Native::of_file(&limited(OLD));
+    native.run("first");
+    assert!(!native.is_suspended());
+    native.site.steward.approves = false;
+    native.say(&limited(NONE));
+    native.site.aws().with(|registry| {
+        for number in 0..10 {
+            let digest = app(registry).push(&format!("more {number}"), &[&format!("more-{number}")]);
+            app(registry).age(&digest, 40.0);
+        }
+    });
+    let report = native.run("second");
+    assert!(native.is_suspended(), "{report:#}");
+    assert!(codes(&report).contains(&"limit-images"), "{report:#}");
+}
+
+/// By this policy one of the two that nothing uses stays: ECR does not count the one in use, whose protection tag is a tag.
+#[test]
+fn what_was_never_protected_is_left_to_ecr() {
+    let native = Native::of_file("policies: []\n");
+    let digests: Vec<String> = native.site.aws().with(|registry| {
+        let mut only = repository("only");
+        let push = |number: u8| {
+            let digest = only.push(&format!("only {number}"), &[]);
+            only.age(&digest, 40.0 - f64::from(number));
+            digest
+        };
+        let digests = (0..3).map(push).collect();
+        only.push("young", &["latest"]);
+        registry.repositories.insert("only".to_owned(), only);
+        digests
+    });
+    native.say(
+        "policies:
+- { name: only, repositories: [only], rules: [{ selection: untagged, maximumNumberOfImages: 1 }], apply: attach,
+    limits: { images: 100, percent: 100, remaining: 1 } }
+",
+    );
+    native.site.use_by_task("only:latest", Some(&digests[2]));
+    let report = native.run("r");
+    assert_eq!(of(&report, "only")["status"], "DONE", "{report:#}");
+    assert_eq!(native.site.aws().count("BatchDeleteImage"), 0, "{report:#}");
+    assert_eq!(native.site.steward.digests("only").len(), 4);
+    let planned: Vec<Value> =
+        native.planned().into_iter().map(|mut line| line["imageDigest"].take()).collect();
+    assert_eq!(planned, [json!(digests[0])], "{report:#}");
+}
+
+/// What this stack deletes where ECR enforces the policy is only what ECR leaves for good.
+#[test]
+fn where_ecr_enforces_the_policy_this_stack_deletes_only_what_was_protected_once() {
+    let native = Native::attaching(OLD);
+    native.site.use_by_task("app:ci-0", None);
+    native.run("first");
+    assert!(native.is_protected(&native.site.app.old[0]));
+    native.site.aws().cloud(|cloud| cloud.ecs.stop_all());
+    let report = native.run("second");
+    let mut left = native.site.app.all();
+    left.remove(&native.site.app.old[0]);
+    assert_eq!(native.site.left(), left, "{report:#}");
+}
+
+/// ECR goes on by itself: tomorrow an image is old enough.
+#[test]
+fn a_policy_that_takes_nothing_yet_is_suspended_all_the_same_where_something_is_not_known() {
+    let trouble: [(&str, &str, fn(&Steward)); 3] = [
+        ("use", "usage-unknown", |steward| steward.aws.fault_from("ListFunctions", Fault::Denied, 0)),
+        ("an index", "unread-manifest-lists", |steward| {
+            steward.aws.with(|registry| {
+                let child = app(registry).push("child", &[]);
+                app(registry).push_index_with_a_key_twice(&[&child], &["odd"]);
+            });
+        }),
+        ("the time", "clock", |steward| {
+            steward.aws.with(|registry| {
+                let early = app(registry).push("early", &["early"]);
+                app(registry).age(&early, -10.0);
+            });
+        }),
+    ];
+    for (what, code, cause) in trouble {
+        let native = Native::attaching(NONE);
+        native.run("first");
+        assert!(!native.is_suspended());
+        cause(&native.site.steward);
+        let report = native.run("second");
+        assert!(native.is_suspended(), "{what}: {report:#}");
+        let told = codes(&report);
+        assert!(!told.is_empty() && told.iter().all(|told| *told == code), "{what}: {report:#}");
+    }
+}
+
+/// ECR takes a signature with the image that it is about, whether it counts it or not.
+#[test]
+fn the_plan_behind_a_policy_has_the_signatures_that_go_along() {
+    let native = Native::attaching(RELEASES);
+    let report = native.run("r");
+    let planned = native.planned();
+    let has = |digest: &String| planned.iter().any(|line| line["imageDigest"] == json!(digest));
+    assert!(has(&native.site.app.index) && has(&native.site.app.signature), "{report:#}");
+}
+
+/// Where a repository cannot be read its images get no tags.
+#[test]
+fn an_attached_policy_is_suspended_when_the_repository_cannot_be_read() {
+    let native = Native::attaching(OLD);
+    native.run("first");
+    native.site.aws().fault_from("DescribeImages", Fault::Denied, 0);
+    let report = native.run("second");
+    assert!(native.is_suspended(), "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "FAILED", "{report:#}");
+    // A policy of somebody else's is never written.
+    let native = Native::of_file("policies:\n- { name: all, repositories: ['*'], apply: protect }\n");
+    let text = protected(&policy(OLD)).unwrap().to_json();
+    native.attach(Some(&text));
+    native.site.aws().fault_from("DescribeImages", Fault::Denied, 0);
+    for (run_id, record) in [("r", record("protect", OLD).to_string()), ("s", "nonsense".to_owned())] {
+        native.remember(&record);
+        let report = native.run(run_id);
+        assert_eq!(of(&report, "app")["status"], "FAILED", "{report:#}");
+        assert_eq!(native.site.aws().count("PutLifecyclePolicy"), 0, "{record}: {report:#}");
+    }
+}
+
+/// The tags of the repository decide which policy is for it.
+#[test]
+fn an_attached_policy_is_suspended_when_it_cannot_be_said_whether_it_is_for_the_repository() {
+    let native = Native::of_file(&format!(
+        "policies:\n- {{ name: all, repositories: ['*'], tags: {{ team: web }}, rules: [{OLD}]{ATTACH} }}\n"
+    ));
+    native.site.aws().with(|registry| {
+        app(registry).tags.insert("team".to_owned(), "web".to_owned());
+    });
+    native.run("first");
+    assert!(!native.is_suspended());
+    let report =
+        native.run_around("second", || native.site.aws().fault_from("ListTagsForResource", Fault::Denied, 0));
+    assert!(native.is_suspended(), "{report:#}");
+}
+
+/// What this stack attached and remembers nothing of that it can go by.
+#[test]
+fn an_attached_policy_whose_record_cannot_be_gone_by_is_suspended() {
+    let mut of_others = record("provisioned", OLD);
+    of_others["registryId"] = "999999999999".into();
+    let mut without_policy = record("provisioned", OLD);
+    without_policy["lifecyclePolicyText"] = Value::Null;
+    let mut of_nonsense = record("provisioned", OLD);
+    of_nonsense["lifecyclePolicyText"] = "nonsense".into();
+    for record in
+        ["nonsense".to_owned(), of_others.to_string(), without_policy.to_string(), of_nonsense.to_string()]
+    {
+        let native = Native::made_with("policies: []\n", OLD);
+        native.remember(&record);
+        let report = native.run("r");
+        assert!(native.is_suspended(), "{record}: {report:#}");
+    }
+}
+
+/// The file says nothing of it, and its images are in use all the same.
+#[test]
+fn without_a_policies_file_what_runs_is_asked_for_where_ecr_enforces_a_policy() {
+    let native = Native::made_with("policies: []\n", OLD);
+    let old = &native.site.app.old;
+    native.site.aws().cloud(|cloud| {
+        cloud.ecs.register_daemon("agent", &[&format!("{HOST}/app:ci-0")]);
+        cloud.ecs.register("last", &[&format!("{HOST}/app:ci-1")]);
+    });
+    let report = native.run("r");
+    assert!(native.is_protected(&old[0]) && native.is_protected(&old[1]), "{report:#}");
+}
+
+/// The policy of somebody else's is replaced while the run is under way.
+#[test]
+fn a_policy_of_somebody_elses_that_changes_during_the_run_is_not_gone_by() {
+    let native = Native::of_file("policies:\n- { name: all, repositories: ['*'], apply: protect }\n");
+    let text = protected(&policy(NONE)).unwrap().to_json();
+    native.attach(Some(&text));
+    let replace: fn(&mut Registry, &mut Cloud) = |registry, _| {
+        app(registry).lifecycle_policy = Some(protected(&policy(OLD)).unwrap().to_json());
+    };
+    native.site.aws().fault("DescribeImages", Fault::Then(replace), 1);
+    let report = native.run("r");
+    assert_eq!(codes(&report), ["reassigned"], "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "HELD", "{report:#}");
+}
+
+/// Who may write to the bucket cannot put another file below a run.
+#[test]
+fn a_run_whose_policies_are_not_those_that_it_began_with_takes_nothing() {
+    let site = Site::new(UNLIMITED);
+    let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+    site.steward.aws.cloud(|cloud| {
+        let mut keys = cloud.keys(BUCKET, "runs/r/");
+        keys.retain(|key| key.ends_with("/policies.yaml"));
+        assert_eq!(keys.len(), 1);
+        let wider = book(UNLIMITED).replace("maximumAgeLimit: 14", "maximumAgeLimit: 1");
+        cloud.upload(&format!("{BUCKET}/{}", keys[0]), &wider);
+    });
+    for key in site.steward.batches(&taken) {
+        let answer = site.steward.invoke(&Steward::task(&taken, &key));
+        assert!(matches!(&answer, Answer::Error(error) if error.to_string().contains("hash")), "{answer:?}");
+    }
+    assert!(site.left(&site.unused));
+}
+
+/// Whoever asks for another policy while a run is under way gets that one, by the next run.
+#[test]
+fn a_policy_that_is_asked_for_during_a_run_is_not_overwritten_by_it() {
+    let native = Native::made_with("policies: []\n", RELEASES);
+    let ask: fn(&mut Registry, &mut Cloud) = |_, cloud| {
+        let key = format!("{BUCKET}/state/protection/app.json");
+        cloud.upload(&key, &record("provisioned", NONE).to_string());
+    };
+    native.site.aws().fault("GetLifecyclePolicy", Fault::Then(ask), 1);
+    let report = native.run("first");
+    assert_eq!(codes(&report), ["reassigned"], "{report:#}");
+    let asked = json!(policy(NONE).to_json());
+    assert_eq!(native.record()["lifecyclePolicyText"], asked, "{report:#}");
+    native.run("second");
+    let text = native.site.aws().with(|registry| app(registry).lifecycle_policy.clone().unwrap());
+    assert_eq!(text, protected(&policy(NONE)).unwrap().to_json());
 }

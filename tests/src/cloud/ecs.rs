@@ -201,6 +201,16 @@ impl Ecs {
         revision
     }
 
+    /// The last deployment of a service came to this.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such service.
+    pub fn set_deployment_status(&mut self, cluster: &str, name: &str, status: &str) {
+        let service = arn(&format!("service/{cluster}/{name}"));
+        self.deployments.get_mut(&service).unwrap().last_mut().unwrap()["status"] = status.into();
+    }
+
     /// Registers the next revision of a family of daemon task definitions.
     pub fn register_daemon(&mut self, family: &str, images: &[&str]) -> String {
         let arn = arn(&format!("daemon-task-definition/{family}:{}", self.daemon_definitions.len() + 1));

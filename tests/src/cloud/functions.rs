@@ -22,6 +22,14 @@ impl Functions {
         self.versions.push((configuration, code));
     }
 
+    /// Adds a version of a function of which Lambda does not tell the image.
+    pub fn add_without_image(&mut self, name: &str, version: &str) {
+        self.add(name, version, "", "");
+        if let Some((_, code)) = self.versions.last_mut() {
+            *code = json!({ "RepositoryType": "ECR" });
+        }
+    }
+
     /// Adds a function whose code is no image.
     pub fn add_zip(&mut self, name: &str) {
         let configuration = json!({ "FunctionName": name, "FunctionArn": format!("arn:{name}:$LATEST"),

@@ -199,6 +199,40 @@ fn a_push_is_built_by_commit_and_tagged_by_branch() {
 }
 
 #[test]
+fn a_source_that_comes_while_the_account_builds_as_much_as_it_may_waits_and_is_built() {
+    const LIMIT: Fault =
+        Fault::Error("AccountLimitExceededException", "Cannot have more than 5 active builds");
+    let site = Site::new();
+    site.aws.fault("StartBuild", LIMIT, 1);
+    let event = uploaded("sources/app/v1.zip", "v1", &now());
+    let answer = site.send(&event);
+    let reason = answer["ignored"][0]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("more than 5 active builds") && reason.contains("again in 10 minutes"),
+        "{reason}"
+    );
+    let (queue, message) = site.aws.cloud(|cloud| cloud.messages[0].clone());
+    assert!(queue.ends_with("/waiting"), "{queue}");
+    assert_eq!(serde_json::from_str::<Value>(&message).unwrap(), event);
+    // Nobody is told that it failed: it did not.
+    assert!(site.aws.cloud(|cloud| cloud.events.is_empty()));
+    let again = json!({ "Records": [{ "messageId": "1", "eventSource": "aws:sqs", "body": message }] });
+    // While it is still so, the message stays in its queue.
+    site.aws.fault("StartBuild", LIMIT, 1);
+    let (kind, _) = site.function.invoke(again.to_string()).error();
+    assert_eq!((kind.as_str(), site.aws.cloud(|cloud| cloud.messages.len())), ("NotStarted", 1));
+    let answer = site.send(&again);
+    assert_eq!(answer["images"][0]["repositoryName"], "app");
+    assert_eq!(site.builds(), 1);
+    // Who asks is told at once.
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
+    site.aws.fault("StartBuild", LIMIT, 1);
+    let body = r#"{"repositoryName": "app", "source": {"s3": {"key": "uploads/a.zip"}}}"#;
+    assert_eq!(site.call("POST", "/builds", body).0, 409);
+    assert_eq!(site.aws.cloud(|cloud| cloud.messages.len()), 1);
+}
+
+#[test]
 fn a_source_of_the_future_is_not_built() {
     let site = Site::new();
     let answer = site.send(&uploaded("sources/app/v1.zip", "v1", "2999-01-01T00:00:00Z"));
@@ -661,6 +695,8 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &[&tag]));
     site.call("POST", "/builds", request);
     site.call("GET", "/builds/steward-amd64:00000000", "");
+    site.aws.fault("StartBuild", Fault::Error("AccountLimitExceededException", "too many"), 1);
+    site.send(&uploaded("sources/app/v2.zip", "v1", &now()));
     site.book("no");
     site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
     let called: std::collections::BTreeSet<String> = site
@@ -673,6 +709,7 @@ fn the_role_allows_what_is_called_and_nothing_else() {
             "DeleteObject" => "s3:DeleteObject".to_owned(),
             "PutEvents" => "events:PutEvents".to_owned(),
             "Publish" => "sns:Publish".to_owned(),
+            "SendMessage" => "sqs:SendMessage".to_owned(),
             "Invoke" => "lambda:InvokeFunction".to_owned(),
             build if build.contains("Build") => format!("codebuild:{build}"),
             other => format!("ecr:{other}"),
@@ -681,8 +718,10 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     let mut allowed = template::actions("ImageBuildFunction");
     // Versions by their ids are another action; listing tells what is missing from what is forbidden; the tag that marks
     // what is half-made goes with TagResource, which CreateRepository takes too.
-    // A role is passed with StartBuild.
-    for implied in ["s3:GetObjectVersion", "s3:ListBucket", "ecr:TagResource", "iam:PassRole"] {
+    // A role is passed with StartBuild; Lambda itself takes messages out of the queue.
+    let implied = ["s3:GetObjectVersion", "s3:ListBucket", "ecr:TagResource", "iam:PassRole"];
+    let by_lambda = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
+    for implied in implied.into_iter().chain(by_lambda) {
         assert!(allowed.remove(implied), "{implied}");
     }
     assert_eq!(called, allowed);

@@ -113,13 +113,17 @@ impl Site {
 
 /// CodeBuild says that a build ended.
 fn tell(function: &Function, id: &str, status: &str) -> Value {
-    let event = json!({
+    function.invoke(ended(id, status).to_string()).response()
+}
+
+/// The event of a build that ended.
+fn ended(id: &str, status: &str) -> Value {
+    json!({
         "version": "0", "id": "1", "source": "aws.codebuild", "detail-type": "CodeBuild Build State Change",
         "time": "2026-11-23T11:00:00Z", "resources": [],
         "detail": { "build-status": status, "project-name": "steward-amd64", "current-phase": "COMPLETED", "version": "1",
             "build-id": format!("arn:aws:codebuild:eu-west-1:123456789012:build/{id}"), "additional-information": {} },
-    });
-    function.invoke(event.to_string()).response()
+    })
 }
 
 #[test]
@@ -328,9 +332,9 @@ fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
     ] {
         let mut ticket = ticket(2);
         ticket[field] = value;
-        let answer = site.function.invoke(json!({ "alreadyBuilt": ticket }).to_string()).response();
-        assert_eq!(answer["outcome"], "IGNORED", "{field}: {answer}");
-        assert!(answer["reason"].as_str().unwrap().contains(reason), "{answer}");
+        let (kind, message) = site.function.invoke(json!({ "alreadyBuilt": ticket }).to_string()).error();
+        assert_eq!(kind, "InvalidTicket", "{field}: {message}");
+        assert!(message.contains(reason), "{message}");
     }
     assert_eq!((site.aws.snapshot(), site.parameter()), before);
     assert!(answers.try_recv().is_err());
@@ -355,15 +359,17 @@ fn a_build_that_was_given_the_ticket_of_another_publishes_nothing() {
     ] {
         let (id, _) = site.built(1);
         site.aws.cloud(|cloud| cloud.builds.last_mut().unwrap()[field] = value);
-        let answer = site.tell(&id);
-        assert_eq!(answer["outcome"], "IGNORED", "{answer}");
-        assert!(
-            answer["reason"].as_str().unwrap().contains("its ticket is for s3://b/k?versionId=v1"),
-            "{answer}"
-        );
+        let (kind, message) = site.function.invoke(ended(&id, "SUCCEEDED").to_string()).error();
+        assert_eq!(kind, "InvalidTicket", "{message}");
+        assert!(message.contains("its ticket is for s3://b/k?versionId=v1"), "{message}");
     }
     assert_eq!((site.tagged("latest"), site.parameter()), (None, None));
     assert!(site.events().is_empty());
+    // An object may be told by its ARN.
+    let (id, _) = site.built(1);
+    site.aws
+        .cloud(|cloud| cloud.builds.last_mut().unwrap()["source"]["location"] = "arn:aws:s3:::b/k".into());
+    assert_eq!(site.tell(&id)["outcome"], "PUBLISHED");
 }
 
 #[test]

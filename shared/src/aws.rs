@@ -50,6 +50,8 @@ mod signed;
 #[cfg(feature = "signed")]
 pub mod sns;
 #[cfg(feature = "builds")]
+pub mod sqs;
+#[cfg(feature = "builds")]
 pub mod ssm;
 pub mod transport;
 pub mod trouble;
@@ -183,6 +185,13 @@ impl Connection {
     #[must_use]
     pub fn parameters(&self) -> ssm::Parameters {
         ssm::Parameters::new(self)
+    }
+
+    /// Amazon SQS over this connection.
+    #[cfg(feature = "builds")]
+    #[must_use]
+    pub fn sqs(&self) -> sqs::Sqs {
+        sqs::Sqs::new(self)
     }
 
     /// Amazon CloudWatch Logs over this connection.

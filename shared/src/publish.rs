@@ -66,6 +66,9 @@ pub enum PublishError {
     /// An event is none of CodeBuild's, and no ticket that a function of the stack hands over.
     #[error("this is neither CodeBuild's `CodeBuild Build State Change` nor a ticket of this stack: {0}")]
     Event(String),
+    /// A ticket is not what this stack writes. Nothing follows from it, and somebody should know.
+    #[error("the ticket of {0} is not believed: {1}")]
+    Ticket(String, String),
     /// A ledger could not be written.
     #[error("the ledger s3://{0}/{1} is written by others all the time")]
     Ledger(String, String),
@@ -153,8 +156,7 @@ impl Publisher<'_> {
         if let Ok((ticket, _)) = build.ticket()
             && let Some(reason) = self.doubt(&build, &ticket, now)
         {
-            tracing::warn!(build = build.id, reason, "does not believe the build's ticket");
-            return Ok(Outcome::Ignored { reason });
+            return Err(PublishError::Ticket(build.id, reason));
         }
         match build.ended() {
             Ended::NotYet => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
@@ -208,9 +210,12 @@ impl Publisher<'_> {
     fn doubt(&self, build: &Build, ticket: &Ticket, now: Instant) -> Option<String> {
         let (kind, place) = location(&ticket.source, self.registry);
         let (built_kind, built_place, built_version) = &build.source;
-        let is_same = kind == built_kind
-            && place == built_place.rsplit(":::").next().unwrap_or_default()
-            && ticket.source.version() == built_version;
+        // An object may be told by its ARN.
+        let built_place = match built_place.split_once(":::") {
+            Some((arn, place)) if arn.starts_with("arn:") => place,
+            _ => built_place.as_str(),
+        };
+        let is_same = kind == built_kind && place == built_place && ticket.source.version() == built_version;
         if !is_same {
             return Some(format!(
                 "its ticket is for {}, and it built {built_place} {built_version}",
@@ -258,8 +263,7 @@ impl Publisher<'_> {
             return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
         };
         if let Some(reason) = ticket.doubt(now) {
-            tracing::warn!(repository = %name, reason, "does not believe a ticket");
-            return Ok(Outcome::Ignored { reason });
+            return Err(PublishError::Ticket(format!("what is built already in {name}"), reason));
         }
         match self.image(&name, ticket).await? {
             None => Ok(Outcome::Ignored { reason: "its image is not there any more".to_owned() }),

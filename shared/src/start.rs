@@ -6,6 +6,7 @@ use crate::aws::codebuild::CodeBuild;
 use crate::aws::ecr::EcrWrite;
 use crate::aws::functions::Functions;
 use crate::aws::s3::S3;
+use crate::aws::sqs::Sqs;
 use crate::aws::{AwsError, Deadline, Failure};
 use crate::build::announcement::{Announcement, Failed};
 use crate::build::book::{self, Book, Wanted, WantedSource};
@@ -114,7 +115,14 @@ pub struct Dispatcher<'a> {
     pub starter: Starter<'a>,
     /// Who tells.
     pub announcer: Announcer<'a>,
+    /// Amazon SQS.
+    pub sqs: &'a Sqs,
+    /// The queue of events whose builds wait until the account may build more.
+    pub waiting_queue: &'a str,
 }
+
+/// How long an event waits that came when the account built as much as it may, in seconds.
+const WAIT_SECONDS: u16 = 600;
 
 /// Why a build is not started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -300,6 +308,25 @@ impl Dispatcher<'_> {
     /// When the event is none, or AWS cannot be asked; whoever delivers the event delivers it again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<Summary, EventError> {
         let mut summary = Summary::default();
+        match event::put_aside(event) {
+            // Whatever fails now stays in its queue, and comes again.
+            Some(events) => {
+                for event in events {
+                    self.serve_one(&event, now, true, &mut summary).await?;
+                }
+            }
+            None => self.serve_one(event, now, false, &mut summary).await?,
+        }
+        Ok(summary)
+    }
+
+    async fn serve_one(
+        &self,
+        event: &str,
+        now: Instant,
+        has_waited: bool,
+        summary: &mut Summary,
+    ) -> Result<(), EventError> {
         let Some(said) = event::read(event)? else {
             if !is_request(event) {
                 return Err(InvalidEvent::Unknown.into());
@@ -307,7 +334,7 @@ impl Dispatcher<'_> {
             let wanted = Wanted::parse(event).map_err(EventError::Request)?;
             let begun = self.starter.build(&wanted, now).await?;
             summary.images.push(begun.image(self.starter.registry));
-            return Ok(summary);
+            return Ok(());
         };
         let mut book = None;
         for said in said {
@@ -361,11 +388,21 @@ impl Dispatcher<'_> {
                         self.refuse(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
                     }
+                    // New accounts build little at once. Lambda would try twice more, within minutes.
+                    Err(StartError::Aws(error)) if error.failure == Failure::LimitExceeded && !has_waited => {
+                        self.sqs
+                            .send(self.waiting_queue, event, WAIT_SECONDS)
+                            .await
+                            .map_err(StartError::from)?;
+                        summary
+                            .ignore(format!("{error}; it is tried again in {} minutes", WAIT_SECONDS / 60));
+                        return Ok(());
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
-        Ok(summary)
+        Ok(())
     }
 
     /// Tells those who wait for an image that there will be none.

@@ -22,7 +22,7 @@ pub use ecs::Ecs;
 pub use functions::Functions;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 10] = [
+const OPERATIONS: [&str; 11] = [
     "DescribeRegistry",
     "GetRegistryPolicy",
     "StartBuild",
@@ -30,6 +30,7 @@ const OPERATIONS: [&str; 10] = [
     "ListBuildsForProject",
     "PutEvents",
     "GetLogEvents",
+    "SendMessage",
     "PutParameter",
     "GetParametersByPath",
     "DeleteParameters",
@@ -120,6 +121,8 @@ pub struct Cloud {
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
     pub functions: Functions,
+    /// Messages in queues: the queue and the message.
+    pub messages: Vec<(String, String)>,
     /// The logs of builds, by their streams.
     pub logs: BTreeMap<String, String>,
     /// Functions that were invoked and not waited for, with their payloads.
@@ -300,6 +303,12 @@ impl Cloud {
                 let of_project = self.builds.iter().filter(|b| b["projectName"] == asked["projectName"]);
                 let ids: Vec<&Value> = of_project.rev().map(|build| &build["id"]).take(100).collect();
                 Ok(json!({ "ids": ids }))
+            }
+            "SendMessage" => {
+                let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+                assert!(asked["DelaySeconds"].as_u64().is_some_and(|delay| delay <= 900));
+                self.messages.push((text("QueueUrl"), text("MessageBody")));
+                Ok(json!({ "MessageId": "1", "MD5OfMessageBody": "0" }))
             }
             "GetLogEvents" => {
                 let stream = asked["logStreamName"].as_str().unwrap();
@@ -482,6 +491,7 @@ fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) ->
         ("PROJECT_AMD64", "steward-amd64"),
         ("PROJECT_ARM64", "steward-arm64"),
         ("PUBLISHED_FUNCTION", "steward-ImagePublishedFunction"),
+        ("WAITING_QUEUE", "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting"),
         ("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports"),
         ("ENFORCE", "true"),
         ("MAX_CONCURRENCY", "4"),

@@ -19,6 +19,7 @@ use shared::aws::events::Events;
 use shared::aws::functions::Functions;
 use shared::aws::s3::S3;
 use shared::aws::sns::Sns;
+use shared::aws::sqs::Sqs;
 use shared::aws::{AwsError, Connection, Deadline};
 use shared::environment::set;
 use shared::instant::Instant;
@@ -63,7 +64,16 @@ struct Clients {
     events: Events,
     functions: Functions,
     sns: Sns,
+    sqs: Sqs,
     s3: S3,
+}
+
+/// Where what is not built goes.
+struct Destinations {
+    /// The topic of failed builds.
+    topic: String,
+    /// The queue of events that wait until the account may build more.
+    waiting_queue: String,
 }
 
 /// Only a request through the gateway has this.
@@ -78,7 +88,7 @@ struct Gateway<'a> {
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::log::as_json();
     let stack = &Stack::of_environment()?;
-    let topic = &set("TOPIC")?;
+    let destinations = &Destinations { topic: set("TOPIC")?, waiting_queue: set("WAITING_QUEUE")? };
     let connection = Connection::from_env();
     let clients = &Clients {
         ecr: connection.ecr_write(),
@@ -86,11 +96,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         events: connection.events(),
         functions: connection.functions(),
         sns: connection.sns(),
+        sqs: connection.sqs(),
         s3: connection.s3(),
         connection,
     };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
-        let handled = handle(&event, stack, topic, clients).await;
+        let handled = handle(&event, stack, destinations, clients).await;
         handled.inspect_err(|error| tracing::error!(%error, "did not serve the event"))
     }))
     .await
@@ -99,7 +110,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 async fn handle(
     event: &LambdaEvent<Box<RawValue>>,
     stack: &Stack,
-    topic: &str,
+    destinations: &Destinations,
     clients: &Clients,
 ) -> Result<serde_json::Value, Failure> {
     let LambdaEvent { payload, context } = event;
@@ -124,8 +135,9 @@ async fn handle(
         let response = response.unwrap_or_else(|up| Problem::from(out_of_time(up)).into());
         return Ok(serde_json::to_value(gateway::answer(response))?);
     }
-    let announcer = Announcer { events: &clients.events, sns: &clients.sns, topic };
-    let dispatcher = Dispatcher { starter, announcer };
+    let announcer = Announcer { events: &clients.events, sns: &clients.sns, topic: &destinations.topic };
+    let dispatcher =
+        Dispatcher { starter, announcer, sqs: &clients.sqs, waiting_queue: &destinations.waiting_queue };
     let served = deadline.order(dispatcher.serve(payload.get(), Instant::now())).await;
     let summary = served.map_err(|up| Failure::Time(out_of_time(up)))??;
     Ok(serde_json::to_value(summary)?)

@@ -41,6 +41,7 @@ impl From<Failure> for Diagnostic {
     fn from(failure: Failure) -> Self {
         let error_type = match &failure {
             Failure::Publish(PublishError::Event(_)) => "InvalidEvent",
+            Failure::Publish(PublishError::Ticket(..)) => "InvalidTicket",
             Failure::Publish(_) => "NotPublished",
             Failure::Arn(_) => "Internal",
             Failure::Time(_) => "OutOfTime",

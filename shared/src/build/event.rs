@@ -130,6 +130,26 @@ struct RecordReference {
     deleted: bool,
 }
 
+/// The events in an event of a queue, which were put there when no build could be started; `None` when it is another one.
+#[must_use]
+pub fn put_aside(event: &str) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Batch {
+        #[serde(rename = "Records")]
+        records: Vec<Message>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Message {
+        event_source: String,
+        body: String,
+    }
+    let batch: Batch = serde_json::from_str(event).ok()?;
+    let are_messages = batch.records.iter().all(|message| message.event_source == "aws:sqs");
+    (are_messages && !batch.records.is_empty())
+        .then(|| batch.records.into_iter().map(|message| message.body).collect())
+}
+
 /// What an event says, one entry for each source in it. `None` when it is no event of S3 or CodeCommit at all.
 ///
 /// # Errors

@@ -23,6 +23,7 @@ pub struct Ticket {
     /// The tag that stands for source and recipe together, and never moves: `src-…`.
     pub image_tag: String,
     /// What tells the recipe from others, as far as a build sees it.
+    #[serde(default)]
     pub definition: String,
     /// What is built; one build for each.
     pub platforms: Vec<Platform>,

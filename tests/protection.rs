@@ -1390,6 +1390,28 @@ fn where_nobody_knows_which_policy_is_for_a_repository_what_is_attached_is_suspe
     let report = site.steward.tell(&taken);
     assert!(site.is_suspended(), "{report:#}");
     assert_eq!(of(&report, "app")["status"], "FAILED");
+    // Also where it is not known from the beginning.
+    site.aws().heal();
+    site.steward.run("t", false);
+    assert!(site.acts());
+    site.aws().fault_from("ListTagsForResource", Fault::Denied, 0);
+    let report = site.protect_only("hourly");
+    assert!(site.is_suspended(), "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "FAILED");
+    assert!(of(&report, "app")["error"].as_str().unwrap().contains("which policy is for it is not known"));
+    // What is somebody else's is protected.
+    site.aws().heal();
+    ask_by_tag(&site);
+    site.attach_by_hand(Some(&behind(FOUR_BUILDS)));
+    site.aws().cloud(|cloud| cloud.delete(&format!("{BUCKET}/state/protection/app.json")));
+    site.use_by_task("app:ci-0", None);
+    site.aws().fault_from("ListTagsForResource", Fault::Denied, 0);
+    let report = site.steward.run("u", false);
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!(
+        (site.policy(), of(&report, "app")["status"].as_str()),
+        (Some(behind(FOUR_BUILDS)), Some("FAILED"))
+    );
 }
 
 #[test]

@@ -156,6 +156,7 @@ async fn enforce(
                     repository_arn: repository.arn.clone(),
                     policy: entry.name.clone(),
                     protection: None,
+                    unassigned: None,
                     checks_native_policy: false,
                 }),
                 Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),

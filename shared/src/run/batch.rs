@@ -46,6 +46,9 @@ pub struct Assignment {
     /// Whether ECR enforces a policy in it besides, or instead: what is known of that when the inventory is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
+    /// Why it is not known which policy of the policies file is for it; `None` if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unassigned: Option<String>,
     /// Whether this run looks what a lifecycle policy of its own would take: a seventh of the registry a day.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub checks_native_policy: bool,
@@ -181,6 +184,7 @@ mod tests {
             repository_arn,
             policy: "all".to_owned(),
             protection: None,
+            unassigned: None,
             checks_native_policy: false,
         }
     }

@@ -129,6 +129,7 @@ pub async fn take(
                         repository_arn: repository.arn.clone(),
                         policy: entry.map(|entry| entry.name.clone()).unwrap_or_default(),
                         protection: worklist.protection(&repository.name),
+                        unassigned: None,
                         checks_native_policy: worklist.checks_native_policy(&repository.name, entry),
                     };
                     let apply = entry.map_or(Apply::Preview, |entry| entry.apply);
@@ -150,10 +151,25 @@ pub async fn take(
                 Err(Stop::Aws(error)) => {
                     progress.unreadable += 1;
                     tracing::warn!(repository = repository.name, %error, "could not read a repository");
+                    let problem = format!("which policy is for it is not known: {error}");
+                    let protection = worklist.protection(&repository.name);
+                    if protection.is_some() {
+                        // What ECR enforces there must not go on by itself.
+                        let assignment = Assignment {
+                            repository_name: repository.name.clone(),
+                            repository_arn: repository.arn.clone(),
+                            policy: String::new(),
+                            protection,
+                            unassigned: Some(problem),
+                            checks_native_policy: false,
+                        };
+                        full.extend(batcher.push(invocation.account_id, assignment, Apply::Preview));
+                        continue;
+                    }
                     Outcome {
                         repository_name: repository.name.clone(),
                         status: Status::Failed,
-                        error: Some(format!("which policy is for it is not known: {error}")),
+                        error: Some(problem),
                         ..Outcome::default()
                     }
                 }

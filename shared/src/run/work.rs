@@ -432,6 +432,11 @@ impl<'a> Worker<'a> {
         };
         let name =
             Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
+        if let Some(problem) = &assignment.unassigned
+            && assignment.protection == Some(Protection::Recorded)
+        {
+            return Err(Stop::Aws(AwsError::odd("ListTagsForResource", problem)));
+        }
         let native = self.native(registry_id, assignment, entry).await?;
         let surveyed = Surveyed::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
         let by_ecr = native.as_ref().filter(|native| native.withdrawn.is_none()).map(|native| &native.entry);
@@ -608,9 +613,18 @@ impl<'a> Worker<'a> {
             let obstacle = match self.reassigned(&planned).await {
                 Ok(obstacle) => obstacle,
                 Err(stop) => {
-                    if let Some(native) = &planned.native {
-                        let Surveyed { name, registry_id, .. } = &planned.surveyed;
-                        self.suspend_unrefreshed(name, registry_id, native.mode, &stop, &mut outcome).await;
+                    match planned.native.clone() {
+                        Some(native) if native.mode == Mode::Protect => {
+                            // Its images are in use whatever the file says of it.
+                            let done = self.protect(&planned, &native, &mut outcome, read_at).await;
+                            return ended(done.and(Err(stop)), outcome);
+                        }
+                        Some(native) => {
+                            let Surveyed { name, registry_id, .. } = &planned.surveyed;
+                            self.suspend_unrefreshed(name, registry_id, native.mode, &stop, &mut outcome)
+                                .await;
+                        }
+                        None => {}
                     }
                     return ended(Err(stop), outcome);
                 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
+use crate::domain::enforcement::in_use_protection::protection_tag;
 use crate::image::deletion::ImageId;
 use crate::image::{ImageIndex, RepositoryImages, subject_of_tag};
 use crate::instant::Instant;
@@ -147,6 +148,8 @@ impl Selection {
                 Some(user) => format!("in use by its tag {tag}: {user}"),
                 // The tag ties the image to what it is about.
                 None if subject_of_tag(tag).is_some() => reason_of(*place)?,
+                // Without its protection tag ECR may take the image.
+                None if is_own_protection_tag(images, *place, tag) => reason_of(*place)?,
                 None => return None,
             };
             Some((*place, reason))
@@ -156,6 +159,13 @@ impl Selection {
             .filter_map(|(place, reason)| Some(ImageInUse { image: image_name(images, place)?, reason }))
             .collect()
     }
+}
+
+/// Whether a tag protects the image that has it, and was not put there for another one.
+fn is_own_protection_tag(images: &RepositoryImages, place: ImageIndex, tag: &str) -> bool {
+    let image = images.images().get(place as usize);
+    // There are spare ones, which end with a number.
+    image.is_some_and(|image| tag.starts_with(&protection_tag(image)))
 }
 
 /// An image that is in use.
@@ -290,6 +300,23 @@ mod tests {
             tags: tags.collect(),
             gaps: Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_protection_tag_of_what_is_in_use_stays_and_one_that_is_for_another_image_goes() {
+        let own = protection_tag(&image('d', &[]));
+        let spare = format!("{own}-2");
+        let foreign = protection_tag(&image('e', &[]));
+        let images = [image('d', &["one", &own, &spare, &foreign]), image('e', &[])];
+        let images = RepositoryImages::new(images.to_vec(), &Relations::default());
+        let usage = Usage::parse(&format!(r#"["app@{}"]"#, digest('d'))).unwrap();
+        let name = RepositoryName { repository_name: Some("app".to_owned()), registry_id: None };
+        let used = RepositoryUse { images: usage.of_repository(&name, &images), ..RepositoryUse::default() };
+        let check =
+            |name: &str, used| Selection::named(&images, &[tag(name)]).check(&images, used, now()).is_ok();
+        let told = [&own, &spare, &foreign].map(|tag| check(tag, &used));
+        assert_eq!(told, [false, false, true]);
+        assert!(check(&own, &RepositoryUse::default()), "nothing runs it");
     }
 
     #[track_caller]

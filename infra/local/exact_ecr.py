@@ -12,7 +12,7 @@ from ministack.services import ecr
 # What is replaced or called here has to be there: the version is pinned, and another one may name it otherwise.
 for name in (
     "_describe_repositories", "_put_image", "_batch_get_image", "_batch_delete_image", "_list_images", "_describe_images",
-    "_find_image", "_image_digest", "_registry_id", "_repo_shape", "_repositories", "_images", "json_response",
+    "_create_repository", "_put_image_tag_mutability", "_find_image", "_image_digest", "_registry_id", "_repo_shape", "_repositories", "_images", "json_response",
     "error_response_json", "handle_request",
 ):
     assert hasattr(ecr, name), f"ecr has no {name}: this is not the version that is expected"
@@ -101,6 +101,31 @@ def describe_repositories(data):
     return page(data, "repositories", [ecr._repo_shape(one) for one in ecr._repositories.values()])
 
 
+FILTERS = "imageTagMutabilityExclusionFilters"
+repo_shape = ecr._repo_shape
+
+
+def filters_of(one):
+    return {FILTERS: one[FILTERS]} if one.get(FILTERS) else {}
+
+
+def with_filters(operation):
+    """Which tags are the exception to the mutability of all others is kept, and told."""
+
+    def operate(data):
+        answer = operation(data)
+        if answer[0] != 200:
+            return answer
+        described = ecr._repositories[data["repositoryName"]]
+        described.pop(FILTERS, None)
+        described.update(filters_of(data))
+        told = json.loads(answer[2])
+        told.get("repository", told).update(filters_of(data))
+        return ecr.json_response(told)
+
+    return operate
+
+
 def list_images(data):
     name = repository(data)
     status, tags = data.get("filter", {}).get("imageStatus", "ACTIVE"), data.get("filter", {}).get("tagStatus", "ANY")
@@ -153,7 +178,7 @@ def describe_images(data):
 def keeps(name, tag):
     """Whether a tag cannot be moved."""
     described = ecr._repositories[name]
-    filters = [one["filter"] for one in described.get("imageTagMutabilityExclusionFilters", [])]
+    filters = [one["filter"] for one in described.get(FILTERS, [])]
     excluded = any(tag.startswith(one[:-1]) if one.endswith("*") else tag == one for one in filters)
     return described.get("imageTagMutability", "MUTABLE").startswith("IMMUTABLE") != excluded
 
@@ -252,6 +277,9 @@ def update_image_storage_class(data):
 
 
 ecr._describe_repositories = answering(describe_repositories)
+ecr._repo_shape = lambda one: {**repo_shape(one), **filters_of(one)}
+ecr._create_repository = with_filters(ecr._create_repository)
+ecr._put_image_tag_mutability = with_filters(ecr._put_image_tag_mutability)
 ecr._list_images = answering(list_images)
 ecr._describe_images = answering(describe_images)
 ecr._put_image = answering(put_image)

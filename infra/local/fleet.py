@@ -6,12 +6,16 @@ images that nothing names. Beside it is a service's repository, whose tag `live`
     python fleet.py ENDPOINT list           prints the digests that are in the fleet
     python fleet.py ENDPOINT service NOW    fills the service's repository, and prints its images by their names
     python fleet.py ENDPOINT move NOW       pushes another image there, to which `live` moves, and prints it
+    python fleet.py ENDPOINT builds NOW NAME    pushes five builds to a repository that is there, and prints them by their tags
+    python fleet.py ENDPOINT policies       prints the lifecycle policy that ECR has of every repository of the fleet
+    python fleet.py ENDPOINT expire NOW NAME    does what ECR does by the lifecycle policy of a repository, and prints what is gone
 """
 
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from hashlib import sha256
 
 try:
@@ -20,7 +24,7 @@ except ImportError:
     import botocore.session as session
 
 ENDPOINT, WHAT = sys.argv[1:3]
-NOW = datetime.fromisoformat(sys.argv[3].replace("Z", "+00:00")) if WHAT != "list" else None
+NOW = datetime.fromisoformat(sys.argv[3].replace("Z", "+00:00")) if len(sys.argv) > 3 else None
 REPOSITORIES, BUILDS, RELEASES, ORPHANS = 60, 70, 6, 6
 SERVICE = "shop/api"
 MANIFEST, INDEX = "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
@@ -111,10 +115,77 @@ def service():
     return {**signed("retired", 90, "v1"), **signed("running", 60, "live")}
 
 
+def builds(name):
+    """Five builds, ten days apart."""
+    return {f"build-{number}": put(name, f"build-{number}", 10 * (6 - number), f"build-{number}") for number in range(1, 6)}
+
+
+def policy(number):
+    name = f"fleet/{number:02}"
+    try:
+        return name, ECR.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"]
+    except ECR.exceptions.LifecyclePolicyNotFoundException:
+        return name, None
+
+
+def is_of(selection, tags):
+    """Whether a rule is about an image with these tags."""
+    patterns = selection.get("tagPatternList") or [prefix + "*" for prefix in selection.get("tagPrefixList", [])]
+    kind = selection["tagStatus"]
+    if kind == "tagged":
+        return all(any(fnmatchcase(tag, pattern) for tag in tags) for pattern in patterns)
+    return kind == "any" or not tags
+
+
+def expiring(name):
+    """What ECR takes by the attached policy now, as its documentation has it. It knows nothing of use.
+
+    Rules act by priority; an image that fits the tags of a rule is never taken by a later one. What an index lists and what is
+    about another image is not taken as long as those are there.
+    """
+    pages = ECR.get_paginator("describe_images").paginate(repositoryName=name)
+    images = [image for page in pages for image in page["imageDetails"]]
+    there, parts = {image["imageDigest"] for image in images}, set()
+    for image in images:
+        if image.get("imageManifestMediaType") == INDEX:
+            asked = ECR.batch_get_image(repositoryName=name, imageIds=[{"imageDigest": image["imageDigest"]}])
+            parts |= {child["digest"] for child in json.loads(asked["images"][0]["imageManifest"])["manifests"]}
+        if image.get("subjectManifestDigest") in there:
+            parts.add(image["imageDigest"])
+    images = sorted((image for image in images if image["imageDigest"] not in parts), key=lambda one: one["imagePushedAt"])
+    document = json.loads(ECR.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])
+    taken, decided = set(), set()
+    for rule in sorted(document["rules"], key=lambda rule: rule["rulePriority"]):
+        selection = rule["selection"]
+        fitting = [image for image in images if is_of(selection, image.get("imageTags", []))]
+        if selection["countType"] == "imageCountMoreThan":
+            goes = fitting[:max(len(fitting) - selection["countNumber"], 0)]
+        elif selection["countType"] == "sinceImagePushed":
+            goes = [image for image in fitting if NOW - image["imagePushedAt"] > timedelta(days=selection["countNumber"])]
+        else:
+            raise ValueError(f"the story has no such rules: {selection}")
+        taken |= {image["imageDigest"] for image in goes} - decided
+        decided |= {image["imageDigest"] for image in fitting}
+    return taken
+
+
+def expire(name):
+    gone = []
+    while taken := sorted(expiring(name)):
+        answer = ECR.batch_delete_image(repositoryName=name, imageIds=[{"imageDigest": one} for one in taken])
+        if answer["failures"]:
+            raise ValueError(answer["failures"])
+        gone += taken
+    return gone
+
+
 if WHAT == "service":
     print(json.dumps(service()))
 elif WHAT == "move":
     print(json.dumps(signed("next", 30, "live")))
+elif WHAT in ("builds", "expire"):
+    print(json.dumps({"builds": builds, "expire": expire}[WHAT](sys.argv[4])))
 else:
+    of_each = {"fill": fill, "list": listed, "policies": policy}[WHAT]
     with ThreadPoolExecutor(4) as pool:
-        print(json.dumps(dict(pool.map(listed if WHAT == "list" else fill, range(REPOSITORIES)))))
+        print(json.dumps(dict(pool.map(of_each, range(REPOSITORIES)))))

@@ -1,4 +1,5 @@
-"""ministack with what it lacks: builds of AWS CodeBuild that build, and events of AWS services without the services.
+"""ministack with what it lacks: builds of AWS CodeBuild that build, events of AWS services without the services, objects of
+Amazon S3 with a past.
 
 Started in place of `ministack`. `$LOCAL_BUILDER build` runs one build: it takes it as JSON on standard input, writes its
 log to standard output, and at last a line of JSON that says how it went.
@@ -26,7 +27,7 @@ for module, names in {
         "_record_phase", "_finish_build", "json_response", "error_response_json",
     ),
     eventbridge: ("_put_events", "_dispatch_event"),
-    s3: ("_fire_s3_event",),
+    s3: ("_fire_s3_event", "_build_object_record"),
 }.items():
     for name in names:
         assert hasattr(module, name), f"{module.__name__} has no {name}: this is not the version that is expected"
@@ -57,6 +58,18 @@ def dispatch_with_version(event, view=None):
 
 
 s3._fire_s3_event, eventbridge._dispatch_event = fire_with_version, dispatch_with_version
+
+build_object_record = s3._build_object_record
+
+
+def build_record_with_past(*arguments, **more):
+    """An object is as old as its metadata says (`last-modified`), so that a story can have a past."""
+    record = build_object_record(*arguments, **more)
+    metadata = {name.lower().removeprefix("x-amz-meta-"): value for name, value in record["metadata"].items()}
+    return {**record, "last_modified": metadata.get("last-modified", record["last_modified"])}
+
+
+s3._build_object_record = build_record_with_past
 
 lock = threading.Lock()
 # Token to build id, process of a build, and the status that it is to end with when it is killed.

@@ -60,7 +60,10 @@ fn run(command: Command) -> Result<(), LocalError> {
     match command {
         Command::Up => up(&project).map(drop),
         Command::Demo { keep } => {
-            let played = up(&project).and_then(|stack| story::play(&project, &stack));
+            let played = up(&project).and_then(|stack| {
+                story::play(&project, &stack)?;
+                if keep { Ok(()) } else { story::delete(&stack) }
+            });
             if !keep {
                 Emulator::down(&project)?;
                 say("stopped");

@@ -275,6 +275,15 @@ impl Stack {
         Ok(self.settled(name)?.map(|stack| stack.status))
     }
 
+    /// Deletes this stack, and gives the status that it ends in; `None` when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When CloudFormation refuses it at once.
+    pub fn delete_itself(&self) -> Result<Option<String>, LocalError> {
+        self.delete(NAME)
+    }
+
     /// Waits until nothing is done to a stack any more. The waiters of the AWS CLI look only twice a minute.
     fn settled(&self, name: &str) -> Result<Option<Described>, LocalError> {
         let begun = Instant::now();

@@ -35,9 +35,36 @@ pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     fleet::play(project, stack)
 }
 
+/// Deletes the stack: what it attached is suspended first, since nobody protects what is in use any more.
+///
+/// # Errors
+///
+/// At the first step that comes out wrong.
+pub fn delete(stack: &Stack) -> Result<(), LocalError> {
+    const NAME: &str = "team/left";
+    let step = Step::begin("the stack is deleted: ECR goes on with no policy that it attached");
+    let wish = json!({ "repositoryName": NAME });
+    let created = step.expect(stack.request("POST", "/repositories", Some(&wish))?, 201)?;
+    step.check(created["lifecyclePolicyStatus"] == "ACTIVE", || created.to_string())?;
+    let policy = || -> Result<String, LocalError> {
+        let told = stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", NAME])?;
+        Ok(told["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned())
+    };
+    let before = policy()?;
+    step.check(!fleet::protection::is_suspended(&before), || before)?;
+    let left = stack.delete_itself()?;
+    step.check(left.is_none(), || format!("the stack should be gone, and is {left:?}"))?;
+    let after = policy()?;
+    step.check(fleet::protection::is_suspended(&after), || {
+        format!("the policy of {NAME} should take nothing: {after}")
+    })
+}
+
 /// Removes what a story that was broken off has left.
 fn clear(stack: &Stack) -> Result<(), LocalError> {
-    stack.request("DELETE", "/repositories/team/app?force=true&inUse=true", None)?;
+    for name in ["team/app", "team/left"] {
+        stack.request("DELETE", &format!("/repositories/{name}?force=true&inUse=true"), None)?;
+    }
     stack.delete(FAILING)?;
     stack.delete(STACK).map(drop)
 }

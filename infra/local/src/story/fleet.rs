@@ -13,6 +13,8 @@ use crate::stack::Stack;
 use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
 
+pub(super) mod protection;
+
 /// The policies: a quarter of the fleet is ECR's to apply, the rest this stack's. `<limits>` and `<ignore>` change.
 const BOOK: &str = r#"limits: <limits>
 policies:
@@ -36,6 +38,9 @@ policies:
       - { selection: { tagPatternList: ["*"] }, maximumNumberOfImages: 1 }
       - { selection: untagged, maximumAgeLimit: 14 }
     apply: delete
+  - name: somebody else's
+    repositories: ["owned/*"]
+    apply: protect
 usage:
   lists:
     - { key: usage/eks.json, repositories: ["fleet/*"], cluster: shop }
@@ -56,7 +61,9 @@ const SILENT: &str = "old";
 /// The repository of a service that is scaled to zero, and its tag.
 const SERVICE: &str = "shop/api";
 const LIVE: &str = "live";
-const FUNCTIONS: [u32; 3] = [2, 5, 8];
+const FUNCTIONS: [u32; 4] = [2, 5, 8, 11];
+/// Where ECR applies the policy, and the image of a function leaves when the function is gone.
+const LEAVER: &str = "fleet/11";
 /// The names of its schedules begin so. The emulator starts nothing for a second one of the same name.
 const SCHEDULE: &str = "story-";
 /// The input of a run that changes something.
@@ -80,6 +87,7 @@ pub(super) fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     port.whole_run(&fleet, &service, gone)?;
     port.spared_by_ecr(&fleet)?;
     port.another_run()?;
+    port.protected(&fleet)?;
     port.broken_book()
 }
 
@@ -111,6 +119,7 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
             stack.aws(&["ecs", "delete-service", "--cluster", CLUSTER, "--service", service, "--force"])?;
         }
     }
+    protection::clear(stack)?;
     // The broken policies; what went today, what was previewed, and which lists there were.
     let bucket = stack.output("SourceBucketName")?;
     for folder in ["state", "usage"] {
@@ -277,20 +286,27 @@ impl Port<'_> {
     }
 
     fn put(&self, key: &str, text: &str) -> Result<(), LocalError> {
+        self.put_with(key, text, &[])
+    }
+
+    fn put_with(&self, key: &str, text: &str, options: &[&str]) -> Result<(), LocalError> {
         let file = self.project.run().join(key.replace('/', "-"));
         fs::write(&file, text).map_err(LocalError::io(file.display().to_string()))?;
         let body = file.to_string_lossy();
-        self.stack
-            .aws(&["s3api", "put-object", "--bucket", &self.bucket, "--key", key, "--body", &body])
-            .map(drop)
+        let put = ["s3api", "put-object", "--bucket", &self.bucket, "--key", key, "--body", &body];
+        self.stack.aws(&[&put[..], options].concat()).map(drop)
     }
 
     /// Runs the program that knows the fleet.
     fn fleet<T: DeserializeOwned>(&self, what: &str) -> Result<T, LocalError> {
+        self.fleet_of(what, &[])
+    }
+
+    fn fleet_of<T: DeserializeOwned>(&self, what: &str, of: &[&str]) -> Result<T, LocalError> {
         let python = tools::install(self.project, AWS)?.join("python");
         let script = self.project.root().join("infra/local/fleet.py");
         let now = date("+%Y-%m-%dT%H:%M:%SZ")?;
-        let told = run(Command::new(python).arg(script).args([&self.stack.endpoint(), what, &now]))?;
+        let told = run(Command::new(python).arg(script).args([&self.stack.endpoint(), what, &now]).args(of))?;
         serde_json::from_slice(&told.stdout).map_err(|error| LocalError::Unexpected {
             program: "fleet.py".to_owned(),
             problem: error.to_string(),
@@ -461,23 +477,12 @@ impl Port<'_> {
     fn limited_run(&self, fleet: &Fleet) -> Result<usize, LocalError> {
         let step =
             Step::begin("a scheduled run enforces what was previewed, up to the registry's limit of the day");
-        let schedules = self.stack.aws_lists(&["scheduler", "list-schedules"], "/Schedules")?;
-        let own = schedules.iter().filter_map(|schedule| schedule["Name"].as_str());
-        let own = own.into_iter().find(|name| name.contains("LifecycleSchedule")).unwrap_or_default();
-        let own = self.stack.aws(&["scheduler", "get-schedule", "--name", own])?;
-        step.check(own["Target"]["Input"] == ENFORCE, || {
-            format!("what the schedule starts is enforced if the stack is to enforce: {own}")
-        })?;
-        // The same target as the stack's own schedule, at once.
-        let target = own["Target"].to_string();
         let before = self.executions()?;
-        let name = date(&format!("+{SCHEDULE}%s"))?;
-        let at = date("+at(%Y-%m-%dT%H:%M:%S)")?;
-        let create = ["scheduler", "create-schedule", "--name", &name, "--schedule-expression", &at];
-        self.stack
-            .aws(&[&create[..], &["--flexible-time-window", "Mode=OFF", "--target", &target]].concat())?;
+        let target = self.schedule_now("LifecycleSchedule")?;
+        step.check(target["Input"] == ENFORCE, || {
+            format!("what the schedule starts is enforced if the stack is to enforce: {target}")
+        })?;
         let execution = self.started(&step, "a scheduled run", &before)?;
-        self.stack.aws(&["scheduler", "delete-schedule", "--name", &name])?;
         let report = self.report(&step, &execution)?;
         let there = self.there()?;
         let mut gone = 0;
@@ -504,6 +509,22 @@ impl Port<'_> {
         say(&format!("  {deleted} deleted. {}", limit.unwrap_or(&"")));
         self.written_down(&report, deleted)?;
         Ok(deleted)
+    }
+
+    /// Has happen at once what one of the stack's own schedules is for, and gives its target.
+    fn schedule_now(&self, part: &str) -> Result<Value, LocalError> {
+        let schedules = self.stack.aws_lists(&["scheduler", "list-schedules"], "/Schedules")?;
+        let own = schedules.iter().filter_map(|schedule| schedule["Name"].as_str());
+        let own = own.into_iter().find(|name| name.contains(part)).unwrap_or_default();
+        let own = self.stack.aws(&["scheduler", "get-schedule", "--name", own])?;
+        let target = own["Target"].to_string();
+        // One that is over is no trouble of the next ones, which have other names.
+        let name = date(&format!("+{SCHEDULE}{part}-%s"))?;
+        let at = date("+at(%Y-%m-%dT%H:%M:%S)")?;
+        let create = ["scheduler", "create-schedule", "--name", &name, "--schedule-expression", &at];
+        self.stack
+            .aws(&[&create[..], &["--flexible-time-window", "Mode=OFF", "--target", &target]].concat())?;
+        Ok(own["Target"].clone())
     }
 
     /// A policies file that no run has previewed is not enforced.
@@ -588,6 +609,18 @@ impl Port<'_> {
         let step = Step::begin(
             "every deletion was written down before: manifest, tags, rule, reason, version of the book",
         );
+        let lines = self.removals(report)?;
+        step.check(lines.len() == gone, || format!("{gone} went, and {} are written down", lines.len()))?;
+        let is_whole = |line: &Value| {
+            ["imageManifest", "reason", "policy", "bookVersion"].iter().all(|field| line[*field].is_string())
+        };
+        step.check(lines.iter().all(is_whole), || format!("{:?}", lines.first()))?;
+        say(&format!("  {}", lines.first().and_then(|line| line["reason"].as_str()).unwrap_or_default()));
+        Ok(())
+    }
+
+    /// What the journal has of what a run deleted.
+    fn removals(&self, report: &Value) -> Result<Vec<Value>, LocalError> {
         let folder = self.project.run().join("journal");
         tools::remove(&folder)?;
         let from = format!("s3://{}/journal/", self.bucket);
@@ -601,13 +634,7 @@ impl Port<'_> {
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
-        step.check(lines.len() == gone, || format!("{gone} went, and {} are written down", lines.len()))?;
-        let is_whole = |line: &Value| {
-            ["imageManifest", "reason", "policy", "bookVersion"].iter().all(|field| line[*field].is_string())
-        };
-        step.check(lines.iter().all(is_whole), || format!("{:?}", lines.first()))?;
-        say(&format!("  {}", lines.first().and_then(|line| line["reason"].as_str()).unwrap_or_default()));
-        Ok(())
+        Ok(lines)
     }
 
     /// What ECR itself would take by the policies that were attached, as the preview evaluates them.
@@ -649,7 +676,7 @@ impl Port<'_> {
 
     fn broken_book(&self) -> Result<(), LocalError> {
         let step = Step::begin(
-            "a policy book with a mistake fails the run, which says where it is, and changes nothing",
+            "a policy book with a mistake fails the run, which says where it is; what ECR enforces by it is suspended",
         );
         let before = self.there()?;
         let broken = "policies: [{ name: all, repositories: ['*'], apply: delet }]";
@@ -661,6 +688,7 @@ impl Port<'_> {
             described.to_string()
         })?;
         say(&format!("  {cause}"));
+        self.all_suspended(&step)?;
         step.check(before == self.there()?, || "images are gone".to_owned())
     }
 }

@@ -507,6 +507,9 @@ fn a_build_that_a_registry_turned_away_is_tried_once_more_and_no_other_one() {
         assert_eq!(output.status.success(), is_tried, "{problem}: {}", said(&output));
         assert!(said(&output).contains(problem), "{}", said(&output));
         assert_eq!(said(&output).contains("Once more"), is_tried, "{}", said(&output));
+        // What the build said last is what the log ends with.
+        let last = said(&output).trim_end().lines().last().map(str::to_owned);
+        assert!(is_tried || last.as_deref() == Some(problem), "{last:?}");
     }
 }
 

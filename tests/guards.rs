@@ -407,6 +407,9 @@ fn whatever_call_about_use_is_refused_after_the_inventory_nothing_goes() {
     assert!(site.left(&site.unused) && codes(&report).contains(&"usage-unknown"), "{report:#}");
 }
 
+/// Something that makes use unclear, and what says so.
+type Unclear = (&'static str, &'static str, fn(&Steward));
+
 /// Something after which it is not known what is in use.
 type Trouble = (&'static str, fn(&Steward));
 
@@ -574,8 +577,7 @@ fn without_knowing_which_lists_there_were_there_is_no_run() {
 /// What is read, and is no answer.
 #[test]
 fn answers_about_use_that_cannot_be_read_block_deletion() {
-    type Odd = (&'static str, &'static str, fn(&Steward));
-    let odd: [Odd; 10] = [
+    let odd: [Unclear; 10] = [
         ("a daemon's definition that cannot be described", "ecs", |steward| {
             steward.aws.cloud(|cloud| {
                 let definition = cloud.ecs.register_daemon("agent", &["other:1"]);
@@ -915,7 +917,7 @@ fn where_ecr_enforces_the_policy_this_stack_deletes_only_what_was_protected_once
 /// ECR goes on by itself: tomorrow an image is old enough.
 #[test]
 fn a_policy_that_takes_nothing_yet_is_suspended_all_the_same_where_something_is_not_known() {
-    let trouble: [(&str, &str, fn(&Steward)); 3] = [
+    let trouble: [Unclear; 3] = [
         ("use", "usage-unknown", |steward| steward.aws.fault_from("ListFunctions", Fault::Denied, 0)),
         ("an index", "unread-manifest-lists", |steward| {
             steward.aws.with(|registry| {

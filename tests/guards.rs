@@ -407,6 +407,9 @@ fn whatever_call_about_use_is_refused_after_the_inventory_nothing_goes() {
     assert!(site.left(&site.unused) && codes(&report).contains(&"usage-unknown"), "{report:#}");
 }
 
+/// Something that makes use unclear, and what says so.
+type Unclear = (&'static str, &'static str, fn(&Steward));
+
 /// Something after which it is not known what is in use.
 type Trouble = (&'static str, fn(&Steward));
 
@@ -574,8 +577,7 @@ fn without_knowing_which_lists_there_were_there_is_no_run() {
 /// What is read, and is no answer.
 #[test]
 fn answers_about_use_that_cannot_be_read_block_deletion() {
-    type Odd = (&'static str, &'static str, fn(&Steward));
-    let odd: [Odd; 10] = [
+    let odd: [Unclear; 10] = [
         ("a daemon's definition that cannot be described", "ecs", |steward| {
             steward.aws.cloud(|cloud| {
                 let definition = cloud.ecs.register_daemon("agent", &["other:1"]);
@@ -915,7 +917,7 @@ fn where_ecr_enforces_the_policy_this_stack_deletes_only_what_was_protected_once
 /// ECR goes on by itself: tomorrow an image is old enough.
 #[test]
 fn a_policy_that_takes_nothing_yet_is_suspended_all_the_same_where_something_is_not_known() {
-    let trouble: [(&str, &str, fn(&Steward)); 3] = [
+    let trouble: [Unclear; 3] = [
         ("use", "usage-unknown", |steward| steward.aws.fault_from("ListFunctions", Fault::Denied, 0)),
         ("an index", "unread-manifest-lists", |steward| {
             steward.aws.with(|registry| {
@@ -1072,4 +1074,73 @@ fn a_policy_that_is_asked_for_during_a_run_is_not_overwritten_by_it() {
     native.run("second");
     let text = native.site.aws().with(|registry| app(registry).lifecycle_policy.clone().unwrap());
     assert_eq!(text, protected(&policy(NONE)).unwrap().to_json());
+}
+
+/// No rule but one looks into the archive; where one does, an image there is as good as any other.
+#[test]
+fn an_archived_image_in_use_that_cannot_be_protected_suspends_a_policy_that_looks_into_the_archive() {
+    for (rules, is_suspended) in [("{ selection: any, maximumDaysInArchive: 90 }", true), (NONE, false)] {
+        let native = Native::attaching(rules);
+        native.run("first");
+        assert!(!native.is_suspended());
+        let digest: &'static str = native.site.app.old[0].clone().leak();
+        native.site.aws().with(|registry| {
+            let image = app(registry).image_mut(digest);
+            image.archived = true;
+            image.last_archived_at = Some(image.pushed_at);
+        });
+        native.site.use_by_task("app:latest", Some(digest));
+        native.site.aws().fault_from("BatchGetImage", Fault::ForImages(digest), 0);
+        let report = native.run("second");
+        assert_eq!(native.is_suspended(), is_suspended, "{rules}: {report:#}");
+    }
+}
+
+/// What it lists cannot be read from the archive.
+#[test]
+fn an_index_whose_children_could_not_be_written_down_is_not_archived() {
+    let policies = "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumDaysSincePull: 14, action: archive }], apply: delete,
+    limits: { images: 10000, percent: 100, remaining: 1 } }
+";
+    for (is_refused, is_archived) in [(true, false), (false, true)] {
+        let native = Native::of_file(policies);
+        if is_refused {
+            native.site.aws().fault_at("PutObject", "cache/indexes", Fault::Denied);
+        }
+        let report = native.run("r");
+        let index = native.site.app.index.clone();
+        let archived = native.site.aws().with(|registry| app(registry).image_mut(&index).archived);
+        assert_eq!(archived, is_archived, "{report:#}");
+    }
+}
+
+/// Also in a repository that is too large to be read again before each batch.
+#[test]
+fn in_a_large_repository_too_the_newest_of_those_that_are_there_stay() {
+    let native = Native::of_file(
+        "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumNumberOfImages: 3 }], apply: delete,
+    limits: { images: 10000, percent: 100, remaining: 1 } }
+",
+    );
+    native.site.aws().with(|registry| {
+        let mut large = repository("app");
+        for number in 0..1003_u16 {
+            let digest = large.push(&format!("large {number}"), &[&format!("large-{number}")]);
+            large.age(&digest, 100.0 - f64::from(number) / 100.0);
+        }
+        registry.repositories.insert("app".to_owned(), large);
+    });
+    let count = json!({ "images": 100_000 }).to_string();
+    native.site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), &count));
+    let by_hand: fn(&mut Registry, &mut Cloud) = |registry, _| {
+        let images = &mut app(registry).images;
+        images.sort_by(|one, two| one.pushed_at.total_cmp(&two.pushed_at));
+        images.truncate(1000);
+    };
+    // After the repository was read, of which the plan is made.
+    native.site.aws().fault("GetRepositoryPolicy", Fault::Then(by_hand), 1);
+    let report = native.run("r");
+    assert_eq!(native.site.left().len(), 3, "{report:#}");
 }

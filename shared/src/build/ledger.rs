@@ -259,7 +259,10 @@ mod tests {
             assert_eq!((claim.taken.len(), claim.kept), (0, vec![(place.clone(), OTHER_KIND)]));
             assert_eq!(ledger.digest(&place), Some(first.source.version()));
             // One image may be both: a commit that is the head of a branch and a release.
-            assert_eq!(ledger.claim(second, first.source.version(), now()).taken, [place.clone()]);
+            assert_eq!(
+                ledger.claim(second, first.source.version(), now()).taken,
+                std::slice::from_ref(&place)
+            );
         }
     }
 

@@ -51,7 +51,7 @@ impl Port<'_> {
         self.use_that_ends(fleet)
     }
 
-    fn policies(&self) -> Result<Policies, LocalError> {
+    pub(super) fn policies(&self) -> Result<Policies, LocalError> {
         self.fleet("policies")
     }
 

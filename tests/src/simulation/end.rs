@@ -160,8 +160,11 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
         for image in &repository.images {
             let is_kept = kept.contains(&image.digest);
             let tags: Vec<String> = image.tags.iter().map(|tag| shortened(tag)).collect();
-            let subject = image.subject.as_deref().map_or("", short);
-            world.say(&format!("  {name}@{} {tags:?} {subject} kept: {is_kept}", short(&image.digest)));
+            let (is_archived, is_part) = (image.archived, is_part(&repository, image));
+            world.say(&format!(
+                "  {name}@{} {tags:?} kept: {is_kept}, archived: {is_archived}, part: {is_part}",
+                short(&image.digest)
+            ));
         }
         world.break_promise("stuck", &what);
     }

@@ -170,6 +170,17 @@ pub(super) struct Late {
     pub(super) is_hourly: bool,
 }
 
+impl Late {
+    /// Who took it.
+    pub(super) const fn kind(&self) -> &'static str {
+        match (self.is_owed, self.is_hourly) {
+            (true, _) => "this project took",
+            (false, true) => "ECR took after a run within the hour",
+            (false, false) => "ECR took after a run longer ago",
+        }
+    }
+}
+
 /// How something went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {

@@ -599,9 +599,7 @@ impl Worker<'_> {
         known: Option<&ProtectionRecord>,
         outcome: &mut Outcome,
     ) -> Result<(), Stop> {
-        let recorded = known.and_then(|known| known.lifecycle_policy_text.as_deref());
-        let recorded = recorded.and_then(|text| LifecyclePolicy::parse(text).ok());
-        if recorded.is_some() && recorded == without_protection(current) {
+        if known.is_some_and(|known| known.is_attached(current)) {
             return Ok(());
         }
         let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;

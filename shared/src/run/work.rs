@@ -22,7 +22,9 @@ use crate::aws::ecr::{EcrProtect, EcrWrite};
 use crate::aws::resource_tags::PROTECT_KEY;
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::enforcement_switch::Invocation;
-use crate::domain::enforcement::in_use_protection::{TakesNothing, is_protected, without_protection};
+use crate::domain::enforcement::in_use_protection::{
+    TakesNothing, is_protected, takes_nothing, without_protection,
+};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
@@ -546,13 +548,8 @@ impl<'a> Worker<'a> {
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let Some(attached) = attached else { return Ok(true) };
-        let remembered = record.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
-        let is_remembered = match (without_protection(&attached), remembered) {
-            (Some(attached), Some(Ok(remembered))) => attached == remembered,
-            // It is suspended.
-            (None, _) => true,
-            (Some(_), _) => false,
-        };
+        // One with the same rules, whose protection rule somebody else wrote, is theirs.
+        let is_remembered = takes_nothing(&attached) || record.is_attached(&attached);
         Ok(!(is_protected(&attached) && is_remembered))
     }
 

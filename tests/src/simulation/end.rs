@@ -9,7 +9,7 @@ use tests::ecr_stub::Repository;
 
 use super::engine;
 use super::file::{Apply, File, Policy, TIDY};
-use super::judge::is_part;
+use super::judge::{is_part, shortened};
 use super::machine::Machine;
 use super::product;
 use super::step::{Foreign, Run, Step, used};
@@ -155,13 +155,17 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
     // A policy never empties a repository.
     let is_last = whole.filter(|image| !one.contains_key(&image.digest)).count() == 0;
     if !stuck.is_empty() && !is_last {
-        let tags = repository.images.iter().filter(|image| stuck.contains(&short(&image.digest).to_owned()));
-        let tags: Vec<String> = tags.map(|image| format!("{:?}", image.tags)).collect();
-        let what = format!(
-            "{name}: {} {} stay, though the policy takes them and nothing uses them",
-            stuck.join(", "),
-            tags.join(", ")
-        );
+        let what =
+            format!("{name}: {} stay, though the policy takes them and nothing uses them", stuck.join(", "));
+        for image in &repository.images {
+            let is_kept = kept.contains(&image.digest);
+            let tags: Vec<String> = image.tags.iter().map(|tag| shortened(tag)).collect();
+            let (is_archived, is_part) = (image.archived, is_part(&repository, image));
+            world.say(&format!(
+                "  {name}@{} {tags:?} kept: {is_kept}, archived: {is_archived}, part: {is_part}",
+                short(&image.digest)
+            ));
+        }
         world.break_promise("stuck", &what);
     }
 }

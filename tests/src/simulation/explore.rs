@@ -440,13 +440,11 @@ fn whatever_happens_only_what_is_known_breaks() {
     let seconds = begun.elapsed().as_secs_f64();
     let mut told =
         format!("{seeds} seeds, {count} steps, {calls} calls, {taken} images taken, in {seconds:.1} s\n");
-    let kinds: [(&str, fn(&Late) -> bool); 3] = [
-        ("this project took", |late| late.is_owed),
-        ("ECR took after a run within the hour", |late| !late.is_owed && late.is_hourly),
-        ("ECR took after a run longer ago", |late| !late.is_owed && !late.is_hourly),
-    ];
-    for (what, is_meant) in kinds {
-        let windows: Vec<i64> = late.iter().filter(|late| is_meant(late)).map(|late| late.window).collect();
+    for what in
+        ["this project took", "ECR took after a run within the hour", "ECR took after a run longer ago"]
+    {
+        let of_kind = late.iter().filter(|late| late.kind() == what);
+        let windows: Vec<i64> = of_kind.map(|late| late.window).collect();
         let longest = windows.iter().max().map_or(0, |window| window / 1_000_000);
         let count = windows.len();
         told += &format!(

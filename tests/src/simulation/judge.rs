@@ -118,6 +118,8 @@ pub(super) struct Judged {
     pub(super) began: i64,
     /// Whether nothing went wrong with any call.
     pub(super) is_fair: bool,
+    /// Whether no other run was at work meanwhile.
+    pub(super) is_alone: bool,
     /// The repositories that asked for protection tags when it began.
     asking: BTreeSet<String>,
     /// The file that its inventory read.
@@ -138,6 +140,8 @@ pub(super) struct Judge {
     journal: BTreeSet<(String, String)>,
     days: BTreeMap<i64, u64>,
     pub(super) runs: BTreeMap<String, Judged>,
+    /// The runs that are at work.
+    pub(super) running: BTreeSet<String>,
     /// The policies of ours that are attached.
     pub(super) attached: BTreeMap<String, Attached>,
     pub(super) protection: Protection,
@@ -164,6 +168,17 @@ pub(super) struct Late {
     pub(super) is_owed: bool,
     /// Whether a run began within the last hour or so.
     pub(super) is_hourly: bool,
+}
+
+impl Late {
+    /// Who took it.
+    pub(super) const fn kind(&self) -> &'static str {
+        match (self.is_owed, self.is_hourly) {
+            (true, _) => "this project took",
+            (false, true) => "ECR took after a run within the hour",
+            (false, false) => "ECR took after a run longer ago",
+        }
+    }
 }
 
 /// How something went.
@@ -212,11 +227,18 @@ impl World {
             protects_only,
             began,
             is_fair: true,
+            is_alone: self.judge.running.is_empty(),
             asking: self.asking(),
             file: None,
             attempt: 0,
             writers: BTreeMap::new(),
         };
+        for other in &self.judge.running {
+            if let Some(other) = self.judge.runs.get_mut(other) {
+                other.is_alone = false;
+            }
+        }
+        self.judge.running.insert(run.to_owned());
         self.judge.runs.insert(run.to_owned(), judged);
         // A dry run that somebody asks for protects nothing.
         if !is_dry {

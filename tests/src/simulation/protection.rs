@@ -344,6 +344,7 @@ impl World {
 
     /// A run has ended, well or not.
     pub(super) fn end_run(&mut self, id: &str, is_complete: bool) {
+        self.judge.running.remove(id);
         let Some(run) = self.judge.runs.get(id).cloned().filter(|run| !run.is_dry) else { return };
         let file = run.file.clone().filter(|file| !file.is_broken);
         // What changed meanwhile may have been seen, or not.
@@ -376,7 +377,9 @@ impl World {
             }
             if run.is_fair && self.is_protected(name) {
                 self.judge.protection.seen.insert(name.to_owned(), run.began);
-                self.judge_freshness(name, run.began);
+                if run.is_alone {
+                    self.judge_freshness(name, run.began);
+                }
             }
         }
         self.judge_what_would_go();

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::enforcement::in_use_protection::protected;
 use crate::instant::Instant;
+use crate::lifecycle::LifecyclePolicy;
 use crate::usage::observation::CLOCK_SECONDS;
 
 /// The keys of the records begin so; the repository's name and `.json` follow.
@@ -76,6 +78,16 @@ impl ProtectionRecord {
     #[must_use]
     pub fn repository_of(key: &str) -> Option<&str> {
         key.strip_prefix(RECORDS)?.strip_suffix(".json")
+    }
+
+    /// Whether a policy is the one of this record behind the protection rule, to the letter: what only has the same rules is somebody
+    /// else's.
+    #[must_use]
+    pub fn is_attached(&self, policy: &LifecyclePolicy) -> bool {
+        let recorded = self.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
+        recorded.is_some_and(|recorded| {
+            recorded.is_ok_and(|recorded| protected(&recorded).is_ok_and(|attached| attached == *policy))
+        })
     }
 
     /// Until when ECR may go by the protection tags, if they may be so many hours old.

@@ -227,9 +227,7 @@ impl Suspender<'_> {
         attached: &LifecyclePolicy,
         found: &Result<ProtectionRecord, String>,
     ) -> Result<(), Stop> {
-        let known = found.as_ref().ok().and_then(|record| record.lifecycle_policy_text.as_deref());
-        let known = known.and_then(|text| LifecyclePolicy::parse(text).ok());
-        if known.is_some() && known == without_protection(attached) {
+        if found.as_ref().is_ok_and(|record| record.is_attached(attached)) {
             return Ok(());
         }
         let line = PolicyLine {

@@ -96,13 +96,14 @@ impl Machine {
                     self.shared.lock().say(&format!("{}: the switch was killed", invocation.run))
                 }
             }
-            let mut world = self.shared.lock();
-            world.end_switch(is_done);
-            world.invocation = None;
+            {
+                let mut world = self.shared.lock();
+                world.end_switch(is_done);
+                world.invocation = None;
+            }
             if is_done {
                 return;
             }
-            drop(world);
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
     }

@@ -210,6 +210,9 @@ impl Worker<'_> {
         // Without its record nobody knows whose policy it is.
         let found = self.clients.call(records.find(name.as_str())).await;
         let known = found.as_ref().ok().and_then(Option::as_ref).and_then(|found| found.record.as_ref().ok());
+        if known.is_some_and(|known| known.mode == Mode::Protect) {
+            return Ok(false);
+        }
         let text = text.unwrap_or_default();
         self.write_down_unknown((registry_id, name.as_str()), &text, &current, known, outcome).await?;
         self.clients.call(ecr.suspend_lifecycle_policy(name, &nothing)).await?;

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shared::lifecycle::LifecyclePolicy;
-use tests::ecr_stub::Repository;
+use tests::ecr_stub::{Image, Repository};
 
 use super::engine;
 use super::file::{Apply, File, Policy, TIDY};
-use super::judge::{is_part, shortened};
+use super::judge::{is_part, past_a_limit, shortened};
 use super::machine::Machine;
 use super::product;
 use super::step::{Foreign, Run, Step, used};
@@ -92,13 +92,13 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
     let text = world.repository(name).lifecycle_policy.unwrap_or_default();
     let is_ours =
         is_by_file || policy.is_none_or(|policy| policy.apply == Apply::Preview) && name == "prv/app";
-    if is_attached && is_ours && engine::takes_nothing(&text) && !is_emptied(world, name) {
+    if is_attached && is_ours && engine::takes_nothing(&text) && !is_past_a_limit(world, name) {
         world.break_promise("suspended", &format!("{name}: its policy is suspended still at the end"));
     }
 }
 
-/// Whether everything would go: a policy never empties a repository.
-fn is_emptied(world: &World, name: &str) -> bool {
+/// Whether more would go than limits let go; a policy never empties a repository.
+fn is_past_a_limit(world: &World, name: &str) -> bool {
     let repository = world.repository(name);
     let rules = match world.judge.attached.get(name).and_then(|attached| attached.policy.as_ref()) {
         Some(policy) => policy.lifecycle_policy(),
@@ -109,8 +109,13 @@ fn is_emptied(world: &World, name: &str) -> bool {
     let kept = kept(world, name, &repository);
     let going =
         engine::taken_but(&kept, &rules, &repository, world.now(), false, |tag| !product::is_own(tag));
-    let mut whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
-    whole.all(|image| going.contains_key(&image.digest))
+    let whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
+    let whole: Vec<&Image> = whole.filter(|image| !world.judge.parts.contains(&image.digest)).collect();
+    let gone = whole.iter().filter(|image| going.contains_key(&image.digest)).count() as u64;
+    // The file's policies have no limits at the end, and what a repository was made with has the usual ones.
+    let limits = world.file.policy_of(name, false).cloned();
+    let limits = limits.unwrap_or_else(|| Policy::new("none", "", Apply::Protect, ""));
+    past_a_limit(&limits, whole.len() as u64, gone).is_some()
 }
 
 fn look_for_what_is_lost(world: &mut World, name: &str) {
@@ -153,7 +158,9 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
         .collect();
     let whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
     // A policy never empties a repository.
-    let is_last = whole.filter(|image| !one.contains_key(&image.digest)).count() == 0;
+    let is_left =
+        |image: &&Image| !one.contains_key(&image.digest) && !world.judge.parts.contains(&image.digest);
+    let is_last = whole.filter(is_left).count() == 0;
     if !stuck.is_empty() && !is_last {
         let what =
             format!("{name}: {} stay, though the policy takes them and nothing uses them", stuck.join(", "));

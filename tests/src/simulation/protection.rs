@@ -160,13 +160,12 @@ impl World {
 
     /// Whether a policy that acts may be attached.
     fn judge_attaching(&mut self, invocation: &Invocation, name: &str, is_by_file: bool) {
-        let surveyed = invocation.surveys.get(name).map_or(invocation.began, |(at, _)| *at);
+        let looked = invocation.looks.values().min().copied().unwrap_or(invocation.began);
         if let Some((at, by)) = self.judge.protection.suspended.get(name)
             && *by != invocation.id
-            && *at > surveyed
+            && *at > looked
         {
-            let what =
-                format!("{name}: a policy is put back that was suspended after the repository was looked at");
+            let what = format!("{name}: a policy is put back that was suspended after use was looked at");
             self.break_promise("lift-race", &what);
         }
         let run = self.judge.runs.get(&invocation.run).cloned();

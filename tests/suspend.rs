@@ -517,9 +517,8 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
         assert!(allowed.iter().all(|key| keys.contains(&key.as_str())), "{action}: {allowed:?}");
         for call in calls.iter().filter(|call| call.operation == operation) {
             let key = call.request["key"].as_str().unwrap();
-            let is_allowed = |pattern: &&str| {
-                key.starts_with(&format!("{BUCKET}/{}", pattern.trim_end_matches('*')))
-            };
+            let is_allowed =
+                |pattern: &&str| key.starts_with(&format!("{BUCKET}/{}", pattern.trim_end_matches('*')));
             assert!(keys.iter().any(is_allowed), "{action} {key}");
         }
     }

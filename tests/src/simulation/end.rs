@@ -92,23 +92,23 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
     let text = world.repository(name).lifecycle_policy.unwrap_or_default();
     let is_ours =
         is_by_file || policy.is_none_or(|policy| policy.apply == Apply::Preview) && name == "prv/app";
-    if is_attached && is_ours && engine::takes_nothing(&text) && !is_past_a_limit(world, name) {
-        world.break_promise("suspended", &format!("{name}: its policy is suspended still at the end"));
-    }
-}
-
-/// Whether more would go than limits let go; a policy never empties a repository.
-fn is_past_a_limit(world: &World, name: &str) -> bool {
-    let repository = world.repository(name);
     let rules = match world.judge.attached.get(name).and_then(|attached| attached.policy.as_ref()) {
         Some(policy) => policy.lifecycle_policy(),
         None => {
             product::policy(&format!("rules: [{}]", engine::DEFAULT)).expect("the default policy is valid")
         }
     };
-    let kept = kept(world, name, &repository);
-    let going =
-        engine::taken_but(&kept, &rules, &repository, world.now(), false, |tag| !product::is_own(tag));
+    if is_attached && is_ours && engine::takes_nothing(&text) && !is_past_a_limit(world, name, &rules) {
+        world.break_promise("suspended", &format!("{name}: its policy is suspended still at the end"));
+    }
+}
+
+/// Whether more would go than limits let go; a policy never empties a repository.
+fn is_past_a_limit(world: &World, name: &str, rules: &LifecyclePolicy) -> bool {
+    let repository = world.repository(name);
+    // What may stay may also go.
+    let kept = used(world, name);
+    let going = engine::taken_but(&kept, rules, &repository, world.now(), false, |tag| !product::is_own(tag));
     let whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
     let whole: Vec<&Image> = whole.filter(|image| !world.judge.parts.contains(&image.digest)).collect();
     let gone = whole.iter().filter(|image| going.contains_key(&image.digest)).count() as u64;
@@ -156,12 +156,7 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
         .filter(|digest| others.iter().all(|other| other.contains_key(*digest)) && !kept.contains(*digest))
         .map(|digest| short(digest).to_owned())
         .collect();
-    let whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
-    // A policy never empties a repository.
-    let is_left =
-        |image: &&Image| !one.contains_key(&image.digest) && !world.judge.parts.contains(&image.digest);
-    let is_last = whole.filter(is_left).count() == 0;
-    if !stuck.is_empty() && !is_last {
+    if !stuck.is_empty() && !is_past_a_limit(world, name, &rules) {
         let what =
             format!("{name}: {} stay, though the policy takes them and nothing uses them", stuck.join(", "));
         for image in &repository.images {

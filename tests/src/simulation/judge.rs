@@ -75,6 +75,8 @@ pub(super) struct Invocation {
     pub(super) gone: BTreeMap<String, (BTreeSet<String>, u64)>,
     /// Operations of which a call went wrong.
     pub(super) faulted: BTreeSet<String>,
+    /// When the lifecycle policy of each repository was read.
+    pub(super) policies: BTreeMap<String, i64>,
 }
 
 impl Invocation {
@@ -95,6 +97,7 @@ impl Invocation {
             effects: Vec::new(),
             gone: BTreeMap::new(),
             faulted: BTreeSet::new(),
+            policies: BTreeMap::new(),
         }
     }
 
@@ -118,6 +121,8 @@ pub(super) struct Judged {
     pub(super) began: i64,
     /// Whether nothing went wrong with any call.
     pub(super) is_fair: bool,
+    /// Operations of which a call went wrong.
+    pub(super) faulted: BTreeSet<String>,
     /// Whether no other run was at work meanwhile.
     pub(super) is_alone: bool,
     /// The repositories that asked for protection tags when it began.
@@ -142,6 +147,10 @@ pub(super) struct Judge {
     pub(super) runs: BTreeMap<String, Judged>,
     /// The runs that are at work.
     pub(super) running: BTreeSet<String>,
+    /// When somebody else attached a policy last.
+    pub(super) foreign: BTreeMap<String, i64>,
+    /// When each list was remembered last as one that names something.
+    pub(super) remembered: BTreeMap<usize, i64>,
     /// The policies of ours that are attached.
     pub(super) attached: BTreeMap<String, Attached>,
     pub(super) protection: Protection,
@@ -227,6 +236,7 @@ impl World {
             protects_only,
             began,
             is_fair: true,
+            faulted: BTreeSet::new(),
             is_alone: self.judge.running.is_empty(),
             asking: self.asking(),
             file: None,
@@ -276,6 +286,11 @@ impl World {
     ) {
         let now = self.now();
         if response.status >= 300 {
+            // There is none: that is known, too.
+            if let (Some(invocation), "GetLifecyclePolicy") = (&mut self.invocation, operation) {
+                let name = asked["repositoryName"].as_str().unwrap_or_default();
+                invocation.policies.insert(name.to_owned(), now);
+            }
             return;
         }
         let name = asked["repositoryName"].as_str().unwrap_or_default().to_owned();
@@ -299,6 +314,9 @@ impl World {
                 self.judge.parts.extend(parts.map(|image| image.digest.clone()));
                 invocation.first.entry(name.clone()).or_insert_with(|| (now, repository.clone()));
                 invocation.surveys.insert(name.clone(), (now, repository));
+            }
+            "GetLifecyclePolicy" => {
+                invocation.policies.insert(name.clone(), now);
             }
             "ListTagsForResource" => {
                 let arn = asked["resourceArn"].as_str().unwrap_or_default();
@@ -362,6 +380,13 @@ impl World {
         } else if key.starts_with("journal/") {
             for line in lines() {
                 self.judge.journal.insert((word(&line, "repositoryName"), word(&line, "imageDigest")));
+            }
+        } else if key == "state/lists.json" {
+            for (cluster, list) in LISTS.iter().enumerate() {
+                let listed = self.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{list}")));
+                if listed.is_some_and(|listed| listed.len() > "[]".len()) {
+                    self.judge.remembered.insert(cluster, self.now());
+                }
             }
         } else if let Some(name) = key.strip_prefix(RECORDS).and_then(|key| key.strip_suffix(".json")) {
             self.note_record(invocation, name, &text);
@@ -754,8 +779,9 @@ impl World {
         if let Some(blind_since) = self.blind_since[cluster]
             && one.since < written
         {
-            // After a day what a list says is true.
-            return (look - blind_since < DAY).then_some("B9");
+            // After a day what a list says is true; and of one that named nothing before nobody can tell that it shrank.
+            let is_remembered = self.judge.remembered.get(&cluster).is_some_and(|at| look - at < 6 * DAY);
+            return (look - blind_since < DAY && is_remembered).then_some("B9");
         }
         if one.since < written {
             return Some("in-use-pod");

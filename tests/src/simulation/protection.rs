@@ -41,8 +41,9 @@ pub(super) struct Attached {
     pub(super) text: String,
     /// The policy of the file behind it; none for one that a repository was made with.
     pub(super) policy: Option<Policy>,
-    /// Since when.
+    /// Since when, and by which invocation.
     pub(super) at: i64,
+    pub(super) by: String,
 }
 
 /// The last time that the protection tags of a repository were made right.
@@ -129,7 +130,10 @@ impl World {
             format!("attaches {rules} rules to")
         };
         self.say(&format!("{}: {what} {name}", invocation.run));
+        // ECR replaces whatever is there: what somebody attaches between two calls goes unseen.
+        let is_seen = invocation.policies.get(name) > self.judge.foreign.get(name);
         if was_ours.is_none()
+            && is_seen
             && let Some(foreign) = &before.lifecycle_policy
         {
             if !self.judge.protection.replaced.contains(&(name.to_owned(), foreign.clone())) {
@@ -138,7 +142,9 @@ impl World {
                     &format!("{name}: a policy of somebody else's is replaced, and not in the journal"),
                 );
             }
-            if policy.as_ref().is_some_and(|policy| policy.apply == Apply::Protect) {
+            // Whoever may not read the tags does not know which policy is for it.
+            let is_known = !run.as_ref().is_some_and(|run| run.faulted.contains("ListTagsForResource"));
+            if is_known && policy.as_ref().is_some_and(|policy| policy.apply == Apply::Protect) {
                 self.break_promise(
                     "protect-writes",
                     &format!("{name}: the file says protect, and the policy is replaced"),
@@ -155,7 +161,8 @@ impl World {
             Some(attached) if is_suspension => attached.policy,
             _ => policy.filter(|_| is_by_file),
         };
-        self.judge.attached.insert(name.to_owned(), Attached { text, policy, at: now });
+        let by = invocation.id.clone();
+        self.judge.attached.insert(name.to_owned(), Attached { text, policy, at: now, by });
     }
 
     /// Whether a policy that acts may be attached.
@@ -276,6 +283,10 @@ impl World {
             return;
         };
         let Some(attached) = self.acting(&name).cloned() else { return };
+        // What another run attached meanwhile it did by a look of its own.
+        if attached.at > invocation.began && attached.by != invocation.id {
+            return;
+        }
         // What somebody else's run did since is theirs.
         if self.judge.protection.refreshed.get(&name).is_some_and(|refresh| refresh.began > invocation.began)
         {
@@ -536,8 +547,10 @@ impl World {
                 None => Verdict::Excused,
             };
         }
-        // Nobody protects, and nobody promises to.
-        if !is_ours && !self.is_protected(name) {
+        // Nobody protects, or not for long, and nobody promises to.
+        let is_refreshed =
+            protection.refreshed.get(name).is_some_and(|refresh| self.now() - refresh.at < SWITCH + 2 * HOUR);
+        if !is_ours && !(self.is_protected(name) && is_refreshed) {
             return Verdict::Excused;
         }
         Verdict::Late

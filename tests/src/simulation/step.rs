@@ -557,6 +557,7 @@ fn attach(world: &mut World, name: &str, policy: Foreign) {
         Some(())
     });
     world.judge.attached.remove(name);
+    world.judge.foreign.insert(name.to_owned(), world.now());
     world.say(&format!("{name}: somebody {what}"));
 }
 

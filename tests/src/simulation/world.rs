@@ -253,7 +253,12 @@ impl World {
         }
         world.write_file();
         world.furnish(seed);
-        let made = Attached { text: engine::guarded(engine::DEFAULT), policy: None, at: BEGINNING };
+        let made = Attached {
+            text: engine::guarded(engine::DEFAULT),
+            policy: None,
+            at: BEGINNING,
+            by: String::new(),
+        };
         world.judge.attached.insert("prv/app".to_owned(), made);
         world.judge.protection.claimed.insert("prv/app".to_owned(), BEGINNING);
         world
@@ -327,9 +332,10 @@ impl World {
     /// A line of the story.
     pub(super) fn say(&mut self, line: &str) {
         let since = self.now - BEGINNING;
-        let (day, hour, minute) = (since / DAY, since / HOUR % 24, since / 60_000_000 % 60);
+        let (day, hour, minute) = (since / DAY, since / HOUR % 24, since / MINUTE % 60);
+        let seconds = since % MINUTE / 100_000;
         (self.now, line).hash(&mut self.trace);
-        let line = format!("day {day} {hour:02}:{minute:02} {line}");
+        let line = format!("day {day} {hour:02}:{minute:02}:{:02}.{} {line}", seconds / 10, seconds % 10);
         if self.is_told {
             println!("{line}");
         }
@@ -433,6 +439,7 @@ impl World {
         invocation.faulted.insert(operation.to_owned());
         if let Some(run) = self.judge.runs.get_mut(&invocation.run) {
             run.is_fair = false;
+            run.faulted.insert(operation.to_owned());
         }
     }
 

@@ -110,12 +110,19 @@ fn is_past_a_limit(world: &World, name: &str, rules: &LifecyclePolicy) -> bool {
     let kept = used(world, name);
     let going = engine::taken_but(&kept, rules, &repository, world.now(), false, |tag| !product::is_own(tag));
     let whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
-    let whole: Vec<&Image> = whole.filter(|image| !world.judge.parts.contains(&image.digest)).collect();
-    let gone = whole.iter().filter(|image| going.contains_key(&image.digest)).count() as u64;
+    let (parts, whole): (Vec<&Image>, Vec<&Image>) =
+        whole.partition(|image| world.judge.parts.contains(&image.digest));
+    let gone = |images: &[&Image]| images.iter().filter(|image| going.contains_key(&image.digest)).count();
     // The file's policies have no limits at the end, and what a repository was made with has the usual ones.
     let limits = world.file.policy_of(name, false).cloned();
     let limits = limits.unwrap_or_else(|| Policy::new("none", "", Apply::Protect, ""));
-    past_a_limit(&limits, whole.len() as u64, gone).is_some()
+    // What was a part once is an image of its own or none: either count will do.
+    let counts = [
+        (whole.len(), gone(&whole)),
+        (whole.len() + parts.len(), gone(&whole) + gone(&parts)),
+        (whole.len(), gone(&whole) + gone(&parts)),
+    ];
+    counts.iter().any(|(total, gone)| past_a_limit(&limits, *total as u64, *gone as u64).is_some())
 }
 
 fn look_for_what_is_lost(world: &mut World, name: &str) {

@@ -13,7 +13,9 @@ use super::engine::{self, children};
 use super::file::{Apply, File, Policy};
 use super::product;
 use super::protection::{Attached, Protection, RECORDS, takings};
-use super::world::{By, DAY, LISTS, MINUTE, PROTECT_TAG, Use, World, closure, short, subject_of_tag};
+use super::world::{
+    By, DAY, LISTS, Listing, MINUTE, PROTECT_TAG, Use, World, closure, short, subject_of_tag,
+};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -770,19 +772,23 @@ impl World {
         cluster: usize,
         look: i64,
     ) -> Option<&'static str> {
-        let key = format!("{BUCKET}/{}", LISTS[cluster]);
-        let written = self.aws.cloud(|cloud| {
-            let seconds = cloud.objects.contains_key(&key).then(|| cloud.written.get(&key).copied())??;
-            Some(seconds * 1_000_000)
-        });
-        let Some(written) = written else { return Some("B9") };
-        if let Some(blind_since) = self.blind_since[cluster]
-            && one.since < written
-        {
-            // After a day what a list says is true; and of one that named nothing before nobody can tell that it shrank.
-            let is_remembered = self.judge.remembered.get(&cluster).is_some_and(|at| look - at < 6 * DAY);
-            return (look - blind_since < DAY && is_remembered).then_some("B9");
-        }
+        // What was there at the look, by its last change before.
+        let seen: Vec<(i64, Listing)> =
+            self.lists[cluster].iter().take_while(|(at, _)| *at <= look).copied().collect();
+        let written = match seen.last() {
+            None | Some((_, Listing::Gone)) => return Some("B9"),
+            Some((_, Listing::Blind)) => {
+                let blind = seen.iter().rev().take_while(|(_, listing)| *listing == Listing::Blind);
+                let blind_since = blind.last().map_or(look, |(at, _)| *at);
+                // After a day what a list says is true; and of one that named nothing before nobody can tell that it shrank.
+                let is_remembered = self.judge.remembered.get(&cluster).is_some_and(|at| look - at < 6 * DAY);
+                if one.since < seen.last().map_or(look, |(at, _)| *at) {
+                    return (look - blind_since < DAY && is_remembered).then_some("B9");
+                }
+                seen.last().map_or(look, |(at, _)| *at)
+            }
+            Some((at, Listing::True)) => *at,
+        };
         if one.since < written {
             return Some("in-use-pod");
         }

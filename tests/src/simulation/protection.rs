@@ -143,7 +143,8 @@ impl World {
                 );
             }
             // Whoever may not read the tags does not know which policy is for it.
-            let is_known = !run.as_ref().is_some_and(|run| run.faulted.contains("ListTagsForResource"));
+            let is_known = !run.as_ref().is_some_and(|run| run.faulted.contains("ListTagsForResource"))
+                && !file.as_ref().is_some_and(|file| file.is_broken);
             if is_known && policy.as_ref().is_some_and(|policy| policy.apply == Apply::Protect) {
                 self.break_promise(
                     "protect-writes",
@@ -172,7 +173,10 @@ impl World {
             && *by != invocation.id
             && *at > looked
         {
-            let what = format!("{name}: a policy is put back that was suspended after use was looked at");
+            let what = format!(
+                "{name}: a policy is put back that was suspended after use was looked at: {:?}",
+                invocation.looks
+            );
             self.break_promise("lift-race", &what);
         }
         let run = self.judge.runs.get(&invocation.run).cloned();
@@ -300,7 +304,12 @@ impl World {
         let is_fresh =
             self.judge.protection.refreshed.get(&name).is_some_and(|refresh| refresh.at >= invocation.began);
         if status == "HELD" && !is_new && !is_fresh {
-            let what = format!("{name}: {} is in the way, and the attached policy goes on", codes.join(", "));
+            let refreshed = self.judge.protection.refreshed.get(&name).map(|refresh| refresh.at);
+            let what = format!(
+                "{name}: {} is in the way, and the attached policy goes on; {refreshed:?} {}",
+                codes.join(", "),
+                invocation.began
+            );
             self.break_promise("A8", &what);
         }
         let writes = ["PutLifecyclePolicy", "GetLifecyclePolicy", "PutObject", "GetObject"];

@@ -11,7 +11,7 @@ use super::judge::Act;
 use super::product;
 use super::wire::Fate;
 use super::world::{
-    Habit, Interlude, LISTS, PROTECT_TAG, Pinned, REPOSITORIES, Service, World, closure, short,
+    Habit, Interlude, LISTS, Listing, PROTECT_TAG, Pinned, REPOSITORIES, Service, World, closure, short,
     subject_of_tag,
 };
 
@@ -319,6 +319,8 @@ impl Step {
                 if matches!(habit, Habit::Absent | Habit::Lost) {
                     let key = format!("{}/{}", tests::cloud::BUCKET, LISTS[cluster]);
                     world.aws.cloud(|cloud| cloud.objects.remove(&key));
+                    let now = world.now();
+                    world.lists[cluster].push((now, Listing::Gone));
                 }
                 world.write_list(cluster);
                 world.say(&format!("{} is written from now on: {habit:?}", LISTS[cluster]));

@@ -106,6 +106,17 @@ pub(super) enum Habit {
     Lost,
 }
 
+/// What becomes of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// It is written, and is true.
+    True,
+    /// It is written by somebody who sees nothing.
+    Blind,
+    /// It is deleted.
+    Gone,
+}
+
 /// What really runs.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
@@ -180,8 +191,8 @@ pub(super) struct World {
     pub(super) truth: Truth,
     /// How each list is written, and since when.
     pub(super) habits: [(Habit, i64); 2],
-    /// Since when each list says nothing, though there are pods.
-    pub(super) blind_since: [Option<i64>; 2],
+    /// What became of each list, and when.
+    pub(super) lists: [Vec<(i64, Listing)>; 2],
     pub(super) file: File,
     /// When the file was last changed.
     pub(super) file_since: i64,
@@ -220,7 +231,7 @@ impl World {
             aws,
             truth: Truth::default(),
             habits: [(Habit::Absent, BEGINNING); 2],
-            blind_since: [None; 2],
+            lists: Default::default(),
             file: File::usual(),
             file_since: BEGINNING,
             is_enforcing: true,
@@ -517,12 +528,11 @@ impl World {
         let pods: Vec<String> = match self.habits[cluster].0 {
             Habit::Absent | Habit::Stopped | Habit::Lost => return,
             Habit::Blind => {
-                let now = self.now;
-                self.blind_since[cluster].get_or_insert(now);
+                self.lists[cluster].push((self.now, Listing::Blind));
                 Vec::new()
             }
             Habit::Hourly => {
-                self.blind_since[cluster] = None;
+                self.lists[cluster].push((self.now, Listing::True));
                 let pods = self.truth.pods[cluster].iter();
                 let pods = pods.map(|pod| format!("{HOST}/{}@{}", pod.repository, pod.digest));
                 pods.collect::<BTreeSet<_>>().into_iter().collect()

@@ -294,9 +294,18 @@ impl Worker<'_> {
         {
             native.entry.policy = policy;
         }
+        let suspended_at = record.as_ref().and_then(|found| found.record.as_ref().ok()?.suspended.as_ref());
+        let suspended_at = suspended_at.map(|suspended| suspended.at).filter(|_| may_attach);
         let look = match self.access {
             Access::Read => None,
-            Access::Protect(_) | Access::Write(_) => Some(self.look(read_at).await?),
+            Access::Protect(_) | Access::Write(_) => {
+                let look = self.look(read_at).await?;
+                // Whoever suspended it after that look may know what it does not say.
+                match suspended_at {
+                    Some(at) if at >= look.1 => Some(self.look(MonotonicInstant::now()).await?),
+                    Some(_) | None => Some(look),
+                }
+            }
         };
         let usage =
             look.as_ref().map_or_else(|| &self.at_first().usage, |(observation, _)| &observation.usage);

@@ -79,6 +79,8 @@ pub(super) struct Invocation {
     pub(super) faulted: BTreeSet<String>,
     /// When the lifecycle policy of each repository was read.
     pub(super) policies: BTreeMap<String, i64>,
+    /// The repositories of which it wrote that tags were refreshed.
+    pub(super) refreshed: BTreeSet<String>,
 }
 
 impl Invocation {
@@ -100,6 +102,7 @@ impl Invocation {
             gone: BTreeMap::new(),
             faulted: BTreeSet::new(),
             policies: BTreeMap::new(),
+            refreshed: BTreeSet::new(),
         }
     }
 
@@ -336,7 +339,7 @@ impl World {
                     run.file = Some(self.file.clone());
                 }
             }
-            "PutObject" => self.note(&invocation, request),
+            "PutObject" => self.note(&mut invocation, request),
             "PutLifecyclePolicy" => {
                 if let Some((_, before)) = &before {
                     self.note_policy(&invocation, &name, asked, before);
@@ -363,7 +366,7 @@ impl World {
     }
 
     /// Looks at an object that was written.
-    fn note(&mut self, invocation: &Invocation, request: &Request) {
+    fn note(&mut self, invocation: &mut Invocation, request: &Request) {
         let key = request.target.trim_start_matches('/').trim_start_matches(BUCKET).trim_start_matches('/');
         let text = String::from_utf8_lossy(&request.body);
         let lines = || text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());

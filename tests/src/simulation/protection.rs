@@ -173,10 +173,7 @@ impl World {
             && *by != invocation.id
             && *at > looked
         {
-            let what = format!(
-                "{name}: a policy is put back that was suspended after use was looked at: {:?}",
-                invocation.looks
-            );
+            let what = format!("{name}: a policy is put back that was suspended after use was looked at");
             self.break_promise("lift-race", &what);
         }
         let run = self.judge.runs.get(&invocation.run).cloned();
@@ -245,7 +242,7 @@ impl World {
     }
 
     /// A record of a repository whose policy ECR enforces was written.
-    pub(super) fn note_record(&mut self, invocation: &Invocation, name: &str, text: &str) {
+    pub(super) fn note_record(&mut self, invocation: &mut Invocation, name: &str, text: &str) {
         let record: Value = serde_json::from_str(text).unwrap_or_default();
         let Some(at) = record["refreshedAt"].as_str().and_then(product::micros) else {
             return self
@@ -268,6 +265,7 @@ impl World {
             );
             self.break_promise("record", &what);
         }
+        invocation.refreshed.insert(name.to_owned());
         let refresh = Refresh { at, looks: invocation.looks.clone(), began: invocation.began };
         self.judge.protection.refreshed.insert(name.to_owned(), refresh);
     }
@@ -301,15 +299,9 @@ impl World {
         // A file that nobody has seen the effect of yet leaves what is attached as it is.
         let is_new = codes.iter().any(|code| code.starts_with("policies-file"));
         // What was certain at one look and is not at the next one is as fresh as the first.
-        let is_fresh =
-            self.judge.protection.refreshed.get(&name).is_some_and(|refresh| refresh.at >= invocation.began);
+        let is_fresh = invocation.refreshed.contains(&name);
         if status == "HELD" && !is_new && !is_fresh {
-            let refreshed = self.judge.protection.refreshed.get(&name).map(|refresh| refresh.at);
-            let what = format!(
-                "{name}: {} is in the way, and the attached policy goes on; {refreshed:?} {}",
-                codes.join(", "),
-                invocation.began
-            );
+            let what = format!("{name}: {} is in the way, and the attached policy goes on", codes.join(", "));
             self.break_promise("A8", &what);
         }
         let writes = ["PutLifecyclePolicy", "GetLifecyclePolicy", "PutObject", "GetObject"];
@@ -559,7 +551,8 @@ impl World {
         // Nobody protects, or not for long, and nobody promises to.
         let is_refreshed =
             protection.refreshed.get(name).is_some_and(|refresh| self.now() - refresh.at < SWITCH + 2 * HOUR);
-        if !is_ours && !(self.is_protected(name) && is_refreshed) {
+        let is_promised = is_ours || (self.is_protected(name) && is_refreshed);
+        if !is_promised {
             return Verdict::Excused;
         }
         Verdict::Late

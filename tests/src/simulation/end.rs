@@ -99,6 +99,7 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
         }
     };
     if is_attached && is_ours && engine::takes_nothing(&text) && !is_past_a_limit(world, name, &rules) {
+        tell_of_images(world, name, &used(world, name));
         world.break_promise("suspended", &format!("{name}: its policy is suspended still at the end"));
     }
 }
@@ -166,16 +167,22 @@ fn look_for_what_is_stuck(world: &mut World, name: &str) {
     if !stuck.is_empty() && !is_past_a_limit(world, name, &rules) {
         let what =
             format!("{name}: {} stay, though the policy takes them and nothing uses them", stuck.join(", "));
-        for image in &repository.images {
-            let is_kept = kept.contains(&image.digest);
-            let tags: Vec<String> = image.tags.iter().map(|tag| shortened(tag)).collect();
-            let (is_archived, is_part) = (image.archived, is_part(&repository, image));
-            world.say(&format!(
-                "  {name}@{} {tags:?} kept: {is_kept}, archived: {is_archived}, part: {is_part}",
-                short(&image.digest)
-            ));
-        }
+        tell_of_images(world, name, &kept);
         world.break_promise("stuck", &what);
+    }
+}
+
+fn tell_of_images(world: &mut World, name: &str, kept: &BTreeSet<String>) {
+    let repository = world.repository(name);
+    for image in &repository.images {
+        let is_kept = kept.contains(&image.digest);
+        let tags: Vec<String> = image.tags.iter().map(|tag| shortened(tag)).collect();
+        let (is_archived, is_part) = (image.archived, is_part(&repository, image));
+        let was_part = world.judge.parts.contains(&image.digest);
+        world.say(&format!(
+            "  {name}@{} {tags:?} kept: {is_kept}, archived: {is_archived}, part: {is_part} {was_part}",
+            short(&image.digest)
+        ));
     }
 }
 

@@ -154,6 +154,8 @@ pub(super) struct Judge {
     pub(super) running: BTreeSet<String>,
     /// When somebody else attached a policy last.
     pub(super) foreign: BTreeMap<String, i64>,
+    /// The lists that a run has seen.
+    pub(super) known: BTreeSet<usize>,
     /// When each list was remembered last as one that names something.
     pub(super) remembered: BTreeMap<usize, i64>,
     /// The policies of ours that are attached.
@@ -389,6 +391,9 @@ impl World {
         } else if key == "state/lists.json" {
             for (cluster, list) in LISTS.iter().enumerate() {
                 let listed = self.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{list}")));
+                if listed.is_some() {
+                    self.judge.known.insert(cluster);
+                }
                 if listed.is_some_and(|listed| listed.len() > "[]".len()) {
                     self.judge.remembered.insert(cluster, self.now());
                 }
@@ -403,6 +408,11 @@ impl World {
             for line in lines() {
                 let status = word(&line, "status");
                 self.judge_outcome(invocation, &line);
+                if std::env::var("SIMULATION_IMAGES").is_ok() {
+                    for image in line["results"].as_array().into_iter().flatten() {
+                        self.say(&format!("  {image}"));
+                    }
+                }
                 let detail =
                     line["obstacles"][0]["message"].as_str().or(line["error"].as_str()).unwrap_or_default();
                 self.say(&format!(
@@ -699,7 +709,8 @@ impl World {
                     for digest in needed.intersection(all) {
                         let image = (name.to_owned(), digest.clone());
                         let is_hourly = self.judge.last_run.is_some_and(|began| now - began < 65 * MINUTE);
-                        let late = Late { window: now - one.since, is_owed: how == How::Taken, is_hourly };
+                        let since = if how == How::Taken { one.since } else { self.since(&one, missing) };
+                        let late = Late { window: now - since, is_owed: how == How::Taken, is_hourly };
                         self.judge.late.insert(image, late);
                     }
                     continue;
@@ -779,7 +790,8 @@ impl World {
         let seen: Vec<(i64, Listing)> =
             self.lists[cluster].iter().take_while(|(at, _)| *at <= look).copied().collect();
         let written = match seen.last() {
-            None | Some((_, Listing::Gone)) => return Some("B9"),
+            // Of a list that no run ever saw nobody can tell that it is lost.
+            None | Some((_, Listing::Gone)) => return self.judge.known.contains(&cluster).then_some("B9"),
             Some((_, Listing::Blind)) => {
                 let blind = seen.iter().rev().take_while(|(_, listing)| *listing == Listing::Blind);
                 let blind_since = blind.last().map_or(look, |(at, _)| *at);

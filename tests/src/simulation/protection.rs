@@ -339,7 +339,14 @@ impl World {
             let what = format!("{name}@{}: ECR takes it, and the journal does not say so", short(digest));
             self.break_promise("unplanned", &what);
         }
-        let Some(policy) = &attached.policy else { return };
+        let run = self.judge.runs.get(&invocation.run);
+        let file = run.and_then(|run| run.file.as_ref());
+        let Some(policy) = file.and_then(|file| file.policy_of(name, self.is_held(name))).cloned() else {
+            return;
+        };
+        if policy.apply != Apply::Attach {
+            return;
+        }
         let gone = invocation.gone.get(name).map(|(gone, _)| gone.clone()).unwrap_or_default();
         let goes = |digest: &str| gone.contains(digest) || taken.contains(digest);
         let whole = first.images.iter().filter(|image| !image.archived && !is_part(&first, image));
@@ -348,7 +355,7 @@ impl World {
             total += 1;
             going += u64::from(goes(&image.digest) && !self.judge.parts.contains(&image.digest));
         }
-        if let Some(broken) = past_a_limit(policy, total, going) {
+        if let Some(broken) = past_a_limit(&policy, total, going) {
             self.break_promise("A-limit", &format!("{name}: ECR is about to take more than that: {broken}"));
         }
     }
@@ -511,6 +518,13 @@ impl World {
         }
     }
 
+    /// Since when an image is in use and has no protection tag that somebody took off.
+    pub(super) fn since(&self, one: &Use, missing: &str) -> i64 {
+        // Who may push may move a tag; the next refresh puts another one.
+        let image = (one.repository.clone(), missing.to_owned());
+        one.since.max(self.judge.protection.loosened.get(&image).copied().unwrap_or_default())
+    }
+
     /// Why something in use goes that ECR took, or would take.
     pub(super) fn verdict_on_engine(&self, before: &Repository, one: &Use, missing: &str) -> Verdict {
         let name = &one.repository;
@@ -521,9 +535,7 @@ impl World {
             return Verdict::Excused;
         }
         let protection = &self.judge.protection;
-        // Who may push may move a tag; the next refresh puts another one.
-        let image = (name.clone(), missing.to_owned());
-        let since = one.since.max(protection.loosened.get(&image).copied().unwrap_or_default());
+        let since = self.since(one, missing);
         let source = match one.by {
             By::Task => "tasks",
             By::Pin | By::Rollback => "services",

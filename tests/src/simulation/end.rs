@@ -107,6 +107,10 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
 /// Whether more would go than limits let go; a policy never empties a repository.
 fn is_past_a_limit(world: &World, name: &str, rules: &LifecyclePolicy) -> bool {
     let repository = world.repository(name);
+    // Of an image index that somebody archived nobody can tell what it lists, so that this is counted.
+    if repository.images.iter().any(|image| image.archived && !engine::children(image).is_empty()) {
+        return true;
+    }
     // What may stay may also go.
     let kept = used(world, name);
     let going = engine::taken_but(&kept, rules, &repository, world.now(), false, |tag| !product::is_own(tag));
@@ -195,6 +199,8 @@ fn rules_at_the_end(world: &World, name: &str, repository: &Repository) -> Optio
     match policy.map(|policy| policy.apply) {
         Some(Apply::Delete | Apply::Attach) => policy.map(Policy::lifecycle_policy),
         Some(Apply::Protect) => behind(),
+        // What the file only previews stays, whoever asks for protection.
+        None if is_held => None,
         // Asked for by a tag, or made by this project.
         _ if repository.tags.contains_key(PROTECT_TAG) => behind(),
         _ if name == "prv/app" && world.judge.attached.contains_key(name) => behind(),

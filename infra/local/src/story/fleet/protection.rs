@@ -191,7 +191,7 @@ impl Port<'_> {
     }
 
     /// Begins another day for the limits of the registry: what ECR is to take again counts again.
-    fn next_day(&self) -> Result<(), LocalError> {
+    pub(super) fn next_day(&self) -> Result<(), LocalError> {
         let counter = format!("s3://{}/state/taken/{}.json", self.bucket, date("+%Y-%m-%d")?);
         self.stack.aws(&["s3", "rm", "--quiet", &counter]).map(drop)
     }

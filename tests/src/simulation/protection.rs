@@ -314,6 +314,29 @@ impl World {
         }
         if status == "DONE" && !run.protects_only {
             self.judge_plan(invocation, &name, &attached);
+            self.judge_holders(invocation, &name);
+        }
+    }
+
+    /// Whether nobody has the protection tag that an image in use wants: then the policy may not act.
+    fn judge_holders(&mut self, invocation: &Invocation, name: &str) {
+        let Some((_, first)) = invocation.first.get(name) else { return };
+        let Some(at) = self.judge.protection.refreshed.get(name).map(|refresh| refresh.at) else { return };
+        let uses = self.truth.uses();
+        let is_seen = |one: &&Use| one.repository == name && !matches!(one.by, By::Pod(_)) && one.since < at;
+        let holder = uses.iter().filter(is_seen).find_map(|one| {
+            let tag = format!("{}{}", engine::IN_USE, one.digest.trim_start_matches("sha256:"));
+            let has_tag = |repository: &Repository| {
+                let image = repository.images.iter().find(|image| image.tags.contains(&tag))?;
+                let is_there = repository.images.iter().any(|image| image.digest == one.digest);
+                (is_there && image.digest != one.digest).then(|| image.digest.clone())
+            };
+            has_tag(first).filter(|_| has_tag(&self.repository(name)).is_some())
+        });
+        if let Some(holder) = holder {
+            let what =
+                format!("{name}@{} has the tag of what is in use, and the policy goes on", short(&holder));
+            self.break_promise("A9", &what);
         }
     }
 

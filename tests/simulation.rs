@@ -5,7 +5,7 @@
 //! ```text
 //! cargo test -p tests --test simulation                         # about 20 seconds of worlds
 //! SIMULATION_SECONDS=240 cargo test -p tests --test simulation  # as long as this
-//! SIMULATION_SEEDS=20000 …                                      # or as many as these
+//! SIMULATION_SEEDS=20000 …                                      # or as many as these, from SIMULATION_FROM on
 //! SIMULATION_SEED=7 … -- --nocapture                            # one world, and its story
 //! ```
 

@@ -410,7 +410,8 @@ fn whatever_happens_only_what_is_known_breaks() {
         return;
     }
     let begun = Instant::now();
-    let seeds = number("SIMULATION_SEEDS");
+    let from = number("SIMULATION_FROM").unwrap_or(1);
+    let seeds = number("SIMULATION_SEEDS").map(|seeds| from + seeds - 1);
     let seconds = number("SIMULATION_SECONDS").unwrap_or(20);
     let is_enough = |next: u64| match seeds {
         Some(seeds) => next > seeds,
@@ -419,7 +420,7 @@ fn whatever_happens_only_what_is_known_breaks() {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(2)) as u64;
     let mut sum = Sum::default();
     std::thread::scope(|scope| {
-        let worlds: Vec<_> = (1..=threads)
+        let worlds: Vec<_> = (from..from + threads)
             .map(|first| {
                 scope.spawn(move || {
                     let mut sum = Sum::default();

@@ -56,6 +56,7 @@ pub mod ssm;
 pub mod transport;
 pub mod trouble;
 mod trust;
+mod xml;
 
 pub use deadline::Deadline;
 pub use error::{AwsError, Failure};
@@ -259,7 +260,8 @@ fn retries() -> RetryConfig {
     patient(RetryConfig::adaptive())
 }
 
-/// For putting things in order at the end of an invocation: few calls, which must not wait behind a lowered rate.
+/// For calls that must not wait behind a lowered rate: those to S3, and those that put things in order at the end of an
+/// invocation, which are few.
 fn retries_at_once() -> RetryConfig {
     patient(RetryConfig::standard())
 }

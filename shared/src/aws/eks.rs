@@ -4,8 +4,7 @@ use serde::Deserialize;
 
 use super::Connection;
 use super::error::AwsError;
-use super::s3::encoded;
-use super::signed::{Service, Unsigned, refused};
+use super::signed::{Service, Unsigned, encoded, refused};
 
 /// Amazon EKS in one Region.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ impl Eks {
         loop {
             let mut uri = format!("{}/clusters?include=all&maxResults=100", self.service.host());
             if let Some(token) = token.take() {
-                uri += &format!("&nextToken={}", encoded(&token, false));
+                uri += &format!("&nextToken={}", encoded(&token));
             }
             let request = Unsigned { operation: OPERATION, method: "GET", uri: &uri, headers: &[], body: "" };
             let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;

@@ -5,8 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::s3::encoded;
-use super::signed::{Answered, Service, Unsigned};
+use super::signed::{Answered, Service, Unsigned, encoded};
 use crate::usage::functions::{FunctionCode, FunctionVersion};
 
 /// The functions of one region.
@@ -49,7 +48,7 @@ impl Functions {
             versions.extend(page.functions.into_iter().filter(FunctionVersion::is_image));
             match page.next_marker.filter(|marker| !marker.is_empty()) {
                 Some(marker) => {
-                    query = format!("?FunctionVersion=ALL&MaxItems=50&Marker={}", encoded(&marker, false));
+                    query = format!("?FunctionVersion=ALL&MaxItems=50&Marker={}", encoded(&marker));
                 }
                 None => return Ok(versions),
             }
@@ -62,8 +61,8 @@ impl Functions {
     ///
     /// What Lambda answers.
     pub async fn code(&self, version: &FunctionVersion) -> Result<Option<FunctionCode>, AwsError> {
-        let name = encoded(&version.function_name, false);
-        let path = format!("{name}?Qualifier={}", encoded(&version.version, false));
+        let name = encoded(&version.function_name);
+        let path = format!("{name}?Qualifier={}", encoded(&version.version));
         let function: Option<Function> = self.get("GetFunction", &path).await?;
         Ok(function.map(|function| function.code))
     }
@@ -76,7 +75,7 @@ impl Functions {
     /// What Lambda answers.
     pub async fn invoke(&self, function_name: &str, payload: &str) -> Result<(), AwsError> {
         const OPERATION: &str = "Invoke";
-        let name = encoded(function_name, false);
+        let name = encoded(function_name);
         let uri = format!("{}/2015-03-31/functions/{name}/invocations", self.service.host());
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "Event")];
         let request =

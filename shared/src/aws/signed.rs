@@ -20,8 +20,8 @@ use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
 use super::{AccessKeys, Connection, Transport};
 
-/// Maximum size of an answer, in bytes, where a call has no lower one.
-pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Maximum size of an answer, in bytes.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// One service, as it is reached.
 #[derive(Debug)]
@@ -95,23 +95,13 @@ impl Service {
         request: Unsigned<'_>,
         refusal: impl Fn(&Answered) -> Option<AwsError>,
     ) -> Result<Answered, AwsError> {
-        self.send_up_to(MAX_BYTES, request, refusal).await
-    }
-
-    /// The same; an answer of more than so many bytes is refused, and not read any further.
-    pub(super) async fn send_up_to(
-        &self,
-        max_bytes: usize,
-        request: Unsigned<'_>,
-        refusal: impl Fn(&Answered) -> Option<AwsError>,
-    ) -> Result<Answered, AwsError> {
         let operation = request.operation;
         let mut pause = Duration::from_millis(200);
         let mut attempts = 0;
         loop {
             attempts += 1;
             self.trouble.begin(operation);
-            let error = match self.attempt(max_bytes, request).await {
+            let error = match self.attempt(request).await {
                 Ok(answered) => match refusal(&answered) {
                     None => {
                         self.trouble.end(operation, None);
@@ -151,7 +141,7 @@ impl Service {
             .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
     }
 
-    async fn attempt(&self, max_bytes: usize, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
+    async fn attempt(&self, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
         let Unsigned { operation, method, uri, headers, body } = unsigned;
         let unsendable = |problem: &dyn std::fmt::Display| AwsError {
             failure: Failure::Invalid,
@@ -207,8 +197,8 @@ impl Service {
             let mut body = Vec::new();
             while let Some(part) = rest.next().await {
                 body.extend_from_slice(&part.map_err(|error| lost(error.to_string()))?);
-                if body.len() > max_bytes {
-                    let problem = format!("the answer has more than {max_bytes} bytes");
+                if body.len() > MAX_BYTES {
+                    let problem = format!("the answer has more than {MAX_BYTES} bytes");
                     return Err(AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) });
                 }
             }
@@ -244,4 +234,26 @@ pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<Aw
         (code, message) => format!("{code}: {message}"),
     };
     Some(AwsError { failure, ..AwsError::odd(operation, &message) })
+}
+
+/// A text in a path or a query of a URL.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
+            _ => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_in_urls_are_encoded_as_they_are_signed() {
+        assert_eq!(encoded("a b+ü&?#'/="), "a%20b%2B%C3%BC%26%3F%23%27%2F%3D");
+    }
 }

@@ -417,6 +417,9 @@ impl Cloud {
                 if is_stale {
                     return respond(412, &[], "<Error><Code>PreconditionFailed</Code></Error>");
                 }
+                // What is written is the body as it is, with its checksum beside it.
+                assert_eq!(request.header("content-encoding"), None);
+                assert!(request.header("x-amz-checksum-crc32").is_some());
                 let content = String::from_utf8(request.body.clone()).unwrap();
                 let version = self.upload(&path, &content);
                 respond(200, &[("ETag", &format!("\"{version}\""))], "")

@@ -76,10 +76,10 @@ impl Functions {
     pub async fn invoke(&self, function_name: &str, payload: &str) -> Result<(), AwsError> {
         const OPERATION: &str = "Invoke";
         let name = encoded(function_name);
-        let uri = format!("{}/2015-03-31/functions/{name}/invocations", self.service.host());
+        let path = format!("/2015-03-31/functions/{name}/invocations");
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "Event")];
         let request =
-            Unsigned { operation: OPERATION, method: "POST", uri: &uri, headers: &headers, body: payload };
+            Unsigned { operation: OPERATION, method: "POST", path: &path, headers: &headers, body: payload };
         let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
         if answered.status == 404 {
             let failure = Failure::NotFound;
@@ -97,8 +97,8 @@ impl Functions {
         operation: &'static str,
         path: &str,
     ) -> Result<Option<T>, AwsError> {
-        let uri = format!("{}/2015-03-31/functions/{path}", self.service.host());
-        let request = Unsigned { operation, method: "GET", uri: &uri, headers: &[], body: "" };
+        let path = format!("/2015-03-31/functions/{path}");
+        let request = Unsigned { operation, method: "GET", path: &path, headers: &[], body: "" };
         let answered = self.service.send(request, |answered| refused(operation, answered)).await?;
         if answered.status == 404 {
             return Ok(None);

@@ -300,6 +300,11 @@ impl S3 {
                     ..AwsError::odd(operation, &message)
                 }
             }
+            // It has its status, so that it is no trouble of the connection's.
+            (SdkError::ResponseError(_), _) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                AwsError::odd(operation, &format!("the answer is unreadable: {cause}"))
+            }
             _ => match too_large(error) {
                 Some(problem) => AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) },
                 None => AwsError::new(operation, error),

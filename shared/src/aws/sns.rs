@@ -38,10 +38,9 @@ impl Sns {
         let body: Vec<String> =
             fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let body = body.join("&");
-        let uri = format!("{}/", self.service.host());
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let request =
-            Unsigned { operation: OPERATION, method: "POST", uri: &uri, headers: &headers, body: &body };
+            Unsigned { operation: OPERATION, method: "POST", path: "/", headers: &headers, body: &body };
         self.service.send(request, |answered| refused(OPERATION, answered)).await.map(drop)
     }
 }

@@ -32,7 +32,7 @@ use crate::instant::Instant;
 /// Maximum size of an answer, in bytes, where a call has no lower one.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Objects in Amazon S3.
+/// Objects in Amazon S3. The SDK's futures are large, and are boxed.
 #[derive(Debug)]
 pub struct S3 {
     client: Client,
@@ -130,7 +130,8 @@ impl S3 {
         const OPERATION: &str = "GetObject";
         let date = DateOfAnswer::default();
         let request = self.client.get_object().bucket(bucket).key(key).customize();
-        let answered = request.interceptor(AtMost(max_bytes)).interceptor(date.clone()).send().await;
+        let request = request.interceptor(AtMost(max_bytes)).interceptor(date.clone());
+        let answered = Box::pin(request.send()).await;
         let answered = match answered {
             Ok(answered) => answered,
             Err(error) if is_missing(&error) => return Ok(None),
@@ -164,8 +165,9 @@ impl S3 {
         loop {
             let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
             let request = request.set_continuation_token(token.take()).customize().interceptor(WholeList);
-            let page =
-                request.send().await.map_err(|error| self.refusal(OPERATION, bucket, prefix, &error))?;
+            let page = Box::pin(request.send())
+                .await
+                .map_err(|error| self.refusal(OPERATION, bucket, prefix, &error))?;
             for entry in page.contents.unwrap_or_default() {
                 let key = entry.key.ok_or_else(|| odd("a key of the list is unreadable"))?;
                 let modified_at = entry.last_modified.as_ref().and_then(instant);
@@ -194,7 +196,7 @@ impl S3 {
         content_type: &str,
     ) -> Result<(), AwsError> {
         let request = self.client.put_object().bucket(bucket).key(key).content_type(content_type);
-        match request.body(ByteStream::from(text.as_bytes().to_vec())).send().await {
+        match Box::pin(request.body(ByteStream::from(text.as_bytes().to_vec())).send()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
         }
@@ -211,7 +213,7 @@ impl S3 {
             Only::IfAbsent => request.if_none_match("*"),
             Only::If(etag) => request.if_match(etag),
         };
-        match request.body(ByteStream::from(text.as_bytes().to_vec())).send().await {
+        match Box::pin(request.body(ByteStream::from(text.as_bytes().to_vec())).send()).await {
             Ok(_) => Ok(true),
             // 404: somebody deleted it.
             Err(error) if is_other(&error) || is_missing(&error) => Ok(false),
@@ -225,7 +227,7 @@ impl S3 {
     ///
     /// What S3 answers.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), AwsError> {
-        match self.client.delete_object().bucket(bucket).key(key).send().await {
+        match Box::pin(self.client.delete_object().bucket(bucket).key(key).send()).await {
             Ok(_) => Ok(()),
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(self.refusal("DeleteObject", bucket, key, &error)),
@@ -238,7 +240,7 @@ impl S3 {
     ///
     /// What S3 answers.
     pub async fn delete_if(&self, bucket: &str, key: &str, etag: &str) -> Result<bool, AwsError> {
-        match self.client.delete_object().bucket(bucket).key(key).if_match(etag).send().await {
+        match Box::pin(self.client.delete_object().bucket(bucket).key(key).if_match(etag).send()).await {
             Ok(_) => Ok(true),
             // Somebody deleted it.
             Err(error) if is_missing(&error) => Ok(true),
@@ -260,7 +262,7 @@ impl S3 {
         version: Option<&str>,
     ) -> Result<Option<Version>, AwsError> {
         let request = self.client.head_object().bucket(bucket).key(key);
-        match request.set_version_id(version.map(str::to_owned)).send().await {
+        match Box::pin(request.set_version_id(version.map(str::to_owned)).send()).await {
             Ok(found) => Ok(Some(Version {
                 at: found.last_modified.as_ref().and_then(instant),
                 id: version_id(found.version_id),

@@ -13,7 +13,7 @@ use super::s3::{Only, S3};
 use super::{AccessKeys, Clock, Connection, Failure, Transport};
 use crate::build::announcement::{Announcement, Failed};
 use crate::instant::Instant;
-use crate::repository::{Registry, URL_SUFFIXES};
+use crate::repository::{Name, Registry, URL_SUFFIXES};
 
 /// A body that comes in so many parts of a kilobyte, counts those that were asked for, and may break then.
 struct Parts {
@@ -430,4 +430,28 @@ fn when_time_is_up_between_two_attempts_what_s3_said_is_why() {
     connection.trouble().forget();
     assert_eq!(run(s3.get("bucket", "key")), Ok(None));
     assert!(connection.trouble().explain().message.contains("held back"));
+}
+
+#[test]
+fn an_image_that_is_in_the_archive_already_is_archived_and_another_one_is_not() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let refused = || {
+        let body = r#"{"__type":"ImageStorageClassUpdateNotSupportedException","message":"not supported"}"#;
+        Ok(answer_of(400, &[], body))
+    };
+    let described = |status: &str| {
+        let body = format!(
+            r#"{{"imageDetails":[{{"repositoryName":"app","imageDigest":"{digest}","imageStatus":"{status}","imagePushedAt":1,
+            "imageSizeInBytes":1}}]}}"#
+        );
+        Ok(answer_of(200, &[], body))
+    };
+    let canned = Canned::default();
+    let ecr = Connection::over(canned.transport("eu-west-1")).ecr_write();
+    let name = Name::parse("app").unwrap();
+    canned.answers.lock().unwrap().extend([refused(), described("ARCHIVED")]);
+    assert_eq!(run(ecr.archive(&name, &digest)), Ok(()));
+    canned.answers.lock().unwrap().extend([refused(), described("ACTIVE")]);
+    let error = run(ecr.archive(&name, &digest)).unwrap_err();
+    assert!(error.message.contains("not supported"), "{error}");
 }

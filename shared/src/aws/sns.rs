@@ -2,8 +2,8 @@
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::s3::{element, encoded};
-use super::signed::{Answered, Service, Unsigned};
+use super::signed::{Answered, Service, Unsigned, encoded};
+use super::xml::element;
 
 /// The longest subject that SNS takes, in characters.
 const MAX_SUBJECT: usize = 99;
@@ -36,12 +36,11 @@ impl Sns {
             ("Message", message),
         ];
         let body: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value, false))).collect();
+            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let body = body.join("&");
-        let uri = format!("{}/", self.service.host());
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let request =
-            Unsigned { operation: OPERATION, method: "POST", uri: &uri, headers: &headers, body: &body };
+            Unsigned { operation: OPERATION, method: "POST", path: "/", headers: &headers, body: &body };
         self.service.send(request, |answered| refused(OPERATION, answered)).await.map(drop)
     }
 }

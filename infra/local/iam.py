@@ -123,6 +123,9 @@ class Template:
         if set(value) == {"Fn::Split"}:
             separator, text = self.resolved(value["Fn::Split"])
             return text.split(separator) if isinstance(text, str) else text
+        if set(value) == {"Fn::Select"}:
+            index, choice = value["Fn::Select"]
+            return self.resolved(choice)[int(index)]
         if set(value) == {"Fn::Join"}:
             separator, parts = value["Fn::Join"]
             return separator.join(str(part) for part in self.resolved(parts))

@@ -413,16 +413,19 @@ impl Check {
         match (shape.kind.as_str(), value) {
             _ if shape.document => {}
             ("structure", Value::Object(members)) => {
-                let known: BTreeMap<&str, &Member> = shape
-                    .members
-                    .iter()
-                    .map(|(name, member)| {
-                        let in_body = member.location.is_none();
-                        (member.location_name.as_deref().filter(|_| in_body).unwrap_or(name), member)
-                    })
-                    .collect();
+                let is_named = |(_, member): &(&String, &Member), key: &str| {
+                    member.location.is_none() && member.location_name.as_deref() == Some(key)
+                };
                 for (key, value) in members {
-                    match known.get(key.as_str()) {
+                    // Few have another name in a body than in the model.
+                    let is_known = |member: &&Member| {
+                        let on_wire = member.location_name.as_deref().filter(|_| member.location.is_none());
+                        on_wire.is_none_or(|on_wire| on_wire == key)
+                    };
+                    let known = shape.members.get(key).filter(is_known).or_else(|| {
+                        shape.members.iter().find(|member| is_named(member, key)).map(|(_, member)| member)
+                    });
+                    match known {
                         Some(member) => self.value(service, &member.shape, value, &inner(key)),
                         None => self.say(&inner(key), format!("{name} has no such member")),
                     }

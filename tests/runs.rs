@@ -582,6 +582,24 @@ fn runs_that_fail_time_out_are_aborted_or_do_not_come_raise_an_alarm() {
     assert!(report.contains("ApplicationLogLevel: INFO"), "{report}");
 }
 
+#[test]
+fn no_function_that_reads_manifests_pulls_by_it() {
+    let text = std::fs::read_to_string(tests::binaries::workspace().join("template.yaml")).unwrap();
+    let mut readers = 0;
+    let resources = text.split("\n    Type: AWS::Serverless::Function\n");
+    let names = resources.map(|before| before.lines().next_back().unwrap().trim().trim_end_matches(':'));
+    // The last piece is what follows the last function.
+    let names: Vec<&str> = names.collect();
+    for function in &names[..names.len() - 1] {
+        if template::ecr_actions(function).contains("BatchGetImage") {
+            readers += 1;
+            let excluded = format!("PrincipalArn: !GetAtt {function}Role.Arn\n");
+            assert!(text.contains(&excluded), "{function}: policies and people go by pulls");
+        }
+    }
+    assert_eq!(readers, 5, "{names:?}");
+}
+
 /// The state that a choice goes on with; like Step Functions it fails where a path is compared that is not there.
 fn choose(choice: &Value, input: &Value) -> String {
     fn holds(rule: &Value, input: &Value) -> bool {

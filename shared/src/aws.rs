@@ -55,7 +55,8 @@ pub mod sns;
 pub mod sqs;
 #[cfg(feature = "builds")]
 pub mod ssm;
-#[cfg(all(test, feature = "builds", feature = "lifecycle"))]
+#[cfg(test)]
+#[cfg(all(feature = "builds", feature = "lifecycle"))]
 mod tests;
 pub mod transport;
 pub mod trouble;

@@ -117,7 +117,7 @@ impl Canned {
 fn s3(answers: impl IntoIterator<Item = Answer>) -> (S3, Canned) {
     let canned = Canned::default();
     canned.answers.lock().unwrap().extend(answers);
-    (Connection::over(canned.transport("eu-west-1").to_aws(false, false)).s3(), canned)
+    (Connection::over(canned.transport("eu-west-1").at_aws(false, false)).s3(), canned)
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -150,7 +150,7 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
             panic!("{line}")
         };
         let canned = Canned::default();
-        let transport = canned.transport(region).to_aws(fips == "fips", dual == "dual");
+        let transport = canned.transport(region).at_aws(fips == "fips", dual == "dual");
         let connection = Connection::over(transport);
         run(async {
             match service {
@@ -191,7 +191,7 @@ fn objects_are_where_their_partition_has_them() {
         ("us-isof-south-1", false, false, "bucket", "bucket.s3.us-isof-south-1.csp.hci.ic.gov"),
     ] {
         let canned = Canned::default();
-        let s3 = Connection::over(canned.transport(region).to_aws(fips, dual)).s3();
+        let s3 = Connection::over(canned.transport(region).at_aws(fips, dual)).s3();
         assert_eq!(run(s3.get(bucket, "key")).unwrap_err().failure, Failure::Denied);
         assert_eq!(canned.hosts(), [host], "{region}");
     }
@@ -205,7 +205,7 @@ fn objects_are_where_their_partition_has_them() {
 #[test]
 fn without_a_region_a_call_says_what_is_missing() {
     let canned = Canned::default();
-    let connection = Connection::over(canned.transport("").to_aws(false, false));
+    let connection = Connection::over(canned.transport("").at_aws(false, false));
     let error = run(connection.ecs().clusters()).unwrap_err();
     assert_eq!(error.failure, Failure::Invalid);
     assert!(error.message.contains("AWS_REGION"), "{error}");

@@ -127,7 +127,7 @@ impl Transport {
 
     /// The same to AWS's own endpoints of these kinds.
     #[cfg(test)]
-    pub(super) fn to_aws(self, use_fips: bool, use_dual_stack: bool) -> Self {
+    pub(super) fn at_aws(self, use_fips: bool, use_dual_stack: bool) -> Self {
         Self { endpoint: None, use_fips, use_dual_stack, ..self }
     }
 

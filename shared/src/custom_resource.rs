@@ -14,6 +14,7 @@ use crate::finding::quoted;
 pub mod answering;
 #[cfg(feature = "aws")]
 pub mod callback;
+pub mod confirmation;
 pub mod image;
 pub mod repository;
 #[cfg(feature = "lifecycle")]

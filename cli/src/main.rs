@@ -14,6 +14,7 @@ mod diff;
 mod enforce;
 mod in_use;
 mod input;
+mod output;
 mod policy;
 mod preview;
 mod protection_rule;
@@ -105,7 +106,7 @@ fn main() -> ExitCode {
         // The reader of a pipe has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(anstream::stderr(), "ecr-steward: {failure}");
+            let _ = writeln!(output::error(), "ecr-steward: {failure}");
             ExitCode::from(2)
         }
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::domain::enforcement::by_hand::UseCheck;
 use crate::finding::{Code, Finding, quoted};
 use crate::image::deletion::DeletionRequest;
+use crate::printable::{Notation, printable};
 use crate::reader::{OTHER_NAME, alternatives};
 use crate::repository::read;
 use crate::repository::{Name, Settings};
@@ -91,7 +92,10 @@ impl Response {
                 );
                 Problem::new(Kind::AnswerTooLarge, detail).into()
             }
-            Ok(body) => Self { status, headers: vec![("content-type", "application/json".to_owned())], body },
+            Ok(body) => {
+                let body = printable(&body, Notation::Json).into_owned();
+                Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
+            }
             Err(error) => {
                 Problem::new(Kind::Internal, format!("the answer cannot be written: {error}")).into()
             }
@@ -411,6 +415,21 @@ mod tests {
                 &format!("{method} {path} {query:?} {body}\n  {} {}\n", response.status, response.body);
         }
         insta::assert_snapshot!(problems);
+    }
+
+    #[test]
+    fn answers_have_nothing_that_a_terminal_obeys() {
+        let hostile = "\u{9b}31m\u{7f}\u{202e}\u{1b}]0;x\u{7}";
+        let body = serde_json::to_string(
+            &[("repositoryName", hostile)].into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        );
+        let problem = routed("POST", "/repositories", &[(hostile, hostile)], &body.unwrap()).unwrap_err();
+        let problem = Response::from(Problem::new(problem.kind, hostile));
+        for response in [problem, Response::json(200, &[hostile])] {
+            assert!(!response.body.contains(crate::printable::is_control), "{:?}", response.body);
+            let read: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+            assert!(read["detail"] == hostile || read[0] == hostile, "it means the same: {read}");
+        }
     }
 
     #[test]

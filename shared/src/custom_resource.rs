@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::finding::quoted;
+use crate::printable::{Notation, printable};
 
 #[cfg(feature = "aws")]
 pub mod answering;
@@ -117,6 +118,8 @@ impl Answer {
     /// The request is not done, for this reason.
     #[must_use]
     pub fn failed(event: &Event, physical_resource_id: String, reason: String) -> Self {
+        // It is read in the events of the stack, in a terminal too.
+        let reason = printable(&reason, Notation::Text).into_owned();
         Self::new(event, Status::Failed, physical_resource_id, reason)
     }
 

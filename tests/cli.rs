@@ -771,6 +771,8 @@ fn a_terminal_shows_what_comes_from_outside_and_obeys_none_of_it() {
         steward(&["check", &folder.file("a\u{1b}[31m\u{9b}.json", VALID)]),
         steward(&["check", &folder.file("not.json", HOSTILE)]),
         steward(&["compile", "no\u{1b}]0;such\u{7}\u{202e}file"]),
+        steward(&["check", "--output", "\u{1b}]0;x\u{7}\u{9b}", &policy]),
+        steward(&["\u{1b}]0;x\u{7}\u{202e}"]),
     ] {
         assert!(!is_shown(&output).is_empty());
     }

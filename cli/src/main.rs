@@ -83,7 +83,15 @@ impl From<shared::aws::AwsError> for Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // An error repeats the argument. The others are help and version.
+        Err(error) if error.use_stderr() => {
+            let _ = write!(output::error(), "{}", error.render());
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let outcome = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),

@@ -3,6 +3,7 @@
 //! The contract is "Custom resource request and response reference" of the CloudFormation user guide: an answer is at
 //! most 4,096 bytes, is put to a URL that the event carries, and repeats what identifies the request.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -119,8 +120,11 @@ impl Answer {
     #[must_use]
     pub fn failed(event: &Event, physical_resource_id: String, reason: String) -> Self {
         // It is read in the events of the stack, in a terminal too.
-        let reason = printable(&reason, Notation::Text).into_owned();
-        Self::new(event, Status::Failed, physical_resource_id, reason)
+        let shown = match printable(&reason, Notation::Text) {
+            Cow::Owned(shown) => Some(shown),
+            Cow::Borrowed(_) => None,
+        };
+        Self::new(event, Status::Failed, physical_resource_id, shown.unwrap_or(reason))
     }
 
     fn new(event: &Event, status: Status, physical_resource_id: String, reason: String) -> Self {

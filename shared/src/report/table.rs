@@ -107,21 +107,21 @@ fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bo
     let tags = if result.image_tags.is_empty() {
         cell("-").fg(Color::DarkGrey)
     } else {
-        cell(result.image_tags.join(", "))
+        cell(&result.image_tags.join(", "))
     };
     let reason =
         if width >= WIDE || result.short_reason.is_empty() { &result.reason } else { &result.short_reason };
     let mut cells = vec![
         cell(short_digest(&result.image_digest)),
         tags,
-        cell(age(report.evaluated_at, result.image_pushed_at)),
-        cell(bytes(result.image_size_in_bytes)),
+        cell(&age(report.evaluated_at, result.image_pushed_at)),
+        cell(&bytes(result.image_size_in_bytes)),
         cell(action).fg(color),
-        cell(result.applied_rule_priority),
+        Cell::new(result.applied_rule_priority),
         cell(reason),
     ];
     if with_pass {
-        cells.insert(6, cell(result.pass.unwrap_or(1)));
+        cells.insert(6, Cell::new(result.pass.unwrap_or(1)));
     }
     cells
 }
@@ -160,8 +160,8 @@ fn held(report: &PreviewReport) -> Option<String> {
 }
 
 /// A cell; what is in it may come from outside.
-fn cell(text: impl ToString) -> Cell {
-    Cell::new(on_one_line(&text.to_string()))
+fn cell(text: &str) -> Cell {
+    Cell::new(on_one_line(text))
 }
 
 fn bold(text: &str, style: Style) -> String {

@@ -120,7 +120,7 @@ fn protection(report: &RunReport, style: Style) -> Table {
     let header =
         ["REPOSITORY", "POLICY", "STATE", "PROTECTED UNTIL", "REFRESHED", "TAKEN BY ECR", "TAGS ADDED"];
     let mut table = empty(&header, style);
-    let time = |at: Option<Instant>| cell(at.map_or_else(|| "-".to_owned(), |at| at.to_string()));
+    let time = |at: Option<Instant>| cell(&at.map_or_else(|| "-".to_owned(), |at| at.to_string()));
     for repository in &report.protection {
         let attached = &repository.attached;
         let state = match attached.suspended_at {
@@ -129,7 +129,7 @@ fn protection(report: &RunReport, style: Style) -> Table {
             }
             _ => repository.state().to_owned(),
         };
-        let state = cell(state);
+        let state = cell(&state);
         let taken = match attached.is_suspended() {
             true => 0,
             false => repository.expiring_by_ecr.image_total_count,
@@ -140,8 +140,8 @@ fn protection(report: &RunReport, style: Style) -> Table {
             if repository.needs_attention { state.fg(Color::Yellow) } else { state },
             time(repository.protected_until),
             time(attached.refreshed_at),
-            cell(grouped(taken)),
-            cell(grouped(attached.tags_added)),
+            cell(&grouped(taken)),
+            cell(&grouped(attached.tags_added)),
         ]);
     }
     for (column, name) in table.column_iter_mut().zip(header) {
@@ -172,7 +172,7 @@ fn table(report: &RunReport, style: Style) -> Table {
 }
 
 fn row(outcome: &Outcome) -> Vec<Cell> {
-    let number = |amount: Amount| cell(grouped(amount.image_total_count));
+    let number = |amount: Amount| cell(&grouped(amount.image_total_count));
     let (word, color) = match outcome.status {
         Status::Previewed => ("previewed", None),
         Status::Done => ("done", Some(Color::Green)),
@@ -192,7 +192,7 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         PolicyChange::ToBeSuspended => "policy to be suspended",
     });
     let status = change.map_or_else(|| word.to_owned(), |change| format!("{word}, {change}"));
-    let status = cell(status);
+    let status = cell(&status);
     vec![
         cell(&outcome.repository_name),
         cell(outcome.policy.as_deref().unwrap_or("-")),

@@ -38,7 +38,9 @@ impl Place<'_> {
         let host = match (service, use_fips, use_dual_stack) {
             (_, false, _) => service.to_owned(),
             // All of GovCloud's are validated, and have no other name.
-            ("eks" | "events" | "logs" | "sns" | "sqs" | "ssm", true, false) if is_government => {
+            ("cloudformation" | "eks" | "events" | "logs" | "sns" | "sqs" | "ssm", true, false)
+                if is_government =>
+            {
                 service.to_owned()
             }
             ("events", true, true) if is_government => service.to_owned(),

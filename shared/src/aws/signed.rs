@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use super::error::{AwsError, Failure};
 use super::trouble::Trouble;
+use super::xml::element;
 use super::{AccessKeys, Connection, Transport};
 
 /// Maximum size of an answer, in bytes.
@@ -130,6 +131,20 @@ impl Service {
             .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
     }
 
+    /// A call in AWS's query protocol, which is answered in XML.
+    pub(super) async fn query(
+        &self,
+        operation: &'static str,
+        fields: &[(&str, &str)],
+    ) -> Result<Answered, AwsError> {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let body: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let body = body.join("&");
+        let request = Unsigned { operation, method: "POST", path: "/", headers: &headers, body: &body };
+        self.send(request, |answered| refused_in_xml(operation, answered)).await
+    }
+
     async fn attempt(&self, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
         let Unsigned { operation, method, path, headers, body } = unsigned;
         let uri = &format!("{}{path}", self.endpoint(operation)?);
@@ -222,6 +237,25 @@ pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<Aw
         (_, message) if failure != Failure::Unexpected => message.to_owned(),
         (code, message) => format!("{code}: {message}"),
     };
+    Some(AwsError { failure, ..AwsError::odd(operation, &message) })
+}
+
+/// Why an answer in XML is none.
+fn refused_in_xml(operation: &'static str, answered: &Answered) -> Option<AwsError> {
+    if answered.status < 300 {
+        return None;
+    }
+    let body = String::from_utf8_lossy(&answered.body);
+    let code = element(&body, "Code").unwrap_or_default();
+    let failure = match (Failure::of_code(&code), answered.status) {
+        (Failure::Unexpected, 403) => Failure::Denied,
+        (Failure::Unexpected, 404) => Failure::NotFound,
+        (Failure::Unexpected, 429) => Failure::Throttled,
+        (Failure::Unexpected, 500..) => Failure::Unavailable,
+        (failure, _) => failure,
+    };
+    let message =
+        element(&body, "Message").unwrap_or_else(|| format!("HTTP status {} {code}", answered.status));
     Some(AwsError { failure, ..AwsError::odd(operation, &message) })
 }
 

@@ -154,6 +154,7 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
         let connection = Connection::over(transport);
         run(async {
             match service {
+                "cloudformation" => drop(connection.cloudformation().stack_status("stack").await),
                 "ecr" => drop(connection.registry().describe().await),
                 "ecs" => drop(connection.ecs().clusters().await),
                 "eks" => drop(connection.eks().clusters().await),
@@ -170,7 +171,7 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
         assert_eq!(canned.hosts(), [host], "{line}");
         checked += 1;
     }
-    assert_eq!(checked, 360);
+    assert_eq!(checked, 396);
 }
 
 #[test]

@@ -24,7 +24,11 @@ fn the_description_and_the_template_have_the_same_routes() {
 
 #[test]
 fn what_is_done_by_naming_a_repository_in_the_body_can_be_done_by_a_path_and_be_switched_off() {
-    let routes = template::conditional_routes("HasUnscopedRoutes");
+    let mut routes = template::conditional_routes("HasUnscopedRoutes");
+    // Where there are no builds there is nothing of theirs to switch off.
+    routes.extend(template::conditional_routes("HasUnscopedBuildRoutes"));
+    let both = "HasUnscopedBuildRoutes: !And [!Condition HasBuilds, !Condition HasUnscopedRoutes]";
+    assert!(std::fs::read_to_string(workspace().join("template.yaml")).unwrap().contains(both));
     let unscoped =
         [("POST", "/builds"), ("POST", "/images/delete"), ("POST", "/previews"), ("POST", "/repositories")];
     let as_pairs = |(method, path): (&str, &str)| (method.to_owned(), path.to_owned());

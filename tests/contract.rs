@@ -1,10 +1,10 @@
 //! What `template.yaml` and `infra/openapi.yaml` say, against each other and against what the code does.
 
 use serde_json::Value;
-use shared::aws::resource_tags::PROTECT_KEY;
+use shared::aws::resource_tags::{PROTECT_KEY, created_on_push};
 use shared::domain::enforcement::in_use_protection::protected;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
-use shared::repository::{PolicyStatus, ProtectedPolicy, read};
+use shared::repository::{PolicyStatus, ProtectedPolicy, protection, read};
 use tests::binaries::workspace;
 use tests::template;
 
@@ -83,7 +83,10 @@ fn repositories_created_by_a_push_have_the_default_policy_behind_the_protection_
     assert_eq!(value("ImageTagMutability"), wish.tag_mutability.as_str());
     assert_eq!([value("ImageTagMutabilityExclusionFilterValue")][..], wish.tag_mutability.exclusions[..]);
     // No record says so: they bear the tag that asks runs for protection, and ECR tags only in the name of a role.
-    assert_eq!((value("Key"), value("Value")), (PROTECT_KEY.to_owned(), "\"true\"".to_owned()));
+    let of_template = format!("!Sub \"{}\"", created_on_push("${AWS::StackName}"));
+    assert_eq!((value("Key"), value("Value")), (PROTECT_KEY.to_owned(), of_template));
+    let document = protection::created_on_push().unwrap().document().clone();
+    assert_eq!(document, policy, "by its policy a run knows that it is as it was made");
     assert_eq!(value("CustomRoleArn"), "!GetAtt CreateOnPushRole.Arn");
     let actions = template::ecr_actions("CreateOnPushRole");
     assert_eq!(actions.into_iter().collect::<Vec<_>>(), ["CreateRepository", "TagResource"]);

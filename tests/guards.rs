@@ -810,9 +810,10 @@ fn protection_is_as_old_as_the_look_at_the_images() {
     assert!(refreshed.micros() + 900_000 < used.micros(), "{refreshed} {used}");
 }
 
-/// Counted once is counted for as long as the policy acts: what a suspended one left is counted again when it acts again.
+/// Counted once is counted for as long as the policy acts, and for the day: what a suspended one left is counted again when it acts
+/// again on another day, which has a limit of its own.
 #[test]
-fn what_a_policy_that_was_suspended_takes_is_counted_again() {
+fn what_a_policy_that_was_suspended_takes_is_counted_once_a_day() {
     let native = Native::attaching(OLD);
     native.run("first");
     let once = native.counted();
@@ -822,7 +823,18 @@ fn what_a_policy_that_was_suspended_takes_is_counted_again() {
     native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
     native.run("third");
     native.site.aws().heal();
-    native.run("fourth");
+    let report = native.run("fourth");
+    assert!(!native.is_suspended(), "{report:#}");
+    assert_eq!(native.counted(), once, "it comes back on the same day");
+    // It was counted yesterday.
+    native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    native.run("fifth");
+    let mut record = native.record();
+    assert_eq!(record["counted"]["imageDigests"].as_array().unwrap().len() as u64, once, "{record:#}");
+    record["counted"]["day"] = "2026-01-01".into();
+    native.remember(&record.to_string());
+    native.site.aws().heal();
+    native.run("sixth");
     assert!(!native.is_suspended());
     assert_eq!(native.counted(), 2 * once);
 }

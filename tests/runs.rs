@@ -657,9 +657,17 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_the_run_fails
     assert_eq!(suspend["Parameters"]["FunctionName"], "${SuspendFunctionArn}");
     assert_eq!(suspend["Parameters"]["Payload"], json!({ "run.$": "$.run", "reason.$": "$.error.Cause" }));
     // What the inventory failed with stays, whether or not this succeeds: the report tells it.
-    assert_eq!((&suspend["ResultPath"], &suspend["Next"]), (&Value::Null, &json!("Report")));
-    assert_eq!(suspend["Catch"][0]["Next"], "Report");
+    assert_eq!(suspend["ResultPath"], Value::Null);
+    assert_eq!(suspend["Catch"][0]["Next"], suspend["Next"]);
     assert_ne!(suspend["Catch"][0]["ResultPath"], "$.error");
+    // Then the run goes on without the file, once.
+    let goes_on = &states[suspend["Next"].as_str().unwrap()];
+    assert_eq!(
+        (&goes_on["InputPath"], &goes_on["ResultPath"], &goes_on["Next"]),
+        (&json!("$.error.Cause"), &json!("$.run.policiesFileProblem"), &json!("Inventory"))
+    );
+    let again = json!({ "run": { "dryRun": false, "policiesFileProblem": "/: no" } });
+    assert_eq!(choose(choice, &again), "Report");
 }
 
 #[test]

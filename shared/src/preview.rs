@@ -189,7 +189,7 @@ fn unknown_relations(repository: &ListedRepository, verdicts: &[Verdict]) -> Opt
                 "the children of {} ({} of which stay) are not known, so they are ranked and expired like other images, \
                  which ECR does not do while their index is there; append the output of `aws ecr batch-get-image` for \
                  the indexes to the image listing",
-                quantity::count(unread.len() as u64, "manifest list"),
+                quantity::count_of(unread.len() as u64, "image index", "image indexes"),
                 staying,
             ),
         )

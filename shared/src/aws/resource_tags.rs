@@ -36,7 +36,7 @@ struct Page {
 struct Resource {
     #[serde(rename = "ResourceARN")]
     arn: String,
-    #[serde(default)]
+    #[serde(default, rename = "Tags")]
     tags: Vec<Tag>,
 }
 

@@ -377,6 +377,16 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_that_a_push_made_is_known_by_its_policy_to_the_letter() {
+        let made_with = created_on_push().unwrap();
+        let text = made_with.document().to_json();
+        assert_eq!(of_created_on_push(&text).as_ref(), Some(made_with.policy()));
+        assert_eq!(of_created_on_push(&text.replace(r#""countNumber":1}"#, r#""countNumber":2}"#)), None);
+        assert_eq!(of_created_on_push(&made_with.policy().to_json()), None, "it has no protection rule");
+        assert_eq!(of_created_on_push("{"), None);
+    }
+
+    #[test]
     fn a_policy_that_looks_into_the_archive_needs_both_protection_rules() {
         let wanted = policy("{selection: any, maximumDaysInArchive: 90}");
         let mut rules = wanted.document().rules().to_vec();

@@ -733,7 +733,10 @@ impl<'a> Worker<'a> {
         if !own.plan.obstacles.is_empty() || own.removals().is_empty() {
             return Ok(outcome);
         }
+        // What would hold the plan of a preview holds nothing of this one.
+        let of_preview = std::mem::take(&mut outcome.obstacles);
         let done = self.delete(&own, &mut outcome, read_at).await;
+        outcome.obstacles.extend(of_preview);
         ended(done, outcome)
     }
 

@@ -223,7 +223,7 @@ fn a_run_that_failed_or_was_interrupted_is_no_preview() {
     }
     taken["error"] = json!({ "Error": "States.ExceedToleratedFailureThreshold", "Cause": "" });
     assert_eq!(site.steward.tell(&taken)["status"], "FAILED");
-    assert_eq!(site.keys("state/"), [""; 0]);
+    assert_eq!(site.keys("state/"), ["state/policies.yaml"]);
     let report = site.steward.run("third", false);
     site.assert_untouched("nobody has seen all that the file does");
     assert_eq!(report["dryRunReason"], "not-previewed");
@@ -338,7 +338,7 @@ fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
     site.upload(POLICIES, &format!("{}approve: \"{}\"\n", policies("delete"), hash(&policies("delete"))));
     let begun = Steward::begin("r", false);
     // Everything is written but the list of batches.
-    site.steward.aws.fault_from("PutObject", Fault::Hang, 3);
+    site.steward.aws.fault_from("PutObject", Fault::Hang, 4);
     {
         let doomed = cloud::function(&site.steward.aws, "lifecycle-inventory", PLENTY);
         doomed.hand(begun.to_string());

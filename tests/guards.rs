@@ -1168,7 +1168,7 @@ fn while_many_images_go_what_is_in_use_and_what_is_in_the_repository_is_looked_a
     );
     native.site.aws().with(|registry| {
         let mut large = repository("app");
-        for number in 0..1703_u16 {
+        for number in 0..1903_u16 {
             let digest = large.push(&format!("large {number}"), &[&format!("large-{number}")]);
             large.age(&digest, 100.0 - f64::from(number) / 100.0);
         }
@@ -1176,9 +1176,9 @@ fn while_many_images_go_what_is_in_use_and_what_is_in_the_repository_is_looked_a
     });
     let count = json!({ "images": 100_000 }).to_string();
     native.site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), &count));
-    // Seventeen calls, a minute and more.
+    // Nineteen calls, a minute and more.
     let comes_into_use: fn(&mut Registry, &mut Cloud) = |_, cloud| {
-        for number in [0, 1699] {
+        for number in [0, 1899] {
             let definition = register(cloud, "web", &format!("{HOST}/app:large-{number}"));
             cloud.ecs.run_task("prod", &definition, None);
         }
@@ -1196,7 +1196,7 @@ fn while_many_images_go_what_is_in_use_and_what_is_in_the_repository_is_looked_a
         digest
             .is_none_or(|digest| deletions.into_iter().any(|call| call.request.to_string().contains(&digest)))
     };
-    let last = ["large-0", "large-1699"].into_iter().filter(|tag| !deleted(tag)).count();
+    let last = ["large-0", "large-1899"].into_iter().filter(|tag| !deleted(tag)).count();
     assert!(last > 0, "what goes last is still there when use is looked at again: {report:#}");
     // The whole, and not only the images of a batch.
     let is_whole = |request: &Value| request["imageIds"].is_null() && request["nextToken"].is_null();

@@ -1059,6 +1059,16 @@ fn where_nobody_may_ask_for_resource_tags_everything_that_is_known_is_protected_
     site.aws().fault_from("ListClusters", Fault::Denied, 0);
     site.protect_only("t");
     assert!(site.is_suspended());
+    // What is remembered of a policy that somebody replaced meanwhile stays: it may be of this stack's after all.
+    let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+    denied(&site);
+    let before = site.record();
+    site.attach_by_hand(Some(&behind(TWO_WEEKS)));
+    site.use_by_task("app:ci-0", None);
+    let report = site.protect_only("v");
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!((site.policy(), site.puts_of_policies()), (Some(behind(TWO_WEEKS)), 0));
+    assert_eq!(site.record(), before);
     // Somebody's who asked for protection before.
     let site = site_under_protect();
     ask_by_tag(&site);

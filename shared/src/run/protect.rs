@@ -716,6 +716,15 @@ impl Worker<'_> {
     ) -> Result<Option<Obstacle>, Stop> {
         let Some(records) = self.records() else { return Ok(None) };
         let name = planned.surveyed.name.as_str();
+        // Who does not know all that is asked for protects what may be somebody else's, and leaves what is remembered of it alone.
+        let is_untold = planned.is_untold || self.run.policies_file_problem.is_some();
+        if now.native.mode == Mode::Protect
+            && is_untold
+            && now.known().is_some_and(|known| known.mode != Mode::Protect)
+        {
+            self.tell_record(now, outcome);
+            return Ok(None);
+        }
         let mut before = now.record.clone();
         for _ in 0..MAX_CAS_ATTEMPTS {
             let known = before.as_ref().and_then(|found| found.record.as_ref().ok());

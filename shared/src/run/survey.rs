@@ -59,6 +59,8 @@ pub struct Planned<'a> {
     pub checks_native_policy: bool,
     /// Whether ECR made it on a push, by the stack's creation template.
     pub is_created_on_push: bool,
+    /// Whether it is not known whether it asks for protection by its resource tag.
+    pub is_untold: bool,
     /// What of it is in use.
     pub used: UsedImages,
     /// The plan.
@@ -153,6 +155,7 @@ impl Surveyed {
             native: None,
             checks_native_policy: false,
             is_created_on_push: false,
+            is_untold: false,
             used,
             plan,
             now,

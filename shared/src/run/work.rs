@@ -460,6 +460,7 @@ impl<'a> Worker<'a> {
         planned.native = native;
         planned.checks_native_policy = assignment.checks_native_policy;
         planned.is_created_on_push = assignment.protection == Some(Protection::CreatedOnPush);
+        planned.is_untold = assignment.protection == Some(Protection::Untold);
         self.ask_who_pulls(&mut planned).await?;
         Ok(planned)
     }
@@ -588,7 +589,8 @@ impl<'a> Worker<'a> {
                 match self.clients.call(records.find(repository_name)).await {
                     Ok(Some(Found { record: Ok(record), .. })) => record.mode,
                     Ok(None) if *protection == Protection::CreatedOnPush => {
-                        self.mode_of_created(repository_name).await
+                        let Some(mode) = self.mode_of_created(repository_name).await else { return };
+                        mode
                     }
                     Ok(None) => return,
                     Ok(Some(Found { record: Err(_), .. })) | Err(_) => Mode::Attach,
@@ -599,13 +601,16 @@ impl<'a> Worker<'a> {
         self.suspend_unrefreshed(&name, registry_id, mode, why, outcome).await;
     }
 
-    /// Whose policy a repository has that ECR made on a push and of which there is no record.
-    async fn mode_of_created(&self, name: &str) -> Mode {
-        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await;
-        match text {
-            Ok(Some(text)) if of_created_on_push(&text).is_some() => Mode::Provisioned,
-            // In doubt it is somebody's, and never written.
-            Ok(_) | Err(_) => Mode::Protect,
+    /// Whose policy a repository has that ECR made on a push and of which there is no record; `None` if it cannot be read. Then the
+    /// dead man's switch finds the repository, which has no record.
+    async fn mode_of_created(&self, name: &str) -> Option<Mode> {
+        match self.clients.call(self.clients.ecr.lifecycle_policy(name)).await {
+            Ok(Some(text)) if of_created_on_push(&text).is_some() => Some(Mode::Provisioned),
+            Ok(_) => Some(Mode::Protect),
+            Err(stop) => {
+                tracing::error!(repository = name, error = %stop, "whose policy it is could not be read");
+                None
+            }
         }
     }
 

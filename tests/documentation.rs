@@ -660,6 +660,40 @@ fn parameters_outputs_alarms_and_functions_are_those_of_the_template() {
 }
 
 #[test]
+fn windows_and_times_are_those_of_the_template() {
+    let parameters = parameters();
+    assert_eq!(parameters["ProtectionSchedule"], "rate(1 hour)");
+    let hours: u64 = parameters["ProtectionHours"].parse().unwrap();
+    let minutes = hours * 60;
+    let minutes = format!("{},{:03}", minutes / 1000, minutes % 1000);
+    let readme = readme();
+    let (protection, operations) = (page("protection"), page("operations"));
+    assert!(
+        readme
+            .section("policies")
+            .contains(&format!("`ProtectionHours` ({minutes} minutes) and at most 60 minutes"))
+    );
+    assert!(readme.section("policies").contains("| 60 minutes, and the run |"));
+    let window = protection.section("how-long-the-window-is");
+    assert!(window.contains(&format!("| {minutes} (`ProtectionHours`, {hours}) and 60")));
+    assert!(window.contains("| ECS, Lambda | 60, and the run |"));
+    let template = fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    let written = operations.table("what-is-written-down");
+    let mut lines = template.lines().map(str::trim);
+    let mut kept = 0;
+    while let Some(line) = lines.next() {
+        let Some(prefix) = line.strip_prefix("Prefix: ").filter(|prefix| prefix.ends_with('/')) else {
+            continue;
+        };
+        let days = lines.next().unwrap().strip_prefix("ExpirationInDays: ").unwrap();
+        let row = written.iter().find(|row| row[0].starts_with(&format!("`{prefix}`"))).unwrap();
+        assert_eq!(row[1], format!("{days} days"), "{prefix}");
+        kept += 1;
+    }
+    assert_eq!(kept, 3);
+}
+
+#[test]
 fn every_command_of_the_program_is_described_with_its_help() {
     let (_, help) = steward(&["--help".to_owned()], &workspace());
     let (_, commands) = help.split_once("Commands:\n").unwrap();

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -834,4 +836,32 @@ fn the_answer_of_the_api_in_readme_is_what_it_answers() {
             assert_eq!(value, answered, "{part}/{name}");
         }
     }
+}
+
+#[test]
+fn the_sample_application_answers_where_the_examples_for_ecs_and_eks_expect_it() {
+    let read = |path: &str| fs::read_to_string(workspace().join("infra/examples").join(path)).unwrap();
+    assert!(read("app/Dockerfile").contains("\nEXPOSE 8080\n"));
+    assert!(read("ecs-service.yaml").contains("  ContainerPort:\n    Type: Number\n    Default: 8080\n"));
+    assert!(read("eks/deployment.yaml").contains("containerPort: 8080\n"));
+    // A port that nobody has.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("python3")
+        .arg(workspace().join("infra/examples/app/server.py"))
+        .env("PORT", port.to_string())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let answer = (0..200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        Some(answer)
+    });
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let answer = answer.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("ecr-steward\n"), "{answer}");
 }

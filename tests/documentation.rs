@@ -815,27 +815,51 @@ fn costs_add_up_and_count_what_the_stack_has() {
     assert_eq!((summary.len(), in_readme.len()), (3, 3));
 }
 
-#[test]
-fn the_answer_of_the_api_in_readme_is_what_it_answers() {
+/// What the HTTP API answers to a request.
+fn ask(target: &str, body: &Value) -> Value {
     let ecr = EcrStub::start();
     let function = cloud::function(&ecr, "repository-api", Duration::from_secs(29));
-    let body = json!({ "repositoryName": "team/app" }).to_string().into_bytes();
+    let body = body.to_string().into_bytes();
     let request =
-        Request { method: "POST".to_owned(), target: "/repositories".to_owned(), body, ..Request::default() };
+        Request { method: "POST".to_owned(), target: target.to_owned(), body, ..Request::default() };
     let answer = function.invoke(gateway::event(&request).to_string()).response();
-    let answer: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn the_answer_of_the_api_in_readme_is_what_it_answers() {
+    let answer = ask("/repositories", &json!({ "repositoryName": "team/app" }));
     let readme = readme();
     let block = readme.blocks.iter().find(|block| block.code.contains("\"commands\"")).unwrap();
     let told: Value = serde_json::from_str(&block.code).unwrap();
+    let uri = answer["repository"]["repositoryUri"].as_str().unwrap();
     for (part, fields) in told.as_object().unwrap() {
         for (name, value) in fields.as_object().unwrap() {
-            let answered = answer[part][name].as_str().unwrap();
-            let uri = answer["repository"]["repositoryUri"].as_str().unwrap();
             let value = value.as_str().unwrap();
             let value = value.replace("123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app", uri);
-            assert_eq!(value, answered, "{part}/{name}");
+            assert_eq!(value, answer[part][name].as_str().unwrap(), "{part}/{name}");
         }
     }
+}
+
+#[test]
+fn bodies_and_problems_of_the_http_api_are_as_they_are_described() {
+    let text = fs::read_to_string(workspace().join("infra/openapi.yaml")).unwrap();
+    let description: Value = serde_saphyr::from_str(&text).unwrap();
+    let page = page("http-api");
+    let sections = [
+        ("repositories", "RepositoryRequest"),
+        ("deletions", "DeleteImagesRequest"),
+        ("builds", "BuildRequest"),
+        ("previews", "PreviewRequest"),
+    ];
+    for (section, schema) in sections {
+        let properties = description["components"]["schemas"][schema]["properties"].as_object().unwrap();
+        assert_eq!(page.named(section), properties.keys().cloned().collect(), "{schema}");
+    }
+    let block = page.blocks.iter().find(|block| block.code.contains("urn:")).unwrap();
+    let told: Value = serde_json::from_str(&block.code).unwrap();
+    assert_eq!(told, ask("/repositories", &json!({ "repositoryName": "Team/App" })));
 }
 
 #[test]

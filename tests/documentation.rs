@@ -681,13 +681,12 @@ fn windows_and_times_are_those_of_the_template() {
     assert!(window.contains("| ECS, Lambda | 60, and the run |"));
     let template = fs::read_to_string(workspace().join("template.yaml")).unwrap();
     let written = operations.table("what-is-written-down");
-    let mut lines = template.lines().map(str::trim);
+    let (_, rules) = template.split_once("\n      LifecycleConfiguration:\n").unwrap();
+    let (rules, _) = rules.split_once("\n  SourceBucketPolicy:\n").unwrap();
     let mut kept = 0;
-    while let Some(line) = lines.next() {
-        let Some(prefix) = line.strip_prefix("Prefix: ").filter(|prefix| prefix.ends_with('/')) else {
-            continue;
-        };
-        let days = lines.next().unwrap().strip_prefix("ExpirationInDays: ").unwrap();
+    for rule in rules.split("- Id: ") {
+        let value = |name: &str| rule.lines().find_map(|line| line.trim().strip_prefix(name));
+        let (Some(prefix), Some(days)) = (value("Prefix: "), value("ExpirationInDays: ")) else { continue };
         let row = written.iter().find(|row| row[0].starts_with(&format!("`{prefix}`"))).unwrap();
         assert_eq!(row[1], format!("{days} days"), "{prefix}");
         kept += 1;

@@ -107,8 +107,11 @@ impl Hand {
         if request != "Create" {
             event["PhysicalResourceId"] = "app".into();
         }
+        self.cloud(|cloud| cloud.stacks.sends(&event));
         self.stacks.invoke(event.to_string()).response();
-        self.answers.recv_timeout(Duration::from_secs(1)).expect("there should be an answer")
+        let answer = self.answers.recv_timeout(Duration::from_secs(1)).expect("there should be an answer");
+        self.cloud(|cloud| cloud.stacks.is_answered(&event, &answer));
+        answer
     }
 
     fn delete_stack(&self, empty_on_delete: &str) -> Value {

@@ -697,6 +697,87 @@ fn the_help_of_the_protection_rule_says_what_else_it_takes() {
     }
 }
 
+/// A title of the window, colours, another way to begin an escape, text that is written backwards, and a line taken back.
+const HOSTILE: &str = "v2\u{1b}]0;pwned\u{7}\u{1b}[31m\u{9b}32m\u{7f}\u{202e}gpj\r";
+
+/// Asserts that a terminal obeys nothing of what is printed but its own bold and colours.
+#[track_caller]
+fn is_shown(output: &Output) -> String {
+    let mut whole = format!("{}{}", stdout(output), stderr(output));
+    let own = ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[39m", "\u{1b}[38;5;9m", "\u{1b}[38;5;8m"];
+    for own in own {
+        whole = whole.replace(own, "");
+    }
+    let obeyed = whole.chars().find(|&character| shared::printable::is_control(character));
+    assert_eq!(obeyed, None, "{whole:?}");
+    whole
+}
+
+#[test]
+fn a_terminal_shows_what_comes_from_outside_and_obeys_none_of_it() {
+    let folder = Folder::new();
+    let tag = serde_json::to_string(HOSTILE).unwrap();
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let listing = format!(
+        r#"{{"imageDetails": [{{"repositoryName": {tag}, "registryId": "123456789012", "imageDigest": "{digest}",
+            "imageTags": [{tag}], "imageSizeInBytes": 1, "imagePushedAt": "2026-01-01T00:00:00Z"}}]}}"#
+    );
+    let listing = folder.file("listing.json", listing);
+    let policy = format!(
+        r#"{{"rules": [{{"rulePriority": 1, "description": {tag}, "selection": {{"tagStatus": "any", "countType":
+            "sinceImagePushed", "countUnit": "days", "countNumber": 9}}, "action": {{"type": "expire"}}}}]}}"#
+    );
+    let policy = folder.file("policy.json", policy);
+    let preview = |more: &[&str]| {
+        Command::new(binary("ecr-steward"))
+            .args(["preview", "--policy", &policy, "--images", &listing, "--now", NOW])
+            .args(more)
+            .env("COLUMNS", "200")
+            .env("CLICOLOR_FORCE", "1")
+            .output()
+            .unwrap()
+    };
+    let table = preview(&[]);
+    assert_eq!(table.status.code(), Some(0), "{}", stderr(&table));
+    let shown = is_shown(&table);
+    assert!(shown.contains(r"v2\u{1b}]0;pwned\u{7}") && shown.contains(r"\u{202e}gpj\r"), "{shown}");
+    assert!(stdout(&table).contains("\u{1b}[1m"), "its own colours stay");
+    let html = preview(&["--output", "html"]);
+    assert!(is_shown(&html).contains("pwned"));
+
+    // JSON means what it meant.
+    let json = preview(&["--output", "json"]);
+    is_shown(&json);
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["previewResults"][0]["imageTags"][0], HOSTILE);
+    assert_eq!(report["repositoryName"], HOSTILE);
+    let compiled = steward(&["compile", &policy]);
+    is_shown(&compiled);
+    let compiled: Value = serde_json::from_slice(&compiled.stdout).unwrap();
+    assert_eq!(compiled["rules"][0]["description"], HOSTILE);
+    let simple = steward(&["compile", "--to", "simple", &policy]);
+    is_shown(&simple);
+    let back = with_input(&["compile", "-"], &stdout(&simple));
+    let back: Value = serde_json::from_slice(&back.stdout).unwrap();
+    assert_eq!(back["rules"][0]["description"], HOSTILE);
+
+    // Findings, differences, and why something cannot be done.
+    let broken = folder.file("broken.json", format!(r#"{{"rules": [], {tag}: 1, "x": {tag}}}"#));
+    for output in [
+        steward(&["check", &broken]),
+        steward(&["check", "--output", "json", &broken]),
+        steward(&["compile", &broken]),
+        steward(&["diff", &policy, &folder.file("other.json", VALID)]),
+        steward(&["check", &folder.file("a\u{1b}[31m\u{9b}.json", VALID)]),
+        steward(&["check", &folder.file("not.json", HOSTILE)]),
+        steward(&["compile", "no\u{1b}]0;such\u{7}\u{202e}file"]),
+        steward(&["check", "--output", "\u{1b}]0;x\u{7}\u{9b}", &policy]),
+        steward(&["\u{1b}]0;x\u{7}\u{202e}"]),
+    ] {
+        assert!(!is_shown(&output).is_empty());
+    }
+}
+
 #[test]
 fn a_reader_that_leaves_early_is_no_failure() {
     let policy = path(fixture("storefront/policy.yaml"));

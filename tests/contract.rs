@@ -23,6 +23,22 @@ fn the_description_and_the_template_have_the_same_routes() {
 }
 
 #[test]
+fn what_is_done_by_naming_a_repository_in_the_body_can_be_done_by_a_path_and_be_switched_off() {
+    let routes = template::conditional_routes("HasUnscopedRoutes");
+    let unscoped =
+        [("POST", "/builds"), ("POST", "/images/delete"), ("POST", "/previews"), ("POST", "/repositories")];
+    let as_pairs = |(method, path): (&str, &str)| (method.to_owned(), path.to_owned());
+    assert_eq!(routes, unscoped.map(as_pairs).into());
+    let all = template::routes();
+    for path in ["/builds", "/deletions", "/previews", "/repositories"] {
+        assert!(all.contains(&("POST".to_owned(), format!("{path}/{{name+}}"))), "{path}");
+    }
+    // What else there is names the repository in its path, or none.
+    let others = all.difference(&routes).filter(|(_, path)| !path.ends_with("/{name+}"));
+    assert_eq!(others.collect::<Vec<_>>(), [&as_pairs(("GET", "/repositories"))]);
+}
+
+#[test]
 fn the_description_has_every_kind_of_problem_with_its_status() {
     let text = std::fs::read_to_string(workspace().join("infra/openapi.yaml")).unwrap();
     let description: Value = serde_saphyr::from_str(&text).unwrap();
@@ -95,4 +111,77 @@ fn those_who_pull_are_allowed_a_pull_and_nothing_else() {
     let pull =
         ["BatchCheckLayerAvailability", "BatchGetImage", "GetAuthorizationToken", "GetDownloadUrlForLayer"];
     assert_eq!(actions.into_iter().collect::<Vec<_>>(), pull);
+}
+
+#[test]
+fn an_object_of_the_journal_is_written_once() {
+    let mut writers = 0;
+    for resource in template::resources() {
+        let block = template::block(&resource);
+        for statement in template::statements(&block) {
+            let text = statement.join("\n");
+            if !text.contains("s3:PutObject") || !text.contains("${SourceBucket.Arn}/journal/") {
+                continue;
+            }
+            writers += 1;
+            assert_eq!(
+                text.matches("${SourceBucket.Arn}/").count(),
+                1,
+                "{resource}: nothing but the journal: {text}"
+            );
+            let is_denied = text.contains("Effect: Deny");
+            let condition = format!("\"Null\":\n s3:if-none-match: \"{is_denied}\"");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let expected: Vec<&str> = condition.split_whitespace().collect();
+            assert!(words.windows(expected.len()).any(|part| part == expected), "{resource}: {text}");
+        }
+    }
+    // Four functions, and everybody else.
+    assert_eq!(writers, 5);
+}
+
+#[test]
+fn no_role_reaches_all_objects_of_the_bucket() {
+    for resource in template::resources().into_iter().filter(|resource| resource != "SourceBucketPolicy") {
+        let text = template::block(&resource).join("\n");
+        assert!(!text.contains("${SourceBucket.Arn}/*"), "{resource}");
+    }
+}
+
+#[test]
+fn versions_of_the_policies_file_outlive_the_journal() {
+    let rules = template::block("SourceBucket").join("\n");
+    let rules: Vec<&str> = rules.split("- Id: ").skip(1).collect();
+    let of = |prefix: &str| -> Vec<&str> {
+        let applies = |rule: &&&str| {
+            let own = rule.lines().find_map(|line| line.trim().strip_prefix("Prefix: "));
+            own.is_none_or(|own| prefix.starts_with(own))
+        };
+        rules.iter().filter(applies).copied().collect()
+    };
+    let days = |rules: &[&str], name: &str| -> Option<u32> {
+        let all =
+            rules.iter().flat_map(|rule| rule.lines()).filter_map(|line| line.trim().strip_prefix(name));
+        all.map(|days| days.trim_start_matches(": ").parse().unwrap()).min()
+    };
+    let journal = of("journal/");
+    let lasts = days(&journal, "ExpirationInDays").unwrap() + days(&journal, "NoncurrentDays").unwrap();
+    let file = of("policies.yaml");
+    assert_eq!(days(&file, "ExpirationInDays"), None);
+    // A run goes on for a day with the version that it began with.
+    assert!(days(&file, "NoncurrentDays").unwrap() > lasts);
+    for prefix in [
+        "sources/",
+        "uploads/",
+        "usage/",
+        "cache/",
+        "state/",
+        "ledgers/",
+        "outcomes/",
+        "runs/",
+        "reports/",
+        "builds.yaml",
+    ] {
+        assert_eq!(days(&of(prefix), "NoncurrentDays"), Some(90), "{prefix}");
+    }
 }

@@ -507,9 +507,12 @@ fn bad_requests_are_problems_and_start_nothing() {
             "there is no object s3://stack-sources/uploads/none.zip; upload it first",
         ),
         ("PUT", "/builds", "{}", 405, "write POST"),
-        ("POST", "/builds/x:1", "{}", 405, "write GET"),
+        ("PUT", "/builds/app", "{}", 405, "write GET or POST"),
+        ("POST", "/builds/x:1", "{}", 400, "`x:1` is no name for a repository"),
+        ("POST", "/builds/other", missing, 400, "another name than the path has"),
         ("GET", "/builds/steward-amd64:1", "", 404, "there is no build"),
-        ("GET", "/builds/$(x)", "", 400, "is no id of a build"),
+        ("GET", "/builds/x", "", 400, "is no id of a build"),
+        ("GET", "/builds/$(x)", "", 404, "write the path without escapes"),
         ("GET", "/other", "", 404, "there are /builds"),
     ] {
         let (got, problem) = site.call(method, path, body);

@@ -139,11 +139,41 @@ impl Answer {
 }
 
 #[test]
+fn a_repository_that_the_path_names_is_made_and_its_images_deleted_and_no_other_spelling_of_the_path_is_taken()
+ {
+    let api = Api::start(PLENTY).with_images(|app| {
+        let image = app.push("image", &["old"]);
+        app.age(&image, 30.0);
+    });
+    let made = api.ask("POST", "/repositories/team/app", &json!({ "imageTagMutability": "IMMUTABLE" }));
+    assert_eq!(
+        (made.status, &made.headers["location"]),
+        (201, &json!("/repositories/team/app")),
+        "{}",
+        made.body
+    );
+    let other = json!({ "repositoryName": "team/app", "imageIds": [{ "imageTag": "old" }] });
+    api.ask("POST", "/deletions/app", &other).problem(400, "invalid-request");
+    let ids = json!({ "imageIds": [{ "imageTag": "old" }] });
+    for path in ["/deletions/app/", "/deletions//app", "/deletions/team/../app", "/deletions/app%2f"] {
+        api.ask("POST", path, &ids).problem(404, "no-such-path");
+    }
+    for path in
+        ["/repositories/app/", "/repositories/team/%2e%2e/app", "/repositories/app%00", "/repositories//app"]
+    {
+        api.ask("DELETE", path, &Value::Null).problem(404, "no-such-path");
+    }
+    assert_eq!(api.repository("app").images.len(), 1);
+    let deleted = api.ask("POST", "/deletions/app", &ids);
+    assert_eq!((deleted.status, api.repository("app").images.len()), (200, 0), "{}", deleted.body);
+}
+
+#[test]
 fn a_repository_takes_a_name_and_three_calls_and_is_recorded_before_its_policy_is_put() {
     let api = Api::start(PLENTY);
     let created = api.create(&json!({ "repositoryName": "team/app" }));
     assert_eq!(created.status, 201, "{}", created.body);
-    assert_eq!(created.headers["location"], "/repositories/team%2Fapp");
+    assert_eq!(created.headers["location"], "/repositories/team/app");
     assert_eq!(
         api.ecr.operations(),
         ["CreateRepository", "PutObject", "PutLifecyclePolicy", "UntagResource"]

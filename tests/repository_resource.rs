@@ -30,7 +30,8 @@ struct CloudFormation {
 
 impl CloudFormation {
     fn start(time: Duration) -> Self {
-        Self::start_with(time, &[("ALLOW_LOOPBACK_RESPONSE_URL", "true")])
+        let allowed = [("ADOPT_PREFIXES", "app"), ("SHARE_WITH", "999999999999")];
+        Self::start_with(time, &[&[("ALLOW_LOOPBACK_RESPONSE_URL", "true")], &allowed[..]].concat())
     }
 
     fn start_with(time: Duration, more: &[(&str, &str)]) -> Self {
@@ -72,8 +73,16 @@ impl CloudFormation {
         event
     }
 
-    /// Sends an event and takes the one answer that comes.
+    /// Sends an event as CloudFormation does, and takes the one answer that comes.
     fn send(&self, event: &Value) -> Value {
+        self.ecr.cloud(|cloud| cloud.stacks.sends(event));
+        let answer = self.make_up(event);
+        self.ecr.cloud(|cloud| cloud.stacks.is_answered(event, &answer));
+        answer
+    }
+
+    /// Sends an event that CloudFormation knows nothing of, and takes the one answer that comes.
+    fn make_up(&self, event: &Value) -> Value {
         self.function.invoke(event.to_string()).response();
         let request = self.answers.recv_timeout(Duration::from_secs(1)).expect("there should be an answer");
         assert!(self.answers.try_recv().is_err(), "there should be one answer");
@@ -133,6 +142,13 @@ fn failed(answer: &Value, part: &str) -> String {
     assert_eq!(answer["Status"], "FAILED", "{answer}");
     assert!(answer["Reason"].as_str().unwrap().contains(part), "{answer}");
     answer["PhysicalResourceId"].as_str().unwrap().to_owned()
+}
+
+/// The whole reason of a failure.
+#[track_caller]
+fn failed_with(answer: &Value, part: &str) -> String {
+    failed(answer, part);
+    answer["Reason"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -448,6 +464,142 @@ fn answers_go_nowhere_but_to_s3() {
     assert!(cfn.names().is_empty() && cfn.answers.try_recv().is_err());
 }
 
+/// The stack's own resource `Web` with the repository `app`, which is full, and nothing going on.
+fn settled() -> CloudFormation {
+    let cfn = CloudFormation::start(PLENTY);
+    succeeded(&cfn.create(&json!({ "RepositoryName": "app" })));
+    cfn.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &["latest"]));
+    cfn
+}
+
+#[test]
+fn an_event_that_cloud_formation_did_not_send_changes_nothing() {
+    let cfn = settled();
+    cfn.by_hand("app-by-hand");
+    let before = cfn.ecr.snapshot();
+    let taken = json!({ "RepositoryName": "app-by-hand", "AdoptExisting": "true" });
+    let made_up = [
+        cfn.event("Delete", Some("app"), &json!({ "EmptyOnDelete": "inUse" }), &Value::Null),
+        cfn.event("Update", Some("app"), &json!({ "LifecyclePolicy": { "skip": "true" } }), &json!({})),
+        cfn.event("Create", None, &taken, &Value::Null),
+    ];
+    for event in &made_up {
+        let id = failed(&cfn.make_up(event), "AWS CloudFormation does not confirm this request");
+        assert_eq!(cfn.ecr.snapshot(), before, "{event}");
+        if event["RequestType"] != "Create" {
+            assert_eq!(id, "app");
+        }
+    }
+    // In the name of a stack that there is not, of another account's, and of a resource that is not in the stack.
+    for (field, value) in [
+        ("StackId", "arn:aws:cloudformation:eu-west-1:123456789012:stack/none/0"),
+        ("StackId", "arn:aws:cloudformation:eu-west-1:999999999999:stack/shop/0"),
+        ("LogicalResourceId", "None"),
+    ] {
+        let mut other = cfn.event("Create", None, &taken, &Value::Null);
+        other[field] = value.into();
+        failed(&cfn.make_up(&other), "AWS CloudFormation does not confirm this request");
+        assert_eq!(cfn.ecr.snapshot(), before, "{other}");
+    }
+}
+
+#[test]
+fn what_is_left_of_an_earlier_resource_goes_only_while_its_stack_cleans_up() {
+    let cfn = settled();
+    succeeded(&cfn.update("app", &json!({ "RepositoryName": "other" }), &json!({ "RepositoryName": "app" })));
+    let event = cfn.event("Delete", Some("app"), &json!({ "EmptyOnDelete": "true" }), &Value::Null);
+    let before = cfn.ecr.snapshot();
+    failed(&cfn.make_up(&event), "deletes no earlier one");
+    assert_eq!(cfn.ecr.snapshot(), before);
+    // A stack that rolls back has the resource no more.
+    cfn.ecr.cloud(|cloud| cloud.stacks.set(STACK, "UPDATE_ROLLBACK_IN_PROGRESS", None));
+    succeeded(&cfn.make_up(&event));
+    assert_eq!(cfn.names(), ["other"]);
+}
+
+#[test]
+fn what_cloud_formation_tells_a_moment_later_is_waited_for() {
+    let cfn = settled();
+    cfn.ecr.cloud(|cloud| cloud.stacks.set(STACK, "UPDATE_IN_PROGRESS", Some(("Web", "UPDATE_COMPLETE"))));
+    cfn.ecr.fault(
+        "DescribeStackResource",
+        Fault::Then(|_, cloud| {
+            cloud.stacks.set(STACK, "UPDATE_IN_PROGRESS", Some(("Web", "UPDATE_IN_PROGRESS")))
+        }),
+        1,
+    );
+    let new = json!({ "RepositoryName": "app", "ImageTagMutability": "IMMUTABLE" });
+    succeeded(&cfn.make_up(&cfn.event("Update", Some("app"), &new, &json!({}))));
+    assert_eq!(cfn.ecr.count("DescribeStackResource"), 3);
+}
+
+#[test]
+fn without_cloud_formations_word_nothing_is_done_and_what_to_allow_is_told() {
+    let cfn = settled();
+    let before = cfn.ecr.snapshot();
+    cfn.ecr.fault_from("DescribeStackResource", Fault::Denied, 0);
+    let properties = json!({ "RepositoryName": "app", "EmptyOnDelete": "true" });
+    failed(&cfn.delete("app", &properties), "allow cloudformation:DescribeStackResource");
+    failed(&cfn.update("app", &json!({ "RepositoryName": "other" }), &properties), "DescribeStackResource");
+    assert_eq!(cfn.ecr.snapshot(), before);
+}
+
+#[test]
+fn only_repositories_that_the_parameter_names_are_adopted() {
+    let cfn = CloudFormation::start(PLENTY);
+    cfn.by_hand("prod");
+    cfn.ecr.with(|registry| registry.repositories.get_mut("prod").unwrap().push("image", &["latest"]));
+    let before = cfn.ecr.snapshot();
+    let properties = json!({ "RepositoryName": "prod", "AdoptExisting": "true",
+        "LifecyclePolicy": { "rules": [{ "selection": "any", "maximumNumberOfImages": "1" }] } });
+    let reason = "AdoptExisting may not take over prod, and nothing was changed: the parameter AdoptPrefixes";
+    failed(&cfn.create(&properties), reason);
+    assert_eq!(cfn.ecr.snapshot(), before);
+}
+
+#[test]
+fn repositories_are_shared_only_with_those_that_the_parameter_names() {
+    let cfn = CloudFormation::start(PLENTY);
+    succeeded(&cfn.create(&json!({ "RepositoryName": "app" })));
+    let before = cfn.ecr.snapshot();
+    let pull = |access: Value| json!({ "RepositoryName": "app", "PullAccess": access });
+    let literal = json!({ "RepositoryName": "app", "RepositoryPolicyText": { "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Principal": "*", "Action": "ecr:PutImage" }] } });
+    for (properties, whom) in [
+        (pull(json!({ "AccountIds": ["666666666666"] })), "the account 666666666666"),
+        (pull(json!({ "OrganizationId": "o-abcdefghij" })), "the organisation o-abcdefghij"),
+        (literal, "everybody"),
+    ] {
+        let reason = failed_with(&cfn.update("app", &properties, &json!({ "RepositoryName": "app" })), whom);
+        assert!(reason.contains("the parameter ShareWith"), "{reason}");
+        assert_eq!(cfn.ecr.snapshot(), before, "{properties}");
+        let mut other = properties;
+        other["RepositoryName"] = "new".into();
+        let mut created = cfn.event("Create", None, &other, &Value::Null);
+        created["LogicalResourceId"] = "New".into();
+        failed(&cfn.send(&created), "the parameter ShareWith");
+        assert_eq!(cfn.ecr.snapshot(), before, "{other}");
+    }
+    // Functions of the own account are nobody else.
+    succeeded(&cfn.update("app", &pull(json!({ "Lambda": "true" })), &json!({ "RepositoryName": "app" })));
+}
+
+#[test]
+fn what_was_shared_before_the_parameter_was_there_stays_and_rolls_back() {
+    let before_it = CloudFormation::start(PLENTY);
+    let shared = json!({ "RepositoryName": "app", "RepositoryPolicyText": { "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Principal": { "AWS": "123456789012" }, "Action": "ecr:BatchGetImage" }] } });
+    succeeded(&before_it.create(&shared));
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"888888888888"},"Action":"ecr:BatchGetImage"}]}"#;
+    before_it.ecr.with(|registry| {
+        registry.repositories.get_mut("app").unwrap().policy = Some(policy.to_owned());
+    });
+    let mut same = json!({ "RepositoryName": "app" });
+    same["RepositoryPolicyText"] = serde_json::from_str(policy).unwrap();
+    same["ImageTagMutability"] = "IMMUTABLE".into();
+    succeeded(&before_it.update("app", &same, &shared));
+}
+
 #[test]
 fn an_event_that_is_none_of_cloud_formations_is_an_error() {
     let cfn = CloudFormation::start(PLENTY);
@@ -480,6 +632,10 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
         .filter(|operation| OPERATIONS.contains(&operation.as_str()))
         .collect();
     assert_eq!(done, tests::template::ecr_actions("RepositoryResourceFunction"));
+    // Which of the two is asked for when, other tests tell.
+    let actions = tests::template::actions("RepositoryResourceFunction");
+    let asked = actions.iter().filter(|action| action.starts_with("cloudformation:"));
+    assert!(asked.eq(["cloudformation:DescribeStackResource", "cloudformation:DescribeStacks"]));
 }
 
 #[test]

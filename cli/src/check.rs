@@ -1,6 +1,6 @@
 //! `ecr-steward check`: validates policies, `policies.yaml` and `builds.yaml`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -12,7 +12,7 @@ use shared::policy_book::{self, Apply, PolicyBook};
 use shared::quantity::count;
 
 use crate::input::{self, MAX_POLICY_BYTES};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, output};
 
 /// Validate lifecycle policies, policies.yaml and builds.yaml, and print every finding
 ///
@@ -66,17 +66,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         };
         match checked {
             Ok(what) => {
-                let _ = writeln!(io::stderr(), "{file}: valid: {what}");
+                let _ = writeln!(output::error(), "{file}: valid: {what}");
             }
             Err(findings) => found.extend(findings.into_iter().map(|finding| (file.clone(), finding))),
         }
     }
-    let mut out = io::stdout().lock();
     match arguments.output {
         Format::Text => {
+            let mut out = output::text();
             for (file, finding) in &found {
                 writeln!(out, "{file}: {finding}")?;
             }
+            out.flush()?;
         }
         Format::Json => {
             let findings: Vec<_> = found
@@ -94,11 +95,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                     },
                 )
                 .collect();
+            let mut out = output::json();
             writeln!(out, "{:#}", json!(findings))?;
+            out.flush()?;
         }
     }
     for error in &unusable {
-        let _ = writeln!(io::stderr(), "ecr-steward: {error}");
+        let _ = writeln!(output::error(), "ecr-steward: {error}");
     }
     Ok(match (unusable.is_empty(), found.is_empty()) {
         (false, _) => Outcome::Unusable,

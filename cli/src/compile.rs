@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use shared::lifecycle::PolicySource;
 
 use crate::input::{self, InputError, MAX_POLICY_BYTES};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, output};
 
 /// Print the ECR policy document that a simple policy stands for
 ///
@@ -39,27 +39,33 @@ enum Language {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let source = read_policy(&arguments.file)?;
-    let mut out = io::stdout().lock();
     match (arguments.to, &source) {
-        (Language::Simple, PolicySource::Simple(simple, _)) => out.write_all(simple.to_yaml().as_bytes())?,
+        (Language::Simple, PolicySource::Simple(simple, _)) => print(&simple.to_yaml())?,
         (Language::Simple, PolicySource::Document(policy)) => {
             let simple = policy.decompile().map_err(|error| Failure::Policy {
                 file: input::name(&arguments.file),
                 problem: error.to_string(),
             })?;
-            out.write_all(simple.to_yaml().as_bytes())?;
+            print(&simple.to_yaml())?;
         }
         (Language::Ecr, source) => match source.policy() {
-            Some(policy) if arguments.compact => writeln!(out, "{}", policy.to_json())?,
-            Some(policy) => writeln!(out, "{}", policy.to_json_pretty())?,
+            Some(policy) if arguments.compact => print(&format!("{}\n", policy.to_json()))?,
+            Some(policy) => print(&format!("{}\n", policy.to_json_pretty()))?,
             None => {
                 let file = input::name(&arguments.file);
                 let _ =
-                    writeln!(io::stderr(), "{file}: skip: true, so there is no lifecycle policy to print");
+                    writeln!(output::error(), "{file}: skip: true, so there is no lifecycle policy to print");
             }
         },
     }
     Ok(Outcome::Success)
+}
+
+/// Prints a document. YAML quotes what JSON escapes, and has the same escapes there.
+fn print(document: &str) -> io::Result<()> {
+    let mut out = output::json();
+    out.write_all(document.as_bytes())?;
+    out.flush()
 }
 
 /// Reads a policy that has to be valid.

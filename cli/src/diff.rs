@@ -1,6 +1,6 @@
 //! `ecr-steward diff`: whether two policies are the same, and what differs.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,7 +8,7 @@ use shared::lifecycle::{LifecyclePolicy, diff};
 
 use crate::compile::read_policy;
 use crate::input::{self, InputError};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, output};
 
 /// Print what differs between two policies, rule by rule
 ///
@@ -37,10 +37,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if changes.is_empty() {
         return Ok(Outcome::Success);
     }
-    let mut out = io::stdout().lock();
+    let mut out = output::text();
     for change in changes {
         writeln!(out, "{change}")?;
     }
+    out.flush()?;
     Ok(Outcome::Different)
 }
 

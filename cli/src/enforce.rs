@@ -21,7 +21,7 @@ use shared::run::{Access, Clients, Run, Stop, check_clock, observe};
 use crate::account::{self, Which};
 use crate::input::{self, MAX_POLICY_BYTES};
 use crate::preview::Format;
-use crate::{Failure, Outcome, in_use, preview, snapshot};
+use crate::{Failure, Outcome, in_use, output, preview, snapshot};
 
 /// Repositories that are worked on together.
 const CHUNK: usize = 25;
@@ -68,16 +68,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let report = account::work(Some(&arguments.bucket), async |clients, connection| {
         enforce(&clients, connection, arguments, given.as_ref()).await
     })?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
     match arguments.output {
-        Format::Table => out.write_all(table::run::render(&report, preview::style()).as_bytes())?,
+        Format::Table => {
+            let mut out = output::tables();
+            out.write_all(table::run::render(&report, preview::style()).as_bytes())?;
+            out.flush()?;
+        }
         Format::Json => {
+            let mut out = output::json();
             serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
+            out.flush()?;
         }
-        Format::Html => out.write_all(html::run::render(&report).as_bytes())?,
+        Format::Html => {
+            let mut out = output::text();
+            out.write_all(html::run::render(&report).as_bytes())?;
+            out.flush()?;
+        }
     }
-    out.flush()?;
     let is_well = report.repositories.iter().all(|outcome| !outcome.needs_attention());
     Ok(if is_well && report.gaps.is_empty() { Outcome::Success } else { Outcome::Different })
 }

@@ -8,7 +8,7 @@ use shared::policy_book::{KEY, PolicyBook};
 use shared::run::{Clients, observe};
 use shared::usage::Usage;
 
-use crate::{Failure, Outcome, account};
+use crate::{Failure, Outcome, account, output};
 
 /// Print every image in use in this account, and by what
 ///
@@ -35,14 +35,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             let (title, problem, entry) = (gap.title(), &gap.problem, gap.ignore_entry(now));
             // What cannot be told to anybody is no reason to say something else.
             let _ = writeln!(
-                io::stderr(),
+                output::error(),
                 "ecr-steward: not known completely: {title}: {problem}\n  If that does not matter, add to `ignore` below \
                  `usage` in {KEY}: {entry}"
             );
         }
         return Ok(Outcome::Unusable);
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = output::json();
     serde_json::to_writer_pretty(&mut out, usage.used()).map_err(io::Error::from)?;
     out.write_all(b"\n")?;
     out.flush()?;

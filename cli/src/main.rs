@@ -14,6 +14,7 @@ mod diff;
 mod enforce;
 mod in_use;
 mod input;
+mod output;
 mod policy;
 mod preview;
 mod protection_rule;
@@ -82,7 +83,15 @@ impl From<shared::aws::AwsError> for Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // An error repeats the argument. The others are help and version.
+        Err(error) if error.use_stderr() => {
+            let _ = write!(output::error(), "{}", error.render());
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let outcome = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
@@ -105,7 +114,7 @@ fn main() -> ExitCode {
         // The reader of a pipe has seen enough.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(anstream::stderr(), "ecr-steward: {failure}");
+            let _ = writeln!(output::error(), "ecr-steward: {failure}");
             ExitCode::from(2)
         }
     }

@@ -9,7 +9,7 @@ use shared::repository::Name;
 use shared::workflows::enforcement::restore_policy::{self, JOURNAL_DAYS, Restoration};
 
 use crate::account::{self, AccountError, Which};
-use crate::{Failure, Outcome, diff};
+use crate::{Failure, Outcome, diff, output};
 
 /// Look after the lifecycle policies that ECR enforces
 #[derive(Debug, Args)]
@@ -68,14 +68,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         print(&restoration)?;
         for warning in &restoration.warnings {
             // What cannot be told to anybody must not keep the rest from being told.
-            let _ = writeln!(anstream::stderr(), "ecr-steward: warning: {warning}");
+            let _ = writeln!(output::error(), "ecr-steward: warning: {warning}");
         }
         if restoration.is_attached() {
-            writeln!(io::stdout(), "Nothing to do: the policy is attached.")?;
+            say("Nothing to do: the policy is attached.")?;
             return Ok(Outcome::Success);
         }
         if !arguments.apply {
-            writeln!(io::stdout(), "Dry run: nothing was changed. Add --apply to put the policy back.")?;
+            say("Dry run: nothing was changed. Add --apply to put the policy back.")?;
             return Ok(Outcome::Success);
         }
         // Only here there is something that can change a policy.
@@ -85,9 +85,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             Some(key) => format!("What it replaced is s3://{}/{key}.", arguments.bucket),
             None => "Nothing was attached.".to_owned(),
         };
-        writeln!(io::stdout(), "Put the policy back. {before}")?;
+        say(&format!("Put the policy back. {before}"))?;
         Ok(Outcome::Success)
     })
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = output::text();
+    writeln!(out, "{line}")?;
+    out.flush()
 }
 
 fn nothing_replaced(arguments: &Restore) -> Failure {
@@ -102,7 +108,7 @@ fn nothing_replaced(arguments: &Restore) -> Failure {
 /// Prints a policy that can be put back, beside the one that is attached.
 fn print(restoration: &Restoration) -> io::Result<()> {
     let Restoration { repository, key, replaced, attached, .. } = restoration;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = output::text();
     writeln!(out, "{repository}: replaced on {} by {} of {}", replaced.at, replaced.run_id, replaced.by)?;
     writeln!(out, "  since {}", replaced.reason)?;
     writeln!(out, "  {key}")?;

@@ -19,7 +19,7 @@ use shared::usage::Usage;
 use crate::account::{self, AccountError, Which};
 use crate::compile::read_policy;
 use crate::input::{self, InputError};
-use crate::{Failure, Outcome, in_use};
+use crate::{Failure, Outcome, in_use, output};
 
 /// Show what a policy would do with the images of a repository, and why
 ///
@@ -116,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     match arguments.output {
         Format::Table => print_tables(&reports)?,
         Format::Json => {
-            let mut out = io::BufWriter::new(io::stdout().lock());
+            let mut out = output::json();
             match reports.as_slice() {
                 [report] => serde_json::to_writer_pretty(&mut out, report),
                 reports => serde_json::to_writer_pretty(&mut out, reports),
@@ -125,7 +125,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             out.write_all(b"\n")?;
             out.flush()?;
         }
-        Format::Html => io::stdout().lock().write_all(html::render(&reports).as_bytes())?,
+        Format::Html => {
+            let mut out = output::text();
+            out.write_all(html::render(&reports).as_bytes())?;
+            out.flush()?;
+        }
     }
     Ok(Outcome::Success)
 }
@@ -166,7 +170,7 @@ pub(crate) fn style() -> table::Style {
 
 fn print_tables(reports: &[PreviewReport]) -> io::Result<()> {
     let style = style();
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = output::tables();
     for (index, report) in reports.iter().enumerate() {
         if index > 0 {
             out.write_all(b"\n")?;

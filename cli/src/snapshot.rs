@@ -8,7 +8,7 @@ use shared::repository::Name;
 use shared::run::survey::Surveyed;
 
 use crate::account::{self, Which};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, output};
 
 /// Print the images of repositories, with what manifest lists reference, as a file that `preview --images` reads
 ///
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             return Err(nothing_named());
         }
         let mut progress = account::Progress::new("repositories", repositories.len());
-        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut out = output::json();
         for repository in repositories {
             let name = Name::parse(&repository.name).map_err(|error| account::AccountError::Name {
                 name: repository.name.clone(),

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::domain::enforcement::by_hand::UseCheck;
 use crate::finding::{Code, Finding, quoted};
 use crate::image::deletion::DeletionRequest;
-use crate::reader::alternatives;
+use crate::printable::{Notation, printable};
+use crate::reader::{OTHER_NAME, alternatives};
 use crate::repository::read;
 use crate::repository::{Name, Settings};
 
@@ -42,7 +43,7 @@ pub struct Request<'a> {
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
-    /// `POST /repositories`.
+    /// `POST /repositories` and `POST /repositories/{name}`.
     CreateRepository(Name, Settings),
     /// `GET /repositories`.
     ListRepositories {
@@ -64,7 +65,7 @@ pub enum Call {
         /// Whether what is in use stays.
         check: UseCheck,
     },
-    /// `POST /images/delete`.
+    /// `POST /images/delete` and `POST /deletions/{name}`.
     DeleteImages(DeletionRequest, UseCheck),
 }
 
@@ -91,7 +92,10 @@ impl Response {
                 );
                 Problem::new(Kind::AnswerTooLarge, detail).into()
             }
-            Ok(body) => Self { status, headers: vec![("content-type", "application/json".to_owned())], body },
+            Ok(body) => {
+                let body = printable(&body, Notation::Json).into_owned();
+                Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
+            }
             Err(error) => {
                 Problem::new(Kind::Internal, format!("the answer cannot be written: {error}")).into()
             }
@@ -111,15 +115,17 @@ impl Response {
 ///
 /// The problem to answer with; nothing was done.
 pub fn route(request: Request<'_>) -> Result<Call, Problem> {
-    let path = request.path.strip_suffix('/').unwrap_or(request.path);
+    let path = written(request.path)?;
     let allowed: &[&str] = match path {
         "/repositories" => &["GET", "POST"],
         "/images/delete" => &["POST"],
-        _ if path.starts_with("/repositories/") => &["DELETE", "GET", "PUT"],
+        _ if path.starts_with("/deletions/") => &["POST"],
+        _ if path.starts_with("/repositories/") => &["DELETE", "GET", "POST", "PUT"],
         _ => {
             let detail = format!(
-                "there is nothing at {}; there are /repositories, /repositories/{{name}} and /images/delete",
-                quoted(request.path)
+                "there is nothing at {}; there are /repositories, /repositories/{{name}}, /deletions/{{name}} and \
+                 /images/delete",
+                quoted(path)
             );
             return Err(Problem::new(Kind::NoSuchPath, detail));
         }
@@ -131,24 +137,30 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             format!("{} is not for {path}; write {}", quoted(request.method), alternatives(&allowed));
         return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", header));
     }
+    let delete_images = |name| {
+        let [in_use] = parameters(request, ["inUse"])?;
+        let check = use_check(in_use.as_deref())?;
+        let request = DeletionRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
+        Ok(Call::DeleteImages(request, check))
+    };
+    if let Some(name) = path.strip_prefix("/deletions/") {
+        return delete_images(Some(name_of_path(name)?));
+    }
     if let Some(name) = path.strip_prefix("/repositories/") {
-        let name = Name::parse_at(name, "").map_err(|finding| {
-            Problem::new(Kind::InvalidRequest, format!("the path: {}", finding.message))
-        })?;
+        let name = name_of_path(name)?;
         return match request.method {
             "GET" => parameters(request, []).map(|[]| Call::GetRepository(name)),
-            "PUT" => {
+            "POST" | "PUT" => {
                 let [] = parameters(request, [])?;
                 let wish = read::body(text(request)?).map_err(Problem::invalid)?;
                 if wish.name.as_ref().is_some_and(|other| *other != name) {
-                    let message = "this is another name than the path has; leave it out";
-                    return Err(Problem::invalid(vec![Finding::new(
-                        Code::NameConflict,
-                        "/repositoryName",
-                        message,
-                    )]));
+                    let finding = Finding::new(Code::NameConflict, "/repositoryName", OTHER_NAME);
+                    return Err(Problem::invalid(vec![finding]));
                 }
-                Ok(Call::UpdateRepository(name, wish.settings))
+                Ok(match request.method {
+                    "POST" => Call::CreateRepository(name, wish.settings),
+                    _ => Call::UpdateRepository(name, wish.settings),
+                })
             }
             _ => {
                 let [force, in_use] = parameters(request, ["force", "inUse"])?;
@@ -180,13 +192,32 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             };
             Ok(Call::CreateRepository(name, wish.settings))
         }
+        _ => delete_images(None),
+    }
+}
+
+/// A path, if it is spelled in the one way in which policies of IAM name it. A gateway resolves escapes before a function sees
+/// them, and IAM may have looked at the path before.
+fn written(path: &str) -> Result<&str, Problem> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | ':');
+    let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(is_plain);
+    match path.strip_prefix('/') {
+        Some(rest) if rest.split('/').all(is_part) => Ok(path),
         _ => {
-            let [in_use] = parameters(request, ["inUse"])?;
-            let check = use_check(in_use.as_deref())?;
-            let request = DeletionRequest::parse(text(request)?).map_err(Problem::invalid)?;
-            Ok(Call::DeleteImages(request, check))
+            let detail = format!(
+                "there is nothing at {}; write the path without escapes, without a slash at its end, and with no part of it empty, \
+                 `.` or `..`",
+                quoted(path)
+            );
+            Err(Problem::new(Kind::NoSuchPath, detail))
         }
     }
+}
+
+/// The repository that the rest of a path names.
+fn name_of_path(name: &str) -> Result<Name, Problem> {
+    Name::parse_at(name, "")
+        .map_err(|finding| Problem::new(Kind::InvalidRequest, format!("the path: {}", finding.message)))
 }
 
 /// The query parameters of these names; another one is a mistake that must not pass for its absence.
@@ -257,7 +288,7 @@ mod tests {
     fn names_keep_their_slashes() {
         let call = routed("GET", "/repositories/team/shop/web", &[], "").unwrap();
         assert_eq!(call, Call::GetRepository(Name::parse("team/shop/web").unwrap()));
-        let call = routed("DELETE", "/repositories/team/web/", &[("force", "true")], "").unwrap();
+        let call = routed("DELETE", "/repositories/team/web", &[("force", "true")], "").unwrap();
         assert_eq!(
             call,
             Call::DeleteRepository {
@@ -266,6 +297,86 @@ mod tests {
                 check: UseCheck::Look
             }
         );
+    }
+
+    #[test]
+    fn a_path_is_spelled_in_one_way_only() {
+        for path in [
+            "/repositories/team/web/",
+            "/repositories//team/web",
+            "/repositories/team//web",
+            "//repositories/team/web",
+            "/repositories/team%2Fweb",
+            "/repositories/t%65am/web",
+            "/repositories/team/./web",
+            "/repositories/other/../team/web",
+            "/repositories/team/web;a=1",
+            "/repositories/team/web?force=true",
+            "/repositories/team\\web",
+            "/repositories/team/web\0",
+            "/repositories/",
+            "repositories",
+            "",
+        ] {
+            for method in ["GET", "PUT", "DELETE"] {
+                assert_eq!(routed(method, path, &[], "{}").unwrap_err().kind, Kind::NoSuchPath, "{path}");
+            }
+            let builds = path.replace("repositories", "builds");
+            let request = Request { method: "GET", path: &builds, query: &[], body: b"" };
+            assert_eq!(builds::route(request).unwrap_err().kind, Kind::NoSuchPath, "{builds}");
+            let previews = path.replace("repositories", "previews");
+            let request = Request { method: "POST", path: &previews, query: &[], body: b"{}" };
+            let now = crate::instant::Instant::parse("2026-11-26T00:00:00Z").unwrap();
+            assert_eq!(previews::route(request, now).unwrap_err().kind, Kind::NoSuchPath, "{previews}");
+        }
+    }
+
+    #[test]
+    fn the_body_of_a_request_whose_path_names_the_repository_names_no_other_one() {
+        use crate::preview::request::Asked;
+        let now = crate::instant::Instant::parse("2026-11-26T00:00:00Z").unwrap();
+        let name = Name::parse("team/web").unwrap();
+        let image = r#""imageIds": [{"imageTag": "a"}]"#;
+        let source = r#""source": {"s3": {"key": "uploads/web.zip"}}"#;
+        for (repository, is_right) in [
+            ("", true),
+            (r#""repositoryName": "team/web", "#, true),
+            (r#""repositoryName": "prod/web", "#, false),
+        ] {
+            let body = |rest: &str| format!("{{{repository}{rest}}}").replace(", }", "}");
+            let deletion = routed("POST", "/deletions/team/web", &[], &body(image));
+            let created = routed("POST", "/repositories/team/web", &[], &body(""));
+            let build = body(source);
+            let build = builds::route(Request {
+                method: "POST",
+                path: "/builds/team/web",
+                query: &[],
+                body: build.as_bytes(),
+            });
+            let preview = body("");
+            let preview = previews::route(
+                Request { method: "POST", path: "/previews/team/web", query: &[], body: preview.as_bytes() },
+                now,
+            );
+            if is_right {
+                let Ok(Call::DeleteImages(deletion, UseCheck::Look)) = deletion else {
+                    panic!("{deletion:?}")
+                };
+                assert_eq!(deletion.repository_name, name);
+                assert!(matches!(created, Ok(Call::CreateRepository(created, _)) if created == name));
+                let Ok(builds::Call::Start(wanted)) = build else { panic!("{build:?}") };
+                assert_eq!(wanted.recipe.repository, name);
+                let Ok(Asked::Live(live)) = preview else { panic!("{preview:?}") };
+                assert_eq!(live.repository_name, name);
+            } else {
+                for problem in
+                    [deletion.unwrap_err(), created.unwrap_err(), build.unwrap_err(), preview.unwrap_err()]
+                {
+                    assert_eq!(problem.kind.status(), 400);
+                    assert!(problem.detail.contains("another name than the path has"), "{}", problem.detail);
+                }
+            }
+        }
     }
 
     #[test]
@@ -304,6 +415,21 @@ mod tests {
                 &format!("{method} {path} {query:?} {body}\n  {} {}\n", response.status, response.body);
         }
         insta::assert_snapshot!(problems);
+    }
+
+    #[test]
+    fn answers_have_nothing_that_a_terminal_obeys() {
+        let hostile = "\u{9b}31m\u{7f}\u{202e}\u{1b}]0;x\u{7}";
+        let body = serde_json::to_string(
+            &[("repositoryName", hostile)].into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        );
+        let problem = routed("POST", "/repositories", &[(hostile, hostile)], &body.unwrap()).unwrap_err();
+        let problem = Response::from(Problem::new(problem.kind, hostile));
+        for response in [problem, Response::json(200, &[hostile])] {
+            assert!(!response.body.contains(crate::printable::is_control), "{:?}", response.body);
+            let read: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+            assert!(read["detail"] == hostile || read[0] == hostile, "it means the same: {read}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
 //! | `codebuild`, `events`, `ssm` | what building images calls besides, with the feature `builds` |
-//! | `ecs`, `eks`, `functions`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
+//! | `cloudformation`, `ecs`, `eks`, `functions`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
 
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::http_client_fn;
 
+#[cfg(feature = "lifecycle")]
+pub mod cloudformation;
 #[cfg(feature = "builds")]
 pub mod codebuild;
 pub mod deadline;
@@ -225,6 +227,12 @@ impl Connection {
 
 #[cfg(feature = "lifecycle")]
 impl Connection {
+    /// AWS CloudFormation over this connection.
+    #[must_use]
+    pub fn cloudformation(&self) -> cloudformation::CloudFormation {
+        cloudformation::CloudFormation::new(self)
+    }
+
     /// Amazon ECS over this connection.
     #[must_use]
     pub fn ecs(&self) -> ecs::Ecs {

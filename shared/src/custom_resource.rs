@@ -3,17 +3,20 @@
 //! The contract is "Custom resource request and response reference" of the CloudFormation user guide: an answer is at
 //! most 4,096 bytes, is put to a URL that the event carries, and repeats what identifies the request.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::finding::quoted;
+use crate::printable::{Notation, printable};
 
 #[cfg(feature = "aws")]
 pub mod answering;
 #[cfg(feature = "aws")]
 pub mod callback;
+pub mod confirmation;
 pub mod image;
 pub mod repository;
 #[cfg(feature = "lifecycle")]
@@ -116,7 +119,12 @@ impl Answer {
     /// The request is not done, for this reason.
     #[must_use]
     pub fn failed(event: &Event, physical_resource_id: String, reason: String) -> Self {
-        Self::new(event, Status::Failed, physical_resource_id, reason)
+        // It is read in the events of the stack, in a terminal too.
+        let shown = match printable(&reason, Notation::Text) {
+            Cow::Owned(shown) => Some(shown),
+            Cow::Borrowed(_) => None,
+        };
+        Self::new(event, Status::Failed, physical_resource_id, shown.unwrap_or(reason))
     }
 
     fn new(event: &Event, status: Status, physical_resource_id: String, reason: String) -> Self {
@@ -271,7 +279,11 @@ mod tests {
                 let read: serde_json::Value = serde_json::from_str(&json).unwrap();
                 let kept = read["Reason"].as_str().unwrap();
                 assert!(kept.ends_with(": write another name"), "{kept}");
-                assert!(kept == reason || (kept.starts_with('…') && json.len() > MAX_ANSWER_BYTES - 12));
+                assert!(!kept.contains(crate::printable::is_control), "{kept:?}");
+                assert!(
+                    kept == printable(&reason, Notation::Text)
+                        || (kept.starts_with('…') && json.len() > MAX_ANSWER_BYTES - 12)
+                );
                 assert_eq!(read["Status"], "FAILED");
                 assert_eq!(read["RequestId"], "r");
             }

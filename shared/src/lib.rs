@@ -15,6 +15,7 @@
 //! - [`usage`]: which images of a repository are in use.
 //! - [`preview`]: policy, images, usage and time in; the report out. The command line and the Lambda functions are
 //!   thin around it.
+//! - [`mod@printable`]: text that a terminal shows and does not obey.
 //! - [`quantity`]: sizes, ages and counts as people read them.
 //! - [`report`]: what a preview says, as JSON, table and page.
 //! - [`run`]: one run over a registry: batches, outcomes, what is written down; and with the feature `lifecycle` all that acts.
@@ -54,6 +55,7 @@ pub mod log;
 pub mod plan;
 pub mod policy_book;
 pub mod preview;
+pub mod printable;
 #[cfg(feature = "signed")]
 pub mod provision;
 #[cfg(feature = "builds")]

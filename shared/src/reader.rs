@@ -4,7 +4,11 @@
 use std::collections::HashMap;
 
 use crate::finding::{Code, Finding, join_pointer, quoted};
+use crate::repository::Name;
 use crate::syntax::Node;
+
+/// What is wrong with a body that names another repository than the path of its request.
+pub(crate) const OTHER_NAME: &str = "this is another name than the path has; leave it out";
 
 /// A field as it was found: what follows from it must be told only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +102,8 @@ pub(crate) struct Reader {
     pub(crate) findings: Vec<Finding>,
     /// Whether booleans stand in quotes, as CloudFormation hands them over.
     pub(crate) quoted_scalars: bool,
+    /// The repository that the path of a request names: a body need not name it, and must not name another one.
+    pub(crate) repository_of_path: Option<Name>,
 }
 
 impl Reader {
@@ -158,6 +164,26 @@ impl Reader {
             Slot::Is(Node::Text(text)) => Slot::Is(text.clone()),
             slot => self.not(slot, fields, name, "a string"),
         }
+    }
+
+    /// The repository that a request is about: what the field names, or what the path does.
+    pub(crate) fn repository(&mut self, fields: &Fields<'_>, name: &str, hint: &str) -> Option<Name> {
+        let text = self.text(fields, name);
+        let of_path = self.repository_of_path.clone();
+        if of_path.is_none() {
+            self.require(&text, fields, name, hint);
+        }
+        let found = match text {
+            Slot::Absent => return of_path,
+            Slot::Broken => return None,
+            Slot::Is(text) => Name::parse_at(&text, fields.at(name)),
+        };
+        let named = found.map_err(|finding| self.findings.push(finding)).ok()?;
+        if of_path.is_some_and(|of_path| of_path != named) {
+            self.find(Code::NameConflict, fields.at(name), OTHER_NAME);
+            return None;
+        }
+        Some(named)
     }
 
     pub(crate) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Slot<bool> {

@@ -10,6 +10,7 @@
 //! | [`protection`] | what becomes of the lifecycle policy: behind the protection rule, or not at all |
 //! | [`describe`] | a repository as the API answers it, with what to type next |
 //! | [`ownership`] | which CloudFormation resource made a repository |
+//! | [`permissions`] | what templates may take over, and whom they may let in |
 //!
 //! The names of fields and values are those of ECR's `CreateRepository`. The defaults are ECR's and awsx's: mutable
 //! tags (but for this project's own), no scan on push, AES256, and a lifecycle policy that keeps one untagged image.
@@ -27,6 +28,7 @@ pub mod describe;
 pub mod difference;
 pub mod name;
 pub mod ownership;
+pub mod permissions;
 pub mod protection;
 pub mod read;
 

@@ -1,5 +1,5 @@
 //! What is called besides ECR, in memory behind the same port: AWS CodeBuild, Amazon EventBridge, the Parameter Store, Amazon
-//! S3, Amazon ECS, Amazon EKS, AWS Lambda, Amazon SNS; and what Amazon ECR tells of a registry as a whole. It shares no code with what it tests.
+//! S3, Amazon ECS, Amazon EKS, AWS Lambda, Amazon SNS, AWS CloudFormation; and what Amazon ECR tells of a registry as a whole. It shares no code with what it tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,9 +17,11 @@ use crate::runtime_api::Function;
 
 mod ecs;
 mod functions;
+mod stacks;
 
 pub use ecs::Ecs;
 pub use functions::Functions;
+pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
 const OPERATIONS: [&str; 11] = [
@@ -42,7 +44,7 @@ pub(crate) fn is_known(operation: &str) -> bool {
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 10] = [
+pub const REST: [&str; 12] = [
     "GetObject",
     "PutObject",
     "DeleteObject",
@@ -52,6 +54,8 @@ pub const REST: [&str; 10] = [
     "GetFunction",
     "Invoke",
     "Publish",
+    "DescribeStackResource",
+    "DescribeStacks",
     EKS_CLUSTERS,
 ];
 
@@ -72,6 +76,8 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "HEAD" => "HeadObject",
         "PUT" => "PutObject",
         "DELETE" => "DeleteObject",
+        "POST" if request.body.starts_with(b"Action=DescribeStackResource&") => "DescribeStackResource",
+        "POST" if request.body.starts_with(b"Action=DescribeStacks&") => "DescribeStacks",
         "POST" => "Publish",
         _ if target.contains("?list-type=2") => "ListObjectsV2",
         _ => "GetObject",
@@ -121,6 +127,8 @@ pub struct Cloud {
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
     pub functions: Functions,
+    /// What CloudFormation is doing.
+    pub stacks: Stacks,
     /// Messages in queues: the queue and the message.
     pub messages: Vec<(String, String)>,
     /// The logs of builds, by their streams.
@@ -214,6 +222,7 @@ impl Cloud {
                 self.invoked.push((decoded(name), serde_json::from_slice(&request.body).unwrap()));
                 Response { status: 202, ..Response::default() }
             }
+            "DescribeStackResource" | "DescribeStacks" => self.stacks.answer(operation, request),
             "ListFunctions" | "GetFunction" => self.functions.answer(request),
             EKS_CLUSTERS => {
                 // One at a time, so that there is a second page.

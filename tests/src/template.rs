@@ -101,3 +101,55 @@ pub fn routes() -> BTreeSet<(String, String)> {
     let keys = text.lines().filter_map(|line| line.trim().strip_prefix("RouteKey: "));
     keys.filter_map(|key| key.split_once(' ')).map(|(m, p)| (m.to_owned(), p.to_owned())).collect()
 }
+
+/// The routes of the HTTP API that are there on a condition: method and path.
+///
+/// # Panics
+///
+/// When there is no template.
+pub fn conditional_routes(condition: &str) -> BTreeSet<(String, String)> {
+    let text = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    let condition = format!("    Condition: {condition}");
+    let mut routes = BTreeSet::new();
+    let mut is_conditional = false;
+    for line in text.lines() {
+        if line.starts_with("  ") && !line.starts_with("   ") {
+            is_conditional = false;
+        }
+        is_conditional |= line == condition;
+        if let Some((method, path)) =
+            line.trim().strip_prefix("RouteKey: ").and_then(|key| key.split_once(' '))
+            && is_conditional
+        {
+            routes.insert((method.to_owned(), path.to_owned()));
+        }
+    }
+    routes
+}
+
+/// The names of all resources.
+///
+/// # Panics
+///
+/// When there is no template.
+pub fn resources() -> Vec<String> {
+    let text = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    let (_, rest) = text.split_once("\nResources:\n").unwrap();
+    let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+    names.filter(|name| !name.starts_with(' ')).map(str::to_owned).collect()
+}
+
+/// The statements of the policies in a resource, as lines: each begins with its `Sid`.
+pub fn statements(block: &[String]) -> Vec<Vec<String>> {
+    let mut statements: Vec<Vec<String>> = Vec::new();
+    for line in block {
+        if line.trim().starts_with("- Sid: ") {
+            statements.push(Vec::new());
+        }
+        if let Some(statement) = statements.last_mut() {
+            statement.push(line.clone());
+        }
+    }
+    statements
+}

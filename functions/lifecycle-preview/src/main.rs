@@ -101,7 +101,7 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box
         let caller = Caller { account_id: &registry.account_id, power: Power::Preview };
         return Ok(to_raw_value(&work(clients, caller, &task).await?)?);
     }
-    let reports = match request::read(payload.get(), Instant::now(), PolicySource::parse)? {
+    let reports = match request::read(payload.get(), None, Instant::now(), PolicySource::parse)? {
         Asked::Answered(reports) => reports,
         Asked::Live(request) => {
             vec![live::look_and_answer(&clients, &registry.account_id, &request, Instant::now()).await?]

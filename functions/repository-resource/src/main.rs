@@ -10,10 +10,11 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use shared::aws::Connection;
 use shared::custom_resource::answering::Desk;
-use shared::custom_resource::serve;
+use shared::custom_resource::serve::{self, Server};
 use shared::domain::enforcement::actor::Actor;
 use shared::environment::set;
 use shared::provision::Provisioner;
+use shared::repository::permissions::Permissions;
 use shared::run::{Clients, Hands};
 use shared::workflows::delete_images::ByHand;
 use shared::workflows::protection_records::ProtectionRecords;
@@ -29,6 +30,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()
     });
+    // What is not set, or not valid, allows nothing.
+    let parameter = |name| std::env::var(name).unwrap_or_default();
+    let permissions = Permissions::parse(&parameter("ADOPT_PREFIXES"), &parameter("SHARE_WITH"));
+    let permissions = &permissions.unwrap_or_else(|error| {
+        tracing::error!(%error, "no repository is adopted, and none shared");
+        Permissions::default()
+    });
+    let cloudformation = &connection.cloudformation();
     let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
     let desk = &Desk::of_function();
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
@@ -49,7 +58,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                 };
                 let records = ProtectionRecords::in_bucket(by_hand.clients.s3, by_hand.clients.bucket);
                 let provisioner = Provisioner { ecr, registry, records, deadline, request_id };
-                Some(serve::serve(event, &provisioner, &by_hand).await)
+                Some(serve::serve(event, &Server { provisioner, by_hand, cloudformation, permissions }).await)
             },
         );
         served.await.map_err(|error| Diagnostic {

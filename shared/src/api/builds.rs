@@ -1,8 +1,8 @@
-//! The part of the HTTP API that builds: `POST /builds`, `GET /builds/{id}`.
+//! The part of the HTTP API that builds: `POST /builds`, `POST /builds/{name}`, `GET /builds/{id}`.
 
 use serde::Serialize;
 
-use super::{Kind, Problem, Request, Response, parameters, text};
+use super::{Kind, Problem, Request, Response, name_of_path, parameters, text, written};
 use crate::build::Platform;
 use crate::build::book::Wanted;
 use crate::build::ended::{Build, Status};
@@ -13,7 +13,7 @@ use crate::repository::Registry;
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
-    /// `POST /builds`.
+    /// `POST /builds` and `POST /builds/{name}`.
     Start(Box<Wanted>),
     /// `GET /builds/{id}`.
     Get(String),
@@ -25,26 +25,34 @@ pub enum Call {
 ///
 /// The problem to answer with; nothing was done.
 pub fn route(request: Request<'_>) -> Result<Call, Problem> {
-    let path = request.path.strip_suffix('/').unwrap_or(request.path);
-    let not_allowed = |method: &str| {
-        let detail = format!("{} is not for {path}; write {method}", quoted(request.method));
-        Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", method.to_owned())
+    let path = written(request.path)?;
+    let not_allowed = |methods: &str| {
+        let write = methods.replace(", ", " or ");
+        let detail = format!("{} is not for {path}; write {write}", quoted(request.method));
+        Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", methods.to_owned())
+    };
+    let start = |name| {
+        let [] = parameters(request, [])?;
+        let wanted = Wanted::parse_for(name, text(request)?).map_err(Problem::invalid)?;
+        Ok(Call::Start(Box::new(wanted)))
     };
     if path == "/builds" {
         if request.method != "POST" {
             return Err(not_allowed("POST"));
         }
-        let [] = parameters(request, [])?;
-        let wanted = Wanted::parse(text(request)?).map_err(Problem::invalid)?;
-        return Ok(Call::Start(Box::new(wanted)));
+        return start(None);
     }
     let Some(id) = path.strip_prefix("/builds/") else {
-        let detail =
-            format!("there is nothing at {}; there are /builds and /builds/{{buildId}}", quoted(path));
+        let detail = format!(
+            "there is nothing at {}; there are /builds, /builds/{{name}} and /builds/{{buildId}}",
+            quoted(path)
+        );
         return Err(Problem::new(Kind::NoSuchPath, detail));
     };
-    if request.method != "GET" {
-        return Err(not_allowed("GET"));
+    match request.method {
+        "GET" => {}
+        "POST" => return start(Some(name_of_path(id)?)),
+        _ => return Err(not_allowed("GET, POST")),
     }
     let [] = parameters(request, [])?;
     let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':');

@@ -1,6 +1,6 @@
-//! The part of the HTTP API that previews: `POST /previews`.
+//! The part of the HTTP API that previews: `POST /previews`, `POST /previews/{name}`.
 
-use super::{Kind, Problem, Request, parameters, text};
+use super::{Kind, Problem, Request, name_of_path, parameters, text, written};
 use crate::finding::quoted;
 use crate::instant::Instant;
 use crate::lifecycle::PolicySource;
@@ -12,9 +12,11 @@ use crate::preview::request::{self, Asked, InvalidRequest};
 ///
 /// The problem to answer with; nothing was done.
 pub fn route(request: Request<'_>, now: Instant) -> Result<Asked, Problem> {
-    let path = request.path.strip_suffix('/').unwrap_or(request.path);
-    if path != "/previews" {
-        let detail = format!("there is nothing at {}; there is /previews", quoted(path));
+    let path = written(request.path)?;
+    let name = path.strip_prefix("/previews/");
+    if name.is_none() && path != "/previews" {
+        let detail =
+            format!("there is nothing at {}; there are /previews and /previews/{{name}}", quoted(path));
         return Err(Problem::new(Kind::NoSuchPath, detail));
     }
     if request.method != "POST" {
@@ -22,7 +24,8 @@ pub fn route(request: Request<'_>, now: Instant) -> Result<Asked, Problem> {
         return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", "POST".to_owned()));
     }
     let [] = parameters(request, [])?;
-    request::read(text(request)?, now, PolicySource::parse_json).map_err(Problem::from)
+    let name = name.map(name_of_path).transpose()?;
+    request::read(text(request)?, name.as_ref(), now, PolicySource::parse_json).map_err(Problem::from)
 }
 
 impl From<InvalidRequest> for Problem {

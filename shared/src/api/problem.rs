@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Response;
 use crate::finding::Finding;
+use crate::printable::{Notation, printable};
 
 /// Maximum number of findings about what is in AWS: an answer is 5 MB at most.
 #[cfg(feature = "lifecycle")]
@@ -157,6 +158,9 @@ impl From<Problem> for Response {
         };
         headers.push(("content-type", "application/problem+json".to_owned()));
         // Strings and a number: serialization has nothing to fail on.
-        Self { status: kind.status(), headers, body: serde_json::to_string(&body).unwrap_or_default() }
+        let body = serde_json::to_string(&body).unwrap_or_default();
+        // It is read in a terminal more often than not.
+        let body = printable(&body, Notation::Json).into_owned();
+        Self { status: kind.status(), headers, body }
     }
 }

@@ -101,8 +101,7 @@ async fn create(
     let description = Description::new(&repository, provisioner.registry, policy.as_ref(), None);
     let mut response = Response::json(status, &description);
     if status == 201 {
-        // One segment of the path, as the description has it.
-        response.headers.push(("location", format!("/repositories/{}", name.as_str().replace('/', "%2F"))));
+        response.headers.push(("location", format!("/repositories/{name}")));
     }
     Ok(response)
 }

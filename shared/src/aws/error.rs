@@ -76,6 +76,7 @@ impl Failure {
             "InvalidParameterException"
             | "InvalidTagParameterException"
             | "ValidationException"
+            | "ValidationError"
             | "InvalidInputException" => Self::Invalid,
             "AccessDeniedException"
             | "AccessDenied"

@@ -17,6 +17,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use serde::Deserialize;
 
 use super::error::{AwsError, Failure};
+use super::s3::{element, encoded};
 use super::trouble::Trouble;
 use super::{AccessKeys, Connection, Transport};
 
@@ -151,6 +152,21 @@ impl Service {
             .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
     }
 
+    /// A call in AWS's query protocol, which is answered in XML.
+    pub(super) async fn query(
+        &self,
+        operation: &'static str,
+        fields: &[(&str, &str)],
+    ) -> Result<Answered, AwsError> {
+        let uri = format!("{}/", self.host());
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let body: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value, false))).collect();
+        let body = body.join("&");
+        let request = Unsigned { operation, method: "POST", uri: &uri, headers: &headers, body: &body };
+        self.send(request, |answered| refused_in_xml(operation, answered)).await
+    }
+
     async fn attempt(&self, max_bytes: usize, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
         let Unsigned { operation, method, uri, headers, body } = unsigned;
         let unsendable = |problem: &dyn std::fmt::Display| AwsError {
@@ -243,5 +259,24 @@ pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<Aw
         (_, message) if failure != Failure::Unexpected => message.to_owned(),
         (code, message) => format!("{code}: {message}"),
     };
+    Some(AwsError { failure, ..AwsError::odd(operation, &message) })
+}
+
+/// Why an answer in XML is none.
+fn refused_in_xml(operation: &'static str, answered: &Answered) -> Option<AwsError> {
+    if answered.status < 300 {
+        return None;
+    }
+    let body = String::from_utf8_lossy(&answered.body);
+    let code = element(&body, "Code").unwrap_or_default();
+    let failure = match (Failure::of_code(&code), answered.status) {
+        (Failure::Unexpected, 403) => Failure::Denied,
+        (Failure::Unexpected, 404) => Failure::NotFound,
+        (Failure::Unexpected, 429) => Failure::Throttled,
+        (Failure::Unexpected, 500..) => Failure::Unavailable,
+        (failure, _) => failure,
+    };
+    let message =
+        element(&body, "Message").unwrap_or_else(|| format!("HTTP status {} {code}", answered.status));
     Some(AwsError { failure, ..AwsError::odd(operation, &message) })
 }

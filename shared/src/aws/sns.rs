@@ -1,9 +1,8 @@
 //! Amazon SNS.
 
 use super::Connection;
-use super::error::{AwsError, Failure};
-use super::s3::{element, encoded};
-use super::signed::{Answered, Service, Unsigned};
+use super::error::AwsError;
+use super::signed::Service;
 
 /// The longest subject that SNS takes, in characters.
 const MAX_SUBJECT: usize = 99;
@@ -35,32 +34,6 @@ impl Sns {
             ("Subject", &subject),
             ("Message", message),
         ];
-        let body: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value, false))).collect();
-        let body = body.join("&");
-        let uri = format!("{}/", self.service.host());
-        let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let request =
-            Unsigned { operation: OPERATION, method: "POST", uri: &uri, headers: &headers, body: &body };
-        self.service.send(request, |answered| refused(OPERATION, answered)).await.map(drop)
+        self.service.query(OPERATION, &fields).await.map(drop)
     }
-}
-
-/// Why an answer in XML is none.
-fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
-    if answered.status < 300 {
-        return None;
-    }
-    let body = String::from_utf8_lossy(&answered.body);
-    let code = element(&body, "Code").unwrap_or_default();
-    let failure = match (Failure::of_code(&code), answered.status) {
-        (Failure::Unexpected, 403) => Failure::Denied,
-        (Failure::Unexpected, 404) => Failure::NotFound,
-        (Failure::Unexpected, 429) => Failure::Throttled,
-        (Failure::Unexpected, 500..) => Failure::Unavailable,
-        (failure, _) => failure,
-    };
-    let message =
-        element(&body, "Message").unwrap_or_else(|| format!("HTTP status {} {code}", answered.status));
-    Some(AwsError { failure, ..AwsError::odd(operation, &message) })
 }

@@ -351,7 +351,17 @@ impl Wanted {
     ///
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
-        Self::read(text, Spelling::Api, &[])
+        Self::parse_for(None, text)
+    }
+
+    /// Reads the body of `POST /builds/{name}`, whose path names the repository.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse_for(repository_of_path: Option<Name>, text: &str) -> Result<Self, Vec<Finding>> {
+        let reader = Reader { repository_of_path, ..Reader::default() };
+        Self::read(text, reader, Spelling::Api, &[])
     }
 
     /// Reads the properties of `Custom::EcrImage`.
@@ -360,12 +370,12 @@ impl Wanted {
     ///
     /// Everything that is wrong with them.
     pub fn properties(text: &str) -> Result<Self, Vec<Finding>> {
-        Self::read(text, Spelling::CloudFormation, &["ServiceToken", "ServiceTimeout"])
+        let reader = Reader { quoted_scalars: true, ..Reader::default() };
+        Self::read(text, reader, Spelling::CloudFormation, &["ServiceToken", "ServiceTimeout"])
     }
 
-    fn read(text: &str, spelling: Spelling, own: &[&str]) -> Result<Self, Vec<Finding>> {
+    fn read(text: &str, mut reader: Reader, spelling: Spelling, own: &[&str]) -> Result<Self, Vec<Finding>> {
         let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
-        let mut reader = Reader { quoted_scalars: spelling == Spelling::CloudFormation, ..Reader::default() };
         let names: Vec<String> =
             Recipe::FIELDS.into_iter().chain(["source"]).map(|name| spelling.of(name)).collect();
         let known: Vec<&str> = names.iter().map(String::as_str).chain(own.iter().copied()).collect();

@@ -155,13 +155,8 @@ impl Recipe {
 pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling) -> Option<Recipe> {
     let name = |name: &'static str| spelling.of(name);
     let before = reader.findings.len();
-    let repository = reader.text(fields, &name("repositoryName"));
-    reader.require(&repository, fields, &name("repositoryName"), "the repository that the image goes to");
-    let repository = repository.value().and_then(|text| {
-        Name::parse_at(&text, fields.at(&name("repositoryName")))
-            .map_err(|finding| reader.findings.push(finding))
-            .ok()
-    });
+    let hint = "the repository that the image goes to";
+    let repository = reader.repository(fields, &name("repositoryName"), hint);
     let context = path(reader, fields, &name("context"));
     let dockerfile = path(reader, fields, &name("dockerfile"));
     let target = reader.text(fields, &name("target")).value();

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::{Event, RequestType};
 use crate::finding::Finding;
 use crate::repository::ownership::{self, Owner, Ownership};
+use crate::repository::permissions::{NotPermitted, Permissions};
 use crate::repository::read::{self, EmptyOnDelete, Properties};
 use crate::repository::{
-    Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus,
+    Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus, Registry,
 };
 
 /// Maximum length of a reason among the attributes: CloudFormation takes 4,096 bytes as an answer, all in all.
@@ -71,6 +72,9 @@ pub enum Refusal {
         /// Whose it is.
         owner: String,
     },
+    /// The stack's parameters do not allow it.
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
 }
 
 /// What to do with a repository that exists.
@@ -151,10 +155,12 @@ pub fn adoption(
     existing: &Existing,
     name: &Name,
     adopt_existing: bool,
+    permissions: &Permissions,
 ) -> Result<Option<Change>, Refusal> {
     Ok(match owner.of(existing) {
         Ownership::Created | Ownership::Adopted => None,
         Ownership::Nobody if adopt_existing => {
+            permissions.check_adoption(name)?;
             Some(Change::Tags { from: crate::repository::Tags::new(), to: owner.tags(true) })
         }
         Ownership::Nobody => return Err(Refusal::Exists { name: name.clone() }),
@@ -168,12 +174,28 @@ pub fn adoption(
     })
 }
 
+/// Checks whether the policy of a repository that is to be made may let in whom it does.
+///
+/// # Errors
+///
+/// When it may not.
+pub fn check_new(
+    properties: &Properties,
+    registry: &Registry,
+    permissions: &Permissions,
+) -> Result<(), Refusal> {
+    match properties.wish.settings.policy.text(registry, None) {
+        Some(policy) => Ok(permissions.check_sharing(&policy, &registry.account_id)?),
+        None => Ok(()),
+    }
+}
+
 /// The changes that make a repository that exists what is declared, besides its lifecycle policy, after the one that made it
 /// this resource's.
 ///
 /// # Errors
 ///
-/// When it cannot become it.
+/// When it cannot become it, or may not.
 pub fn changes(
     adopted: Option<Change>,
     existing: &Existing,
@@ -181,9 +203,16 @@ pub fn changes(
     properties: &Properties,
     old_key: Option<&str>,
     difference: Difference,
+    permissions: &Permissions,
 ) -> Result<Vec<Change>, Refusal> {
     let wanted = &properties.wish.settings.encryption;
     let Difference { mut encryption, changes, policy } = difference;
+    // A policy that stays lets in nobody new: what was shared before the parameter was there does not fail a rollback.
+    for change in &changes {
+        if let Change::Policy { to: Some(policy), .. } = change {
+            permissions.check_sharing(policy, &existing.registry_id)?;
+        }
+    }
     // No key in particular is met by any key, but a key that was declared and is not any more is a change.
     let had_key = Encryption { kms_key: old_key.map(str::to_owned), ..existing.encryption.clone() };
     if wanted.kms_key.is_none() && old_key.is_some() && had_key.is_met_by(&existing.encryption) {
@@ -232,7 +261,7 @@ pub fn attributes(repository: &Existing, status: Option<&PolicyStatus>) -> BTree
 mod tests {
     use super::*;
     use crate::instant::Instant;
-    use crate::repository::{Protection, Registry, TagMutability, Tags, difference};
+    use crate::repository::{Protection, TagMutability, Tags, difference};
 
     const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/Shop-Front/0a1b";
 
@@ -304,9 +333,10 @@ mod tests {
             now: Instant::parse("2026-11-23T00:00:00Z").unwrap(),
             request_id: "request".to_owned(),
         };
-        let adopted = adoption(owner, existing, &app, properties.adopt_existing)?;
+        let permissions = Permissions::parse("app", "").unwrap();
+        let adopted = adoption(owner, existing, &app, properties.adopt_existing, &permissions)?;
         let difference = difference(existing, &properties.wish.settings, &registry, &protection);
-        changes(adopted, existing, &app, properties, old_key, difference)
+        changes(adopted, existing, &app, properties, old_key, difference, &permissions)
     }
 
     #[test]

@@ -82,8 +82,17 @@ impl DeletionRequest {
     ///
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
+        Self::parse_for(None, text)
+    }
+
+    /// Reads the same where the path of the request may name the repository.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse_for(repository_of_path: Option<Name>, text: &str) -> Result<Self, Vec<Finding>> {
         let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
-        let mut reader = Reader::default();
+        let mut reader = Reader { repository_of_path, ..Reader::default() };
         let request = Self::read(&node, &mut reader);
         match (request, reader.findings.is_empty()) {
             (Some(request), true) => Ok(request),
@@ -93,11 +102,7 @@ impl DeletionRequest {
 
     fn read(node: &syntax::Node, reader: &mut Reader) -> Option<Self> {
         let fields = reader.fields(node, "", &["repositoryName", "imageIds"])?;
-        let name = reader.text(&fields, "repositoryName");
-        reader.require(&name, &fields, "repositoryName", "the name of a repository");
-        let repository_name = name.value().and_then(|name| {
-            Name::parse_at(&name, "/repositoryName").map_err(|finding| reader.findings.push(finding)).ok()
-        });
+        let repository_name = reader.repository(&fields, "repositoryName", "the name of a repository");
         let items = reader.list(&fields, "imageIds");
         reader.require(
             &items,

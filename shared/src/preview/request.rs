@@ -19,6 +19,7 @@ use crate::image::listing::{
 use crate::instant::Instant;
 use crate::lifecycle::evaluate::Passes;
 use crate::lifecycle::source::PolicySource;
+use crate::reader::OTHER_NAME;
 use crate::report::model::PreviewReport;
 use crate::repository::Name;
 use crate::repository::name::InvalidName;
@@ -47,6 +48,9 @@ pub enum InvalidRequest {
     /// The repository has no name that ECR takes.
     #[error("repositoryName: {0}")]
     Name(#[from] InvalidName),
+    /// The repository is another one than the path of the request names.
+    #[error("repositoryName: {OTHER_NAME}")]
+    OtherName,
     /// The policy is not valid.
     #[error("the lifecycle policy is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     InvalidPolicy(Vec<Finding>),
@@ -114,19 +118,27 @@ pub struct Live {
     pub passes: Passes,
 }
 
-/// Reads a request, and answers it if all is in it. `now` is the time to evaluate for where the request does not say;
-/// `parse` reads the policy, and decides in which languages it may be.
+/// Reads a request, and answers it if all is in it. `repository_of_path` is the repository that the path of the request names,
+/// if it names one; `now` is the time to evaluate for where the request does not say; `parse` reads the policy, and decides in
+/// which languages it may be.
 ///
 /// # Errors
 ///
 /// What is wrong with the request, and where.
 pub fn read(
     request: &str,
+    repository_of_path: Option<&Name>,
     now: Instant,
     parse: impl FnOnce(&str) -> Result<PolicySource, Vec<Finding>>,
 ) -> Result<Asked, InvalidRequest> {
-    let request: Request<'_> = serde_json::from_str(request)
+    let mut request: Request<'_> = serde_json::from_str(request)
         .map_err(|error| UnreadableJson::explain::<Request<'_>>(request, &error))?;
+    if let Some(of_path) = repository_of_path {
+        let named = request.repository_name.get_or_insert_with(|| of_path.to_string());
+        if named != of_path.as_str() {
+            return Err(InvalidRequest::OtherName);
+        }
+    }
     let is_live = request.image_details.is_none() && request.images.is_none();
     let policy = match (&request.lifecycle_policy_text, request.lifecycle_policy) {
         (Some(text), None) => Some(text.as_str()),

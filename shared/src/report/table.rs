@@ -10,6 +10,7 @@ use comfy_table::{
 
 use super::model::{PreviewReport, PreviewResult};
 use crate::lifecycle::explain::short_digest;
+use crate::printable::on_one_line;
 use crate::quantity::{age, bytes, count};
 
 pub mod run;
@@ -81,7 +82,7 @@ fn results(report: &PreviewReport, style: Style) -> Table {
     if with_pass {
         header.insert(6, "PASS");
     }
-    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    table.set_header(header.iter().map(|name| cell(name).add_attribute(Attribute::Bold)));
     for result in &report.preview_results {
         table.add_row(row(report, result, width, with_pass));
     }
@@ -104,20 +105,20 @@ fn results(report: &PreviewReport, style: Style) -> Table {
 fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bool) -> Vec<Cell> {
     let (action, color) = if result.expires() { ("expire", Color::Red) } else { ("archive", Color::Yellow) };
     let tags = if result.image_tags.is_empty() {
-        Cell::new("-").fg(Color::DarkGrey)
+        cell("-").fg(Color::DarkGrey)
     } else {
-        Cell::new(result.image_tags.join(", "))
+        cell(&result.image_tags.join(", "))
     };
     let reason =
         if width >= WIDE || result.short_reason.is_empty() { &result.reason } else { &result.short_reason };
     let mut cells = vec![
-        Cell::new(short_digest(&result.image_digest)),
+        cell(short_digest(&result.image_digest)),
         tags,
-        Cell::new(age(report.evaluated_at, result.image_pushed_at)),
-        Cell::new(bytes(result.image_size_in_bytes)),
-        Cell::new(action).fg(color),
+        cell(&age(report.evaluated_at, result.image_pushed_at)),
+        cell(&bytes(result.image_size_in_bytes)),
+        cell(action).fg(color),
         Cell::new(result.applied_rule_priority),
-        Cell::new(reason),
+        cell(reason),
     ];
     if with_pass {
         cells.insert(6, Cell::new(result.pass.unwrap_or(1)));
@@ -158,13 +159,20 @@ fn held(report: &PreviewReport) -> Option<String> {
     (!shown.is_empty()).then(|| format!("Held by: {}.", shown.join(", ")))
 }
 
+/// A cell; what is in it may come from outside.
+fn cell(text: &str) -> Cell {
+    Cell::new(on_one_line(text))
+}
+
 fn bold(text: &str, style: Style) -> String {
-    if style.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    let text = on_one_line(text);
+    if style.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.into_owned() }
 }
 
 /// Writes a paragraph in lines of at most `width` characters, the later ones indented; a longer word has its own
 /// line. The part before the first `: ` is set in bold.
 fn wrap(out: &mut String, text: &str, width: usize, style: Style) {
+    let text = on_one_line(text);
     let mut used = 0;
     let mut lines = String::new();
     for word in text.split(' ') {
@@ -182,5 +190,7 @@ fn wrap(out: &mut String, text: &str, width: usize, style: Style) {
     }
     let (lead, rest) =
         lines.split_once(": ").map_or(("", lines.as_str()), |(lead, _)| lines.split_at(lead.len() + 1));
-    let _ = writeln!(out, "{}{rest}", if lead.is_empty() { String::new() } else { bold(lead, style) });
+    // Its own line breaks are none of what comes from outside.
+    let lead: Vec<String> = lead.split('\n').map(|line| bold(line, style)).collect();
+    let _ = writeln!(out, "{}{rest}", if lead == [""] { String::new() } else { lead.join("\n") });
 }

@@ -38,10 +38,23 @@ pub struct Pullers {
 ///
 /// When it is not a policy.
 pub fn parse(policy: &str, own: &str, repository: &str) -> Result<Pullers, serde_json::Error> {
+    let_in(policy, own, |statement| lets_pull(statement) && is_about(statement, repository))
+}
+
+/// Reads from the policy of a repository whom it lets in, be it to pull or to do anything else.
+///
+/// # Errors
+///
+/// When it is not a policy.
+pub fn everybody(policy: &str, own: &str) -> Result<Pullers, serde_json::Error> {
+    let_in(policy, own, |_| true)
+}
+
+fn let_in(policy: &str, own: &str, counts: impl Fn(&Value) -> bool) -> Result<Pullers, serde_json::Error> {
     let policy: Value = serde_json::from_str(policy)?;
     let mut pullers = Pullers::default();
     for statement in one_or_many(&policy["Statement"]) {
-        if statement["Effect"] != "Deny" && lets_pull(statement) && is_about(statement, repository) {
+        if statement["Effect"] != "Deny" && counts(statement) {
             pullers.add(statement);
         }
     }

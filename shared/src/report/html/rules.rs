@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::super::model::PreviewReport;
-use super::{Fate, text};
+use super::{Fate, bar, text};
 use crate::lifecycle::document::{Action, LifecyclePolicy};
 use crate::quantity::{bytes, grouped};
 
@@ -82,8 +82,7 @@ pub(super) fn table(report: &PreviewReport, policy: Option<&LifecyclePolicy>, nu
                             }
                             span.bar aria-hidden="true" {
                                 @if line.size > 0 {
-                                    span class={ "fill " (line.fate.class()) }
-                                        style={ "width:" (text::length(line.size, total)) } {}
+                                    (bar(line.fate.class(), line.size, total))
                                 }
                             }
                         }

@@ -9,7 +9,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{SCRIPT, head, text};
+use super::{SCRIPT, bar, head, text};
 use crate::quantity::{bytes, count, grouped};
 use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_notices};
 use crate::run::journal;
@@ -285,7 +285,7 @@ impl Shares {
                 } {
                     @for ((class, _), size) in Self::LEGEND.into_iter().zip([gone, held, stays]) {
                         @if size > 0 {
-                            span class={ "fill " (class) } style={ "width:" (text::length(size, all)) } {}
+                            (bar(class, size, all))
                         }
                     }
                 }

@@ -105,8 +105,9 @@ fn pages_nest_whatever_there_is_in_them() {
     elements(&render(&[]));
     elements(&render(&reports(None, &[])));
     elements(&render(&reports(Some(POLICY), &[])));
-    let one = elements(&render(&reports(Some(POLICY), &[image(1, 3, &["ci-1"])])));
-    assert_eq!(number_of(&one, "svg"), 2, "the chart and its patterns");
+    let page = render(&reports(Some(POLICY), &[image(1, 3, &["ci-1"])]));
+    let bars = page.matches("<svg class=\"fill ").count();
+    assert_eq!(number_of(&elements(&page), "svg") - bars, 2, "the chart and its patterns");
     let tags: Vec<String> = (0..20).map(|tag| format!("ci-{tag}")).collect();
     let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
     let mut several = reports(Some(POLICY), &[image(1, 300, &tags), image(2, 30, &[])]);
@@ -164,6 +165,37 @@ fn the_page_loads_nothing() {
     }
     assert!(page.split("url(").skip(1).all(|after| after.starts_with('#')));
     assert!(page.contains(r#"http-equiv="Content-Security-Policy" content="default-src 'none'; "#));
+}
+
+/// Asserts that the policy of a page lets in its own style and script, and no other ones.
+#[track_caller]
+pub(super) fn follows_its_policy(page: &str) {
+    use sha2::Digest;
+    let (_, policy) = page.split_once(r#"http-equiv="Content-Security-Policy" content=""#).unwrap();
+    let (policy, _) = policy.split_once('"').unwrap();
+    assert!(!policy.contains("unsafe"), "{policy}");
+    for (element, directive) in [("style", "style-src"), ("script", "script-src")] {
+        let (_, content) = page.split_once(&format!("<{element}>")).unwrap();
+        let (content, rest) = content.split_once(&format!("</{element}>")).unwrap();
+        assert!(!rest.contains(&format!("<{element}")), "there is one");
+        let hash = STANDARD.encode(Sha256::digest(content));
+        assert!(policy.split("; ").any(|part| part == format!("{directive} 'sha256-{hash}'")), "{policy}");
+    }
+    // Neither lets in what is in attributes.
+    for tag in page.split('<').filter_map(|tag| tag.split_once('>')).map(|(tag, _)| tag) {
+        for (name, _) in attributes(tag) {
+            assert!(name != "style" && !name.starts_with("on"), "{tag}");
+        }
+    }
+}
+
+#[test]
+fn only_the_style_and_the_script_of_the_page_are_followed() {
+    let images = [image(1, 300, &["ci-1"]), image(2, 3, &["v1"])];
+    let page = render(&reports(Some(POLICY), &images));
+    assert!(page.contains("<svg class=\"fill expire\" width=\""), "bars are drawn");
+    follows_its_policy(&page);
+    follows_its_policy(&render(&[]));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// A share as a length in CSS or SVG: `12.345%`.
+/// A share as a length in SVG: `12.345%`.
 pub(super) fn length(part: u64, whole: u64) -> String {
     let thousandths = u128::from(part.min(whole)) * 100_000 / u128::from(whole.max(1));
     format!("{}.{:03}%", thousandths / 1000, thousandths % 1000)

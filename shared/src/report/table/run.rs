@@ -6,8 +6,9 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
 };
 
-use super::{NARROWEST, Style, bold, wrap};
+use super::{NARROWEST, Style, bold, cell, wrap};
 use crate::instant::Instant;
+use crate::printable::on_one_line;
 use crate::quantity::{bytes, count, grouped};
 use crate::report::run::{RunReport, whose};
 use crate::run::outcome::{Amount, Outcome, PolicyChange, Status};
@@ -25,6 +26,7 @@ pub fn render(report: &RunReport, style: Style) -> String {
         "Policies enforced"
     };
     let by = report.run.started_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let by = on_one_line(&by);
     let _ = writeln!(out, "{} at {}{by}\n", bold(title, style), report.run.started_at);
     for notice in &report.notices {
         wrap(&mut out, notice, width, style);
@@ -109,7 +111,7 @@ fn empty(header: &[&str], style: Style) -> Table {
     } else {
         table.force_no_tty();
     }
-    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    table.set_header(header.iter().map(|name| cell(name).add_attribute(Attribute::Bold)));
     table
 }
 
@@ -118,7 +120,7 @@ fn protection(report: &RunReport, style: Style) -> Table {
     let header =
         ["REPOSITORY", "POLICY", "STATE", "PROTECTED UNTIL", "REFRESHED", "TAKEN BY ECR", "TAGS ADDED"];
     let mut table = empty(&header, style);
-    let time = |at: Option<Instant>| Cell::new(at.map_or_else(|| "-".to_owned(), |at| at.to_string()));
+    let time = |at: Option<Instant>| cell(&at.map_or_else(|| "-".to_owned(), |at| at.to_string()));
     for repository in &report.protection {
         let attached = &repository.attached;
         let state = match attached.suspended_at {
@@ -127,19 +129,19 @@ fn protection(report: &RunReport, style: Style) -> Table {
             }
             _ => repository.state().to_owned(),
         };
-        let state = Cell::new(state);
+        let state = cell(&state);
         let taken = match attached.is_suspended() {
             true => 0,
             false => repository.expiring_by_ecr.image_total_count,
         };
         table.add_row([
-            Cell::new(&repository.repository_name),
-            Cell::new(whose(attached.mode)),
+            cell(&repository.repository_name),
+            cell(whose(attached.mode)),
             if repository.needs_attention { state.fg(Color::Yellow) } else { state },
             time(repository.protected_until),
             time(attached.refreshed_at),
-            Cell::new(grouped(taken)),
-            Cell::new(grouped(attached.tags_added)),
+            cell(&grouped(taken)),
+            cell(&grouped(attached.tags_added)),
         ]);
     }
     for (column, name) in table.column_iter_mut().zip(header) {
@@ -170,7 +172,7 @@ fn table(report: &RunReport, style: Style) -> Table {
 }
 
 fn row(outcome: &Outcome) -> Vec<Cell> {
-    let number = |amount: Amount| Cell::new(grouped(amount.image_total_count));
+    let number = |amount: Amount| cell(&grouped(amount.image_total_count));
     let (word, color) = match outcome.status {
         Status::Previewed => ("previewed", None),
         Status::Done => ("done", Some(Color::Green)),
@@ -190,10 +192,10 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         PolicyChange::ToBeSuspended => "policy to be suspended",
     });
     let status = change.map_or_else(|| word.to_owned(), |change| format!("{word}, {change}"));
-    let status = Cell::new(status);
+    let status = cell(&status);
     vec![
-        Cell::new(&outcome.repository_name),
-        Cell::new(outcome.policy.as_deref().unwrap_or("-")),
+        cell(&outcome.repository_name),
+        cell(outcome.policy.as_deref().unwrap_or("-")),
         number(outcome.images),
         number(outcome.expiring),
         number(outcome.deleted),

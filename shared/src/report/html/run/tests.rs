@@ -1,6 +1,6 @@
 //! Tests of the page of a run.
 
-use super::super::tests::{elements, number_of};
+use super::super::tests::{elements, follows_its_policy, number_of};
 use super::*;
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::domain::enforcement::protection_record::Mode;
@@ -330,6 +330,8 @@ fn the_page_loads_nothing() {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     assert!(page.contains(r#"http-equiv="Content-Security-Policy" content="default-src 'none'; "#));
+    assert!(page.contains("<svg class=\"fill expire\" width=\""), "bars are drawn");
+    follows_its_policy(&page);
 }
 
 #[test]

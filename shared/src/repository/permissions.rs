@@ -1,0 +1,234 @@
+//! What templates may ask of repositories that their stacks do not own yet, and for whom: the stack's parameters `AdoptPrefixes`
+//! and `ShareWith`. Whoever may deploy a template needs no permission in ECR, so that these bound what it takes.
+
+use std::collections::BTreeSet;
+
+use super::Name;
+use crate::domain::usage::pull_access::{self, Pullers};
+use crate::finding::quoted;
+
+/// The parameter of the stack that names the repositories that may be taken over.
+const ADOPT_PREFIXES: &str = "AdoptPrefixes";
+/// The parameter of the stack that names who may be let in.
+const SHARE_WITH: &str = "ShareWith";
+/// In [`ADOPT_PREFIXES`]: every repository, as in `CreateOnPushPrefix`.
+const ROOT: &str = "ROOT";
+
+/// What templates may ask for. By default nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Permissions {
+    adopt_prefixes: Vec<String>,
+    accounts: BTreeSet<String>,
+    organizations: BTreeSet<String>,
+    services: BTreeSet<String>,
+}
+
+/// A value of a parameter that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the parameter {parameter} has {}, which is no {expected}", quoted(.entry))]
+pub struct InvalidPermission {
+    parameter: &'static str,
+    entry: String,
+    expected: &'static str,
+}
+
+/// What the parameters do not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPermitted {
+    /// The repository is not below a prefix that may be taken over.
+    #[error(
+        "AdoptExisting may not take over {0}, and nothing was changed: the parameter AdoptPrefixes of ecr-steward's stack does not \
+         name it. Whoever runs that stack can add {0}, or the part of it before a slash"
+    )]
+    Adoption(Name),
+    /// Somebody would be let in who may not be.
+    #[error(
+        "the repository policy may not let in {}, and nothing was changed: the parameter ShareWith of ecr-steward's stack does not \
+         name them. Whoever runs that stack can add them: accounts, organisations (o-…), services (….amazonaws.com)",
+        .0.join(", ")
+    )]
+    Sharing(Vec<String>),
+    /// The repository policy is none.
+    #[error("the repository policy cannot be read, and nothing was changed: {0}")]
+    PolicyUnreadable(String),
+}
+
+impl Permissions {
+    /// Reads the parameters, each a list with commas; empty for none.
+    ///
+    /// # Errors
+    ///
+    /// When a value is none.
+    pub fn parse(adopt_prefixes: &str, share_with: &str) -> Result<Self, InvalidPermission> {
+        let entries = |list: &str| -> Vec<String> {
+            list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+        };
+        let mut permissions = Self::default();
+        for prefix in entries(adopt_prefixes) {
+            let name = prefix.strip_suffix('/').unwrap_or(&prefix);
+            if prefix != ROOT && Name::parse(name).is_err() {
+                let expected = "beginning of a repository's name, up to a slash or its end";
+                return Err(InvalidPermission { parameter: ADOPT_PREFIXES, entry: prefix, expected });
+            }
+            permissions.adopt_prefixes.push(prefix);
+        }
+        for entry in entries(share_with) {
+            let is_account = entry.len() == 12 && entry.bytes().all(|byte| byte.is_ascii_digit());
+            let set = match entry.as_str() {
+                _ if is_account => &mut permissions.accounts,
+                text if text.starts_with("o-") && !text.contains(['*', '?']) => {
+                    &mut permissions.organizations
+                }
+                text if text.ends_with(".amazonaws.com") && !text.contains(['*', '?']) => {
+                    &mut permissions.services
+                }
+                _ => {
+                    let expected =
+                        "account of twelve digits, organisation (o-…) or service (….amazonaws.com)";
+                    return Err(InvalidPermission { parameter: SHARE_WITH, entry, expected });
+                }
+            };
+            set.insert(entry);
+        }
+        Ok(permissions)
+    }
+
+    /// Checks whether a repository that no resource made may be taken over: one that a prefix names, or that is below it.
+    ///
+    /// # Errors
+    ///
+    /// When it may not.
+    pub fn check_adoption(&self, name: &Name) -> Result<(), NotPermitted> {
+        let covers = |prefix: &String| {
+            let rest = name.as_str().strip_prefix(prefix.as_str());
+            prefix == ROOT
+                || rest.is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
+        };
+        if self.adopt_prefixes.iter().any(covers) {
+            return Ok(());
+        }
+        Err(NotPermitted::Adoption(name.clone()))
+    }
+
+    /// Checks whether everybody that a repository policy lets in may be let in, whatever they may do then. The repository's own
+    /// account `own` always may.
+    ///
+    /// # Errors
+    ///
+    /// When somebody may not, or the policy cannot be read.
+    pub fn check_sharing(&self, policy: &str, own: &str) -> Result<(), NotPermitted> {
+        let Pullers { accounts, organizations, anybody, services } = pull_access::everybody(policy, own)
+            .map_err(|error| NotPermitted::PolicyUnreadable(error.to_string()))?;
+        let everybody = anybody.then(|| "everybody".to_owned());
+        let others = [
+            (accounts, &self.accounts, "the account"),
+            (organizations, &self.organizations, "the organisation"),
+            (services, &self.services, "the service"),
+        ]
+        .into_iter()
+        .flat_map(|(asked, allowed, kind)| {
+            let not_allowed = asked.into_iter().filter(|one| !allowed.contains(one));
+            not_allowed.map(move |one| format!("{kind} {one}")).collect::<Vec<_>>()
+        });
+        let refused: Vec<String> = everybody.into_iter().chain(others).collect();
+        if refused.is_empty() { Ok(()) } else { Err(NotPermitted::Sharing(refused)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permissions(adopt: &str, share: &str) -> Permissions {
+        Permissions::parse(adopt, share).unwrap()
+    }
+
+    #[test]
+    fn a_prefix_covers_whole_parts_of_names() {
+        let allowed = permissions("shop, team/web,tools/", "");
+        for (name, expected) in [
+            ("shop", true),
+            ("shop/web", true),
+            ("shopping", false),
+            ("team/web", true),
+            ("team/web/api", true),
+            ("team/website", false),
+            ("team", false),
+            ("tools/a", true),
+            ("tools", false),
+            ("prod/shop", false),
+        ] {
+            assert_eq!(allowed.check_adoption(&Name::parse(name).unwrap()).is_ok(), expected, "{name}");
+        }
+        let web = Name::parse("prod/web").unwrap();
+        assert!(permissions("ROOT", "").check_adoption(&web).is_ok());
+        let refused = permissions("", "").check_adoption(&web).unwrap_err().to_string();
+        assert!(refused.contains("take over prod/web") && refused.contains("AdoptPrefixes"), "{refused}");
+    }
+
+    #[test]
+    fn values_that_are_none_are_refused_and_nothing_is_none() {
+        assert_eq!(permissions("", " , "), Permissions::default());
+        for (adopt, share) in [
+            ("Shop", ""),
+            ("*", ""),
+            ("a//b", ""),
+            ("/", ""),
+            ("", "12345"),
+            ("", "*"),
+            ("", "o-*"),
+            ("", "*.amazonaws.com"),
+        ] {
+            assert!(Permissions::parse(adopt, share).is_err(), "{adopt} {share}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_let_in_who_is_not_named() {
+        let own = "123456789012";
+        let policy = |principal: &str, action: &str, condition: &str| {
+            format!(
+                r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {principal}, "Action": "{action}",
+                    "Condition": {condition}}}]}}"#
+            )
+        };
+        let account = r#"{"AWS": "arn:aws:iam::999999999999:root"}"#;
+        let organization = r#"{"StringEquals": {"aws:PrincipalOrgID": "o-abcdefghij"}}"#;
+        let own_functions =
+            r#"{"StringLike": {"aws:SourceArn": "arn:aws:lambda:eu-west-1:123456789012:function:*"}}"#;
+        let lambda = r#"{"Service": "lambda.amazonaws.com"}"#;
+        for (principal, action, condition, needs) in [
+            (r#"{"AWS": "123456789012"}"#, "ecr:*", "{}", ""),
+            (r#"{"AWS": "arn:aws:iam::123456789012:role/ci"}"#, "ecr:PutImage", "{}", ""),
+            (account, "ecr:BatchGetImage", "{}", "999999999999"),
+            // Pushing is not pulling, and no less.
+            (account, "ecr:PutImage", "{}", "999999999999"),
+            (r#""*""#, "ecr:BatchGetImage", organization, "o-abcdefghij"),
+            (lambda, "ecr:BatchGetImage", own_functions, ""),
+            (lambda, "ecr:BatchGetImage", "{}", "lambda.amazonaws.com"),
+            (
+                r#"{"Service": "codebuild.amazonaws.com"}"#,
+                "ecr:BatchGetImage",
+                "{}",
+                "codebuild.amazonaws.com",
+            ),
+        ] {
+            let policy = policy(principal, action, condition);
+            let nobody = permissions("", "").check_sharing(&policy, own);
+            assert_eq!(nobody.is_ok(), needs.is_empty(), "{policy}");
+            if !needs.is_empty() {
+                let refused = nobody.unwrap_err().to_string();
+                assert!(refused.contains(needs) && refused.contains("ShareWith"), "{refused}");
+                assert!(permissions("", "111111111111,o-other12345").check_sharing(&policy, own).is_err());
+            }
+            assert_eq!(permissions("", needs).check_sharing(&policy, own), Ok(()), "{policy}");
+        }
+        // Nothing in the parameter names everybody.
+        let anybody = policy(r#""*""#, "ecr:BatchGetImage", "{}");
+        let all = permissions("", "999999999999,o-abcdefghij,lambda.amazonaws.com");
+        assert!(all.check_sharing(&anybody, own).unwrap_err().to_string().contains("everybody"));
+        assert!(all.check_sharing("{", own).is_err());
+        let others = r#"{"Statement": {"Effect": "Allow", "NotPrincipal": {"AWS": "999999999999"}, "NotAction": "ecr:PutImage"}}"#;
+        assert!(all.check_sharing(others, own).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! AWS CloudFormation, as far as it tells what it is doing with which resource.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::http::{Request, Response};
+
+/// Stacks by their ARNs.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    stacks: BTreeMap<String, Stack>,
+}
+
+#[derive(Debug, Default)]
+struct Stack {
+    status: String,
+    /// By logical id: type, status, physical id.
+    resources: BTreeMap<String, (String, String, Option<String>)>,
+}
+
+impl Stacks {
+    /// Does what CloudFormation does before it sends an event.
+    pub fn sends(&mut self, event: &Value) {
+        let text = |name: &str| event[name].as_str().map(str::to_owned);
+        let stack = self.stacks.entry(text("StackId").unwrap()).or_default();
+        let kind = text("ResourceType").unwrap();
+        let current = stack.resources.entry(text("LogicalResourceId").unwrap());
+        let (_, status, id) = current.or_insert_with(|| (kind, String::new(), text("PhysicalResourceId")));
+        let operation = text("RequestType").unwrap().to_uppercase();
+        if operation == "DELETE" && *id != text("PhysicalResourceId") {
+            stack.status = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS".to_owned();
+            return;
+        }
+        stack.status = format!("{operation}_IN_PROGRESS");
+        *status = stack.status.clone();
+    }
+
+    /// Does what CloudFormation does when an event is answered.
+    pub fn is_answered(&mut self, event: &Value, answer: &Value) {
+        let stack = self.stacks.get_mut(event["StackId"].as_str().unwrap()).unwrap();
+        let (_, status, id) = stack.resources.get_mut(event["LogicalResourceId"].as_str().unwrap()).unwrap();
+        let end = if answer["Status"] == "SUCCESS" { "COMPLETE" } else { "FAILED" };
+        stack.status = stack.status.replace("IN_PROGRESS", end);
+        *status = status.replace("IN_PROGRESS", end);
+        if event["RequestType"] != "Delete" {
+            *id = answer["PhysicalResourceId"].as_str().map(str::to_owned);
+        }
+    }
+
+    /// Sets what a stack does, and what it does with a resource.
+    pub fn set(&mut self, stack_id: &str, status: &str, resource: Option<(&str, &str)>) {
+        let stack = self.stacks.entry(stack_id.to_owned()).or_default();
+        stack.status = status.to_owned();
+        match resource {
+            Some((name, status)) => stack.resources.get_mut(name).unwrap().1 = status.to_owned(),
+            None => stack.resources.clear(),
+        }
+    }
+
+    pub(super) fn answer(&self, operation: &str, request: &Request) -> Response {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let fields: BTreeMap<&str, String> = body
+            .split('&')
+            .filter_map(|field| field.split_once('='))
+            .map(|(name, value)| (name, super::decoded(value)))
+            .collect();
+        assert_eq!((&*fields["Action"], &*fields["Version"]), (operation, "2010-05-15"));
+        let (id, resource) = (&fields["StackName"], fields.get("LogicalResourceId"));
+        let Some(stack) = self.stacks.get(id) else {
+            return invalid(&format!("Stack '{id}' does not exist"));
+        };
+        let Some(name) = resource else {
+            return xml(&format!(
+                "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>{id}</StackId><StackStatus>{}</StackStatus>\
+                 </member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
+                stack.status
+            ));
+        };
+        let Some((kind, status, physical_id)) = stack.resources.get(name) else {
+            return invalid(&format!("Resource {name} does not exist for stack {id}"));
+        };
+        let physical_id =
+            physical_id.as_ref().map(|id| format!("<PhysicalResourceId>{id}</PhysicalResourceId>"));
+        xml(&format!(
+            "<DescribeStackResourceResponse><DescribeStackResourceResult><StackResourceDetail><StackId>{id}</StackId>\
+             <ResourceStatus>{status}</ResourceStatus><LogicalResourceId>{name}</LogicalResourceId>{}<ResourceType>{kind}\
+             </ResourceType></StackResourceDetail></DescribeStackResourceResult></DescribeStackResourceResponse>",
+            physical_id.unwrap_or_default()
+        ))
+    }
+}
+
+fn xml(body: &str) -> Response {
+    Response { status: 200, body: body.as_bytes().to_vec(), ..Response::default() }
+}
+
+fn invalid(message: &str) -> Response {
+    let body = format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>{message}</Message></Error></ErrorResponse>"
+    );
+    Response { status: 400, ..xml(&body) }
+}

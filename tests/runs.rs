@@ -581,6 +581,24 @@ fn runs_that_fail_time_out_are_aborted_or_do_not_come_raise_an_alarm() {
     assert!(report.contains("ApplicationLogLevel: INFO"), "{report}");
 }
 
+#[test]
+fn no_function_that_reads_manifests_pulls_by_it() {
+    let text = std::fs::read_to_string(tests::binaries::workspace().join("template.yaml")).unwrap();
+    let mut readers = 0;
+    let resources = text.split("\n    Type: AWS::Serverless::Function\n");
+    let names = resources.map(|before| before.lines().next_back().unwrap().trim().trim_end_matches(':'));
+    // The last piece is what follows the last function.
+    let names: Vec<&str> = names.collect();
+    for function in &names[..names.len() - 1] {
+        if template::ecr_actions(function).contains("BatchGetImage") {
+            readers += 1;
+            let excluded = format!("PrincipalArn: !GetAtt {function}Role.Arn\n");
+            assert!(text.contains(&excluded), "{function}: policies and people go by pulls");
+        }
+    }
+    assert_eq!(readers, 5, "{names:?}");
+}
+
 fn state_machine() -> Value {
     let path = tests::binaries::workspace().join("infra/lifecycle.asl.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

@@ -546,7 +546,7 @@ impl State {
             }
             Some(Fault::Cut) => Some(effect()).and_then(|answer| faulty(&Fault::Cut, answer)),
             Some(fault) if is_rest => {
-                faulty(&fault, Response::default()).map(|answer| in_rest(&fault, answer))
+                faulty(&fault, Response::default()).map(|answer| in_rest(&operation, &fault, answer))
             }
             Some(fault) => faulty(&fault, Response::default()),
         };
@@ -630,8 +630,20 @@ fn respond(answered: Answered) -> Response {
 }
 
 /// The statuses by which S3 and Lambda tell what others tell by names.
-fn in_rest(fault: &Fault, mut answer: Response) -> Response {
+fn in_rest(operation: &str, fault: &Fault, mut answer: Response) -> Response {
     match fault {
+        Fault::Throttled | Fault::Denied | Fault::ServerError if operation.contains("Object") => {
+            let (status, code) = match fault {
+                Fault::Throttled => (503, "SlowDown"),
+                Fault::Denied => (403, "AccessDenied"),
+                _ => (500, "InternalError"),
+            };
+            // An answer to HEAD has no content.
+            let body = format!("<Error><Code>{code}</Code><Message>{code} of the stub</Message></Error>");
+            let body = if operation == "HeadObject" { Vec::new() } else { body.into_bytes() };
+            let headers = vec![("Content-Type".to_owned(), "application/xml".to_owned())];
+            answer = Response { status, headers, body };
+        }
         Fault::Throttled => {
             answer.status = 503;
             answer.headers.push(("x-amzn-ErrorType".to_owned(), "TooManyRequestsException".to_owned()));

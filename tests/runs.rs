@@ -224,7 +224,7 @@ fn a_run_that_failed_or_was_interrupted_is_no_preview() {
     }
     taken["error"] = json!({ "Error": "States.ExceedToleratedFailureThreshold", "Cause": "" });
     assert_eq!(site.steward.tell(&taken)["status"], "FAILED");
-    assert_eq!(site.keys("state/"), [""; 0]);
+    assert_eq!(site.keys("state/"), ["state/policies.yaml"]);
     let report = site.steward.run("third", false);
     site.assert_untouched("nobody has seen all that the file does");
     assert_eq!(report["dryRunReason"], "not-previewed");
@@ -339,7 +339,7 @@ fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
     site.upload(POLICIES, &format!("{}approve: \"{}\"\n", policies("delete"), hash(&policies("delete"))));
     let begun = Steward::begin("r", false);
     // Everything is written but the list of batches.
-    site.steward.aws.fault_from("PutObject", Fault::Hang, 3);
+    site.steward.aws.fault_from("PutObject", Fault::Hang, 4);
     {
         let doomed = cloud::function(&site.steward.aws, "lifecycle-inventory", PLENTY);
         doomed.hand(begun.to_string());
@@ -667,9 +667,17 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_the_run_fails
     assert_eq!(suspend["Parameters"]["FunctionName"], "${SuspendFunctionArn}");
     assert_eq!(suspend["Parameters"]["Payload"], json!({ "run.$": "$.run", "reason.$": "$.error.Cause" }));
     // What the inventory failed with stays, whether or not this succeeds: the report tells it.
-    assert_eq!((&suspend["ResultPath"], &suspend["Next"]), (&Value::Null, &json!("Report")));
-    assert_eq!(suspend["Catch"][0]["Next"], "Report");
+    assert_eq!(suspend["ResultPath"], Value::Null);
+    assert_eq!(suspend["Catch"][0]["Next"], suspend["Next"]);
     assert_ne!(suspend["Catch"][0]["ResultPath"], "$.error");
+    // Then the run goes on without the file, once.
+    let goes_on = &states[suspend["Next"].as_str().unwrap()];
+    assert_eq!(
+        (&goes_on["InputPath"], &goes_on["ResultPath"], &goes_on["Next"]),
+        (&json!("$.error.Cause"), &json!("$.run.policiesFileProblem"), &json!("Inventory"))
+    );
+    let again = json!({ "run": { "dryRun": false, "policiesFileProblem": "/: no" } });
+    assert_eq!(choose(choice, &again), "Report");
 }
 
 #[test]

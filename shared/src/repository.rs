@@ -313,6 +313,13 @@ impl Registry {
         format!("{}.dkr.ecr.{}.{}", self.account_id, self.region, self.url_suffix())
     }
 
+    /// The ARN of a repository.
+    #[must_use]
+    pub fn repository_arn(&self, name: &str) -> String {
+        let Self { partition, region, account_id } = self;
+        format!("arn:{partition}:ecr:{region}:{account_id}:repository/{name}")
+    }
+
     /// The registry of the account and region that an ARN names.
     ///
     /// # Errors

@@ -161,7 +161,7 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
                 "events" => drop(connection.events().announce(&announcement()).await),
                 "lambda" => drop(connection.functions().invoke("function", "{}").await),
                 "logs" => drop(connection.logs().end("group", "stream").await),
-                "tagging" => drop(connection.resource_tags().protected_repositories("1").await),
+                "tagging" => drop(connection.resource_tags().protected_repositories("1", "steward").await),
                 "sns" => drop(connection.sns().publish("topic", "subject", "message").await),
                 "sqs" => drop(connection.sqs().send("queue", "message", 0).await),
                 "ssm" => drop(connection.parameters().put("name", "value", "what").await),

@@ -185,7 +185,7 @@ pub fn check_new(
     permissions: &Permissions,
 ) -> Result<(), Refusal> {
     match properties.wish.settings.policy.text(registry, None) {
-        Some(policy) => Ok(permissions.check_sharing(&policy, &registry.account_id)?),
+        Some(policy) => Ok(permissions.check_sharing(&policy, None, &registry.account_id)?),
         None => Ok(()),
     }
 }
@@ -209,8 +209,8 @@ pub fn changes(
     let Difference { mut encryption, changes, policy } = difference;
     // A policy that stays lets in nobody new: what was shared before the parameter was there does not fail a rollback.
     for change in &changes {
-        if let Change::Policy { to: Some(policy), .. } = change {
-            permissions.check_sharing(policy, &existing.registry_id)?;
+        if let Change::Policy { from, to: Some(policy) } = change {
+            permissions.check_sharing(policy, from.as_deref(), &existing.registry_id)?;
         }
     }
     // No key in particular is met by any key, but a key that was declared and is not any more is a change.

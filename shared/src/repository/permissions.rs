@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::Name;
 use crate::domain::usage::pull_access::{self, Pullers};
 use crate::finding::quoted;
+use crate::syntax::Node;
 
 /// The parameter of the stack that names the repositories that may be taken over.
 const ADOPT_PREFIXES: &str = "AdoptPrefixes";
@@ -111,15 +112,17 @@ impl Permissions {
     }
 
     /// Checks whether everybody that a repository policy lets in may be let in, whatever they may do then. The repository's own
-    /// account `own` always may.
+    /// account `own` always may. The policy is to stand where `before` does, if there is one.
     ///
     /// # Errors
     ///
     /// When somebody may not, or the policy cannot be read.
-    pub fn check_sharing(&self, policy: &str, own: &str) -> Result<(), NotPermitted> {
-        let Pullers { accounts, organizations, anybody, services } = pull_access::everybody(policy, own)
-            .map_err(|error| NotPermitted::PolicyUnreadable(error.to_string()))?;
-        let everybody = anybody.then(|| "everybody".to_owned());
+    pub fn check_sharing(&self, policy: &str, before: Option<&str>, own: &str) -> Result<(), NotPermitted> {
+        plain_policy(policy)?;
+        let Pullers { accounts, organizations, anybody, services } =
+            pull_access::everybody(policy, before, own)
+                .map_err(|error| NotPermitted::PolicyUnreadable(error.to_string()))?;
+        let everybody = anybody.then(|| "everybody, or somebody who cannot be told".to_owned());
         let others = [
             (accounts, &self.accounts, "the account"),
             (organizations, &self.organizations, "the organisation"),
@@ -132,6 +135,60 @@ impl Permissions {
         });
         let refused: Vec<String> = everybody.into_iter().chain(others).collect();
         if refused.is_empty() { Ok(()) } else { Err(NotPermitted::Sharing(refused)) }
+    }
+}
+
+/// Checks whether a policy says everything once and under the names that IAM gives it: of two values for one name, or of a name
+/// in other letters, ECR may take what is not looked at here.
+fn plain_policy(policy: &str) -> Result<(), NotPermitted> {
+    const POLICY: [&str; 3] = ["Version", "Id", "Statement"];
+    const STATEMENT: [&str; 9] = [
+        "Sid",
+        "Effect",
+        "Principal",
+        "NotPrincipal",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ];
+    let unreadable = |why: String| NotPermitted::PolicyUnreadable(why);
+    let policy: Node = serde_json::from_str(policy).map_err(|error| unreadable(error.to_string()))?;
+    if let Some(name) = twice(&policy) {
+        return Err(unreadable(format!("{} is there twice in one object; keep one", quoted(name))));
+    }
+    let Node::Object(elements) = &policy else {
+        return Err(unreadable(format!("it is {}; write an object", policy.kind())));
+    };
+    let statements = elements.iter().filter(|(name, _)| name == "Statement").flat_map(|(_, of)| match of {
+        Node::List(many) => many.as_slice(),
+        one => std::slice::from_ref(one),
+    });
+    let of_statements = statements.flat_map(|statement| match statement {
+        Node::Object(elements) => elements.as_slice(),
+        _ => &[],
+    });
+    let unknown = elements.iter().find(|(name, _)| !POLICY.contains(&name.as_str()));
+    let mut of_statements = of_statements.filter(|(name, _)| !STATEMENT.contains(&name.as_str()));
+    match unknown.or_else(|| of_statements.next()) {
+        Some((name, _)) => Err(unreadable(format!("{} is no element of a policy", quoted(name)))),
+        None => Ok(()),
+    }
+}
+
+/// A name that an object has twice, in whatever letters: keys of conditions are the same in capitals.
+fn twice(node: &Node) -> Option<&str> {
+    match node {
+        Node::Object(entries) => {
+            let mut seen = BTreeSet::new();
+            let repeated = entries.iter().find(|(name, _)| !seen.insert(name.to_ascii_lowercase()));
+            repeated
+                .map(|(name, _)| name.as_str())
+                .or_else(|| entries.iter().find_map(|(_, value)| twice(value)))
+        }
+        Node::List(items) => items.iter().find_map(twice),
+        _ => None,
     }
 }
 
@@ -214,21 +271,127 @@ mod tests {
             ),
         ] {
             let policy = policy(principal, action, condition);
-            let nobody = permissions("", "").check_sharing(&policy, own);
+            let nobody = permissions("", "").check_sharing(&policy, None, own);
             assert_eq!(nobody.is_ok(), needs.is_empty(), "{policy}");
             if !needs.is_empty() {
                 let refused = nobody.unwrap_err().to_string();
                 assert!(refused.contains(needs) && refused.contains("ShareWith"), "{refused}");
-                assert!(permissions("", "111111111111,o-other12345").check_sharing(&policy, own).is_err());
+                assert!(
+                    permissions("", "111111111111,o-other12345").check_sharing(&policy, None, own).is_err()
+                );
             }
-            assert_eq!(permissions("", needs).check_sharing(&policy, own), Ok(()), "{policy}");
+            assert_eq!(permissions("", needs).check_sharing(&policy, None, own), Ok(()), "{policy}");
         }
         // Nothing in the parameter names everybody.
         let anybody = policy(r#""*""#, "ecr:BatchGetImage", "{}");
         let all = permissions("", "999999999999,o-abcdefghij,lambda.amazonaws.com");
-        assert!(all.check_sharing(&anybody, own).unwrap_err().to_string().contains("everybody"));
-        assert!(all.check_sharing("{", own).is_err());
+        assert!(all.check_sharing(&anybody, None, own).unwrap_err().to_string().contains("everybody"));
+        assert!(all.check_sharing("{", None, own).is_err());
         let others = r#"{"Statement": {"Effect": "Allow", "NotPrincipal": {"AWS": "999999999999"}, "NotAction": "ecr:PutImage"}}"#;
-        assert!(all.check_sharing(others, own).is_err());
+        assert!(all.check_sharing(others, None, own).is_err());
+    }
+    const OWN: &str = "123456789012";
+
+    /// Asserts that nothing in the parameter lets in whom the statement does.
+    #[track_caller]
+    fn is_refused(statement: &str) {
+        let all = permissions("", "222222222222,o-abcdefghij,codebuild.amazonaws.com");
+        let policy = format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#);
+        assert!(all.check_sharing(&policy, None, OWN).is_err(), "{policy}");
+    }
+
+    #[test]
+    fn a_user_or_role_of_another_account_is_not_let_in_by_its_unique_id() {
+        // ECR writes its ARN in the place of the id of one that there is.
+        for id in ["AROAEXAMPLEEXAMPLEEXA", "AIDAEXAMPLEEXAMPLEEXA"] {
+            is_refused(&format!(
+                r#"{{"Effect": "Allow", "Principal": {{"AWS": "{id}"}}, "Action": "ecr:*"}}"#
+            ));
+        }
+    }
+
+    #[test]
+    fn aws_lambda_is_not_let_in_by_the_name_of_its_statement() {
+        let statement = r#"{"Sid": "LambdaECRImageRetrievalPolicy", "Effect": "Allow", "Action": "ecr:*",
+                            "Principal": {"Service": "lambda.amazonaws.com"}}"#;
+        is_refused(statement);
+        // What AWS Lambda wrote itself stays when another statement changes.
+        let before = format!(r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#);
+        let own = r#"{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "ecr:*"}"#;
+        let after = format!(r#"{{"Version": "2012-10-17", "Statement": [{own}, {statement}]}}"#);
+        assert_eq!(permissions("", "").check_sharing(&after, Some(&before), OWN), Ok(()));
+        let wider = before.replace(r#""ecr:*""#, r#""*""#);
+        assert!(permissions("", "").check_sharing(&wider, Some(&before), OWN).is_err());
+    }
+
+    #[test]
+    fn a_pattern_of_principals_that_begins_before_the_account_lets_in_whom_it_fits() {
+        // Paths of roles may have colons: arn:aws:iam::999999999999:role/a:iam::123456789012:role/b.
+        for pattern in ["arn:*:iam::123456789012:role/b", "arn:aws:iam:?:123456789012:*"] {
+            is_refused(&format!(
+                r#"{{"Effect": "Allow", "Principal": "*", "Action": "ecr:*",
+                    "Condition": {{"StringLike": {{"aws:PrincipalArn": "{pattern}"}}}}}}"#
+            ));
+        }
+        let own = r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "ecr:*",
+            "Condition": {"StringLike": {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/*"}}}}"#;
+        assert_eq!(permissions("", "").check_sharing(own, None, OWN), Ok(()));
+    }
+
+    #[test]
+    fn what_a_policy_says_twice_or_under_other_names_lets_in_nobody() {
+        let own = r#""Principal": {"AWS": "123456789012"}"#;
+        let other = r#""Principal": {"AWS": "999999999999"}"#;
+        let rest = r#""Effect": "Allow", "Action": "ecr:*""#;
+        for statement in [
+            format!("{{{other}, {own}, {rest}}}"),
+            format!("{{{own}, {}, {rest}}}", other.replace('P', "p")),
+            format!(r#"{{"Principal": {{"AWS": "999999999999", "AWS": "123456789012"}}, {rest}}}"#),
+            format!("{{{own}, {rest}, \"Deny\": true}}"),
+            format!(
+                r#"{{"Principal": "*", {rest}, "Condition": {{"StringEquals": {{"AWS:PrincipalOrgID": "o-other12345",
+                    "aws:PrincipalOrgID": "o-abcdefghij"}}}}}}"#
+            ),
+            format!(
+                r#"{{"Principal": "*", {rest}, "Condition": {{"StringEquals": {{"aws:PrincipalOrgID": "o-other12345"}},
+                    "StringEquals": {{"aws:PrincipalOrgID": "o-abcdefghij"}}}}}}"#
+            ),
+        ] {
+            is_refused(&statement);
+        }
+        let statement = format!("{{{other}, {rest}}}");
+        for policy in [
+            format!(r#"{{"statement": [{statement}]}}"#),
+            format!(r#"{{"Statement": [{statement}], "Statement": []}}"#),
+            format!(r#"{{"Statement": [{statement}], "statement": []}}"#),
+            format!(r#"[{{"Statement": [{statement}]}}]"#),
+            format!(r#""{}""#, "Statement"),
+            "null".to_owned(),
+        ] {
+            assert!(permissions("", "").check_sharing(&policy, None, OWN).is_err(), "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_read_as_it_is_written_and_widens_nothing() {
+        for (adopt, name, expected) in [
+            ("  shop/web \n,", "shop/web", true),
+            ("shop/web", "shop/webshop", false),
+            ("shop/web", "shop", false),
+            ("shop/web/", "shop/web", false),
+            ("root", "shop/web", false),
+            ("ROOT ", "shop/web", true),
+        ] {
+            let allowed = permissions(adopt, "").check_adoption(&Name::parse(name).unwrap());
+            assert_eq!(allowed.is_ok(), expected, "{adopt:?} {name}");
+        }
+        for adopt in ["ROOT/", "shop/*", "shop web", "shop;team", "sh\u{f6}p", "/shop", "shop//", "\"shop\""]
+        {
+            assert!(Permissions::parse(adopt, "").is_err(), "{adopt:?}");
+        }
+        let arabic = "\u{661}".repeat(12);
+        for share in ["arn:aws:iam::222222222222:root", "222222222222 333333333333", &arabic, "*", "o"] {
+            assert!(Permissions::parse("", share).is_err(), "{share:?}");
+        }
     }
 }

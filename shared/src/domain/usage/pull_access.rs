@@ -38,24 +38,46 @@ pub struct Pullers {
 ///
 /// When it is not a policy.
 pub fn parse(policy: &str, own: &str, repository: &str) -> Result<Pullers, serde_json::Error> {
-    let_in(policy, own, |statement| lets_pull(statement) && is_about(statement, repository))
+    let counts = |statement: &Value| lets_pull(statement) && is_about(statement, repository);
+    let_in(policy, own, Written::ByEcr, counts)
 }
 
-/// Reads from the policy of a repository whom it lets in, be it to pull or to do anything else.
+/// Reads from a policy that is to be a repository's whom it lets in, be it to pull or to do anything else. What AWS Lambda wrote
+/// itself into the policy `before` lets in nobody new.
 ///
 /// # Errors
 ///
 /// When it is not a policy.
-pub fn everybody(policy: &str, own: &str) -> Result<Pullers, serde_json::Error> {
-    let_in(policy, own, |_| true)
+pub fn everybody(policy: &str, before: Option<&str>, own: &str) -> Result<Pullers, serde_json::Error> {
+    // Of what cannot be read nothing stays.
+    let before: Option<Value> = before.and_then(|before| serde_json::from_str(before).ok());
+    let stays = |statement: &Value| {
+        let mut before = before.iter().flat_map(|policy| one_or_many(&policy["Statement"]));
+        statement["Sid"] == LAMBDA_OWN_STATEMENT && before.any(|before| before == statement)
+    };
+    let_in(policy, own, Written::BySomebody, |statement| !stays(statement))
 }
 
-fn let_in(policy: &str, own: &str, counts: impl Fn(&Value) -> bool) -> Result<Pullers, serde_json::Error> {
+/// Who wrote the text of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// ECR, which has it in force.
+    ByEcr,
+    /// Somebody who wants it to be in force.
+    BySomebody,
+}
+
+fn let_in(
+    policy: &str,
+    own: &str,
+    written: Written,
+    counts: impl Fn(&Value) -> bool,
+) -> Result<Pullers, serde_json::Error> {
     let policy: Value = serde_json::from_str(policy)?;
     let mut pullers = Pullers::default();
     for statement in one_or_many(&policy["Statement"]) {
         if statement["Effect"] != "Deny" && counts(statement) {
-            pullers.add(statement);
+            pullers.add(statement, written);
         }
     }
     pullers.accounts.remove(own);
@@ -108,7 +130,7 @@ impl Pullers {
         gaps
     }
 
-    fn add(&mut self, statement: &Value) {
+    fn add(&mut self, statement: &Value, written: Written) {
         let narrowed = Narrowed::of(&statement["Condition"]);
         let principal = &statement["Principal"];
         // Everybody but some.
@@ -124,11 +146,18 @@ impl Pullers {
                         Some(account) => {
                             self.accounts.insert(account.to_owned());
                         }
-                        // What is left of a role or user that is deleted: nobody is it any more.
-                        None if is_unique_id(name) => {}
+                        // What ECR has left of a role or user that is deleted: nobody is it any more. In what somebody wrote it is
+                        // one that there is, of whatever account.
+                        None if is_unique_id(name) && written == Written::ByEcr => {}
                         None => self.add_anybody(&narrowed),
                     },
-                    ("Service", Some(LAMBDA)) => self.add_lambda(statement, &narrowed),
+                    ("Service", Some(LAMBDA)) => {
+                        let is_its_own =
+                            statement["Sid"] == LAMBDA_OWN_STATEMENT && written == Written::ByEcr;
+                        if !self.add_narrowed(&narrowed) && !is_its_own {
+                            self.services.insert(LAMBDA.to_owned());
+                        }
+                    }
                     ("Service", Some(service)) => {
                         self.services.insert(service.to_owned());
                     }
@@ -141,12 +170,6 @@ impl Pullers {
     fn add_anybody(&mut self, narrowed: &Narrowed) {
         if !self.add_narrowed(narrowed) {
             self.anybody = true;
-        }
-    }
-
-    fn add_lambda(&mut self, statement: &Value, narrowed: &Narrowed) {
-        if !self.add_narrowed(narrowed) && statement["Sid"] != LAMBDA_OWN_STATEMENT {
-            self.services.insert(LAMBDA.to_owned());
         }
     }
 
@@ -190,6 +213,10 @@ impl Narrowed {
                     values.iter().map(|value| read(value).map(str::to_owned)).collect()
                 };
                 let found = match key.to_ascii_lowercase().as_str() {
+                    // The path of a role may have colons, which `*` stands for in a text as for all else.
+                    "aws:principalarn" if operator == "stringlike" && values.iter().any(is_open_ended) => {
+                        None
+                    }
                     "aws:principalaccount" | "aws:sourceaccount" | "aws:principalarn" | "aws:sourcearn" => {
                         all(account_of).map(Self::Accounts)
                     }
@@ -284,6 +311,11 @@ fn account_of(name: &str) -> Option<&str> {
     let mut parts = name.split(':');
     let account = (parts.next() == Some("arn")).then(|| parts.nth(3)).flatten()?;
     is_account(account).then_some(account)
+}
+
+/// Whether a pattern has a wildcard before the account of an ARN.
+fn is_open_ended(pattern: &&str) -> bool {
+    pattern.split(':').take(4).any(|part| part.contains(['*', '?']))
 }
 
 fn organization(text: &str) -> Option<&str> {

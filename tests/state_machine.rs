@@ -140,12 +140,15 @@ fn what_fails_is_tried_again_or_told_by_the_report_and_a_report_that_tells_of_fa
         ),
         of(enforces.clone(), json!([failure("AwsFailed")])),
         of(enforces.clone(), json!([failure("Broken")])),
-        of(enforces, json!([inventory(1, true)])),
+        of(enforces.clone(), json!([inventory(1, true)])),
+        of(enforces, json!([failure("InvalidPolicyBook"), inventory(0, true)])),
     ];
     let tell = ["Report", "HasFailed", "Failed"];
     let begin = ["IsDryRunSaid", "Begin"];
-    let expected: [(Vec<&str>, usize, &str); 6] = [
-        ([&begin[..], &["Inventory", "MaySuspend", "Suspend"], &tell].concat(), 1, "InvalidPolicyBook"),
+    let without_file = ["Inventory", "MaySuspend", "Suspend", "GoOnWithoutFile"];
+    let expected: [(Vec<&str>, usize, &str); 7] = [
+        // It goes on without the file once, and not for ever.
+        ([&begin[..], &without_file, &["Inventory", "MaySuspend"], &tell].concat(), 2, "InvalidPolicyBook"),
         // A dry run that was asked for changes nothing.
         (
             [&["IsDryRunSaid", "BeginDry"], &["Inventory", "MaySuspend"][..], &tell].concat(),
@@ -156,6 +159,7 @@ fn what_fails_is_tried_again_or_told_by_the_report_and_a_report_that_tells_of_fa
         ([&begin[..], &["Inventory"], &tell].concat(), 5, "AwsFailed"),
         ([&begin[..], &["Inventory"], &tell].concat(), 1, "Broken"),
         ([&begin[..], &COUNT, &["Batches"], &tell].concat(), 1, "Broken"),
+        ([&begin[..], &without_file, &COUNT, &tell].concat(), 2, ""),
     ];
     for (happened, (path, attempts, error)) in run(&scenarios).iter().zip(expected) {
         assert_eq!(happened.path(), path);
@@ -169,6 +173,8 @@ fn what_fails_is_tried_again_or_told_by_the_report_and_a_report_that_tells_of_fa
             let suspend = happened.payloads("Suspend");
             assert_eq!(suspend[0]["reason"], "why InvalidPolicyBook");
             assert_eq!(suspend[0]["run"]["dryRun"], false);
+            let again = happened.payloads("Inventory")[1];
+            assert_eq!(again["run"]["policiesFileProblem"], "why InvalidPolicyBook", "{path:?}");
         }
     }
 }

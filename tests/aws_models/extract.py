@@ -26,7 +26,7 @@ except ImportError:
 
 # By the folders of botocore.
 OPERATIONS = {
-    "cloudformation": ["DescribeStackResource", "DescribeStackResources", "DescribeStacks"],
+    "cloudformation": ["DescribeStackResource", "DescribeStacks"],
     "codebuild": ["BatchGetBuilds", "ListBuildsForProject", "StartBuild"],
     "ecr": [
         "BatchDeleteImage",

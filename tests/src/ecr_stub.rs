@@ -1351,3 +1351,30 @@ fn is_name(name: &str) -> bool {
                 && part.chars().all(|c| is_word(c) || matches!(c, '.' | '_' | '-'))
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_aws_would_not_take_is_refused_and_fails_the_test() {
+        let stub = EcrStub::in_memory();
+        let target = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories";
+        let request = Request {
+            method: "POST".to_owned(),
+            target: "/".to_owned(),
+            headers: vec![("x-amz-target".to_owned(), target.to_owned())],
+            body: b"{}".to_vec(),
+        };
+        let served = stub.state.answer(&request).unwrap();
+        assert_eq!(served.status, 400);
+        assert!(String::from_utf8(served.body).unwrap().contains("it has no signature"));
+        assert_eq!(stub.calls(), [], "it has no effect");
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(stub.clone())));
+        let told = dropped.unwrap_err().downcast::<String>().unwrap();
+        assert!(told.contains("AWS would not take this"), "{told}");
+        lock(&stub.state.violations).clear();
+    }
+}

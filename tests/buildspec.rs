@@ -73,9 +73,9 @@ impl Workshop {
             arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
         };
         let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:000000000000:function:f").unwrap();
-        let projects = Projects { amd64: "x".to_owned(), arm64: "a".to_owned() };
+        let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
         let ticket = Ticket::new(recipe, &arrived);
-        let order = orders(recipe, &ticket, &registry, &projects, "").remove(0);
+        let order = orders(recipe, &ticket, &registry, &projects, "").unwrap().remove(0);
         let mut variables: Vec<Variable> = order
             .environment
             .iter()

@@ -928,7 +928,7 @@ mod account {
             ),
             (
                 &["enforce", "--bucket", "empty", "--all"],
-                "ecr-steward: s3://empty/policies.yaml: there is no such object; put the policy book there, or name one with \
+                "ecr-steward: s3://empty/policies.yaml: there is no such object; put the policies file there, or name one with \
                  --book\n",
             ),
             (
@@ -973,6 +973,7 @@ mod account {
             lifecycle_policy_text: text.to_owned(),
             replaced_by: attached(aws),
             reason: "policies.yaml says `apply: attach`".to_owned(),
+            was_attached_by_stack: text.contains("ecr-steward-in-use-"),
         };
         let (key, content) = policy_entry(&folder(at, run_id), &line).unwrap();
         aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), &content));
@@ -1066,6 +1067,12 @@ mod account {
         replaced(&aws, "team/app", "forgotten", 500, &text(9));
         assert!(restore(&aws, &[]).0.contains("beyond the youngest 7\n"));
         assert!(restore(&aws, &["--run", "old"]).0.contains("beyond the youngest 5\n"));
+        // What this stack had attached itself is nobody's to have back, unless nothing else was replaced or its run is named.
+        let own = protected(&LifecyclePolicy::parse(&text(4)).unwrap()).unwrap().to_json();
+        replaced(&aws, "team/app", "update", 7, &own);
+        replaced(&aws, "team/app", "withdrawal", 1, &own);
+        assert!(restore(&aws, &[]).0.contains("beyond the youngest 7\n"));
+        assert!(restore(&aws, &["--run", "withdrawal"]).0.contains("beyond the youngest 4\n"));
         for (more, expected) in [
             (
                 &["--run", "forgotten"][..],

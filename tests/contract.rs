@@ -1,10 +1,10 @@
 //! What `template.yaml` and `infra/openapi.yaml` say, against each other and against what the code does.
 
 use serde_json::Value;
-use shared::aws::resource_tags::PROTECT_KEY;
+use shared::aws::resource_tags::{PROTECT_KEY, created_on_push};
 use shared::domain::enforcement::in_use_protection::protected;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
-use shared::repository::{PolicyStatus, ProtectedPolicy, read};
+use shared::repository::{PolicyStatus, ProtectedPolicy, protection, read};
 use tests::binaries::workspace;
 use tests::template;
 
@@ -24,7 +24,11 @@ fn the_description_and_the_template_have_the_same_routes() {
 
 #[test]
 fn what_is_done_by_naming_a_repository_in_the_body_can_be_done_by_a_path_and_be_switched_off() {
-    let routes = template::conditional_routes("HasUnscopedRoutes");
+    let mut routes = template::conditional_routes("HasUnscopedRoutes");
+    // Where there are no builds there is nothing of theirs to switch off.
+    routes.extend(template::conditional_routes("HasUnscopedBuildRoutes"));
+    let both = "HasUnscopedBuildRoutes: !And [!Condition HasBuilds, !Condition HasUnscopedRoutes]";
+    assert!(std::fs::read_to_string(workspace().join("template.yaml")).unwrap().contains(both));
     let unscoped =
         [("POST", "/builds"), ("POST", "/images/delete"), ("POST", "/previews"), ("POST", "/repositories")];
     let as_pairs = |(method, path): (&str, &str)| (method.to_owned(), path.to_owned());
@@ -99,7 +103,10 @@ fn repositories_created_by_a_push_have_the_default_policy_behind_the_protection_
     assert_eq!(value("ImageTagMutability"), wish.tag_mutability.as_str());
     assert_eq!([value("ImageTagMutabilityExclusionFilterValue")][..], wish.tag_mutability.exclusions[..]);
     // No record says so: they bear the tag that asks runs for protection, and ECR tags only in the name of a role.
-    assert_eq!((value("Key"), value("Value")), (PROTECT_KEY.to_owned(), "\"true\"".to_owned()));
+    let of_template = format!("!Sub \"{}\"", created_on_push("${AWS::StackName}"));
+    assert_eq!((value("Key"), value("Value")), (PROTECT_KEY.to_owned(), of_template));
+    let document = protection::created_on_push().unwrap().document().clone();
+    assert_eq!(document, policy, "by its policy a run knows that it is as it was made");
     assert_eq!(value("CustomRoleArn"), "!GetAtt CreateOnPushRole.Arn");
     let actions = template::ecr_actions("CreateOnPushRole");
     assert_eq!(actions.into_iter().collect::<Vec<_>>(), ["CreateRepository", "TagResource"]);

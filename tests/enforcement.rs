@@ -464,8 +464,15 @@ fn a_policy_that_the_policies_file_does_not_attach_any_more_is_suspended_told_an
     assert!(told["suspendedAt"].is_string(), "{report:#}");
     let drift = of(&report, "app")["drift"].to_string();
     assert!(drift.contains("aws ecr delete-lifecycle-policy --repository-name app"), "{drift}");
-    // It is none of this stack's any more.
+    // As long as something of it is left, and then it is none of this stack's any more.
     let report = site.steward.run("third", false);
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    assert_eq!(report["protection"][0]["suspensionIsIntended"], true, "{report:#}");
+    assert_eq!(of(&report, "app")["drift"].to_string(), drift);
+    site.steward.aws.with(|registry| registry.repositories.get_mut("app").unwrap().lifecycle_policy = None);
+    let report = site.steward.run("fourth", false);
+    assert_eq!((&report["status"], &report["protection"]), (&json!("SUCCEEDED"), &Value::Null), "{report:#}");
+    let report = site.steward.run("fifth", false);
     assert_eq!((&report["status"], &report["protection"]), (&json!("SUCCEEDED"), &Value::Null), "{report:#}");
 }
 

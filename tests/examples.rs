@@ -171,6 +171,6 @@ fn the_example_of_a_policy_book_is_one() {
     let path = tests::binaries::workspace().join("infra/examples/policy-book/policies.yaml");
     let book = shared::policy_book::PolicyBook::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
     let names: Vec<&str> = book.entries().iter().map(|entry| entry.name.as_str()).collect();
-    assert_eq!(names, ["payments", "production", "the rest"]);
+    assert_eq!(names, ["payments", "production", "base images", "the rest"]);
     assert_eq!(book.usage().lists[0].maximum_age_in_hours, 6);
 }

@@ -810,9 +810,10 @@ fn protection_is_as_old_as_the_look_at_the_images() {
     assert!(refreshed.micros() + 900_000 < used.micros(), "{refreshed} {used}");
 }
 
-/// Counted once is counted for as long as the policy acts: what a suspended one left is counted again when it acts again.
+/// Counted once is counted for as long as the policy acts, and for the day: what a suspended one left is counted again when it acts
+/// again on another day, which has a limit of its own.
 #[test]
-fn what_a_policy_that_was_suspended_takes_is_counted_again() {
+fn what_a_policy_that_was_suspended_takes_is_counted_once_a_day() {
     let native = Native::attaching(OLD);
     native.run("first");
     let once = native.counted();
@@ -822,7 +823,18 @@ fn what_a_policy_that_was_suspended_takes_is_counted_again() {
     native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
     native.run("third");
     native.site.aws().heal();
-    native.run("fourth");
+    let report = native.run("fourth");
+    assert!(!native.is_suspended(), "{report:#}");
+    assert_eq!(native.counted(), once, "it comes back on the same day");
+    // It was counted yesterday.
+    native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    native.run("fifth");
+    let mut record = native.record();
+    assert_eq!(record["counted"]["imageDigests"].as_array().unwrap().len() as u64, once, "{record:#}");
+    record["counted"]["day"] = "2026-01-01".into();
+    native.remember(&record.to_string());
+    native.site.aws().heal();
+    native.run("sixth");
     assert!(!native.is_suspended());
     assert_eq!(native.counted(), 2 * once);
 }
@@ -1143,4 +1155,67 @@ fn in_a_large_repository_too_the_newest_of_those_that_are_there_stay() {
     native.site.aws().fault("GetRepositoryPolicy", Fault::Then(by_hand), 1);
     let report = native.run("r");
     assert_eq!(native.site.left().len(), 3, "{report:#}");
+}
+
+/// Something comes into use while the images of a large repository go, which takes more than a minute.
+#[test]
+fn while_many_images_go_what_is_in_use_and_what_is_in_the_repository_is_looked_at_again() {
+    let native = Native::of_file(
+        "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumNumberOfImages: 3 }], apply: delete,
+    limits: { images: 10000, percent: 100, remaining: 1 } }
+",
+    );
+    native.site.aws().with(|registry| {
+        let mut large = repository("app");
+        for number in 0..1903_u16 {
+            let digest = large.push(&format!("large {number}"), &[&format!("large-{number}")]);
+            large.age(&digest, 100.0 - f64::from(number) / 100.0);
+        }
+        registry.repositories.insert("app".to_owned(), large);
+    });
+    let count = json!({ "images": 100_000 }).to_string();
+    native.site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), &count));
+    // Nineteen calls, a minute and more.
+    let comes_into_use: fn(&mut Registry, &mut Cloud) = |_, cloud| {
+        for number in [0, 1899] {
+            let definition = register(cloud, "web", &format!("{HOST}/app:large-{number}"));
+            cloud.ecs.run_task("prod", &definition, None);
+        }
+    };
+    native.site.aws().fault("BatchDeleteImage", Fault::Then(comes_into_use), 1);
+    native.site.aws().fault_from("BatchDeleteImage", Fault::Slow(Duration::from_secs(4)), 1);
+    let report = native.run("r");
+    let calls = native.site.aws().calls();
+    let deleted = |tag: &str| {
+        let digest = native.site.aws().with(|registry| {
+            let image = app(registry).images.iter().find(|image| image.tags.contains(tag));
+            image.map(|image| image.digest.clone())
+        });
+        let deletions = calls.iter().filter(|call| call.operation == "BatchDeleteImage");
+        digest
+            .is_none_or(|digest| deletions.into_iter().any(|call| call.request.to_string().contains(&digest)))
+    };
+    let last = ["large-0", "large-1899"].into_iter().filter(|tag| !deleted(tag)).count();
+    assert!(last > 0, "what goes last is still there when use is looked at again: {report:#}");
+    // The whole, and not only the images of a batch.
+    let is_whole = |request: &Value| request["imageIds"].is_null() && request["nextToken"].is_null();
+    let whole = calls.iter().filter(|call| call.operation == "DescribeImages" && is_whole(&call.request));
+    assert!(whole.count() >= 2, "{report:#}");
+}
+
+/// Who cannot say what is in use in its time says that, and does not wait until it is killed.
+#[test]
+fn sources_of_use_that_never_answer_end_an_invocation_in_its_time() {
+    let site = Site::new(UNLIMITED);
+    let inventory = tests::cloud::function(&site.steward.aws, "lifecycle-inventory", Duration::from_secs(6));
+    for operation in ["ListClusters", "ListFunctions", "DescribeRegistry"] {
+        site.steward.aws.fault_from(operation, Fault::Hang, 0);
+        let begun = Steward::begin(operation, false).to_string();
+        let began = std::time::Instant::now();
+        let (error_type, message) = inventory.invoke(begun).error();
+        assert_eq!(error_type, "OutOfTime", "{operation}: {message}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{operation}");
+        heal(&site.steward);
+    }
 }

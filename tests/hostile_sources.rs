@@ -118,8 +118,9 @@ impl Host {
             arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
         };
         let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
-        let projects = Projects { amd64: "x".to_owned(), arm64: "a".to_owned() };
-        let order = orders(recipe, &Ticket::new(recipe, &arrived), &registry, &projects, "").remove(0);
+        let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
+        let order =
+            orders(recipe, &Ticket::new(recipe, &arrived), &registry, &projects, "").unwrap().remove(0);
         let buildspec: Buildspec = serde_saphyr::from_str(BUILDSPEC).unwrap();
         let commands = ["pre_build", "build"].map(|phase| buildspec.phases[phase].commands.join("\n"));
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());

@@ -184,8 +184,10 @@ fn what_is_built_already_is_not_built_again_but_takes_its_places() {
 #[test]
 fn a_push_is_built_by_commit_and_tagged_by_branch() {
     let site = Site::new();
-    site.send(&pushed("web", "main", COMMIT));
-    site.send(&pushed("web", "main", COMMIT));
+    // The same event twice, its time too.
+    let event = pushed("web", "main", COMMIT);
+    site.send(&event);
+    site.send(&event);
     let build = site.aws.cloud(|cloud| cloud.builds[0].clone());
     let location = "https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/web";
     assert_eq!(build["source"], json!({ "type": "CODECOMMIT", "location": location }));
@@ -490,6 +492,96 @@ fn a_build_can_be_asked_for_over_http() {
     let (status, answer) = site.call("POST", "/builds", body);
     assert_eq!((status, &answer["status"]), (200, &json!("BUILT")));
     assert_eq!(answer["imageDigest"], digest);
+}
+
+#[test]
+fn a_build_for_machines_that_the_stack_does_not_have_is_refused_with_what_to_do() {
+    let aws = EcrStub::start();
+    // As the template sets it where AWS CodeBuild has no ARM machines.
+    let function = cloud::function_with(&aws, "image-build", PLENTY, &[("PROJECT_ARM64", "")]);
+    let site = Site { aws, function };
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "zip"));
+    let body = |platforms: Value| {
+        json!({ "repositoryName": "app", "source": { "s3": { "key": "uploads/app.zip" } }, "platforms": platforms })
+            .to_string()
+    };
+    let (status, problem) = site.call("POST", "/builds", &body(json!(["linux/amd64", "linux/arm64"])));
+    let detail = problem["detail"].as_str().unwrap();
+    assert_eq!(status, 400, "{problem}");
+    for part in ["app cannot be built", "linux/arm64", "`platforms`", "Builds"] {
+        assert!(detail.contains(part), "{part}: {detail}");
+    }
+    // Of a source that arrives, those who wait are told.
+    site.book(
+        "builds:
+  - repositoryName: app
+    source: { codeCommit: { repositoryName: shop, branches: [main] } }
+    platforms: [linux/arm64]
+",
+    );
+    site.send(&pushed("shop", "main", COMMIT));
+    let told = site.aws.cloud(|cloud| cloud.events.clone());
+    assert_eq!((told.len(), told[0].0.as_str()), (1, "Image Build Failed"), "{told:?}");
+    assert!(told[0].1["reason"].as_str().unwrap().contains("linux/arm64"), "{told:?}");
+    // Half of an image is none: nothing was built, and no repository was made for it.
+    assert_eq!(site.builds(), 0);
+    assert!(site.aws.with(|registry| registry.repositories.is_empty()));
+    let (status, _) = site.call("POST", "/builds", &body(json!(["linux/amd64"])));
+    assert_eq!((status, site.builds()), (202, 1));
+}
+
+#[test]
+fn what_is_needed_for_builds_alone_is_not_deployed_where_there_are_none() {
+    let text = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    let (_, resources) = text.split_once("\nResources:\n").unwrap();
+    let mut named: Vec<(String, String)> = Vec::new();
+    for line in resources.lines() {
+        match line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')) {
+            Some(name) if !name.starts_with(' ') => named.push((name.to_owned(), String::new())),
+            _ => {
+                if let Some((_, block)) = named.last_mut() {
+                    *block += &format!("{line}\n");
+                }
+            }
+        }
+    }
+    let is_of_builds =
+        |block: &str| block.lines().any(|line| line.starts_with("    Condition: ") && line.contains("Build"));
+    let of_builds: Vec<&str> =
+        named.iter().filter(|(_, block)| is_of_builds(block)).map(|(name, _)| name.as_str()).collect();
+    for name in
+        ["BuildOnAmd64", "BuildRole", "ImageBuildFunction", "UndeliveredEvents", "ImageResourceFunctionArn"]
+    {
+        assert!(of_builds.contains(&name), "{name}: {of_builds:?}");
+    }
+    for (name, block) in &named {
+        let mentions = |other: &&&str| {
+            [format!("!Ref {other}"), format!("!GetAtt {other}."), format!("${{{other}")]
+                .iter()
+                .any(|mention| block.contains(mention))
+        };
+        let other = of_builds.iter().find(mentions);
+        assert!(other.is_none() || is_of_builds(block), "{name} mentions {other:?}, which may not be there");
+    }
+}
+
+#[test]
+fn events_that_eventbridge_cannot_hand_over_are_kept_and_told() {
+    for (function, events) in
+        [("ImageBuildFunction", ["Uploaded", "Pushed"].as_slice()), ("ImagePublishedFunction", &["Ended"])]
+    {
+        let block = template::block(function).join("\n");
+        let kept = block.matches("Arn: !GetAtt UndeliveredEvents.Arn").count();
+        // One more is what the function itself could not serve.
+        assert_eq!(kept, events.len() + 1, "{block}");
+        let policy = template::block("UndeliveredEventsPolicy").join("\n");
+        for event in events {
+            assert!(policy.contains(&format!("!GetAtt {function}{event}.Arn")), "{policy}");
+        }
+    }
+    assert!(template::block("PoliciesUploadedRule").join("\n").contains("UndeliveredPolicies.Arn"));
+    assert!(template::block("UndeliveredPoliciesPolicy").join("\n").contains("PoliciesUploadedRule.Arn"));
+    assert!(template::block("UndeliveredPoliciesAlarm").join("\n").contains("!Ref LifecycleReports"));
 }
 
 #[test]

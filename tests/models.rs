@@ -1,6 +1,7 @@
 //! Both sides against what describes them: the HTTP API against `infra/openapi.yaml`, for which Schemathesis makes good and
-//! bad requests and looks into every answer; and the ECR stub against ECR's own model, by the AWS SDK for Python. Both
-//! come from PyPI, so that this takes the feature `pypi`.
+//! bad requests and looks into every answer; the ECR stub against ECR's own model, by the AWS SDK for Python; and what every
+//! test checks requests against (`tests/src/aws_model.rs`) against the models that it was made of. All of it comes from PyPI, so
+//! that this takes the feature `pypi`.
 
 use std::process::Command;
 use std::time::Duration;
@@ -64,6 +65,8 @@ fn the_functions_do_what_their_description_says() {
 fn the_stub_answers_as_the_model_of_ecr_has_it() {
     let programs = tools::install(&local::Project::here(), tools::AWS).unwrap();
     let ecr = EcrStub::start();
+    // What is refused is driven too, and unsigned.
+    ecr.take_any_request();
     ecr.with(|registry| {
         let mut full = Repository::default();
         let children = ["amd64", "arm64"].map(|platform| full.push(platform, &[]));
@@ -81,4 +84,17 @@ fn the_stub_answers_as_the_model_of_ecr_has_it() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn requests_are_checked_against_what_the_pinned_models_say() {
+    let programs = tools::install(&local::Project::here(), tools::AWS).unwrap();
+    let output = Command::new(programs.join("python"))
+        .arg(workspace().join("tests/aws_models/extract.py"))
+        .arg("--check")
+        .output()
+        .unwrap();
+    let program = programs.join("python");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\nwith {}", program.display());
 }

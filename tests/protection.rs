@@ -50,6 +50,12 @@ trait Protected {
     fn lone(&self, content: &str, tags: &[&str]) -> String;
 }
 
+/// What the dead man's switch answers.
+fn suspend(site: &Site, event: &str) -> Value {
+    let function = tests::cloud::function(site.aws(), "lifecycle-suspend", tests::steward::PLENTY);
+    function.invoke(event).response()
+}
+
 fn app(registry: &mut Registry) -> &mut Repository {
     registry.repositories.get_mut("app").unwrap()
 }
@@ -839,7 +845,11 @@ fn under_protect_a_policy_without_the_protection_rule_needs_attention_and_nothin
         assert_eq!(site.policy(), Some(policy), "nor is it written");
         assert!(site.tags(&site.app.old[0]).contains(&protection_tag(&site.app.old[0])));
         assert_eq!(site.aws().count("BatchDeleteImage"), 0);
-        assert_eq!(site.record(), None, "it is not refreshed as long as it is so");
+        let record = site.record().expect("so that somebody hears of it");
+        assert_eq!(record["refreshedAt"], "1970-01-01T00:00:00Z", "it never was right: {record}");
+        assert!(of(&report, "app")["attachment"].get("refreshedAt").is_none(), "{report:#}");
+        let hour = suspend(&site, "{}");
+        assert_eq!((&hour["stale"], &hour["suspended"]), (&json!(1), &json!(0)), "{hour}");
     }
 }
 
@@ -942,8 +952,353 @@ fn enforce_off_neither_suspends_nor_lifts_a_policy_that_a_repository_was_made_wi
     site.protect_only("s");
     assert!(site.is_suspended());
     site.aws().heal();
-    site.steward.run("t", false);
+    let report = site.steward.run("t", false);
     assert!(site.is_suspended());
+    // What kept it is mended, and what keeps it now is said, with what to do about it.
+    let why = of(&report, "app")["attachment"]["suspendedBecause"].as_str().unwrap();
+    assert!(why.contains("all is certain again") && why.contains("deploy it with Enforce=true"), "{why}");
+    site.steward.switch(true);
+    site.protect_only("u");
+    assert!(site.acts());
+}
+
+/// A repository that ECR made on a push, by the creation template of this stack.
+fn created_on_push(policies: &str) -> Site {
+    let site = site(policies);
+    site.attach_by_hand(Some(&template_policy()));
+    site.aws().with(|registry| {
+        let tags = &mut app(registry).tags;
+        tags.insert("ecr-steward:protect".to_owned(), "create-on-push:steward".to_owned());
+    });
+    site
+}
+
+fn template_policy() -> String {
+    shared::repository::protection::created_on_push().unwrap().document().to_json()
+}
+
+#[test]
+fn the_policy_that_a_push_made_a_repository_with_is_this_stacks_to_suspend_and_to_put_back() {
+    for policies in ["policies: []\n".to_owned(), OF_OTHERS.to_owned(), book("")] {
+        let site = created_on_push(&policies);
+        let once = site.lone("once", &[]);
+        site.use_by_task("app:latest", Some(&once));
+        let report = site.protect_only("hourly");
+        assert!(!site.taken_by_ecr().contains(&once), "{policies}: {report:#}");
+        let record = site.record().unwrap();
+        assert_eq!(record["mode"], "provisioned", "{policies}: {report:#}");
+        assert_eq!((site.policy(), site.puts_of_policies()), (Some(template_policy()), 0));
+        site.aws().fault_from("ListClusters", Fault::Denied, 0);
+        let report = site.steward.run("r", false);
+        assert!(site.is_suspended(), "{policies}: {report:#}");
+        site.aws().heal();
+        let report = site.protect_only("next hour");
+        assert_eq!(site.policy(), Some(template_policy()), "{policies}: {report:#}");
+    }
+    // Also where it was uncertain from the first hour, or cannot even be read.
+    for operation in ["ListClusters", "DescribeImages", "PutImage"] {
+        let site = created_on_push(OF_OTHERS);
+        site.use_by_task("app:ci-0", None);
+        site.aws().fault_from(operation, Fault::Denied, 0);
+        let report = site.protect_only("hourly");
+        assert!(site.is_suspended(), "{operation}: {report:#}");
+        site.aws().heal();
+        let report = site.protect_only("next hour");
+        assert_eq!(site.policy(), Some(template_policy()), "{operation}: {report:#}");
+    }
+}
+
+#[test]
+fn the_policy_that_somebody_put_in_a_repository_that_a_push_made_is_theirs() {
+    let site = created_on_push(OF_OTHERS);
+    let theirs = behind(FOUR_BUILDS);
+    site.attach_by_hand(Some(&theirs));
+    site.use_by_task("app:ci-0", None);
+    site.protect_only("hourly");
+    assert_eq!(site.record().unwrap()["mode"], "protect");
+    site.aws().fault_from("ListClusters", Fault::Denied, 0);
+    let report = site.steward.run("r", false);
+    assert_eq!((site.policy(), site.puts_of_policies()), (Some(theirs), 0), "{report:#}");
+}
+
+#[test]
+fn under_protect_what_never_was_certain_counts_as_stale_until_it_is() {
+    for operation in ["ListClusters", "DescribeImages", "PutImage", "BatchGetImage"] {
+        let site = site_under_protect();
+        site.use_by_task("app:ci-0", None);
+        site.aws().fault_from(operation, Fault::Denied, 0);
+        let report = site.steward.run("r", false);
+        assert_eq!(suspend(&site, "{}")["stale"], 1, "{operation}: {report:#}");
+        site.aws().heal();
+        let report = site.steward.run("s", false);
+        assert_eq!(suspend(&site, "{}")["stale"], 0, "{operation}: {report:#}");
+        assert_eq!(site.puts_of_policies(), 0);
+    }
+}
+
+#[test]
+fn where_nobody_may_ask_for_resource_tags_everything_that_is_known_is_protected_and_people_are_told() {
+    let denied = |site: &Site| site.aws().fault_from("GetResources", Fault::Denied, 0);
+    // The file's policy.
+    let site = Site::new(ATTACH);
+    denied(&site);
+    site.use_by_task("app:ci-0", None);
+    let report = site.steward.run("r", false);
+    assert!(site.acts() && !site.taken_by_ecr().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!(report["status"], "ATTENTION");
+    let notices = report["notices"].as_array().unwrap();
+    let about_tags: Vec<&Value> =
+        notices.iter().filter(|notice| notice.as_str().unwrap().contains("tag:GetResources")).collect();
+    assert_eq!(about_tags.len(), 1, "told once: {report:#}");
+    // The policy that the repository was made with.
+    let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+    denied(&site);
+    site.use_by_task("app:ci-0", None);
+    let report = site.protect_only("s");
+    assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
+    site.aws().fault_from("ListClusters", Fault::Denied, 0);
+    site.protect_only("t");
+    assert!(site.is_suspended());
+    // What is remembered of a policy that somebody replaced meanwhile stays: it may be of this stack's after all.
+    let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+    denied(&site);
+    let before = site.record();
+    site.attach_by_hand(Some(&behind(TWO_WEEKS)));
+    site.use_by_task("app:ci-0", None);
+    let report = site.protect_only("v");
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!((site.policy(), site.puts_of_policies()), (Some(behind(TWO_WEEKS)), 0));
+    assert_eq!(site.record(), before);
+    // Somebody's who asked for protection before.
+    let site = site_under_protect();
+    ask_by_tag(&site);
+    site.say(OF_OTHERS);
+    site.steward.run("r", false);
+    denied(&site);
+    site.use_by_task("app:ci-0", None);
+    let report = site.protect_only("u");
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!((site.record().unwrap()["mode"].as_str(), site.puts_of_policies()), (Some("protect"), 0));
+}
+
+/// A run of the state machine with a file that is not valid.
+fn run_without_file(site: &Site, run_id: &str) -> Value {
+    let mut begun = Steward::begin(run_id, false);
+    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    assert_eq!(error_type, "InvalidPolicyBook");
+    let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
+    suspend(site, &json!({ "run": begun["run"], "reason": cause }).to_string());
+    begun["run"]["policiesFileProblem"] = cause.into();
+    let taken = site.steward.take_inventory(&begun).response();
+    for key in site.steward.batches(&taken) {
+        site.steward.work(&taken, &key);
+    }
+    site.steward.tell(&taken)
+}
+
+#[test]
+fn a_policies_file_that_is_not_valid_keeps_no_protection_from_being_refreshed_that_does_not_come_of_it() {
+    const BROKEN: &str = "policies: [{ name: all }]\n";
+    let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+    site.steward.run("r", false);
+    site.say(BROKEN);
+    site.use_by_task("app:ci-0", None);
+    let report = run_without_file(&site, "s");
+    assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
+    assert_eq!(report["status"], "FAILED");
+    assert!(
+        report["error"].as_str().unwrap().starts_with("InvalidPolicyBook: policies.yaml: "),
+        "{report:#}"
+    );
+    assert_eq!(site.record().unwrap()["refreshedBy"], "s");
+    // Uncertain is uncertain.
+    site.aws().fault_from("ListClusters", Fault::Denied, 0);
+    run_without_file(&site, "t");
+    assert!(site.is_suspended());
+    // Nothing is put back by a run that knows no file: the file may go before it.
+    site.aws().heal();
+    run_without_file(&site, "u");
+    assert!(site.is_suspended());
+    site.say(OF_OTHERS);
+    site.protect_only("v");
+    assert!(site.acts());
+    // Somebody else's, of which only the file said that it is to be protected.
+    let site = site_under_protect();
+    site.steward.run("r", false);
+    site.say(BROKEN);
+    site.use_by_task("app:ci-0", None);
+    let report = run_without_file(&site, "s");
+    assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "{report:#}");
+    assert_eq!((site.record().unwrap()["refreshedBy"].as_str(), site.puts_of_policies()), (Some("s"), 0));
+    // What the file attached is suspended, and is remembered for when it is valid again.
+    let site = Site::new(ATTACH);
+    site.steward.run("r", false);
+    site.say(BROKEN);
+    for run in ["s", "t"] {
+        run_without_file(&site, run);
+        assert!(site.is_suspended());
+        assert_eq!(site.record().unwrap()["mode"], "attach");
+    }
+    site.say(&book(ATTACH));
+    site.steward.run("u", false);
+    assert!(site.acts());
+}
+
+/// Which lists there have to be only a valid file says: the last one that was.
+#[test]
+fn what_the_last_valid_policies_file_says_of_use_holds_while_the_present_one_is_not_valid() {
+    let declares = |list: &str| format!("{OF_OTHERS}usage: {{ lists: [{{ key: usage/{list}.json }}] }}\n");
+    let site = provisioned(&declares("eks"), FOUR_BUILDS);
+    site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]"));
+    site.steward.run("r", false);
+    assert!(site.acts());
+    site.say("policies: [\n");
+    run_without_file(&site, "s");
+    assert!(site.acts());
+    site.aws().cloud(|cloud| cloud.objects.remove(&format!("{BUCKET}/usage/eks.json")));
+    run_without_file(&site, "t");
+    assert!(site.is_suspended());
+    // Without one nobody knows.
+    let site = provisioned("policies: [\n", FOUR_BUILDS);
+    site.use_by_task("app:ci-0", None);
+    let report = run_without_file(&site, "r");
+    assert!(site.is_suspended(), "{report:#}");
+    assert!(site.tags(&site.app.old[0]).contains(&protection_tag(&site.app.old[0])));
+}
+
+#[test]
+fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_lets_go_of_it() {
+    let of_api = provisioned(&book(ATTACH), FOUR_BUILDS);
+    let of_push = created_on_push(&book(ATTACH));
+    for (site, made_with) in [(of_api, behind(FOUR_BUILDS)), (of_push, template_policy())] {
+        for run in ["r", "s"] {
+            site.steward.run(run, false);
+            assert_eq!(site.policy(), Some(behind(TWO_WEEKS)));
+        }
+        site.say(OF_OTHERS);
+        let report = site.steward.run("t", false);
+        assert!(site.is_suspended(), "{report:#}");
+        let report = site.protect_only("next hour");
+        assert_eq!(site.policy(), Some(made_with), "{report:#}");
+        assert_eq!(site.record().unwrap()["mode"], "provisioned");
+    }
+}
+
+#[test]
+fn a_policy_that_the_file_let_go_of_is_told_until_nothing_of_it_is_left() {
+    let site = Site::new(ATTACH);
+    site.steward.run("r", false);
+    site.say(OF_OTHERS);
+    for run in ["s", "t", "u"] {
+        let report = site.steward.run(run, false);
+        let drift = of(&report, "app")["drift"][0].as_str().unwrap().to_owned();
+        assert!(drift.contains("aws ecr delete-lifecycle-policy --repository-name app"), "{drift}");
+    }
+    assert_eq!(site.journal(is_policy).len(), 1, "it is written down once");
+    // Whatever comes then is not this stack's.
+    let theirs = behind(TWO_WEEKS);
+    site.attach_by_hand(Some(&theirs));
+    site.aws().forget_calls();
+    let report = site.steward.run("v", false);
+    assert_eq!((site.policy(), site.puts_of_policies()), (Some(theirs), 0), "{report:#}");
+    assert_eq!(site.record(), None);
+}
+
+#[test]
+fn where_the_file_only_previews_what_ran_once_leaves_by_the_policy_that_ecr_enforces() {
+    let by_tag = site(&book(", apply: preview"));
+    by_tag.attach_by_hand(Some(&behind(FOUR_BUILDS)));
+    ask_by_tag(&by_tag);
+    let made_here = provisioned(&book(", apply: preview"), FOUR_BUILDS);
+    for site in [by_tag, made_here] {
+        site.use_by_task("app:ci-0", None);
+        site.steward.run("r", false);
+        site.end_use();
+        let before = site.left();
+        site.protect_only("hourly");
+        assert_eq!(site.left(), before, "a run that only protects deletes nothing");
+        let report = site.steward.run("s", false);
+        assert_eq!(site.left(), &site.app.all() - &set([&site.app.old[0]]), "{report:#}");
+        let lines = site.journal(is_removal);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["imageDigest"], *site.app.old[0]);
+        assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    }
+}
+
+/// A policy there that counts by `*` would take others.
+#[test]
+fn where_protection_tags_are_replicated_to_people_are_told_until_they_say_that_it_does_not_matter() {
+    let replicates = |site: &Site| {
+        let rule = json!({ "destinations": [{ "region": "eu-north-1", "registryId": "123456789012" }] });
+        site.aws().cloud(|cloud| cloud.replication.push(rule));
+    };
+    for site in [Site::new(ATTACH), site_under_protect(), provisioned(OF_OTHERS, FOUR_BUILDS)] {
+        replicates(&site);
+        site.use_by_task("app:ci-0", None);
+        let report = site.steward.run("r", false);
+        assert_eq!(report["status"], "ATTENTION", "{report:#}");
+        let told = of(&report, "app")["replicatedTags"][0].as_str().unwrap().to_owned();
+        assert!(
+            told.contains("eu-north-1") && told.contains("protection-tags/123456789012/eu-north-1"),
+            "{told}"
+        );
+        let file = site.aws().cloud(|cloud| cloud.object_text(&format!("{BUCKET}/policies.yaml"))).unwrap();
+        let file = file.split("approve:").next().unwrap().to_owned();
+        let ignore = "{ source: protection-tags/123456789012/eu-north-1, reason: \"no policies there\" }";
+        site.say(&format!("{file}\nusage: {{ ignore: [{ignore}] }}\n"));
+        let report = site.steward.run("s", false);
+        assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    }
+    let site = Site::new(UNLIMITED);
+    replicates(&site);
+    let report = site.steward.run("r", false);
+    assert_eq!(report["status"], "SUCCEEDED", "no tags, nothing to tell: {report:#}");
+}
+
+fn mails(site: &Site) -> usize {
+    site.aws().count("Publish")
+}
+
+#[test]
+fn a_lasting_concern_of_the_hourly_run_is_mailed_once_a_day_and_a_new_one_at_once() {
+    let site = Site::new(ATTACH);
+    site.steward.run("r", false);
+    site.aws().forget_calls();
+    site.aws().fault_from("ListClusters", Fault::Denied, 0);
+    for hour in ["1", "2", "3"] {
+        let report = site.protect_only(hour);
+        assert_eq!(report["status"], "ATTENTION");
+        assert_eq!(mails(&site), 1, "{hour}");
+    }
+    // Something else.
+    site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    site.protect_only("4");
+    assert_eq!(mails(&site), 2);
+    // A day passes.
+    site.aws().cloud(|cloud| {
+        let path = format!("{BUCKET}/state/told.json");
+        let mut told: Value = serde_json::from_str(&cloud.object_text(&path).unwrap()).unwrap();
+        let at = Instant::now().micros() - 86_400_000_000;
+        told["at"] = Instant::from_micros(at).unwrap().to_string().into();
+        cloud.upload(&path, &told.to_string());
+    });
+    site.protect_only("5");
+    assert_eq!(mails(&site), 3);
+    // When all was well in between it is new.
+    site.aws().heal();
+    site.say(&book(ATTACH));
+    site.steward.run("s", false);
+    let before = mails(&site);
+    site.protect_only("6");
+    assert_eq!(mails(&site), before);
+    site.aws().fault_from("ListClusters", Fault::Denied, 0);
+    site.aws().fault_from("ListFunctions", Fault::Denied, 0);
+    site.protect_only("7");
+    assert_eq!(mails(&site), before + 1);
+    // Runs over the registry are told of whenever they come.
+    site.steward.run("t", false);
+    assert_eq!(mails(&site), before + 2);
 }
 
 #[test]

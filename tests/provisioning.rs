@@ -133,15 +133,12 @@ fn now() -> Instant {
 }
 
 fn recorded(existing: &Existing, mode: Mode, suspended: Option<Suspension>) -> Option<ProtectionRecord> {
+    let refreshed_at = Instant::parse("2026-11-22T23:00:00Z").unwrap();
     Some(ProtectionRecord {
-        registry_id: existing.registry_id.clone(),
-        repository_name: existing.name.clone(),
-        mode,
-        refreshed_at: Instant::parse("2026-11-22T23:00:00Z").unwrap(),
-        refreshed_by: "run".to_owned(),
         lifecycle_policy_text: existing.lifecycle_policy_text.clone(),
         suspended,
         expiring: vec!["sha256:1".to_owned()],
+        ..ProtectionRecord::new(&existing.registry_id, &existing.name, mode, refreshed_at, "run")
     })
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shared::policy_book::PolicyBook;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
+use tests::state_machine::{self, Begins};
 use tests::steward::{EXECUTIONS, PLENTY, Steward, of};
 use tests::template;
 
@@ -223,7 +224,7 @@ fn a_run_that_failed_or_was_interrupted_is_no_preview() {
     }
     taken["error"] = json!({ "Error": "States.ExceedToleratedFailureThreshold", "Cause": "" });
     assert_eq!(site.steward.tell(&taken)["status"], "FAILED");
-    assert_eq!(site.keys("state/"), [""; 0]);
+    assert_eq!(site.keys("state/"), ["state/policies.yaml"]);
     let report = site.steward.run("third", false);
     site.assert_untouched("nobody has seen all that the file does");
     assert_eq!(report["dryRunReason"], "not-previewed");
@@ -338,7 +339,7 @@ fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
     site.upload(POLICIES, &format!("{}approve: \"{}\"\n", policies("delete"), hash(&policies("delete"))));
     let begun = Steward::begin("r", false);
     // Everything is written but the list of batches.
-    site.steward.aws.fault_from("PutObject", Fault::Hang, 3);
+    site.steward.aws.fault_from("PutObject", Fault::Hang, 4);
     {
         let doomed = cloud::function(&site.steward.aws, "lifecycle-inventory", PLENTY);
         doomed.hand(begun.to_string());
@@ -581,9 +582,22 @@ fn runs_that_fail_time_out_are_aborted_or_do_not_come_raise_an_alarm() {
     assert!(report.contains("ApplicationLogLevel: INFO"), "{report}");
 }
 
-fn state_machine() -> Value {
-    let path = tests::binaries::workspace().join("infra/lifecycle.asl.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+#[test]
+fn no_function_that_reads_manifests_pulls_by_it() {
+    let text = std::fs::read_to_string(tests::binaries::workspace().join("template.yaml")).unwrap();
+    let mut readers = 0;
+    let resources = text.split("\n    Type: AWS::Serverless::Function\n");
+    let names = resources.map(|before| before.lines().next_back().unwrap().trim().trim_end_matches(':'));
+    // The last piece is what follows the last function.
+    let names: Vec<&str> = names.collect();
+    for function in &names[..names.len() - 1] {
+        if template::ecr_actions(function).contains("BatchGetImage") {
+            readers += 1;
+            let excluded = format!("PrincipalArn: !GetAtt {function}Role.Arn\n");
+            assert!(text.contains(&excluded), "{function}: policies and people go by pulls");
+        }
+    }
+    assert_eq!(readers, 5, "{names:?}");
 }
 
 /// The state that a choice goes on with; like Step Functions it fails where a path is compared that is not there.
@@ -614,25 +628,21 @@ fn choose(choice: &Value, input: &Value) -> String {
 
 #[test]
 fn the_input_of_the_state_machine_enforces_only_if_it_asks_for_that_and_for_nothing_else() {
-    let machine = state_machine();
+    let machine = state_machine::definition();
     let states = &machine["States"];
     let choice = &states[machine["StartAt"].as_str().unwrap()];
-    for (input, dry_run, protect_only) in [
-        (json!({}), json!(true), false),
-        (json!({ "dryRun": "false" }), json!(true), false),
-        (json!({ "dryRun": false }), json!("$.dryRun"), false),
-        (json!({ "dryRun": true }), json!(true), false),
-        (json!({ "protectOnly": true }), json!(false), true),
-        (json!({ "protectOnly": true, "dryRun": false }), json!(false), true),
-        (json!({ "protectOnly": true, "dryRun": true }), json!(true), false),
-        (json!({ "protectOnly": true, "dryRun": "true" }), json!(false), true),
-        (json!({ "protectOnly": false }), json!(true), false),
-        (json!({ "protectOnly": false, "dryRun": false }), json!("$.dryRun"), false),
-        (json!({ "protectOnly": "true", "dryRun": false }), json!(true), false),
-    ] {
-        let run = &states[choose(choice, &input)]["Parameters"]["run"];
-        let found = if run["dryRun"].is_null() { &run["dryRun.$"] } else { &run["dryRun"] };
-        assert_eq!(*found, dry_run, "{input}");
+    for (input, begins) in state_machine::inputs() {
+        let next = choose(choice, &input);
+        assert_eq!(next, begins.state(), "{input}");
+        let run = &states[next]["Parameters"]["run"];
+        let (dry_run, protect_only) = match begins {
+            Begins::Dry => (json!({ "dryRun": true }), false),
+            Begins::AsAsked => (json!({ "dryRun.$": "$.dryRun" }), false),
+            Begins::Protecting => (json!({ "dryRun": false }), true),
+        };
+        for (name, value) in dry_run.as_object().unwrap() {
+            assert_eq!(run[name], *value, "{input}");
+        }
         assert_eq!(run["protectOnly"] == true, protect_only, "{input}");
     }
     let schedule = template::block("LifecycleProtectionSchedule").join("\n");
@@ -645,7 +655,7 @@ fn the_input_of_the_state_machine_enforces_only_if_it_asks_for_that_and_for_noth
 
 #[test]
 fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_the_run_fails_all_the_same() {
-    let machine = state_machine();
+    let machine = state_machine::definition();
     let states = &machine["States"];
     let catch = &states["Inventory"]["Catch"];
     assert_eq!(catch[0]["ErrorEquals"], json!(["InvalidPolicyBook"]));
@@ -657,9 +667,17 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_the_run_fails
     assert_eq!(suspend["Parameters"]["FunctionName"], "${SuspendFunctionArn}");
     assert_eq!(suspend["Parameters"]["Payload"], json!({ "run.$": "$.run", "reason.$": "$.error.Cause" }));
     // What the inventory failed with stays, whether or not this succeeds: the report tells it.
-    assert_eq!((&suspend["ResultPath"], &suspend["Next"]), (&Value::Null, &json!("Report")));
-    assert_eq!(suspend["Catch"][0]["Next"], "Report");
+    assert_eq!(suspend["ResultPath"], Value::Null);
+    assert_eq!(suspend["Catch"][0]["Next"], suspend["Next"]);
     assert_ne!(suspend["Catch"][0]["ResultPath"], "$.error");
+    // Then the run goes on without the file, once.
+    let goes_on = &states[suspend["Next"].as_str().unwrap()];
+    assert_eq!(
+        (&goes_on["InputPath"], &goes_on["ResultPath"], &goes_on["Next"]),
+        (&json!("$.error.Cause"), &json!("$.run.policiesFileProblem"), &json!("Inventory"))
+    );
+    let again = json!({ "run": { "dryRun": false, "policiesFileProblem": "/: no" } });
+    assert_eq!(choose(choice, &again), "Report");
 }
 
 #[test]
@@ -720,7 +738,7 @@ fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_told_of_only_
 
 #[test]
 fn the_state_machine_runs_dry_without_a_flag_ends_within_a_day_and_maps_over_the_list_of_batches() {
-    let machine = state_machine();
+    let machine = state_machine::definition();
     assert_eq!(machine["TimeoutSeconds"], 86_400);
     let states = &machine["States"];
     // A path that is not there may be asked for nothing else before.

@@ -39,14 +39,9 @@ fn hours_ago(hours: i64) -> Instant {
 /// A record of protection that was refreshed so many hours ago.
 fn record(name: &str, mode: Mode, hours: i64) -> ProtectionRecord {
     ProtectionRecord {
-        registry_id: ACCOUNT.to_owned(),
-        repository_name: name.to_owned(),
-        mode,
-        refreshed_at: hours_ago(hours),
-        refreshed_by: "nightly".to_owned(),
         lifecycle_policy_text: (mode != Mode::Protect).then(|| policy().to_json()),
-        suspended: None,
         expiring: vec!["sha256:1".to_owned()],
+        ..ProtectionRecord::new(ACCOUNT, name, mode, hours_ago(hours), "nightly")
     }
 }
 
@@ -258,6 +253,132 @@ fn a_repository_whose_record_cannot_be_read_counts_as_stale_and_its_policy_is_ke
         assert_eq!(told(&site.hour()), counts([("records", 1), ("stale", 1)]), "{policy:?}");
         site.assert_nothing_written();
     }
+}
+
+/// What the creation template makes repositories with.
+fn created_on_push() -> String {
+    shared::repository::protection::created_on_push().unwrap().document().to_json()
+}
+
+impl Site {
+    /// A repository that ECR made on a push so many hours ago, with such a value of the resource tag.
+    fn push_makes(&self, name: &str, hours: i64, tag: &str) {
+        self.aws.with(|registry| {
+            add(registry, name, Some(created_on_push()));
+            let made = registry.repositories.get_mut(name).unwrap();
+            made.tags.insert("ecr-steward:protect".to_owned(), tag.to_owned());
+            made.described["createdAt"] = (hours_ago(hours).micros() / 1_000_000).into();
+        });
+    }
+}
+
+#[test]
+fn what_a_push_made_is_suspended_when_no_run_comes() {
+    let site = Site::new();
+    site.push_makes("old", 49, "create-on-push:steward");
+    site.push_makes("new", 1, "create-on-push:steward");
+    assert_eq!(told(&site.hour()), counts([("adopted", 1), ("stale", 1), ("suspended", 1)]));
+    assert!(site.is_suspended("old") && site.reason("old").contains("48 hours"), "{:?}", site.record("old"));
+    let record = site.record("new").unwrap();
+    assert_eq!((record.mode, record.suspended), (Mode::Provisioned, None));
+    let default = LifecyclePolicy::parse(&record.lifecycle_policy_text.unwrap()).unwrap();
+    assert_eq!(protected(&default).unwrap().to_json(), created_on_push(), "a run attaches it again");
+    assert_eq!(site.policy("new"), Some(created_on_push()));
+    assert_eq!(told(&site.hour()), counts([("records", 2), ("alreadySuspended", 1)]));
+}
+
+#[test]
+fn what_a_push_made_is_suspended_before_the_stack_goes_also_if_no_run_has_seen_it() {
+    let site = Site::new();
+    site.push_makes("app", 0, "create-on-push:steward");
+    let (_, answer) = request(&site, "Delete");
+    assert_eq!(answer.unwrap()["Status"], "SUCCESS");
+    assert!(site.is_suspended("app") && site.reason("app").contains("stack/steward/1 is deleted"));
+}
+
+#[test]
+fn what_another_stack_or_somebody_else_made_is_not_this_stacks_to_suspend() {
+    let site = Site::new();
+    site.push_makes("of-another-stack", 1000, "create-on-push:steward-2");
+    site.push_makes("asked-for", 1000, "true");
+    site.push_makes("changed", 1000, "create-on-push:steward");
+    site.aws.with(|registry| {
+        registry.repositories.get_mut("changed").unwrap().lifecycle_policy = Some(behind_protection());
+    });
+    assert_eq!(told(&site.hour()), counts([]));
+    request(&site, "Delete");
+    site.assert_nothing_written();
+}
+
+#[test]
+fn what_has_a_record_is_suspended_also_where_nobody_may_ask_which_repositories_have_the_tag() {
+    let site = Site::new();
+    site.attach("app", Mode::Attach, 49);
+    site.push_makes("pushed", 49, "create-on-push:steward");
+    site.aws.fault_from("GetResources", Fault::Denied, 0);
+    let (kind, message) = site.function.invoke("{}").error();
+    assert!(site.is_suspended("app"));
+    assert_eq!(kind, "AwsFailed");
+    assert!(message.contains("made on a push") && message.contains("GetResources"), "{message}");
+}
+
+#[test]
+fn a_policy_that_is_known_to_be_somebody_elses_is_not_suspended_although_its_record_cannot_be_read() {
+    let site = Site::new();
+    for name in ["by-tag", "by-file", "by-file-and-tags", "unknown"] {
+        site.aws.with(|registry| add(registry, name, Some(behind_protection())));
+        site.aws.cloud(|cloud| cloud.upload(&path(name), "{"));
+    }
+    site.aws.with(|registry| {
+        let mut tag = |name: &str, key: &str, value: &str| {
+            let tags = &mut registry.repositories.get_mut(name).unwrap().tags;
+            tags.insert(key.to_owned(), value.to_owned());
+        };
+        tag("by-tag", "ecr-steward:protect", "true");
+        tag("by-file-and-tags", "team", "infra");
+    });
+    let file = "policies:
+- { name: theirs, repositories: [by-file], apply: protect }
+- { name: tagged, repositories: ['*'], tags: { team: infra }, apply: protect }
+";
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), file));
+    assert_eq!(told(&site.hour()), counts([("records", 4), ("stale", 4), ("suspended", 1)]));
+    for name in ["by-tag", "by-file", "by-file-and-tags"] {
+        assert_eq!(site.policy(name), Some(behind_protection()), "{name}");
+    }
+    assert!(site.is_suspended("unknown"), "nobody says that it is somebody else's");
+    // A file that is not valid says nothing.
+    site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), "policies: [{}]"));
+    site.hour();
+    assert!(site.is_suspended("by-file") && !site.is_suspended("by-tag"));
+}
+
+#[test]
+fn protection_that_never_was_right_is_told_as_long_as_a_policy_acts_there() {
+    let site = Site::new();
+    for (name, policy) in
+        [("acts", Some(behind_protection())), ("takes-nothing", Some(suspended())), ("none", None)]
+    {
+        site.aws.with(|registry| add(registry, name, policy.clone()));
+        let record = ProtectionRecord::never_refreshed(ACCOUNT, name, Mode::Protect, "nobody looked");
+        site.aws.cloud(|cloud| write(cloud, &record));
+    }
+    for _ in 0..2 {
+        assert_eq!(told(&site.hour()), counts([("records", 3), ("stale", 1)]));
+    }
+    site.assert_nothing_written();
+}
+
+#[test]
+fn a_policy_that_somebody_attached_after_this_stack_took_its_own_away_is_left_alone() {
+    let site = Site::new();
+    site.aws.with(|registry| add(registry, "app", Some(behind_protection())));
+    let suspension = Suspension { at: hours_ago(100), reason: "the file let go of it".to_owned() };
+    let record = record("app", Mode::Attach, 100).suspended(suspension);
+    site.aws.cloud(|cloud| write(cloud, &ProtectionRecord { withdrawn: true, ..record }));
+    assert_eq!(told(&site.hour()), counts([("records", 1)]));
+    request(&site, "Delete");
+    site.assert_nothing_written();
 }
 
 #[test]
@@ -493,6 +614,13 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
     let site = Site::new();
     site.attach("app", Mode::Attach, 49);
     site.aws.cloud(|cloud| write(cloud, &record("gone", Mode::Attach, 49)));
+    site.push_makes("pushed", 1, "create-on-push:steward");
+    site.aws.with(|registry| add(registry, "unreadable", Some(behind_protection())));
+    let file = "policies: [{ name: all, repositories: ['*'], tags: { a: b }, apply: protect }]";
+    site.aws.cloud(|cloud| {
+        cloud.upload(&path("unreadable"), "{");
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), file);
+    });
     site.hour();
     request(&site, "Delete");
     let calls = site.aws.calls();
@@ -500,6 +628,7 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
         .iter()
         .map(|call| match call.operation.as_str() {
             "ListObjectsV2" => "s3:ListBucket".to_owned(),
+            "GetResources" => "tag:GetResources".to_owned(),
             operation if operation.contains("Object") => format!("s3:{operation}"),
             operation => format!("ecr:{operation}"),
         })
@@ -508,7 +637,7 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
     const RECORDS: &str = "state/protection/*";
     // What is suspended and is not what the record has is written down before.
     for (operation, action, keys) in [
-        ("GetObject", "s3:GetObject", &[RECORDS, "journal/*"][..]),
+        ("GetObject", "s3:GetObject", &[RECORDS, "journal/*", "policies.yaml"][..]),
         ("PutObject", "s3:PutObject", &[RECORDS, "journal/*"][..]),
         ("DeleteObject", "s3:DeleteObject", &[RECORDS][..]),
     ] {

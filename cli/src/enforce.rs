@@ -102,7 +102,7 @@ async fn enforce(
         None => {
             let object = clients.s3.get(clients.bucket, KEY).await?.ok_or_else(|| Failure::Policy {
                 file: format!("s3://{}/{KEY}", clients.bucket),
-                problem: "there is no such object; put the policy book there, or name one with --book"
+                problem: "there is no such object; put the policies file there, or name one with --book"
                     .to_owned(),
             })?;
             check_clock(object.answered_at, started_at)?;
@@ -114,6 +114,7 @@ async fn enforce(
     let run_id = format!("terminal-{}-{}", started_at.micros(), std::process::id());
     let dry_run = !arguments.apply;
     let run = Run {
+        policies_file_problem: None,
         run_id,
         started_at,
         started_by: Some(account::actor().to_string()),

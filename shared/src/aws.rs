@@ -6,6 +6,7 @@
 //! | [`deadline`] | stopping in time, with time left to put things in order |
 //! | [`trouble`] | what the last attempt ran into, for when time runs out between two |
 //! | [`transport`] | what carries requests: connector, clock, credentials, region, endpoint |
+//! | `endpoint` | where the services are that no client of the SDK is there for |
 //! | `trust` | whose certificates count |
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
@@ -34,6 +35,7 @@ pub mod ecr;
 pub mod ecs;
 #[cfg(feature = "lifecycle")]
 pub mod eks;
+mod endpoint;
 pub mod error;
 #[cfg(feature = "builds")]
 pub mod events;
@@ -55,9 +57,13 @@ pub mod sns;
 pub mod sqs;
 #[cfg(feature = "builds")]
 pub mod ssm;
+#[cfg(test)]
+#[cfg(all(feature = "builds", feature = "lifecycle"))]
+mod tests;
 pub mod transport;
 pub mod trouble;
 mod trust;
+mod xml;
 
 pub use deadline::Deadline;
 pub use error::{AwsError, Failure};
@@ -91,7 +97,6 @@ impl Connection {
     /// A connection over a transport.
     #[must_use]
     pub fn over(transport: Transport) -> Self {
-        let is_on = |name: &str| variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_attempt_timeout(ATTEMPT)
@@ -100,6 +105,8 @@ impl Connection {
             .behavior_version(BehaviorVersion::latest())
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
             .region(Some(transport.region.clone()).filter(|region| !region.is_empty()).map(Region::new))
+            .use_fips(transport.place().use_fips)
+            .use_dual_stack(transport.place().use_dual_stack)
             .retry_config(retries())
             .timeout_config(timeouts);
         let config = if transport.is_network() {
@@ -107,13 +114,9 @@ impl Connection {
                 .tls_provider(TLS)
                 .tls_context(trust::context())
                 .build_https();
-            config
-                .http_client(http)
-                .credentials_provider(SharedCredentialsProvider::new(
-                    EnvironmentVariableCredentialsProvider::new(),
-                ))
-                .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
-                .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
+            config.http_client(http).credentials_provider(SharedCredentialsProvider::new(
+                EnvironmentVariableCredentialsProvider::new(),
+            ))
         } else {
             let connector = transport.connector().clone();
             let AccessKeys { access_key_id, secret_access_key, session_token } = transport.keys();
@@ -258,6 +261,11 @@ impl Connection {
     }
 }
 
+/// Whether a variable of the environment says yes, as the SDK reads it.
+fn is_on(name: &str) -> bool {
+    variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -267,7 +275,8 @@ fn retries() -> RetryConfig {
     patient(RetryConfig::adaptive())
 }
 
-/// For putting things in order at the end of an invocation: few calls, which must not wait behind a lowered rate.
+/// For calls that must not wait behind a lowered rate: those to S3, and those that put things in order at the end of an
+/// invocation, which are few.
 fn retries_at_once() -> RetryConfig {
     patient(RetryConfig::standard())
 }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::finding::quoted;
 use crate::printable::{Notation, printable};
+use crate::repository::URL_SUFFIXES;
 
 #[cfg(feature = "aws")]
 pub mod answering;
@@ -239,9 +240,8 @@ impl ResponseUrl {
 
 /// `bucket.s3.amazonaws.com`, `bucket.s3.region.amazonaws.com` and `bucket.s3-region.amazonaws.com`, in each partition.
 fn is_s3(host: &str) -> bool {
-    const DOMAINS: [&str; 5] =
-        [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".c2s.ic.gov", ".sc2s.sgov.gov"];
-    let Some(name) = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain)) else { return false };
+    let name = URL_SUFFIXES.iter().find_map(|(_, suffix)| host.strip_suffix(suffix)?.strip_suffix('.'));
+    let Some(name) = name else { return false };
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };

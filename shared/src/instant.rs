@@ -25,6 +25,12 @@ pub struct Instant(
 const OFFSET: i64 = 1 << 60;
 
 impl Instant {
+    /// The Unix epoch, 1970-01-01T00:00:00Z: before anything that this program knows of.
+    pub const EPOCH: Self = Self(match NonZeroI64::new(OFFSET) {
+        Some(epoch) => epoch,
+        None => NonZeroI64::MIN,
+    });
+
     /// The instant `micros` microseconds after (or, negative, before) the Unix epoch; `None` outside of what
     /// [`jiff::Timestamp`] can represent.
     #[must_use]

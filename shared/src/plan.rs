@@ -15,7 +15,7 @@ use crate::lifecycle::document::{Action, LifecyclePolicy};
 use crate::lifecycle::evaluate::{Evaluation, Passes, Referrers, evaluate, evaluate_with};
 use crate::lifecycle::matches_wildcard;
 use crate::policy_book::{Entry, Keep};
-use crate::quantity::count;
+use crate::quantity::{count, count_of};
 use crate::usage::UsedImages;
 use crate::usage::observation::CLOCK_SECONDS;
 
@@ -73,7 +73,7 @@ pub enum Obstacle {
     #[error(
         "the manifests of {} could not be read, so that what they reference is not known; the next run reads them again, and what \
          stays unreadable has to be deleted by hand",
-        count(*.0, "manifest list")
+        count_of(*.0, "image index", "image indexes")
     )]
     UnreadIndexes(u64),
     /// Images that were pushed after the present: the clock is wrong, and ages are.

@@ -299,6 +299,12 @@ impl PolicyBook {
         if reader.findings.is_empty() { Ok(book) } else { Err(reader.findings) }
     }
 
+    /// The same without its policies: what has to be known of what is in use, and the limits of the registry.
+    #[must_use]
+    pub fn without_policies(self) -> Self {
+        Self { entries: Vec::new(), ..self }
+    }
+
     /// The policies, in the order in which they are tried.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {

@@ -189,7 +189,7 @@ fn unknown_relations(repository: &ListedRepository, verdicts: &[Verdict]) -> Opt
                 "the children of {} ({} of which stay) are not known, so they are ranked and expired like other images, \
                  which ECR does not do while their index is there; append the output of `aws ecr batch-get-image` for \
                  the indexes to the image listing",
-                quantity::count(unread.len() as u64, "manifest list"),
+                quantity::count_of(unread.len() as u64, "image index", "image indexes"),
                 staying,
             ),
         )
@@ -386,7 +386,7 @@ rules:
         keep f4, restoring: Being restored from the archive; no rule acts on it.
         keep f6, unknownStatus: Its status is not known to this version; no rule acts on it.
         keep g1, no rule: No rule selects its tags.
-        keep d2, index sha256:0000000000d1: Referenced by the manifest list sha256:0000000000d1 (v1), which is in the repository.
+        keep d2, index sha256:0000000000d1: Referenced by the image index sha256:0000000000d1 (v1), which is in the repository.
         keep e1, rule 3: Last pulled 20 days ago; rule 3 archives images not pulled for more than 90 days, this one after 2027-01-31T23:59:59Z. (archives at 2027-01-31T23:59:59Z)
         keep e3, subject sha256:0000000000e1: About sha256:0000000000e1 (v2), which stays. (archives at 2027-01-31T23:59:59Z)
         keep a2, rule 1: Pushed 13 days ago; rule 1 expires images older than 14 days, this one after 2026-11-23T23:59:59Z. (expires at 2026-11-23T23:59:59Z)
@@ -420,7 +420,7 @@ rules:
             report(POLICY, &details, &[index("d1", &["d2"])], &in_use.to_string(), Passes::UntilStable);
         insta::assert_snapshot!(lines(&report), @"
         keep d1, in use: Rule 3 would archive it, but it is in use: its child sha256:0000000000d2 is.
-        keep d2, index sha256:0000000000d1: Referenced by the manifest list sha256:0000000000d1 (v1), which is in the repository.
+        keep d2, index sha256:0000000000d1: Referenced by the image index sha256:0000000000d1 (v1), which is in the repository.
         keep a1, in use: Rule 1 would expire it, but it is in use: app@sha256:0000000000a1.
         keep c1, in use: Rule 2 would expire it, but it is in use: app:ci-1 by service/web and 1 more.
         keep c2, rule 2: Rank 2 by age; rule 2 keeps the 2 youngest images.

@@ -37,6 +37,12 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
+/// A number with a noun whose plural has no `s` of its own: `1 index`, `3 indexes`.
+#[must_use]
+pub fn count_of(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
 /// A number with its thousands set apart.
 #[must_use]
 pub fn grouped(number: u64) -> String {

@@ -282,6 +282,18 @@ pub struct Registry {
     pub account_id: String,
 }
 
+/// The partitions, and what the names of AWS's hosts end with in each; as the AWS SDK has them, which a test looks at.
+pub const URL_SUFFIXES: [(&str, &str); 8] = [
+    ("aws", "amazonaws.com"),
+    ("aws-cn", "amazonaws.com.cn"),
+    ("aws-us-gov", "amazonaws.com"),
+    ("aws-eusc", "amazonaws.eu"),
+    ("aws-iso", "c2s.ic.gov"),
+    ("aws-iso-b", "sc2s.sgov.gov"),
+    ("aws-iso-e", "cloud.adc-e.uk"),
+    ("aws-iso-f", "csp.hci.ic.gov"),
+];
+
 /// A text that should be an ARN with a region and an account in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not an ARN with a region and an account", crate::finding::quoted(.0))]
@@ -291,19 +303,21 @@ impl Registry {
     /// What the names of AWS's hosts end with here.
     #[must_use]
     pub fn url_suffix(&self) -> &'static str {
-        match self.partition.as_str() {
-            "aws-cn" => "amazonaws.com.cn",
-            "aws-eusc" => "amazonaws.eu",
-            "aws-iso" => "c2s.ic.gov",
-            "aws-iso-b" => "sc2s.sgov.gov",
-            _ => "amazonaws.com",
-        }
+        let found = URL_SUFFIXES.iter().find(|(partition, _)| *partition == self.partition);
+        found.map_or("amazonaws.com", |(_, suffix)| suffix)
     }
 
     /// The host that images are pushed to and pulled from.
     #[must_use]
     pub fn host(&self) -> String {
         format!("{}.dkr.ecr.{}.{}", self.account_id, self.region, self.url_suffix())
+    }
+
+    /// The ARN of a repository.
+    #[must_use]
+    pub fn repository_arn(&self, name: &str) -> String {
+        let Self { partition, region, account_id } = self;
+        format!("arn:{partition}:ecr:{region}:{account_id}:repository/{name}")
     }
 
     /// The registry of the account and region that an ARN names.

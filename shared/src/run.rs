@@ -95,6 +95,10 @@ pub struct Run {
     /// The hash of the policy book that it goes by; none before the book was read, and where there is no book.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_hash: Option<String>,
+    /// Why the policies file is not valid, as the function said it that read the file, or as Step Functions hands that on. Such a run
+    /// goes by no file: it only protects what is protected for another reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies_file_problem: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -116,6 +120,19 @@ pub struct Task {
     /// Whether all are.
     #[serde(default)]
     pub is_complete: bool,
+}
+
+/// What a function that failed said, by the cause that Step Functions hands on.
+#[must_use]
+pub fn said_by(cause: &str) -> Option<String> {
+    /// A function's error.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Cause {
+        error_message: String,
+    }
+
+    serde_json::from_str::<Cause>(cause).ok().map(|cause| cause.error_message)
 }
 
 impl Run {

@@ -13,7 +13,7 @@ use crate::build::book::{self, Book, Wanted, WantedSource};
 use crate::build::ended::{Build, Status};
 use crate::build::event::{self, Arrived, InvalidEvent, Said};
 use crate::build::handover::Handover;
-use crate::build::order::{Projects, orders};
+use crate::build::order::{NoProject, Projects, orders};
 use crate::build::recipe::{Recipe, TimeLimits};
 use crate::build::ticket::{Ticket, is_future};
 use crate::build::{Arrival, BUILT_FROM, Platform, Source, is_source_key};
@@ -68,7 +68,10 @@ impl Stack {
         Ok(Self {
             name: set("STACK_NAME")?,
             bucket: set("BUCKET")?,
-            projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: set("PROJECT_ARM64")? },
+            projects: Projects {
+                amd64: set("PROJECT_AMD64")?,
+                arm64: std::env::var("PROJECT_ARM64").ok().filter(|project| !project.is_empty()),
+            },
             published_function: set("PUBLISHED_FUNCTION")?,
             build_minutes: std::env::var("BUILD_TIMEOUT_IN_MINUTES")
                 .ok()
@@ -169,6 +172,14 @@ pub enum StartError {
     /// The request asks for secrets that are not for whoever asks.
     #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Secrets(Vec<Finding>),
+    /// The stack builds for other platforms only.
+    #[error("{repository} cannot be built: {problem}")]
+    NoProject {
+        /// The repository.
+        repository: Name,
+        /// For which platform.
+        problem: NoProject,
+    },
     /// The source could be another one by the time it is built.
     #[error("the bucket {} keeps no versions, so that a source in it cannot be pinned; turn its versioning on", quoted(.0))]
     NotVersioned(String),
@@ -377,7 +388,7 @@ impl Dispatcher<'_> {
                 let ticket = Ticket::new(&recipe, &arrived);
                 match self.starter.begin(&recipe, ticket, Because::Arrived(age)).await {
                     Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
-                    Err(error @ StartError::NotByName { .. }) => {
+                    Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
                         let name = recipe.repository.as_str();
                         self.refuse(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
@@ -495,6 +506,9 @@ impl Starter<'_> {
         ticket: Ticket,
         because: Because,
     ) -> Result<Begun, StartError> {
+        let no_project = |problem| StartError::NoProject { repository: recipe.repository.clone(), problem };
+        let projects = &self.stack.projects;
+        let ordered = orders(recipe, &ticket, self.registry, projects, "").map_err(no_project)?;
         if recipe.is_by_name {
             self.check_name(&recipe.repository, &ticket.source).await?;
         }
@@ -511,7 +525,7 @@ impl Starter<'_> {
             Because::Asked => true,
         };
         let mut builds = Vec::new();
-        for order in orders(recipe, &ticket, self.registry, &self.stack.projects, "") {
+        for order in ordered {
             let running = if is_forgotten {
                 self.running(&order.project, &ticket, order.platform).await?
             } else {
@@ -523,7 +537,8 @@ impl Starter<'_> {
             };
             // The same order a moment ago, and it came to nothing; whoever asks again means it.
             let build = if because == Because::Asked && build.status != Status::InProgress {
-                let again = orders(recipe, &ticket, self.registry, &self.stack.projects, self.request_id);
+                let again = orders(recipe, &ticket, self.registry, projects, self.request_id);
+                let again = again.map_err(no_project)?;
                 match again.iter().find(|again| again.platform == order.platform) {
                     Some(again) => self.codebuild.start(again).await?,
                     None => build,

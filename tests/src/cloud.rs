@@ -79,7 +79,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "POST" if request.body.starts_with(b"Action=DescribeStackResource&") => "DescribeStackResource",
         "POST" if request.body.starts_with(b"Action=DescribeStacks&") => "DescribeStacks",
         "POST" => "Publish",
-        _ if target.contains("?list-type=2") => "ListObjectsV2",
+        _ if target.contains("list-type=2") => "ListObjectsV2",
         _ => "GetObject",
     }
 }
@@ -410,7 +410,7 @@ impl Cloud {
             headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             body: body.as_bytes().to_vec(),
         };
-        let version = query.strip_prefix("versionId=").map(decoded);
+        let version = query.split('&').find_map(|pair| pair.strip_prefix("versionId=")).map(decoded);
         let versions = self.objects.get(&path);
         let found = match &version {
             Some(version) => versions.and_then(|all| all.iter().find(|(_, id)| id == version)),
@@ -426,6 +426,9 @@ impl Cloud {
                 if is_stale {
                     return respond(412, &[], "<Error><Code>PreconditionFailed</Code></Error>");
                 }
+                // What is written is the body as it is, with its checksum beside it.
+                assert_eq!(request.header("content-encoding"), None);
+                assert!(request.header("x-amz-checksum-crc32").is_some());
                 let content = String::from_utf8(request.body.clone()).unwrap();
                 let version = self.upload(&path, &content);
                 respond(200, &[("ETag", &format!("\"{version}\""))], "")

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::aws_model;
 use crate::clock;
 use crate::cloud::{self, Cloud};
 use crate::http::{self, Request, Response};
@@ -75,7 +76,8 @@ const MAX_TAGS: usize = 1000;
 /// The status of a response that is to be cut off; ECR has none such.
 const CUT: u16 = 299;
 
-/// A running stub.
+/// A running stub. A request that AWS would not take by its own models is answered with a 400, and fails the test when the stub is
+/// dropped.
 #[derive(Debug, Clone)]
 pub struct EcrStub {
     /// Empty for one that listens nowhere.
@@ -92,6 +94,8 @@ struct State {
     limit: Mutex<Option<Limit>>,
     fleet: Mutex<Fleet>,
     is_counting: AtomicBool,
+    takes_any_request: AtomicBool,
+    violations: Mutex<Vec<String>>,
     counts: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -405,8 +409,29 @@ impl EcrStub {
     }
 
     /// The answer to a request, as the network would carry it; `None` for none, ever.
+    ///
+    /// # Panics
+    ///
+    /// When AWS would not take the request by its own models.
     pub fn answer(&self, request: &Request) -> Option<Response> {
-        self.state.answer(request)
+        let answer = self.state.answer(request);
+        self.assert_valid();
+        answer
+    }
+
+    /// Takes requests that AWS would refuse by its models, for tests of what the stub itself refuses.
+    pub fn take_any_request(&self) {
+        self.state.takes_any_request.store(true, Ordering::Relaxed);
+    }
+
+    /// Sees that AWS would have taken every request so far by its own models. Dropping the stub does it too.
+    ///
+    /// # Panics
+    ///
+    /// When it would not, with all of them.
+    pub fn assert_valid(&self) {
+        let violations = lock(&self.state.violations);
+        assert!(violations.is_empty(), "AWS would not take this:\n{}", violations.join("\n"));
     }
 
     /// The operation that a request asks for.
@@ -506,10 +531,27 @@ impl EcrStub {
     }
 }
 
+impl Drop for EcrStub {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_valid();
+        }
+    }
+}
+
 type Answered = Result<Value, (&'static str, String)>;
 
 impl State {
     fn answer(&self, request: &Request) -> Option<Response> {
+        if !self.takes_any_request.load(Ordering::Relaxed) {
+            let violations = aws_model::violations(request);
+            if !violations.is_empty() {
+                let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
+                let answer = respond(Err(("ValidationException", told.join("; "))));
+                lock(&self.violations).extend(told);
+                return Some(answer);
+            }
+        }
         let operation = EcrStub::operation(request);
         let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let is_ecr = MEMBERS.iter().any(|(name, _)| *name == operation);
@@ -546,7 +588,7 @@ impl State {
             }
             Some(Fault::Cut) => Some(effect()).and_then(|answer| faulty(&Fault::Cut, answer)),
             Some(fault) if is_rest => {
-                faulty(&fault, Response::default()).map(|answer| in_rest(&fault, answer))
+                faulty(&fault, Response::default()).map(|answer| in_rest(&operation, &fault, answer))
             }
             Some(fault) => faulty(&fault, Response::default()),
         };
@@ -630,8 +672,20 @@ fn respond(answered: Answered) -> Response {
 }
 
 /// The statuses by which S3 and Lambda tell what others tell by names.
-fn in_rest(fault: &Fault, mut answer: Response) -> Response {
+fn in_rest(operation: &str, fault: &Fault, mut answer: Response) -> Response {
     match fault {
+        Fault::Throttled | Fault::Denied | Fault::ServerError if operation.contains("Object") => {
+            let (status, code) = match fault {
+                Fault::Throttled => (503, "SlowDown"),
+                Fault::Denied => (403, "AccessDenied"),
+                _ => (500, "InternalError"),
+            };
+            // An answer to HEAD has no content.
+            let body = format!("<Error><Code>{code}</Code><Message>{code} of the stub</Message></Error>");
+            let body = if operation == "HeadObject" { Vec::new() } else { body.into_bytes() };
+            let headers = vec![("Content-Type".to_owned(), "application/xml".to_owned())];
+            answer = Response { status, headers, body };
+        }
         Fault::Throttled => {
             answer.status = 503;
             answer.headers.push(("x-amzn-ErrorType".to_owned(), "TooManyRequestsException".to_owned()));

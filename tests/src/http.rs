@@ -30,7 +30,7 @@ impl Request {
         }
         let mut words = line.split(' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
-        let mut request = Self { method: word(), target: word(), ..Self::default() };
+        let mut request = Self { method: word(), target: without_id(&word()), ..Self::default() };
         loop {
             let mut line = String::new();
             reader.read_line(&mut line)?;
@@ -47,6 +47,13 @@ impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// A target without `x-id`, by which the SDK names the operation in the query once more, and which S3 does not look at.
+pub fn without_id(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("x-id=")).collect();
+    if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) }
 }
 
 /// A response.

@@ -1,5 +1,6 @@
 //! What the end-to-end tests share.
 
+pub mod aws_model;
 pub mod binaries;
 pub mod clock;
 pub mod cloud;
@@ -11,6 +12,7 @@ pub mod http;
 pub mod reference;
 pub mod runtime_api;
 pub mod site;
+pub mod state_machine;
 pub mod steward;
 pub mod storefront;
 pub mod strategy;

@@ -22,6 +22,8 @@ pub struct Function {
     process: Child,
     events: Sender<String>,
     answers: Receiver<Answer>,
+    /// How long it may take to answer.
+    patience: Duration,
 }
 
 /// What a function said about an event.
@@ -100,7 +102,7 @@ impl Function {
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        Self { process, events, answers }
+        Self { process, events, answers, patience: time.max(PATIENCE) }
     }
 
     /// The most memory that it ever had, in kilobytes.
@@ -127,10 +129,10 @@ impl Function {
     ///
     /// # Panics
     ///
-    /// When it says nothing within a minute.
+    /// When it says nothing in its time, or within a minute if that is longer.
     pub fn invoke(&self, event: impl Into<String>) -> Answer {
         self.events.send(event.into()).unwrap();
-        self.answers.recv_timeout(PATIENCE).unwrap()
+        self.answers.recv_timeout(self.patience).unwrap()
     }
 }
 

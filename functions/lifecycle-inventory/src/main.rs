@@ -40,6 +40,7 @@ struct Answer {
 #[derive(Debug)]
 struct Settings {
     bucket: &'static str,
+    stack: String,
     max_concurrency: u32,
     tolerated_failure_percentage: f64,
 }
@@ -70,6 +71,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let bucket = set("BUCKET")?;
     let settings = &Settings {
         bucket: bucket.clone().leak(),
+        stack: set("STACK_NAME")?,
         max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
     };
@@ -81,6 +83,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         let invocation = Invocation {
             request_id: &context.request_id,
             account_id: &registry.account_id,
+            stack: &settings.stack,
             is_on: is_on("ENFORCE"),
         };
         let taken = take(&hands.clients(left), &run, inventory, invocation).await;

@@ -15,11 +15,12 @@ use shared::aws::sns::Sns;
 use shared::domain::enforcement::protection_record::PROTECTION_HOURS;
 use shared::environment::set;
 use shared::instant::Instant;
+use shared::report::attention::Told;
 use shared::report::html;
 use shared::report::run::{RunReport, RunStatus, Totals, metrics};
 use shared::run::inventory::Progress;
-use shared::run::summarize::{summarize, write};
-use shared::run::{Hands, Run, Stop};
+use shared::run::summarize::{news, remember_told, summarize, write};
+use shared::run::{Clients, Hands, Run, Stop, said_by};
 
 /// What the state machine hands over. `error` is what it caught.
 #[derive(Debug, Deserialize)]
@@ -40,18 +41,10 @@ struct Caught {
     cause: String,
 }
 
-/// A function's error, in the cause that Step Functions hands on.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Cause {
-    error_message: String,
-}
-
 impl Caught {
     /// What went wrong, as the function that failed said it.
     fn message(self) -> String {
-        let said = serde_json::from_str::<Cause>(&self.cause).map(|cause| cause.error_message);
-        let said = said.unwrap_or(self.cause);
+        let said = said_by(&self.cause).unwrap_or(self.cause);
         if said.is_empty() { self.error } else { format!("{}: {said}", self.error) }
     }
 }
@@ -126,19 +119,36 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
     report.set_protection_hours(stack.protection_hours);
     let address = write(&clients, &report, &html::run::render(&report)).await?;
     tell(&report, stack);
+    tell_people(&clients, &report, &address, stack).await;
+    let RunReport { run, status, error, totals, .. } = report;
+    Ok(Answer { run, status, error, report: address, totals })
+}
+
+/// Sends the report's mail, unless it only says once more what one less than a day ago said.
+async fn tell_people(clients: &Clients<'_>, report: &RunReport, address: &str, stack: &Stack) {
+    let news = news(clients, report, Instant::now()).await.unwrap_or_else(|error| {
+        // Better twice than never.
+        tracing::error!(%error, "could not read what people were told before");
+        Some(Told { at: Instant::now(), concerns: report.lasting_concerns() })
+    });
+    let Some(told) = news else {
+        tracing::info!("people were told of what needs attention less than a day ago");
+        return;
+    };
     if report.is_worth_a_message() {
-        let message = report.message(&address);
+        let message = report.message(address);
         let headline = report.headline();
         let published = stack.sns.publish(&stack.topic, &headline, &message);
         match clients.deadline.order(published).await {
             Ok(Ok(())) => {}
             // The report is there; another try would only tell twice what was told.
-            Ok(Err(error)) => tracing::error!(%error, topic = stack.topic, "could not tell people"),
-            Err(_) => tracing::error!(topic = stack.topic, "there was no time to tell people"),
+            Ok(Err(error)) => return tracing::error!(%error, topic = stack.topic, "could not tell people"),
+            Err(_) => return tracing::error!(topic = stack.topic, "there was no time to tell people"),
         }
     }
-    let RunReport { run, status, error, totals, .. } = report;
-    Ok(Answer { run, status, error, report: address, totals })
+    if let Err(error) = remember_told(clients, report, &told).await {
+        tracing::error!(%error, "could not remember what people were told");
+    }
 }
 
 /// Writes the metrics to the log, from where CloudWatch takes them.

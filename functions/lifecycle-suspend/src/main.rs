@@ -19,8 +19,8 @@ use shared::domain::enforcement::suspension::Cause;
 use shared::environment::set;
 use shared::quantity::count;
 use shared::repository::{NotAnArn, Registry};
-use shared::run::{Clients, Hands, Run, Stop};
-use shared::workflows::enforcement::suspend::{Summary, metrics, suspend};
+use shared::run::{Clients, Hands, Run, Stop, said_by};
+use shared::workflows::enforcement::suspend::{self, Summary, metrics};
 
 /// What tells the kinds of events apart; what is neither of the first two is of the schedule.
 #[derive(Deserialize)]
@@ -39,13 +39,6 @@ struct InvalidFile {
     run: Run,
     /// The cause of the inventory's error, as Step Functions hands it on.
     reason: String,
-}
-
-/// A function's error, in the cause that Step Functions hands on.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ErrorCause {
-    error_message: String,
 }
 
 /// Why not everything is suspended that has to be.
@@ -126,8 +119,7 @@ async fn serve(payload: &RawValue, context: &Context, stack: &Stack) -> Result<O
     }
     let cause = if is_of_run {
         let InvalidFile { run, reason } = serde_json::from_str(payload.get())?;
-        let said = serde_json::from_str::<ErrorCause>(&reason).map(|cause| cause.error_message);
-        let problem = said.unwrap_or(reason);
+        let problem = said_by(&reason).unwrap_or(reason);
         tracing::warn!(run = run.run_id, problem, "the policies file is not valid");
         Cause::InvalidPoliciesFile { problem }
     } else {
@@ -145,7 +137,8 @@ async fn run(
     registry: &Registry,
     cause: &Cause,
 ) -> Result<Summary, Failure> {
-    let summary = suspend(clients, &stack.ecr, &registry.account_id, cause).await?;
+    let of_stack = suspend::Stack { name: &stack.name, registry };
+    let summary = suspend::suspend(clients, &stack.ecr, of_stack, cause).await?;
     let mut out = std::io::stdout().lock();
     // A log that is not there is no reason not to go on.
     let _ = writeln!(out, "{}", metrics(&summary, cause, &stack.name, clients.now()));

@@ -12,10 +12,12 @@ use serde_json::Value;
 use crate::tools::{self, SAM};
 use crate::{LocalError, Project, describe, run, say};
 
-/// The function that [`release`] builds: the one that deletes.
-const RELEASED: &str = "LifecycleEnforceFunction";
+/// The function that [`release`] builds: the largest one.
+const RELEASED: &str = "ImageBuildFunction";
 /// Its program.
-const RELEASED_PROGRAM: &str = "lifecycle-enforce";
+const RELEASED_PROGRAM: &str = "image-build";
+/// Maximum size of a function's program as it is deployed, in bytes: a cold start reads all of it.
+pub const MAX_BYTES: u64 = 8_000_000;
 
 /// The architecture of this machine, as `template.yaml` takes it for a parameter: the functions run as its processes.
 #[must_use]
@@ -182,11 +184,12 @@ pub fn build_for_aws(project: &Project, names: &[&str]) -> Result<PathBuf, Local
     Ok(project.root().join("target/lambda"))
 }
 
-/// Builds one function as a deployment to AWS does, with the SAM CLI, and sees that there is something to deploy.
+/// Builds the largest function as a deployment to AWS does, with the SAM CLI, and sees that there is something to deploy that is not
+/// too large.
 ///
 /// # Errors
 ///
-/// When a tool cannot be installed, the build fails, or nothing comes of it.
+/// When a tool cannot be installed, the build fails, nothing comes of it, or what comes of it has more than [`MAX_BYTES`].
 pub fn release(project: &Project) -> Result<(), LocalError> {
     say("building a function for AWS (minutes the first time)");
     // The SAM CLI does the same, but silently.
@@ -203,10 +206,50 @@ pub fn release(project: &Project) -> Result<(), LocalError> {
         .env("PATH", tools::path_with(&programs))
         .env("SAM_CLI_TELEMETRY", "0")
         .env("AWS_DEFAULT_REGION", "eu-west-1"))?;
-    let bootstrap = folder.join(RELEASED).join("bootstrap");
-    let size = fs::metadata(&bootstrap).map_err(LocalError::io(bootstrap.display().to_string()))?.len();
-    say(&format!("{}: {} kB", bootstrap.display(), size / 1000));
-    Ok(())
+    within_size(RELEASED_PROGRAM, &folder.join(RELEASED).join("bootstrap")).map(drop)
+}
+
+/// Builds all functions as a deployment to AWS does, which takes a quarter of an hour, and sees that none is too large and that
+/// [`release`] builds the largest one.
+///
+/// # Errors
+///
+/// When a tool cannot be installed, the build fails, a program has more than [`MAX_BYTES`], or another one than that of [`release`] is
+/// the largest.
+pub fn release_all(project: &Project) -> Result<(), LocalError> {
+    let folder = project.root().join("functions");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(LocalError::io(folder.display().to_string()))? {
+        let entry = entry.map_err(LocalError::io(folder.display().to_string()))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let built = build_for_aws(project, &names)?;
+    let mut largest = ("", 0);
+    for name in names {
+        let bytes = within_size(name, &built.join(name).join("bootstrap"))?;
+        if bytes > largest.1 {
+            largest = (name, bytes);
+        }
+    }
+    if largest.0 == RELEASED_PROGRAM {
+        return Ok(());
+    }
+    let problem =
+        format!("{} is the largest, and RELEASED_PROGRAM in functions.rs is {RELEASED_PROGRAM}", largest.0);
+    Err(LocalError::Unexpected { program: "cargo lambda build".to_owned(), problem })
+}
+
+/// The size of a program in bytes, unless it is too large to be deployed.
+fn within_size(name: &str, bootstrap: &Path) -> Result<u64, LocalError> {
+    let bytes = fs::metadata(bootstrap).map_err(LocalError::io(bootstrap.display().to_string()))?.len();
+    say(&format!("{name}: {bytes} bytes of at most {MAX_BYTES}"));
+    if bytes <= MAX_BYTES {
+        return Ok(bytes);
+    }
+    let problem = format!("{name} has {bytes} bytes: more than {MAX_BYTES}");
+    Err(LocalError::Unexpected { program: "cargo lambda build".to_owned(), problem })
 }
 
 #[cfg(test)]
@@ -231,6 +274,23 @@ mod tests {
         }
         assert!(laid_out.template.contains("      DefinitionUri: \"/checkout/infra/lifecycle.asl.json\"\n"));
         assert!(!laid_out.template.contains("Uri: infra") && !laid_out.template.contains("CodeUri: .\n"));
+    }
+
+    #[test]
+    fn a_function_that_is_too_large_is_not_deployed() {
+        let file = tempfile();
+        fs::write(&file, "").unwrap();
+        let written = fs::OpenOptions::new().write(true).open(&file).unwrap();
+        written.set_len(MAX_BYTES).unwrap();
+        assert_eq!(within_size("one", &file).unwrap(), MAX_BYTES);
+        written.set_len(MAX_BYTES + 1).unwrap();
+        let error = within_size("one", &file).unwrap_err().to_string();
+        fs::remove_file(&file).unwrap();
+        assert!(error.contains("one has 8000001 bytes"), "{error}");
+    }
+
+    fn tempfile() -> PathBuf {
+        std::env::temp_dir().join(format!("bootstrap-{}", std::process::id()))
     }
 
     #[test]

@@ -1,13 +1,23 @@
-//! The templates against what CloudFormation and AWS's good practice ask for, and the manifests against Kubernetes' schemas.
+//! The templates against what CloudFormation and AWS's good practice ask for, their IAM policies against what AWS knows of actions
+//! and resources, and the manifests against Kubernetes' schemas.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::tools::{self, CHECKOV, KUBERNETES, SAM};
+use serde::Deserialize;
+
+use crate::tools::{self, CHECKOV, IAM, KUBERNETES, SAM};
 use crate::{LocalError, Project, run, say};
 
-/// The regions whose resource specifications the templates have to meet.
-const REGIONS: &str = "us-east-1,eu-west-1,ap-southeast-1";
+/// The templates, and whether each has IAM policies.
+const TEMPLATES: [(&str, bool); 5] = [
+    ("template.yaml", true),
+    ("infra/examples/build-role.yaml", true),
+    ("infra/examples/ecs-service.yaml", true),
+    ("infra/examples/image.yaml", false),
+    ("infra/examples/repository.yaml", false),
+];
 
 /// Lints `template.yaml`, and the templates and manifests of `infra/examples`.
 ///
@@ -16,28 +26,24 @@ const REGIONS: &str = "us-east-1,eu-west-1,ap-southeast-1";
 /// When a linter cannot be installed, or finds something.
 pub fn lint(project: &Project) -> Result<(), LocalError> {
     let sam = tools::install(project, SAM)?;
-    let checkov = tools::install(project, CHECKOV)?;
-    let kubernetes = tools::install(project, KUBERNETES)?;
-    let at_root = |program: PathBuf| {
-        let mut command = Command::new(program);
-        command
-            .current_dir(project.root())
-            .env("SAM_CLI_TELEMETRY", "0")
-            .env("AWS_DEFAULT_REGION", "eu-west-1");
-        command
-    };
     say("sam validate --lint");
-    run(at_root(sam.join("sam")).args(["validate", "--lint"]))?;
-    say("cfn-lint");
-    run(at_root(sam.join("cfn-lint")).args([
-        "--regions",
-        REGIONS,
-        "--",
-        "template.yaml",
-        "infra/examples/*.yaml",
-    ]))?;
+    run(at_root(project, sam.join("sam")).args(["validate", "--lint"]))?;
+    let folder = project.root().join("target/local/expanded");
+    fs::create_dir_all(&folder).map_err(LocalError::io(folder.display().to_string()))?;
+    let mut expanded = Vec::new();
+    for (template, _) in TEMPLATES {
+        expanded.push(expand(project, Path::new(template), &folder)?);
+    }
+    regions(project, &expanded)?;
+    say("policy_sentry and cloudsplaining");
+    for ((template, _), expanded) in
+        TEMPLATES.iter().zip(&expanded).filter(|((_, has_policies), _)| *has_policies)
+    {
+        policies(project, Path::new(template), expanded)?;
+    }
+    let checkov = tools::install(project, CHECKOV)?;
     say("checkov");
-    run(at_root(checkov.join("checkov"))
+    run(at_root(project, checkov.join("checkov"))
         .args([
             "--file",
             "template.yaml",
@@ -46,12 +52,73 @@ pub fn lint(project: &Project) -> Result<(), LocalError> {
             "infra/examples/build-role.yaml",
         ])
         .args(["--framework", "cloudformation", "--compact", "--quiet", "--skip-download"]))?;
+    let kubernetes = tools::install(project, KUBERNETES)?;
     say("kubernetes-validate");
-    run(at_root(kubernetes.join("kubernetes-validate")).args([
+    run(at_root(project, kubernetes.join("kubernetes-validate")).args([
         "--strict",
         "infra/examples/eks/deployment.yaml",
         "infra/examples/eks/service.yaml",
         "infra/examples/eks-usage/cronjob.yaml",
     ]))
     .map(drop)
+}
+
+/// Writes what SAM makes of a template into a folder; gives the file.
+///
+/// # Errors
+///
+/// When SAM cannot be installed or does not understand the template.
+pub fn expand(project: &Project, template: &Path, folder: &Path) -> Result<PathBuf, LocalError> {
+    let sam = tools::install(project, SAM)?;
+    let name = template.file_name().unwrap_or(template.as_os_str());
+    let file = folder.join(name).with_extension("json");
+    let made = run(at_root(project, sam.join("python")).arg("infra/local/expand.py").arg(template))?;
+    fs::write(&file, made.stdout).map_err(LocalError::io(file.display().to_string()))?;
+    Ok(file)
+}
+
+/// Checks the IAM policies of a template, of which [`expand`] made another: that actions and condition keys exist, that resources fit
+/// them, and that whatever gives more than its words say is justified beside the statement. `infra/local/iam.py` has the rules.
+///
+/// # Errors
+///
+/// When a tool cannot be installed, and with all findings that no comment justifies.
+pub fn policies(project: &Project, template: &Path, expanded: &Path) -> Result<(), LocalError> {
+    let iam = tools::install(project, IAM)?;
+    run(at_root(project, iam.join("python")).arg("infra/local/iam.py").arg(template).arg(expanded)).map(drop)
+}
+
+/// Regions that have the same types of resources, with the same schemas.
+#[derive(Debug, Deserialize)]
+struct Group {
+    regions: Vec<String>,
+    /// What the templates would deploy there, though the Regions do not have it.
+    missing: Vec<String>,
+}
+
+/// Lints the templates for every Region that has AWS Lambda: for one of each group in which cfn-lint finds the same.
+fn regions(project: &Project, expanded: &[PathBuf]) -> Result<(), LocalError> {
+    let sam = tools::install(project, SAM)?;
+    let unexpected = |problem: String| LocalError::Unexpected { program: "cfn-lint".to_owned(), problem };
+    let groups = run(at_root(project, sam.join("python")).arg("infra/local/regions.py").args(expanded))?;
+    let groups: Vec<Group> =
+        serde_json::from_slice(&groups.stdout).map_err(|error| unexpected(error.to_string()))?;
+    for Group { regions, missing } in groups {
+        let [region, ..] = &regions[..] else { continue };
+        say(&format!("cfn-lint for {region}, as for {} Regions", regions.len()));
+        if !missing.is_empty() {
+            let problem = "there is no such type, and no condition leaves it out";
+            return Err(unexpected(format!("in {}: {problem}: {}", regions.join(", "), missing.join(", "))));
+        }
+        run(at_root(project, sam.join("cfn-lint"))
+            .args(["--regions", region, "--"])
+            .args(TEMPLATES.map(|(template, _)| template)))?;
+    }
+    Ok(())
+}
+
+fn at_root(project: &Project, program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(project.root()).env("SAM_CLI_TELEMETRY", "0").env("AWS_DEFAULT_REGION", "eu-west-1");
+    command
 }

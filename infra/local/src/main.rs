@@ -31,8 +31,12 @@ enum Command {
     },
     /// Lint the templates.
     Lint,
-    /// Build a function as a deployment to AWS does.
-    Release,
+    /// Build the largest function as a deployment to AWS does, and see that it is not too large.
+    Release {
+        /// Build all of them.
+        #[arg(long)]
+        all: bool,
+    },
     /// Run a build that the emulator hands over.
     #[command(hide = true)]
     Build,
@@ -71,7 +75,8 @@ fn run(command: Command) -> Result<(), LocalError> {
             played
         }
         Command::Lint => lint::lint(&project),
-        Command::Release => functions::release(&project),
+        Command::Release { all: true } => functions::release_all(&project),
+        Command::Release { all: false } => functions::release(&project),
         Command::Build => build(&project),
         Command::Down { tools } => {
             Emulator::down(&project)?;

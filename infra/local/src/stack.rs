@@ -63,6 +63,8 @@ impl Stack {
             // CloudFormation, too, is on this machine.
             "AllowLoopbackResponseUrl=true",
             "Enforce=true",
+            // The emulator knows no Region in conditions, by which the template has its default.
+            "Builds=both",
         ];
         sam(&deploy)?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };

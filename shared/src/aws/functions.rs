@@ -5,8 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::s3::encoded;
-use super::signed::{Answered, Service, Unsigned};
+use super::signed::{Answered, Service, Unsigned, encoded};
 use crate::usage::functions::{FunctionCode, FunctionVersion};
 
 /// The functions of one region.
@@ -49,7 +48,7 @@ impl Functions {
             versions.extend(page.functions.into_iter().filter(FunctionVersion::is_image));
             match page.next_marker.filter(|marker| !marker.is_empty()) {
                 Some(marker) => {
-                    query = format!("?FunctionVersion=ALL&MaxItems=50&Marker={}", encoded(&marker, false));
+                    query = format!("?FunctionVersion=ALL&MaxItems=50&Marker={}", encoded(&marker));
                 }
                 None => return Ok(versions),
             }
@@ -62,8 +61,8 @@ impl Functions {
     ///
     /// What Lambda answers.
     pub async fn code(&self, version: &FunctionVersion) -> Result<Option<FunctionCode>, AwsError> {
-        let name = encoded(&version.function_name, false);
-        let path = format!("{name}?Qualifier={}", encoded(&version.version, false));
+        let name = encoded(&version.function_name);
+        let path = format!("{name}?Qualifier={}", encoded(&version.version));
         let function: Option<Function> = self.get("GetFunction", &path).await?;
         Ok(function.map(|function| function.code))
     }
@@ -76,11 +75,11 @@ impl Functions {
     /// What Lambda answers.
     pub async fn invoke(&self, function_name: &str, payload: &str) -> Result<(), AwsError> {
         const OPERATION: &str = "Invoke";
-        let name = encoded(function_name, false);
-        let uri = format!("{}/2015-03-31/functions/{name}/invocations", self.service.host());
+        let name = encoded(function_name);
+        let path = format!("/2015-03-31/functions/{name}/invocations");
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "Event")];
         let request =
-            Unsigned { operation: OPERATION, method: "POST", uri: &uri, headers: &headers, body: payload };
+            Unsigned { operation: OPERATION, method: "POST", path: &path, headers: &headers, body: payload };
         let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
         if answered.status == 404 {
             let failure = Failure::NotFound;
@@ -98,8 +97,8 @@ impl Functions {
         operation: &'static str,
         path: &str,
     ) -> Result<Option<T>, AwsError> {
-        let uri = format!("{}/2015-03-31/functions/{path}", self.service.host());
-        let request = Unsigned { operation, method: "GET", uri: &uri, headers: &[], body: "" };
+        let path = format!("/2015-03-31/functions/{path}");
+        let request = Unsigned { operation, method: "GET", path: &path, headers: &[], body: "" };
         let answered = self.service.send(request, |answered| refused(operation, answered)).await?;
         if answered.status == 404 {
             return Ok(None);

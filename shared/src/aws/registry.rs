@@ -25,7 +25,7 @@ struct RegistryPolicy {
 
 impl Registry {
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { service: Service::new_at("ecr", "api.ecr", "ECR", connection) }
+        Self { service: Service::new("ecr", "ECR", connection) }
     }
 
     /// Whose registry it is, and where it replicates to.

@@ -1,6 +1,6 @@
 //! The Resource Groups Tagging API: which repositories bear a resource tag, without asking for the tags of each.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::json;
@@ -8,13 +8,8 @@ use serde_json::json;
 use super::Connection;
 use super::error::AwsError;
 use super::signed::Service;
+pub use crate::domain::enforcement::protect_tag::{PROTECT_KEY, PROTECT_VALUE, TaggedBy, created_on_push};
 use crate::repository::Registry;
-
-/// The resource tag of a repository whose lifecycle policy is somebody else's and whose images in use are to be protected: with
-/// the value [`PROTECT_VALUE`].
-pub const PROTECT_KEY: &str = "ecr-steward:protect";
-/// The value of [`PROTECT_KEY`] that asks for protection; any other one does not.
-pub const PROTECT_VALUE: &str = "true";
 
 /// What requests name the API by.
 const TARGET: &str = "ResourceGroupsTaggingAPI_20170126";
@@ -41,6 +36,15 @@ struct Page {
 struct Resource {
     #[serde(rename = "ResourceARN")]
     arn: String,
+    #[serde(default, rename = "Tags")]
+    tags: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    key: String,
+    value: String,
 }
 
 impl ResourceTags {
@@ -48,30 +52,41 @@ impl ResourceTags {
         Self { service: Service::new("tagging", "RESOURCE_GROUPS_TAGGING_API", connection) }
     }
 
-    /// The names of the repositories of an account's registry in this Region that ask for protection by their resource tag,
-    /// sorted.
+    /// The names of the repositories of an account's registry in this Region that ask for protection by their resource tag, and
+    /// who gave it to them; those of other stacks' templates are not among them.
     ///
     /// # Errors
     ///
     /// What the API answers; and a resource in the answer that is no repository, since nobody knows then which one is meant.
-    pub async fn protected_repositories(&self, account_id: &str) -> Result<BTreeSet<String>, AwsError> {
-        let mut names = BTreeSet::new();
+    pub async fn protected_repositories(
+        &self,
+        account_id: &str,
+        stack: &str,
+    ) -> Result<BTreeMap<String, TaggedBy>, AwsError> {
+        let of_template = created_on_push(stack);
+        let mut names = BTreeMap::new();
         let mut token = String::new();
         loop {
             let request = json!({
                 "ResourceTypeFilters": ["ecr:repository"],
-                "TagFilters": [{ "Key": PROTECT_KEY, "Values": [PROTECT_VALUE] }],
+                "TagFilters": [{ "Key": PROTECT_KEY, "Values": [PROTECT_VALUE, &of_template] }],
                 "ResourcesPerPage": PAGE_SIZE,
                 "PaginationToken": token,
             });
             let page: Page = self.service.call(OPERATION, TARGET, &request).await?;
-            for Resource { arn } in page.resource_tag_mapping_list {
+            for Resource { arn, tags } in page.resource_tag_mapping_list {
                 let (registry, name) = repository_of(&arn).ok_or_else(|| {
                     AwsError::odd(OPERATION, &format!("{arn:?} in the answer is not the ARN of a repository"))
                 })?;
                 // The API tells of the caller's account and Region; what another registry has is not this one's to protect.
                 if registry.account_id == account_id && registry.region == self.service.region {
-                    names.insert(name.to_owned());
+                    let is_of_template = |tag: &Tag| tag.key == PROTECT_KEY && tag.value == of_template;
+                    // In doubt the policy is somebody's, and never written.
+                    let by = match tags.iter().any(is_of_template) {
+                        true => TaggedBy::Template,
+                        false => TaggedBy::Owner,
+                    };
+                    names.insert(name.to_owned(), by);
                 }
             }
             // A page may be empty and yet be followed by others: the last one has no token, or an empty one.

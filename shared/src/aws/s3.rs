@@ -1,17 +1,42 @@
-//! Amazon S3, as far as this project needs it: objects of some megabytes read, written and listed, and what the latest
-//! version of a large one is.
+//! Amazon S3 by its SDK, as far as this project needs it: objects of some megabytes read, written and listed, and what the
+//! latest version of a large one is. Conditions, checksums and endpoints are the SDK's; what an answer means is decided here.
+//!
+//! Checksums: bodies are in memory, for which the SDK sends the CRC-32 as a header and the content as it is (trailers and
+//! `aws-chunked` are for streams), and S3 refuses what was changed on the way. What is read is compared with the checksum that
+//! S3 stored. So both are left as the SDK has them.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
+use aws_sdk_s3::config::retry::{RetryPartition, TokenBucket};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::date_time::{DateTime, Format};
 
-use super::Connection;
 use super::error::{AwsError, Failure};
-use super::signed::{Answered, MAX_BYTES, Service, Unsigned};
+use super::{Connection, retries_at_once};
 use crate::instant::Instant;
 
-/// Objects in Amazon S3.
+/// Maximum size of an answer, in bytes, where a call has no lower one.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Objects in Amazon S3. The SDK's futures are large, and are boxed.
 #[derive(Debug)]
 pub struct S3 {
-    service: Service,
+    client: Client,
+    region: String,
 }
 
 /// An object's content, and what tells it from any other.
@@ -58,7 +83,28 @@ pub struct Version {
 
 impl S3 {
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { service: Service::new("s3", "S3", connection) }
+        let transport = &connection.transport;
+        let endpoint = transport.endpoint("S3");
+        let partition =
+            transport.retry_partition().map_or_else(|| "s3".to_owned(), |world| format!("s3-{world}"));
+        let mut config = aws_sdk_s3::config::Builder::from(&connection.config)
+            .interceptor(connection.trouble.clone())
+            // S3 has no rate for an account that calls would have to be held back for, and attempts end with the deadline.
+            .retry_config(retries_at_once())
+            .retry_partition(RetryPartition::custom(partition).token_bucket(TokenBucket::unlimited()).build())
+            // Answers are read within an attempt, which has its time.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .disable_s3_express_session_auth(true)
+            .disable_multi_region_access_points(true)
+            // What stands at an address of somebody else's has no names for buckets.
+            .force_path_style(endpoint.is_some());
+        config.set_endpoint_url(endpoint);
+        if let Some(client) = connection.config.http_client() {
+            config = config.http_client(http_client_fn(move |settings, components| {
+                SharedHttpConnector::new(ReadWhole(client.http_connector(settings, components)))
+            }));
+        }
+        Self { client: Client::from_conf(config.build()), region: transport.region.clone() }
     }
 
     /// An object; `None` when there is none.
@@ -82,69 +128,57 @@ impl S3 {
         key: &str,
     ) -> Result<Option<Object>, AwsError> {
         const OPERATION: &str = "GetObject";
-        let uri = self.uri(bucket, key, None);
-        let request = Unsigned { operation: OPERATION, method: "GET", uri: &uri, headers: &[], body: "" };
-        let answered = self
-            .service
-            .send_up_to(max_bytes, request, |answered| refusal(OPERATION, bucket, key, answered))
-            .await?;
-        let answered = (answered.status != 404).then_some(answered);
-        match answered {
-            None => Ok(None),
-            Some(answered) => {
-                let etag = answered.header("etag").unwrap_or_default().to_owned();
-                let version = version_id(&answered);
-                let (modified_at, answered_at) = (time(&answered, "last-modified"), time(&answered, "date"));
-                let text = String::from_utf8(answered.body).map_err(|_| {
-                    AwsError::odd("GetObject", &format!("s3://{bucket}/{key} is no UTF-8 text"))
-                })?;
-                Ok(Some(Object { text, etag, version, modified_at, answered_at }))
-            }
-        }
+        let date = DateOfAnswer::default();
+        let request = self.client.get_object().bucket(bucket).key(key).customize();
+        let request = request.interceptor(AtMost(max_bytes)).interceptor(date.clone());
+        let answered = Box::pin(request.send()).await;
+        let answered = match answered {
+            Ok(answered) => answered,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(self.refusal(OPERATION, bucket, key, &error)),
+        };
+        let odd =
+            |problem: &dyn fmt::Display| AwsError::odd(OPERATION, &format!("s3://{bucket}/{key}: {problem}"));
+        let modified_at = answered.last_modified.as_ref().and_then(instant);
+        let version = version_id(answered.version_id);
+        let etag = answered.e_tag.ok_or_else(|| odd(&"S3 gives no ETag for the object"))?;
+        // It is in memory already; what can go wrong is its checksum.
+        let content = answered
+            .body
+            .collect()
+            .await
+            .map_err(|error| odd(&aws_sdk_s3::error::DisplayErrorContext(error)))?;
+        let text = String::from_utf8(content.to_vec()).map_err(|_| odd(&"the object is no UTF-8 text"))?;
+        Ok(Some(Object { text, etag, version, modified_at, answered_at: date.instant() }))
     }
 
     /// The objects below a prefix, by ascending key.
     ///
     /// # Errors
     ///
-    /// What S3 answers.
+    /// What S3 answers, a list that is cut off, and one in which a key cannot be read: what is missing could be what matters.
     pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Listed>, AwsError> {
         const OPERATION: &str = "ListObjectsV2";
+        let odd = |problem: &str| AwsError::odd(OPERATION, &format!("s3://{bucket}/{prefix}: {problem}"));
         let mut objects = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let mut uri = self.uri(bucket, "", None);
-            uri += &format!("?list-type=2&prefix={}", encoded(prefix, false));
-            if let Some(token) = token.take() {
-                uri += &format!("&continuation-token={}", encoded(&token, false));
-            }
-            let request = Unsigned { operation: OPERATION, method: "GET", uri: &uri, headers: &[], body: "" };
-            let answered =
-                self.service.send(request, |answered| refusal(OPERATION, bucket, prefix, answered));
-            let answered = answered.await?;
-            if answered.status >= 300 {
-                let problem = format!("there is no bucket {bucket}");
-                return Err(AwsError { failure: Failure::NotFound, ..AwsError::odd(OPERATION, &problem) });
-            }
-            let body = String::from_utf8_lossy(&answered.body);
-            // What is cut off is no list of what is there.
-            if !body.trim_end().ends_with("</ListBucketResult>") {
-                return Err(AwsError::odd(OPERATION, "the answer is unreadable"));
-            }
-            for entry in body.split("<Contents>").skip(1) {
-                // What cannot be read could be what matters.
-                let Some(key) = element(entry, "Key") else {
-                    return Err(AwsError::odd(
-                        OPERATION,
-                        &format!("a key in s3://{bucket}/{prefix} is unreadable"),
-                    ));
-                };
-                let modified_at = element(entry, "LastModified").and_then(|at| Instant::parse(&at).ok());
+            let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+            let request = request.set_continuation_token(token.take()).customize().interceptor(WholeList);
+            let page = Box::pin(request.send())
+                .await
+                .map_err(|error| self.refusal(OPERATION, bucket, prefix, &error))?;
+            for entry in page.contents.unwrap_or_default() {
+                let key = entry.key.ok_or_else(|| odd("a key of the list is unreadable"))?;
+                let modified_at = entry.last_modified.as_ref().and_then(instant);
                 objects.push(Listed { key, modified_at });
             }
-            match element(&body, "NextContinuationToken") {
-                Some(next) => token = Some(next),
-                None => return Ok(objects),
+            match (page.next_continuation_token, page.is_truncated) {
+                (Some(next), _) => token = Some(next),
+                (None, Some(true)) => {
+                    return Err(odd("the list goes on, and S3 does not say how to read on"));
+                }
+                (None, _) => return Ok(objects),
             }
         }
     }
@@ -161,13 +195,11 @@ impl S3 {
         text: &str,
         content_type: &str,
     ) -> Result<(), AwsError> {
-        const OPERATION: &str = "PutObject";
-        let headers = [("content-type", content_type)];
-        let answered = self.request(OPERATION, "PUT", bucket, key, None, &headers, Some(text)).await?;
-        if answered.is_some_and(|answered| answered.status < 300) {
-            return Ok(());
+        let request = self.client.put_object().bucket(bucket).key(key).content_type(content_type);
+        match Box::pin(request.body(ByteStream::from(text.as_bytes().to_vec())).send()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
         }
-        Err(AwsError::odd(OPERATION, &format!("s3://{bucket}/{key} was not written")))
     }
 
     /// Writes an object if it is as expected; `false` when it is not.
@@ -176,14 +208,17 @@ impl S3 {
     ///
     /// What S3 answers.
     pub async fn put(&self, bucket: &str, key: &str, text: &str, only: Only<'_>) -> Result<bool, AwsError> {
-        let condition = match only {
-            Only::IfAbsent => ("if-none-match", "*"),
-            Only::If(etag) => ("if-match", etag),
+        let request = self.client.put_object().bucket(bucket).key(key).content_type("application/json");
+        let request = match only {
+            Only::IfAbsent => request.if_none_match("*"),
+            Only::If(etag) => request.if_match(etag),
         };
-        let headers = [condition, ("content-type", "application/json")];
-        let answered = self.request("PutObject", "PUT", bucket, key, None, &headers, Some(text)).await?;
-        // 409: somebody writes at the same time. 412: somebody has. None: somebody deleted it.
-        Ok(answered.is_some_and(|answered| answered.status < 300))
+        match Box::pin(request.body(ByteStream::from(text.as_bytes().to_vec())).send()).await {
+            Ok(_) => Ok(true),
+            // 404: somebody deleted it.
+            Err(error) if is_other(&error) || is_missing(&error) => Ok(false),
+            Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
+        }
     }
 
     /// Deletes an object; there may be none.
@@ -192,7 +227,11 @@ impl S3 {
     ///
     /// What S3 answers.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), AwsError> {
-        self.request("DeleteObject", "DELETE", bucket, key, None, &[], None).await.map(|_| ())
+        match Box::pin(self.client.delete_object().bucket(bucket).key(key).send()).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(self.refusal("DeleteObject", bucket, key, &error)),
+        }
     }
 
     /// Deletes an object if it is still the one with this `ETag`; `false` when it is not. There may be none.
@@ -201,10 +240,14 @@ impl S3 {
     ///
     /// What S3 answers.
     pub async fn delete_if(&self, bucket: &str, key: &str, etag: &str) -> Result<bool, AwsError> {
-        let headers = [("if-match", etag)];
-        let answered = self.request("DeleteObject", "DELETE", bucket, key, None, &headers, None).await?;
-        // 409 and 412: somebody wrote it since. None: somebody deleted it.
-        Ok(answered.is_none_or(|answered| answered.status < 300))
+        match Box::pin(self.client.delete_object().bucket(bucket).key(key).if_match(etag).send()).await {
+            Ok(_) => Ok(true),
+            // Somebody deleted it.
+            Err(error) if is_missing(&error) => Ok(true),
+            // Somebody wrote it since.
+            Err(error) if is_other(&error) => Ok(false),
+            Err(error) => Err(self.refusal("DeleteObject", bucket, key, &error)),
+        }
     }
 
     /// A version of an object, by default the latest; `None` when there is none.
@@ -218,131 +261,203 @@ impl S3 {
         key: &str,
         version: Option<&str>,
     ) -> Result<Option<Version>, AwsError> {
-        let answered = self.request("HeadObject", "HEAD", bucket, key, version, &[], None).await?;
-        Ok(answered
-            .map(|answered| Version { id: version_id(&answered), at: time(&answered, "last-modified") }))
+        let request = self.client.head_object().bucket(bucket).key(key);
+        match Box::pin(request.set_version_id(version.map(str::to_owned)).send()).await {
+            Ok(found) => Ok(Some(Version {
+                at: found.last_modified.as_ref().and_then(instant),
+                id: version_id(found.version_id),
+            })),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(self.refusal("HeadObject", bucket, key, &error)),
+        }
     }
 
-    /// `None` when there is no such object.
-    #[expect(clippy::too_many_arguments, reason = "one request, in its parts")]
-    async fn request(
+    /// Why a call failed, and of which object.
+    fn refusal<E>(
         &self,
         operation: &'static str,
-        method: &str,
         bucket: &str,
         key: &str,
-        version: Option<&str>,
-        headers: &[(&str, &str)],
-        body: Option<&str>,
-    ) -> Result<Option<Answered>, AwsError> {
-        let uri = self.uri(bucket, key, version);
-        let request = Unsigned { operation, method, uri: &uri, headers, body: body.unwrap_or_default() };
-        let answered = self.service.send(request, |answered| refusal(operation, bucket, key, answered));
-        answered.await.map(|answered| (answered.status != 404).then_some(answered))
-    }
-
-    fn uri(&self, bucket: &str, key: &str, version: Option<&str>) -> String {
-        let service = &self.service;
-        let key = encoded(key, true);
-        let mut uri = match &service.endpoint {
-            Some(endpoint) => format!("{endpoint}/{bucket}/{key}"),
-            // No certificate is for a name with dots.
-            None if bucket.contains('.') => {
-                format!("https://s3.{}.{}/{bucket}/{key}", service.region, service.suffix)
+        error: &SdkError<E, HttpResponse>,
+    ) -> AwsError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let told = match (error, error.raw_response()) {
+            (SdkError::ServiceError(service), Some(answered)) => {
+                let metadata = service.err();
+                let status = answered.status().as_u16();
+                let message = metadata.message().or(metadata.code()).map(str::to_owned);
+                let message = message.unwrap_or_else(|| format!("HTTP status {status}"));
+                let region = answered.headers().get("x-amz-bucket-region");
+                let elsewhere = region.filter(|region| *region != self.region && status != 403);
+                let message = match elsewhere {
+                    Some(region) => {
+                        format!("{message} (the bucket is in {region}, which is not {})", self.region)
+                    }
+                    None => message,
+                };
+                AwsError {
+                    failure: Failure::of_s3(status, metadata.code()),
+                    ..AwsError::odd(operation, &message)
+                }
             }
-            None => format!("https://{bucket}.s3.{}.{}/{key}", service.region, service.suffix),
+            // It has its status, so that it is no trouble of the connection's.
+            (SdkError::ResponseError(_), _) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                AwsError::odd(operation, &format!("the answer is unreadable: {cause}"))
+            }
+            _ => match too_large(error) {
+                Some(problem) => AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) },
+                None => AwsError::new(operation, error),
+            },
         };
-        if let Some(version) = version {
-            uri += &format!("?versionId={}", encoded(version, false));
-        }
-        uri
+        let message = match told.message.as_str() {
+            "" => format!("s3://{bucket}/{key}"),
+            message => format!("s3://{bucket}/{key}: {message}"),
+        };
+        AwsError { message, ..told }
     }
 }
 
-fn version_id(answered: &Answered) -> Option<String> {
-    answered.header("x-amz-version-id").filter(|id| *id != "null").map(str::to_owned)
+/// Whether S3 says that there is no such object, or no such version of it. A bucket that is not there is none of these, as far
+/// as S3 says so: it does not in answers to `HeadObject`.
+fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    status(error) == Some(404) && code(error) != Some("NoSuchBucket")
 }
 
-/// The time in a header field.
-fn time(answered: &Answered, header: &str) -> Option<Instant> {
-    let at = DateTime::from_str(answered.header(header)?, Format::HttpDate).ok()?;
+/// Whether S3 says that the object is not as expected: 412, or 409 when somebody writes it at the same time
+/// (`ConditionalRequestConflict`).
+fn is_other<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    matches!(status(error), Some(409 | 412))
+}
+
+fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    match error {
+        SdkError::ServiceError(service) => Some(service.raw().status().as_u16()),
+        _ => None,
+    }
+}
+
+fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+    error.as_service_error().and_then(ProvideErrorMetadata::code)
+}
+
+/// That an answer is larger than it may be, if that is why a call failed.
+fn too_large<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
+    let SdkError::DispatchFailure(failure) = error else { return None };
+    let source = std::error::Error::source(failure.as_connector_error()?)?;
+    source.downcast_ref::<TooLarge>().map(ToString::to_string)
+}
+
+fn version_id(id: Option<String>) -> Option<String> {
+    id.filter(|id| id != "null")
+}
+
+fn instant(at: &DateTime) -> Option<Instant> {
     Instant::from_micros(at.secs().checked_mul(1_000_000)?)
 }
 
-/// The content of the first element of this name in a piece of XML, which has no other markup inside of it.
-pub(super) fn element(xml: &str, name: &str) -> Option<String> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (content, _) = rest.split_once('<')?;
-    let mut text = String::with_capacity(content.len());
-    let mut rest = content;
-    while let Some((before, after)) = rest.split_once('&') {
-        text.push_str(before);
-        let (entity, after) = after.split_once(';')?;
-        let number = entity.strip_prefix('#').map(|number| match number.strip_prefix('x') {
-            Some(hex) => u32::from_str_radix(hex, 16),
-            None => number.parse(),
-        });
-        text.push(match (entity, number) {
-            ("amp", _) => '&',
-            ("lt", _) => '<',
-            ("gt", _) => '>',
-            ("quot", _) => '"',
-            ("apos", _) => '\'',
-            (_, number) => char::from_u32(number?.ok()?)?,
-        });
-        rest = after;
+/// How many bytes the answer to a request may have.
+#[derive(Debug, Clone, Copy)]
+struct AtMost(usize);
+
+#[dyn_dispatch_hint]
+impl Intercept for AtMost {
+    fn name(&self) -> &'static str {
+        "AtMost"
     }
-    text.push_str(rest);
-    Some(text)
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        context.request_mut().add_extension(*self);
+        Ok(())
+    }
 }
 
-/// Why an answer is none; that there is no object is one, and that it is not as expected.
-fn refusal(operation: &'static str, bucket: &str, key: &str, answered: &Answered) -> Option<AwsError> {
-    let failure = match answered.status {
-        200..=299 | 404 | 409 | 412 => return None,
-        301 | 307 | 400 => Failure::Invalid,
-        403 => Failure::Denied,
-        429 | 503 => Failure::Throttled,
-        500.. => Failure::Unavailable,
-        _ => Failure::Unexpected,
-    };
-    let body = String::from_utf8_lossy(&answered.body);
-    let told = element(&body, "Message")
-        .or_else(|| element(&body, "Code"))
-        .unwrap_or_else(|| format!("HTTP status {}", answered.status));
-    Some(AwsError { failure, ..AwsError::odd(operation, &format!("s3://{bucket}/{key}: {told}")) })
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has more than {0} bytes")]
+struct TooLarge(usize);
+
+/// Reads answers to their end before anybody sees them. So that is a part of the attempt: it has the attempt's time, a
+/// connection that breaks on the way is tried again, and what is larger than it may be is read no further.
+#[derive(Debug)]
+struct ReadWhole(SharedHttpConnector);
+
+impl HttpConnector for ReadWhole {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let AtMost(max_bytes) = request.extension().copied().unwrap_or(AtMost(MAX_BYTES));
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async move {
+            let mut answer = answer.await?;
+            let mut rest = ByteStream::new(std::mem::replace(answer.body_mut(), SdkBody::taken()));
+            let mut body = Vec::new();
+            while let Some(part) = rest.next().await {
+                body.extend_from_slice(&part.map_err(|error| ConnectorError::io(error.into()))?);
+                if body.len() > max_bytes {
+                    return Err(ConnectorError::user(TooLarge(max_bytes).into()));
+                }
+            }
+            *answer.body_mut() = SdkBody::from(body);
+            Ok(answer)
+        })
+    }
 }
 
-/// A text in a URL; in a path slashes stay.
-pub(super) fn encoded(text: &str, is_path: bool) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
-            b'/' if is_path => encoded.push('/'),
-            _ => encoded += &format!("%{byte:02X}"),
+/// Keeps what time it was when S3 answered, by S3's own clock.
+#[derive(Debug, Clone, Default)]
+struct DateOfAnswer(Arc<Mutex<Option<Instant>>>);
+
+impl DateOfAnswer {
+    fn instant(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for DateOfAnswer {
+    fn name(&self) -> &'static str {
+        "DateOfAnswer"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let at = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at.as_ref().and_then(instant);
+        Ok(())
+    }
+}
+
+/// Refuses a list that is cut off: the SDK takes what there is of it for all.
+#[derive(Debug)]
+struct WholeList;
+
+#[dyn_dispatch_hint]
+impl Intercept for WholeList {
+    fn name(&self) -> &'static str {
+        "WholeList"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let answer = context.response();
+        let body = answer.body().bytes().unwrap_or_default();
+        match !answer.status().is_success() || body.trim_ascii_end().ends_with(b"</ListBucketResult>") {
+            true => Ok(()),
+            false => Err("the list is cut off".into()),
         }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_read_as_they_were_written() {
-        let xml = "<Contents><Key>usage/a &amp; b&#x2f;&#45;.json</Key><Size>1</Size></Contents>";
-        assert_eq!(element(xml, "Key").as_deref(), Some("usage/a & b/-.json"));
-        assert_eq!(element(xml, "ETag"), None);
-    }
-
-    #[test]
-    fn keys_are_encoded_as_s3_signs_them() {
-        assert_eq!(
-            encoded("sources/team/a b+ü&?#'.zip", true),
-            "sources/team/a%20b%2B%C3%BC%26%3F%23%27.zip"
-        );
-        assert_eq!(encoded("a/b=", false), "a%2Fb%3D");
     }
 }

@@ -1,6 +1,7 @@
 //! Requests to services whose SDK client would be a quarter of a function for the two or three calls that are made: signed
 //! by the SDK's signer, sent by its HTTP client, and tried again until they are answered.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -17,27 +18,23 @@ use aws_smithy_types::byte_stream::ByteStream;
 use serde::Deserialize;
 
 use super::error::{AwsError, Failure};
-use super::s3::{element, encoded};
 use super::trouble::Trouble;
+use super::xml::element;
 use super::{AccessKeys, Connection, Transport};
 
-/// Maximum size of an answer, in bytes, where a call has no lower one.
-pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Maximum size of an answer, in bytes.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// One service, as it is reached.
 #[derive(Debug)]
 pub(super) struct Service {
-    /// The name that requests are signed for.
+    /// The name that requests are signed for, and that its host begins with.
     name: &'static str,
-    /// What the name of its host begins with.
-    host: &'static str,
     trouble: Trouble,
     transport: Transport,
     pub(super) region: String,
-    /// What the names of hosts end with.
-    pub(super) suffix: &'static str,
-    /// An endpoint that is not AWS's own.
-    pub(super) endpoint: Option<String>,
+    /// Where it is, without a slash at the end; or why that is not known.
+    endpoint: OnceLock<Result<String, String>>,
 }
 
 /// A request, but for its signature.
@@ -45,7 +42,8 @@ pub(super) struct Service {
 pub(super) struct Unsigned<'a> {
     pub(super) operation: &'static str,
     pub(super) method: &'a str,
-    pub(super) uri: &'a str,
+    /// The path and the query.
+    pub(super) path: &'a str,
     pub(super) headers: &'a [(&'a str, &'a str)],
     pub(super) body: &'a str,
 }
@@ -67,42 +65,24 @@ impl Answered {
 impl Service {
     /// A service by the name that requests are signed for, and that of its variable for an endpoint.
     pub(super) fn new(name: &'static str, variables: &str, connection: &Connection) -> Self {
-        Self::new_at(name, name, variables, connection)
-    }
-
-    /// The same of a service whose host begins with something else than the name that requests are signed for.
-    pub(super) fn new_at(
-        name: &'static str,
-        host: &'static str,
-        variables: &str,
-        connection: &Connection,
-    ) -> Self {
         let (transport, trouble) = (connection.transport.clone(), connection.trouble.clone());
         let region = transport.region.clone();
-        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        let endpoint = transport.endpoint(variables).map(|url| url.trim_end_matches('/').to_owned());
-        Self { name, host, trouble, transport, region, suffix, endpoint }
+        let given = transport.endpoint(variables).map(|url| url.trim_end_matches('/').to_owned());
+        let endpoint = given.map_or_else(OnceLock::new, |given| OnceLock::from(Ok(given)));
+        Self { name, trouble, transport, region, endpoint }
     }
 
     /// Where the service is, without a slash at its end.
-    pub(super) fn host(&self) -> String {
-        let own = || format!("https://{}.{}.{}", self.host, self.region, self.suffix);
-        self.endpoint.clone().unwrap_or_else(own)
+    fn endpoint(&self, operation: &'static str) -> Result<&str, AwsError> {
+        let found = self.endpoint.get_or_init(|| self.transport.place().endpoint(self.name));
+        found
+            .as_deref()
+            .map_err(|problem| AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, problem) })
     }
 
     /// Sends a request until it is answered; the caller bounds the time. What an answer is that is none, `refusal` says.
     pub(super) async fn send(
         &self,
-        request: Unsigned<'_>,
-        refusal: impl Fn(&Answered) -> Option<AwsError>,
-    ) -> Result<Answered, AwsError> {
-        self.send_up_to(MAX_BYTES, request, refusal).await
-    }
-
-    /// The same; an answer of more than so many bytes is refused, and not read any further.
-    pub(super) async fn send_up_to(
-        &self,
-        max_bytes: usize,
         request: Unsigned<'_>,
         refusal: impl Fn(&Answered) -> Option<AwsError>,
     ) -> Result<Answered, AwsError> {
@@ -112,7 +92,7 @@ impl Service {
         loop {
             attempts += 1;
             self.trouble.begin(operation);
-            let error = match self.attempt(max_bytes, request).await {
+            let error = match self.attempt(request).await {
                 Ok(answered) => match refusal(&answered) {
                     None => {
                         self.trouble.end(operation, None);
@@ -142,11 +122,10 @@ impl Service {
         target: &str,
         body: &serde_json::Value,
     ) -> Result<T, AwsError> {
-        let uri = format!("{}/", self.host());
         let target = format!("{target}.{operation}");
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)];
         let body = body.to_string();
-        let request = Unsigned { operation, method: "POST", uri: &uri, headers: &headers, body: &body };
+        let request = Unsigned { operation, method: "POST", path: "/", headers: &headers, body: &body };
         let answered = self.send(request, |answered| refused(operation, answered)).await?;
         serde_json::from_slice(&answered.body)
             .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
@@ -158,31 +137,30 @@ impl Service {
         operation: &'static str,
         fields: &[(&str, &str)],
     ) -> Result<Answered, AwsError> {
-        let uri = format!("{}/", self.host());
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let body: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value, false))).collect();
+            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let body = body.join("&");
-        let request = Unsigned { operation, method: "POST", uri: &uri, headers: &headers, body: &body };
+        let request = Unsigned { operation, method: "POST", path: "/", headers: &headers, body: &body };
         self.send(request, |answered| refused_in_xml(operation, answered)).await
     }
 
-    async fn attempt(&self, max_bytes: usize, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
-        let Unsigned { operation, method, uri, headers, body } = unsigned;
+    async fn attempt(&self, unsigned: Unsigned<'_>) -> Result<Answered, AwsError> {
+        let Unsigned { operation, method, path, headers, body } = unsigned;
+        let uri = &format!("{}{path}", self.endpoint(operation)?);
         let unsendable = |problem: &dyn std::fmt::Display| AwsError {
             failure: Failure::Invalid,
             ..AwsError::odd(operation, &problem.to_string())
         };
         let mut request = HttpRequest::new(SdkBody::empty());
         request.set_method(method).map_err(|error| unsendable(&error))?;
-        request.set_uri(uri).map_err(|error| unsendable(&error))?;
+        request.set_uri(uri.as_str()).map_err(|error| unsendable(&error))?;
         for (name, value) in headers {
             request.headers_mut().insert((*name).to_owned(), (*value).to_owned());
         }
         let AccessKeys { access_key_id, secret_access_key, session_token } = self.transport.keys();
         let credentials =
             Credentials::new(access_key_id, secret_access_key, session_token, None, "transport");
-        // As S3 wants it: paths as they are, and the body's sum in a header. The others have one path and do not mind.
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
@@ -223,8 +201,8 @@ impl Service {
             let mut body = Vec::new();
             while let Some(part) = rest.next().await {
                 body.extend_from_slice(&part.map_err(|error| lost(error.to_string()))?);
-                if body.len() > max_bytes {
-                    let problem = format!("the answer has more than {max_bytes} bytes");
+                if body.len() > MAX_BYTES {
+                    let problem = format!("the answer has more than {MAX_BYTES} bytes");
                     return Err(AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) });
                 }
             }
@@ -279,4 +257,26 @@ fn refused_in_xml(operation: &'static str, answered: &Answered) -> Option<AwsErr
     let message =
         element(&body, "Message").unwrap_or_else(|| format!("HTTP status {} {code}", answered.status));
     Some(AwsError { failure, ..AwsError::odd(operation, &message) })
+}
+
+/// A text in a path or a query of a URL.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
+            _ => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_in_urls_are_encoded_as_they_are_signed() {
+        assert_eq!(encoded("a b+ü&?#'/="), "a%20b%2B%C3%BC%26%3F%23%27%2F%3D");
+    }
 }

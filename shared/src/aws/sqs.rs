@@ -31,13 +31,12 @@ impl Sqs {
     /// What SQS answers.
     pub async fn send(&self, queue_url: &str, message: &str, delay_seconds: u16) -> Result<(), AwsError> {
         const OPERATION: &str = "SendMessage";
-        let uri = format!("{}/", self.service.host());
         let headers =
             [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "AmazonSQS.SendMessage")];
         let body = json!({ "QueueUrl": queue_url, "MessageBody": message, "DelaySeconds": delay_seconds })
             .to_string();
         let request =
-            Unsigned { operation: OPERATION, method: "POST", uri: &uri, headers: &headers, body: &body };
+            Unsigned { operation: OPERATION, method: "POST", path: "/", headers: &headers, body: &body };
         let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
         let sent: Result<Sent, _> = serde_json::from_slice(&answered.body);
         let sent =

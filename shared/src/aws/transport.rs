@@ -11,7 +11,8 @@ use aws_smithy_async::time::TimeSource;
 use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector};
 
-use super::{TLS, trust, variable};
+use super::endpoint::Place;
+use super::{TLS, is_on, trust, variable};
 use crate::instant::Instant;
 
 /// Access keys that requests are signed with.
@@ -77,6 +78,8 @@ pub struct Transport {
     keys: Option<AccessKeys>,
     /// The endpoint of every service, instead of those in the environment.
     endpoint: Option<String>,
+    use_fips: bool,
+    use_dual_stack: bool,
     /// Made for the first request, which a cold start need not wait for.
     connector: Arc<OnceLock<SharedHttpConnector>>,
     /// Whether requests go over the network.
@@ -94,6 +97,8 @@ impl Transport {
             clock: Clock::system(),
             keys: None,
             endpoint: None,
+            use_fips: is_on("AWS_USE_FIPS_ENDPOINT"),
+            use_dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT"),
             connector: Arc::new(OnceLock::new()),
             is_network: true,
         }
@@ -113,9 +118,23 @@ impl Transport {
             clock,
             keys: Some(keys),
             endpoint: Some(endpoint.trim_end_matches('/').to_owned()),
+            use_fips: false,
+            use_dual_stack: false,
             connector: Arc::new(OnceLock::from(connector)),
             is_network: false,
         }
+    }
+
+    /// The same to AWS's own endpoints of these kinds.
+    #[cfg(test)]
+    pub(super) fn at_aws(self, use_fips: bool, use_dual_stack: bool) -> Self {
+        Self { endpoint: None, use_fips, use_dual_stack, ..self }
+    }
+
+    /// Where AWS is, and at which of its endpoints.
+    pub(super) fn place(&self) -> Place<'_> {
+        let Self { region, use_fips, use_dual_stack, .. } = self;
+        Place { region, use_fips: *use_fips, use_dual_stack: *use_dual_stack }
     }
 
     /// Whether requests go over the network, by the connector of this machine.

@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use serde::Deserialize;
 
 use super::error::{AwsError, Failure};
+use super::xml::element;
 
 /// Notes the trouble of each attempt; a good one clears it.
 #[derive(Debug, Clone, Default)]
@@ -112,14 +113,19 @@ impl Intercept for Trouble {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let operation = operation(config);
-        let trouble = trouble_of(context, operation.clone());
+        let is_of_s3 = config.load::<Metadata>().is_some_and(|metadata| metadata.service() == "S3");
+        let trouble = trouble_of(context, operation.clone(), is_of_s3);
         self.end(&operation, trouble);
         Ok(())
     }
 }
 
 /// What is worth another attempt; an answer is none, though it be no.
-fn trouble_of(context: &FinalizerInterceptorContextRef<'_>, operation: String) -> Option<AwsError> {
+fn trouble_of(
+    context: &FinalizerInterceptorContextRef<'_>,
+    operation: String,
+    is_of_s3: bool,
+) -> Option<AwsError> {
     let Some(Err(error)) = context.output_or_error() else { return None };
     let body = context.response().and_then(|response| response.body().bytes());
     let told = body.and_then(|body| serde_json::from_slice::<ErrorBody<'_>>(body).ok());
@@ -127,6 +133,17 @@ fn trouble_of(context: &FinalizerInterceptorContextRef<'_>, operation: String) -
         (Some(body), _) => {
             let code = body.kind.rsplit('#').next().unwrap_or_default();
             (Failure::of_code(code), body.message.into_owned())
+        }
+        // S3 tells in XML, or by the status alone. That there is no such object, or another one, is an answer.
+        (None, Some(response)) if is_of_s3 => {
+            let text = String::from_utf8_lossy(body.unwrap_or_default());
+            let status = response.status().as_u16();
+            let code = element(&text, "Code");
+            let failure = Failure::of_s3(status, code.as_deref());
+            if !matches!(failure, Failure::Throttled | Failure::Unavailable) {
+                return None;
+            }
+            (failure, element(&text, "Message").unwrap_or_else(|| format!("HTTP status {status}")))
         }
         (None, Some(response)) => (Failure::Unavailable, format!("HTTP status {}", response.status())),
         (None, None) if error.is_timeout_error() => (Failure::TimedOut, String::new()),

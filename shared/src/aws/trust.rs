@@ -2,7 +2,7 @@
 
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
 
-use super::variable;
+use super::{is_on, variable};
 
 /// The roots of Amazon Trust Services, under which all endpoints of the `aws` partition are; from
 /// <https://www.amazontrust.com/repository/>. The first of them expires at the end of 2037.
@@ -16,7 +16,7 @@ pub(crate) fn context() -> TlsContext {
     let region = variable("AWS_REGION").unwrap_or_default();
     if is_set("SSL_CERT_FILE")
         || is_set("SSL_CERT_DIR")
-        || is_set("AWS_USE_FIPS_ENDPOINT")
+        || is_on("AWS_USE_FIPS_ENDPOINT")
         || !is_commercial(&region)
     {
         return TlsContext::default();

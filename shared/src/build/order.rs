@@ -17,9 +17,31 @@ pub const ROLE_PATH: &str = "/ecr-steward/builds/";
 pub struct Projects {
     /// For `linux/amd64`.
     pub amd64: String,
-    /// For `linux/arm64`.
-    pub arm64: String,
+    /// For `linux/arm64`; `None` where the stack does not build for it.
+    pub arm64: Option<String>,
 }
+
+impl Projects {
+    /// The project that builds for a platform.
+    ///
+    /// # Errors
+    ///
+    /// When the stack has none.
+    pub fn project(&self, platform: Platform) -> Result<&str, NoProject> {
+        match platform {
+            Platform::Amd64 => Ok(&self.amd64),
+            Platform::Arm64 => self.arm64.as_deref().ok_or(NoProject(platform)),
+        }
+    }
+}
+
+/// The stack does not build for a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this stack does not build for {}: AWS CodeBuild is not known to have such machines in its Region, or the stack's parameter \
+     Builds says so. Leave that platform out of `platforms`, or set Builds to `both` if CodeBuild has them", .0.as_str()
+)]
+pub struct NoProject(pub Platform);
 
 /// A variable of a build's environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,25 +80,24 @@ pub struct Order {
 }
 
 /// The orders that build a ticket. Another `attempt` is another build, though all else be the same.
-#[must_use]
+///
+/// # Errors
+///
+/// When the stack does not build for one of its platforms.
 pub fn orders(
     recipe: &Recipe,
     ticket: &Ticket,
     registry: &Registry,
     projects: &Projects,
     attempt: &str,
-) -> Vec<Order> {
+) -> Result<Vec<Order>, NoProject> {
     ticket
         .platforms
         .iter()
         .map(|&platform| {
-            let project = match platform {
-                Platform::Amd64 => &projects.amd64,
-                Platform::Arm64 => &projects.arm64,
-            };
             let (source_type, source_location) = location(&ticket.source, registry);
             let mut order = Order {
-                project: project.clone(),
+                project: projects.project(platform)?.to_owned(),
                 platform,
                 token: String::new(),
                 source_type,
@@ -90,7 +111,7 @@ pub fn orders(
                 environment: environment(recipe, ticket, registry, platform),
             };
             order.token = token(&order, attempt);
-            order
+            Ok(order)
         })
         .collect()
 }
@@ -205,8 +226,8 @@ mod tests {
             arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
         };
         let registry = Registry::of_arn("arn:aws-cn:lambda:cn-north-1:123456789012:function:f").unwrap();
-        let projects = Projects { amd64: "x".to_owned(), arm64: "a".to_owned() };
-        orders(recipe, &Ticket::new(recipe, &arrived), &registry, &projects, attempt)
+        let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
+        orders(recipe, &Ticket::new(recipe, &arrived), &registry, &projects, attempt).unwrap()
     }
 
     #[test]

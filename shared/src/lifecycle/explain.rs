@@ -71,7 +71,7 @@ impl Explainer<'_> {
                 format!("About {}, which {outcome}.", self.name(subject))
             }
             Verdict::HeldByIndex { index } => {
-                format!("Referenced by the manifest list {}, which is in the repository.", self.name(index))
+                format!("Referenced by the image index {}, which is in the repository.", self.name(index))
             }
             Verdict::HeldByUse { rule } => {
                 let verb = self.rule(rule).map(|rule| verb(rule.action)).unwrap_or_default();

@@ -1,5 +1,8 @@
 //! What somebody should look at, by kind, since what to do is the same for all of a kind: for terminals, pages and mails alike.
 
+use serde::{Deserialize, Serialize};
+
+use crate::instant::Instant;
 use crate::quantity::{bytes, count};
 use crate::run::outcome::{Amount, Fate, Outcome, Status};
 
@@ -22,7 +25,7 @@ const fn kind(code: &'static str, what: &'static str, advice: &'static str) -> K
 const OTHER: Kind = kind("other", "Held back", "See what is said of each of them.");
 
 /// The kinds, the worst first.
-pub const KINDS: [Kind; 24] = [
+pub const KINDS: [Kind; 25] = [
     kind(
         "policy-not-suspended",
         "A policy could not be suspended",
@@ -106,21 +109,21 @@ pub const KINDS: [Kind; 24] = [
     kind(
         "limit-images",
         "More images would go than the limit allows",
-        "If this is meant, raise the limit images of the policy in the book. If not, correct the rule.",
+        "If this is meant, raise the limit images of the policy in the policies file. If not, correct the rule.",
     ),
     kind(
         "limit-percent",
         "More of the repository would go than the limit allows",
-        "If this is meant, raise the limit percent of the policy in the book. If not, correct the rule.",
+        "If this is meant, raise the limit percent of the policy in the policies file. If not, correct the rule.",
     ),
     kind(
         "limit-remaining",
         "Fewer images would be left than the limit allows",
-        "If this is meant, lower the limit remaining of the policy in the book. If not, correct the rule.",
+        "If this is meant, lower the limit remaining of the policy in the policies file. If not, correct the rule.",
     ),
     kind(
         "unread-manifest-lists",
-        "Manifest lists could not be read",
+        "Image indexes could not be read",
         "Look whether ECR gives these manifests (ecr:BatchGetImage); the next run reads them again. Until then nothing goes, \
          since images that they list could be taken for others.",
     ),
@@ -128,6 +131,11 @@ pub const KINDS: [Kind; 24] = [
         "clock",
         "A clock is wrong",
         "Images were pushed after the present. Find the clock that is wrong; as long as it is, rules by age decide wrongly.",
+    ),
+    kind(
+        REPLICATED_TAGS,
+        "Protection tags are replicated",
+        "Look at the lifecycle policies of the registry that is named. If they do not count these tags, say so in the policies file.",
     ),
     kind(
         "policy-not-attached",
@@ -144,8 +152,34 @@ pub const KINDS: [Kind; 24] = [
 
 /// The code of a repository's own lifecycle policy that would delete what is in use.
 const NATIVE_POLICY: &str = "native-policy";
+/// The code of protection tags that are pushed to another registry, too.
+const REPLICATED_TAGS: &str = "protection-tags-replicated";
 /// The code of a policy that is suspended for no other reason that needs attention.
 const SUSPENDED: &str = "suspended";
+
+/// Hours after which people are told once more of what has not changed.
+const TOLD_HOURS: i64 = 24;
+
+/// What people were told last of the runs that only protect, of which there are many in a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// When.
+    pub at: Instant,
+    /// What needed attention, without what changes from run to run.
+    pub concerns: Vec<String>,
+}
+
+impl Told {
+    /// Whether people have to be told of `concerns` at `now`: they are other ones, or a day has passed.
+    #[must_use]
+    pub fn is_news(before: Option<&Self>, concerns: &[String], now: Instant) -> bool {
+        let Some(before) = before else { return true };
+        let hours = (now.micros() - before.at.micros()) / 3_600_000_000;
+        // What was told in the future would never be told again.
+        before.concerns != concerns || !(0..TOLD_HOURS).contains(&hours)
+    }
+}
 
 /// Something to look at in one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,6 +246,8 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
             .push(Concern::new(SUSPENDED, format!("its lifecycle policy is suspended{since}: {because}")));
     }
     concerns.extend(outcome.native_policy.iter().map(|told| Concern::new(NATIVE_POLICY, told.clone())));
+    let replicated = outcome.replicated_tags.iter();
+    concerns.extend(replicated.map(|told| Concern::new(REPLICATED_TAGS, told.clone())));
     if concerns.is_empty() {
         concerns.push(Concern::new("other", "held back".to_owned()));
     }
@@ -224,6 +260,20 @@ mod tests {
     use crate::finding::{Code, Finding};
     use crate::instant::Instant;
     use crate::plan::Obstacle;
+
+    #[test]
+    fn what_lasts_is_told_once_a_day_and_what_is_new_at_once() {
+        let at = |time: &str| Instant::parse(time).unwrap();
+        let concerns = |concerns: &[&str]| concerns.iter().map(|&code| code.to_owned()).collect::<Vec<_>>();
+        let lasting = concerns(&["app usage-unknown"]);
+        let told = Told { at: at("2026-11-23T03:00:00Z"), concerns: lasting.clone() };
+        assert!(Told::is_news(None, &lasting, at("2026-11-23T03:00:00Z")));
+        assert!(!Told::is_news(Some(&told), &lasting, at("2026-11-24T02:59:59Z")));
+        assert!(Told::is_news(Some(&told), &lasting, at("2026-11-24T03:00:00Z")));
+        assert!(Told::is_news(Some(&told), &lasting, at("2026-11-23T01:00:00Z")));
+        let more = concerns(&["app usage-unknown", "web failed"]);
+        assert!(Told::is_news(Some(&told), &more, at("2026-11-23T04:00:00Z")));
+    }
 
     #[test]
     fn every_obstacle_comes_with_the_one_thing_to_do() {

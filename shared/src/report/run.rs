@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::{Concern, concerns};
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::protect_tag::PROTECT_KEY;
 use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::instant::Instant;
 use crate::policy_book::IgnoredSource;
@@ -57,6 +58,9 @@ pub struct RunReport {
     pub policies: BTreeMap<String, Totals>,
     /// What could not be read of what is in use.
     pub gaps: Vec<Gap>,
+    /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_tags: Option<String>,
     /// For each of these the entry of `usage.ignore` that says for 90 days that it does not matter.
     #[serde(default)]
     pub ignore_entries: Vec<String>,
@@ -284,6 +288,7 @@ impl Builder {
             totals: Totals::default(),
             policies: BTreeMap::new(),
             gaps: Vec::new(),
+            unread_tags: None,
             ignore_entries: Vec::new(),
             ignored: Vec::new(),
             unfinished_batches: Vec::new(),
@@ -357,6 +362,7 @@ impl Builder {
         report.protection_not_shown = report.protection.len().saturating_sub(REPOSITORIES) as u64;
         report.protection.truncate(REPOSITORIES);
         let is_well = report.gaps.is_empty()
+            && report.unread_tags.is_none()
             && report.unfinished_batches.is_empty()
             && report.untold_journal.is_empty()
             && report.totals.needing_attention == 0;
@@ -410,7 +416,18 @@ fn notices(report: &RunReport) -> Vec<String> {
              matter, add to `ignore` below `usage` in the policies file: `{entry}`."
         )
     });
-    dry_run_notice(report).into_iter().chain(gaps).chain(other_notices(report)).collect()
+    let tags = tags_notice(report);
+    dry_run_notice(report).into_iter().chain(tags).chain(gaps).chain(other_notices(report)).collect()
+}
+
+/// What it means that nobody knows which repositories ask for protection by their resource tag.
+pub(super) fn tags_notice(report: &RunReport) -> Option<String> {
+    let problem = report.unread_tags.as_ref()?;
+    Some(format!(
+        "Which repositories ask for protection by the resource tag {PROTECT_KEY} could not be read: {problem}. Those that were \
+         protected before are, and those of the policies file; in any other one with that tag ECR goes by its lifecycle policy, and \
+         what is in use there has no protection tags. Allow the function lifecycle-inventory the action tag:GetResources."
+    ))
 }
 
 /// Why nothing was taken, if nobody asked for that.
@@ -451,7 +468,7 @@ pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
 
 impl RunReport {
     /// Whether people are told of the run although they did not ask. Of one that only protects they are told when something needs
-    /// attention: there are many in a day.
+    /// attention that they were not told of lately: there are many in a day.
     #[must_use]
     pub fn is_worth_a_message(&self) -> bool {
         !self.run.protect_only || self.status != RunStatus::Succeeded
@@ -553,7 +570,7 @@ impl RunReport {
             }
         }
         if totals.drifted > 0 {
-            tell("Not as the book says", repositories(totals.drifted));
+            tell("Not as the file says", repositories(totals.drifted));
         }
         if totals.native_policies_at_risk > 0 {
             tell("Own policies at risk", repositories(totals.native_policies_at_risk));
@@ -591,6 +608,28 @@ impl RunReport {
         lines
     }
 
+    /// What needs attention, without what changes from run to run: times, numbers, ids of requests.
+    #[must_use]
+    pub fn lasting_concerns(&self) -> Vec<String> {
+        let of_repositories = self.concerns().into_iter().map(|(name, concern)| {
+            let code = concern.kind().code;
+            format!("{name} {code}")
+        });
+        let gaps = self.gaps.iter().map(|gap| format!("gap {}", gap.source));
+        let tags = self.unread_tags.iter().map(|_| "unread resource tags".to_owned());
+        let error = self.error.iter().map(|error| match &self.run.policies_file_problem {
+            Some(problem) => format!("policies file: {problem}"),
+            None => format!("error {}", error.split(':').next().unwrap_or_default()),
+        });
+        let unfinished = (!self.unfinished_batches.is_empty()).then(|| "unfinished batches".to_owned());
+        let untold = (!self.untold_journal.is_empty()).then(|| "cut off while deleting".to_owned());
+        let whole = gaps.chain(tags).chain(error).chain(unfinished).chain(untold);
+        let mut concerns: Vec<String> = of_repositories.chain(whole).collect();
+        concerns.sort_unstable();
+        concerns.dedup();
+        concerns
+    }
+
     /// What needs attention in single repositories, the worst first.
     #[must_use]
     pub fn concerns(&self) -> Vec<(&str, Concern)> {
@@ -612,6 +651,7 @@ const fn why_in_short(reason: DryRunReason) -> Option<&'static str> {
         DryRunReason::Requested | DryRunReason::ProtectOnly => None,
         DryRunReason::EnforceOff => Some("Enforce is off"),
         DryRunReason::NoPoliciesFile => Some("there is no policies.yaml"),
+        DryRunReason::InvalidPoliciesFile => Some("policies.yaml is not valid"),
         DryRunReason::NotPreviewed => Some("policies.yaml is new"),
     }
 }
@@ -683,6 +723,7 @@ pub(super) mod tests {
     fn run() -> Run {
         let started_at = Instant::parse("2026-11-23T03:00:00Z").unwrap();
         Run {
+            policies_file_problem: None,
             run_id: "nightly".to_owned(),
             started_at,
             started_by: Some("arn:aws:states:eu-west-1:123456789012:execution:steward:nightly".to_owned()),

@@ -147,7 +147,7 @@ fn held(report: &PreviewReport) -> Option<String> {
     let mut holders: BTreeMap<&str, u64> = BTreeMap::new();
     for image in &report.kept {
         let holder = match image.held_by.split_once(' ') {
-            Some(("index", _)) => "their manifest list",
+            Some(("index", _)) => "their image index",
             Some(("subject", _)) => "what they are about",
             _ => image.held_by.as_str(),
         };

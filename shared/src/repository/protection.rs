@@ -14,7 +14,7 @@ use crate::domain::enforcement::in_use_protection::{
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
 use crate::finding::{Code, Finding};
 use crate::instant::Instant;
-use crate::lifecycle::LifecyclePolicy;
+use crate::lifecycle::{LifecyclePolicy, SimplePolicy};
 
 /// A lifecycle policy that can be attached behind the protection rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +152,8 @@ pub fn plan_policy(existing: &Existing, wanted: Option<&ProtectedPolicy>, known:
     let change = |to: Option<String>| {
         Some(Change::LifecyclePolicy { from: existing.lifecycle_policy_text.clone(), to })
     };
-    if record.is_some_and(|record| record.mode == Mode::Attach) {
+    // What is left of a policy that the file attaches no more makes room for whatever is asked for.
+    if record.is_some_and(|record| record.mode == Mode::Attach && !record.withdrawn) {
         let status = match record.and_then(|record| record.suspended.clone()) {
             None => PolicyStatus::PoliciesFile,
             since => PolicyStatus::Suspended { since, is_of_policies_file: true },
@@ -195,17 +196,17 @@ pub fn plan_policy(existing: &Existing, wanted: Option<&ProtectedPolicy>, known:
         None => wanted.document.to_json(),
     };
     // Who asks for a policy has refreshed no tags: what was known of them stays.
-    let mut written = record.cloned().unwrap_or_else(|| ProtectionRecord {
-        registry_id: existing.registry_id.clone(),
-        repository_name: existing.name.clone(),
-        mode: Mode::Provisioned,
-        refreshed_at: known.now,
-        refreshed_by: known.request_id.clone(),
-        lifecycle_policy_text: None,
-        suspended: None,
-        expiring: Vec::new(),
+    let mut written = record.cloned().unwrap_or_else(|| {
+        ProtectionRecord::new(
+            &existing.registry_id,
+            &existing.name,
+            Mode::Provisioned,
+            known.now,
+            &known.request_id,
+        )
     });
     written.mode = Mode::Provisioned;
+    written.withdrawn = false;
     written.suspended.clone_from(&suspended);
     if !wanted.is_recorded_as(recorded) {
         written.lifecycle_policy_text = Some(wanted.policy.to_json());
@@ -223,6 +224,22 @@ pub fn plan_policy(existing: &Existing, wanted: Option<&ProtectedPolicy>, known:
             None => PolicyStatus::Active,
         }),
     }
+}
+
+/// The policy of repositories that ECR makes on a push, by the stack's creation template: the default one. It is always there;
+/// `None` would mean that a repository has none of this stack's policy.
+#[must_use]
+pub fn created_on_push() -> Option<ProtectedPolicy> {
+    let policy = SimplePolicy::default().compile().ok()??;
+    ProtectedPolicy::new(&policy).ok()
+}
+
+/// The policy of [`created_on_push`], without the protection rule, if the text is that policy to the letter.
+#[must_use]
+pub fn of_created_on_push(text: &str) -> Option<LifecyclePolicy> {
+    let made_with = created_on_push()?;
+    let is_it = LifecyclePolicy::parse(text).is_ok_and(|attached| attached == made_with.document);
+    is_it.then_some(made_with.policy)
 }
 
 /// Whether the text is that of a policy that takes nothing.
@@ -357,6 +374,16 @@ mod tests {
 
     fn policy_of(record: &ProtectionRecord) -> LifecyclePolicy {
         LifecyclePolicy::parse(record.lifecycle_policy_text.as_deref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_repository_that_a_push_made_is_known_by_its_policy_to_the_letter() {
+        let made_with = created_on_push().unwrap();
+        let text = made_with.document().to_json();
+        assert_eq!(of_created_on_push(&text).as_ref(), Some(made_with.policy()));
+        assert_eq!(of_created_on_push(&text.replace(r#""countNumber":1}"#, r#""countNumber":2}"#)), None);
+        assert_eq!(of_created_on_push(&made_with.policy().to_json()), None, "it has no protection rule");
+        assert_eq!(of_created_on_push("{"), None);
     }
 
     #[test]

@@ -72,6 +72,18 @@ pub enum Protection {
     Recorded,
     /// It has the resource tag `ecr-steward:protect`.
     Tagged,
+    /// ECR made it on a push, by the stack's creation template: it bears the resource tag with the value for those.
+    CreatedOnPush,
+    /// The stack has a record of it, and whether it has the resource tag could not be read.
+    Untold,
+}
+
+impl Protection {
+    /// Whether the policy that is attached may be somebody's who asks for protection.
+    #[must_use]
+    pub const fn may_be_of_others(self) -> bool {
+        matches!(self, Self::Tagged | Self::CreatedOnPush | Self::Untold)
+    }
 }
 
 /// The repositories of one batch.
@@ -173,6 +185,7 @@ mod tests {
             attempt: "a".to_owned(),
             book_version: None,
             book_hash: None,
+            policies_file_problem: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Finds all repositories of a registry and the policy of each, and what is in use, and writes down batches of them.
 //! Holds a page of repositories in memory and no more, however many there are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy};
 use super::outcome::{Outcome, Status};
-use super::{Clients, Run, Stop, check_clock, observe};
-use crate::domain::enforcement::enforcement_switch::{Request, preview_key};
+use super::{Clients, Run, Stop, check_clock, observe, said_by};
+use crate::aws::resource_tags::TaggedBy;
+use crate::domain::enforcement::enforcement_switch::{DryRunReason, Request, preview_key};
 use crate::domain::usage::list_memory;
+use crate::finding::Finding;
 use crate::instant::Instant;
 use crate::policy_book::{self, Apply, Match, PolicyBook, Sources};
+use crate::usage::Gap;
 use crate::usage::observation::{Observation, ReadOnce};
 use crate::workflows::protection_records::ProtectionRecords;
 
@@ -23,6 +26,10 @@ const AT_ONCE: usize = 4;
 const LEAST: Duration = Duration::from_secs(15);
 /// The key of how many images repositories had that have many.
 pub const SIZES_KEY: &str = "cache/sizes.json";
+/// The key of the last policies file that was valid: what it says of use holds as long as the present one is not.
+pub const LAST_VALID_KEY: &str = "state/policies.yaml";
+/// Maximum length of what is wrong with a policies file, in characters: it is in the input of every task.
+const MAX_PROBLEM_CHARACTERS: usize = 2000;
 
 /// How far an inventory came: the input of another invocation, as long as there is a token, and then of what follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +43,11 @@ pub struct Progress {
     pub unreadable: u64,
     /// How many batches there are.
     pub batches: usize,
-    /// Whether there is a policy book.
+    /// Whether there is a policies file.
     pub has_book: bool,
+    /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_tags: Option<String>,
     /// The invocations that took the inventory, one after the other; others were killed, and nothing of theirs counts.
     pub attempts: Vec<String>,
     /// Where the next invocation goes on.
@@ -52,6 +62,8 @@ pub struct Invocation<'a> {
     pub request_id: &'a str,
     /// The account of the function, whose registry it is.
     pub account_id: &'a str,
+    /// The name of the function's stack.
+    pub stack: &'a str,
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
 }
@@ -63,8 +75,12 @@ pub enum InventoryError {
     #[error(transparent)]
     Stop(#[from] Stop),
     /// The policy book is not valid; nothing is done by it.
-    #[error("{}: {}", policy_book::KEY, .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Book(Vec<crate::finding::Finding>),
+    #[error("{}: {}", policy_book::KEY, told(.0))]
+    Book(Vec<Finding>),
+}
+
+fn told(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Makes the inventory of a run, or goes on with it; gives the run as it is from now on: whether it is a dry run, by which
@@ -101,7 +117,13 @@ pub async fn take(
         )?;
         batches = read_list(clients, &list_key, &list)?;
         keep(clients, &run, &text, &usage).await?;
-        let book = PolicyBook::parse(&text).map_err(InventoryError::Book)?;
+        let book = PolicyBook::parse(&text);
+        let book = if run.policies_file_problem.is_some() {
+            let book = book.map_err(|findings| clients.odd(&book_key, told(&findings)))?;
+            book.without_policies()
+        } else {
+            book.map_err(InventoryError::Book)?
+        };
         let worklist = Worklist::read(clients, &run, &book, invocation, now).await?;
         (book, worklist)
     };
@@ -111,6 +133,9 @@ pub async fn take(
     let mut batcher = Batcher::new(&run, &sizes, progress.batches);
     let mut page_number = progress.repositories;
     let mut token = progress.next_token.take();
+    if let Err(problem) = &worklist.tagged {
+        progress.unread_tags = Some(problem.clone());
+    }
     loop {
         let page = clients.call(clients.ecr.repositories(None, token.as_deref())).await?;
         progress.repositories += page.repositories.len() as u64;
@@ -218,8 +243,8 @@ pub async fn take(
 struct Worklist {
     /// The repositories that the stack has a record of: it attached their policies.
     recorded: BTreeSet<String>,
-    /// Those that ask for protection by their resource tag.
-    tagged: BTreeSet<String>,
+    /// Those that ask for protection by their resource tag, or why they could not be read.
+    tagged: Result<BTreeMap<String, TaggedBy>, String>,
     /// Whether only what is protected is worked on.
     only_protects: bool,
     /// Whether lifecycle policies that are not this stack's are looked at.
@@ -238,25 +263,36 @@ impl Worklist {
     ) -> Result<Self, Stop> {
         let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
         let recorded = clients.call(records.names()).await?.into_iter().collect();
-        let tagged =
-            clients.call(clients.resource_tags.protected_repositories(invocation.account_id)).await?;
-        let only_protects = run.protect_only;
+        let Invocation { account_id, stack, .. } = invocation;
+        let tagged = clients.call(clients.resource_tags.protected_repositories(account_id, stack)).await;
+        let tagged = match tagged {
+            Ok(tagged) => Ok(tagged),
+            // What the file and the records say has to be protected has to be all the same.
+            Err(Stop::Aws(error)) => {
+                tracing::error!(%error, "could not read which repositories ask for protection by a tag");
+                Err(error.to_string())
+            }
+            Err(stop) => return Err(stop),
+        };
+        let only_protects = run.protect_only || run.policies_file_problem.is_some();
         let checks_native_policies = !only_protects && !book.entries().is_empty();
         Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
     }
 
     /// Whether there is anything that is protected for another reason than the policies file.
     fn has_repositories(&self) -> bool {
-        !(self.recorded.is_empty() && self.tagged.is_empty())
+        !self.recorded.is_empty() || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
     }
 
     fn protection(&self, repository: &str) -> Option<Protection> {
-        if self.tagged.contains(repository) {
-            Some(Protection::Tagged)
-        } else if self.recorded.contains(repository) {
-            Some(Protection::Recorded)
-        } else {
-            None
+        let recorded = self.recorded.contains(repository);
+        match &self.tagged {
+            Ok(tagged) => match tagged.get(repository) {
+                Some(TaggedBy::Owner) => Some(Protection::Tagged),
+                Some(TaggedBy::Template) => Some(Protection::CreatedOnPush),
+                None => recorded.then_some(Protection::Recorded),
+            },
+            Err(_) => recorded.then_some(Protection::Untold),
         }
     }
 
@@ -297,17 +333,30 @@ async fn begin(
     invocation: Invocation<'_>,
     now: Instant,
 ) -> Result<(PolicyBook, bool, Worklist), InventoryError> {
-    let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
-    let has_book = found.is_some();
-    let (book, text) = match found {
-        None => (PolicyBook::default(), "policies: []\n".to_owned()),
-        Some(object) => {
-            check_clock(object.answered_at, now)?;
-            run.book_version = object.version;
-            (PolicyBook::parse(&object.text).map_err(InventoryError::Book)?, object.text)
-        }
+    let mut gaps = Vec::new();
+    let (book, text, has_book) = if let Some(problem) = &run.policies_file_problem {
+        let problem = said_by(problem).unwrap_or_else(|| problem.clone());
+        run.policies_file_problem = Some(problem.chars().take(MAX_PROBLEM_CHARACTERS).collect());
+        let (book, text, gap) = last_valid(clients, now).await?;
+        gaps.extend(gap);
+        (book, text, true)
+    } else {
+        let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
+        let has_book = found.is_some();
+        let (book, text) = match found {
+            None => no_file(),
+            Some(object) => {
+                check_clock(object.answered_at, now)?;
+                run.book_version = object.version;
+                let book = PolicyBook::parse(&object.text).map_err(InventoryError::Book)?;
+                let (text, kind) = (object.text, "application/yaml");
+                clients.call(clients.s3.write(clients.bucket, LAST_VALID_KEY, &text, kind)).await?;
+                (book, text)
+            }
+        };
+        run.book_hash = has_book.then(|| book.hash().to_owned());
+        (book, text, has_book)
     };
-    run.book_hash = has_book.then(|| book.hash().to_owned());
     let is_previewed = match &run.book_hash {
         Some(hash) if !run.dry_run && !run.protect_only => is_previewed(clients, hash).await?,
         _ => false,
@@ -319,10 +368,13 @@ async fn begin(
         book: has_book.then_some(&book),
         is_previewed,
     };
-    run.dry_run_reason = request.dry_run_reason();
+    run.dry_run_reason = match run.policies_file_problem {
+        Some(_) => Some(DryRunReason::InvalidPoliciesFile),
+        None => request.dry_run_reason(),
+    };
     run.dry_run = run.dry_run_reason.is_some();
     let sources: &Sources = book.usage();
-    let before = observe::before(clients).await?;
+    let before = observe::Before { gaps, ..observe::before(clients).await? };
     // Where no policy is for anything nobody asks what is in use.
     let is_by_file = book.entries().iter().any(|entry| !run.protect_only || entry.apply.is_by_ecr());
     let worklist = match is_by_file {
@@ -354,6 +406,29 @@ async fn begin(
         None => Worklist::read(clients, run, &book, invocation, now).await?,
     };
     Ok((book, has_book, worklist))
+}
+
+fn no_file() -> (PolicyBook, String) {
+    (PolicyBook::default(), "policies: []\n".to_owned())
+}
+
+/// What the last valid policies file says of use, its text, and what is not known if there is none.
+async fn last_valid(
+    clients: &Clients<'_>,
+    now: Instant,
+) -> Result<(PolicyBook, String, Option<Gap>), InventoryError> {
+    let found = clients.call(clients.s3.get(clients.bucket, LAST_VALID_KEY)).await?;
+    if let Some(object) = found {
+        check_clock(object.answered_at, now)?;
+        let book = PolicyBook::parse(&object.text);
+        let book = book.map_err(|findings| clients.odd(LAST_VALID_KEY, told(&findings)))?;
+        return Ok((book.without_policies(), object.text, None));
+    }
+    let (book, text) = no_file();
+    let problem = "the policies file is not valid, and no run has read one that was: which lists it declares is not known";
+    let gap =
+        Gap { source: policy_book::KEY.to_owned(), repositories: Vec::new(), problem: problem.to_owned() };
+    Ok((book, text, Some(gap)))
 }
 
 async fn write_json(clients: &Clients<'_>, key: &str, value: &impl Serialize) -> Result<(), Stop> {

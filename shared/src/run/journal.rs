@@ -97,6 +97,9 @@ pub struct PolicyLine {
     pub replaced_by: String,
     /// Why it is replaced.
     pub reason: String,
+    /// Whether this stack had attached it, so that it is nobody else's.
+    #[serde(default)]
+    pub was_attached_by_stack: bool,
 }
 
 /// Lines as an object: its key, and its content. The same images, as they are, have the same key in the same run, so that writing
@@ -344,6 +347,7 @@ mod tests {
             lifecycle_policy_text: text.to_owned(),
             replaced_by: replaced_by.to_owned(),
             reason: "policies.yaml says so".to_owned(),
+            was_attached_by_stack: false,
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Before {
     pub known: Known,
     /// Which lists there were.
     pub memory: ListMemory,
+    /// What is not known from the start.
+    pub gaps: Vec<Gap>,
 }
 
 /// What is taken for known of what services and tasks need.
@@ -88,7 +90,8 @@ pub async fn before(clients: &Clients<'_>) -> Result<Before, Stop> {
             clients.odd(list_memory::KEY, problem)
         })?,
     };
-    Ok(Before { known: known.map(|object| Known::parse(&object.text)).unwrap_or_default(), memory })
+    let known = known.map(|object| Known::parse(&object.text)).unwrap_or_default();
+    Ok(Before { known, memory, gaps: Vec::new() })
 }
 
 /// Finds what is in use at `now`, for the first time in a run; what is known from runs before is not asked for again.
@@ -104,10 +107,8 @@ pub async fn observe(
     now: Instant,
 ) -> Result<Observation, Stop> {
     let looking = async {
-        let (anew, mut once) = tokio::join!(
-            read_anew(clients, &before.known, now),
-            read_once(clients, sources, before.memory, before.known.clone())
-        );
+        let (anew, mut once) =
+            tokio::join!(read_anew(clients, &before.known, now), read_once(clients, sources, before.clone()));
         let anew = anew?;
         // What services have now is what they go back to when something is deployed while the run is under way.
         let (daemons, ()) = tokio::join!(
@@ -224,7 +225,8 @@ async fn within_time<T>(
 }
 
 /// Reads what is read once a run, but for the history of services.
-async fn read_once(clients: &Clients<'_>, sources: &Sources, memory: ListMemory, known: Known) -> ReadOnce {
+async fn read_once(clients: &Clients<'_>, sources: &Sources, before: Before) -> ReadOnce {
+    let Before { known, memory, gaps: before_gaps } = before;
     let Clients { ecs, eks, registry, .. } = *clients;
     let revisions = sources.task_definition_revisions;
     let (active, eks_clusters, registry, registry_policy) = tokio::join!(
@@ -233,7 +235,7 @@ async fn read_once(clients: &Clients<'_>, sources: &Sources, memory: ListMemory,
         registry.describe(),
         registry.policy()
     );
-    let mut once = ReadOnce { memory, known, ..ReadOnce::default() };
+    let mut once = ReadOnce { memory, known, gaps: before_gaps, ..ReadOnce::default() };
     let gap = |source: &str, error: &AwsError| Gap {
         source: source.to_owned(),
         repositories: Vec::new(),

@@ -67,7 +67,10 @@ pub struct Outcome {
     /// a week.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native_policy: Option<String>,
-    /// How the repository differs from what the book says, before the run changed anything.
+    /// Where protection tags are replicated to, and what that means there: a sentence for each registry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replicated_tags: Vec<String>,
+    /// How the repository differs from what the policies file says, before the run changed anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
     /// What is worth knowing about the policy, given these images.
@@ -430,6 +433,7 @@ impl Outcome {
     pub fn needs_attention(&self) -> bool {
         matches!(self.status, Status::Held | Status::Partial | Status::Failed | Status::Remaining)
             || self.native_policy.is_some()
+            || !self.replicated_tags.is_empty()
             || self.attachment.as_ref().is_some_and(Attached::is_suspended_unintentionally)
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, protected, takes_nothing, without_protection,
 };
-use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
+use crate::domain::enforcement::protection_record::{Counted, Mode, ProtectionRecord, Suspension};
 use crate::image::{ImageIndex, RepositoryImages};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
@@ -27,6 +27,7 @@ use crate::lifecycle::document::Action as RuleAction;
 use crate::plan::{Obstacle, Plan};
 use crate::report::model::ActionTaken;
 use crate::repository::Name;
+use crate::repository::protection::of_created_on_push;
 use crate::workflows::enforcement::execute::Executor;
 use crate::workflows::enforcement::registry_limit;
 use crate::workflows::protection_records::{Found, ProtectionRecords};
@@ -93,6 +94,8 @@ struct Now<'a> {
     record: Option<Found>,
     plan: Plan,
     used_at: Instant,
+    /// When what is newly taken by ECR was counted in the registry's limit of a day, and which images that were.
+    counted: Option<(Instant, Vec<String>)>,
 }
 
 impl Now<'_> {
@@ -124,6 +127,11 @@ impl Now<'_> {
             .collect();
         digests.sort_unstable();
         digests
+    }
+
+    /// What was counted of it today, also before a suspension.
+    fn is_counted_today(&self, image: &str, now: Instant) -> bool {
+        self.known().is_some_and(|record| record.is_counted_today(image, now))
     }
 
     /// What ECR takes behind the policy that was not counted and written down before.
@@ -169,9 +177,16 @@ impl Worker<'_> {
         why: &Stop,
         outcome: &mut Outcome,
     ) {
-        // Where time is up, or a clock is wrong, nothing can be done now. A policy of somebody else's is never written.
+        // Where time is up, or a clock is wrong, nothing can be done now.
         let goes_on = matches!(why, Stop::Time(_) | Stop::Clock { .. });
-        if !self.may_write() || goes_on || mode == Mode::Protect {
+        if !self.may_write() || goes_on {
+            return;
+        }
+        // A policy of somebody else's is never written.
+        if mode == Mode::Protect {
+            if let Err(stop) = self.remember_unrefreshed(name.as_str(), registry_id).await {
+                tracing::error!(repository = %name, error = %stop, "could not write down that protection was never right");
+            }
             return;
         }
         let reason = format!("protection could not be refreshed: {why}");
@@ -217,25 +232,47 @@ impl Worker<'_> {
         self.write_down_unknown((registry_id, name.as_str()), &text, &current, known, outcome).await?;
         self.clients.call(ecr.suspend_lifecycle_policy(name, &nothing)).await?;
         self.has_changed.set(true);
-        let suspended = Some(Suspension { at: self.clients.now(), reason: reason.to_owned() });
-        let record = match known {
-            Some(known) => ProtectionRecord { suspended, expiring: Vec::new(), ..known.clone() },
-            None => ProtectionRecord {
-                registry_id: registry_id.to_owned(),
-                repository_name: name.as_str().to_owned(),
-                mode,
-                refreshed_at: self.clients.now(),
-                refreshed_by: self.run.run_id.clone(),
-                lifecycle_policy_text: without_protection(&current).map(|policy| policy.to_json()),
-                suspended,
-                expiring: Vec::new(),
-            },
-        };
+        let suspension = Suspension { at: self.clients.now(), reason: reason.to_owned() };
+        let record = known.map(|known| known.suspended(suspension.clone()));
+        let record =
+            record.unwrap_or_else(|| self.unknown((registry_id, name.as_str()), mode, &current, suspension));
         let found = found?;
         let etag = found.as_ref().map(|found| found.etag.as_str());
         // Who wrote it meanwhile goes by what is attached, too.
         self.clients.call(records.replace(&record, etag)).await?;
         Ok(true)
+    }
+
+    /// The record of a repository without one, whose policy is suspended.
+    fn unknown(
+        &self,
+        (registry_id, name): (&str, &str),
+        mode: Mode,
+        attached: &LifecyclePolicy,
+        suspension: Suspension,
+    ) -> ProtectionRecord {
+        let (at, by) = (self.clients.now(), self.run.run_id.as_str());
+        ProtectionRecord {
+            lifecycle_policy_text: without_protection(attached).map(|policy| policy.to_json()),
+            suspended: Some(suspension),
+            ..ProtectionRecord::new(registry_id, name, mode, at, by)
+        }
+    }
+
+    /// Remembers a repository whose protection never was right as far as anybody knows, so that it counts as stale. One that was
+    /// right once becomes so by itself.
+    async fn remember_unrefreshed(&self, name: &str, registry_id: &str) -> Result<(), Stop> {
+        let Some(records) = self.records() else { return Ok(()) };
+        let found = self.clients.call(records.find(name)).await?.map(|found| found.of_registry(registry_id));
+        if found.as_ref().is_some_and(|found| found.record.is_ok()) {
+            return Ok(());
+        }
+        let why = "no run was certain of what is in use";
+        let record = ProtectionRecord::never_refreshed(registry_id, name, Mode::Protect, why);
+        let etag = found.as_ref().map(|found| found.etag.as_str());
+        // Who writes it at the same time knows more.
+        self.clients.call(records.replace(&record, etag)).await?;
+        Ok(())
     }
 
     async fn refresh(
@@ -311,7 +348,7 @@ impl Worker<'_> {
             look.as_ref().map_or_else(|| &self.at_first().usage, |(observation, _)| &observation.usage);
         let (_, plan) = planned.surveyed.decide(&native.entry, usage, self.clients.now());
         let used_at = look.as_ref().map_or(planned.now, |(_, now)| *now);
-        let mut now = Now { native: &native, current_text, current, record, plan, used_at };
+        let mut now = Now { native: &native, current_text, current, record, plan, used_at, counted: None };
         self.check(&mut now);
         // Also where it is only attached by this run.
         let acts =
@@ -411,11 +448,18 @@ impl Worker<'_> {
     /// Reserves what ECR takes in the registry's counter of the day, or looks whether there is room.
     async fn reserve(&self, planned: &Planned<'_>, now: &mut Now<'_>) -> Result<(), Stop> {
         let images = &planned.surveyed.images;
+        let at = self.clients.now();
         let counted = now.plan.all_counted(images);
-        let wanted = now.newly_expiring(images).intersection(&counted).count() as u64;
+        let digest = |place: &ImageIndex| images.images().get(*place as usize).map(|image| &*image.digest);
+        let newly = now.newly_expiring(images);
+        let places = newly.intersection(&counted);
+        let mut digests: Vec<String> = places.filter_map(digest).map(str::to_owned).collect();
+        digests.retain(|digest| !now.is_counted_today(digest, at));
+        let wanted = digests.len() as u64;
         if wanted == 0 || !self.clients.has_bucket() {
             return Ok(());
         }
+        now.counted = Some((at, digests));
         let limits = self.book.limits();
         let reserved = if self.may_write() {
             registry_limit::reserve_all(&self.clients, limits, wanted).await?
@@ -424,6 +468,7 @@ impl Worker<'_> {
         };
         if reserved.granted < wanted {
             let (before, limit) = (reserved.before, reserved.limit);
+            now.counted = None;
             now.plan.obstacles.push(Obstacle::Registry { planned: wanted, before, limit });
         }
         Ok(())
@@ -469,6 +514,10 @@ impl Worker<'_> {
         // What is not suspended and not certain is not refreshed: it becomes stale.
         let is_refreshed = may_act && acts;
         if !is_suspended && !is_refreshed {
+            if now.native.mode == Mode::Protect {
+                let Surveyed { name, registry_id, .. } = &planned.surveyed;
+                self.remember_unrefreshed(name.as_str(), registry_id).await?;
+            }
             self.tell_record(now, outcome);
             return Ok(None);
         }
@@ -519,6 +568,12 @@ impl Worker<'_> {
             return obstacle.to_string();
         }
         let before = now.known().and_then(|record| record.suspended.as_ref());
+        if now.native.mode == Mode::Provisioned && !self.is_on {
+            // The switch is all that keeps it, whatever was the reason before.
+            return "all is certain again, but no run attaches a policy as long as the stack's parameter Enforce is not true: deploy \
+                    it with Enforce=true, and the next run puts the policy back"
+                .to_owned();
+        }
         match (before, self.run.dry_run_reason) {
             (Some(before), _) => before.reason.clone(),
             (None, Some(reason)) => reason.explain(self.run.book_hash.as_deref()),
@@ -598,7 +653,11 @@ impl Worker<'_> {
         }
         let reason = format!("the policies file has ECR enforce the policy {}", now.native.entry.name);
         let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
-        self.journal_policy(place, text, policy, &reason, outcome).await
+        let known = now.known();
+        let is_own =
+            now.current.as_ref().is_some_and(|current| known.is_some_and(|known| known.is_attached(current)))
+                || (planned.is_created_on_push && of_created_on_push(text).is_some());
+        self.journal_policy(place, (text, is_own), policy, &reason, outcome).await
     }
 
     /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
@@ -616,13 +675,13 @@ impl Worker<'_> {
         }
         let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
         let reason = "it is not the one that this stack attached, and may not act for the time being";
-        self.journal_policy(place, text, nothing.policy(), reason, outcome).await
+        self.journal_policy(place, (text, false), nothing.policy(), reason, outcome).await
     }
 
     async fn journal_policy(
         &self,
         (registry_id, repository_name): (&str, &str),
-        text: &str,
+        (text, was_attached_by_stack): (&str, bool),
         policy: &LifecyclePolicy,
         reason: &str,
         outcome: &mut Outcome,
@@ -637,6 +696,7 @@ impl Worker<'_> {
             lifecycle_policy_text: text.to_owned(),
             replaced_by: policy.to_json(),
             reason: reason.to_owned(),
+            was_attached_by_stack,
         };
         let key = journal::write_policy(&self.clients, &journal::prefix(self.run), &line).await?;
         if !outcome.journal.contains(&key) {
@@ -656,6 +716,15 @@ impl Worker<'_> {
     ) -> Result<Option<Obstacle>, Stop> {
         let Some(records) = self.records() else { return Ok(None) };
         let name = planned.surveyed.name.as_str();
+        // Who does not know all that is asked for protects what may be somebody else's, and leaves what is remembered of it alone.
+        let is_untold = planned.is_untold || self.run.policies_file_problem.is_some();
+        if now.native.mode == Mode::Protect
+            && is_untold
+            && now.known().is_some_and(|known| known.mode != Mode::Protect)
+        {
+            self.tell_record(now, outcome);
+            return Ok(None);
+        }
         let mut before = now.record.clone();
         for _ in 0..MAX_CAS_ATTEMPTS {
             let known = before.as_ref().and_then(|found| found.record.as_ref().ok());
@@ -682,36 +751,7 @@ impl Worker<'_> {
                 let at = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
                 Suspension { at: at.unwrap_or_else(|| self.clients.now()), reason: reason.clone() }
             });
-            let refreshed_at = match (&suspended, known) {
-                (Some(_), Some(known)) => known.refreshed_at,
-                // What was pushed since the repository was read has no tag yet.
-                _ => now.used_at.min(planned.surveyed.read_at),
-            };
-            let refreshed_by = match (&suspended, known) {
-                (Some(_), Some(known)) => known.refreshed_by.clone(),
-                _ => self.run.run_id.clone(),
-            };
-            let record = ProtectionRecord {
-                registry_id: planned.surveyed.registry_id.clone(),
-                repository_name: name.to_owned(),
-                mode: now.native.mode,
-                refreshed_at,
-                refreshed_by,
-                lifecycle_policy_text: match now.native.mode {
-                    Mode::Protect => None,
-                    Mode::Provisioned => went_by.cloned().flatten(),
-                    Mode::Attach if matches!(self.access, Access::Write(_)) => {
-                        Some(now.native.entry.policy.to_json())
-                    }
-                    // What this run does not attach may be somebody else's.
-                    Mode::Attach => known.and_then(|known| known.lifecycle_policy_text.clone()),
-                },
-                expiring: match (&suspended, now.native.mode) {
-                    (None, Mode::Attach | Mode::Provisioned) => now.expiring(&planned.surveyed.images),
-                    _ => Vec::new(),
-                },
-                suspended,
-            };
+            let record = self.record_now(planned, now, known, suspended);
             let etag = before.as_ref().map(|found| found.etag.as_str());
             if self.clients.call(records.replace(&record, etag)).await? {
                 self.tell_protection(&record, outcome);
@@ -724,6 +764,64 @@ impl Worker<'_> {
         Err(odd("the record of its protection is written by others at the same time; the next run goes on"))
     }
 
+    /// The record as it is from now on; `known` is the one that is replaced.
+    fn record_now(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        known: Option<&ProtectionRecord>,
+        suspended: Option<Suspension>,
+    ) -> ProtectionRecord {
+        let Surveyed { name, registry_id, read_at, images, .. } = &planned.surveyed;
+        let mode = now.native.mode;
+        let of_known = known.and_then(|known| known.lifecycle_policy_text.clone());
+        let fresh = match (&suspended, known) {
+            (Some(_), Some(known)) => {
+                ProtectionRecord { refreshed_by: known.refreshed_by.clone(), ..known.clone() }
+            }
+            // What was pushed since the repository was read has no tag yet.
+            _ => ProtectionRecord::new(
+                registry_id,
+                name.as_str(),
+                mode,
+                now.used_at.min(*read_at),
+                &self.run.run_id,
+            ),
+        };
+        let (at, more) = now.counted.clone().unwrap_or_else(|| (self.clients.now(), Vec::new()));
+        ProtectionRecord {
+            registry_id: registry_id.clone(),
+            repository_name: name.as_str().to_owned(),
+            mode,
+            refreshed_at: fresh.refreshed_at,
+            refreshed_by: fresh.refreshed_by,
+            lifecycle_policy_text: match mode {
+                Mode::Protect => None,
+                // ECR made it on a push, and this is its first record.
+                Mode::Provisioned if now.known().is_none() => {
+                    planned.native.as_ref().map(|native| native.entry.policy.to_json())
+                }
+                Mode::Provisioned => now.known().and_then(|known| known.lifecycle_policy_text.clone()),
+                Mode::Attach if matches!(self.access, Access::Write(_)) => {
+                    Some(now.native.entry.policy.to_json())
+                }
+                // What this run does not attach may be somebody else's.
+                Mode::Attach => of_known.clone(),
+            },
+            expiring: match (&suspended, mode) {
+                (None, Mode::Attach | Mode::Provisioned) => now.expiring(images),
+                _ => Vec::new(),
+            },
+            counted: Counted::with(known.and_then(|known| known.counted.clone()), at, more),
+            provisioned_policy_text: match mode {
+                Mode::Attach => made_with(planned, now, known),
+                Mode::Provisioned | Mode::Protect => None,
+            },
+            withdrawn: false,
+            suspended,
+        }
+    }
+
     fn tell_record(&self, now: &Now<'_>, outcome: &mut Outcome) {
         if let Some(record) = now.known() {
             self.tell_protection(record, outcome);
@@ -733,7 +831,7 @@ impl Worker<'_> {
     /// Says in an outcome what the record says.
     fn tell_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
         let Some(attached) = &mut outcome.attachment else { return };
-        attached.refreshed_at = Some(record.refreshed_at);
+        attached.refreshed_at = record.known_refresh();
         attached.suspended_at = record.suspended.as_ref().map(|suspended| suspended.at);
         attached.suspended_because = record.suspended.as_ref().map(|suspended| suspended.reason.clone());
         // Without the switch nothing of the policies file acts, and whoever turned it off knows.
@@ -753,10 +851,14 @@ impl Worker<'_> {
         mode: Mode,
         read_at: MonotonicInstant,
     ) -> Result<(), Stop> {
-        let Withdrawal { reason, is_intended } = withdrawal;
+        let Withdrawal { reason, is_intended, is_final } = withdrawal;
         let acts = current.is_some_and(|current| is_protected(current) && !takes_nothing(current));
         let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
-        if !current.is_some_and(is_protected) {
+        let was_withdrawn = known.is_some_and(|known| known.withdrawn);
+        // What acts after this stack took its own away is somebody else's, whatever it begins with.
+        let is_of_others = was_withdrawn && acts;
+        let acts = acts && !is_of_others;
+        if is_of_others || !current.is_some_and(is_protected) {
             // Somebody else's policy is there, or none.
             outcome.attachment = None;
         }
@@ -794,50 +896,61 @@ impl Worker<'_> {
         // With `apply: protect` another policy may come in its place at any moment.
         let tags = put_tags(planned, &planned.plan);
         Executor::new(self, planned, outcome, read_at).execute(&tags).await?;
-        let is_suspended =
-            acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current));
-        let is_of_file = known.is_some_and(|known| known.mode == Mode::Attach);
+        let is_suspended = !is_of_others
+            && (acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current)));
+        let is_of_file = *is_final && known.is_some_and(|known| known.mode == Mode::Attach);
         // The policies file has it no more: the journal is where it can be found, and the record until it is there.
         let text = match current_text.filter(|_| acts && mode == Mode::Attach) {
             Some(text) => Some(text.to_owned()),
-            None if is_of_file && is_suspended => known.and_then(suspended_policy),
+            None if is_of_file && is_suspended && !was_withdrawn => known.and_then(suspended_policy),
             None => None,
         };
         if let Some(text) = text {
-            self.journal_policy(place, &text, nothing.policy(), reason, outcome).await?;
+            self.journal_policy(place, (&text, true), nothing.policy(), reason, outcome).await?;
         }
-        if !is_suspended || is_of_file {
-            // Nothing that acts is left of this stack's, and whoever wants a policy here may ask for one.
+        if !is_suspended {
+            // Nothing is left of this stack's, and whoever wants a policy here may ask for one.
             if let Some(found) = &record {
                 self.clients.call(records.forget_if(name, &found.etag)).await?;
             }
             return Ok(());
         }
-        if known.is_some_and(|known| known.suspended.is_some()) {
+        let is_known = known.is_some_and(|known| known.suspended.is_some());
+        if was_withdrawn || (is_known && !is_of_file) {
             return Ok(());
         }
-        let suspended = Suspension { at: self.clients.now(), reason: reason.clone() };
+        let before = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
+        let at = before.filter(|_| !acts).unwrap_or_else(|| self.clients.now());
+        let suspension = Suspension { at, reason: reason.clone() };
         if let Some(attached) = &mut outcome.attachment {
-            attached.suspended_at = Some(suspended.at);
+            attached.suspended_at = Some(at);
         }
-        let suspended = Some(suspended);
-        let record_now = match known {
-            Some(known) => ProtectionRecord { suspended, expiring: Vec::new(), ..known.clone() },
-            None => ProtectionRecord {
-                registry_id: planned.surveyed.registry_id.clone(),
-                repository_name: name.to_owned(),
-                mode,
-                refreshed_at: self.clients.now(),
-                refreshed_by: self.run.run_id.clone(),
-                lifecycle_policy_text: current.and_then(without_protection).map(|policy| policy.to_json()),
-                suspended,
-                expiring: Vec::new(),
-            },
+        let record_now = match (known, current) {
+            (Some(known), _) if is_of_file => {
+                let back = known.back_to_provisioned(suspension.clone());
+                back.unwrap_or_else(|| ProtectionRecord { withdrawn: true, ..known.suspended(suspension) })
+            }
+            (Some(known), _) => known.suspended(suspension),
+            (None, Some(current)) => self.unknown(place, mode, current, suspension),
+            (None, None) => return Ok(()),
         };
         let etag = record.as_ref().map(|found| found.etag.as_str());
         // Who wrote it meanwhile goes by what is attached, too.
         self.clients.call(records.replace(&record_now, etag)).await?;
         Ok(())
+    }
+}
+
+/// The policy that a repository was made with which the policies file attaches another policy to, to come back one day.
+fn made_with(planned: &Planned<'_>, now: &Now<'_>, known: Option<&ProtectionRecord>) -> Option<String> {
+    match known {
+        Some(known) if known.mode == Mode::Provisioned => known.lifecycle_policy_text.clone(),
+        Some(known) if known.mode == Mode::Attach => known.provisioned_policy_text.clone(),
+        // No run has seen it yet.
+        Some(_) | None if planned.is_created_on_push => {
+            now.current_text.as_deref().and_then(of_created_on_push).map(|policy| policy.to_json())
+        }
+        Some(_) | None => None,
     }
 }
 

@@ -8,11 +8,12 @@ use futures_util::stream::{self, StreamExt};
 use super::batch::Sizes;
 use super::inventory::{Progress, SIZES_KEY, read_list};
 use super::outcome::{Outcome, Status};
-use super::{Clients, LAST, Run, Stop, journal};
+use super::{Clients, LAST, Run, Stop, journal, said_by};
 use crate::domain::enforcement::enforcement_switch::preview_key;
 use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::instant::Instant;
 use crate::policy_book::PolicyBook;
+use crate::report::attention::Told;
 use crate::report::run::{Builder, NAMES, RunReport};
 use crate::usage::observation::Observation;
 
@@ -20,6 +21,8 @@ use crate::usage::observation::Observation;
 const AT_ONCE: usize = 8;
 /// The key of what was in use when the last completed run began, for those who delete by hand.
 pub const USAGE_KEY: &str = "state/usage.json";
+/// The key of what people were told last by runs that only protect.
+pub const TOLD_KEY: &str = "state/told.json";
 /// The keys of the report of the last run begin so.
 pub const LATEST: &str = "reports/latest";
 /// The keys of the report of the last run that only protects begin so: people look for that of the last run over the registry.
@@ -40,6 +43,16 @@ pub async fn summarize(
     now: Instant,
 ) -> Result<RunReport, Stop> {
     let mut builder = Builder::new(run.clone(), now);
+    // The run went on without the file, to protect what is protected for another reason.
+    let problem = run.policies_file_problem.as_ref();
+    let problem = problem.map(|problem| {
+        let problem = said_by(problem).unwrap_or_else(|| problem.clone());
+        format!("InvalidPolicyBook: {problem}")
+    });
+    let error = match (error, problem) {
+        (Some(error), Some(problem)) => Some(format!("{problem}; and without the file: {error}")),
+        (error, problem) => error.or(problem),
+    };
     let list_key = run.batch_list_key();
     let found = match run.attempt.as_str() {
         "" => None,
@@ -70,6 +83,7 @@ pub async fn summarize(
     let complete = format!("{LAST}.jsonl");
     let report = builder.report_mut();
     report.has_book = progress.has_book;
+    report.unread_tags.clone_from(&progress.unread_tags);
     report.unfinished_batches = batches
         .iter()
         .filter(|batch| {
@@ -166,6 +180,36 @@ pub async fn write(clients: &Clients<'_>, report: &RunReport, page: &str) -> Res
         record(clients, report).await?;
     }
     Ok(format!("s3://{}/{key}", clients.bucket))
+}
+
+/// What needs attention, if people have to be told of it; `None` for what they were told of less than a day ago by a run that only
+/// protects, too.
+///
+/// # Errors
+///
+/// When S3 cannot be asked.
+pub async fn news(clients: &Clients<'_>, report: &RunReport, now: Instant) -> Result<Option<Told>, Stop> {
+    let told = Told { at: now, concerns: report.lasting_concerns() };
+    if !report.run.protect_only {
+        return Ok(Some(told));
+    }
+    let before = clients.call(clients.s3.get(clients.bucket, TOLD_KEY)).await?;
+    // What cannot be read tells of nothing that people were told.
+    let before: Option<Told> = before.and_then(|object| serde_json::from_str(&object.text).ok());
+    Ok(Told::is_news(before.as_ref(), &told.concerns, now).then_some(told))
+}
+
+/// Remembers what people were told of by a run that only protects.
+///
+/// # Errors
+///
+/// When S3 does not take it; then they are told once more.
+pub async fn remember_told(clients: &Clients<'_>, report: &RunReport, told: &Told) -> Result<(), Stop> {
+    if !report.run.protect_only {
+        return Ok(());
+    }
+    let text = serde_json::to_string(told).map_err(|error| clients.odd(TOLD_KEY, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, TOLD_KEY, &text, "application/json")).await
 }
 
 /// Writes down what later runs go by: that this policies file was previewed, and how many images the registry has.

@@ -57,6 +57,10 @@ pub struct Planned<'a> {
     pub native: Option<Native>,
     /// Whether a lifecycle policy that is not protected is looked at.
     pub checks_native_policy: bool,
+    /// Whether ECR made it on a push, by the stack's creation template.
+    pub is_created_on_push: bool,
+    /// Whether it is not known whether it asks for protection by its resource tag.
+    pub is_untold: bool,
     /// What of it is in use.
     pub used: UsedImages,
     /// The plan.
@@ -83,6 +87,9 @@ pub struct Withdrawal {
     pub reason: String,
     /// Whether somebody wants it so, by the policies file. Otherwise it needs attention.
     pub is_intended: bool,
+    /// Whether the policies file has let go of the policy. Otherwise its record stays, and the next run that goes by the file and is
+    /// certain attaches it.
+    pub is_final: bool,
 }
 
 type Children = BTreeMap<String, Vec<String>>;
@@ -147,6 +154,8 @@ impl Surveyed {
             assigned,
             native: None,
             checks_native_policy: false,
+            is_created_on_push: false,
+            is_untold: false,
             used,
             plan,
             now,
@@ -216,7 +225,7 @@ async fn children(
         let written = clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await;
         if let Err(error) = written {
             // The next run asks ECR again.
-            tracing::warn!(key, %error, "could not write down the children of manifest lists");
+            tracing::warn!(key, %error, "could not write down the children of image indexes");
             return Ok((known, false));
         }
     }

@@ -26,12 +26,15 @@ use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, takes_nothing, without_protection,
 };
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
+use crate::domain::enforcement::suspension::Cause;
+use crate::domain::usage::{ignore, replication};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
 use crate::plan::{Obstacle, taken_in_use};
 use crate::policy_book::{self, Apply, Entry, Keep, Limits, PolicyBook, ResourceTags};
 use crate::quantity::count;
 use crate::repository::Name;
+use crate::repository::protection::of_created_on_push;
 use crate::usage::observation::{Observation, ReadOnce};
 use crate::workflows::enforcement::put_back::{self, PutBack, Removed, in_use_again};
 use crate::workflows::protection_records::Found;
@@ -138,7 +141,9 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
         worker.is_on = is_on;
         // What a run that may not enforce any more knows is too old to go by.
         let is_young = run.is_young(clients.now());
-        worker.lifts = (is_on && is_young && loaded.blocked.is_empty()).then_some(ecr);
+        // By a file that is not valid nobody knows whether it goes before what a repository was made with.
+        let has_file = run.policies_file_problem.is_none();
+        worker.lifts = (is_on && is_young && has_file && loaded.blocked.is_empty()).then_some(ecr);
     }
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
     if !matches!(access, Access::Read) {
@@ -221,6 +226,7 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         clients.odd(&book_key, findings.join("; "))
     })?;
+    let book = if run.policies_file_problem.is_some() { book.without_policies() } else { book };
     let run_hash = run.book_hash.as_deref().unwrap_or_default();
     // A run without a policies file goes by one without policies.
     let is_of_run = if has_file(run) { book.hash() == run_hash } else { book.entries().is_empty() };
@@ -435,7 +441,7 @@ impl<'a> Worker<'a> {
         let name =
             Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
         if let Some(problem) = &assignment.unassigned
-            && assignment.protection == Some(Protection::Recorded)
+            && assignment.protection.is_some_and(|protection| protection != Protection::Tagged)
         {
             return Err(Stop::Aws(AwsError::odd("ListTagsForResource", problem)));
         }
@@ -453,6 +459,8 @@ impl<'a> Worker<'a> {
         planned.assigned.clone_from(policy);
         planned.native = native;
         planned.checks_native_policy = assignment.checks_native_policy;
+        planned.is_created_on_push = assignment.protection == Some(Protection::CreatedOnPush);
+        planned.is_untold = assignment.protection == Some(Protection::Untold);
         self.ask_who_pulls(&mut planned).await?;
         Ok(planned)
     }
@@ -468,8 +476,9 @@ impl<'a> Worker<'a> {
             return Ok(Some(Native { mode: Mode::Attach, entry: entry.clone(), withdrawn: None }));
         }
         let name = &assignment.repository_name;
+        let protection = assignment.protection;
         let is_protect = entry.is_some_and(|entry| entry.apply == Apply::Protect);
-        if !is_protect && assignment.protection.is_none() {
+        if !is_protect && protection.is_none() {
             return Ok(None);
         }
         let found = match self.records() {
@@ -477,16 +486,27 @@ impl<'a> Worker<'a> {
             None => None,
         };
         let found = found.map(|found| found.of_registry(registry_id));
-        let asks_for_protection = is_protect || assignment.protection == Some(Protection::Tagged);
-        let found = match found {
-            Some(found) if asks_for_protection && self.is_of_others(name, &found).await? => None,
-            found => found,
+        // Where it is not known who asks for protection nobody has ended it.
+        let file_problem = self.run.policies_file_problem.as_ref();
+        let is_untold = protection == Some(Protection::Untold) || file_problem.is_some();
+        let known = found.as_ref().and_then(|found| found.record.as_ref().ok());
+        let asked_before = is_untold && known.is_some_and(|record| record.mode == Mode::Protect);
+        let may_be_of_others =
+            is_protect || is_untold || protection.is_some_and(Protection::may_be_of_others);
+        let (found, is_of_others) = match found {
+            Some(found) if may_be_of_others && self.is_of_others(name, &found).await? => (None, true),
+            found => (found, false),
         };
-        let withdrawn = |mode: Mode, reason: &str, is_intended: bool| {
-            let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
-            let withdrawal = Withdrawal { reason: reason.to_owned(), is_intended };
-            Ok(Some(Native { mode, entry, withdrawn: Some(withdrawal) }))
-        };
+        let asks_for_protection = is_protect
+            || asked_before
+            || (is_untold && is_of_others)
+            || matches!(protection, Some(Protection::Tagged | Protection::CreatedOnPush));
+        if found.is_none() && protection == Some(Protection::CreatedOnPush) {
+            let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+            if let Some(policy) = text.as_deref().and_then(of_created_on_push) {
+                return made_with(entry, policy);
+            }
+        }
         match found.map(|found| found.record) {
             Some(Err(problem)) => {
                 let reason = format!(
@@ -496,29 +516,26 @@ impl<'a> Worker<'a> {
                 );
                 return withdrawn(Mode::Attach, &reason, false);
             }
+            // The file that was valid attached it, and one that is valid again may do so.
+            Some(Ok(record)) if record.mode == Mode::Attach && file_problem.is_some() => {
+                let cause = Cause::InvalidPoliciesFile { problem: file_problem.cloned().unwrap_or_default() };
+                let mut native = withdrawn(Mode::Attach, &cause.reason(&record), false)?;
+                if let Some(withdrawal) = native.as_mut().and_then(|native| native.withdrawn.as_mut()) {
+                    withdrawal.is_final = false;
+                }
+                return Ok(native);
+            }
             Some(Ok(record)) if record.mode == Mode::Attach => {
                 let reason = "policies.yaml does not say `apply: attach` for this repository any more";
                 return withdrawn(Mode::Attach, reason, true);
             }
             Some(Ok(record)) if record.mode == Mode::Provisioned => {
-                let mode = Mode::Provisioned;
-                let by_file = match entry.map(|entry| entry.apply) {
-                    Some(apply @ (Apply::Delete | Apply::Protect)) => Some(apply.name()),
-                    Some(Apply::Preview | Apply::Attach) | None => None,
-                };
-                if let Some(apply) = by_file {
-                    let reason = format!(
-                        "policies.yaml says `apply: {apply}` for this repository, which goes before the policy that it was made with"
-                    );
-                    return withdrawn(mode, &reason, true);
-                }
                 let policy = record.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
                 let Some(Ok(policy)) = policy else {
                     let reason = "the policy in the record of its protection cannot be read; ask for the policy once more";
-                    return withdrawn(mode, reason, false);
+                    return withdrawn(Mode::Provisioned, reason, false);
                 };
-                let entry = by_itself(PROVISIONED, Apply::Attach, policy);
-                return Ok(Some(Native { mode, entry, withdrawn: None }));
+                return made_with(entry, policy);
             }
             Some(Ok(_)) | None => {}
         }
@@ -564,12 +581,17 @@ impl<'a> Worker<'a> {
         let Assignment { repository_name, policy, protection, .. } = assignment;
         let apply = self.book.entry(policy).map(|entry| entry.apply);
         let is_of_others = apply == Some(Apply::Protect) || *protection == Some(Protection::Tagged);
-        let Some(name) = Name::parse(repository_name).ok().filter(|_| !is_of_others) else { return };
+        let Ok(name) = Name::parse(repository_name) else { return };
         let mode = match (apply, protection, self.records()) {
+            _ if is_of_others => Mode::Protect,
             (Some(Apply::Attach), _, _) => Mode::Attach,
-            (_, Some(Protection::Recorded), Some(records)) => {
+            (_, Some(protection), Some(records)) => {
                 match self.clients.call(records.find(repository_name)).await {
                     Ok(Some(Found { record: Ok(record), .. })) => record.mode,
+                    Ok(None) if *protection == Protection::CreatedOnPush => {
+                        let Some(mode) = self.mode_of_created(repository_name).await else { return };
+                        mode
+                    }
                     Ok(None) => return,
                     Ok(Some(Found { record: Err(_), .. })) | Err(_) => Mode::Attach,
                 }
@@ -577,6 +599,19 @@ impl<'a> Worker<'a> {
             _ => return,
         };
         self.suspend_unrefreshed(&name, registry_id, mode, why, outcome).await;
+    }
+
+    /// Whose policy a repository has that ECR made on a push and of which there is no record; `None` if it cannot be read. Then the
+    /// dead man's switch finds the repository, which has no record.
+    async fn mode_of_created(&self, name: &str) -> Option<Mode> {
+        match self.clients.call(self.clients.ecr.lifecycle_policy(name)).await {
+            Ok(Some(text)) if of_created_on_push(&text).is_some() => Some(Mode::Provisioned),
+            Ok(_) => Some(Mode::Protect),
+            Err(stop) => {
+                tracing::error!(repository = name, error = %stop, "whose policy it is could not be read");
+                None
+            }
+        }
     }
 
     /// Adds what is not known of those who may pull from a repository, where something would go.
@@ -636,7 +671,8 @@ impl<'a> Worker<'a> {
                     // Its images are in use whatever the file says of it.
                     Mode::Protect => native,
                     Mode::Attach | Mode::Provisioned => {
-                        let withdrawal = Withdrawal { reason: obstacle.to_string(), is_intended: false };
+                        let withdrawal =
+                            Withdrawal { reason: obstacle.to_string(), is_intended: false, is_final: true };
                         Native { withdrawn: Some(withdrawal), ..native }
                     }
                 };
@@ -651,6 +687,9 @@ impl<'a> Worker<'a> {
                 planned.tell_plan(&mut outcome);
                 return ended(done, outcome);
             }
+        }
+        if planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none()) {
+            outcome.replicated_tags = self.replicated_tags(planned.surveyed.name.as_str());
         }
         if planned.checks_native_policy {
             match self.native_takes(&planned).await {
@@ -669,10 +708,40 @@ impl<'a> Worker<'a> {
                 _ if may_write => Status::Done,
                 _ => Status::Previewed,
             };
+            if may_write && !is_held && planned.entry.apply == Apply::Preview {
+                return self.take_once_protected(planned, outcome, read_at).await;
+            }
             return Ok(outcome);
         }
         planned.tell_by_ecr(&mut outcome);
         let done = self.delete(&planned, &mut outcome, read_at).await;
+        ended(done, outcome)
+    }
+
+    /// Takes what was protected once, by the policy that ECR enforces in a repository of which the policies file only previews
+    /// another one: ECR itself never takes it.
+    async fn take_once_protected(
+        &self,
+        planned: Planned<'_>,
+        mut outcome: Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<Outcome, Stop> {
+        let Some(native) = planned.native.clone().filter(|native| native.withdrawn.is_none()) else {
+            return Ok(outcome);
+        };
+        let now = self.clients.now();
+        let mut own = planned.surveyed.plan(Cow::Owned(native.entry.clone()), &self.at_first.usage, now);
+        own.assigned = planned.assigned;
+        own.native = Some(native);
+        own.is_created_on_push = planned.is_created_on_push;
+        // What stands in the way of it was told when its protection was refreshed.
+        if !own.plan.obstacles.is_empty() || own.removals().is_empty() {
+            return Ok(outcome);
+        }
+        // What would hold the plan of a preview holds nothing of this one.
+        let of_preview = std::mem::take(&mut outcome.obstacles);
+        let done = self.delete(&own, &mut outcome, read_at).await;
+        outcome.obstacles.extend(of_preview);
         ended(done, outcome)
     }
 
@@ -692,6 +761,14 @@ impl<'a> Worker<'a> {
         Ok(Some(format!(
             "its own lifecycle policy, by which ECR goes, would expire {number} in use, such as {digest} ({reason})"
         )))
+    }
+
+    /// Where protection tags of a repository are replicated to, which nobody has said does not matter: a sentence for each registry.
+    fn replicated_tags(&self, repository: &str) -> Vec<String> {
+        let (now, ignored) = (self.clients.now(), &self.book.usage().ignore);
+        let gaps = replication::tag_gaps(&self.at_first.once.registry, repository);
+        let (gaps, _) = ignore::split(gaps, ignored, now);
+        gaps.iter().map(|gap| format!("{}; {}", gap.problem, gap.ignore_entry(now))).collect()
     }
 
     /// What was in use when the run began, or at the beginning of the command.
@@ -828,6 +905,27 @@ fn ended(done: Result<(), Stop>, mut outcome: Outcome) -> Result<Outcome, Stop> 
         }
     }
     Ok(outcome)
+}
+
+/// How ECR enforces the policy that a repository was made with, unless the policies file goes before it.
+fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Native>, Stop> {
+    let mode = Mode::Provisioned;
+    if let Some(apply @ (Apply::Delete | Apply::Protect)) = entry.map(|entry| entry.apply) {
+        let apply = apply.name();
+        let reason = format!(
+            "policies.yaml says `apply: {apply}` for this repository, which goes before the policy that it was made with"
+        );
+        return withdrawn(mode, &reason, true);
+    }
+    let entry = by_itself(PROVISIONED, Apply::Attach, policy);
+    Ok(Some(Native { mode, entry, withdrawn: None }))
+}
+
+/// How ECR enforces a policy that may not act any more.
+fn withdrawn(mode: Mode, reason: &str, is_intended: bool) -> Result<Option<Native>, Stop> {
+    let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
+    let withdrawal = Withdrawal { reason: reason.to_owned(), is_intended, is_final: true };
+    Ok(Some(Native { mode, entry, withdrawn: Some(withdrawal) }))
 }
 
 /// The policy of a repository that the policies file has none for: it takes nothing.

@@ -134,10 +134,13 @@ impl Machine {
                 .await;
             match answer {
                 Ok(answer) => taken = answer,
+                // What is protected for another reason than the file still is.
+                Err(failed) if failed.is_invalid_file && !taken.run.dry_run => {
+                    self.suspend_all(id, &failed.message).await;
+                    taken.run.policies_file_problem = Some(failed.message);
+                    continue;
+                }
                 Err(failed) => {
-                    if failed.is_invalid_file {
-                        self.suspend_all(id, &failed.message).await;
-                    }
                     error = Some(failed.message);
                     break;
                 }
@@ -172,6 +175,7 @@ impl Machine {
             let (taken, error) = (taken.clone(), error.clone());
             self.task(id, false, None, async |product, _| product.report(&taken, error.clone()).await).await
         };
+        let error = error.or_else(|| taken.run.policies_file_problem.clone());
         match (&error, &reported) {
             (None, Ok(_)) => self.shared.lock().complete_run(id),
             (None, Err(failed)) => return Some(failed.message.clone()),

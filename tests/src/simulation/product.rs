@@ -10,16 +10,18 @@ use shared::domain::enforcement::suspension::Cause;
 use shared::instant::Instant;
 use shared::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::policy_book::PolicyBook;
+use shared::repository::Registry;
 use shared::run::inventory::{self, InventoryError, Invocation, Progress};
 use shared::run::work::{Caller, Power, work};
 use shared::run::{Hands, Run, Stop, Task, summarize};
-use shared::workflows::enforcement::suspend::suspend;
+use shared::workflows::enforcement::suspend::{Stack, suspend};
 use tests::cloud::BUCKET;
 
 use super::wire::Shared;
 use super::world::wall_clock;
 
 const ACCOUNT: &str = "123456789012";
+const STACK: &str = "steward";
 /// Longer than anything takes; Lambda's longest.
 const FUNCTION: Duration = Duration::from_secs(900);
 
@@ -106,7 +108,7 @@ impl Product {
         is_on: bool,
     ) -> Result<Taken, Failed> {
         let clients = self.hands.clients(FUNCTION);
-        let invocation = Invocation { request_id, account_id: ACCOUNT, is_on };
+        let invocation = Invocation { request_id, account_id: ACCOUNT, stack: STACK, is_on };
         let (run, progress) =
             inventory::take(&clients, &state.run, state.progress.clone(), invocation).await?;
         Ok(Taken { run, progress })
@@ -129,7 +131,13 @@ impl Product {
     }
 
     async fn suspend(&self, cause: &Cause) -> Result<(), Failed> {
-        let summary = suspend(&self.hands.clients(FUNCTION), &self.ecr, ACCOUNT, cause).await?;
+        let registry = Registry {
+            partition: "aws".to_owned(),
+            region: "eu-west-1".to_owned(),
+            account_id: ACCOUNT.to_owned(),
+        };
+        let stack = Stack { name: STACK, registry: &registry };
+        let summary = suspend(&self.hands.clients(FUNCTION), &self.ecr, stack, cause).await?;
         let failed = summary.failures.iter().next();
         match failed {
             None if summary.is_complete => Ok(()),

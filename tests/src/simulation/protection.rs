@@ -252,8 +252,8 @@ impl World {
         let mode = record["mode"].as_str().unwrap_or_default();
         self.say(&format!("{}: record of {name}: {mode}{}", invocation.run, reason.unwrap_or_default()));
         let claimed = self.judge.protection.claimed.insert(name.to_owned(), at);
-        // While it is suspended nothing goes by the tags.
-        if claimed == Some(at) || record["suspended"].is_object() {
+        // While it is suspended nothing goes by the tags; and who never was certain says that they never were right.
+        if claimed == Some(at) || record["suspended"].is_object() || at == 0 {
             return;
         }
         let looks = ["tasks", "services", "functions", "lists"];

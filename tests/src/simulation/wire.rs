@@ -8,7 +8,8 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
-use tests::http::{Request, Response};
+use tests::ecr_stub::EcrStub;
+use tests::http::{Request, Response, without_id};
 
 use super::world::World;
 
@@ -79,6 +80,7 @@ impl Shared {
             let mut world = self.lock();
             match fate {
                 Fate::Well => Ok(Some(world.serve(request))),
+                Fate::Refused(status, code) if is_of_s3(request) => Ok(Some(refused_in_xml(status, code))),
                 Fate::Refused(status, code) => Ok(Some(refused(status, code))),
                 Fate::Lost { has_effect } | Fate::Silent { has_effect } | Fate::Dies { has_effect } => {
                     if has_effect {
@@ -114,13 +116,14 @@ fn read(request: &HttpRequest) -> Request {
         request.uri().splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |rest| format!("/{rest}"));
     Request {
         method: request.method().to_owned(),
-        target,
+        target: without_id(&target),
         headers: request
             .headers()
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect(),
-        body: request.body().bytes().unwrap_or_default().to_vec(),
+        // A body that is no longer in memory is a mistake of the test's, not an empty one.
+        body: request.body().bytes().expect("the body is in memory").to_vec(),
     }
 }
 
@@ -137,5 +140,19 @@ fn refused(status: u16, code: &str) -> Response {
     let body = format!(r#"{{"__type":"{code}","message":"refused by the simulation"}}"#);
     let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amzn-errortype", code)];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    Response { status, headers, body: body.into_bytes() }
+}
+
+/// Whether a request is one to S3, by the name of its operation.
+fn is_of_s3(request: &Request) -> bool {
+    EcrStub::operation(request).contains("Object")
+}
+
+/// The same as S3 tells it.
+fn refused_in_xml(status: u16, code: &str) -> Response {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>refused by the simulation</Message></Error>"
+    );
+    let headers = vec![("content-type".to_owned(), "application/xml".to_owned())];
     Response { status, headers, body: body.into_bytes() }
 }

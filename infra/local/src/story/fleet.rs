@@ -695,7 +695,7 @@ impl Port<'_> {
 
     fn broken_book(&self) -> Result<(), LocalError> {
         let step = Step::begin(
-            "a policy book with a mistake fails the run, which says where it is; what ECR enforces by it is suspended",
+            "a policies file with a mistake fails the run, which says where it is; what ECR enforces by it is suspended",
         );
         let before = self.there()?;
         let broken = "policies: [{ name: all, repositories: ['*'], apply: delet }]";

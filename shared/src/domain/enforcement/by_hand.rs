@@ -10,7 +10,7 @@ use crate::image::deletion::ImageId;
 use crate::image::{ImageIndex, RepositoryImages, subject_of_tag};
 use crate::instant::Instant;
 use crate::plan::counted;
-use crate::quantity::count;
+use crate::quantity::{count, count_of};
 use crate::usage::{Gap, UsedImages};
 
 /// Maximum number of images or sources that a message names; CloudFormation takes 4,096 bytes.
@@ -198,7 +198,7 @@ pub enum Refusal {
     /// Some of it may belong to what is in use: image indexes whose manifests could not be read.
     #[error(
         "the manifests of {} could not be read, so that it is not known what belongs to the images in use, and nothing was changed: {}",
-        count(.0.len() as u64, "manifest list"),
+        count_of(.0.len() as u64, "image index", "image indexes"),
         listed(.0)
     )]
     UnreadIndexes(Vec<String>),

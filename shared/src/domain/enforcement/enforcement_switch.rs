@@ -37,6 +37,8 @@ pub enum DryRunReason {
     NoPoliciesFile,
     /// No completed run previewed the policies file, and it does not approve itself.
     NotPreviewed,
+    /// The policies file is not valid: what is protected for another reason still is.
+    InvalidPoliciesFile,
 }
 
 impl DryRunReason {
@@ -56,6 +58,7 @@ impl DryRunReason {
             Self::EnforceOff => {
                 "the stack's parameter Enforce is not true; deploy it with Enforce=true to have policies enforced".to_owned()
             }
+            Self::InvalidPoliciesFile => format!("{KEY} is not valid; correct it"),
             Self::NoPoliciesFile => format!("there is no {KEY} in the stack's bucket"),
             Self::NotPreviewed => {
                 let hash = hash.unwrap_or_default();

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::enforcement::in_use_protection::protected;
+use crate::domain::enforcement::taken::day;
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
 use crate::usage::observation::CLOCK_SECONDS;
@@ -48,6 +49,48 @@ pub struct ProtectionRecord {
     /// The digests of the images that ECR takes behind the attached policy, of which it is written down and counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expiring: Vec<String>,
+    /// What was counted last in the registry's limit of a day. It outlives a suspension: a policy that comes back on the same day
+    /// takes what was counted on it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+    /// The policy that the repository was made with, without the protection rule, while the policies file attaches another one. It
+    /// comes back when the file does not attach one any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned_policy_text: Option<String>,
+    /// Whether the policies file does not attach its policy any more: what is left of it is suspended, and nobody has deleted that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub withdrawn: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Images that were counted in the limit of the registry for a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted {
+    /// The day, in UTC: `2026-11-26`.
+    pub day: String,
+    /// The digests of the images.
+    pub image_digests: Vec<String>,
+}
+
+impl Counted {
+    /// What is counted when more images are at a time: what was counted on another day does not count any more.
+    #[must_use]
+    pub fn with(before: Option<Self>, at: Instant, more: impl IntoIterator<Item = String>) -> Option<Self> {
+        let day = day(at);
+        let mut image_digests = match before {
+            Some(before) if before.day == day => before.image_digests,
+            Some(_) | None => Vec::new(),
+        };
+        image_digests.extend(more);
+        image_digests.sort_unstable();
+        image_digests.dedup();
+        (!image_digests.is_empty()).then_some(Self { day, image_digests })
+    }
 }
 
 /// That a policy is suspended.
@@ -68,6 +111,70 @@ pub fn protected_until(refreshed_at: Instant, maximum_age_in_hours: u32) -> Inst
 }
 
 impl ProtectionRecord {
+    /// A record of protection tags that were right at a time, and of a policy that acts.
+    #[must_use]
+    pub fn new(
+        registry_id: &str,
+        repository_name: &str,
+        mode: Mode,
+        refreshed_at: Instant,
+        refreshed_by: &str,
+    ) -> Self {
+        Self {
+            registry_id: registry_id.to_owned(),
+            repository_name: repository_name.to_owned(),
+            mode,
+            refreshed_at,
+            refreshed_by: refreshed_by.to_owned(),
+            lifecycle_policy_text: None,
+            suspended: None,
+            expiring: Vec::new(),
+            counted: None,
+            provisioned_policy_text: None,
+            withdrawn: false,
+        }
+    }
+
+    /// A record of protection tags that never were right, as far as anybody knows: they are stale from the start. `why` is what
+    /// stands in the place of who refreshed them.
+    #[must_use]
+    pub fn never_refreshed(registry_id: &str, repository_name: &str, mode: Mode, why: &str) -> Self {
+        Self::new(registry_id, repository_name, mode, Instant::EPOCH, &format!("nobody: {why}"))
+    }
+
+    /// When the protection tags were right; `None` if they never were, as far as anybody knows.
+    #[must_use]
+    pub fn known_refresh(&self) -> Option<Instant> {
+        (self.refreshed_at > Instant::EPOCH).then_some(self.refreshed_at)
+    }
+
+    /// The same, with its policy suspended. What ECR takes behind it counts no more, and what was counted today does.
+    #[must_use]
+    pub fn suspended(&self, suspension: Suspension) -> Self {
+        Self { suspended: Some(suspension), expiring: Vec::new(), ..self.clone() }
+    }
+
+    /// The record of the policy that the repository was made with, when the policies file attaches another one no more; `None` if it
+    /// was made with none. It is suspended: the next run that is certain attaches it.
+    #[must_use]
+    pub fn back_to_provisioned(&self, suspension: Suspension) -> Option<Self> {
+        let text = self.provisioned_policy_text.clone()?;
+        Some(Self {
+            mode: Mode::Provisioned,
+            lifecycle_policy_text: Some(text),
+            provisioned_policy_text: None,
+            withdrawn: false,
+            ..self.suspended(suspension)
+        })
+    }
+
+    /// Whether an image was counted in the limit of the registry for the day of `now`.
+    #[must_use]
+    pub fn is_counted_today(&self, image_digest: &str, now: Instant) -> bool {
+        let counted = self.counted.as_ref().filter(|counted| counted.day == day(now));
+        counted.is_some_and(|counted| counted.image_digests.iter().any(|digest| digest == image_digest))
+    }
+
     /// The key of the record of a repository.
     #[must_use]
     pub fn key(repository_name: &str) -> String {
@@ -113,16 +220,55 @@ mod tests {
     }
 
     fn record(refreshed_at: &str) -> ProtectionRecord {
-        ProtectionRecord {
-            registry_id: "123456789012".to_owned(),
-            repository_name: "team/app".to_owned(),
-            mode: Mode::Attach,
-            refreshed_at: at(refreshed_at),
-            refreshed_by: "run".to_owned(),
-            lifecycle_policy_text: None,
-            suspended: None,
-            expiring: Vec::new(),
-        }
+        ProtectionRecord::new("123456789012", "team/app", Mode::Attach, at(refreshed_at), "run")
+    }
+
+    #[test]
+    fn tags_that_never_were_right_are_stale_from_the_start() {
+        let record = ProtectionRecord::never_refreshed("123456789012", "team/app", Mode::Protect, "why");
+        assert!(record.is_stale(at("2026-11-20T03:00:00Z"), 10_000));
+        assert_eq!((record.known_refresh(), record.refreshed_by.as_str()), (None, "nobody: why"));
+        let now = at("2026-11-20T03:00:00Z");
+        let refreshed = ProtectionRecord::new("123456789012", "team/app", Mode::Protect, now, "run");
+        assert_eq!(refreshed.known_refresh(), Some(at("2026-11-20T03:00:00Z")));
+    }
+
+    #[test]
+    fn what_was_counted_on_a_day_is_counted_for_that_day() {
+        let (morning, evening, tomorrow) =
+            (at("2026-11-20T03:00:00Z"), at("2026-11-20T23:59:59Z"), at("2026-11-21T00:00:00Z"));
+        let digests = |digests: &[&str]| digests.iter().map(|&digest| digest.to_owned()).collect::<Vec<_>>();
+        let counted = Counted::with(None, morning, digests(&["b"]));
+        let counted = Counted::with(counted, evening, digests(&["a", "b"])).unwrap();
+        assert_eq!(
+            (counted.day.as_str(), counted.image_digests.clone()),
+            ("2026-11-20", digests(&["a", "b"]))
+        );
+        let suspension = Suspension { at: evening, reason: "why".to_owned() };
+        let record = ProtectionRecord { counted: Some(counted.clone()), ..record("2026-11-20T03:00:00Z") };
+        let record = record.suspended(suspension);
+        assert!(record.is_counted_today("a", evening) && !record.is_counted_today("c", evening));
+        assert!(!record.is_counted_today("a", tomorrow), "another day has its own limit");
+        let next = Counted::with(Some(counted), tomorrow, digests(&["c"])).unwrap();
+        assert_eq!((next.day.as_str(), next.image_digests), ("2026-11-21", digests(&["c"])));
+    }
+
+    #[test]
+    fn the_policy_that_a_repository_was_made_with_comes_back_suspended() {
+        let suspension = Suspension { at: at("2026-11-20T04:00:00Z"), reason: "why".to_owned() };
+        let file = ProtectionRecord {
+            lifecycle_policy_text: Some("of the file".to_owned()),
+            provisioned_policy_text: Some("made with".to_owned()),
+            expiring: vec!["a".to_owned()],
+            ..record("2026-11-20T03:00:00Z")
+        };
+        let back = file.back_to_provisioned(suspension.clone()).unwrap();
+        assert_eq!(
+            (back.mode, back.lifecycle_policy_text.as_deref()),
+            (Mode::Provisioned, Some("made with"))
+        );
+        assert_eq!((back.suspended.as_ref(), back.expiring.len()), (Some(&suspension), 0));
+        assert_eq!(record("2026-11-20T03:00:00Z").back_to_provisioned(suspension), None);
     }
 
     #[test]

@@ -45,6 +45,8 @@ impl Cause {
     #[must_use]
     pub fn demand(&self, record: &ProtectionRecord, now: Instant) -> Demand {
         match (self, record.mode) {
+            // It is suspended, and whatever policy came after that is somebody else's.
+            _ if record.withdrawn => Demand::Nothing,
             (Self::StaleProtection { maximum_age_in_hours }, mode) => {
                 match (record.is_stale(now, *maximum_age_in_hours), mode) {
                     (false, _) => Demand::Nothing,
@@ -104,16 +106,7 @@ mod tests {
     }
 
     fn record(mode: Mode, refreshed_at: &str) -> ProtectionRecord {
-        ProtectionRecord {
-            registry_id: "123456789012".to_owned(),
-            repository_name: "app".to_owned(),
-            mode,
-            refreshed_at: at(refreshed_at),
-            refreshed_by: "run".to_owned(),
-            lifecycle_policy_text: None,
-            suspended: None,
-            expiring: Vec::new(),
-        }
+        ProtectionRecord::new("123456789012", "app", mode, at(refreshed_at), "run")
     }
 
     #[test]

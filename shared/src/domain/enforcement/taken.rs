@@ -27,12 +27,18 @@ pub struct RegistryCount {
     pub images: u64,
 }
 
+/// The day of a time, in UTC: `2026-11-26`.
+#[must_use]
+pub fn day(at: Instant) -> String {
+    let time = at.to_string();
+    time.split('T').next().unwrap_or_default().to_owned()
+}
+
 impl Taken {
     /// The key of the counter of the day of `now`.
     #[must_use]
     pub fn key(now: Instant) -> String {
-        let day = now.to_string();
-        format!("{TAKEN}{}.json", day.split('T').next().unwrap_or_default())
+        format!("{TAKEN}{}.json", day(now))
     }
 
     /// How many of `wanted` more images may go.

@@ -91,6 +91,33 @@ impl ReplicationRule {
     }
 }
 
+/// What the source of a gap begins with that is about protection tags in another registry: the account and the Region follow.
+const REPLICATED_TAGS: &str = "protection-tags";
+
+/// Where the protection tags of a repository are replicated to: each is a push. As gaps, so that the policies file can say of a
+/// registry that it does not matter there.
+#[must_use]
+pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<Gap> {
+    let mut gaps: Vec<Gap> = Vec::new();
+    for rule in &registry.replication_configuration.rules {
+        for Destination { region, registry_id } in &rule.destinations {
+            let problem = format!(
+                "its protection tags are replicated to the registry of the account {registry_id} in {region}, since each is a push: a \
+                 lifecycle policy there that counts images by a pattern that these tags match, such as \"*\", takes others instead. \
+                 Look at the policies there; if they do not, or {region} is protected by a stack of its own, say so by an entry of \
+                 `ignore` below `usage` in the policies file"
+            );
+            let source = format!("{REPLICATED_TAGS}/{registry_id}/{region}");
+            let gap = Gap { source, repositories: rule.patterns(), problem };
+            let is_told = gaps.iter().any(|told| told.source == gap.source);
+            if gap.is_about(repository) && !is_told {
+                gaps.push(gap);
+            }
+        }
+    }
+    gaps
+}
+
 /// A registry where an image disappears when it is deleted here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -210,6 +237,18 @@ mod tests {
         assert!(!names("222222222222.dkr.ecr.eu-west-1.amazonaws.com/prod/web:v1", "prod/web"));
         assert!(!names("333333333333.dkr.ecr.us-east-1.amazonaws.com/prod/web:v1", "prod/web"));
         assert!(!names("222222222222.dkr.ecr.us-east-1.amazonaws.com/dev/web:v1", "dev/web"));
+    }
+
+    #[test]
+    fn protection_tags_are_replicated_wherever_images_are() {
+        let sources = |repository: &str| {
+            let gaps = tag_gaps(&registry(), repository).into_iter();
+            gaps.map(|gap| gap.source).collect::<Vec<_>>()
+        };
+        let all = ["protection-tags/123456789012/ap-south-1", "protection-tags/123456789012/eu-north-1"];
+        assert_eq!(sources("dev/web"), all);
+        assert_eq!(sources("prod/web").len(), 4);
+        assert!(tag_gaps(&RegistryDescription::default(), "prod/web").is_empty());
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Group<'_> {
     fn label(&self) -> String {
         match self {
             Self::ActedOn(priority) | Self::HeldByRule(priority) => format!("rule {priority}"),
-            Self::HeldBy("index") => "a manifest list".to_owned(),
+            Self::HeldBy("index") => "an image index".to_owned(),
             Self::HeldBy("subject") => "what they are about".to_owned(),
             Self::HeldBy(holder) => (*holder).to_owned(),
         }

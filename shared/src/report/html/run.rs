@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{SCRIPT, bar, head, text};
 use crate::quantity::{bytes, count, grouped};
-use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_notices};
+use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_notices, tags_notice};
 use crate::run::journal;
 use crate::run::outcome::{Amount, SHOWN, Status};
 
@@ -117,7 +117,7 @@ fn headline(report: &RunReport) -> Markup {
                     div { dt { "Started by" } dd { (by) } }
                 }
                 div {
-                    dt { "Policy book" }
+                    dt { "Policies file" }
                     dd {
                         @match (&run.book_version, report.has_book) {
                             (Some(version), _) => { "version " code { (version) } }
@@ -133,12 +133,12 @@ fn headline(report: &RunReport) -> Markup {
         @if let Some(error) = &report.error {
             p.notice.bad { strong { "The run failed." } " " (error) }
         }
-        @for notice in dry_run_notice(report).iter().chain(&other_notices(report)) {
+        @for notice in dry_run_notice(report).iter().chain(&tags_notice(report)).chain(&other_notices(report)) {
             p.notice { (text::prose(notice)) }
         }
         @if !report.has_book && report.error.is_none() {
             p.notice {
-                strong { "There is no policy book." }
+                strong { "There is no policies file." }
                 " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
                 " into the stack's bucket; the next run goes by it."
             }
@@ -200,7 +200,7 @@ fn tiles(report: &RunReport) -> Markup {
             (amount_tile("Held by limits or unknown use", totals.held_by_obstacles, None))
             @if !totals.failed.is_zero() { (amount_tile("Failed", totals.failed, None)) }
             (tile(
-                "Not as the book says",
+                "Not as the policies file says",
                 &grouped(totals.drifted),
                 noun(totals.drifted, " repository", " repositories"),
                 "",
@@ -360,7 +360,7 @@ fn unmatched(report: &RunReport) -> Markup {
             h3 { "Repositories that no policy is for " span.badge { (grouped(all)) } }
             p.note {
                 "Nothing goes from them. A policy with " code { "repositories: ['*']" }
-                " as the last of the book is for all that is left."
+                " as the last of the policies file is for all that is left."
             }
             details.names open[report.unmatched.len() <= UNFOLDED] {
                 summary { (repositories(report.unmatched.len() as u64)) }
@@ -382,7 +382,7 @@ fn footer(report: &RunReport) -> Markup {
             }
             @if report.has_book {
             p {
-                "The policies that decided are in the run's copy of the book, " code { "s3://<bucket>/" (run.book_key()) } ". \
+                "The policies that decided are in the run's copy of the policies file, " code { "s3://<bucket>/" (run.book_key()) } ". \
                  What came of each repository is below " code { "s3://<bucket>/" (run.outcomes_prefix()) }
                 ", with the first " (grouped(SHOWN as u64)) " images or so of each."
             }
@@ -394,7 +394,7 @@ fn footer(report: &RunReport) -> Markup {
             } @else {
                 p {
                     "Before an image is deleted it is written down in the journal, a line of JSON for each: its digest, tags \
-                     and manifest, the policy, the rule and the reason, and the version of the book. All of this run:"
+                     and manifest, the policy, the rule and the reason, and the version of the policies file. All of this run:"
                 }
                 pre tabindex="0" {
                     code { "aws s3 cp --recursive 's3://<bucket>/" (journal::prefix(run)) "' journal/" }

@@ -125,7 +125,8 @@ fn read(text: &str) -> Result<LifecyclePolicy, String> {
     })
 }
 
-/// Finds the policy of a repository that was replaced last, in the whole journal or by one run; none if there is none.
+/// Finds the policy of a repository that was replaced last, in the whole journal or by one run; none if there is none. In the whole
+/// journal a policy that this stack had attached itself is only found where no other one is.
 ///
 /// # Errors
 ///
@@ -198,6 +199,7 @@ pub async fn execute(
             repository_name: restoration.repository.to_string(),
             lifecycle_policy_text: attached.clone(),
             replaced_by: text.clone(),
+            was_attached_by_stack: false,
             reason: format!("put back by `ecr-steward policy restore` from {}", restoration.key),
             run_id,
         };
@@ -208,7 +210,7 @@ pub async fn execute(
     Ok(written)
 }
 
-/// The newest replaced policy of a repository, and its key.
+/// The newest replaced policy of a repository, and its key: what this stack had not attached comes first, unless a run is named.
 async fn find_replaced_policy(
     clients: &Clients<'_>,
     repository: &Name,
@@ -219,26 +221,35 @@ async fn find_replaced_policy(
         .filter_map(|days| Instant::from_micros(now.micros().checked_sub(days * DAY_MICROS)?));
     let mut days =
         stream::iter(days).map(|day| keys_of_day(clients, day, repository, run_id)).buffered(DAYS_AT_ONCE);
-    while let Some(mut keys) = days.try_next().await? {
-        if keys.is_empty() {
-            continue;
-        }
-        // A run is under the day on which it began, and may have replaced a policy after one that began on the next day.
-        keys.extend(days.try_next().await?.unwrap_or_default());
-        let mut newest: Option<(String, PolicyLine)> = None;
+    let mut newest: Option<(String, PolicyLine)> = None;
+    // The newest one that was somebody's, and whether another day was looked at since it was found.
+    let mut of_others: Option<(String, PolicyLine)> = None;
+    let mut is_last = false;
+    while let Some(keys) = days.try_next().await? {
         for key in keys {
             let Some(line) = journal::read_policy(clients, &key).await? else { continue };
             if line.repository_name != repository.as_str() {
                 let problem = format!("it is of the repository {}", line.repository_name);
                 return Err(clients.odd(&key, problem));
             }
-            if newest.as_ref().is_none_or(|(_, newest)| newest.at < line.at) {
+            let is_newer = |other: &Option<(String, PolicyLine)>| {
+                other.as_ref().is_none_or(|(_, other)| other.at < line.at)
+            };
+            let counts = run_id.is_some() || !line.was_attached_by_stack;
+            if counts && is_newer(&of_others) {
+                of_others = Some((key.clone(), line.clone()));
+            }
+            if is_newer(&newest) {
                 newest = Some((key, line));
             }
         }
-        return Ok(newest);
+        // A run is under the day on which it began, and may have replaced a policy after one that began on the next day.
+        if is_last {
+            break;
+        }
+        is_last = of_others.is_some();
     }
-    Ok(None)
+    Ok(of_others.or(newest))
 }
 
 /// The keys of the policies of a repository that were replaced by what began on a day.

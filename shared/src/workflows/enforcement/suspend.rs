@@ -1,16 +1,19 @@
 //! Suspends policies that this stack attached and that may not act any more, although no run looks at them. It changes nothing
-//! else, and needs no policies file, no lists and no knowledge of what is in use: it works when everything else does not.
+//! else, and needs no policies file, no lists and no knowledge of what is in use: it works when everything else does not. The
+//! policies file and resource tags only tell whose a policy is of which no record says so.
 //!
 //! Idempotent: what is suspended stays so. An invocation that is cut off has written the record of a repository before its policy is
 //! replaced, and the next one goes on with what is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
+use tokio::sync::OnceCell;
 
 use crate::aws::AwsError;
 use crate::aws::ecr::EcrProtect;
+use crate::aws::resource_tags::TaggedBy;
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, takes_nothing, without_protection,
@@ -19,7 +22,10 @@ use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Susp
 use crate::domain::enforcement::suspension::{Cause, Demand, unreadable};
 use crate::instant::Instant;
 use crate::lifecycle::LifecyclePolicy;
-use crate::repository::Name;
+use crate::policy_book::{self, Apply, PolicyBook};
+use crate::repository::protection::of_created_on_push;
+use crate::repository::{Name, Registry};
+use crate::run::inventory::assign;
 use crate::run::journal::{self, PolicyLine};
 use crate::run::{Clients, Stop};
 use crate::workflows::protection_records::ProtectionRecords;
@@ -40,6 +46,8 @@ const SUSPENDING: &str = "suspended";
 pub struct Summary {
     /// How many repositories have a record.
     pub records: u64,
+    /// How many repositories got one that ECR made on a push, and that no run has looked at.
+    pub adopted: u64,
     /// In how many protection is stale, or cannot be known, and the policy was not suspended before.
     pub stale: u64,
     /// How many policies were suspended by this invocation.
@@ -72,6 +80,17 @@ enum Done {
     AlreadySuspended,
     /// The repository is gone.
     Forgotten,
+    /// It has a record now, and its policy may go on.
+    Adopted,
+}
+
+/// The stack in whose name policies are suspended.
+#[derive(Debug, Clone, Copy)]
+pub struct Stack<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The registry of its account.
+    pub registry: &'a Registry,
 }
 
 /// Suspends the policies of all repositories for which `cause` asks for it. What goes wrong with one repository is in the
@@ -83,7 +102,7 @@ enum Done {
 pub async fn suspend(
     clients: &Clients<'_>,
     ecr: &EcrProtect,
-    registry_id: &str,
+    stack: Stack<'_>,
     cause: &Cause,
 ) -> Result<Summary, Stop> {
     let nothing = TakesNothing::new().map_err(|finding| {
@@ -95,34 +114,171 @@ pub async fn suspend(
     let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
     let names = clients.call(records.names()).await?;
     let mut summary = Summary { records: names.len() as u64, is_complete: true, ..Summary::default() };
-    let suspender = Suspender { clients, ecr, records, registry_id, cause, nothing, now: clients.now() };
+    let (registry_id, now) = (stack.registry.account_id.as_str(), clients.now());
+    let (tagged, file) = (OnceCell::new(), OnceCell::new());
+    let suspender =
+        Suspender { clients, ecr, records, stack, registry_id, cause, nothing, now, tagged, file };
+    let recorded: BTreeSet<String> = names.iter().cloned().collect();
     // What no record calls suspended comes first: however many repositories there are, each invocation has fewer of them to do.
-    let later = suspender.work(names, true, &mut summary).await;
-    suspender.work(later, false, &mut summary).await;
+    let later = suspender.work(names, Turn::First, &mut summary).await;
+    suspender.work_on_unrecorded(&recorded, &mut summary).await;
+    suspender.work(later, Turn::Last, &mut summary).await;
     tracing::info!(?cause, ?summary, "looked for policies to suspend");
     Ok(summary)
+}
+
+/// When a repository is worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// With all others that have a record.
+    First,
+    /// It has no record.
+    Unrecorded,
+    /// Its record says that it is suspended.
+    Last,
 }
 
 struct Suspender<'a> {
     clients: &'a Clients<'a>,
     ecr: &'a EcrProtect,
     records: ProtectionRecords<'a>,
+    stack: Stack<'a>,
     registry_id: &'a str,
     cause: &'a Cause,
     nothing: TakesNothing,
     now: Instant,
+    /// The repositories with a resource tag that asks for protection; they are read where that matters.
+    tagged: OnceCell<BTreeMap<String, TaggedBy>>,
+    /// The policies file, if it is there and valid; it is read where that matters.
+    file: OnceCell<Option<PolicyBook>>,
 }
 
 impl Suspender<'_> {
+    /// Works on the repositories that ECR made on a push since the last run: no run has written a record of them.
+    async fn work_on_unrecorded(&self, recorded: &BTreeSet<String>, summary: &mut Summary) {
+        // What a repository was made with has nothing to do with the file.
+        if !summary.is_complete || matches!(self.cause, Cause::InvalidPoliciesFile { .. }) {
+            return;
+        }
+        match self.tagged().await {
+            Ok(tagged) => {
+                let made = tagged.iter().filter(|(_, by)| **by == TaggedBy::Template);
+                let names = made.map(|(name, _)| name.clone()).filter(|name| !recorded.contains(name));
+                self.work(names.collect(), Turn::Unrecorded, summary).await;
+            }
+            Err(Stop::Time(_)) => summary.is_complete = false,
+            Err(stop) => {
+                tracing::error!(error = %stop, "could not find the repositories that ECR made on a push");
+                summary.failed += 1;
+                let problem = format!("which of them ECR made on a push is not known: {stop}");
+                summary.failures.insert("all repositories without a record".to_owned(), problem);
+            }
+        }
+    }
+
+    async fn tagged(&self) -> Result<&BTreeMap<String, TaggedBy>, Stop> {
+        let asking = || {
+            let tags = self.clients.resource_tags;
+            self.clients.call(tags.protected_repositories(self.registry_id, self.stack.name))
+        };
+        self.tagged.get_or_try_init(asking).await
+    }
+
+    async fn file(&self) -> Result<Option<&PolicyBook>, Stop> {
+        let reading = async || {
+            let found = self.clients.call(self.clients.s3.get(self.clients.bucket, policy_book::KEY)).await?;
+            Ok::<_, Stop>(found.and_then(|object| PolicyBook::parse(&object.text).ok()))
+        };
+        Ok(self.file.get_or_try_init(reading).await?.as_ref())
+    }
+
+    /// Whether the policy of a repository whose record cannot be read is known to be somebody else's, by its resource tag or by the
+    /// policies file. What cannot be read says nothing.
+    async fn is_of_others(&self, name: &str) -> Result<bool, Stop> {
+        let unless_time_is_up = |stop: Stop| match stop {
+            stop @ Stop::Time(_) => Err(stop),
+            stop => {
+                tracing::warn!(repository = name, error = %stop, "whose policy it is could not be read");
+                Ok(false)
+            }
+        };
+        match self.tagged().await {
+            Ok(tagged) if tagged.get(name) == Some(&TaggedBy::Owner) => return Ok(true),
+            Ok(_) => {}
+            Err(stop) => {
+                unless_time_is_up(stop)?;
+            }
+        }
+        let assigned = async {
+            let Some(file) = self.file().await? else { return Ok(false) };
+            let arn = self.stack.registry.repository_arn(name);
+            let entry = assign(self.clients, file, name, &arn).await?;
+            Ok(entry.is_some_and(|entry| entry.apply == Apply::Protect))
+        };
+        assigned.await.or_else(unless_time_is_up)
+    }
+
+    /// The record of a repository that ECR made on a push, if it still has the policy that it was made with. Its tags were right
+    /// when it was made: nothing was in it.
+    async fn record_of_created(
+        &self,
+        name: &Name,
+    ) -> Result<Option<(ProtectionRecord, LifecyclePolicy)>, Stop> {
+        let text = self.clients.call(self.ecr.lifecycle_policy(name.as_str())).await?;
+        let text = text.unwrap_or_default();
+        let (Some(policy), Ok(attached)) = (of_created_on_push(&text), LifecyclePolicy::parse(&text)) else {
+            return Ok(None);
+        };
+        let described = self.clients.call(self.ecr.repositories_named(std::slice::from_ref(name))).await?;
+        let made_at = described.first().and_then(|repository| repository.created_at);
+        let (id, mode, by) = (self.registry_id, Mode::Provisioned, "the push that made the repository");
+        let record = match made_at {
+            Some(made_at) => ProtectionRecord::new(id, name.as_str(), mode, made_at, by),
+            None => ProtectionRecord::never_refreshed(
+                id,
+                name.as_str(),
+                mode,
+                "ECR does not tell when the repository was made",
+            ),
+        };
+        Ok(Some((ProtectionRecord { lifecycle_policy_text: Some(policy.to_json()), ..record }, attached)))
+    }
+
+    /// Writes the record of a repository that ECR made on a push, and suspends its policy if that is demanded already.
+    async fn adopt(&self, name: &Name) -> Result<Done, Stop> {
+        let found = match self.record_of_created(name).await {
+            // Deleted since it was listed.
+            Err(stop) if stop.is_not_found() => return Ok(Done::Nothing),
+            found => found?,
+        };
+        let Some((record, attached)) = found else { return Ok(Done::Nothing) };
+        let demand = self.cause.demand(&record, self.now);
+        let written = match demand {
+            Demand::Suspend => self.suspended(name, &Ok(record), &attached),
+            Demand::Nothing | Demand::Tell => record,
+        };
+        // A run that writes it at the same time knows more.
+        if !self.clients.call(self.records.replace(&written, None)).await? {
+            return Ok(Done::Nothing);
+        }
+        if demand != Demand::Suspend {
+            return Ok(Done::Adopted);
+        }
+        match self.clients.call(self.ecr.suspend_lifecycle_policy(name, &self.nothing)).await {
+            Err(stop) if stop.is_not_found() => Ok(Done::Nothing),
+            suspended => suspended.map(|()| Done::Suspended),
+        }
+    }
+
     /// Works on repositories until all are done or time is up; gives those that are looked at last.
-    async fn work(&self, names: Vec<String>, is_first: bool, summary: &mut Summary) -> Vec<String> {
+    async fn work(&self, names: Vec<String>, turn: Turn, summary: &mut Summary) -> Vec<String> {
         let mut later = Vec::new();
         if !summary.is_complete {
             return later;
         }
         let mut working = stream::iter(names)
             .map(|name| async move {
-                let done = self.work_on(&name, is_first).await;
+                let done = self.work_on(&name, turn).await;
                 (name, done)
             })
             .buffer_unordered(CONCURRENCY);
@@ -143,6 +299,7 @@ impl Suspender<'_> {
                 }
                 Ok(Done::AlreadySuspended) => summary.already_suspended += 1,
                 Ok(Done::Forgotten) => summary.forgotten += 1,
+                Ok(Done::Adopted) => summary.adopted += 1,
                 Err(Stop::Time(_)) => {
                     summary.is_complete = false;
                     break;
@@ -160,11 +317,14 @@ impl Suspender<'_> {
         later
     }
 
-    async fn work_on(&self, name: &str, is_first: bool) -> Result<Done, Stop> {
+    async fn work_on(&self, name: &str, turn: Turn) -> Result<Done, Stop> {
         let Ok(repository) = Name::parse(name) else {
             tracing::warn!(key = ProtectionRecord::key(name), "an object is not the record of a repository");
             return Ok(Done::Nothing);
         };
+        if turn == Turn::Unrecorded {
+            return self.adopt(&repository).await;
+        }
         for _ in 0..MAX_CAS_ATTEMPTS {
             // Whoever refreshes protection, or suspends, or deletes the repository meanwhile writes the record as well: what was
             // decided by another record than the one that is replaced is decided again.
@@ -173,12 +333,13 @@ impl Suspender<'_> {
             };
             let demand = match &found.record {
                 Ok(record) => self.cause.demand(record, self.now),
+                Err(_) if self.is_of_others(name).await? => Demand::Tell,
                 Err(_) => Demand::Suspend,
             };
             let is_suspended = found.record.as_ref().is_ok_and(|record| record.suspended.is_some());
             match demand {
                 Demand::Nothing => return Ok(Done::Nothing),
-                Demand::Suspend if is_first && is_suspended => return Ok(Done::Later),
+                Demand::Suspend if turn == Turn::First && is_suspended => return Ok(Done::Later),
                 Demand::Tell | Demand::Suspend => {}
             }
             let text = match self.clients.call(self.ecr.lifecycle_policy(name)).await {
@@ -191,11 +352,13 @@ impl Suspender<'_> {
                 }
                 text => text?,
             };
-            if demand == Demand::Tell {
-                return Ok(Done::Told);
-            }
             // A policy that cannot be read is not one that this stack attached.
             let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+            if demand == Demand::Tell {
+                // Where no policy acts nothing is in danger, however old the tags are.
+                let acts = text.is_some() && !attached.as_ref().is_some_and(takes_nothing);
+                return Ok(if acts || found.record.is_err() { Done::Told } else { Done::Nothing });
+            }
             let Some(attached) = attached.filter(is_protected) else {
                 return Ok(if found.record.is_ok() { Done::Nothing } else { Done::Told });
             };
@@ -239,6 +402,7 @@ impl Suspender<'_> {
             repository_name: name.to_owned(),
             lifecycle_policy_text: text.to_owned(),
             replaced_by: self.nothing.to_json(),
+            was_attached_by_stack: false,
             reason: found
                 .as_ref()
                 .map_or_else(|problem| unreadable(problem), |record| self.cause.reason(record)),
@@ -258,21 +422,19 @@ impl Suspender<'_> {
         let of_attached = || without_protection(attached).map(|policy| policy.to_json());
         match found {
             Ok(record) => ProtectionRecord {
-                suspended: Some(Suspension { at, reason: self.cause.reason(record) }),
                 lifecycle_policy_text: record.lifecycle_policy_text.clone().or_else(of_attached),
-                expiring: Vec::new(),
-                ..record.clone()
+                ..record.suspended(Suspension { at, reason: self.cause.reason(record) })
             },
             // The policy is not lost, and no run attaches it again unless the policies file says so.
             Err(problem) => ProtectionRecord {
-                registry_id: self.registry_id.to_owned(),
-                repository_name: repository.to_string(),
-                mode: Mode::Attach,
-                refreshed_at: Instant::from_micros(0).unwrap_or(at),
-                refreshed_by: "nobody: the record before this one could not be read".to_owned(),
                 lifecycle_policy_text: of_attached(),
                 suspended: Some(Suspension { at, reason: unreadable(problem) }),
-                expiring: Vec::new(),
+                ..ProtectionRecord::never_refreshed(
+                    self.registry_id,
+                    repository.as_str(),
+                    Mode::Attach,
+                    "the record before this one could not be read",
+                )
             },
         }
     }

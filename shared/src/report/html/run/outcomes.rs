@@ -44,7 +44,7 @@ const CHOICES: [Choice; 8] = [
     ("suspended", "whose policy is suspended", |outcome| {
         outcome.attachment.as_ref().is_some_and(Attached::is_suspended)
     }),
-    ("drift", "that are not as the book says", |outcome| !outcome.drift.is_empty()),
+    ("drift", "that are not as the policies file says", |outcome| !outcome.drift.is_empty()),
 ];
 
 /// What is held by what the policy keeps and, past a limit, by that.
@@ -259,7 +259,7 @@ fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
                                 }
                             }
                             @if !outcome.drift.is_empty() {
-                                h4 { "How it differs from the book" }
+                                h4 { "How it differs from the policies file" }
                                 ul { @for line in &outcome.drift { li { (line) } } }
                             }
                             @if !outcome.findings.is_empty() {

@@ -24,6 +24,7 @@ fn amount(count: u64, megabytes: u64) -> Amount {
 fn run(dry_run: bool) -> Run {
     let started_at = Instant::parse("2026-11-23T03:00:00Z").unwrap();
     Run {
+        policies_file_problem: None,
         run_id: "nightly-7f3a".to_owned(),
         started_at,
         started_by: Some("arn:aws:states:eu-west-1:123456789012:execution:steward:nightly-7f3a".to_owned()),
@@ -254,7 +255,7 @@ fn a_run_that_failed() {
     let page = render(&builder.finish());
     elements(&page);
     assert!(!page.contains("Nothing needs attention"));
-    assert!(!page.contains("There is no policy book."), "whether there is one nobody has seen");
+    assert!(!page.contains("There is no policies file."), "whether there is one nobody has seen");
     insta::assert_snapshot!(words(&content(&page)));
 }
 
@@ -351,7 +352,7 @@ fn every_number_is_told() {
             "Held, since kept 2 images 104 MB",
             "Held by limits or unknown use 91 images 4.5 GB",
             "Failed 2 images 100 MB",
-            "Not as the book says 1 repository",
+            "Not as the policies file says 1 repository",
             "Enforced by ECR itself 2 repositories 1 suspended",
             "Images newly protected 4 tags added for ECR's own engine",
             "Saving $0.15 a month at most, by what was deleted",
@@ -398,8 +399,8 @@ fn what_needs_attention_says_what_to_do() {
     for told in [
         "AWS Lambda, for all repositories ListFunctions: denied Mend the source.",
         "s3://bucket/usage/edge.json, for edge/* , iot/* it is older than a day",
-        "raise the limit images of the policy in the book. If not, correct the rule. shop/api : 90 would go",
-        "raise the limit percent of the policy in the book.",
+        "raise the limit images of the policy in the policies file. If not, correct the rule. shop/api : 90 would go",
+        "raise the limit percent of the policy in the policies file.",
         "Images could not be deleted : 1 repository",
         "shop/jobs : 2 images, 100 MB: KmsError: the key is disabled",
         "broken : DescribeImages: AWS could not answer",

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::document::{Action, Limit, Rule, StorageClass, TagList, TagSelection};
 use super::validate;
 use crate::finding::{Code, Finding, join_pointer, quoted};
+use crate::printable::{Notation, is_control, printable};
 use crate::reader::{Fields, Reader, Slot, alternatives};
 use crate::syntax::Node;
 
@@ -111,11 +112,17 @@ impl SimplePolicy {
         &self.rules
     }
 
-    /// The policy as YAML.
+    /// The policy as YAML. One with characters that a terminal obeys has all strings in double quotes, as in JSON, so that
+    /// escapes can stand for them.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         // Strings, numbers and lists only: serialization has nothing to fail on.
-        serde_saphyr::to_string(self).unwrap_or_default()
+        let yaml = serde_saphyr::to_string(self).unwrap_or_default();
+        if !yaml.contains(is_control) {
+            return yaml;
+        }
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        format!("{}\n", printable(&json, Notation::Json))
     }
 
     /// Reads `{ skip, rules }`, alone or as the value of `lifecyclePolicy`.
@@ -378,5 +385,33 @@ impl Serialize for SimpleRule {
             rule.serialize_entry("action", StorageClass::Archive.as_str())?;
         }
         rule.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::PolicySource;
+
+    #[test]
+    fn a_policy_in_yaml_means_the_same_whatever_a_terminal_must_not_obey() {
+        for text in
+            ["a\u{202e}b", "\u{200f}", "line\n\u{2066}line\n", "a\u{9b}b", "a\u{2028}b", "a\u{1b}b", "ü # x"]
+        {
+            let rule =
+                serde_json::json!({ "description": text, "selection": "untagged", "maximumAgeLimit": 9 });
+            let json = serde_json::json!({ "rules": [rule] }).to_string();
+            let PolicySource::Simple(simple, _) = PolicySource::parse(&json).unwrap() else {
+                panic!("{json}")
+            };
+            let yaml = simple.to_yaml();
+            assert!(!yaml.contains(is_control), "{yaml:?}");
+            // As it is printed.
+            let printed = printable(&yaml, Notation::Json);
+            let PolicySource::Simple(read, _) = PolicySource::parse(&printed).unwrap() else {
+                panic!("{yaml}")
+            };
+            assert_eq!(read, simple, "{yaml}");
+        }
     }
 }

@@ -12,13 +12,13 @@ use local::emulator::Emulator;
 use local::registry::Proxy;
 use local::tools::{self, AWS};
 use serde_json::Value;
-use shared::build::event::Arrived;
-use shared::build::order::{BUILDSPEC, Projects, orders};
-use shared::build::recipe::Recipe;
-use shared::build::ticket::Ticket;
-use shared::build::{Arrival, Source};
-use shared::instant::Instant;
-use shared::repository::{Name, Registry};
+use shared::domain::builds::build_context::Ticket;
+use shared::domain::builds::build_definition::Recipe;
+use shared::domain::builds::event::Arrived;
+use shared::domain::builds::start_build_input::{BUILDSPEC, Projects, orders};
+use shared::domain::builds::{Arrival, Source};
+use shared::domain::repository::{Name, Registry};
+use shared::domain::text::instant::Instant;
 
 const HOST: &str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com";
 

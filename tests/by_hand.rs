@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::run::journal::is_removals;
+use shared::domain::enforcement::journal::is_removals;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::gateway;

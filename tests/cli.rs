@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use shared::domain::enforcement::in_use_protection::{is_protected, takes_nothing};
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
 use tests::binaries::{binary, fixture, workspace};
 
 const NOW: &str = "2026-11-23T00:00:00Z";
@@ -708,7 +708,7 @@ fn is_shown(output: &Output) -> String {
     for own in own {
         whole = whole.replace(own, "");
     }
-    let obeyed = whole.chars().find(|&character| shared::printable::is_control(character));
+    let obeyed = whole.chars().find(|&character| shared::domain::text::printable::is_control(character));
     assert_eq!(obeyed, None, "{whole:?}");
     whole
 }
@@ -798,8 +798,8 @@ mod account {
     use serde_json::json;
     use shared::domain::enforcement::actor::Actor;
     use shared::domain::enforcement::in_use_protection::protected;
-    use shared::instant::Instant;
-    use shared::run::journal::{PolicyLine, folder, policy_entry};
+    use shared::domain::enforcement::journal::{PolicyLine, folder, policy_entry};
+    use shared::domain::text::instant::Instant;
     use tests::cloud::BUCKET;
     use tests::ecr_stub::{EcrStub, Fault, Repository};
 
@@ -877,7 +877,7 @@ mod account {
         let used = folder.file("used.json", in_account(&aws, &["in-use"]).stdout);
         let policy = aws.with(|registry| registry.repositories["team/app"].lifecycle_policy.clone().unwrap());
         let policy = folder.file("policy.json", policy);
-        let now = shared::instant::Instant::now().to_string();
+        let now = shared::domain::text::instant::Instant::now().to_string();
         let options = ["--now", &now, "--output", "json"];
         let offline = ["preview", "--policy", &policy, "--images", &images, "--in-use", &used];
         let offline = printed(&steward(&[&offline[..], &options].concat()));

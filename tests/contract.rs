@@ -3,8 +3,8 @@
 use serde_json::Value;
 use shared::aws::resource_tags::{PROTECT_KEY, created_on_push};
 use shared::domain::enforcement::in_use_protection::protected;
-use shared::lifecycle::{LifecyclePolicy, PolicySource};
-use shared::repository::{PolicyStatus, ProtectedPolicy, protection, read};
+use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
+use shared::domain::repository::{PolicyStatus, ProtectedPolicy, protection, read};
 use tests::binaries::workspace;
 use tests::template;
 
@@ -54,7 +54,7 @@ fn the_description_has_every_kind_of_problem_with_its_status() {
         .filter_map(|operation| operation["responses"].as_object())
         .flat_map(|responses| responses.keys())
         .collect();
-    for kind in shared::api::Kind::ALL {
+    for kind in shared::handlers::http::Kind::ALL {
         let status = kind.status().to_string();
         // A wrong method or path is no operation of the description.
         let is_general = matches!(kind.status(), 405) || kind.name() == "no-such-path";

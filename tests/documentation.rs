@@ -14,10 +14,10 @@ use std::time::Duration;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use serde_json::{Value, json};
 use shared::domain::enforcement::in_use_protection::is_protected;
-use shared::finding::Code;
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::repository::read;
+use shared::domain::text::finding::Code;
 use shared::report::attention::KINDS;
-use shared::repository::read;
 use tests::binaries::{binary, workspace};
 use tests::ecr_stub::EcrStub;
 use tests::http::Request;
@@ -593,7 +593,7 @@ fn every_code_has_a_section_and_its_example_has_that_code() {
         .map(|heading| heading.title.as_str())
         .collect();
     let codes = Code::ALL.iter().map(|code| code.as_str());
-    let problems = shared::api::Kind::ALL.iter().map(|kind| kind.name());
+    let problems = shared::handlers::http::Kind::ALL.iter().map(|kind| kind.name());
     let kinds = KINDS.iter().map(|kind| kind.code);
     let known: BTreeSet<&str> = codes.chain(problems).chain(kinds).collect();
     let told: BTreeSet<&str> = documented.iter().copied().collect();
@@ -613,7 +613,7 @@ fn every_code_has_a_section_and_its_example_has_that_code() {
         }
     }
     assert!(examples > 40, "{examples}");
-    for kind in shared::api::Kind::ALL.iter().filter(|kind| kind.name() != "usage-unknown") {
+    for kind in shared::handlers::http::Kind::ALL.iter().filter(|kind| kind.name() != "usage-unknown") {
         let section = errors.section(kind.name());
         let has_status = section.contains(&kind.status().to_string());
         assert!(has_status, "{}: {}", kind.name(), kind.status());

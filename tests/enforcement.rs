@@ -1,9 +1,9 @@
 //! What is looked at right before images go, how much may go, and what comes back: by the real functions, on AWS in memory.
 
 use serde_json::{Value, json};
-use shared::instant::Instant;
-use shared::run::batch::checks_native_policy;
-use shared::run::journal::is_removals;
+use shared::domain::enforcement::batch::checks_native_policy;
+use shared::domain::enforcement::journal::is_removals;
+use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_stub::{Fault, Registry, Repository};
 use tests::site::{HOST, Site, UNLIMITED, book, fill, repository, set, use_by_task};
@@ -224,7 +224,8 @@ fn two_runs_at_once_share_the_limit_of_the_registry() {
     counted(&steward, 1000);
     // Another run reserves between reading the counter and writing it.
     let other: Happens = |_, cloud| {
-        let day = shared::domain::enforcement::taken::Taken::key(shared::instant::Instant::now());
+        let day =
+            shared::domain::enforcement::taken::Taken::key(shared::domain::text::instant::Instant::now());
         cloud.upload(&format!("{BUCKET}/{day}"), r#"{"images": 3}"#);
     };
     // Also before the counter is there.

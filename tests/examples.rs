@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::process::Command;
 
 use serde::Deserialize;
-use shared::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
-use shared::instant::Instant;
-use shared::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate};
+use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
+use shared::domain::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate};
+use shared::domain::text::instant::Instant;
 use tests::binaries::{binary, fixture};
 
 #[derive(Deserialize)]
@@ -169,7 +169,9 @@ fn the_simple_rules_of_an_example_compile_to_its_document() {
 #[test]
 fn the_example_of_a_policy_book_is_one() {
     let path = tests::binaries::workspace().join("infra/examples/policy-book/policies.yaml");
-    let book = shared::policy_book::PolicyBook::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let book =
+        shared::domain::enforcement::policy_set::PolicyBook::parse(&std::fs::read_to_string(path).unwrap())
+            .unwrap();
     let names: Vec<&str> = book.entries().iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["payments", "production", "base images", "the rest"]);
     assert_eq!(book.usage().lists[0].maximum_age_in_hours, 6);

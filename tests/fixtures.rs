@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use shared::image::ImageStatus;
-use shared::image::listing::Listing;
+use shared::domain::image::ImageStatus;
+use shared::domain::image::listing::Listing;
 use tests::binaries::fixture;
 use tests::storefront::{self, FILES, Pushed, digest, images};
 

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde::Deserialize;
-use shared::build::event::Arrived;
-use shared::build::order::{BUILDSPEC, Projects, orders};
-use shared::build::recipe::Recipe;
-use shared::build::ticket::Ticket;
-use shared::build::{Arrival, Source};
-use shared::instant::Instant;
-use shared::repository::{Name, Registry};
+use shared::domain::builds::build_context::Ticket;
+use shared::domain::builds::build_definition::Recipe;
+use shared::domain::builds::event::Arrived;
+use shared::domain::builds::start_build_input::{BUILDSPEC, Projects, orders};
+use shared::domain::builds::{Arrival, Source};
+use shared::domain::repository::{Name, Registry};
+use shared::domain::text::instant::Instant;
 
 /// Every command is noted with its arguments and its environment. What a build would send to BuildKit is kept, and git is
 /// run in it whatever the environment says of git.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::domain::enforcement::in_use_protection::is_protected;
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
 use tests::binaries::workspace;
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, Fault};
@@ -65,7 +65,7 @@ impl Site {
 }
 
 fn now() -> String {
-    shared::instant::Instant::now().to_string()
+    shared::domain::text::instant::Instant::now().to_string()
 }
 
 fn uploaded(key: &str, version: &str, time: &str) -> Value {

@@ -27,7 +27,7 @@ fn source(number: u32) -> Value {
 /// The tag of the `number`th source.
 fn tag(number: u32) -> String {
     let source = serde_json::from_value(source(number)).unwrap();
-    shared::build::ticket::content_tag("app", &source, "definition")
+    shared::domain::builds::build_context::content_tag("app", &source, "definition")
 }
 
 /// What a build is started for: the `number`th source of the branch main.
@@ -104,7 +104,7 @@ impl Site {
         self.aws.cloud(|cloud| {
             let ticket = json!({ "repositoryName": "app", "imageTag": tag, "definition": "", "platforms": [], "imageTags": [],
                 "isReleased": false, "source": source(1), "arrival": { "at": "2026-11-23T10:00:00Z" } });
-            let waiting = shared::custom_resource::image::waiting("steward", &serde_json::from_value(ticket).unwrap());
+            let waiting = shared::domain::cloudformation::image::waiting("steward", &serde_json::from_value(ticket).unwrap());
             let name = format!("{waiting}/{request}");
             cloud.parameters.insert(name, ("SecureString".to_owned(), event.to_string()))
         });

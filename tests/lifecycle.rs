@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::instant::Instant;
-use shared::run::batch::checks_native_policy;
+use shared::domain::enforcement::batch::checks_native_policy;
+use shared::domain::text::instant::Instant;
 use tests::cloud::{self, BUCKET, Cloud, TAGGED_RESOURCES};
 use tests::ecr_stub::{EcrStub, Fault, Registry};
 use tests::runtime_api::Answer;
@@ -615,9 +615,9 @@ fn without_a_book_no_repository_has_a_policy_and_the_report_says_so() {
 
 mod attached {
     use super::*;
-    use shared::image::listing::Listing;
-    use shared::instant::Instant;
-    use shared::lifecycle::{LifecyclePolicy, Passes, evaluate};
+    use shared::domain::image::listing::Listing;
+    use shared::domain::lifecycle::{LifecyclePolicy, Passes, evaluate};
+    use shared::domain::text::instant::Instant;
 
     const ATTACH: &str = ", apply: attach, limits: { images: 10000, percent: 100, remaining: 1 }";
 

@@ -6,16 +6,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use shared::domain::enforcement::in_use_protection::{conflicts, protected, tagging};
-use shared::image::listing::RepositoryName;
-use shared::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
-use shared::lifecycle::evaluate::Verdict;
-use shared::lifecycle::{
+use shared::domain::enforcement::plan::plan;
+use shared::domain::enforcement::policy_set::{Apply, Entry, Keep, Limits};
+use shared::domain::image::listing::RepositoryName;
+use shared::domain::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
+use shared::domain::lifecycle::evaluate::Verdict;
+use shared::domain::lifecycle::{
     Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, Referrers, TagList, TagSelection,
     evaluate, evaluate_with, validate,
 };
-use shared::plan::plan;
-use shared::policy_book::{Apply, Entry, Keep, Limits};
-use shared::usage::{Usage, UsedImage, UsedImages};
+use shared::domain::usage::{Usage, UsedImage, UsedImages};
 use tests::document::Doc;
 use tests::reference::{self, Acted};
 use tests::strategy::{self, Repository, now};

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use shared::domain::enforcement::batch::checks_native_policy;
 use shared::domain::enforcement::in_use_protection::protected;
 use shared::domain::enforcement::taken::Taken;
-use shared::instant::Instant;
-use shared::lifecycle::{LifecyclePolicy, PolicySource};
-use shared::run::batch::checks_native_policy;
+use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
+use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_engine;
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
@@ -974,7 +974,7 @@ fn created_on_push(policies: &str) -> Site {
 }
 
 fn template_policy() -> String {
-    shared::repository::protection::created_on_push().unwrap().document().to_json()
+    shared::domain::repository::protection::created_on_push().unwrap().document().to_json()
 }
 
 #[test]

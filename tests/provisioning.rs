@@ -6,11 +6,13 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use shared::domain::enforcement::in_use_protection::{is_protected, takes_nothing};
 use shared::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
-use shared::instant::Instant;
-use shared::lifecycle::LifecyclePolicy;
-use shared::repository::protection::RecordChange;
-use shared::repository::read::{self, Wish};
-use shared::repository::{Change, Difference, Existing, Protection, Registry, Tags, access, difference};
+use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::repository::protection::RecordChange;
+use shared::domain::repository::read::{self, Wish};
+use shared::domain::repository::{
+    Change, Difference, Existing, Protection, Registry, Tags, access, difference,
+};
+use shared::domain::text::instant::Instant;
 
 fn registry() -> Registry {
     Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::domain::enforcement::in_use_protection::{TakesNothing, protected};
-use shared::lifecycle::{LifecyclePolicy, PolicySource};
+use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, KEY, OPERATIONS, Repository};
 use tests::gateway;

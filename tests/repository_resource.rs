@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::domain::enforcement::in_use_protection::{is_protected, takes_nothing};
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
 use tests::binaries::binary;
 use tests::cloud::BUCKET;
 use tests::ecr_stub::{EcrStub, Fault, KEY, OPERATIONS, Repository};

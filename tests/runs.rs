@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::policy_book::PolicyBook;
+use shared::domain::enforcement::policy_set::PolicyBook;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::state_machine::{self, Begins};
@@ -308,8 +308,8 @@ fn a_policies_file_that_is_changed_or_removed_while_a_run_goes_on_stops_it() {
 #[test]
 fn a_run_that_began_more_than_a_day_ago_takes_nothing_any_more() {
     let begun = |hours: i64| {
-        let now = shared::instant::Instant::now().micros();
-        let at = shared::instant::Instant::from_micros(now - hours * 3_600_000_000).unwrap();
+        let now = shared::domain::text::instant::Instant::now().micros();
+        let at = shared::domain::text::instant::Instant::from_micros(now - hours * 3_600_000_000).unwrap();
         let mut begun = Steward::begin("r", false);
         begun["run"]["startedAt"] = at.to_string().into();
         begun

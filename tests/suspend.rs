@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::domain::enforcement::in_use_protection::{TakesNothing, protected};
 use shared::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
-use shared::instant::Instant;
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::text::instant::Instant;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{ACCOUNT, EcrStub, Fault, Registry};
 use tests::runtime_api::Function;
@@ -257,7 +257,7 @@ fn a_repository_whose_record_cannot_be_read_counts_as_stale_and_its_policy_is_ke
 
 /// What the creation template makes repositories with.
 fn created_on_push() -> String {
-    shared::repository::protection::created_on_push().unwrap().document().to_json()
+    shared::domain::repository::protection::created_on_push().unwrap().document().to_json()
 }
 
 impl Site {

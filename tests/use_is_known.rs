@@ -364,8 +364,9 @@ fn a_list_that_disappears_or_shrinks_is_missed() {
     site.cloud(|cloud| {
         let mut memory: Value = serde_json::from_str(&cloud.object_text(&key).unwrap()).unwrap();
         let seen = &mut memory["lists"]["usage/eks.json"]["shrunkSince"];
-        let since = shared::instant::Instant::parse(seen.as_str().unwrap()).unwrap();
-        let earlier = shared::instant::Instant::from_micros(since.micros() - 86_400_000_000).unwrap();
+        let since = shared::domain::text::instant::Instant::parse(seen.as_str().unwrap()).unwrap();
+        let earlier =
+            shared::domain::text::instant::Instant::from_micros(since.micros() - 86_400_000_000).unwrap();
         *seen = earlier.to_string().into();
         cloud.upload(&key, &memory.to_string());
     });

@@ -11,8 +11,8 @@ use clap::Args;
 use serde::Deserialize;
 use shared::aws::Connection;
 use shared::domain::enforcement::actor::Actor;
-use shared::repository::{Existing, Name};
-use shared::run::{Clients, Hands};
+use shared::domain::repository::{Existing, Name};
+use shared::workflows::enforcement::{Clients, Hands};
 
 use crate::Failure;
 

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use shared::build::book::{self, Book};
+use shared::domain::builds::build_config::{self, Book};
 use shared::domain::enforcement::in_use_protection::{conflicts, protected};
-use shared::lifecycle::{Finding, PolicySource};
-use shared::policy_book::{self, Apply, PolicyBook};
-use shared::quantity::count;
+use shared::domain::enforcement::policy_set::{self, Apply, PolicyBook};
+use shared::domain::lifecycle::{Finding, PolicySource};
+use shared::domain::text::quantity::count;
 
 use crate::input::{self, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome, output};
@@ -57,9 +57,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             }
         };
         let is_named = |key: &str| path.file_name().is_some_and(|name| name == key);
-        let checked = if is_named(policy_book::KEY) || PolicyBook::is_meant(&text) {
+        let checked = if is_named(policy_set::KEY) || PolicyBook::is_meant(&text) {
             check_policies(&text)
-        } else if is_named(book::KEY) || Book::is_meant(&text) {
+        } else if is_named(build_config::KEY) || Book::is_meant(&text) {
             Book::parse(&text).map(|book| count(book.len() as u64, "build"))
         } else {
             PolicySource::parse(&text).map(|source| describe(&source))

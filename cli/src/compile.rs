@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use shared::lifecycle::PolicySource;
+use shared::domain::lifecycle::PolicySource;
 
 use crate::input::{self, InputError, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome, output};

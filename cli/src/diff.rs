@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use shared::lifecycle::{LifecyclePolicy, diff};
+use shared::domain::lifecycle::{LifecyclePolicy, diff};
 
 use crate::compile::read_policy;
 use crate::input::{self, InputError};

@@ -6,17 +6,18 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use shared::aws::Connection;
+use shared::domain::enforcement::batch::Assignment;
 use shared::domain::enforcement::enforcement_switch::DryRunReason;
-use shared::instant::Instant;
-use shared::plan::Obstacle;
-use shared::policy_book::{KEY, PolicyBook};
+use shared::domain::enforcement::outcome::{Held, Outcome as RepositoryOutcome, Status};
+use shared::domain::enforcement::plan::Obstacle;
+use shared::domain::enforcement::policy_set::{KEY, PolicyBook};
+use shared::domain::enforcement::run::Run;
+use shared::domain::text::instant::Instant;
 use shared::report::run::{Builder, RunReport};
 use shared::report::{html, table};
-use shared::run::batch::Assignment;
-use shared::run::inventory::assign;
-use shared::run::outcome::{Held, Outcome as RepositoryOutcome, Status};
-use shared::run::work::Worker;
-use shared::run::{Access, Clients, Run, Stop, check_clock, observe};
+use shared::workflows::enforcement::inventory::assign;
+use shared::workflows::enforcement::process_batch::Worker;
+use shared::workflows::enforcement::{Access, Clients, Stop, check_clock, read_usage};
 
 use crate::account::{self, Which};
 use crate::input::{self, MAX_POLICY_BYTES};
@@ -129,8 +130,8 @@ async fn enforce(
     if repositories.is_empty() {
         return Err(snapshot::nothing_named());
     }
-    let before = observe::before(clients).await?;
-    let observation = observe::observe(clients, book.usage(), before, Instant::now()).await?;
+    let before = read_usage::before(clients).await?;
+    let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
     let gaps = observation.usage.gaps.clone();
     // A dry run holds nothing that could change something.
     let ecr = arguments.apply.then(|| connection.ecr_write());

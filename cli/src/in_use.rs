@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use shared::instant::Instant;
-use shared::policy_book::{KEY, PolicyBook};
-use shared::run::{Clients, observe};
-use shared::usage::Usage;
+use shared::domain::enforcement::policy_set::{KEY, PolicyBook};
+use shared::domain::text::instant::Instant;
+use shared::domain::usage::Usage;
+use shared::workflows::enforcement::{Clients, read_usage};
 
 use crate::{Failure, Outcome, account, output};
 
@@ -57,13 +57,13 @@ pub(crate) async fn usage(clients: &Clients<'_>) -> Result<Usage, Failure> {
     {
         book = PolicyBook::parse(&object.text).map_err(|findings| invalid_book(KEY, &findings))?;
     }
-    let before = observe::before(clients).await?;
-    let observation = observe::observe(clients, book.usage(), before, Instant::now()).await?;
+    let before = read_usage::before(clients).await?;
+    let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
     Ok(observation.usage)
 }
 
 /// A policies file that nothing can be done by.
-pub(crate) fn invalid_book(file: &str, findings: &[shared::finding::Finding]) -> Failure {
+pub(crate) fn invalid_book(file: &str, findings: &[shared::domain::text::finding::Finding]) -> Failure {
     let problem = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     Failure::Policy { file: file.to_owned(), problem }
 }

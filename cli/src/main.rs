@@ -71,9 +71,9 @@ enum Failure {
     #[error(transparent)]
     Account(#[from] account::AccountError),
     #[error(transparent)]
-    Run(#[from] shared::run::Stop),
+    Run(#[from] shared::workflows::enforcement::Stop),
     #[error(transparent)]
-    Live(#[from] shared::preview::live::LiveError),
+    Live(#[from] shared::workflows::live_preview::LiveError),
 }
 
 impl From<shared::aws::AwsError> for Failure {

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, StderrLock, StdoutLock};
 
-use shared::printable::{Notation, Printer};
+use shared::domain::text::printable::{Notation, Printer};
 
 /// Standard output for text: a document that is not JSON, or lines.
 pub(crate) fn text() -> BufWriter<Printer<StdoutLock<'static>>> {

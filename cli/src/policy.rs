@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use shared::lifecycle::LifecyclePolicy;
-use shared::repository::Name;
+use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::repository::Name;
 use shared::workflows::enforcement::restore_policy::{self, JOURNAL_DAYS, Restoration};
 
 use crate::account::{self, AccountError, Which};

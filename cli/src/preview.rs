@@ -4,17 +4,17 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use shared::image::listing::Listing;
-use shared::instant::{Instant, InvalidTime};
-use shared::lifecycle::{Passes, PolicySource};
-use shared::preview::live;
-use shared::preview::request::Live;
-use shared::preview::{Question, preview_all};
-use shared::report::model::PreviewReport;
+use shared::domain::image::listing::Listing;
+use shared::domain::lifecycle::{Passes, PolicySource};
+use shared::domain::preview::model::PreviewReport;
+use shared::domain::preview::request::Live;
+use shared::domain::preview::{Question, preview_all};
+use shared::domain::repository::Name;
+use shared::domain::text::instant::{Instant, InvalidTime};
+use shared::domain::usage::Usage;
 use shared::report::{html, table};
-use shared::repository::Name;
-use shared::run::Clients;
-use shared::usage::Usage;
+use shared::workflows::enforcement::Clients;
+use shared::workflows::live_preview;
 
 use crate::account::{self, AccountError, Which};
 use crate::compile::read_policy;
@@ -153,8 +153,10 @@ async fn live(
         })?;
         let (policy, usage) = (policy.clone(), usage.clone());
         let request = Live { repository_name, policy, usage, evaluated_at: arguments.now, passes };
-        reports
-            .push(live::answer(clients, &repository.registry_id, &request, &observed, Instant::now()).await?);
+        reports.push(
+            live_preview::answer(clients, &repository.registry_id, &request, &observed, Instant::now())
+                .await?,
+        );
         progress.step(1);
     }
     Ok(reports)

@@ -6,8 +6,8 @@ use std::io::{self, Write as _};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use shared::domain::enforcement::in_use_protection::protection_rules;
-use shared::lifecycle::LifecyclePolicy;
-use shared::lifecycle::document::{Action, Limit, Rule, StorageClass, TagSelection};
+use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::document::{Action, Limit, Rule, StorageClass, TagSelection};
 
 use crate::{Failure, Outcome};
 

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use shared::image::listing::{RepositoryName, snapshot};
-use shared::repository::Name;
-use shared::run::survey::Surveyed;
+use shared::domain::image::listing::{RepositoryName, snapshot};
+use shared::domain::repository::Name;
+use shared::workflows::enforcement::repository_snapshot::Surveyed;
 
 use crate::account::{self, Which};
 use crate::{Failure, Outcome, output};

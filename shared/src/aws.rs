@@ -4,14 +4,14 @@
 //! | --- | --- |
 //! | [`error`] | what can go wrong with a call, in the terms of this project |
 //! | [`deadline`] | stopping in time, with time left to put things in order |
-//! | [`trouble`] | what the last attempt ran into, for when time runs out between two |
+//! | [`retry_observer`] | what the last attempt ran into, for when time runs out between two |
 //! | [`transport`] | what carries requests: connector, clock, credentials, region, endpoint |
 //! | `endpoint` | where the services are that no client of the SDK is there for |
 //! | `trust` | whose certificates count |
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
-//! | `codebuild`, `events`, `ssm` | what building images calls besides, with the feature `builds` |
-//! | `cloudformation`, `ecs`, `eks`, `functions`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
+//! | `codebuild`, `eventbridge`, `ssm` | what building images calls besides, with the feature `builds` |
+//! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
 
 use std::time::Duration;
 
@@ -38,19 +38,21 @@ pub mod eks;
 mod endpoint;
 pub mod error;
 #[cfg(feature = "builds")]
-pub mod events;
+pub mod eventbridge;
 #[cfg(feature = "signed")]
-pub mod functions;
+pub mod lambda;
 #[cfg(feature = "builds")]
 pub mod logs;
 #[cfg(feature = "lifecycle")]
 pub mod registry;
 #[cfg(feature = "lifecycle")]
 pub mod resource_tags;
+pub mod response_url;
+pub mod retry_observer;
 #[cfg(feature = "signed")]
 pub mod s3;
 #[cfg(feature = "signed")]
-mod signed;
+mod sigv4;
 #[cfg(feature = "signed")]
 pub mod sns;
 #[cfg(feature = "builds")]
@@ -61,7 +63,6 @@ pub mod ssm;
 #[cfg(all(feature = "builds", feature = "lifecycle"))]
 mod tests;
 pub mod transport;
-pub mod trouble;
 mod trust;
 mod xml;
 
@@ -83,7 +84,7 @@ const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 pub struct Connection {
     config: SdkConfig,
     transport: Transport,
-    trouble: trouble::Trouble,
+    trouble: retry_observer::Trouble,
 }
 
 impl Connection {
@@ -132,7 +133,7 @@ impl Connection {
                 .credentials_provider(SharedCredentialsProvider::new(keys))
                 .time_source(transport.clock.clone())
         };
-        Self { config: config.build(), transport, trouble: trouble::Trouble::default() }
+        Self { config: config.build(), transport, trouble: retry_observer::Trouble::default() }
     }
 
     /// The Region.
@@ -149,7 +150,7 @@ impl Connection {
 
     /// What the calls over this connection run into.
     #[must_use]
-    pub const fn trouble(&self) -> &trouble::Trouble {
+    pub const fn trouble(&self) -> &retry_observer::Trouble {
         &self.trouble
     }
 
@@ -181,8 +182,8 @@ impl Connection {
     /// Amazon EventBridge over this connection.
     #[cfg(feature = "builds")]
     #[must_use]
-    pub fn events(&self) -> events::Events {
-        events::Events::new(self)
+    pub fn events(&self) -> eventbridge::Events {
+        eventbridge::Events::new(self)
     }
 
     /// The Parameter Store over this connection.
@@ -216,8 +217,8 @@ impl Connection {
     /// AWS Lambda over this connection.
     #[cfg(feature = "signed")]
     #[must_use]
-    pub fn functions(&self) -> functions::Functions {
-        functions::Functions::new(self)
+    pub fn functions(&self) -> lambda::Functions {
+        lambda::Functions::new(self)
     }
 
     /// Amazon SNS over this connection.

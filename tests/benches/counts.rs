@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use shared::image::listing::Listing;
-use shared::image::{Image, Relations, RepositoryImages};
-use shared::instant::Instant;
-use shared::lifecycle::{Passes, evaluate};
+use shared::domain::image::listing::Listing;
+use shared::domain::image::{Image, Relations, RepositoryImages};
+use shared::domain::lifecycle::{Passes, evaluate};
+use shared::domain::text::instant::Instant;
 use tests::workload::{NOW, images, page, policy};
 
 /// Counts the bytes that are allocated at present and at most.

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use shared::image::listing::Listing;
-use shared::image::{Relations, RepositoryImages};
-use shared::instant::Instant;
-use shared::lifecycle::{LifecyclePolicy, Passes, evaluate};
-use shared::preview::{Question, preview_all};
-use shared::usage::Usage;
+use shared::domain::image::listing::Listing;
+use shared::domain::image::{Relations, RepositoryImages};
+use shared::domain::lifecycle::{LifecyclePolicy, Passes, evaluate};
+use shared::domain::preview::{Question, preview_all};
+use shared::domain::text::instant::Instant;
+use shared::domain::usage::Usage;
 use tests::workload::{NOW, images, page, policy};
 
 #[global_allocator]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use local::Project;
 use local::functions::build_for_aws;
-use shared::run::batch::checks_native_policy;
+use shared::domain::enforcement::batch::checks_native_policy;
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::EcrStub;
 use tests::steward::Steward;
@@ -29,7 +29,7 @@ const PLENTY: Duration = Duration::from_secs(600);
 
 struct Measured {
     repositories: usize,
-    began_at: shared::instant::Instant,
+    began_at: shared::domain::text::instant::Instant,
     calls: usize,
     kilobytes: u64,
     microseconds: f64,
@@ -195,7 +195,7 @@ fn steward(folder: &Path, repositories: usize) -> Steward {
 /// The first run over a registry, which changes nothing.
 fn measure(folder: &Path, repositories: usize) -> Measured {
     let steward = steward(folder, repositories);
-    let (begun, began_at) = (Instant::now(), shared::instant::Instant::now());
+    let (begun, began_at) = (Instant::now(), shared::domain::text::instant::Instant::now());
     let report = steward.run("sweep", true);
     let took = begun.elapsed();
     assert_eq!(report["totals"]["images"]["imageTotalCount"], repositories * IMAGES);

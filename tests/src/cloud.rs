@@ -462,7 +462,7 @@ fn seconds() -> i64 {
 }
 
 fn iso_date(seconds: i64) -> String {
-    shared::instant::Instant::from_micros(seconds * 1_000_000).unwrap().to_string()
+    shared::domain::text::instant::Instant::from_micros(seconds * 1_000_000).unwrap().to_string()
 }
 
 /// A time as HTTP has it.

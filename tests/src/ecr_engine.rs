@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
-use shared::image::{Image, ImageStatus, ManifestKind, Relations};
-use shared::instant::Instant;
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations};
+use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::text::instant::Instant;
 
 use crate::ecr_stub::{self, EcrStub};
 use crate::reference::evaluate;

@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use shared::image::{Image, ImageStatus, Relations};
-use shared::instant::Instant;
-use shared::lifecycle::{Action, LifecyclePolicy, Limit, Rule, StorageClass, TagList, TagSelection};
+use shared::domain::image::{Image, ImageStatus, Relations};
+use shared::domain::lifecycle::{Action, LifecyclePolicy, Limit, Rule, StorageClass, TagList, TagSelection};
+use shared::domain::text::instant::Instant;
 
 use crate::document::Doc;
 

@@ -62,7 +62,7 @@ impl Steward {
 
     /// The input of the first function of a run.
     pub fn begin(run_id: &str, dry_run: bool) -> Value {
-        let now = shared::instant::Instant::now().to_string();
+        let now = shared::domain::text::instant::Instant::now().to_string();
         let execution = format!("{EXECUTIONS}{run_id}");
         json!({
             "run": { "runId": run_id, "startedAt": now, "startedBy": execution, "dryRun": dry_run },
@@ -192,7 +192,7 @@ impl Steward {
 
 /// The same policies file, made to approve itself; one that is not valid stays as it is.
 pub fn approved(book: &str) -> String {
-    match shared::policy_book::PolicyBook::parse(book) {
+    match shared::domain::enforcement::policy_set::PolicyBook::parse(book) {
         Ok(parsed) if !parsed.is_approved() => {
             format!("{}\napprove: \"{}\"\n", book.trim_end(), parsed.hash())
         }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use shared::instant::Instant;
+use shared::domain::text::instant::Instant;
 
 use crate::workload::Numbers;
 

@@ -9,8 +9,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::string::string_regex;
-use shared::image::{Image, ImageStatus, ManifestKind, Relations};
-use shared::instant::Instant;
+use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations};
+use shared::domain::text::instant::Instant;
 
 use crate::document::{Change, Doc};
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use shared::image::{Image, ImageStatus, ManifestKind};
-use shared::instant::Instant;
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::image::{Image, ImageStatus, ManifestKind};
+use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::text::instant::Instant;
 
 /// The time at which workloads are evaluated.
 pub const NOW: &str = "2026-11-23T00:00:00Z";

@@ -1,31 +1,33 @@
 //! Lambda function: starts builds: for uploads to the stack's bucket, pushes to CodeCommit, `POST /builds`, and direct
 //! invocations.
 //!
-//! What it does is [`shared::start`]'s; this file only carries events there and answers back.
+//! What it does is [`shared::workflows::start_build`]'s; this file only carries events there and answers back.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::LambdaEvent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::api::{Problem, Response, builds, gateway};
 use shared::aws::codebuild::CodeBuild;
 use shared::aws::deadline::TimeIsUp;
 use shared::aws::ecr::EcrWrite;
-use shared::aws::events::Events;
-use shared::aws::functions::Functions;
+use shared::aws::eventbridge::Events;
+use shared::aws::lambda::Functions;
 use shared::aws::s3::S3;
 use shared::aws::sns::Sns;
 use shared::aws::sqs::Sqs;
 use shared::aws::{AwsError, Connection, Deadline};
-use shared::environment::set;
-use shared::instant::Instant;
-use shared::repository::{NotAnArn, Registry};
-use shared::start::{Dispatcher, EventError, Stack, Starter};
+use shared::domain::repository::{NotAnArn, Registry};
+use shared::domain::text::instant::Instant;
+use shared::handlers::http::{Problem, Response, builds, gateway};
+use shared::shell::environment::set;
+use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::announce::Announcer;
+use shared::workflows::start_build::{Dispatcher, EventError, Stack, Starter};
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -43,16 +45,15 @@ enum Failure {
     Time(AwsError),
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        let error_type = match &failure {
+impl FunctionError for Failure {
+    fn error_type(&self) -> &'static str {
+        match self {
             Failure::Event(EventError::Event(_)) | Failure::Gateway(_) => "InvalidEvent",
             Failure::Event(EventError::Request(_)) => "InvalidRequest",
             Failure::Event(EventError::Start(_)) => "NotStarted",
             Failure::Arn(_) => "Internal",
             Failure::Time(_) => "OutOfTime",
-        };
-        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+        }
     }
 }
 
@@ -86,8 +87,8 @@ struct Gateway<'a> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
-    let stack = &Stack::of_environment()?;
+    shared::shell::log::as_json();
+    let stack = &shared::shell::environment::build_stack()?;
     let destinations = &Destinations { topic: set("TOPIC")?, waiting_queue: set("WAITING_QUEUE")? };
     let connection = Connection::from_env();
     let clients = &Clients {
@@ -100,10 +101,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         s3: connection.s3(),
         connection,
     };
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+    function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let handled = handle(&event, stack, destinations, clients).await;
         handled.inspect_err(|error| tracing::error!(%error, "did not serve the event"))
-    }))
+    })
     .await
 }
 
@@ -152,8 +153,4 @@ async fn answer(event: ApiGatewayV2httpRequest, starter: &Starter<'_>) -> Respon
         Ok(call) => builds::serve(call, starter, Instant::now()).await,
         Err(problem) => gateway::refused(problem),
     }
-}
-
-fn time_left(context: &Context) -> Duration {
-    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
 }

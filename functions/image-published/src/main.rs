@@ -1,27 +1,29 @@
 //! Lambda function: what follows when a build ends.
 //!
-//! What it does is [`shared::publish`]'s; this file only carries events there and answers back.
+//! What it does is [`shared::workflows::publish_image`]'s; this file only carries events there and answers back.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use shared::aws::codebuild::CodeBuild;
 use shared::aws::ecr::EcrWrite;
-use shared::aws::events::Events;
+use shared::aws::eventbridge::Events;
 use shared::aws::logs::Logs;
+use shared::aws::response_url::Callback;
 use shared::aws::s3::S3;
 use shared::aws::sns::Sns;
 use shared::aws::ssm::Parameters;
 use shared::aws::{AwsError, Connection};
-use shared::custom_resource::callback::Callback;
-use shared::environment::{Unset, set};
-use shared::instant::Instant;
-use shared::publish::{Outcome, PublishError, Publisher};
-use shared::repository::{NotAnArn, Registry};
+use shared::domain::repository::{NotAnArn, Registry};
+use shared::domain::text::instant::Instant;
+use shared::shell::environment::{Unset, set};
+use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::announce::Announcer;
+use shared::workflows::publish_image::{Outcome, PublishError, Publisher};
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -37,16 +39,15 @@ enum Failure {
     Time(AwsError),
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        let error_type = match &failure {
+impl FunctionError for Failure {
+    fn error_type(&self) -> &'static str {
+        match self {
             Failure::Publish(PublishError::Event(_)) => "InvalidEvent",
             Failure::Publish(PublishError::Ticket(..)) => "InvalidTicket",
             Failure::Publish(_) => "NotPublished",
             Failure::Arn(_) => "Internal",
             Failure::Time(_) => "OutOfTime",
-        };
-        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+        }
     }
 }
 
@@ -115,15 +116,11 @@ impl Function {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
+    shared::shell::log::as_json();
     let function = &Function::new()?;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+    function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let handled = function.handle(&event).await;
         handled.inspect_err(|error| tracing::error!(%error, "did not serve the event"))
-    }))
+    })
     .await
-}
-
-fn time_left(context: &Context) -> Duration {
-    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
 }

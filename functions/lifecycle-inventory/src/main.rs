@@ -1,18 +1,19 @@
 //! Lambda function: begins a run: what is in use, which repositories there are, which policy is for each, in which batches.
 //!
-//! What it does is [`shared::run::inventory`]'s; this file only carries events there and answers back.
+//! What it does is [`shared::workflows::enforcement::inventory`]'s; this file only carries events there and answers back.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-use std::time::SystemTime;
-
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use shared::aws::Connection;
-use shared::environment::{is_on, set};
-use shared::repository::{NotAnArn, Registry};
-use shared::run::inventory::{InventoryError, Invocation, Progress, take};
-use shared::run::{Hands, Run};
+use shared::domain::enforcement::run::Run;
+use shared::domain::repository::{NotAnArn, Registry};
+use shared::shell::environment::{is_on, set};
+use shared::shell::function::{self, FunctionError, time_left};
+use shared::workflows::enforcement::Hands;
+use shared::workflows::enforcement::inventory::{InventoryError, Invocation, Progress, take};
 
 /// What the state machine hands over, at first and as long as there is more to list.
 #[derive(Debug, Deserialize)]
@@ -54,31 +55,31 @@ enum Failure {
     Arn(#[from] NotAnArn),
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        let error_type = match &failure {
+impl FunctionError for Failure {
+    fn error_type(&self) -> &'static str {
+        match self {
             Failure::Inventory(InventoryError::Book(_)) => "InvalidPolicyBook",
             Failure::Inventory(InventoryError::Stop(stop)) => stop.kind(),
             Failure::Arn(_) => "Internal",
-        };
-        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+        }
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
+    shared::shell::log::as_json();
     let bucket = set("BUCKET")?;
     let settings = &Settings {
+        // Leaked once: answers borrow it for as long as the process lives.
         bucket: bucket.clone().leak(),
         stack: set("STACK_NAME")?,
         max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
     };
     let hands = &Hands::new(Connection::from_env(), bucket);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
+    function::run(move |event: LambdaEvent<Event>| async move {
         let LambdaEvent { payload: Event { run, inventory }, context } = event;
-        let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let left = time_left(&context);
         let registry = Registry::of_arn(&context.invoked_function_arn)?;
         let invocation = Invocation {
             request_id: &context.request_id,
@@ -99,6 +100,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             run,
             inventory,
         })
-    }))
+    })
     .await
 }

@@ -1,26 +1,29 @@
 //! Lambda function: what lifecycle policies would do: for a batch of a run, for `POST /previews`, and for who invokes it.
 //!
-//! What it does is [`shared::run::work`]'s and [`shared::preview`]'s; this file only carries it.
+//! What it does is [`shared::workflows::enforcement::process_batch`]'s and [`shared::domain::preview`]'s; this file only carries it.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::LambdaEvent;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
-use shared::api::{Kind, Problem, gateway, previews};
 use shared::aws::Connection;
-use shared::environment::set;
-use shared::instant::Instant;
-use shared::lifecycle::PolicySource;
-use shared::preview::live::{self, LiveError};
-use shared::preview::request::{self, Asked, InvalidRequest};
-use shared::report::model::PreviewReport;
-use shared::repository::{NotAnArn, Registry};
-use shared::run::work::{Caller, Power, work};
-use shared::run::{Clients, Hands, Stop, Task};
+use shared::domain::enforcement::run::Task;
+use shared::domain::lifecycle::PolicySource;
+use shared::domain::preview::model::PreviewReport;
+use shared::domain::preview::request::{self, Asked, InvalidRequest};
+use shared::domain::repository::{NotAnArn, Registry};
+use shared::domain::text::instant::Instant;
+use shared::handlers::http::{Kind, Problem, gateway, previews};
+use shared::shell::environment::set;
+use shared::shell::function::{self, FunctionError, time_left};
+use shared::workflows::enforcement::process_batch::{Caller, Power, work};
+use shared::workflows::enforcement::{Clients, Hands, Stop};
+use shared::workflows::live_preview::{self, LiveError};
 
 /// The most bytes that Lambda takes as the answer to a synchronous invocation.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
@@ -48,16 +51,15 @@ enum Failure {
     Json(#[from] serde_json::Error),
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        let error_type = match &failure {
+impl FunctionError for Failure {
+    fn error_type(&self) -> &'static str {
+        match self {
             Failure::Request(request) => request.kind(),
             Failure::Live(LiveError::Stop(stop)) | Failure::Batch(stop) => stop.kind(),
             Failure::Live(LiveError::Policy { .. }) => "InvalidLifecyclePolicy",
             Failure::AnswerTooLarge(_) => "AnswerTooLarge",
             Failure::Arn(_) | Failure::Json(_) => "Internal",
-        };
-        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+        }
     }
 }
 
@@ -75,18 +77,18 @@ struct Told<'a> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
+    shared::shell::log::as_json();
     let hands = &Hands::new(Connection::from_env(), set("BUCKET")?);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+    function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let answered = answer(&event, hands).await;
         answered.inspect_err(|error| tracing::warn!(%error, "did not answer"))
-    }))
+    })
     .await
 }
 
 async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box<RawValue>, Failure> {
     let LambdaEvent { payload, context } = event;
-    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    let left = time_left(context);
     let registry = Registry::of_arn(&context.invoked_function_arn)?;
     let told = serde_json::from_str::<Told<'_>>(payload.get());
     let (is_gateway, is_batch) =
@@ -104,7 +106,10 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box
     let reports = match request::read(payload.get(), None, Instant::now(), PolicySource::parse)? {
         Asked::Answered(reports) => reports,
         Asked::Live(request) => {
-            vec![live::look_and_answer(&clients, &registry.account_id, &request, Instant::now()).await?]
+            vec![
+                live_preview::look_and_answer(&clients, &registry.account_id, &request, Instant::now())
+                    .await?,
+            ]
         }
     };
     let answer = match reports.as_slice() {
@@ -130,7 +135,7 @@ async fn respond(
     event: ApiGatewayV2httpRequest,
     clients: &Clients<'_>,
     registry: &Registry,
-) -> shared::api::Response {
+) -> shared::handlers::http::Response {
     let received = match gateway::Received::new(event) {
         Ok(received) => received,
         Err(problem) => return gateway::refused(problem),

@@ -1,26 +1,29 @@
 //! Lambda function: one report of what came of all repositories of a run: JSON and a page in the stack's bucket, metrics in
 //! its log, a message for people.
 //!
-//! What it says is [`shared::run::summarize`]'s and [`shared::report`]'s; this file only carries it.
+//! What it says is [`shared::workflows::enforcement::summarize`]'s and [`shared::report`]'s; this file only carries it.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
 use std::io::Write as _;
-use std::time::SystemTime;
 
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use shared::aws::Connection;
 use shared::aws::sns::Sns;
 use shared::domain::enforcement::protection_record::PROTECTION_HOURS;
-use shared::environment::set;
-use shared::instant::Instant;
+use shared::domain::enforcement::run::Run;
+use shared::domain::enforcement::run::said_by;
+use shared::domain::text::instant::Instant;
 use shared::report::attention::Told;
 use shared::report::html;
 use shared::report::run::{RunReport, RunStatus, Totals, metrics};
-use shared::run::inventory::Progress;
-use shared::run::summarize::{news, remember_told, summarize, write};
-use shared::run::{Clients, Hands, Run, Stop, said_by};
+use shared::shell::environment::set;
+use shared::shell::function::{self, FunctionError, time_left};
+use shared::workflows::enforcement::inventory::Progress;
+use shared::workflows::enforcement::summarize::{news, remember_told, summarize, write};
+use shared::workflows::enforcement::{Clients, Hands, Stop};
 
 /// What the state machine hands over. `error` is what it caught.
 #[derive(Debug, Deserialize)]
@@ -69,9 +72,9 @@ struct Answer {
 #[error(transparent)]
 struct Failure(#[from] Stop);
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        Self { error_type: failure.0.kind().to_owned(), error_message: failure.to_string() }
+impl FunctionError for Failure {
+    fn error_type(&self) -> &'static str {
+        self.0.kind()
     }
 }
 
@@ -87,16 +90,16 @@ struct Stack {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
+    shared::shell::log::as_json();
     let connection = Connection::from_env();
     let sns = connection.sns();
     let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
     let hands = Hands::new(connection, set("BUCKET")?);
     let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, hands };
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
+    function::run(move |event: LambdaEvent<Event>| async move {
         let reported = report(event, stack).await;
         reported.inspect_err(|error| tracing::error!(%error, "did not report"))
-    }))
+    })
     .await
 }
 
@@ -112,7 +115,7 @@ fn protection_hours() -> Result<u32, lambda_runtime::Error> {
 
 async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Failure> {
     let LambdaEvent { payload: Event { run, inventory, error }, context } = event;
-    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    let left = time_left(&context);
     let clients = stack.hands.clients(left);
     let error = error.map(Caught::message);
     let mut report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;

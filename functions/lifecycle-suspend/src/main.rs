@@ -3,24 +3,27 @@
 //!
 //! What it does is [`shared::workflows::enforcement::suspend`]'s; this file only tells the three kinds of events apart.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
 use std::io::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use lambda_runtime::{Context, Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::{Context, LambdaEvent};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::aws::Connection;
 use shared::aws::ecr::EcrProtect;
-use shared::custom_resource::answering::{Desk, Unanswered};
-use shared::custom_resource::{Answer, Event as ResourceEvent, RequestType};
+use shared::domain::cloudformation::{Answer, Event as ResourceEvent, RequestType};
+use shared::domain::enforcement::run::{Run, said_by};
 use shared::domain::enforcement::suspension::Cause;
-use shared::environment::set;
-use shared::quantity::count;
-use shared::repository::{NotAnArn, Registry};
-use shared::run::{Clients, Hands, Run, Stop, said_by};
+use shared::domain::repository::{NotAnArn, Registry};
+use shared::domain::text::quantity::count;
+use shared::shell::custom_resource::{Desk, Unanswered};
+use shared::shell::environment::set;
+use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::suspend::{self, Summary, metrics};
+use shared::workflows::enforcement::{Clients, Hands, Stop};
 
 /// What tells the kinds of events apart; what is neither of the first two is of the schedule.
 #[derive(Deserialize)]
@@ -67,16 +70,15 @@ fn failed(summary: &Summary) -> String {
     )
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        let error_type = match &failure {
+impl FunctionError for Failure {
+    fn error_type(&self) -> &'static str {
+        match self {
             Failure::Stop(stop) => stop.kind(),
             Failure::OutOfTime => "OutOfTime",
             Failure::Repositories(_) => "AwsFailed",
             Failure::Arn(_) | Failure::Json(_) => "Internal",
             Failure::Unanswered(unanswered) => unanswered.kind(),
-        };
-        Self { error_type: error_type.to_owned(), error_message: failure.to_string() }
+        }
     }
 }
 
@@ -91,7 +93,7 @@ struct Stack {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
+    shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = connection.ecr_protect();
     let hands = Hands::with_ecr(connection, (*ecr).clone(), set("BUCKET")?);
@@ -102,11 +104,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         hands,
         desk: Desk::of_function(),
     };
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+    function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let served = serve(&payload, &context, stack).await;
         served.inspect_err(|error| tracing::error!(%error, "did not suspend everything that has to be"))
-    }))
+    })
     .await
 }
 
@@ -126,7 +128,7 @@ async fn serve(payload: &RawValue, context: &Context, stack: &Stack) -> Result<O
         Cause::StaleProtection { maximum_age_in_hours: stack.maximum_age_in_hours }
     };
     let registry = Registry::of_arn(&context.invoked_function_arn)?;
-    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    let left = time_left(context);
     run(stack, &stack.hands.clients(left), &registry, &cause).await.map(Some)
 }
 

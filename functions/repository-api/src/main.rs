@@ -1,30 +1,32 @@
 //! Lambda function: the HTTP API for repositories and images, behind an API Gateway HTTP API (payload 2.0).
 //!
-//! The API is [`shared::api`]'s; this file only carries requests and responses.
+//! The API is [`shared::handlers::http`]'s; this file only carries requests and responses.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use lambda_runtime::{Context, LambdaEvent, service_fn};
-use shared::api::{self, Kind, Problem, Response, gateway};
+use lambda_runtime::LambdaEvent;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Deadline};
 use shared::domain::enforcement::actor::Actor;
-use shared::environment::set;
-use shared::provision::Provisioner;
-use shared::repository::Registry;
-use shared::run::{Clients, Hands};
+use shared::domain::repository::Registry;
+use shared::handlers::http::{self, Kind, Problem, Response, gateway};
+use shared::shell::environment::set;
+use shared::shell::function::{self, time_left};
 use shared::workflows::delete_images::ByHand;
+use shared::workflows::enforcement::{Clients, Hands};
 use shared::workflows::protection_records::ProtectionRecords;
+use shared::workflows::provision::Provisioner;
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
+    shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
     // Without a bucket nothing can be written down, so that nothing is deleted and no lifecycle policy is attached; everything
@@ -34,9 +36,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         String::new()
     });
     let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
-        Ok::<_, lambda_runtime::Error>(gateway::answer(answer(event, ecr, hands).await))
-    }))
+    function::run(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
+        Ok::<_, std::convert::Infallible>(gateway::answer(answer(event, ecr, hands).await))
+    })
     .await
 }
 
@@ -46,7 +48,7 @@ async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, han
         Ok(received) => received,
         Err(problem) => return gateway::refused(problem),
     };
-    let call = match api::route(received.request()) {
+    let call = match http::route(received.request()) {
         Ok(call) => call,
         Err(problem) => return gateway::refused(problem),
     };
@@ -70,9 +72,5 @@ async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, han
         deadline,
         request_id: &context.request_id,
     };
-    api::serve::serve(call, &provisioner, &by_hand).await
-}
-
-fn time_left(context: &Context) -> Duration {
-    context.deadline().duration_since(SystemTime::now()).unwrap_or_default()
+    http::serve::serve(call, &provisioner, &by_hand).await
 }

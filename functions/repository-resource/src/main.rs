@@ -1,27 +1,29 @@
 //! Lambda function: the CloudFormation resource `Custom::EcrRepository`.
 //!
-//! What it does is [`shared::custom_resource`]'s; this file only carries the request there.
+//! What it does is [`shared::domain::cloudformation`]'s; this file only carries the request there.
 
+// The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
 use std::time::Duration;
 
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use shared::aws::Connection;
-use shared::custom_resource::answering::Desk;
-use shared::custom_resource::serve::{self, Server};
 use shared::domain::enforcement::actor::Actor;
-use shared::environment::set;
-use shared::provision::Provisioner;
-use shared::repository::permissions::Permissions;
-use shared::run::{Clients, Hands};
+use shared::domain::repository::permissions::Permissions;
+use shared::handlers::cloudformation::repository::{self, Server};
+use shared::shell::custom_resource::Desk;
+use shared::shell::environment::set;
+use shared::shell::function;
 use shared::workflows::delete_images::ByHand;
+use shared::workflows::enforcement::{Clients, Hands};
 use shared::workflows::protection_records::ProtectionRecords;
+use shared::workflows::provision::Provisioner;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::log::as_json();
+    shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
     // Without a bucket nothing can be written down, so that no images are deleted and no lifecycle policy is attached; everything
@@ -40,7 +42,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let cloudformation = &connection.cloudformation();
     let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
     let desk = &Desk::of_function();
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+    function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let request_id = &context.request_id;
         let served = desk.serve(
@@ -58,13 +60,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                 };
                 let records = ProtectionRecords::in_bucket(by_hand.clients.s3, by_hand.clients.bucket);
                 let provisioner = Provisioner { ecr, registry, records, deadline, request_id };
-                Some(serve::serve(event, &Server { provisioner, by_hand, cloudformation, permissions }).await)
+                Some(
+                    repository::serve(event, &Server { provisioner, by_hand, cloudformation, permissions })
+                        .await,
+                )
             },
         );
-        served.await.map_err(|error| Diagnostic {
-            error_type: error.kind().to_owned(),
-            error_message: error.to_string(),
-        })
-    }))
+        served.await
+    })
     .await
 }

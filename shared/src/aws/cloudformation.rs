@@ -2,9 +2,9 @@
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::signed::{Answered, Service};
 use super::xml::element;
-use crate::custom_resource::confirmation::StackResource;
+use crate::aws::sigv4::{Answered, Service};
+use crate::domain::cloudformation::confirmation::StackResource;
 
 /// The version of the API.
 const VERSION: (&str, &str) = ("Version", "2010-05-15");

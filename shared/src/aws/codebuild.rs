@@ -10,10 +10,10 @@ use aws_sdk_codebuild::types::{
 use aws_sdk_codebuild::{Client, Config};
 
 use super::error::AwsError;
-use super::trouble::Trouble;
-use crate::build::ended::{Build, Status};
-use crate::build::order::{BUILDSPEC, Order};
-use crate::instant::Instant;
+use crate::aws::retry_observer::Trouble;
+use crate::domain::builds::build_outcome::{Build, Status};
+use crate::domain::builds::start_build_input::{BUILDSPEC, Order};
+use crate::domain::text::instant::Instant;
 
 /// The most builds that CodeBuild tells about in one call.
 const BATCH: usize = 100;

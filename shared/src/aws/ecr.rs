@@ -22,13 +22,15 @@ use aws_sdk_ecr::types::{
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
 use super::error::{AwsError, Failure};
-use super::trouble::Trouble;
 use super::{Connection, retries_at_once};
+use crate::aws::retry_observer::Trouble;
 use crate::domain::enforcement::in_use_protection::TakesNothing;
-use crate::image::deletion::{Deleted, ImageId, Refused};
-use crate::image::{Image, ImageStatus, ManifestKind};
-use crate::instant::Instant;
-use crate::repository::{Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags};
+use crate::domain::image::deletion::{Deleted, ImageId, Refused};
+use crate::domain::image::{Image, ImageStatus, ManifestKind};
+use crate::domain::repository::{
+    Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags,
+};
+use crate::domain::text::instant::Instant;
 
 /// The largest page ECR gives; fewer pages are fewer calls.
 const PAGE: i32 = 1000;
@@ -415,7 +417,7 @@ impl EcrRead {
             .batch_get_image()
             .repository_name(name.as_str())
             .set_image_ids(Some(ids.iter().map(identifier).collect()))
-            .set_accepted_media_types(Some(crate::image::MANIFEST_TYPES.map(str::to_owned).to_vec()));
+            .set_accepted_media_types(Some(crate::domain::image::MANIFEST_TYPES.map(str::to_owned).to_vec()));
         let answer = call!("BatchGetImage", request)?;
         let found = answer.images.unwrap_or_default().into_iter().filter_map(|image| {
             let id = image.image_id?;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::signed::Service;
-use crate::usage::ecs::{
+use crate::aws::sigv4::Service;
+use crate::domain::usage::ecs::{
     Asked, PastDeployment, PinnedImage, Revision, RunningService, RunningTask, TaskDefinition, latest,
 };
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Connection;
 use super::error::AwsError;
-use super::signed::{Service, Unsigned, encoded, refused};
+use crate::aws::sigv4::{Service, Unsigned, encoded, refused};
 
 /// Amazon EKS in one Region.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Connection;
 use super::error::AwsError;
-use super::signed::Service;
+use crate::aws::sigv4::Service;
 
 /// How many lines of a log's end are read: CodeBuild repeats a failed command there, which is a whole buildspec.
 const MAX_EVENTS: u32 = 500;

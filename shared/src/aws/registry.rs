@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::signed::Service;
+use crate::aws::sigv4::Service;
 use crate::domain::usage::replication::RegistryDescription;
 
 /// What requests name the API by.

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::Connection;
 use super::error::AwsError;
-use super::signed::Service;
+use crate::aws::sigv4::Service;
 pub use crate::domain::enforcement::protect_tag::{PROTECT_KEY, PROTECT_VALUE, TaggedBy, created_on_push};
-use crate::repository::Registry;
+use crate::domain::repository::Registry;
 
 /// What requests name the API by.
 const TARGET: &str = "ResourceGroupsTaggingAPI_20170126";

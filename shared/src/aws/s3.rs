@@ -27,7 +27,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 
 use super::error::{AwsError, Failure};
 use super::{Connection, retries_at_once};
-use crate::instant::Instant;
+use crate::domain::text::instant::Instant;
 
 /// Maximum size of an answer, in bytes, where a call has no lower one.
 const MAX_BYTES: usize = 32 * 1024 * 1024;

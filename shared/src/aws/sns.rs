@@ -2,7 +2,7 @@
 
 use super::Connection;
 use super::error::AwsError;
-use super::signed::Service;
+use crate::aws::sigv4::Service;
 
 /// The longest subject that SNS takes, in characters.
 const MAX_SUBJECT: usize = 99;

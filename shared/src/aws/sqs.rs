@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Connection;
 use super::error::AwsError;
-use super::signed::{Service, Unsigned, refused};
+use crate::aws::sigv4::{Service, Unsigned, refused};
 
 /// Queues in Amazon SQS.
 #[derive(Debug)]

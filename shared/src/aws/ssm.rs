@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Connection;
 use super::error::{AwsError, Failure};
-use super::signed::Service;
+use crate::aws::sigv4::Service;
 
 /// What its operations are called by.
 const TARGET: &str = "AmazonSSM";

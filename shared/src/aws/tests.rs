@@ -11,9 +11,9 @@ use aws_smithy_types::body::SdkBody;
 
 use super::s3::{Only, S3};
 use super::{AccessKeys, Clock, Connection, Failure, Transport};
-use crate::build::announcement::{Announcement, Failed};
-use crate::instant::Instant;
-use crate::repository::{Name, Registry, URL_SUFFIXES};
+use crate::domain::builds::outbound_event::{Announcement, Failed};
+use crate::domain::repository::{Name, Registry, URL_SUFFIXES};
+use crate::domain::text::instant::Instant;
 
 /// A body that comes in so many parts of a kilobyte, counts those that were asked for, and may break then.
 struct Parts {

@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConn
 
 use super::endpoint::Place;
 use super::{TLS, is_on, trust, variable};
-use crate::instant::Instant;
+use crate::domain::text::instant::Instant;
 
 /// Access keys that requests are signed with.
 #[derive(Clone)]

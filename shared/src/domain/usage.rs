@@ -1,7 +1,11 @@
-//! What is known of use, from each source, and what is not known.
+//! What is in use: references from tasks, functions and clusters, and which images of a repository they keep.
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`ecs`] | what Amazon ECS uses |
+//! | [`lambda`] | what AWS Lambda uses |
+//! | [`listed`] | what somebody says is in use |
+//! | [`usage_snapshot`] | all of it at one moment, with what could not be read |
 //! | [`ignore`] | which sources the policies file says do not matter |
 //! | [`list`] | one list of references in use, read entry by entry |
 //! | [`list_memory`] | which lists there were, so that one that disappears or shrinks is noticed |
@@ -9,9 +13,486 @@
 //! | [`pull_access`] | who may pull from a repository by its policy |
 //! | [`replication`] | where deletions are replicated to |
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::image::listing::RepositoryName;
+use crate::domain::image::reference::ImageReference;
+use crate::domain::image::{ImageIndex, RepositoryImages};
+use crate::domain::lifecycle::matches_wildcard;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::ignore::IgnoredGap;
+use crate::domain::usage::replication::Replica;
+use crate::domain::usage::reports::{ListTime, Reporter, Reports};
+
+pub mod ecs;
 pub mod ignore;
+pub mod lambda;
 pub mod list;
 pub mod list_memory;
+pub mod listed;
 pub mod pull_access;
 pub mod replication;
 pub mod reports;
+pub mod usage_snapshot;
+
+/// One reference in use, and by what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedImage {
+    /// What is referenced.
+    pub reference: ImageReference,
+    /// Who references it: ARNs, pod names, whatever the source knows.
+    pub used_by: Vec<String>,
+}
+
+/// A container that runs an image which is not known: its tag is, and may have moved since it was pulled. Every image of
+/// the repository that was there then may be the one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnknownImage {
+    /// The reference by which the image was pulled.
+    #[serde(with = "as_text")]
+    pub reference: ImageReference,
+    /// When what runs it was started; `None` when that is not known either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Instant>,
+    /// What runs it.
+    pub used_by: String,
+}
+
+/// A reference as the text that it is read from.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::domain::image::reference::ImageReference;
+
+    pub(super) fn serialize<S: Serializer>(
+        reference: &ImageReference,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(reference)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<ImageReference, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Everything in use.
+#[derive(Debug, Clone, Default)]
+pub struct Usage {
+    used: Vec<UsedImage>,
+    /// What could not be read; none, and this is everything.
+    pub gaps: Vec<Gap>,
+    /// What could not be read and does not matter, as the policies file says.
+    pub ignored: Vec<IgnoredGap>,
+    /// What runs although it is not known which image it is.
+    pub unknown_images: Vec<UnknownImage>,
+    /// When the lists were written that say what is in use lately.
+    pub list_times: Vec<ListTime>,
+    /// The lists that tell of something.
+    pub reporters: Vec<Reporter>,
+    /// Where images disappear that are deleted here.
+    pub replicas: Vec<Replica>,
+    /// Made when it is needed first; the references never change after that.
+    index: OnceLock<Index>,
+}
+
+/// The places of references, so that those of one repository are found without looking at all others.
+#[derive(Debug, Clone, Default)]
+struct Index {
+    by_digest: HashMap<Box<str>, Vec<usize>>,
+    by_repository: HashMap<Box<str>, Vec<usize>>,
+}
+
+impl PartialEq for Usage {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { used, gaps, ignored, unknown_images, list_times, reporters, replicas, index: _ } = self;
+        *used == other.used
+            && *gaps == other.gaps
+            && *ignored == other.ignored
+            && *unknown_images == other.unknown_images
+            && *list_times == other.list_times
+            && *reporters == other.reporters
+            && *replicas == other.replicas
+    }
+}
+
+impl Eq for Usage {}
+
+/// A source of references that could not be read completely: more may be in use than is known.
+///
+/// The source is one of these, and what `usage.ignore` of the policies file names it by: `ecs`, `ecs/<cluster>/<service>`,
+/// `lambda`, `eks`, `eks/<cluster>`, `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
+/// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    /// The source.
+    pub source: String,
+    /// What the names of repositories match that it may use images of; without any, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
+    /// Why it could not be read, and what to do.
+    pub problem: String,
+}
+
+impl Gap {
+    /// Whether images of the repository may be in use unknown.
+    #[must_use]
+    pub fn is_about(&self, repository: &str) -> bool {
+        self.repositories.is_empty()
+            || self.repositories.iter().any(|pattern| matches_wildcard(pattern, repository))
+    }
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.source, self.problem)
+    }
+}
+
+/// The images of one repository that are in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsedImages {
+    reasons: HashMap<ImageIndex, String>,
+    /// Of those, the images that are used themselves, and not only since they belong to one that is.
+    named: HashSet<ImageIndex>,
+    /// References to this repository that name no image in it.
+    pub not_found: Vec<String>,
+}
+
+impl UsedImages {
+    /// The images that must stay.
+    #[must_use]
+    pub fn images(&self) -> HashSet<ImageIndex> {
+        self.reasons.keys().copied().collect()
+    }
+
+    /// Of those, the images that are used themselves: the others only belong to one that is.
+    #[must_use]
+    pub const fn named(&self) -> &HashSet<ImageIndex> {
+        &self.named
+    }
+
+    /// How the image is used.
+    #[must_use]
+    pub fn reason(&self, image: ImageIndex) -> Option<&str> {
+        self.reasons.get(&image).map(String::as_str)
+    }
+}
+
+impl Usage {
+    /// References in use, from a source that is read completely.
+    #[must_use]
+    pub fn of(used: Vec<UsedImage>) -> Self {
+        Self { used, ..Self::default() }
+    }
+
+    /// What lists say.
+    #[must_use]
+    pub fn of_reports(reports: Reports) -> Self {
+        let Reports { used, gaps, written: list_times, reporters, memory: _ } = reports;
+        Self { used, gaps, list_times, reporters, ..Self::default() }
+    }
+
+    /// The references, in the order of their source.
+    #[must_use]
+    pub fn used(&self) -> &[UsedImage] {
+        &self.used
+    }
+
+    /// Finds the images of a repository that are in use: by tag where the reference may name the repository, by digest
+    /// whatever name or host it was seen under, and what may be in use although nobody is known to reference it. Everything
+    /// that belongs to them is among it: [`RepositoryImages::closure`].
+    #[must_use]
+    pub fn of_repository(&self, name: &RepositoryName, images: &RepositoryImages) -> UsedImages {
+        let mut found = UsedImages::default();
+        let index = self.index.get_or_init(|| Index::of(&self.used));
+        // The first reference that names an image is the one that is told.
+        let mut first: HashMap<ImageIndex, usize> = HashMap::new();
+        let mut hold = |place: ImageIndex, reference: usize| {
+            first.entry(place).and_modify(|known| *known = reference.min(*known)).or_insert(reference);
+        };
+        let relevant = self.relevant(index, name);
+        if !index.by_digest.is_empty() {
+            for (image, place) in images.images().iter().zip(0..) {
+                for &reference in index.by_digest.get(&image.digest).into_iter().flatten() {
+                    hold(place, reference);
+                }
+            }
+        }
+        if !relevant.is_empty() {
+            let mut by_name: HashMap<&str, ImageIndex> = HashMap::new();
+            for (image, place) in images.images().iter().zip(0..) {
+                by_name.insert(&image.digest, place);
+                for tag in &image.tags {
+                    by_name.insert(tag, place);
+                }
+            }
+            for (at, used) in relevant {
+                // Of a tag with a digest both are kept: the digest runs, and the tag is what the next start may pull.
+                let names = [used.reference.digest.as_deref(), used.reference.tag.as_deref()];
+                let mut any = false;
+                for place in names.into_iter().flatten().filter_map(|name| by_name.get(name)) {
+                    any = true;
+                    hold(*place, at);
+                }
+                if !any {
+                    found.not_found.push(used.to_string());
+                }
+            }
+        }
+        found.reasons = first
+            .into_iter()
+            .filter_map(|(place, reference)| Some((place, self.used.get(reference)?.to_string())))
+            .collect();
+        self.add_unknown(name, images, &mut found.reasons);
+        found.named = found.reasons.keys().copied().collect();
+        found.reasons = images.closure(found.reasons, "is");
+        found
+    }
+
+    /// The references that may name images of a repository by its name, and their places.
+    fn relevant(&self, index: &Index, name: &RepositoryName) -> Vec<(usize, &UsedImage)> {
+        let Some(repository) = name.repository_name.as_deref() else {
+            // Without a name it may be any.
+            return self
+                .used
+                .iter()
+                .enumerate()
+                .filter(|(_, used)| self.may_name(&used.reference, name))
+                .collect();
+        };
+        let places = index.by_repository.get(repository).into_iter().flatten();
+        places
+            .filter_map(|&place| Some((place, self.used.get(place)?)))
+            .filter(|(_, used)| self.may_name(&used.reference, name))
+            .collect()
+    }
+
+    /// Whether a reference may name an image of a repository, or of a copy of it from which images disappear with those here.
+    fn may_name(&self, reference: &ImageReference, name: &RepositoryName) -> bool {
+        let (repository, registry) = (name.repository_name.as_deref(), name.registry_id.as_deref());
+        reference.may_name(repository, registry)
+            || repository.is_some_and(|repository| {
+                self.replicas.iter().any(|replica| replica.is_named_by(reference, repository))
+            })
+    }
+
+    /// Adds what may be in use although it is not known to be.
+    fn add_unknown(
+        &self,
+        name: &RepositoryName,
+        images: &RepositoryImages,
+        reasons: &mut HashMap<ImageIndex, String>,
+    ) {
+        let repository = name.repository_name.as_deref();
+        let unknown: Vec<&UnknownImage> =
+            self.unknown_images.iter().filter(|unknown| self.may_name(&unknown.reference, name)).collect();
+        let times = self.list_times.iter().filter(|time| repository.is_none_or(|name| time.is_about(name)));
+        let oldest = times.min_by_key(|time| time.written_at);
+        if unknown.is_empty() && oldest.is_none() {
+            return;
+        }
+        for (image, place) in images.images().iter().zip(0..) {
+            let Entry::Vacant(entry) = reasons.entry(place) else { continue };
+            let by_task = unknown
+                .iter()
+                .find(|unknown| unknown.started_at.is_none_or(|started_at| image.pushed_at <= started_at));
+            if let Some(unknown) = by_task {
+                entry.insert(format!(
+                    "{} runs {}, and which image that was when it started is not known",
+                    unknown.used_by, unknown.reference
+                ));
+            } else if let Some(time) = oldest
+                && time.is_before(image.pushed_at, image.last_pulled_at)
+            {
+                let how = if image.pushed_at > time.written_at { "pushed" } else { "pulled" };
+                entry.insert(format!(
+                    "it was {how} about or after the time when {} was written, {}",
+                    time.key, time.written_at
+                ));
+            }
+        }
+    }
+
+    /// What could not be read although it may use images of the repository.
+    pub fn gaps_of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = &'a Gap> {
+        self.gaps.iter().filter(move |gap| gap.is_about(repository))
+    }
+}
+
+impl Index {
+    fn of(used: &[UsedImage]) -> Self {
+        let mut index = Self::default();
+        for (at, used) in used.iter().enumerate() {
+            let ImageReference { repository, digest, .. } = &used.reference;
+            if let Some(digest) = digest {
+                index.by_digest.entry(digest.as_str().into()).or_default().push(at);
+            }
+            if !used.reference.is_bare_digest() {
+                index.by_repository.entry(repository.as_str().into()).or_default().push(at);
+            }
+        }
+        index
+    }
+}
+
+/// References by their texts, as one user has them: those that can be read, and why the others cannot.
+#[must_use]
+pub fn references(texts: &[String], used_by: &str) -> (Vec<UsedImage>, Vec<String>) {
+    let mut used = Vec::new();
+    let mut problems = Vec::new();
+    for text in texts {
+        match ImageReference::parse_exact(text) {
+            Ok(reference) => used.push(UsedImage { reference, used_by: vec![used_by.to_owned()] }),
+            Err(error) => problems.push(format!("{used_by}: {error}")),
+        }
+    }
+    (used, problems)
+}
+
+/// One gap for all problems of a source of the same kind; none for none.
+#[must_use]
+pub fn gap_of_problems(source: &str, problems: &[String]) -> Option<Gap> {
+    let problem = match problems {
+        [] => return None,
+        [one] => one.clone(),
+        [first, others @ ..] => format!("{first} (and {} more like this)", others.len()),
+    };
+    Some(Gap { source: source.to_owned(), repositories: Vec::new(), problem })
+}
+
+impl std::fmt::Display for UsedImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.reference)?;
+        match self.used_by.as_slice() {
+            [] => Ok(()),
+            [one] => write!(f, " by {one}"),
+            [first, others @ ..] => write!(f, " by {first} and {} more", others.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::image::{Image, ImageStatus, ManifestKind, Relations};
+
+    fn hex(letter: char) -> String {
+        format!("sha256:{}", letter.to_string().repeat(64))
+    }
+
+    fn at(time: &str) -> Instant {
+        Instant::parse(time).unwrap()
+    }
+
+    fn image(letter: char, tags: &[&str], pushed_at: &str) -> Image {
+        Image {
+            digest: hex(letter).into(),
+            tags: tags.iter().map(|tag| (*tag).into()).collect(),
+            pushed_at: at(pushed_at),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        }
+    }
+
+    fn app() -> RepositoryName {
+        RepositoryName {
+            repository_name: Some("app".to_owned()),
+            registry_id: Some("123456789012".to_owned()),
+        }
+    }
+
+    fn images() -> RepositoryImages {
+        let all = vec![
+            image('a', &["v1"], "2026-11-01T00:00:00Z"),
+            image('b', &["v2", "latest"], "2026-11-10T00:00:00Z"),
+            image('c', &[], "2026-11-20T00:00:00Z"),
+        ];
+        RepositoryImages::new(all, &Relations::default())
+    }
+
+    fn held(usage: &Usage) -> Vec<ImageIndex> {
+        let mut held: Vec<ImageIndex> = usage.of_repository(&app(), &images()).images().into_iter().collect();
+        held.sort_unstable();
+        held
+    }
+
+    #[test]
+    fn a_digest_counts_whatever_name_or_host_it_was_seen_under() {
+        for reference in [
+            format!("registry.example.com/ecr/app:ci-0@{}", hex('c')),
+            format!("999999999999.dkr.ecr.eu-west-1.amazonaws.com/other@{}", hex('c')),
+            hex('c'),
+            hex('c').to_uppercase().replace("SHA256", "sha256"),
+        ] {
+            let used = UsedImage { reference: reference.parse().unwrap(), used_by: vec!["x".to_owned()] };
+            assert_eq!(held(&Usage::of(vec![used])), [2], "{reference}");
+        }
+        let used = UsedImage {
+            reference: "999999999999.dkr.ecr.eu-west-1.amazonaws.com/app:v1".parse().unwrap(),
+            used_by: vec![],
+        };
+        assert_eq!(held(&Usage::of(vec![used])), [0; 0], "a tag of another registry is another image");
+    }
+
+    #[test]
+    fn a_running_task_whose_digest_is_not_known_keeps_what_was_there_when_it_started() {
+        let unknown = |started_at: Option<&str>| UnknownImage {
+            reference: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:latest".parse().unwrap(),
+            started_at: started_at.map(at),
+            used_by: "task/1".to_owned(),
+        };
+        let usage = |unknown| Usage { unknown_images: vec![unknown], ..Usage::default() };
+        assert_eq!(held(&usage(unknown(Some("2026-11-15T00:00:00Z")))), [0, 1]);
+        assert_eq!(held(&usage(unknown(None))), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_was_pushed_since_the_oldest_list_was_written_is_in_use() {
+        let time = |key: &str, written_at: &str| ListTime {
+            key: key.to_owned(),
+            repositories: vec![],
+            written_at: at(written_at),
+        };
+        let mut usage = Usage {
+            list_times: vec![
+                time("usage/a.json", "2026-11-25T00:00:00Z"),
+                time("usage/b.json", "2026-11-05T00:00:00Z"),
+            ],
+            ..Usage::default()
+        };
+        assert_eq!(held(&usage), [1, 2]);
+        usage.list_times[1].repositories = vec!["other/*".to_owned()];
+        assert_eq!(held(&usage), [0; 0], "only lists about the repository count");
+    }
+
+    #[test]
+    fn ten_thousand_references_cost_little_for_each_of_two_thousand_repositories() {
+        let used = |number: usize| UsedImage {
+            reference: format!("repository/{number}@sha256:{number:064x}").parse().unwrap(),
+            used_by: vec![],
+        };
+        let usage = Usage::of((0..10_000).map(used).collect());
+        let images = images();
+        let begun = std::time::Instant::now();
+        for number in 0..2000 {
+            let name =
+                RepositoryName { repository_name: Some(format!("repository/{number}")), registry_id: None };
+            assert_eq!(usage.of_repository(&name, &images).not_found.len(), 1);
+        }
+        // To look at each of them for each repository takes twenty million comparisons, which are seconds in a debug build.
+        assert!(begun.elapsed().as_millis() < 500, "{:?}", begun.elapsed());
+    }
+}

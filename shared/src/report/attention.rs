@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::instant::Instant;
-use crate::quantity::{bytes, count};
-use crate::run::outcome::{Amount, Fate, Outcome, Status};
+use crate::domain::enforcement::outcome::{Amount, Fate, Outcome, Status};
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{bytes, count};
 
 /// A kind of what needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,9 +257,9 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::{Code, Finding};
-    use crate::instant::Instant;
-    use crate::plan::Obstacle;
+    use crate::domain::enforcement::plan::Obstacle;
+    use crate::domain::text::finding::{Code, Finding};
+    use crate::domain::text::instant::Instant;
 
     #[test]
     fn what_lasts_is_told_once_a_day_and_what_is_new_at_once() {

@@ -19,10 +19,10 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
-use super::model::PreviewReport;
-use crate::finding::Finding;
-use crate::lifecycle::document::LifecyclePolicy;
-use crate::quantity::{bytes, count, grouped};
+use crate::domain::lifecycle::document::LifecyclePolicy;
+use crate::domain::preview::model::PreviewReport;
+use crate::domain::text::finding::Finding;
+use crate::domain::text::quantity::{bytes, count, grouped};
 
 mod images;
 mod rules;

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::{Concern, concerns};
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::outcome::{Amount, Attached, Fate, Outcome, PolicyChange, Status};
+use crate::domain::enforcement::policy_set::IgnoredSource;
 use crate::domain::enforcement::protect_tag::PROTECT_KEY;
 use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
-use crate::instant::Instant;
-use crate::policy_book::IgnoredSource;
-use crate::quantity::{bytes, count};
-use crate::run::Run;
-use crate::run::outcome::{Amount, Attached, Fate, Outcome, PolicyChange, Status};
-use crate::usage::Gap;
+use crate::domain::enforcement::run::Run;
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{bytes, count};
+use crate::domain::usage::Gap;
 
 /// Of so many repositories a report tells singly; counts are of all.
 pub const REPOSITORIES: usize = 2000;
@@ -536,7 +536,7 @@ impl RunReport {
         let mut tell = |label: &str, told: String| lines.push(format!("{label:<26}{told}"));
         if !self.run.protect_only {
             let unmatched = totals.count(Status::Unmatched);
-            let number = crate::quantity::grouped(totals.repositories);
+            let number = crate::domain::text::quantity::grouped(totals.repositories);
             tell("Repositories", format!("{number}, {unmatched} of them under no policy"));
             tell("Images", amount(totals.images));
             tell("Deleted", amount(totals.deleted));
@@ -713,8 +713,8 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::domain::enforcement::outcome::Held;
     use crate::domain::enforcement::protection_record::Mode;
-    use crate::run::outcome::Held;
 
     fn amount(count: u64) -> Amount {
         Amount { image_total_count: count, image_size_in_bytes: count * 1_000_000_000 }

@@ -8,10 +8,10 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
 };
 
-use super::model::{PreviewReport, PreviewResult};
-use crate::lifecycle::explain::short_digest;
-use crate::printable::on_one_line;
-use crate::quantity::{age, bytes, count};
+use crate::domain::lifecycle::explain::short_digest;
+use crate::domain::preview::model::{PreviewReport, PreviewResult};
+use crate::domain::text::printable::on_one_line;
+use crate::domain::text::quantity::{age, bytes, count};
 
 pub mod run;
 

@@ -1,9 +1,9 @@
 //! What came of a build, told: to programs by an event, to people by a mail.
 
 use crate::aws::AwsError;
-use crate::aws::events::Events;
+use crate::aws::eventbridge::Events;
 use crate::aws::sns::Sns;
-use crate::build::announcement::Announcement;
+use crate::domain::builds::outbound_event::Announcement;
 
 /// Who tells.
 #[derive(Debug, Clone, Copy)]

@@ -13,22 +13,23 @@ use crate::aws::ecr::{BATCH, DescribedImages, EcrWrite, Manifest, NOT_FOUND};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::by_hand::{Refusal, RepositoryUse, Selection, UseCheck};
-use crate::finding::Finding;
-use crate::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
-use crate::image::listing::RepositoryName;
-use crate::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages};
-use crate::instant::Instant;
-use crate::lifecycle::document::Action as RuleAction;
-use crate::policy_book::{self, PolicyBook, Sources};
-use crate::provision::Removal;
-use crate::report::model::ActionTaken;
-use crate::repository::Name;
-use crate::run::journal::{self, Line};
-use crate::run::summarize::USAGE_KEY;
-use crate::run::survey::INDEXES;
-use crate::run::{Clients, Stop, check_clock, observe};
-use crate::usage::Usage;
-use crate::usage::observation::Observation;
+use crate::domain::enforcement::journal::{self, Line};
+use crate::domain::enforcement::policy_set::{self, PolicyBook, Sources};
+use crate::domain::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
+use crate::domain::image::listing::RepositoryName;
+use crate::domain::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages};
+use crate::domain::lifecycle::document::Action as RuleAction;
+use crate::domain::preview::model::ActionTaken;
+use crate::domain::repository::Name;
+use crate::domain::text::finding::Finding;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::Usage;
+use crate::domain::usage::usage_snapshot::Observation;
+use crate::workflows::enforcement::repository_snapshot::INDEXES;
+use crate::workflows::enforcement::summarize::USAGE_KEY;
+use crate::workflows::enforcement::write_journal;
+use crate::workflows::enforcement::{Clients, Stop, check_clock, read_usage};
+use crate::workflows::provision::Removal;
 
 /// What is kept of the time for deleting once it is known what is in use.
 const TIME_TO_ACT: Duration = Duration::from_secs(8);
@@ -91,7 +92,7 @@ pub enum DeletionError {
     /// The policies file says what counts as use, and how much may go.
     #[error(
         "{} is not valid, and it says what counts as use and how much may go; nothing was changed: {}",
-        policy_book::KEY,
+        policy_set::KEY,
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     PoliciesFile(Vec<Finding>),
@@ -343,7 +344,7 @@ impl ByHand<'_> {
         check: UseCheck,
     ) -> Result<(PolicyBook, Option<String>, Option<(Usage, Instant)>), DeletionError> {
         let now = clients.now();
-        let found = clients.call(clients.s3.get(clients.bucket, policy_book::KEY)).await?;
+        let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
         let (book, version) = match found {
             None => (PolicyBook::default(), None),
             Some(object) => {
@@ -462,7 +463,7 @@ impl ByHand<'_> {
             });
         }
         let folder = journal::folder(at, &self.run_id);
-        let key = journal::write(&self.clients, &folder, name.as_str(), &lines).await?;
+        let key = write_journal::write(&self.clients, &folder, name.as_str(), &lines).await?;
         tracing::info!(repository = %name, key, images = lines.len(), "wrote down what is to be deleted");
         Ok(())
     }
@@ -511,7 +512,7 @@ async fn in_use(
 ) -> Result<Usage, DeletionError> {
     let last = clients.call(clients.s3.get(clients.bucket, USAGE_KEY)).await?;
     let observation = match last {
-        None => observe::observe(clients, sources, observe::before(clients).await?, now).await?,
+        None => read_usage::observe(clients, sources, read_usage::before(clients).await?, now).await?,
         Some(object) => {
             let last = Observation::parse(&object.text).map_err(|error| {
                 let problem = format!(
@@ -519,10 +520,11 @@ async fn in_use(
                 );
                 DeletionError::State(clients.odd(USAGE_KEY, problem))
             })?;
-            observe::refresh(clients, sources, &last.once, now).await?
+            read_usage::refresh(clients, sources, &last.once, now).await?
         }
     };
-    let (gaps, _) = observe::gaps_of_pullers(clients, sources, &observation, name, registry_id, now).await?;
+    let (gaps, _) =
+        read_usage::gaps_of_pullers(clients, sources, &observation, name, registry_id, now).await?;
     let mut usage = observation.usage;
     usage.gaps.extend(gaps);
     usage.gaps.retain(|gap| gap.is_about(name.as_str()));

@@ -1,15 +1,254 @@
-//! Enforcing lifecycle policies.
+//! Enforcing lifecycle policies over a registry.
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`execute`] | executes actions: checks, writes down, acts, tells |
-//! | [`put_back`] | puts back what came into use after it was taken |
-//! | [`registry_limit`] | reserves room for what goes, so that a bad policy stops |
+//! | [`inventory`] | finds the repositories and the policy of each |
+//! | [`read_usage`] | finds which images are in use |
+//! | [`repository_snapshot`] | reads repositories, and plans |
+//! | [`process_batch`] | previews or enforces a batch of repositories |
+//! | [`protect`] | keeps ECR's own engine from what is in use, and attaches or suspends policies |
+//! | [`delete`] | deletes and archives what a plan takes from one repository |
+//! | [`execute`] | executes actions: checks, writes the journal, acts, reports |
+//! | [`write_journal`] | writes the journal, and reads it |
+//! | [`put_back`] | puts back what came into use after it was deleted |
+//! | [`registry_limit`] | reserves room in the limit of the registry, so that a bad policy stops |
 //! | [`restore_policy`] | puts a lifecycle policy back that another one replaced |
 //! | [`suspend`] | suspends attached policies that no run looks at any more |
+//! | [`summarize`] | makes one report of the outcomes of all repositories |
 
+use std::time::Duration;
+
+use crate::aws::deadline::TimeIsUp;
+use crate::aws::ecr::{EcrProtect, EcrRead, EcrWrite};
+use crate::aws::ecs::Ecs;
+use crate::aws::eks::Eks;
+use crate::aws::lambda::Functions;
+use crate::aws::registry::Registry;
+use crate::aws::resource_tags::ResourceTags;
+use crate::aws::s3::{Object, S3};
+use crate::aws::{AwsError, Clock, Connection, Deadline, Failure};
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
+
+pub mod delete;
 pub mod execute;
+pub mod inventory;
+pub mod process_batch;
+pub mod protect;
 pub mod put_back;
+pub mod read_usage;
 pub mod registry_limit;
+pub mod repository_snapshot;
 pub mod restore_policy;
+pub mod summarize;
 pub mod suspend;
+pub mod write_journal;
+
+/// What the functions of a run call, made once and kept between invocations.
+#[derive(Debug)]
+pub struct Hands {
+    connection: Connection,
+    ecr: EcrRead,
+    ecs: Ecs,
+    eks: Eks,
+    functions: Functions,
+    registry: Registry,
+    resource_tags: ResourceTags,
+    s3: S3,
+    bucket: String,
+}
+
+impl Hands {
+    /// Over a connection, with this bucket of the stack's.
+    #[must_use]
+    pub fn new(connection: Connection, bucket: String) -> Self {
+        let ecr = connection.ecr_read();
+        Self::with_ecr(connection, ecr, bucket)
+    }
+
+    /// The same with a client of ECR that is there already: another one would take as long to make.
+    #[must_use]
+    pub fn with_ecr(connection: Connection, ecr: EcrRead, bucket: String) -> Self {
+        let (registry, s3) = (connection.registry(), connection.s3());
+        let (ecs, eks, functions) = (connection.ecs(), connection.eks(), connection.functions());
+        let resource_tags = connection.resource_tags();
+        Self { connection, ecr, ecs, eks, functions, registry, resource_tags, s3, bucket }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// For one invocation, which has so much time left. What is kept of it is for writing down what was done.
+    #[must_use]
+    pub fn clients(&self, left: Duration) -> Clients<'_> {
+        const ANSWER: Duration = Duration::from_millis(500);
+        self.connection.trouble().forget();
+        let Self { ecr, ecs, eks, functions, registry, resource_tags, s3, bucket, connection } = self;
+        Clients {
+            ecr,
+            ecs,
+            eks,
+            functions,
+            registry,
+            resource_tags,
+            s3,
+            bucket,
+            region: connection.region(),
+            clock: connection.clock(),
+            deadline: Deadline::within(left, ANSWER),
+        }
+    }
+}
+
+/// What a part of a run calls, and until when.
+#[derive(Debug, Clone, Copy)]
+pub struct Clients<'a> {
+    /// The registry.
+    pub ecr: &'a EcrRead,
+    /// What runs in containers.
+    pub ecs: &'a Ecs,
+    /// Which Kubernetes clusters there are.
+    pub eks: &'a Eks,
+    /// What runs in AWS Lambda.
+    pub functions: &'a Functions,
+    /// Where the registry replicates to.
+    pub registry: &'a Registry,
+    /// Which repositories ask for protection by a resource tag.
+    pub resource_tags: &'a ResourceTags,
+    /// Where runs are kept.
+    pub s3: &'a S3,
+    /// The stack's bucket; empty for none, where nothing is kept and no lists are read.
+    pub bucket: &'a str,
+    /// The Region.
+    pub region: &'a str,
+    /// The clock by which ages are counted.
+    pub clock: &'a Clock,
+    /// When to stop.
+    pub deadline: Deadline,
+}
+
+/// What a part of a run may change in the registry.
+#[derive(Debug, Clone, Copy)]
+pub enum Access<'a> {
+    /// Nothing: a preview.
+    Read,
+    /// It may add tags and suspend policies; nothing is taken away.
+    Protect(&'a EcrProtect),
+    /// It may do what policies say.
+    Write(&'a EcrWrite),
+}
+
+/// Why a part of a run stops before it is done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Time is up; another invocation goes on.
+    #[error("the time of the function is up: {0}")]
+    Time(AwsError),
+    /// A call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// Something in the bucket is not what it has to be.
+    #[error("s3://{bucket}/{key}: {problem}")]
+    Object {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A task is refused that no run of this stack hands to this function.
+    #[error("{key}: {problem}")]
+    Refused {
+        /// The key of the batch.
+        key: String,
+        /// What is wrong with the task.
+        problem: String,
+    },
+    /// The clock of this function or that of AWS is wrong, and everything here goes by age.
+    #[error("it is {here} here and {there} at AWS: a clock is wrong, and nothing is done by its time")]
+    Clock {
+        /// The time here.
+        here: Instant,
+        /// The time there.
+        there: Instant,
+    },
+}
+
+impl Clients<'_> {
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Makes a call until time is up.
+    pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, Stop> {
+        match self.deadline.work(call).await {
+            Ok(answer) => Ok(answer?),
+            Err(TimeIsUp) => Err(Stop::Time(self.ecr.trouble().explain())),
+        }
+    }
+
+    /// Whether there is a bucket.
+    pub(crate) const fn has_bucket(&self) -> bool {
+        !self.bucket.is_empty()
+    }
+
+    /// The text of an object that has to be there, after a look at the clock: S3 says what time it is.
+    pub(crate) async fn object(&self, key: &str, now: Instant) -> Result<String, Stop> {
+        Ok(self.whole_object(key, now).await?.text)
+    }
+
+    /// An object that has to be there, after a look at the clock.
+    pub(crate) async fn whole_object(&self, key: &str, now: Instant) -> Result<Object, Stop> {
+        let Some(object) = self.call(self.s3.get(self.bucket, key)).await? else {
+            let problem = "there is no such object; the run that it is of may be forgotten".to_owned();
+            return Err(self.odd(key, problem));
+        };
+        check_clock(object.answered_at, now)?;
+        Ok(object)
+    }
+
+    pub(crate) fn odd(&self, key: &str, problem: String) -> Stop {
+        Stop::Object { bucket: self.bucket.to_owned(), key: key.to_owned(), problem }
+    }
+}
+
+/// Compares the clock with that of AWS.
+///
+/// # Errors
+///
+/// When they differ by more than [`crate::domain::usage::usage_snapshot::CLOCK_SECONDS`].
+pub fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), Stop> {
+    let Some(there) = there else { return Ok(()) };
+    let seconds = (here.micros() - there.micros()) / 1_000_000;
+    if seconds.abs() > CLOCK_SECONDS {
+        return Err(Stop::Clock { here, there });
+    }
+    Ok(())
+}
+
+impl Stop {
+    /// A name for the kind of failure, as Lambda's `errorType`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Time(_) => "OutOfTime",
+            Self::Aws(AwsError { failure: Failure::NotFound, .. }) => "NotFound",
+            Self::Aws(_) => "AwsFailed",
+            Self::Object { .. } => "InvalidObject",
+            Self::Refused { .. } => "Refused",
+            Self::Clock { .. } => "WrongClock",
+        }
+    }
+
+    /// Whether the call found that something is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Aws(error) if error.failure == Failure::NotFound)
+    }
+}

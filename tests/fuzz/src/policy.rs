@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use shared::image::listing::{ListedRepository, Listing, RepositoryName};
-use shared::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
-use shared::instant::Instant;
-use shared::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate, validate};
-use shared::preview::{Question, preview};
+use shared::domain::image::listing::{ListedRepository, Listing, RepositoryName};
+use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
+use shared::domain::text::instant::Instant;
+use shared::domain::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate, validate};
+use shared::domain::preview::{Question, preview};
 use shared::report::{html, table};
-use shared::usage::Usage;
+use shared::domain::usage::Usage;
 
 /// Bytes that make one image.
 const IMAGE: usize = 8;
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
 
     let _ = Listing::parse(text);
     let _ = Usage::parse(text);
-    let _ = text.parse::<shared::reference::ImageReference>();
+    let _ = text.parse::<shared::domain::image::reference::ImageReference>();
 
     let parsed = LifecyclePolicy::parse(text);
     assert_eq!(validate(text).is_empty(), parsed.is_ok(), "validation and parsing disagree");

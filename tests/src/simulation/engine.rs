@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
-use shared::image::{Image, ImageStatus, ManifestKind, Relations};
-use shared::instant::Instant;
-use shared::lifecycle::{Action, LifecyclePolicy};
+use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations};
+use shared::domain::lifecycle::{Action, LifecyclePolicy};
+use shared::domain::text::instant::Instant;
 use tests::ecr_stub::{self, Repository};
 use tests::reference::{Acted, evaluate};
 

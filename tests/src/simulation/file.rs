@@ -1,6 +1,6 @@
 //! Policies files, as the world's people write them.
 
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
 
 use super::product;
 

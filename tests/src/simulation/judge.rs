@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
 use tests::cloud::BUCKET;
 use tests::ecr_stub::{Image, Repository};
 use tests::http::{Request, Response};

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use shared::lifecycle::LifecyclePolicy;
+use shared::domain::lifecycle::LifecyclePolicy;
 use tests::cloud::BUCKET;
 use tests::ecr_stub::Repository;
 use tests::reference::Acted;

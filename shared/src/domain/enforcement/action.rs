@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::domain::enforcement::in_use_protection::TakesNothing;
-use crate::lifecycle::LifecyclePolicy;
+use crate::domain::lifecycle::LifecyclePolicy;
 
 /// One thing that is done to a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl fmt::Display for Action {
                 write!(
                     f,
                     "attach a lifecycle policy of {}",
-                    crate::quantity::count(policy.rules().len() as u64, "rule")
+                    crate::domain::text::quantity::count(policy.rules().len() as u64, "rule")
                 )
             }
             Self::Suspend(_) => f.write_str("suspend the lifecycle policy: attach one that takes nothing"),

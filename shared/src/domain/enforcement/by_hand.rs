@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::domain::enforcement::in_use_protection::protection_tag;
-use crate::image::deletion::ImageId;
-use crate::image::{ImageIndex, RepositoryImages, subject_of_tag};
-use crate::instant::Instant;
-use crate::plan::counted;
-use crate::quantity::{count, count_of};
-use crate::usage::{Gap, UsedImages};
+use crate::domain::enforcement::plan::counted;
+use crate::domain::image::deletion::ImageId;
+use crate::domain::image::{ImageIndex, RepositoryImages, subject_of_tag};
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{count, count_of};
+use crate::domain::usage::{Gap, UsedImages};
 
 /// Maximum number of images or sources that a message names; CloudFormation takes 4,096 bytes.
 const MAX_NAMED: usize = 5;
@@ -250,9 +250,9 @@ fn listed<T: fmt::Display>(all: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::listing::RepositoryName;
-    use crate::image::{Image, ImageStatus, ManifestKind, Relations};
-    use crate::usage::Usage;
+    use crate::domain::image::listing::RepositoryName;
+    use crate::domain::image::{Image, ImageStatus, ManifestKind, Relations};
+    use crate::domain::usage::Usage;
 
     fn now() -> Instant {
         Instant::parse("2026-11-26T00:00:00Z").unwrap()

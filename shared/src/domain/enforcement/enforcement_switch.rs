@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::instant::Instant;
-use crate::plan::Obstacle;
-use crate::policy_book::{KEY, PolicyBook};
-use crate::usage::observation::CLOCK_SECONDS;
+use crate::domain::enforcement::plan::Obstacle;
+use crate::domain::enforcement::policy_set::{KEY, PolicyBook};
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
 /// The keys that say which policies files were previewed begin so; one object for each hash, written by the report of a
 /// completed run.

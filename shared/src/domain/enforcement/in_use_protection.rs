@@ -9,12 +9,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::finding::{Code, Finding};
-use crate::image::{Image, ImageIndex, RepositoryImages};
-use crate::lifecycle::document::{
+use crate::domain::image::{Image, ImageIndex, RepositoryImages};
+use crate::domain::lifecycle::document::{
     Action, LifecyclePolicy, Limit, MAX_RULES, Rule, StorageClass, TagList, TagSelection,
 };
-use crate::lifecycle::matches_wildcard;
+use crate::domain::lifecycle::matches_wildcard;
+use crate::domain::text::finding::{Code, Finding};
 
 /// Protection tags begin so; the hexadecimal digits of the image's digest follow.
 pub const IN_USE: &str = "ecr-steward-in-use-";
@@ -296,9 +296,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::image::{ImageStatus, ManifestKind, Relations};
-    use crate::instant::Instant;
-    use crate::lifecycle::{Passes, PolicySource, evaluate};
+    use crate::domain::image::{ImageStatus, ManifestKind, Relations};
+    use crate::domain::lifecycle::{Passes, PolicySource, evaluate};
+    use crate::domain::text::instant::Instant;
 
     const DAY: i64 = 86_400_000_000;
 

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::enforcement::in_use_protection::protected;
 use crate::domain::enforcement::taken::day;
-use crate::instant::Instant;
-use crate::lifecycle::LifecyclePolicy;
-use crate::usage::observation::CLOCK_SECONDS;
+use crate::domain::lifecycle::LifecyclePolicy;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
 /// The keys of the records begin so; the repository's name and `.json` follow.
 pub const RECORDS: &str = "state/protection/";

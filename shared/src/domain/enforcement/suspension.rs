@@ -2,8 +2,8 @@
 //! file is not valid, the stack is deleted. Decides only; see `workflows::enforcement::suspend`.
 
 use super::protection_record::{Mode, ProtectionRecord};
-use crate::instant::Instant;
-use crate::policy_book;
+use crate::domain::enforcement::policy_set;
+use crate::domain::text::instant::Instant;
 
 /// Maximum length of a problem in a reason, in characters: a policies file can have thousands of findings, and a reason is in
 /// the record of each repository.
@@ -72,7 +72,7 @@ impl Cause {
                 record.refreshed_at
             ),
             Self::InvalidPoliciesFile { problem } => {
-                format!("{} is not valid: {}", policy_book::KEY, shortened(problem))
+                format!("{} is not valid: {}", policy_set::KEY, shortened(problem))
             }
             Self::StackDeleted { stack_id } => {
                 format!("the stack {stack_id} is deleted, and without it nothing protects what is in use")

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::instant::Instant;
-use crate::policy_book::RegistryLimits;
+use crate::domain::enforcement::policy_set::RegistryLimits;
+use crate::domain::text::instant::Instant;
 
 /// The keys of the counters begin so; the day follows.
 pub const TAKEN: &str = "state/taken/";

@@ -3,9 +3,9 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::instant::Instant;
-use crate::policy_book::IgnoredSource;
-use crate::usage::Gap;
+use crate::domain::enforcement::policy_set::IgnoredSource;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::Gap;
 
 /// Days for which a suggested entry ignores a source.
 const SUGGESTED_DAYS: u64 = 90;

@@ -7,10 +7,10 @@ use std::fmt;
 use serde::de::{self, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::reference::ImageReference;
-use crate::usage::UsedImage;
-use crate::usage::listed::Listed;
-use crate::usage::observation::MAX_USERS;
+use crate::domain::image::reference::ImageReference;
+use crate::domain::usage::UsedImage;
+use crate::domain::usage::listed::Listed;
+use crate::domain::usage::usage_snapshot::MAX_USERS;
 
 /// Maximum number of different references of a list.
 pub const MAX_REFERENCES: usize = 50_000;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::instant::Instant;
-use crate::quantity::count;
-use crate::usage::observation::CLOCK_SECONDS;
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::count;
+use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
 /// The key of the memory in the stack's bucket. Only the inventory of a run writes it.
 pub const KEY: &str = "state/lists.json";

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::reports::{Reporter, is_account};
-use crate::policy_book::{LISTS, Sources};
-use crate::usage::Gap;
+use crate::domain::enforcement::policy_set::{LISTS, Sources};
+use crate::domain::usage::Gap;
 
 /// What pulling an image takes, in lower case. Who has the manifest needs the layers only.
 const PULL_ACTIONS: [&str; 2] = ["ecr:batchgetimage", "ecr:getdownloadurlforlayer"];

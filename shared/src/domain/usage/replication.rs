@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::reports::Reporter;
-use crate::policy_book::LISTS;
-use crate::reference::ImageReference;
-use crate::usage::Gap;
+use crate::domain::enforcement::policy_set::LISTS;
+use crate::domain::image::reference::ImageReference;
+use crate::domain::usage::Gap;
 
 /// What `DescribeRegistry` tells of a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

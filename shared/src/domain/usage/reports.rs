@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::ignore;
 use super::list;
 use super::list_memory::{ListMemory, Present};
-use crate::instant::Instant;
-use crate::lifecycle::matches_wildcard;
-use crate::policy_book::{LISTS, ListSource, MAXIMUM_AGE_IN_HOURS, Sources};
-use crate::quantity::count;
-use crate::usage::observation::CLOCK_SECONDS;
-use crate::usage::{Gap, UsedImage};
+use crate::domain::enforcement::policy_set::{LISTS, ListSource, MAXIMUM_AGE_IN_HOURS, Sources};
+use crate::domain::lifecycle::matches_wildcard;
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::count;
+use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
+use crate::domain::usage::{Gap, UsedImage};
 
 /// The source of the gap of a bucket whose lists could not be listed.
 pub const LISTING: &str = "usage";
@@ -267,8 +267,8 @@ fn age_problem(modified_at: Option<Instant>, hours: u64, now: Instant) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy_book::IgnoredSource;
-    use crate::usage::Usage;
+    use crate::domain::enforcement::policy_set::IgnoredSource;
+    use crate::domain::usage::Usage;
 
     fn now() -> Instant {
         Instant::parse("2026-11-23T12:00:00Z").unwrap()

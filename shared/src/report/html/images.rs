@@ -5,10 +5,10 @@ use std::fmt;
 
 use maud::{Markup, html};
 
-use super::super::model::{KeptImage, PreviewReport, PreviewResult};
 use super::{Fate, swatch, text};
-use crate::instant::Instant;
-use crate::quantity::{age, bytes, count, grouped};
+use crate::domain::preview::model::{KeptImage, PreviewReport, PreviewResult};
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{age, bytes, count, grouped};
 
 /// Rows of one table. With more, browsers take seconds to show, sort and filter it.
 pub(super) const MOST_ROWS: usize = 5_000;

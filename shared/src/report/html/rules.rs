@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::super::model::PreviewReport;
 use super::{Fate, bar, text};
-use crate::lifecycle::document::{Action, LifecyclePolicy};
-use crate::quantity::{bytes, grouped};
+use crate::domain::lifecycle::document::{Action, LifecyclePolicy};
+use crate::domain::preview::model::PreviewReport;
+use crate::domain::text::quantity::{bytes, grouped};
 
 struct Line<'a> {
     name: String,

@@ -10,10 +10,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{SCRIPT, bar, head, text};
-use crate::quantity::{bytes, count, grouped};
+use crate::domain::enforcement::journal;
+use crate::domain::enforcement::outcome::{Amount, SHOWN, Status};
+use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_notices, tags_notice};
-use crate::run::journal;
-use crate::run::outcome::{Amount, SHOWN, Status};
 
 mod attention;
 mod outcomes;

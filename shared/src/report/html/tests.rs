@@ -1,14 +1,14 @@
 //! Tests of the page.
 
 use super::*;
-use crate::finding::Code;
-use crate::image::listing::Listing;
-use crate::instant::Instant;
-use crate::lifecycle::document::StorageClass;
-use crate::lifecycle::evaluate::Passes;
-use crate::preview::{Question, preview_all};
-use crate::report::model::{ActionKind, ActionTaken, KeptImage, PreviewResult};
-use crate::usage::Usage;
+use crate::domain::image::listing::Listing;
+use crate::domain::lifecycle::document::StorageClass;
+use crate::domain::lifecycle::evaluate::Passes;
+use crate::domain::preview::model::{ActionKind, ActionTaken, KeptImage, PreviewResult};
+use crate::domain::preview::{Question, preview_all};
+use crate::domain::text::finding::Code;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::Usage;
 
 const POLICY: &str = r#"{"rules": [
     {"rulePriority": 1, "description": "<i>CI</i> & \"more\"", "selection": {"tagStatus": "tagged",

@@ -4,9 +4,9 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use maud::{Markup, html};
 
-use crate::instant::Instant;
-use crate::lifecycle::explain::short_digest;
-use crate::quantity::{age, grouped};
+use crate::domain::lifecycle::explain::short_digest;
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{age, grouped};
 
 /// From this length on, what follows an algorithm's name is a digest and not a word with a colon in it.
 const DIGEST_CHARACTERS: usize = 32;

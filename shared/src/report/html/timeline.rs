@@ -3,10 +3,10 @@
 use jiff::tz::Offset;
 use maud::{Markup, html};
 
-use super::super::model::PreviewReport;
 use super::{Fate, swatch, text};
-use crate::instant::Instant;
-use crate::quantity::{count, grouped};
+use crate::domain::preview::model::PreviewReport;
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{count, grouped};
 
 /// More bars are too thin to tell apart on a small screen.
 const MOST_BINS: i64 = 60;

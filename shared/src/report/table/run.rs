@@ -7,11 +7,11 @@ use comfy_table::{
 };
 
 use super::{NARROWEST, Style, bold, cell, wrap};
-use crate::instant::Instant;
-use crate::printable::on_one_line;
-use crate::quantity::{bytes, count, grouped};
+use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status};
+use crate::domain::text::instant::Instant;
+use crate::domain::text::printable::on_one_line;
+use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::run::{RunReport, whose};
-use crate::run::outcome::{Amount, Outcome, PolicyChange, Status};
 
 /// Renders a report. Every line ends with a line break.
 #[must_use]

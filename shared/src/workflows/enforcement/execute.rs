@@ -13,18 +13,19 @@ use crate::aws::ecr::{BATCH, EcrProtect, EcrWrite, Manifest, Manifests, NOT_FOUN
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::{Action, Removal, batches};
 use crate::domain::enforcement::actor::Actor;
-use crate::image::deletion::{self, ImageId};
-use crate::image::{Image, ImageIndex, ImageStatus, ManifestKind};
-use crate::instant::Instant;
-use crate::lifecycle::LifecyclePolicy;
-use crate::lifecycle::document::StorageClass;
-use crate::plan::Obstacle;
-use crate::report::model::ActionTaken;
-use crate::run::journal::{self, Line};
-use crate::run::outcome::{Fate, Held, Outcome, PolicyChange};
-use crate::run::survey::{Planned, Surveyed, forget_children};
-use crate::run::work::Worker;
-use crate::run::{Access, Stop};
+use crate::domain::enforcement::journal::{self, Line};
+use crate::domain::enforcement::outcome::{Fate, Held, Outcome, PolicyChange};
+use crate::domain::enforcement::plan::Obstacle;
+use crate::domain::image::deletion::{self, ImageId};
+use crate::domain::image::{Image, ImageIndex, ImageStatus, ManifestKind};
+use crate::domain::lifecycle::LifecyclePolicy;
+use crate::domain::lifecycle::document::StorageClass;
+use crate::domain::preview::model::ActionTaken;
+use crate::domain::text::instant::Instant;
+use crate::workflows::enforcement::process_batch::Worker;
+use crate::workflows::enforcement::repository_snapshot::{Planned, Surveyed, forget_children};
+use crate::workflows::enforcement::write_journal;
+use crate::workflows::enforcement::{Access, Stop};
 
 /// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
@@ -483,9 +484,9 @@ impl<'w, 'a> Executor<'w, 'a> {
                 image_manifest: manifest.map(|manifest| manifest.text.clone()),
                 image_manifest_media_type: manifest.and_then(|manifest| manifest.media_type.clone()),
                 action: ActionTaken::from(if is_archival {
-                    crate::lifecycle::document::Action::Transition
+                    crate::domain::lifecycle::document::Action::Transition
                 } else {
-                    crate::lifecycle::document::Action::Expire
+                    crate::domain::lifecycle::document::Action::Expire
                 }),
                 policy: Some(self.planned.entry.name.clone()),
                 book_version: worker.run.book_version.clone(),
@@ -498,9 +499,13 @@ impl<'w, 'a> Executor<'w, 'a> {
             let problem = "the children of an image index could not be written down, and cannot be read from the archive";
             return Err(Stop::Aws(AwsError::odd("PutObject", problem)));
         }
-        let key =
-            journal::write(&worker.clients, &journal::prefix(worker.run), surveyed.name.as_str(), &lines)
-                .await?;
+        let key = write_journal::write(
+            &worker.clients,
+            &journal::prefix(worker.run),
+            surveyed.name.as_str(),
+            &lines,
+        )
+        .await?;
         if !self.outcome.journal.contains(&key) {
             self.outcome.journal.push(key);
         }

@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use crate::aws::ecr::EcrProtect;
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::Action;
-use crate::image::deletion::ImageId;
-use crate::image::listing::RepositoryName;
-use crate::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages, deletion};
-use crate::report::model::ActionKind;
-use crate::repository::Name;
-use crate::run::journal::Line;
-use crate::run::{Clients, Stop};
-use crate::usage::Usage;
+use crate::domain::enforcement::journal::Line;
+use crate::domain::enforcement::outcome::PutBack;
+use crate::domain::image::deletion::ImageId;
+use crate::domain::image::listing::RepositoryName;
+use crate::domain::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages, deletion};
+use crate::domain::preview::model::ActionKind;
+use crate::domain::repository::Name;
+use crate::domain::usage::Usage;
+use crate::workflows::enforcement::{Clients, Stop};
 
 /// An image that was taken away, or may have been.
 #[derive(Debug, Clone)]
@@ -23,21 +24,6 @@ pub struct Removed {
     pub repository: Name,
     /// What was written down of it.
     pub line: Line,
-}
-
-/// What came of putting an image back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PutBack {
-    /// Its repository.
-    pub repository_name: String,
-    /// What was written down of it.
-    pub line: Line,
-    /// Whether it had been archived rather than deleted.
-    pub was_archived: bool,
-    /// Who uses it.
-    pub reason: String,
-    /// Why it is not back; none, and it is.
-    pub problem: Option<String>,
 }
 
 impl Removed {
@@ -56,7 +42,7 @@ impl Removed {
             last_archived_at: None,
             last_activated_at: None,
             size_in_bytes: *image_size_in_bytes,
-            status: crate::image::ImageStatus::Active,
+            status: crate::domain::image::ImageStatus::Active,
             kind: media_type.map_or(ManifestKind::Unknown, ManifestKind::of_media_type),
         }
     }
@@ -198,9 +184,9 @@ async fn put_back(clients: &Clients<'_>, ecr: &EcrProtect, removed: &Removed) ->
 mod tests {
     use super::*;
     use crate::domain::enforcement::actor::Actor;
-    use crate::instant::Instant;
-    use crate::lifecycle::document::Action as RuleAction;
-    use crate::report::model::ActionTaken;
+    use crate::domain::lifecycle::document::Action as RuleAction;
+    use crate::domain::preview::model::ActionTaken;
+    use crate::domain::text::instant::Instant;
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::aws::s3::{Object, Only};
+use crate::domain::enforcement::policy_set::RegistryLimits;
 use crate::domain::enforcement::taken::{REGISTRY_KEY, RegistryCount, Taken};
-use crate::policy_book::RegistryLimits;
-use crate::run::{Clients, Stop};
+use crate::workflows::enforcement::{Clients, Stop};
 
 /// How often a conditional write is tried again when others write at the same time.
 const MAX_CAS_ATTEMPTS: u32 = 30;

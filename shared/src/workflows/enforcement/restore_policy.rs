@@ -6,12 +6,13 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::aws::ecr::EcrWrite;
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::in_use_protection::is_protected;
+use crate::domain::enforcement::journal::{self, PolicyLine};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
-use crate::instant::Instant;
-use crate::lifecycle::LifecyclePolicy;
-use crate::repository::{Existing, Name};
-use crate::run::journal::{self, PolicyLine};
-use crate::run::{Clients, Stop};
+use crate::domain::lifecycle::LifecyclePolicy;
+use crate::domain::repository::{Existing, Name};
+use crate::domain::text::instant::Instant;
+use crate::workflows::enforcement::write_journal;
+use crate::workflows::enforcement::{Clients, Stop};
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// For so many days the bucket keeps the journal.
@@ -204,7 +205,7 @@ pub async fn execute(
             run_id,
         };
         let folder = journal::folder(at, &line.run_id);
-        written = Some(journal::write_policy(clients, &folder, &line).await?);
+        written = Some(write_journal::write_policy(clients, &folder, &line).await?);
     }
     clients.call(ecr.put_lifecycle_policy(&restoration.repository, text)).await?;
     Ok(written)
@@ -227,7 +228,7 @@ async fn find_replaced_policy(
     let mut is_last = false;
     while let Some(keys) = days.try_next().await? {
         for key in keys {
-            let Some(line) = journal::read_policy(clients, &key).await? else { continue };
+            let Some(line) = write_journal::read_policy(clients, &key).await? else { continue };
             if line.repository_name != repository.as_str() {
                 let problem = format!("it is of the repository {}", line.repository_name);
                 return Err(clients.odd(&key, problem));

@@ -18,16 +18,17 @@ use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, takes_nothing, without_protection,
 };
+use crate::domain::enforcement::journal::{self, PolicyLine};
+use crate::domain::enforcement::policy_set::{self, Apply, PolicyBook};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
 use crate::domain::enforcement::suspension::{Cause, Demand, unreadable};
-use crate::instant::Instant;
-use crate::lifecycle::LifecyclePolicy;
-use crate::policy_book::{self, Apply, PolicyBook};
-use crate::repository::protection::of_created_on_push;
-use crate::repository::{Name, Registry};
-use crate::run::inventory::assign;
-use crate::run::journal::{self, PolicyLine};
-use crate::run::{Clients, Stop};
+use crate::domain::lifecycle::LifecyclePolicy;
+use crate::domain::repository::protection::of_created_on_push;
+use crate::domain::repository::{Name, Registry};
+use crate::domain::text::instant::Instant;
+use crate::workflows::enforcement::inventory::assign;
+use crate::workflows::enforcement::write_journal;
+use crate::workflows::enforcement::{Clients, Stop};
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// Repositories that are worked on at the same time; ECR takes few calls a second.
@@ -186,7 +187,7 @@ impl Suspender<'_> {
 
     async fn file(&self) -> Result<Option<&PolicyBook>, Stop> {
         let reading = async || {
-            let found = self.clients.call(self.clients.s3.get(self.clients.bucket, policy_book::KEY)).await?;
+            let found = self.clients.call(self.clients.s3.get(self.clients.bucket, policy_set::KEY)).await?;
             Ok::<_, Stop>(found.and_then(|object| PolicyBook::parse(&object.text).ok()))
         };
         Ok(self.file.get_or_try_init(reading).await?.as_ref())
@@ -407,7 +408,7 @@ impl Suspender<'_> {
                 .as_ref()
                 .map_or_else(|problem| unreadable(problem), |record| self.cause.reason(record)),
         };
-        journal::write_policy(self.clients, &journal::folder(self.now, SUSPENDING), &line).await?;
+        write_journal::write_policy(self.clients, &journal::folder(self.now, SUSPENDING), &line).await?;
         Ok(())
     }
 

@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 
 use super::{repositories, text};
-use crate::quantity::{count, grouped};
+use crate::domain::enforcement::outcome::Outcome;
+use crate::domain::text::quantity::{count, grouped};
 use crate::report::attention::{Concern, Kind, concerns};
 use crate::report::run::RunReport;
-use crate::run::outcome::Outcome;
 
 /// So many of a kind are shown at once; the rest is folded.
 const UNFOLDED: usize = 20;

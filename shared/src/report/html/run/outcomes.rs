@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::{ending, protection, repositories, text};
-use crate::policy_book::Apply;
-use crate::quantity::{bytes, count, grouped};
-use crate::report::model::ActionKind;
+use crate::domain::enforcement::outcome::{
+    Amount, Attached, Fate, ImageOutcome, Outcome, PolicyChange, SHOWN, Status,
+};
+use crate::domain::enforcement::policy_set::Apply;
+use crate::domain::preview::model::ActionKind;
+use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::run::RunReport;
-use crate::run::outcome::{Amount, Attached, Fate, ImageOutcome, Outcome, PolicyChange, SHOWN, Status};
 
 /// The columns, and whether they are numbers.
 const COLUMNS: [(&str, bool); 12] = [

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 
 use super::{UNFOLDED, noun, repositories, text};
-use crate::instant::Instant;
-use crate::quantity::{bytes, count, grouped};
+use crate::domain::enforcement::outcome::{Attached, Outcome};
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::run::{ProtectedRepository, RunReport, whose};
-use crate::run::outcome::{Attached, Outcome};
 
 /// The columns, and whether they are numbers.
 const COLUMNS: [(&str, bool); 8] = [

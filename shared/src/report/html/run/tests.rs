@@ -3,17 +3,17 @@
 use super::super::tests::{elements, follows_its_policy, number_of};
 use super::*;
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::outcome::{Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange};
+use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::enforcement::protection_record::Mode;
-use crate::finding::{Code, Finding};
-use crate::instant::Instant;
-use crate::lifecycle::document::Action;
-use crate::policy_book::Apply;
-use crate::report::model::ActionTaken;
+use crate::domain::enforcement::run::Run;
+use crate::domain::lifecycle::document::Action;
+use crate::domain::preview::model::ActionTaken;
+use crate::domain::text::finding::{Code, Finding};
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::Gap;
 use crate::report::run::Builder;
 use crate::report::run::tests::{protect_only, protection};
-use crate::run::Run;
-use crate::run::outcome::{Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange};
-use crate::usage::Gap;
 
 const MB: u64 = 1_000_000;
 

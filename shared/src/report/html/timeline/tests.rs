@@ -1,10 +1,10 @@
 //! Tests of the chart.
 
 use super::*;
-use crate::image::listing::Listing;
-use crate::lifecycle::evaluate::Passes;
-use crate::preview::{Question, preview_all};
-use crate::usage::Usage;
+use crate::domain::image::listing::Listing;
+use crate::domain::lifecycle::evaluate::Passes;
+use crate::domain::preview::{Question, preview_all};
+use crate::domain::usage::Usage;
 
 const NOW: &str = "2026-11-23T00:00:00Z";
 

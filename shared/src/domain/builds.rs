@@ -1,0 +1,188 @@
+//! Building images: which builds an event asks for, what a build is told, what follows when it ends. All of it is pure;
+//! `start` and `publish` act on it.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`event`] | what S3, CodeCommit and callers say, as one kind of arrival |
+//! | [`build_definition`] | how an image is built, and reading that from JSON and YAML |
+//! | [`build_config`] | `builds.yaml`: which recipe for which source |
+//! | [`tags`] | tags from templates |
+//! | [`build_context`] | what a build carries from its start to its end |
+//! | [`start_build_input`] | the parameters of CodeBuild's `StartBuild` |
+//! | [`build_outcome`] | a build as CodeBuild tells it, and what it comes to |
+//! | [`tag_ownership`] | which source is where, so that an older one never replaces a newer one |
+//! | [`index`] | images of several platforms joined by an index |
+//! | [`outbound_event`] | the events that tell others |
+//! | [`handover`] | how one function of the stack gives a ticket to another |
+
+pub mod build_config;
+pub mod build_context;
+pub mod build_definition;
+pub mod build_outcome;
+pub mod event;
+pub mod handover;
+pub mod index;
+pub mod outbound_event;
+pub mod start_build_input;
+pub mod tag_ownership;
+pub mod tags;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::domain::text::instant::Instant;
+
+/// The folder in the stack's bucket whose uploads are built without being told how: `sources/<repository>/<name>.zip`.
+pub const SOURCES: &str = "sources/";
+
+/// The folder in the stack's bucket for sources that are built by request, or by an entry of `builds.yaml`.
+pub const UPLOADS: &str = "uploads/";
+
+/// Whether a key of the stack's bucket is a source's. What else is in there (the journal, reports, caches) is never built.
+#[must_use]
+pub fn is_source_key(key: &str) -> bool {
+    [SOURCES, UPLOADS].iter().any(|folder| key.starts_with(folder))
+        && !key.split('/').any(|part| part == "..")
+}
+
+/// The tag of a repository that a build has made: which line of sources it is for.
+pub const BUILT_FROM: &str = "ecr-steward:built-from";
+
+/// A source that can only ever be the same files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A version of an object, a zip archive.
+    #[serde(rename_all = "camelCase")]
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// The version.
+        version_id: String,
+    },
+    /// A commit.
+    #[serde(rename_all = "camelCase")]
+    CodeCommit {
+        /// The name of the CodeCommit repository.
+        repository_name: String,
+        /// The full id of the commit.
+        commit_id: String,
+    },
+}
+
+impl Source {
+    /// What pins it: the version of the object, or the commit.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        match self {
+            Self::S3 { version_id, .. } => version_id,
+            Self::CodeCommit { commit_id, .. } => commit_id,
+        }
+    }
+}
+
+impl Source {
+    /// What it comes from, whichever version it is: the value of [`BUILT_FROM`].
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match self {
+            Self::S3 { .. } => "s3".to_owned(),
+            Self::CodeCommit { repository_name, .. } => format!("codecommit://{repository_name}"),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    /// `s3://bucket/key?versionId=…`, `codecommit://repository@commit`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, key, version_id } => write!(f, "s3://{bucket}/{key}?versionId={version_id}"),
+            Self::CodeCommit { repository_name, commit_id } => {
+                write!(f, "codecommit://{repository_name}@{commit_id}")
+            }
+        }
+    }
+}
+
+/// What a commit is known as where it was pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GitReference {
+    /// The branch of this name.
+    Branch(String),
+    /// The tag of this name.
+    Tag(String),
+}
+
+/// Where a source stands among others of the same line: a build that takes long must not put an older one in the place
+/// of a newer one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Arrival {
+    /// When the source came.
+    pub at: Instant,
+    /// S3's order among events of one key: hexadecimal, the longer or else the greater one is the later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequencer: Option<String>,
+    /// The version that this one came after, as a push tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+}
+
+impl Arrival {
+    /// A source of which only the time is known.
+    #[must_use]
+    pub const fn at(at: Instant) -> Self {
+        Self { at, sequencer: None, replaces: None }
+    }
+}
+
+/// A processor to build for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Platform {
+    /// `linux/amd64`.
+    #[serde(rename = "linux/amd64")]
+    Amd64,
+    /// `linux/arm64`.
+    #[serde(rename = "linux/arm64")]
+    Arm64,
+}
+
+impl Platform {
+    /// Every platform there is, with its name.
+    pub const NAMES: [(&'static str, Self); 2] = [("linux/amd64", Self::Amd64), ("linux/arm64", Self::Arm64)];
+
+    /// The name, as Docker has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Amd64 => "linux/amd64",
+            Self::Arm64 => "linux/arm64",
+        }
+    }
+
+    /// The processor alone, for tags.
+    #[must_use]
+    pub const fn processor(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+/// So many hexadecimal digits of the SHA-256 of the parts, each told apart from the next.
+pub(crate) fn fingerprint(parts: &[&str], digits: usize) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.truncate(digits);
+    hex
+}

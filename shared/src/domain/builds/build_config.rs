@@ -1,0 +1,644 @@
+//! `builds.yaml`: which recipe for which source. Where it says nothing, names do: `sources/<repository>/….zip` of the
+//! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
+
+use super::event::Arrived;
+use super::{Arrival, GitReference, SOURCES, Source, UPLOADS, is_source_key};
+use crate::domain::builds::build_definition::{self, Recipe, TimeLimits};
+use crate::domain::builds::start_build_input::ROLE_PATH;
+use crate::domain::lifecycle::matches_wildcard;
+use crate::domain::repository::Name;
+use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
+use crate::domain::text::reader::{Fields, Reader, Spelling};
+use crate::domain::text::syntax::{self, Node};
+
+/// The key of the file in the stack's bucket.
+pub const KEY: &str = "builds.yaml";
+
+/// What `builds.yaml` says; by default nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Book {
+    entries: Vec<Entry>,
+}
+
+/// A recipe, and the sources that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    recipe: Recipe,
+    from: From,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum From {
+    /// Whatever is named after the repository.
+    Named,
+    /// Objects of the stack's bucket whose keys match.
+    Key(String),
+    /// A CodeCommit repository, some of its branches and tags; none named are all.
+    CodeCommit { repository_name: String, branches: Option<Vec<String>>, tags: Option<Vec<String>> },
+}
+
+/// A source that is built by request, not because it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// How.
+    pub recipe: Recipe,
+    /// What.
+    pub source: WantedSource,
+    /// How whoever asks spells the fields.
+    pub(crate) spelling: Spelling,
+    /// How long CloudFormation waits, in seconds, if it is who asks.
+    pub service_timeout: Option<u64>,
+}
+
+/// How long CloudFormation waits if a template says nothing, in seconds, and the most it can say.
+const SERVICE_TIMEOUT_SECONDS: u64 = 3600;
+
+/// A source as callers name it; an object may lack its version, which is its latest then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WantedSource {
+    /// An object; without a bucket in the stack's.
+    S3 {
+        /// The bucket.
+        bucket: Option<String>,
+        /// The key.
+        key: String,
+        /// The version.
+        version_id: Option<String>,
+    },
+    /// A commit, and the branch that it is of.
+    CodeCommit {
+        /// The name of the CodeCommit repository.
+        repository_name: String,
+        /// The commit's full id.
+        commit_id: String,
+        /// The branch.
+        branch: Option<String>,
+    },
+}
+
+impl Book {
+    /// Whether a text means to be a `builds.yaml`, rightly or wrongly: it has a list of builds.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        let node = syntax::parse_yaml(text);
+        matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "builds"))
+    }
+
+    /// How many builds it describes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it describes none, so that names alone say what is built.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Reads `builds.yaml`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
+        let node = syntax::parse_yaml(text).map_err(|finding| vec![finding])?;
+        let mut reader = Reader::default();
+        let mut book = Self::default();
+        if let Some(fields) = reader.fields(&node, "", &["builds"]) {
+            let items = reader.list(&fields, "builds");
+            reader.require(&items, &fields, "builds", "a list of builds");
+            for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
+                let at = format!("/builds/{index}");
+                book.entries.extend(Self::entry(&mut reader, item, &at));
+            }
+        }
+        if reader.findings.is_empty() { Ok(book) } else { Err(reader.findings) }
+    }
+
+    fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
+        let known: Vec<&str> = Recipe::FIELDS.into_iter().chain(["source", "serviceRole"]).collect();
+        let fields = reader.fields(node, pointer, &known)?;
+        let service_role = reader.text(&fields, "serviceRole").value();
+        if let Some(role) = &service_role
+            && !is_role(role)
+        {
+            let message = format!(
+                "{} is no name of a role; write what follows `role{ROLE_PATH}` in the ARN of a role with that path",
+                quoted(role)
+            );
+            reader.find(Code::UnknownValue, fields.at("serviceRole"), message);
+        }
+        let recipe = build_definition::read(reader, &fields, Spelling::Api);
+        let from = match reader.field(&fields, "source").value() {
+            None => Some(From::Named),
+            Some(node) => Self::from(reader, node, &fields.at("source")),
+        };
+        Some(Entry { recipe: Recipe { service_role, ..recipe? }, from: from? })
+    }
+
+    fn from(reader: &mut Reader, node: &Node, pointer: &str) -> Option<From> {
+        let fields = reader.fields(node, pointer, &["s3", "codeCommit"])?;
+        match one_of(reader, &fields, ["s3", "codeCommit"])? {
+            ("s3", node) => {
+                let fields = reader.fields(node, &fields.at("s3"), &["key"])?;
+                let key = reader.text(&fields, "key");
+                reader.require(
+                    &key,
+                    &fields,
+                    "key",
+                    "a key in the stack's bucket, in which `*` stands for anything",
+                );
+                let key = key.value()?;
+                if !is_archive(&key) && !key.ends_with('*') {
+                    let message = format!("{} is no zip archive; only those start builds", quoted(&key));
+                    reader.find(Code::UnknownValue, fields.at("key"), message);
+                }
+                if !is_source_key(&key) {
+                    reader.find(Code::InvalidPath, fields.at("key"), not_a_source(&key));
+                }
+                Some(From::Key(key))
+            }
+            (name, node) => {
+                let fields =
+                    reader.fields(node, &fields.at(name), &["repositoryName", "branches", "tags"])?;
+                let repository_name = reader.text(&fields, "repositoryName");
+                reader.require(&repository_name, &fields, "repositoryName", "a CodeCommit repository");
+                let branches = reader.texts(&fields, "branches").optional();
+                let tags = reader.texts(&fields, "tags").optional();
+                Some(From::CodeCommit {
+                    repository_name: repository_name.value()?,
+                    branches: branches?,
+                    tags: tags?,
+                })
+            }
+        }
+    }
+
+    /// The role that builds of a repository have, as its first entry that names one says.
+    pub(crate) fn service_role(&self, repository: &Name) -> Option<&str> {
+        let mut recipes =
+            self.entries.iter().map(|entry| &entry.recipe).filter(|recipe| recipe.repository == *repository);
+        recipes.find_map(|recipe| recipe.service_role.as_deref())
+    }
+
+    /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
+    /// so could read every secret that builds may. Only who writes `builds.yaml` says which repository's builds read which.
+    pub(crate) fn refused_secrets(&self, recipe: &Recipe, spelling: Spelling) -> Vec<Finding> {
+        let is_named = |value: &String| {
+            let mut of_repository = self
+                .entries
+                .iter()
+                .map(|entry| &entry.recipe)
+                .filter(|named| named.repository == recipe.repository);
+            of_repository.any(|named| named.secrets.values().any(|named| named == value))
+        };
+        let pointer = join_pointer("", &spelling.of("secrets"));
+        let refused = recipe.secrets.iter().filter(|(_, value)| !is_named(value));
+        refused
+            .map(|(id, value)| {
+                let message = format!(
+                    "no build of {} in {KEY} has the secret {}; only secrets that stand there are given to builds that are \
+                     asked for",
+                    recipe.repository,
+                    quoted(value)
+                );
+                Finding::new(Code::SecretNotNamed, join_pointer(&pointer, id), message)
+            })
+            .collect()
+    }
+
+    /// The recipes for a source that came to the stack with this bucket; an error says why there are none.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing is built.
+    pub fn recipes(&self, arrived: &Arrived, stack_bucket: &str) -> Result<Vec<Recipe>, String> {
+        if let Source::S3 { bucket, key, .. } = &arrived.source {
+            if bucket != stack_bucket {
+                return Err(format!("{} is not the stack's bucket", quoted(bucket)));
+            }
+            if !is_archive(key) {
+                return Err(format!("{} is no zip archive", quoted(key)));
+            }
+        }
+        let named = named(&arrived.source);
+        let mut recipes = Vec::new();
+        let mut filtered = false;
+        for entry in &self.entries {
+            match entry.from.takes(arrived, named.as_ref().ok(), &entry.recipe.repository) {
+                Takes::Yes => recipes.push(entry.recipe.clone()),
+                Takes::NotThisReference => filtered = true,
+                Takes::No => {}
+            }
+        }
+        match (recipes.is_empty(), filtered, named) {
+            (false, _, _) => Ok(recipes),
+            (true, true, _) => {
+                let reference = match &arrived.reference {
+                    Some(GitReference::Branch(name)) => format!("the branch {}", quoted(name)),
+                    Some(GitReference::Tag(name)) => format!("the tag {}", quoted(name)),
+                    None => "it".to_owned(),
+                };
+                Err(format!("no build of {KEY} takes {reference}"))
+            }
+            (true, false, Ok(name)) => Ok(vec![Recipe { is_by_name: true, ..Recipe::of(name) }]),
+            (true, false, Err(reason)) => Err(reason),
+        }
+    }
+}
+
+enum Takes {
+    Yes,
+    No,
+    /// It is for this source, but not for this branch or tag of it.
+    NotThisReference,
+}
+
+impl From {
+    fn takes(&self, arrived: &Arrived, named: Option<&Name>, repository: &Name) -> Takes {
+        let yes = |is_so: bool| if is_so { Takes::Yes } else { Takes::No };
+        match (self, &arrived.source) {
+            (Self::Named, _) => yes(named == Some(repository)),
+            (Self::Key(pattern), Source::S3 { key, .. }) => {
+                yes(is_source_key(key) && matches_wildcard(pattern, key))
+            }
+            (
+                Self::CodeCommit { repository_name, branches, tags },
+                Source::CodeCommit { repository_name: pushed, .. },
+            ) if repository_name == pushed => {
+                let has = |patterns: &Option<Vec<String>>, other: &Option<Vec<String>>, name: &str| {
+                    match (patterns, other) {
+                        (Some(patterns), _) => patterns.iter().any(|pattern| matches_wildcard(pattern, name)),
+                        // Who names branches only does not mean tags, and the other way round.
+                        (None, Some(_)) => false,
+                        (None, None) => true,
+                    }
+                };
+                let takes = match &arrived.reference {
+                    Some(GitReference::Branch(name)) => has(branches, tags, name),
+                    Some(GitReference::Tag(name)) => has(tags, branches, name),
+                    None => true,
+                };
+                if takes { Takes::Yes } else { Takes::NotThisReference }
+            }
+            _ => Takes::No,
+        }
+    }
+}
+
+/// Whether a text is the name of a role, maybe with more of its path.
+fn is_role(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_inner = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+        (1..=64).contains(&part.len()) && !matches!(part, "." | "..") && part.chars().all(is_inner)
+    };
+    text.split('/').all(is_part)
+}
+
+/// Why a key of the stack's bucket is not built.
+fn not_a_source(key: &str) -> String {
+    format!(
+        "{} is not below `{SOURCES}` or `{UPLOADS}`, where the stack's bucket has sources; upload it there",
+        quoted(key)
+    )
+}
+
+/// Zip is the one kind of archive that CodeBuild unpacks.
+fn is_archive(key: &str) -> bool {
+    key.get(key.len().saturating_sub(4)..).is_some_and(|end| end.eq_ignore_ascii_case(".zip"))
+}
+
+/// The repository that a source is named after.
+fn named(source: &Source) -> Result<Name, String> {
+    let name = match source {
+        Source::CodeCommit { repository_name, .. } => repository_name.as_str(),
+        Source::S3 { key, .. } => {
+            let below = key.strip_prefix(SOURCES).and_then(|below| below.rsplit_once('/'));
+            let Some((name, _)) = below else {
+                return Err(format!(
+                    "{} is not named {SOURCES}<repository>/<anything>.zip, and no build of {KEY} takes it",
+                    quoted(key)
+                ));
+            };
+            name
+        }
+    };
+    Name::parse(name).map_err(|problem| {
+        format!("{} is no name for a repository ({problem}), and no build of {KEY} takes it", quoted(name))
+    })
+}
+
+/// The one of these fields that is there.
+fn one_of<'a, const N: usize>(
+    reader: &mut Reader,
+    fields: &Fields<'a>,
+    names: [&'static str; N],
+) -> Option<(&'static str, &'a Node)> {
+    let there: Vec<&'static str> = names.into_iter().filter(|name| fields.has(name)).collect();
+    let [name] = there.as_slice() else {
+        let message = format!("there must be exactly one of `{}`", names.join("` and `"));
+        reader.find(Code::SourceConflict, fields.pointer.clone(), message);
+        return None;
+    };
+    reader.field(fields, name).value().map(|node| (*name, node))
+}
+
+impl Wanted {
+    /// Reads the body of `POST /builds`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
+        Self::parse_for(None, text)
+    }
+
+    /// Reads the body of `POST /builds/{name}`, whose path names the repository.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse_for(repository_of_path: Option<Name>, text: &str) -> Result<Self, Vec<Finding>> {
+        let reader = Reader { repository_of_path, ..Reader::default() };
+        Self::read(text, reader, Spelling::Api, &[])
+    }
+
+    /// Reads the properties of `Custom::EcrImage`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub fn properties(text: &str) -> Result<Self, Vec<Finding>> {
+        let reader = Reader { quoted_scalars: true, ..Reader::default() };
+        Self::read(text, reader, Spelling::CloudFormation, &["ServiceToken", "ServiceTimeout"])
+    }
+
+    fn read(text: &str, mut reader: Reader, spelling: Spelling, own: &[&str]) -> Result<Self, Vec<Finding>> {
+        let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
+        let names: Vec<String> =
+            Recipe::FIELDS.into_iter().chain(["source"]).map(|name| spelling.of(name)).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).chain(own.iter().copied()).collect();
+        let wanted = reader.fields(&node, "", &known).and_then(|fields| {
+            let recipe = build_definition::read(&mut reader, &fields, spelling);
+            let name = spelling.of("source");
+            let node = reader.field(&fields, &name);
+            reader.require(&node, &fields, &name, "what to build");
+            let at = fields.at(&name);
+            let source = node.value().and_then(|node| Self::source(&mut reader, node, &at, spelling));
+            let service_timeout = match spelling {
+                Spelling::Api => None,
+                Spelling::CloudFormation => Some(service_timeout(&mut reader, &fields)?),
+            };
+            Some(Self { recipe: recipe?, source: source?, spelling, service_timeout })
+        });
+        match wanted {
+            Some(wanted) if reader.findings.is_empty() => Ok(wanted),
+            _ => Err(reader.findings),
+        }
+    }
+
+    fn source(reader: &mut Reader, node: &Node, pointer: &str, spelling: Spelling) -> Option<WantedSource> {
+        let kinds = match spelling {
+            Spelling::Api => ["s3", "codeCommit"],
+            Spelling::CloudFormation => ["S3", "CodeCommit"],
+        };
+        let fields = reader.fields(node, pointer, &kinds)?;
+        let (kind, node) = one_of(reader, &fields, kinds)?;
+        let pointer = fields.at(kind);
+        let names = |names: [&'static str; 3]| names.map(|name| spelling.of(name));
+        if kind.eq_ignore_ascii_case("s3") {
+            let [bucket, key_name, version] = names(["bucket", "key", "versionId"]);
+            let fields = reader.fields(node, &pointer, &[&bucket, &key_name, &version])?;
+            let bucket = filled(reader, &fields, &bucket);
+            let version_id = filled(reader, &fields, &version);
+            let text = filled(reader, &fields, &key_name);
+            if !fields.has(&key_name) {
+                let message = format!("`{key_name}` is missing; add the key of a zip archive");
+                reader.find(Code::MissingField, pointer, message);
+            }
+            // Of another bucket `OtherSources` says what is a source.
+            if let (Some(None), Some(Some(key))) = (&bucket, &text)
+                && !is_source_key(key)
+            {
+                reader.find(Code::InvalidPath, fields.at(&key_name), not_a_source(key));
+            }
+            return Some(WantedSource::S3 { bucket: bucket?, key: text??, version_id: version_id? });
+        }
+        let [name, commit, branch] = names(["repositoryName", "commitId", "branch"]);
+        let fields = reader.fields(node, &pointer, &[&name, &commit, &branch])?;
+        let repository_name = filled(reader, &fields, &name);
+        let branch = filled(reader, &fields, &branch);
+        let commit_id = filled(reader, &fields, &commit);
+        for (field, hint) in [(&name, "a CodeCommit repository"), (&commit, "the full id of a commit")] {
+            if !fields.has(field) {
+                let message = format!("`{field}` is missing; add {hint}");
+                reader.find(Code::MissingField, pointer.clone(), message);
+            }
+        }
+        if let Some(Some(commit_id)) = &commit_id {
+            let is_full = commit_id.len() == 40 && commit_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !is_full {
+                let message = format!(
+                    "{} is not the full id of a commit; write its 40 digits (`git rev-parse HEAD`): a branch or a short \
+                     id can be another commit tomorrow",
+                    quoted(commit_id)
+                );
+                reader.find(Code::UnknownValue, fields.at(&commit), message);
+            }
+        }
+        Some(WantedSource::CodeCommit {
+            repository_name: repository_name??,
+            commit_id: commit_id??,
+            branch: branch?,
+        })
+    }
+}
+
+/// How long CloudFormation waits, in seconds: enough for a build.
+fn service_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
+    const NAME: &str = "ServiceTimeout";
+    let Some(node) = reader.field(fields, NAME).value() else { return Some(SERVICE_TIMEOUT_SECONDS) };
+    let seconds = match node {
+        Node::Text(text) => text.parse().ok(),
+        Node::Whole(number) => Some(*number),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if TimeLimits::within(seconds, None).is_some() => {
+            Some(seconds.min(SERVICE_TIMEOUT_SECONDS))
+        }
+        _ => {
+            let least = TimeLimits::LEAST_SERVICE_SECONDS;
+            let message = format!(
+                "no build fits into this time; write {least} to {SERVICE_TIMEOUT_SECONDS} seconds, or leave it out for the most"
+            );
+            reader.find(Code::NumberOutOfRange, fields.at(NAME), message);
+            None
+        }
+    }
+}
+
+/// A text that is not empty, or nothing; the outer `None` is for one that is wrong.
+fn filled(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Option<String>> {
+    let text = reader.text(fields, name).optional()?;
+    if text.as_deref() == Some("") {
+        reader.find(Code::EmptyString, fields.at(name), format!("`{name}` is empty; leave it out"));
+        return None;
+    }
+    Some(text)
+}
+
+impl WantedSource {
+    /// The commit, if it is one: that is pinned as it is.
+    #[must_use]
+    pub fn commit(&self, arrival: Arrival) -> Option<Arrived> {
+        match self {
+            Self::CodeCommit { repository_name, commit_id, branch } => Some(Arrived {
+                source: Source::CodeCommit {
+                    repository_name: repository_name.clone(),
+                    commit_id: commit_id.to_ascii_lowercase(),
+                },
+                reference: branch.clone().map(GitReference::Branch),
+                arrival,
+            }),
+            Self::S3 { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::text::instant::Instant;
+
+    fn arrived(source: Source, reference: Option<GitReference>) -> Arrived {
+        let arrival = Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap());
+        Arrived { source, reference, arrival }
+    }
+
+    fn upload(key: &str) -> Arrived {
+        let source = Source::S3 { bucket: "b".to_owned(), key: key.to_owned(), version_id: "v".to_owned() };
+        arrived(source, None)
+    }
+
+    fn push(repository: &str, reference: GitReference) -> Arrived {
+        let source = Source::CodeCommit { repository_name: repository.to_owned(), commit_id: "c".repeat(40) };
+        arrived(source, Some(reference))
+    }
+
+    fn branch(name: &str) -> GitReference {
+        GitReference::Branch(name.to_owned())
+    }
+
+    fn repositories(book: &Book, arrived: &Arrived) -> Result<Vec<String>, String> {
+        let recipes = book.recipes(arrived, "b")?;
+        Ok(recipes.into_iter().map(|recipe| recipe.repository.to_string()).collect())
+    }
+
+    #[test]
+    fn names_say_where_a_source_goes_when_nothing_else_does() {
+        let book = Book::default();
+        assert_eq!(repositories(&book, &upload("sources/team/app/v1.zip")).unwrap(), ["team/app"]);
+        assert_eq!(repositories(&book, &upload("sources/app/a/b/v1.ZIP")).unwrap(), ["app/a/b"]);
+        assert_eq!(repositories(&book, &push("web", branch("x"))).unwrap(), ["web"]);
+        for (key, reason) in [
+            ("other/app/v1.zip", "`other/app/v1.zip` is not named sources/<repository>/<anything>.zip"),
+            ("sources/v1.zip", "`sources/v1.zip` is not named"),
+            ("sources/app/notes.txt", "`sources/app/notes.txt` is no zip archive"),
+            ("sources/App/v1.zip", "`App` is no name for a repository"),
+            ("sources/$(touch pwned)/v1.zip", "`$(touch pwned)` is no name for a repository"),
+        ] {
+            let told = repositories(&book, &upload(key)).unwrap_err();
+            assert!(told.starts_with(reason), "{told}");
+        }
+        let elsewhere = book.recipes(&upload("sources/app/v1.zip"), "another").unwrap_err();
+        assert_eq!(elsewhere, "`b` is not the stack's bucket");
+    }
+
+    #[test]
+    fn the_book_goes_before_names_and_one_source_may_be_several_images() {
+        let book = Book::parse(
+            "builds:
+  - repositoryName: shop/web
+    source: { codeCommit: { repositoryName: shop, branches: [main, 'release/*'] } }
+    context: services/web
+  - repositoryName: shop/api
+    source: { codeCommit: { repositoryName: shop, branches: [main], tags: ['v*'] } }
+  - repositoryName: batch
+    source: { s3: { key: 'uploads/batch-*.zip' } }
+  - repositoryName: app
+    profile: lambda
+",
+        )
+        .unwrap();
+        assert_eq!(repositories(&book, &push("shop", branch("main"))).unwrap(), ["shop/web", "shop/api"]);
+        assert_eq!(repositories(&book, &push("shop", branch("release/2"))).unwrap(), ["shop/web"]);
+        assert_eq!(
+            repositories(&book, &push("shop", GitReference::Tag("v1".to_owned()))).unwrap(),
+            ["shop/api"]
+        );
+        assert_eq!(
+            repositories(&book, &push("shop", branch("feature"))).unwrap_err(),
+            "no build of builds.yaml takes the branch `feature`"
+        );
+        assert_eq!(repositories(&book, &upload("uploads/batch-7.zip")).unwrap(), ["batch"]);
+        let recipes = book.recipes(&upload("sources/app/x.zip"), "b").unwrap();
+        assert_eq!(recipes.len(), 1);
+        assert_eq!(recipes[0].profile, build_definition::Profile::Lambda);
+        assert_eq!(repositories(&book, &upload("sources/other/x.zip")).unwrap(), ["other"]);
+    }
+
+    #[test]
+    fn everything_wrong_with_a_book_or_a_request_is_told_at_once() {
+        let findings = |result: Result<(), Vec<Finding>>| -> String {
+            result.unwrap_err().iter().map(|finding| format!("{finding}\n")).collect()
+        };
+        let mut told = String::new();
+        told += &findings(
+            Book::parse(
+                "builds:
+  - repositoryName: App
+    source: { s3: { key: a.tar }, codeCommit: {} }
+    context: ../up
+    dockerfile: /etc/passwd
+    target: '--flag'
+    buildArgs: { 'A B': x, OK: 1, GOOD: '$(touch pwned)' }
+    secrets: { npm: 'my secret', ok: 'ecr-steward/npm:token' }
+    platforms: [linux/amd64, linux/arm64, windows]
+    imageTags: ['{brnch}', latest, 'src-x']
+    profile: lambda
+    computeType: huge
+    cashe: true
+  - source: { s3: { key: a.tar } }
+",
+            )
+            .map(drop),
+        );
+        for text in [
+            r#"{"repositoryName": "app"}"#,
+            r#"{"repositoryName": "app", "source": {}}"#,
+            r#"{"repositoryName": "app", "source": {"s3": {"bucket": ""}}}"#,
+            r#"{"repositoryName": "app", "source": {"codeCommit": {"repositoryName": "web", "commitId": "main"}}}"#,
+            r#"{"repositoryName": "app", "source": {"codeCommit": {}}, "platforms": ["linux/amd64", "linux/arm64"], "profile": "lambda"}"#,
+        ] {
+            told += &format!("{text}\n{}", findings(Wanted::parse(text).map(drop)));
+        }
+        insta::assert_snapshot!(told);
+    }
+
+    #[test]
+    fn properties_have_capitals_and_quoted_booleans() {
+        let wanted = Wanted::properties(
+            r#"{"ServiceToken": "arn", "RepositoryName": "app", "Cache": "false", "ImageTags": [], "BuildArgs": {"a": "b"},
+                "Source": {"S3": {"Bucket": "b", "Key": "k.zip"}}}"#,
+        )
+        .unwrap();
+        assert!(!wanted.recipe.cache);
+        assert_eq!(wanted.recipe.image_tags, Some(Vec::new()));
+        assert_eq!(wanted.recipe.build_args["a"], "b");
+        let source =
+            WantedSource::S3 { bucket: Some("b".to_owned()), key: "k.zip".to_owned(), version_id: None };
+        assert_eq!(wanted.source, source);
+    }
+}

@@ -1,0 +1,319 @@
+//! What a build carries from its start to its end: everything that has to be known once there is an image, or none.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Arrived;
+use super::tags::{CONTENT_PREFIX, NotMoved, Template, reserved_prefix};
+use super::{Arrival, GitReference, Platform, Source, fingerprint};
+use crate::domain::builds::build_definition::Recipe;
+use crate::domain::text::finding::quoted;
+use crate::domain::text::instant::Instant;
+
+/// The variable that has the ticket in a build's environment.
+pub const VARIABLE: &str = "TICKET";
+/// The variable that has the platform.
+pub const PLATFORM: &str = "PLATFORM";
+
+/// What a build is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ticket {
+    /// The repository that the image goes to.
+    pub repository_name: String,
+    /// The tag that stands for source and recipe together, and never moves: `src-…`.
+    pub image_tag: String,
+    /// What tells the recipe from others, as far as a build sees it.
+    #[serde(default)]
+    pub definition: String,
+    /// What is built; one build for each.
+    pub platforms: Vec<Platform>,
+    /// The tags that move to the image, if nothing newer has them.
+    pub image_tags: Vec<String>,
+    /// The tags that templates make of this source and that are not for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_tags_not_moved: Vec<NotMoved>,
+    /// Whether the repository's parameter points to the image then.
+    pub is_released: bool,
+    /// The source.
+    pub source: Source,
+    /// What it was pushed as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<GitReference>,
+    /// Where it stands among others.
+    pub arrival: Arrival,
+}
+
+/// Where tags are given by nobody: the branch or the tag under its name, and `latest` for what is released.
+const DEFAULT_TAGS: [&str; 3] = ["latest", "{branch}", "{tag}"];
+
+impl Ticket {
+    /// The ticket for building a source by a recipe.
+    #[must_use]
+    pub fn new(recipe: &Recipe, arrived: &Arrived) -> Self {
+        let Arrived { source, reference, arrival } = arrived;
+        let is_released = match (reference, &recipe.default_branch) {
+            (None, _) => true,
+            (Some(GitReference::Branch(name)), Some(default)) => name == default,
+            (Some(GitReference::Branch(name)), None) => name == "main" || name == "master",
+            (Some(GitReference::Tag(_)), _) => false,
+        };
+        let default: Vec<Template>;
+        let templates = match &recipe.image_tags {
+            Some(templates) => templates,
+            None => {
+                default = DEFAULT_TAGS.iter().filter_map(|text| Template::parse(text).ok()).collect();
+                &default
+            }
+        };
+        let render = |template: &Template| template.render(source, reference.as_ref(), arrival);
+        let fixed: Vec<String> =
+            templates.iter().filter(|template| template.is_fixed()).filter_map(render).collect();
+        let mut image_tags = Vec::new();
+        let mut image_tags_not_moved: Vec<NotMoved> = Vec::new();
+        // Whoever may push a branch or a tag chooses its name, and may not choose more by that.
+        for tag in templates.iter().filter(|template| !template.is_fixed()).filter_map(render) {
+            let reason = if let Some(prefix) = reserved_prefix(&tag) {
+                format!("tags that begin with {} are reserved", quoted(prefix))
+            } else if !is_released && fixed.contains(&tag) {
+                "imageTags names this tag for what is released, and this source is not".to_owned()
+            } else {
+                image_tags.push(tag);
+                continue;
+            };
+            if image_tags_not_moved.iter().all(|not| not.image_tag != tag) {
+                image_tags_not_moved.push(NotMoved { image_tag: tag, reason });
+            }
+        }
+        if is_released {
+            image_tags.extend(fixed);
+        }
+        image_tags.sort_unstable();
+        image_tags.dedup();
+        let definition = definition(recipe);
+        Self {
+            repository_name: recipe.repository.to_string(),
+            image_tag: content_tag(recipe.repository.as_str(), source, &definition),
+            definition,
+            platforms: recipe.platforms.clone(),
+            image_tags,
+            image_tags_not_moved,
+            is_released,
+            source: source.clone(),
+            reference: reference.clone(),
+            // S3 tells one moment with and without milliseconds.
+            arrival: Arrival {
+                at: Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
+                    .unwrap_or(arrival.at),
+                ..arrival.clone()
+            },
+        }
+    }
+
+    /// Why a ticket is not believed, wherever it comes from: who may hand one over could otherwise put any image in any
+    /// place, or keep later images out.
+    #[must_use]
+    pub fn doubt(&self, now: Instant) -> Option<String> {
+        let Self { repository_name, source, definition, image_tag, .. } = self;
+        if *image_tag != content_tag(repository_name, source, definition) {
+            return Some(format!("{} is not the tag of {source} in {repository_name}", quoted(image_tag)));
+        }
+        if let Some(tag) = self.image_tags.iter().find(|tag| reserved_prefix(tag).is_some()) {
+            return Some(format!("{} is reserved", quoted(tag)));
+        }
+        is_future(&self.arrival, now)
+            .then(|| format!("its source came at {}, which is in the future", self.arrival.at))
+    }
+
+    /// The tag that the build for one platform pushes.
+    #[must_use]
+    pub fn tag_for(&self, platform: Platform) -> String {
+        match self.platforms.as_slice() {
+            [_] => self.image_tag.clone(),
+            _ => format!("{}-{}", self.image_tag, platform.processor()),
+        }
+    }
+
+    /// What tells this building of this source from every other.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let at = self.arrival.at.to_string();
+        fingerprint(&[&self.repository_name, &self.image_tag, self.source.version(), &at], 32)
+    }
+
+    /// The ticket as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Whether a source says that it came later than now, by more than clocks differ. Nothing would ever be newer.
+#[must_use]
+pub fn is_future(arrival: &Arrival, now: Instant) -> bool {
+    arrival.at.micros() > now.micros().saturating_add(MAX_CLOCK_SKEW_SECONDS * 1_000_000)
+}
+
+/// By how much clocks may differ, in seconds: the time after which AWS does not take a signature either.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 300;
+
+/// The same for the same files built in the same way into the same repository, and for nothing else.
+#[must_use]
+pub fn content_tag(repository_name: &str, source: &Source, definition: &str) -> String {
+    format!("{CONTENT_PREFIX}{}", fingerprint(&[repository_name, &source.to_string(), definition], 40))
+}
+
+/// The same for what is built in the same way. What a build does not see (the tags that move, the size of the machine, the
+/// cache) is not in it.
+fn definition(recipe: &Recipe) -> String {
+    let platforms: Vec<&str> = recipe.platforms.iter().map(|platform| platform.as_str()).collect();
+    let platforms = platforms.join(",");
+    let attestations = recipe.profile.has_attestations().to_string();
+    let mut parts = vec![
+        recipe.context.as_str(),
+        recipe.dockerfile.as_deref().unwrap_or_default(),
+        recipe.target.as_deref().unwrap_or_default(),
+        &platforms,
+        &attestations,
+    ];
+    for (kind, values) in [("arg", &recipe.build_args), ("secret", &recipe.secrets)] {
+        parts.extend(values.iter().flat_map(|(name, value)| [kind, name.as_str(), value.as_str()]));
+    }
+    fingerprint(&parts, 40)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::repository::Name;
+
+    fn recipe() -> Recipe {
+        Recipe::of(Name::parse("app").unwrap())
+    }
+
+    fn arrived(reference: Option<GitReference>) -> Arrived {
+        Arrived {
+            source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
+            reference,
+            arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00.123Z").unwrap()),
+        }
+    }
+
+    fn branch(name: &str) -> Option<GitReference> {
+        Some(GitReference::Branch(name.to_owned()))
+    }
+
+    #[test]
+    fn only_what_is_released_is_the_latest() {
+        let tags = |recipe: &Recipe, reference| {
+            let ticket = Ticket::new(recipe, &arrived(reference));
+            (ticket.image_tags.join(" "), ticket.is_released)
+        };
+        assert_eq!(tags(&recipe(), branch("main")), ("latest main".to_owned(), true));
+        assert_eq!(tags(&recipe(), branch("feature/x")), ("feature-x".to_owned(), false));
+        assert_eq!(tags(&recipe(), None), ("latest".to_owned(), true));
+        let tag = Some(GitReference::Tag("v1".to_owned()));
+        assert_eq!(tags(&recipe(), tag), ("v1".to_owned(), false));
+        let trunk = Recipe { default_branch: Some("trunk".to_owned()), ..recipe() };
+        assert_eq!(tags(&trunk, branch("main")), ("main".to_owned(), false));
+        assert_eq!(tags(&trunk, branch("trunk")), ("latest trunk".to_owned(), true));
+        let none = Recipe { image_tags: Some(Vec::new()), ..recipe() };
+        assert_eq!(tags(&none, branch("main")), (String::new(), true));
+    }
+
+    #[test]
+    fn no_name_of_a_branch_or_a_tag_takes_a_tag_that_is_not_for_it() {
+        let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+        let signature = format!("sha256-{}.sig", "0".repeat(64));
+        let taken = [
+            "latest",
+            "/latest",
+            "src-0",
+            ".-src-x",
+            "buildcache-amd64",
+            "ecr-steward-x",
+            &in_use,
+            &signature,
+        ];
+        for name in taken {
+            for reference in [GitReference::Branch(name.to_owned()), GitReference::Tag(name.to_owned())] {
+                let ticket = Ticket::new(&recipe(), &arrived(Some(reference.clone())));
+                assert_eq!(ticket.image_tags, [""; 0], "{reference:?}");
+                let [not] = ticket.image_tags_not_moved.as_slice() else {
+                    panic!("{reference:?}: {ticket:?}")
+                };
+                assert_eq!(not.image_tag, name.trim_start_matches(['/', '.', '-']));
+            }
+        }
+        // Also where a template makes it of several parts, and whatever the recipe calls its own.
+        let tags = |tags: &[&str], reference| {
+            let image_tags = tags.iter().map(|text| Template::parse(text).unwrap()).collect();
+            Ticket::new(&Recipe { image_tags: Some(image_tags), ..recipe() }, &arrived(reference)).image_tags
+        };
+        assert_eq!(tags(&["src{branch}"], branch("-1")), [""; 0]);
+        assert_eq!(tags(&["stable", "{branch}"], branch("stable")), [""; 0]);
+        assert_eq!(tags(&["stable", "{branch}-x"], branch("stable")), ["stable-x"]);
+        // The default branch may be called as it likes.
+        assert_eq!(tags(&["main", "{branch}"], branch("main")), ["main"]);
+        let latest = Recipe { default_branch: Some("latest".to_owned()), ..recipe() };
+        assert_eq!(Ticket::new(&latest, &arrived(branch("latest"))).image_tags, ["latest"]);
+    }
+
+    #[test]
+    fn the_content_tag_changes_with_what_is_built_and_with_nothing_else() {
+        let tag = |recipe: &Recipe| Ticket::new(recipe, &arrived(None)).image_tag;
+        let first = tag(&recipe());
+        assert!(first.starts_with("src-") && first.len() == 44, "{first}");
+        let same = Recipe {
+            cache: false,
+            compute_type: Some("BUILD_GENERAL1_LARGE"),
+            image_tags: Some(Vec::new()),
+            profile: crate::domain::builds::build_definition::Profile::Eks,
+            ..recipe()
+        };
+        assert_eq!(first, tag(&same));
+        assert_eq!(first, Ticket::new(&recipe(), &arrived(branch("main"))).image_tag);
+        let mut seen = std::collections::BTreeSet::from([first]);
+        for other in [
+            Recipe::of(Name::parse("other").unwrap()),
+            Recipe { context: "web".to_owned(), ..recipe() },
+            Recipe { dockerfile: Some("web".to_owned()), ..recipe() },
+            Recipe { target: Some("web".to_owned()), ..recipe() },
+            Recipe { build_args: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
+            Recipe { build_args: [("ab".to_owned(), String::new())].into(), ..recipe() },
+            Recipe { secrets: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
+            Recipe { platforms: vec![Platform::Arm64], ..recipe() },
+            Recipe { platforms: vec![Platform::Amd64, Platform::Arm64], ..recipe() },
+            Recipe { profile: crate::domain::builds::build_definition::Profile::Lambda, ..recipe() },
+        ] {
+            assert!(seen.insert(tag(&other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_believed_as_it_was_written_and_not_otherwise() {
+        let now = Instant::parse("2026-11-23T10:00:00Z").unwrap();
+        let ticket = Ticket::new(&recipe(), &arrived(branch("main")));
+        assert_eq!(ticket.doubt(now), None);
+        let other = Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "d".repeat(40) };
+        let later = Instant::parse("2999-01-01T00:00:00Z").unwrap();
+        let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
+        for (changed, reason) in [
+            (Ticket { repository_name: "prod/web".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { source: other, ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tag: "src-1".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tag: "latest".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { definition: String::new(), ..ticket.clone() }, "is not the tag of"),
+            (Ticket { image_tags: vec![in_use], ..ticket.clone() }, "is reserved"),
+            (Ticket { arrival: Arrival::at(later), ..ticket.clone() }, "is in the future"),
+        ] {
+            let doubt = changed.doubt(now).unwrap();
+            assert!(doubt.contains(reason), "{doubt}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_survives_its_journey() {
+        let ticket = Ticket::new(&recipe(), &arrived(branch("main")));
+        assert_eq!(serde_json::from_str::<Ticket>(&ticket.to_json()).unwrap(), ticket);
+    }
+}

@@ -1,0 +1,347 @@
+//! How an image is built: what of the source, with which arguments, for which platforms.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Platform;
+use super::tags::Template;
+use crate::domain::repository::Name;
+use crate::domain::text::finding::{Code, Finding, quoted};
+use crate::domain::text::reader::{Fields, Reader, Spelling};
+use crate::domain::text::syntax::Node;
+
+/// How an image is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The repository that it goes to.
+    pub repository: Name,
+    /// The folder of the source that is the build context; `.` is all of it.
+    pub context: String,
+    /// The Dockerfile, from the source's top folder; by default the `Dockerfile` of the context.
+    pub dockerfile: Option<String>,
+    /// The stage to build; by default the last.
+    pub target: Option<String>,
+    /// Values for the Dockerfile's `ARG`s.
+    pub build_args: BTreeMap<String, String>,
+    /// Secrets for `RUN --mount=type=secret,id=…`: where AWS Secrets Manager has each, never its value.
+    pub secrets: BTreeMap<String, String>,
+    /// What to build for; several are joined by an index.
+    pub platforms: Vec<Platform>,
+    /// The tags besides the one that names the source.
+    pub image_tags: Option<Vec<Template>>,
+    /// The branch whose images are released; by default `main` and `master` are.
+    pub default_branch: Option<String>,
+    /// Whether layers are kept in the repository for the next build.
+    pub cache: bool,
+    /// The size of the machine, in CodeBuild's words; by default the project's.
+    pub compute_type: Option<&'static str>,
+    /// What the image is for.
+    pub profile: Profile,
+    /// The role of the build, by its name below [`crate::domain::builds::start_build_input::ROLE_PATH`]; by default the stack's.
+    pub service_role: Option<String>,
+    /// How long the build may wait and work; by default as long as the project says.
+    pub time_limits: Option<TimeLimits>,
+    /// Whether nothing but the name of the source says where it goes.
+    pub is_by_name: bool,
+}
+
+/// What an image is for, which decides what is attached to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// AWS Lambda, which takes no index: one platform, no provenance, no SBOM.
+    Lambda,
+    /// Amazon ECS: provenance and SBOM are attached.
+    #[default]
+    Ecs,
+    /// Amazon EKS: provenance and SBOM are attached.
+    Eks,
+}
+
+impl Profile {
+    const NAMES: [(&'static str, Self); 3] =
+        [("lambda", Self::Lambda), ("ecs", Self::Ecs), ("eks", Self::Eks)];
+
+    /// Whether provenance and an SBOM are attached.
+    #[must_use]
+    pub const fn has_attestations(self) -> bool {
+        !matches!(self, Self::Lambda)
+    }
+}
+
+/// How long a build may wait for its machine, and how long it may work, in minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// In the queue.
+    pub queued_minutes: i32,
+    /// At work.
+    pub build_minutes: i32,
+}
+
+impl TimeLimits {
+    /// The least that CodeBuild takes for either.
+    const LEAST: i32 = 5;
+    /// What is kept for starting the build, and for telling what came of it.
+    const AROUND: i32 = 5;
+    /// The least `ServiceTimeout` in which a build fits, in seconds.
+    pub const LEAST_SERVICE_SECONDS: u64 = 60 * (2 * Self::LEAST + Self::AROUND) as u64;
+
+    /// The limits of a build that CloudFormation waits for: it fails, and is told so, before CloudFormation gives up. `None` when
+    /// there is no time for a build.
+    #[must_use]
+    pub fn within(service_timeout_seconds: u64, project_minutes: Option<i32>) -> Option<Self> {
+        let minutes = i32::try_from(service_timeout_seconds / 60).ok()? - Self::AROUND;
+        let queued_minutes = (minutes / 6).max(Self::LEAST);
+        let left = minutes - queued_minutes;
+        let build_minutes = project_minutes.map_or(left, |most| left.min(most));
+        (build_minutes >= Self::LEAST).then_some(Self { queued_minutes, build_minutes })
+    }
+}
+
+/// The sizes of CodeBuild's machines that both processors have.
+const COMPUTE_TYPES: [(&str, &str); 5] = [
+    ("BUILD_GENERAL1_SMALL", "BUILD_GENERAL1_SMALL"),
+    ("BUILD_GENERAL1_MEDIUM", "BUILD_GENERAL1_MEDIUM"),
+    ("BUILD_GENERAL1_LARGE", "BUILD_GENERAL1_LARGE"),
+    ("BUILD_GENERAL1_XLARGE", "BUILD_GENERAL1_XLARGE"),
+    ("BUILD_GENERAL1_2XLARGE", "BUILD_GENERAL1_2XLARGE"),
+];
+
+/// The most build arguments, and the most secrets.
+const MAX_VALUES: usize = 50;
+
+impl Recipe {
+    /// How an image is built when nobody says how.
+    #[must_use]
+    pub fn of(repository: Name) -> Self {
+        Self {
+            repository,
+            context: ".".to_owned(),
+            dockerfile: None,
+            target: None,
+            build_args: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            platforms: vec![Platform::Amd64],
+            image_tags: None,
+            default_branch: None,
+            cache: true,
+            compute_type: None,
+            profile: Profile::default(),
+            service_role: None,
+            time_limits: None,
+            is_by_name: false,
+        }
+    }
+
+    /// The names of a recipe's fields.
+    pub(crate) const FIELDS: [&'static str; 12] = [
+        "repositoryName",
+        "context",
+        "dockerfile",
+        "target",
+        "buildArgs",
+        "secrets",
+        "platforms",
+        "imageTags",
+        "defaultBranch",
+        "cache",
+        "computeType",
+        "profile",
+    ];
+}
+
+/// Reads a recipe out of an object that may have other fields too. Everything is read before any of it is given up on.
+pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling) -> Option<Recipe> {
+    let name = |name: &'static str| spelling.of(name);
+    let before = reader.findings.len();
+    let hint = "the repository that the image goes to";
+    let repository = reader.repository(fields, &name("repositoryName"), hint);
+    let context = path(reader, fields, &name("context"));
+    let dockerfile = path(reader, fields, &name("dockerfile"));
+    let target = reader.text(fields, &name("target")).value();
+    if let Some(target) = &target
+        && !is_word(target)
+    {
+        let message = format!(
+            "{} is no name of a stage; write letters, digits, `_`, `.` and `-`, a letter first",
+            quoted(target)
+        );
+        reader.find(Code::UnknownValue, fields.at(&name("target")), message);
+    }
+    let build_args = values(reader, fields, &name("buildArgs"), &|key, _| {
+        let is_name = is_word(key) && !key.contains(['.', '-']);
+        if !is_name {
+            return Some(format!(
+                "{} is no name of an ARG; write letters, digits and `_`, and no digit first",
+                quoted(key)
+            ));
+        }
+        changes_the_builder(key).then(|| {
+            format!(
+                "{} is for BuildKit and not for the Dockerfile: it would change what builds, or where it pulls from; leave \
+                 it out",
+                quoted(key)
+            )
+        })
+    });
+    let secrets = values(reader, fields, &name("secrets"), &|key, value| {
+        if !is_word(key) {
+            return Some(format!(
+                "{} is no id of a secret; write letters, digits, `_`, `.` and `-`, a letter first",
+                quoted(key)
+            ));
+        }
+        let is_reference = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-:".contains(c);
+        (value.is_empty() || !value.chars().all(is_reference)).then(|| {
+            "this is no reference to a secret; write the name or the ARN that AWS Secrets Manager has for it, and after \
+             a colon the key in it, if it is JSON. The secret itself does not belong here"
+                .to_owned()
+        })
+    });
+    let platforms = platforms(reader, fields, &name("platforms"));
+    let image_tags = templates(reader, fields, &name("imageTags"));
+    let default_branch = reader.text(fields, &name("defaultBranch")).value();
+    let cache = reader.boolean(fields, &name("cache")).value();
+    let compute_type = reader.word(fields, &name("computeType"), &COMPUTE_TYPES).value();
+    let profile = reader.word(fields, &name("profile"), &Profile::NAMES).value().unwrap_or_default();
+    if let (Profile::Lambda, Some([_, _, ..])) = (profile, platforms.as_deref()) {
+        let message = "Lambda takes no image for several platforms; name one";
+        reader.find(Code::PlatformConflict, fields.at(&name("platforms")), message);
+    }
+    if reader.findings.len() > before {
+        return None;
+    }
+    let default = Recipe::of(repository?);
+    Some(Recipe {
+        context: context.unwrap_or(default.context),
+        dockerfile,
+        target,
+        build_args,
+        secrets,
+        platforms: platforms.unwrap_or(default.platforms),
+        image_tags,
+        default_branch,
+        cache: cache.unwrap_or(default.cache),
+        compute_type,
+        profile,
+        service_role: None,
+        time_limits: None,
+        is_by_name: false,
+        repository: default.repository,
+    })
+}
+
+/// Whether a build argument is BuildKit's own: `BUILDKIT_SYNTAX` replaces the Dockerfile's frontend by any image, and the
+/// proxies see and answer what a build asks of others. BuildKit knows proxies in capitals and in small letters.
+fn changes_the_builder(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    name.starts_with("BUILDKIT_") || PROXIES.contains(&name.as_str())
+}
+
+/// The proxies that every build takes as arguments.
+const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// A letter or `_`, then letters, digits, `_`, `.` and `-`.
+fn is_word(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.len() <= 128
+        && text.chars().all(is_inner)
+}
+
+/// A path inside of the source.
+fn path(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<String> {
+    let text = reader.text(fields, name).value()?;
+    let problem = if text.is_empty() {
+        Some("it is empty; leave it out for the default")
+    } else if text.chars().any(char::is_control) {
+        Some("it has control characters in it")
+    } else if text.starts_with('/') {
+        Some("it begins at the machine's top folder; write it from the source's")
+    } else if text.split('/').any(|part| part == "..") {
+        Some("it leads out of the source; write it without `..`")
+    } else {
+        None
+    };
+    if let Some(problem) = problem {
+        let message = format!("{} is no path in the source: {problem}", quoted(&text));
+        reader.find(Code::InvalidPath, fields.at(name), message);
+        return None;
+    }
+    Some(text)
+}
+
+/// An object of texts, each held against a check.
+fn values(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    name: &str,
+    problem: &dyn Fn(&str, &str) -> Option<String>,
+) -> BTreeMap<String, String> {
+    let mut read = BTreeMap::new();
+    let Some(node) = reader.field(fields, name).value() else { return read };
+    let pointer = fields.at(name);
+    let Node::Object(entries) = node else {
+        reader.wrong_type(node, &pointer, "an object of strings");
+        return read;
+    };
+    if entries.len() > MAX_VALUES {
+        let message = format!("there are {}; {MAX_VALUES} is the most", entries.len());
+        reader.find(Code::NumberOutOfRange, pointer.as_str(), message);
+    }
+    for (key, value) in entries {
+        let at = crate::domain::text::finding::join_pointer(&pointer, key);
+        let Node::Text(text) = value else {
+            reader.wrong_type(value, &at, "a string");
+            continue;
+        };
+        if let Some(message) = problem(key, text) {
+            reader.find(Code::UnknownValue, at, message);
+        } else if text.contains('\0') {
+            reader.find(Code::UnknownValue, at, "it has a NUL in it, which no program can be given");
+        } else if read.insert(key.clone(), text.clone()).is_some() {
+            reader.find(Code::DuplicateKey, at, format!("{} is there more than once; keep one", quoted(key)));
+        }
+    }
+    read
+}
+
+fn platforms(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Vec<Platform>> {
+    let texts = reader.texts(fields, name).value()?;
+    let mut platforms = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match Platform::NAMES.into_iter().find(|(known, _)| known == text) {
+            Some((_, platform)) => platforms.push(platform),
+            None => reader.find(
+                Code::UnknownValue,
+                format!("{}/{index}", fields.at(name)),
+                format!("{} is no platform here; write `linux/amd64` or `linux/arm64`", quoted(text)),
+            ),
+        }
+    }
+    platforms.sort_unstable();
+    platforms.dedup();
+    Some(platforms)
+}
+
+/// Templates of tags; an empty list is none at all.
+fn templates(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Vec<Template>> {
+    let items = reader.list(fields, name).value()?;
+    let mut templates = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let at = format!("{}/{index}", fields.at(name));
+        let Node::Text(text) = item else {
+            reader.wrong_type(item, &at, "a string");
+            continue;
+        };
+        match Template::parse(text) {
+            Ok(template) => templates.push(template),
+            Err(problem) => {
+                let message = format!("{} is no template of a tag: {problem}", quoted(text));
+                reader.findings.push(Finding::new(Code::InvalidTag, at, message));
+            }
+        }
+    }
+    Some(templates)
+}

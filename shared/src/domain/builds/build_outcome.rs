@@ -1,0 +1,222 @@
+//! A build as CodeBuild tells it, and what it comes to.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Platform;
+use crate::domain::builds::build_context::{PLATFORM, Ticket, VARIABLE};
+use crate::domain::text::instant::Instant;
+
+/// The variable that a build exports the digest of its image in.
+const DIGEST: &str = "IMAGE_DIGEST";
+
+/// How a build stands: `buildStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Status {
+    /// It waits or works.
+    InProgress,
+    /// All its phases did what they should.
+    Succeeded,
+    /// A phase did not.
+    Failed,
+    /// CodeBuild had trouble of its own.
+    Fault,
+    /// It took longer than the project allows, or waited longer.
+    TimedOut,
+    /// Somebody stopped it.
+    Stopped,
+}
+
+impl Status {
+    /// Every status, by its name.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("IN_PROGRESS", Self::InProgress),
+        ("SUCCEEDED", Self::Succeeded),
+        ("FAILED", Self::Failed),
+        ("FAULT", Self::Fault),
+        ("TIMED_OUT", Self::TimedOut),
+        ("STOPPED", Self::Stopped),
+    ];
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, status)| *status == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// A build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// `project:uuid`.
+    pub id: String,
+    /// Its ARN.
+    pub arn: String,
+    /// How it stands.
+    pub status: Status,
+    /// The kind of its source, where it is, and the version, as CodeBuild fetched it.
+    pub source: (String, String, String),
+    /// The phase that it is in, in CodeBuild's words.
+    pub phase: String,
+    /// When it began.
+    pub started_at: Option<Instant>,
+    /// When it ended.
+    pub ended_at: Option<Instant>,
+    /// The phase that failed and what CodeBuild says about it.
+    pub failure: Option<String>,
+    /// Its environment, secrets left out.
+    pub environment: BTreeMap<String, String>,
+    /// The variables that it exports.
+    pub exported: BTreeMap<String, String>,
+    /// Where its log is: group and stream.
+    pub log: Option<(String, String)>,
+    /// Where its log is, for a browser.
+    pub log_link: Option<String>,
+}
+
+/// What an ended build comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// An image was pushed for a platform.
+    Pushed {
+        /// What for.
+        ticket: Ticket,
+        /// Which platform.
+        platform: Platform,
+        /// The image's digest, as the push told it.
+        digest: String,
+    },
+    /// No image came of it.
+    Failed {
+        /// What for.
+        ticket: Ticket,
+        /// How it ended.
+        status: Status,
+        /// Why.
+        reason: String,
+    },
+    /// It has not ended.
+    NotYet,
+    /// It was not started by this stack: it has no ticket, or one that cannot be read.
+    NotOurs(String),
+}
+
+impl Build {
+    /// What the build was started for.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told.
+    pub fn ticket(&self) -> Result<(Ticket, Platform), String> {
+        let text =
+            self.environment.get(VARIABLE).ok_or("it carries no ticket, so that nobody asked for it here")?;
+        let ticket: Ticket =
+            serde_json::from_str(text).map_err(|error| format!("its ticket is unreadable: {error}"))?;
+        let platform = self.environment.get(PLATFORM);
+        let platform =
+            Platform::NAMES.into_iter().find(|(name, _)| Some(*name) == platform.map(String::as_str));
+        let (_, platform) = platform.ok_or("it does not say its platform")?;
+        if !ticket.platforms.contains(&platform) {
+            return Err("its platform is none of its ticket".to_owned());
+        }
+        Ok((ticket, platform))
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn ended(&self) -> Ended {
+        let (ticket, platform) = match self.ticket() {
+            Ok(ticket) => ticket,
+            Err(reason) => return Ended::NotOurs(reason),
+        };
+        let status = self.status;
+        let reason = match status {
+            Status::InProgress => return Ended::NotYet,
+            Status::Succeeded => match self.exported.get(DIGEST) {
+                Some(digest) if is_digest(digest) => {
+                    return Ended::Pushed { ticket, platform, digest: digest.clone() };
+                }
+                Some(_) => "it reports a digest that is none".to_owned(),
+                None => "it reports success, but no digest of an image".to_owned(),
+            },
+            Status::Failed => self.failure.clone().unwrap_or_else(|| "a phase failed".to_owned()),
+            Status::Fault => {
+                let trouble =
+                    self.failure.as_deref().map_or(String::new(), |failure| format!(" ({failure})"));
+                format!("CodeBuild had trouble of its own{trouble}; start the build again")
+            }
+            Status::TimedOut => "it took longer than the project's time limit".to_owned(),
+            Status::Stopped => "it was stopped".to_owned(),
+        };
+        Ended::Failed { ticket, status, reason }
+    }
+}
+
+/// Maximum number of lines that are told of a failed build's log.
+const MAX_LINES: usize = 12;
+/// Maximum length of such a line, in characters.
+const MAX_LINE: usize = 200;
+
+/// What a build itself said last, from the end of its log: without what CodeBuild says about its phases, and without the
+/// command that failed, which it repeats.
+#[must_use]
+pub fn last_words(log: &[String]) -> Vec<String> {
+    let lines: Vec<&str> = log.iter().flat_map(|event| event.lines()).map(str::trim_end).collect();
+    let is_end = |line: &&str| {
+        line.starts_with("[Container]") && line.contains("Phase complete:") && line.contains("FAILED")
+    };
+    let end = lines.iter().position(is_end).unwrap_or(lines.len());
+    let mut words: Vec<String> = lines
+        .iter()
+        .take(end)
+        .rev()
+        .filter(|line| !line.is_empty() && !line.starts_with("[Container]"))
+        .take(MAX_LINES)
+        .map(|line| line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LINE).collect())
+        .collect();
+    words.reverse();
+    words
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_build_is_told_by_what_it_said_and_not_by_what_codebuild_says_around_it() {
+        let log = "[Container] 2026/11/23 10:00:00 Entering phase BUILD
+[Container] 2026/11/23 10:00:00 Running command set -euo pipefail
+#9 [3/3] RUN make
+#9 0.312 \u{1b}[31mmain.c:7: error: expected ';'
+#9 ERROR: process \"/bin/sh -c make\" did not complete successfully: exit code: 2
+
+[Container] 2026/11/23 10:01:00 Command did not exit successfully set -euo pipefail
+[Container] 2026/11/23 10:01:00 Phase complete: BUILD State: FAILED_WITH_ABORT
+[Container] 2026/11/23 10:01:00 Phase context status code: COMMAND_EXECUTION_ERROR Message: Error while executing command: set -euo pipefail
+cd /
+docker_alone() (
+. Reason: exit status 1";
+        let log: Vec<String> = log.lines().map(|line| format!("{line}\n")).collect();
+        assert_eq!(
+            last_words(&log),
+            [
+                "#9 [3/3] RUN make",
+                "#9 0.312  [31mmain.c:7: error: expected ';'",
+                "#9 ERROR: process \"/bin/sh -c make\" did not complete successfully: exit code: 2",
+            ]
+        );
+        let long: Vec<String> = (0..1000).map(|number| format!("{number} {}", "x".repeat(1000))).collect();
+        let words = last_words(&long);
+        assert_eq!((words.len(), words[11].chars().count()), (MAX_LINES, MAX_LINE));
+        assert!(words[11].starts_with("999 "), "{words:?}");
+        assert_eq!(last_words(&[]), [""; 0]);
+    }
+}

@@ -1,0 +1,411 @@
+//! What S3 and CodeCommit say, by EventBridge or by their own notifications, as one kind of arrival.
+
+use serde::Deserialize;
+
+use super::{Arrival, GitReference, Source};
+use crate::domain::text::finding::quoted;
+use crate::domain::text::instant::Instant;
+
+/// A source that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrived {
+    /// The source, pinned.
+    pub source: Source,
+    /// What it was pushed as.
+    pub reference: Option<GitReference>,
+    /// Where it stands among others.
+    pub arrival: Arrival,
+}
+
+/// What an event says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A source came.
+    Arrived(Arrived),
+    /// Nothing to build, for this reason.
+    Nothing(String),
+}
+
+/// Why an event is not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidEvent {
+    /// It is none of those that start builds.
+    #[error(
+        "this is no event that starts a build: it is neither EventBridge's `Object Created` or `CodeCommit Repository State \
+         Change`, nor a notification of S3 or a trigger of CodeCommit, nor a request with `repositoryName` and `source`"
+    )]
+    Unknown,
+    /// It is one, and lacks something.
+    #[error("the event is not as {0} sends it: {1}")]
+    Shape(&'static str, String),
+    /// It comes from elsewhere.
+    #[error("there are records of {} in the event, which start no builds here", quoted(.0))]
+    Foreign(String),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, rename = "detail-type")]
+    detail_type: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default)]
+    time: Option<String>,
+    #[serde(borrow, default)]
+    detail: Option<&'a serde_json::value::RawValue>,
+    #[serde(default, rename = "Records")]
+    records: Option<Vec<Record>>,
+    /// S3 says so when notifications are set up.
+    #[serde(default, rename = "Event")]
+    test: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Created {
+    bucket: Named,
+    object: CreatedObject,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct CreatedObject {
+    key: String,
+    version_id: Option<String>,
+    sequencer: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StateChange {
+    event: String,
+    repository_name: String,
+    reference_type: Option<String>,
+    reference_name: Option<String>,
+    commit_id: Option<String>,
+    old_commit_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    event_source: Option<String>,
+    #[serde(default)]
+    event_name: String,
+    event_time: Option<String>,
+    s3: Option<RecordS3>,
+    #[serde(rename = "eventSourceARN")]
+    event_source_arn: Option<String>,
+    codecommit: Option<RecordCodeCommit>,
+}
+
+#[derive(Deserialize)]
+struct RecordS3 {
+    bucket: Named,
+    object: RecordObject,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordObject {
+    key: String,
+    version_id: Option<String>,
+    sequencer: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RecordCodeCommit {
+    references: Vec<RecordReference>,
+}
+
+#[derive(Deserialize)]
+struct RecordReference {
+    commit: Option<String>,
+    #[serde(rename = "ref")]
+    name: String,
+    #[serde(default)]
+    deleted: bool,
+}
+
+/// The events in an event of a queue, which were put there when no build could be started; `None` when it is another one.
+#[must_use]
+pub fn put_aside(event: &str) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Batch {
+        #[serde(rename = "Records")]
+        records: Vec<Message>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Message {
+        event_source: String,
+        body: String,
+    }
+    let batch: Batch = serde_json::from_str(event).ok()?;
+    let are_messages = batch.records.iter().all(|message| message.event_source == "aws:sqs");
+    (are_messages && !batch.records.is_empty())
+        .then(|| batch.records.into_iter().map(|message| message.body).collect())
+}
+
+/// What an event says, one entry for each source in it. `None` when it is no event of S3 or CodeCommit at all.
+///
+/// # Errors
+///
+/// When it is one, and not as S3 and CodeCommit send it.
+pub fn read(event: &str) -> Result<Option<Vec<Said>>, InvalidEvent> {
+    let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(event) else { return Ok(None) };
+    if let Some(records) = envelope.records {
+        let said = records.into_iter().map(of_record).collect::<Result<Vec<_>, _>>()?;
+        return Ok(Some(said.into_iter().flatten().collect()));
+    }
+    if envelope.test.as_deref() == Some("s3:TestEvent") {
+        return Ok(Some(vec![Said::Nothing("it is the test event of S3".to_owned())]));
+    }
+    let detail = envelope.detail.map_or("null", serde_json::value::RawValue::get);
+    let said = match envelope.detail_type.as_deref() {
+        Some("Object Created") => {
+            const BY: &str = "EventBridge for S3";
+            let created: Created = shaped(detail, BY)?;
+            let at = time(envelope.time.as_deref(), BY)?;
+            let CreatedObject { key, version_id, sequencer } = created.object;
+            object(created.bucket.name, key, version_id, sequencer, at)
+        }
+        Some("CodeCommit Repository State Change") => {
+            const BY: &str = "EventBridge for CodeCommit";
+            let change: StateChange = shaped(detail, BY)?;
+            let at = time(envelope.time.as_deref(), BY)?;
+            of_state_change(change, at)?
+        }
+        Some(_) => return Err(InvalidEvent::Unknown),
+        None => return Ok(None),
+    };
+    Ok(Some(vec![said]))
+}
+
+fn shaped<'a, T: Deserialize<'a>>(detail: &'a str, by: &'static str) -> Result<T, InvalidEvent> {
+    serde_json::from_str(detail).map_err(|error| InvalidEvent::Shape(by, error.to_string()))
+}
+
+/// The time of an event; CodeCommit writes offsets without a colon.
+fn time(text: Option<&str>, by: &'static str) -> Result<Instant, InvalidEvent> {
+    let Some(text) = text else { return Err(InvalidEvent::Shape(by, "it has no time".to_owned())) };
+    let spelled = match text.get(text.len().saturating_sub(5)..).map(str::as_bytes) {
+        Some([b'+' | b'-', rest @ ..]) if rest.iter().all(u8::is_ascii_digit) => {
+            let (start, minutes) = text.split_at(text.len() - 2);
+            format!("{start}:{minutes}")
+        }
+        _ => text.to_owned(),
+    };
+    Instant::parse(&spelled).map_err(|error| InvalidEvent::Shape(by, error.to_string()))
+}
+
+fn object(
+    bucket: String,
+    key: String,
+    version_id: Option<String>,
+    sequencer: Option<String>,
+    at: Instant,
+) -> Said {
+    match version_id.filter(|version| !version.is_empty() && version != "null") {
+        Some(version_id) => Said::Arrived(Arrived {
+            source: Source::S3 { bucket, key, version_id },
+            reference: None,
+            arrival: Arrival { sequencer, ..Arrival::at(at) },
+        }),
+        None => Said::Nothing(format!(
+            "{} has no version: the bucket {} keeps none, so that the source cannot be pinned; turn its versioning on",
+            quoted(&key),
+            quoted(&bucket)
+        )),
+    }
+}
+
+fn of_state_change(change: StateChange, at: Instant) -> Result<Said, InvalidEvent> {
+    const BY: &str = "EventBridge for CodeCommit";
+    let missing = |field: &str| InvalidEvent::Shape(BY, format!("missing field `{field}`"));
+    let name = change.reference_name.unwrap_or_default();
+    match change.event.as_str() {
+        "referenceCreated" | "referenceUpdated" => {}
+        "referenceDeleted" => {
+            return Ok(Said::Nothing(format!(
+                "{} was deleted, which leaves nothing to build",
+                quoted(&name)
+            )));
+        }
+        other => return Ok(Said::Nothing(format!("{} brings no source", quoted(other)))),
+    }
+    let commit_id = change.commit_id.ok_or_else(|| missing("commitId"))?;
+    let reference = match change.reference_type.as_deref() {
+        Some("branch") => GitReference::Branch(name),
+        Some("tag") => GitReference::Tag(name),
+        other => {
+            return Ok(Said::Nothing(format!(
+                "{} is neither a branch nor a tag",
+                quoted(other.unwrap_or_default())
+            )));
+        }
+    };
+    Ok(Said::Arrived(Arrived {
+        source: Source::CodeCommit { repository_name: change.repository_name, commit_id },
+        reference: Some(reference),
+        arrival: Arrival { replaces: change.old_commit_id, ..Arrival::at(at) },
+    }))
+}
+
+fn of_record(record: Record) -> Result<Vec<Said>, InvalidEvent> {
+    match (record.event_source.as_deref(), record.s3, record.codecommit) {
+        (Some("aws:s3"), Some(s3), _) => {
+            const BY: &str = "S3";
+            if !record.event_name.starts_with("ObjectCreated:") {
+                let reason = format!("{} brings no source", quoted(&record.event_name));
+                return Ok(vec![Said::Nothing(reason)]);
+            }
+            let key = decoded(&s3.object.key)
+                .ok_or_else(|| InvalidEvent::Shape(BY, "the key is not encoded as S3 does".to_owned()))?;
+            let at = time(record.event_time.as_deref(), BY)?;
+            Ok(vec![object(s3.bucket.name, key, s3.object.version_id, s3.object.sequencer, at)])
+        }
+        (Some("aws:codecommit"), _, Some(codecommit)) => {
+            const BY: &str = "CodeCommit";
+            let arn = record.event_source_arn.unwrap_or_default();
+            let name = arn.rsplit(':').next().unwrap_or_default().to_owned();
+            let at = time(record.event_time.as_deref(), BY)?;
+            Ok(codecommit.references.into_iter().map(|reference| pushed(&name, reference, at)).collect())
+        }
+        (source, _, _) => Err(InvalidEvent::Foreign(source.unwrap_or_default().to_owned())),
+    }
+}
+
+fn pushed(repository_name: &str, pushed: RecordReference, at: Instant) -> Said {
+    let reference = match pushed.name.strip_prefix("refs/").and_then(|name| name.split_once('/')) {
+        Some(("heads", name)) => GitReference::Branch(name.to_owned()),
+        Some(("tags", name)) => GitReference::Tag(name.to_owned()),
+        _ => return Said::Nothing(format!("{} is neither a branch nor a tag", quoted(&pushed.name))),
+    };
+    match pushed.commit {
+        Some(commit_id) if !pushed.deleted => Said::Arrived(Arrived {
+            source: Source::CodeCommit { repository_name: repository_name.to_owned(), commit_id },
+            reference: Some(reference),
+            arrival: Arrival::at(at),
+        }),
+        _ => Said::Nothing(format!("{} was deleted, which leaves nothing to build", quoted(&pushed.name))),
+    }
+}
+
+/// A key as S3's notifications encode it: like a form, with `+` for a space.
+fn decoded(key: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(key.len());
+    let mut rest = key.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                rest = rest.get(2..)?;
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(event: &serde_json::Value) -> Said {
+        let mut said = read(&event.to_string()).unwrap().unwrap();
+        assert_eq!(said.len(), 1, "{said:?}");
+        said.remove(0)
+    }
+
+    fn arrived(event: &serde_json::Value) -> Arrived {
+        match only(event) {
+            Said::Arrived(arrived) => arrived,
+            Said::Nothing(reason) => panic!("{reason}"),
+        }
+    }
+
+    fn nothing(event: &serde_json::Value) -> String {
+        match only(event) {
+            Said::Nothing(reason) => reason,
+            Said::Arrived(arrived) => panic!("{arrived:?}"),
+        }
+    }
+
+    fn created(key: &str, version: Option<&str>) -> serde_json::Value {
+        serde_json::json!({
+            "version": "0", "id": "1", "source": "aws.s3", "detail-type": "Object Created",
+            "time": "2026-11-23T10:00:00Z",
+            "detail": { "bucket": { "name": "b" }, "reason": "PutObject",
+                "object": { "key": key, "size": 5, "etag": "e", "version-id": version, "sequencer": "0A" } },
+        })
+    }
+
+    fn change(event: &str, kind: &str) -> serde_json::Value {
+        serde_json::json!({
+            "source": "aws.codecommit", "detail-type": "CodeCommit Repository State Change",
+            "time": "2026-11-23T10:00:00Z",
+            "detail": { "event": event, "repositoryName": "web", "referenceType": kind, "referenceName": "main",
+                "commitId": "c2", "oldCommitId": "c1" },
+        })
+    }
+
+    #[test]
+    fn both_ways_of_s3_say_the_same() {
+        let bridge = arrived(&created("sources/team/app/a b+ü.zip", Some("v1")));
+        let notification = arrived(&serde_json::json!({ "Records": [{
+            "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "eventTime": "2026-11-23T10:00:00.000Z",
+            "s3": { "bucket": { "name": "b" },
+                "object": { "key": "sources/team/app/a+b%2B%C3%BC.zip", "versionId": "v1", "sequencer": "0A" } },
+        }] }));
+        assert_eq!(bridge, notification);
+        assert_eq!(bridge.source.to_string(), "s3://b/sources/team/app/a b+ü.zip?versionId=v1");
+    }
+
+    #[test]
+    fn both_ways_of_codecommit_say_the_same_but_for_what_came_before() {
+        let bridge = arrived(&change("referenceUpdated", "branch"));
+        let trigger = arrived(&serde_json::json!({ "Records": [{
+            "eventSource": "aws:codecommit", "eventTime": "2026-11-23T11:00:00.000+0100",
+            "eventSourceARN": "arn:aws:codecommit:eu-west-1:123456789012:web",
+            "codecommit": { "references": [{ "commit": "c2", "ref": "refs/heads/main" }] },
+        }] }));
+        assert_eq!((&bridge.source, &bridge.reference), (&trigger.source, &trigger.reference));
+        assert_eq!(bridge.arrival.at, trigger.arrival.at);
+        assert_eq!(bridge.arrival.replaces.as_deref(), Some("c1"));
+    }
+
+    #[test]
+    fn what_brings_no_source_says_why() {
+        let deleted = nothing(&change("referenceDeleted", "branch"));
+        assert_eq!(deleted, "`main` was deleted, which leaves nothing to build");
+        assert!(nothing(&created("k", None)).contains("turn its versioning on"));
+        assert!(nothing(&created("k", Some("null"))).contains("turn its versioning on"));
+        let removed = serde_json::json!({ "Records": [{
+            "eventSource": "aws:s3", "eventName": "ObjectRemoved:Delete",
+            "s3": { "bucket": { "name": "b" }, "object": { "key": "k" } },
+        }] });
+        assert!(nothing(&removed).contains("brings no source"));
+        let test = serde_json::json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b" });
+        assert!(nothing(&test).contains("test event"));
+    }
+
+    #[test]
+    fn other_events_are_told_apart_from_requests() {
+        let foreign = serde_json::json!({ "Records": [{ "eventSource": "aws:sqs" }] });
+        assert!(
+            matches!(read(&foreign.to_string()), Err(InvalidEvent::Foreign(source)) if source == "aws:sqs")
+        );
+        let other = serde_json::json!({ "source": "aws.ec2", "detail-type": "EC2 Something", "detail": {} });
+        assert!(matches!(read(&other.to_string()), Err(InvalidEvent::Unknown)));
+        let broken = serde_json::json!({ "detail-type": "Object Created", "time": "2026-11-23T10:00:00Z" });
+        assert!(matches!(read(&broken.to_string()), Err(InvalidEvent::Shape(..))));
+        assert!(read(r#"{"repositoryName": "app"}"#).unwrap().is_none());
+    }
+}

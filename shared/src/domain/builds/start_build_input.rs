@@ -1,0 +1,298 @@
+//! What CodeBuild is told: one build for each platform, everything from outside in environment variables of its own.
+
+use super::tags::CACHE_PREFIX;
+use super::{GitReference, Platform, Source, fingerprint};
+use crate::domain::builds::build_context::{PLATFORM, Ticket, VARIABLE};
+use crate::domain::builds::build_definition::{Recipe, TimeLimits};
+use crate::domain::repository::Registry;
+
+/// What a build does. Sent along with each, so that it is never of another version than what starts it.
+pub const BUILDSPEC: &str = include_str!("../../../../infra/buildspec.yml");
+
+/// The IAM path of the roles that builds may have besides the stack's own; the functions may pass no others.
+pub const ROLE_PATH: &str = "/ecr-steward/builds/";
+
+/// The CodeBuild projects of the stack, one for each processor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Projects {
+    /// For `linux/amd64`.
+    pub amd64: String,
+    /// For `linux/arm64`; `None` where the stack does not build for it.
+    pub arm64: Option<String>,
+}
+
+impl Projects {
+    /// The project that builds for a platform.
+    ///
+    /// # Errors
+    ///
+    /// When the stack has none.
+    pub fn project(&self, platform: Platform) -> Result<&str, NoProject> {
+        match platform {
+            Platform::Amd64 => Ok(&self.amd64),
+            Platform::Arm64 => self.arm64.as_deref().ok_or(NoProject(platform)),
+        }
+    }
+}
+
+/// The stack does not build for a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this stack does not build for {}: AWS CodeBuild is not known to have such machines in its Region, or the stack's parameter \
+     Builds says so. Leave that platform out of `platforms`, or set Builds to `both` if CodeBuild has them", .0.as_str()
+)]
+pub struct NoProject(pub Platform);
+
+/// A variable of a build's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value, or where AWS Secrets Manager has it.
+    pub value: String,
+    /// Whether it is the latter.
+    pub is_secret: bool,
+}
+
+/// The parameters of `StartBuild`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The project.
+    pub project: String,
+    /// The platform.
+    pub platform: Platform,
+    /// For the same order it is the same, so that CodeBuild starts one build however often it is asked to.
+    pub token: String,
+    /// The kind of source, in CodeBuild's words.
+    pub source_type: &'static str,
+    /// Where it is.
+    pub source_location: String,
+    /// The version or commit.
+    pub source_version: String,
+    /// The size of the machine; by default the project's.
+    pub compute_type: Option<&'static str>,
+    /// The ARN of the role; by default the project's.
+    pub service_role: Option<String>,
+    /// How long it may wait and work; by default as the project says.
+    pub time_limits: Option<TimeLimits>,
+    /// The environment.
+    pub environment: Vec<Variable>,
+}
+
+/// The orders that build a ticket. Another `attempt` is another build, though all else be the same.
+///
+/// # Errors
+///
+/// When the stack does not build for one of its platforms.
+pub fn orders(
+    recipe: &Recipe,
+    ticket: &Ticket,
+    registry: &Registry,
+    projects: &Projects,
+    attempt: &str,
+) -> Result<Vec<Order>, NoProject> {
+    ticket
+        .platforms
+        .iter()
+        .map(|&platform| {
+            let (source_type, source_location) = location(&ticket.source, registry);
+            let mut order = Order {
+                project: projects.project(platform)?.to_owned(),
+                platform,
+                token: String::new(),
+                source_type,
+                source_location,
+                source_version: ticket.source.version().to_owned(),
+                compute_type: recipe.compute_type,
+                service_role: recipe.service_role.as_ref().map(|name| {
+                    format!("arn:{}:iam::{}:role{ROLE_PATH}{name}", registry.partition, registry.account_id)
+                }),
+                time_limits: recipe.time_limits,
+                environment: environment(recipe, ticket, registry, platform),
+            };
+            order.token = token(&order, attempt);
+            Ok(order)
+        })
+        .collect()
+}
+
+/// The kind of a source and where it is, in CodeBuild's words.
+#[must_use]
+pub fn location(source: &Source, registry: &Registry) -> (&'static str, String) {
+    match source {
+        Source::S3 { bucket, key, .. } => ("S3", format!("{bucket}/{key}")),
+        Source::CodeCommit { repository_name, .. } => {
+            let (region, suffix) = (&registry.region, registry.url_suffix());
+            ("CODECOMMIT", format!("https://git-codecommit.{region}.{suffix}/v1/repos/{repository_name}"))
+        }
+    }
+}
+
+fn token(order: &Order, attempt: &str) -> String {
+    let mut parts = vec![
+        attempt,
+        &order.project,
+        order.source_type,
+        &order.source_location,
+        &order.source_version,
+        order.compute_type.unwrap_or_default(),
+        BUILDSPEC,
+        order.service_role.as_deref().unwrap_or_default(),
+    ];
+    let limits = order.time_limits.map(|limits| format!("{limits:?}")).unwrap_or_default();
+    parts.push(&limits);
+    for variable in &order.environment {
+        parts.extend([variable.name.as_str(), variable.value.as_str()]);
+    }
+    fingerprint(&parts, 64)
+}
+
+/// The tag that a build's layers are kept under for the next one, and those that it takes layers from. What is released has
+/// one that everybody reads. A branch has its own: whoever may push branches could otherwise put layers into what is released.
+/// A git tag is built once, and keeps none.
+fn caches(recipe: &Recipe, ticket: &Ticket, platform: Platform) -> (String, String) {
+    if !recipe.cache {
+        return (String::new(), String::new());
+    }
+    let released = format!("{CACHE_PREFIX}{}", platform.processor());
+    match &ticket.reference {
+        Some(GitReference::Branch(name)) if !ticket.is_released => {
+            let own = format!("{released}-{}", fingerprint(&[name], 16));
+            let from = format!("{own} {released}");
+            (own, from)
+        }
+        Some(GitReference::Tag(_)) if !ticket.is_released => (String::new(), released),
+        _ => (released.clone(), released),
+    }
+}
+
+fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: Platform) -> Vec<Variable> {
+    let dockerfile = recipe.dockerfile.clone().unwrap_or_else(|| match recipe.context.as_str() {
+        "." => "Dockerfile".to_owned(),
+        context => format!("{}/Dockerfile", context.trim_end_matches('/')),
+    });
+    let (cache_tag, cache_from) = caches(recipe, ticket, platform);
+    let attestations = if recipe.profile.has_attestations() { "true" } else { "false" };
+    let mut variables: Vec<Variable> = [
+        ("REGISTRY", registry.host()),
+        ("REPOSITORY", ticket.repository_name.clone()),
+        ("IMAGE_TAG", ticket.tag_for(platform)),
+        (PLATFORM, platform.as_str().to_owned()),
+        ("CONTEXT", recipe.context.clone()),
+        ("DOCKERFILE", dockerfile),
+        ("TARGET", recipe.target.clone().unwrap_or_default()),
+        ("CACHE_TAG", cache_tag),
+        ("CACHE_FROM", cache_from),
+        ("ATTESTATIONS", attestations.to_owned()),
+        ("SOURCE", ticket.source.to_string()),
+        ("REVISION", ticket.source.version().to_owned()),
+        (VARIABLE, ticket.to_json()),
+    ]
+    .into_iter()
+    .map(|(name, value)| Variable { name: name.to_owned(), value, is_secret: false })
+    .collect();
+    for (kind, values, is_secret) in [("ARG", &recipe.build_args, false), ("SECRET", &recipe.secrets, true)] {
+        // Names are words, so that a list of them can be told apart by spaces; values are anything.
+        let mut names = Vec::new();
+        for (index, (name, value)) in values.iter().enumerate() {
+            names.push(format!("{name}=BUILD_{kind}_{index}"));
+            let value = value.clone();
+            variables.push(Variable { name: format!("BUILD_{kind}_{index}"), value, is_secret });
+        }
+        let value = names.join(" ");
+        variables.push(Variable { name: format!("BUILD_{kind}S"), value, is_secret: false });
+    }
+    // A variable without a value says nothing.
+    variables.retain(|variable| !variable.value.is_empty());
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::builds::Arrival;
+    use crate::domain::builds::event::Arrived;
+    use crate::domain::repository::Name;
+    use crate::domain::text::instant::Instant;
+
+    fn ordered(recipe: &Recipe, attempt: &str) -> Vec<Order> {
+        let arrived = Arrived {
+            source: Source::S3 {
+                bucket: "b".to_owned(),
+                key: "sources/app/a.zip".to_owned(),
+                version_id: "v1".to_owned(),
+            },
+            reference: None,
+            arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+        };
+        let registry = Registry::of_arn("arn:aws-cn:lambda:cn-north-1:123456789012:function:f").unwrap();
+        let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
+        orders(recipe, &Ticket::new(recipe, &arrived), &registry, &projects, attempt).unwrap()
+    }
+
+    #[test]
+    fn an_order_says_all_that_a_build_needs() {
+        let recipe = Recipe {
+            build_args: [("A".to_owned(), "\"; touch pwned".to_owned()), ("B".to_owned(), String::new())]
+                .into(),
+            secrets: [("npm".to_owned(), "stack/npm:token".to_owned())].into(),
+            context: "web/".to_owned(),
+            ..Recipe::of(Name::parse("app").unwrap())
+        };
+        let orders: Vec<Order> =
+            ordered(&recipe, "").into_iter().map(|order| Order { token: String::new(), ..order }).collect();
+        insta::assert_debug_snapshot!(orders);
+    }
+
+    #[test]
+    fn every_platform_is_a_build_of_its_own() {
+        let platforms = vec![Platform::Amd64, Platform::Arm64];
+        let orders = ordered(&Recipe { platforms, ..Recipe::of(Name::parse("app").unwrap()) }, "");
+        let of = |order: &Order, name: &str| {
+            let variable = order.environment.iter().find(|variable| variable.name == name);
+            variable.map(|variable| variable.value.clone()).unwrap()
+        };
+        assert_eq!(orders.iter().map(|order| order.project.as_str()).collect::<Vec<_>>(), ["x", "a"]);
+        assert!(of(&orders[0], "IMAGE_TAG").ends_with("-amd64"));
+        assert!(of(&orders[1], "IMAGE_TAG").ends_with("-arm64"));
+        assert_eq!(of(&orders[1], "CACHE_TAG"), "buildcache-arm64");
+        assert_ne!(orders[0].token, orders[1].token);
+    }
+
+    #[test]
+    fn a_branch_reads_the_cache_of_what_is_released_and_writes_one_of_its_own() {
+        let recipe = Recipe::of(Name::parse("app").unwrap());
+        let caches = |reference: Option<GitReference>, is_released: bool| {
+            let arrived = Arrived {
+                source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
+                reference,
+                arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+            };
+            let ticket = Ticket::new(&recipe, &arrived);
+            assert_eq!(ticket.is_released, is_released);
+            caches(&recipe, &ticket, Platform::Amd64)
+        };
+        let branch = |name: &str| Some(GitReference::Branch(name.to_owned()));
+        let released = ("buildcache-amd64".to_owned(), "buildcache-amd64".to_owned());
+        assert_eq!(caches(branch("main"), true), released);
+        assert_eq!(caches(None, true), released);
+        let (written, read) = caches(branch("feature"), false);
+        assert!(written.starts_with("buildcache-amd64-") && written.len() == 33, "{written}");
+        assert_eq!(read, format!("{written} buildcache-amd64"));
+        // Also where both would be one tag.
+        assert_ne!(caches(branch("a/b"), false).0, caches(branch("a-b"), false).0);
+        let tag = caches(Some(GitReference::Tag("v1".to_owned())), false);
+        assert_eq!(tag, (String::new(), "buildcache-amd64".to_owned()));
+    }
+
+    #[test]
+    fn the_token_is_the_same_for_the_same_order_only() {
+        let recipe = Recipe::of(Name::parse("app").unwrap());
+        let token = |recipe: &Recipe, attempt: &str| ordered(recipe, attempt)[0].token.clone();
+        assert_eq!(token(&recipe, ""), token(&recipe, ""));
+        assert_ne!(token(&recipe, ""), token(&recipe, "again"));
+        assert_ne!(token(&recipe, ""), token(&Recipe { cache: false, ..recipe.clone() }, ""));
+        let large = Recipe { compute_type: Some("BUILD_GENERAL1_LARGE"), ..recipe.clone() };
+        assert_ne!(token(&recipe, ""), token(&large, ""));
+    }
+}

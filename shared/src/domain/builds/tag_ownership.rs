@@ -1,0 +1,284 @@
+//! Which source is where: for each tag that moves, and for the repository's parameter, the newest source that has ever
+//! been put there. A build that ends late finds a newer one here, and leaves what that put there alone.
+//!
+//! A ledger is one JSON object in the stack's bucket, replaced only if nobody replaced it meanwhile. It is written
+//! before the tags are moved; whoever moved them reads it again afterwards, and if it changed, moves them to what it says
+//! then. So the last one to move anything moves it to the newest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Arrival, GitReference};
+use crate::domain::builds::build_context::{Ticket, is_future};
+use crate::domain::text::instant::Instant;
+
+/// Where an image can be put.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A tag of the repository.
+    Tag(String),
+    /// The parameter that has the repository's released image.
+    Parameter,
+}
+
+/// The ledger of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ledger {
+    /// What is in each tag that moves.
+    #[serde(default)]
+    tags: BTreeMap<String, Entry>,
+    /// What is in the parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parameter: Option<Entry>,
+}
+
+/// What was put somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The image.
+    pub image_digest: String,
+    /// What pins its source.
+    pub version: String,
+    /// Where the source stands among others.
+    pub arrival: Arrival,
+    /// What the source was pushed as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<GitReference>,
+}
+
+/// What a ticket's image may take, and what it may not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claim {
+    /// What it takes.
+    pub taken: Vec<Place>,
+    /// What another source keeps, and why.
+    pub kept: Vec<(Place, &'static str)>,
+}
+
+/// Why an older source does not get a place.
+pub const NEWER: &str = "a newer source has it";
+/// Why a branch does not get the tag of a git tag, nor the other way round.
+const OTHER_KIND: &str = "it was made from a branch and this is a git tag of that name, or the other way round; only one of both can have it";
+
+/// How long an entry is kept that nobody renews, in days. A build lasts eight hours at most, and an event is delivered for
+/// a day at most.
+const KEPT_DAYS: u64 = 400;
+
+/// The key of a repository's ledger in the stack's bucket.
+#[must_use]
+pub fn key(repository: &str) -> String {
+    format!("ledgers/{repository}.json")
+}
+
+impl Ledger {
+    fn entry(&self, place: &Place) -> Option<&Entry> {
+        match place {
+            Place::Tag(tag) => self.tags.get(tag),
+            Place::Parameter => self.parameter.as_ref(),
+        }
+    }
+
+    /// What is to be in a place.
+    #[must_use]
+    pub fn digest(&self, place: &Place) -> Option<&str> {
+        self.entry(place).map(|entry| entry.image_digest.as_str())
+    }
+
+    /// Puts the image of a ticket wherever nothing newer is.
+    pub fn claim(&mut self, ticket: &Ticket, digest: &str, now: Instant) -> Claim {
+        let own = Entry {
+            image_digest: digest.to_owned(),
+            version: ticket.source.version().to_owned(),
+            arrival: ticket.arrival.clone(),
+            reference: ticket.reference.clone(),
+        };
+        let places = ticket.image_tags.iter().cloned().map(Place::Tag);
+        let mut claim = Claim::default();
+        for place in places.chain(ticket.is_released.then_some(Place::Parameter)) {
+            let kept = match (&place, self.entry(&place)) {
+                (_, None) => None,
+                (Place::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => Some(OTHER_KIND),
+                // What says that it came in the future would stay for ever.
+                (_, Some(entry)) => {
+                    (!is_future(&entry.arrival, now) && entry.is_newer_than(&own)).then_some(NEWER)
+                }
+            };
+            if let Some(reason) = kept {
+                claim.kept.push((place, reason));
+                continue;
+            }
+            match &place {
+                Place::Tag(tag) => drop(self.tags.insert(tag.clone(), own.clone())),
+                Place::Parameter => self.parameter = Some(own.clone()),
+            }
+            claim.taken.push(place);
+        }
+        self.tags.retain(|_, entry| entry.arrival.at.plus_days(KEPT_DAYS).is_none_or(|end| end > now));
+        claim
+    }
+}
+
+impl Entry {
+    /// Whether one is of a branch and the other of a git tag, and both are different images: whoever may push branches moves
+    /// no tag that a release has.
+    fn is_of_another_kind_than(&self, other: &Self) -> bool {
+        use GitReference::{Branch, Tag};
+        let pair = (&self.reference, &other.reference);
+        self.image_digest != other.image_digest
+            && matches!(pair, (Some(Branch(_)), Some(Tag(_))) | (Some(Tag(_)), Some(Branch(_))))
+    }
+
+    /// Whether this is of a newer source than the other. Of two that cannot be told apart the later word counts.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        if self.arrival.at != other.arrival.at {
+            return self.arrival.at > other.arrival.at;
+        }
+        if let (Some(one), Some(two)) = (&self.arrival.sequencer, &other.arrival.sequencer) {
+            let number = |text: &str| {
+                let digits = text.trim_start_matches('0').to_ascii_uppercase();
+                (digits.len(), digits)
+            };
+            return number(one) > number(two);
+        }
+        self.arrival.replaces.as_ref() == Some(&other.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::builds::Source;
+
+    fn ticket(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> Ticket {
+        Ticket {
+            repository_name: "app".to_owned(),
+            image_tag: format!("src-{version}"),
+            definition: String::new(),
+            platforms: Vec::new(),
+            image_tags: vec!["latest".to_owned(), "main".to_owned()],
+            image_tags_not_moved: Vec::new(),
+            is_released: true,
+            source: Source::S3 {
+                bucket: "b".to_owned(),
+                key: "k".to_owned(),
+                version_id: version.to_owned(),
+            },
+            reference: None,
+            arrival: Arrival {
+                at: Instant::parse(&format!("2026-11-23T{at}Z")).unwrap(),
+                sequencer: sequencer.map(str::to_owned),
+                replaces: replaces.map(str::to_owned),
+            },
+        }
+    }
+
+    fn now() -> Instant {
+        Instant::parse("2026-11-23T12:00:00Z").unwrap()
+    }
+
+    fn latest(tickets: &[&Ticket]) -> String {
+        let mut ledger = Ledger::default();
+        for ticket in tickets {
+            ledger.claim(ticket, ticket.source.version(), now());
+        }
+        for place in [Place::Tag("main".to_owned()), Place::Parameter] {
+            assert_eq!(ledger.digest(&place), ledger.digest(&Place::Tag("latest".to_owned())));
+        }
+        ledger.digest(&Place::Parameter).unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_newest_source_stays_in_whatever_order_builds_end() {
+        let pairs = [
+            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:01", None, None)),
+            // Of uploads within a second S3's own order decides.
+            (ticket("old", "10:00:00", Some("00FF"), None), ticket("new", "10:00:00", Some("0100"), None)),
+            (ticket("old", "10:00:00", Some("FF"), None), ticket("new", "10:00:00", Some("000100"), None)),
+            // Of pushes within a second what the push replaced.
+            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:00", None, Some("old"))),
+        ];
+        for (old, new) in &pairs {
+            assert_eq!(latest(&[old, new]), "new", "{new:?}");
+            assert_eq!(latest(&[new, old]), "new", "{new:?}");
+            assert_eq!(latest(&[old, new, old, new, old]), "new", "{new:?}");
+        }
+    }
+
+    #[test]
+    fn going_back_to_an_old_commit_is_going_forward() {
+        let one = ticket("one", "10:00:00", None, None);
+        let two = ticket("two", "11:00:00", None, Some("one"));
+        let back = ticket("one", "11:30:00", None, Some("two"));
+        assert_eq!(latest(&[&one, &two, &back]), "one");
+        // An event of the first push that comes again changes nothing.
+        let mut ledger = Ledger::default();
+        for ticket in [&one, &two, &back] {
+            ledger.claim(ticket, ticket.source.version(), now());
+        }
+        let again = ledger.claim(&one, "sha256:other", now());
+        assert_eq!((again.taken.len(), again.kept.len()), (0, 3));
+    }
+
+    #[test]
+    fn a_source_of_the_future_keeps_nothing() {
+        let mut future = ticket("future", "10:00:00", None, None);
+        future.arrival.at = Instant::parse("2999-01-01T00:00:00Z").unwrap();
+        assert_eq!(latest(&[&future, &ticket("one", "10:00:00", None, None)]), "one");
+    }
+
+    #[test]
+    fn branches_do_not_meet() {
+        let main = ticket("new", "11:00:00", None, None);
+        let mut feature = ticket("old", "10:00:00", None, None);
+        (feature.image_tags, feature.is_released) = (vec!["feature".to_owned()], false);
+        let mut ledger = Ledger::default();
+        ledger.claim(&main, "main", now());
+        let claim = ledger.claim(&feature, "feature", now());
+        assert_eq!(claim.taken, [Place::Tag("feature".to_owned())]);
+        assert_eq!(ledger.digest(&Place::Parameter), Some("main"));
+    }
+
+    #[test]
+    fn a_branch_never_takes_the_tag_of_a_release_by_having_its_name() {
+        let pushed = |version: &str, at: &str, reference: GitReference| Ticket {
+            image_tags: vec!["v1.0".to_owned()],
+            is_released: false,
+            reference: Some(reference),
+            ..ticket(version, at, None, None)
+        };
+        let release = pushed("release", "11:00:00", GitReference::Tag("v1.0".to_owned()));
+        let branch = pushed("branch", "11:00:00", GitReference::Branch("v1.0".to_owned()));
+        let place = Place::Tag("v1.0".to_owned());
+        for (first, second) in [(&release, &branch), (&branch, &release)] {
+            let mut ledger = Ledger::default();
+            ledger.claim(first, first.source.version(), now());
+            let claim = ledger.claim(second, second.source.version(), now());
+            assert_eq!((claim.taken.len(), claim.kept), (0, vec![(place.clone(), OTHER_KIND)]));
+            assert_eq!(ledger.digest(&place), Some(first.source.version()));
+            // One image may be both: a commit that is the head of a branch and a release.
+            assert_eq!(
+                ledger.claim(second, first.source.version(), now()).taken,
+                std::slice::from_ref(&place)
+            );
+        }
+    }
+
+    #[test]
+    fn a_ledger_forgets_branches_that_nobody_builds_any_more() {
+        let mut ledger = Ledger::default();
+        ledger.claim(&ticket("old", "10:00:00", None, None), "d", now());
+        let mut other = ticket("new", "10:00:00", None, None);
+        (other.image_tags, other.is_released) = (vec!["x".to_owned()], false);
+        ledger.claim(&other, "e", now().plus_days(399).unwrap());
+        assert!(ledger.digest(&Place::Tag("main".to_owned())).is_some());
+        other.arrival.at = now().plus_days(401).unwrap();
+        ledger.claim(&other, "e", other.arrival.at);
+        assert_eq!(ledger.digest(&Place::Tag("main".to_owned())), None);
+        assert_eq!(ledger.digest(&Place::Tag("x".to_owned())), Some("e"));
+        // What is deployed is not forgotten.
+        assert_eq!(ledger.digest(&Place::Parameter), Some("d"));
+    }
+}

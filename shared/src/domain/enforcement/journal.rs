@@ -1,0 +1,296 @@
+//! What is written down before images are taken away: one line of JSON for each, with everything that it takes to know what
+//! went, why, and who decided so, and to put it back.
+//!
+//! | object | holds |
+//! | --- | --- |
+//! | `<hash>.jsonl` | images that are about to be deleted or archived: [`Line`]s |
+//! | `plan-<hash>.jsonl` | images that ECR is going to take behind an attached policy: [`Line`]s, of which none says that its image went |
+//! | `policy-<hash>.json` | a lifecycle policy that is about to be replaced: a [`PolicyLine`] |
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::domain::enforcement::actor::Actor;
+use crate::domain::enforcement::run::Run;
+use crate::domain::preview::model::ActionTaken;
+use crate::domain::text::instant::Instant;
+
+/// The keys of the journal begin so.
+pub const PREFIX: &str = "journal/";
+/// The file name of a plan begins so. No hash does.
+const PLAN: &str = "plan-";
+/// The file name of a replaced policy begins so. No hash does.
+const POLICY: &str = "policy-";
+
+/// One image that is about to be deleted or archived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    /// The run, or the request that named the image.
+    pub run_id: String,
+    /// When this is written.
+    pub at: Instant,
+    /// The registry: the account.
+    pub registry_id: String,
+    /// The Region.
+    #[serde(default)]
+    pub region: String,
+    /// Who decided so.
+    #[serde(default)]
+    pub by: Actor,
+    /// The repository.
+    pub repository_name: String,
+    /// The image's digest.
+    pub image_digest: String,
+    /// Its tags, which go with it.
+    pub image_tags: Vec<String>,
+    /// When it was pushed.
+    pub image_pushed_at: Instant,
+    /// Its size in bytes.
+    pub image_size_in_bytes: u64,
+    /// Its manifest, as it was pushed; null if ECR did not give it.
+    pub image_manifest: Option<String>,
+    /// The media type of the manifest.
+    #[serde(default)]
+    pub image_manifest_media_type: Option<String>,
+    /// What is about to happen.
+    pub action: ActionTaken,
+    /// The policy in the policies file; none for an image that somebody named.
+    pub policy: Option<String>,
+    /// The version of the policies file.
+    pub book_version: Option<String>,
+    /// The rule that takes it.
+    pub applied_rule_priority: Option<u64>,
+    /// Why it goes.
+    pub reason: String,
+    /// When the use was read that this rests on.
+    #[serde(default)]
+    pub usage_read_at: Option<Instant>,
+}
+
+/// A lifecycle policy that is about to be replaced by another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyLine {
+    /// The run, or the command that puts a policy back.
+    pub run_id: String,
+    /// When this is written.
+    pub at: Instant,
+    /// The registry: the account.
+    pub registry_id: String,
+    /// The Region.
+    pub region: String,
+    /// Who decided so.
+    pub by: Actor,
+    /// The repository.
+    pub repository_name: String,
+    /// The policy that is replaced, as ECR gave it.
+    pub lifecycle_policy_text: String,
+    /// The policy that takes its place.
+    pub replaced_by: String,
+    /// Why it is replaced.
+    pub reason: String,
+    /// Whether this stack had attached it, so that it is nobody else's.
+    #[serde(default)]
+    pub was_attached_by_stack: bool,
+}
+
+/// Lines as an object: its key, and its content. The same images, as they are, have the same key in the same run, so that writing
+/// them down is idempotent.
+///
+/// # Errors
+///
+/// When a line cannot be written, which no content of it should bring about.
+pub fn entry(folder: &str, repository: &str, lines: &[Line]) -> Result<(String, String), serde_json::Error> {
+    let (name, content) = lines_entry(lines)?;
+    Ok((format!("{folder}{repository}/{name}.jsonl"), content))
+}
+
+/// A plan as an object, as [`entry`] has images that are about to go.
+///
+/// # Errors
+///
+/// As [`entry`].
+pub fn plan_entry(
+    folder: &str,
+    repository: &str,
+    lines: &[Line],
+) -> Result<(String, String), serde_json::Error> {
+    let (name, content) = lines_entry(lines)?;
+    Ok((format!("{folder}{repository}/{PLAN}{name}.jsonl"), content))
+}
+
+/// A replaced policy as an object: its key, and its content. The same policy that is replaced by the same one has the same key in
+/// the same run, so that writing it down is idempotent.
+///
+/// # Errors
+///
+/// When it cannot be written, which no content of it should bring about.
+pub fn policy_entry(folder: &str, line: &PolicyLine) -> Result<(String, String), serde_json::Error> {
+    let mut digest = Sha256::new();
+    for text in [&line.lifecycle_policy_text, &line.replaced_by] {
+        digest.update(text);
+        // No JSON has it.
+        digest.update([0]);
+    }
+    let content = serde_json::to_string(line)?;
+    Ok((format!("{folder}{}/{POLICY}{}.json", line.repository_name, hash(digest)), content))
+}
+
+/// The hash of lines, and their text.
+fn lines_entry(lines: &[Line]) -> Result<(String, String), serde_json::Error> {
+    let mut content = String::new();
+    let mut digest = Sha256::new();
+    for line in lines {
+        digest.update(&line.image_digest);
+        digest.update(line.image_tags.join(" "));
+        digest.update(format!("{:?}\n", line.action.kind));
+        content += &serde_json::to_string(line)?;
+        content.push('\n');
+    }
+    Ok((hash(digest), content))
+}
+
+fn hash(digest: Sha256) -> String {
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether an object of the journal says which images are about to be deleted or archived by this project: neither a plan nor a
+/// replaced policy.
+#[must_use]
+pub fn is_removals(key: &str) -> bool {
+    let name = file_name(key);
+    !name.starts_with(PLAN) && !name.starts_with(POLICY)
+}
+
+/// The repository of a replaced policy, by the object's key; none for any other object.
+#[must_use]
+pub fn repository_of_policy(key: &str) -> Option<&str> {
+    let is_policy = file_name(key).starts_with(POLICY) && key.ends_with(".json");
+    // journal/Y/M/D/<run>/<repository>/<name>
+    let rest = key.strip_prefix(PREFIX)?.splitn(5, '/').nth(4)?;
+    if is_policy { rest.rsplit_once('/').map(|(repository, _)| repository) } else { None }
+}
+
+/// The run, or the command, that wrote an object of the journal, by the object's key.
+#[must_use]
+pub fn run_of(key: &str) -> Option<&str> {
+    key.strip_prefix(PREFIX)?.split('/').nth(3)
+}
+
+fn file_name(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
+}
+
+/// The keys of what a run wrote down begin so.
+#[must_use]
+pub fn prefix(run: &Run) -> String {
+    folder(run.started_at, &run.run_id)
+}
+
+/// The keys of what was written down begin so, by when it began and what it is called.
+#[must_use]
+pub fn folder(at: Instant, id: &str) -> String {
+    format!("{}{id}/", day(at))
+}
+
+/// The keys of what was written down on a day begin so, whoever wrote it. Days are those of UTC, and a run's is that on which it
+/// began.
+#[must_use]
+pub fn day(at: Instant) -> String {
+    let day = at.to_string();
+    let day = day.split('T').next().unwrap_or_default().replace('-', "/");
+    format!("{PREFIX}{day}/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lifecycle::document::Action;
+
+    const FOLDER: &str = "journal/2026/11/26/r/";
+
+    fn at(time: &str) -> Instant {
+        Instant::parse(time).unwrap()
+    }
+
+    fn line(letter: char) -> Line {
+        Line {
+            run_id: "r".to_owned(),
+            at: at("2026-11-26T03:00:00Z"),
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::default(),
+            repository_name: "team/app".to_owned(),
+            image_digest: format!("sha256:{}", letter.to_string().repeat(64)),
+            image_tags: vec!["v1".to_owned()],
+            image_pushed_at: at("2026-10-01T00:00:00Z"),
+            image_size_in_bytes: 1,
+            image_manifest: None,
+            image_manifest_media_type: None,
+            action: ActionTaken::from(Action::Expire),
+            policy: Some("all".to_owned()),
+            book_version: None,
+            applied_rule_priority: Some(1),
+            reason: "old".to_owned(),
+            usage_read_at: None,
+        }
+    }
+
+    fn policy(text: &str, replaced_by: &str) -> PolicyLine {
+        PolicyLine {
+            run_id: "r".to_owned(),
+            at: at("2026-11-26T03:00:00Z"),
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::principal("arn:aws:iam::123456789012:role/ops"),
+            repository_name: "team/app".to_owned(),
+            lifecycle_policy_text: text.to_owned(),
+            replaced_by: replaced_by.to_owned(),
+            reason: "policies.yaml says so".to_owned(),
+            was_attached_by_stack: false,
+        }
+    }
+
+    #[test]
+    fn only_images_that_this_project_takes_are_removals() {
+        let (removals, _) = entry(FOLDER, "team/app", &[line('a')]).unwrap();
+        let (plan, _) = plan_entry(FOLDER, "team/app", &[line('a')]).unwrap();
+        let (replaced, _) = policy_entry(FOLDER, &policy("{}", "[]")).unwrap();
+        assert_eq!([&removals, &plan, &replaced].map(|key| is_removals(key)), [true, false, false]);
+        assert!(removals.starts_with("journal/2026/11/26/r/team/app/") && removals.ends_with(".jsonl"));
+        let name = removals.rsplit('/').next().unwrap();
+        assert_eq!(plan, format!("journal/2026/11/26/r/team/app/plan-{name}"));
+        assert!(is_removals("journal/2026/11/26/plan-1/policy-app/plan-b/0123456789abcdef.jsonl"));
+    }
+
+    #[test]
+    fn a_replaced_policy_says_of_which_repository_and_run_it_is() {
+        let (key, content) = policy_entry(FOLDER, &policy("{}", "[]")).unwrap();
+        assert_eq!(repository_of_policy(&key), Some("team/app"));
+        assert_eq!(run_of(&key), Some("r"));
+        assert_eq!(serde_json::from_str::<PolicyLine>(&content).unwrap(), policy("{}", "[]"));
+        let (plan, _) = plan_entry(FOLDER, "team/app", &[line('a')]).unwrap();
+        assert_eq!(repository_of_policy(&plan), None);
+        assert_eq!(repository_of_policy("journal/2026/11/26/r/policy-0123456789abcdef.json"), None);
+        assert!(content.contains(r#""lifecyclePolicyText":"{}","replacedBy":"[]""#), "{content}");
+    }
+
+    #[test]
+    fn the_same_is_written_down_once_and_different_things_beside_each_other() {
+        let key = |line: &PolicyLine| policy_entry(FOLDER, line).unwrap().0;
+        let again = PolicyLine { at: at("2026-11-26T03:10:00Z"), ..policy("a", "b") };
+        assert_eq!(key(&again), key(&policy("a", "b")));
+        assert_ne!(key(&policy("b", "a")), key(&policy("a", "b")));
+        assert_ne!(key(&policy("ab", "")), key(&policy("a", "b")));
+        let plan = |lines: &[Line]| plan_entry(FOLDER, "team/app", lines).unwrap().0;
+        assert_eq!(plan(&[Line { at: again.at, ..line('a') }]), plan(&[line('a')]));
+        assert_ne!(plan(&[line('b')]), plan(&[line('a')]));
+    }
+
+    #[test]
+    fn a_day_has_what_was_begun_on_it() {
+        assert_eq!(day(at("2026-11-26T23:59:59Z")), "journal/2026/11/26/");
+        assert_eq!(folder(at("2026-11-26T23:59:59Z"), "r"), FOLDER);
+    }
+}

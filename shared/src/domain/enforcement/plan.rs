@@ -1,0 +1,990 @@
+//! What a policy of the book takes from a repository in one run: decided as a whole, before anything is taken.
+//!
+//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that belongs to such an
+//! image. Deletions and archivals are limited alike: both take an image from whoever pulls it. A plan that is past a limit, or whose images are not all known, takes nothing at all.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::domain::enforcement::in_use_protection::{
+    self, Tagging, is_protection_tag, protection_rule_count, tagging, was_protected,
+};
+use crate::domain::enforcement::policy_set::{Entry, Keep};
+use crate::domain::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
+use crate::domain::lifecycle::document::{Action, LifecyclePolicy};
+use crate::domain::lifecycle::evaluate::{Evaluation, Passes, Referrers, evaluate, evaluate_with};
+use crate::domain::lifecycle::matches_wildcard;
+use crate::domain::text::finding::Finding;
+use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::{count, count_of};
+use crate::domain::usage::UsedImages;
+use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
+
+/// What becomes of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is deleted, in this order: manifest lists before the images they list, images before what is about them.
+    pub deletions: Vec<ImageIndex>,
+    /// What goes to the archive, oldest first.
+    pub archivals: Vec<ImageIndex>,
+    /// What the policy keeps although its rules would take it, and why.
+    pub kept: HashMap<ImageIndex, String>,
+    /// The images that are in use or that the policy keeps themselves. The others that stay only belong to one of these.
+    pub held: HashSet<ImageIndex>,
+    /// What ECR itself deletes or archives of what is planned, once a policy is attached. The rest goes by this stack.
+    pub by_ecr: HashSet<ImageIndex>,
+    /// The protection tags that ECR has to see before the policy is attached.
+    pub tagging: Tagging,
+    /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
+    pub obstacles: Vec<Obstacle>,
+    /// The verdict for each image.
+    pub evaluation: Evaluation,
+}
+
+/// Why a plan is not executed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// More images than the policy lets go at once.
+    #[error("{planned} would go, and the limit `images` is {limit}")]
+    Images {
+        /// How many would go.
+        planned: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More of the repository than the policy lets go at once.
+    #[error("{planned} of {total} images would go, which is more than the limit `percent` of {limit}")]
+    Percent {
+        /// How many would go.
+        planned: u64,
+        /// How many there are.
+        total: u64,
+        /// The limit, in percent.
+        limit: u64,
+    },
+    /// Fewer images would be left than the policy wants.
+    #[error("{} would be left, and the limit `remaining` is {limit}", count(*.left, "image"))]
+    Remaining {
+        /// How many would be left.
+        left: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// What some manifest lists reference is not known, and their children could be taken for ordinary images.
+    #[error(
+        "the manifests of {} could not be read, so that what they reference is not known; the next run reads them again, and what \
+         stays unreadable has to be deleted by hand",
+        count_of(*.0, "image index", "image indexes")
+    )]
+    UnreadIndexes(u64),
+    /// Images that were pushed after the present: the clock is wrong, and ages are.
+    #[error("{} pushed after {now}, by which ages are counted: a clock is wrong", match .count { 1 => "1 image was".to_owned(), more => format!("{more} images were") })]
+    Clock {
+        /// How many.
+        count: u64,
+        /// The present.
+        now: Instant,
+    },
+    /// More than may go from the whole registry in a day.
+    #[error(
+        "{} would go, and of the {limit} that may go from the registry today {before} did; the rest goes on the next days, or set \
+         `limits` at the top of policies.yaml",
+        count(*.planned, "image")
+    )]
+    Registry {
+        /// How many would go in this step.
+        planned: u64,
+        /// How many went from the registry today.
+        before: u64,
+        /// The limit of the registry for a day.
+        limit: u64,
+    },
+    /// The repository is under another policy, or under none, since the run began.
+    #[error("{0}; the next run goes by what it is now")]
+    Reassigned(String),
+    /// An image in use wants a protection tag that another image has.
+    #[error(
+        "the protection tag {tag} of {wanted_by}, which is in use, is on {held_by}: somebody put it there; take it off with aws ecr \
+         batch-delete-image --image-ids imageTag={tag}, but first give {held_by} another tag if it is to stay"
+    )]
+    ProtectionTagTaken {
+        /// The tag.
+        tag: String,
+        /// The digest of the image that it is for.
+        wanted_by: String,
+        /// The digest of the image that has it.
+        held_by: String,
+    },
+    /// The policy cannot be enforced by ECR beside protection tags.
+    #[error("{0}")]
+    Unprotectable(Finding),
+    /// ECR would delete or archive what stays.
+    #[error(
+        "by this policy ECR would delete or archive {} that has to stay: its rules act on what the protection rule does not cover",
+        count(*.0, "image")
+    )]
+    TakesProtected(u64),
+    /// The attached policy is somebody else's, and its first rule is not the protection rule.
+    #[error(
+        "the first rule of the attached lifecycle policy is not the protection rule, so that ECR deletes what is in use: put what \
+         `ecr-steward protection-rule` prints before its rules"
+    )]
+    Unprotected,
+    /// The lifecycle policy that the repository was made with is not attached any more.
+    #[error(
+        "the lifecycle policy that the repository was made with is gone: somebody deleted it; ask for a policy once more, or for none"
+    )]
+    NotAttached,
+    /// A policy that has to be suspended is not.
+    #[error("the lifecycle policy could not be suspended, and ECR goes on by it: {0}; delete it, or see why")]
+    NotSuspended(String),
+    /// More may be in use than is known.
+    #[error("what is in use is not known completely: {0}")]
+    Usage(String),
+    /// The switch of the stack is off.
+    #[error(
+        "the stack's parameter Enforce is not true: deploy it with Enforce=true to have policies enforced"
+    )]
+    EnforceOff,
+    /// The policies file is another one than when the run began, is gone, or is not valid.
+    #[error(
+        "policies.yaml is not the file any more by which this run goes: the next run goes by what is there now"
+    )]
+    PoliciesFileChanged,
+    /// No completed run previewed the policies file, and it does not approve itself.
+    #[error(
+        "no completed run has previewed this policies.yaml: the next run does, and the one after it enforces it"
+    )]
+    PoliciesFileNotPreviewed,
+    /// The run began too long ago, or in the future.
+    #[error("the run began at {started_at}, and a run enforces for a day at most: start another one")]
+    RunTooOld {
+        /// When it began.
+        started_at: Instant,
+    },
+}
+
+impl Obstacle {
+    /// What kind it is, for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Images { .. } => "limit-images",
+            Self::Percent { .. } => "limit-percent",
+            Self::Remaining { .. } => "limit-remaining",
+            Self::UnreadIndexes(_) => "unread-manifest-lists",
+            Self::Clock { .. } => "clock",
+            Self::Registry { .. } => "limit-registry",
+            Self::Reassigned(_) => "reassigned",
+            Self::ProtectionTagTaken { .. } => "protection-tag-taken",
+            Self::Unprotectable(_) => "policy-cannot-be-protected",
+            Self::TakesProtected(_) => "policy-takes-protected",
+            Self::Unprotected => "policy-not-protected",
+            Self::NotAttached => "policy-not-attached",
+            Self::NotSuspended(_) => "policy-not-suspended",
+            Self::Usage(_) => "usage-unknown",
+            Self::EnforceOff => "enforce-off",
+            Self::PoliciesFileChanged => "policies-file-changed",
+            Self::PoliciesFileNotPreviewed => "policies-file-not-previewed",
+            Self::RunTooOld { .. } => "run-too-old",
+        }
+    }
+}
+
+impl Plan {
+    /// What is deleted, step by step: nothing of a step may be deleted before all of those before it.
+    #[must_use]
+    pub fn steps(&self, images: &RepositoryImages) -> Vec<Vec<ImageIndex>> {
+        let mut steps: Vec<Vec<ImageIndex>> = Vec::new();
+        let mut last = None;
+        for &place in &self.deletions {
+            let step = (pass(&self.evaluation, place), images.referrer_depth(place));
+            if last != Some(step) {
+                steps.push(Vec::new());
+                last = Some(step);
+            }
+            if let Some(step) = steps.last_mut() {
+                step.push(place);
+            }
+        }
+        steps
+    }
+
+    /// The images of the plan that count for limits.
+    #[must_use]
+    pub fn all_counted(&self, images: &RepositoryImages) -> HashSet<ImageIndex> {
+        let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
+        counted(images, &planned, planned.iter().copied()).collect()
+    }
+
+    /// How many of these images, of those that the plan deletes or archives, count for limits: each that stands for
+    /// itself, and each part of another image that does not go. What goes with another image is not counted again.
+    #[must_use]
+    pub fn counted(&self, images: &RepositoryImages, places: &[ImageIndex]) -> u64 {
+        let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
+        counted(images, &planned, places.iter().copied()).count() as u64
+    }
+}
+
+/// Those of some planned images that count for limits.
+pub(crate) fn counted<'a>(
+    images: &'a RepositoryImages,
+    planned: &'a HashSet<ImageIndex>,
+    places: impl Iterator<Item = ImageIndex> + 'a,
+) -> impl Iterator<Item = ImageIndex> + 'a {
+    let goes_along = |place| images.holders_of(place).any(|holder| planned.contains(&holder));
+    let alone = move |place| !images.is_part(place) || !goes_along(place);
+    places.filter(move |&place| !images.is_orphan(place) && alone(place))
+}
+
+fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
+    evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass())
+}
+
+/// Plans one run. Protection tags say nothing of what an image is: the policy goes by the other tags.
+#[must_use]
+pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Plan {
+    let bare = images.without_tags(is_protection_tag);
+    let named = entry.keep.names(&bare, now);
+    let mut held = used.named().clone();
+    held.extend(named.keys());
+    let mut kept = bare.closure(named, "is kept");
+    let mut protected = used.images();
+    protected.extend(kept.keys());
+    for (place, reason) in possible_children(&bare).chain(referrers_of_several(&bare)) {
+        kept.entry(place).or_insert(reason);
+    }
+    let mut untouchable = used.images();
+    untouchable.extend(kept.keys());
+    let ranked = bare.with_tag_referrers();
+    let own = evaluate(Some(&entry.policy), &ranked, &untouchable, now, Passes::UntilStable);
+    let mut plan = Plan {
+        deletions: Vec::new(),
+        archivals: Vec::new(),
+        kept,
+        held,
+        by_ecr: HashSet::new(),
+        tagging: Tagging::default(),
+        obstacles: Vec::new(),
+        evaluation: own,
+    };
+    let going = if entry.apply.is_by_ecr() {
+        plan.behind_protection(entry, images, &protected, now)
+    } else {
+        acting(&plan.evaluation).collect()
+    };
+    let action = |place: ImageIndex| {
+        let rule = plan.evaluation.verdicts().get(place as usize)?.acting_rule()?;
+        entry.policy.rules().get(rule).map(|rule| rule.action)
+    };
+    let mut deletions: Vec<ImageIndex> =
+        going.iter().copied().filter(|&place| action(place) == Some(Action::Expire)).collect();
+    let mut archivals: Vec<ImageIndex> =
+        going.iter().copied().filter(|&place| action(place) == Some(Action::Transition)).collect();
+    let age = |place: &ImageIndex| {
+        let image = images.images().get(*place as usize);
+        image.map(|image| (image.age_time(), image.digest.clone()))
+    };
+    // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
+    deletions.sort_by_cached_key(|&place| {
+        (pass(&plan.evaluation, place), images.referrer_depth(place), age(&place))
+    });
+    archivals.sort_by_cached_key(age);
+    plan.obstacles.extend(obstacles(entry, images, &deletions, &archivals, now));
+    Plan { deletions, archivals, ..plan }
+}
+
+/// The images on which an evaluation acts.
+fn acting(evaluation: &Evaluation) -> impl Iterator<Item = ImageIndex> + '_ {
+    let verdicts = (0..).zip(evaluation.verdicts());
+    verdicts.filter(|(_, verdict)| verdict.acting_rule().is_some()).map(|(place, _)| place)
+}
+
+impl Plan {
+    /// What goes where ECR enforces the policy behind the protection rule: what ECR takes of the images as they will be tagged, and
+    /// what was protected once and the policy takes, which this stack deletes itself.
+    fn behind_protection(
+        &mut self,
+        entry: &Entry,
+        images: &RepositoryImages,
+        protected: &HashSet<ImageIndex>,
+        now: Instant,
+    ) -> HashSet<ImageIndex> {
+        let digest = |place: ImageIndex| {
+            images.images().get(place as usize).map(|image| image.digest.to_string()).unwrap_or_default()
+        };
+        self.tagging = tagging(images, &self.held);
+        self.obstacles.extend(self.tagging.taken.iter().map(|taken| Obstacle::ProtectionTagTaken {
+            tag: taken.tag.clone(),
+            wanted_by: digest(taken.wanted_by),
+            held_by: digest(taken.held_by),
+        }));
+        let mut going: HashSet<ImageIndex> = HashSet::new();
+        let mut taken: Vec<ImageIndex> = acting(&self.evaluation).collect();
+        taken.sort_by_cached_key(|&place| (pass(&self.evaluation, place), images.referrer_depth(place)));
+        for place in taken {
+            let is_ours = images.images().get(place as usize).is_some_and(was_protected);
+            if is_ours || images.holders_of(place).any(|holder| going.contains(&holder)) {
+                going.insert(place);
+            }
+        }
+        match in_use_protection::protected(&entry.policy) {
+            Err(finding) => self.obstacles.push(Obstacle::Unprotectable(finding)),
+            Ok(policy) => {
+                let tagged = images.with_tags(&self.tagging.additions);
+                let evaluation = by_ecr(&policy, &tagged, now);
+                self.by_ecr = acting(&evaluation).collect();
+                let wrong = self.by_ecr.intersection(protected).count();
+                if wrong > 0 {
+                    self.obstacles.push(Obstacle::TakesProtected(wrong as u64));
+                }
+                let offset = protection_rule_count(&policy);
+                let own = std::mem::take(&mut self.evaluation);
+                self.evaluation = own.overlaid_with(&evaluation, offset);
+                going.extend(&self.by_ecr);
+                // What it may belong to counts for what this stack deletes; ECR does not know of it.
+                self.kept.retain(|place, _| protected.contains(place) || !self.by_ecr.contains(place));
+            }
+        }
+        going
+    }
+}
+
+/// What ECR deletes or archives of what is in use, by a lifecycle policy that somebody attached: ECR knows nothing of use.
+#[must_use]
+pub fn taken_in_use(
+    policy: &LifecyclePolicy,
+    images: &RepositoryImages,
+    used: &UsedImages,
+    now: Instant,
+) -> Vec<ImageIndex> {
+    let evaluation = by_ecr(policy, images, now);
+    let used = used.images();
+    acting(&evaluation).filter(|place| used.contains(place)).collect()
+}
+
+/// What ECR may take by itself, whether it ranks referrers or leaves them to their subjects, which is not settled. Artifacts
+/// that are tied by a tag are ordinary images for it.
+fn by_ecr(policy: &LifecyclePolicy, images: &RepositoryImages, now: Instant) -> Evaluation {
+    // ECR knows nothing of use.
+    let none = HashSet::new();
+    let way = |referrers| evaluate_with(Some(policy), images, &none, now, Passes::UntilStable, referrers);
+    let follow = way(Referrers::Follow);
+    if images.subjects().is_empty() {
+        return follow;
+    }
+    follow.union(way(Referrers::Ranked), policy)
+}
+
+/// Untagged archived images, where an archived image index could not be read that may list them: archived images cannot be
+/// pulled, and ECR does not give their manifests.
+fn possible_children(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
+    let is_archived = |place: ImageIndex| {
+        let image = images.images().get(place as usize);
+        image.is_some_and(|image| image.status == ImageStatus::Archived)
+    };
+    let unread: Vec<ImageIndex> =
+        images.unread_indexes().iter().copied().filter(|index| is_archived(*index)).collect();
+    let untagged = (0..).zip(images.images()).filter(move |(place, image)| {
+        image.status == ImageStatus::Archived
+            && image.tags.is_empty()
+            && unread.iter().any(|index| index != place)
+    });
+    untagged.map(|(place, _)| {
+        let reason = "an archived image index may list it, whose manifest ECR does not give; it is free when the index is \
+                      restored or gone";
+        (place, reason.to_owned())
+    })
+}
+
+/// Artifacts that are tied by their tags to several images stay until all of those but one are gone.
+fn referrers_of_several(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
+    images
+        .referrers_of_several()
+        .map(|(place, subjects)| (place, format!("its tags are about {subjects} images that are here")))
+}
+
+fn obstacles(
+    entry: &Entry,
+    images: &RepositoryImages,
+    deletions: &[ImageIndex],
+    archivals: &[ImageIndex],
+    now: Instant,
+) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
+    // What ECR enforces goes on by itself, also with images of which nobody knows enough yet.
+    if all.is_empty() && !entry.apply.is_by_ecr() {
+        return obstacles;
+    }
+    let limits = entry.limits;
+    let is = |place: ImageIndex, status| {
+        images.images().get(place as usize).is_some_and(|image| image.status == status)
+    };
+    let planned = counted(images, &all, all.iter().copied()).count() as u64;
+    if planned > limits.images {
+        obstacles.push(Obstacle::Images { planned, limit: limits.images });
+    }
+    // Of the images that can be pulled: what is in the archive is not left to anybody.
+    let total = images.pullable();
+    let is_pullable = |place: &&ImageIndex| is(**place, ImageStatus::Active) && images.stands_alone(**place);
+    let planned = all.iter().filter(is_pullable).count() as u64;
+    let left = total.saturating_sub(planned);
+    if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
+        obstacles.push(Obstacle::Percent { planned, total, limit: limits.percent });
+    }
+    if planned > 0 && left < limits.remaining {
+        obstacles.push(Obstacle::Remaining { left, limit: limits.remaining });
+    }
+    let unread = images.unread_indexes().iter().filter(|index| !is(**index, ImageStatus::Archived)).count();
+    if unread > 0 {
+        obstacles.push(Obstacle::UnreadIndexes(unread as u64));
+    }
+    let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
+    let count = images.images().iter().filter(|image| image.pushed_at.micros() > latest).count() as u64;
+    if count > 0 {
+        obstacles.push(Obstacle::Clock { count, now });
+    }
+    obstacles
+}
+
+impl Keep {
+    /// The images that are kept themselves, and why.
+    fn names(&self, images: &RepositoryImages, now: Instant) -> HashMap<ImageIndex, String> {
+        let mut named: HashMap<ImageIndex, String> = HashMap::new();
+        let all = || (0..).zip(images.images());
+        for (place, image) in all() {
+            if let Some(reason) = self.reason(image, now) {
+                named.insert(place, reason);
+            }
+        }
+        let stands = |(place, image): &(ImageIndex, &Image)| {
+            image.status == ImageStatus::Active && images.stands_alone(*place)
+        };
+        let mut whole: Vec<(ImageIndex, &Image)> = all().filter(stands).collect();
+        whole.sort_by(|(_, one), (_, two)| {
+            two.age_time().cmp(&one.age_time()).then_with(|| two.digest.cmp(&one.digest))
+        });
+        let newest = usize::try_from(self.newest).unwrap_or(usize::MAX);
+        for (place, _) in whole.into_iter().take(newest) {
+            named.entry(place).or_insert_with(|| format!("it is among the newest {}", self.newest));
+        }
+        named
+    }
+
+    fn reason(&self, image: &Image, now: Instant) -> Option<String> {
+        let tag =
+            image.tags.iter().find(|tag| self.tags.iter().any(|pattern| matches_wildcard(pattern, tag)));
+        if let Some(tag) = tag {
+            return Some(format!("its tag {tag} is kept"));
+        }
+        let (within, pulled) = (self.pulled_within_days?, image.last_pulled_at?);
+        // A pull in the future is a clock that is wrong, and no reason to delete.
+        (pulled.micros() >= now.micros_days_before(within))
+            .then(|| format!("it was pulled within {}", count(within, "day")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::enforcement::policy_set::PolicyBook;
+    use crate::domain::image::listing::RepositoryName;
+    use crate::domain::image::{ImageStatus, ManifestKind, Relations};
+    use crate::domain::lifecycle::evaluate::Verdict;
+    use crate::domain::usage::Usage;
+
+    const NOW: &str = "2026-11-23T00:00:00Z";
+    const DAY: i64 = 86_400_000_000;
+
+    fn now() -> Instant {
+        Instant::parse(NOW).unwrap()
+    }
+
+    fn ago(days: i64) -> Instant {
+        Instant::from_micros(now().micros() - days * DAY).unwrap()
+    }
+
+    fn image(digest: &str, tags: &[&str], days: i64) -> Image {
+        Image {
+            digest: digest.into(),
+            tags: tags.iter().map(|tag| (*tag).into()).collect(),
+            pushed_at: ago(days),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        }
+    }
+
+    /// A policy that takes everything older than a day.
+    fn entry(more: &str) -> Entry {
+        let book = format!(
+            "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}]{more} }}"
+        );
+        PolicyBook::parse(&book).unwrap().entries()[0].clone()
+    }
+
+    const UNLIMITED: &str = ", limits: { images: 10000, percent: 100, remaining: 1 }";
+
+    fn used(references: &[&str], images: &RepositoryImages) -> UsedImages {
+        let list = serde_json::to_string(references).unwrap();
+        Usage::parse(&list).unwrap().of_repository(&RepositoryName::default(), images)
+    }
+
+    fn gone(plan: &Plan, images: &RepositoryImages) -> Vec<String> {
+        plan.deletions.iter().map(|&place| images.images()[place as usize].digest.to_string()).collect()
+    }
+
+    /// A multi-platform image, its signature, and an image beside it.
+    fn family() -> RepositoryImages {
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1", "sha256:a2"]);
+        relations.refer("sha256:51", "sha256:1d");
+        let mut index = image("sha256:1d", &["v1"], 9);
+        index.kind = ManifestKind::Index;
+        let images = vec![
+            image("sha256:a1", &[], 9),
+            image("sha256:a2", &[], 9),
+            image("sha256:51", &[], 8),
+            index,
+            image("sha256:00", &["other"], 20),
+            image("sha256:ff", &["young"], 0),
+        ];
+        RepositoryImages::new(images, &relations)
+    }
+
+    #[test]
+    fn lists_go_before_what_they_list_and_images_before_what_is_about_them() {
+        let images = family();
+        let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
+        let gone = gone(&plan, &images);
+        let at = |digest: &str| gone.iter().position(|other| other == digest).unwrap();
+        assert_eq!(gone.len(), 5, "{gone:?}");
+        assert!(at("sha256:1d") < at("sha256:a1") && at("sha256:1d") < at("sha256:a2"), "{gone:?}");
+        assert!(at("sha256:1d") < at("sha256:51"), "{gone:?}");
+        assert!(plan.obstacles.is_empty());
+    }
+
+    #[test]
+    fn whatever_of_a_family_runs_all_of_it_stays() {
+        let images = family();
+        for reference in ["r:v1", "r@sha256:1d", "r@sha256:a1", "r@sha256:a2"] {
+            let plan = plan(&entry(UNLIMITED), &images, &used(&[reference], &images), now());
+            assert_eq!(gone(&plan, &images), ["sha256:00"], "{reference}");
+        }
+    }
+
+    #[test]
+    fn what_the_policy_keeps_stays_with_its_reason() {
+        let mut images = vec![
+            image("sha256:01", &["v1.0", "x"], 30),
+            image("sha256:02", &[], 20),
+            image("sha256:03", &[], 19),
+            image("sha256:04", &[], 10),
+        ];
+        images[1].last_pulled_at = Some(ago(7));
+        images[2].last_pulled_at = Some(ago(8));
+        let images = RepositoryImages::new(images, &Relations::default());
+        let keep = format!("{UNLIMITED}, keep: {{ tags: ['v*'], newest: 1, pulledWithinDays: 7 }}");
+        let plan = plan(&entry(&keep), &images, &UsedImages::default(), now());
+        assert_eq!(gone(&plan, &images), ["sha256:03"]);
+        let reason = |place: ImageIndex| plan.kept.get(&place).map(String::as_str);
+        assert_eq!(reason(0), Some("its tag v1.0 is kept"));
+        assert_eq!(reason(1), Some("it was pulled within 7 days"));
+        assert_eq!(reason(3), Some("it is among the newest 1"));
+        assert!(matches!(plan.evaluation.verdicts()[0], Verdict::HeldByUse { .. }));
+    }
+
+    #[test]
+    fn a_kept_child_keeps_its_list_and_its_siblings() {
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1", "sha256:a2"]);
+        let listed = vec![
+            image("sha256:1d", &[], 9),
+            image("sha256:a1", &["amd64"], 9),
+            image("sha256:a2", &[], 9),
+            image("sha256:00", &[], 9),
+        ];
+        let images = RepositoryImages::new(listed, &relations);
+        let keep = format!("{UNLIMITED}, keep: {{ tags: [amd64] }}");
+        let plan = plan(&entry(&keep), &images, &UsedImages::default(), now());
+        assert_eq!(gone(&plan, &images), ["sha256:00"]);
+        assert_eq!(plan.kept[&0], "its child sha256:a1 is kept");
+    }
+
+    #[test]
+    fn a_plan_past_a_limit_is_told_and_not_trimmed() {
+        let listed = (0..10).map(|n| image(&format!("sha256:{n:02}"), &[], if n < 8 { 9 } else { 0 }));
+        let images = RepositoryImages::new(listed.collect(), &Relations::default());
+        let obstacles = |limits: &str| {
+            let plan = plan(&entry(limits), &images, &UsedImages::default(), now());
+            assert_eq!(plan.deletions.len(), 8);
+            plan.obstacles.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(obstacles(", limits: { images: 8, percent: 80, remaining: 2 }").is_empty());
+        assert_eq!(
+            obstacles(", limits: { images: 7, percent: 79, remaining: 3 }"),
+            [
+                "8 would go, and the limit `images` is 7",
+                "8 of 10 images would go, which is more than the limit `percent` of 79",
+                "2 images would be left, and the limit `remaining` is 3",
+            ]
+        );
+        assert_eq!(obstacles("").len(), 1, "half of a repository is the most unless said otherwise");
+    }
+
+    #[test]
+    fn a_policy_never_empties_a_repository() {
+        let images = RepositoryImages::new(vec![image("sha256:01", &[], 9)], &Relations::default());
+        let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
+        assert_eq!(plan.obstacles, [Obstacle::Remaining { left: 0, limit: 1 }]);
+    }
+
+    #[test]
+    fn nothing_goes_while_a_manifest_list_is_unread() {
+        let mut index = image("sha256:1d", &["v1"], 0);
+        index.kind = ManifestKind::Index;
+        let listed = vec![index, image("sha256:a1", &[], 9), image("sha256:a2", &[], 0)];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
+        assert_eq!(plan.obstacles, [Obstacle::UnreadIndexes(1)]);
+    }
+
+    #[test]
+    fn a_clock_far_off_takes_nothing_that_was_pulled() {
+        let mut pulled = image("sha256:01", &[], 9);
+        pulled.last_pulled_at = Some(ago(-400));
+        let images = RepositoryImages::new(vec![pulled, image("sha256:02", &[], 0)], &Relations::default());
+        let keep = format!("{UNLIMITED}, keep: {{ pulledWithinDays: 1 }}");
+        assert!(plan(&entry(&keep), &images, &UsedImages::default(), now()).deletions.is_empty());
+    }
+
+    fn digest(number: u8) -> String {
+        format!("sha256:{}", format!("{number:02x}").repeat(32))
+    }
+
+    /// A tag that is about the image of this number.
+    fn about(number: u8, suffix: &str) -> String {
+        format!("{}{suffix}", digest(number).replace(':', "-"))
+    }
+
+    /// An old image with tags.
+    fn old(number: u8, tags: &[&str]) -> Image {
+        image(&digest(number), tags, 9)
+    }
+
+    fn archived(number: u8, tags: &[&str]) -> Image {
+        Image { status: ImageStatus::Archived, last_archived_at: Some(ago(400)), ..old(number, tags) }
+    }
+
+    fn packed(images: Vec<Image>) -> RepositoryImages {
+        RepositoryImages::new(images, &Relations::default())
+    }
+
+    fn entry_with(rules: &str, more: &str) -> Entry {
+        let book = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
+        PolicyBook::parse(&book).unwrap().entries()[0].clone()
+    }
+
+    const ARCHIVE: &str = "{ selection: any, maximumDaysSincePull: 1, action: archive }";
+    const BOTH: &str = "{ selection: any, maximumAgeLimit: 1 }, { selection: any, maximumDaysInArchive: 90 }";
+
+    fn plan_for(entry: &Entry, images: &RepositoryImages, used_now: &[&str]) -> Plan {
+        plan(entry, images, &used(used_now, images), now())
+    }
+
+    fn codes(plan: &Plan) -> Vec<&'static str> {
+        plan.obstacles.iter().map(Obstacle::code).collect()
+    }
+
+    #[test]
+    fn a_signature_by_tag_of_an_image_in_use_stays() {
+        let (signature, attestation, fallback) = (about(1, ".sig"), about(1, ".att"), about(1, ""));
+        let images = packed(vec![
+            old(1, &["v1"]),
+            old(2, &[&signature]),
+            old(3, &[&attestation]),
+            old(4, &[&fallback]),
+            old(5, &["v2"]),
+        ]);
+        for apply in ["delete", "attach"] {
+            let entry = entry(&format!("{UNLIMITED}, apply: {apply}"));
+            let plan = plan_for(&entry, &images, &["r:v1"]);
+            assert_eq!(gone(&plan, &images), [digest(5)], "{apply}");
+        }
+    }
+
+    #[test]
+    fn a_signature_by_tag_goes_with_its_image_after_it_and_not_before_it() {
+        let (first, second) = (about(1, ".sig"), about(6, ".sig"));
+        let images = packed(vec![
+            old(2, &[&first]),
+            old(1, &["v1"]),
+            old(7, &[&second]),
+            image(&digest(6), &["v6"], 0),
+        ]);
+        let plan = plan_for(&entry(UNLIMITED), &images, &[]);
+        assert_eq!(
+            plan.steps(&images),
+            [vec![1], vec![0]],
+            "of the young image nothing goes, its old signature neither"
+        );
+    }
+
+    #[test]
+    fn an_artifact_that_is_tied_to_two_images_stays_until_one_is_gone() {
+        let (first, second) = (about(1, ".sig"), about(6, ".sig"));
+        let listed = vec![old(1, &["v1"]), old(2, &[&first, &second]), image(&digest(6), &["v6"], 0)];
+        let images = packed(listed.clone());
+        let plan = plan_for(&entry(UNLIMITED), &images, &[]);
+        assert_eq!(plan.deletions, [0]);
+        assert_eq!(plan.kept[&1], "its tags are about 2 images that are here");
+        let one = packed(vec![listed[1].clone(), old(6, &["v6"]), image(&digest(8), &["v8"], 0)]);
+        assert_eq!(plan_for(&entry(UNLIMITED), &one, &[]).kept.get(&0), None);
+    }
+
+    #[test]
+    fn the_subject_of_an_artifact_in_use_stays() {
+        let mut relations = Relations::default();
+        relations.refer(&digest(2), &digest(1));
+        relations.refer(&digest(3), &digest(1));
+        let images =
+            RepositoryImages::new(vec![old(1, &["v1"]), old(2, &[]), old(3, &[]), old(4, &[])], &relations);
+        let artifact = format!("r@{}", digest(2));
+        let plan = plan_for(&entry(UNLIMITED), &images, &[&artifact]);
+        assert_eq!(gone(&plan, &images), [digest(4)]);
+        let used = used(&[&artifact], &images);
+        assert_eq!(used.reason(0), Some(&*format!("its referrer {} is", digest(2))));
+        assert_eq!(used.reason(2), Some(&*format!("its subject {} is", digest(1))));
+        assert_eq!(plan.held, HashSet::from([1]));
+    }
+
+    #[test]
+    fn the_newest_are_images_that_can_be_pulled_and_no_signatures() {
+        let tags: Vec<String> = (1..=4).map(|number| about(number, ".sig")).collect();
+        let mut listed: Vec<Image> = (1..=4).map(|number| image(&digest(number), &["v"], 20)).collect();
+        listed
+            .extend((1..=4).map(|number| image(&digest(10 + number), &[&tags[usize::from(number) - 1]], 9)));
+        listed.push(archived(30, &["x"]));
+        // Two artifacts about the same image are not the two newest.
+        listed.push(image(&digest(31), &[&about(4, ".att")], 8));
+        let images = packed(listed);
+        let plan = plan_for(&entry(&format!("{UNLIMITED}, keep: {{ newest: 2 }}")), &images, &[]);
+        assert_eq!(gone(&plan, &images), [digest(1), digest(2), digest(11), digest(12)]);
+    }
+
+    #[test]
+    fn archived_images_are_not_left_and_are_no_part_of_the_whole() {
+        let mut listed: Vec<Image> = (0..10).map(|number| old(number, &["v"])).collect();
+        listed.extend((10..22).map(|number| archived(number, &["x"])));
+        let images = packed(listed);
+        let plan = plan_for(&entry(""), &images, &[]);
+        assert_eq!(
+            plan.obstacles,
+            [
+                Obstacle::Percent { planned: 10, total: 10, limit: 50 },
+                Obstacle::Remaining { left: 0, limit: 1 }
+            ]
+        );
+    }
+
+    #[test]
+    fn children_and_signatures_count_neither_as_going_nor_as_left() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=2 {
+            let children = [digest(10 + number), digest(20 + number)];
+            relations.index(&digest(number), children.clone());
+            let days = if number == 1 { 9 } else { 0 };
+            listed.push(Image { kind: ManifestKind::Index, ..image(&digest(number), &["v"], days) });
+            listed.extend(children.iter().map(|child| image(child, &[], days)));
+            listed.push(image(&digest(30 + number), &[&about(number, ".sig")], days));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        assert_eq!(images.pullable(), 2);
+        let plan = plan_for(&entry(", limits: { images: 1, percent: 50, remaining: 1 }"), &images, &[]);
+        assert_eq!(plan.deletions.len(), 4);
+        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert_eq!(plan.counted(&images, &plan.deletions), 1);
+        let obstacles = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).obstacles;
+        assert_eq!(obstacles, [Obstacle::Percent { planned: 1, total: 2, limit: 49 }]);
+    }
+
+    #[test]
+    fn archiving_is_limited_as_deleting_is() {
+        let listed = (0..11).map(|number| image(&digest(number), &["v"], if number < 9 { 9 } else { 0 }));
+        let images = packed(listed.collect());
+        let obstacles = |more: &str| codes(&plan_for(&entry_with(ARCHIVE, more), &images, &[]));
+        assert_eq!(obstacles(""), ["limit-percent"]);
+        assert_eq!(
+            obstacles(", limits: { images: 8, percent: 81, remaining: 3 }"),
+            ["limit-images", "limit-percent", "limit-remaining"]
+        );
+        assert!(obstacles(", limits: { images: 9, percent: 82, remaining: 2 }").is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_and_an_unread_index_stop_archiving_too() {
+        let future = image(&digest(9), &["v"], -30);
+        let index = Image { kind: ManifestKind::Index, ..image(&digest(8), &["v"], 0) };
+        let images = packed(vec![old(1, &["v"]), old(2, &["v"]), future, index]);
+        let plan = plan_for(&entry_with(ARCHIVE, UNLIMITED), &images, &[]);
+        assert_eq!(plan.archivals.len(), 2);
+        assert_eq!(codes(&plan), ["unread-manifest-lists", "clock"]);
+    }
+
+    #[test]
+    fn archived_images_that_are_deleted_count_for_the_number_of_images() {
+        let mut listed: Vec<Image> = (1..=5).map(|number| archived(number, &["x"])).collect();
+        listed.push(image(&digest(9), &["v"], 0));
+        let images = packed(listed);
+        let obstacles = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).obstacles;
+        assert!(obstacles(", limits: { images: 5, remaining: 1 }").is_empty());
+        assert_eq!(obstacles(", limits: { images: 4 }"), [Obstacle::Images { planned: 5, limit: 4 }]);
+    }
+
+    #[test]
+    fn an_archived_index_that_cannot_be_read_keeps_untagged_archived_images_and_nothing_else() {
+        let index = Image { kind: ManifestKind::Index, ..archived(1, &["v1"]) };
+        let images = packed(vec![
+            index,
+            archived(2, &[]),
+            archived(3, &["x"]),
+            old(4, &[]),
+            image(&digest(5), &["v"], 0),
+        ]);
+        let plan = plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]);
+        assert_eq!(plan.deletions, [0, 2, 3]);
+        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(plan.kept[&1].contains("restored or gone"), "{}", plan.kept[&1]);
+        // Without the index nothing holds it.
+        let images = packed(images.images()[1..].to_vec());
+        assert_eq!(plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]).deletions, [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_attached_policy_is_limited_by_what_ecr_takes_if_it_counts_signatures() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=4 {
+            listed.push(image(&digest(number), &["v"], 20 - i64::from(number)));
+            listed.push(image(&digest(10 + number), &[], 9));
+            relations.refer(&digest(10 + number), &digest(number));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        let rule = "{ selection: any, maximumNumberOfImages: 4 }";
+        let plan = |apply: &str| plan_for(&entry_with(rule, &format!(", apply: {apply}")), &images, &[]);
+        assert!(plan("delete").deletions.is_empty());
+        let attached = plan("attach");
+        assert_eq!(attached.deletions.len(), 8, "four images, and the signatures with them");
+        assert_eq!(codes(&attached), ["limit-percent", "limit-remaining"]);
+    }
+
+    #[test]
+    fn signatures_that_ecr_would_take_from_images_that_stay_count_for_the_number_of_images() {
+        let mut relations = Relations::default();
+        let mut listed = Vec::new();
+        for number in 1..=4 {
+            listed.push(image(&digest(number), &["v"], 0));
+            listed.push(image(&digest(10 + number), &[], 9));
+            relations.refer(&digest(10 + number), &digest(number));
+        }
+        let images = RepositoryImages::new(listed, &relations);
+        let rule = "{ selection: untagged, maximumAgeLimit: 1 }";
+        let obstacles = |limit: u64| {
+            let more = format!(", apply: attach, limits: {{ images: {limit} }}");
+            plan_for(&entry_with(rule, &more), &images, &[]).obstacles
+        };
+        assert!(obstacles(4).is_empty());
+        assert_eq!(obstacles(3), [Obstacle::Images { planned: 4, limit: 3 }]);
+    }
+
+    #[test]
+    fn what_was_protected_once_goes_by_this_stack_and_the_rest_by_ecr() {
+        let listed = vec![
+            image("sha256:01", &["ci-1"], 9),
+            image("sha256:02", &["ci-2", "ecr-steward-in-use-02"], 8),
+            image("sha256:03", &["ecr-steward-in-use-03"], 7),
+            image("sha256:04", &["ci-4"], 6),
+            image("sha256:05", &[], 0),
+        ];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let attach = format!(", apply: attach{UNLIMITED}");
+        let plan = plan_for(&entry(&attach), &images, &["r:ci-4"]);
+        assert_eq!(gone(&plan, &images), ["sha256:01", "sha256:02", "sha256:03"]);
+        assert_eq!(plan.by_ecr, HashSet::from([0]));
+        assert_eq!(plan.tagging.additions, [(3, "ecr-steward-in-use-04".to_owned())]);
+        // A policy about untagged images sees the one that has a protection tag only, and so do its limits.
+        let untagged = |limits: &str| {
+            let more = format!(", apply: attach, limits: {{ images: {limits}, percent: 100, remaining: 1 }}");
+            plan_for(&entry_with("{ selection: untagged, maximumAgeLimit: 1 }", &more), &images, &[])
+        };
+        let plan = untagged("1");
+        assert_eq!((gone(&plan, &images), plan.by_ecr.len()), (vec!["sha256:03".to_owned()], 0));
+        assert!(plan.obstacles.is_empty());
+    }
+
+    #[test]
+    fn limits_hold_for_what_goes_by_ecr_and_by_this_stack_together() {
+        let listed = vec![
+            image("sha256:01", &["a"], 9),
+            image("sha256:02", &["ecr-steward-in-use-02"], 8),
+            image("sha256:03", &["c"], 0),
+        ];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let plan = |limit: u64| {
+            let more = format!(", apply: attach, limits: {{ images: {limit}, percent: 100, remaining: 1 }}");
+            plan_for(&entry(&more), &images, &[])
+        };
+        assert!(plan(2).obstacles.is_empty());
+        assert_eq!(plan(1).obstacles, [Obstacle::Images { planned: 2, limit: 1 }]);
+    }
+
+    #[test]
+    fn what_belongs_to_what_was_protected_once_goes_with_it() {
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1"]);
+        relations.refer("sha256:51", "sha256:1d");
+        let mut index = image("sha256:1d", &["v1", "ecr-steward-in-use-1d"], 9);
+        index.kind = ManifestKind::Index;
+        let listed = vec![
+            index,
+            image("sha256:a1", &[], 9),
+            image("sha256:51", &["ecr-steward-in-use-51"], 9),
+            image("sha256:ff", &["young"], 0),
+        ];
+        let images = RepositoryImages::new(listed, &relations);
+        let plan = plan_for(&entry(&format!(", apply: attach{UNLIMITED}")), &images, &[]);
+        assert_eq!(gone(&plan, &images).len(), 3, "{plan:?}");
+        assert!(plan.by_ecr.is_empty());
+        let at = |digest: &str| gone(&plan, &images).iter().position(|other| other == digest).unwrap();
+        assert!(at("sha256:1d") < at("sha256:a1") && at("sha256:1d") < at("sha256:51"));
+    }
+
+    #[test]
+    fn a_policy_that_counts_protection_tags_or_whose_tags_others_have_may_not_act() {
+        let listed = vec![
+            image("sha256:01", &["ci-1"], 9),
+            image("sha256:02", &["ecr-steward-in-use-01"], 0),
+            image("sha256:03", &[], 0),
+        ];
+        let images = RepositoryImages::new(listed, &Relations::default());
+        let attach = format!(", apply: attach{UNLIMITED}");
+        assert_eq!(codes(&plan_for(&entry(&attach), &images, &["r:ci-1"])), ["protection-tag-taken"]);
+        let counts = "{ selection: { tagPatternList: ['*'] }, maximumNumberOfImages: 1 }";
+        let plan = plan_for(&entry_with(counts, &attach), &images, &[]);
+        assert_eq!(codes(&plan), ["policy-cannot-be-protected"]);
+        assert!(plan.by_ecr.is_empty());
+    }
+
+    #[test]
+    fn a_policy_of_somebody_elses_is_told_what_of_its_effect_is_in_use() {
+        let images = family();
+        let policy = entry("").policy;
+        let used = used(&["r:other"], &images);
+        assert_eq!(taken_in_use(&policy, &images, &used, now()), [4]);
+        assert!(taken_in_use(&policy, &images, &UsedImages::default(), now()).is_empty());
+    }
+}

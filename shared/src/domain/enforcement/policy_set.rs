@@ -1,0 +1,758 @@
+//! The policy book, `policies.yaml` in the stack's bucket: which lifecycle policy is for which repository, who applies it,
+//! what it may never take, and how much it may take at once.
+//!
+//! ```yaml
+//! policies:
+//!   - name: production
+//!     repositories: ["prod/*"]        # wildcards on the name
+//!     tags: { team: payments }        # and resource tags, all of them
+//!     rules:                          # the simple model
+//!       - { selection: untagged, maximumAgeLimit: 14 }
+//!     apply: delete                   # or attach, or protect (without rules); preview unless said otherwise
+//!     keep: { tags: ["latest"], newest: 3, pulledWithinDays: 30 }
+//!     limits: { images: 500, percent: 50, remaining: 5 }
+//! ```
+//!
+//! The first policy that matches a repository is the one; a repository that none matches is left alone.
+//!
+//! Beside the policies it may say what has to be known of what is in use:
+//!
+//! ```yaml
+//! usage:
+//!   taskDefinitionRevisions: 5        # the last active ones of each family are in use; 5 without it
+//!   lists:                            # lists that have to be there, and to be young
+//!     - { key: usage/shop.json, maximumAgeInHours: 6, repositories: ["shop/*"] }
+//!     - { key: usage/blue.json, cluster: blue }       # what this cluster of Amazon EKS runs
+//!     - { key: usage/partner.json, account: "210987654321" }
+//!   accounts: ["210987654321"]        # which accounts of the organization pull
+//!   ignore:                           # sources that do not matter, each with a reason
+//!     - { source: eks/old, reason: "no nodes any more", until: 2027-01-01 }
+//! ```
+//!
+//! And how much may go in the whole registry in a day, and that this very file is enforced without a preview before:
+//!
+//! ```yaml
+//! limits: { images: 5000, percent: 25 }
+//! approve: "9f86d081884c7d65"
+//! ```
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::domain::enforcement::in_use_protection::TakesNothing;
+use crate::domain::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
+use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
+use crate::domain::text::instant::Instant;
+use crate::domain::text::reader::{Fields, Reader};
+use crate::domain::text::syntax::{self, Node};
+use crate::domain::usage::reports::is_account;
+
+/// The key of the file in the stack's bucket.
+pub const KEY: &str = "policies.yaml";
+
+/// Which policy for which repository; by default none for any.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PolicyBook {
+    entries: Vec<Entry>,
+    usage: Sources,
+    limits: RegistryLimits,
+    approve: Option<String>,
+    hash: String,
+}
+
+/// What has to be known of what is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// So many of the last active revisions of each family of ECS task definitions are in use.
+    pub task_definition_revisions: u64,
+    /// Lists in the stack's bucket that have to be there.
+    pub lists: Vec<ListSource>,
+    /// Sources of which somebody says that they do not matter.
+    pub ignore: Vec<IgnoredSource>,
+    /// The accounts that pull where a repository policy lets an organization or anybody pull.
+    pub accounts: Vec<String>,
+}
+
+impl Default for Sources {
+    /// Five revisions, and whatever lists there are.
+    fn default() -> Self {
+        Self { task_definition_revisions: 5, lists: Vec::new(), ignore: Vec::new(), accounts: Vec::new() }
+    }
+}
+
+/// A source of use that does not matter, though it cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IgnoredSource {
+    /// The source, as an unreadable one is called in reports: `eks/old`, `account/210987654321`.
+    pub source: String,
+    /// Why it does not matter.
+    pub reason: String,
+    /// The last day, in UTC, on which it does not matter; none for always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Date>,
+}
+
+impl IgnoredSource {
+    /// Whether it still holds.
+    #[must_use]
+    pub fn holds(&self, now: Instant) -> bool {
+        let today = now.timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
+        self.until.is_none_or(|until| today <= until)
+    }
+}
+
+/// How many images may go from the whole registry in a day, in UTC, deleted and archived together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryLimits {
+    /// The most images.
+    pub images: u64,
+    /// The most images, in percent of those that the last completed run counted; never under [`Self::LEAST`] images.
+    pub percent: u64,
+}
+
+impl RegistryLimits {
+    /// `percent` stands for so many images at least: a small registry has to shrink, too.
+    pub const LEAST: u64 = 100;
+
+    /// The most images that may go in a day, `total` being what the last completed run counted; none completed, none counted.
+    #[must_use]
+    pub fn images_a_day(self, total: Option<u64>) -> u64 {
+        let share = u128::from(total.unwrap_or(0)) * u128::from(self.percent) / 100;
+        self.images.min(u64::try_from(share).unwrap_or(u64::MAX).max(Self::LEAST))
+    }
+}
+
+impl Default for RegistryLimits {
+    /// 5,000 images, a quarter of the registry.
+    fn default() -> Self {
+        Self { images: 5000, percent: 25 }
+    }
+}
+
+/// A list of references in use, in the stack's bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListSource {
+    /// Its key, which begins with [`LISTS`].
+    pub key: String,
+    /// Older than so many hours it is of no use.
+    pub maximum_age_in_hours: u64,
+    /// What the names of the repositories match that it is about; without any, all of them.
+    pub repositories: Vec<String>,
+    /// The cluster of Amazon EKS in this account and Region whose use it tells.
+    pub cluster: Option<String>,
+    /// The account whose use it tells.
+    pub account: Option<String>,
+}
+
+/// The keys of lists of references in use begin so.
+pub const LISTS: &str = "usage/";
+/// Hours after which a list is too old of which the book does not say more.
+pub const MAXIMUM_AGE_IN_HOURS: u64 = 24;
+
+/// A policy, and the repositories that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name by which reports call it.
+    pub name: String,
+    /// What the names of its repositories match, one of these; `*` stands for anything.
+    pub repositories: Vec<String>,
+    /// The resource tags that its repositories have, all of these.
+    pub tags: BTreeMap<String, String>,
+    /// The policy; with `apply: protect`, where a run goes by the attached one, a policy that takes nothing.
+    pub policy: LifecyclePolicy,
+    /// Who applies it.
+    pub apply: Apply,
+    /// What it never takes, besides what is in use.
+    pub keep: Keep,
+    /// How much it takes at once.
+    pub limits: Limits,
+}
+
+/// Who applies a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Apply {
+    /// Nobody: it is only told what would go.
+    #[default]
+    Preview,
+    /// ECR, whose own evaluation is kept from what is in use.
+    Attach,
+    /// This stack, image by image.
+    Delete,
+    /// ECR, by a policy that is somebody else's, whose first rule is the protection rule. This stack keeps the protection tags
+    /// right, and deletes what was protected once. It never writes the policy.
+    Protect,
+}
+
+impl Apply {
+    const NAMES: [(&'static str, Self); 4] = [
+        ("preview", Self::Preview),
+        ("attach", Self::Attach),
+        ("delete", Self::Delete),
+        ("protect", Self::Protect),
+    ];
+
+    /// The word in the policies file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Attach => "attach",
+            Self::Delete => "delete",
+            Self::Protect => "protect",
+        }
+    }
+
+    /// Whether ECR's own engine deletes by a policy, so that images in use need protection tags.
+    #[must_use]
+    pub const fn is_by_ecr(self) -> bool {
+        matches!(self, Self::Attach | Self::Protect)
+    }
+}
+
+/// What stays whatever the rules say. What is in use always does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// Images with a tag that matches one of these; `*` stands for anything.
+    pub tags: Vec<String>,
+    /// So many of the youngest images.
+    pub newest: u64,
+    /// Images that were pulled within so many days.
+    pub pulled_within_days: Option<u64>,
+}
+
+/// A plan past one of these is not executed at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most images that go from one repository in one run.
+    pub images: u64,
+    /// The most that goes, in percent of the repository's images.
+    pub percent: u64,
+    /// The fewest images that are left.
+    pub remaining: u64,
+}
+
+impl Default for Limits {
+    /// 500 images, half of the repository, one image left.
+    fn default() -> Self {
+        Self { images: 500, percent: 50, remaining: 1 }
+    }
+}
+
+/// The resource tags of a repository.
+pub type ResourceTags = BTreeMap<String, String>;
+
+/// Which policy is a repository's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match<'a> {
+    /// This one.
+    Entry(&'a Entry),
+    /// None: the repository is left alone.
+    None,
+    /// Its resource tags decide, and were not given.
+    TagsNeeded,
+}
+
+impl PolicyBook {
+    /// Whether a text means to be a policy book, rightly or wrongly: it has a list of policies.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        let node = syntax::parse_yaml(text);
+        matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "policies"))
+    }
+
+    /// Reads a policy book in YAML or JSON.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
+        let node = syntax::parse_yaml(text).map_err(|finding| vec![finding])?;
+        let mut reader = Reader::default();
+        let mut book = Self::default();
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        if let Some(fields) = reader.fields(&node, "", &["policies", "usage", "limits", "approve"]) {
+            book.hash = content_hash(&node);
+            book.usage = sources(&mut reader, &fields);
+            book.limits = registry_limits(&mut reader, &fields);
+            book.approve = reader.text(&fields, "approve").value();
+            let items = reader.list(&fields, "policies");
+            reader.require(&items, &fields, "policies", "a list of policies");
+            for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
+                let at = format!("/policies/{index}");
+                let Some(entry) = entry(&mut reader, item, &at) else { continue };
+                if let Some(first) = names.insert(entry.name.clone(), index) {
+                    let message = format!(
+                        "{} is the name of /policies/{first} too; reports could not tell them apart",
+                        quoted(&entry.name)
+                    );
+                    reader.find(Code::NameConflict, format!("{at}/name"), message);
+                }
+                book.entries.push(entry);
+            }
+        }
+        if reader.findings.is_empty() { Ok(book) } else { Err(reader.findings) }
+    }
+
+    /// The same without its policies: what has to be known of what is in use, and the limits of the registry.
+    #[must_use]
+    pub fn without_policies(self) -> Self {
+        Self { entries: Vec::new(), ..self }
+    }
+
+    /// The policies, in the order in which they are tried.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What has to be known of what is in use.
+    #[must_use]
+    pub const fn usage(&self) -> &Sources {
+        &self.usage
+    }
+
+    /// How much may go from the whole registry in a day.
+    #[must_use]
+    pub const fn limits(&self) -> RegistryLimits {
+        self.limits
+    }
+
+    /// What tells this file from any other that means something else: 16 hexadecimal digits over its content, less `approve`.
+    /// Comments, spelling and the order of fields make no difference.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Whether the file itself says that it is enforced without a preview before: `approve` is its own hash.
+    #[must_use]
+    pub fn is_approved(&self) -> bool {
+        self.approve.as_deref() == Some(&*self.hash)
+    }
+
+    /// The policy of this name.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// The policy of a repository: the first that matches. Its resource tags take a call to AWS, so that they are only
+    /// asked for where they decide.
+    #[must_use]
+    pub fn entry_for(&self, repository: &str, tags: Option<&ResourceTags>) -> Match<'_> {
+        for entry in &self.entries {
+            if !entry.repositories.iter().any(|pattern| matches_wildcard(pattern, repository)) {
+                continue;
+            }
+            let has =
+                |tags: &ResourceTags| entry.tags.iter().all(|(key, value)| tags.get(key) == Some(value));
+            match tags {
+                _ if entry.tags.is_empty() => return Match::Entry(entry),
+                None => return Match::TagsNeeded,
+                Some(tags) if has(tags) => return Match::Entry(entry),
+                Some(_) => {}
+            }
+        }
+        Match::None
+    }
+}
+
+fn content_hash(node: &Node) -> String {
+    let mut canonical = String::new();
+    match node {
+        Node::Object(fields) => {
+            let content = fields.iter().filter(|(name, _)| name != "approve").cloned().collect();
+            write_canonical(&Node::Object(content), &mut canonical);
+        }
+        node => write_canonical(node, &mut canonical),
+    }
+    let digest = Sha256::digest(canonical);
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The same for the same meaning: fields sorted by name, every value with its kind.
+fn write_canonical(node: &Node, out: &mut String) {
+    match node {
+        Node::Null => out.push('n'),
+        Node::Bool(value) => *out += if *value { "t" } else { "f" },
+        Node::Whole(number) => *out += &format!("{number};"),
+        Node::Number(number) => *out += &format!("{number:e};"),
+        Node::Text(text) => *out += &format!("{}:{text}", text.len()),
+        Node::List(items) => {
+            out.push('[');
+            items.iter().for_each(|item| write_canonical(item, out));
+            out.push(']');
+        }
+        Node::Object(fields) => {
+            let mut fields: Vec<&(String, Node)> = fields.iter().collect();
+            fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+            out.push('{');
+            for (name, value) in fields {
+                *out += &format!("{}:{name}", name.len());
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+fn registry_limits(reader: &mut Reader, fields: &Fields<'_>) -> RegistryLimits {
+    let default = RegistryLimits::default();
+    let Some(node) = reader.field(fields, "limits").value() else { return default };
+    let Some(fields) = reader.fields(node, &fields.at("limits"), &["images", "percent"]) else {
+        return default;
+    };
+    RegistryLimits {
+        images: reader.positive(&fields, "images").value().unwrap_or(default.images),
+        percent: percent(reader, &fields).unwrap_or(default.percent),
+    }
+}
+
+/// `percent`, which is 1 to 100.
+fn percent(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
+    let percent = reader.positive(fields, "percent").value();
+    if let Some(percent) = percent
+        && percent > 100
+    {
+        let message = format!("`percent` is {percent}; write 1 to 100");
+        reader.find(Code::NumberOutOfRange, fields.at("percent"), message);
+    }
+    percent
+}
+
+fn check_account(reader: &mut Reader, account: &str, pointer: &str) {
+    if !is_account(account) {
+        let message = format!("{} is no account; write its twelve digits in quotes", quoted(account));
+        reader.find(Code::UnknownValue, pointer, message);
+    }
+}
+
+fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
+    let mut ignored = Vec::new();
+    for (index, node) in reader.list(fields, "ignore").value().unwrap_or_default().iter().enumerate() {
+        let at = format!("{}/{index}", fields.at("ignore"));
+        let Some(fields) = reader.fields(node, &at, &["source", "reason", "until"]) else { continue };
+        let source = reader.text(&fields, "source");
+        reader.require(&source, &fields, "source", "the source, as the report calls it");
+        let reason = reader.text(&fields, "reason");
+        reader.require(&reason, &fields, "reason", "why the source does not matter");
+        let until = match reader.text(&fields, "until").value() {
+            None => None,
+            Some(text) => match text.parse::<Date>() {
+                Ok(date) => Some(date),
+                Err(_) => {
+                    let message = format!("{} is no date; write it as 2027-01-31", quoted(&text));
+                    reader.find(Code::UnknownValue, fields.at("until"), message);
+                    continue;
+                }
+            },
+        };
+        if let (Some(source), Some(reason)) = (source.value(), reason.value()) {
+            ignored.push(IgnoredSource { source, reason, until });
+        }
+    }
+    ignored
+}
+
+const FIELDS: [&str; 7] = ["name", "repositories", "tags", "rules", "apply", "keep", "limits"];
+
+fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
+    let fields = reader.fields(node, pointer, &FIELDS)?;
+    let before = reader.findings.len();
+    let name = reader.text(&fields, "name");
+    reader.require(&name, &fields, "name", "a name for it, which reports call it by");
+    let repositories = reader.texts(&fields, "repositories");
+    reader.require(&repositories, &fields, "repositories", "what the names of its repositories match");
+    let repositories = repositories.value().unwrap_or_default();
+    check_patterns(reader, &repositories, &fields.at("repositories"));
+    let tags = resource_tags(reader, &fields);
+    let apply = reader.word(&fields, "apply", &Apply::NAMES).value().unwrap_or_default();
+    let policy = match apply {
+        Apply::Protect => no_rules(reader, &fields),
+        Apply::Preview | Apply::Attach | Apply::Delete => rules(reader, &fields),
+    };
+    let keep = keep(reader, &fields);
+    let limits = limits(reader, &fields);
+    if reader.findings.len() > before {
+        return None;
+    }
+    Some(Entry { name: name.value()?, repositories, tags, policy: policy?, apply, keep, limits })
+}
+
+fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
+    for (index, pattern) in patterns.iter().enumerate() {
+        let is_pattern = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-*".contains(c);
+        if !pattern.chars().all(is_pattern) {
+            let message = format!(
+                "{} matches no repository; names have lower-case letters, digits, `.`, `_`, `-` and `/`, and `*` stands \
+                 for anything",
+                quoted(pattern)
+            );
+            reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
+        }
+    }
+}
+
+fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
+    let mut sources = Sources::default();
+    let Some(node) = reader.field(fields, "usage").value() else { return sources };
+    let known = ["taskDefinitionRevisions", "lists", "ignore", "accounts"];
+    let Some(fields) = reader.fields(node, &fields.at("usage"), &known) else { return sources };
+    if let Some(revisions) = reader.positive(&fields, "taskDefinitionRevisions").value() {
+        sources.task_definition_revisions = revisions;
+    }
+    sources.ignore = ignored(reader, &fields);
+    sources.accounts = reader.texts(&fields, "accounts").value().unwrap_or_default();
+    for (index, account) in sources.accounts.iter().enumerate() {
+        check_account(reader, account, &format!("{}/{index}", fields.at("accounts")));
+    }
+    let lists = reader.list(&fields, "lists").value().unwrap_or_default();
+    for (index, node) in lists.iter().enumerate() {
+        let at = format!("{}/{index}", fields.at("lists"));
+        let known = ["key", "maximumAgeInHours", "repositories", "cluster", "account"];
+        let Some(fields) = reader.fields(node, &at, &known) else { continue };
+        let key = reader.text(&fields, "key");
+        reader.require(&key, &fields, "key", "the key of an object in the stack's bucket");
+        let age = reader.positive(&fields, "maximumAgeInHours").value();
+        let repositories = reader.texts(&fields, "repositories").value().unwrap_or_default();
+        check_patterns(reader, &repositories, &fields.at("repositories"));
+        let Some(key) = key.value() else { continue };
+        if !key.starts_with(LISTS) || !key.ends_with(".json") {
+            let message = format!("{} is not where lists are; write {LISTS}<name>.json", quoted(&key));
+            reader.find(Code::UnknownValue, fields.at("key"), message);
+        } else if sources.lists.iter().any(|list| list.key == key) {
+            let message = format!("{} is there more than once; keep one", quoted(&key));
+            reader.find(Code::NameConflict, fields.at("key"), message);
+        }
+        let maximum_age_in_hours = age.unwrap_or(MAXIMUM_AGE_IN_HOURS);
+        let cluster = reader.text(&fields, "cluster").value();
+        let account = reader.text(&fields, "account").value();
+        if let Some(account) = &account {
+            check_account(reader, account, &fields.at("account"));
+        }
+        sources.lists.push(ListSource { key, maximum_age_in_hours, repositories, cluster, account });
+    }
+    sources
+}
+
+fn resource_tags(reader: &mut Reader, fields: &Fields<'_>) -> ResourceTags {
+    let mut tags = ResourceTags::new();
+    let Some(node) = reader.field(fields, "tags").value() else { return tags };
+    let pointer = fields.at("tags");
+    let Node::Object(entries) = node else {
+        reader.wrong_type(node, &pointer, "an object of tags and their values");
+        return tags;
+    };
+    for (key, value) in entries {
+        let at = join_pointer(&pointer, key);
+        let Node::Text(text) = value else {
+            reader.wrong_type(value, &at, "a string");
+            continue;
+        };
+        if tags.insert(key.clone(), text.clone()).is_some() {
+            reader.find(Code::DuplicateKey, at, format!("{} is there more than once; keep one", quoted(key)));
+        }
+    }
+    tags
+}
+
+/// The rules, as `lifecyclePolicy` has them elsewhere.
+fn rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
+    let items = reader.list(fields, "rules");
+    reader.require(&items, fields, "rules", "the rules of the policy, in the simple model");
+    let items = items.value()?;
+    match PolicySource::of_simple_rules(items) {
+        Ok(policy) => Some(policy),
+        Err(findings) => {
+            reader.findings.extend(findings.into_iter().map(|finding| {
+                let pointer = format!("{}{}", fields.pointer, finding.pointer);
+                Finding { pointer, ..finding }
+            }));
+            None
+        }
+    }
+}
+
+/// With `apply: protect` the policy is somebody else's: what a run goes by is the one that is attached.
+fn no_rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
+    if reader.field(fields, "rules").value().is_some() {
+        let message = "with `apply: protect` the rules are those of the attached lifecycle policy, which is never written; leave \
+                       `rules` out, or write `apply: attach`";
+        reader.find(Code::UnknownValue, fields.at("rules"), message);
+    }
+    TakesNothing::new().ok().map(|nothing| nothing.policy().clone())
+}
+
+fn keep(reader: &mut Reader, fields: &Fields<'_>) -> Keep {
+    let mut keep = Keep::default();
+    let Some(node) = reader.field(fields, "keep").value() else { return keep };
+    let known = ["inUse", "tags", "newest", "pulledWithinDays"];
+    let Some(fields) = reader.fields(node, &fields.at("keep"), &known) else { return keep };
+    if reader.boolean(&fields, "inUse").value() == Some(false) {
+        let message = "images in use are always kept; leave `inUse` out, or write true";
+        reader.find(Code::UnknownValue, fields.at("inUse"), message);
+    }
+    keep.tags = reader.texts(&fields, "tags").value().unwrap_or_default();
+    keep.newest = reader.positive(&fields, "newest").value().unwrap_or_default();
+    keep.pulled_within_days = reader.positive(&fields, "pulledWithinDays").value();
+    keep
+}
+
+fn limits(reader: &mut Reader, fields: &Fields<'_>) -> Limits {
+    let default = Limits::default();
+    let Some(node) = reader.field(fields, "limits").value() else { return default };
+    let known = ["images", "percent", "remaining"];
+    let Some(fields) = reader.fields(node, &fields.at("limits"), &known) else { return default };
+    let percent = percent(reader, &fields);
+    Limits {
+        images: reader.positive(&fields, "images").value().unwrap_or(default.images),
+        percent: percent.unwrap_or(default.percent),
+        remaining: reader.positive(&fields, "remaining").value().unwrap_or(default.remaining),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOK: &str = r#"
+policies:
+  - name: payments
+    repositories: ["prod/*"]
+    tags: { team: payments, tier: "1" }
+    rules: [{ selection: untagged, maximumAgeLimit: 14 }]
+    apply: attach
+  - name: production
+    repositories: ["prod/*", "*/release"]
+    rules:
+      - { selection: untagged, maximumAgeLimit: 7 }
+      - { selection: { tagPrefixList: [ci-] }, maximumNumberOfImages: 20 }
+    apply: delete
+    keep: { inUse: true, tags: [latest, "v*"], newest: 3, pulledWithinDays: 30 }
+    limits: { images: 100, percent: 20, remaining: 5 }
+  - name: the rest
+    repositories: ["*"]
+    rules: [{ selection: untagged, maximumNumberOfImages: 1 }]
+"#;
+
+    fn found<'a>(book: &'a PolicyBook, repository: &str, tags: Option<&[(&str, &str)]>) -> Option<&'a str> {
+        let tags: Option<ResourceTags> =
+            tags.map(|tags| tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        match book.entry_for(repository, tags.as_ref()) {
+            Match::Entry(entry) => Some(&entry.name),
+            Match::None => None,
+            Match::TagsNeeded => Some("?"),
+        }
+    }
+
+    #[test]
+    fn the_first_policy_that_matches_name_and_tags_is_the_one() {
+        let book = PolicyBook::parse(BOOK).unwrap();
+        let both = [("team", "payments"), ("tier", "1"), ("other", "x")];
+        assert_eq!(found(&book, "prod/api", Some(&both)), Some("payments"));
+        assert_eq!(found(&book, "prod/api", Some(&both[..1])), Some("production"));
+        assert_eq!(
+            found(&book, "prod/api", Some(&[("team", "payments"), ("tier", "2")])),
+            Some("production")
+        );
+        assert_eq!(found(&book, "a/b/release", Some(&[])), Some("production"));
+        assert_eq!(found(&book, "dev/api", Some(&both)), Some("the rest"));
+        let nobody = PolicyBook::parse("policies: []").unwrap();
+        assert_eq!(found(&nobody, "prod/api", None), None);
+    }
+
+    #[test]
+    fn tags_are_asked_for_only_where_they_decide() {
+        let book = PolicyBook::parse(BOOK).unwrap();
+        assert_eq!(found(&book, "prod/api", None), Some("?"));
+        assert_eq!(found(&book, "dev/api", None), Some("the rest"));
+        assert_eq!(found(&book, "x/release", None), Some("production"));
+    }
+
+    #[test]
+    fn what_is_not_said_is_careful() {
+        let book = PolicyBook::parse(BOOK).unwrap();
+        let [payments, production, rest] = book.entries() else { panic!("{book:?}") };
+        assert_eq!((rest.apply, &rest.keep), (Apply::Preview, &Keep::default()));
+        assert_eq!(rest.limits, Limits { images: 500, percent: 50, remaining: 1 });
+        assert_eq!((payments.apply, production.apply), (Apply::Attach, Apply::Delete));
+        let kept = Keep {
+            tags: vec!["latest".to_owned(), "v*".to_owned()],
+            newest: 3,
+            pulled_within_days: Some(30),
+        };
+        assert_eq!(production.keep, kept);
+        assert_eq!(production.limits, Limits { images: 100, percent: 20, remaining: 5 });
+        assert_eq!(production.policy.rules().len(), 2);
+        let same =
+            PolicySource::parse(r#"{"rules": [{"selection": "untagged", "maximumNumberOfImages": 1}]}"#);
+        assert_eq!(same.unwrap().policy(), Some(&rest.policy));
+    }
+
+    #[test]
+    fn a_file_is_known_by_what_it_means() {
+        let hash = |text: &str| PolicyBook::parse(text).unwrap().hash().to_owned();
+        let one = "policies: []\nlimits: { images: 7, percent: 10 }\n";
+        let same = "# the same\nlimits: {percent: 10, images: 7.0}\npolicies: []\napprove: \"x\"\n";
+        assert_eq!(hash(one), hash(same));
+        assert_eq!(hash(one).len(), 16);
+        assert_ne!(hash(one), hash("policies: []\nlimits: { images: 8, percent: 10 }\n"));
+        let approved = format!("{one}approve: \"{}\"\n", hash(one));
+        assert!(PolicyBook::parse(&approved).unwrap().is_approved());
+        assert!(!PolicyBook::parse(one).unwrap().is_approved());
+        assert!(!PolicyBook::parse(same).unwrap().is_approved());
+    }
+
+    #[test]
+    fn the_limit_of_the_registry_is_the_smaller_one_and_never_nothing() {
+        let limits = RegistryLimits::default();
+        for (total, most) in [(Some(8000), 2000), (Some(1_000_000), 5000), (Some(12), 100), (None, 100)] {
+            assert_eq!(limits.images_a_day(total), most, "{total:?}");
+        }
+        assert_eq!(RegistryLimits { images: 50, percent: 100 }.images_a_day(Some(1000)), 50);
+    }
+
+    #[test]
+    fn a_source_is_ignored_until_the_end_of_its_last_day() {
+        let text = "policies: []\nusage: { ignore: [{ source: eks/old, reason: gone, until: 2027-01-01 }], accounts: ['210987654321'] }";
+        let book = PolicyBook::parse(text).unwrap();
+        let at = |time: &str| book.usage().ignore[0].holds(Instant::parse(time).unwrap());
+        assert!(at("2027-01-01T23:59:59Z"));
+        assert!(!at("2027-01-02T00:00:00Z"));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_its_place() {
+        let findings = PolicyBook::parse(
+            r#"
+policies:
+  - name: one
+    repositories: ["Prod/*"]
+    rules: [{ selection: untagged }, { selection: any, maximumAgeLimit: 0 }]
+    aply: delete
+  - name: two
+    repositories: []
+    tags: { team: 7 }
+    rules: []
+    apply: destroy
+    keep: { inUse: false, newest: 0 }
+    limits: { percent: 120, image: 3 }
+  - repositories: ["*"]
+  - { name: four, repositories: ["*"], rules: [{ selection: any, maximumAgeLimit: 9 }] }
+  - { name: four, repositories: ["x"], rules: [{ selection: any, maximumAgeLimit: 9 }] }
+"#,
+        )
+        .unwrap_err();
+        let told: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        insta::assert_snapshot!(told);
+        for text in ["- a", "policies: 7", "", "policies: [7]"] {
+            assert!(PolicyBook::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! One run over a registry: what its parts hand to each other, and where it is kept in the stack's bucket.
+//!
+//! ```text
+//! inventory → batches of repositories → each previewed or enforced → one report
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::enforcement::batch::Kind;
+use crate::domain::enforcement::enforcement_switch::{DryRunReason, MAX_RUN_AGE_SECONDS};
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
+
+/// The keys of everything that runs keep begin so.
+pub const RUNS: &str = "runs/";
+
+/// With this, before `.jsonl`, ends the key of the outcomes with which a batch is complete.
+pub const LAST: &str = "-last";
+
+/// A run, as its parts hand it on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// What names it and no other: the name of the state machine's execution.
+    pub run_id: String,
+    /// When it began.
+    pub started_at: Instant,
+    /// Who started it: the ARN of the state machine's execution, by which CloudTrail has the caller, or a user of a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<String>,
+    /// Whether nothing is deleted, archived or attached.
+    pub dry_run: bool,
+    /// Whether the run was asked to protect images in use in protected repositories, and nothing else.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub protect_only: bool,
+    /// Why; `None` for a run that enforces, and before that is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run_reason: Option<DryRunReason>,
+    /// The invocation that took the inventory, or the last part of it: what it wrote is the run's, and what another invocation
+    /// wrote, which was killed, is not. Empty before there is an inventory.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub attempt: String,
+    /// The version of the policy book that it goes by; none before the book was read, and in a bucket without versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub book_version: Option<String>,
+    /// The hash of the policy book that it goes by; none before the book was read, and where there is no book.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub book_hash: Option<String>,
+    /// Why the policies file is not valid, as the function said it that read the file, or as Step Functions hands that on. Such a run
+    /// goes by no file: it only protects what is protected for another reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies_file_problem: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+pub(super) const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// One batch for a function: in the state machine the input of a task and, as long as work remains, its output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// The run.
+    pub run: Run,
+    /// The key of the batch.
+    pub key: String,
+    /// How many of its repositories are done.
+    #[serde(default)]
+    pub done: usize,
+    /// Whether all are.
+    #[serde(default)]
+    pub is_complete: bool,
+}
+
+/// What a function that failed said, by the cause that Step Functions hands on.
+#[must_use]
+pub fn said_by(cause: &str) -> Option<String> {
+    /// A function's error.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Cause {
+        error_message: String,
+    }
+
+    serde_json::from_str::<Cause>(cause).ok().map(|cause| cause.error_message)
+}
+
+impl Run {
+    /// Whether the run protects images although it is a dry run.
+    #[must_use]
+    pub fn only_protects(&self) -> bool {
+        self.dry_run && self.dry_run_reason.is_some_and(DryRunReason::protects)
+    }
+
+    /// Whether the run began so lately that what it knows says something of the present.
+    #[must_use]
+    pub fn is_young(&self, now: Instant) -> bool {
+        let age = (now.micros() - self.started_at.micros()) / 1_000_000;
+        (-CLOCK_SECONDS..=MAX_RUN_AGE_SECONDS).contains(&age)
+    }
+
+    /// The key of something that the run keeps.
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        format!("{RUNS}{}/{name}", self.run_id)
+    }
+
+    /// The key of something that belongs to the run's inventory.
+    fn inventory_key(&self, name: &str) -> String {
+        match self.attempt.as_str() {
+            "" => self.key(name),
+            attempt => format!("{}{attempt}/{name}", self.batches_prefix()),
+        }
+    }
+
+    /// The key of the run's copy of the policy book.
+    #[must_use]
+    pub fn book_key(&self) -> String {
+        self.inventory_key("policies.yaml")
+    }
+
+    /// The key of what was in use when the run began.
+    #[must_use]
+    pub fn usage_key(&self) -> String {
+        self.inventory_key("usage.json")
+    }
+
+    /// The keys of outcomes begin so.
+    #[must_use]
+    pub fn outcomes_prefix(&self) -> String {
+        self.key("outcomes/")
+    }
+
+    /// The keys of the outcomes of a batch begin so.
+    #[must_use]
+    pub fn outcomes_of(&self, batch: &str) -> String {
+        let batch = batch.strip_prefix(&self.batches_prefix()).unwrap_or(batch);
+        format!("{}{}/", self.outcomes_prefix(), batch.strip_suffix(".json").unwrap_or(batch))
+    }
+
+    /// The keys of outcomes that an attempt at the inventory found by itself begin so: of repositories that are in no batch.
+    #[must_use]
+    pub fn outcomes_of_inventory(&self, attempt: &str) -> String {
+        format!("{}{attempt}/inventory/", self.outcomes_prefix())
+    }
+
+    /// The keys of batches begin so, whichever attempt wrote them.
+    #[must_use]
+    pub fn batches_prefix(&self) -> String {
+        self.key("batches/")
+    }
+
+    /// The key of a batch.
+    #[must_use]
+    pub fn batch_key(&self, kind: Kind, number: usize) -> String {
+        self.inventory_key(&format!("{}/{number:06}.json", kind.name()))
+    }
+
+    /// The key of the list of the run's batches, which is written when all of them are.
+    #[must_use]
+    pub fn batch_list_key(&self) -> String {
+        format!("{}{}.json", self.batches_prefix(), self.attempt)
+    }
+}

@@ -1,0 +1,548 @@
+//! Images as AWS prints them: `aws ecr describe-images`, and `aws ecr batch-get-image` for the manifests of indexes.
+//!
+//! A text may hold several JSON values one after another (pages, repositories, both commands), each an answer object
+//! or a bare array of image details. A *snapshot* is one object with both lists: `imageDetails` and `images`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{Image, ImageIndex, ImageStatus, ManifestKind, Relations, RepositoryImages};
+use crate::domain::text::finding::join_pointer;
+use crate::domain::text::instant::Instant;
+
+/// Everything that a listing says.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// The repositories in ascending order of their names.
+    pub repositories: Vec<ListedRepository>,
+    /// Whether the last page ends with a token: there are more images than the listing has.
+    pub incomplete: bool,
+}
+
+/// One repository of a listing.
+#[derive(Debug, Clone, Default)]
+pub struct ListedRepository {
+    /// Which repository it is.
+    pub name: RepositoryName,
+    /// Its images.
+    pub images: RepositoryImages,
+}
+
+/// The name of a repository, as far as it is told.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct RepositoryName {
+    /// `repositoryName`, with its slashes.
+    pub repository_name: Option<String>,
+    /// `registryId`: the account whose registry the repository is in.
+    pub registry_id: Option<String>,
+}
+
+/// Why a text is not a listing of images.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidListing {
+    /// There is no JSON value in the text.
+    #[error("there is no image listing in it; expected is what `aws ecr describe-images` prints")]
+    Empty,
+    /// A value is not what AWS prints.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableJson),
+    /// The manifest of an index is not a manifest.
+    #[error(
+        "the manifest of {digest} is unreadable: {problem}; expected is what `aws ecr batch-get-image` prints"
+    )]
+    Manifest {
+        /// The image's digest.
+        digest: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An object without images in it.
+    #[error(
+        "value {number} of the text has neither `imageDetails` nor `images`; expected is what \
+         `aws ecr describe-images` prints"
+    )]
+    NoImages {
+        /// Which of the JSON values, from 1.
+        number: usize,
+    },
+}
+
+/// JSON that is not what is expected, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {}{problem}", if .pointer.is_empty() { String::new() } else { format!("{pointer}: ") })]
+pub struct UnreadableJson {
+    /// Line of the text, from 1.
+    pub line: usize,
+    /// Column of the line, from 1.
+    pub column: usize,
+    /// JSON pointer into the JSON value at that line.
+    pub pointer: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl UnreadableJson {
+    /// Describes why a `T` could not be read from `text`, by reading it again with a record of the way there.
+    pub(crate) fn explain<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> Self {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let pointer = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            Ok(_) => String::new(),
+            Err(failure) => failure.path().iter().fold(String::new(), |pointer, segment| match segment {
+                serde_path_to_error::Segment::Seq { index } => join_pointer(&pointer, &index.to_string()),
+                serde_path_to_error::Segment::Map { key } => join_pointer(&pointer, key),
+                _ => pointer,
+            }),
+        };
+        let message = error.to_string();
+        let tail = format!(" at line {} column {}", error.line(), error.column());
+        let problem = message.strip_suffix(&tail).unwrap_or(&message);
+        let problem = if error.is_data() { problem.to_owned() } else { format!("not JSON: {problem}") };
+        Self { line: error.line(), column: error.column(), pointer, problem }
+    }
+}
+
+impl Listing {
+    /// Reads a listing from JSON text.
+    ///
+    /// # Errors
+    ///
+    /// At the first value that is not what AWS prints; nothing of the listing is used then.
+    pub fn parse(text: &str) -> Result<Self, InvalidListing> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut builder = Builder::default();
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Page<'_>>();
+        let mut number = 0;
+        loop {
+            let start = values.byte_offset();
+            number += 1;
+            match values.next() {
+                None if number == 1 => return Err(InvalidListing::Empty),
+                None => return Ok(builder.finish()),
+                Some(Ok(page)) if page.details.is_none() && page.manifests.is_none() => {
+                    return Err(InvalidListing::NoImages { number });
+                }
+                Some(Ok(page)) => builder.take(page)?,
+                Some(Err(error)) => {
+                    let rest = text.get(start..).unwrap_or_default();
+                    return Err(UnreadableJson::explain::<Page<'_>>(rest, &error).into());
+                }
+            }
+        }
+    }
+
+    /// A listing of one page. Images that do not say which repository they are in are in the one of `name`.
+    ///
+    /// # Errors
+    ///
+    /// When the manifest of an index is unreadable.
+    pub(crate) fn of_page(name: RepositoryName, page: Page<'_>) -> Result<Self, InvalidListing> {
+        let mut builder = Builder { default: name, ..Builder::default() };
+        builder.take(page)?;
+        Ok(builder.finish())
+    }
+}
+
+/// Writes images as a snapshot: what `DescribeImages` says, and for manifest lists as much of `BatchGetImage` as tells their
+/// children. [`Listing::parse`] reads it again.
+#[must_use]
+pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json::Value {
+    use serde_json::{Value, json};
+    let all = images.images();
+    let digest = |place: ImageIndex| all.get(place as usize).map_or("", |image| &*image.digest);
+    let subjects: BTreeMap<ImageIndex, ImageIndex> = images.subjects().iter().copied().collect();
+    let mut children: BTreeMap<ImageIndex, Vec<Value>> = BTreeMap::new();
+    for &(child, index) in images.parents() {
+        children.entry(index).or_default().push(json!({ "digest": digest(child) }));
+    }
+    let mut details = Vec::with_capacity(all.len());
+    let mut manifests = Vec::new();
+    for (place, image) in (0..).zip(all) {
+        let mut detail = json!({
+            "imageDigest": image.digest,
+            "imageTags": image.tags,
+            "imageSizeInBytes": image.size_in_bytes,
+            "imagePushedAt": image.pushed_at,
+        });
+        let kind = match image.kind {
+            ManifestKind::Unknown => None,
+            ManifestKind::Manifest => Some("application/vnd.oci.image.manifest.v1+json"),
+            ManifestKind::Index => Some("application/vnd.oci.image.index.v1+json"),
+        };
+        let subject = subjects.get(&place).map(|subject| digest(*subject).to_owned());
+        let texts = [
+            ("registryId", name.registry_id.clone()),
+            ("repositoryName", name.repository_name.clone()),
+            ("imageStatus", Some(image.status.name().to_owned())),
+            ("imageManifestMediaType", kind.map(str::to_owned)),
+            ("subjectManifestDigest", subject),
+            ("lastRecordedPullTime", image.last_pulled_at.map(|at| at.to_string())),
+            ("lastArchivedAt", image.last_archived_at.map(|at| at.to_string())),
+            ("lastActivatedAt", image.last_activated_at.map(|at| at.to_string())),
+        ];
+        for (field, value) in texts {
+            if let Some(value) = value {
+                detail[field] = value.into();
+            }
+        }
+        details.push(detail);
+        if image.kind == ManifestKind::Index && !images.unread_indexes().contains(&place) {
+            let listed = children.remove(&place).unwrap_or_default();
+            manifests.push(json!({
+                "repositoryName": name.repository_name,
+                "imageId": { "imageDigest": image.digest },
+                "imageManifest": json!({ "manifests": listed }).to_string(),
+            }));
+        }
+    }
+    json!({ "imageDetails": details, "images": manifests })
+}
+
+/// A string that borrows from the text where it can.
+pub(crate) struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// One answer of `DescribeImages` or `BatchGetImage`, or a bare array of image details. Fields that AWS adds in the
+/// future are passed over.
+#[derive(Default)]
+pub(crate) struct Page<'a> {
+    pub(crate) details: Option<Vec<ImageDetail<'a>>>,
+    pub(crate) manifests: Option<Vec<ImageManifest<'a>>>,
+    pub(crate) next_token: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    #[serde(borrow)]
+    image_details: Option<Vec<ImageDetail<'a>>>,
+    #[serde(borrow)]
+    images: Option<Vec<ImageManifest<'a>>>,
+    // The AWS CLI's own paging spells it with a capital.
+    #[serde(borrow, alias = "NextToken")]
+    next_token: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageDetail<'a> {
+    #[serde(borrow)]
+    registry_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    repository_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    image_digest: Text<'a>,
+    #[serde(borrow)]
+    image_tags: Option<Vec<Text<'a>>>,
+    image_size_in_bytes: Option<u64>,
+    image_pushed_at: Instant,
+    #[serde(borrow)]
+    image_manifest_media_type: Option<Text<'a>>,
+    last_recorded_pull_time: Option<Instant>,
+    #[serde(borrow)]
+    subject_manifest_digest: Option<Text<'a>>,
+    #[serde(borrow)]
+    image_status: Option<Text<'a>>,
+    last_archived_at: Option<Instant>,
+    last_activated_at: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageManifest<'a> {
+    #[serde(borrow)]
+    image_id: ImageId<'a>,
+    #[serde(borrow)]
+    image_manifest: Text<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageId<'a> {
+    #[serde(borrow)]
+    image_digest: Text<'a>,
+}
+
+/// The parts of a manifest that relate it to others (OCI image specification: image index, `subject`).
+#[derive(Deserialize)]
+struct Manifest<'a> {
+    #[serde(borrow)]
+    manifests: Option<Vec<Descriptor<'a>>>,
+    #[serde(borrow)]
+    subject: Option<Descriptor<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor<'a> {
+    #[serde(borrow)]
+    digest: Text<'a>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Page<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PageVisitor;
+
+        impl<'de> Visitor<'de> for PageVisitor {
+            type Value = Page<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("what `aws ecr describe-images` prints")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Page<'de>, A::Error> {
+                let answer = Answer::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Page {
+                    details: answer.image_details,
+                    manifests: answer.images,
+                    next_token: answer.next_token,
+                })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Page<'de>, A::Error> {
+                let details = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(Page { details: Some(details), ..Page::default() })
+            }
+        }
+
+        deserializer.deserialize_any(PageVisitor)
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    /// What is assumed where an image does not say which repository it is in.
+    default: RepositoryName,
+    /// The repository whose images are being read; most listings have one.
+    current: RepositoryName,
+    images: Vec<Image>,
+    others: BTreeMap<RepositoryName, Vec<Image>>,
+    relations: Relations,
+    incomplete: bool,
+}
+
+impl Builder {
+    fn take(&mut self, page: Page<'_>) -> Result<(), InvalidListing> {
+        if let Some(details) = page.details {
+            // The token of an earlier page was followed by this one.
+            self.incomplete = page.next_token.is_some_and(|token| !token.0.is_empty());
+            self.images.reserve(details.len());
+            for detail in details {
+                self.take_detail(detail);
+            }
+        }
+        for manifest in page.manifests.into_iter().flatten() {
+            self.take_manifest(&manifest)?;
+        }
+        Ok(())
+    }
+
+    fn take_detail(&mut self, detail: ImageDetail<'_>) {
+        fn told<'a>(text: Option<&'a Text<'_>>, default: Option<&'a String>) -> Option<&'a str> {
+            text.map(|text| &*text.0).or(default.map(String::as_str))
+        }
+        let repository = told(detail.repository_name.as_ref(), self.default.repository_name.as_ref());
+        let registry = told(detail.registry_id.as_ref(), self.default.registry_id.as_ref());
+        if self.current.repository_name.as_deref() != repository
+            || self.current.registry_id.as_deref() != registry
+        {
+            let name = RepositoryName {
+                repository_name: repository.map(str::to_owned),
+                registry_id: registry.map(str::to_owned),
+            };
+            self.put_aside();
+            self.images = self.others.remove(&name).unwrap_or_default();
+            self.current = name;
+        }
+        if let Some(subject) = &detail.subject_manifest_digest {
+            self.relations.refer(&detail.image_digest.0, &subject.0);
+        }
+        self.images.push(Image {
+            digest: detail.image_digest.0.into(),
+            tags: detail.image_tags.into_iter().flatten().map(|tag| tag.0.into()).collect(),
+            pushed_at: detail.image_pushed_at,
+            last_pulled_at: detail.last_recorded_pull_time,
+            last_archived_at: detail.last_archived_at,
+            last_activated_at: detail.last_activated_at,
+            size_in_bytes: detail.image_size_in_bytes.unwrap_or_default(),
+            status: ImageStatus::of_name(detail.image_status.as_ref().map(|status| &*status.0)),
+            kind: detail
+                .image_manifest_media_type
+                .map_or(ManifestKind::Unknown, |media_type| ManifestKind::of_media_type(&media_type.0)),
+        });
+    }
+
+    fn take_manifest(&mut self, image: &ImageManifest<'_>) -> Result<(), InvalidListing> {
+        let digest = &*image.image_id.image_digest.0;
+        let manifest: Manifest<'_> = serde_json::from_str(&image.image_manifest.0).map_err(|error| {
+            InvalidListing::Manifest { digest: digest.to_owned(), problem: error.to_string() }
+        })?;
+        if let Some(children) = manifest.manifests {
+            self.relations.index(digest, children.into_iter().map(|child| Box::<str>::from(child.digest.0)));
+        }
+        if let Some(subject) = manifest.subject {
+            self.relations.refer(digest, &subject.digest.0);
+        }
+        Ok(())
+    }
+
+    fn put_aside(&mut self) {
+        let images = std::mem::take(&mut self.images);
+        if !images.is_empty() {
+            self.others.insert(std::mem::take(&mut self.current), images);
+        }
+    }
+
+    fn finish(mut self) -> Listing {
+        self.put_aside();
+        if self.others.is_empty() && self.default != RepositoryName::default() {
+            self.others.insert(self.default, Vec::new());
+        }
+        let relations = self.relations;
+        Listing {
+            repositories: self
+                .others
+                .into_iter()
+                .map(|(name, images)| ListedRepository {
+                    name,
+                    images: RepositoryImages::new(images, &relations),
+                })
+                .collect(),
+            incomplete: self.incomplete,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detail(repository: &str, digest: &str, more: &str) -> String {
+        format!(
+            r#"{{"repositoryName": "{repository}", "imageDigest": "{digest}", "imagePushedAt": 1700000000.0{more}}}"#
+        )
+    }
+
+    #[test]
+    fn a_snapshot_is_read_as_it_was() {
+        let index = r#", "imageTags": ["v1", "latest"], "imageManifestMediaType": "application/vnd.oci.image.index.v1+json",
+            "imageSizeInBytes": 7, "lastRecordedPullTime": 1710000000.5"#;
+        let archived = r#", "imageStatus": "ARCHIVED", "lastArchivedAt": 1720000000"#;
+        let text = [
+            format!(
+                r#"{{"imageDetails": [{}, {}, {}]}}"#,
+                detail("b", "sha256:1d", index),
+                detail("b", "sha256:c1", archived),
+                detail("b", "sha256:51", r#", "subjectManifestDigest": "sha256:1d""#),
+            ),
+            r#"{"images": [{"imageId": {"imageDigest": "sha256:1d"}, "repositoryName": "b",
+                "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:c1\"}]}"}]}"#
+                .to_owned(),
+        ];
+        let before = Listing::parse(&text.join("\n")).unwrap().repositories.remove(0);
+        let text = snapshot(&before.name, &before.images).to_string();
+        let after = Listing::parse(&text).unwrap().repositories.remove(0);
+        assert_eq!(after.name, before.name);
+        assert_eq!(after.images.images(), before.images.images());
+        assert_eq!(after.images.parents(), before.images.parents());
+        assert_eq!(after.images.subjects(), before.images.subjects());
+        assert_eq!(after.images.unread_indexes(), before.images.unread_indexes());
+    }
+
+    #[test]
+    fn pages_repositories_and_manifests_may_follow_each_other() {
+        let text = [
+            format!(
+                r#"{{"imageDetails": [{}], "nextToken": "t"}}"#,
+                detail("b", "sha256:1", r#", "imageTags": ["x"]"#)
+            ),
+            format!("[{}, {}]", detail("a", "sha256:2", ""), detail("b", "sha256:3", "")),
+            r#"{"images": [{"imageId": {"imageDigest": "sha256:1"},
+                "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:3\"}]}"}], "failures": []}"#
+                .to_owned(),
+        ]
+        .join("\n");
+        let listing = Listing::parse(&text).unwrap();
+        assert!(!listing.incomplete);
+        let names: Vec<_> = listing.repositories.iter().map(|r| r.name.repository_name.as_deref()).collect();
+        assert_eq!(names, [Some("a"), Some("b")]);
+        let b = &listing.repositories[1].images;
+        assert_eq!(b.images().len(), 2);
+        assert_eq!(b.parents(), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_token_on_the_last_page_means_that_images_are_missing() {
+        for token in ["nextToken", "NextToken"] {
+            let text = format!(r#"{{"imageDetails": [{}], "{token}": "t"}}"#, detail("a", "sha256:1", ""));
+            assert!(Listing::parse(&text).unwrap().incomplete);
+        }
+    }
+
+    #[test]
+    fn an_error_names_line_and_pointer() {
+        let text = "{\"imageDetails\": []}\n{\"imageDetails\": [\n{\"imageDigest\": \"sha256:1\", \"imagePushedAt\": \"soon\"}]}";
+        assert_eq!(
+            Listing::parse(text).unwrap_err().to_string(),
+            "line 3, column 51: /imageDetails/0/imagePushedAt: `soon` is not a time; write it like \
+             2026-11-23T00:00:00Z, with an offset or Z"
+        );
+    }
+
+    #[test]
+    fn what_is_no_listing_is_refused() {
+        for (text, expected) in [
+            ("", "there is no image listing in it"),
+            ("  \n", "there is no image listing in it"),
+            ("{}", "value 1 of the text has neither `imageDetails` nor `images`"),
+            ("42", "line 1, column 2: invalid type: integer `42`"),
+            ("[{\"imageDigest\": \"sha256:1\"}]", "line 1, column 28: /0: missing field `imagePushedAt`"),
+            ("{\"imageDetails\": [", "line 1, column 18: /imageDetails: not JSON: EOF"),
+        ] {
+            let error = Listing::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_repository_has_no_images_and_no_name() {
+        assert!(Listing::parse(r#"{"imageDetails": []}"#).unwrap().repositories.is_empty());
+    }
+
+    #[test]
+    fn a_status_of_the_future_is_not_taken_for_active() {
+        let text = format!("[{}]", detail("a", "sha256:1", r#", "imageStatus": "FROZEN""#));
+        let listing = Listing::parse(&text).unwrap();
+        assert_eq!(listing.repositories[0].images.images()[0].status, ImageStatus::Unknown);
+    }
+}

@@ -1,0 +1,201 @@
+//! What ECR takes as a repository's name, and a name for those that were not given one.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::domain::text::finding::{Code, Finding, quoted};
+use crate::domain::text::quantity::count;
+
+/// The longest name ECR takes, in characters.
+pub const MAX_CHARACTERS: usize = 256;
+/// The shortest name ECR takes, in characters.
+pub const MIN_CHARACTERS: usize = 2;
+
+/// A repository's name: lower-case letters and digits, in words joined by `.`, `_`, `__` or dashes, in parts joined by
+/// slashes. The rule is ECR's, from the API reference of `CreateRepository`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+/// Why a text is not the name of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Too short or too long.
+    #[error("it has {}; write {MIN_CHARACTERS} to {MAX_CHARACTERS}", count(*.0 as u64, "character"))]
+    Length(usize),
+    /// A character that no name has.
+    #[error("it has {}; write lower-case letters, digits, `-`, `_`, `.` and `/` only", quoted(&.0.to_string()))]
+    Character(char),
+    /// Nothing before, between or after slashes.
+    #[error("it has an empty part; remove the slash that begins it, ends it or is doubled")]
+    EmptyPart,
+    /// A part begins or ends with a separator.
+    #[error("{} begins or ends with a separator; begin and end each part with a letter or digit", quoted(.0))]
+    PartEdge(String),
+    /// Separators that do not go together.
+    #[error("{} has `{}` in it; separate words by `.`, `_`, `__` or dashes", quoted(.0), .1)]
+    Separator(String, String),
+}
+
+impl Name {
+    /// Checks a name.
+    ///
+    /// # Errors
+    ///
+    /// What ECR would refuse.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let characters = text.chars().count();
+        if !(MIN_CHARACTERS..=MAX_CHARACTERS).contains(&characters) {
+            return Err(InvalidName::Length(characters));
+        }
+        if let Some(character) = text
+            .chars()
+            .find(|&c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.' | '/')))
+        {
+            return Err(InvalidName::Character(character));
+        }
+        for part in text.split('/') {
+            let bytes = part.as_bytes();
+            match (bytes.first(), bytes.last()) {
+                (Some(&first), Some(&last)) if is_word(first) && is_word(last) => {}
+                (None, _) | (_, None) => return Err(InvalidName::EmptyPart),
+                _ => return Err(InvalidName::PartEdge(part.to_owned())),
+            }
+            let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+            for separator in separators.filter(|separator| !separator.is_empty()) {
+                let is_known =
+                    matches!(separator, "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-');
+                if !is_known {
+                    return Err(InvalidName::Separator(part.to_owned(), separator.to_owned()));
+                }
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Checks a name that stands at `pointer` of a document.
+    ///
+    /// # Errors
+    ///
+    /// The finding that says what ECR would refuse.
+    pub fn parse_at(text: &str, pointer: impl Into<String>) -> Result<Self, Finding> {
+        Self::parse(text).map_err(|problem| {
+            let message = format!("{} is no name for a repository: {problem}", quoted(text));
+            Finding::new(Code::InvalidName, pointer, message)
+        })
+    }
+
+    /// A name made of what people call the thing (`words`, in any spelling) and of what tells it apart (`seed`): the
+    /// same each time for the same input.
+    #[must_use]
+    pub fn generate(words: &[&str], seed: &[&str]) -> Self {
+        // Room for the suffix, and for reading the name in a console.
+        const READABLE: usize = 100;
+        let mut name = String::new();
+        for word in words {
+            let mut after_word = false;
+            if !name.is_empty() {
+                name.push('-');
+            }
+            for character in word.chars() {
+                if character.is_ascii_alphanumeric() {
+                    name.push(character.to_ascii_lowercase());
+                    after_word = true;
+                } else if after_word {
+                    name.push('-');
+                    after_word = false;
+                }
+            }
+        }
+        name.truncate(READABLE);
+        let readable = name.trim_matches('-').replace("--", "-");
+        let suffix = suffix(seed);
+        Self(if readable.is_empty() { suffix } else { format!("{readable}-{suffix}") })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Eight letters and digits that depend on every byte of the seed.
+fn suffix(seed: &[&str]) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    // FNV-1a, 64 bits: not secret, and stable across releases, which names must be.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in seed {
+        for byte in part.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    // The low bits of FNV mix best after folding the high ones in.
+    hash ^= hash >> 32;
+    (0..8)
+        .map(|position| {
+            let index = usize::try_from((hash >> (position * 5)) & 31).unwrap_or_default();
+            char::from(ALPHABET.get(index).copied().unwrap_or(b'a'))
+        })
+        .collect()
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_ecr_takes() {
+        for name in ["ab", "a1", "team/app", "a.b_c__d-e---f/g", "0/1", &"a".repeat(256)] {
+            assert_eq!(Name::parse(name).unwrap().as_str(), name);
+        }
+        for (name, problem) in [
+            ("a", "it has 1 character; write 2 to 256"),
+            ("", "it has 0 characters; write 2 to 256"),
+            (&"a".repeat(257), "it has 257 characters; write 2 to 256"),
+            ("App", "it has `A`; write lower-case letters, digits, `-`, `_`, `.` and `/` only"),
+            ("a\nb", "it has `\\n`; write lower-case letters, digits, `-`, `_`, `.` and `/` only"),
+            ("a//b", "it has an empty part; remove the slash that begins it, ends it or is doubled"),
+            ("/a", "it has an empty part; remove the slash that begins it, ends it or is doubled"),
+            ("a/", "it has an empty part; remove the slash that begins it, ends it or is doubled"),
+            ("a/-b", "`-b` begins or ends with a separator; begin and end each part with a letter or digit"),
+            ("a/b.", "`b.` begins or ends with a separator; begin and end each part with a letter or digit"),
+            ("a..b", "`a..b` has `..` in it; separate words by `.`, `_`, `__` or dashes"),
+            ("a___b", "`a___b` has `___` in it; separate words by `.`, `_`, `__` or dashes"),
+            ("a-_b", "`a-_b` has `-_` in it; separate words by `.`, `_`, `__` or dashes"),
+        ] {
+            assert_eq!(Name::parse(name).unwrap_err().to_string(), problem, "{name}");
+        }
+    }
+
+    #[test]
+    fn generated_names_are_valid_stable_and_told_apart_by_their_seed() {
+        let name = Name::generate(&["My_Stack", "WebRepository"], &["arn:aws:…", "WebRepository"]);
+        assert_eq!(name.as_str(), "my-stack-webrepository-miyuozwj");
+        assert_eq!(name, Name::generate(&["My_Stack", "WebRepository"], &["arn:aws:…", "WebRepository"]));
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..1000 {
+            let name = Name::generate(&["stack", "Repository"], &[&format!("stack/{number}"), "Repository"]);
+            assert!(Name::parse(name.as_str()).is_ok(), "{name}");
+            assert!(seen.insert(name));
+        }
+        for odd in ["", "---", "Ünïcode", "a--b", &"long-".repeat(100), "-x-", "x_"] {
+            let name = Name::generate(&[odd, odd], &[odd]);
+            assert!(Name::parse(name.as_str()).is_ok(), "{odd}: {name}");
+            assert!(name.as_str().len() <= 120);
+        }
+    }
+}

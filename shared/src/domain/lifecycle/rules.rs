@@ -1,0 +1,417 @@
+//! The simple rule model, Pulumi Crosswalk's `awsx.ecr` with the same fields, spellings and defaults, read from YAML
+//! or JSON.
+//!
+//! Beyond awsx: `tagPatternList`, `maximumDaysSincePull`, `maximumDaysInArchive` and `action`. One deviation: awsx
+//! takes the first limit it finds in a rule that has two; here two limits are an error.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::document::{Action, Limit, Rule, StorageClass, TagList, TagSelection};
+use super::validate;
+use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
+use crate::domain::text::printable::{Notation, is_control, printable};
+use crate::domain::text::reader::{Fields, Reader, Slot, alternatives};
+use crate::domain::text::syntax::Node;
+
+/// `lifecyclePolicy` as awsx has it.
+///
+/// Its [`Default`] is the policy of a repository for which none is given: keep at most one untagged image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimplePolicy {
+    pub(super) skip: bool,
+    pub(super) rules: Vec<SimpleRule>,
+}
+
+/// One rule of the simple model.
+#[derive(Debug, Clone)]
+pub struct SimpleRule {
+    /// A text for people.
+    pub description: Option<String>,
+    /// `selection`, or `tagStatus` with its list.
+    pub tags: TagSelection,
+    /// The one limit: `maximumNumberOfImages`, `maximumAgeLimit`, `maximumDaysSincePull` or `maximumDaysInArchive`.
+    pub limit: Limit,
+    /// `action`: `expire` unless given.
+    pub action: Action,
+    /// JSON pointer of the rule in the text it was read from; not part of the rule itself.
+    pub pointer: String,
+}
+
+impl PartialEq for SimpleRule {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { description, tags, limit, action, pointer: _ } = self;
+        *description == other.description
+            && *tags == other.tags
+            && *limit == other.limit
+            && *action == other.action
+    }
+}
+
+impl Eq for SimpleRule {}
+
+impl Default for SimplePolicy {
+    fn default() -> Self {
+        Self {
+            skip: false,
+            rules: vec![SimpleRule {
+                description: Some("remove untagged images".to_owned()),
+                tags: TagSelection::Untagged,
+                limit: Limit::ImageCountMoreThan(1),
+                action: Action::Expire,
+                pointer: String::new(),
+            }],
+        }
+    }
+}
+
+/// A name of the simple model, and the limit it stands for.
+type NamedLimit = (&'static str, fn(u64) -> Limit);
+
+/// The four limits and their names in the simple model.
+const LIMITS: [NamedLimit; 4] = [
+    ("maximumNumberOfImages", Limit::ImageCountMoreThan),
+    ("maximumAgeLimit", Limit::SinceImagePushed),
+    ("maximumDaysSincePull", Limit::SinceImagePulled),
+    ("maximumDaysInArchive", Limit::SinceImageTransitioned),
+];
+
+/// The name of a limit in the simple model.
+const fn limit_name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::ImageCountMoreThan(_) => LIMITS[0].0,
+        Limit::SinceImagePushed(_) => LIMITS[1].0,
+        Limit::SinceImagePulled(_) => LIMITS[2].0,
+        Limit::SinceImageTransitioned(_) => LIMITS[3].0,
+    }
+}
+
+const RULE_FIELDS: [&str; 10] = [
+    "description",
+    "selection",
+    "tagStatus",
+    "tagPrefixList",
+    "tagPatternList",
+    LIMITS[0].0,
+    LIMITS[1].0,
+    LIMITS[2].0,
+    LIMITS[3].0,
+    "action",
+];
+
+impl SimplePolicy {
+    /// Whether the repository is to get no lifecycle policy at all; the rules, if any, are not used then.
+    #[must_use]
+    pub const fn is_skip(&self) -> bool {
+        self.skip
+    }
+
+    /// The rules as they were written.
+    #[must_use]
+    pub fn rules(&self) -> &[SimpleRule] {
+        &self.rules
+    }
+
+    /// The policy as YAML. One with characters that a terminal obeys has all strings in double quotes, as in JSON, so that
+    /// escapes can stand for them.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        // Strings, numbers and lists only: serialization has nothing to fail on.
+        let yaml = serde_saphyr::to_string(self).unwrap_or_default();
+        if !yaml.contains(is_control) {
+            return yaml;
+        }
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        format!("{}\n", printable(&json, Notation::Json))
+    }
+
+    /// Reads `{ skip, rules }`, alone or as the value of `lifecyclePolicy`.
+    pub(super) fn read(node: &Node) -> Result<Self, Vec<Finding>> {
+        let mut reader = Reader::default();
+        if !reader.is_policy(node) {
+            return Err(reader.into_findings());
+        }
+        let policy = policy(node, &mut reader);
+        match (reader.findings.is_empty(), policy) {
+            (true, Some(policy)) => Ok(policy),
+            _ => Err(reader.into_findings()),
+        }
+    }
+}
+
+fn policy(node: &Node, reader: &mut Reader) -> Option<SimplePolicy> {
+    let (node, pointer) = match node {
+        Node::Object(entries) if entries.iter().any(|(key, _)| key == "lifecyclePolicy") => {
+            let root = reader.fields(node, "", &["lifecyclePolicy"])?;
+            (reader.field(&root, "lifecyclePolicy").value()?, "/lifecyclePolicy")
+        }
+        _ => (node, ""),
+    };
+    let fields = reader.fields(node, pointer, &["skip", "rules"])?;
+    let skip = reader.boolean(&fields, "skip");
+    let rules = reader.list(&fields, "rules");
+    let skip = match skip {
+        Slot::Absent => false,
+        Slot::Broken => return None,
+        Slot::Is(skip) => skip,
+    };
+    let nodes = match rules {
+        Slot::Absent if skip => {
+            return Some(SimplePolicy { skip, rules: Vec::new() });
+        }
+        Slot::Absent => return Some(SimplePolicy::default()),
+        Slot::Broken => return None,
+        Slot::Is(nodes) => nodes,
+    };
+    if nodes.is_empty() && !skip {
+        reader.find(
+            Code::EmptyList,
+            fields.at("rules"),
+            "`rules` is empty; leave it out for the default policy, or write `skip: true` for none",
+        );
+    }
+    validate::rule_count(nodes.len(), &fields.at("rules"), reader);
+    let mut rules = Vec::with_capacity(nodes.len());
+    for (index, node) in nodes.iter().enumerate() {
+        rules.extend(rule(node, join_pointer(&fields.at("rules"), &index.to_string()), reader));
+    }
+    // A broken rule is out of the comparison: it has findings of its own.
+    let facts: Vec<_> = rules
+        .iter()
+        .map(|rule| validate::RuleFacts {
+            priority_pointer: rule.pointer.clone(),
+            status_pointer: rule.pointer.clone(),
+            list_pointer: rule.pointer.clone(),
+            name: format!("the rule at {}", rule.pointer),
+            // The order of the rules is theirs in the text, and `any` is moved last: nothing to get wrong.
+            priority: None,
+            storage_class: Some(rule.limit.storage_class()),
+            tags: Some(rule.tags.clone()),
+        })
+        .collect();
+    validate::against_each_other(&facts, reader);
+    Some(SimplePolicy { skip, rules })
+}
+
+fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule> {
+    let fields = reader.fields(node, &pointer, &RULE_FIELDS)?;
+    let description = reader.text(&fields, "description");
+    let tags = selection(&fields, reader);
+    let limit = limit(&fields, reader);
+    let action =
+        reader.word(&fields, "action", &[("expire", Action::Expire), ("archive", Action::Transition)]);
+    let action = match action {
+        Slot::Absent => Slot::Is(Action::Expire),
+        action => action,
+    };
+    let mut fits = true;
+    match (limit, action) {
+        (Slot::Is(Limit::SinceImagePulled(_)), Slot::Is(Action::Expire)) => {
+            fits = false;
+            reader.find(
+                Code::ActionConflict,
+                pointer.clone(),
+                "`maximumDaysSincePull` archives and never expires; add `action: archive`, or limit by \
+                 `maximumAgeLimit`",
+            );
+        }
+        (Slot::Is(Limit::SinceImageTransitioned(_)), Slot::Is(Action::Transition)) => {
+            fits = false;
+            reader.find(
+                Code::ActionConflict,
+                fields.at("action"),
+                "`maximumDaysInArchive` is about images that are archived already; remove `action`",
+            );
+        }
+        _ => {}
+    }
+    if let Slot::Is(Limit::SinceImageTransitioned(days)) = limit {
+        validate::days_in_archive(days, &fields.at("maximumDaysInArchive"), reader);
+    }
+    Some(SimpleRule {
+        description: description.optional()?,
+        tags: tags.value()?,
+        limit: limit.value()?,
+        action: action.value().filter(|_| fits)?,
+        pointer,
+    })
+}
+
+fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Slot<Limit> {
+    let mut found = Slot::Absent;
+    let mut names = Vec::new();
+    for (name, limit) in LIMITS {
+        let number = reader.positive(fields, name);
+        if number.is_present() {
+            names.push(format!("`{name}`"));
+            found = number.map(limit);
+        }
+    }
+    match names.len() {
+        0 => {
+            let known: Vec<String> = LIMITS.iter().map(|(name, _)| format!("`{name}`")).collect();
+            reader.find(
+                Code::LimitMissing,
+                fields.pointer.clone(),
+                format!("the rule has no limit; add {}", alternatives(&known)),
+            );
+            Slot::Broken
+        }
+        1 => found,
+        _ => {
+            reader.find(
+                Code::LimitConflict,
+                fields.pointer.clone(),
+                format!("the rule has {} limits, {}; keep one", names.len(), names.join(" and ")),
+            );
+            Slot::Broken
+        }
+    }
+}
+
+/// `selection: …`, or `tagStatus: …` with the list beside it.
+fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagSelection> {
+    let beside = ["tagStatus", "tagPrefixList", "tagPatternList"].into_iter().find(|name| fields.has(name));
+    match (fields.has("selection"), beside) {
+        (true, None) => match reader.field(fields, "selection") {
+            Slot::Is(node) => selection_value(node, &fields.at("selection"), reader),
+            Slot::Absent | Slot::Broken => Slot::Broken,
+        },
+        (false, Some(_)) => validate::tag_status_and_list(fields, reader),
+        (true, Some(name)) => {
+            reader.find(
+                Code::SelectionConflict,
+                fields.pointer.clone(),
+                format!("both `selection` and `{name}`; write the selection one way"),
+            );
+            Slot::Broken
+        }
+        (false, None) => {
+            reader.find(
+                Code::SelectionMissing,
+                fields.pointer.clone(),
+                "the rule does not say which images it is about; add `selection: untagged`, `selection: any` or \
+                 `selection: { tagPrefixList: [...] }`",
+            );
+            Slot::Broken
+        }
+    }
+}
+
+fn selection_value(node: &Node, pointer: &str, reader: &mut Reader) -> Slot<TagSelection> {
+    match node {
+        Node::Text(text) => match text.as_str() {
+            "untagged" => Slot::Is(TagSelection::Untagged),
+            "any" => Slot::Is(TagSelection::Any),
+            other => {
+                let hint =
+                    if other == "tagged" { " (for every tagged image: tagPatternList: [\"*\"])" } else { "" };
+                reader.find(
+                    Code::UnknownValue,
+                    pointer,
+                    format!(
+                        "`selection` is {}; write `untagged`, `any` or a `tagPrefixList` or `tagPatternList`{hint}",
+                        quoted(other)
+                    ),
+                );
+                Slot::Broken
+            }
+        },
+        Node::Object(_) => {
+            let Some(fields) = reader.fields(node, pointer, &["tagPrefixList", "tagPatternList"]) else {
+                return Slot::Broken;
+            };
+            let list: Slot<TagList> = validate::tag_list(&fields, reader);
+            if !list.is_present() {
+                reader.find(
+                    Code::TagListMissing,
+                    pointer,
+                    "the selection names no tags; add `tagPrefixList` or `tagPatternList`",
+                );
+                return Slot::Broken;
+            }
+            list.map(TagSelection::Tagged)
+        }
+        other => {
+            reader.wrong_type(other, pointer, "`untagged`, `any` or an object with a tag list");
+            Slot::Broken
+        }
+    }
+}
+
+impl From<&Rule> for SimpleRule {
+    fn from(rule: &Rule) -> Self {
+        Self {
+            description: rule.description.clone(),
+            tags: rule.tags.clone(),
+            limit: rule.limit,
+            action: rule.action,
+            pointer: rule.pointer.clone(),
+        }
+    }
+}
+
+impl Serialize for SimplePolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut policy = serializer.serialize_map(None)?;
+        if self.skip {
+            policy.serialize_entry("skip", &true)?;
+        }
+        if !self.rules.is_empty() {
+            policy.serialize_entry("rules", &self.rules)?;
+        }
+        policy.end()
+    }
+}
+
+impl Serialize for SimpleRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rule = serializer.serialize_map(None)?;
+        if let Some(description) = &self.description {
+            rule.serialize_entry("description", description)?;
+        }
+        match &self.tags {
+            TagSelection::Untagged => rule.serialize_entry("selection", "untagged")?,
+            TagSelection::Any => rule.serialize_entry("selection", "any")?,
+            TagSelection::Tagged(list) => {
+                rule.serialize_entry(
+                    "selection",
+                    &std::collections::BTreeMap::from([(list.field(), list.entries())]),
+                )?;
+            }
+        }
+        rule.serialize_entry(limit_name(self.limit), &self.limit.count_number())?;
+        if self.action == Action::Transition {
+            rule.serialize_entry("action", StorageClass::Archive.as_str())?;
+        }
+        rule.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lifecycle::PolicySource;
+
+    #[test]
+    fn a_policy_in_yaml_means_the_same_whatever_a_terminal_must_not_obey() {
+        for text in
+            ["a\u{202e}b", "\u{200f}", "line\n\u{2066}line\n", "a\u{9b}b", "a\u{2028}b", "a\u{1b}b", "ü # x"]
+        {
+            let rule =
+                serde_json::json!({ "description": text, "selection": "untagged", "maximumAgeLimit": 9 });
+            let json = serde_json::json!({ "rules": [rule] }).to_string();
+            let PolicySource::Simple(simple, _) = PolicySource::parse(&json).unwrap() else {
+                panic!("{json}")
+            };
+            let yaml = simple.to_yaml();
+            assert!(!yaml.contains(is_control), "{yaml:?}");
+            // As it is printed.
+            let printed = printable(&yaml, Notation::Json);
+            let PolicySource::Simple(read, _) = PolicySource::parse(&printed).unwrap() else {
+                panic!("{yaml}")
+            };
+            assert_eq!(read, simple, "{yaml}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The answer of a preview: ECR's `GetLifecyclePolicyPreview` for what is acted on, with the same field names, and
+//! beside it what ECR does not say: sizes, reasons, what is kept and why, findings.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::lifecycle::document::{Action, StorageClass};
+use crate::domain::text::finding::Finding;
+use crate::domain::text::instant::Instant;
+
+/// What a policy does with one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewReport {
+    /// The account whose registry the repository is in, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_id: Option<String>,
+    /// The repository, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_name: Option<String>,
+    /// The policy that was evaluated, as ECR takes it; absent where there is to be no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_policy_text: Option<String>,
+    /// The time for which the policy was evaluated.
+    pub evaluated_at: Instant,
+    /// Always [`Status::Complete`]: an evaluation that fails gives no report.
+    pub status: Status,
+    /// Images that are acted on, in ascending rule priority, then oldest first.
+    pub preview_results: Vec<PreviewResult>,
+    /// Totals.
+    pub summary: Summary,
+    /// Images that stay, oldest first.
+    pub kept: Vec<KeptImage>,
+    /// What is worth knowing about the policy, given these images.
+    pub findings: Vec<Finding>,
+}
+
+/// The state of a preview, in ECR's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    /// The evaluation is complete.
+    Complete,
+}
+
+/// An image that a rule acts on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewResult {
+    /// The image's digest.
+    pub image_digest: String,
+    /// The image's tags; all of them go with it.
+    pub image_tags: Vec<String>,
+    /// When it was pushed.
+    pub image_pushed_at: Instant,
+    /// Its compressed size in bytes.
+    pub image_size_in_bytes: u64,
+    /// What happens to it.
+    pub action: ActionTaken,
+    /// `rulePriority` of the rule that acts; for an artifact about another image, the rule that acts on that one.
+    pub applied_rule_priority: u64,
+    /// Where the image is now.
+    pub storage_class: StorageClass,
+    /// Why the rule acts, in a sentence.
+    pub reason: String,
+    /// The pass in which the rule acts, from 1; absent from the evaluation of a single pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u16>,
+    /// The reason in a few characters, for a narrow column; not part of the JSON.
+    #[serde(skip)]
+    pub short_reason: String,
+}
+
+/// `action` of a preview's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionTaken {
+    /// EXPIRE or TRANSITION.
+    #[serde(rename = "type")]
+    pub kind: ActionKind,
+    /// Where a transition leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_storage_class: Option<StorageClass>,
+}
+
+/// What happens to an image, in ECR's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ActionKind {
+    /// It is deleted.
+    Expire,
+    /// It moves to another storage class.
+    Transition,
+}
+
+impl From<Action> for ActionTaken {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Expire => Self { kind: ActionKind::Expire, target_storage_class: None },
+            Action::Transition => {
+                Self { kind: ActionKind::Transition, target_storage_class: Some(StorageClass::Archive) }
+            }
+        }
+    }
+}
+
+/// An image that stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptImage {
+    /// The image's digest.
+    pub image_digest: String,
+    /// The image's tags.
+    pub image_tags: Vec<String>,
+    /// When it was pushed.
+    pub image_pushed_at: Instant,
+    /// Its compressed size in bytes.
+    pub image_size_in_bytes: u64,
+    /// What holds it: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`,
+    /// `unknownStatus`, `archived`, `no rule`.
+    pub held_by: String,
+    /// Why it stays, in a sentence.
+    pub reason: String,
+    /// When a rule by age will expire it if nothing changes; null if none will.
+    pub expires_at: Option<Instant>,
+    /// When a rule by age will archive it if nothing changes; absent if none will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transitions_at: Option<Instant>,
+}
+
+/// Totals of a preview. Layers are shared between images, so sizes overstate what is freed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Images that expire.
+    pub expiring_image_total_count: u64,
+    /// The sum of their sizes in bytes.
+    pub expiring_image_size_in_bytes: u64,
+    /// Images that move, for each target.
+    pub transitioning_image_total_counts: Vec<TransitioningCount>,
+    /// The sum of the sizes of images that move, in bytes.
+    pub transitioning_image_size_in_bytes: u64,
+    /// Images that stay as they are.
+    pub kept_image_total_count: u64,
+    /// The sum of their sizes in bytes.
+    pub kept_image_size_in_bytes: u64,
+}
+
+/// How many images move to a storage class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransitioningCount {
+    /// The storage class they move to.
+    pub target_storage_class: StorageClass,
+    /// How many.
+    pub image_total_count: u64,
+}
+
+impl Summary {
+    /// The number of images that move to another storage class.
+    #[must_use]
+    pub fn transitioning_image_total_count(&self) -> u64 {
+        self.transitioning_image_total_counts.iter().map(|count| count.image_total_count).sum()
+    }
+}
+
+impl PreviewReport {
+    /// The repository's name, or words that say that it is not known.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.repository_name.as_deref().unwrap_or("(repository not named)")
+    }
+}

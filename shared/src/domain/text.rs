@@ -1,0 +1,17 @@
+//! Documents that people and programs write, and values as they spell them.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `syntax` | JSON and YAML as values with their places |
+//! | `reader` | values read field by field, every mistake reported at its place |
+//! | [`finding`] | what is wrong with a document, or worth knowing about it: code, place, message |
+//! | [`mod@printable`] | text that a terminal shows and does not obey |
+//! | [`instant`] | points in time |
+//! | [`quantity`] | sizes, ages and counts as people read them |
+
+pub mod finding;
+pub mod instant;
+pub mod printable;
+pub mod quantity;
+pub(crate) mod reader;
+pub(crate) mod syntax;

@@ -1,0 +1,354 @@
+//! Reads typed fields out of a [`Node`], noting everything that is wrong on the way instead of stopping at the
+//! first. Knows JSON shapes, not what a policy means.
+
+use std::collections::HashMap;
+
+use crate::domain::repository::Name;
+use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
+use crate::domain::text::syntax::Node;
+
+/// What is wrong with a body that names another repository than the path of its request.
+pub(crate) const OTHER_NAME: &str = "this is another name than the path has; leave it out";
+
+/// A field as it was found: what follows from it must be told only once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot<T> {
+    /// The field is not there.
+    Absent,
+    /// The field is there and wrong, and a finding says so already.
+    Broken,
+    /// The field's value.
+    Is(T),
+}
+
+impl<T> Slot<T> {
+    /// The value, when there is a good one.
+    pub(crate) fn value(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Broken => None,
+        }
+    }
+
+    /// The value of a field that may be left out; `None` when it is broken.
+    pub(crate) fn optional(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Broken => None,
+            Self::Is(value) => Some(Some(value)),
+        }
+    }
+
+    /// Whether the field is there, right or wrong.
+    pub(crate) const fn is_present(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Slot<U> {
+        match self {
+            Self::Absent => Slot::Absent,
+            Self::Broken => Slot::Broken,
+            Self::Is(value) => Slot::Is(convert(value)),
+        }
+    }
+}
+
+/// Whose names and types a document has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// An API's, or a file's: `repositoryName`.
+    Api,
+    /// CloudFormation's: `RepositoryName`, and booleans in quotes.
+    CloudFormation,
+}
+
+impl Spelling {
+    /// A field under its API name.
+    pub(crate) fn of(self, name: &'static str) -> String {
+        match (self, name) {
+            (Self::Api, _) => name.to_owned(),
+            (Self::CloudFormation, "filterType") => "ImageTagMutabilityExclusionFilterType".to_owned(),
+            (Self::CloudFormation, "filter") => "ImageTagMutabilityExclusionFilterValue".to_owned(),
+            (Self::CloudFormation, _) => {
+                let mut characters = name.chars();
+                let first = characters.next().map(|first| first.to_ascii_uppercase());
+                first.into_iter().chain(characters).collect()
+            }
+        }
+    }
+}
+
+/// The fields of one object, and where it stands.
+pub(crate) struct Fields<'a> {
+    pub(crate) pointer: String,
+    entries: &'a [(String, Node)],
+}
+
+impl Fields<'_> {
+    /// The JSON pointer of the field `name`.
+    pub(crate) fn at(&self, name: &str) -> String {
+        join_pointer(&self.pointer, name)
+    }
+
+    /// Whether the field is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, _)| key == name)
+    }
+}
+
+/// Collects the findings of one document.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) findings: Vec<Finding>,
+    /// Whether booleans stand in quotes, as CloudFormation hands them over.
+    pub(crate) quoted_scalars: bool,
+    /// The repository that the path of a request names: a body need not name it, and must not name another one.
+    pub(crate) repository_of_path: Option<Name>,
+}
+
+impl Reader {
+    pub(crate) fn find(&mut self, code: Code, pointer: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding::new(code, pointer, message));
+    }
+
+    /// The fields of `node`, none but `known` ones and each once.
+    pub(crate) fn fields<'a>(&mut self, node: &'a Node, pointer: &str, known: &[&str]) -> Option<Fields<'a>> {
+        let Node::Object(entries) = node else {
+            self.wrong_type(node, pointer, "an object");
+            return None;
+        };
+        let mut times_seen = HashMap::with_capacity(entries.len());
+        for (key, _) in entries {
+            let times: &mut u32 = times_seen.entry(key.as_str()).or_default();
+            *times += 1;
+            let at = || join_pointer(pointer, key);
+            match times {
+                1 if known.contains(&key.as_str()) => {}
+                1 => self.find(Code::UnknownField, at(), unknown_field(key, known)),
+                2 => self.find(
+                    Code::DuplicateKey,
+                    at(),
+                    format!("{} is there more than once; keep one", quoted(key)),
+                ),
+                _ => {}
+            }
+        }
+        Some(Fields { pointer: pointer.to_owned(), entries })
+    }
+
+    /// The field `name`; a null is a finding.
+    pub(crate) fn field<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a Node> {
+        match fields.entries.iter().find(|(key, _)| key == name) {
+            None => Slot::Absent,
+            Some((_, Node::Null)) => {
+                self.find(
+                    Code::NullValue,
+                    fields.at(name),
+                    format!("`{name}` is null; give it a value or leave it out"),
+                );
+                Slot::Broken
+            }
+            Some((_, node)) => Slot::Is(node),
+        }
+    }
+
+    /// A finding when the field is not there.
+    pub(crate) fn require<T>(&mut self, slot: &Slot<T>, fields: &Fields<'_>, name: &str, hint: &str) {
+        if !slot.is_present() {
+            self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
+        }
+    }
+
+    pub(crate) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Slot<String> {
+        match self.field(fields, name) {
+            Slot::Is(Node::Text(text)) => Slot::Is(text.clone()),
+            slot => self.not(slot, fields, name, "a string"),
+        }
+    }
+
+    /// The repository that a request is about: what the field names, or what the path does.
+    pub(crate) fn repository(&mut self, fields: &Fields<'_>, name: &str, hint: &str) -> Option<Name> {
+        let text = self.text(fields, name);
+        let of_path = self.repository_of_path.clone();
+        if of_path.is_none() {
+            self.require(&text, fields, name, hint);
+        }
+        let found = match text {
+            Slot::Absent => return of_path,
+            Slot::Broken => return None,
+            Slot::Is(text) => Name::parse_at(&text, fields.at(name)),
+        };
+        let named = found.map_err(|finding| self.findings.push(finding)).ok()?;
+        if of_path.is_some_and(|of_path| of_path != named) {
+            self.find(Code::NameConflict, fields.at(name), OTHER_NAME);
+            return None;
+        }
+        Some(named)
+    }
+
+    pub(crate) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Slot<bool> {
+        match self.field(fields, name) {
+            Slot::Is(Node::Bool(value)) => Slot::Is(*value),
+            Slot::Is(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
+                Slot::Is(text == "true")
+            }
+            slot => self.not(slot, fields, name, "true or false"),
+        }
+    }
+
+    /// A boolean, or this word instead of one: `None`.
+    pub(crate) fn boolean_or(&mut self, fields: &Fields<'_>, name: &str, word: &str) -> Slot<Option<bool>> {
+        match self.field(fields, name) {
+            Slot::Is(Node::Bool(value)) => Slot::Is(Some(*value)),
+            Slot::Is(Node::Text(text)) if text == word => Slot::Is(None),
+            Slot::Is(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
+                Slot::Is(Some(text == "true"))
+            }
+            slot => self.not(slot, fields, name, &format!("true, false or {word}")),
+        }
+    }
+
+    /// A whole number of one or more.
+    pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Slot<u64> {
+        let slot = self.field(fields, name);
+        let written = match slot {
+            Slot::Is(Node::Whole(number)) if *number >= 1 => return Slot::Is(*number),
+            Slot::Is(Node::Whole(number)) => number.to_string(),
+            Slot::Is(Node::Number(number)) => number.to_string(),
+            slot => return self.not(slot, fields, name, "a whole number of 1 or more"),
+        };
+        let message = if matches!(slot, Slot::Is(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
+        {
+            format!("`{name}` is {written}, too large to be kept exactly; write a smaller number")
+        } else {
+            format!("`{name}` is {written}; write a whole number of 1 or more")
+        };
+        self.find(Code::NumberOutOfRange, fields.at(name), message);
+        Slot::Broken
+    }
+
+    /// One of a field's words.
+    pub(crate) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Slot<T> {
+        let Slot::Is(text) = self.text(fields, name) else {
+            return if fields.has(name) { Slot::Broken } else { Slot::Absent };
+        };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Slot::Is(*value);
+        }
+        let expected: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        self.find(
+            Code::UnknownValue,
+            fields.at(name),
+            format!("`{name}` is {}; write {}", quoted(&text), alternatives(&expected)),
+        );
+        Slot::Broken
+    }
+
+    /// A list of one or more strings, none of them empty.
+    pub(crate) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Slot<Vec<String>> {
+        let items = match self.field(fields, name) {
+            Slot::Is(Node::List(items)) => items,
+            slot => return self.not(slot, fields, name, "a list of strings"),
+        };
+        let pointer = fields.at(name);
+        if items.is_empty() {
+            self.find(Code::EmptyList, pointer, format!("`{name}` is empty; name at least one"));
+            return Slot::Broken;
+        }
+        let before = self.findings.len();
+        let mut texts = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let at = format!("{pointer}/{index}");
+            match item {
+                Node::Text(text) if text.is_empty() => {
+                    self.find(Code::EmptyString, at, format!("an empty string in `{name}`; remove it"));
+                }
+                Node::Text(text) => texts.push(text.clone()),
+                Node::Null => self.find(Code::NullValue, at, format!("null in `{name}`; remove it")),
+                other => self.wrong_type(other, &at, "a string"),
+            }
+        }
+        if self.findings.len() > before { Slot::Broken } else { Slot::Is(texts) }
+    }
+
+    pub(crate) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a [Node]> {
+        match self.field(fields, name) {
+            Slot::Is(Node::List(items)) => Slot::Is(items),
+            slot => self.not(slot, fields, name, "a list"),
+        }
+    }
+
+    fn not<T>(&mut self, slot: Slot<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Slot<T> {
+        match slot {
+            Slot::Absent => Slot::Absent,
+            Slot::Broken => Slot::Broken,
+            Slot::Is(node) => {
+                self.wrong_type(node, &fields.at(name), expected);
+                Slot::Broken
+            }
+        }
+    }
+
+    pub(crate) fn wrong_type(&mut self, node: &Node, pointer: &str, expected: &str) {
+        let hint = match node {
+            Node::Whole(_) | Node::Number(_) | Node::Bool(_) if expected == "a string" => {
+                "; put it in quotes"
+            }
+            Node::Text(_) if expected.starts_with("a whole number") => "; write it without quotes",
+            Node::Text(_) if expected.starts_with("a list") => "; put it in brackets",
+            _ => "",
+        };
+        self.find(Code::WrongType, pointer, format!("{} where {expected} is needed{hint}", node.kind()));
+    }
+}
+
+impl Reader {
+    /// Everything that was found, in the order of the document's rules; what is about the whole comes first.
+    pub(crate) fn into_findings(mut self) -> Vec<Finding> {
+        let place = |finding: &Finding| -> Option<usize> {
+            finding.pointer.split_once("/rules/")?.1.split('/').next()?.parse().ok()
+        };
+        self.findings.sort_by_key(place);
+        self.findings
+    }
+
+    /// Whether the document is an object at all; the one finding if it is not.
+    pub(crate) fn is_policy(&mut self, node: &Node) -> bool {
+        match node {
+            Node::Object(_) => return true,
+            Node::Null => self.find(
+                Code::WrongType,
+                "",
+                "there is no policy in it; write one, or `{}` for the default policy",
+            ),
+            other => self.wrong_type(other, "", "a policy, an object with `rules`,"),
+        }
+        false
+    }
+}
+
+/// "a", "a or b", "a, b or c".
+pub(crate) fn alternatives(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+fn unknown_field(key: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&key.to_lowercase(), &candidate.to_lowercase()), candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min();
+    match near {
+        Some((_, candidate)) => format!("{} is not a field here; did you mean `{candidate}`?", quoted(key)),
+        None => {
+            let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            format!("{} is not a field here; there are {}", quoted(key), names.join(", "))
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! JSON and YAML texts as trees that keep what a policy reader must see: the order of keys, duplicate keys, nulls
+//! and how numbers are meant. Knows nothing of policies.
+
+use std::fmt;
+
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::domain::text::finding::{Code, Finding};
+
+/// A value as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Node {
+    Null,
+    Bool(bool),
+    /// A whole number of zero or more, however spelled: `7`, `7.0` and `70e-1` are the same.
+    Whole(u64),
+    /// Any other number: negative, with a fraction, or too large to be exact.
+    Number(f64),
+    Text(String),
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+impl Node {
+    /// What the value is, with its article, for messages.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Whole(_) | Self::Number(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    fn from_f64(value: f64) -> Self {
+        // Doubles are exact whole numbers up to 2^53.
+        if value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked just above"
+            )]
+            return Self::Whole(value as u64);
+        }
+        Self::Number(value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NodeVisitor;
+
+        impl<'de> Visitor<'de> for NodeVisitor {
+            type Value = Node;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Node, E> {
+                Ok(Node::Null)
+            }
+
+            fn visit_none<E>(self) -> Result<Node, E> {
+                Ok(Node::Null)
+            }
+
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+                deserializer.deserialize_any(self)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+                Ok(Node::Bool(value))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+                Ok(Node::Whole(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a negative number is out of every range anyway"
+                )]
+                Ok(u64::try_from(value).map_or(Node::Number(value as f64), Node::Whole))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+                Ok(Node::from_f64(value))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
+                Ok(Node::Text(value.to_owned()))
+            }
+
+            fn visit_string<E>(self, value: String) -> Result<Node, E> {
+                Ok(Node::Text(value))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Node::List(list))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+                let mut object = Vec::new();
+                while let Some(entry) = entries.next_entry()? {
+                    object.push(entry);
+                }
+                Ok(Node::Object(object))
+            }
+        }
+
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+impl Serialize for Node {
+    /// The value as it was written, its duplicate keys included.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Whole(number) => serializer.serialize_u64(*number),
+            Self::Number(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Object(entries) => {
+                let mut object = serializer.serialize_map(Some(entries.len()))?;
+                for (key, value) in entries {
+                    object.serialize_entry(key, value)?;
+                }
+                object.end()
+            }
+        }
+    }
+}
+
+/// Reads a text as JSON.
+pub(crate) fn parse_json(text: &str) -> Result<Node, Finding> {
+    serde_json::from_str(text).map_err(|error| {
+        // serde_json ends its messages with the place; the place comes first here, as in the YAML message.
+        let message = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let cause = message.strip_suffix(&place).unwrap_or(&message);
+        Finding::new(
+            Code::Syntax,
+            "",
+            format!("line {}, column {}: not JSON: {cause}", error.line(), error.column()),
+        )
+    })
+}
+
+/// Reads a text as YAML 1.2 (of which JSON is nearly a subset). Aliases are expanded within tight limits.
+pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
+    use serde_saphyr::MessageFormatter as _;
+    let options = serde_saphyr::options! {
+        // Both values are kept here, so that the finding can say where.
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
+        // Not the error's `Display`, which brings what draws the text around it.
+        let message = serde_saphyr::DefaultMessageFormatter.format_message(&error);
+        let cause = message.lines().next().unwrap_or("unreadable").replace(char::is_control, " ");
+        let place = place.unwrap_or_default();
+        Finding::new(Code::Syntax, "", format!("{place}not YAML: {cause}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_a_whole_number_are_one_number() {
+        for text in ["30", "30.0", "3e1", "300e-1"] {
+            assert_eq!(parse_json(text).unwrap(), Node::Whole(30), "{text}");
+        }
+        assert_eq!(parse_yaml("30.0").unwrap(), Node::Whole(30));
+        assert_eq!(parse_json("30.5").unwrap(), Node::Number(30.5));
+        assert_eq!(parse_json("-1").unwrap(), Node::Number(-1.0));
+    }
+
+    #[test]
+    fn duplicate_keys_are_kept_in_both_languages() {
+        let twice = Node::Object(vec![("a".into(), Node::Whole(1)), ("a".into(), Node::Whole(2))]);
+        assert_eq!(parse_json(r#"{"a": 1, "a": 2}"#).unwrap(), twice);
+        assert_eq!(parse_yaml("a: 1\na: 2").unwrap(), twice);
+    }
+
+    #[test]
+    fn an_error_names_the_place_once() {
+        let finding = parse_json("{\n  \"rules\": [,]}").unwrap_err();
+        assert_eq!(finding.message, "line 2, column 13: not JSON: expected value");
+        let finding = parse_yaml("a: [1,2").unwrap_err();
+        assert_eq!(finding.message, "line 1, column 4: not YAML: unclosed bracket '['");
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        assert!(parse_json(&"[".repeat(100_000)).is_err());
+        assert!(parse_yaml(&"- ".repeat(100_000)).is_err());
+        assert!(parse_yaml(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! Custom resources of CloudFormation: `Custom::EcrRepository` in [`repository`].
+
+pub mod repository;

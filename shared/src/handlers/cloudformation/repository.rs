@@ -1,0 +1,246 @@
+//! Does what CloudFormation asks for, and says how it went.
+
+use std::time::Duration;
+
+use crate::aws::AwsError;
+use crate::aws::cloudformation::CloudFormation;
+use crate::aws::deadline::TimeIsUp;
+use crate::domain::cloudformation::confirmation::{
+    Confirmation, Unconfirmed, by_resource, by_stack, check_stack,
+};
+use crate::domain::cloudformation::repository::{
+    Plan, Refusal, Removing, adoption, attributes, changes, check_new, marker, owner, plan, removing,
+};
+use crate::domain::cloudformation::{Answer, Event, RequestType};
+use crate::domain::enforcement::by_hand::{Refusal as HeldBack, UseCheck};
+use crate::domain::repository::permissions::Permissions;
+use crate::domain::repository::read::{EmptyOnDelete, Properties};
+use crate::domain::repository::{Existing, Name, PolicyStatus};
+use crate::domain::text::quantity;
+use crate::workflows::delete_images::{ByHand, DeletionError};
+use crate::workflows::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};
+
+/// Pauses before CloudFormation is asked again about what it does not confirm. It sends a request when it has written down that it
+/// does, so that this is for what is read from another place than it was written to.
+const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// What serving a request takes.
+#[derive(Debug)]
+pub struct Server<'a> {
+    /// Makes and changes repositories.
+    pub provisioner: Provisioner<'a>,
+    /// Deletes repositories with their images.
+    pub by_hand: ByHand<'a>,
+    /// Says whether it sent the request.
+    pub cloudformation: &'a CloudFormation,
+    /// What templates may ask for.
+    pub permissions: &'a Permissions,
+}
+
+/// Why a request is not done.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Unconfirmed(#[from] Unconfirmed),
+    #[error(
+        "AWS CloudFormation cannot be asked whether it sent this request, and nothing was changed: {0}; allow \
+         cloudformation:DescribeStackResource and cloudformation:DescribeStacks to the role of the repository-resource function, as \
+         template.yaml does, or try again"
+    )]
+    Confirmation(AwsError),
+    #[error("{}; {}", .0, advice(.0))]
+    Provision(#[from] ProvisionError),
+    #[error("{0}")]
+    NotEmpty(String),
+    #[error("the repository {name} is still there: {error}; {}", advice_on_images(.error))]
+    Images { name: Name, error: DeletionError },
+}
+
+/// Serves a request.
+pub async fn serve(event: &Event, server: &Server<'_>) -> Answer {
+    match server.act(event).await {
+        Ok(answer) => {
+            tracing::info!(
+                stack = event.stack_id,
+                resource = event.logical_resource_id,
+                physical_id = answer.physical_resource_id,
+                "did as CloudFormation asked"
+            );
+            answer
+        }
+        Err(failed) => {
+            let reason = failed.to_string();
+            tracing::warn!(
+                stack = event.stack_id,
+                resource = event.logical_resource_id,
+                reason,
+                "did not do as CloudFormation asked"
+            );
+            Answer::failed(event, physical_id_after(event, &failed), reason)
+        }
+    }
+}
+
+/// A failed update leaves the resource what it was. A failed creation leaves nothing to delete, unless it says so.
+fn physical_id_after(event: &Event, failed: &Failed) -> String {
+    match (&event.physical_resource_id, failed) {
+        (Some(id), _) => id.clone(),
+        (None, Failed::Provision(ProvisionError { left: Left::Incomplete { name, .. }, .. })) => name.clone(),
+        (None, _) => marker(event),
+    }
+}
+
+impl Server<'_> {
+    async fn act(&self, event: &Event) -> Result<Answer, Failed> {
+        match plan(event)? {
+            Plan::Ensure { name, properties, old_key } => {
+                let (repository, status) = self.ensure(event, &name, &properties, old_key.as_deref()).await?;
+                Ok(Answer::success(event, name.to_string(), attributes(&repository, status.as_ref())))
+            }
+            Plan::Remove { name, empty_on_delete } => {
+                self.remove(event, &name, empty_on_delete).await?;
+                Ok(Answer::success(event, name.to_string(), [].into()))
+            }
+            Plan::Nothing => {
+                let id = event.physical_resource_id.clone().unwrap_or_else(|| marker(event));
+                Ok(Answer::success(event, id, [].into()))
+            }
+        }
+    }
+
+    async fn ensure(
+        &self,
+        event: &Event,
+        name: &Name,
+        properties: &Properties,
+        old_key: Option<&str>,
+    ) -> Result<(Existing, Option<PolicyStatus>), Failed> {
+        self.confirm(event).await?;
+        let Self { provisioner, permissions, .. } = self;
+        let owner = owner(event);
+        let is_in_place = event.request_type == RequestType::Update
+            && event.physical_resource_id.as_deref() == Some(name.as_str());
+        // An update finds its repository nearly always, and a creation nearly never.
+        let mut found =
+            if is_in_place { provisioner.find(name).await.map_err(ProvisionError::from)? } else { None };
+        if found.is_none() {
+            check_new(properties, provisioner.registry, permissions)?;
+            match provisioner.create(name, &properties.wish.settings, &owner.tags(false)).await? {
+                Creation::Created(Changed { repository, status, .. }) => return Ok((repository, status)),
+                Creation::Exists(repository) => found = Some(repository),
+            }
+        }
+        let Some(existing) = found else { return Err(Refusal::Exists { name: name.clone() }.into()) };
+        // Whose it is comes first: of what is another's nothing more is looked at.
+        let adopted = adoption(&owner, &existing, name, properties.adopt_existing, permissions)?;
+        let Compared { difference, asked } =
+            provisioner.compare(&existing, &properties.wish.settings).await?;
+        let changes = changes(adopted, &existing, name, properties, old_key, difference, permissions)?;
+        let Changed { repository, status, .. } = provisioner.change(existing, changes, Some(asked)).await?;
+        Ok((repository, status))
+    }
+
+    async fn remove(&self, event: &Event, name: &Name, empty_on_delete: EmptyOnDelete) -> Result<(), Failed> {
+        let Self { provisioner, by_hand, .. } = self;
+        let Some(existing) = provisioner.find(name).await.map_err(ProvisionError::from)? else {
+            return Ok(());
+        };
+        let removing = removing(&owner(event), &existing);
+        // What changes nothing need not be confirmed, so that a stack can be deleted whatever became of its repository.
+        if removing != Removing::Leave {
+            self.confirm(event).await?;
+        }
+        match removing {
+            Removing::Delete => {
+                let by_hand = async |check| {
+                    let removal = by_hand.delete_repository(name, check).await;
+                    if matches!(removal, Ok(Removal::Deleted | Removal::Missing)) {
+                        provisioner.forget(name.as_str()).await;
+                    }
+                    removal.map_err(|error| match error {
+                        DeletionError::Aws(error) => Failed::Provision(error.into()),
+                        error => Failed::Images { name: name.clone(), error },
+                    })
+                };
+                let removal = match empty_on_delete {
+                    EmptyOnDelete::No => {
+                        provisioner.delete(name.as_str()).await.map_err(ProvisionError::from)?
+                    }
+                    EmptyOnDelete::Yes => by_hand(UseCheck::Look).await?,
+                    EmptyOnDelete::InUse => by_hand(UseCheck::Known).await?,
+                };
+                match removal {
+                    Removal::Deleted | Removal::Missing => Ok(()),
+                    Removal::NotEmpty(images) => Err(Failed::NotEmpty(format!(
+                        "the repository {name} has {}, and is still there; delete them, or set EmptyOnDelete to true, or keep \
+                     the repository with DeletionPolicy: Retain",
+                        quantity::count(images as u64, "image")
+                    ))),
+                }
+            }
+            Removing::Release(change) => {
+                provisioner.change(existing, vec![change], None).await?;
+                tracing::info!(repository = %name, "left the adopted repository as it is");
+                Ok(())
+            }
+            Removing::Leave => {
+                tracing::warn!(repository = %name, "left a repository that this resource did not create");
+                Ok(())
+            }
+        }
+    }
+
+    /// Has CloudFormation confirm that it sent a request.
+    async fn confirm(&self, event: &Event) -> Result<(), Failed> {
+        check_stack(event, self.provisioner.registry)?;
+        let mut pauses = PAUSES.iter();
+        loop {
+            let asked = self.provisioner.deadline.work(self.ask(event)).await;
+            let asked = asked.unwrap_or_else(|TimeIsUp| Err(self.provisioner.ecr.trouble().explain()));
+            let Err(unconfirmed) = asked.map_err(Failed::Confirmation)? else { return Ok(()) };
+            let Some(pause) = pauses.next() else { return Err(unconfirmed.into()) };
+            tokio::time::sleep(*pause).await;
+        }
+    }
+
+    async fn ask(&self, event: &Event) -> Result<Result<(), Unconfirmed>, AwsError> {
+        let Event { stack_id, logical_resource_id, .. } = event;
+        let resource = self.cloudformation.resource(stack_id, logical_resource_id).await?;
+        Ok(match by_resource(event, resource.as_ref()) {
+            Confirmation::Confirmed => Ok(()),
+            Confirmation::Contradicted(unconfirmed) => Err(unconfirmed),
+            Confirmation::AskStack => {
+                by_stack(event, self.cloudformation.stack_status(stack_id).await?.as_deref())
+            }
+        })
+    }
+}
+
+fn advice_on_images(error: &DeletionError) -> &'static str {
+    match error {
+        DeletionError::Refused(HeldBack::InUse(_)) => {
+            "take them out of use first, or set EmptyOnDelete to inUse if you know that they may go, or keep the repository with \
+             DeletionPolicy: Retain"
+        }
+        DeletionError::Refused(HeldBack::UsageUnknown(_) | HeldBack::UnreadIndexes(_))
+        | DeletionError::NoTimeToLook(_) => {
+            "set EmptyOnDelete to inUse if you know that they may go, or keep the repository with DeletionPolicy: Retain"
+        }
+        _ => "then delete the stack again, or keep the repository with DeletionPolicy: Retain",
+    }
+}
+
+fn advice(error: &ProvisionError) -> &'static str {
+    use crate::aws::Failure;
+    match error.cause.failure() {
+        Some(Failure::Invalid) => "correct what ECR names",
+        Some(Failure::Kms) => {
+            "give KmsKey the ARN or id of an enabled symmetric key of this region that the function's role may use"
+        }
+        Some(Failure::LimitExceeded) => "ask for a higher quota in Service Quotas",
+        Some(Failure::Denied) => "allow it to the role of the repository-resource function",
+        _ => "try again",
+    }
+}

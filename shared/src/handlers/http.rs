@@ -1,0 +1,444 @@
+//! The HTTP API: what is asked, and what is answered. `infra/openapi.yaml` describes it for those who call it.
+//!
+//! Routing and reading are pure; `serve` acts on what was read.
+
+use serde::Serialize;
+
+use crate::domain::enforcement::by_hand::UseCheck;
+use crate::domain::image::deletion::DeletionRequest;
+use crate::domain::repository::read;
+use crate::domain::repository::{Name, Settings};
+use crate::domain::text::finding::{Code, Finding, quoted};
+use crate::domain::text::printable::{Notation, printable};
+use crate::domain::text::reader::{OTHER_NAME, alternatives};
+
+pub mod builds;
+#[cfg(feature = "signed")]
+mod failed;
+#[cfg(feature = "gateway")]
+pub mod gateway;
+pub mod previews;
+pub mod problem;
+#[cfg(feature = "lifecycle")]
+pub mod serve;
+
+pub use problem::{Kind, Problem};
+
+/// The largest answer that Lambda carries for API Gateway, in bytes, less room for the envelope.
+const MAX_ANSWER_BYTES: usize = 5 * 1024 * 1024;
+
+/// An HTTP request, as far as the API looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The method, in capitals.
+    pub method: &'a str,
+    /// The path, its escapes resolved.
+    pub path: &'a str,
+    /// The query parameters, their escapes resolved.
+    pub query: &'a [(String, String)],
+    /// The body; empty for none.
+    pub body: &'a [u8],
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// `POST /repositories` and `POST /repositories/{name}`.
+    CreateRepository(Name, Settings),
+    /// `GET /repositories`.
+    ListRepositories {
+        /// How many at most, 1 to 1000.
+        max_results: Option<u16>,
+        /// Where the last page ended.
+        next_token: Option<String>,
+    },
+    /// `GET /repositories/{name}`.
+    GetRepository(Name),
+    /// `PUT /repositories/{name}`.
+    UpdateRepository(Name, Settings),
+    /// `DELETE /repositories/{name}`.
+    DeleteRepository {
+        /// Which one.
+        name: Name,
+        /// Whether also one with images.
+        force: bool,
+        /// Whether what is in use stays.
+        check: UseCheck,
+    },
+    /// `POST /images/delete` and `POST /deletions/{name}`.
+    DeleteImages(DeletionRequest, UseCheck),
+}
+
+/// An HTTP response; all bodies are JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Header fields besides the content type.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; empty for none.
+    pub body: String,
+}
+
+impl Response {
+    /// A response with a JSON body.
+    #[must_use]
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_string(body) {
+            Ok(text) if text.len() > MAX_ANSWER_BYTES => {
+                let detail = format!(
+                    "the answer has {} bytes, and Lambda carries {MAX_ANSWER_BYTES}; ask for less at a time",
+                    text.len()
+                );
+                Problem::new(Kind::AnswerTooLarge, detail).into()
+            }
+            Ok(body) => {
+                let body = printable(&body, Notation::Json).into_owned();
+                Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
+            }
+            Err(error) => {
+                Problem::new(Kind::Internal, format!("the answer cannot be written: {error}")).into()
+            }
+        }
+    }
+
+    /// A response without a body.
+    #[must_use]
+    pub const fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: String::new() }
+    }
+}
+
+/// What a request asks for.
+///
+/// # Errors
+///
+/// The problem to answer with; nothing was done.
+pub fn route(request: Request<'_>) -> Result<Call, Problem> {
+    let path = written(request.path)?;
+    let allowed: &[&str] = match path {
+        "/repositories" => &["GET", "POST"],
+        "/images/delete" => &["POST"],
+        _ if path.starts_with("/deletions/") => &["POST"],
+        _ if path.starts_with("/repositories/") => &["DELETE", "GET", "POST", "PUT"],
+        _ => {
+            let detail = format!(
+                "there is nothing at {}; there are /repositories, /repositories/{{name}}, /deletions/{{name}} and \
+                 /images/delete",
+                quoted(path)
+            );
+            return Err(Problem::new(Kind::NoSuchPath, detail));
+        }
+    };
+    if !allowed.contains(&request.method) {
+        let header = allowed.join(", ");
+        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        let detail =
+            format!("{} is not for {path}; write {}", quoted(request.method), alternatives(&allowed));
+        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", header));
+    }
+    let delete_images = |name| {
+        let [in_use] = parameters(request, ["inUse"])?;
+        let check = use_check(in_use.as_deref())?;
+        let request = DeletionRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
+        Ok(Call::DeleteImages(request, check))
+    };
+    if let Some(name) = path.strip_prefix("/deletions/") {
+        return delete_images(Some(name_of_path(name)?));
+    }
+    if let Some(name) = path.strip_prefix("/repositories/") {
+        let name = name_of_path(name)?;
+        return match request.method {
+            "GET" => parameters(request, []).map(|[]| Call::GetRepository(name)),
+            "POST" | "PUT" => {
+                let [] = parameters(request, [])?;
+                let wish = read::body(text(request)?).map_err(Problem::invalid)?;
+                if wish.name.as_ref().is_some_and(|other| *other != name) {
+                    let finding = Finding::new(Code::NameConflict, "/repositoryName", OTHER_NAME);
+                    return Err(Problem::invalid(vec![finding]));
+                }
+                Ok(match request.method {
+                    "POST" => Call::CreateRepository(name, wish.settings),
+                    _ => Call::UpdateRepository(name, wish.settings),
+                })
+            }
+            _ => {
+                let [force, in_use] = parameters(request, ["force", "inUse"])?;
+                let force = flag("force", force.as_deref())?;
+                Ok(Call::DeleteRepository { name, force, check: use_check(in_use.as_deref())? })
+            }
+        };
+    }
+    match (path, request.method) {
+        ("/repositories", "GET") => {
+            let [max_results, next_token] = parameters(request, ["maxResults", "nextToken"])?;
+            let max_results = max_results
+                .map(|text| match text.parse() {
+                    Ok(number @ 1..=1000) => Ok(number),
+                    _ => Err(bad_parameter("maxResults", &text, "a whole number from 1 to 1000")),
+                })
+                .transpose()?;
+            if next_token.as_deref() == Some("") {
+                return Err(bad_parameter("nextToken", "", "the nextToken of the page before"));
+            }
+            Ok(Call::ListRepositories { max_results, next_token })
+        }
+        ("/repositories", _) => {
+            let [] = parameters(request, [])?;
+            let wish = read::body(text(request)?).map_err(Problem::invalid)?;
+            let Some(name) = wish.name else {
+                let message = "`repositoryName` is missing; add the name of the repository";
+                return Err(Problem::invalid(vec![Finding::new(Code::MissingField, "", message)]));
+            };
+            Ok(Call::CreateRepository(name, wish.settings))
+        }
+        _ => delete_images(None),
+    }
+}
+
+/// A path, if it is spelled in the one way in which policies of IAM name it. A gateway resolves escapes before a function sees
+/// them, and IAM may have looked at the path before.
+fn written(path: &str) -> Result<&str, Problem> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | ':');
+    let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(is_plain);
+    match path.strip_prefix('/') {
+        Some(rest) if rest.split('/').all(is_part) => Ok(path),
+        _ => {
+            let detail = format!(
+                "there is nothing at {}; write the path without escapes, without a slash at its end, and with no part of it empty, \
+                 `.` or `..`",
+                quoted(path)
+            );
+            Err(Problem::new(Kind::NoSuchPath, detail))
+        }
+    }
+}
+
+/// The repository that the rest of a path names.
+fn name_of_path(name: &str) -> Result<Name, Problem> {
+    Name::parse_at(name, "")
+        .map_err(|finding| Problem::new(Kind::InvalidRequest, format!("the path: {}", finding.message)))
+}
+
+/// The query parameters of these names; another one is a mistake that must not pass for its absence.
+fn parameters<const N: usize>(
+    request: Request<'_>,
+    names: [&str; N],
+) -> Result<[Option<String>; N], Problem> {
+    let mut values = [const { None }; N];
+    for (key, value) in request.query {
+        let Some(index) = names.iter().position(|name| name == key) else {
+            let known: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let known = match alternatives(&known).as_str() {
+                "" => "leave it out".to_owned(),
+                known => format!("write {known}, or leave it out"),
+            };
+            let detail = format!("{} is not a query parameter here; {known}", quoted(key));
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        };
+        if let Some(slot) = values.get_mut(index)
+            && slot.replace(value.clone()).is_some()
+        {
+            let detail = format!("the query parameter {} is there twice; keep one", quoted(key));
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        }
+    }
+    Ok(values)
+}
+
+fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
+    match value {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(bad_parameter(name, other, "true or false")),
+    }
+}
+
+fn use_check(in_use: Option<&str>) -> Result<UseCheck, Problem> {
+    Ok(if flag("inUse", in_use)? { UseCheck::Known } else { UseCheck::Look })
+}
+
+fn bad_parameter(name: &str, value: &str, expected: &str) -> Problem {
+    let detail = format!("the query parameter `{name}` is {}; write {expected}", quoted(value));
+    Problem::new(Kind::InvalidRequest, detail)
+}
+
+fn text(request: Request<'_>) -> Result<&str, Problem> {
+    if request.body.is_empty() {
+        return Err(Problem::new(Kind::InvalidRequest, "the request has no body; send a JSON object"));
+    }
+    std::str::from_utf8(request.body).map_err(|error| {
+        let detail =
+            format!("the body is not UTF-8 from byte {} on; send a JSON object", error.valid_up_to());
+        Problem::new(Kind::InvalidRequest, detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routed(method: &str, path: &str, query: &[(&str, &str)], body: &str) -> Result<Call, Problem> {
+        let query: Vec<(String, String)> =
+            query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        route(Request { method, path, query: &query, body: body.as_bytes() })
+    }
+
+    #[test]
+    fn names_keep_their_slashes() {
+        let call = routed("GET", "/repositories/team/shop/web", &[], "").unwrap();
+        assert_eq!(call, Call::GetRepository(Name::parse("team/shop/web").unwrap()));
+        let call = routed("DELETE", "/repositories/team/web", &[("force", "true")], "").unwrap();
+        assert_eq!(
+            call,
+            Call::DeleteRepository {
+                name: Name::parse("team/web").unwrap(),
+                force: true,
+                check: UseCheck::Look
+            }
+        );
+    }
+
+    #[test]
+    fn a_path_is_spelled_in_one_way_only() {
+        for path in [
+            "/repositories/team/web/",
+            "/repositories//team/web",
+            "/repositories/team//web",
+            "//repositories/team/web",
+            "/repositories/team%2Fweb",
+            "/repositories/t%65am/web",
+            "/repositories/team/./web",
+            "/repositories/other/../team/web",
+            "/repositories/team/web;a=1",
+            "/repositories/team/web?force=true",
+            "/repositories/team\\web",
+            "/repositories/team/web\0",
+            "/repositories/",
+            "repositories",
+            "",
+        ] {
+            for method in ["GET", "PUT", "DELETE"] {
+                assert_eq!(routed(method, path, &[], "{}").unwrap_err().kind, Kind::NoSuchPath, "{path}");
+            }
+            let builds = path.replace("repositories", "builds");
+            let request = Request { method: "GET", path: &builds, query: &[], body: b"" };
+            assert_eq!(builds::route(request).unwrap_err().kind, Kind::NoSuchPath, "{builds}");
+            let previews = path.replace("repositories", "previews");
+            let request = Request { method: "POST", path: &previews, query: &[], body: b"{}" };
+            let now = crate::domain::text::instant::Instant::parse("2026-11-26T00:00:00Z").unwrap();
+            assert_eq!(previews::route(request, now).unwrap_err().kind, Kind::NoSuchPath, "{previews}");
+        }
+    }
+
+    #[test]
+    fn the_body_of_a_request_whose_path_names_the_repository_names_no_other_one() {
+        use crate::domain::preview::request::Asked;
+        let now = crate::domain::text::instant::Instant::parse("2026-11-26T00:00:00Z").unwrap();
+        let name = Name::parse("team/web").unwrap();
+        let image = r#""imageIds": [{"imageTag": "a"}]"#;
+        let source = r#""source": {"s3": {"key": "uploads/web.zip"}}"#;
+        for (repository, is_right) in [
+            ("", true),
+            (r#""repositoryName": "team/web", "#, true),
+            (r#""repositoryName": "prod/web", "#, false),
+        ] {
+            let body = |rest: &str| format!("{{{repository}{rest}}}").replace(", }", "}");
+            let deletion = routed("POST", "/deletions/team/web", &[], &body(image));
+            let created = routed("POST", "/repositories/team/web", &[], &body(""));
+            let build = body(source);
+            let build = builds::route(Request {
+                method: "POST",
+                path: "/builds/team/web",
+                query: &[],
+                body: build.as_bytes(),
+            });
+            let preview = body("");
+            let preview = previews::route(
+                Request { method: "POST", path: "/previews/team/web", query: &[], body: preview.as_bytes() },
+                now,
+            );
+            if is_right {
+                let Ok(Call::DeleteImages(deletion, UseCheck::Look)) = deletion else {
+                    panic!("{deletion:?}")
+                };
+                assert_eq!(deletion.repository_name, name);
+                assert!(matches!(created, Ok(Call::CreateRepository(created, _)) if created == name));
+                let Ok(builds::Call::Start(wanted)) = build else { panic!("{build:?}") };
+                assert_eq!(wanted.recipe.repository, name);
+                let Ok(Asked::Live(live)) = preview else { panic!("{preview:?}") };
+                assert_eq!(live.repository_name, name);
+            } else {
+                for problem in
+                    [deletion.unwrap_err(), created.unwrap_err(), build.unwrap_err(), preview.unwrap_err()]
+                {
+                    assert_eq!(problem.kind.status(), 400);
+                    assert!(problem.detail.contains("another name than the path has"), "{}", problem.detail);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_is_paged() {
+        let call = routed("GET", "/repositories", &[("maxResults", "1000"), ("nextToken", "t")], "").unwrap();
+        let expected = Call::ListRepositories { max_results: Some(1000), next_token: Some("t".to_owned()) };
+        assert_eq!(call, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_a_problem() {
+        let mut problems = String::new();
+        for (method, path, query, body) in [
+            ("GET", "/", &[][..], ""),
+            ("GET", "/repository", &[], ""),
+            ("PATCH", "/repositories/app", &[], ""),
+            ("PUT", "/repositories", &[], ""),
+            ("GET", "/repositories/App", &[], ""),
+            ("GET", "/repositories//app", &[], ""),
+            ("GET", "/repositories", &[("maxResults", "0")], ""),
+            ("GET", "/repositories", &[("maxResults", "1"), ("maxResults", "2")], ""),
+            ("GET", "/repositories", &[("nextToken", "")], ""),
+            ("DELETE", "/repositories/app", &[("forse", "true")], ""),
+            ("DELETE", "/repositories/app", &[("force", "yes")], ""),
+            ("DELETE", "/repositories/app", &[("inUse", "yes")], ""),
+            ("POST", "/repositories", &[], ""),
+            ("POST", "/repositories", &[], "{}"),
+            ("POST", "/repositories", &[("x", "")], "{}"),
+            ("POST", "/repositories", &[], r#"{"repositoryName": "a", "lifecyclePolicy": {"rules": [{}]}}"#),
+            ("PUT", "/repositories/app", &[], r#"{"repositoryName": "other"}"#),
+            ("POST", "/images/delete", &[], "[]"),
+        ] {
+            let problem = routed(method, path, query, body).unwrap_err();
+            let response = Response::from(problem);
+            problems +=
+                &format!("{method} {path} {query:?} {body}\n  {} {}\n", response.status, response.body);
+        }
+        insta::assert_snapshot!(problems);
+    }
+
+    #[test]
+    fn answers_have_nothing_that_a_terminal_obeys() {
+        let hostile = "\u{9b}31m\u{7f}\u{202e}\u{1b}]0;x\u{7}";
+        let body = serde_json::to_string(
+            &[("repositoryName", hostile)].into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        );
+        let problem = routed("POST", "/repositories", &[(hostile, hostile)], &body.unwrap()).unwrap_err();
+        let problem = Response::from(Problem::new(problem.kind, hostile));
+        for response in [problem, Response::json(200, &[hostile])] {
+            assert!(
+                !response.body.contains(crate::domain::text::printable::is_control),
+                "{:?}",
+                response.body
+            );
+            let read: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+            assert!(read["detail"] == hostile || read[0] == hostile, "it means the same: {read}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_is_refused() {
+        let request = Request { method: "POST", path: "/repositories", query: &[], body: b"\xff" };
+        assert_eq!(route(request).unwrap_err().kind, Kind::InvalidRequest);
+    }
+}

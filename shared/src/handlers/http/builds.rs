@@ -1,0 +1,172 @@
+//! The part of the HTTP API that builds: `POST /builds`, `POST /builds/{name}`, `GET /builds/{id}`.
+
+use serde::Serialize;
+
+use super::{Kind, Problem, Request, Response, name_of_path, parameters, text, written};
+use crate::domain::builds::Platform;
+use crate::domain::builds::build_config::Wanted;
+use crate::domain::builds::build_outcome::{Build, Status};
+use crate::domain::repository::Registry;
+use crate::domain::text::finding::quoted;
+use crate::domain::text::instant::Instant;
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// `POST /builds` and `POST /builds/{name}`.
+    Start(Box<Wanted>),
+    /// `GET /builds/{id}`.
+    Get(String),
+}
+
+/// What a request asks for.
+///
+/// # Errors
+///
+/// The problem to answer with; nothing was done.
+pub fn route(request: Request<'_>) -> Result<Call, Problem> {
+    let path = written(request.path)?;
+    let not_allowed = |methods: &str| {
+        let write = methods.replace(", ", " or ");
+        let detail = format!("{} is not for {path}; write {write}", quoted(request.method));
+        Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", methods.to_owned())
+    };
+    let start = |name| {
+        let [] = parameters(request, [])?;
+        let wanted = Wanted::parse_for(name, text(request)?).map_err(Problem::invalid)?;
+        Ok(Call::Start(Box::new(wanted)))
+    };
+    if path == "/builds" {
+        if request.method != "POST" {
+            return Err(not_allowed("POST"));
+        }
+        return start(None);
+    }
+    let Some(id) = path.strip_prefix("/builds/") else {
+        let detail = format!(
+            "there is nothing at {}; there are /builds, /builds/{{name}} and /builds/{{buildId}}",
+            quoted(path)
+        );
+        return Err(Problem::new(Kind::NoSuchPath, detail));
+    };
+    match request.method {
+        "GET" => {}
+        "POST" => return start(Some(name_of_path(id)?)),
+        _ => return Err(not_allowed("GET, POST")),
+    }
+    let [] = parameters(request, [])?;
+    let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':');
+    if id.is_empty() || id.len() > 300 || !id.contains(':') || !id.chars().all(is_id) {
+        let detail =
+            format!("{} is no id of a build; write `project:…` as POST /builds answers it", quoted(id));
+        return Err(Problem::new(Kind::InvalidRequest, detail));
+    }
+    Ok(Call::Get(id.to_owned()))
+}
+
+/// What `GET /builds/{id}` answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described<'a> {
+    build_id: &'a str,
+    build_arn: &'a str,
+    build_status: Status,
+    current_phase: &'a str,
+    repository_name: &'a str,
+    image_tag: &'a str,
+    image_uri: String,
+    platform: Platform,
+    source: &'a crate::domain::builds::Source,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_time: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_link: Option<&'a str>,
+}
+
+/// Describes a build of this stack; of another it knows nothing.
+#[must_use]
+pub fn describe(build: &Build, registry: &Registry) -> Option<Response> {
+    use crate::domain::builds::build_outcome::Ended;
+    let (ticket, platform) = build.ticket().ok()?;
+    let (digest, reason) = match build.ended() {
+        Ended::Pushed { digest, .. } => (Some(digest), None),
+        Ended::Failed { reason, .. } => (None, Some(reason)),
+        Ended::NotYet | Ended::NotOurs(_) => (None, None),
+    };
+    let described = Described {
+        build_id: &build.id,
+        build_arn: &build.arn,
+        build_status: build.status,
+        current_phase: &build.phase,
+        repository_name: &ticket.repository_name,
+        image_tag: &ticket.image_tag,
+        image_uri: format!("{}/{}:{}", registry.host(), ticket.repository_name, ticket.image_tag),
+        platform,
+        source: &ticket.source,
+        image_digest: digest.as_deref(),
+        reason,
+        start_time: build.started_at,
+        end_time: build.ended_at,
+        log_link: build.log_link.as_deref(),
+    };
+    Some(Response::json(200, &described))
+}
+
+#[cfg(feature = "builds")]
+impl From<crate::workflows::start_build::StartError> for Problem {
+    fn from(error: crate::workflows::start_build::StartError) -> Self {
+        use crate::workflows::start_build::StartError;
+        match error {
+            StartError::Aws(error) => error.into(),
+            StartError::Provision(error) => error.into(),
+            StartError::Secrets(findings) => Self::invalid(findings),
+            StartError::NoSource { .. }
+            | StartError::NotByName { .. }
+            | StartError::NoProject { .. }
+            | StartError::NotASource { .. }
+            | StartError::NotVersioned(_) => Self::new(Kind::SourceUnusable, error.to_string()),
+            StartError::Book { .. } => Self::new(Kind::Internal, error.to_string()),
+        }
+    }
+}
+
+/// Does what is asked for.
+#[cfg(feature = "builds")]
+pub async fn serve(
+    call: Call,
+    starter: &crate::workflows::start_build::Starter<'_>,
+    now: Instant,
+) -> Response {
+    match call {
+        Call::Start(wanted) => match starter.build(&wanted, now).await {
+            Ok(begun) => {
+                let image = begun.image(starter.registry);
+                let status = if image.image_digest.is_some() { 200 } else { 202 };
+                Response::json(status, &image)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "did not start a build");
+                Problem::from(error).into()
+            }
+        },
+        Call::Get(id) => {
+            let missing = || {
+                let detail =
+                    format!("there is no build {id} of this stack; CodeBuild forgets builds after a year");
+                Problem::new(Kind::BuildNotFound, detail).into()
+            };
+            match starter.codebuild.builds(std::slice::from_ref(&id)).await {
+                Ok(builds) => {
+                    builds.first().and_then(|build| describe(build, starter.registry)).unwrap_or_else(missing)
+                }
+                Err(error) => Problem::from(error).into(),
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The part of the HTTP API that previews: `POST /previews`, `POST /previews/{name}`.
+
+use super::{Kind, Problem, Request, name_of_path, parameters, text, written};
+use crate::domain::lifecycle::PolicySource;
+use crate::domain::preview::request::{self, Asked, InvalidRequest};
+use crate::domain::text::finding::quoted;
+use crate::domain::text::instant::Instant;
+
+/// What a request asks for.
+///
+/// # Errors
+///
+/// The problem to answer with; nothing was done.
+pub fn route(request: Request<'_>, now: Instant) -> Result<Asked, Problem> {
+    let path = written(request.path)?;
+    let name = path.strip_prefix("/previews/");
+    if name.is_none() && path != "/previews" {
+        let detail =
+            format!("there is nothing at {}; there are /previews and /previews/{{name}}", quoted(path));
+        return Err(Problem::new(Kind::NoSuchPath, detail));
+    }
+    if request.method != "POST" {
+        let detail = format!("{} is not for {path}; write POST", quoted(request.method));
+        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", "POST".to_owned()));
+    }
+    let [] = parameters(request, [])?;
+    let name = name.map(name_of_path).transpose()?;
+    request::read(text(request)?, name.as_ref(), now, PolicySource::parse_json).map_err(Problem::from)
+}
+
+impl From<InvalidRequest> for Problem {
+    fn from(error: InvalidRequest) -> Self {
+        match error {
+            InvalidRequest::InvalidPolicy(findings) => Self::invalid(findings),
+            error => Self::new(Kind::InvalidRequest, error.to_string()),
+        }
+    }
+}
+
+/// Does what is asked for.
+#[cfg(feature = "lifecycle")]
+pub async fn serve(
+    asked: Asked,
+    clients: &crate::workflows::enforcement::Clients<'_>,
+    registry_id: &str,
+    now: Instant,
+) -> super::Response {
+    use super::Response;
+    use crate::workflows::live_preview;
+    match asked {
+        Asked::Answered(reports) => match reports.as_slice() {
+            [report] => Response::json(200, report),
+            reports => Response::json(200, &reports),
+        },
+        Asked::Live(request) => {
+            match live_preview::look_and_answer(clients, registry_id, &request, now).await {
+                Ok(report) => Response::json(200, &report),
+                Err(error) => {
+                    tracing::warn!(%error, repository = %request.repository_name, "did not preview");
+                    Problem::from(error).into()
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "lifecycle")]
+impl From<crate::workflows::live_preview::LiveError> for Problem {
+    fn from(error: crate::workflows::live_preview::LiveError) -> Self {
+        use crate::workflows::enforcement::Stop;
+        use crate::workflows::live_preview::LiveError;
+        match error {
+            LiveError::Stop(Stop::Aws(error) | Stop::Time(error)) => error.into(),
+            LiveError::Stop(stop) => Self::new(Kind::Internal, stop.to_string()),
+            error @ LiveError::Policy { .. } => Self::new(Kind::Internal, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Does what a request asks for, and answers it.
+
+use serde::Serialize;
+
+use super::{Call, Kind, Problem, Response};
+use crate::domain::image::deletion::{Deleted, Refused};
+use crate::domain::repository::describe::Shown;
+use crate::domain::repository::{Description, Existing, Name, PolicyStatus, Settings, Tags};
+use crate::workflows::delete_images::ByHand;
+use crate::workflows::provision::{Changed, Compared, Creation, Provisioner, Removal};
+
+/// Serves a request.
+pub async fn serve(call: Call, provisioner: &Provisioner<'_>, by_hand: &ByHand<'_>) -> Response {
+    answer(call, provisioner, by_hand).await.unwrap_or_else(|problem| {
+        tracing::warn!(kind = problem.kind.name(), detail = problem.detail, "did not do as asked");
+        problem.into()
+    })
+}
+
+async fn answer(
+    call: Call,
+    provisioner: &Provisioner<'_>,
+    by_hand: &ByHand<'_>,
+) -> Result<Response, Problem> {
+    match call {
+        Call::CreateRepository(name, settings) => create(provisioner, &name, &settings).await,
+        Call::ListRepositories { max_results, next_token } => {
+            list(provisioner, max_results, next_token.as_deref()).await
+        }
+        Call::GetRepository(name) => {
+            let repository = existing(provisioner, &name).await?;
+            let status = provisioner.status(&repository).await?;
+            Ok(Response::json(
+                200,
+                &Description::new(&repository, provisioner.registry, status.as_ref(), None),
+            ))
+        }
+        Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
+        Call::DeleteRepository { name, force, check } => match if force {
+            let removal = by_hand.delete_repository(&name, check).await?;
+            if matches!(removal, Removal::Deleted | Removal::Missing) {
+                provisioner.forget(name.as_str()).await;
+            }
+            removal
+        } else {
+            provisioner.delete(name.as_str()).await?
+        } {
+            Removal::Deleted => Ok(Response::empty(204)),
+            Removal::Missing => Err(missing(&name)),
+            Removal::NotEmpty(images) => Err(Problem::new(
+                Kind::RepositoryNotEmpty,
+                format!(
+                    "{name} has {}, and is still there; delete them first, or add `?force=true` to delete them with it",
+                    crate::domain::text::quantity::count(images as u64, "image")
+                ),
+            )),
+        },
+        Call::DeleteImages(request, check) => {
+            #[derive(Serialize)]
+            #[serde(rename_all = "camelCase")]
+            struct Answer<'a> {
+                repository_name: &'a Name,
+                image_ids: &'a [Deleted],
+                failures: &'a [Refused],
+            }
+            let outcome = by_hand.delete_images(&request, check).await.map_err(|error| match error {
+                error if error.is_not_found() => missing(&request.repository_name),
+                error => error.into(),
+            })?;
+            let repository_name = &request.repository_name;
+            let answer = Answer { repository_name, image_ids: &outcome.deleted, failures: &outcome.refused };
+            Ok(Response::json(200, &answer))
+        }
+    }
+}
+
+async fn create(
+    provisioner: &Provisioner<'_>,
+    name: &Name,
+    settings: &Settings,
+) -> Result<Response, Problem> {
+    let (status, repository, policy) = match provisioner.create(name, settings, &Tags::new()).await? {
+        Creation::Created(Changed { repository, status, .. }) => (201, repository, status),
+        Creation::Exists(repository) => {
+            let Compared { difference, asked } = provisioner.compare(&repository, settings).await?;
+            if !difference.is_empty() {
+                let detail = format!(
+                    "{name} exists already, and differs: {difference}; nothing was changed. PUT /repositories/{name} \
+                     makes it as asked for, as far as it can be changed"
+                );
+                return Err(Problem::new(Kind::RepositoryExists, detail));
+            }
+            let policy = PolicyStatus::of(&repository, asked.record());
+            (200, repository, policy)
+        }
+    };
+    let description = Description::new(&repository, provisioner.registry, policy.as_ref(), None);
+    let mut response = Response::json(status, &description);
+    if status == 201 {
+        response.headers.push(("location", format!("/repositories/{name}")));
+    }
+    Ok(response)
+}
+
+async fn list(
+    provisioner: &Provisioner<'_>,
+    max_results: Option<u16>,
+    next_token: Option<&str>,
+) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer<'a> {
+        repositories: Vec<Shown<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_token: Option<&'a str>,
+    }
+    let page = provisioner.list(max_results, next_token).await?;
+    let repositories = page.repositories.iter().map(Shown::brief).collect();
+    Ok(Response::json(200, &Answer { repositories, next_token: page.next_token.as_deref() }))
+}
+
+async fn update(
+    provisioner: &Provisioner<'_>,
+    name: &Name,
+    settings: &Settings,
+) -> Result<Response, Problem> {
+    let repository = existing(provisioner, name).await?;
+    let Compared { difference, asked } = provisioner.compare(&repository, settings).await?;
+    if difference.encryption.is_some() {
+        let detail = format!(
+            "{difference}; ECR sets the encryption when a repository is created and never after. Nothing was changed; \
+             leave encryptionConfiguration as it is, or create another repository and copy the images"
+        );
+        return Err(Problem::new(Kind::EncryptionFixed, detail));
+    }
+    let Changed { repository, changes, status } =
+        provisioner.change(repository, difference.changes, Some(asked)).await?;
+    let description =
+        Description::new(&repository, provisioner.registry, status.as_ref(), Some(changes.as_slice()));
+    Ok(Response::json(200, &description))
+}
+
+async fn existing(provisioner: &Provisioner<'_>, name: &Name) -> Result<Existing, Problem> {
+    provisioner.find(name).await?.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &Name) -> Problem {
+    let detail = format!("there is no repository {name} in this registry; POST /repositories creates one");
+    Problem::new(Kind::RepositoryNotFound, detail)
+}

@@ -1,0 +1,46 @@
+//! What the template sets in the environment of a function.
+
+/// A variable that the template sets is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {0} is not set; template.yaml sets it")]
+pub struct Unset(&'static str);
+
+/// A variable that has to be set.
+///
+/// # Errors
+///
+/// When it is not.
+pub fn set(name: &'static str) -> Result<String, Unset> {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(Unset(name))
+}
+
+/// Whether a switch is on: it is set to `true`, and to nothing else. Read it when something is done, since it may be changed
+/// at any time.
+#[must_use]
+pub fn is_on(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| value == "true")
+}
+
+/// The stack as the functions that start and publish builds are told of it.
+///
+/// # Errors
+///
+/// When a variable is missing.
+#[cfg(feature = "builds")]
+pub fn build_stack() -> Result<crate::workflows::start_build::Stack, Unset> {
+    use crate::domain::builds::start_build_input::Projects;
+
+    Ok(crate::workflows::start_build::Stack {
+        name: set("STACK_NAME")?,
+        bucket: set("BUCKET")?,
+        projects: Projects {
+            amd64: set("PROJECT_AMD64")?,
+            arm64: std::env::var("PROJECT_ARM64").ok().filter(|project| !project.is_empty()),
+        },
+        published_function: set("PUBLISHED_FUNCTION")?,
+        build_minutes: std::env::var("BUILD_TIMEOUT_IN_MINUTES")
+            .ok()
+            .and_then(|minutes| minutes.parse().ok()),
+        other_sources: std::env::var("OTHER_SOURCES").ok().filter(|pattern| !pattern.is_empty()),
+    })
+}

@@ -1,0 +1,88 @@
+//! Starts the build that CloudFormation asks for, and answers at once only what needs no build.
+
+use crate::aws::AwsError;
+use crate::aws::ssm::Parameters;
+use crate::domain::builds::build_context::Ticket;
+use crate::domain::cloudformation::image::{self, Plan};
+use crate::domain::cloudformation::{Answer, Event};
+use crate::domain::text::finding::Finding;
+use crate::workflows::start_build::{Because, Begun, StartError, Starter};
+
+/// Why there will be no image.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("the properties are not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Properties(Vec<Finding>),
+    #[error("{0}")]
+    Start(#[from] StartError),
+}
+
+impl From<AwsError> for Failed {
+    fn from(error: AwsError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// Serves a request; `None` if it is answered when the build ends.
+pub async fn serve(
+    event: &Event,
+    starter: &Starter<'_>,
+    parameters: &Parameters,
+    now: crate::domain::text::instant::Instant,
+) -> Option<Answer> {
+    match act(event, starter, parameters, now).await {
+        Ok(answer) => answer,
+        Err(failed) => {
+            let reason = failed.to_string();
+            tracing::warn!(
+                stack = event.stack_id,
+                resource = event.logical_resource_id,
+                reason,
+                "did not start a build for CloudFormation"
+            );
+            Some(Answer::failed(event, image::physical_id(event), reason))
+        }
+    }
+}
+
+async fn act(
+    event: &Event,
+    starter: &Starter<'_>,
+    parameters: &Parameters,
+    now: crate::domain::text::instant::Instant,
+) -> Result<Option<Answer>, Failed> {
+    let wanted = match image::plan(event).map_err(Failed::Properties)? {
+        Plan::Build(wanted) => wanted,
+        Plan::Leave => return Ok(Some(Answer::success(event, image::physical_id(event), [].into()))),
+    };
+    let recipe = starter.granted(&wanted).await?;
+    let arrived = starter.pin(&wanted.source, now).await?;
+    let ticket = Ticket::new(&recipe, &arrived);
+    let built = |ticket: &Ticket, digest: &str| {
+        let uri = format!("{}/{}@{digest}", starter.registry.host(), ticket.repository_name);
+        let attributes = image::attributes(ticket, &uri, digest);
+        Answer::success(event, uri, attributes)
+    };
+    // Before the build begins: it may end before this function does.
+    let (name, value) = image::put_aside(&starter.stack.name, &ticket, event);
+    parameters.put_secret(&name, &value, "Who waits for an image").await?;
+    let begun = starter.begin(&recipe, ticket, Because::Asked).await;
+    let answer = match begun {
+        Ok(Begun::Built { ticket, digest }) => Ok(Some(built(&ticket, &digest))),
+        Ok(Begun::Building { ticket, builds }) => {
+            let ids: Vec<&str> = builds.iter().map(|(_, build)| build.id.as_str()).collect();
+            tracing::info!(
+                stack = event.stack_id,
+                resource = event.logical_resource_id,
+                image_tag = ticket.image_tag,
+                builds = ids.join(" "),
+                "CloudFormation waits for the image"
+            );
+            return Ok(None);
+        }
+        Err(error) => Err(Failed::Start(error)),
+    };
+    // Nobody waits any more.
+    parameters.delete(&[name]).await?;
+    answer
+}

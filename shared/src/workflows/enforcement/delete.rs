@@ -1,0 +1,49 @@
+//! Deletes and archives what a plan takes from a repository.
+
+use tokio::time::Instant as MonotonicInstant;
+
+use super::Stop;
+use crate::domain::enforcement::in_use_protection::is_protected;
+use crate::domain::enforcement::outcome::{Outcome, Status};
+use crate::domain::lifecycle::PolicySource;
+use crate::workflows::enforcement::execute::Executor;
+use crate::workflows::enforcement::process_batch::Worker;
+use crate::workflows::enforcement::repository_snapshot::Planned;
+
+impl Worker<'_> {
+    /// Executes a plan. The outcome has what was done, however it ends.
+    pub(super) async fn delete(
+        &self,
+        planned: &Planned<'_>,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        let name = planned.surveyed.name.as_str();
+        // Of a policy that is protected it is told elsewhere.
+        if planned.native.is_none() {
+            let attached = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+            outcome.drift.extend(attached.map(|text| drift(&text).to_owned()));
+        }
+        let mut executor = Executor::new(self, planned, outcome, read_at);
+        executor.execute(&planned.removals()).await?;
+        let is_blocked = executor.is_blocked();
+        outcome.status = if !outcome.failed.is_zero() {
+            Status::Partial
+        } else if is_blocked || !outcome.obstacles.is_empty() {
+            Status::Held
+        } else {
+            Status::Done
+        };
+        Ok(())
+    }
+}
+
+/// How a repository with a lifecycle policy of ECR's differs from what the policies file says.
+fn drift(native: &str) -> &'static str {
+    if PolicySource::parse(native).is_ok_and(|source| source.policy().is_some_and(is_protected)) {
+        "ECR still applies the policy that was attached when the policies file said `apply: attach`; delete it"
+    } else {
+        "the repository has a lifecycle policy of its own, which ECR applies beside that of the policies file and which knows \
+         nothing of use; delete it, or write `apply: attach`"
+    }
+}

@@ -1,0 +1,485 @@
+//! Finds all repositories of a registry and the policy of each, and what is in use, and writes down batches of them.
+//! Holds a page of repositories in memory and no more, however many there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::{Clients, Stop, check_clock};
+use crate::aws::resource_tags::TaggedBy;
+use crate::domain::enforcement::batch::{
+    Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy,
+};
+use crate::domain::enforcement::enforcement_switch::{DryRunReason, Request, preview_key};
+use crate::domain::enforcement::outcome::{Outcome, Status};
+use crate::domain::enforcement::policy_set::{self, Apply, Match, PolicyBook, Sources};
+use crate::domain::enforcement::run::Run;
+use crate::domain::enforcement::run::said_by;
+use crate::domain::text::finding::Finding;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::Gap;
+use crate::domain::usage::list_memory;
+use crate::domain::usage::usage_snapshot::{Observation, ReadOnce};
+use crate::workflows::enforcement::read_usage;
+use crate::workflows::protection_records::ProtectionRecords;
+
+/// Calls at the same time.
+const AT_ONCE: usize = 4;
+/// With less time than this no other page is begun.
+const LEAST: Duration = Duration::from_secs(15);
+/// The key of how many images repositories had that have many.
+pub const SIZES_KEY: &str = "cache/sizes.json";
+/// The key of the last policies file that was valid: what it says of use holds as long as the present one is not.
+pub const LAST_VALID_KEY: &str = "state/policies.yaml";
+/// Maximum length of what is wrong with a policies file, in characters: it is in the input of every task.
+const MAX_PROBLEM_CHARACTERS: usize = 2000;
+
+/// How far an inventory came: the input of another invocation, as long as there is a token, and then of what follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// How many repositories there are.
+    pub repositories: u64,
+    /// How many of them no policy is for.
+    pub unmatched: u64,
+    /// How many of them could not be read, so that nobody knows which policy is for them.
+    pub unreadable: u64,
+    /// How many batches there are.
+    pub batches: usize,
+    /// Whether there is a policies file.
+    pub has_book: bool,
+    /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_tags: Option<String>,
+    /// The invocations that took the inventory, one after the other; others were killed, and nothing of theirs counts.
+    pub attempts: Vec<String>,
+    /// Where the next invocation goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+/// The invocation that takes an inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invocation<'a> {
+    /// What tells it from any other: Lambda's id of the request.
+    pub request_id: &'a str,
+    /// The account of the function, whose registry it is.
+    pub account_id: &'a str,
+    /// The name of the function's stack.
+    pub stack: &'a str,
+    /// Whether the stack's parameter `Enforce` is `true` now.
+    pub is_on: bool,
+}
+
+/// Why there is no inventory.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// A call failed, or time is up.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// The policy book is not valid; nothing is done by it.
+    #[error("{}: {}", policy_set::KEY, told(.0))]
+    Book(Vec<Finding>),
+}
+
+fn told(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Makes the inventory of a run, or goes on with it; gives the run as it is from now on: whether it is a dry run, by which
+/// version of the book it goes, and which attempt's batches are its own.
+///
+/// An invocation writes below its own id only, and the list of batches last. So nothing counts of one that was killed, also if
+/// it goes on beside the one that follows.
+///
+/// # Errors
+///
+/// When the book is not valid or a call fails; then there is no run.
+pub async fn take(
+    clients: &Clients<'_>,
+    run: &Run,
+    progress: Progress,
+    invocation: Invocation<'_>,
+) -> Result<(Run, Progress), InventoryError> {
+    let now = clients.now();
+    let before = run;
+    let mut run = Run { attempt: invocation.request_id.to_owned(), ..before.clone() };
+    let mut progress = progress;
+    let mut batches: Vec<Listed> = Vec::new();
+    let (book, worklist) = if progress.next_token.is_none() {
+        let (book, has_book, worklist) = begin(clients, &mut run, invocation, now).await?;
+        progress = Progress { has_book, ..Progress::default() };
+        (book, worklist)
+    } else {
+        let (book_key, usage_key) = (before.book_key(), before.usage_key());
+        let list_key = before.batch_list_key();
+        let (text, usage, list) = tokio::try_join!(
+            clients.object(&book_key, now),
+            clients.object(&usage_key, now),
+            clients.object(&list_key, now)
+        )?;
+        batches = read_list(clients, &list_key, &list)?;
+        keep(clients, &run, &text, &usage).await?;
+        let book = PolicyBook::parse(&text);
+        let book = if run.policies_file_problem.is_some() {
+            let book = book.map_err(|findings| clients.odd(&book_key, told(&findings)))?;
+            book.without_policies()
+        } else {
+            book.map_err(InventoryError::Book)?
+        };
+        let worklist = Worklist::read(clients, &run, &book, invocation, now).await?;
+        (book, worklist)
+    };
+    let sizes = clients.call(clients.s3.get(clients.bucket, SIZES_KEY)).await?;
+    // Without them batches are of uneven size, no more.
+    let sizes: Sizes = sizes.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
+    let mut batcher = Batcher::new(&run, &sizes, progress.batches);
+    let mut page_number = progress.repositories;
+    let mut token = progress.next_token.take();
+    if let Err(problem) = &worklist.tagged {
+        progress.unread_tags = Some(problem.clone());
+    }
+    loop {
+        let page = clients.call(clients.ecr.repositories(None, token.as_deref())).await?;
+        progress.repositories += page.repositories.len() as u64;
+        let mut full = Vec::new();
+        let mut outcomes = String::new();
+        let assigned: Vec<_> = stream::iter(page.repositories.iter())
+            .map(|repository| assign(clients, &book, &repository.name, &repository.arn))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        for (repository, entry) in page.repositories.iter().zip(assigned) {
+            let outcome = match entry {
+                Ok(entry) if worklist.takes(&repository.name, entry) => {
+                    let assignment = Assignment {
+                        repository_name: repository.name.clone(),
+                        repository_arn: repository.arn.clone(),
+                        policy: entry.map(|entry| entry.name.clone()).unwrap_or_default(),
+                        protection: worklist.protection(&repository.name),
+                        unassigned: None,
+                        checks_native_policy: worklist.checks_native_policy(&repository.name, entry),
+                    };
+                    let apply = entry.map_or(Apply::Preview, |entry| entry.apply);
+                    full.extend(batcher.push(invocation.account_id, assignment, apply));
+                    progress.unmatched += u64::from(entry.is_none());
+                    continue;
+                }
+                // What is not protected is not in a run that only protects.
+                Ok(_) if worklist.only_protects => continue,
+                Ok(_) => {
+                    progress.unmatched += 1;
+                    Outcome {
+                        repository_name: repository.name.clone(),
+                        status: Status::Unmatched,
+                        ..Outcome::default()
+                    }
+                }
+                // What AWS says of one repository is no reason to leave all others alone.
+                Err(Stop::Aws(error)) => {
+                    progress.unreadable += 1;
+                    tracing::warn!(repository = repository.name, %error, "could not read a repository");
+                    let problem = format!("which policy is for it is not known: {error}");
+                    let protection = worklist.protection(&repository.name);
+                    if protection.is_some() {
+                        // What ECR enforces there must not go on by itself.
+                        let assignment = Assignment {
+                            repository_name: repository.name.clone(),
+                            repository_arn: repository.arn.clone(),
+                            policy: String::new(),
+                            protection,
+                            unassigned: Some(problem),
+                            checks_native_policy: false,
+                        };
+                        full.extend(batcher.push(invocation.account_id, assignment, Apply::Preview));
+                        continue;
+                    }
+                    Outcome {
+                        repository_name: repository.name.clone(),
+                        status: Status::Failed,
+                        error: Some(problem),
+                        ..Outcome::default()
+                    }
+                }
+                Err(stop) => return Err(stop.into()),
+            };
+            outcomes += &serde_json::to_string(&outcome).unwrap_or_default();
+            outcomes.push('\n');
+        }
+        token = page.next_token;
+        let is_over = token.is_none() || !clients.deadline.has(LEAST);
+        if is_over {
+            full.extend(batcher.finish());
+        }
+        write(clients, &full).await?;
+        batches.extend(full.into_iter().map(|(key, _)| Listed { key }));
+        if !outcomes.is_empty() {
+            let key = format!("{}{page_number:06}.jsonl", run.outcomes_of_inventory(&run.attempt));
+            clients.call(clients.s3.write(clients.bucket, &key, &outcomes, "application/jsonl")).await?;
+        }
+        page_number = progress.repositories;
+        if is_over {
+            break;
+        }
+    }
+    progress.batches = batcher.filled();
+    progress.next_token = token;
+    progress.attempts.push(run.attempt.clone());
+    let list_key = run.batch_list_key();
+    let list = serde_json::to_string(&batches).map_err(|error| clients.odd(&list_key, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, &list_key, &list, "application/json")).await?;
+    tracing::info!(
+        run = run.run_id,
+        repositories = progress.repositories,
+        unmatched = progress.unmatched,
+        unreadable = progress.unreadable,
+        batches = progress.batches,
+        is_complete = progress.next_token.is_none(),
+        dry_run_reason = ?run.dry_run_reason,
+        "took the inventory"
+    );
+    Ok((run, progress))
+}
+
+/// Which repositories a run works on, besides what the policies file says.
+#[derive(Debug)]
+struct Worklist {
+    /// The repositories that the stack has a record of: it attached their policies.
+    recorded: BTreeSet<String>,
+    /// Those that ask for protection by their resource tag, or why they could not be read.
+    tagged: Result<BTreeMap<String, TaggedBy>, String>,
+    /// Whether only what is protected is worked on.
+    only_protects: bool,
+    /// Whether lifecycle policies that are not this stack's are looked at.
+    checks_native_policies: bool,
+    /// The present.
+    now: Instant,
+}
+
+impl Worklist {
+    async fn read(
+        clients: &Clients<'_>,
+        run: &Run,
+        book: &PolicyBook,
+        invocation: Invocation<'_>,
+        now: Instant,
+    ) -> Result<Self, Stop> {
+        let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
+        let recorded = clients.call(records.names()).await?.into_iter().collect();
+        let Invocation { account_id, stack, .. } = invocation;
+        let tagged = clients.call(clients.resource_tags.protected_repositories(account_id, stack)).await;
+        let tagged = match tagged {
+            Ok(tagged) => Ok(tagged),
+            // What the file and the records say has to be protected has to be all the same.
+            Err(Stop::Aws(error)) => {
+                tracing::error!(%error, "could not read which repositories ask for protection by a tag");
+                Err(error.to_string())
+            }
+            Err(stop) => return Err(stop),
+        };
+        let only_protects = run.protect_only || run.policies_file_problem.is_some();
+        let checks_native_policies = !only_protects && !book.entries().is_empty();
+        Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
+    }
+
+    /// Whether there is anything that is protected for another reason than the policies file.
+    fn has_repositories(&self) -> bool {
+        !self.recorded.is_empty() || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
+    }
+
+    fn protection(&self, repository: &str) -> Option<Protection> {
+        let recorded = self.recorded.contains(repository);
+        match &self.tagged {
+            Ok(tagged) => match tagged.get(repository) {
+                Some(TaggedBy::Owner) => Some(Protection::Tagged),
+                Some(TaggedBy::Template) => Some(Protection::CreatedOnPush),
+                None => recorded.then_some(Protection::Recorded),
+            },
+            Err(_) => recorded.then_some(Protection::Untold),
+        }
+    }
+
+    fn checks_native_policy(&self, repository: &str, entry: Option<&policy_set::Entry>) -> bool {
+        let is_by_ecr = entry.is_some_and(|entry| entry.apply.is_by_ecr());
+        self.checks_native_policies
+            && !is_by_ecr
+            && self.protection(repository).is_none()
+            && checks_native_policy(repository, self.now)
+    }
+
+    /// Whether the run works on a repository.
+    fn takes(&self, repository: &str, entry: Option<&policy_set::Entry>) -> bool {
+        let is_protected =
+            entry.is_some_and(|entry| entry.apply.is_by_ecr()) || self.protection(repository).is_some();
+        is_protected
+            || (!self.only_protects && entry.is_some())
+            || self.checks_native_policy(repository, entry)
+    }
+}
+
+/// Reads the list of a run's batches.
+pub(super) fn read_list(clients: &Clients<'_>, key: &str, text: &str) -> Result<Vec<Listed>, Stop> {
+    serde_json::from_str(text).map_err(|error| clients.odd(key, error.to_string()))
+}
+
+/// Keeps what all of the run goes by: the book, and what is in use.
+async fn keep(clients: &Clients<'_>, run: &Run, book: &str, usage: &str) -> Result<(), Stop> {
+    let (book_key, usage_key) = (run.book_key(), run.usage_key());
+    clients.call(clients.s3.write(clients.bucket, &book_key, book, "application/yaml")).await?;
+    clients.call(clients.s3.write(clients.bucket, &usage_key, usage, "application/json")).await
+}
+
+/// Reads the book and what is in use, keeps both with the run, and decides whether it is a dry run.
+async fn begin(
+    clients: &Clients<'_>,
+    run: &mut Run,
+    invocation: Invocation<'_>,
+    now: Instant,
+) -> Result<(PolicyBook, bool, Worklist), InventoryError> {
+    let mut gaps = Vec::new();
+    let (book, text, has_book) = if let Some(problem) = &run.policies_file_problem {
+        let problem = said_by(problem).unwrap_or_else(|| problem.clone());
+        run.policies_file_problem = Some(problem.chars().take(MAX_PROBLEM_CHARACTERS).collect());
+        let (book, text, gap) = last_valid(clients, now).await?;
+        gaps.extend(gap);
+        (book, text, true)
+    } else {
+        let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
+        let has_book = found.is_some();
+        let (book, text) = match found {
+            None => no_file(),
+            Some(object) => {
+                check_clock(object.answered_at, now)?;
+                run.book_version = object.version;
+                let book = PolicyBook::parse(&object.text).map_err(InventoryError::Book)?;
+                let (text, kind) = (object.text, "application/yaml");
+                clients.call(clients.s3.write(clients.bucket, LAST_VALID_KEY, &text, kind)).await?;
+                (book, text)
+            }
+        };
+        run.book_hash = has_book.then(|| book.hash().to_owned());
+        (book, text, has_book)
+    };
+    let is_previewed = match &run.book_hash {
+        Some(hash) if !run.dry_run && !run.protect_only => is_previewed(clients, hash).await?,
+        _ => false,
+    };
+    let request = Request {
+        is_dry_run: run.dry_run,
+        protects_only: run.protect_only,
+        is_on: invocation.is_on,
+        book: has_book.then_some(&book),
+        is_previewed,
+    };
+    run.dry_run_reason = match run.policies_file_problem {
+        Some(_) => Some(DryRunReason::InvalidPoliciesFile),
+        None => request.dry_run_reason(),
+    };
+    run.dry_run = run.dry_run_reason.is_some();
+    let sources: &Sources = book.usage();
+    let before = read_usage::Before { gaps, ..read_usage::before(clients).await? };
+    // Where no policy is for anything nobody asks what is in use.
+    let is_by_file = book.entries().iter().any(|entry| !run.protect_only || entry.apply.is_by_ecr());
+    let worklist = match is_by_file {
+        true => None,
+        false => Some(Worklist::read(clients, run, &book, invocation, now).await?),
+    };
+    let is_asked = worklist.as_ref().is_none_or(Worklist::has_repositories);
+    let observation = if !is_asked {
+        let memory = read_usage::remember_lists(clients, sources, before.memory.clone(), now).await?;
+        if memory != before.memory {
+            write_json(clients, list_memory::KEY, &memory).await?;
+        }
+        Observation::default()
+    } else {
+        let observation = read_usage::observe(clients, sources, before.clone(), now).await?;
+        let ReadOnce { known, memory, .. } = &observation.once;
+        if *known != before.known {
+            write_json(clients, read_usage::KNOWN_KEY, known).await?;
+        }
+        if *memory != before.memory {
+            write_json(clients, list_memory::KEY, memory).await?;
+        }
+        observation
+    };
+    let usage = observation.to_json().map_err(|error| clients.odd(&run.usage_key(), error.to_string()))?;
+    keep(clients, run, &text, &usage).await?;
+    let worklist = match worklist {
+        Some(worklist) => worklist,
+        None => Worklist::read(clients, run, &book, invocation, now).await?,
+    };
+    Ok((book, has_book, worklist))
+}
+
+fn no_file() -> (PolicyBook, String) {
+    (PolicyBook::default(), "policies: []\n".to_owned())
+}
+
+/// What the last valid policies file says of use, its text, and what is not known if there is none.
+async fn last_valid(
+    clients: &Clients<'_>,
+    now: Instant,
+) -> Result<(PolicyBook, String, Option<Gap>), InventoryError> {
+    let found = clients.call(clients.s3.get(clients.bucket, LAST_VALID_KEY)).await?;
+    if let Some(object) = found {
+        check_clock(object.answered_at, now)?;
+        let book = PolicyBook::parse(&object.text);
+        let book = book.map_err(|findings| clients.odd(LAST_VALID_KEY, told(&findings)))?;
+        return Ok((book.without_policies(), object.text, None));
+    }
+    let (book, text) = no_file();
+    let problem = "the policies file is not valid, and no run has read one that was: which lists it declares is not known";
+    let gap =
+        Gap { source: policy_set::KEY.to_owned(), repositories: Vec::new(), problem: problem.to_owned() };
+    Ok((book, text, Some(gap)))
+}
+
+async fn write_json(clients: &Clients<'_>, key: &str, value: &impl Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string(value).map_err(|error| clients.odd(key, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, key, &text, "application/json")).await
+}
+
+/// Whether a completed run previewed the book with this hash.
+pub(super) async fn is_previewed(clients: &Clients<'_>, hash: &str) -> Result<bool, Stop> {
+    let key = preview_key(hash);
+    Ok(clients.call(clients.s3.get(clients.bucket, &key)).await?.is_some())
+}
+
+/// The policy of a repository. Its tags are asked for only where they decide.
+///
+/// # Errors
+///
+/// When they cannot be read.
+pub async fn assign<'a>(
+    clients: &Clients<'_>,
+    book: &'a PolicyBook,
+    repository: &str,
+    arn: &str,
+) -> Result<Option<&'a policy_set::Entry>, Stop> {
+    match book.entry_for(repository, None) {
+        Match::Entry(entry) => Ok(Some(entry)),
+        Match::None => Ok(None),
+        Match::TagsNeeded => {
+            let tags = match clients.call(clients.ecr.tags(arn)).await {
+                Ok(tags) => tags,
+                // Deleted since it was listed.
+                Err(stop) if stop.is_not_found() => return Ok(None),
+                Err(stop) => return Err(stop),
+            };
+            match book.entry_for(repository, Some(&tags)) {
+                Match::Entry(entry) => Ok(Some(entry)),
+                Match::None | Match::TagsNeeded => Ok(None),
+            }
+        }
+    }
+}
+
+async fn write(clients: &Clients<'_>, batches: &[(String, Batch)]) -> Result<(), Stop> {
+    let writing = stream::iter(batches).map(|(key, batch)| async move {
+        let text = serde_json::to_string(batch).unwrap_or_default();
+        clients.call(clients.s3.write(clients.bucket, key, &text, "application/json")).await
+    });
+    writing.buffer_unordered(AT_ONCE).try_collect().await
+}

@@ -1,0 +1,1062 @@
+//! Keeps ECR's own engine from what is in use, in a repository whose lifecycle policy ECR enforces: images in use get protection
+//! tags first, then the policy is attached. Whatever is not certain suspends the policy before anything else.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant as MonotonicInstant;
+
+use super::{Access, Stop};
+use crate::aws::AwsError;
+use crate::aws::ecr::EcrProtect;
+use crate::domain::enforcement::action::Action;
+use crate::domain::enforcement::actor::Actor;
+use crate::domain::enforcement::enforcement_switch::DryRunReason;
+use crate::domain::enforcement::in_use_protection::{
+    TakesNothing, is_protected, protected, takes_nothing, without_protection,
+};
+use crate::domain::enforcement::journal::{self, Line, PolicyLine};
+use crate::domain::enforcement::outcome::{Attached, Held, Outcome, PolicyChange, Status};
+use crate::domain::enforcement::plan::{Obstacle, Plan};
+use crate::domain::enforcement::protection_record::{Counted, Mode, ProtectionRecord, Suspension};
+use crate::domain::image::{ImageIndex, RepositoryImages};
+use crate::domain::lifecycle::LifecyclePolicy;
+use crate::domain::lifecycle::diff::diff;
+use crate::domain::lifecycle::document::Action as RuleAction;
+use crate::domain::preview::model::ActionTaken;
+use crate::domain::repository::Name;
+use crate::domain::repository::protection::of_created_on_push;
+use crate::domain::text::instant::Instant;
+use crate::workflows::enforcement::execute::Executor;
+use crate::workflows::enforcement::process_batch::Worker;
+use crate::workflows::enforcement::registry_limit;
+use crate::workflows::enforcement::repository_snapshot::{Native, Planned, Surveyed, Withdrawal};
+use crate::workflows::enforcement::write_journal;
+use crate::workflows::protection_records::{Found, ProtectionRecords};
+
+/// Maximum number of attempts to write a record that others write at the same time.
+const MAX_CAS_ATTEMPTS: u32 = 5;
+
+/// What becomes of the lifecycle policy that a repository has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Attachment {
+    /// It stays as it is.
+    Unchanged,
+    /// This one is attached in its place.
+    Attach(LifecyclePolicy),
+    /// It would act although that is not certain to be right: this one, which takes nothing, is attached in its place until it
+    /// may act again.
+    Suspend(TakesNothing),
+}
+
+/// What decides about the policy of a repository.
+#[derive(Debug, Clone, Copy)]
+struct Question<'a> {
+    mode: Mode,
+    /// The policy that is attached, as far as it can be read; what cannot be read is another one.
+    current: Option<&'a LifecyclePolicy>,
+    /// The policy that belongs there, behind the protection rule.
+    wanted: &'a LifecyclePolicy,
+    /// Whether everything is certain.
+    may_act: bool,
+    /// Whether this run may have ECR delete something.
+    may_attach: bool,
+    /// Whether what is attached stays as it is if this run may not attach anything.
+    is_left_alone: bool,
+}
+
+impl Question<'_> {
+    fn answer(self, nothing: TakesNothing) -> Attachment {
+        let Question { mode, current, wanted, may_act, may_attach, is_left_alone } = self;
+        let is_ours = current.is_some_and(is_protected);
+        let acts = is_ours && !current.is_some_and(takes_nothing);
+        let attach =
+            if current == Some(wanted) { Attachment::Unchanged } else { Attachment::Attach(wanted.clone()) };
+        match mode {
+            // Never written.
+            Mode::Protect => Attachment::Unchanged,
+            _ if !may_act && acts => Attachment::Suspend(nothing),
+            _ if !may_act => Attachment::Unchanged,
+            // A policy that somebody else put in its place, or none, is what somebody wants.
+            Mode::Provisioned if may_attach && is_ours => attach,
+            Mode::Provisioned => Attachment::Unchanged,
+            Mode::Attach if may_attach => attach,
+            Mode::Attach if acts && !is_left_alone => Attachment::Suspend(nothing),
+            Mode::Attach => Attachment::Unchanged,
+        }
+    }
+}
+
+/// The repository as it is when its protection is refreshed.
+struct Now<'a> {
+    native: &'a Native,
+    /// The lifecycle policy text that ECR has.
+    current_text: Option<String>,
+    current: Option<LifecyclePolicy>,
+    record: Option<Found>,
+    plan: Plan,
+    used_at: Instant,
+    /// When what is newly taken by ECR was counted in the registry's limit of a day, and which images that were.
+    counted: Option<(Instant, Vec<String>)>,
+}
+
+impl Now<'_> {
+    /// Whether a policy of this stack's is attached, and takes something.
+    fn acts(&self) -> bool {
+        let is_ours = |policy: &LifecyclePolicy| is_protected(policy) && !takes_nothing(policy);
+        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_ours)
+    }
+
+    /// Whether a policy of this stack's is suspended.
+    fn is_suspended(&self) -> bool {
+        let is_ours = |policy: &LifecyclePolicy| is_protected(policy) && takes_nothing(policy);
+        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_ours)
+    }
+
+    /// The record that can be read.
+    fn known(&self) -> Option<&ProtectionRecord> {
+        self.record.as_ref().and_then(|found| found.record.as_ref().ok())
+    }
+
+    /// The digests of what ECR takes behind the policy.
+    fn expiring(&self, images: &RepositoryImages) -> Vec<String> {
+        let mut digests: Vec<String> = self
+            .plan
+            .by_ecr
+            .iter()
+            .filter_map(|&place| images.images().get(place as usize))
+            .map(|image| image.digest.to_string())
+            .collect();
+        digests.sort_unstable();
+        digests
+    }
+
+    /// What was counted of it today, also before a suspension.
+    fn is_counted_today(&self, image: &str, now: Instant) -> bool {
+        self.known().is_some_and(|record| record.is_counted_today(image, now))
+    }
+
+    /// What ECR takes behind the policy that was not counted and written down before.
+    fn newly_expiring(&self, images: &RepositoryImages) -> HashSet<ImageIndex> {
+        let before: HashSet<&str> = self
+            .known()
+            .map(|record| record.expiring.iter().map(String::as_str).collect())
+            .unwrap_or_default();
+        let digest = |place: ImageIndex| images.images().get(place as usize).map(|image| &*image.digest);
+        self.plan
+            .by_ecr
+            .iter()
+            .copied()
+            .filter(|&place| digest(place).is_none_or(|digest| !before.contains(digest)))
+            .collect()
+    }
+}
+
+impl Worker<'_> {
+    /// Refreshes the protection of a repository whose policy ECR enforces, or says what would be done. The outcome has what was
+    /// done, however it ends. If it fails, what is attached is suspended.
+    pub(super) async fn protect(
+        &self,
+        planned: &Planned<'_>,
+        native: &Native,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        let done = self.refresh(planned, native, outcome, read_at).await;
+        if let Err(stop) = &done {
+            let Surveyed { name, registry_id, .. } = &planned.surveyed;
+            self.suspend_unrefreshed(name, registry_id, native.mode, stop, outcome).await;
+        }
+        done
+    }
+
+    /// Suspends the policy of a repository whose protection could not be refreshed, if it is one of this stack's that acts.
+    pub(super) async fn suspend_unrefreshed(
+        &self,
+        name: &Name,
+        registry_id: &str,
+        mode: Mode,
+        why: &Stop,
+        outcome: &mut Outcome,
+    ) {
+        // Where time is up, or a clock is wrong, nothing can be done now.
+        let goes_on = matches!(why, Stop::Time(_) | Stop::Clock { .. });
+        if !self.may_write() || goes_on {
+            return;
+        }
+        // A policy of somebody else's is never written.
+        if mode == Mode::Protect {
+            if let Err(stop) = self.remember_unrefreshed(name.as_str(), registry_id).await {
+                tracing::error!(repository = %name, error = %stop, "could not write down that protection was never right");
+            }
+            return;
+        }
+        let reason = format!("protection could not be refreshed: {why}");
+        match self.suspend_attached(name, registry_id, mode, &reason, outcome).await {
+            Ok(true) => {
+                let attached = outcome.attachment.get_or_insert_with(Attached::default);
+                attached.mode = Some(mode);
+                attached.lifecycle_policy = PolicyChange::Suspended;
+                attached.suspended_at = Some(self.clients.now());
+                attached.suspended_because = Some(reason);
+            }
+            Ok(false) => {}
+            Err(stop) => {
+                tracing::error!(repository = %name, error = %stop, "could not suspend the lifecycle policy");
+                note(outcome, &[Obstacle::NotSuspended(stop.to_string())]);
+            }
+        }
+    }
+
+    /// Suspends what is attached, if it is a policy of this stack's that acts; gives whether it is.
+    async fn suspend_attached(
+        &self,
+        name: &Name,
+        registry_id: &str,
+        mode: Mode,
+        reason: &str,
+        outcome: &mut Outcome,
+    ) -> Result<bool, Stop> {
+        let (ecr, Some(records)) = (self.protects()?, self.records()) else { return Ok(false) };
+        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
+        let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+        let Some(current) = current.filter(|current| is_protected(current) && !takes_nothing(current)) else {
+            return Ok(false);
+        };
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        // Without its record nobody knows whose policy it is.
+        let found = self.clients.call(records.find(name.as_str())).await;
+        let known = found.as_ref().ok().and_then(Option::as_ref).and_then(|found| found.record.as_ref().ok());
+        if known.is_some_and(|known| known.mode == Mode::Protect) {
+            return Ok(false);
+        }
+        let text = text.unwrap_or_default();
+        self.write_down_unknown((registry_id, name.as_str()), &text, &current, known, outcome).await?;
+        self.clients.call(ecr.suspend_lifecycle_policy(name, &nothing)).await?;
+        self.has_changed.set(true);
+        let suspension = Suspension { at: self.clients.now(), reason: reason.to_owned() };
+        let record = known.map(|known| known.suspended(suspension.clone()));
+        let record =
+            record.unwrap_or_else(|| self.unknown((registry_id, name.as_str()), mode, &current, suspension));
+        let found = found?;
+        let etag = found.as_ref().map(|found| found.etag.as_str());
+        // Who wrote it meanwhile goes by what is attached, too.
+        self.clients.call(records.replace(&record, etag)).await?;
+        Ok(true)
+    }
+
+    /// The record of a repository without one, whose policy is suspended.
+    fn unknown(
+        &self,
+        (registry_id, name): (&str, &str),
+        mode: Mode,
+        attached: &LifecyclePolicy,
+        suspension: Suspension,
+    ) -> ProtectionRecord {
+        let (at, by) = (self.clients.now(), self.run.run_id.as_str());
+        ProtectionRecord {
+            lifecycle_policy_text: without_protection(attached).map(|policy| policy.to_json()),
+            suspended: Some(suspension),
+            ..ProtectionRecord::new(registry_id, name, mode, at, by)
+        }
+    }
+
+    /// Remembers a repository whose protection never was right as far as anybody knows, so that it counts as stale. One that was
+    /// right once becomes so by itself.
+    async fn remember_unrefreshed(&self, name: &str, registry_id: &str) -> Result<(), Stop> {
+        let Some(records) = self.records() else { return Ok(()) };
+        let found = self.clients.call(records.find(name)).await?.map(|found| found.of_registry(registry_id));
+        if found.as_ref().is_some_and(|found| found.record.is_ok()) {
+            return Ok(());
+        }
+        let why = "no run was certain of what is in use";
+        let record = ProtectionRecord::never_refreshed(registry_id, name, Mode::Protect, why);
+        let etag = found.as_ref().map(|found| found.etag.as_str());
+        // Who writes it at the same time knows more.
+        self.clients.call(records.replace(&record, etag)).await?;
+        Ok(())
+    }
+
+    async fn refresh(
+        &self,
+        planned: &Planned<'_>,
+        native: &Native,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        outcome.attachment = Some(Attached { mode: Some(native.mode), ..Attached::default() });
+        let name = planned.surveyed.name.as_str();
+        let records = self.records();
+        if self.may_write() && records.is_none() {
+            let problem =
+                "what ECR enforces is protected by the functions of a stack, which need its bucket; name it";
+            return Err(Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem)));
+        }
+        let record = match records {
+            Some(records) => self.clients.call(records.find(name)).await?,
+            None => None,
+        };
+        let record = record.map(|found| found.of_registry(&planned.surveyed.registry_id));
+        let current_text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
+        let current = current_text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+        let mut native = native.clone();
+        if let Some(withdrawal) = &native.withdrawn {
+            return self
+                .withdraw(
+                    planned,
+                    outcome,
+                    (current_text.as_deref(), current.as_ref()),
+                    record,
+                    withdrawal,
+                    native.mode,
+                    read_at,
+                )
+                .await;
+        }
+        let wanted = protected(&native.entry.policy);
+        if let Ok(wanted) = &wanted
+            && native.mode != Mode::Protect
+        {
+            outcome.drift = drift(current_text.as_deref(), wanted);
+        }
+        // The policy that a repository was made with does not wait for a policies file.
+        let may_attach = match native.mode {
+            Mode::Attach | Mode::Protect => matches!(self.access, Access::Write(_)),
+            Mode::Provisioned => self.lifts.is_some(),
+        };
+        // What may not be attached yet is not what ECR goes by.
+        if native.mode != Mode::Protect
+            && self.may_write()
+            && !may_attach
+            && let Some(acting) = current.as_ref().filter(|current| is_protected(current))
+            && let Some(policy) = without_protection(acting)
+        {
+            native.entry.policy = policy;
+        }
+        let suspended_at = record.as_ref().and_then(|found| found.record.as_ref().ok()?.suspended.as_ref());
+        let suspended_at = suspended_at.map(|suspended| suspended.at).filter(|_| may_attach);
+        let look = match self.access {
+            Access::Read => None,
+            Access::Protect(_) | Access::Write(_) => {
+                let look = self.look(read_at).await?;
+                // Whoever suspended it after that look may know what it does not say.
+                match suspended_at {
+                    Some(at) if at >= look.1 => Some(self.look(MonotonicInstant::now()).await?),
+                    Some(_) | None => Some(look),
+                }
+            }
+        };
+        let usage =
+            look.as_ref().map_or_else(|| &self.at_first().usage, |(observation, _)| &observation.usage);
+        let (_, plan) = planned.surveyed.decide(&native.entry, usage, self.clients.now());
+        let used_at = look.as_ref().map_or(planned.now, |(_, now)| *now);
+        let mut now = Now { native: &native, current_text, current, record, plan, used_at, counted: None };
+        self.check(&mut now);
+        // Also where it is only attached by this run.
+        let acts =
+            now.acts() || (may_attach && native.mode == Mode::Attach) || (may_attach && now.is_suspended());
+        if now.plan.obstacles.is_empty() && acts && native.mode != Mode::Protect {
+            self.reserve(planned, &mut now).await?;
+        }
+        note(outcome, &now.plan.obstacles);
+        outcome.expiring_by_ecr = planned.amount(&now.plan.by_ecr);
+        let may_act = now.plan.obstacles.is_empty();
+        // An own policy that cannot be attached is an obstacle already.
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let wanted = wanted.unwrap_or_else(|_| nothing.policy().clone());
+        let question = Question {
+            mode: native.mode,
+            current: now.current.as_ref(),
+            wanted: &wanted,
+            may_act,
+            // A dry run that was asked for says what a run that enforces would do.
+            may_attach: may_attach || !self.may_write(),
+            is_left_alone: self.is_left_alone(),
+        };
+        let attachment = question.answer(nothing);
+        if !self.may_write() {
+            if let Some(attached) = &mut outcome.attachment {
+                attached.lifecycle_policy = match attachment {
+                    Attachment::Unchanged => PolicyChange::Unchanged,
+                    Attachment::Attach(_) => PolicyChange::ToBeAttached,
+                    Attachment::Suspend(_) => PolicyChange::ToBeSuspended,
+                };
+            }
+            self.tell_record(&now, outcome);
+            return Ok(());
+        }
+        let meanwhile = self.refresh_protection(planned, &now, attachment, outcome, read_at).await?;
+        note(outcome, meanwhile.as_slice());
+        outcome.status = match self.access {
+            _ if !may_act || meanwhile.is_some() => Status::Held,
+            Access::Write(_) => Status::Done,
+            Access::Read | Access::Protect(_) => Status::Previewed,
+        };
+        Ok(())
+    }
+
+    /// Whether an attached policy goes on acting though this run may not attach one: it only protects, or the policies file is so
+    /// new that nobody has seen its effect yet.
+    fn is_left_alone(&self) -> bool {
+        let reason = self.run.dry_run_reason;
+        self.is_on && matches!(reason, Some(DryRunReason::NotPreviewed | DryRunReason::ProtectOnly))
+    }
+
+    const fn may_write(&self) -> bool {
+        !matches!(self.access, Access::Read)
+    }
+
+    fn protects(&self) -> Result<&EcrProtect, Stop> {
+        match self.access {
+            Access::Read => Err(odd("a preview changes nothing")),
+            Access::Protect(ecr) => Ok(ecr),
+            Access::Write(ecr) => Ok(ecr),
+        }
+    }
+
+    pub(super) fn records(&self) -> Option<ProtectionRecords<'_>> {
+        let (s3, bucket) = (self.clients.s3, self.clients.bucket);
+        self.clients.has_bucket().then_some(ProtectionRecords { s3, bucket })
+    }
+
+    /// Adds what makes an attached policy uncertain besides its plan.
+    fn check(&self, now: &mut Now<'_>) {
+        // Of somebody else's policy it is only known whether it goes by the protection tags.
+        let is_foreign = now.current_text.is_some() && !now.current.as_ref().is_some_and(is_protected);
+        let governs = match now.native.mode {
+            Mode::Protect | Mode::Provisioned => is_foreign,
+            // It is replaced, or left alone.
+            Mode::Attach => false,
+        };
+        if governs {
+            now.plan.obstacles.push(Obstacle::Unprotected);
+        }
+        // Somebody deleted it: this stack does not go on with it, either.
+        if now.native.mode == Mode::Provisioned && now.current_text.is_none() {
+            now.plan.obstacles.push(Obstacle::NotAttached);
+        }
+        // The plan is of the policy that was attached when the repository was read.
+        let attached = now.current.as_ref().and_then(without_protection);
+        if now.native.mode == Mode::Protect
+            && !governs
+            && attached.is_some_and(|attached| attached != now.native.entry.policy)
+        {
+            now.plan.obstacles.push(Obstacle::Reassigned(
+                "the attached lifecycle policy was replaced during the run".to_owned(),
+            ));
+        }
+    }
+
+    /// Reserves what ECR takes in the registry's counter of the day, or looks whether there is room.
+    async fn reserve(&self, planned: &Planned<'_>, now: &mut Now<'_>) -> Result<(), Stop> {
+        let images = &planned.surveyed.images;
+        let at = self.clients.now();
+        let counted = now.plan.all_counted(images);
+        let digest = |place: &ImageIndex| images.images().get(*place as usize).map(|image| &*image.digest);
+        let newly = now.newly_expiring(images);
+        let places = newly.intersection(&counted);
+        let mut digests: Vec<String> = places.filter_map(digest).map(str::to_owned).collect();
+        digests.retain(|digest| !now.is_counted_today(digest, at));
+        let wanted = digests.len() as u64;
+        if wanted == 0 || !self.clients.has_bucket() {
+            return Ok(());
+        }
+        now.counted = Some((at, digests));
+        let limits = self.book.limits();
+        let reserved = if self.may_write() {
+            registry_limit::reserve_all(&self.clients, limits, wanted).await?
+        } else {
+            registry_limit::room(&self.clients, limits, wanted).await?
+        };
+        if reserved.granted < wanted {
+            let (before, limit) = (reserved.before, reserved.limit);
+            now.counted = None;
+            now.plan.obstacles.push(Obstacle::Registry { planned: wanted, before, limit });
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done, in an order in which no image in use is ever without a tag that it needs while a policy acts. Gives
+    /// what others did meanwhile, so that this run leaves the policy to the next one.
+    async fn refresh_protection(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        attachment: Attachment,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<Option<Obstacle>, Stop> {
+        let written_down = match (&attachment, &now.current) {
+            (Attachment::Suspend(_), Some(current)) => {
+                let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+                let text = now.current_text.as_deref().unwrap_or_default();
+                self.write_down_unknown(place, text, current, now.known(), outcome).await
+            }
+            _ => Ok(()),
+        };
+        let mut executor = Executor::new(self, planned, outcome, read_at);
+        executor.protects(&now.native.entry.policy);
+        let suspended = match (&attachment, written_down) {
+            (Attachment::Suspend(nothing), Ok(())) => {
+                executor.execute(&[Action::Suspend(nothing.clone())]).await
+            }
+            (_, written_down) => written_down,
+        };
+        let tags = put_tags(planned, &now.plan);
+        // What cannot be suspended needs its protection tags all the more.
+        executor.execute(&tags).await?;
+        suspended?;
+        let (is_suspended, acts) = match &attachment {
+            Attachment::Suspend(_) => (true, false),
+            Attachment::Attach(_) => (false, true),
+            Attachment::Unchanged => (now.is_suspended(), now.acts() || now.native.mode == Mode::Protect),
+        };
+        let may_act = now.plan.obstacles.is_empty();
+        let reason = is_suspended.then(|| self.why_suspended(now));
+        // What is not suspended and not certain is not refreshed: it becomes stale.
+        let is_refreshed = may_act && acts;
+        if !is_suspended && !is_refreshed {
+            if now.native.mode == Mode::Protect {
+                let Surveyed { name, registry_id, .. } = &planned.surveyed;
+                self.remember_unrefreshed(name.as_str(), registry_id).await?;
+            }
+            self.tell_record(now, outcome);
+            return Ok(None);
+        }
+        if !is_suspended {
+            self.write_down_plan(planned, now, outcome).await?;
+        }
+        if let Attachment::Attach(policy) = &attachment {
+            self.write_down_policy(planned, now, policy, outcome).await?;
+        }
+        if let Some(meanwhile) = self.record(planned, now, reason, outcome).await? {
+            return Ok(Some(meanwhile));
+        }
+        if let Attachment::Attach(policy) = attachment {
+            let mut executor = Executor::new(self, planned, outcome, read_at);
+            executor.puts_policies_with(self.lifts);
+            executor.execute(&[Action::PutPolicy(policy)]).await?;
+            return self.check_again(planned, outcome, read_at).await;
+        }
+        Ok(None)
+    }
+
+    /// Looks whether others suspended the policy while it was put back, who may know what this run does not.
+    async fn check_again(
+        &self,
+        planned: &Planned<'_>,
+        outcome: &mut Outcome,
+        read_at: MonotonicInstant,
+    ) -> Result<Option<Obstacle>, Stop> {
+        let Some(records) = self.records() else { return Ok(None) };
+        // If this fails, what is attached is suspended.
+        let found = self.clients.call(records.find(planned.surveyed.name.as_str())).await?;
+        let record = found.as_ref().and_then(|found| found.record.as_ref().ok());
+        let problem = match record.map(|record| &record.suspended) {
+            Some(None) => return Ok(None),
+            Some(Some(suspended)) => suspended.reason.as_str(),
+            None => "its record is gone, or cannot be read",
+        };
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let mut executor = Executor::new(self, planned, outcome, read_at);
+        executor.execute(&[Action::Suspend(nothing)]).await?;
+        let problem = format!("the lifecycle policy was suspended during the run: {problem}");
+        Ok(Some(Obstacle::Reassigned(problem)))
+    }
+
+    /// Why the policy is suspended, for people.
+    fn why_suspended(&self, now: &Now<'_>) -> String {
+        if let Some(obstacle) = now.plan.obstacles.first() {
+            return obstacle.to_string();
+        }
+        let before = now.known().and_then(|record| record.suspended.as_ref());
+        if now.native.mode == Mode::Provisioned && !self.is_on {
+            // The switch is all that keeps it, whatever was the reason before.
+            return "all is certain again, but no run attaches a policy as long as the stack's parameter Enforce is not true: deploy \
+                    it with Enforce=true, and the next run puts the policy back"
+                .to_owned();
+        }
+        match (before, self.run.dry_run_reason) {
+            (Some(before), _) => before.reason.clone(),
+            (None, Some(reason)) => reason.explain(self.run.book_hash.as_deref()),
+            (None, None) => "this run may not enforce".to_owned(),
+        }
+    }
+
+    /// Writes down what ECR takes behind the policy, as far as that was not done before.
+    async fn write_down_plan(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        if now.native.mode == Mode::Protect {
+            return Ok(());
+        }
+        let images = &planned.surveyed.images;
+        let mut places: Vec<ImageIndex> = now.newly_expiring(images).into_iter().collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        places.sort_unstable();
+        let told = Planned {
+            plan: now.plan.clone(),
+            entry: std::borrow::Cow::Borrowed(&now.native.entry),
+            ..planned.clone()
+        };
+        let mut lines = Vec::with_capacity(places.len());
+        for place in places {
+            let Some(image) = images.images().get(place as usize) else { continue };
+            let action = match told.rule(place) {
+                Some((_, action)) => action,
+                None => ActionTaken::from(RuleAction::Expire),
+            };
+            lines.push(Line {
+                run_id: self.run.run_id.clone(),
+                at: self.clients.now(),
+                registry_id: planned.surveyed.registry_id.clone(),
+                region: self.clients.region.to_owned(),
+                by: Actor::of_run(self.run.started_by.as_deref()),
+                repository_name: planned.surveyed.name.as_str().to_owned(),
+                image_digest: image.digest.to_string(),
+                image_tags: image.tags.iter().map(ToString::to_string).collect(),
+                image_pushed_at: image.pushed_at,
+                image_size_in_bytes: image.size_in_bytes,
+                image_manifest: None,
+                image_manifest_media_type: None,
+                action,
+                policy: Some(now.native.entry.name.clone()),
+                book_version: self.run.book_version.clone(),
+                applied_rule_priority: told.rule(place).map(|(priority, _)| priority),
+                reason: told.reason(place),
+                usage_read_at: Some(now.used_at),
+            });
+        }
+        let folder = journal::prefix(self.run);
+        let key =
+            write_journal::write_plan(&self.clients, &folder, planned.surveyed.name.as_str(), &lines).await?;
+        if !outcome.journal.contains(&key) {
+            outcome.journal.push(key);
+        }
+        Ok(())
+    }
+
+    /// Writes down the policy of somebody else's that is about to be replaced.
+    async fn write_down_policy(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        policy: &LifecyclePolicy,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        let Some(text) = now.current_text.as_ref() else { return Ok(()) };
+        // One that takes nothing is what this stack put there.
+        if now.is_suspended() {
+            return Ok(());
+        }
+        let reason = format!("the policies file has ECR enforce the policy {}", now.native.entry.name);
+        let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+        let known = now.known();
+        let is_own =
+            now.current.as_ref().is_some_and(|current| known.is_some_and(|known| known.is_attached(current)))
+                || (planned.is_created_on_push && of_created_on_push(text).is_some());
+        self.journal_policy(place, (text, is_own), policy, &reason, outcome).await
+    }
+
+    /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
+    /// with the protection rule.
+    async fn write_down_unknown(
+        &self,
+        place: (&str, &str),
+        text: &str,
+        current: &LifecyclePolicy,
+        known: Option<&ProtectionRecord>,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        if known.is_some_and(|known| known.is_attached(current)) {
+            return Ok(());
+        }
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let reason = "it is not the one that this stack attached, and may not act for the time being";
+        self.journal_policy(place, (text, false), nothing.policy(), reason, outcome).await
+    }
+
+    async fn journal_policy(
+        &self,
+        (registry_id, repository_name): (&str, &str),
+        (text, was_attached_by_stack): (&str, bool),
+        policy: &LifecyclePolicy,
+        reason: &str,
+        outcome: &mut Outcome,
+    ) -> Result<(), Stop> {
+        let line = PolicyLine {
+            run_id: self.run.run_id.clone(),
+            at: self.clients.now(),
+            registry_id: registry_id.to_owned(),
+            region: self.clients.region.to_owned(),
+            by: Actor::of_run(self.run.started_by.as_deref()),
+            repository_name: repository_name.to_owned(),
+            lifecycle_policy_text: text.to_owned(),
+            replaced_by: policy.to_json(),
+            reason: reason.to_owned(),
+            was_attached_by_stack,
+        };
+        let key = write_journal::write_policy(&self.clients, &journal::prefix(self.run), &line).await?;
+        if !outcome.journal.contains(&key) {
+            outcome.journal.push(key);
+        }
+        Ok(())
+    }
+
+    /// Writes the record: refreshed, or suspended for a reason. If others did something meanwhile by which this run must not go on,
+    /// it is not written, and that is what this gives.
+    async fn record(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        reason: Option<String>,
+        outcome: &mut Outcome,
+    ) -> Result<Option<Obstacle>, Stop> {
+        let Some(records) = self.records() else { return Ok(None) };
+        let name = planned.surveyed.name.as_str();
+        // Who does not know all that is asked for protects what may be somebody else's, and leaves what is remembered of it alone.
+        let is_untold = planned.is_untold || self.run.policies_file_problem.is_some();
+        if now.native.mode == Mode::Protect
+            && is_untold
+            && now.known().is_some_and(|known| known.mode != Mode::Protect)
+        {
+            self.tell_record(now, outcome);
+            return Ok(None);
+        }
+        let mut before = now.record.clone();
+        for _ in 0..MAX_CAS_ATTEMPTS {
+            let known = before.as_ref().and_then(|found| found.record.as_ref().ok());
+            // What was asked for meanwhile is not what this run goes by.
+            let asked = known
+                .filter(|known| known.mode == Mode::Provisioned)
+                .map(|known| &known.lifecycle_policy_text);
+            let went_by = now.known().map(|known| &known.lifecycle_policy_text);
+            if now.native.mode == Mode::Provisioned && asked != went_by {
+                let problem = "another lifecycle policy was asked for during the run";
+                return Ok(Some(Obstacle::Reassigned(problem.to_owned())));
+            }
+            // Whoever suspended it meanwhile may know what this run does not.
+            let before_this = now.known().and_then(|known| known.suspended.as_ref());
+            if reason.is_none()
+                && let Some(suspended) = known.and_then(|known| known.suspended.as_ref())
+                && Some(suspended) != before_this
+            {
+                let problem =
+                    format!("the lifecycle policy was suspended during the run: {}", suspended.reason);
+                return Ok(Some(Obstacle::Reassigned(problem)));
+            }
+            let suspended = reason.as_ref().map(|reason| {
+                let at = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
+                Suspension { at: at.unwrap_or_else(|| self.clients.now()), reason: reason.clone() }
+            });
+            let record = self.record_now(planned, now, known, suspended);
+            let etag = before.as_ref().map(|found| found.etag.as_str());
+            if self.clients.call(records.replace(&record, etag)).await? {
+                self.tell_protection(&record, outcome);
+                self.has_changed.set(true);
+                return Ok(None);
+            }
+            let found = self.clients.call(records.find(name)).await?;
+            before = found.map(|found| found.of_registry(&planned.surveyed.registry_id));
+        }
+        Err(odd("the record of its protection is written by others at the same time; the next run goes on"))
+    }
+
+    /// The record as it is from now on; `known` is the one that is replaced.
+    fn record_now(
+        &self,
+        planned: &Planned<'_>,
+        now: &Now<'_>,
+        known: Option<&ProtectionRecord>,
+        suspended: Option<Suspension>,
+    ) -> ProtectionRecord {
+        let Surveyed { name, registry_id, read_at, images, .. } = &planned.surveyed;
+        let mode = now.native.mode;
+        let of_known = known.and_then(|known| known.lifecycle_policy_text.clone());
+        let fresh = match (&suspended, known) {
+            (Some(_), Some(known)) => {
+                ProtectionRecord { refreshed_by: known.refreshed_by.clone(), ..known.clone() }
+            }
+            // What was pushed since the repository was read has no tag yet.
+            _ => ProtectionRecord::new(
+                registry_id,
+                name.as_str(),
+                mode,
+                now.used_at.min(*read_at),
+                &self.run.run_id,
+            ),
+        };
+        let (at, more) = now.counted.clone().unwrap_or_else(|| (self.clients.now(), Vec::new()));
+        ProtectionRecord {
+            registry_id: registry_id.clone(),
+            repository_name: name.as_str().to_owned(),
+            mode,
+            refreshed_at: fresh.refreshed_at,
+            refreshed_by: fresh.refreshed_by,
+            lifecycle_policy_text: match mode {
+                Mode::Protect => None,
+                // ECR made it on a push, and this is its first record.
+                Mode::Provisioned if now.known().is_none() => {
+                    planned.native.as_ref().map(|native| native.entry.policy.to_json())
+                }
+                Mode::Provisioned => now.known().and_then(|known| known.lifecycle_policy_text.clone()),
+                Mode::Attach if matches!(self.access, Access::Write(_)) => {
+                    Some(now.native.entry.policy.to_json())
+                }
+                // What this run does not attach may be somebody else's.
+                Mode::Attach => of_known.clone(),
+            },
+            expiring: match (&suspended, mode) {
+                (None, Mode::Attach | Mode::Provisioned) => now.expiring(images),
+                _ => Vec::new(),
+            },
+            counted: Counted::with(known.and_then(|known| known.counted.clone()), at, more),
+            provisioned_policy_text: match mode {
+                Mode::Attach => made_with(planned, now, known),
+                Mode::Provisioned | Mode::Protect => None,
+            },
+            withdrawn: false,
+            suspended,
+        }
+    }
+
+    fn tell_record(&self, now: &Now<'_>, outcome: &mut Outcome) {
+        if let Some(record) = now.known() {
+            self.tell_protection(record, outcome);
+        }
+    }
+
+    /// Says in an outcome what the record says.
+    fn tell_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
+        let Some(attached) = &mut outcome.attachment else { return };
+        attached.refreshed_at = record.known_refresh();
+        attached.suspended_at = record.suspended.as_ref().map(|suspended| suspended.at);
+        attached.suspended_because = record.suspended.as_ref().map(|suspended| suspended.reason.clone());
+        // Without the switch nothing of the policies file acts, and whoever turned it off knows.
+        attached.suspension_is_intended =
+            record.suspended.is_some() && record.mode == Mode::Attach && !self.is_on;
+    }
+
+    /// Suspends a policy that this stack attached and that may not act any more, whatever it takes.
+    #[expect(clippy::too_many_arguments, reason = "one look at the repository, in its parts")]
+    async fn withdraw(
+        &self,
+        planned: &Planned<'_>,
+        outcome: &mut Outcome,
+        (current_text, current): (Option<&str>, Option<&LifecyclePolicy>),
+        record: Option<Found>,
+        withdrawal: &Withdrawal,
+        mode: Mode,
+        read_at: MonotonicInstant,
+    ) -> Result<(), Stop> {
+        let Withdrawal { reason, is_intended, is_final } = withdrawal;
+        let acts = current.is_some_and(|current| is_protected(current) && !takes_nothing(current));
+        let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
+        let was_withdrawn = known.is_some_and(|known| known.withdrawn);
+        // What acts after this stack took its own away is somebody else's, whatever it begins with.
+        let is_of_others = was_withdrawn && acts;
+        let acts = acts && !is_of_others;
+        if is_of_others || !current.is_some_and(is_protected) {
+            // Somebody else's policy is there, or none.
+            outcome.attachment = None;
+        }
+        if let Some(attached) = &mut outcome.attachment {
+            let suspended = known.and_then(|known| known.suspended.as_ref());
+            attached.suspended_at = suspended.map(|suspended| suspended.at);
+            attached.suspended_because = Some(reason.clone());
+            attached.suspension_is_intended = *is_intended;
+            if *is_intended {
+                let name = &planned.surveyed.name;
+                outcome.drift.push(format!(
+                    "the lifecycle policy that this stack attached is suspended, since {reason}; delete what is left of it with \
+                     `aws ecr delete-lifecycle-policy --repository-name {name}`"
+                ));
+            }
+        }
+        if !self.may_write() {
+            if acts && let Some(attached) = &mut outcome.attachment {
+                attached.lifecycle_policy = PolicyChange::ToBeSuspended;
+            }
+            return Ok(());
+        }
+        let name = planned.surveyed.name.as_str();
+        let Some(records) = self.records() else { return Ok(()) };
+        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let place = (planned.surveyed.registry_id.as_str(), name);
+        if let (true, Some(text), Some(current)) = (acts, current_text, current) {
+            self.write_down_unknown(place, text, current, known, outcome).await?;
+            let mut executor = Executor::new(self, planned, outcome, read_at);
+            executor.execute(&[Action::Suspend(nothing.clone())]).await?;
+            if let Some(attached) = &mut outcome.attachment {
+                attached.suspended_at = Some(self.clients.now());
+            }
+        }
+        // With `apply: protect` another policy may come in its place at any moment.
+        let tags = put_tags(planned, &planned.plan);
+        Executor::new(self, planned, outcome, read_at).execute(&tags).await?;
+        let is_suspended = !is_of_others
+            && (acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current)));
+        let is_of_file = *is_final && known.is_some_and(|known| known.mode == Mode::Attach);
+        // The policies file has it no more: the journal is where it can be found, and the record until it is there.
+        let text = match current_text.filter(|_| acts && mode == Mode::Attach) {
+            Some(text) => Some(text.to_owned()),
+            None if is_of_file && is_suspended && !was_withdrawn => known.and_then(suspended_policy),
+            None => None,
+        };
+        if let Some(text) = text {
+            self.journal_policy(place, (&text, true), nothing.policy(), reason, outcome).await?;
+        }
+        if !is_suspended {
+            // Nothing is left of this stack's, and whoever wants a policy here may ask for one.
+            if let Some(found) = &record {
+                self.clients.call(records.forget_if(name, &found.etag)).await?;
+            }
+            return Ok(());
+        }
+        let is_known = known.is_some_and(|known| known.suspended.is_some());
+        if was_withdrawn || (is_known && !is_of_file) {
+            return Ok(());
+        }
+        let before = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
+        let at = before.filter(|_| !acts).unwrap_or_else(|| self.clients.now());
+        let suspension = Suspension { at, reason: reason.clone() };
+        if let Some(attached) = &mut outcome.attachment {
+            attached.suspended_at = Some(at);
+        }
+        let record_now = match (known, current) {
+            (Some(known), _) if is_of_file => {
+                let back = known.back_to_provisioned(suspension.clone());
+                back.unwrap_or_else(|| ProtectionRecord { withdrawn: true, ..known.suspended(suspension) })
+            }
+            (Some(known), _) => known.suspended(suspension),
+            (None, Some(current)) => self.unknown(place, mode, current, suspension),
+            (None, None) => return Ok(()),
+        };
+        let etag = record.as_ref().map(|found| found.etag.as_str());
+        // Who wrote it meanwhile goes by what is attached, too.
+        self.clients.call(records.replace(&record_now, etag)).await?;
+        Ok(())
+    }
+}
+
+/// The policy that a repository was made with which the policies file attaches another policy to, to come back one day.
+fn made_with(planned: &Planned<'_>, now: &Now<'_>, known: Option<&ProtectionRecord>) -> Option<String> {
+    match known {
+        Some(known) if known.mode == Mode::Provisioned => known.lifecycle_policy_text.clone(),
+        Some(known) if known.mode == Mode::Attach => known.provisioned_policy_text.clone(),
+        // No run has seen it yet.
+        Some(_) | None if planned.is_created_on_push => {
+            now.current_text.as_deref().and_then(of_created_on_push).map(|policy| policy.to_json())
+        }
+        Some(_) | None => None,
+    }
+}
+
+/// The policy that a record remembers, behind the protection rule.
+fn suspended_policy(record: &ProtectionRecord) -> Option<String> {
+    let policy = LifecyclePolicy::parse(record.lifecycle_policy_text.as_deref()?);
+    match policy.map(|policy| protected(&policy)) {
+        Ok(Ok(policy)) => Some(policy.to_json()),
+        // It never was attached as it is.
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+fn odd(problem: &str) -> Stop {
+    Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem))
+}
+
+/// What keeps the policy from acting, each told once.
+fn note(outcome: &mut Outcome, obstacles: &[Obstacle]) {
+    for held in obstacles.iter().map(Held::from) {
+        if !outcome.obstacles.contains(&held) {
+            outcome.obstacles.push(held);
+        }
+    }
+}
+
+/// The protection tags that a plan adds.
+fn put_tags(planned: &Planned<'_>, plan: &Plan) -> Vec<Action> {
+    let images = planned.surveyed.images.images();
+    let additions = plan.tagging.additions.iter();
+    let tags = additions.filter_map(|(place, tag)| {
+        let image_digest = images.get(*place as usize)?.digest.to_string();
+        Some(Action::PutTag { image_digest, tag: tag.clone() })
+    });
+    tags.collect()
+}
+
+/// How the attached policy differs from the wanted one.
+fn drift(current: Option<&str>, wanted: &LifecyclePolicy) -> Vec<String> {
+    match current.map(LifecyclePolicy::parse) {
+        None => vec!["no lifecycle policy is attached".to_owned()],
+        Some(Err(_)) => vec!["the attached lifecycle policy is unreadable".to_owned()],
+        Some(Ok(current)) => diff(&current, wanted).iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lifecycle::PolicySource;
+
+    fn policy(rules: &str) -> LifecyclePolicy {
+        PolicySource::parse(&format!("rules: [{rules}]")).unwrap().policy().unwrap().clone()
+    }
+
+    fn nothing() -> TakesNothing {
+        TakesNothing::new().unwrap()
+    }
+
+    /// What becomes of each of: no policy, somebody else's, an older one of this stack's, the wanted one, the suspended one.
+    fn answers(mode: Mode, may_act: bool, may_attach: bool, is_left_alone: bool) -> [&'static str; 5] {
+        let simple = policy("{ selection: untagged, maximumAgeLimit: 9 }");
+        let older = protected(&policy("{ selection: untagged, maximumAgeLimit: 3 }")).unwrap();
+        let wanted = protected(&simple).unwrap();
+        let suspended = nothing().policy().clone();
+        [None, Some(&simple), Some(&older), Some(&wanted), Some(&suspended)].map(|current| {
+            let question = Question { mode, current, wanted: &wanted, may_act, may_attach, is_left_alone };
+            match question.answer(nothing()) {
+                Attachment::Unchanged => "-",
+                Attachment::Attach(policy) => {
+                    assert_eq!(policy, wanted);
+                    "attach"
+                }
+                Attachment::Suspend(_) => "suspend",
+            }
+        })
+    }
+
+    #[test]
+    fn an_enforcing_run_attaches_what_is_certain_and_suspends_what_is_not() {
+        assert_eq!(answers(Mode::Attach, true, true, false), ["attach", "attach", "attach", "-", "attach"]);
+        assert_eq!(answers(Mode::Attach, false, true, false), ["-", "-", "suspend", "suspend", "-"]);
+    }
+
+    #[test]
+    fn a_run_that_may_not_enforce_suspends_what_the_policies_file_attached_and_lifts_nothing() {
+        assert_eq!(answers(Mode::Attach, true, false, false), ["-", "-", "suspend", "suspend", "-"]);
+        assert_eq!(answers(Mode::Attach, true, false, true), ["-"; 5]);
+        assert_eq!(answers(Mode::Attach, false, false, true), ["-", "-", "suspend", "suspend", "-"]);
+    }
+
+    #[test]
+    fn a_policy_that_a_repository_was_made_with_comes_back_and_nobody_elses_is_replaced() {
+        assert_eq!(answers(Mode::Provisioned, true, true, false), ["-", "-", "attach", "-", "attach"]);
+        assert_eq!(answers(Mode::Provisioned, true, false, false), ["-"; 5]);
+        assert_eq!(answers(Mode::Provisioned, false, false, true), ["-", "-", "suspend", "suspend", "-"]);
+    }
+
+    #[test]
+    fn somebody_elses_policy_is_never_written() {
+        for (may_act, may_attach, is_left_alone) in
+            [(true, true, true), (true, false, false), (false, true, false), (false, false, true)]
+        {
+            assert_eq!(answers(Mode::Protect, may_act, may_attach, is_left_alone), ["-"; 5]);
+        }
+    }
+}

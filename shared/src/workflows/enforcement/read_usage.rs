@@ -1,0 +1,699 @@
+//! Finds what is in use: asks ECS, Lambda, EKS and ECR, and reads the lists in the stack's bucket. A source that cannot be read
+//! completely is a gap, never an absence of use, and what it said all the same counts.
+//!
+//! Some of it is read once a run: the last active task definitions, what services may go back to, daemons, EKS clusters,
+//! replication. The rest is read anew before anything goes: tasks, services, functions, lists.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join;
+use futures_util::stream::{self, StreamExt};
+
+use super::{Clients, Stop, check_clock};
+use crate::aws::deadline::TimeIsUp;
+use crate::aws::ecs::REVISIONS;
+use crate::aws::{AwsError, Failure};
+use crate::domain::enforcement::policy_set::{LISTS, Sources};
+use crate::domain::repository::Name;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::ecs::{self, Asked, Cluster, EcsUse, Facts, PinnedImage, RevisionSummary};
+use crate::domain::usage::ignore::IgnoredGap;
+use crate::domain::usage::list_memory::{self, ListMemory};
+use crate::domain::usage::reports::{self, Expected, FoundList, LISTING, Reports, key_problem};
+use crate::domain::usage::usage_snapshot::{Known, Observation, ReadOnce};
+use crate::domain::usage::{Gap, Usage, UsedImage, gap_of_problems, references};
+use crate::domain::usage::{ignore, pull_access, replication};
+
+/// Calls to one service at the same time.
+const AT_ONCE: usize = 4;
+/// The key of what is known of task definitions, service revisions and functions, which never change.
+pub const KNOWN_KEY: &str = "cache/usage.json";
+/// The source of the gap that it is not known who may pull.
+const ANYBODY: &str = "account/*";
+/// Maximum size of a list of references in use, in bytes.
+pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum size of all lists together, in bytes.
+const MAX_LISTS_BYTES: usize = 16 * 1024 * 1024;
+/// Maximum number of objects where lists are.
+const MAX_LISTS: usize = 1000;
+
+/// What runs before this one have left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Before {
+    /// What never changes.
+    pub known: Known,
+    /// Which lists there were.
+    pub memory: ListMemory,
+    /// What is not known from the start.
+    pub gaps: Vec<Gap>,
+}
+
+/// What is taken for known of what services and tasks need.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Also what runs before wrote down.
+    Cache,
+    /// Only what this process asked itself.
+    WhatWasAsked,
+}
+
+/// What was read anew.
+struct Anew {
+    /// The clusters of ECS that could be read, as far as they could.
+    clusters: Vec<Cluster>,
+    /// What of ECS could not be read.
+    ecs_problems: Vec<String>,
+    /// What Lambda uses.
+    lambda: Usage,
+    /// The images of versions of functions.
+    functions: BTreeMap<String, Vec<String>>,
+    /// The lists that there are, or why they could not be listed.
+    lists: Result<Vec<FoundList>, String>,
+}
+
+/// Reads what runs before have left behind.
+///
+/// # Errors
+///
+/// When the bucket cannot be read, and when what lists there were cannot: then a list that is missing would not be missed.
+pub async fn before(clients: &Clients<'_>) -> Result<Before, Stop> {
+    if !clients.has_bucket() {
+        return Ok(Before::default());
+    }
+    let (s3, bucket) = (clients.s3, clients.bucket);
+    let reading = try_join(s3.get(bucket, KNOWN_KEY), s3.get(bucket, list_memory::KEY));
+    let (known, memory) = clients.call(reading).await?;
+    let memory = match memory {
+        None => ListMemory::default(),
+        Some(object) => serde_json::from_str(&object.text).map_err(|error| {
+            let problem = format!("{error}; delete it, and the lists that are there are remembered anew");
+            clients.odd(list_memory::KEY, problem)
+        })?,
+    };
+    let known = known.map(|object| Known::parse(&object.text)).unwrap_or_default();
+    Ok(Before { known, memory, gaps: Vec::new() })
+}
+
+/// Finds what is in use at `now`, for the first time in a run; what is known from runs before is not asked for again.
+///
+/// # Errors
+///
+/// When time is up before all sources have answered, and when a clock is wrong. That a source cannot be read is no error but
+/// a gap.
+pub async fn observe(
+    clients: &Clients<'_>,
+    sources: &Sources,
+    before: Before,
+    now: Instant,
+) -> Result<Observation, Stop> {
+    let looking = async {
+        let (anew, mut once) =
+            tokio::join!(read_anew(clients, &before.known, now), read_once(clients, sources, before.clone()));
+        let anew = anew?;
+        // What services have now is what they go back to when something is deployed while the run is under way.
+        let (daemons, ()) = tokio::join!(
+            daemons(clients, sources.task_definition_revisions, &anew.clusters),
+            earlier_revisions(clients, &anew.clusters, &mut once)
+        );
+        let (used, problems) = daemons;
+        once.daemons = used;
+        once.gaps.extend(gap_of_problems(ecs::SOURCE, &problems));
+        decide(clients, sources, once, anew, now, Trust::Cache).await
+    };
+    within_time(clients, looking).await
+}
+
+/// Remembers which lists there are, where nothing else has to be known: one that is missing when a policy is for something has to
+/// be missed then.
+///
+/// # Errors
+///
+/// When time is up, and when a clock is wrong.
+pub async fn remember_lists(
+    clients: &Clients<'_>,
+    sources: &Sources,
+    memory: ListMemory,
+    now: Instant,
+) -> Result<ListMemory, Stop> {
+    let found = within_time(clients, lists(clients, now)).await?;
+    let once = ReadOnce { memory, ..ReadOnce::default() };
+    Ok(read_lists(sources, &once, found, now).memory)
+}
+
+/// Finds what is in use at `now`, right before something goes: tasks, services, functions and lists are read anew, and what
+/// tasks and services need is not taken from a cache.
+///
+/// # Errors
+///
+/// As [`observe`].
+pub async fn refresh(
+    clients: &Clients<'_>,
+    sources: &Sources,
+    once: &ReadOnce,
+    now: Instant,
+) -> Result<Observation, Stop> {
+    let looking = async {
+        let anew = read_anew(clients, &once.known, now).await?;
+        let mut observation = decide(clients, sources, once.clone(), anew, now, Trust::WhatWasAsked).await?;
+        if !clients.has_bucket() {
+            observation.usage.gaps.push(Gap {
+                source: LISTING.to_owned(),
+                repositories: Vec::new(),
+                problem: "no bucket is named, so that no lists are read; name the stack's with --bucket"
+                    .to_owned(),
+            });
+        }
+        Ok(observation)
+    };
+    within_time(clients, looking).await
+}
+
+/// What is not known of those who may pull from a repository, to be asked where something would go; and what of it the policies
+/// file ignores.
+///
+/// # Errors
+///
+/// When time is up. That the repository's policy cannot be read is a gap.
+pub async fn gaps_of_pullers(
+    clients: &Clients<'_>,
+    sources: &Sources,
+    observation: &Observation,
+    name: &Name,
+    registry_id: &str,
+    now: Instant,
+) -> Result<(Vec<Gap>, Vec<IgnoredGap>), Stop> {
+    let Observation { usage, once } = observation;
+    let unread = |problem: String| Gap {
+        source: ANYBODY.to_owned(),
+        repositories: vec![name.as_str().to_owned()],
+        problem,
+    };
+    let mut gaps = Vec::new();
+    let of_repository = match clients.call(clients.ecr.repository_policy(name.as_str())).await {
+        Ok(policy) => policy,
+        // Without the repository nothing of it goes.
+        Err(stop) if stop.is_not_found() => None,
+        Err(Stop::Aws(error)) => {
+            gaps.push(unread(format!("who may pull is not known: {error}")));
+            None
+        }
+        Err(stop) => return Err(stop),
+    };
+    let policies = [("repository", &of_repository), ("registry", &once.registry_policy)];
+    for (of, policy) in policies.into_iter().filter_map(|(of, policy)| Some((of, policy.as_deref()?))) {
+        let told = match pull_access::parse(policy, registry_id, name.as_str()) {
+            Ok(pullers) => pullers.gaps(name.as_str(), registry_id, sources, &usage.reporters),
+            Err(error) => vec![unread(format!("the policy of the {of} is unreadable: {error}"))],
+        };
+        for gap in told {
+            if !gaps.contains(&gap) {
+                gaps.push(gap);
+            }
+        }
+    }
+    Ok(ignore::split(gaps, &sources.ignore, now))
+}
+
+async fn within_time<T>(
+    clients: &Clients<'_>,
+    looking: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    match clients.deadline.work(looking).await {
+        Ok(found) => found,
+        Err(TimeIsUp) => Err(Stop::Time(clients.ecr.trouble().explain())),
+    }
+}
+
+/// Reads what is read once a run, but for the history of services.
+async fn read_once(clients: &Clients<'_>, sources: &Sources, before: Before) -> ReadOnce {
+    let Before { known, memory, gaps: before_gaps } = before;
+    let Clients { ecs, eks, registry, .. } = *clients;
+    let revisions = sources.task_definition_revisions;
+    let (active, eks_clusters, registry, registry_policy) = tokio::join!(
+        ecs.latest_task_definitions(revisions),
+        eks.clusters(),
+        registry.describe(),
+        registry.policy()
+    );
+    let mut once = ReadOnce { memory, known, gaps: before_gaps, ..ReadOnce::default() };
+    let gap = |source: &str, error: &AwsError| Gap {
+        source: source.to_owned(),
+        repositories: Vec::new(),
+        problem: error.to_string(),
+    };
+    match active {
+        Ok(active) => once.active_definitions = active,
+        Err(error) => once.gaps.push(gap(ecs::SOURCE, &error)),
+    }
+    match eks_clusters {
+        Ok(clusters) => once.eks_clusters = clusters,
+        Err(error) => once.gaps.push(gap("eks", &error)),
+    }
+    match registry {
+        Ok(registry) => once.registry = registry,
+        Err(error) => once.gaps.push(gap("replication", &error)),
+    }
+    match registry_policy {
+        Ok(policy) => once.registry_policy = policy,
+        Err(error) => once.gaps.push(gap(ANYBODY, &error)),
+    }
+    once
+}
+
+/// What managed daemons start on new instances, and what of it is not known.
+async fn daemons(
+    clients: &Clients<'_>,
+    revisions: u64,
+    clusters: &[Cluster],
+) -> (Vec<UsedImage>, Vec<String>) {
+    let ecs = clients.ecs;
+    let mut used = Vec::new();
+    let mut problems = Vec::new();
+    let definitions = ecs.latest_daemon_definitions(revisions).await;
+    let definitions = definitions.unwrap_or_else(|error| {
+        problems.push(error.to_string());
+        Vec::new()
+    });
+    let mut images = stream::iter(&definitions)
+        .map(|definition| async move { (definition, ecs.daemon_definition(definition).await) })
+        .buffer_unordered(AT_ONCE);
+    while let Some((definition, found)) = images.next().await {
+        match found {
+            Ok(Asked::Known(images)) => {
+                let (some, unreadable) = references(&images, definition);
+                used.extend(some);
+                problems.extend(unreadable);
+            }
+            Ok(Asked::Indescribable) => problems.push(format!(
+                "Amazon ECS cannot describe the daemon task definition {definition}, which it lists as active; register \
+                 another revision, or delete it"
+            )),
+            Ok(Asked::Failed(problem)) => problems.push(problem),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    let listed: Vec<Result<Vec<String>, AwsError>> =
+        stream::iter(clusters).map(|cluster| ecs.daemons(&cluster.arn)).buffered(AT_ONCE).collect().await;
+    let mut daemons = Vec::new();
+    for found in listed {
+        match found {
+            Ok(found) => daemons.extend(found),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    for daemon in &daemons {
+        match ecs.daemon_revisions(daemon).await {
+            Err(error) => problems.push(error.to_string()),
+            Ok(revisions) => {
+                for reference in revisions.iter().flat_map(|revision| &revision.container_images) {
+                    match reference.reference() {
+                        Some(Ok(reference)) => {
+                            used.push(UsedImage { reference, used_by: vec![daemon.clone()] });
+                        }
+                        Some(Err(problem)) => problems.push(format!("{daemon}: {problem}")),
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+    (used, problems)
+}
+
+/// Adds what services may go back to.
+async fn earlier_revisions(clients: &Clients<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
+    let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
+    let mut histories = stream::iter(services)
+        .map(|(cluster, service)| async move {
+            let current = &service.current_service_revisions;
+            let history = match service.has_deployments() {
+                true => clients.ecs.deployments(&cluster.arn, &service.service_arn).await,
+                false => Ok(Vec::new()),
+            };
+            (service, history.map(|history| ecs::earlier_revisions(history, current)))
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut problems = Vec::new();
+    while let Some((service, history)) = histories.next().await {
+        let current = service.current_service_revisions.iter();
+        let mut revisions: Vec<String> = current.map(|RevisionSummary { arn }| arn.clone()).collect();
+        match history {
+            Ok(earlier) => revisions.extend(earlier),
+            Err(error) => problems.push(error.to_string()),
+        }
+        once.earlier_revisions.insert(service.service_arn.clone(), revisions);
+    }
+    once.gaps.extend(gap_of_problems(ecs::SOURCE, &problems));
+}
+
+async fn read_anew(clients: &Clients<'_>, known: &Known, now: Instant) -> Result<Anew, Stop> {
+    let ((clusters, ecs_problems), (lambda, functions), lists) =
+        tokio::join!(clusters(clients), of_lambda(clients, known), lists(clients, now));
+    Ok(Anew { clusters, ecs_problems, lambda, functions, lists: lists? })
+}
+
+/// The clusters of ECS with their tasks and services, and what of them could not be read.
+async fn clusters(clients: &Clients<'_>) -> (Vec<Cluster>, Vec<String>) {
+    let ecs = clients.ecs;
+    let mut problems = Vec::new();
+    let arns = match ecs.clusters().await {
+        Ok(arns) => arns,
+        Err(error) => return (Vec::new(), vec![error.to_string()]),
+    };
+    // Which of them are deleted; where that cannot be asked, all are read.
+    let arns = match ecs.not_deleted(&arns).await {
+        Ok(active) => active,
+        Err(error) => {
+            problems.push(error.to_string());
+            arns
+        }
+    };
+    let mut reading = stream::iter(arns)
+        .map(|arn| async move {
+            let (tasks, services) = tokio::join!(ecs.tasks(&arn), ecs.services(&arn));
+            (arn, tasks, services)
+        })
+        .buffered(AT_ONCE);
+    let mut clusters = Vec::new();
+    while let Some((arn, tasks, services)) = reading.next().await {
+        let mut cluster = Cluster { arn, ..Cluster::default() };
+        match tasks {
+            Ok(tasks) => cluster.tasks = tasks,
+            Err(error) => problems.push(error.to_string()),
+        }
+        match services {
+            Ok(services) => cluster.services = services,
+            Err(error) => problems.push(error.to_string()),
+        }
+        clusters.push(cluster);
+    }
+    (clusters, problems)
+}
+
+/// What Lambda uses, and the images of all versions of functions.
+async fn of_lambda(clients: &Clients<'_>, known: &Known) -> (Usage, BTreeMap<String, Vec<String>>) {
+    const SOURCE: &str = "lambda";
+    let functions = clients.functions;
+    let versions = match functions.image_versions().await {
+        Ok(versions) => versions,
+        Err(error) => return (Usage::unread(SOURCE, error.to_string()), BTreeMap::new()),
+    };
+    let mut used = Vec::new();
+    let mut problems = Vec::new();
+    let mut images = BTreeMap::new();
+    let mut reading = stream::iter(&versions)
+        .map(|version| async move {
+            let found = match known.functions.get(&version.key()) {
+                Some(images) => Ok(Some(images.clone())),
+                None => {
+                    let code = functions.code(version).await;
+                    code.map(|code| code.map(crate::domain::usage::lambda::FunctionCode::images))
+                }
+            };
+            (version, found)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((version, found)) = reading.next().await {
+        let arn = &version.function_arn;
+        if let Some(reference) = version.digest() {
+            used.push(UsedImage { reference, used_by: vec![arn.clone()] });
+        }
+        match found {
+            Ok(Some(found)) if found.is_empty() => {
+                problems.push(format!("GetFunction: {arn} is an image, and it is not said which"));
+            }
+            Ok(Some(found)) => {
+                let (some, unreadable) = references(&found, arn);
+                used.extend(some);
+                problems.extend(unreadable);
+                images.insert(version.key(), found);
+            }
+            // Deleted meanwhile it is none.
+            Ok(None) => {}
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    let mut usage = Usage::of(used);
+    problems.sort();
+    usage.gaps.extend(gap_of_problems(SOURCE, &problems));
+    (usage, images)
+}
+
+/// The lists that there are, or why they could not be listed.
+async fn lists(clients: &Clients<'_>, now: Instant) -> Result<Result<Vec<FoundList>, String>, Stop> {
+    let Clients { s3, bucket, .. } = *clients;
+    if !clients.has_bucket() {
+        return Ok(Ok(Vec::new()));
+    }
+    let listed = match s3.list(bucket, LISTS).await {
+        Ok(listed) => listed,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if listed.len() > MAX_LISTS {
+        let problem = format!(
+            "there are {} objects below {LISTS}, and {MAX_LISTS} are read at most; delete those that tell of nothing",
+            listed.len()
+        );
+        return Ok(Err(problem));
+    }
+    let mut reading = stream::iter(listed)
+        .map(|list| async move {
+            let key = list.key;
+            if let Some(problem) = key_problem(&key) {
+                let content = Err(problem.to_owned());
+                return Ok(Some(FoundList { key, modified_at: list.modified_at, content }));
+            }
+            if !key.ends_with(".json") {
+                return Ok(None);
+            }
+            match s3.get_up_to(MAX_LIST_BYTES, bucket, &key).await {
+                Ok(Some(object)) => {
+                    check_clock(object.answered_at, now)?;
+                    Ok(Some(FoundList { modified_at: object.modified_at, content: Ok(object.text), key }))
+                }
+                // Deleted since it was listed: whether it has to be there is known by others.
+                Ok(None) => Ok(None),
+                Err(error) => {
+                    let is_too_large =
+                        error.failure == Failure::Invalid && error.message.contains("more than");
+                    let content = Err(if is_too_large {
+                        "it has more than 4 MB and was not read; have it name each image once".to_owned()
+                    } else {
+                        error.to_string()
+                    });
+                    Ok(Some(FoundList { key, modified_at: list.modified_at, content }))
+                }
+            }
+        })
+        .buffered(AT_ONCE);
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    while let Some(list) = reading.next().await {
+        let list: Result<Option<FoundList>, Stop> = list;
+        let Some(mut list) = list? else { continue };
+        bytes += list.content.as_ref().map_or(0, String::len);
+        if bytes > MAX_LISTS_BYTES && list.content.is_ok() {
+            let problem = "all lists together have more than 16 MB, and this one was not taken in; have them name each image once";
+            list.content = Err(problem.to_owned());
+        }
+        found.push(list);
+    }
+    Ok(Ok(found))
+}
+
+/// Asks what is still missing, and puts everything together.
+async fn decide(
+    clients: &Clients<'_>,
+    sources: &Sources,
+    mut once: ReadOnce,
+    anew: Anew,
+    now: Instant,
+    trust: Trust,
+) -> Result<Observation, Stop> {
+    let Anew { clusters, ecs_problems, lambda, functions, lists } = anew;
+    let (needed, revisions) = ecs::needed(&clusters, &once.earlier_revisions);
+    let mut pinned: BTreeMap<String, Asked<Vec<PinnedImage>>> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for arn in revisions {
+        let known = once.asked.service_revisions.get(&arn);
+        let of_cache = || (trust == Trust::Cache).then(|| once.known.service_revisions.get(&arn)).flatten();
+        let known = known.or_else(of_cache);
+        match known {
+            Some(images) => {
+                pinned.insert(arn, Asked::Known(images.clone()));
+            }
+            None => unknown.push(arn),
+        }
+    }
+    let asked: Vec<Vec<(String, Asked<Vec<PinnedImage>>)>> = stream::iter(unknown.chunks(REVISIONS))
+        .map(|batch| service_revisions(clients, batch))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    for (arn, asked) in asked.into_iter().flatten() {
+        if let Asked::Known(images) = &asked
+            && ecs::is_final(images)
+        {
+            once.asked.service_revisions.insert(arn.clone(), images.clone());
+        }
+        pinned.insert(arn, asked);
+    }
+    let untold = ecs::told_by_nothing_else(&clusters, &pinned);
+    let is_known = |arn: &String| {
+        once.asked.task_definitions.get(arn).or_else(|| {
+            let is_trusted = trust == Trust::Cache || !untold.contains(arn);
+            is_trusted.then(|| once.known.task_definitions.get(arn)).flatten()
+        })
+    };
+    let mut definitions: BTreeMap<String, Asked<Vec<String>>> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    let others = once.active_definitions.iter().filter(|arn| !needed.contains(*arn));
+    for arn in needed.iter().chain(others) {
+        match is_known(arn) {
+            Some(images) => {
+                definitions.insert(arn.clone(), Asked::Known(images.clone()));
+            }
+            None => unknown.push(arn.clone()),
+        }
+    }
+    let mut asking = stream::iter(unknown)
+        .map(|arn| async move {
+            let asked = clients.ecs.task_definition(&arn).await;
+            (arn, asked.unwrap_or_else(|error| Asked::Failed(error.to_string())))
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((arn, asked)) = asking.next().await {
+        if let Asked::Known(images) = &asked {
+            once.asked.task_definitions.insert(arn.clone(), images.clone());
+        }
+        definitions.insert(arn, asked);
+    }
+    once.known = remembered(&once, &definitions, &pinned, functions);
+    let facts = Facts {
+        clusters: &clusters,
+        active_definitions: &once.active_definitions,
+        definitions: &definitions,
+        revisions: &pinned,
+        earlier_revisions: &once.earlier_revisions,
+    };
+    let EcsUse { mut used, unknown, mut gaps } = ecs::decide(facts);
+    used.extend(once.daemons.iter().cloned());
+    gaps.extend(gap_of_problems(ecs::SOURCE, &ecs_problems));
+    let mut of_ecs = Usage::of(used);
+    of_ecs.unknown_images = unknown;
+    of_ecs.gaps = one_for_ecs(gaps.into_iter().chain(once.gaps.iter().cloned()).collect());
+    let reports = read_lists(sources, &once, lists, now);
+    if trust == Trust::Cache {
+        once.memory = reports.memory.clone();
+    }
+    let of_lists = Usage::of_reports(reports);
+    let mut usage = Usage::merged([of_ecs, lambda, of_lists]);
+    usage.replicas = replication::replicas(&once.registry);
+    let replication = replication::gaps(&usage.replicas, &once.registry.registry_id, &usage.reporters);
+    usage.gaps.extend(replication);
+    let usage = usage.ignoring(sources, now);
+    for gap in &usage.gaps {
+        tracing::warn!(source = gap.source, problem = gap.problem, "what is in use is not known completely");
+    }
+    Ok(Observation { usage, once })
+}
+
+/// What at most 20 revisions have pinned. Where ECS refuses the call because of one of them, each is asked for alone.
+async fn service_revisions(clients: &Clients<'_>, arns: &[String]) -> Vec<(String, Asked<Vec<PinnedImage>>)> {
+    let is_about_one = |error: &AwsError| {
+        matches!(error.failure, Failure::Invalid | Failure::NotFound)
+            || error.message.starts_with("ClientException")
+    };
+    let together = clients.ecs.service_revisions(arns).await;
+    if let Err(error) = &together
+        && is_about_one(error)
+        && arns.len() > 1
+    {
+        let mut all = Vec::with_capacity(arns.len());
+        for arn in arns {
+            let alone = clients.ecs.service_revisions(std::slice::from_ref(arn)).await;
+            all.extend(asked(std::slice::from_ref(arn), alone, is_about_one));
+        }
+        return all;
+    }
+    asked(arns, together, is_about_one)
+}
+
+fn asked(
+    arns: &[String],
+    answer: Result<Vec<(String, Vec<PinnedImage>)>, AwsError>,
+    is_about_one: impl Fn(&AwsError) -> bool,
+) -> Vec<(String, Asked<Vec<PinnedImage>>)> {
+    let all = |what: Asked<Vec<PinnedImage>>| arns.iter().map(|arn| (arn.clone(), what.clone())).collect();
+    match answer {
+        Ok(found) => {
+            let mut found: BTreeMap<String, Vec<PinnedImage>> = found.into_iter().collect();
+            let told = |arn: &String| found.remove(arn).map_or(Asked::Indescribable, Asked::Known);
+            let mut told = told;
+            arns.iter().map(|arn| (arn.clone(), told(arn))).collect()
+        }
+        Err(error) if is_about_one(&error) => all(Asked::Indescribable),
+        Err(error) => all(Asked::Failed(error.to_string())),
+    }
+}
+
+/// What of all that never changes is still of use.
+fn remembered(
+    once: &ReadOnce,
+    definitions: &BTreeMap<String, Asked<Vec<String>>>,
+    pinned: &BTreeMap<String, Asked<Vec<PinnedImage>>>,
+    functions: BTreeMap<String, Vec<String>>,
+) -> Known {
+    let task_definitions = definitions.iter().filter_map(|(arn, asked)| match asked {
+        Asked::Known(images) if !images.is_empty() => Some((arn.clone(), images.clone())),
+        _ => None,
+    });
+    let service_revisions = pinned.iter().filter_map(|(arn, asked)| match asked {
+        Asked::Known(images) if ecs::is_final(images) => Some((arn.clone(), images.clone())),
+        _ => None,
+    });
+    let now = Known {
+        task_definitions: task_definitions.collect(),
+        service_revisions: service_revisions.collect(),
+        functions,
+    };
+    // What could not be read now is asked less of next time.
+    if once.gaps.is_empty() {
+        return now;
+    }
+    let mut known = once.known.clone();
+    known.extend(now);
+    known
+}
+
+/// Gaps of ECS as a whole as one.
+fn one_for_ecs(gaps: Vec<Gap>) -> Vec<Gap> {
+    let (ecs, mut others): (Vec<Gap>, Vec<Gap>) = gaps.into_iter().partition(|gap| gap.source == ecs::SOURCE);
+    let mut problems: Vec<String> = ecs.into_iter().map(|gap| gap.problem).collect();
+    problems.sort();
+    problems.dedup();
+    let of_ecs = gap_of_problems(ecs::SOURCE, &problems);
+    others.extend(of_ecs);
+    others
+}
+
+fn read_lists(
+    sources: &Sources,
+    once: &ReadOnce,
+    lists: Result<Vec<FoundList>, String>,
+    now: Instant,
+) -> Reports {
+    let expected = Expected { sources, memory: &once.memory, eks_clusters: &once.eks_clusters, now };
+    match lists {
+        Ok(found) => reports::read(expected, &found),
+        Err(problem) => {
+            let gap = Gap { source: LISTING.to_owned(), repositories: Vec::new(), problem };
+            // Which lists are missing is told only to those who do not mind that none could be looked for.
+            let is_ignored = ignore::entry_for(&sources.ignore, LISTING, now).is_some();
+            let mut unread = if is_ignored { reports::read(expected, &[]) } else { Reports::default() };
+            unread.memory = once.memory.clone();
+            unread.gaps.push(gap);
+            unread
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! Reads a repository by as few calls as there can be, and plans what its policy takes.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+
+use super::{Clients, Stop};
+use crate::aws::ecr::{BATCH, Manifest, Manifests};
+use crate::domain::enforcement::action::{Action, Removal};
+use crate::domain::enforcement::outcome::{
+    Amount, Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange, Status,
+};
+use crate::domain::enforcement::plan::{Obstacle, Plan, plan};
+use crate::domain::enforcement::policy_set::{Apply, Entry};
+use crate::domain::enforcement::protection_record::Mode;
+use crate::domain::image::deletion::{self, ImageId, Refused};
+use crate::domain::image::listing::RepositoryName;
+use crate::domain::image::{ImageIndex, ManifestKind, Relations, RepositoryImages};
+use crate::domain::lifecycle::document::Action as RuleAction;
+use crate::domain::lifecycle::evaluate::Verdict;
+use crate::domain::lifecycle::explain::Explainer;
+use crate::domain::lifecycle::lint::lint;
+use crate::domain::preview::model::ActionTaken;
+use crate::domain::repository::Name;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::{Gap, Usage, UsedImages};
+
+/// The keys of what is known of manifest lists, which never change, begin so; then comes the repository.
+pub const INDEXES: &str = "cache/indexes/";
+
+/// A repository, as it was read.
+#[derive(Debug, Clone)]
+pub struct Surveyed {
+    /// Its name.
+    pub name: Name,
+    /// Its ARN; empty where nothing is changed.
+    pub arn: String,
+    /// The account whose registry it is in.
+    pub registry_id: String,
+    /// Its images.
+    pub images: RepositoryImages,
+    /// Whether the children of all its image indexes are written down, from where they can be read when an index is in the archive.
+    pub children_are_cached: bool,
+    /// What is not known of those who may pull from it.
+    pub pull_gaps: Vec<Gap>,
+    /// The time right before it was read: what was pushed later may not be among the images.
+    pub read_at: Instant,
+}
+
+/// A repository, and what becomes of it.
+#[derive(Debug, Clone)]
+pub struct Planned<'a> {
+    /// What was read.
+    pub surveyed: Surveyed,
+    /// Its policy.
+    pub entry: Cow<'a, Entry>,
+    /// The name of its policy in the policies file; empty where none is for it.
+    pub assigned: String,
+    /// How ECR itself enforces a policy in it that is protected, if it does.
+    pub native: Option<Native>,
+    /// Whether a lifecycle policy that is not protected is looked at.
+    pub checks_native_policy: bool,
+    /// Whether ECR made it on a push, by the stack's creation template.
+    pub is_created_on_push: bool,
+    /// Whether it is not known whether it asks for protection by its resource tag.
+    pub is_untold: bool,
+    /// What of it is in use.
+    pub used: UsedImages,
+    /// The plan.
+    pub plan: Plan,
+    /// For when it was made.
+    pub now: Instant,
+}
+
+/// How ECR itself enforces a policy in a repository, which has to be kept from what is in use.
+#[derive(Debug, Clone)]
+pub struct Native {
+    /// Whose policy it is.
+    pub mode: Mode,
+    /// The policy without its protection rule, with what it keeps and its limits. One of somebody else's is the one that is attached.
+    pub entry: Entry,
+    /// Why the policy has to be suspended whatever the plan is; `None` if it may act.
+    pub withdrawn: Option<Withdrawal>,
+}
+
+/// Why a policy that ECR enforces has to be suspended, whatever it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The reason, for people.
+    pub reason: String,
+    /// Whether somebody wants it so, by the policies file. Otherwise it needs attention.
+    pub is_intended: bool,
+    /// Whether the policies file has let go of the policy. Otherwise its record stays, and the next run that goes by the file and is
+    /// certain attaches it.
+    pub is_final: bool,
+}
+
+type Children = BTreeMap<String, Vec<String>>;
+
+impl Surveyed {
+    /// Reads a repository.
+    ///
+    /// # Errors
+    ///
+    /// When a call fails or time is up.
+    pub async fn read(clients: &Clients<'_>, name: Name, registry_id: &str, arn: &str) -> Result<Self, Stop> {
+        let read_at = clients.now();
+        let described = clients.call(clients.ecr.images(&name)).await?;
+        let mut relations = Relations::default();
+        for (referrer, subject) in &described.subjects {
+            relations.refer(referrer, subject);
+        }
+        let is_index = |kind| kind == ManifestKind::Index;
+        let indexes: Vec<&str> = described
+            .images
+            .iter()
+            .filter(|image| is_index(image.kind))
+            .map(|image| &*image.digest)
+            .collect();
+        let mut children_are_cached = true;
+        let untagged: HashSet<&str> = described
+            .images
+            .iter()
+            .filter(|image| image.tags.is_empty())
+            .map(|image| &*image.digest)
+            .collect();
+        if !indexes.is_empty() || !untagged.is_empty() {
+            let (children, are_cached) = children(clients, &name, &indexes, &untagged).await?;
+            children_are_cached = are_cached;
+            for (index, children) in children {
+                relations.index(&index, children);
+            }
+        }
+        let images = RepositoryImages::new(described.images, &relations);
+        let (arn, registry_id) = (arn.to_owned(), registry_id.to_owned());
+        Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps: Vec::new(), read_at })
+    }
+
+    /// What of the repository is in use.
+    #[must_use]
+    pub fn used(&self, usage: &Usage) -> UsedImages {
+        let name = RepositoryName {
+            repository_name: Some(self.name.as_str().to_owned()),
+            registry_id: Some(self.registry_id.clone()),
+        };
+        usage.of_repository(&name, &self.images)
+    }
+
+    /// Plans what a policy takes.
+    #[must_use]
+    pub fn plan<'a>(self, entry: Cow<'a, Entry>, usage: &Usage, now: Instant) -> Planned<'a> {
+        let (used, plan) = self.decide(&entry, usage, now);
+        let assigned = entry.name.clone();
+        Planned {
+            surveyed: self,
+            entry,
+            assigned,
+            native: None,
+            checks_native_policy: false,
+            is_created_on_push: false,
+            is_untold: false,
+            used,
+            plan,
+            now,
+        }
+    }
+
+    /// What of the repository is in use, and what a policy takes of it.
+    #[must_use]
+    pub fn decide(&self, entry: &Entry, usage: &Usage, now: Instant) -> (UsedImages, Plan) {
+        let used = self.used(usage);
+        let mut plan = plan(entry, &self.images, &used, now);
+        if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply.is_by_ecr() {
+            let gaps = usage.gaps_of(self.name.as_str()).chain(&self.pull_gaps);
+            plan.obstacles.extend(gaps.map(|gap| Obstacle::Usage(gap.to_string())));
+        }
+        (used, plan)
+    }
+}
+
+/// The children of manifest lists, and of those that are gone while some of their `untagged` children are still there: those that were read before from the bucket, the others from ECR.
+/// Also whether they are in the bucket now.
+async fn children(
+    clients: &Clients<'_>,
+    name: &Name,
+    indexes: &[&str],
+    untagged: &HashSet<&str>,
+) -> Result<(Children, bool), Stop> {
+    let key = format!("{INDEXES}{name}.json");
+    let read = match clients.has_bucket() {
+        true => clients.call(clients.s3.get(clients.bucket, &key)).await?,
+        false => None,
+    };
+    // What cannot be read is read again from ECR, and written anew.
+    let mut known: Children =
+        read.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
+    let before = known.len();
+    let there: HashSet<&str> = indexes.iter().copied().collect();
+    known.retain(|index, children| {
+        there.contains(index.as_str()) || children.iter().any(|child| untagged.contains(child.as_str()))
+    });
+    let forgotten = before - known.len();
+    let unknown: Vec<ImageId> = indexes
+        .iter()
+        .filter(|index| !known.contains_key(**index))
+        .map(|index| ImageId::Digest((*index).to_owned()))
+        .collect();
+    for batch in unknown.chunks(BATCH) {
+        let Manifests { found, failures } = clients.call(clients.ecr.manifests(name, batch)).await?;
+        for Refused { image_id, failure_code, failure_reason } in failures {
+            let digest = image_id.image_digest;
+            tracing::warn!(repository = %name, digest, failure_code, failure_reason, "ECR does not give an image index");
+        }
+        for Manifest { digest, text, .. } in found {
+            match deletion::children(&text) {
+                Ok(children) => {
+                    known.insert(digest, children);
+                }
+                // It stays unread, and is an obstacle.
+                Err(error) => {
+                    tracing::warn!(repository = %name, digest, %error, "could not read an image index");
+                }
+            }
+        }
+    }
+    if clients.has_bucket() && (!unknown.is_empty() || forgotten > known.len()) {
+        let text = serde_json::to_string(&known).unwrap_or_default();
+        let written = clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await;
+        if let Err(error) = written {
+            // The next run asks ECR again.
+            tracing::warn!(key, %error, "could not write down the children of image indexes");
+            return Ok((known, false));
+        }
+    }
+    Ok((known, clients.has_bucket()))
+}
+
+/// Forgets what is remembered of a repository's image indexes: they are read anew.
+pub(crate) async fn forget_children(clients: &Clients<'_>, name: &Name) -> Result<(), Stop> {
+    let key = format!("{INDEXES}{name}.json");
+    clients.call(clients.s3.write(clients.bucket, &key, "{}", "application/json")).await
+}
+
+impl Planned<'_> {
+    /// What is to be told of the repository before anything is done.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let Self { surveyed, entry, plan, .. } = self;
+        let images = &surveyed.images;
+        if entry.name.is_empty() {
+            // Only its own lifecycle policy is looked at: nothing of it counts.
+            return Outcome {
+                repository_name: surveyed.name.as_str().to_owned(),
+                status: Status::Unmatched,
+                ..Outcome::default()
+            };
+        }
+        let mut outcome = Outcome {
+            repository_name: surveyed.name.as_str().to_owned(),
+            policy: Some(entry.name.clone()),
+            apply: Some(entry.apply),
+            obstacles: plan.obstacles.iter().map(Held::from).collect(),
+            findings: lint(&entry.policy, images, &plan.evaluation),
+            ..Outcome::default()
+        };
+        if !outcome.obstacles.is_empty() {
+            outcome.status = Status::Held;
+        }
+        for image in images.images() {
+            outcome.images.add(image);
+        }
+        outcome.counted_images = images.pullable();
+        outcome.expiring = self.amount(&plan.deletions);
+        outcome.transitioning = self.amount(&plan.archivals);
+        outcome.expiring_by_ecr = self.amount(&plan.by_ecr);
+        for (place, verdict) in (0..).zip(plan.evaluation.verdicts()) {
+            if !matches!(verdict, Verdict::HeldByUse { .. }) {
+                continue;
+            }
+            let Some(image) = images.images().get(place as usize) else { continue };
+            let (amount, fate) = match self.used.reason(place) {
+                Some(_) => (&mut outcome.held_by_use, Fate::InUse),
+                None => (&mut outcome.held_by_keep, Fate::Kept),
+            };
+            amount.add(image);
+            outcome.results.extend(self.tell(place, fate, None));
+        }
+        outcome
+    }
+
+    /// What executing the plan does to the images, in its order.
+    #[must_use]
+    pub fn removals(&self) -> Vec<Action> {
+        let images = &self.surveyed.images;
+        let counted = self.plan.all_counted(images);
+        let removal = |place: ImageIndex, step: usize| {
+            let image = images.images().get(place as usize)?;
+            let (priority, _) = self.rule(place)?;
+            Some(Removal {
+                image_digest: image.digest.to_string(),
+                image_tags: image.tags.iter().map(ToString::to_string).collect(),
+                applied_rule_priority: priority,
+                reason: self.reason(place),
+                is_counted: counted.contains(&place),
+                step,
+            })
+        };
+        let mut actions = Vec::new();
+        // What ECR takes itself is left to it.
+        let is_ours = |place: &ImageIndex| !self.plan.by_ecr.contains(place);
+        for (step, places) in self.plan.steps(images).into_iter().enumerate() {
+            let places = places.into_iter().filter(is_ours);
+            actions.extend(places.filter_map(|place| removal(place, step)).map(Action::Delete));
+        }
+        let archivals = self.plan.archivals.iter().copied().filter(is_ours);
+        let archivals = archivals.filter_map(|place| removal(place, 0));
+        actions.extend(archivals.map(Action::Archive));
+        actions
+    }
+
+    /// Tells of what is planned, where nothing of it is done.
+    pub fn tell_plan(&self, outcome: &mut Outcome) {
+        self.tell_some(outcome, |_| true);
+    }
+
+    /// Tells of what ECR takes itself.
+    pub fn tell_by_ecr(&self, outcome: &mut Outcome) {
+        self.tell_some(outcome, |place| self.plan.by_ecr.contains(&place));
+    }
+
+    fn tell_some(&self, outcome: &mut Outcome, is_told: impl Fn(ImageIndex) -> bool) {
+        let all = self.plan.deletions.iter().chain(&self.plan.archivals).copied();
+        for place in all.filter(|&place| is_told(place)) {
+            let by_ecr = self.plan.by_ecr.contains(&place);
+            let detail = by_ecr.then(|| when_ecr_acts(outcome).to_owned());
+            if let Some(image) = self.tell(place, Fate::Planned, detail) {
+                outcome.tell(image);
+            }
+        }
+    }
+
+    /// These images, added up.
+    pub(super) fn amount<'p>(&self, places: impl IntoIterator<Item = &'p ImageIndex>) -> Amount {
+        let mut amount = Amount::default();
+        for image in places.into_iter().filter_map(|place| self.surveyed.images.images().get(*place as usize))
+        {
+            amount.add(image);
+        }
+        amount
+    }
+
+    /// Tells what became of one image.
+    #[must_use]
+    pub fn tell(&self, place: ImageIndex, fate: Fate, detail: Option<String>) -> Option<ImageOutcome> {
+        let image = self.surveyed.images.images().get(place as usize)?;
+        let (priority, action) = self.rule(place)?;
+        Some(ImageOutcome {
+            image_digest: image.digest.to_string(),
+            image_tags: image.tags.iter().map(ToString::to_string).collect(),
+            image_pushed_at: image.pushed_at,
+            image_size_in_bytes: image.size_in_bytes,
+            action,
+            applied_rule_priority: priority,
+            reason: self.reason(place),
+            outcome: fate,
+            detail,
+        })
+    }
+
+    /// The rule that takes an image, or would if it were not held.
+    #[must_use]
+    pub fn rule(&self, place: ImageIndex) -> Option<(u64, ActionTaken)> {
+        let verdict = self.plan.evaluation.verdicts().get(place as usize)?;
+        let rule = match *verdict {
+            Verdict::HeldByUse { rule } => usize::from(rule),
+            verdict => verdict.acting_rule()?,
+        };
+        let rule = self.entry.policy.rules().get(rule)?;
+        Some((rule.priority, ActionTaken::from(rule.action)))
+    }
+
+    /// Why the image goes or stays, in a sentence.
+    #[must_use]
+    pub fn reason(&self, place: ImageIndex) -> String {
+        let explainer = Explainer {
+            policy: Some(&self.entry.policy),
+            images: &self.surveyed.images,
+            evaluation: &self.plan.evaluation,
+            now: self.now,
+        };
+        match (self.used.reason(place), self.plan.kept.get(&place)) {
+            (None, Some(kept)) => {
+                let (priority, _) = self.rule(place).unwrap_or((0, ActionTaken::from(RuleAction::Expire)));
+                format!("Rule {priority} would take it, but the policy keeps it: {kept}.")
+            }
+            (used, _) => explainer.reason(place, used),
+        }
+    }
+
+    /// Whether ECR itself enforces a policy in the repository, that is not to be suspended whatever it takes.
+    #[must_use]
+    pub fn is_enforced_by_ecr(&self) -> bool {
+        self.native.as_ref().is_some_and(|native| native.withdrawn.is_none())
+    }
+
+    /// Whether executing the plan takes anything from the repository.
+    #[must_use]
+    pub fn has_removals(&self) -> bool {
+        let goes = self.plan.deletions.iter().chain(&self.plan.archivals);
+        self.entry.apply != Apply::Preview
+            && self.plan.obstacles.is_empty()
+            && goes.into_iter().any(|place| !self.plan.by_ecr.contains(place))
+    }
+}
+
+/// When ECR itself takes what the policy takes. (Amazon ECR: within 24 hours of an image meeting the criteria.)
+fn when_ecr_acts(outcome: &Outcome) -> &'static str {
+    let attached = outcome.attachment.as_ref();
+    let is_suspended = attached.is_some_and(Attached::is_suspended);
+    match attached.map(|attached| attached.lifecycle_policy) {
+        _ if is_suspended => "ECR does it, but not while the policy is suspended",
+        Some(PolicyChange::ToBeAttached) => {
+            "ECR does it within a day once a run that enforces attaches the policy"
+        }
+        Some(PolicyChange::Attached) => "ECR does it within a day of the policy being attached",
+        _ => "ECR does it itself, within a day of when the rule takes it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::enforcement::policy_set::PolicyBook;
+    use crate::domain::image::{Image, ImageStatus};
+
+    fn image(digest: &str, kind: ManifestKind, tags: &[&str]) -> Image {
+        Image {
+            digest: digest.into(),
+            tags: tags.iter().map(|tag| (*tag).into()).collect(),
+            pushed_at: Instant::parse("2026-10-01T00:00:00Z").unwrap(),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind,
+        }
+    }
+
+    #[test]
+    fn a_plan_is_a_list_of_actions_in_an_order_that_ecr_takes() {
+        let book = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
+            rules: [{ selection: { tagPrefixList: [old] }, maximumDaysSincePull: 1, action: archive },
+                    { selection: any, maximumAgeLimit: 14 }] }]";
+        let book = PolicyBook::parse(book).unwrap();
+        let mut relations = Relations::default();
+        relations.index("sha256:1d", ["sha256:a1"]);
+        relations.refer("sha256:51", "sha256:1d");
+        let images = vec![
+            image("sha256:51", ManifestKind::Manifest, &[]),
+            image("sha256:a1", ManifestKind::Manifest, &[]),
+            image("sha256:1d", ManifestKind::Index, &["v1"]),
+            image("sha256:0a", ManifestKind::Manifest, &["old-1"]),
+        ];
+        let surveyed = Surveyed {
+            name: Name::parse("app").unwrap(),
+            arn: String::new(),
+            registry_id: "123456789012".to_owned(),
+            images: RepositoryImages::new(images, &relations),
+            children_are_cached: true,
+            pull_gaps: Vec::new(),
+            read_at: Instant::parse("2026-11-26T00:00:00Z").unwrap(),
+        };
+        let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
+        let planned = surveyed.plan(Cow::Borrowed(&book.entries()[0]), &Usage::default(), now);
+        let actions = planned.removals();
+        let told: Vec<(String, bool, usize)> = actions
+            .iter()
+            .map(|action| match action {
+                Action::Delete(removal) => (format!("delete {}", removal.image_digest), removal),
+                Action::Archive(removal) => (format!("archive {}", removal.image_digest), removal),
+                other => panic!("{other}"),
+            })
+            .map(|(told, removal)| (told, removal.is_counted, removal.step))
+            .collect();
+        let expected = [
+            ("delete sha256:1d", true, 0),
+            ("delete sha256:51", false, 1),
+            ("delete sha256:a1", false, 2),
+            ("archive sha256:0a", true, 0),
+        ];
+        assert_eq!(told, expected.map(|(told, counted, step)| (told.to_owned(), counted, step)));
+    }
+}

@@ -1,0 +1,233 @@
+//! Makes one report of what came of all repositories of a run. Outcomes are read batch by batch; what is held in memory is
+//! what the report shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{self, StreamExt};
+
+use super::inventory::{Progress, SIZES_KEY, read_list};
+use super::{Clients, Stop};
+use crate::domain::enforcement::batch::Sizes;
+use crate::domain::enforcement::enforcement_switch::preview_key;
+use crate::domain::enforcement::journal;
+use crate::domain::enforcement::outcome::{Outcome, Status};
+use crate::domain::enforcement::policy_set::PolicyBook;
+use crate::domain::enforcement::run::said_by;
+use crate::domain::enforcement::run::{LAST, Run};
+use crate::domain::enforcement::taken::REGISTRY_KEY;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::usage_snapshot::Observation;
+use crate::report::attention::Told;
+use crate::report::run::{Builder, NAMES, RunReport};
+
+/// Objects that are read at the same time.
+const AT_ONCE: usize = 8;
+/// The key of what was in use when the last completed run began, for those who delete by hand.
+pub const USAGE_KEY: &str = "state/usage.json";
+/// The key of what people were told last by runs that only protect.
+pub const TOLD_KEY: &str = "state/told.json";
+/// The keys of the report of the last run begin so.
+pub const LATEST: &str = "reports/latest";
+/// The keys of the report of the last run that only protects begin so: people look for that of the last run over the registry.
+pub const LATEST_PROTECTION: &str = "reports/latest-protection";
+/// Repositories with more images than this are remembered for the next run's batches.
+const MANY: u64 = 1000;
+
+/// Makes the report of a run. `error` is why there was none, if something failed before any repository was worked on.
+///
+/// # Errors
+///
+/// When the outcomes cannot be read.
+pub async fn summarize(
+    clients: &Clients<'_>,
+    run: &Run,
+    progress: &Progress,
+    error: Option<String>,
+    now: Instant,
+) -> Result<RunReport, Stop> {
+    let mut builder = Builder::new(run.clone(), now);
+    // The run went on without the file, to protect what is protected for another reason.
+    let problem = run.policies_file_problem.as_ref();
+    let problem = problem.map(|problem| {
+        let problem = said_by(problem).unwrap_or_else(|| problem.clone());
+        format!("InvalidPolicyBook: {problem}")
+    });
+    let error = match (error, problem) {
+        (Some(error), Some(problem)) => Some(format!("{problem}; and without the file: {error}")),
+        (error, problem) => error.or(problem),
+    };
+    let list_key = run.batch_list_key();
+    let found = match run.attempt.as_str() {
+        "" => None,
+        _ => clients.call(clients.s3.get(clients.bucket, &list_key)).await?,
+    };
+    let has_list = found.is_some();
+    let batches = match found {
+        Some(list) => read_list(clients, &list_key, &list.text)?,
+        None if error.is_none() => {
+            return Err(clients.odd(&list_key, "there is no list of the run's batches".to_owned()));
+        }
+        // It failed before there was one.
+        None => Vec::new(),
+    };
+    let list = async |prefix: String| clients.call(clients.s3.list(clients.bucket, &prefix)).await;
+    let (outcomes, written) = tokio::try_join!(list(run.outcomes_prefix()), list(journal::prefix(run)))?;
+    // What other attempts at the inventory led to is not of this run.
+    let of_inventory = progress.attempts.iter().map(|attempt| run.outcomes_of_inventory(attempt));
+    let own: BTreeSet<String> =
+        batches.iter().map(|batch| run.outcomes_of(&batch.key)).chain(of_inventory).collect();
+    let mut of_batches: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for outcome in &outcomes {
+        let folder = outcome.key.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if own.contains(&format!("{folder}/")) {
+            of_batches.entry(folder).or_default().push(&outcome.key);
+        }
+    }
+    let complete = format!("{LAST}.jsonl");
+    let report = builder.report_mut();
+    report.has_book = progress.has_book;
+    report.unread_tags.clone_from(&progress.unread_tags);
+    report.unfinished_batches = batches
+        .iter()
+        .filter(|batch| {
+            let folder = run.outcomes_of(&batch.key);
+            let of_batch = of_batches.get(folder.trim_end_matches('/'));
+            !of_batch.is_some_and(|keys| keys.iter().any(|key| key.ends_with(&complete)))
+        })
+        .map(|batch| batch.key.clone())
+        .collect();
+    report.error = error;
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut sizes = Sizes::new();
+    for keys in of_batches.values() {
+        let mut texts = stream::iter(keys)
+            .map(|key| async move { (key, clients.call(clients.s3.get(clients.bucket, key)).await) })
+            .buffered(AT_ONCE);
+        let mut of_batch: BTreeMap<String, Outcome> = BTreeMap::new();
+        while let Some((key, text)) = texts.next().await {
+            let text = text?.map(|object| object.text).unwrap_or_default();
+            for line in text.lines() {
+                let mut outcome: Outcome =
+                    serde_json::from_str(line).map_err(|error| clients.odd(key, error.to_string()))?;
+                told.extend(outcome.journal.iter().cloned());
+                // What another invocation did before in the same repository.
+                if let Some(before) = of_batch.remove(&outcome.repository_name) {
+                    outcome.follow(before);
+                }
+                of_batch.insert(outcome.repository_name.clone(), outcome);
+            }
+        }
+        for outcome in of_batch.into_values() {
+            if outcome.images.image_total_count > MANY && outcome.status != Status::Unmatched {
+                sizes.insert(outcome.repository_name.clone(), outcome.images.image_total_count);
+            }
+            builder.take(outcome);
+        }
+    }
+    let report = builder.report_mut();
+    // What ECR takes behind a policy, and what policy it was, no outcome has to tell.
+    let removals = written.into_iter().map(|object| object.key).filter(|key| journal::is_removals(key));
+    let untold = removals.filter(|key| !told.contains(key));
+    report.untold_journal = untold.take(NAMES).collect();
+    let usage_key = run.usage_key();
+    if let Some(usage) = clients.call(clients.s3.get(clients.bucket, &usage_key)).await? {
+        let observation =
+            Observation::parse(&usage.text).map_err(|error| clients.odd(&usage_key, error.to_string()))?;
+        report.gaps = observation.usage.gaps;
+    }
+    let book_key = run.book_key();
+    let book = match has_list {
+        true => clients.call(clients.s3.get(clients.bucket, &book_key)).await?,
+        false => None,
+    };
+    let book = book.and_then(|object| PolicyBook::parse(&object.text).ok());
+    if let Some(book) = &book {
+        report.ignored = book.usage().ignore.iter().filter(|ignored| ignored.holds(now)).cloned().collect();
+    }
+    let report_is_of_book = |book: &PolicyBook| run.book_hash.as_deref() == Some(book.hash());
+    // Only a run that came to its end has shown all that its policies file does, and not if it could look at no repository.
+    let matched = report.totals.repositories - report.totals.count(Status::Unmatched);
+    let has_looked = matched == 0 || report.totals.count(Status::Failed) < matched;
+    // A run that only protects has seen a part of the registry, and shows nothing of what its policies file does.
+    report.is_preview = report.error.is_none()
+        && !run.protect_only
+        && has_looked
+        && report.unfinished_batches.is_empty()
+        && book.as_ref().is_some_and(report_is_of_book);
+    if report.error.is_none() && !run.protect_only {
+        let text = serde_json::to_string(&sizes).unwrap_or_default();
+        clients.call(clients.s3.write(clients.bucket, SIZES_KEY, &text, "application/json")).await?;
+    }
+    Ok(builder.finish())
+}
+
+/// Writes the report, as JSON and as a page, with the run and as that of the last one; gives the page's address.
+///
+/// # Errors
+///
+/// When S3 does not take it.
+pub async fn write(clients: &Clients<'_>, report: &RunReport, page: &str) -> Result<String, Stop> {
+    let json = serde_json::to_string(report)
+        .map_err(|error| clients.odd(&report.run.key("report.json"), error.to_string()))?;
+    let key = report.run.key("report.html");
+    let latest = if report.run.protect_only { LATEST_PROTECTION } else { LATEST };
+    for (key, text, content_type) in [
+        (report.run.key("report.json"), json.as_str(), "application/json"),
+        (key.clone(), page, "text/html; charset=utf-8"),
+        (format!("{latest}.json"), &json, "application/json"),
+        (format!("{latest}.html"), page, "text/html; charset=utf-8"),
+    ] {
+        clients.call(clients.s3.write(clients.bucket, &key, text, content_type)).await?;
+    }
+    if report.is_preview {
+        record(clients, report).await?;
+    }
+    Ok(format!("s3://{}/{key}", clients.bucket))
+}
+
+/// What needs attention, if people have to be told of it; `None` for what they were told of less than a day ago by a run that only
+/// protects, too.
+///
+/// # Errors
+///
+/// When S3 cannot be asked.
+pub async fn news(clients: &Clients<'_>, report: &RunReport, now: Instant) -> Result<Option<Told>, Stop> {
+    let told = Told { at: now, concerns: report.lasting_concerns() };
+    if !report.run.protect_only {
+        return Ok(Some(told));
+    }
+    let before = clients.call(clients.s3.get(clients.bucket, TOLD_KEY)).await?;
+    // What cannot be read tells of nothing that people were told.
+    let before: Option<Told> = before.and_then(|object| serde_json::from_str(&object.text).ok());
+    Ok(Told::is_news(before.as_ref(), &told.concerns, now).then_some(told))
+}
+
+/// Remembers what people were told of by a run that only protects.
+///
+/// # Errors
+///
+/// When S3 does not take it; then they are told once more.
+pub async fn remember_told(clients: &Clients<'_>, report: &RunReport, told: &Told) -> Result<(), Stop> {
+    if !report.run.protect_only {
+        return Ok(());
+    }
+    let text = serde_json::to_string(told).map_err(|error| clients.odd(TOLD_KEY, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, TOLD_KEY, &text, "application/json")).await
+}
+
+/// Writes down what later runs go by: that this policies file was previewed, and how many images the registry has.
+async fn record(clients: &Clients<'_>, report: &RunReport) -> Result<(), Stop> {
+    let run = &report.run;
+    let told = serde_json::json!({ "runId": run.run_id, "endedAt": report.ended_at });
+    let mut counted = told.clone();
+    counted["images"] = report.totals.counted_images.into();
+    let mut objects = vec![(REGISTRY_KEY.to_owned(), counted.to_string())];
+    let usage = clients.call(clients.s3.get(clients.bucket, &run.usage_key())).await?;
+    objects.extend(usage.map(|usage| (USAGE_KEY.to_owned(), usage.text)));
+    // Last: a file counts as previewed when everything else is there.
+    objects.extend(run.book_hash.as_deref().map(|hash| (preview_key(hash), told.to_string())));
+    for (key, text) in objects {
+        clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Writes the journal and reads it. Nothing is deleted, attached or replaced before the journal says so.
+
+use crate::aws::s3::Only;
+use crate::domain::enforcement::journal::{Line, PolicyLine, entry, plan_entry, policy_entry};
+use crate::workflows::enforcement::{Clients, Stop};
+
+/// Maximum number of attempts to write an object that must not be there yet.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// Writes lines down, before what they say is done; gives the key. Nothing that is there is overwritten.
+///
+/// # Errors
+///
+/// When they cannot be written: then nothing of it may be done.
+pub async fn write(
+    clients: &Clients<'_>,
+    folder: &str,
+    repository: &str,
+    lines: &[Line],
+) -> Result<String, Stop> {
+    let written = entry(folder, repository, lines);
+    write_entry(clients, folder, written, "nothing is deleted that is not").await
+}
+
+/// Writes a plan down: images that ECR is going to take behind an attached policy, before that policy may act on them; gives the
+/// key. Nothing that is there is overwritten.
+///
+/// # Errors
+///
+/// When it cannot be written: then no policy may be attached that takes them.
+pub async fn write_plan(
+    clients: &Clients<'_>,
+    folder: &str,
+    repository: &str,
+    lines: &[Line],
+) -> Result<String, Stop> {
+    let written = plan_entry(folder, repository, lines);
+    write_entry(clients, folder, written, "no policy is attached that takes what is not").await
+}
+
+/// Writes a policy down before another one replaces it; gives the key. Nothing that is there is overwritten.
+///
+/// # Errors
+///
+/// When it cannot be written: then it may not be replaced.
+pub async fn write_policy(clients: &Clients<'_>, folder: &str, line: &PolicyLine) -> Result<String, Stop> {
+    write_entry(clients, folder, policy_entry(folder, line), "no policy is replaced that is not").await
+}
+
+/// Writes an object of the journal, unless it is there. `consequence` says what does not happen if it cannot be written.
+async fn write_entry(
+    clients: &Clients<'_>,
+    folder: &str,
+    written: Result<(String, String), serde_json::Error>,
+    consequence: &str,
+) -> Result<String, Stop> {
+    let (key, content) = written.map_err(|error| clients.odd(folder, error.to_string()))?;
+    for _ in 0..MAX_ATTEMPTS {
+        if clients.call(clients.s3.put(clients.bucket, &key, &content, Only::IfAbsent)).await? {
+            return Ok(key);
+        }
+        // The same was written down by an attempt before this one, or somebody writes at this moment.
+        if clients.call(clients.s3.get(clients.bucket, &key)).await?.is_some() {
+            return Ok(key);
+        }
+    }
+    Err(clients.odd(&key, format!("it could not be written down, and {consequence}")))
+}
+
+/// What was written down under a key.
+///
+/// # Errors
+///
+/// When it cannot be read, or is no journal.
+pub async fn read(clients: &Clients<'_>, key: &str) -> Result<Vec<Line>, Stop> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok(Vec::new());
+    };
+    let lines = object.text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().map_err(|error| clients.odd(key, error.to_string()))
+}
+
+/// The replaced policy that was written down under a key; none when there is no such object.
+///
+/// # Errors
+///
+/// When it cannot be read, or is no replaced policy.
+pub async fn read_policy(clients: &Clients<'_>, key: &str) -> Result<Option<PolicyLine>, Stop> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok(None);
+    };
+    let line = serde_json::from_str(&object.text);
+    line.map(Some).map_err(|error| clients.odd(key, format!("it is not a replaced policy: {error}")))
+}

@@ -1,0 +1,92 @@
+//! A preview of a repository as it is: its images and its own policy read from ECR, what is in use from everywhere.
+
+use crate::domain::enforcement::policy_set::Sources;
+use crate::domain::image::listing::{ListedRepository, RepositoryName};
+use crate::domain::lifecycle::PolicySource;
+use crate::domain::preview::model::PreviewReport;
+use crate::domain::preview::request::Live;
+use crate::domain::preview::{Question, preview};
+use crate::domain::text::finding::{Code, Finding};
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::Usage;
+use crate::workflows::enforcement::repository_snapshot::Surveyed;
+use crate::workflows::enforcement::{Clients, Stop, read_usage};
+
+/// Why there is no preview.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// A call failed, or time is up.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// The policy of the repository is one that this version does not understand.
+    #[error("the lifecycle policy of {repository} is not understood: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Policy {
+        /// The repository.
+        repository: String,
+        /// What is not understood.
+        findings: Vec<Finding>,
+    },
+}
+
+/// Answers a request, given what is in use.
+///
+/// # Errors
+///
+/// When the repository cannot be read. That a source of use cannot be is a finding.
+pub async fn answer(
+    clients: &Clients<'_>,
+    registry_id: &str,
+    live: &Live,
+    observed: &Usage,
+    now: Instant,
+) -> Result<PreviewReport, LiveError> {
+    let name = &live.repository_name;
+    let own = async {
+        match &live.policy {
+            Some(_) => Ok(None),
+            None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
+        }
+    };
+    let (surveyed, own) = tokio::try_join!(Surveyed::read(clients, name.clone(), registry_id, ""), own)?;
+    let own = own.map(|text| {
+        PolicySource::parse_json(&text)
+            .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
+    });
+    let own = own.transpose()?;
+    let usage = Usage::merged([live.usage.clone(), observed.clone()]);
+    let source = live.policy.as_ref().or(own.as_ref());
+    let question = Question {
+        policy: source.and_then(PolicySource::policy),
+        usage: &usage,
+        now: live.evaluated_at.unwrap_or(now),
+        passes: live.passes,
+    };
+    let name = RepositoryName {
+        repository_name: Some(surveyed.name.as_str().to_owned()),
+        registry_id: Some(surveyed.registry_id),
+    };
+    let mut report = preview(question, &ListedRepository { name, images: surveyed.images });
+    let gaps = usage.gaps_of(live.repository_name.as_str());
+    report.findings.extend(gaps.map(|gap| {
+        let message =
+            format!("what is in use is not known completely, and more may be than is said here: {gap}");
+        Finding::new(Code::UsageUnknown, "", message)
+    }));
+    Ok(report)
+}
+
+/// Answers a request, after a look at what is in use.
+///
+/// # Errors
+///
+/// When the repository cannot be read. That a source of use cannot be is a finding.
+pub async fn look_and_answer(
+    clients: &Clients<'_>,
+    registry_id: &str,
+    live: &Live,
+    now: Instant,
+) -> Result<PreviewReport, LiveError> {
+    let before = read_usage::before(clients).await?;
+    let observation = read_usage::observe(clients, &Sources::default(), before, now).await?;
+    answer(clients, registry_id, live, &observation.usage, now).await
+}

@@ -1,0 +1,551 @@
+//! What follows when a build ends: the image found, platforms joined, tags and the parameter moved, everybody told.
+//! Every step can be done again; what is done already is noticed.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::aws::codebuild::CodeBuild;
+use crate::aws::ecr::{EcrWrite, Manifest};
+use crate::aws::logs::Logs;
+use crate::aws::response_url::Callback;
+use crate::aws::s3::{Only, S3};
+use crate::aws::ssm::Parameters;
+use crate::aws::{AwsError, Failure};
+use crate::domain::builds::build_context::Ticket;
+use crate::domain::builds::build_outcome::{Build, Ended, Status, last_words};
+use crate::domain::builds::fingerprint;
+use crate::domain::builds::handover::Handover;
+use crate::domain::builds::index::{self, Pushed, Unreadable};
+use crate::domain::builds::outbound_event::{Announcement, Failed, Published};
+use crate::domain::builds::start_build_input::location;
+use crate::domain::builds::tag_ownership::{self, Claim, Ledger, Place};
+use crate::domain::builds::tags::NotMoved;
+use crate::domain::cloudformation::image;
+use crate::domain::cloudformation::{Answer, Event, ResponseUrl};
+use crate::domain::image::deletion::ImageId;
+use crate::domain::repository::{Name, Registry};
+use crate::domain::text::instant::Instant;
+use crate::workflows::announce::Announcer;
+
+/// How often a ledger that others write too is tried. They are few: builds of one repository that end together.
+const ATTEMPTS: usize = 20;
+
+/// What publishes images, for one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Publisher<'a> {
+    /// The stack's name.
+    pub stack_name: &'a str,
+    /// The stack's bucket.
+    pub bucket: &'a str,
+    /// Where repositories are.
+    pub registry: &'a Registry,
+    /// Amazon ECR.
+    pub ecr: &'a EcrWrite,
+    /// AWS CodeBuild.
+    pub codebuild: &'a CodeBuild,
+    /// Who tells.
+    pub announcer: Announcer<'a>,
+    /// Amazon S3.
+    pub s3: &'a S3,
+    /// Amazon CloudWatch Logs.
+    pub logs: &'a Logs,
+    /// The Parameter Store.
+    pub parameters: &'a Parameters,
+    /// Where CloudFormation waits.
+    pub callback: &'a Callback,
+    /// Whether it may wait on this machine.
+    pub allow_loopback: bool,
+}
+
+/// Why what follows does not follow.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// An event is none of CodeBuild's, and no ticket that a function of the stack hands over.
+    #[error("this is neither CodeBuild's `CodeBuild Build State Change` nor a ticket of this stack: {0}")]
+    Event(String),
+    /// A ticket is not what this stack writes. Nothing follows from it, and somebody should know.
+    #[error("the ticket of {0} is not believed: {1}")]
+    Ticket(String, String),
+    /// A ledger could not be written.
+    #[error("the ledger s3://{0}/{1} is written by others all the time")]
+    Ledger(String, String),
+    /// A manifest is none.
+    #[error(transparent)]
+    Manifest(#[from] Unreadable),
+}
+
+/// What followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Outcome {
+    /// The image is published.
+    Published(Published),
+    /// There is no image.
+    Failed(Failed),
+    /// It was published, or failed, before.
+    Known,
+    /// The builds for other platforms have not ended.
+    Waiting,
+    /// Nothing follows from this.
+    Ignored {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An event, as far as it says what it is about.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "detail-type")]
+    detail_type: String,
+    #[serde(borrow)]
+    detail: &'a serde_json::value::RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct StateChange {
+    build_id: String,
+    build_status: String,
+}
+
+impl Publisher<'_> {
+    /// Does what follows from an event.
+    ///
+    /// # Errors
+    ///
+    /// When AWS cannot be asked; whoever delivers the event delivers it again.
+    pub async fn serve(&self, event: &str, now: Instant) -> Result<Outcome, PublishError> {
+        let unknown = |error: serde_json::Error| PublishError::Event(error.to_string());
+        if let Ok(Handover { already_built }) = serde_json::from_str(event) {
+            let outcome = self.built(&already_built, now).await?;
+            tracing::info!(
+                outcome = serde_json::to_string(&outcome).unwrap_or_default(),
+                "served the ticket"
+            );
+            return Ok(outcome);
+        }
+        let envelope: Envelope<'_> = serde_json::from_str(event).map_err(unknown)?;
+        let outcome = match envelope.detail_type.as_str() {
+            "CodeBuild Build State Change" => {
+                let change: StateChange = serde_json::from_str(envelope.detail.get()).map_err(unknown)?;
+                if change.build_status == Status::InProgress.as_str() {
+                    return Ok(Outcome::Ignored { reason: "the build has just begun".to_owned() });
+                }
+                // Events name builds by their ARN, and CodeBuild by what follows in it.
+                let id = change.build_id.split_once(":build/").map_or(&*change.build_id, |(_, id)| id);
+                self.ended(id, now).await?
+            }
+            other => return Err(PublishError::Event(format!("it is `{other}`"))),
+        };
+        tracing::info!(outcome = serde_json::to_string(&outcome).unwrap_or_default(), "served the event");
+        Ok(outcome)
+    }
+
+    /// A build ended.
+    async fn ended(&self, id: &str, now: Instant) -> Result<Outcome, PublishError> {
+        // The build is asked, not the event: it knows the digest, and how it stands by now.
+        let Some(build) = self.codebuild.builds(&[id.to_owned()]).await?.into_iter().next() else {
+            return Ok(Outcome::Ignored {
+                reason: format!("CodeBuild does not know the build {id} any more"),
+            });
+        };
+        if let Ok((ticket, _)) = build.ticket()
+            && let Some(reason) = self.doubt(&build, &ticket, now)
+        {
+            return Err(PublishError::Ticket(build.id, reason));
+        }
+        match build.ended() {
+            Ended::NotYet => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
+            Ended::NotOurs(reason) => Ok(Outcome::Ignored { reason }),
+            Ended::Failed { ticket, status, reason } => self.failed(&build, &ticket, status, &reason).await,
+            Ended::Pushed { ticket, platform, digest } => {
+                let Ok(name) = Name::parse(&ticket.repository_name) else {
+                    return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
+                };
+                let tags: Vec<ImageId> =
+                    ticket.platforms.iter().map(|&platform| ImageId::Tag(ticket.tag_for(platform))).collect();
+                let found = match self.ecr.manifests(&name, &tags).await {
+                    Err(error) if error.failure == Failure::NotFound => Vec::new(),
+                    found => found?.complete()?,
+                };
+                let of = |platform| {
+                    let tag = ticket.tag_for(platform);
+                    found.iter().find(|manifest| manifest.tag.as_deref() == Some(&*tag))
+                };
+                if of(platform).is_none_or(|manifest| manifest.digest != digest) {
+                    let reason = format!(
+                        "the build reports {digest}, which is not in {name} as {}; it may have been deleted meanwhile. \
+                         Start the build again",
+                        ticket.tag_for(platform)
+                    );
+                    return self.failed(&build, &ticket, Status::Succeeded, &reason).await;
+                }
+                let images: Option<Vec<Pushed>> = ticket
+                    .platforms
+                    .iter()
+                    .map(|&platform| {
+                        of(platform).map(|found| Pushed {
+                            platform,
+                            digest: found.digest.clone(),
+                            manifest: found.text.clone(),
+                        })
+                    })
+                    .collect();
+                let Some(images) = images else { return Ok(Outcome::Waiting) };
+                let image = match images.as_slice() {
+                    [image] => (image.digest.clone(), image.manifest.clone()),
+                    images => self.join(&name, &ticket, images).await?,
+                };
+                self.publish(&name, &ticket, &image.0, &image.1, Some(build.id), now).await
+            }
+        }
+    }
+
+    /// Why a build's ticket is not believed: it is in a variable, which whoever may start builds can set, while the source is
+    /// what CodeBuild fetched.
+    fn doubt(&self, build: &Build, ticket: &Ticket, now: Instant) -> Option<String> {
+        let (kind, place) = location(&ticket.source, self.registry);
+        let (built_kind, built_place, built_version) = &build.source;
+        // An object may be told by its ARN.
+        let built_place = match built_place.split_once(":::") {
+            Some((arn, place)) if arn.starts_with("arn:") => place,
+            _ => built_place.as_str(),
+        };
+        let is_same = kind == built_kind && place == built_place && ticket.source.version() == built_version;
+        if !is_same {
+            return Some(format!(
+                "its ticket is for {}, and it built {built_place} {built_version}",
+                ticket.source
+            ));
+        }
+        ticket.doubt(now)
+    }
+
+    /// Stores the index of several images; the one that is there if it was joined before.
+    async fn join(
+        &self,
+        name: &Name,
+        ticket: &Ticket,
+        images: &[Pushed],
+    ) -> Result<(String, String), PublishError> {
+        let text = index::join(images)?;
+        match self.ecr.put_image(name, &text, Some(index::MEDIA_TYPE), &ticket.image_tag).await {
+            Ok(digest) => {
+                let digest = digest.unwrap_or_else(|| {
+                    let hex: String =
+                        Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+                    format!("sha256:{hex}")
+                });
+                Ok((digest, text))
+            }
+            Err(error) if error.failure == Failure::AlreadyExists => {
+                let found = self.image(name, ticket).await?;
+                found.map(|found| (found.digest, found.text)).ok_or(PublishError::Aws(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn image(&self, name: &Name, ticket: &Ticket) -> Result<Option<Manifest>, AwsError> {
+        match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
+            Err(error) if error.failure == Failure::NotFound => Ok(None),
+            found => Ok(found?.complete()?.into_iter().next()),
+        }
+    }
+
+    /// A source came whose image is there already.
+    async fn built(&self, ticket: &Ticket, now: Instant) -> Result<Outcome, PublishError> {
+        let Ok(name) = Name::parse(&ticket.repository_name) else {
+            return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
+        };
+        if let Some(reason) = ticket.doubt(now) {
+            return Err(PublishError::Ticket(format!("what is built already in {name}"), reason));
+        }
+        match self.image(&name, ticket).await? {
+            None => Ok(Outcome::Ignored { reason: "its image is not there any more".to_owned() }),
+            Some(found) => self.publish(&name, ticket, &found.digest, &found.text, None, now).await,
+        }
+    }
+
+    async fn publish(
+        &self,
+        name: &Name,
+        ticket: &Ticket,
+        digest: &str,
+        manifest: &str,
+        build_id: Option<String>,
+        now: Instant,
+    ) -> Result<Outcome, PublishError> {
+        let image_uri = format!("{}/{name}@{digest}", self.registry.host());
+        let record = format!("outcomes/{}.json", fingerprint(&[&ticket.key(), digest], 32));
+        if self.s3.get(self.bucket, &record).await?.is_some() {
+            // CloudFormation may have begun to wait since.
+            self.answer(ticket, &Ok((image_uri, digest.to_owned()))).await?;
+            return Ok(Outcome::Known);
+        }
+        let (claim, not_moved) = self.place(name, ticket, digest, manifest, now).await?;
+        self.answer(ticket, &Ok((image_uri.clone(), digest.to_owned()))).await?;
+        let has_parameter = claim.taken.contains(&Place::Parameter);
+        let moved = claim.taken.into_iter().filter_map(|place| match place {
+            Place::Tag(tag) if !not_moved.iter().any(|not| not.image_tag == tag) => Some(tag),
+            _ => None,
+        });
+        let published = Published {
+            stack_name: self.stack_name.to_owned(),
+            repository_name: name.to_string(),
+            image_uri,
+            image_digest: digest.to_owned(),
+            image_tag: ticket.image_tag.clone(),
+            image_tags: moved.collect(),
+            image_tags_not_moved: not_moved,
+            parameter_name: has_parameter.then(|| parameter(self.stack_name, name)),
+            source: ticket.source.clone(),
+            build_id,
+        };
+        self.announce(Announcement::Published(published.clone()), &record).await?;
+        Ok(Outcome::Published(published))
+    }
+
+    /// Moves tags and the parameter, as far as nothing newer has them.
+    async fn place(
+        &self,
+        name: &Name,
+        ticket: &Ticket,
+        digest: &str,
+        manifest: &str,
+        now: Instant,
+    ) -> Result<(Claim, Vec<NotMoved>), PublishError> {
+        let key = tag_ownership::key(name.as_str());
+        let written_by_others = || PublishError::Ledger(self.bucket.to_owned(), key.clone());
+        let mut claimed = None;
+        for _ in 0..ATTEMPTS {
+            let (mut ledger, etag) = self.ledger(&key).await?;
+            let claim = ledger.claim(ticket, digest, now);
+            if claim.taken.is_empty() {
+                claimed = Some(claim);
+                break;
+            }
+            let text = serde_json::to_string(&ledger).unwrap_or_default();
+            let only = etag.as_deref().map_or(Only::IfAbsent, Only::If);
+            if self.s3.put(self.bucket, &key, &text, only).await? {
+                claimed = Some(claim);
+                break;
+            }
+        }
+        let claim = claimed.ok_or_else(written_by_others)?;
+        let kept = |place: &Place, reason: &str| match place {
+            Place::Tag(tag) => Some(NotMoved { image_tag: tag.clone(), reason: reason.to_owned() }),
+            Place::Parameter => None,
+        };
+        let mut not_moved = ticket.image_tags_not_moved.clone();
+        not_moved.extend(claim.kept.iter().filter_map(|(place, reason)| kept(place, reason)));
+        let mut moved: Vec<(Place, String)> =
+            claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
+        let mut texts = std::collections::BTreeMap::from([(digest.to_owned(), manifest.to_owned())]);
+        let mut to_move = moved.clone();
+        for _ in 0..ATTEMPTS {
+            for (place, digest) in &to_move {
+                if !texts.contains_key(digest) {
+                    let found =
+                        self.ecr.manifests(name, &[ImageId::Digest(digest.clone())]).await?.complete()?;
+                    texts.extend(found.into_iter().map(|found| (found.digest, found.text)));
+                }
+                let Some(text) = texts.get(digest) else { continue };
+                if let Some(not) = self.put(name, place, digest, text, ticket).await? {
+                    not_moved.retain(|before| before.image_tag != not.image_tag);
+                    not_moved.push(not);
+                }
+            }
+            // Somebody with a newer source may have been faster between the ledger and the tags.
+            if moved.is_empty() {
+                return Ok((claim, not_moved));
+            }
+            let (ledger, _) = self.ledger(&key).await?;
+            to_move = moved
+                .iter()
+                .filter_map(|(place, was)| {
+                    let now = ledger.digest(place)?;
+                    (now != was).then(|| (place.clone(), now.to_owned()))
+                })
+                .collect();
+            if to_move.is_empty() {
+                return Ok((claim, not_moved));
+            }
+            for (place, digest) in &to_move {
+                if let Some(entry) = moved.iter_mut().find(|(moved, _)| moved == place) {
+                    entry.1.clone_from(digest);
+                }
+                not_moved.extend(kept(place, tag_ownership::NEWER));
+            }
+        }
+        Err(written_by_others())
+    }
+
+    async fn ledger(&self, key: &str) -> Result<(Ledger, Option<String>), PublishError> {
+        match self.s3.get(self.bucket, key).await? {
+            None => Ok((Ledger::default(), None)),
+            Some(object) => {
+                let ledger = serde_json::from_str(&object.text).map_err(|error| {
+                    let problem = format!(
+                        "s3://{}/{key} is not the ledger that this stack writes ({error}); restore an earlier version of it",
+                        self.bucket
+                    );
+                    AwsError { failure: Failure::Invalid, ..AwsError::odd("GetObject", &problem) }
+                })?;
+                Ok((ledger, Some(object.etag)))
+            }
+        }
+    }
+
+    /// Puts an image in a place; why not, if the repository does not let it.
+    async fn put(
+        &self,
+        name: &Name,
+        place: &Place,
+        digest: &str,
+        manifest: &str,
+        ticket: &Ticket,
+    ) -> Result<Option<NotMoved>, AwsError> {
+        match place {
+            Place::Tag(tag) => match self.ecr.put_image(name, manifest, None, tag).await {
+                Ok(_) => Ok(None),
+                Err(error) if error.failure == Failure::AlreadyExists => {
+                    let reason = format!(
+                        "tags of {name} are immutable; exclude this one with imageTagMutabilityExclusionFilters, or leave \
+                         it out of imageTags"
+                    );
+                    Ok(Some(NotMoved { image_tag: tag.clone(), reason }))
+                }
+                Err(error) => Err(error),
+            },
+            Place::Parameter => {
+                let uri = format!("{}/{name}@{digest}", self.registry.host());
+                let description =
+                    format!("The newest released image of {name}, built from {}", ticket.source);
+                // AWS takes 1,024 characters.
+                let description: String = description.chars().take(1024).collect();
+                self.parameters.put(&parameter(self.stack_name, name), &uri, &description).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn failed(
+        &self,
+        build: &Build,
+        ticket: &Ticket,
+        status: Status,
+        reason: &str,
+    ) -> Result<Outcome, PublishError> {
+        let record = format!("outcomes/{}.json", fingerprint(&[&build.id], 32));
+        if self.s3.get(self.bucket, &record).await?.is_some() {
+            return Ok(Outcome::Known);
+        }
+        let log = build.log_link.clone().unwrap_or_default();
+        let end = self.end_of_log(build).await;
+        let told = format!(
+            "the build {} of {} for {} ended as {}: {reason}. Its log: {log}{end}",
+            build.id,
+            ticket.source,
+            ticket.repository_name,
+            status.as_str()
+        );
+        let reason = format!("{reason}{end}");
+        let reason = reason.as_str();
+        self.answer(ticket, &Err(told)).await?;
+        let failed = Failed::of_build(self.stack_name, ticket, status, reason, &build.id, &log);
+        self.announce(Announcement::Failed(failed.clone()), &record).await?;
+        Ok(Outcome::Failed(failed))
+    }
+
+    /// How the log of a build ends, to go on a sentence with; nothing where it cannot be read, since there is its address.
+    async fn end_of_log(&self, build: &Build) -> String {
+        let Some((group, stream)) = &build.log else { return String::new() };
+        match self.logs.end(group, stream).await {
+            Ok(lines) => match last_words(&lines).as_slice() {
+                [] => String::new(),
+                words => format!(". Its log ends:\n{}", words.join("\n")),
+            },
+            Err(error) => {
+                tracing::warn!(build = build.id, %error, "could not read the log of a failed build");
+                String::new()
+            }
+        }
+    }
+
+    /// Tells everybody, and then remembers that it did: better twice than never.
+    async fn announce(&self, announcement: Announcement, record: &str) -> Result<(), AwsError> {
+        self.announcer.announce(&announcement).await?;
+        let text = serde_json::to_string(&announcement).unwrap_or_default();
+        self.s3.put(self.bucket, record, &text, Only::IfAbsent).await.map(drop)
+    }
+
+    /// Answers the requests of CloudFormation that wait for a ticket.
+    async fn answer(
+        &self,
+        ticket: &Ticket,
+        image: &Result<(String, String), String>,
+    ) -> Result<(), AwsError> {
+        let path = image::waiting(self.stack_name, ticket);
+        let waiting = self.parameters.secrets_below(&path).await?;
+        let mut done = Vec::with_capacity(waiting.len());
+        for waiter in waiting {
+            done.push(waiter.name);
+            let Ok(event) = serde_json::from_str::<Event>(&waiter.value) else {
+                tracing::error!(parameter = done.last(), "nobody can be answered with this");
+                continue;
+            };
+            let answer = match image {
+                Ok((uri, digest)) => {
+                    Answer::success(&event, uri.clone(), image::attributes(ticket, uri, digest))
+                }
+                Err(reason) => Answer::failed(&event, image::physical_id(&event), reason.clone()),
+            };
+            let sent = match ResponseUrl::parse(&event.response_url, self.allow_loopback) {
+                Ok(url) => {
+                    let sent = tokio::time::timeout(PATIENCE, self.callback.send(&url, &answer));
+                    match sent.await {
+                        Ok(sent) => sent.map_err(|error| error.to_string()),
+                        Err(_) => {
+                            // The event comes again, and with it another attempt.
+                            return Err(AwsError {
+                                failure: Failure::TimedOut,
+                                ..AwsError::odd("answering CloudFormation", &event.stack_id)
+                            });
+                        }
+                    }
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            match sent {
+                Ok(()) => tracing::info!(
+                    stack = event.stack_id,
+                    resource = event.logical_resource_id,
+                    is_success = answer.is_success(),
+                    "answered CloudFormation"
+                ),
+                // It has given up by now, or never was there.
+                Err(error) => {
+                    tracing::error!(stack = event.stack_id, error, "CloudFormation does not take the answer");
+                }
+            }
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        self.parameters.delete(&done).await
+    }
+}
+
+/// How long CloudFormation may take to take an answer.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The parameter that has the released image of a repository.
+#[must_use]
+pub fn parameter(stack_name: &str, name: &Name) -> String {
+    format!("/{stack_name}/images/{name}")
+}

@@ -1,0 +1,646 @@
+//! Builds started: for sources that arrive, and for those that are asked for. The decisions are [`crate::domain::builds`]'s.
+
+use serde::Serialize;
+
+use crate::aws::codebuild::CodeBuild;
+use crate::aws::ecr::EcrWrite;
+use crate::aws::lambda::Functions;
+use crate::aws::s3::S3;
+use crate::aws::sqs::Sqs;
+use crate::aws::{AwsError, Deadline, Failure};
+use crate::domain::builds::build_config::{self, Book, Wanted, WantedSource};
+use crate::domain::builds::build_context::{Ticket, is_future};
+use crate::domain::builds::build_definition::{Recipe, TimeLimits};
+use crate::domain::builds::build_outcome::{Build, Status};
+use crate::domain::builds::event::{self, Arrived, InvalidEvent, Said};
+use crate::domain::builds::handover::Handover;
+use crate::domain::builds::outbound_event::{Announcement, Failed};
+use crate::domain::builds::start_build_input::{NoProject, Projects, orders};
+use crate::domain::builds::{Arrival, BUILT_FROM, Platform, Source, is_source_key};
+use crate::domain::lifecycle::matches_wildcard;
+use crate::domain::repository::{Name, Registry, Settings, Tags, read};
+use crate::domain::text::finding::{Finding, quoted};
+use crate::domain::text::instant::Instant;
+use crate::workflows::announce::Announcer;
+use crate::workflows::protection_records::ProtectionRecords;
+use crate::workflows::provision::{ProvisionError, Provisioner};
+
+/// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
+const TOKEN_SECONDS: i64 = 4 * 60;
+
+/// A repository that nobody asked for before its first build. Tags that name a source stay with their image, those of
+/// caches come and go; the rest is what every repository gets.
+const SETTINGS: &str = r#"{
+    "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
+    "imageTagMutabilityExclusionFilters": ["src-*"],
+    "lifecyclePolicy": { "rules": [
+        { "description": "remove caches of builds that nobody runs any more",
+          "selection": { "tagPatternList": ["buildcache-*"] }, "maximumAgeLimit": 30 },
+        { "description": "remove untagged images", "selection": "untagged", "maximumNumberOfImages": 1 }
+    ] }
+}"#;
+
+/// What the stack is made of, as far as building needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Its name.
+    pub name: String,
+    /// Its bucket.
+    pub bucket: String,
+    /// Its CodeBuild projects.
+    pub projects: Projects,
+    /// The function that moves tags.
+    pub published_function: String,
+    /// How long a build may work as the projects say, in minutes.
+    pub build_minutes: Option<i32>,
+    /// What of other buckets may be built, as `arn:aws:s3:::bucket/prefix*`.
+    pub other_sources: Option<String>,
+}
+
+impl Stack {
+    /// Whether an object is a source: in the stack's own bucket by its folder, in others by `OtherSources`.
+    fn has_source(&self, bucket: &str, key: &str) -> bool {
+        if bucket == self.bucket {
+            return is_source_key(key);
+        }
+        let pattern = self.other_sources.as_deref().and_then(|pattern| pattern.split_once(":::"));
+        pattern.is_some_and(|(_, pattern)| matches_wildcard(pattern, &format!("{bucket}/{key}")))
+    }
+}
+
+/// What starts builds, for one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Starter<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// Where repositories are.
+    pub registry: &'a Registry,
+    /// Amazon ECR.
+    pub ecr: &'a EcrWrite,
+    /// AWS CodeBuild.
+    pub codebuild: &'a CodeBuild,
+    /// AWS Lambda.
+    pub functions: &'a Functions,
+    /// Amazon S3.
+    pub s3: &'a S3,
+    /// When to stop.
+    pub deadline: Deadline,
+    /// What names this request and no other.
+    pub request_id: &'a str,
+}
+
+/// What starts builds for sources that arrive, and tells of those that it does not start.
+#[derive(Debug, Clone, Copy)]
+pub struct Dispatcher<'a> {
+    /// What starts builds.
+    pub starter: Starter<'a>,
+    /// Who tells.
+    pub announcer: Announcer<'a>,
+    /// Amazon SQS.
+    pub sqs: &'a Sqs,
+    /// The queue of events whose builds wait until the account may build more.
+    pub waiting_queue: &'a str,
+}
+
+/// How long an event waits that came when the account built as much as it may, in seconds.
+const WAIT_SECONDS: u16 = 600;
+
+/// Why a build is not started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// A call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The repository is missing, and could not be made.
+    #[error("the repository could not be created: {0}")]
+    Provision(#[from] ProvisionError),
+    /// There is nothing to build.
+    #[error("there is no object s3://{bucket}/{key}{}; upload it first, and let the stack read the bucket", match .version { Some(version) => format!(" with the version {}", quoted(version)), None => String::new() })]
+    NoSource {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// The version that was asked for.
+        version: Option<String>,
+    },
+    /// The object is not where sources are.
+    #[error(
+        "s3://{bucket}/{key} is no source: those are below `sources/` and `uploads/` of the stack's bucket, and where the stack's \
+         parameter OtherSources says"
+    )]
+    NotASource {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// The repository was not made for the source, and nobody says that it is for it.
+    #[error(
+        "the repository {repository} was not made by a build of the CodeCommit repository {source_name}: a name alone does not say \
+         that one may be pushed to by whoever may push to the other. Name both in {key} if it is so",
+        key = build_config::KEY
+    )]
+    NotByName {
+        /// The repository.
+        repository: Name,
+        /// The CodeCommit repository.
+        source_name: String,
+    },
+    /// The request asks for secrets that are not for whoever asks.
+    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Secrets(Vec<Finding>),
+    /// The stack builds for other platforms only.
+    #[error("{repository} cannot be built: {problem}")]
+    NoProject {
+        /// The repository.
+        repository: Name,
+        /// For which platform.
+        problem: NoProject,
+    },
+    /// The source could be another one by the time it is built.
+    #[error("the bucket {} keeps no versions, so that a source in it cannot be pinned; turn its versioning on", quoted(.0))]
+    NotVersioned(String),
+    /// `builds.yaml` is not valid.
+    #[error("s3://{bucket}/{key} is not valid: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Book {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: &'static str,
+        /// Everything that is wrong with it.
+        findings: Vec<Finding>,
+    },
+}
+
+/// Why an event is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// It is none that this understands.
+    #[error(transparent)]
+    Event(#[from] InvalidEvent),
+    /// It is a request, and not a good one.
+    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Request(Vec<Finding>),
+    /// A build could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// What makes a build be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// A source arrived, so many seconds ago; the event may come again.
+    Arrived(i64),
+    /// Somebody asks for it.
+    Asked,
+}
+
+/// What came of a wish to build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// The image is there.
+    Built {
+        /// What was wished.
+        ticket: Ticket,
+        /// Its digest.
+        digest: String,
+    },
+    /// It is being built, once for each platform.
+    Building {
+        /// What was wished.
+        ticket: Ticket,
+        /// The builds.
+        builds: Vec<(Platform, Build)>,
+    },
+}
+
+/// What an event came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// The images that are built or being built.
+    pub images: Vec<Image>,
+    /// What is not built, and why.
+    pub ignored: Vec<Ignored>,
+}
+
+/// An image that is built or being built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The repository.
+    pub repository_name: String,
+    /// The tag that stands for source and recipe.
+    pub image_tag: String,
+    /// `repository-uri:tag`, which `docker run` takes once it is built.
+    pub image_uri: String,
+    /// `BUILT` or `BUILDING`.
+    pub status: &'static str,
+    /// The digest, if it is built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
+    /// What was built.
+    pub source: Source,
+    /// The builds.
+    pub builds: Vec<BuildId>,
+}
+
+/// A build of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildId {
+    /// CodeBuild's id.
+    pub build_id: String,
+    /// What it builds for.
+    pub platform: Platform,
+    /// How it stands.
+    pub build_status: Status,
+}
+
+/// Something that is not built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// Why.
+    pub reason: String,
+}
+
+impl Begun {
+    /// The image, for those who asked.
+    #[must_use]
+    pub fn image(self, registry: &Registry) -> Image {
+        let (ticket, status, image_digest, builds) = match self {
+            Self::Built { ticket, digest } => (ticket, "BUILT", Some(digest), Vec::new()),
+            Self::Building { ticket, builds } => (ticket, "BUILDING", None, builds),
+        };
+        let builds = builds.into_iter().map(|(platform, build)| BuildId {
+            build_id: build.id,
+            platform,
+            build_status: build.status,
+        });
+        Image {
+            image_uri: format!("{}/{}:{}", registry.host(), ticket.repository_name, ticket.image_tag),
+            repository_name: ticket.repository_name,
+            image_tag: ticket.image_tag,
+            status,
+            image_digest,
+            source: ticket.source,
+            builds: builds.collect(),
+        }
+    }
+}
+
+impl Dispatcher<'_> {
+    /// Starts the builds that an event asks for.
+    ///
+    /// # Errors
+    ///
+    /// When the event is none, or AWS cannot be asked; whoever delivers the event delivers it again.
+    pub async fn serve(&self, event: &str, now: Instant) -> Result<Summary, EventError> {
+        let mut summary = Summary::default();
+        match event::put_aside(event) {
+            // Whatever fails now stays in its queue, and comes again.
+            Some(events) => {
+                for event in events {
+                    self.serve_one(&event, now, true, &mut summary).await?;
+                }
+            }
+            None => self.serve_one(event, now, false, &mut summary).await?,
+        }
+        Ok(summary)
+    }
+
+    async fn serve_one(
+        &self,
+        event: &str,
+        now: Instant,
+        has_waited: bool,
+        summary: &mut Summary,
+    ) -> Result<(), EventError> {
+        let Some(said) = event::read(event)? else {
+            if !is_request(event) {
+                return Err(InvalidEvent::Unknown.into());
+            }
+            let wanted = Wanted::parse(event).map_err(EventError::Request)?;
+            let begun = self.starter.build(&wanted, now).await?;
+            summary.images.push(begun.image(self.starter.registry));
+            return Ok(());
+        };
+        let mut book = None;
+        for said in said {
+            let arrived = match said {
+                Said::Arrived(arrived) => arrived,
+                Said::Nothing(reason) => {
+                    summary.ignore(reason);
+                    continue;
+                }
+            };
+            if book.is_none() {
+                book = Some(self.starter.book().await);
+            }
+            let book = match &book {
+                Some(Ok(book)) => book,
+                Some(Err(error @ StartError::Book { .. })) => {
+                    self.refuse("", &arrived.source, &error.to_string()).await?;
+                    summary.ignore(error.to_string());
+                    continue;
+                }
+                Some(Err(error)) => return Err(error.clone().into()),
+                None => continue,
+            };
+            if is_future(&arrived.arrival, now) {
+                summary.ignore(format!(
+                    "{} came at {}, which is in the future",
+                    arrived.source, arrived.arrival.at
+                ));
+                continue;
+            }
+            let recipes = match book.recipes(&arrived, &self.starter.stack.bucket) {
+                Ok(recipes) => recipes,
+                Err(reason) => {
+                    summary.ignore(reason);
+                    continue;
+                }
+            };
+            let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
+            for recipe in recipes {
+                let ticket = Ticket::new(&recipe, &arrived);
+                match self.starter.begin(&recipe, ticket, Because::Arrived(age)).await {
+                    Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
+                    Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
+                        let name = recipe.repository.as_str();
+                        self.refuse(name, &arrived.source, &error.to_string()).await?;
+                        summary.ignore(error.to_string());
+                    }
+                    // Another attempt would be refused too.
+                    Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
+                        let name = recipe.repository.as_str();
+                        self.refuse(name, &arrived.source, &error.to_string()).await?;
+                        summary.ignore(error.to_string());
+                    }
+                    // New accounts build little at once. Lambda would try twice more, within minutes.
+                    Err(StartError::Aws(error)) if error.failure == Failure::LimitExceeded && !has_waited => {
+                        self.sqs
+                            .send(self.waiting_queue, event, WAIT_SECONDS)
+                            .await
+                            .map_err(StartError::from)?;
+                        summary
+                            .ignore(format!("{error}; it is tried again in {} minutes", WAIT_SECONDS / 60));
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells those who wait for an image that there will be none.
+    async fn refuse(&self, repository: &str, source: &Source, reason: &str) -> Result<(), StartError> {
+        tracing::warn!(repository, %source, reason, "did not start a build");
+        let failed = Failed {
+            stack_name: self.starter.stack.name.clone(),
+            repository_name: repository.to_owned(),
+            build_status: "NOT_STARTED".to_owned(),
+            reason: reason.to_owned(),
+            source: source.to_string(),
+            build_id: String::new(),
+            log_link: String::new(),
+        };
+        Ok(self.announcer.announce(&Announcement::Failed(failed)).await?)
+    }
+}
+
+impl Starter<'_> {
+    /// Builds what somebody asks for.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to build, or AWS cannot be asked.
+    pub async fn build(&self, wanted: &Wanted, now: Instant) -> Result<Begun, StartError> {
+        let recipe = self.granted(wanted).await?;
+        let arrived = self.pin(&wanted.source, now).await?;
+        self.begin(&recipe, Ticket::new(&recipe, &arrived), Because::Asked).await
+    }
+
+    /// The recipe that somebody asks for, with the role that `builds.yaml` says, and only with secrets that it names.
+    ///
+    /// # Errors
+    ///
+    /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
+    pub async fn granted(&self, wanted: &Wanted) -> Result<Recipe, StartError> {
+        let book = self.book().await?;
+        let refused = book.refused_secrets(&wanted.recipe, wanted.spelling);
+        if !refused.is_empty() {
+            return Err(StartError::Secrets(refused));
+        }
+        let limits = |seconds| TimeLimits::within(seconds, self.stack.build_minutes);
+        Ok(Recipe {
+            service_role: book.service_role(&wanted.recipe.repository).map(str::to_owned),
+            time_limits: wanted.service_timeout.and_then(limits),
+            ..wanted.recipe.clone()
+        })
+    }
+
+    /// The source as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be pinned.
+    pub async fn pin(&self, wanted: &WantedSource, now: Instant) -> Result<Arrived, StartError> {
+        if let Some(arrived) = wanted.commit(Arrival::at(now)) {
+            return Ok(arrived);
+        }
+        let WantedSource::S3 { bucket, key, version_id } = wanted else {
+            return Err(AwsError::odd("HeadObject", "the source is neither a commit nor an object").into());
+        };
+        let bucket = bucket.as_deref().unwrap_or(&self.stack.bucket);
+        if !self.stack.has_source(bucket, key) {
+            return Err(StartError::NotASource { bucket: bucket.to_owned(), key: key.clone() });
+        }
+        let found = self.s3.version(bucket, key, version_id.as_deref()).await?;
+        let Some(found) = found else {
+            return Err(StartError::NoSource {
+                bucket: bucket.to_owned(),
+                key: key.clone(),
+                version: version_id.clone(),
+            });
+        };
+        let version_id = found.id.ok_or_else(|| StartError::NotVersioned(bucket.to_owned()))?;
+        Ok(Arrived {
+            source: Source::S3 { bucket: bucket.to_owned(), key: key.clone(), version_id },
+            reference: None,
+            arrival: Arrival::at(found.at.unwrap_or(now)),
+        })
+    }
+
+    /// Starts what is not there and not on its way.
+    ///
+    /// # Errors
+    ///
+    /// When AWS cannot be asked, or does not want to.
+    pub async fn begin(
+        &self,
+        recipe: &Recipe,
+        ticket: Ticket,
+        because: Because,
+    ) -> Result<Begun, StartError> {
+        let no_project = |problem| StartError::NoProject { repository: recipe.repository.clone(), problem };
+        let projects = &self.stack.projects;
+        let ordered = orders(recipe, &ticket, self.registry, projects, "").map_err(no_project)?;
+        if recipe.is_by_name {
+            self.check_name(&recipe.repository, &ticket.source).await?;
+        }
+        if let Some(digest) = self.existing(&recipe.repository, &ticket, because).await? {
+            tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
+            // Which tags move to it, image-published decides, as for every other image.
+            let handover = serde_json::to_string(&Handover { already_built: ticket.clone() })
+                .map_err(|error| AwsError::odd("Invoke", &error.to_string()))?;
+            self.functions.invoke(&self.stack.published_function, &handover).await?;
+            return Ok(Begun::Built { ticket, digest });
+        }
+        let is_forgotten = match because {
+            Because::Arrived(age) => age > TOKEN_SECONDS,
+            Because::Asked => true,
+        };
+        let mut builds = Vec::new();
+        for order in ordered {
+            let running = if is_forgotten {
+                self.running(&order.project, &ticket, order.platform).await?
+            } else {
+                None
+            };
+            let build = match running {
+                Some(build) => build,
+                None => self.codebuild.start(&order).await?,
+            };
+            // The same order a moment ago, and it came to nothing; whoever asks again means it.
+            let build = if because == Because::Asked && build.status != Status::InProgress {
+                let again = orders(recipe, &ticket, self.registry, projects, self.request_id);
+                let again = again.map_err(no_project)?;
+                match again.iter().find(|again| again.platform == order.platform) {
+                    Some(again) => self.codebuild.start(again).await?,
+                    None => build,
+                }
+            } else {
+                build
+            };
+            builds.push((order.platform, build));
+        }
+        Ok(Begun::Building { ticket, builds })
+    }
+
+    /// Whether a source may go where its name says. Uploads may: who may write below `sources/<repository>/` is said by IAM. Who
+    /// may make CodeCommit repositories chooses their names, so that one only goes where its own builds made a repository.
+    async fn check_name(&self, name: &Name, source: &Source) -> Result<(), StartError> {
+        let Source::CodeCommit { repository_name, .. } = source else { return Ok(()) };
+        let Registry { partition, region, account_id, .. } = self.registry;
+        let arn = format!("arn:{partition}:ecr:{region}:{account_id}:repository/{name}");
+        let tags = match self.ecr.tags(&arn).await {
+            Err(error) if error.failure == Failure::NotFound => return Ok(()),
+            tags => tags?,
+        };
+        if tags.get(BUILT_FROM) == Some(&source.origin()) {
+            return Ok(());
+        }
+        Err(StartError::NotByName { repository: name.clone(), source_name: repository_name.clone() })
+    }
+
+    /// The digest of the ticket's image if it is there; sees to it that there is a repository.
+    async fn existing(
+        &self,
+        name: &Name,
+        ticket: &Ticket,
+        because: Because,
+    ) -> Result<Option<String>, StartError> {
+        match self.ecr.digest_of(name, &ticket.image_tag).await {
+            Ok(digest) => Ok(digest),
+            Err(error) if error.failure == Failure::NotFound => {
+                let settings = settings()?;
+                let provisioner = Provisioner {
+                    ecr: self.ecr,
+                    registry: self.registry,
+                    records: Some(ProtectionRecords { s3: self.s3, bucket: &self.stack.bucket }),
+                    deadline: self.deadline,
+                    request_id: self.request_id,
+                };
+                let made_by = Tags::from([(BUILT_FROM.to_owned(), ticket.source.origin())]);
+                provisioner.create(name, &settings, &made_by).await?;
+                tracing::info!(repository = %name, ?because, "made the repository for its first build");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A build of the ticket that is under way.
+    async fn running(
+        &self,
+        project: &str,
+        ticket: &Ticket,
+        platform: Platform,
+    ) -> Result<Option<Build>, AwsError> {
+        let builds = self.codebuild.newest(project).await?;
+        let is_same = |build: &Build| {
+            build.ticket().is_ok_and(|(other, of)| {
+                other.image_tag == ticket.image_tag
+                    && other.repository_name == ticket.repository_name
+                    && of == platform
+            })
+        };
+        Ok(builds.into_iter().find(|build| build.status == Status::InProgress && is_same(build)))
+    }
+
+    async fn book(&self) -> Result<Book, StartError> {
+        let bucket = &self.stack.bucket;
+        match self.s3.get(bucket, build_config::KEY).await? {
+            None => Ok(Book::default()),
+            Some(object) => Book::parse(&object.text).map_err(|findings| StartError::Book {
+                bucket: bucket.clone(),
+                key: build_config::KEY,
+                findings,
+            }),
+        }
+    }
+}
+
+impl Summary {
+    fn ignore(&mut self, reason: String) {
+        tracing::info!(reason, "nothing to build");
+        self.ignored.push(Ignored { reason });
+    }
+}
+
+/// Whether a direct invocation means to build something, rightly or wrongly.
+fn is_request(event: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(event).is_ok_and(|event| {
+        event.get("repositoryName").is_some() || event.get("source").is_some_and(serde_json::Value::is_object)
+    })
+}
+
+fn settings() -> Result<Settings, AwsError> {
+    let wish = read::body(SETTINGS);
+    wish.map(|wish| wish.settings).map_err(|findings| {
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        AwsError::odd("CreateRepository", &findings.join("; "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::builds::tags::{CACHE_PREFIX, CONTENT_PREFIX};
+
+    #[test]
+    fn repositories_of_builds_protect_what_names_a_source_and_forget_caches() {
+        let settings = settings().unwrap();
+        assert_eq!(
+            settings.tag_mutability.exclusions,
+            [format!("{CONTENT_PREFIX}*"), "ecr-steward-*".to_owned()]
+        );
+        assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
+        let policy = settings.lifecycle_policy.unwrap().document().to_json();
+        assert!(policy.contains("ecr-steward-in-use-"), "{policy}");
+        assert!(policy.contains(&format!("{CACHE_PREFIX}*")), "{policy}");
+        assert!(policy.contains("untagged"), "{policy}");
+    }
+}

@@ -1,0 +1,133 @@
+//! The tree says what may touch what: `shared/src` has bands, and imports run downwards only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tests::binaries::workspace;
+
+/// A band, and the bands that it may import.
+const BANDS: [(&str, &[&str]); 6] = [
+    ("domain", &[]),
+    ("aws", &["domain"]),
+    ("report", &["domain"]),
+    ("workflows", &["aws", "report", "domain"]),
+    ("handlers", &["workflows", "domain"]),
+    ("shell", &["handlers", "workflows", "aws", "report", "domain"]),
+];
+
+/// What handlers may name of `aws` to answer with: why a call failed, and how much time is left. None of it calls AWS.
+const NAMES_OF_FAILURES: [&str; 3] = ["AwsError", "Failure", "Deadline"];
+
+/// What reads a clock, the environment or AWS, or waits.
+const NOT_PURE: [&str; 10] = [
+    "aws_config",
+    "aws_sdk_",
+    "aws_smithy",
+    "tokio",
+    "reqwest",
+    "async fn",
+    ".await",
+    "SystemTime",
+    "Instant::now",
+    "std::env",
+];
+
+/// The source files below a folder of `shared/src`, and the module file of that folder.
+fn files(band: &str) -> Vec<PathBuf> {
+    fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                below(&entry, found);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                found.push(entry);
+            }
+        }
+    }
+    let source = workspace().join("shared/src");
+    let mut found = vec![source.join(band).with_extension("rs")];
+    below(&source.join(band), &mut found);
+    found.sort();
+    found
+}
+
+/// What a file says outside its comments and unit tests.
+fn code(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    if file.file_name().is_some_and(|name| name == "tests.rs") {
+        return String::new();
+    }
+    let text = text.split("#[cfg(test)]\n").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The paths from the root of the crate that a text names, with each name of a list in braces.
+fn paths(code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
+        let (path, after) = rest.split_at(end);
+        match after.strip_prefix('{').filter(|_| path.ends_with("::")).and_then(|list| list.split_once('}')) {
+            Some((list, _)) => {
+                paths.extend(
+                    list.split(',')
+                        .map(str::trim)
+                        .filter(|name| !name.is_empty())
+                        .map(|name| format!("{path}{name}")),
+                );
+            }
+            None => paths.push(path.to_owned()),
+        }
+    }
+    paths
+}
+
+#[test]
+fn imports_run_downwards() {
+    let mut wrong = Vec::new();
+    let mut looked_at = 0;
+    for (band, below) in BANDS {
+        for file in files(band) {
+            for path in paths(&code(&file)) {
+                looked_at += 1;
+                let (root, rest) = path.split_once("::").unwrap_or((&path, ""));
+                let is_name_of_failure =
+                    band == "handlers" && root == "aws" && NAMES_OF_FAILURES.contains(&rest);
+                if root != band && !below.contains(&root) && !is_name_of_failure {
+                    wrong.push(format!("{} names crate::{path}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(looked_at > 500, "only {looked_at} paths were found");
+    assert!(wrong.is_empty(), "a band imports only those below it:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_is_in_a_band() {
+    let source = workspace().join("shared/src");
+    let mut modules: Vec<String> = fs::read_dir(source)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    modules.sort();
+    modules.dedup();
+    let mut expected: Vec<&str> = BANDS.iter().map(|(band, _)| *band).chain(["lib"]).collect();
+    expected.sort_unstable();
+    assert_eq!(modules, expected);
+}
+
+#[test]
+fn decisions_and_reports_know_no_aws_clock_or_environment() {
+    let mut wrong = Vec::new();
+    for file in files("domain").into_iter().chain(files("report")) {
+        let code = code(&file);
+        wrong.extend(
+            NOT_PURE
+                .iter()
+                .filter(|word| code.contains(**word))
+                .map(|word| format!("{}: {word}", file.display())),
+        );
+    }
+    assert!(wrong.is_empty(), "what decides is given the time and what was read:\n{}", wrong.join("\n"));
+}

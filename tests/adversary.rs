@@ -101,14 +101,14 @@ fn what_names_no_image_for_certain_is_never_taken_for_a_repository() {
     let report = site.steward.run("ignored", false);
     let kept = site.app.old[..3].iter().chain([&site.app.young]);
     assert_eq!(site.left(), set(kept), "{report:#}");
-    for odd in
+    for invalid_object in
         ["app:ci-0;app:ci-1", "app:ci-0,", "app:{{ tag }}", "${APP}:1", "app:ci-0\\", "\"app\":1", "app:ci/0"]
     {
         let site = Site::new(UNLIMITED);
-        list(&site, "usage/eks.json", &json!([odd.replace(' ', "")]));
+        list(&site, "usage/eks.json", &json!([invalid_object.replace(' ', "")]));
         let report = site.steward.run("r", false);
-        site.assert_untouched(odd);
-        assert_eq!(gaps(&report), ["usage/eks.json"], "{odd}: {report:#}");
+        site.assert_untouched(invalid_object);
+        assert_eq!(gaps(&report), ["usage/eks.json"], "{invalid_object}: {report:#}");
     }
 }
 

@@ -12,11 +12,11 @@ use local::emulator::Emulator;
 use local::registry::Proxy;
 use local::tools::{self, AWS};
 use serde_json::Value;
-use shared::domain::builds::build_context::Ticket;
-use shared::domain::builds::build_definition::Recipe;
-use shared::domain::builds::event::Arrived;
-use shared::domain::builds::start_build_input::{BUILDSPEC, Projects, orders};
-use shared::domain::builds::{Arrival, Source};
+use shared::domain::builds::build_context::BuildContext;
+use shared::domain::builds::build_definition::BuildDefinition;
+use shared::domain::builds::event::SourceUpdate;
+use shared::domain::builds::start_build_input::{BUILDSPEC, Projects, start_build_inputs};
+use shared::domain::builds::{Source, SourceOrder};
 use shared::domain::repository::{Name, Registry};
 use shared::domain::text::instant::Instant;
 
@@ -50,7 +50,7 @@ impl Workshop {
     /// Runs a build of these files, some variables set otherwise; gives what came of it, its log and its folder.
     fn run(
         &self,
-        recipe: &Recipe,
+        recipe: &BuildDefinition,
         files: &[(&str, &str)],
         otherwise: &[(&str, &str)],
     ) -> (Ran, String, PathBuf) {
@@ -63,19 +63,19 @@ impl Workshop {
         }
         fs::create_dir_all(folder.join("src")).unwrap();
         fs::copy("/bin/busybox", folder.join("src/busybox")).unwrap();
-        let arrived = Arrived {
+        let arrived = SourceUpdate {
             source: Source::S3 {
                 bucket: "b".to_owned(),
                 key: "k.zip".to_owned(),
                 version_id: format!("v{number}"),
             },
             reference: None,
-            arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+            arrival: SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
         };
         let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:000000000000:function:f").unwrap();
         let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
-        let ticket = Ticket::new(recipe, &arrived);
-        let order = orders(recipe, &ticket, &registry, &projects, "").unwrap().remove(0);
+        let ticket = BuildContext::new(recipe, &arrived);
+        let order = start_build_inputs(recipe, &ticket, &registry, &projects, "").unwrap().remove(0);
         let mut variables: Vec<Variable> = order
             .environment
             .iter()
@@ -137,8 +137,8 @@ impl Drop for Workshop {
     }
 }
 
-fn recipe() -> Recipe {
-    Recipe::of(Name::parse("team/app").unwrap())
+fn recipe() -> BuildDefinition {
+    BuildDefinition::of(Name::parse("team/app").unwrap())
 }
 
 #[track_caller]
@@ -166,7 +166,7 @@ LABEL greeting=\"${GREETING}\"
 FROM base AS other
 RUN [\"/bin/busybox\", \"false\"]
 ";
-    let recipe = Recipe {
+    let recipe = BuildDefinition {
         target: Some("runtime".to_owned()),
         dockerfile: Some("docker/Dockerfile.web".to_owned()),
         build_args: [("GREETING".to_owned(), "hello $(touch pwned) world".to_owned())].into(),
@@ -196,7 +196,7 @@ RUN [\"/bin/busybox\", \"false\"]
     assert!(log.contains("The image is there already"), "{log}");
 
     // What fails stops the build, and tells no digest.
-    let failing = Recipe { target: Some("other".to_owned()), ..recipe.clone() };
+    let failing = BuildDefinition { target: Some("other".to_owned()), ..recipe.clone() };
     let (ran, log, _) = workshop.run(&failing, &[("docker/Dockerfile.web", dockerfile)], &secret);
     assert_eq!(ran.phases.last().map(|phase| (phase.name.as_str(), phase.succeeded)), Some(("BUILD", false)));
     assert!(ran.exported.is_empty(), "{log}");
@@ -225,7 +225,7 @@ fn hostile_values_are_values_and_nothing_else() {
     let dockerfile = "FROM scratch\nARG A\nCOPY marker /\nLABEL a=\"${A}\"\n";
     for hostile in HOSTILE {
         // Where any text is allowed, it is what was asked for: also a folder of that name, and a file in it.
-        let recipe = Recipe {
+        let recipe = BuildDefinition {
             context: hostile.to_owned(),
             dockerfile: Some(format!("{hostile}/{hostile}")),
             build_args: [("A".to_owned(), hostile.to_owned())].into(),

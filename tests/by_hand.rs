@@ -432,9 +432,9 @@ fn all_that_is_named_fits_into_the_limit_of_the_day_or_nothing_goes() {
     });
     let three = json!([more[0], more[1], { "imageTag": "build" }]);
     let detail = hand.refused(&hand.delete(&three), 409, "limit-registry", &[]);
-    assert!(detail.contains("3 images would go") && detail.contains("of the 2"), "{detail}");
+    assert!(detail.contains("3 images would be deleted") && detail.contains("of the 2"), "{detail}");
     assert_eq!(hand.taken(), 0, "what does not go takes no room");
-    // A manifest list with what belongs to it is one image.
+    // An image index with what belongs to it is one image.
     hand.delete(&json!([{ "imageTag": "v1" }, more[0]])).deleted(2);
     assert_eq!(hand.taken(), 2);
     hand.delete(&by_tag("build")).problem(409, "limit-registry");
@@ -442,7 +442,7 @@ fn all_that_is_named_fits_into_the_limit_of_the_day_or_nothing_goes() {
     hand.delete_with("?inUse=true", &by_tag("build")).problem(409, "limit-registry");
     hand.force().problem(409, "limit-registry");
     let answer = hand.delete_stack("inUse");
-    assert!(answer["Reason"].as_str().unwrap().contains("may go from the registry today"), "{answer}");
+    assert!(answer["Reason"].as_str().unwrap().contains("may be deleted in the registry today"), "{answer}");
     // What the message says to do.
     hand.upload(POLICIES, "policies: []\nlimits: { images: 3 }\n");
     hand.delete(&by_tag("build")).deleted(1);

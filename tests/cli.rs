@@ -897,7 +897,7 @@ mod account {
         assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
         let table = String::from_utf8(dry.stdout).unwrap();
         assert!(table.starts_with("Dry run: nothing was changed at 2"), "{table}");
-        assert!(table.contains("3 of 8 images would go"), "{table}");
+        assert!(table.contains("3 of 8 images would be deleted"), "{table}");
         assert!(table.contains("Add --apply to do it."), "{table}");
         assert_eq!(aws.count("BatchDeleteImage"), 0);
         let report = printed(&in_account(&aws, &[&arguments[..], &["--apply", "--output", "json"]].concat()));

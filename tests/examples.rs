@@ -170,7 +170,7 @@ fn the_simple_rules_of_an_example_compile_to_its_document() {
 fn the_example_of_a_policy_book_is_one() {
     let path = tests::binaries::workspace().join("infra/examples/policy-book/policies.yaml");
     let book =
-        shared::domain::enforcement::policy_set::PolicyBook::parse(&std::fs::read_to_string(path).unwrap())
+        shared::domain::enforcement::policy_set::PolicySet::parse(&std::fs::read_to_string(path).unwrap())
             .unwrap();
     let names: Vec<&str> = book.entries().iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["payments", "production", "base images", "the rest"]);

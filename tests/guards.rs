@@ -577,7 +577,7 @@ fn without_knowing_which_lists_there_were_there_is_no_run() {
 /// What is read, and is no answer.
 #[test]
 fn answers_about_use_that_cannot_be_read_block_deletion() {
-    let odd: [Unclear; 10] = [
+    let invalid_object: [Unclear; 10] = [
         ("a daemon's definition that cannot be described", "ecs", |steward| {
             steward.aws.cloud(|cloud| {
                 let definition = cloud.ecs.register_daemon("agent", &["other:1"]);
@@ -637,7 +637,7 @@ fn answers_about_use_that_cannot_be_read_block_deletion() {
             steward.aws.with(|registry| app(registry).policy = Some("{".to_owned()));
         }),
     ];
-    for (what, source, cause) in odd {
+    for (what, source, cause) in invalid_object {
         let site = Site::new(UNLIMITED);
         cause(&site.steward);
         let report = site.steward.run("r", false);

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde::Deserialize;
-use shared::domain::builds::build_context::Ticket;
-use shared::domain::builds::build_definition::Recipe;
-use shared::domain::builds::event::Arrived;
-use shared::domain::builds::start_build_input::{BUILDSPEC, Projects, orders};
-use shared::domain::builds::{Arrival, Source};
+use shared::domain::builds::build_context::BuildContext;
+use shared::domain::builds::build_definition::BuildDefinition;
+use shared::domain::builds::event::SourceUpdate;
+use shared::domain::builds::start_build_input::{BUILDSPEC, Projects, start_build_inputs};
+use shared::domain::builds::{Source, SourceOrder};
 use shared::domain::repository::{Name, Registry};
 use shared::domain::text::instant::Instant;
 
@@ -102,25 +102,27 @@ impl Host {
         symlink(to, self.path("source").join(name)).unwrap();
     }
 
-    fn build(&self, recipe: &Recipe) -> Output {
+    fn build(&self, recipe: &BuildDefinition) -> Output {
         self.build_with(recipe, &[])
     }
 
     /// Runs the phases as CodeBuild does: in one shell each, what is exported carried on.
-    fn build_with(&self, recipe: &Recipe, more: &[(&str, &str)]) -> Output {
-        let arrived = Arrived {
+    fn build_with(&self, recipe: &BuildDefinition, more: &[(&str, &str)]) -> Output {
+        let arrived = SourceUpdate {
             source: Source::S3 {
                 bucket: "b".to_owned(),
                 key: "k.zip".to_owned(),
                 version_id: "v".to_owned(),
             },
             reference: None,
-            arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+            arrival: SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
         };
         let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
         let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
         let order =
-            orders(recipe, &Ticket::new(recipe, &arrived), &registry, &projects, "").unwrap().remove(0);
+            start_build_inputs(recipe, &BuildContext::new(recipe, &arrived), &registry, &projects, "")
+                .unwrap()
+                .remove(0);
         let buildspec: Buildspec = serde_saphyr::from_str(BUILDSPEC).unwrap();
         let commands = ["pre_build", "build"].map(|phase| buildspec.phases[phase].commands.join("\n"));
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
@@ -176,12 +178,12 @@ fn split(file: &Path) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-fn recipe() -> Recipe {
-    Recipe::of(Name::parse("app").unwrap())
+fn recipe() -> BuildDefinition {
+    BuildDefinition::of(Name::parse("app").unwrap())
 }
 
-fn in_context(context: &str) -> Recipe {
-    Recipe { context: context.to_owned(), ..recipe() }
+fn in_context(context: &str) -> BuildDefinition {
+    BuildDefinition { context: context.to_owned(), ..recipe() }
 }
 
 #[track_caller]
@@ -261,7 +263,7 @@ fn a_repository_in_a_source_runs_nothing_however_git_is_called() {
         assert!(host.is_pwned(), "{kind}: this trap is none");
         fs::remove_file(host.path("pwned")).unwrap();
         for context in [".", "deep", "deep/below"] {
-            let recipe = Recipe { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
+            let recipe = BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
             let output = host.build(&recipe);
             succeeded(&output);
             assert!(!host.is_pwned(), "{kind} in {context}: {}", said(&output));
@@ -290,8 +292,10 @@ fn nothing_of_git_reaches_docker_be_it_a_folder_a_file_or_a_link() {
     assert_eq!(said(&found), "");
     assert!(host.path("noted/context/b/c/file").is_file());
     // A folder that is a repository without being called so is none to docker.
-    let output =
-        host.build(&Recipe { dockerfile: Some("Dockerfile".to_owned()), ..in_context("hidden/repository") });
+    let output = host.build(&BuildDefinition {
+        dockerfile: Some("Dockerfile".to_owned()),
+        ..in_context("hidden/repository")
+    });
     succeeded(&output);
     assert!(!host.is_pwned(), "{}", said(&output));
     let (_, environment) = host_built(&host);
@@ -324,7 +328,7 @@ fn a_context_that_leads_out_of_the_source_is_refused_before_docker_sees_it() {
         fs::create_dir_all(host.path("home/below")).unwrap();
         host.write("Dockerfile", "FROM scratch\nCOPY config.json /\n");
         host.link(link, to.replace("HOME", &host.path("home").display().to_string()));
-        let recipe = Recipe { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
+        let recipe = BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
         let output = host.build(&recipe);
         assert!(!output.status.success(), "{context} -> {to}");
         assert!(said(&output).contains("leads out of the source, by a link"), "{}", said(&output));
@@ -332,10 +336,11 @@ fn a_context_that_leads_out_of_the_source_is_refused_before_docker_sees_it() {
     }
     let host = Host::new();
     host.write("Dockerfile", "FROM scratch\n");
-    let output = host.build(&Recipe { dockerfile: Some("Dockerfile".to_owned()), ..in_context("none") });
-    assert!(said(&output).contains("There is no none in the source."), "{}", said(&output));
     let output =
-        host.build(&Recipe { dockerfile: Some("Dockerfile".to_owned()), ..in_context("Dockerfile") });
+        host.build(&BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context("none") });
+    assert!(said(&output).contains("There is no none in the source."), "{}", said(&output));
+    let output = host
+        .build(&BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context("Dockerfile") });
     assert!(said(&output).contains("Dockerfile is no folder of the source."), "{}", said(&output));
     assert!(host.built().is_none());
 }
@@ -351,7 +356,7 @@ fn a_dockerfile_that_leads_out_of_the_source_is_refused_before_docker_sees_it() 
         let host = Host::new();
         host.write("file", "");
         host.link(link, to.replace("HOME", &host.path("home").display().to_string()));
-        let output = host.build(&Recipe { dockerfile: Some(dockerfile.to_owned()), ..recipe() });
+        let output = host.build(&BuildDefinition { dockerfile: Some(dockerfile.to_owned()), ..recipe() });
         assert!(!output.status.success(), "{dockerfile} -> {to}");
         assert!(said(&output).contains("leads out of the source, by a link"), "{}", said(&output));
         assert!(host.built().is_none(), "{dockerfile} -> {to}");
@@ -369,7 +374,8 @@ fn links_inside_of_the_source_lead_where_they_lead() {
     host.write("services/web/index.html", "web");
     host.link("current", "services/web");
     host.link("services/Dockerfile.web", "web/Dockerfile");
-    let recipe = Recipe { dockerfile: Some("services/Dockerfile.web".to_owned()), ..in_context("current") };
+    let recipe =
+        BuildDefinition { dockerfile: Some("services/Dockerfile.web".to_owned()), ..in_context("current") };
     let output = host.build(&recipe);
     succeeded(&output);
     let (arguments, _) = host.built().unwrap();
@@ -384,7 +390,7 @@ fn links_inside_of_the_source_lead_where_they_lead() {
 fn docker_gets_what_it_needs_and_no_credentials() {
     let host = Host::new();
     host.write("Dockerfile", "FROM scratch\n");
-    let recipe = Recipe {
+    let recipe = BuildDefinition {
         build_args: [("A".to_owned(), "x y".to_owned()), ("B".to_owned(), String::new())].into(),
         secrets: [("npm".to_owned(), "stack/npm".to_owned())].into(),
         target: Some("web".to_owned()),
@@ -549,8 +555,10 @@ fn arguments_that_choose_what_builds_are_refused_here_too() {
     ] {
         let host = Host::new();
         host.write("Dockerfile", "FROM scratch\n");
-        let recipe =
-            Recipe { build_args: [(name.to_owned(), "evil/frontend".to_owned())].into(), ..recipe() };
+        let recipe = BuildDefinition {
+            build_args: [(name.to_owned(), "evil/frontend".to_owned())].into(),
+            ..recipe()
+        };
         let output = host.build(&recipe);
         assert!(!output.status.success() && host.built().is_none(), "{name}");
         assert!(

@@ -243,7 +243,7 @@ fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
             cloud.age(&path, hours);
         });
     };
-    // A day is young enough, unless the book says otherwise.
+    // A day is young enough, unless the policies file says otherwise.
     let site = Site::new(UNLIMITED);
     upload(&site, "[]", 23.0);
     site.steward.run("r", false);
@@ -260,7 +260,7 @@ fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
     upload(&site, "[]", -2.0);
     site.steward.run("r", false);
     site.assert_untouched("of the future");
-    // What the book names has to be there, for the repositories that it is about.
+    // What the policies file names has to be there, for the repositories that it is about.
     for (scope, is_held) in [("[app]", true), ("['other/*']", false)] {
         let list = format!("usage: {{ lists: [{{ key: usage/shop.json, repositories: {scope} }}] }}\n");
         let site = Site::new(UNLIMITED);
@@ -922,7 +922,7 @@ fn calls_and_memory_stay_flat_however_many_repositories_there_are() {
     let (_, small, _) = sweep(100, 50, true);
     let (counts, large, report) = sweep(1500, 50, true);
     assert_eq!(report["totals"]["images"]["imageTotalCount"], 75_000);
-    // As few as there can be: pages of 1000, and manifests for manifest lists only.
+    // As few as there can be: pages of 1000, and manifests for image indexes only.
     assert_eq!(counts["DescribeRepositories"], 2);
     assert_eq!(counts["DescribeImages"], 1500);
     assert_eq!(counts["BatchGetImage"], 1500);
@@ -931,7 +931,7 @@ fn calls_and_memory_stay_flat_however_many_repositories_there_are() {
 
 #[test]
 fn calls_are_the_fewest_that_there_can_be() {
-    // Three pages of images each; fifty manifest lists, which are read once and never again.
+    // Three pages of images each; fifty image indexes, which are read once and never again.
     let aws = EcrStub::start();
     aws.generate(5, 2500);
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book("")));

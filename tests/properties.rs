@@ -260,7 +260,7 @@ proptest! {
     ) {
         let policy = parse(&document);
         let outcome = Outcome::of(&policy, &repository, Passes::One);
-        // Children of manifest lists, and artifacts about others, are not counted.
+        // Children of image indexes, and artifacts about others, are not counted.
         let is_counted = |image: &Image| {
             let is_other = |digest: &str| digest != &*image.digest;
             let is_child = repository.images.iter().any(|index| {

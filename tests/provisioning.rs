@@ -8,7 +8,7 @@ use shared::domain::enforcement::in_use_protection::{is_protected, takes_nothing
 use shared::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
 use shared::domain::lifecycle::LifecyclePolicy;
 use shared::domain::repository::protection::RecordChange;
-use shared::domain::repository::read::{self, Wish};
+use shared::domain::repository::read::{self, RepositorySpec};
 use shared::domain::repository::{
     Change, Difference, Existing, Protection, Registry, Tags, access, difference,
 };
@@ -103,7 +103,7 @@ fn properties(body: &Value) -> Value {
     spelled(body, false)
 }
 
-fn wish(body: &Value) -> Wish {
+fn wish(body: &Value) -> RepositorySpec {
     read::body(&body.to_string()).unwrap_or_else(|findings| panic!("{body}: {findings:?}"))
 }
 

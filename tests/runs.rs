@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::domain::enforcement::policy_set::PolicyBook;
+use shared::domain::enforcement::policy_set::PolicySet;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::state_machine::{self, Begins};
@@ -29,7 +29,7 @@ fn policies(apply: &str) -> String {
 }
 
 fn hash(text: &str) -> String {
-    PolicyBook::parse(text).unwrap().hash().to_owned()
+    PolicySet::parse(text).unwrap().hash().to_owned()
 }
 
 fn add(aws: &EcrStub, name: &str) -> BTreeSet<String> {

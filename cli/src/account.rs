@@ -12,7 +12,7 @@ use serde::Deserialize;
 use shared::aws::Connection;
 use shared::domain::enforcement::actor::Actor;
 use shared::domain::repository::{Existing, Name};
-use shared::workflows::enforcement::{Clients, Hands};
+use shared::workflows::enforcement::{AwsClients, RunContext};
 
 use crate::Failure;
 
@@ -65,13 +65,13 @@ struct Exported {
 /// Does work in the account, on one thread.
 pub(crate) fn work<T>(
     bucket: Option<&str>,
-    work: impl AsyncFnOnce(Clients<'_>, &Connection) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(RunContext<'_>, &Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     credentials()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(AccountError::Runtime)?;
     runtime.block_on(async {
-        let hands = Hands::new(Connection::from_env(), bucket.unwrap_or_default().to_owned());
+        let hands = AwsClients::new(Connection::from_env(), bucket.unwrap_or_default().to_owned());
         work(hands.clients(PATIENCE), hands.connection()).await
     })
 }
@@ -142,7 +142,7 @@ pub(crate) fn actor() -> Actor {
 }
 
 /// The repositories that are named, or all of them.
-pub(crate) async fn repositories(clients: &Clients<'_>, which: &Which) -> Result<Vec<Existing>, Failure> {
+pub(crate) async fn repositories(clients: &RunContext<'_>, which: &Which) -> Result<Vec<Existing>, Failure> {
     if !which.all {
         let mut found = Vec::new();
         for text in &which.repository {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use shared::domain::builds::build_config::{self, Book};
+use shared::domain::builds::build_config::{self, BuildConfig};
 use shared::domain::enforcement::in_use_protection::{conflicts, protected};
-use shared::domain::enforcement::policy_set::{self, Apply, PolicyBook};
+use shared::domain::enforcement::policy_set::{self, Apply, PolicySet};
 use shared::domain::lifecycle::{Finding, PolicySource};
 use shared::domain::text::quantity::count;
 
@@ -57,10 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             }
         };
         let is_named = |key: &str| path.file_name().is_some_and(|name| name == key);
-        let checked = if is_named(policy_set::KEY) || PolicyBook::is_meant(&text) {
+        let checked = if is_named(policy_set::KEY) || PolicySet::is_meant(&text) {
             check_policies(&text)
-        } else if is_named(build_config::KEY) || Book::is_meant(&text) {
-            Book::parse(&text).map(|book| count(book.len() as u64, "build"))
+        } else if is_named(build_config::KEY) || BuildConfig::is_meant(&text) {
+            BuildConfig::parse(&text).map(|book| count(book.len() as u64, "build"))
         } else {
             PolicySource::parse(&text).map(|source| describe(&source))
         };
@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 
 /// A policies file; what ECR enforces has to fit into ECR behind the protection rule, and must not count protection tags.
 fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
-    let book = PolicyBook::parse(text)?;
+    let book = PolicySet::parse(text)?;
     let attached = (0..).zip(book.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
     let findings: Vec<Finding> = attached
         .flat_map(|(index, entry)| {

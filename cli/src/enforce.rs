@@ -8,16 +8,16 @@ use clap::builder::NonEmptyStringValueParser;
 use shared::aws::Connection;
 use shared::domain::enforcement::batch::Assignment;
 use shared::domain::enforcement::enforcement_switch::DryRunReason;
-use shared::domain::enforcement::outcome::{Held, Outcome as RepositoryOutcome, Status};
-use shared::domain::enforcement::plan::Obstacle;
-use shared::domain::enforcement::policy_set::{KEY, PolicyBook};
+use shared::domain::enforcement::outcome::{Outcome as RepositoryOutcome, ReportedBlocker, Status};
+use shared::domain::enforcement::plan::Blocker;
+use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::enforcement::run::Run;
 use shared::domain::text::instant::Instant;
 use shared::report::run::{Builder, RunReport};
 use shared::report::{html, table};
 use shared::workflows::enforcement::inventory::assign;
-use shared::workflows::enforcement::process_batch::Worker;
-use shared::workflows::enforcement::{Access, Clients, Stop, check_clock, read_usage};
+use shared::workflows::enforcement::process_batch::BatchProcessor;
+use shared::workflows::enforcement::{Access, RunContext, RunError, check_clock, read_usage};
 
 use crate::account::{self, Which};
 use crate::input::{self, MAX_POLICY_BYTES};
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 }
 
 async fn enforce(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     connection: &Connection,
     arguments: &Arguments,
     given: Option<&(String, String)>,
@@ -110,7 +110,7 @@ async fn enforce(
             (KEY, object.text, object.version)
         }
     };
-    let book = PolicyBook::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
+    let book = PolicySet::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
     // Terminals at the same moment are different runs.
     let run_id = format!("terminal-{}-{}", started_at.micros(), std::process::id());
     let dry_run = !arguments.apply;
@@ -136,7 +136,7 @@ async fn enforce(
     // A dry run holds nothing that could change something.
     let ecr = arguments.apply.then(|| connection.ecr_write());
     let access = ecr.as_ref().map_or(Access::Read, Access::Write);
-    let worker = Worker::new(*clients, access, &run, &book, observation);
+    let worker = BatchProcessor::new(*clients, access, &run, &book, observation);
     let mut outcomes = Vec::new();
     let mut progress = account::Progress::new("repositories", repositories.len());
     // So many at a time, since what is in use is looked at once for all of them.
@@ -145,8 +145,8 @@ async fn enforce(
         if arguments.apply && given.is_none() && !is_current(clients, &book).await? {
             outcomes.extend(some.iter().map(|repository| RepositoryOutcome {
                 repository_name: repository.name.clone(),
-                status: Status::Held,
-                obstacles: vec![Held::from(&Obstacle::PoliciesFileChanged)],
+                status: Status::Blocked,
+                obstacles: vec![ReportedBlocker::from(&Blocker::PoliciesFileChanged)],
                 ..RepositoryOutcome::default()
             }));
             progress.step(some.len());
@@ -171,7 +171,7 @@ async fn enforce(
                 }),
                 Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
                 // What AWS says of one repository is no reason to leave all others alone.
-                Err(Stop::Aws(error)) => {
+                Err(RunError::Aws(error)) => {
                     let problem = format!("which policy is for it is not known: {error}");
                     outcomes.push(outcome(Status::Failed, Some(problem)));
                 }
@@ -194,9 +194,9 @@ async fn enforce(
     Ok(builder.finish())
 }
 
-/// Whether the bucket's policy book still is this one.
-async fn is_current(clients: &Clients<'_>, book: &PolicyBook) -> Result<bool, Failure> {
+/// Whether the bucket's policies file still is this one.
+async fn is_current(clients: &RunContext<'_>, book: &PolicySet) -> Result<bool, Failure> {
     let Some(object) = clients.s3.get(clients.bucket, KEY).await? else { return Ok(false) };
     // One that is not valid is another one.
-    Ok(PolicyBook::parse(&object.text).is_ok_and(|now| now.hash() == book.hash()))
+    Ok(PolicySet::parse(&object.text).is_ok_and(|now| now.hash() == book.hash()))
 }

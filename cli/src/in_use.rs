@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use shared::domain::enforcement::policy_set::{KEY, PolicyBook};
+use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::text::instant::Instant;
 use shared::domain::usage::Usage;
-use shared::workflows::enforcement::{Clients, read_usage};
+use shared::workflows::enforcement::{RunContext, read_usage};
 
 use crate::{Failure, Outcome, account, output};
 
@@ -50,12 +50,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 }
 
 /// What is in use, by the settings of the bucket's policies file if there is one.
-pub(crate) async fn usage(clients: &Clients<'_>) -> Result<Usage, Failure> {
-    let mut book = PolicyBook::default();
+pub(crate) async fn usage(clients: &RunContext<'_>) -> Result<Usage, Failure> {
+    let mut book = PolicySet::default();
     if !clients.bucket.is_empty()
         && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
     {
-        book = PolicyBook::parse(&object.text).map_err(|findings| invalid_book(KEY, &findings))?;
+        book = PolicySet::parse(&object.text).map_err(|findings| invalid_book(KEY, &findings))?;
     }
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;

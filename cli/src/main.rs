@@ -71,7 +71,7 @@ enum Failure {
     #[error(transparent)]
     Account(#[from] account::AccountError),
     #[error(transparent)]
-    Run(#[from] shared::workflows::enforcement::Stop),
+    Run(#[from] shared::workflows::enforcement::RunError),
     #[error(transparent)]
     Live(#[from] shared::workflows::live_preview::LiveError),
 }

@@ -13,7 +13,7 @@ use shared::domain::repository::Name;
 use shared::domain::text::instant::{Instant, InvalidTime};
 use shared::domain::usage::Usage;
 use shared::report::{html, table};
-use shared::workflows::enforcement::Clients;
+use shared::workflows::enforcement::RunContext;
 use shared::workflows::live_preview;
 
 use crate::account::{self, AccountError, Which};
@@ -26,7 +26,7 @@ use crate::{Failure, Outcome, in_use, output};
 /// Evaluates the policy as ECR does, on images that were listed before (--images), and then nothing is read from AWS; or on
 /// repositories of the account (--repository, --all), with what is in use there. Nothing is changed.
 ///
-/// Get the images with `ecr-steward snapshot`, or with `aws ecr describe-images --repository-name NAME --filter imageStatus=ANY`. For manifest lists
+/// Get the images with `ecr-steward snapshot`, or with `aws ecr describe-images --repository-name NAME --filter imageStatus=ANY`. For image indexes
 /// (multi-platform images, images with attestations), append what `aws ecr batch-get-image` prints for them, so that
 /// it is known which images they reference.
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     in_use: Option<PathBuf>,
 
-    /// Go on evaluating until nothing changes: also what ECR takes in later passes, once manifest lists are gone.
+    /// Go on evaluating until nothing changes: also what ECR takes in later passes, once image indexes are gone.
     #[arg(long)]
     all_passes: bool,
 
@@ -136,7 +136,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 
 /// Previews repositories of the account.
 async fn live(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     arguments: &Arguments,
     policy: Option<PolicySource>,
     usage: Usage,

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use clap::Args;
 use shared::domain::image::listing::{RepositoryName, snapshot};
 use shared::domain::repository::Name;
-use shared::workflows::enforcement::repository_snapshot::Surveyed;
+use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
 
 use crate::account::{self, Which};
 use crate::{Failure, Outcome, output};
 
-/// Print the images of repositories, with what manifest lists reference, as a file that `preview --images` reads
+/// Print the images of repositories, with what image indexes reference, as a file that `preview --images` reads
 ///
-/// Reads by as few calls as there can be: pages of a thousand images, and the manifests of manifest lists only. ECR records
+/// Reads by as few calls as there can be: pages of a thousand images, and the manifests of image indexes only. ECR records
 /// reading a manifest as a pull, unless your role is registered with `aws ecr register-pull-time-update-exclusion`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -33,7 +33,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 name: repository.name.clone(),
                 problem: error.to_string(),
             })?;
-            let surveyed = Surveyed::read(&clients, name, &repository.registry_id, &repository.arn).await?;
+            let surveyed =
+                RepositorySnapshot::read(&clients, name, &repository.registry_id, &repository.arn).await?;
             let name = RepositoryName {
                 repository_name: Some(repository.name),
                 registry_id: Some(repository.registry_id),

@@ -1,4 +1,4 @@
-"""Amazon ECR in ministack, where it is not as AWS has it: pages, tags, manifest lists, storage classes, no registry policy.
+"""Amazon ECR in ministack, where it is not as AWS has it: pages, tags, image indexes, storage classes, no registry policy.
 
 An image is as old as its manifest says (`org.opencontainers.image.created`), so that a story can have a past.
 """
@@ -250,7 +250,7 @@ def batch_delete_image(data):
             and any(child.get("digest") == digest for child in manifest_of(other).get("manifests", []))
         ]
         if goes and parents:
-            reason = f"Requested image referenced by manifest list: {parents}"
+            reason = f"Requested image referenced by image index: {parents}"
             failures.append(failure(image_id, "ImageReferencedByManifestList", reason))
             continue
         if not goes:

@@ -84,7 +84,7 @@ const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 pub struct Connection {
     config: SdkConfig,
     transport: Transport,
-    trouble: retry_observer::Trouble,
+    retry_observer: retry_observer::RetryObserver,
 }
 
 impl Connection {
@@ -133,7 +133,7 @@ impl Connection {
                 .credentials_provider(SharedCredentialsProvider::new(keys))
                 .time_source(transport.clock.clone())
         };
-        Self { config: config.build(), transport, trouble: retry_observer::Trouble::default() }
+        Self { config: config.build(), transport, retry_observer: retry_observer::RetryObserver::default() }
     }
 
     /// The Region.
@@ -150,8 +150,8 @@ impl Connection {
 
     /// What the calls over this connection run into.
     #[must_use]
-    pub const fn trouble(&self) -> &retry_observer::Trouble {
-        &self.trouble
+    pub const fn retry_observer(&self) -> &retry_observer::RetryObserver {
+        &self.retry_observer
     }
 
     /// Amazon ECR over this connection, to be looked at.
@@ -176,14 +176,18 @@ impl Connection {
     #[cfg(feature = "builds")]
     #[must_use]
     pub fn codebuild(&self) -> codebuild::CodeBuild {
-        codebuild::CodeBuild::new(&self.config, self.trouble.clone(), self.transport.endpoint("CODEBUILD"))
+        codebuild::CodeBuild::new(
+            &self.config,
+            self.retry_observer.clone(),
+            self.transport.endpoint("CODEBUILD"),
+        )
     }
 
     /// Amazon EventBridge over this connection.
     #[cfg(feature = "builds")]
     #[must_use]
-    pub fn events(&self) -> eventbridge::Events {
-        eventbridge::Events::new(self)
+    pub fn events(&self) -> eventbridge::EventBridge {
+        eventbridge::EventBridge::new(self)
     }
 
     /// The Parameter Store over this connection.
@@ -217,8 +221,8 @@ impl Connection {
     /// AWS Lambda over this connection.
     #[cfg(feature = "signed")]
     #[must_use]
-    pub fn functions(&self) -> lambda::Functions {
-        lambda::Functions::new(self)
+    pub fn functions(&self) -> lambda::Lambda {
+        lambda::Lambda::new(self)
     }
 
     /// Amazon SNS over this connection.

@@ -3,6 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | `enforcement` | previews and enforces lifecycle policies over a registry |
+//! | `confirm_request` | has CloudFormation confirm that it sent a request |
 //! | `delete_images` | deletes images that somebody names |
 //! | `live_preview` | previews a policy over a repository as it is now |
 //! | `provision` | makes repositories as they are asked for, and rolls back when that fails |
@@ -16,6 +17,8 @@
 pub mod announce;
 #[cfg(feature = "builds")]
 pub mod build_for_stack;
+#[cfg(feature = "lifecycle")]
+pub mod confirm_request;
 #[cfg(feature = "lifecycle")]
 pub mod delete_images;
 #[cfg(feature = "lifecycle")]

@@ -1,5 +1,5 @@
 //! What a run over a registry costs as it grows: calls to ECR, memory, and time for each repository. A hundred images in each,
-//! manifest lists and signatures among them. `cargo bench -p tests --bench sweep`; fails where calls or memory grow.
+//! image indexes and signatures among them. `cargo bench -p tests --bench sweep`; fails where calls or memory grow.
 //!
 //! Builds the functions as they are deployed, with the tools that `cargo local` installs.
 
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     });
     let mut outcome = ExitCode::SUCCESS;
     for one in &measured {
-        // Pages of a thousand repositories, a page of images each, and the manifests of each one's manifest lists; and the lifecycle
+        // Pages of a thousand repositories, a page of images each, and the manifests of each one's image indexes; and the lifecycle
         // policies that are looked at today.
         let looked_at = (0..one.repositories)
             .filter(|number| checks_native_policy(&format!("fleet/{number:05}"), one.began_at))

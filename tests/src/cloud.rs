@@ -20,7 +20,7 @@ mod functions;
 mod stacks;
 
 pub use ecs::Ecs;
-pub use functions::Functions;
+pub use functions::Lambda;
 pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
@@ -126,7 +126,7 @@ pub struct Cloud {
     /// The policy of the registry of Amazon ECR.
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
-    pub functions: Functions,
+    pub functions: Lambda,
     /// What CloudFormation is doing.
     pub stacks: Stacks,
     /// Messages in queues: the queue and the message.

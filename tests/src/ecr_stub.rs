@@ -1234,7 +1234,7 @@ impl Repository {
                     && image.manifest.contains(&digest)
             });
             if let Some(parent) = parent.filter(|_| goes) {
-                let reason = format!("Requested image referenced by manifest list: [{}]", parent.digest);
+                let reason = format!("Requested image referenced by image index: [{}]", parent.digest);
                 failures.push(failure(id, "ImageReferencedByManifestList", &reason));
                 continue;
             }

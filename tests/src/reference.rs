@@ -134,7 +134,7 @@ struct Pass<'a> {
     now: Instant,
     /// Whether artifacts about other images are ordinary images to the rules.
     ranked: bool,
-    /// Digests that a manifest list in the repository references.
+    /// Digests that an image index in the repository references.
     held: BTreeSet<&'a str>,
     /// For each rule the images that it identifies.
     identified: Vec<Vec<&'a Image>>,

@@ -45,7 +45,7 @@ impl Steward {
         }
     }
 
-    /// On an empty AWS, with this policy book.
+    /// On an empty AWS, with this policies file.
     pub fn with_book(book: &str) -> Self {
         let aws = EcrStub::start();
         aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &approved(book)));
@@ -192,7 +192,7 @@ impl Steward {
 
 /// The same policies file, made to approve itself; one that is not valid stays as it is.
 pub fn approved(book: &str) -> String {
-    match shared::domain::enforcement::policy_set::PolicyBook::parse(book) {
+    match shared::domain::enforcement::policy_set::PolicySet::parse(book) {
         Ok(parsed) if !parsed.is_approved() => {
             format!("{}\napprove: \"{}\"\n", book.trim_end(), parsed.hash())
         }

@@ -86,7 +86,7 @@ impl Pushed {
         &self.manifest
     }
 
-    /// Whether the image is a manifest list.
+    /// Whether the image is an image index.
     #[must_use]
     pub fn is_index(&self) -> bool {
         self.media_type == OCI_INDEX
@@ -374,7 +374,7 @@ pub fn images() -> Vec<Pushed> {
 }
 
 /// What `aws ecr describe-images` prints for the images, followed by what `aws ecr batch-get-image` prints for the
-/// manifest lists among them: the file `storefront/images.json`.
+/// image indexes among them: the file `storefront/images.json`.
 #[must_use]
 pub fn listing() -> String {
     let images = listed(images());

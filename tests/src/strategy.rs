@@ -468,7 +468,7 @@ fn change() -> impl Strategy<Value = Change> {
 pub struct Repository {
     /// Every image once, in no particular order.
     pub images: Vec<Image>,
-    /// Manifest lists with their children, artifacts with their subjects; some of images that are not there.
+    /// Image indexes with their children, artifacts with their subjects; some of images that are not there.
     pub relations: Relations,
     /// Digests of images that nothing may happen to.
     pub in_use: BTreeSet<String>,
@@ -607,7 +607,7 @@ pub fn repository() -> impl Strategy<Value = Repository> {
                 kind,
             });
         }
-        // A manifest list that is gone holds nothing.
+        // An image index that is gone holds nothing.
         let held = somewheres(&mut Dice(elsewhere));
         repository.relations.index(&digest(count), held);
         repository

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use shared::aws::codebuild::CodeBuild;
 use shared::aws::deadline::TimeIsUp;
 use shared::aws::ecr::EcrWrite;
-use shared::aws::eventbridge::Events;
-use shared::aws::lambda::Functions;
+use shared::aws::eventbridge::EventBridge;
+use shared::aws::lambda::Lambda;
 use shared::aws::s3::S3;
 use shared::aws::sns::Sns;
 use shared::aws::sqs::Sqs;
@@ -26,8 +26,8 @@ use shared::domain::text::instant::Instant;
 use shared::handlers::http::{Problem, Response, builds, gateway};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
-use shared::workflows::announce::Announcer;
-use shared::workflows::start_build::{Dispatcher, EventError, Stack, Starter};
+use shared::workflows::announce::EventPublisher;
+use shared::workflows::start_build::{BuildStarter, Dispatcher, EventError, Stack};
 
 /// What is kept of an invocation's time to answer in.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -62,8 +62,8 @@ struct Clients {
     connection: Connection,
     ecr: EcrWrite,
     codebuild: CodeBuild,
-    events: Events,
-    functions: Functions,
+    events: EventBridge,
+    functions: Lambda,
     sns: Sns,
     sqs: Sqs,
     s3: S3,
@@ -116,9 +116,9 @@ async fn handle(
 ) -> Result<serde_json::Value, Failure> {
     let LambdaEvent { payload, context } = event;
     let registry = Registry::of_arn(&context.invoked_function_arn)?;
-    clients.connection.trouble().forget();
+    clients.connection.retry_observer().reset();
     let deadline = Deadline::within(time_left(context), ANSWER);
-    let starter = Starter {
+    let starter = BuildStarter {
         stack,
         registry: &registry,
         ecr: &clients.ecr,
@@ -128,7 +128,7 @@ async fn handle(
         deadline,
         request_id: &context.request_id,
     };
-    let out_of_time = |TimeIsUp| clients.connection.trouble().explain();
+    let out_of_time = |TimeIsUp| clients.connection.retry_observer().timeout_cause();
     let is_gateway = serde_json::from_str::<Gateway<'_>>(payload.get());
     if is_gateway.is_ok_and(|gateway| gateway.request_context.is_some()) {
         let event: ApiGatewayV2httpRequest = serde_json::from_str(payload.get())?;
@@ -136,7 +136,7 @@ async fn handle(
         let response = response.unwrap_or_else(|up| Problem::from(out_of_time(up)).into());
         return Ok(serde_json::to_value(gateway::answer(response))?);
     }
-    let announcer = Announcer { events: &clients.events, sns: &clients.sns, topic: &destinations.topic };
+    let announcer = EventPublisher { events: &clients.events, sns: &clients.sns, topic: &destinations.topic };
     let dispatcher =
         Dispatcher { starter, announcer, sqs: &clients.sqs, waiting_queue: &destinations.waiting_queue };
     let served = deadline.order(dispatcher.serve(payload.get(), Instant::now())).await;
@@ -144,7 +144,7 @@ async fn handle(
     Ok(serde_json::to_value(summary)?)
 }
 
-async fn answer(event: ApiGatewayV2httpRequest, starter: &Starter<'_>) -> Response {
+async fn answer(event: ApiGatewayV2httpRequest, starter: &BuildStarter<'_>) -> Response {
     let received = match gateway::Received::new(event) {
         Ok(received) => received,
         Err(problem) => return gateway::refused(problem),

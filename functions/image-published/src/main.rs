@@ -11,7 +11,7 @@ use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use shared::aws::codebuild::CodeBuild;
 use shared::aws::ecr::EcrWrite;
-use shared::aws::eventbridge::Events;
+use shared::aws::eventbridge::EventBridge;
 use shared::aws::logs::Logs;
 use shared::aws::response_url::Callback;
 use shared::aws::s3::S3;
@@ -22,7 +22,7 @@ use shared::domain::repository::{NotAnArn, Registry};
 use shared::domain::text::instant::Instant;
 use shared::shell::environment::{Unset, set};
 use shared::shell::function::{self, FunctionError, time_left};
-use shared::workflows::announce::Announcer;
+use shared::workflows::announce::EventPublisher;
 use shared::workflows::publish_image::{Outcome, PublishError, Publisher};
 
 /// What is kept of an invocation's time to answer in.
@@ -43,7 +43,7 @@ impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
             Failure::Publish(PublishError::Event(_)) => "InvalidEvent",
-            Failure::Publish(PublishError::Ticket(..)) => "InvalidTicket",
+            Failure::Publish(PublishError::BuildContext(..)) => "InvalidTicket",
             Failure::Publish(_) => "NotPublished",
             Failure::Arn(_) => "Internal",
             Failure::Time(_) => "OutOfTime",
@@ -60,7 +60,7 @@ struct Function {
     connection: Connection,
     ecr: EcrWrite,
     codebuild: CodeBuild,
-    events: Events,
+    events: EventBridge,
     sns: Sns,
     logs: Logs,
     s3: S3,
@@ -92,7 +92,7 @@ impl Function {
     async fn handle(&self, event: &LambdaEvent<Box<RawValue>>) -> Result<Outcome, Failure> {
         let LambdaEvent { payload, context } = event;
         let registry = Registry::of_arn(&context.invoked_function_arn)?;
-        self.connection.trouble().forget();
+        self.connection.retry_observer().reset();
         let publisher = Publisher {
             stack_name: &self.stack_name,
             bucket: &self.bucket,
@@ -100,7 +100,7 @@ impl Function {
             ecr: &self.ecr,
             codebuild: &self.codebuild,
             logs: &self.logs,
-            announcer: Announcer { events: &self.events, sns: &self.sns, topic: &self.topic },
+            announcer: EventPublisher { events: &self.events, sns: &self.sns, topic: &self.topic },
             s3: &self.s3,
             parameters: &self.parameters,
             callback: &self.callback,
@@ -109,7 +109,7 @@ impl Function {
         let left = time_left(context).saturating_sub(ANSWER);
         match tokio::time::timeout(left, publisher.serve(payload.get(), Instant::now())).await {
             Ok(served) => Ok(served?),
-            Err(_) => Err(Failure::Time(self.connection.trouble().explain())),
+            Err(_) => Err(Failure::Time(self.connection.retry_observer().timeout_cause())),
         }
     }
 }

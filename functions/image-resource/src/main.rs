@@ -9,10 +9,10 @@ use lambda_runtime::LambdaEvent;
 use serde_json::value::RawValue;
 use shared::aws::Connection;
 use shared::domain::text::instant::Instant;
-use shared::shell::custom_resource::Desk;
+use shared::shell::custom_resource::Responder;
 use shared::shell::function;
 use shared::workflows::build_for_stack;
-use shared::workflows::start_build::Starter;
+use shared::workflows::start_build::BuildStarter;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -21,7 +21,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connection = &Connection::from_env();
     let (ecr, codebuild) = (&connection.ecr_write(), &connection.codebuild());
     let (functions, s3, parameters) = (&connection.functions(), &connection.s3(), &connection.parameters());
-    let desk = &Desk::of_function();
+    let desk = &Responder::of_function();
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let request_id = &context.request_id;
@@ -30,9 +30,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             &context.invoked_function_arn,
             context.deadline(),
             async |event, registry, deadline| {
-                connection.trouble().forget();
+                connection.retry_observer().reset();
                 let starter =
-                    Starter { stack, registry, ecr, codebuild, functions, s3, deadline, request_id };
+                    BuildStarter { stack, registry, ecr, codebuild, functions, s3, deadline, request_id };
                 build_for_stack::serve(event, &starter, parameters, Instant::now()).await
             },
         );

@@ -12,13 +12,13 @@ use shared::domain::repository::{NotAnArn, Registry};
 use shared::shell::environment::{is_on, set};
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::process_batch::{Caller, Power, work};
-use shared::workflows::enforcement::{Hands, Stop};
+use shared::workflows::enforcement::{AwsClients, RunError};
 
 /// Why a batch was not worked on.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Batch(#[from] Stop),
+    Batch(#[from] RunError),
     #[error(transparent)]
     Arn(#[from] NotAnArn),
 }
@@ -37,7 +37,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    let hands = &Hands::new(connection, set("BUCKET")?);
+    let hands = &AwsClients::new(connection, set("BUCKET")?);
     function::run(move |event: LambdaEvent<Task>| async move {
         let LambdaEvent { payload: task, context } = event;
         let left = time_left(&context);

@@ -12,7 +12,7 @@ use shared::domain::enforcement::run::Run;
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::shell::environment::{is_on, set};
 use shared::shell::function::{self, FunctionError, time_left};
-use shared::workflows::enforcement::Hands;
+use shared::workflows::enforcement::AwsClients;
 use shared::workflows::enforcement::inventory::{InventoryError, Invocation, Progress, take};
 
 /// What the state machine hands over, at first and as long as there is more to list.
@@ -58,8 +58,8 @@ enum Failure {
 impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
-            Failure::Inventory(InventoryError::Book(_)) => "InvalidPolicyBook",
-            Failure::Inventory(InventoryError::Stop(stop)) => stop.kind(),
+            Failure::Inventory(InventoryError::PolicySet(_)) => "InvalidPolicyBook",
+            Failure::Inventory(InventoryError::RunError(stop)) => stop.kind(),
             Failure::Arn(_) => "Internal",
         }
     }
@@ -76,7 +76,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
     };
-    let hands = &Hands::new(Connection::from_env(), bucket);
+    let hands = &AwsClients::new(Connection::from_env(), bucket);
     function::run(move |event: LambdaEvent<Event>| async move {
         let LambdaEvent { payload: Event { run, inventory }, context } = event;
         let left = time_left(&context);

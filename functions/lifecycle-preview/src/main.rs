@@ -22,7 +22,7 @@ use shared::handlers::http::{Kind, Problem, gateway, previews};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::process_batch::{Caller, Power, work};
-use shared::workflows::enforcement::{Clients, Hands, Stop};
+use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 use shared::workflows::live_preview::{self, LiveError};
 
 /// The most bytes that Lambda takes as the answer to a synchronous invocation.
@@ -39,7 +39,7 @@ enum Failure {
     #[error(transparent)]
     Live(#[from] LiveError),
     #[error(transparent)]
-    Batch(#[from] Stop),
+    Batch(#[from] RunError),
     #[error(transparent)]
     Arn(#[from] NotAnArn),
     #[error(
@@ -55,7 +55,7 @@ impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
             Failure::Request(request) => request.kind(),
-            Failure::Live(LiveError::Stop(stop)) | Failure::Batch(stop) => stop.kind(),
+            Failure::Live(LiveError::RunError(stop)) | Failure::Batch(stop) => stop.kind(),
             Failure::Live(LiveError::Policy { .. }) => "InvalidLifecyclePolicy",
             Failure::AnswerTooLarge(_) => "AnswerTooLarge",
             Failure::Arn(_) | Failure::Json(_) => "Internal",
@@ -78,7 +78,7 @@ struct Told<'a> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
-    let hands = &Hands::new(Connection::from_env(), set("BUCKET")?);
+    let hands = &AwsClients::new(Connection::from_env(), set("BUCKET")?);
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let answered = answer(&event, hands).await;
         answered.inspect_err(|error| tracing::warn!(%error, "did not answer"))
@@ -86,7 +86,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box<RawValue>, Failure> {
+async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &AwsClients) -> Result<Box<RawValue>, Failure> {
     let LambdaEvent { payload, context } = event;
     let left = time_left(context);
     let registry = Registry::of_arn(&context.invoked_function_arn)?;
@@ -133,7 +133,7 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &Hands) -> Result<Box
 
 async fn respond(
     event: ApiGatewayV2httpRequest,
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     registry: &Registry,
 ) -> shared::handlers::http::Response {
     let received = match gateway::Received::new(event) {

@@ -23,7 +23,7 @@ use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::inventory::Progress;
 use shared::workflows::enforcement::summarize::{news, remember_told, summarize, write};
-use shared::workflows::enforcement::{Clients, Hands, Stop};
+use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 
 /// What the state machine hands over. `error` is what it caught.
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,7 @@ struct Answer {
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-struct Failure(#[from] Stop);
+struct Failure(#[from] RunError);
 
 impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
@@ -85,7 +85,7 @@ struct Stack {
     /// Hours for which protection tags hold.
     protection_hours: u32,
     sns: Sns,
-    hands: Hands,
+    hands: AwsClients,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -94,7 +94,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connection = Connection::from_env();
     let sns = connection.sns();
     let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
-    let hands = Hands::new(connection, set("BUCKET")?);
+    let hands = AwsClients::new(connection, set("BUCKET")?);
     let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, hands };
     function::run(move |event: LambdaEvent<Event>| async move {
         let reported = report(event, stack).await;
@@ -128,7 +128,7 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
 }
 
 /// Sends the report's mail, unless it only says once more what one less than a day ago said.
-async fn tell_people(clients: &Clients<'_>, report: &RunReport, address: &str, stack: &Stack) {
+async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str, stack: &Stack) {
     let news = news(clients, report, Instant::now()).await.unwrap_or_else(|error| {
         // Better twice than never.
         tracing::error!(%error, "could not read what people were told before");

@@ -19,11 +19,11 @@ use shared::domain::enforcement::run::{Run, said_by};
 use shared::domain::enforcement::suspension::Cause;
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::domain::text::quantity::count;
-use shared::shell::custom_resource::{Desk, Unanswered};
+use shared::shell::custom_resource::{Responder, Unanswered};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::suspend::{self, Summary, metrics};
-use shared::workflows::enforcement::{Clients, Hands, Stop};
+use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 
 /// What tells the kinds of events apart; what is neither of the first two is of the schedule.
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ struct InvalidFile {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Stop(#[from] Stop),
+    RunError(#[from] RunError),
     #[error("time was up before all repositories were looked at; another invocation goes on")]
     OutOfTime,
     #[error("{}", failed(.0))]
@@ -73,7 +73,7 @@ fn failed(summary: &Summary) -> String {
 impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
-            Failure::Stop(stop) => stop.kind(),
+            Failure::RunError(stop) => stop.kind(),
             Failure::OutOfTime => "OutOfTime",
             Failure::Repositories(_) => "AwsFailed",
             Failure::Arn(_) | Failure::Json(_) => "Internal",
@@ -87,8 +87,8 @@ struct Stack {
     name: String,
     maximum_age_in_hours: u32,
     ecr: EcrProtect,
-    hands: Hands,
-    desk: Desk,
+    hands: AwsClients,
+    desk: Responder,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -96,13 +96,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = connection.ecr_protect();
-    let hands = Hands::with_ecr(connection, (*ecr).clone(), set("BUCKET")?);
+    let hands = AwsClients::with_ecr(connection, (*ecr).clone(), set("BUCKET")?);
     let stack = &Stack {
         name: set("STACK_NAME")?,
         maximum_age_in_hours: set("PROTECTION_HOURS")?.parse()?,
         ecr,
         hands,
-        desk: Desk::of_function(),
+        desk: Responder::of_function(),
     };
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
@@ -135,7 +135,7 @@ async fn serve(payload: &RawValue, context: &Context, stack: &Stack) -> Result<O
 /// Suspends what a cause asks for, and tells CloudWatch.
 async fn run(
     stack: &Stack,
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     registry: &Registry,
     cause: &Cause,
 ) -> Result<Summary, Failure> {
@@ -163,12 +163,12 @@ async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> 
                 return Some(Answer::success(event, physical_id(event), [].into()));
             }
             // The time of the request is the desk's to share out.
-            let clients = Clients { deadline, ..stack.hands.clients(Duration::ZERO) };
+            let clients = RunContext { deadline, ..stack.hands.clients(Duration::ZERO) };
             let cause = Cause::StackDeleted { stack_id: event.stack_id.clone() };
             match run(stack, &clients, registry, &cause).await {
                 Ok(_) => Some(Answer::success(event, physical_id(event), [].into())),
                 // Lambda hands the request over again, and CloudFormation waits.
-                Err(failure @ (Failure::OutOfTime | Failure::Stop(Stop::Time(_)))) => {
+                Err(failure @ (Failure::OutOfTime | Failure::RunError(RunError::Time(_)))) => {
                     out_of_time = Some(failure);
                     None
                 }

@@ -17,7 +17,7 @@ use shared::handlers::http::{self, Kind, Problem, Response, gateway};
 use shared::shell::environment::set;
 use shared::shell::function::{self, time_left};
 use shared::workflows::delete_images::ByHand;
-use shared::workflows::enforcement::{Clients, Hands};
+use shared::workflows::enforcement::{AwsClients, RunContext};
 use shared::workflows::protection_records::ProtectionRecords;
 use shared::workflows::provision::Provisioner;
 
@@ -35,14 +35,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()
     });
-    let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
+    let hands = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
     function::run(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
         Ok::<_, std::convert::Infallible>(gateway::answer(answer(event, ecr, hands).await))
     })
     .await
 }
 
-async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, hands: &Hands) -> Response {
+async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, hands: &AwsClients) -> Response {
     let LambdaEvent { payload, context } = event;
     let received = match gateway::Received::new(payload) {
         Ok(received) => received,
@@ -59,7 +59,7 @@ async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, han
     let left = time_left(&context);
     let deadline = Deadline::within(left, ANSWER);
     let by_hand = ByHand {
-        clients: Clients { deadline, ..hands.clients(left) },
+        clients: RunContext { deadline, ..hands.clients(left) },
         ecr,
         registry_id: &registry.account_id,
         run_id: format!("api-{}", context.request_id),

@@ -13,11 +13,12 @@ use shared::aws::Connection;
 use shared::domain::enforcement::actor::Actor;
 use shared::domain::repository::permissions::Permissions;
 use shared::handlers::cloudformation::repository::{self, Server};
-use shared::shell::custom_resource::Desk;
+use shared::shell::custom_resource::Responder;
 use shared::shell::environment::set;
 use shared::shell::function;
+use shared::workflows::confirm_request::RequestConfirmer;
 use shared::workflows::delete_images::ByHand;
-use shared::workflows::enforcement::{Clients, Hands};
+use shared::workflows::enforcement::{AwsClients, RunContext};
 use shared::workflows::protection_records::ProtectionRecords;
 use shared::workflows::provision::Provisioner;
 
@@ -40,8 +41,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         Permissions::default()
     });
     let cloudformation = &connection.cloudformation();
-    let hands = &Hands::with_ecr(connection, (***ecr).clone(), bucket);
-    let desk = &Desk::of_function();
+    let confirmer = RequestConfirmer { cloudformation };
+    let hands = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
+    let desk = &Responder::of_function();
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let request_id = &context.request_id;
@@ -52,7 +54,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             async |event, registry, deadline| {
                 let by_hand = ByHand {
                     // The time of the request is the desk's to share out.
-                    clients: Clients { deadline, ..hands.clients(Duration::ZERO) },
+                    clients: RunContext { deadline, ..hands.clients(Duration::ZERO) },
                     ecr,
                     registry_id: &registry.account_id,
                     run_id: format!("stack-{request_id}"),
@@ -60,10 +62,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                 };
                 let records = ProtectionRecords::in_bucket(by_hand.clients.s3, by_hand.clients.bucket);
                 let provisioner = Provisioner { ecr, registry, records, deadline, request_id };
-                Some(
-                    repository::serve(event, &Server { provisioner, by_hand, cloudformation, permissions })
-                        .await,
-                )
+                Some(repository::serve(event, &Server { provisioner, by_hand, confirmer, permissions }).await)
             },
         );
         served.await

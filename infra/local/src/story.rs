@@ -276,16 +276,16 @@ fn preview(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     };
     let (goes, stays) = (reasons("previewResults"), reasons("kept"));
     step.check(answer["status"] == "COMPLETE" && goes.len() == 1 && stays.len() == 3, || {
-        format!("one image should go and three should stay; the answer is {answer}")
+        format!("one image should expire and three should be kept; the answer is {answer}")
     })?;
     step.check(stays.iter().any(|reason| reason.contains("in use")), || {
         format!("an image in use should say so: {stays:?}")
     })?;
     for reason in goes {
-        say(&format!("  goes: {reason}"));
+        say(&format!("  expires: {reason}"));
     }
     for reason in stays {
-        say(&format!("  stays: {reason}"));
+        say(&format!("  kept: {reason}"));
     }
     Ok(())
 }

@@ -70,5 +70,6 @@ impl CloudFormation {
 }
 
 fn required(operation: &'static str, xml: &str, name: &str) -> Result<String, AwsError> {
-    element(xml, name).ok_or_else(|| AwsError::odd(operation, &format!("the answer has no {name}")))
+    element(xml, name)
+        .ok_or_else(|| AwsError::unexpected_response(operation, &format!("the answer has no {name}")))
 }

@@ -10,9 +10,9 @@ use aws_sdk_codebuild::types::{
 use aws_sdk_codebuild::{Client, Config};
 
 use super::error::AwsError;
-use crate::aws::retry_observer::Trouble;
+use crate::aws::retry_observer::RetryObserver;
 use crate::domain::builds::build_outcome::{Build, Status};
-use crate::domain::builds::start_build_input::{BUILDSPEC, Order};
+use crate::domain::builds::start_build_input::{BUILDSPEC, StartBuildInput};
 use crate::domain::text::instant::Instant;
 
 /// The most builds that CodeBuild tells about in one call.
@@ -27,8 +27,8 @@ pub struct CodeBuild {
 }
 
 impl CodeBuild {
-    pub(super) fn new(config: &SdkConfig, trouble: Trouble, endpoint: Option<String>) -> Self {
-        let mut config = aws_sdk_codebuild::config::Builder::from(config).interceptor(trouble);
+    pub(super) fn new(config: &SdkConfig, retry_observer: RetryObserver, endpoint: Option<String>) -> Self {
+        let mut config = aws_sdk_codebuild::config::Builder::from(config).interceptor(retry_observer);
         config.set_endpoint_url(endpoint);
         Self { config: config.build(), client: OnceLock::new() }
     }
@@ -42,7 +42,7 @@ impl CodeBuild {
     /// # Errors
     ///
     /// What CodeBuild answers.
-    pub async fn start(&self, order: &Order) -> Result<Build, AwsError> {
+    pub async fn start(&self, order: &StartBuildInput) -> Result<Build, AwsError> {
         let variables = order.environment.iter().map(|variable| {
             let kind = match variable.is_secret {
                 true => EnvironmentVariableType::SecretsManager,
@@ -51,7 +51,8 @@ impl CodeBuild {
             EnvironmentVariable::builder().name(&variable.name).value(&variable.value).r#type(kind).build()
         });
         let variables: Result<Vec<_>, _> = variables.collect();
-        let variables = variables.map_err(|error| AwsError::odd("StartBuild", &error.to_string()))?;
+        let variables =
+            variables.map_err(|error| AwsError::unexpected_response("StartBuild", &error.to_string()))?;
         let request = self
             .client()
             .start_build()
@@ -68,7 +69,8 @@ impl CodeBuild {
             .set_environment_variables_override(Some(variables));
         let answer = request.send().await.map_err(|error| AwsError::new("StartBuild", &error))?;
         let build = answer.build_value.and_then(build);
-        let build = build.ok_or_else(|| AwsError::odd("StartBuild", "there is no build in the answer"))?;
+        let build = build
+            .ok_or_else(|| AwsError::unexpected_response("StartBuild", "there is no build in the answer"))?;
         tracing::info!(build = build.id, platform = order.platform.as_str(), "started a build");
         Ok(build)
     }

@@ -23,7 +23,7 @@ use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriorit
 
 use super::error::{AwsError, Failure};
 use super::{Connection, retries_at_once};
-use crate::aws::retry_observer::Trouble;
+use crate::aws::retry_observer::RetryObserver;
 use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::image::deletion::{Deleted, ImageId, Refused};
 use crate::domain::image::{Image, ImageStatus, ManifestKind};
@@ -47,7 +47,7 @@ pub struct EcrRead {
     /// For what must not wait behind a rate that was lowered, which is seldom: a client takes as long to make as half of
     /// all else before the first event.
     at_once: aws_sdk_ecr::config::Builder,
-    trouble: Trouble,
+    retry_observer: RetryObserver,
 }
 
 /// A registry whose images can be protected besides: tags are added, lifecycle policies suspended. Nothing is taken away.
@@ -123,7 +123,7 @@ impl Manifests {
                 let id = &failure.image_id;
                 let image = id.image_digest.as_deref().or(id.image_tag.as_deref()).unwrap_or("an image");
                 let problem = format!("{image}: {}: {}", failure.failure_code, failure.failure_reason);
-                Err(AwsError::odd("BatchGetImage", &problem))
+                Err(AwsError::unexpected_response("BatchGetImage", &problem))
             }
         }
     }
@@ -147,7 +147,7 @@ macro_rules! call {
 impl EcrRead {
     pub(super) fn new(connection: &Connection) -> Self {
         let mut config = aws_sdk_ecr::config::Builder::from(&connection.config)
-            .interceptor(connection.trouble.clone())
+            .interceptor(connection.retry_observer.clone())
             .retry_classifier(QuotaIsNoThrottling);
         if let Some(partition) = connection.transport.retry_partition() {
             config = config.retry_partition(RetryPartition::new(partition));
@@ -155,7 +155,11 @@ impl EcrRead {
         config.set_endpoint_url(connection.transport.endpoint("ECR"));
         let partition = RetryPartition::new("ecr-at-once");
         let at_once = config.clone().retry_config(retries_at_once()).retry_partition(partition);
-        Self { client: Client::from_conf(config.build()), at_once, trouble: connection.trouble.clone() }
+        Self {
+            client: Client::from_conf(config.build()),
+            at_once,
+            retry_observer: connection.retry_observer.clone(),
+        }
     }
 
     fn at_once(&self) -> Self {
@@ -164,8 +168,8 @@ impl EcrRead {
 
     /// What the calls run into.
     #[must_use]
-    pub const fn trouble(&self) -> &Trouble {
-        &self.trouble
+    pub const fn retry_observer(&self) -> &RetryObserver {
+        &self.retry_observer
     }
 
     /// A repository with its tags and policies; `None` when there is none of that name.
@@ -592,9 +596,9 @@ impl EcrWrite {
             .image_scanning_configuration(scanning(settings.scan_on_push))
             .encryption_configuration(encryption);
         let answer = call!("CreateRepository", request)?;
-        let repository = answer
-            .repository
-            .ok_or_else(|| AwsError::odd("CreateRepository", "there is no repository in it"))?;
+        let repository = answer.repository.ok_or_else(|| {
+            AwsError::unexpected_response("CreateRepository", "there is no repository in it")
+        })?;
         tracing::info!(repository = %name, "created the repository");
         Ok(Existing { tags: tags.clone(), ..existing(repository) })
     }
@@ -790,7 +794,8 @@ impl ClassifyRetry for QuotaIsNoThrottling {
 impl DescribedImages {
     /// Takes in an image. One of which ECR does not say what every image has would be judged by what it has not.
     fn take(&mut self, detail: ImageDetail) -> Result<(), AwsError> {
-        let missing = |what: &str| AwsError::odd("DescribeImages", &format!("an image has no {what}"));
+        let missing =
+            |what: &str| AwsError::unexpected_response("DescribeImages", &format!("an image has no {what}"));
         let digest = detail.image_digest.ok_or_else(|| missing("imageDigest"))?;
         let pushed_at = detail.image_pushed_at.and_then(instant).ok_or_else(|| missing("imagePushedAt"))?;
         if let Some(subject) = detail.subject_manifest_digest {
@@ -903,5 +908,5 @@ fn existing(repository: Repository) -> Existing {
 }
 
 fn unbuilt(operation: &'static str, error: &dyn std::fmt::Display) -> AwsError {
-    AwsError::odd(operation, &error.to_string())
+    AwsError::unexpected_response(operation, &error.to_string())
 }

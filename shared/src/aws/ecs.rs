@@ -225,7 +225,7 @@ impl Ecs {
             if let Some(untold) = batch.iter().find(|arn| !is_told(arn)) {
                 let problem =
                     format!("ECS does not tell of the images of {untold}, which runs; update the daemon");
-                return Err(AwsError::odd(OPERATION, &problem));
+                return Err(AwsError::unexpected_response(OPERATION, &problem));
             }
             all.extend(told);
         }
@@ -245,7 +245,10 @@ impl Ecs {
                 let definition: TaskDefinition = read(operation, answer[member].take())?;
                 let images = definition.images();
                 if images.is_empty() {
-                    return Err(AwsError::odd(operation, &format!("{arn} has no containers")));
+                    return Err(AwsError::unexpected_response(
+                        operation,
+                        &format!("{arn} has no containers"),
+                    ));
                 }
                 Ok(Asked::Known(images))
             }
@@ -306,7 +309,10 @@ impl Ecs {
         for Untold { arn, reason } in untold.into_iter().flatten() {
             if reason.as_deref() != Some("MISSING") {
                 let (arn, reason) = (arn.unwrap_or_default(), reason.unwrap_or_default());
-                return Err(AwsError::odd(operation, &format!("ECS does not tell of {arn}: {reason}")));
+                return Err(AwsError::unexpected_response(
+                    operation,
+                    &format!("ECS does not tell of {arn}: {reason}"),
+                ));
             }
         }
         read(operation, answer[member].take())
@@ -341,6 +347,7 @@ fn unless_unknown<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsErro
 }
 
 fn read<T: DeserializeOwned>(operation: &'static str, value: Value) -> Result<T, AwsError> {
-    serde_json::from_value(value)
-        .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
+    serde_json::from_value(value).map_err(|error| {
+        AwsError::unexpected_response(operation, &format!("the answer is unreadable: {error}"))
+    })
 }

@@ -41,8 +41,9 @@ impl Eks {
             let request =
                 Unsigned { operation: OPERATION, method: "GET", path: &path, headers: &[], body: "" };
             let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
-            let page: Page = serde_json::from_slice(&answered.body)
-                .map_err(|error| AwsError::odd(OPERATION, &format!("the answer is unreadable: {error}")))?;
+            let page: Page = serde_json::from_slice(&answered.body).map_err(|error| {
+                AwsError::unexpected_response(OPERATION, &format!("the answer is unreadable: {error}"))
+            })?;
             clusters.extend(page.clusters);
             match page.next_token.filter(|token| !token.is_empty()) {
                 Some(next) => token = Some(next),

@@ -112,7 +112,7 @@ impl Failure {
     }
 
     /// Whether a call that fails so may have had its effect.
-    pub(crate) const fn leaves_doubt(self) -> bool {
+    pub(crate) const fn outcome_unknown(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut | Self::Unreachable | Self::Unexpected)
     }
 }
@@ -139,12 +139,12 @@ impl fmt::Display for Failure {
 impl AwsError {
     /// Whether the call may have had its effect although it failed.
     #[must_use]
-    pub const fn leaves_doubt(&self) -> bool {
-        self.in_flight || self.failure.leaves_doubt()
+    pub const fn outcome_unknown(&self) -> bool {
+        self.in_flight || self.failure.outcome_unknown()
     }
 
     /// An answer that is none.
-    pub(crate) fn odd(operation: &'static str, problem: &str) -> Self {
+    pub(crate) fn unexpected_response(operation: &'static str, problem: &str) -> Self {
         Self {
             operation: operation.into(),
             failure: Failure::Unexpected,

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::Connection;
 use super::error::{AwsError, Failure};
 use crate::aws::sigv4::Service;
-use crate::domain::builds::outbound_event::{Announcement, SOURCE};
+use crate::domain::builds::outbound_event::{OutboundEvent, SOURCE};
 
 /// The account's default event bus.
 #[derive(Debug)]
-pub struct Events {
+pub struct EventBridge {
     service: Service,
 }
 
@@ -30,7 +30,7 @@ struct Entry {
     error_message: String,
 }
 
-impl Events {
+impl EventBridge {
     pub(super) fn new(connection: &Connection) -> Self {
         Self { service: Service::new("events", "EVENTBRIDGE", connection) }
     }
@@ -40,10 +40,10 @@ impl Events {
     /// # Errors
     ///
     /// What EventBridge answers, also about the one event.
-    pub async fn announce(&self, announcement: &Announcement) -> Result<(), AwsError> {
+    pub async fn announce(&self, announcement: &OutboundEvent) -> Result<(), AwsError> {
         const OPERATION: &str = "PutEvents";
         let detail = serde_json::to_string(announcement)
-            .map_err(|error| AwsError::odd(OPERATION, &error.to_string()))?;
+            .map_err(|error| AwsError::unexpected_response(OPERATION, &error.to_string()))?;
         let entry = json!({ "Source": SOURCE, "DetailType": announcement.detail_type(), "Detail": detail });
         let put: Put = self.service.call(OPERATION, "AWSEvents", &json!({ "Entries": [entry] })).await?;
         if put.failed_entry_count == 0 {
@@ -51,6 +51,9 @@ impl Events {
         }
         let Entry { error_code, error_message } = put.entries.into_iter().next().unwrap_or_default();
         let failure = Failure::of_code(&error_code);
-        Err(AwsError { failure, ..AwsError::odd(OPERATION, &format!("{error_code}: {error_message}")) })
+        Err(AwsError {
+            failure,
+            ..AwsError::unexpected_response(OPERATION, &format!("{error_code}: {error_message}"))
+        })
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::usage::lambda::{FunctionCode, FunctionVersion};
 
 /// The functions of one region.
 #[derive(Debug)]
-pub struct Functions {
+pub struct Lambda {
     service: Service,
 }
 
@@ -27,7 +27,7 @@ struct Function {
     code: FunctionCode,
 }
 
-impl Functions {
+impl Lambda {
     pub(super) fn new(connection: &Connection) -> Self {
         Self { service: Service::new("lambda", "LAMBDA", connection) }
     }
@@ -43,7 +43,7 @@ impl Functions {
         loop {
             let page: Option<Page> = self.get("ListFunctions", &query).await?;
             let Some(page) = page else {
-                return Err(AwsError::odd("ListFunctions", "there is no such list"));
+                return Err(AwsError::unexpected_response("ListFunctions", "there is no such list"));
             };
             versions.extend(page.functions.into_iter().filter(FunctionVersion::is_image));
             match page.next_marker.filter(|marker| !marker.is_empty()) {
@@ -85,7 +85,7 @@ impl Functions {
             let failure = Failure::NotFound;
             return Err(AwsError {
                 failure,
-                ..AwsError::odd(OPERATION, &format!("there is no function {function_name}"))
+                ..AwsError::unexpected_response(OPERATION, &format!("there is no function {function_name}"))
             });
         }
         Ok(())
@@ -103,9 +103,9 @@ impl Functions {
         if answered.status == 404 {
             return Ok(None);
         }
-        serde_json::from_slice(&answered.body)
-            .map(Some)
-            .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
+        serde_json::from_slice(&answered.body).map(Some).map_err(|error| {
+            AwsError::unexpected_response(operation, &format!("the answer is unreadable: {error}"))
+        })
     }
 }
 

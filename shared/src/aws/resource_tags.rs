@@ -76,7 +76,10 @@ impl ResourceTags {
             let page: Page = self.service.call(OPERATION, TARGET, &request).await?;
             for Resource { arn, tags } in page.resource_tag_mapping_list {
                 let (registry, name) = repository_of(&arn).ok_or_else(|| {
-                    AwsError::odd(OPERATION, &format!("{arn:?} in the answer is not the ARN of a repository"))
+                    AwsError::unexpected_response(
+                        OPERATION,
+                        &format!("{arn:?} in the answer is not the ARN of a repository"),
+                    )
                 })?;
                 // The API tells of the caller's account and Region; what another registry has is not this one's to protect.
                 if registry.account_id == account_id && registry.region == self.service.region {

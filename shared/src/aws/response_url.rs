@@ -25,7 +25,7 @@ pub enum CallbackError {
 
 impl CallbackError {
     /// Whether another attempt can do better.
-    const fn is_passing(&self) -> bool {
+    const fn is_transient(&self) -> bool {
         match self {
             Self::Url(_) => false,
             Self::Unreachable(_) => true,
@@ -56,7 +56,7 @@ impl Callback {
         let mut pause = Duration::from_millis(200);
         loop {
             match self.put(url, answer).await {
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "could not answer CloudFormation yet");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));

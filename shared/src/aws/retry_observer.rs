@@ -17,26 +17,26 @@ use super::xml::element;
 
 /// Notes the trouble of each attempt; a good one clears it.
 #[derive(Debug, Clone, Default)]
-pub struct Trouble {
-    noted: Arc<Mutex<Noted>>,
+pub struct RetryObserver {
+    noted: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
-struct Noted {
+struct State {
     last: Option<AwsError>,
     /// The operations that wait for an answer.
     attempts: Vec<String>,
 }
 
-impl Trouble {
+impl RetryObserver {
     /// Forgets what was before: another request begins.
-    pub fn forget(&self) {
-        *self.noted() = Noted::default();
+    pub fn reset(&self) {
+        *self.noted() = State::default();
     }
 
     /// Why a call was not done when time was up. Its attempts are over with that.
     #[must_use]
-    pub fn explain(&self) -> AwsError {
+    pub fn timeout_cause(&self) -> AwsError {
         let mut noted = self.noted();
         let attempts = std::mem::take(&mut noted.attempts);
         let in_flight = !attempts.is_empty();
@@ -65,15 +65,15 @@ impl Trouble {
     }
 
     /// An attempt ends, with this trouble or none.
-    pub(super) fn end(&self, operation: &str, trouble: Option<AwsError>) {
+    pub(super) fn end(&self, operation: &str, retry_observer: Option<AwsError>) {
         let mut noted = self.noted();
         if let Some(index) = noted.attempts.iter().position(|attempt| attempt == operation) {
             noted.attempts.swap_remove(index);
         }
-        noted.last = trouble;
+        noted.last = retry_observer;
     }
 
-    fn noted(&self) -> MutexGuard<'_, Noted> {
+    fn noted(&self) -> MutexGuard<'_, State> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,7 +91,7 @@ struct ErrorBody<'a> {
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Trouble {
+impl Intercept for RetryObserver {
     fn name(&self) -> &'static str {
         "Trouble"
     }
@@ -114,14 +114,14 @@ impl Intercept for Trouble {
     ) -> Result<(), BoxError> {
         let operation = operation(config);
         let is_of_s3 = config.load::<Metadata>().is_some_and(|metadata| metadata.service() == "S3");
-        let trouble = trouble_of(context, operation.clone(), is_of_s3);
-        self.end(&operation, trouble);
+        let retry_observer = retryable_error(context, operation.clone(), is_of_s3);
+        self.end(&operation, retry_observer);
         Ok(())
     }
 }
 
 /// What is worth another attempt; an answer is none, though it be no.
-fn trouble_of(
+fn retryable_error(
     context: &FinalizerInterceptorContextRef<'_>,
     operation: String,
     is_of_s3: bool,
@@ -150,6 +150,6 @@ fn trouble_of(
         (None, None) => (Failure::Unreachable, String::new()),
     };
     tracing::debug!(operation, %failure, message, "an attempt failed");
-    let is_passing = failure == Failure::Throttled || failure.leaves_doubt();
-    is_passing.then_some(AwsError { operation: Cow::Owned(operation), failure, message, in_flight: false })
+    let is_transient = failure == Failure::Throttled || failure.outcome_unknown();
+    is_transient.then_some(AwsError { operation: Cow::Owned(operation), failure, message, in_flight: false })
 }

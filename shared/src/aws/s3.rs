@@ -65,11 +65,11 @@ pub struct Listed {
 
 /// What an object must be for a write to take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only<'a> {
+pub enum Precondition<'a> {
     /// There is none yet.
-    IfAbsent,
+    IfNoneMatch,
     /// It is still this one.
-    If(&'a str),
+    IfMatch(&'a str),
 }
 
 /// A version of an object.
@@ -88,7 +88,7 @@ impl S3 {
         let partition =
             transport.retry_partition().map_or_else(|| "s3".to_owned(), |world| format!("s3-{world}"));
         let mut config = aws_sdk_s3::config::Builder::from(&connection.config)
-            .interceptor(connection.trouble.clone())
+            .interceptor(connection.retry_observer.clone())
             // S3 has no rate for an account that calls would have to be held back for, and attempts end with the deadline.
             .retry_config(retries_at_once())
             .retry_partition(RetryPartition::custom(partition).token_bucket(TokenBucket::unlimited()).build())
@@ -137,18 +137,20 @@ impl S3 {
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(self.refusal(OPERATION, bucket, key, &error)),
         };
-        let odd =
-            |problem: &dyn fmt::Display| AwsError::odd(OPERATION, &format!("s3://{bucket}/{key}: {problem}"));
+        let unexpected_response = |problem: &dyn fmt::Display| {
+            AwsError::unexpected_response(OPERATION, &format!("s3://{bucket}/{key}: {problem}"))
+        };
         let modified_at = answered.last_modified.as_ref().and_then(instant);
         let version = version_id(answered.version_id);
-        let etag = answered.e_tag.ok_or_else(|| odd(&"S3 gives no ETag for the object"))?;
+        let etag = answered.e_tag.ok_or_else(|| unexpected_response(&"S3 gives no ETag for the object"))?;
         // It is in memory already; what can go wrong is its checksum.
         let content = answered
             .body
             .collect()
             .await
-            .map_err(|error| odd(&aws_sdk_s3::error::DisplayErrorContext(error)))?;
-        let text = String::from_utf8(content.to_vec()).map_err(|_| odd(&"the object is no UTF-8 text"))?;
+            .map_err(|error| unexpected_response(&aws_sdk_s3::error::DisplayErrorContext(error)))?;
+        let text = String::from_utf8(content.to_vec())
+            .map_err(|_| unexpected_response(&"the object is no UTF-8 text"))?;
         Ok(Some(Object { text, etag, version, modified_at, answered_at: date.instant() }))
     }
 
@@ -159,7 +161,9 @@ impl S3 {
     /// What S3 answers, a list that is cut off, and one in which a key cannot be read: what is missing could be what matters.
     pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Listed>, AwsError> {
         const OPERATION: &str = "ListObjectsV2";
-        let odd = |problem: &str| AwsError::odd(OPERATION, &format!("s3://{bucket}/{prefix}: {problem}"));
+        let unexpected_response = |problem: &str| {
+            AwsError::unexpected_response(OPERATION, &format!("s3://{bucket}/{prefix}: {problem}"))
+        };
         let mut objects = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -169,14 +173,14 @@ impl S3 {
                 .await
                 .map_err(|error| self.refusal(OPERATION, bucket, prefix, &error))?;
             for entry in page.contents.unwrap_or_default() {
-                let key = entry.key.ok_or_else(|| odd("a key of the list is unreadable"))?;
+                let key = entry.key.ok_or_else(|| unexpected_response("a key of the list is unreadable"))?;
                 let modified_at = entry.last_modified.as_ref().and_then(instant);
                 objects.push(Listed { key, modified_at });
             }
             match (page.next_continuation_token, page.is_truncated) {
                 (Some(next), _) => token = Some(next),
                 (None, Some(true)) => {
-                    return Err(odd("the list goes on, and S3 does not say how to read on"));
+                    return Err(unexpected_response("the list goes on, and S3 does not say how to read on"));
                 }
                 (None, _) => return Ok(objects),
             }
@@ -207,11 +211,17 @@ impl S3 {
     /// # Errors
     ///
     /// What S3 answers.
-    pub async fn put(&self, bucket: &str, key: &str, text: &str, only: Only<'_>) -> Result<bool, AwsError> {
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        text: &str,
+        only: Precondition<'_>,
+    ) -> Result<bool, AwsError> {
         let request = self.client.put_object().bucket(bucket).key(key).content_type("application/json");
         let request = match only {
-            Only::IfAbsent => request.if_none_match("*"),
-            Only::If(etag) => request.if_match(etag),
+            Precondition::IfNoneMatch => request.if_none_match("*"),
+            Precondition::IfMatch(etag) => request.if_match(etag),
         };
         match Box::pin(request.body(ByteStream::from(text.as_bytes().to_vec())).send()).await {
             Ok(_) => Ok(true),
@@ -299,16 +309,19 @@ impl S3 {
                 };
                 AwsError {
                     failure: Failure::of_s3(status, metadata.code()),
-                    ..AwsError::odd(operation, &message)
+                    ..AwsError::unexpected_response(operation, &message)
                 }
             }
             // It has its status, so that it is no trouble of the connection's.
             (SdkError::ResponseError(_), _) => {
                 let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-                AwsError::odd(operation, &format!("the answer is unreadable: {cause}"))
+                AwsError::unexpected_response(operation, &format!("the answer is unreadable: {cause}"))
             }
             _ => match too_large(error) {
-                Some(problem) => AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) },
+                Some(problem) => AwsError {
+                    failure: Failure::Invalid,
+                    ..AwsError::unexpected_response(operation, &problem)
+                },
                 None => AwsError::new(operation, error),
             },
         };

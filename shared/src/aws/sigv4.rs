@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::error::{AwsError, Failure};
 use super::xml::element;
 use super::{AccessKeys, Connection, Transport};
-use crate::aws::retry_observer::Trouble;
+use crate::aws::retry_observer::RetryObserver;
 
 /// Maximum size of an answer, in bytes.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -30,7 +30,7 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct Service {
     /// The name that requests are signed for, and that its host begins with.
     name: &'static str,
-    trouble: Trouble,
+    retry_observer: RetryObserver,
     transport: Transport,
     pub(super) region: String,
     /// Where it is, without a slash at the end; or why that is not known.
@@ -65,19 +65,20 @@ impl Answered {
 impl Service {
     /// A service by the name that requests are signed for, and that of its variable for an endpoint.
     pub(super) fn new(name: &'static str, variables: &str, connection: &Connection) -> Self {
-        let (transport, trouble) = (connection.transport.clone(), connection.trouble.clone());
+        let (transport, retry_observer) = (connection.transport.clone(), connection.retry_observer.clone());
         let region = transport.region.clone();
         let given = transport.endpoint(variables).map(|url| url.trim_end_matches('/').to_owned());
         let endpoint = given.map_or_else(OnceLock::new, |given| OnceLock::from(Ok(given)));
-        Self { name, trouble, transport, region, endpoint }
+        Self { name, retry_observer, transport, region, endpoint }
     }
 
     /// Where the service is, without a slash at its end.
     fn endpoint(&self, operation: &'static str) -> Result<&str, AwsError> {
         let found = self.endpoint.get_or_init(|| self.transport.place().endpoint(self.name));
-        found
-            .as_deref()
-            .map_err(|problem| AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, problem) })
+        found.as_deref().map_err(|problem| AwsError {
+            failure: Failure::Invalid,
+            ..AwsError::unexpected_response(operation, problem)
+        })
     }
 
     /// Sends a request until it is answered; the caller bounds the time. What an answer is that is none, `refusal` says.
@@ -91,23 +92,23 @@ impl Service {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            self.trouble.begin(operation);
+            self.retry_observer.begin(operation);
             let error = match self.attempt(request).await {
                 Ok(answered) => match refusal(&answered) {
                     None => {
-                        self.trouble.end(operation, None);
+                        self.retry_observer.end(operation, None);
                         return Ok(answered);
                     }
                     Some(error) => error,
                 },
                 Err(error) => error,
             };
-            let is_passing = matches!(
+            let is_transient = matches!(
                 error.failure,
                 Failure::Throttled | Failure::Unavailable | Failure::TimedOut | Failure::Unreachable
             );
-            self.trouble.end(operation, is_passing.then(|| error.clone()));
-            if !is_passing || attempts >= super::ATTEMPTS {
+            self.retry_observer.end(operation, is_transient.then(|| error.clone()));
+            if !is_transient || attempts >= super::ATTEMPTS {
                 return Err(error);
             }
             tokio::time::sleep(jittered(pause)).await;
@@ -127,8 +128,9 @@ impl Service {
         let body = body.to_string();
         let request = Unsigned { operation, method: "POST", path: "/", headers: &headers, body: &body };
         let answered = self.send(request, |answered| refused(operation, answered)).await?;
-        serde_json::from_slice(&answered.body)
-            .map_err(|error| AwsError::odd(operation, &format!("the answer is unreadable: {error}")))
+        serde_json::from_slice(&answered.body).map_err(|error| {
+            AwsError::unexpected_response(operation, &format!("the answer is unreadable: {error}"))
+        })
     }
 
     /// A call in AWS's query protocol, which is answered in XML.
@@ -150,7 +152,7 @@ impl Service {
         let uri = &format!("{}{path}", self.endpoint(operation)?);
         let unsendable = |problem: &dyn std::fmt::Display| AwsError {
             failure: Failure::Invalid,
-            ..AwsError::odd(operation, &problem.to_string())
+            ..AwsError::unexpected_response(operation, &problem.to_string())
         };
         let mut request = HttpRequest::new(SdkBody::empty());
         request.set_method(method).map_err(|error| unsendable(&error))?;
@@ -188,7 +190,7 @@ impl Service {
         }
         let lost = |problem: String| AwsError {
             failure: Failure::Unreachable,
-            ..AwsError::odd(operation, &problem)
+            ..AwsError::unexpected_response(operation, &problem)
         };
         let call = async {
             let answer = self.transport.connector().call(request).await.map_err(|error| {
@@ -203,13 +205,19 @@ impl Service {
                 body.extend_from_slice(&part.map_err(|error| lost(error.to_string()))?);
                 if body.len() > MAX_BYTES {
                     let problem = format!("the answer has more than {MAX_BYTES} bytes");
-                    return Err(AwsError { failure: Failure::Invalid, ..AwsError::odd(operation, &problem) });
+                    return Err(AwsError {
+                        failure: Failure::Invalid,
+                        ..AwsError::unexpected_response(operation, &problem)
+                    });
                 }
             }
             Ok(Answered { status, headers, body })
         };
         let answered = tokio::time::timeout(super::ATTEMPT, call).await;
-        answered.map_err(|_| AwsError { failure: Failure::TimedOut, ..AwsError::odd(operation, "") })?
+        answered.map_err(|_| AwsError {
+            failure: Failure::TimedOut,
+            ..AwsError::unexpected_response(operation, "")
+        })?
     }
 }
 
@@ -237,7 +245,7 @@ pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<Aw
         (_, message) if failure != Failure::Unexpected => message.to_owned(),
         (code, message) => format!("{code}: {message}"),
     };
-    Some(AwsError { failure, ..AwsError::odd(operation, &message) })
+    Some(AwsError { failure, ..AwsError::unexpected_response(operation, &message) })
 }
 
 /// Why an answer in XML is none.
@@ -256,7 +264,7 @@ fn refused_in_xml(operation: &'static str, answered: &Answered) -> Option<AwsErr
     };
     let message =
         element(&body, "Message").unwrap_or_else(|| format!("HTTP status {} {code}", answered.status));
-    Some(AwsError { failure, ..AwsError::odd(operation, &message) })
+    Some(AwsError { failure, ..AwsError::unexpected_response(operation, &message) })
 }
 
 /// A text in a path or a query of a URL.

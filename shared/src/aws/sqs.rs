@@ -39,8 +39,9 @@ impl Sqs {
             Unsigned { operation: OPERATION, method: "POST", path: "/", headers: &headers, body: &body };
         let answered = self.service.send(request, |answered| refused(OPERATION, answered)).await?;
         let sent: Result<Sent, _> = serde_json::from_slice(&answered.body);
-        let sent =
-            sent.map_err(|error| AwsError::odd(OPERATION, &format!("the answer is unreadable: {error}")))?;
+        let sent = sent.map_err(|error| {
+            AwsError::unexpected_response(OPERATION, &format!("the answer is unreadable: {error}"))
+        })?;
         tracing::info!(message = sent.message_id, "put an event aside");
         Ok(())
     }

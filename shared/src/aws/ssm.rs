@@ -80,7 +80,7 @@ impl Parameters {
     /// # Errors
     ///
     /// What Systems Manager answers.
-    pub async fn secrets_below(&self, path: &str) -> Result<Vec<SecretParameter>, AwsError> {
+    pub async fn secure_strings_by_path(&self, path: &str) -> Result<Vec<SecretParameter>, AwsError> {
         let mut parameters = Vec::new();
         let mut token = None;
         loop {

@@ -9,9 +9,9 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 
-use super::s3::{Only, S3};
+use super::s3::{Precondition, S3};
 use super::{AccessKeys, Clock, Connection, Failure, Transport};
-use crate::domain::builds::outbound_event::{Announcement, Failed};
+use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
 use crate::domain::repository::{Name, Registry, URL_SUFFIXES};
 use crate::domain::text::instant::Instant;
 
@@ -126,9 +126,9 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-fn announcement() -> Announcement {
+fn announcement() -> OutboundEvent {
     let text = String::new;
-    Announcement::Failed(Failed {
+    OutboundEvent::Failed(Failed {
         stack_name: text(),
         repository_name: text(),
         build_status: text(),
@@ -241,8 +241,8 @@ fn a_write_has_its_condition_and_its_checksum_and_its_content_as_it_is() {
         Ok(answer_of(200, &[ETAG], SdkBody::empty())),
         Ok(answer_of(204, &[], SdkBody::empty())),
     ]);
-    assert!(run(s3.put("bucket", "journal/1", "123456789", Only::IfAbsent)).unwrap());
-    assert!(run(s3.put("bucket", "state", "123456789", Only::If("\"1\""))).unwrap());
+    assert!(run(s3.put("bucket", "journal/1", "123456789", Precondition::IfNoneMatch)).unwrap());
+    assert!(run(s3.put("bucket", "state", "123456789", Precondition::IfMatch("\"1\""))).unwrap());
     assert!(run(s3.delete_if("bucket", "state", "\"1\"")).unwrap());
     let asked = canned.asked.lock().unwrap();
     assert_eq!((asked[0].header("if-none-match"), asked[0].header("if-match")), (Some("*"), None));
@@ -265,7 +265,7 @@ fn what_somebody_else_wrote_is_told_from_what_must_not_be_written() {
         [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict"), (404, "NoSuchKey")]
     {
         let (s3, canned) = s3([refused(status, code), refused(status, code)]);
-        assert_eq!(run(s3.put("bucket", "key", "{}", Only::If("\"1\""))), Ok(false), "{code}");
+        assert_eq!(run(s3.put("bucket", "key", "{}", Precondition::IfMatch("\"1\""))), Ok(false), "{code}");
         let gone = status == 404;
         assert_eq!(run(s3.delete_if("bucket", "key", "\"1\"")), Ok(gone), "{code}");
         assert_eq!(canned.hosts().len(), 2, "an answer is not asked for again");
@@ -279,7 +279,7 @@ fn what_somebody_else_wrote_is_told_from_what_must_not_be_written() {
     ] {
         let answers = || [refused(status, code)];
         for error in [
-            run(s3(answers()).0.put("bucket", "key", "{}", Only::IfAbsent)).unwrap_err(),
+            run(s3(answers()).0.put("bucket", "key", "{}", Precondition::IfNoneMatch)).unwrap_err(),
             run(s3(answers()).0.write("bucket", "key", "{}", "text/plain")).unwrap_err(),
             run(s3(answers()).0.delete("bucket", "key")).unwrap_err(),
             run(s3(answers()).0.get("bucket", "key")).unwrap_err(),
@@ -423,14 +423,14 @@ fn when_time_is_up_between_two_attempts_what_s3_said_is_why() {
     let s3 = connection.s3();
     let time = std::time::Duration::from_secs(20);
     run(async { tokio::time::timeout(time, s3.get("bucket", "key")).await }).unwrap_err();
-    let why = connection.trouble().explain();
+    let why = connection.retry_observer().timeout_cause();
     assert_eq!((why.failure, why.message.as_str()), (Failure::Throttled, "because"));
     // That there is nothing is an answer, and no trouble.
     canned.answers.lock().unwrap().clear();
     canned.answers.lock().unwrap().push_back(refused(404, "NoSuchKey"));
-    connection.trouble().forget();
+    connection.retry_observer().reset();
     assert_eq!(run(s3.get("bucket", "key")), Ok(None));
-    assert!(connection.trouble().explain().message.contains("held back"));
+    assert!(connection.retry_observer().timeout_cause().message.contains("held back"));
 }
 
 #[test]

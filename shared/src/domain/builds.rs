@@ -122,7 +122,7 @@ pub enum GitReference {
 /// of a newer one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Arrival {
+pub struct SourceOrder {
     /// When the source came.
     pub at: Instant,
     /// S3's order among events of one key: hexadecimal, the longer or else the greater one is the later.
@@ -133,7 +133,7 @@ pub struct Arrival {
     pub replaces: Option<String>,
 }
 
-impl Arrival {
+impl SourceOrder {
     /// A source of which only the time is known.
     #[must_use]
     pub const fn at(at: Instant) -> Self {

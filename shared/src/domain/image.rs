@@ -81,7 +81,7 @@ pub enum ManifestKind {
     Unknown,
     /// A single image or another artifact.
     Manifest,
-    /// A manifest list (OCI image index), which references other manifests.
+    /// An image index (OCI image index), which references other manifests.
     Index,
 }
 
@@ -156,7 +156,7 @@ impl Image {
     }
 }
 
-/// How images relate, by digest: what manifest lists reference, and what artifacts are about.
+/// How images relate, by digest: what image indexes reference, and what artifacts are about.
 ///
 /// Digests of images that are not in the repository may be in it; they do no harm.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -166,7 +166,7 @@ pub struct Relations {
 }
 
 impl Relations {
-    /// Records that the manifest list `index` references exactly `children`. Manifest lists never change, so what is
+    /// Records that the image index `index` references exactly `children`. Image indexes never change, so what is
     /// recorded first stays.
     pub fn index(&mut self, index: &str, children: impl IntoIterator<Item = impl Into<Box<str>>>) {
         self.children.entry(index.into()).or_insert_with(|| children.into_iter().map(Into::into).collect());
@@ -194,12 +194,12 @@ impl Relations {
         self.children.is_empty() && self.subjects.is_empty()
     }
 
-    /// The manifest lists that were read, and what each references; in no order.
+    /// The image indexes that were read, and what each references; in no order.
     pub fn indexes(&self) -> impl Iterator<Item = (&str, &[Box<str>])> {
         self.children.iter().map(|(index, children)| (&**index, children.as_slice()))
     }
 
-    /// The digests that the manifest list references; `None` when its manifest was not read.
+    /// The digests that the image index references; `None` when its manifest was not read.
     #[must_use]
     pub fn children_of(&self, index: &str) -> Option<&[Box<str>]> {
         self.children.get(index).map(Vec::as_slice)
@@ -220,13 +220,13 @@ pub type ImageIndex = u32;
 pub struct RepositoryImages {
     /// Shared between the views of one repository.
     images: Arc<Vec<Image>>,
-    /// (child, manifest list) in ascending order.
+    /// (child, image index) in ascending order.
     parents: Vec<(ImageIndex, ImageIndex)>,
     /// (referrer, subject) in ascending order.
     subjects: Vec<(ImageIndex, ImageIndex)>,
     /// (artifact, subject by a tag of the artifact) in ascending order.
     tag_subjects: Vec<(ImageIndex, ImageIndex)>,
-    /// Manifest lists whose children are not known.
+    /// Image indexes whose children are not known.
     unread_indexes: Vec<ImageIndex>,
     /// Untagged images whose image indexes are all gone, in ascending order.
     orphans: Vec<ImageIndex>,
@@ -362,7 +362,7 @@ impl RepositoryImages {
         self.images.as_slice()
     }
 
-    /// (child, manifest list) for every reference from a manifest list to an image of this repository.
+    /// (child, image index) for every reference from an image index to an image of this repository.
     #[must_use]
     pub fn parents(&self) -> &[(ImageIndex, ImageIndex)] {
         &self.parents
@@ -374,12 +374,12 @@ impl RepositoryImages {
         &self.subjects
     }
 
-    /// The manifest lists that list an image.
+    /// The image indexes that list an image.
     pub fn lists_of(&self, child: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
         seconds(&self.parents, child)
     }
 
-    /// What takes an image along when it goes: the manifest lists that list it, and what it is about, by its manifest or
+    /// What takes an image along when it goes: the image indexes that list it, and what it is about, by its manifest or
     /// by its tags.
     pub fn holders_of(&self, part: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
         self.lists_of(part).chain(self.subjects_of(part))
@@ -507,7 +507,7 @@ impl RepositoryImages {
         }
     }
 
-    /// Manifest lists whose children are not known, because only `DescribeImages` was read: their children are
+    /// Image indexes whose children are not known, because only `DescribeImages` was read: their children are
     /// taken for ordinary images.
     #[must_use]
     pub fn unread_indexes(&self) -> &[ImageIndex] {

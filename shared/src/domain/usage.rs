@@ -24,7 +24,7 @@ use crate::domain::image::reference::ImageReference;
 use crate::domain::image::{ImageIndex, RepositoryImages};
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::ignore::IgnoredGap;
+use crate::domain::usage::ignore::IgnoredSourceReason;
 use crate::domain::usage::replication::Replica;
 use crate::domain::usage::reports::{ListTime, Reporter, Reports};
 
@@ -88,9 +88,9 @@ mod as_text {
 pub struct Usage {
     used: Vec<UsedImage>,
     /// What could not be read; none, and this is everything.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<UnreadableSource>,
     /// What could not be read and does not matter, as the policies file says.
-    pub ignored: Vec<IgnoredGap>,
+    pub ignored: Vec<IgnoredSourceReason>,
     /// What runs although it is not known which image it is.
     pub unknown_images: Vec<UnknownImage>,
     /// When the lists were written that say what is in use lately.
@@ -132,7 +132,7 @@ impl Eq for Usage {}
 /// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Gap {
+pub struct UnreadableSource {
     /// The source.
     pub source: String,
     /// What the names of repositories match that it may use images of; without any, all of them.
@@ -142,7 +142,7 @@ pub struct Gap {
     pub problem: String,
 }
 
-impl Gap {
+impl UnreadableSource {
     /// Whether images of the repository may be in use unknown.
     #[must_use]
     pub fn is_about(&self, repository: &str) -> bool {
@@ -151,7 +151,7 @@ impl Gap {
     }
 }
 
-impl std::fmt::Display for Gap {
+impl std::fmt::Display for UnreadableSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.source, self.problem)
     }
@@ -323,7 +323,7 @@ impl Usage {
     }
 
     /// What could not be read although it may use images of the repository.
-    pub fn gaps_of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = &'a Gap> {
+    pub fn gaps_of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = &'a UnreadableSource> {
         self.gaps.iter().filter(move |gap| gap.is_about(repository))
     }
 }
@@ -360,13 +360,13 @@ pub fn references(texts: &[String], used_by: &str) -> (Vec<UsedImage>, Vec<Strin
 
 /// One gap for all problems of a source of the same kind; none for none.
 #[must_use]
-pub fn gap_of_problems(source: &str, problems: &[String]) -> Option<Gap> {
+pub fn unreadable_list(source: &str, problems: &[String]) -> Option<UnreadableSource> {
     let problem = match problems {
         [] => return None,
         [one] => one.clone(),
         [first, others @ ..] => format!("{first} (and {} more like this)", others.len()),
     };
-    Some(Gap { source: source.to_owned(), repositories: Vec::new(), problem })
+    Some(UnreadableSource { source: source.to_owned(), repositories: Vec::new(), problem })
 }
 
 impl std::fmt::Display for UsedImage {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::enforcement::outcome::{Amount, Fate, Outcome, Status};
+use crate::domain::enforcement::outcome::{Amount, ImageResult, Outcome, Status};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count};
 
@@ -22,7 +22,7 @@ const fn kind(code: &'static str, what: &'static str, advice: &'static str) -> K
 }
 
 /// What is of no other kind.
-const OTHER: Kind = kind("other", "Held back", "See what is said of each of them.");
+const OTHER: Kind = kind("other", "Blocked", "See what each of them says.");
 
 /// The kinds, the worst first.
 pub const KINDS: [Kind; 25] = [
@@ -63,7 +63,7 @@ pub const KINDS: [Kind; 25] = [
     ),
     kind(
         "policy-takes-protected",
-        "By its policy ECR would take what has to stay",
+        "By its policy ECR would delete protected images",
         "Correct the rule, or write `apply: delete` for the repository in the policies file.",
     ),
     kind(
@@ -74,7 +74,7 @@ pub const KINDS: [Kind; 25] = [
     kind(
         "usage-unknown",
         "What is in use is not known",
-        "Mend the source that is named: a permission, an address, a list. Until then nothing goes from these repositories.",
+        "Mend the source that is named: a permission, an address, a list. Until then nothing is deleted from these repositories.",
     ),
     kind(
         "enforce-off",
@@ -84,7 +84,7 @@ pub const KINDS: [Kind; 25] = [
     kind(
         "policies-file-changed",
         "The policies file was changed",
-        "It is another one than when the run began. The next run goes by what is there now.",
+        "It is another one than when the run began. The next run uses what is there now.",
     ),
     kind(
         "policies-file-not-previewed",
@@ -98,22 +98,22 @@ pub const KINDS: [Kind; 25] = [
     ),
     kind(
         "limit-registry",
-        "More images would go from the registry in a day than its limit allows",
-        "The next days go on. If all of it is meant to go sooner, raise the limits at the top of the policies file.",
+        "More images would be deleted from the registry in a day than its limit allows",
+        "The next days go on. If all of it may be deleted sooner, raise the limits at the top of the policies file.",
     ),
     kind(
         "reassigned",
         "Another policy is for the repository now",
-        "Its tags were changed since the run began. The next run goes by what they are now.",
+        "Its tags were changed since the run began. The next run uses the tags as they are now.",
     ),
     kind(
         "limit-images",
-        "More images would go than the limit allows",
+        "More images would be deleted than the limit allows",
         "If this is meant, raise the limit images of the policy in the policies file. If not, correct the rule.",
     ),
     kind(
         "limit-percent",
-        "More of the repository would go than the limit allows",
+        "More of the repository would be deleted than the limit allows",
         "If this is meant, raise the limit percent of the policy in the policies file. If not, correct the rule.",
     ),
     kind(
@@ -124,8 +124,8 @@ pub const KINDS: [Kind; 25] = [
     kind(
         "unread-manifest-lists",
         "Image indexes could not be read",
-        "Look whether ECR gives these manifests (ecr:BatchGetImage); the next run reads them again. Until then nothing goes, \
-         since images that they list could be taken for others.",
+        "Look whether ECR gives these manifests (ecr:BatchGetImage); the next run reads them again. Until then nothing is deleted, \
+         since the images that they list cannot be told from others.",
     ),
     kind(
         "clock",
@@ -220,14 +220,14 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         concerns.push(Concern::new("failed", error.clone()));
     }
     if !outcome.failed.is_zero() || outcome.status == Status::Partial {
-        let said = outcome.results.iter().find(|image| image.outcome == Fate::Failed);
+        let said = outcome.results.iter().find(|image| image.outcome == ImageResult::Failed);
         let said = said.and_then(|image| image.detail.as_deref());
         let said = said.map(|detail| format!(": {detail}")).unwrap_or_default();
         let Amount { image_total_count, image_size_in_bytes } = outcome.failed;
         let failed = format!("{}, {}", count(image_total_count, "image"), bytes(image_size_in_bytes));
         concerns.push(Concern::new("partial", format!("{failed}{said}")));
     }
-    if outcome.status == Status::Remaining {
+    if outcome.status == Status::Unfinished {
         let deleted = count(outcome.deleted.image_total_count, "image");
         concerns.push(Concern::new("remaining", format!("{deleted} deleted so far")));
     }
@@ -249,7 +249,7 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
     let replicated = outcome.replicated_tags.iter();
     concerns.extend(replicated.map(|told| Concern::new(REPLICATED_TAGS, told.clone())));
     if concerns.is_empty() {
-        concerns.push(Concern::new("other", "held back".to_owned()));
+        concerns.push(Concern::new("other", "blocked".to_owned()));
     }
     concerns
 }
@@ -257,7 +257,7 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::enforcement::plan::Obstacle;
+    use crate::domain::enforcement::plan::Blocker;
     use crate::domain::text::finding::{Code, Finding};
     use crate::domain::text::instant::Instant;
 
@@ -279,25 +279,25 @@ mod tests {
     fn every_obstacle_comes_with_the_one_thing_to_do() {
         let now = Instant::parse("2026-11-23T03:00:00Z").unwrap();
         let text = String::new;
-        let tag = Obstacle::ProtectionTagTaken { tag: text(), wanted_by: text(), held_by: text() };
+        let tag = Blocker::ProtectionTagTaken { tag: text(), wanted_by: text(), held_by: text() };
         let finding = Finding::new(Code::RuleMatchesNothing, "/rules/2", "it matches nothing");
         for obstacle in [
-            Obstacle::Images { planned: 1, limit: 1 },
-            Obstacle::Percent { planned: 1, total: 1, limit: 1 },
-            Obstacle::Remaining { left: 1, limit: 1 },
-            Obstacle::UnreadIndexes(1),
-            Obstacle::Clock { count: 1, now },
-            Obstacle::Registry { planned: 1, before: 1, limit: 1 },
-            Obstacle::Reassigned(text()),
+            Blocker::Images { planned: 1, limit: 1 },
+            Blocker::Percent { planned: 1, total: 1, limit: 1 },
+            Blocker::Remaining { left: 1, limit: 1 },
+            Blocker::UnreadIndexes(1),
+            Blocker::Clock { count: 1, now },
+            Blocker::Registry { planned: 1, before: 1, limit: 1 },
+            Blocker::Reassigned(text()),
             tag,
-            Obstacle::Unprotectable(finding),
-            Obstacle::TakesProtected(1),
-            Obstacle::Unprotected,
-            Obstacle::Usage(text()),
-            Obstacle::EnforceOff,
-            Obstacle::PoliciesFileChanged,
-            Obstacle::PoliciesFileNotPreviewed,
-            Obstacle::RunTooOld { started_at: now },
+            Blocker::Unprotectable(finding),
+            Blocker::TakesProtected(1),
+            Blocker::Unprotected,
+            Blocker::Usage(text()),
+            Blocker::EnforceOff,
+            Blocker::PoliciesFileChanged,
+            Blocker::PoliciesFileNotPreviewed,
+            Blocker::RunTooOld { started_at: now },
         ] {
             let concern = Concern::new(obstacle.code(), obstacle.to_string());
             assert_eq!(concern.kind().code, obstacle.code(), "{obstacle}");

@@ -46,13 +46,13 @@ static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
 
 /// What becomes of an image, as the page tells it apart: by word, by colour and by pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum ImageResult {
     Expires,
     Archived,
     Stays,
 }
 
-impl Fate {
+impl ImageResult {
     /// The class that gives it colour and pattern.
     const fn class(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Fate {
         match self {
             Self::Expires => "expire",
             Self::Archived => "archive",
-            Self::Stays => "stays",
+            Self::Stays => "kept",
         }
     }
 
@@ -76,7 +76,7 @@ impl Fate {
         match self {
             Self::Expires => "Expire",
             Self::Archived => "Go to the archive",
-            Self::Stays => "Stay",
+            Self::Stays => "Keep",
         }
     }
 }
@@ -140,9 +140,9 @@ fn head(title: &str) -> Markup {
 /// One line for each repository, with links to the sections.
 fn overview(reports: &[PreviewReport]) -> Markup {
     let archives = reports.iter().any(|report| report.summary.transitioning_image_total_count() > 0);
-    let fates = [Fate::Expires, Fate::Archived, Fate::Stays]
+    let fates = [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays]
         .into_iter()
-        .filter(|fate| *fate != Fate::Archived || archives);
+        .filter(|fate| *fate != ImageResult::Archived || archives);
     html! {
         section.overview aria-labelledby="overview" {
             h2 #overview { (text::plural(reports.len() as u64, "repository", "repositories")) }
@@ -206,7 +206,7 @@ fn repository(report: &PreviewReport, number: usize) -> Markup {
                 }
             }
             @if report.lifecycle_policy_text.is_none() {
-                p.notice { strong { "No lifecycle policy." } " Nothing is acted on; every image stays." }
+                p.notice { strong { "No lifecycle policy." } " Nothing expires; every image is kept." }
             }
             (tiles(report))
             (timeline::chart(report, number))
@@ -230,15 +230,15 @@ fn tiles(report: &PreviewReport) -> Markup {
     let summary = &report.summary;
     let archived = summary.transitioning_image_total_count();
     let tiles = [
-        (Fate::Expires, summary.expiring_image_total_count, summary.expiring_image_size_in_bytes),
-        (Fate::Archived, archived, summary.transitioning_image_size_in_bytes),
-        (Fate::Stays, summary.kept_image_total_count, summary.kept_image_size_in_bytes),
+        (ImageResult::Expires, summary.expiring_image_total_count, summary.expiring_image_size_in_bytes),
+        (ImageResult::Archived, archived, summary.transitioning_image_size_in_bytes),
+        (ImageResult::Stays, summary.kept_image_total_count, summary.kept_image_size_in_bytes),
     ];
     let images = tiles.iter().map(|(_, images, _)| images).sum();
     html! {
         ul.tiles {
             @for (fate, number, size) in tiles {
-                @if fate != Fate::Archived || number > 0 {
+                @if fate != ImageResult::Archived || number > 0 {
                     li {
                         span.label { (swatch(fate)) (fate.heading()) }
                         span.figure { (grouped(number)) span.unit { @if number == 1 { " image" } @else { " images" } } }
@@ -260,7 +260,7 @@ fn tiles(report: &PreviewReport) -> Markup {
 }
 
 /// A sample of colour and pattern; what it stands for is always written beside it.
-fn swatch(fate: Fate) -> Markup {
+fn swatch(fate: ImageResult) -> Markup {
     html! { span class={ "swatch fill " (fate.class()) } aria-hidden="true" {} }
 }
 

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::{Concern, concerns};
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
-use crate::domain::enforcement::outcome::{Amount, Attached, Fate, Outcome, PolicyChange, Status};
+use crate::domain::enforcement::outcome::{Amount, Attached, ImageResult, Outcome, PolicyChange, Status};
 use crate::domain::enforcement::policy_set::IgnoredSource;
 use crate::domain::enforcement::protect_tag::PROTECT_KEY;
 use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::domain::enforcement::run::Run;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count};
-use crate::domain::usage::Gap;
+use crate::domain::usage::UnreadableSource;
 
 /// Of so many repositories a report tells singly; counts are of all.
 pub const REPOSITORIES: usize = 2000;
@@ -40,7 +40,7 @@ pub struct RunReport {
     /// Why there is no more to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether there is a policy book in the bucket.
+    /// Whether there is a policies file in the bucket.
     pub has_book: bool,
     /// Whether the run shows all that its policies file does, so that the next one may enforce the file.
     #[serde(default)]
@@ -54,10 +54,10 @@ pub struct RunReport {
     pub protection_hours: u32,
     /// Over all repositories.
     pub totals: Totals,
-    /// For each policy of the book that is for some repository.
+    /// For each policy of the policies file that is for some repository.
     pub policies: BTreeMap<String, Totals>,
     /// What could not be read of what is in use.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<UnreadableSource>,
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_tags: Option<String>,
@@ -207,7 +207,7 @@ pub struct Totals {
     pub native_policies_at_risk: u64,
     /// Repositories that somebody should look at.
     pub needing_attention: u64,
-    /// Repositories that differ from the book.
+    /// Repositories that differ from the policies file.
     pub drifted: u64,
     /// What storing all images costs a month at most, in US dollars: images share layers.
     pub estimated_monthly_cost: f64,
@@ -315,9 +315,9 @@ impl Builder {
         if report.run.protect_only {
             // What policies take, the runs over the registry tell.
             outcome.findings.clear();
-            outcome
-                .results
-                .retain(|image| !matches!(image.outcome, Fate::Planned | Fate::InUse | Fate::Kept));
+            outcome.results.retain(|image| {
+                !matches!(image.outcome, ImageResult::Planned | ImageResult::InUse | ImageResult::Kept)
+            });
             outcome.results_not_shown = 0;
         }
         if !outcome.has_something_to_tell() {
@@ -397,7 +397,7 @@ impl Outcome {
         self.needs_attention()
             || attached.is_some_and(|attached| attached.has_changed() || attached.is_suspended())
             || !(self.drift.is_empty() && self.findings.is_empty() && self.results.is_empty())
-            || self.status == Status::Gone
+            || self.status == Status::RepositoryDeleted
     }
 }
 
@@ -412,7 +412,7 @@ fn notices(report: &RunReport) -> Vec<String> {
             patterns => patterns.join(", "),
         };
         format!(
-            "It is not known what uses images of {scope}: {gap}. Nothing goes from there until this is mended. If it does not \
+            "It is not known what uses images of {scope}: {gap}. Nothing is deleted there until this is mended. If it does not \
              matter, add to `ignore` below `usage` in the policies file: `{entry}`."
         )
     });
@@ -491,7 +491,7 @@ impl RunReport {
         } else if self.run.dry_run {
             let why = self.run.dry_run_reason.and_then(why_in_short);
             let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-            format!("{} would go{why}", count(totals.expiring.image_total_count, "image"))
+            format!("{} would be deleted{why}", count(totals.expiring.image_total_count, "image"))
         } else {
             format!("{} deleted", count(totals.deleted.image_total_count, "image"))
         };
@@ -543,7 +543,7 @@ impl RunReport {
             if !totals.archived.is_zero() {
                 tell("Archived", amount(totals.archived));
             }
-            tell("Taken by the policies", amount(totals.expiring));
+            tell("Expired by the policies", amount(totals.expiring));
         }
         if totals.protected_repositories > 0 {
             let suspended = totals.suspended_policies;
@@ -557,12 +557,12 @@ impl RunReport {
             tell("Images newly protected", count(totals.tags_added, "protection tag"));
         }
         if !self.run.protect_only {
-            tell("Held, since in use", amount(totals.held_by_use));
+            tell("Protected (in use)", amount(totals.held_by_use));
         }
         for (label, held) in [
-            ("Held, since kept", totals.held_by_keep),
+            ("Protected (kept)", totals.held_by_keep),
             ("Put back", totals.put_back),
-            ("Held by limits", totals.held_by_obstacles),
+            ("Blocked by limits", totals.held_by_obstacles),
             ("Failed", totals.failed),
         ] {
             if !held.is_zero() && !self.run.protect_only {
@@ -575,7 +575,7 @@ impl RunReport {
         if totals.native_policies_at_risk > 0 {
             tell("Own policies at risk", repositories(totals.native_policies_at_risk));
         }
-        lines.extend(self.troubles());
+        lines.extend(self.problems());
         lines.push(String::new());
         lines.push(format!("All of it: {address}"));
         lines.join("\n")
@@ -584,7 +584,7 @@ impl RunReport {
 
 impl RunReport {
     /// What needs attention, by kind, with what to do about it, for a mail.
-    fn troubles(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<String> {
         const SHOWN: usize = 12;
         let untold = self.untold_journal.iter().map(|key| format!("cut off while deleting: {key}"));
         let unfinished = self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}"));
@@ -713,7 +713,7 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::enforcement::outcome::Held;
+    use crate::domain::enforcement::outcome::ReportedBlocker;
     use crate::domain::enforcement::protection_record::Mode;
 
     fn amount(count: u64) -> Amount {
@@ -753,12 +753,15 @@ pub(super) mod tests {
             expiring: amount(30),
             ..outcome("app/web", Status::Done)
         });
-        let obstacle = Held {
+        let obstacle = ReportedBlocker {
             code: "limit-images".to_owned(),
-            message: "90 would go, and the limit `images` is 50".to_owned(),
+            message: "90 would be deleted, and the limit `images` is 50".to_owned(),
         };
-        let held =
-            Outcome { obstacles: vec![obstacle], expiring: amount(90), ..outcome("app/api", Status::Held) };
+        let held = Outcome {
+            obstacles: vec![obstacle],
+            expiring: amount(90),
+            ..outcome("app/api", Status::Blocked)
+        };
         builder.take(Outcome { held_by_use: amount(2), drift: vec!["rule 3".to_owned()], ..held });
         builder.take(outcome("quiet", Status::Done));
         builder.take(Outcome::failed("broken", "all", "DescribeImages: AWS could not answer".to_owned()));
@@ -767,7 +770,11 @@ pub(super) mod tests {
             policy: None,
             ..outcome("nobody", Status::Unmatched)
         });
-        let gap = Gap { source: "Amazon ECS".to_owned(), repositories: vec![], problem: "denied".to_owned() };
+        let gap = UnreadableSource {
+            source: "Amazon ECS".to_owned(),
+            repositories: vec![],
+            problem: "denied".to_owned(),
+        };
         builder.report_mut().gaps.push(gap);
         builder.report_mut().ignored.push(IgnoredSource {
             source: "eks/old".to_owned(),
@@ -812,7 +819,7 @@ pub(super) mod tests {
         take("calm", status, attached(Mode::Attach, fresh), by_ecr.clone());
         let tagged = Attached { tags_added: 3, ..attached(Mode::Provisioned, fresh) };
         take("tagged", status, tagged, Outcome::default());
-        let because = "more than `limits` allow would go";
+        let because = "more than `limits` allow would be deleted";
         let lasting = suspended(Mode::Attach, "2026-11-21T03:00:09Z", because);
         take("stopped", status, lasting, by_ecr);
         let because = "policies.yaml does not say `apply: attach` for this repository any more";
@@ -821,7 +828,7 @@ pub(super) mod tests {
         let left = "the lifecycle policy that this stack attached is suspended; delete what is left of it";
         let drift = vec![left.to_owned()];
         take("withdrawn", status, meant, Outcome { drift, ..Outcome::default() });
-        let gap = Held {
+        let gap = ReportedBlocker {
             code: "usage-unknown".to_owned(),
             message: "what is in use is not known completely: Amazon ECS: denied".to_owned(),
         };
@@ -831,19 +838,19 @@ pub(super) mod tests {
             suspended_because: Some(gap.message.clone()),
             ..attached(Mode::Attach, Some("2026-11-22T03:00:10Z"))
         };
-        take("uncertain", Status::Held, now, Outcome { obstacles: vec![gap], ..Outcome::default() });
-        let foreign = Held {
+        take("uncertain", Status::Blocked, now, Outcome { obstacles: vec![gap], ..Outcome::default() });
+        let foreign = ReportedBlocker {
             code: "policy-not-protected".to_owned(),
             message: "the first rule of the attached lifecycle policy is not the protection rule".to_owned(),
         };
         let obstacles = vec![foreign];
         take(
             "terraform",
-            Status::Held,
+            Status::Blocked,
             attached(Mode::Protect, None),
             Outcome { obstacles, ..Outcome::default() },
         );
-        let told = "its own lifecycle policy, by which ECR goes, would expire 3 images in use, such as sha256:5a (task web)";
+        let told = "its own lifecycle policy, by which ECR acts, would expire 3 images in use, such as sha256:5a (task web)";
         let native_policy = Some(told.to_owned());
         builder.take(Outcome { native_policy: native_policy.clone(), ..outcome("own", status) });
         builder.take(Outcome { native_policy, policy: None, ..outcome("own-without", Status::Unmatched) });
@@ -988,14 +995,14 @@ pub(super) mod tests {
         let reason = Some(DryRunReason::NotPreviewed);
         let run = Run { dry_run: true, dry_run_reason: reason, ..run() };
         let mut builder = Builder::new(run, Instant::parse("2026-11-23T03:00:42Z").unwrap());
-        let obstacle = Held {
+        let obstacle = ReportedBlocker {
             code: REGISTRY_LIMIT.to_owned(),
             message: "5,000 images went today, and the limit `images` is 5,000".to_owned(),
         };
         builder.take(Outcome {
             obstacles: vec![obstacle],
             expiring: amount(3),
-            ..outcome("app", Status::Held)
+            ..outcome("app", Status::Blocked)
         });
         let report = builder.finish();
         assert_eq!(report.notices.len(), 2);
@@ -1056,7 +1063,7 @@ pub(super) mod tests {
         assert_eq!(completed(&whole), Some(1));
         assert!(whole.is_worth_a_message());
         let mut builder = Builder::new(run, end);
-        builder.take(outcome("app", Status::Held));
+        builder.take(outcome("app", Status::Blocked));
         let held = builder.finish();
         assert!(held.is_worth_a_message());
         assert!(held.headline().ends_with("and something needs attention"), "{}", held.headline());

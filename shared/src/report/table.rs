@@ -130,15 +130,17 @@ fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bo
 fn totals(report: &PreviewReport) -> String {
     let summary = &report.summary;
     let images = |number, size| format!("{}, {}", count(number, "image"), bytes(size));
-    let mut totals =
-        format!("Goes: {}", images(summary.expiring_image_total_count, summary.expiring_image_size_in_bytes));
+    let mut totals = format!(
+        "Expire: {}",
+        images(summary.expiring_image_total_count, summary.expiring_image_size_in_bytes)
+    );
     if summary.transitioning_image_total_count() > 0 {
         let archived =
             images(summary.transitioning_image_total_count(), summary.transitioning_image_size_in_bytes);
         let _ = write!(totals, ". To the archive: {archived}");
     }
     let stays = images(summary.kept_image_total_count, summary.kept_image_size_in_bytes);
-    let _ = write!(totals, ". Stays: {stays}.");
+    let _ = write!(totals, ". Kept: {stays}.");
     totals
 }
 
@@ -148,7 +150,7 @@ fn held(report: &PreviewReport) -> Option<String> {
     for image in &report.kept {
         let holder = match image.held_by.split_once(' ') {
             Some(("index", _)) => "their image index",
-            Some(("subject", _)) => "what they are about",
+            Some(("subject", _)) => "their subject",
             _ => image.held_by.as_str(),
         };
         *holders.entry(holder).or_default() += 1;
@@ -156,7 +158,7 @@ fn held(report: &PreviewReport) -> Option<String> {
     let mut holders: Vec<(&str, u64)> = holders.into_iter().collect();
     holders.sort_by_key(|(_, number)| Reverse(*number));
     let shown: Vec<String> = holders.iter().map(|(holder, number)| format!("{holder} {number}")).collect();
-    (!shown.is_empty()).then(|| format!("Held by: {}.", shown.join(", ")))
+    (!shown.is_empty()).then(|| format!("Kept by: {}.", shown.join(", ")))
 }
 
 /// A cell; what is in it may come from outside.

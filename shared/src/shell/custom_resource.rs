@@ -57,12 +57,12 @@ impl crate::shell::function::FunctionError for Unanswered {
 
 /// Where answers go, and whether they may go to this machine.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub struct Responder {
     callback: Callback,
     allow_loopback: bool,
 }
 
-impl Desk {
+impl Responder {
     /// The desk of a Lambda function, whose environment says whether an emulator's CloudFormation waits on this machine.
     #[must_use]
     pub fn of_function() -> Self {

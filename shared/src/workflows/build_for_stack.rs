@@ -2,11 +2,11 @@
 
 use crate::aws::AwsError;
 use crate::aws::ssm::Parameters;
-use crate::domain::builds::build_context::Ticket;
+use crate::domain::builds::build_context::BuildContext;
 use crate::domain::cloudformation::image::{self, Plan};
 use crate::domain::cloudformation::{Answer, Event};
 use crate::domain::text::finding::Finding;
-use crate::workflows::start_build::{Because, Begun, StartError, Starter};
+use crate::workflows::start_build::{BuildStarter, StartError, StartOutcome, Trigger};
 
 /// Why there will be no image.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ impl From<AwsError> for Failed {
 /// Serves a request; `None` if it is answered when the build ends.
 pub async fn serve(
     event: &Event,
-    starter: &Starter<'_>,
+    starter: &BuildStarter<'_>,
     parameters: &Parameters,
     now: crate::domain::text::instant::Instant,
 ) -> Option<Answer> {
@@ -47,7 +47,7 @@ pub async fn serve(
 
 async fn act(
     event: &Event,
-    starter: &Starter<'_>,
+    starter: &BuildStarter<'_>,
     parameters: &Parameters,
     now: crate::domain::text::instant::Instant,
 ) -> Result<Option<Answer>, Failed> {
@@ -57,8 +57,8 @@ async fn act(
     };
     let recipe = starter.granted(&wanted).await?;
     let arrived = starter.pin(&wanted.source, now).await?;
-    let ticket = Ticket::new(&recipe, &arrived);
-    let built = |ticket: &Ticket, digest: &str| {
+    let ticket = BuildContext::new(&recipe, &arrived);
+    let built = |ticket: &BuildContext, digest: &str| {
         let uri = format!("{}/{}@{digest}", starter.registry.host(), ticket.repository_name);
         let attributes = image::attributes(ticket, &uri, digest);
         Answer::success(event, uri, attributes)
@@ -66,10 +66,10 @@ async fn act(
     // Before the build begins: it may end before this function does.
     let (name, value) = image::put_aside(&starter.stack.name, &ticket, event);
     parameters.put_secret(&name, &value, "Who waits for an image").await?;
-    let begun = starter.begin(&recipe, ticket, Because::Asked).await;
+    let begun = starter.begin(&recipe, ticket, Trigger::Request).await;
     let answer = match begun {
-        Ok(Begun::Built { ticket, digest }) => Ok(Some(built(&ticket, &digest))),
-        Ok(Begun::Building { ticket, builds }) => {
+        Ok(StartOutcome::AlreadyBuilt { ticket, digest }) => Ok(Some(built(&ticket, &digest))),
+        Ok(StartOutcome::Started { ticket, builds }) => {
             let ids: Vec<&str> = builds.iter().map(|(_, build)| build.id.as_str()).collect();
             tracing::info!(
                 stack = event.stack_id,

@@ -14,7 +14,7 @@ use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::by_hand::{Refusal, RepositoryUse, Selection, UseCheck};
 use crate::domain::enforcement::journal::{self, Line};
-use crate::domain::enforcement::policy_set::{self, PolicyBook, Sources};
+use crate::domain::enforcement::policy_set::{self, PolicySet, Sources};
 use crate::domain::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
 use crate::domain::image::listing::RepositoryName;
 use crate::domain::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages};
@@ -24,11 +24,11 @@ use crate::domain::repository::Name;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::Usage;
-use crate::domain::usage::usage_snapshot::Observation;
+use crate::domain::usage::usage_snapshot::UsageSnapshot;
 use crate::workflows::enforcement::repository_snapshot::INDEXES;
 use crate::workflows::enforcement::summarize::USAGE_KEY;
 use crate::workflows::enforcement::write_journal;
-use crate::workflows::enforcement::{Clients, Stop, check_clock, read_usage};
+use crate::workflows::enforcement::{RunContext, RunError, check_clock, read_usage};
 use crate::workflows::provision::Removal;
 
 /// What is kept of the time for deleting once it is known what is in use.
@@ -51,7 +51,7 @@ pub struct ImagesDeleted {
 #[derive(Debug, Clone)]
 pub struct ByHand<'a> {
     /// What is looked at.
-    pub clients: Clients<'a>,
+    pub clients: RunContext<'a>,
     /// What is changed.
     pub ecr: &'a EcrWrite,
     /// The account whose registry it is.
@@ -98,17 +98,19 @@ pub enum DeletionError {
     PoliciesFile(Vec<Finding>),
     /// Something in the bucket is not what it has to be, or a clock is wrong.
     #[error("{0}; nothing was deleted")]
-    State(Stop),
+    State(RunError),
     /// A call failed.
     #[error(transparent)]
     Aws(AwsError),
 }
 
-impl From<Stop> for DeletionError {
-    fn from(stop: Stop) -> Self {
+impl From<RunError> for DeletionError {
+    fn from(stop: RunError) -> Self {
         match stop {
-            Stop::Time(error) | Stop::Aws(error) => Self::Aws(error),
-            stop @ (Stop::Object { .. } | Stop::Clock { .. } | Stop::Refused { .. }) => Self::State(stop),
+            RunError::Time(error) | RunError::Aws(error) => Self::Aws(error),
+            stop @ (RunError::Object { .. } | RunError::Clock { .. } | RunError::Refused { .. }) => {
+                Self::State(stop)
+            }
         }
     }
 }
@@ -120,7 +122,7 @@ struct Looked {
     selection: Selection,
     /// Manifests that were read.
     manifests: HashMap<String, Manifest>,
-    book: PolicyBook,
+    book: PolicySet,
     book_version: Option<String>,
     /// When use was looked at; `None` if somebody said that they know.
     usage_read_at: Option<Instant>,
@@ -202,7 +204,7 @@ impl ByHand<'_> {
                 }
                 Err(stop) => {
                     let error = DeletionError::from(stop);
-                    let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.leaves_doubt());
+                    let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
                     if !is_begun && !is_in_doubt {
                         return Err(error);
                     }
@@ -246,7 +248,7 @@ impl ByHand<'_> {
             Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
             Err(stop) => {
                 let error = DeletionError::from(stop);
-                let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.leaves_doubt());
+                let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
                 if is_in_doubt && self.is_gone(name).await { Ok(Removal::Deleted) } else { Err(error) }
             }
         }
@@ -262,7 +264,7 @@ impl ByHand<'_> {
         match self.clients.call(self.ecr.delete(name.as_str(), false)).await {
             Ok(()) => Ok(Removal::Deleted),
             Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
-            Err(Stop::Aws(error)) if error.failure == Failure::NotEmpty => {
+            Err(RunError::Aws(error)) if error.failure == Failure::NotEmpty => {
                 Err(DeletionError::Changed("an image was pushed".to_owned()))
             }
             Err(stop) => Err(stop.into()),
@@ -276,7 +278,7 @@ impl ByHand<'_> {
         named: Named<'_>,
         check: UseCheck,
     ) -> Result<Option<Looked>, DeletionError> {
-        let clients = Clients { deadline: self.clients.deadline.keeping(TIME_TO_ACT), ..self.clients };
+        let clients = RunContext { deadline: self.clients.deadline.keeping(TIME_TO_ACT), ..self.clients };
         // What a call that cannot be made means here: nothing is known.
         let looking = async {
             let described = clients.call(clients.ecr.images(name)).await?;
@@ -339,17 +341,17 @@ impl ByHand<'_> {
     /// Reads the policies file, and then what is in use, unless somebody knows.
     async fn usage(
         &self,
-        clients: &Clients<'_>,
+        clients: &RunContext<'_>,
         name: &Name,
         check: UseCheck,
-    ) -> Result<(PolicyBook, Option<String>, Option<(Usage, Instant)>), DeletionError> {
+    ) -> Result<(PolicySet, Option<String>, Option<(Usage, Instant)>), DeletionError> {
         let now = clients.now();
         let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
         let (book, version) = match found {
-            None => (PolicyBook::default(), None),
+            None => (PolicySet::default(), None),
             Some(object) => {
                 check_clock(object.answered_at, now)?;
-                (PolicyBook::parse(&object.text).map_err(DeletionError::PoliciesFile)?, object.version)
+                (PolicySet::parse(&object.text).map_err(DeletionError::PoliciesFile)?, object.version)
             }
         };
         let usage = match check {
@@ -504,7 +506,7 @@ impl Looked {
 ///
 /// This is the one place of deletions by hand that knows how use is looked at.
 async fn in_use(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     sources: &Sources,
     name: &Name,
     registry_id: &str,
@@ -514,17 +516,17 @@ async fn in_use(
     let observation = match last {
         None => read_usage::observe(clients, sources, read_usage::before(clients).await?, now).await?,
         Some(object) => {
-            let last = Observation::parse(&object.text).map_err(|error| {
+            let last = UsageSnapshot::parse(&object.text).map_err(|error| {
                 let problem = format!(
                     "{error}; the next completed run writes it anew, and without it use is read from the beginning"
                 );
-                DeletionError::State(clients.odd(USAGE_KEY, problem))
+                DeletionError::State(clients.invalid_object(USAGE_KEY, problem))
             })?;
             read_usage::refresh(clients, sources, &last.once, now).await?
         }
     };
     let (gaps, _) =
-        read_usage::gaps_of_pullers(clients, sources, &observation, name, registry_id, now).await?;
+        read_usage::unread_pullers(clients, sources, &observation, name, registry_id, now).await?;
     let mut usage = observation.usage;
     usage.gaps.extend(gaps);
     usage.gaps.retain(|gap| gap.is_about(name.as_str()));
@@ -534,7 +536,7 @@ async fn in_use(
 /// How the images relate, and the manifests of `wanted` ones. The children of other indexes are read from the cache of runs where
 /// that has them.
 async fn relations(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     name: &Name,
     described: &DescribedImages,
     images: &RepositoryImages,
@@ -582,7 +584,7 @@ async fn relations(
 
 /// Manifests by their images' digests, as far as ECR gives them.
 async fn manifests(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     name: &Name,
     ids: &[ImageId],
 ) -> Result<HashMap<String, Manifest>, DeletionError> {

@@ -22,7 +22,7 @@ use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecr::{EcrProtect, EcrRead, EcrWrite};
 use crate::aws::ecs::Ecs;
 use crate::aws::eks::Eks;
-use crate::aws::lambda::Functions;
+use crate::aws::lambda::Lambda;
 use crate::aws::registry::Registry;
 use crate::aws::resource_tags::ResourceTags;
 use crate::aws::s3::{Object, S3};
@@ -46,19 +46,19 @@ pub mod write_journal;
 
 /// What the functions of a run call, made once and kept between invocations.
 #[derive(Debug)]
-pub struct Hands {
+pub struct AwsClients {
     connection: Connection,
     ecr: EcrRead,
     ecs: Ecs,
     eks: Eks,
-    functions: Functions,
+    functions: Lambda,
     registry: Registry,
     resource_tags: ResourceTags,
     s3: S3,
     bucket: String,
 }
 
-impl Hands {
+impl AwsClients {
     /// Over a connection, with this bucket of the stack's.
     #[must_use]
     pub fn new(connection: Connection, bucket: String) -> Self {
@@ -83,11 +83,11 @@ impl Hands {
 
     /// For one invocation, which has so much time left. What is kept of it is for writing down what was done.
     #[must_use]
-    pub fn clients(&self, left: Duration) -> Clients<'_> {
+    pub fn clients(&self, left: Duration) -> RunContext<'_> {
         const ANSWER: Duration = Duration::from_millis(500);
-        self.connection.trouble().forget();
+        self.connection.retry_observer().reset();
         let Self { ecr, ecs, eks, functions, registry, resource_tags, s3, bucket, connection } = self;
-        Clients {
+        RunContext {
             ecr,
             ecs,
             eks,
@@ -105,7 +105,7 @@ impl Hands {
 
 /// What a part of a run calls, and until when.
 #[derive(Debug, Clone, Copy)]
-pub struct Clients<'a> {
+pub struct RunContext<'a> {
     /// The registry.
     pub ecr: &'a EcrRead,
     /// What runs in containers.
@@ -113,7 +113,7 @@ pub struct Clients<'a> {
     /// Which Kubernetes clusters there are.
     pub eks: &'a Eks,
     /// What runs in AWS Lambda.
-    pub functions: &'a Functions,
+    pub functions: &'a Lambda,
     /// Where the registry replicates to.
     pub registry: &'a Registry,
     /// Which repositories ask for protection by a resource tag.
@@ -143,7 +143,7 @@ pub enum Access<'a> {
 
 /// Why a part of a run stops before it is done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Stop {
+pub enum RunError {
     /// Time is up; another invocation goes on.
     #[error("the time of the function is up: {0}")]
     Time(AwsError),
@@ -178,7 +178,7 @@ pub enum Stop {
     },
 }
 
-impl Clients<'_> {
+impl RunContext<'_> {
     /// The present.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -186,10 +186,13 @@ impl Clients<'_> {
     }
 
     /// Makes a call until time is up.
-    pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, Stop> {
+    pub(crate) async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, AwsError>>,
+    ) -> Result<T, RunError> {
         match self.deadline.work(call).await {
             Ok(answer) => Ok(answer?),
-            Err(TimeIsUp) => Err(Stop::Time(self.ecr.trouble().explain())),
+            Err(TimeIsUp) => Err(RunError::Time(self.ecr.retry_observer().timeout_cause())),
         }
     }
 
@@ -199,22 +202,22 @@ impl Clients<'_> {
     }
 
     /// The text of an object that has to be there, after a look at the clock: S3 says what time it is.
-    pub(crate) async fn object(&self, key: &str, now: Instant) -> Result<String, Stop> {
+    pub(crate) async fn object(&self, key: &str, now: Instant) -> Result<String, RunError> {
         Ok(self.whole_object(key, now).await?.text)
     }
 
     /// An object that has to be there, after a look at the clock.
-    pub(crate) async fn whole_object(&self, key: &str, now: Instant) -> Result<Object, Stop> {
+    pub(crate) async fn whole_object(&self, key: &str, now: Instant) -> Result<Object, RunError> {
         let Some(object) = self.call(self.s3.get(self.bucket, key)).await? else {
             let problem = "there is no such object; the run that it is of may be forgotten".to_owned();
-            return Err(self.odd(key, problem));
+            return Err(self.invalid_object(key, problem));
         };
         check_clock(object.answered_at, now)?;
         Ok(object)
     }
 
-    pub(crate) fn odd(&self, key: &str, problem: String) -> Stop {
-        Stop::Object { bucket: self.bucket.to_owned(), key: key.to_owned(), problem }
+    pub(crate) fn invalid_object(&self, key: &str, problem: String) -> RunError {
+        RunError::Object { bucket: self.bucket.to_owned(), key: key.to_owned(), problem }
     }
 }
 
@@ -223,16 +226,16 @@ impl Clients<'_> {
 /// # Errors
 ///
 /// When they differ by more than [`crate::domain::usage::usage_snapshot::CLOCK_SECONDS`].
-pub fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), Stop> {
+pub fn check_clock(there: Option<Instant>, here: Instant) -> Result<(), RunError> {
     let Some(there) = there else { return Ok(()) };
     let seconds = (here.micros() - there.micros()) / 1_000_000;
     if seconds.abs() > CLOCK_SECONDS {
-        return Err(Stop::Clock { here, there });
+        return Err(RunError::Clock { here, there });
     }
     Ok(())
 }
 
-impl Stop {
+impl RunError {
     /// A name for the kind of failure, as Lambda's `errorType`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

@@ -9,15 +9,15 @@ use crate::domain::preview::{Question, preview};
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::Usage;
-use crate::workflows::enforcement::repository_snapshot::Surveyed;
-use crate::workflows::enforcement::{Clients, Stop, read_usage};
+use crate::workflows::enforcement::repository_snapshot::RepositorySnapshot;
+use crate::workflows::enforcement::{RunContext, RunError, read_usage};
 
 /// Why there is no preview.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     /// A call failed, or time is up.
     #[error(transparent)]
-    Stop(#[from] Stop),
+    RunError(#[from] RunError),
     /// The policy of the repository is one that this version does not understand.
     #[error("the lifecycle policy of {repository} is not understood: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Policy {
@@ -34,7 +34,7 @@ pub enum LiveError {
 ///
 /// When the repository cannot be read. That a source of use cannot be is a finding.
 pub async fn answer(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     registry_id: &str,
     live: &Live,
     observed: &Usage,
@@ -47,7 +47,8 @@ pub async fn answer(
             None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
         }
     };
-    let (surveyed, own) = tokio::try_join!(Surveyed::read(clients, name.clone(), registry_id, ""), own)?;
+    let (surveyed, own) =
+        tokio::try_join!(RepositorySnapshot::read(clients, name.clone(), registry_id, ""), own)?;
     let own = own.map(|text| {
         PolicySource::parse_json(&text)
             .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
@@ -81,7 +82,7 @@ pub async fn answer(
 ///
 /// When the repository cannot be read. That a source of use cannot be is a finding.
 pub async fn look_and_answer(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     registry_id: &str,
     live: &Live,
     now: Instant,

@@ -2,7 +2,7 @@
 //! [`crate::domain::enforcement::protection_record`].
 
 use crate::aws::AwsError;
-use crate::aws::s3::{Only, S3};
+use crate::aws::s3::{Precondition, S3};
 use crate::domain::enforcement::protection_record::{ProtectionRecord, RECORDS};
 
 /// The records in a bucket.
@@ -84,9 +84,12 @@ impl<'a> ProtectionRecords<'a> {
     /// When S3 refuses, or cannot be asked.
     pub async fn replace(&self, record: &ProtectionRecord, before: Option<&str>) -> Result<bool, AwsError> {
         let key = ProtectionRecord::key(&record.repository_name);
-        let text = serde_json::to_string(record)
-            .map_err(|error| AwsError::odd("PutObject", &format!("s3://{}/{key}: {error}", self.bucket)))?;
-        self.s3.put(self.bucket, &key, &text, before.map_or(Only::IfAbsent, Only::If)).await
+        let text = serde_json::to_string(record).map_err(|error| {
+            AwsError::unexpected_response("PutObject", &format!("s3://{}/{key}: {error}", self.bucket))
+        })?;
+        self.s3
+            .put(self.bucket, &key, &text, before.map_or(Precondition::IfNoneMatch, Precondition::IfMatch))
+            .await
     }
 
     /// Forgets a repository: it is gone, or its policy is not enforced by ECR any more.

@@ -226,14 +226,14 @@ impl Provisioner<'_> {
     async fn work<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, AwsError> {
         match self.deadline.work(call).await {
             Ok(result) => result,
-            Err(TimeIsUp) => Err(self.ecr.trouble().explain()),
+            Err(TimeIsUp) => Err(self.ecr.retry_observer().timeout_cause()),
         }
     }
 
     async fn order<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, AwsError> {
         match self.deadline.order(call).await {
             Ok(result) => result,
-            Err(TimeIsUp) => Err(self.ecr.trouble().explain()),
+            Err(TimeIsUp) => Err(self.ecr.retry_observer().timeout_cause()),
         }
     }
 
@@ -346,7 +346,9 @@ impl Provisioner<'_> {
                 }
                 return self.complete(name, existing, changes, asked, is_ours).await;
             }
-            Err(error) if error.leaves_doubt() => return Err(self.undo_creation(name, error.into()).await),
+            Err(error) if error.outcome_unknown() => {
+                return Err(self.undo_creation(name, error.into()).await);
+            }
             Err(error) => return Err(error.into()),
         };
         let asked = match self.look_at_policy(&repository, wanted, true).await {
@@ -385,7 +387,7 @@ impl Provisioner<'_> {
         };
         let unmark = Change::Tags { from: ownership::mark_of(&repository), to: Tags::new() };
         if let Err(error) = self.work(self.ecr.apply(&repository, &unmark)).await {
-            if error.leaves_doubt() {
+            if error.outcome_unknown() {
                 // Without the mark it is complete, whatever became of the answer.
                 let ecr = self.ecr.at_once();
                 if let Ok(Some(repository)) = self.order(ecr.repository(name)).await
@@ -441,7 +443,7 @@ impl Provisioner<'_> {
             if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
                 let made = all.get(..index).unwrap_or_default();
                 // Tags are two calls, of which one may have been done.
-                let is_doubtful = error.leaves_doubt() || matches!(change, Change::Tags { .. });
+                let is_doubtful = error.outcome_unknown() || matches!(change, Change::Tags { .. });
                 let doubtful = is_doubtful.then_some(*change);
                 return Err(self
                     .undo_changes(&repository, made, doubtful, error.into(), Left::Nothing)
@@ -585,7 +587,7 @@ impl Provisioner<'_> {
             && !begins_with_protection(text)
         {
             let problem = "the policy does not begin with the protection rule, and was not put";
-            return Err(AwsError::odd("PutLifecyclePolicy", problem));
+            return Err(AwsError::unexpected_response("PutLifecyclePolicy", problem));
         }
         self.ecr.apply(repository, change).await
     }

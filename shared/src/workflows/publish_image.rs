@@ -8,27 +8,27 @@ use crate::aws::codebuild::CodeBuild;
 use crate::aws::ecr::{EcrWrite, Manifest};
 use crate::aws::logs::Logs;
 use crate::aws::response_url::Callback;
-use crate::aws::s3::{Only, S3};
+use crate::aws::s3::{Precondition, S3};
 use crate::aws::ssm::Parameters;
 use crate::aws::{AwsError, Failure};
-use crate::domain::builds::build_context::Ticket;
-use crate::domain::builds::build_outcome::{Build, Ended, Status, last_words};
+use crate::domain::builds::build_context::BuildContext;
+use crate::domain::builds::build_outcome::{Build, BuildOutcome, Status, last_words};
 use crate::domain::builds::fingerprint;
 use crate::domain::builds::handover::Handover;
 use crate::domain::builds::index::{self, Pushed, Unreadable};
-use crate::domain::builds::outbound_event::{Announcement, Failed, Published};
+use crate::domain::builds::outbound_event::{Failed, OutboundEvent, Published};
 use crate::domain::builds::start_build_input::location;
-use crate::domain::builds::tag_ownership::{self, Claim, Ledger, Place};
+use crate::domain::builds::tag_ownership::{self, Claim, PublishTarget, TagOwnership};
 use crate::domain::builds::tags::NotMoved;
 use crate::domain::cloudformation::image;
 use crate::domain::cloudformation::{Answer, Event, ResponseUrl};
 use crate::domain::image::deletion::ImageId;
 use crate::domain::repository::{Name, Registry};
 use crate::domain::text::instant::Instant;
-use crate::workflows::announce::Announcer;
+use crate::workflows::announce::EventPublisher;
 
 /// How often a ledger that others write too is tried. They are few: builds of one repository that end together.
-const ATTEMPTS: usize = 20;
+const MAX_CAS_ATTEMPTS: usize = 20;
 
 /// What publishes images, for one request.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ pub struct Publisher<'a> {
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
     /// Who tells.
-    pub announcer: Announcer<'a>,
+    pub announcer: EventPublisher<'a>,
     /// Amazon S3.
     pub s3: &'a S3,
     /// Amazon CloudWatch Logs.
@@ -68,10 +68,10 @@ pub enum PublishError {
     Event(String),
     /// A ticket is not what this stack writes. Nothing follows from it, and somebody should know.
     #[error("the ticket of {0} is not believed: {1}")]
-    Ticket(String, String),
+    BuildContext(String, String),
     /// A ledger could not be written.
     #[error("the ledger s3://{0}/{1} is written by others all the time")]
-    Ledger(String, String),
+    TagOwnership(String, String),
     /// A manifest is none.
     #[error(transparent)]
     Manifest(#[from] Unreadable),
@@ -156,13 +156,15 @@ impl Publisher<'_> {
         if let Ok((ticket, _)) = build.ticket()
             && let Some(reason) = self.doubt(&build, &ticket, now)
         {
-            return Err(PublishError::Ticket(build.id, reason));
+            return Err(PublishError::BuildContext(build.id, reason));
         }
         match build.ended() {
-            Ended::NotYet => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
-            Ended::NotOurs(reason) => Ok(Outcome::Ignored { reason }),
-            Ended::Failed { ticket, status, reason } => self.failed(&build, &ticket, status, &reason).await,
-            Ended::Pushed { ticket, platform, digest } => {
+            BuildOutcome::InProgress => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
+            BuildOutcome::Foreign(reason) => Ok(Outcome::Ignored { reason }),
+            BuildOutcome::Failed { ticket, status, reason } => {
+                self.failed(&build, &ticket, status, &reason).await
+            }
+            BuildOutcome::Pushed { ticket, platform, digest } => {
                 let Ok(name) = Name::parse(&ticket.repository_name) else {
                     return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
                 };
@@ -207,7 +209,7 @@ impl Publisher<'_> {
 
     /// Why a build's ticket is not believed: it is in a variable, which whoever may start builds can set, while the source is
     /// what CodeBuild fetched.
-    fn doubt(&self, build: &Build, ticket: &Ticket, now: Instant) -> Option<String> {
+    fn doubt(&self, build: &Build, ticket: &BuildContext, now: Instant) -> Option<String> {
         let (kind, place) = location(&ticket.source, self.registry);
         let (built_kind, built_place, built_version) = &build.source;
         // An object may be told by its ARN.
@@ -229,7 +231,7 @@ impl Publisher<'_> {
     async fn join(
         &self,
         name: &Name,
-        ticket: &Ticket,
+        ticket: &BuildContext,
         images: &[Pushed],
     ) -> Result<(String, String), PublishError> {
         let text = index::join(images)?;
@@ -250,7 +252,7 @@ impl Publisher<'_> {
         }
     }
 
-    async fn image(&self, name: &Name, ticket: &Ticket) -> Result<Option<Manifest>, AwsError> {
+    async fn image(&self, name: &Name, ticket: &BuildContext) -> Result<Option<Manifest>, AwsError> {
         match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
             Err(error) if error.failure == Failure::NotFound => Ok(None),
             found => Ok(found?.complete()?.into_iter().next()),
@@ -258,12 +260,12 @@ impl Publisher<'_> {
     }
 
     /// A source came whose image is there already.
-    async fn built(&self, ticket: &Ticket, now: Instant) -> Result<Outcome, PublishError> {
+    async fn built(&self, ticket: &BuildContext, now: Instant) -> Result<Outcome, PublishError> {
         let Ok(name) = Name::parse(&ticket.repository_name) else {
             return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
         };
         if let Some(reason) = ticket.doubt(now) {
-            return Err(PublishError::Ticket(format!("what is built already in {name}"), reason));
+            return Err(PublishError::BuildContext(format!("what is built already in {name}"), reason));
         }
         match self.image(&name, ticket).await? {
             None => Ok(Outcome::Ignored { reason: "its image is not there any more".to_owned() }),
@@ -274,7 +276,7 @@ impl Publisher<'_> {
     async fn publish(
         &self,
         name: &Name,
-        ticket: &Ticket,
+        ticket: &BuildContext,
         digest: &str,
         manifest: &str,
         build_id: Option<String>,
@@ -287,11 +289,11 @@ impl Publisher<'_> {
             self.answer(ticket, &Ok((image_uri, digest.to_owned()))).await?;
             return Ok(Outcome::Known);
         }
-        let (claim, not_moved) = self.place(name, ticket, digest, manifest, now).await?;
+        let (claim, not_moved) = self.move_tags(name, ticket, digest, manifest, now).await?;
         self.answer(ticket, &Ok((image_uri.clone(), digest.to_owned()))).await?;
-        let has_parameter = claim.taken.contains(&Place::Parameter);
+        let has_parameter = claim.taken.contains(&PublishTarget::Parameter);
         let moved = claim.taken.into_iter().filter_map(|place| match place {
-            Place::Tag(tag) if !not_moved.iter().any(|not| not.image_tag == tag) => Some(tag),
+            PublishTarget::Tag(tag) if !not_moved.iter().any(|not| not.image_tag == tag) => Some(tag),
             _ => None,
         });
         let published = Published {
@@ -306,23 +308,23 @@ impl Publisher<'_> {
             source: ticket.source.clone(),
             build_id,
         };
-        self.announce(Announcement::Published(published.clone()), &record).await?;
+        self.announce(OutboundEvent::Published(published.clone()), &record).await?;
         Ok(Outcome::Published(published))
     }
 
     /// Moves tags and the parameter, as far as nothing newer has them.
-    async fn place(
+    async fn move_tags(
         &self,
         name: &Name,
-        ticket: &Ticket,
+        ticket: &BuildContext,
         digest: &str,
         manifest: &str,
         now: Instant,
     ) -> Result<(Claim, Vec<NotMoved>), PublishError> {
         let key = tag_ownership::key(name.as_str());
-        let written_by_others = || PublishError::Ledger(self.bucket.to_owned(), key.clone());
+        let written_by_others = || PublishError::TagOwnership(self.bucket.to_owned(), key.clone());
         let mut claimed = None;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_CAS_ATTEMPTS {
             let (mut ledger, etag) = self.ledger(&key).await?;
             let claim = ledger.claim(ticket, digest, now);
             if claim.taken.is_empty() {
@@ -330,24 +332,24 @@ impl Publisher<'_> {
                 break;
             }
             let text = serde_json::to_string(&ledger).unwrap_or_default();
-            let only = etag.as_deref().map_or(Only::IfAbsent, Only::If);
+            let only = etag.as_deref().map_or(Precondition::IfNoneMatch, Precondition::IfMatch);
             if self.s3.put(self.bucket, &key, &text, only).await? {
                 claimed = Some(claim);
                 break;
             }
         }
         let claim = claimed.ok_or_else(written_by_others)?;
-        let kept = |place: &Place, reason: &str| match place {
-            Place::Tag(tag) => Some(NotMoved { image_tag: tag.clone(), reason: reason.to_owned() }),
-            Place::Parameter => None,
+        let kept = |place: &PublishTarget, reason: &str| match place {
+            PublishTarget::Tag(tag) => Some(NotMoved { image_tag: tag.clone(), reason: reason.to_owned() }),
+            PublishTarget::Parameter => None,
         };
         let mut not_moved = ticket.image_tags_not_moved.clone();
         not_moved.extend(claim.kept.iter().filter_map(|(place, reason)| kept(place, reason)));
-        let mut moved: Vec<(Place, String)> =
+        let mut moved: Vec<(PublishTarget, String)> =
             claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
         let mut texts = std::collections::BTreeMap::from([(digest.to_owned(), manifest.to_owned())]);
         let mut to_move = moved.clone();
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_CAS_ATTEMPTS {
             for (place, digest) in &to_move {
                 if !texts.contains_key(digest) {
                     let found =
@@ -385,16 +387,16 @@ impl Publisher<'_> {
         Err(written_by_others())
     }
 
-    async fn ledger(&self, key: &str) -> Result<(Ledger, Option<String>), PublishError> {
+    async fn ledger(&self, key: &str) -> Result<(TagOwnership, Option<String>), PublishError> {
         match self.s3.get(self.bucket, key).await? {
-            None => Ok((Ledger::default(), None)),
+            None => Ok((TagOwnership::default(), None)),
             Some(object) => {
                 let ledger = serde_json::from_str(&object.text).map_err(|error| {
                     let problem = format!(
                         "s3://{}/{key} is not the ledger that this stack writes ({error}); restore an earlier version of it",
                         self.bucket
                     );
-                    AwsError { failure: Failure::Invalid, ..AwsError::odd("GetObject", &problem) }
+                    AwsError { failure: Failure::Invalid, ..AwsError::unexpected_response("GetObject", &problem) }
                 })?;
                 Ok((ledger, Some(object.etag)))
             }
@@ -405,13 +407,13 @@ impl Publisher<'_> {
     async fn put(
         &self,
         name: &Name,
-        place: &Place,
+        place: &PublishTarget,
         digest: &str,
         manifest: &str,
-        ticket: &Ticket,
+        ticket: &BuildContext,
     ) -> Result<Option<NotMoved>, AwsError> {
         match place {
-            Place::Tag(tag) => match self.ecr.put_image(name, manifest, None, tag).await {
+            PublishTarget::Tag(tag) => match self.ecr.put_image(name, manifest, None, tag).await {
                 Ok(_) => Ok(None),
                 Err(error) if error.failure == Failure::AlreadyExists => {
                     let reason = format!(
@@ -422,7 +424,7 @@ impl Publisher<'_> {
                 }
                 Err(error) => Err(error),
             },
-            Place::Parameter => {
+            PublishTarget::Parameter => {
                 let uri = format!("{}/{name}@{digest}", self.registry.host());
                 let description =
                     format!("The newest released image of {name}, built from {}", ticket.source);
@@ -437,7 +439,7 @@ impl Publisher<'_> {
     async fn failed(
         &self,
         build: &Build,
-        ticket: &Ticket,
+        ticket: &BuildContext,
         status: Status,
         reason: &str,
     ) -> Result<Outcome, PublishError> {
@@ -458,7 +460,7 @@ impl Publisher<'_> {
         let reason = reason.as_str();
         self.answer(ticket, &Err(told)).await?;
         let failed = Failed::of_build(self.stack_name, ticket, status, reason, &build.id, &log);
-        self.announce(Announcement::Failed(failed.clone()), &record).await?;
+        self.announce(OutboundEvent::Failed(failed.clone()), &record).await?;
         Ok(Outcome::Failed(failed))
     }
 
@@ -478,20 +480,20 @@ impl Publisher<'_> {
     }
 
     /// Tells everybody, and then remembers that it did: better twice than never.
-    async fn announce(&self, announcement: Announcement, record: &str) -> Result<(), AwsError> {
+    async fn announce(&self, announcement: OutboundEvent, record: &str) -> Result<(), AwsError> {
         self.announcer.announce(&announcement).await?;
         let text = serde_json::to_string(&announcement).unwrap_or_default();
-        self.s3.put(self.bucket, record, &text, Only::IfAbsent).await.map(drop)
+        self.s3.put(self.bucket, record, &text, Precondition::IfNoneMatch).await.map(drop)
     }
 
     /// Answers the requests of CloudFormation that wait for a ticket.
     async fn answer(
         &self,
-        ticket: &Ticket,
+        ticket: &BuildContext,
         image: &Result<(String, String), String>,
     ) -> Result<(), AwsError> {
         let path = image::waiting(self.stack_name, ticket);
-        let waiting = self.parameters.secrets_below(&path).await?;
+        let waiting = self.parameters.secure_strings_by_path(&path).await?;
         let mut done = Vec::with_capacity(waiting.len());
         for waiter in waiting {
             done.push(waiter.name);
@@ -507,14 +509,14 @@ impl Publisher<'_> {
             };
             let sent = match ResponseUrl::parse(&event.response_url, self.allow_loopback) {
                 Ok(url) => {
-                    let sent = tokio::time::timeout(PATIENCE, self.callback.send(&url, &answer));
+                    let sent = tokio::time::timeout(CALLBACK_TIMEOUT, self.callback.send(&url, &answer));
                     match sent.await {
                         Ok(sent) => sent.map_err(|error| error.to_string()),
                         Err(_) => {
                             // The event comes again, and with it another attempt.
                             return Err(AwsError {
                                 failure: Failure::TimedOut,
-                                ..AwsError::odd("answering CloudFormation", &event.stack_id)
+                                ..AwsError::unexpected_response("answering CloudFormation", &event.stack_id)
                             });
                         }
                     }
@@ -542,7 +544,7 @@ impl Publisher<'_> {
 }
 
 /// How long CloudFormation may take to take an answer.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const CALLBACK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The parameter that has the released image of a repository.
 #[must_use]

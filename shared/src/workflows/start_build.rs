@@ -4,33 +4,33 @@ use serde::Serialize;
 
 use crate::aws::codebuild::CodeBuild;
 use crate::aws::ecr::EcrWrite;
-use crate::aws::lambda::Functions;
+use crate::aws::lambda::Lambda;
 use crate::aws::s3::S3;
 use crate::aws::sqs::Sqs;
 use crate::aws::{AwsError, Deadline, Failure};
-use crate::domain::builds::build_config::{self, Book, Wanted, WantedSource};
-use crate::domain::builds::build_context::{Ticket, is_future};
-use crate::domain::builds::build_definition::{Recipe, TimeLimits};
+use crate::domain::builds::build_config::{self, BuildConfig, BuildRequest, RequestedSource};
+use crate::domain::builds::build_context::{BuildContext, is_future};
+use crate::domain::builds::build_definition::{BuildDefinition, TimeLimits};
 use crate::domain::builds::build_outcome::{Build, Status};
-use crate::domain::builds::event::{self, Arrived, InvalidEvent, Said};
+use crate::domain::builds::event::{self, InvalidEvent, ParsedEvent, SourceUpdate};
 use crate::domain::builds::handover::Handover;
-use crate::domain::builds::outbound_event::{Announcement, Failed};
-use crate::domain::builds::start_build_input::{NoProject, Projects, orders};
-use crate::domain::builds::{Arrival, BUILT_FROM, Platform, Source, is_source_key};
+use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
+use crate::domain::builds::start_build_input::{NoProject, Projects, start_build_inputs};
+use crate::domain::builds::{BUILT_FROM, Platform, Source, SourceOrder, is_source_key};
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::repository::{Name, Registry, Settings, Tags, read};
 use crate::domain::text::finding::{Finding, quoted};
 use crate::domain::text::instant::Instant;
-use crate::workflows::announce::Announcer;
+use crate::workflows::announce::EventPublisher;
 use crate::workflows::protection_records::ProtectionRecords;
 use crate::workflows::provision::{ProvisionError, Provisioner};
 
 /// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
-const TOKEN_SECONDS: i64 = 4 * 60;
+const IDEMPOTENCY_TOKEN_TTL: i64 = 4 * 60;
 
 /// A repository that nobody asked for before its first build. Tags that name a source stay with their image, those of
 /// caches come and go; the rest is what every repository gets.
-const SETTINGS: &str = r#"{
+const BUILD_REPOSITORY_DEFAULTS: &str = r#"{
     "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
     "imageTagMutabilityExclusionFilters": ["src-*"],
     "lifecyclePolicy": { "rules": [
@@ -70,7 +70,7 @@ impl Stack {
 
 /// What starts builds, for one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Starter<'a> {
+pub struct BuildStarter<'a> {
     /// The stack.
     pub stack: &'a Stack,
     /// Where repositories are.
@@ -80,7 +80,7 @@ pub struct Starter<'a> {
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
     /// AWS Lambda.
-    pub functions: &'a Functions,
+    pub functions: &'a Lambda,
     /// Amazon S3.
     pub s3: &'a S3,
     /// When to stop.
@@ -93,9 +93,9 @@ pub struct Starter<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Dispatcher<'a> {
     /// What starts builds.
-    pub starter: Starter<'a>,
+    pub starter: BuildStarter<'a>,
     /// Who tells.
-    pub announcer: Announcer<'a>,
+    pub announcer: EventPublisher<'a>,
     /// Amazon SQS.
     pub sqs: &'a Sqs,
     /// The queue of events whose builds wait until the account may build more.
@@ -163,7 +163,7 @@ pub enum StartError {
     NotVersioned(String),
     /// `builds.yaml` is not valid.
     #[error("s3://{bucket}/{key} is not valid: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Book {
+    BuildConfig {
         /// The bucket.
         bucket: String,
         /// The key.
@@ -189,27 +189,27 @@ pub enum EventError {
 
 /// What makes a build be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Because {
+pub enum Trigger {
     /// A source arrived, so many seconds ago; the event may come again.
-    Arrived(i64),
+    Event(i64),
     /// Somebody asks for it.
-    Asked,
+    Request,
 }
 
 /// What came of a wish to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
+pub enum StartOutcome {
     /// The image is there.
-    Built {
+    AlreadyBuilt {
         /// What was wished.
-        ticket: Ticket,
+        ticket: BuildContext,
         /// Its digest.
         digest: String,
     },
     /// It is being built, once for each platform.
-    Building {
+    Started {
         /// What was wished.
-        ticket: Ticket,
+        ticket: BuildContext,
         /// The builds.
         builds: Vec<(Platform, Build)>,
     },
@@ -217,11 +217,11 @@ pub enum Begun {
 
 /// What an event came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Summary {
+pub struct EventResult {
     /// The images that are built or being built.
     pub images: Vec<Image>,
     /// What is not built, and why.
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<Skipped>,
 }
 
 /// An image that is built or being built.
@@ -259,18 +259,18 @@ pub struct BuildId {
 
 /// Something that is not built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Ignored {
+pub struct Skipped {
     /// Why.
     pub reason: String,
 }
 
-impl Begun {
+impl StartOutcome {
     /// The image, for those who asked.
     #[must_use]
     pub fn image(self, registry: &Registry) -> Image {
         let (ticket, status, image_digest, builds) = match self {
-            Self::Built { ticket, digest } => (ticket, "BUILT", Some(digest), Vec::new()),
-            Self::Building { ticket, builds } => (ticket, "BUILDING", None, builds),
+            Self::AlreadyBuilt { ticket, digest } => (ticket, "BUILT", Some(digest), Vec::new()),
+            Self::Started { ticket, builds } => (ticket, "BUILDING", None, builds),
         };
         let builds = builds.into_iter().map(|(platform, build)| BuildId {
             build_id: build.id,
@@ -295,8 +295,8 @@ impl Dispatcher<'_> {
     /// # Errors
     ///
     /// When the event is none, or AWS cannot be asked; whoever delivers the event delivers it again.
-    pub async fn serve(&self, event: &str, now: Instant) -> Result<Summary, EventError> {
-        let mut summary = Summary::default();
+    pub async fn serve(&self, event: &str, now: Instant) -> Result<EventResult, EventError> {
+        let mut summary = EventResult::default();
         match event::put_aside(event) {
             // Whatever fails now stays in its queue, and comes again.
             Some(events) => {
@@ -314,13 +314,13 @@ impl Dispatcher<'_> {
         event: &str,
         now: Instant,
         has_waited: bool,
-        summary: &mut Summary,
+        summary: &mut EventResult,
     ) -> Result<(), EventError> {
         let Some(said) = event::read(event)? else {
             if !is_request(event) {
                 return Err(InvalidEvent::Unknown.into());
             }
-            let wanted = Wanted::parse(event).map_err(EventError::Request)?;
+            let wanted = BuildRequest::parse(event).map_err(EventError::Request)?;
             let begun = self.starter.build(&wanted, now).await?;
             summary.images.push(begun.image(self.starter.registry));
             return Ok(());
@@ -328,8 +328,8 @@ impl Dispatcher<'_> {
         let mut book = None;
         for said in said {
             let arrived = match said {
-                Said::Arrived(arrived) => arrived,
-                Said::Nothing(reason) => {
+                ParsedEvent::Update(arrived) => arrived,
+                ParsedEvent::Skip(reason) => {
                     summary.ignore(reason);
                     continue;
                 }
@@ -339,8 +339,8 @@ impl Dispatcher<'_> {
             }
             let book = match &book {
                 Some(Ok(book)) => book,
-                Some(Err(error @ StartError::Book { .. })) => {
-                    self.refuse("", &arrived.source, &error.to_string()).await?;
+                Some(Err(error @ StartError::BuildConfig { .. })) => {
+                    self.announce_not_started("", &arrived.source, &error.to_string()).await?;
                     summary.ignore(error.to_string());
                     continue;
                 }
@@ -363,18 +363,18 @@ impl Dispatcher<'_> {
             };
             let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
             for recipe in recipes {
-                let ticket = Ticket::new(&recipe, &arrived);
-                match self.starter.begin(&recipe, ticket, Because::Arrived(age)).await {
+                let ticket = BuildContext::new(&recipe, &arrived);
+                match self.starter.begin(&recipe, ticket, Trigger::Event(age)).await {
                     Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
                     Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
                         let name = recipe.repository.as_str();
-                        self.refuse(name, &arrived.source, &error.to_string()).await?;
+                        self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
                     }
                     // Another attempt would be refused too.
                     Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
                         let name = recipe.repository.as_str();
-                        self.refuse(name, &arrived.source, &error.to_string()).await?;
+                        self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
                     }
                     // New accounts build little at once. Lambda would try twice more, within minutes.
@@ -395,7 +395,12 @@ impl Dispatcher<'_> {
     }
 
     /// Tells those who wait for an image that there will be none.
-    async fn refuse(&self, repository: &str, source: &Source, reason: &str) -> Result<(), StartError> {
+    async fn announce_not_started(
+        &self,
+        repository: &str,
+        source: &Source,
+        reason: &str,
+    ) -> Result<(), StartError> {
         tracing::warn!(repository, %source, reason, "did not start a build");
         let failed = Failed {
             stack_name: self.starter.stack.name.clone(),
@@ -406,20 +411,20 @@ impl Dispatcher<'_> {
             build_id: String::new(),
             log_link: String::new(),
         };
-        Ok(self.announcer.announce(&Announcement::Failed(failed)).await?)
+        Ok(self.announcer.announce(&OutboundEvent::Failed(failed)).await?)
     }
 }
 
-impl Starter<'_> {
+impl BuildStarter<'_> {
     /// Builds what somebody asks for.
     ///
     /// # Errors
     ///
     /// When there is nothing to build, or AWS cannot be asked.
-    pub async fn build(&self, wanted: &Wanted, now: Instant) -> Result<Begun, StartError> {
+    pub async fn build(&self, wanted: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
         let recipe = self.granted(wanted).await?;
         let arrived = self.pin(&wanted.source, now).await?;
-        self.begin(&recipe, Ticket::new(&recipe, &arrived), Because::Asked).await
+        self.begin(&recipe, BuildContext::new(&recipe, &arrived), Trigger::Request).await
     }
 
     /// The recipe that somebody asks for, with the role that `builds.yaml` says, and only with secrets that it names.
@@ -427,14 +432,14 @@ impl Starter<'_> {
     /// # Errors
     ///
     /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
-    pub async fn granted(&self, wanted: &Wanted) -> Result<Recipe, StartError> {
+    pub async fn granted(&self, wanted: &BuildRequest) -> Result<BuildDefinition, StartError> {
         let book = self.book().await?;
         let refused = book.refused_secrets(&wanted.recipe, wanted.spelling);
         if !refused.is_empty() {
             return Err(StartError::Secrets(refused));
         }
         let limits = |seconds| TimeLimits::within(seconds, self.stack.build_minutes);
-        Ok(Recipe {
+        Ok(BuildDefinition {
             service_role: book.service_role(&wanted.recipe.repository).map(str::to_owned),
             time_limits: wanted.service_timeout.and_then(limits),
             ..wanted.recipe.clone()
@@ -446,12 +451,16 @@ impl Starter<'_> {
     /// # Errors
     ///
     /// When there is none, or it cannot be pinned.
-    pub async fn pin(&self, wanted: &WantedSource, now: Instant) -> Result<Arrived, StartError> {
-        if let Some(arrived) = wanted.commit(Arrival::at(now)) {
+    pub async fn pin(&self, wanted: &RequestedSource, now: Instant) -> Result<SourceUpdate, StartError> {
+        if let Some(arrived) = wanted.commit(SourceOrder::at(now)) {
             return Ok(arrived);
         }
-        let WantedSource::S3 { bucket, key, version_id } = wanted else {
-            return Err(AwsError::odd("HeadObject", "the source is neither a commit nor an object").into());
+        let RequestedSource::S3 { bucket, key, version_id } = wanted else {
+            return Err(AwsError::unexpected_response(
+                "HeadObject",
+                "the source is neither a commit nor an object",
+            )
+            .into());
         };
         let bucket = bucket.as_deref().unwrap_or(&self.stack.bucket);
         if !self.stack.has_source(bucket, key) {
@@ -466,10 +475,10 @@ impl Starter<'_> {
             });
         };
         let version_id = found.id.ok_or_else(|| StartError::NotVersioned(bucket.to_owned()))?;
-        Ok(Arrived {
+        Ok(SourceUpdate {
             source: Source::S3 { bucket: bucket.to_owned(), key: key.clone(), version_id },
             reference: None,
-            arrival: Arrival::at(found.at.unwrap_or(now)),
+            arrival: SourceOrder::at(found.at.unwrap_or(now)),
         })
     }
 
@@ -480,32 +489,34 @@ impl Starter<'_> {
     /// When AWS cannot be asked, or does not want to.
     pub async fn begin(
         &self,
-        recipe: &Recipe,
-        ticket: Ticket,
-        because: Because,
-    ) -> Result<Begun, StartError> {
+        recipe: &BuildDefinition,
+        ticket: BuildContext,
+        because: Trigger,
+    ) -> Result<StartOutcome, StartError> {
         let no_project = |problem| StartError::NoProject { repository: recipe.repository.clone(), problem };
         let projects = &self.stack.projects;
-        let ordered = orders(recipe, &ticket, self.registry, projects, "").map_err(no_project)?;
+        let ordered = start_build_inputs(recipe, &ticket, self.registry, projects, "").map_err(no_project)?;
         if recipe.is_by_name {
             self.check_name(&recipe.repository, &ticket.source).await?;
         }
-        if let Some(digest) = self.existing(&recipe.repository, &ticket, because).await? {
+        if let Some(digest) =
+            self.find_image_or_create_repository(&recipe.repository, &ticket, because).await?
+        {
             tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
             let handover = serde_json::to_string(&Handover { already_built: ticket.clone() })
-                .map_err(|error| AwsError::odd("Invoke", &error.to_string()))?;
+                .map_err(|error| AwsError::unexpected_response("Invoke", &error.to_string()))?;
             self.functions.invoke(&self.stack.published_function, &handover).await?;
-            return Ok(Begun::Built { ticket, digest });
+            return Ok(StartOutcome::AlreadyBuilt { ticket, digest });
         }
-        let is_forgotten = match because {
-            Because::Arrived(age) => age > TOKEN_SECONDS,
-            Because::Asked => true,
+        let idempotency_expired = match because {
+            Trigger::Event(age) => age > IDEMPOTENCY_TOKEN_TTL,
+            Trigger::Request => true,
         };
         let mut builds = Vec::new();
         for order in ordered {
-            let running = if is_forgotten {
-                self.running(&order.project, &ticket, order.platform).await?
+            let running = if idempotency_expired {
+                self.find_in_progress_build(&order.project, &ticket, order.platform).await?
             } else {
                 None
             };
@@ -514,8 +525,8 @@ impl Starter<'_> {
                 None => self.codebuild.start(&order).await?,
             };
             // The same order a moment ago, and it came to nothing; whoever asks again means it.
-            let build = if because == Because::Asked && build.status != Status::InProgress {
-                let again = orders(recipe, &ticket, self.registry, projects, self.request_id);
+            let build = if because == Trigger::Request && build.status != Status::InProgress {
+                let again = start_build_inputs(recipe, &ticket, self.registry, projects, self.request_id);
                 let again = again.map_err(no_project)?;
                 match again.iter().find(|again| again.platform == order.platform) {
                     Some(again) => self.codebuild.start(again).await?,
@@ -526,7 +537,7 @@ impl Starter<'_> {
             };
             builds.push((order.platform, build));
         }
-        Ok(Begun::Building { ticket, builds })
+        Ok(StartOutcome::Started { ticket, builds })
     }
 
     /// Whether a source may go where its name says. Uploads may: who may write below `sources/<repository>/` is said by IAM. Who
@@ -546,11 +557,11 @@ impl Starter<'_> {
     }
 
     /// The digest of the ticket's image if it is there; sees to it that there is a repository.
-    async fn existing(
+    async fn find_image_or_create_repository(
         &self,
         name: &Name,
-        ticket: &Ticket,
-        because: Because,
+        ticket: &BuildContext,
+        because: Trigger,
     ) -> Result<Option<String>, StartError> {
         match self.ecr.digest_of(name, &ticket.image_tag).await {
             Ok(digest) => Ok(digest),
@@ -573,10 +584,10 @@ impl Starter<'_> {
     }
 
     /// A build of the ticket that is under way.
-    async fn running(
+    async fn find_in_progress_build(
         &self,
         project: &str,
-        ticket: &Ticket,
+        ticket: &BuildContext,
         platform: Platform,
     ) -> Result<Option<Build>, AwsError> {
         let builds = self.codebuild.newest(project).await?;
@@ -590,11 +601,11 @@ impl Starter<'_> {
         Ok(builds.into_iter().find(|build| build.status == Status::InProgress && is_same(build)))
     }
 
-    async fn book(&self) -> Result<Book, StartError> {
+    async fn book(&self) -> Result<BuildConfig, StartError> {
         let bucket = &self.stack.bucket;
         match self.s3.get(bucket, build_config::KEY).await? {
-            None => Ok(Book::default()),
-            Some(object) => Book::parse(&object.text).map_err(|findings| StartError::Book {
+            None => Ok(BuildConfig::default()),
+            Some(object) => BuildConfig::parse(&object.text).map_err(|findings| StartError::BuildConfig {
                 bucket: bucket.clone(),
                 key: build_config::KEY,
                 findings,
@@ -603,10 +614,10 @@ impl Starter<'_> {
     }
 }
 
-impl Summary {
+impl EventResult {
     fn ignore(&mut self, reason: String) {
         tracing::info!(reason, "nothing to build");
-        self.ignored.push(Ignored { reason });
+        self.ignored.push(Skipped { reason });
     }
 }
 
@@ -618,10 +629,10 @@ fn is_request(event: &str) -> bool {
 }
 
 fn settings() -> Result<Settings, AwsError> {
-    let wish = read::body(SETTINGS);
+    let wish = read::body(BUILD_REPOSITORY_DEFAULTS);
     wish.map(|wish| wish.settings).map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        AwsError::odd("CreateRepository", &findings.join("; "))
+        AwsError::unexpected_response("CreateRepository", &findings.join("; "))
     })
 }
 

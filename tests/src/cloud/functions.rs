@@ -6,13 +6,13 @@ use crate::http::{Request, Response};
 
 /// Functions whose code is an image, and others.
 #[derive(Debug, Default)]
-pub struct Functions {
+pub struct Lambda {
     versions: Vec<(Value, Value)>,
     /// The largest page, for lists that have several.
     pub page: usize,
 }
 
-impl Functions {
+impl Lambda {
     /// Adds a version of a function. Lambda resolves the name of an image once.
     pub fn add(&mut self, name: &str, version: &str, image: &str, resolved: &str) {
         let arn = format!("arn:aws:lambda:eu-west-1:123456789012:function:{name}:{version}");

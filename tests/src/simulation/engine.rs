@@ -72,7 +72,7 @@ pub(super) fn unguarded(text: &str) -> Option<LifecyclePolicy> {
     product::attached(&json!({ "rules": rules }).to_string())
 }
 
-/// The digests in a manifest list.
+/// The digests in an image index.
 pub(super) fn children(image: &ecr_stub::Image) -> Vec<String> {
     if !image.media_type.contains("index") {
         return Vec::new();

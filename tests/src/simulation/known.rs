@@ -3,7 +3,7 @@
 
 use super::file::{Apply, File, GREEDY, Policy, TIDY};
 use super::step::{Beside, Foreign, Run, Step};
-use super::wire::Fate;
+use super::wire::ImageResult;
 use super::world::{Habit, Interlude};
 
 /// A promise that did not hold.
@@ -47,7 +47,7 @@ fn run_with(label: &str, nth: usize, step: Step) -> Step {
 
 /// A run in which calls of this operation are all refused.
 fn run_without(label: &str) -> Step {
-    let refused = (label.to_owned(), Fate::Refused(400, "AccessDeniedException"), 99);
+    let refused = (label.to_owned(), ImageResult::Refused(400, "AccessDeniedException"), 99);
     Step::Run(Run { seed: 1, planned: vec![refused], ..Run::default() })
 }
 
@@ -114,7 +114,7 @@ pub(super) const KNOWN: &[Known] = &[
     Known {
         id: "B7",
         is_mended: true,
-        what: "signatures under tags go, though what they are about runs",
+        what: "signatures under tags go, though their subject runs",
         steps: || {
             let release = Step::Release { repository: DEL, tag: "v1".to_owned(), is_signed_by_tag: true };
             let everything = "{selection: {tagPatternList: ['*']}, maximumNumberOfImages: 1}";

@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use serde_json::json;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{AccessKeys, Clock, Connection};
-use shared::domain::enforcement::policy_set::PolicyBook;
+use shared::domain::enforcement::policy_set::PolicySet;
 use shared::domain::enforcement::run::{Run, Task};
 use shared::domain::enforcement::suspension::Cause;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
@@ -15,7 +15,7 @@ use shared::domain::text::instant::Instant;
 use shared::workflows::enforcement::inventory::{self, InventoryError, Invocation, Progress};
 use shared::workflows::enforcement::process_batch::{Caller, Power, work};
 use shared::workflows::enforcement::suspend::{Stack, suspend};
-use shared::workflows::enforcement::{Hands, Stop, summarize};
+use shared::workflows::enforcement::{AwsClients, RunError, summarize};
 use tests::cloud::BUCKET;
 
 use super::wire::Shared;
@@ -28,7 +28,7 @@ const FUNCTION: Duration = Duration::from_secs(900);
 
 /// A function that has started, and is warm from then on.
 pub(super) struct Product {
-    hands: Hands,
+    hands: AwsClients,
     ecr: EcrWrite,
 }
 
@@ -66,8 +66,8 @@ impl Failed {
     }
 }
 
-impl From<Stop> for Failed {
-    fn from(stop: Stop) -> Self {
+impl From<RunError> for Failed {
+    fn from(stop: RunError) -> Self {
         let is_retried = matches!(stop.kind(), "OutOfTime" | "AwsFailed");
         Self { is_retried, is_invalid_file: false, message: stop.to_string() }
     }
@@ -76,8 +76,8 @@ impl From<Stop> for Failed {
 impl From<InventoryError> for Failed {
     fn from(error: InventoryError) -> Self {
         match error {
-            InventoryError::Stop(stop) => stop.into(),
-            InventoryError::Book(_) => {
+            InventoryError::RunError(stop) => stop.into(),
+            InventoryError::PolicySet(_) => {
                 Self { is_retried: false, is_invalid_file: true, message: error.to_string() }
             }
         }
@@ -98,7 +98,7 @@ impl Product {
             shared::aws::Transport::over(connector, clock, keys, "eu-west-1", "http://aws.simulated");
         let connection = Connection::over(transport);
         let ecr = connection.ecr_write();
-        Self { hands: Hands::new(connection, BUCKET.to_owned()), ecr }
+        Self { hands: AwsClients::new(connection, BUCKET.to_owned()), ecr }
     }
 
     /// `is_on` is the parameter `Enforce` of the function.
@@ -193,5 +193,5 @@ pub(super) fn is_own(tag: &str) -> bool {
 
 /// The hash by which a policies file is previewed and approved.
 pub(super) fn hash(file: &str) -> Option<String> {
-    Some(PolicyBook::parse(file).ok()?.hash().to_owned())
+    Some(PolicySet::parse(file).ok()?.hash().to_owned())
 }

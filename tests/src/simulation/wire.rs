@@ -41,7 +41,7 @@ impl Shared {
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ImageResult {
     Well,
     /// AWS refuses it, so.
     Refused(u16, &'static str),
@@ -79,16 +79,20 @@ impl Shared {
         let answer = {
             let mut world = self.lock();
             match fate {
-                Fate::Well => Ok(Some(world.serve(request))),
-                Fate::Refused(status, code) if is_of_s3(request) => Ok(Some(refused_in_xml(status, code))),
-                Fate::Refused(status, code) => Ok(Some(refused(status, code))),
-                Fate::Lost { has_effect } | Fate::Silent { has_effect } | Fate::Dies { has_effect } => {
+                ImageResult::Well => Ok(Some(world.serve(request))),
+                ImageResult::Refused(status, code) if is_of_s3(request) => {
+                    Ok(Some(refused_in_xml(status, code)))
+                }
+                ImageResult::Refused(status, code) => Ok(Some(refused(status, code))),
+                ImageResult::Lost { has_effect }
+                | ImageResult::Silent { has_effect }
+                | ImageResult::Dies { has_effect } => {
                     if has_effect {
                         world.serve(request);
                     }
                     match fate {
-                        Fate::Lost { .. } => Err(ConnectorError::io("the connection broke".into())),
-                        Fate::Silent { .. } => Ok(None),
+                        ImageResult::Lost { .. } => Err(ConnectorError::io("the connection broke".into())),
+                        ImageResult::Silent { .. } => Ok(None),
                         _ => {
                             world.kill();
                             Ok(None)

@@ -19,7 +19,7 @@ use super::judge::{Invocation, Judge};
 use super::product;
 use super::protection::{Attached, RECORDS};
 use super::step::Step;
-use super::wire::{Fate, latency};
+use super::wire::{ImageResult, latency};
 
 /// When the world begins: the 1st of March 2027, in microseconds since 1970.
 const BEGINNING: i64 = 1_803_859_200_000_000;
@@ -181,7 +181,7 @@ pub(super) struct Weather {
     /// Of 1,000 calls so many go wrong.
     pub(super) rate: u16,
     /// Calls that go wrong so: a text in their labels, and how many.
-    pub(super) planned: Vec<(String, Fate, usize)>,
+    pub(super) planned: Vec<(String, ImageResult, usize)>,
     /// The function is killed at the next call whose label contains this, after so many; and whether with its effect.
     pub(super) kill: Option<(String, usize, bool)>,
 }
@@ -401,15 +401,15 @@ impl World {
     }
 
     /// A call arrives: what becomes of it, and how long it takes.
-    pub(super) fn receive(&mut self, request: &Request) -> (Fate, Duration) {
+    pub(super) fn receive(&mut self, request: &Request) -> (ImageResult, Duration) {
         self.calls += 1;
         let label = label(request);
-        let mut fate = Fate::Well;
+        let mut fate = ImageResult::Well;
         if let Some((text, after, has_effect)) = &mut self.weather.kill
             && label.contains(text.as_str())
         {
             if *after == 0 {
-                fate = Fate::Dies { has_effect: *has_effect };
+                fate = ImageResult::Dies { has_effect: *has_effect };
                 self.weather.kill = None;
             } else {
                 *after -= 1;
@@ -423,24 +423,27 @@ impl World {
         if let Some((_, planned, left)) = planned {
             *left -= 1;
             fate = *planned;
-        } else if self.weather.rate > 0 && self.rng.u16(..1000) < self.weather.rate && fate == Fate::Well {
+        } else if self.weather.rate > 0
+            && self.rng.u16(..1000) < self.weather.rate
+            && fate == ImageResult::Well
+        {
             let has_effect = self.rng.bool();
             // S3 and Lambda tell by statuses what others tell by names.
             let is_json = request.header("x-amz-target").is_some();
             fate = match self.rng.u8(..8) {
-                0..=2 if is_json => Fate::Refused(400, "ThrottlingException"),
-                0..=2 => Fate::Refused(503, "SlowDown"),
-                3 => Fate::Refused(500, "ServerException"),
-                4 if is_json => Fate::Refused(400, "AccessDeniedException"),
-                4 => Fate::Refused(403, "AccessDeniedException"),
-                5 | 6 => Fate::Lost { has_effect },
-                _ => Fate::Silent { has_effect },
+                0..=2 if is_json => ImageResult::Refused(400, "ThrottlingException"),
+                0..=2 => ImageResult::Refused(503, "SlowDown"),
+                3 => ImageResult::Refused(500, "ServerException"),
+                4 if is_json => ImageResult::Refused(400, "AccessDeniedException"),
+                4 => ImageResult::Refused(403, "AccessDeniedException"),
+                5 | 6 => ImageResult::Lost { has_effect },
+                _ => ImageResult::Silent { has_effect },
             };
         }
-        if fate != Fate::Well {
+        if fate != ImageResult::Well {
             self.note_fault(&EcrStub::operation(request));
         }
-        (self.now, &label, fate == Fate::Well).hash(&mut self.trace);
+        (self.now, &label, fate == ImageResult::Well).hash(&mut self.trace);
         let latency = latency(&mut self.rng);
         (fate, latency)
     }
@@ -561,7 +564,7 @@ pub(super) fn label(request: &Request) -> String {
     label
 }
 
-/// Everything that belongs together with some images of a repository: what lists them, what they are about, and then all that
+/// Everything that belongs together with some images of a repository: what lists them, their subject, and then all that
 /// those list and all that is about those.
 pub(super) fn closure(repository: &Repository, digests: &BTreeSet<String>) -> BTreeSet<String> {
     let relations: Vec<(&str, Vec<String>, Option<String>)> = repository

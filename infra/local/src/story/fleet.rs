@@ -415,12 +415,12 @@ impl Port<'_> {
     /// A cluster of Amazon EKS that tells nothing keeps everything from going; the report says how to ignore it.
     fn unknown_cluster(&self, fleet: &Fleet) -> Result<String, LocalError> {
         let step = Step::begin(
-            "policies.yaml uploaded: a dry run starts at once, and tells what would go and what is unknown",
+            "policies.yaml uploaded: a dry run starts at once, and says what would be deleted and what is unknown",
         );
         let report = self.report(&step, &self.upload(&step, &book(FEW, ""))?)?;
         let expected = Self::expected(fleet);
         step.check(report["totals"]["expiring"]["imageTotalCount"] == expected, || {
-            format!("{expected} images would go; the report has {}", report["totals"])
+            format!("{expected} images would be deleted; the report has {}", report["totals"])
         })?;
         step.check(report["dryRun"] == true && report["dryRunReason"] == "requested", || report.to_string())?;
         step.check(report["gaps"].as_array().is_some_and(|gaps| gaps.len() == 1), || {
@@ -439,7 +439,7 @@ impl Port<'_> {
         })?;
         say(&format!("  {}", report["notices"][0].as_str().unwrap_or_default()));
 
-        let step = Step::begin("as long as it is unknown what a cluster of EKS runs, nothing goes");
+        let step = Step::begin("as long as it is unknown what a cluster of EKS runs, nothing is deleted");
         let report = self.report(&step, &self.start(ENFORCE)?)?;
         let totals = &report["totals"];
         step.check(
@@ -577,7 +577,8 @@ impl Port<'_> {
 
     /// What the limit left goes.
     fn whole_run(&self, fleet: &Fleet, service: &Images, before: usize) -> Result<(), LocalError> {
-        let step = Step::begin("the next run enforces it: what the limit left goes, less what is in use");
+        let step =
+            Step::begin("the next run enforces it: what the limit left is deleted, less what is in use");
         let report = self.report(&step, &self.start(ENFORCE)?)?;
         let there = self.there()?;
         let mut gone = 0;
@@ -598,7 +599,7 @@ impl Port<'_> {
             format!("{gone} are gone, {before} before: {}", report["totals"])
         })?;
         say(&format!(
-            "  {deleted} more deleted, {} held since in use",
+            "  {deleted} more deleted, {} protected (in use)",
             report["totals"]["heldByUse"]["imageTotalCount"]
         ));
         self.written_down(&report, deleted)?;
@@ -626,7 +627,7 @@ impl Port<'_> {
     /// Every deletion is in the journal.
     fn written_down(&self, report: &Value, gone: usize) -> Result<(), LocalError> {
         let step = Step::begin(
-            "every deletion was written down before: manifest, tags, rule, reason, version of the book",
+            "every deletion was written down before: manifest, tags, rule, reason, version of the policies file",
         );
         let lines = self.removals(report)?;
         step.check(lines.len() == gone, || format!("{gone} went, and {} are written down", lines.len()))?;
@@ -673,7 +674,9 @@ impl Port<'_> {
             // It is the protection rule that holds them: ECR knows nothing of use.
             let held = preview["kept"].as_array().into_iter().flatten();
             let held = held.into_iter().filter(|image| image["heldBy"] == "in use").count();
-            step.check(held == 0, || format!("{name}: {held} images are held by nothing but their use"))?;
+            step.check(held == 0, || {
+                format!("{name}: {held} images are protected by nothing but their use")
+            })?;
             let is_tagged = preview["kept"].to_string().contains("ecr-steward-in-use-");
             step.check(is_tagged != used(name).is_empty(), || format!("{name}: {preview}"))?;
         }

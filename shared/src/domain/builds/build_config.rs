@@ -1,14 +1,14 @@
 //! `builds.yaml`: which recipe for which source. Where it says nothing, names do: `sources/<repository>/….zip` of the
 //! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
 
-use super::event::Arrived;
-use super::{Arrival, GitReference, SOURCES, Source, UPLOADS, is_source_key};
-use crate::domain::builds::build_definition::{self, Recipe, TimeLimits};
+use super::event::SourceUpdate;
+use super::{GitReference, SOURCES, Source, SourceOrder, UPLOADS, is_source_key};
+use crate::domain::builds::build_definition::{self, BuildDefinition, TimeLimits};
 use crate::domain::builds::start_build_input::ROLE_PATH;
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::repository::Name;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
-use crate::domain::text::reader::{Fields, Reader, Spelling};
+use crate::domain::text::reader::{FieldCasing, Fields, Reader};
 use crate::domain::text::syntax::{self, Node};
 
 /// The key of the file in the stack's bucket.
@@ -16,14 +16,14 @@ pub const KEY: &str = "builds.yaml";
 
 /// What `builds.yaml` says; by default nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Book {
+pub struct BuildConfig {
     entries: Vec<Entry>,
 }
 
 /// A recipe, and the sources that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    recipe: Recipe,
+    recipe: BuildDefinition,
     from: From,
 }
 
@@ -39,13 +39,13 @@ enum From {
 
 /// A source that is built by request, not because it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct BuildRequest {
     /// How.
-    pub recipe: Recipe,
+    pub recipe: BuildDefinition,
     /// What.
-    pub source: WantedSource,
+    pub source: RequestedSource,
     /// How whoever asks spells the fields.
-    pub(crate) spelling: Spelling,
+    pub(crate) spelling: FieldCasing,
     /// How long CloudFormation waits, in seconds, if it is who asks.
     pub service_timeout: Option<u64>,
 }
@@ -55,7 +55,7 @@ const SERVICE_TIMEOUT_SECONDS: u64 = 3600;
 
 /// A source as callers name it; an object may lack its version, which is its latest then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WantedSource {
+pub enum RequestedSource {
     /// An object; without a bucket in the stack's.
     S3 {
         /// The bucket.
@@ -76,7 +76,7 @@ pub enum WantedSource {
     },
 }
 
-impl Book {
+impl BuildConfig {
     /// Whether a text means to be a `builds.yaml`, rightly or wrongly: it has a list of builds.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
@@ -117,7 +117,7 @@ impl Book {
     }
 
     fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
-        let known: Vec<&str> = Recipe::FIELDS.into_iter().chain(["source", "serviceRole"]).collect();
+        let known: Vec<&str> = BuildDefinition::FIELDS.into_iter().chain(["source", "serviceRole"]).collect();
         let fields = reader.fields(node, pointer, &known)?;
         let service_role = reader.text(&fields, "serviceRole").value();
         if let Some(role) = &service_role
@@ -129,12 +129,12 @@ impl Book {
             );
             reader.find(Code::UnknownValue, fields.at("serviceRole"), message);
         }
-        let recipe = build_definition::read(reader, &fields, Spelling::Api);
+        let recipe = build_definition::read(reader, &fields, FieldCasing::Api);
         let from = match reader.field(&fields, "source").value() {
             None => Some(From::Named),
             Some(node) => Self::from(reader, node, &fields.at("source")),
         };
-        Some(Entry { recipe: Recipe { service_role, ..recipe? }, from: from? })
+        Some(Entry { recipe: BuildDefinition { service_role, ..recipe? }, from: from? })
     }
 
     fn from(reader: &mut Reader, node: &Node, pointer: &str) -> Option<From> {
@@ -184,7 +184,7 @@ impl Book {
 
     /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
     /// so could read every secret that builds may. Only who writes `builds.yaml` says which repository's builds read which.
-    pub(crate) fn refused_secrets(&self, recipe: &Recipe, spelling: Spelling) -> Vec<Finding> {
+    pub(crate) fn refused_secrets(&self, recipe: &BuildDefinition, spelling: FieldCasing) -> Vec<Finding> {
         let is_named = |value: &String| {
             let mut of_repository = self
                 .entries
@@ -213,7 +213,11 @@ impl Book {
     /// # Errors
     ///
     /// Why nothing is built.
-    pub fn recipes(&self, arrived: &Arrived, stack_bucket: &str) -> Result<Vec<Recipe>, String> {
+    pub fn recipes(
+        &self,
+        arrived: &SourceUpdate,
+        stack_bucket: &str,
+    ) -> Result<Vec<BuildDefinition>, String> {
         if let Source::S3 { bucket, key, .. } = &arrived.source {
             if bucket != stack_bucket {
                 return Err(format!("{} is not the stack's bucket", quoted(bucket)));
@@ -242,7 +246,9 @@ impl Book {
                 };
                 Err(format!("no build of {KEY} takes {reference}"))
             }
-            (true, false, Ok(name)) => Ok(vec![Recipe { is_by_name: true, ..Recipe::of(name) }]),
+            (true, false, Ok(name)) => {
+                Ok(vec![BuildDefinition { is_by_name: true, ..BuildDefinition::of(name) }])
+            }
             (true, false, Err(reason)) => Err(reason),
         }
     }
@@ -256,7 +262,7 @@ enum Takes {
 }
 
 impl From {
-    fn takes(&self, arrived: &Arrived, named: Option<&Name>, repository: &Name) -> Takes {
+    fn takes(&self, arrived: &SourceUpdate, named: Option<&Name>, repository: &Name) -> Takes {
         let yes = |is_so: bool| if is_so { Takes::Yes } else { Takes::No };
         match (self, &arrived.source) {
             (Self::Named, _) => yes(named == Some(repository)),
@@ -344,7 +350,7 @@ fn one_of<'a, const N: usize>(
     reader.field(fields, name).value().map(|node| (*name, node))
 }
 
-impl Wanted {
+impl BuildRequest {
     /// Reads the body of `POST /builds`.
     ///
     /// # Errors
@@ -361,7 +367,7 @@ impl Wanted {
     /// Everything that is wrong with it.
     pub fn parse_for(repository_of_path: Option<Name>, text: &str) -> Result<Self, Vec<Finding>> {
         let reader = Reader { repository_of_path, ..Reader::default() };
-        Self::read(text, reader, Spelling::Api, &[])
+        Self::read(text, reader, FieldCasing::Api, &[])
     }
 
     /// Reads the properties of `Custom::EcrImage`.
@@ -371,13 +377,18 @@ impl Wanted {
     /// Everything that is wrong with them.
     pub fn properties(text: &str) -> Result<Self, Vec<Finding>> {
         let reader = Reader { quoted_scalars: true, ..Reader::default() };
-        Self::read(text, reader, Spelling::CloudFormation, &["ServiceToken", "ServiceTimeout"])
+        Self::read(text, reader, FieldCasing::CloudFormation, &["ServiceToken", "ServiceTimeout"])
     }
 
-    fn read(text: &str, mut reader: Reader, spelling: Spelling, own: &[&str]) -> Result<Self, Vec<Finding>> {
+    fn read(
+        text: &str,
+        mut reader: Reader,
+        spelling: FieldCasing,
+        own: &[&str],
+    ) -> Result<Self, Vec<Finding>> {
         let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
         let names: Vec<String> =
-            Recipe::FIELDS.into_iter().chain(["source"]).map(|name| spelling.of(name)).collect();
+            BuildDefinition::FIELDS.into_iter().chain(["source"]).map(|name| spelling.of(name)).collect();
         let known: Vec<&str> = names.iter().map(String::as_str).chain(own.iter().copied()).collect();
         let wanted = reader.fields(&node, "", &known).and_then(|fields| {
             let recipe = build_definition::read(&mut reader, &fields, spelling);
@@ -387,8 +398,8 @@ impl Wanted {
             let at = fields.at(&name);
             let source = node.value().and_then(|node| Self::source(&mut reader, node, &at, spelling));
             let service_timeout = match spelling {
-                Spelling::Api => None,
-                Spelling::CloudFormation => Some(service_timeout(&mut reader, &fields)?),
+                FieldCasing::Api => None,
+                FieldCasing::CloudFormation => Some(service_timeout(&mut reader, &fields)?),
             };
             Some(Self { recipe: recipe?, source: source?, spelling, service_timeout })
         });
@@ -398,10 +409,15 @@ impl Wanted {
         }
     }
 
-    fn source(reader: &mut Reader, node: &Node, pointer: &str, spelling: Spelling) -> Option<WantedSource> {
+    fn source(
+        reader: &mut Reader,
+        node: &Node,
+        pointer: &str,
+        spelling: FieldCasing,
+    ) -> Option<RequestedSource> {
         let kinds = match spelling {
-            Spelling::Api => ["s3", "codeCommit"],
-            Spelling::CloudFormation => ["S3", "CodeCommit"],
+            FieldCasing::Api => ["s3", "codeCommit"],
+            FieldCasing::CloudFormation => ["S3", "CodeCommit"],
         };
         let fields = reader.fields(node, pointer, &kinds)?;
         let (kind, node) = one_of(reader, &fields, kinds)?;
@@ -423,7 +439,7 @@ impl Wanted {
             {
                 reader.find(Code::InvalidPath, fields.at(&key_name), not_a_source(key));
             }
-            return Some(WantedSource::S3 { bucket: bucket?, key: text??, version_id: version_id? });
+            return Some(RequestedSource::S3 { bucket: bucket?, key: text??, version_id: version_id? });
         }
         let [name, commit, branch] = names(["repositoryName", "commitId", "branch"]);
         let fields = reader.fields(node, &pointer, &[&name, &commit, &branch])?;
@@ -447,7 +463,7 @@ impl Wanted {
                 reader.find(Code::UnknownValue, fields.at(&commit), message);
             }
         }
-        Some(WantedSource::CodeCommit {
+        Some(RequestedSource::CodeCommit {
             repository_name: repository_name??,
             commit_id: commit_id??,
             branch: branch?,
@@ -489,12 +505,12 @@ fn filled(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Option
     Some(text)
 }
 
-impl WantedSource {
+impl RequestedSource {
     /// The commit, if it is one: that is pinned as it is.
     #[must_use]
-    pub fn commit(&self, arrival: Arrival) -> Option<Arrived> {
+    pub fn commit(&self, arrival: SourceOrder) -> Option<SourceUpdate> {
         match self {
-            Self::CodeCommit { repository_name, commit_id, branch } => Some(Arrived {
+            Self::CodeCommit { repository_name, commit_id, branch } => Some(SourceUpdate {
                 source: Source::CodeCommit {
                     repository_name: repository_name.clone(),
                     commit_id: commit_id.to_ascii_lowercase(),
@@ -512,17 +528,17 @@ mod tests {
     use super::*;
     use crate::domain::text::instant::Instant;
 
-    fn arrived(source: Source, reference: Option<GitReference>) -> Arrived {
-        let arrival = Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap());
-        Arrived { source, reference, arrival }
+    fn arrived(source: Source, reference: Option<GitReference>) -> SourceUpdate {
+        let arrival = SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap());
+        SourceUpdate { source, reference, arrival }
     }
 
-    fn upload(key: &str) -> Arrived {
+    fn upload(key: &str) -> SourceUpdate {
         let source = Source::S3 { bucket: "b".to_owned(), key: key.to_owned(), version_id: "v".to_owned() };
         arrived(source, None)
     }
 
-    fn push(repository: &str, reference: GitReference) -> Arrived {
+    fn push(repository: &str, reference: GitReference) -> SourceUpdate {
         let source = Source::CodeCommit { repository_name: repository.to_owned(), commit_id: "c".repeat(40) };
         arrived(source, Some(reference))
     }
@@ -531,14 +547,14 @@ mod tests {
         GitReference::Branch(name.to_owned())
     }
 
-    fn repositories(book: &Book, arrived: &Arrived) -> Result<Vec<String>, String> {
+    fn repositories(book: &BuildConfig, arrived: &SourceUpdate) -> Result<Vec<String>, String> {
         let recipes = book.recipes(arrived, "b")?;
         Ok(recipes.into_iter().map(|recipe| recipe.repository.to_string()).collect())
     }
 
     #[test]
     fn names_say_where_a_source_goes_when_nothing_else_does() {
-        let book = Book::default();
+        let book = BuildConfig::default();
         assert_eq!(repositories(&book, &upload("sources/team/app/v1.zip")).unwrap(), ["team/app"]);
         assert_eq!(repositories(&book, &upload("sources/app/a/b/v1.ZIP")).unwrap(), ["app/a/b"]);
         assert_eq!(repositories(&book, &push("web", branch("x"))).unwrap(), ["web"]);
@@ -558,7 +574,7 @@ mod tests {
 
     #[test]
     fn the_book_goes_before_names_and_one_source_may_be_several_images() {
-        let book = Book::parse(
+        let book = BuildConfig::parse(
             "builds:
   - repositoryName: shop/web
     source: { codeCommit: { repositoryName: shop, branches: [main, 'release/*'] } }
@@ -596,7 +612,7 @@ mod tests {
         };
         let mut told = String::new();
         told += &findings(
-            Book::parse(
+            BuildConfig::parse(
                 "builds:
   - repositoryName: App
     source: { s3: { key: a.tar }, codeCommit: {} }
@@ -622,14 +638,14 @@ mod tests {
             r#"{"repositoryName": "app", "source": {"codeCommit": {"repositoryName": "web", "commitId": "main"}}}"#,
             r#"{"repositoryName": "app", "source": {"codeCommit": {}}, "platforms": ["linux/amd64", "linux/arm64"], "profile": "lambda"}"#,
         ] {
-            told += &format!("{text}\n{}", findings(Wanted::parse(text).map(drop)));
+            told += &format!("{text}\n{}", findings(BuildRequest::parse(text).map(drop)));
         }
         insta::assert_snapshot!(told);
     }
 
     #[test]
     fn properties_have_capitals_and_quoted_booleans() {
-        let wanted = Wanted::properties(
+        let wanted = BuildRequest::properties(
             r#"{"ServiceToken": "arn", "RepositoryName": "app", "Cache": "false", "ImageTags": [], "BuildArgs": {"a": "b"},
                 "Source": {"S3": {"Bucket": "b", "Key": "k.zip"}}}"#,
         )
@@ -638,7 +654,7 @@ mod tests {
         assert_eq!(wanted.recipe.image_tags, Some(Vec::new()));
         assert_eq!(wanted.recipe.build_args["a"], "b");
         let source =
-            WantedSource::S3 { bucket: Some("b".to_owned()), key: "k.zip".to_owned(), version_id: None };
+            RequestedSource::S3 { bucket: Some("b".to_owned()), key: "k.zip".to_owned(), version_id: None };
         assert_eq!(wanted.source, source);
     }
 }

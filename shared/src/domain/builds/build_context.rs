@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Arrived;
+use super::event::SourceUpdate;
 use super::tags::{CONTENT_PREFIX, NotMoved, Template, reserved_prefix};
-use super::{Arrival, GitReference, Platform, Source, fingerprint};
-use crate::domain::builds::build_definition::Recipe;
+use super::{GitReference, Platform, Source, SourceOrder, fingerprint};
+use crate::domain::builds::build_definition::BuildDefinition;
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
@@ -17,7 +17,7 @@ pub const PLATFORM: &str = "PLATFORM";
 /// What a build is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Ticket {
+pub struct BuildContext {
     /// The repository that the image goes to.
     pub repository_name: String,
     /// The tag that stands for source and recipe together, and never moves: `src-…`.
@@ -40,17 +40,17 @@ pub struct Ticket {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
     /// Where it stands among others.
-    pub arrival: Arrival,
+    pub arrival: SourceOrder,
 }
 
 /// Where tags are given by nobody: the branch or the tag under its name, and `latest` for what is released.
 const DEFAULT_TAGS: [&str; 3] = ["latest", "{branch}", "{tag}"];
 
-impl Ticket {
+impl BuildContext {
     /// The ticket for building a source by a recipe.
     #[must_use]
-    pub fn new(recipe: &Recipe, arrived: &Arrived) -> Self {
-        let Arrived { source, reference, arrival } = arrived;
+    pub fn new(recipe: &BuildDefinition, arrived: &SourceUpdate) -> Self {
+        let SourceUpdate { source, reference, arrival } = arrived;
         let is_released = match (reference, &recipe.default_branch) {
             (None, _) => true,
             (Some(GitReference::Branch(name)), Some(default)) => name == default,
@@ -101,7 +101,7 @@ impl Ticket {
             source: source.clone(),
             reference: reference.clone(),
             // S3 tells one moment with and without milliseconds.
-            arrival: Arrival {
+            arrival: SourceOrder {
                 at: Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
                     .unwrap_or(arrival.at),
                 ..arrival.clone()
@@ -149,7 +149,7 @@ impl Ticket {
 
 /// Whether a source says that it came later than now, by more than clocks differ. Nothing would ever be newer.
 #[must_use]
-pub fn is_future(arrival: &Arrival, now: Instant) -> bool {
+pub fn is_future(arrival: &SourceOrder, now: Instant) -> bool {
     arrival.at.micros() > now.micros().saturating_add(MAX_CLOCK_SKEW_SECONDS * 1_000_000)
 }
 
@@ -164,7 +164,7 @@ pub fn content_tag(repository_name: &str, source: &Source, definition: &str) -> 
 
 /// The same for what is built in the same way. What a build does not see (the tags that move, the size of the machine, the
 /// cache) is not in it.
-fn definition(recipe: &Recipe) -> String {
+fn definition(recipe: &BuildDefinition) -> String {
     let platforms: Vec<&str> = recipe.platforms.iter().map(|platform| platform.as_str()).collect();
     let platforms = platforms.join(",");
     let attestations = recipe.profile.has_attestations().to_string();
@@ -186,15 +186,15 @@ mod tests {
     use super::*;
     use crate::domain::repository::Name;
 
-    fn recipe() -> Recipe {
-        Recipe::of(Name::parse("app").unwrap())
+    fn recipe() -> BuildDefinition {
+        BuildDefinition::of(Name::parse("app").unwrap())
     }
 
-    fn arrived(reference: Option<GitReference>) -> Arrived {
-        Arrived {
+    fn arrived(reference: Option<GitReference>) -> SourceUpdate {
+        SourceUpdate {
             source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
             reference,
-            arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00.123Z").unwrap()),
+            arrival: SourceOrder::at(Instant::parse("2026-11-23T10:00:00.123Z").unwrap()),
         }
     }
 
@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn only_what_is_released_is_the_latest() {
-        let tags = |recipe: &Recipe, reference| {
-            let ticket = Ticket::new(recipe, &arrived(reference));
+        let tags = |recipe: &BuildDefinition, reference| {
+            let ticket = BuildContext::new(recipe, &arrived(reference));
             (ticket.image_tags.join(" "), ticket.is_released)
         };
         assert_eq!(tags(&recipe(), branch("main")), ("latest main".to_owned(), true));
@@ -213,10 +213,10 @@ mod tests {
         assert_eq!(tags(&recipe(), None), ("latest".to_owned(), true));
         let tag = Some(GitReference::Tag("v1".to_owned()));
         assert_eq!(tags(&recipe(), tag), ("v1".to_owned(), false));
-        let trunk = Recipe { default_branch: Some("trunk".to_owned()), ..recipe() };
+        let trunk = BuildDefinition { default_branch: Some("trunk".to_owned()), ..recipe() };
         assert_eq!(tags(&trunk, branch("main")), ("main".to_owned(), false));
         assert_eq!(tags(&trunk, branch("trunk")), ("latest trunk".to_owned(), true));
-        let none = Recipe { image_tags: Some(Vec::new()), ..recipe() };
+        let none = BuildDefinition { image_tags: Some(Vec::new()), ..recipe() };
         assert_eq!(tags(&none, branch("main")), (String::new(), true));
     }
 
@@ -236,7 +236,7 @@ mod tests {
         ];
         for name in taken {
             for reference in [GitReference::Branch(name.to_owned()), GitReference::Tag(name.to_owned())] {
-                let ticket = Ticket::new(&recipe(), &arrived(Some(reference.clone())));
+                let ticket = BuildContext::new(&recipe(), &arrived(Some(reference.clone())));
                 assert_eq!(ticket.image_tags, [""; 0], "{reference:?}");
                 let [not] = ticket.image_tags_not_moved.as_slice() else {
                     panic!("{reference:?}: {ticket:?}")
@@ -247,23 +247,27 @@ mod tests {
         // Also where a template makes it of several parts, and whatever the recipe calls its own.
         let tags = |tags: &[&str], reference| {
             let image_tags = tags.iter().map(|text| Template::parse(text).unwrap()).collect();
-            Ticket::new(&Recipe { image_tags: Some(image_tags), ..recipe() }, &arrived(reference)).image_tags
+            BuildContext::new(
+                &BuildDefinition { image_tags: Some(image_tags), ..recipe() },
+                &arrived(reference),
+            )
+            .image_tags
         };
         assert_eq!(tags(&["src{branch}"], branch("-1")), [""; 0]);
         assert_eq!(tags(&["stable", "{branch}"], branch("stable")), [""; 0]);
         assert_eq!(tags(&["stable", "{branch}-x"], branch("stable")), ["stable-x"]);
         // The default branch may be called as it likes.
         assert_eq!(tags(&["main", "{branch}"], branch("main")), ["main"]);
-        let latest = Recipe { default_branch: Some("latest".to_owned()), ..recipe() };
-        assert_eq!(Ticket::new(&latest, &arrived(branch("latest"))).image_tags, ["latest"]);
+        let latest = BuildDefinition { default_branch: Some("latest".to_owned()), ..recipe() };
+        assert_eq!(BuildContext::new(&latest, &arrived(branch("latest"))).image_tags, ["latest"]);
     }
 
     #[test]
     fn the_content_tag_changes_with_what_is_built_and_with_nothing_else() {
-        let tag = |recipe: &Recipe| Ticket::new(recipe, &arrived(None)).image_tag;
+        let tag = |recipe: &BuildDefinition| BuildContext::new(recipe, &arrived(None)).image_tag;
         let first = tag(&recipe());
         assert!(first.starts_with("src-") && first.len() == 44, "{first}");
-        let same = Recipe {
+        let same = BuildDefinition {
             cache: false,
             compute_type: Some("BUILD_GENERAL1_LARGE"),
             image_tags: Some(Vec::new()),
@@ -271,19 +275,19 @@ mod tests {
             ..recipe()
         };
         assert_eq!(first, tag(&same));
-        assert_eq!(first, Ticket::new(&recipe(), &arrived(branch("main"))).image_tag);
+        assert_eq!(first, BuildContext::new(&recipe(), &arrived(branch("main"))).image_tag);
         let mut seen = std::collections::BTreeSet::from([first]);
         for other in [
-            Recipe::of(Name::parse("other").unwrap()),
-            Recipe { context: "web".to_owned(), ..recipe() },
-            Recipe { dockerfile: Some("web".to_owned()), ..recipe() },
-            Recipe { target: Some("web".to_owned()), ..recipe() },
-            Recipe { build_args: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
-            Recipe { build_args: [("ab".to_owned(), String::new())].into(), ..recipe() },
-            Recipe { secrets: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
-            Recipe { platforms: vec![Platform::Arm64], ..recipe() },
-            Recipe { platforms: vec![Platform::Amd64, Platform::Arm64], ..recipe() },
-            Recipe { profile: crate::domain::builds::build_definition::Profile::Lambda, ..recipe() },
+            BuildDefinition::of(Name::parse("other").unwrap()),
+            BuildDefinition { context: "web".to_owned(), ..recipe() },
+            BuildDefinition { dockerfile: Some("web".to_owned()), ..recipe() },
+            BuildDefinition { target: Some("web".to_owned()), ..recipe() },
+            BuildDefinition { build_args: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
+            BuildDefinition { build_args: [("ab".to_owned(), String::new())].into(), ..recipe() },
+            BuildDefinition { secrets: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
+            BuildDefinition { platforms: vec![Platform::Arm64], ..recipe() },
+            BuildDefinition { platforms: vec![Platform::Amd64, Platform::Arm64], ..recipe() },
+            BuildDefinition { profile: crate::domain::builds::build_definition::Profile::Lambda, ..recipe() },
         ] {
             assert!(seen.insert(tag(&other)), "{other:?}");
         }
@@ -292,19 +296,19 @@ mod tests {
     #[test]
     fn a_ticket_is_believed_as_it_was_written_and_not_otherwise() {
         let now = Instant::parse("2026-11-23T10:00:00Z").unwrap();
-        let ticket = Ticket::new(&recipe(), &arrived(branch("main")));
+        let ticket = BuildContext::new(&recipe(), &arrived(branch("main")));
         assert_eq!(ticket.doubt(now), None);
         let other = Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "d".repeat(40) };
         let later = Instant::parse("2999-01-01T00:00:00Z").unwrap();
         let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
         for (changed, reason) in [
-            (Ticket { repository_name: "prod/web".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (Ticket { source: other, ..ticket.clone() }, "is not the tag of"),
-            (Ticket { image_tag: "src-1".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (Ticket { image_tag: "latest".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (Ticket { definition: String::new(), ..ticket.clone() }, "is not the tag of"),
-            (Ticket { image_tags: vec![in_use], ..ticket.clone() }, "is reserved"),
-            (Ticket { arrival: Arrival::at(later), ..ticket.clone() }, "is in the future"),
+            (BuildContext { repository_name: "prod/web".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (BuildContext { source: other, ..ticket.clone() }, "is not the tag of"),
+            (BuildContext { image_tag: "src-1".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (BuildContext { image_tag: "latest".to_owned(), ..ticket.clone() }, "is not the tag of"),
+            (BuildContext { definition: String::new(), ..ticket.clone() }, "is not the tag of"),
+            (BuildContext { image_tags: vec![in_use], ..ticket.clone() }, "is reserved"),
+            (BuildContext { arrival: SourceOrder::at(later), ..ticket.clone() }, "is in the future"),
         ] {
             let doubt = changed.doubt(now).unwrap();
             assert!(doubt.contains(reason), "{doubt}");
@@ -313,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_ticket_survives_its_journey() {
-        let ticket = Ticket::new(&recipe(), &arrived(branch("main")));
-        assert_eq!(serde_json::from_str::<Ticket>(&ticket.to_json()).unwrap(), ticket);
+        let ticket = BuildContext::new(&recipe(), &arrived(branch("main")));
+        assert_eq!(serde_json::from_str::<BuildContext>(&ticket.to_json()).unwrap(), ticket);
     }
 }

@@ -8,12 +8,12 @@ use super::Platform;
 use super::tags::Template;
 use crate::domain::repository::Name;
 use crate::domain::text::finding::{Code, Finding, quoted};
-use crate::domain::text::reader::{Fields, Reader, Spelling};
+use crate::domain::text::reader::{FieldCasing, Fields, Reader};
 use crate::domain::text::syntax::Node;
 
 /// How an image is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipe {
+pub struct BuildDefinition {
     /// The repository that it goes to.
     pub repository: Name,
     /// The folder of the source that is the build context; `.` is all of it.
@@ -111,7 +111,7 @@ const COMPUTE_TYPES: [(&str, &str); 5] = [
 /// The most build arguments, and the most secrets.
 const MAX_VALUES: usize = 50;
 
-impl Recipe {
+impl BuildDefinition {
     /// How an image is built when nobody says how.
     #[must_use]
     pub fn of(repository: Name) -> Self {
@@ -152,7 +152,11 @@ impl Recipe {
 }
 
 /// Reads a recipe out of an object that may have other fields too. Everything is read before any of it is given up on.
-pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling) -> Option<Recipe> {
+pub(crate) fn read(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    spelling: FieldCasing,
+) -> Option<BuildDefinition> {
     let name = |name: &'static str| spelling.of(name);
     let before = reader.findings.len();
     let hint = "the repository that the image goes to";
@@ -212,8 +216,8 @@ pub(crate) fn read(reader: &mut Reader, fields: &Fields<'_>, spelling: Spelling)
     if reader.findings.len() > before {
         return None;
     }
-    let default = Recipe::of(repository?);
-    Some(Recipe {
+    let default = BuildDefinition::of(repository?);
+    Some(BuildDefinition {
         context: context.unwrap_or(default.context),
         dockerfile,
         target,

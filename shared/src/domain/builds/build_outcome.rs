@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Platform;
-use crate::domain::builds::build_context::{PLATFORM, Ticket, VARIABLE};
+use crate::domain::builds::build_context::{BuildContext, PLATFORM, VARIABLE};
 use crate::domain::text::instant::Instant;
 
 /// The variable that a build exports the digest of its image in.
@@ -78,11 +78,11 @@ pub struct Build {
 
 /// What an ended build comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum BuildOutcome {
     /// An image was pushed for a platform.
     Pushed {
         /// What for.
-        ticket: Ticket,
+        ticket: BuildContext,
         /// Which platform.
         platform: Platform,
         /// The image's digest, as the push told it.
@@ -91,16 +91,16 @@ pub enum Ended {
     /// No image came of it.
     Failed {
         /// What for.
-        ticket: Ticket,
+        ticket: BuildContext,
         /// How it ended.
         status: Status,
         /// Why.
         reason: String,
     },
     /// It has not ended.
-    NotYet,
+    InProgress,
     /// It was not started by this stack: it has no ticket, or one that cannot be read.
-    NotOurs(String),
+    Foreign(String),
 }
 
 impl Build {
@@ -109,10 +109,10 @@ impl Build {
     /// # Errors
     ///
     /// Why that cannot be told.
-    pub fn ticket(&self) -> Result<(Ticket, Platform), String> {
+    pub fn ticket(&self) -> Result<(BuildContext, Platform), String> {
         let text =
             self.environment.get(VARIABLE).ok_or("it carries no ticket, so that nobody asked for it here")?;
-        let ticket: Ticket =
+        let ticket: BuildContext =
             serde_json::from_str(text).map_err(|error| format!("its ticket is unreadable: {error}"))?;
         let platform = self.environment.get(PLATFORM);
         let platform =
@@ -126,17 +126,17 @@ impl Build {
 
     /// What it comes to.
     #[must_use]
-    pub fn ended(&self) -> Ended {
+    pub fn ended(&self) -> BuildOutcome {
         let (ticket, platform) = match self.ticket() {
             Ok(ticket) => ticket,
-            Err(reason) => return Ended::NotOurs(reason),
+            Err(reason) => return BuildOutcome::Foreign(reason),
         };
         let status = self.status;
         let reason = match status {
-            Status::InProgress => return Ended::NotYet,
+            Status::InProgress => return BuildOutcome::InProgress,
             Status::Succeeded => match self.exported.get(DIGEST) {
                 Some(digest) if is_digest(digest) => {
-                    return Ended::Pushed { ticket, platform, digest: digest.clone() };
+                    return BuildOutcome::Pushed { ticket, platform, digest: digest.clone() };
                 }
                 Some(_) => "it reports a digest that is none".to_owned(),
                 None => "it reports success, but no digest of an image".to_owned(),
@@ -150,7 +150,7 @@ impl Build {
             Status::TimedOut => "it took longer than the project's time limit".to_owned(),
             Status::Stopped => "it was stopped".to_owned(),
         };
-        Ended::Failed { ticket, status, reason }
+        BuildOutcome::Failed { ticket, status, reason }
     }
 }
 

@@ -2,28 +2,28 @@
 
 use serde::Deserialize;
 
-use super::{Arrival, GitReference, Source};
+use super::{GitReference, Source, SourceOrder};
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
 /// A source that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrived {
+pub struct SourceUpdate {
     /// The source, pinned.
     pub source: Source,
     /// What it was pushed as.
     pub reference: Option<GitReference>,
     /// Where it stands among others.
-    pub arrival: Arrival,
+    pub arrival: SourceOrder,
 }
 
 /// What an event says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum ParsedEvent {
     /// A source came.
-    Arrived(Arrived),
+    Update(SourceUpdate),
     /// Nothing to build, for this reason.
-    Nothing(String),
+    Skip(String),
 }
 
 /// Why an event is not understood.
@@ -61,12 +61,12 @@ struct Envelope<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Created {
-    bucket: Named,
+    bucket: BucketRef,
     object: CreatedObject,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct BucketRef {
     name: String,
 }
 
@@ -104,7 +104,7 @@ struct Record {
 
 #[derive(Deserialize)]
 struct RecordS3 {
-    bucket: Named,
+    bucket: BucketRef,
     object: RecordObject,
 }
 
@@ -155,14 +155,14 @@ pub fn put_aside(event: &str) -> Option<Vec<String>> {
 /// # Errors
 ///
 /// When it is one, and not as S3 and CodeCommit send it.
-pub fn read(event: &str) -> Result<Option<Vec<Said>>, InvalidEvent> {
+pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(event) else { return Ok(None) };
     if let Some(records) = envelope.records {
-        let said = records.into_iter().map(of_record).collect::<Result<Vec<_>, _>>()?;
+        let said = records.into_iter().map(parse_record).collect::<Result<Vec<_>, _>>()?;
         return Ok(Some(said.into_iter().flatten().collect()));
     }
     if envelope.test.as_deref() == Some("s3:TestEvent") {
-        return Ok(Some(vec![Said::Nothing("it is the test event of S3".to_owned())]));
+        return Ok(Some(vec![ParsedEvent::Skip("it is the test event of S3".to_owned())]));
     }
     let detail = envelope.detail.map_or("null", serde_json::value::RawValue::get);
     let said = match envelope.detail_type.as_deref() {
@@ -177,7 +177,7 @@ pub fn read(event: &str) -> Result<Option<Vec<Said>>, InvalidEvent> {
             const BY: &str = "EventBridge for CodeCommit";
             let change: StateChange = shaped(detail, BY)?;
             let at = time(envelope.time.as_deref(), BY)?;
-            of_state_change(change, at)?
+            parse_state_change(change, at)?
         }
         Some(_) => return Err(InvalidEvent::Unknown),
         None => return Ok(None),
@@ -208,14 +208,14 @@ fn object(
     version_id: Option<String>,
     sequencer: Option<String>,
     at: Instant,
-) -> Said {
+) -> ParsedEvent {
     match version_id.filter(|version| !version.is_empty() && version != "null") {
-        Some(version_id) => Said::Arrived(Arrived {
+        Some(version_id) => ParsedEvent::Update(SourceUpdate {
             source: Source::S3 { bucket, key, version_id },
             reference: None,
-            arrival: Arrival { sequencer, ..Arrival::at(at) },
+            arrival: SourceOrder { sequencer, ..SourceOrder::at(at) },
         }),
-        None => Said::Nothing(format!(
+        None => ParsedEvent::Skip(format!(
             "{} has no version: the bucket {} keeps none, so that the source cannot be pinned; turn its versioning on",
             quoted(&key),
             quoted(&bucket)
@@ -223,47 +223,47 @@ fn object(
     }
 }
 
-fn of_state_change(change: StateChange, at: Instant) -> Result<Said, InvalidEvent> {
+fn parse_state_change(change: StateChange, at: Instant) -> Result<ParsedEvent, InvalidEvent> {
     const BY: &str = "EventBridge for CodeCommit";
     let missing = |field: &str| InvalidEvent::Shape(BY, format!("missing field `{field}`"));
     let name = change.reference_name.unwrap_or_default();
     match change.event.as_str() {
         "referenceCreated" | "referenceUpdated" => {}
         "referenceDeleted" => {
-            return Ok(Said::Nothing(format!(
+            return Ok(ParsedEvent::Skip(format!(
                 "{} was deleted, which leaves nothing to build",
                 quoted(&name)
             )));
         }
-        other => return Ok(Said::Nothing(format!("{} brings no source", quoted(other)))),
+        other => return Ok(ParsedEvent::Skip(format!("{} brings no source", quoted(other)))),
     }
     let commit_id = change.commit_id.ok_or_else(|| missing("commitId"))?;
     let reference = match change.reference_type.as_deref() {
         Some("branch") => GitReference::Branch(name),
         Some("tag") => GitReference::Tag(name),
         other => {
-            return Ok(Said::Nothing(format!(
+            return Ok(ParsedEvent::Skip(format!(
                 "{} is neither a branch nor a tag",
                 quoted(other.unwrap_or_default())
             )));
         }
     };
-    Ok(Said::Arrived(Arrived {
+    Ok(ParsedEvent::Update(SourceUpdate {
         source: Source::CodeCommit { repository_name: change.repository_name, commit_id },
         reference: Some(reference),
-        arrival: Arrival { replaces: change.old_commit_id, ..Arrival::at(at) },
+        arrival: SourceOrder { replaces: change.old_commit_id, ..SourceOrder::at(at) },
     }))
 }
 
-fn of_record(record: Record) -> Result<Vec<Said>, InvalidEvent> {
+fn parse_record(record: Record) -> Result<Vec<ParsedEvent>, InvalidEvent> {
     match (record.event_source.as_deref(), record.s3, record.codecommit) {
         (Some("aws:s3"), Some(s3), _) => {
             const BY: &str = "S3";
             if !record.event_name.starts_with("ObjectCreated:") {
                 let reason = format!("{} brings no source", quoted(&record.event_name));
-                return Ok(vec![Said::Nothing(reason)]);
+                return Ok(vec![ParsedEvent::Skip(reason)]);
             }
-            let key = decoded(&s3.object.key)
+            let key = decode_form_urlencoded(&s3.object.key)
                 .ok_or_else(|| InvalidEvent::Shape(BY, "the key is not encoded as S3 does".to_owned()))?;
             let at = time(record.event_time.as_deref(), BY)?;
             Ok(vec![object(s3.bucket.name, key, s3.object.version_id, s3.object.sequencer, at)])
@@ -279,24 +279,26 @@ fn of_record(record: Record) -> Result<Vec<Said>, InvalidEvent> {
     }
 }
 
-fn pushed(repository_name: &str, pushed: RecordReference, at: Instant) -> Said {
+fn pushed(repository_name: &str, pushed: RecordReference, at: Instant) -> ParsedEvent {
     let reference = match pushed.name.strip_prefix("refs/").and_then(|name| name.split_once('/')) {
         Some(("heads", name)) => GitReference::Branch(name.to_owned()),
         Some(("tags", name)) => GitReference::Tag(name.to_owned()),
-        _ => return Said::Nothing(format!("{} is neither a branch nor a tag", quoted(&pushed.name))),
+        _ => return ParsedEvent::Skip(format!("{} is neither a branch nor a tag", quoted(&pushed.name))),
     };
     match pushed.commit {
-        Some(commit_id) if !pushed.deleted => Said::Arrived(Arrived {
+        Some(commit_id) if !pushed.deleted => ParsedEvent::Update(SourceUpdate {
             source: Source::CodeCommit { repository_name: repository_name.to_owned(), commit_id },
             reference: Some(reference),
-            arrival: Arrival::at(at),
+            arrival: SourceOrder::at(at),
         }),
-        _ => Said::Nothing(format!("{} was deleted, which leaves nothing to build", quoted(&pushed.name))),
+        _ => {
+            ParsedEvent::Skip(format!("{} was deleted, which leaves nothing to build", quoted(&pushed.name)))
+        }
     }
 }
 
 /// A key as S3's notifications encode it: like a form, with `+` for a space.
-fn decoded(key: &str) -> Option<String> {
+fn decode_form_urlencoded(key: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -318,23 +320,23 @@ fn decoded(key: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn only(event: &serde_json::Value) -> Said {
+    fn only(event: &serde_json::Value) -> ParsedEvent {
         let mut said = read(&event.to_string()).unwrap().unwrap();
         assert_eq!(said.len(), 1, "{said:?}");
         said.remove(0)
     }
 
-    fn arrived(event: &serde_json::Value) -> Arrived {
+    fn arrived(event: &serde_json::Value) -> SourceUpdate {
         match only(event) {
-            Said::Arrived(arrived) => arrived,
-            Said::Nothing(reason) => panic!("{reason}"),
+            ParsedEvent::Update(arrived) => arrived,
+            ParsedEvent::Skip(reason) => panic!("{reason}"),
         }
     }
 
     fn nothing(event: &serde_json::Value) -> String {
         match only(event) {
-            Said::Nothing(reason) => reason,
-            Said::Arrived(arrived) => panic!("{arrived:?}"),
+            ParsedEvent::Skip(reason) => reason,
+            ParsedEvent::Update(arrived) => panic!("{arrived:?}"),
         }
     }
 

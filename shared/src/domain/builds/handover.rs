@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::builds::build_context::Ticket;
+use crate::domain::builds::build_context::BuildContext;
 
 /// The payload of the invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handover {
     /// What the image was built for; it takes the places that this names.
-    pub already_built: Ticket,
+    pub already_built: BuildContext,
 }

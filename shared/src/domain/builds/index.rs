@@ -27,7 +27,7 @@ pub struct Unreadable {
 }
 
 /// The index of the images; the same for the same images, whoever joins them. What is an index already is taken apart,
-/// so that attestations stay with what they are about.
+/// so that attestations stay with their subject.
 ///
 /// # Errors
 ///

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Source;
 use super::tags::NotMoved;
-use crate::domain::builds::build_context::Ticket;
+use crate::domain::builds::build_context::BuildContext;
 use crate::domain::builds::build_outcome::Status;
 
 /// The source of the stack's events.
@@ -14,14 +14,14 @@ pub const SOURCE: &str = "ecr-steward";
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Announcement {
+pub enum OutboundEvent {
     /// There is an image.
     Published(Published),
     /// There is none.
     Failed(Failed),
 }
 
-impl Announcement {
+impl OutboundEvent {
     /// The event's `detail-type`.
     #[must_use]
     pub const fn detail_type(&self) -> &'static str {
@@ -85,7 +85,7 @@ impl Failed {
     #[must_use]
     pub fn of_build(
         stack_name: &str,
-        ticket: &Ticket,
+        ticket: &BuildContext,
         status: Status,
         reason: &str,
         id: &str,

@@ -2,8 +2,8 @@
 
 use super::tags::CACHE_PREFIX;
 use super::{GitReference, Platform, Source, fingerprint};
-use crate::domain::builds::build_context::{PLATFORM, Ticket, VARIABLE};
-use crate::domain::builds::build_definition::{Recipe, TimeLimits};
+use crate::domain::builds::build_context::{BuildContext, PLATFORM, VARIABLE};
+use crate::domain::builds::build_definition::{BuildDefinition, TimeLimits};
 use crate::domain::repository::Registry;
 
 /// What a build does. Sent along with each, so that it is never of another version than what starts it.
@@ -56,7 +56,7 @@ pub struct Variable {
 
 /// The parameters of `StartBuild`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct StartBuildInput {
     /// The project.
     pub project: String,
     /// The platform.
@@ -84,19 +84,19 @@ pub struct Order {
 /// # Errors
 ///
 /// When the stack does not build for one of its platforms.
-pub fn orders(
-    recipe: &Recipe,
-    ticket: &Ticket,
+pub fn start_build_inputs(
+    recipe: &BuildDefinition,
+    ticket: &BuildContext,
     registry: &Registry,
     projects: &Projects,
     attempt: &str,
-) -> Result<Vec<Order>, NoProject> {
+) -> Result<Vec<StartBuildInput>, NoProject> {
     ticket
         .platforms
         .iter()
         .map(|&platform| {
             let (source_type, source_location) = location(&ticket.source, registry);
-            let mut order = Order {
+            let mut order = StartBuildInput {
                 project: projects.project(platform)?.to_owned(),
                 platform,
                 token: String::new(),
@@ -128,7 +128,7 @@ pub fn location(source: &Source, registry: &Registry) -> (&'static str, String) 
     }
 }
 
-fn token(order: &Order, attempt: &str) -> String {
+fn token(order: &StartBuildInput, attempt: &str) -> String {
     let mut parts = vec![
         attempt,
         &order.project,
@@ -150,7 +150,7 @@ fn token(order: &Order, attempt: &str) -> String {
 /// The tag that a build's layers are kept under for the next one, and those that it takes layers from. What is released has
 /// one that everybody reads. A branch has its own: whoever may push branches could otherwise put layers into what is released.
 /// A git tag is built once, and keeps none.
-fn caches(recipe: &Recipe, ticket: &Ticket, platform: Platform) -> (String, String) {
+fn caches(recipe: &BuildDefinition, ticket: &BuildContext, platform: Platform) -> (String, String) {
     if !recipe.cache {
         return (String::new(), String::new());
     }
@@ -166,7 +166,12 @@ fn caches(recipe: &Recipe, ticket: &Ticket, platform: Platform) -> (String, Stri
     }
 }
 
-fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: Platform) -> Vec<Variable> {
+fn environment(
+    recipe: &BuildDefinition,
+    ticket: &BuildContext,
+    registry: &Registry,
+    platform: Platform,
+) -> Vec<Variable> {
     let dockerfile = recipe.dockerfile.clone().unwrap_or_else(|| match recipe.context.as_str() {
         "." => "Dockerfile".to_owned(),
         context => format!("{}/Dockerfile", context.trim_end_matches('/')),
@@ -210,65 +215,72 @@ fn environment(recipe: &Recipe, ticket: &Ticket, registry: &Registry, platform: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::builds::Arrival;
-    use crate::domain::builds::event::Arrived;
+    use crate::domain::builds::SourceOrder;
+    use crate::domain::builds::event::SourceUpdate;
     use crate::domain::repository::Name;
     use crate::domain::text::instant::Instant;
 
-    fn ordered(recipe: &Recipe, attempt: &str) -> Vec<Order> {
-        let arrived = Arrived {
+    fn ordered(recipe: &BuildDefinition, attempt: &str) -> Vec<StartBuildInput> {
+        let arrived = SourceUpdate {
             source: Source::S3 {
                 bucket: "b".to_owned(),
                 key: "sources/app/a.zip".to_owned(),
                 version_id: "v1".to_owned(),
             },
             reference: None,
-            arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+            arrival: SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
         };
         let registry = Registry::of_arn("arn:aws-cn:lambda:cn-north-1:123456789012:function:f").unwrap();
         let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
-        orders(recipe, &Ticket::new(recipe, &arrived), &registry, &projects, attempt).unwrap()
+        start_build_inputs(recipe, &BuildContext::new(recipe, &arrived), &registry, &projects, attempt)
+            .unwrap()
     }
 
     #[test]
     fn an_order_says_all_that_a_build_needs() {
-        let recipe = Recipe {
+        let recipe = BuildDefinition {
             build_args: [("A".to_owned(), "\"; touch pwned".to_owned()), ("B".to_owned(), String::new())]
                 .into(),
             secrets: [("npm".to_owned(), "stack/npm:token".to_owned())].into(),
             context: "web/".to_owned(),
-            ..Recipe::of(Name::parse("app").unwrap())
+            ..BuildDefinition::of(Name::parse("app").unwrap())
         };
-        let orders: Vec<Order> =
-            ordered(&recipe, "").into_iter().map(|order| Order { token: String::new(), ..order }).collect();
-        insta::assert_debug_snapshot!(orders);
+        let start_build_inputs: Vec<StartBuildInput> = ordered(&recipe, "")
+            .into_iter()
+            .map(|order| StartBuildInput { token: String::new(), ..order })
+            .collect();
+        insta::assert_debug_snapshot!(start_build_inputs);
     }
 
     #[test]
     fn every_platform_is_a_build_of_its_own() {
         let platforms = vec![Platform::Amd64, Platform::Arm64];
-        let orders = ordered(&Recipe { platforms, ..Recipe::of(Name::parse("app").unwrap()) }, "");
-        let of = |order: &Order, name: &str| {
+        let start_build_inputs =
+            ordered(&BuildDefinition { platforms, ..BuildDefinition::of(Name::parse("app").unwrap()) }, "");
+        let of = |order: &StartBuildInput, name: &str| {
             let variable = order.environment.iter().find(|variable| variable.name == name);
             variable.map(|variable| variable.value.clone()).unwrap()
         };
-        assert_eq!(orders.iter().map(|order| order.project.as_str()).collect::<Vec<_>>(), ["x", "a"]);
-        assert!(of(&orders[0], "IMAGE_TAG").ends_with("-amd64"));
-        assert!(of(&orders[1], "IMAGE_TAG").ends_with("-arm64"));
-        assert_eq!(of(&orders[1], "CACHE_TAG"), "buildcache-arm64");
-        assert_ne!(orders[0].token, orders[1].token);
+        assert_eq!(
+            start_build_inputs.iter().map(|order| order.project.as_str()).collect::<Vec<_>>(),
+            ["x", "a"]
+        );
+        assert!(of(&start_build_inputs[0], "IMAGE_TAG").ends_with("-amd64"));
+        assert!(of(&start_build_inputs[1], "IMAGE_TAG").ends_with("-arm64"));
+        assert_eq!(of(&start_build_inputs[1], "CACHE_TAG"), "buildcache-arm64");
+        assert_ne!(start_build_inputs[0].token, start_build_inputs[1].token);
     }
 
     #[test]
     fn a_branch_reads_the_cache_of_what_is_released_and_writes_one_of_its_own() {
-        let recipe = Recipe::of(Name::parse("app").unwrap());
+        let recipe = BuildDefinition::of(Name::parse("app").unwrap());
         let caches = |reference: Option<GitReference>, is_released: bool| {
-            let arrived = Arrived {
+            let arrived = SourceUpdate {
                 source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
                 reference,
-                arrival: Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
+                arrival: SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
             };
-            let ticket = Ticket::new(&recipe, &arrived);
+            let ticket = BuildContext::new(&recipe, &arrived);
             assert_eq!(ticket.is_released, is_released);
             caches(&recipe, &ticket, Platform::Amd64)
         };
@@ -287,12 +299,12 @@ mod tests {
 
     #[test]
     fn the_token_is_the_same_for_the_same_order_only() {
-        let recipe = Recipe::of(Name::parse("app").unwrap());
-        let token = |recipe: &Recipe, attempt: &str| ordered(recipe, attempt)[0].token.clone();
+        let recipe = BuildDefinition::of(Name::parse("app").unwrap());
+        let token = |recipe: &BuildDefinition, attempt: &str| ordered(recipe, attempt)[0].token.clone();
         assert_eq!(token(&recipe, ""), token(&recipe, ""));
         assert_ne!(token(&recipe, ""), token(&recipe, "again"));
-        assert_ne!(token(&recipe, ""), token(&Recipe { cache: false, ..recipe.clone() }, ""));
-        let large = Recipe { compute_type: Some("BUILD_GENERAL1_LARGE"), ..recipe.clone() };
+        assert_ne!(token(&recipe, ""), token(&BuildDefinition { cache: false, ..recipe.clone() }, ""));
+        let large = BuildDefinition { compute_type: Some("BUILD_GENERAL1_LARGE"), ..recipe.clone() };
         assert_ne!(token(&recipe, ""), token(&large, ""));
     }
 }

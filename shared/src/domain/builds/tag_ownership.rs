@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, GitReference};
-use crate::domain::builds::build_context::{Ticket, is_future};
+use super::{GitReference, SourceOrder};
+use crate::domain::builds::build_context::{BuildContext, is_future};
 use crate::domain::text::instant::Instant;
 
 /// Where an image can be put.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum PublishTarget {
     /// A tag of the repository.
     Tag(String),
     /// The parameter that has the repository's released image.
@@ -25,25 +25,25 @@ pub enum Place {
 /// The ledger of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Ledger {
+pub struct TagOwnership {
     /// What is in each tag that moves.
     #[serde(default)]
-    tags: BTreeMap<String, Entry>,
+    tags: BTreeMap<String, Owner>,
     /// What is in the parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    parameter: Option<Entry>,
+    parameter: Option<Owner>,
 }
 
 /// What was put somewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub struct Owner {
     /// The image.
     pub image_digest: String,
     /// What pins its source.
     pub version: String,
     /// Where the source stands among others.
-    pub arrival: Arrival,
+    pub arrival: SourceOrder,
     /// What the source was pushed as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
@@ -53,9 +53,9 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claim {
     /// What it takes.
-    pub taken: Vec<Place>,
+    pub taken: Vec<PublishTarget>,
     /// What another source keeps, and why.
-    pub kept: Vec<(Place, &'static str)>,
+    pub kept: Vec<(PublishTarget, &'static str)>,
 }
 
 /// Why an older source does not get a place.
@@ -73,34 +73,36 @@ pub fn key(repository: &str) -> String {
     format!("ledgers/{repository}.json")
 }
 
-impl Ledger {
-    fn entry(&self, place: &Place) -> Option<&Entry> {
+impl TagOwnership {
+    fn entry(&self, place: &PublishTarget) -> Option<&Owner> {
         match place {
-            Place::Tag(tag) => self.tags.get(tag),
-            Place::Parameter => self.parameter.as_ref(),
+            PublishTarget::Tag(tag) => self.tags.get(tag),
+            PublishTarget::Parameter => self.parameter.as_ref(),
         }
     }
 
     /// What is to be in a place.
     #[must_use]
-    pub fn digest(&self, place: &Place) -> Option<&str> {
+    pub fn digest(&self, place: &PublishTarget) -> Option<&str> {
         self.entry(place).map(|entry| entry.image_digest.as_str())
     }
 
     /// Puts the image of a ticket wherever nothing newer is.
-    pub fn claim(&mut self, ticket: &Ticket, digest: &str, now: Instant) -> Claim {
-        let own = Entry {
+    pub fn claim(&mut self, ticket: &BuildContext, digest: &str, now: Instant) -> Claim {
+        let own = Owner {
             image_digest: digest.to_owned(),
             version: ticket.source.version().to_owned(),
             arrival: ticket.arrival.clone(),
             reference: ticket.reference.clone(),
         };
-        let places = ticket.image_tags.iter().cloned().map(Place::Tag);
+        let places = ticket.image_tags.iter().cloned().map(PublishTarget::Tag);
         let mut claim = Claim::default();
-        for place in places.chain(ticket.is_released.then_some(Place::Parameter)) {
+        for place in places.chain(ticket.is_released.then_some(PublishTarget::Parameter)) {
             let kept = match (&place, self.entry(&place)) {
                 (_, None) => None,
-                (Place::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => Some(OTHER_KIND),
+                (PublishTarget::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => {
+                    Some(OTHER_KIND)
+                }
                 // What says that it came in the future would stay for ever.
                 (_, Some(entry)) => {
                     (!is_future(&entry.arrival, now) && entry.is_newer_than(&own)).then_some(NEWER)
@@ -111,8 +113,8 @@ impl Ledger {
                 continue;
             }
             match &place {
-                Place::Tag(tag) => drop(self.tags.insert(tag.clone(), own.clone())),
-                Place::Parameter => self.parameter = Some(own.clone()),
+                PublishTarget::Tag(tag) => drop(self.tags.insert(tag.clone(), own.clone())),
+                PublishTarget::Parameter => self.parameter = Some(own.clone()),
             }
             claim.taken.push(place);
         }
@@ -121,7 +123,7 @@ impl Ledger {
     }
 }
 
-impl Entry {
+impl Owner {
     /// Whether one is of a branch and the other of a git tag, and both are different images: whoever may push branches moves
     /// no tag that a release has.
     fn is_of_another_kind_than(&self, other: &Self) -> bool {
@@ -152,8 +154,8 @@ mod tests {
     use super::*;
     use crate::domain::builds::Source;
 
-    fn ticket(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> Ticket {
-        Ticket {
+    fn ticket(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> BuildContext {
+        BuildContext {
             repository_name: "app".to_owned(),
             image_tag: format!("src-{version}"),
             definition: String::new(),
@@ -167,7 +169,7 @@ mod tests {
                 version_id: version.to_owned(),
             },
             reference: None,
-            arrival: Arrival {
+            arrival: SourceOrder {
                 at: Instant::parse(&format!("2026-11-23T{at}Z")).unwrap(),
                 sequencer: sequencer.map(str::to_owned),
                 replaces: replaces.map(str::to_owned),
@@ -179,15 +181,15 @@ mod tests {
         Instant::parse("2026-11-23T12:00:00Z").unwrap()
     }
 
-    fn latest(tickets: &[&Ticket]) -> String {
-        let mut ledger = Ledger::default();
+    fn latest(tickets: &[&BuildContext]) -> String {
+        let mut ledger = TagOwnership::default();
         for ticket in tickets {
             ledger.claim(ticket, ticket.source.version(), now());
         }
-        for place in [Place::Tag("main".to_owned()), Place::Parameter] {
-            assert_eq!(ledger.digest(&place), ledger.digest(&Place::Tag("latest".to_owned())));
+        for place in [PublishTarget::Tag("main".to_owned()), PublishTarget::Parameter] {
+            assert_eq!(ledger.digest(&place), ledger.digest(&PublishTarget::Tag("latest".to_owned())));
         }
-        ledger.digest(&Place::Parameter).unwrap().to_owned()
+        ledger.digest(&PublishTarget::Parameter).unwrap().to_owned()
     }
 
     #[test]
@@ -214,7 +216,7 @@ mod tests {
         let back = ticket("one", "11:30:00", None, Some("two"));
         assert_eq!(latest(&[&one, &two, &back]), "one");
         // An event of the first push that comes again changes nothing.
-        let mut ledger = Ledger::default();
+        let mut ledger = TagOwnership::default();
         for ticket in [&one, &two, &back] {
             ledger.claim(ticket, ticket.source.version(), now());
         }
@@ -234,16 +236,16 @@ mod tests {
         let main = ticket("new", "11:00:00", None, None);
         let mut feature = ticket("old", "10:00:00", None, None);
         (feature.image_tags, feature.is_released) = (vec!["feature".to_owned()], false);
-        let mut ledger = Ledger::default();
+        let mut ledger = TagOwnership::default();
         ledger.claim(&main, "main", now());
         let claim = ledger.claim(&feature, "feature", now());
-        assert_eq!(claim.taken, [Place::Tag("feature".to_owned())]);
-        assert_eq!(ledger.digest(&Place::Parameter), Some("main"));
+        assert_eq!(claim.taken, [PublishTarget::Tag("feature".to_owned())]);
+        assert_eq!(ledger.digest(&PublishTarget::Parameter), Some("main"));
     }
 
     #[test]
     fn a_branch_never_takes_the_tag_of_a_release_by_having_its_name() {
-        let pushed = |version: &str, at: &str, reference: GitReference| Ticket {
+        let pushed = |version: &str, at: &str, reference: GitReference| BuildContext {
             image_tags: vec!["v1.0".to_owned()],
             is_released: false,
             reference: Some(reference),
@@ -251,9 +253,9 @@ mod tests {
         };
         let release = pushed("release", "11:00:00", GitReference::Tag("v1.0".to_owned()));
         let branch = pushed("branch", "11:00:00", GitReference::Branch("v1.0".to_owned()));
-        let place = Place::Tag("v1.0".to_owned());
+        let place = PublishTarget::Tag("v1.0".to_owned());
         for (first, second) in [(&release, &branch), (&branch, &release)] {
-            let mut ledger = Ledger::default();
+            let mut ledger = TagOwnership::default();
             ledger.claim(first, first.source.version(), now());
             let claim = ledger.claim(second, second.source.version(), now());
             assert_eq!((claim.taken.len(), claim.kept), (0, vec![(place.clone(), OTHER_KIND)]));
@@ -268,17 +270,17 @@ mod tests {
 
     #[test]
     fn a_ledger_forgets_branches_that_nobody_builds_any_more() {
-        let mut ledger = Ledger::default();
+        let mut ledger = TagOwnership::default();
         ledger.claim(&ticket("old", "10:00:00", None, None), "d", now());
         let mut other = ticket("new", "10:00:00", None, None);
         (other.image_tags, other.is_released) = (vec!["x".to_owned()], false);
         ledger.claim(&other, "e", now().plus_days(399).unwrap());
-        assert!(ledger.digest(&Place::Tag("main".to_owned())).is_some());
+        assert!(ledger.digest(&PublishTarget::Tag("main".to_owned())).is_some());
         other.arrival.at = now().plus_days(401).unwrap();
         ledger.claim(&other, "e", other.arrival.at);
-        assert_eq!(ledger.digest(&Place::Tag("main".to_owned())), None);
-        assert_eq!(ledger.digest(&Place::Tag("x".to_owned())), Some("e"));
+        assert_eq!(ledger.digest(&PublishTarget::Tag("main".to_owned())), None);
+        assert_eq!(ledger.digest(&PublishTarget::Tag("x".to_owned())), Some("e"));
         // What is deployed is not forgotten.
-        assert_eq!(ledger.digest(&Place::Parameter), Some("d"));
+        assert_eq!(ledger.digest(&PublishTarget::Parameter), Some("d"));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, GitReference, Source};
+use super::{GitReference, Source, SourceOrder};
 use crate::domain::text::finding::quoted;
 
 /// The tags that say what an image was built from begin so. They never move, and no template makes one.
@@ -146,7 +146,7 @@ impl Template {
         &self,
         source: &Source,
         reference: Option<&GitReference>,
-        arrival: &Arrival,
+        arrival: &SourceOrder,
     ) -> Option<String> {
         let commit = match source {
             Source::CodeCommit { commit_id, .. } => Some(commit_id.as_str()),
@@ -194,7 +194,7 @@ mod tests {
             repository_name: "web".to_owned(),
             commit_id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
         };
-        let arrival = Arrival::at(Instant::parse("2026-11-23T10:00:00Z").unwrap());
+        let arrival = SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap());
         Template::parse(template).unwrap().render(&source, reference, &arrival)
     }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{Event, RequestType};
-use crate::domain::builds::build_config::Wanted;
-use crate::domain::builds::build_context::Ticket;
+use crate::domain::builds::build_config::BuildRequest;
+use crate::domain::builds::build_context::BuildContext;
 use crate::domain::builds::fingerprint;
 use crate::domain::text::finding::Finding;
 
@@ -15,7 +15,7 @@ use crate::domain::text::finding::Finding;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// There shall be an image of this.
-    Build(Box<Wanted>),
+    Build(Box<BuildRequest>),
     /// Nothing is done: images outlive the resources that ask for them, since something may run them.
     Leave,
 }
@@ -30,7 +30,7 @@ pub fn plan(event: &Event) -> Result<Plan, Vec<Finding>> {
         return Ok(Plan::Leave);
     }
     let text = event.resource_properties.as_ref().map_or("{}", |properties| properties.get());
-    let mut wanted = Wanted::properties(text)?;
+    let mut wanted = BuildRequest::properties(text)?;
     // A stack is rolled back too; tags move only if it says so.
     wanted.recipe.image_tags.get_or_insert_default();
     Ok(Plan::Build(Box::new(wanted)))
@@ -44,7 +44,7 @@ pub fn physical_id(event: &Event) -> String {
 
 /// What `Fn::GetAtt` gives.
 #[must_use]
-pub fn attributes(ticket: &Ticket, uri: &str, digest: &str) -> BTreeMap<&'static str, String> {
+pub fn attributes(ticket: &BuildContext, uri: &str, digest: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("ImageUri", uri.to_owned()),
         ("ImageDigest", digest.to_owned()),
@@ -55,7 +55,7 @@ pub fn attributes(ticket: &Ticket, uri: &str, digest: &str) -> BTreeMap<&'static
 
 /// The path of the parameters that hold the requests which wait for a ticket's image.
 #[must_use]
-pub fn waiting(stack_name: &str, ticket: &Ticket) -> String {
+pub fn waiting(stack_name: &str, ticket: &BuildContext) -> String {
     // The name of a repository may have more parts than that of a parameter.
     let repository = fingerprint(&[&ticket.repository_name], 32);
     format!("/{stack_name}/waiting/{repository}/{}", ticket.image_tag)
@@ -63,7 +63,7 @@ pub fn waiting(stack_name: &str, ticket: &Ticket) -> String {
 
 /// The parameter that a request is put aside in: the same for the same request.
 #[must_use]
-pub fn put_aside(stack_name: &str, ticket: &Ticket, event: &Event) -> (String, String) {
+pub fn put_aside(stack_name: &str, ticket: &BuildContext, event: &Event) -> (String, String) {
     let id = fingerprint(&[&event.stack_id, &event.request_id, &event.logical_resource_id], 32);
     let request = match event.request_type {
         RequestType::Create => "Create",
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_request_that_is_put_aside_can_be_answered_later() {
         let event = event("Create", "{}");
-        let ticket: Ticket = serde_json::from_str(
+        let ticket: BuildContext = serde_json::from_str(
             r#"{"repositoryName": "app", "imageTag": "src-1", "definition": "d", "platforms": [], "imageTags": [], "isReleased": true,
                 "source": {"s3": {"bucket": "b", "key": "k", "versionId": "v"}}, "arrival": {"at": "2026-11-23T00:00:00Z"}}"#,
         )
@@ -126,7 +126,7 @@ mod tests {
         assert!(name.starts_with(&format!("{}/", waiting("stack", &ticket))), "{name}");
         assert!(name.contains("/src-1/"), "{name}");
         // The same tag in another repository is another image.
-        let other = Ticket { repository_name: "other".to_owned(), ..ticket };
+        let other = BuildContext { repository_name: "other".to_owned(), ..ticket };
         assert!(!name.starts_with(&waiting("stack", &other)));
         let again: Event = serde_json::from_str(&value).unwrap();
         assert_eq!(again.response_url, event.response_url);

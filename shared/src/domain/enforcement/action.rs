@@ -87,7 +87,9 @@ impl fmt::Display for Action {
                     crate::domain::text::quantity::count(policy.rules().len() as u64, "rule")
                 )
             }
-            Self::Suspend(_) => f.write_str("suspend the lifecycle policy: attach one that takes nothing"),
+            Self::Suspend(_) => {
+                f.write_str("suspend the lifecycle policy: attach one by which nothing expires")
+            }
             Self::PutBack { image_digest, image_tags, reason } => {
                 write!(f, "put back {}: it is in use: {reason}", named(image_digest, image_tags))
             }
@@ -145,7 +147,7 @@ mod tests {
             [
                 "delete sha256:aa (v1, latest) (rule 2): Pushed 30 days ago; the limit is 14 days.",
                 "add the tag keep to sha256:aa",
-                "suspend the lifecycle policy: attach one that takes nothing",
+                "suspend the lifecycle policy: attach one by which nothing expires",
                 "put back sha256:aa: it is in use: app@sha256:aa by task/1",
             ]
         );

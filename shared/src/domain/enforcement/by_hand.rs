@@ -11,7 +11,7 @@ use crate::domain::image::deletion::ImageId;
 use crate::domain::image::{ImageIndex, RepositoryImages, subject_of_tag};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{count, count_of};
-use crate::domain::usage::{Gap, UsedImages};
+use crate::domain::usage::{UnreadableSource, UsedImages};
 
 /// Maximum number of images or sources that a message names; CloudFormation takes 4,096 bytes.
 const MAX_NAMED: usize = 5;
@@ -34,7 +34,7 @@ pub struct RepositoryUse {
     /// The tags by which something runs, and what.
     pub tags: BTreeMap<String, String>,
     /// What could not be read, although it may use images of the repository.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<UnreadableSource>,
 }
 
 /// What of a repository goes.
@@ -194,7 +194,7 @@ pub enum Refusal {
         "what is in use is not known completely, and nothing was changed: {}",
         listed(.0.iter().map(|(gap, entry)| unknown(gap, entry)).collect::<Vec<_>>().as_slice())
     )]
-    UsageUnknown(Vec<(Gap, String)>),
+    UsageUnknown(Vec<(UnreadableSource, String)>),
     /// Some of it may belong to what is in use: image indexes whose manifests could not be read.
     #[error(
         "the manifests of {} could not be read, so that it is not known what belongs to the images in use, and nothing was changed: {}",
@@ -204,7 +204,7 @@ pub enum Refusal {
     UnreadIndexes(Vec<String>),
     /// More than may go from the whole registry today.
     #[error(
-        "{} would go, and of the {limit} that may go from the registry today {before} did; nothing was changed. Delete fewer, or go \
+        "{} would be deleted, and of the {limit} that may be deleted in the registry today {before} were; nothing was changed. Delete fewer, or go \
          on tomorrow (UTC); `limits` at the top of policies.yaml and the images that the last completed run counted set the limit",
         count(*.planned, "image")
     )]
@@ -220,7 +220,7 @@ pub enum Refusal {
 
 /// A gap as a message has it, with what to do about it.
 #[must_use]
-pub fn unknown(gap: &Gap, entry: &str) -> String {
+pub fn unknown(gap: &UnreadableSource, entry: &str) -> String {
     format!(
         "{gap}; see to it, or if the source does not matter add {entry} to `usage.ignore` in policies.yaml"
     )
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn a_gap_names_the_entry_that_ignores_it() {
         let images = repository();
-        let gap = |source: &str| Gap {
+        let gap = |source: &str| UnreadableSource {
             source: source.to_owned(),
             repositories: Vec::new(),
             problem: "no list".into(),

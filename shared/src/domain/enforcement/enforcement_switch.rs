@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::enforcement::plan::Obstacle;
-use crate::domain::enforcement::policy_set::{KEY, PolicyBook};
+use crate::domain::enforcement::plan::Blocker;
+use crate::domain::enforcement::policy_set::{KEY, PolicySet};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
@@ -81,7 +81,7 @@ pub struct Request<'a> {
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
     /// The policies file; `None` if there is none.
-    pub book: Option<&'a PolicyBook>,
+    pub book: Option<&'a PolicySet>,
     /// Whether a completed run previewed this very file.
     pub is_previewed: bool,
 }
@@ -110,7 +110,7 @@ pub struct Invocation<'a> {
     /// The hash of the policies file that the run goes by.
     pub run_hash: &'a str,
     /// The policies file in the bucket now; `None` if there is none, or it is not valid.
-    pub book: Option<&'a PolicyBook>,
+    pub book: Option<&'a PolicySet>,
     /// Whether a completed run previewed the file in the bucket.
     pub is_previewed: bool,
     /// When the run began, as its task says.
@@ -124,19 +124,19 @@ pub struct Invocation<'a> {
 impl Invocation<'_> {
     /// Why the invocation must not delete, archive or attach; empty if it may.
     #[must_use]
-    pub fn obstacles(&self) -> Vec<Obstacle> {
+    pub fn obstacles(&self) -> Vec<Blocker> {
         let Self { is_on, run_hash, book, is_previewed, started_at, listed_at, now } = *self;
         let mut obstacles = Vec::new();
         if !is_on {
-            obstacles.push(Obstacle::EnforceOff);
+            obstacles.push(Blocker::EnforceOff);
         }
         match book {
             Some(book) if book.hash() == run_hash => {
                 if !(is_previewed || book.is_approved()) {
-                    obstacles.push(Obstacle::PoliciesFileNotPreviewed);
+                    obstacles.push(Blocker::PoliciesFileNotPreviewed);
                 }
             }
-            _ => obstacles.push(Obstacle::PoliciesFileChanged),
+            _ => obstacles.push(Blocker::PoliciesFileChanged),
         }
         // A run of the future would never become old.
         let is_odd = |at: &Instant| {
@@ -145,7 +145,7 @@ impl Invocation<'_> {
         };
         let times = [Some(started_at), listed_at];
         if let Some(started_at) = times.into_iter().flatten().find(is_odd) {
-            obstacles.push(Obstacle::RunTooOld { started_at });
+            obstacles.push(Blocker::RunTooOld { started_at });
         }
         obstacles
     }
@@ -155,11 +155,11 @@ impl Invocation<'_> {
 mod tests {
     use super::*;
 
-    fn book(more: &str) -> PolicyBook {
+    fn book(more: &str) -> PolicySet {
         let text = format!(
             "policies: [{{ name: a, repositories: ['*'], rules: [{{ selection: untagged, maximumAgeLimit: 1 }}] }}]\n{more}"
         );
-        PolicyBook::parse(&text).unwrap()
+        PolicySet::parse(&text).unwrap()
     }
 
     fn at(time: &str) -> Instant {
@@ -247,7 +247,7 @@ mod tests {
                 vec!["enforce-off", "policies-file-changed", "run-too-old"],
             ),
         ] {
-            let found: Vec<&str> = invocation.obstacles().iter().map(Obstacle::code).collect();
+            let found: Vec<&str> = invocation.obstacles().iter().map(Blocker::code).collect();
             assert_eq!(found, codes, "{invocation:?}");
         }
     }

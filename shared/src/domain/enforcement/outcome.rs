@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "lifecycle")]
 use crate::domain::enforcement::journal::Line;
-use crate::domain::enforcement::plan::Obstacle;
+use crate::domain::enforcement::plan::Blocker;
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::enforcement::protection_record::{Mode, protected_until};
 use crate::domain::image::Image;
@@ -21,7 +21,7 @@ pub const SHOWN: usize = 1000;
 pub struct Outcome {
     /// The repository.
     pub repository_name: String,
-    /// The name of its policy in the book; none for a repository that none matches.
+    /// The name of its policy in the policies file; none for a repository that none matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// Who applies the policy.
@@ -34,7 +34,7 @@ pub struct Outcome {
     pub error: Option<String>,
     /// Why the plan is not executed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub obstacles: Vec<Held>,
+    pub obstacles: Vec<ReportedBlocker>,
     /// All images.
     pub images: Amount,
     /// How many of the images count for limits in percent of the registry: those that can be pulled by themselves.
@@ -111,16 +111,19 @@ pub enum Status {
     /// It is as the policy wants it.
     Done,
     /// Time was up; another invocation goes on.
-    Remaining,
+    #[serde(rename = "REMAINING")]
+    Unfinished,
     /// An obstacle keeps the plan from being executed.
-    Held,
+    #[serde(rename = "HELD")]
+    Blocked,
     /// Some of it could not be done.
     Partial,
     /// It could not be looked at, or nothing could be done.
     Failed,
     /// It was deleted meanwhile.
-    Gone,
-    /// No policy of the book is for it.
+    #[serde(rename = "GONE")]
+    RepositoryDeleted,
+    /// No policy of the policies file is for it.
     Unmatched,
 }
 
@@ -162,15 +165,15 @@ impl Amount {
 
 /// Why a plan is not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct ReportedBlocker {
     /// What kind of reason it is.
     pub code: String,
     /// A sentence.
     pub message: String,
 }
 
-impl From<&Obstacle> for Held {
-    fn from(obstacle: &Obstacle) -> Self {
+impl From<&Blocker> for ReportedBlocker {
+    fn from(obstacle: &Blocker) -> Self {
         Self { code: obstacle.code().to_owned(), message: obstacle.to_string() }
     }
 }
@@ -264,7 +267,7 @@ pub struct ImageOutcome {
     /// Why the rule takes it, or what holds it.
     pub reason: String,
     /// What became of it.
-    pub outcome: Fate,
+    pub outcome: ImageResult,
     /// Why it is not as planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -273,7 +276,7 @@ pub struct ImageOutcome {
 /// What became of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Fate {
+pub enum ImageResult {
     /// It would go, or will in another run.
     Planned,
     /// It is deleted.
@@ -337,24 +340,27 @@ impl Outcome {
         let line = &put_back.line;
         let told = self.results.iter_mut().find(|image| {
             image.image_digest == line.image_digest
-                && matches!(image.outcome, Fate::Deleted | Fate::Archived | Fate::Unknown)
+                && matches!(
+                    image.outcome,
+                    ImageResult::Deleted | ImageResult::Archived | ImageResult::Unknown
+                )
         });
         let one = Amount { image_total_count: 1, image_size_in_bytes: line.image_size_in_bytes };
         let (fate, detail) = match &put_back.problem {
             None => (
-                Fate::PutBack,
-                format!("it came into use after it was taken, and is back: {}", put_back.reason),
+                ImageResult::PutBack,
+                format!("it came into use after it was deleted, and is back: {}", put_back.reason),
             ),
             Some(problem) => (
-                Fate::Failed,
+                ImageResult::Failed,
                 format!(
-                    "it came into use after it was taken ({}), and could not be put back: {problem}",
+                    "it came into use after it was deleted ({}), and could not be put back: {problem}",
                     put_back.reason
                 ),
             ),
         };
         if let Some(told) = told {
-            if told.outcome != Fate::Unknown {
+            if told.outcome != ImageResult::Unknown {
                 let gone = if put_back.was_archived { &mut self.archived } else { &mut self.deleted };
                 gone.remove(one);
             }
@@ -386,7 +392,7 @@ impl Outcome {
     }
 
     /// Says that the invocation was not allowed to enforce the policy, if there was something to enforce.
-    pub fn block(&mut self, reasons: &[Held]) {
+    pub fn block(&mut self, reasons: &[ReportedBlocker]) {
         let has_effects = match self.apply {
             Some(Apply::Attach | Apply::Protect) => true,
             Some(Apply::Delete) => !(self.expiring.is_zero() && self.transitioning.is_zero()),
@@ -398,14 +404,17 @@ impl Outcome {
         // Before what the plan itself is held by: that would be of no use to change.
         self.obstacles.splice(0..0, reasons.iter().cloned());
         if matches!(self.status, Status::Previewed | Status::Done) {
-            self.status = Status::Held;
+            self.status = Status::Blocked;
         }
     }
 
     /// Takes in what another invocation did before this one in the same repository.
     pub fn follow(&mut self, mut before: Self) {
         // What it took and this one put back, or could not, is told once.
-        let told = self.results.iter().filter(|image| matches!(image.outcome, Fate::PutBack | Fate::Failed));
+        let told = self
+            .results
+            .iter()
+            .filter(|image| matches!(image.outcome, ImageResult::PutBack | ImageResult::Failed));
         let told: Vec<&str> = told.map(|image| image.image_digest.as_str()).collect();
         let (again, results): (Vec<ImageOutcome>, Vec<ImageOutcome>) =
             before.results.into_iter().partition(|image| told.contains(&image.image_digest.as_str()));
@@ -413,8 +422,8 @@ impl Outcome {
         for image in again {
             let one = Amount { image_total_count: 1, image_size_in_bytes: image.image_size_in_bytes };
             match image.outcome {
-                Fate::Deleted => before.deleted.remove(one),
-                Fate::Archived => before.archived.remove(one),
+                ImageResult::Deleted => before.deleted.remove(one),
+                ImageResult::Archived => before.archived.remove(one),
                 _ => {}
             }
         }
@@ -437,7 +446,10 @@ impl Outcome {
         self.journal.extend(before.journal);
         self.results_not_shown += before.results_not_shown;
         for image in before.results {
-            if matches!(image.outcome, Fate::Deleted | Fate::Archived | Fate::Unknown | Fate::PutBack) {
+            if matches!(
+                image.outcome,
+                ImageResult::Deleted | ImageResult::Archived | ImageResult::Unknown | ImageResult::PutBack
+            ) {
                 self.tell(image);
             }
         }
@@ -446,7 +458,7 @@ impl Outcome {
     /// Whether somebody should look at it.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        matches!(self.status, Status::Held | Status::Partial | Status::Failed | Status::Remaining)
+        matches!(self.status, Status::Blocked | Status::Partial | Status::Failed | Status::Unfinished)
             || self.native_policy.is_some()
             || !self.replicated_tags.is_empty()
             || self.attachment.as_ref().is_some_and(Attached::is_suspended_unintentionally)
@@ -464,7 +476,7 @@ mod tests {
     #[test]
     fn what_several_invocations_did_is_one_outcome() {
         let before = Outcome {
-            status: Status::Remaining,
+            status: Status::Unfinished,
             images: amount(100),
             expiring: amount(30),
             deleted: amount(20),

@@ -1,4 +1,4 @@
-//! What a policy of the book takes from a repository in one run: decided as a whole, before anything is taken.
+//! What a policy of the policies file takes from a repository in one run: decided as a whole, before anything is taken.
 //!
 //! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that belongs to such an
 //! image. Deletions and archivals are limited alike: both take an image from whoever pulls it. A plan that is past a limit, or whose images are not all known, takes nothing at all.
@@ -22,7 +22,7 @@ use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 /// What becomes of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What is deleted, in this order: manifest lists before the images they list, images before what is about them.
+    /// What is deleted, in this order: image indexes before the images they list, images before what is about them.
     pub deletions: Vec<ImageIndex>,
     /// What goes to the archive, oldest first.
     pub archivals: Vec<ImageIndex>,
@@ -35,16 +35,16 @@ pub struct Plan {
     /// The protection tags that ECR has to see before the policy is attached.
     pub tagging: Tagging,
     /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<Blocker>,
     /// The verdict for each image.
     pub evaluation: Evaluation,
 }
 
 /// Why a plan is not executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
+pub enum Blocker {
     /// More images than the policy lets go at once.
-    #[error("{planned} would go, and the limit `images` is {limit}")]
+    #[error("{planned} would be deleted, and the limit `images` is {limit}")]
     Images {
         /// How many would go.
         planned: u64,
@@ -52,7 +52,9 @@ pub enum Obstacle {
         limit: u64,
     },
     /// More of the repository than the policy lets go at once.
-    #[error("{planned} of {total} images would go, which is more than the limit `percent` of {limit}")]
+    #[error(
+        "{planned} of {total} images would be deleted, which is more than the limit `percent` of {limit}"
+    )]
     Percent {
         /// How many would go.
         planned: u64,
@@ -69,7 +71,7 @@ pub enum Obstacle {
         /// The limit.
         limit: u64,
     },
-    /// What some manifest lists reference is not known, and their children could be taken for ordinary images.
+    /// What some image indexes reference is not known, and their children could be taken for ordinary images.
     #[error(
         "the manifests of {} could not be read, so that what they reference is not known; the next run reads them again, and what \
          stays unreadable has to be deleted by hand",
@@ -86,7 +88,7 @@ pub enum Obstacle {
     },
     /// More than may go from the whole registry in a day.
     #[error(
-        "{} would go, and of the {limit} that may go from the registry today {before} did; the rest goes on the next days, or set \
+        "{} would be deleted, and of the {limit} that may be deleted in the registry today {before} were; the rest is deleted on the next days, or set \
          `limits` at the top of policies.yaml",
         count(*.planned, "image")
     )]
@@ -99,12 +101,12 @@ pub enum Obstacle {
         limit: u64,
     },
     /// The repository is under another policy, or under none, since the run began.
-    #[error("{0}; the next run goes by what it is now")]
+    #[error("{0}; the next run uses the tags as they are now")]
     Reassigned(String),
     /// An image in use wants a protection tag that another image has.
     #[error(
         "the protection tag {tag} of {wanted_by}, which is in use, is on {held_by}: somebody put it there; take it off with aws ecr \
-         batch-delete-image --image-ids imageTag={tag}, but first give {held_by} another tag if it is to stay"
+         batch-delete-image --image-ids imageTag={tag}, but first give {held_by} another tag if it has to be kept"
     )]
     ProtectionTagTaken {
         /// The tag.
@@ -119,7 +121,7 @@ pub enum Obstacle {
     Unprotectable(Finding),
     /// ECR would delete or archive what stays.
     #[error(
-        "by this policy ECR would delete or archive {} that has to stay: its rules act on what the protection rule does not cover",
+        "by this policy ECR would delete or archive {} that is protected: its rules act on what the protection rule does not cover",
         count(*.0, "image")
     )]
     TakesProtected(u64),
@@ -135,7 +137,9 @@ pub enum Obstacle {
     )]
     NotAttached,
     /// A policy that has to be suspended is not.
-    #[error("the lifecycle policy could not be suspended, and ECR goes on by it: {0}; delete it, or see why")]
+    #[error(
+        "the lifecycle policy could not be suspended, and ECR goes on deleting by it: {0}; delete it, or see why"
+    )]
     NotSuspended(String),
     /// More may be in use than is known.
     #[error("what is in use is not known completely: {0}")]
@@ -147,7 +151,7 @@ pub enum Obstacle {
     EnforceOff,
     /// The policies file is another one than when the run began, is gone, or is not valid.
     #[error(
-        "policies.yaml is not the file any more by which this run goes: the next run goes by what is there now"
+        "policies.yaml is not the version any more that this run began with: the next run uses what is there now"
     )]
     PoliciesFileChanged,
     /// No completed run previewed the policies file, and it does not approve itself.
@@ -163,7 +167,7 @@ pub enum Obstacle {
     },
 }
 
-impl Obstacle {
+impl Blocker {
     /// What kind it is, for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -284,7 +288,7 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         let image = images.images().get(*place as usize);
         image.map(|image| (image.age_time(), image.digest.clone()))
     };
-    // A child goes in a later pass than its last manifest list. Of one pass a subject goes before what is about it.
+    // A child goes in a later pass than its last image index. Of one pass a subject goes before what is about it.
     deletions.sort_by_cached_key(|&place| {
         (pass(&plan.evaluation, place), images.referrer_depth(place), age(&place))
     });
@@ -313,7 +317,7 @@ impl Plan {
             images.images().get(place as usize).map(|image| image.digest.to_string()).unwrap_or_default()
         };
         self.tagging = tagging(images, &self.held);
-        self.obstacles.extend(self.tagging.taken.iter().map(|taken| Obstacle::ProtectionTagTaken {
+        self.obstacles.extend(self.tagging.taken.iter().map(|taken| Blocker::ProtectionTagTaken {
             tag: taken.tag.clone(),
             wanted_by: digest(taken.wanted_by),
             held_by: digest(taken.held_by),
@@ -328,14 +332,14 @@ impl Plan {
             }
         }
         match in_use_protection::protected(&entry.policy) {
-            Err(finding) => self.obstacles.push(Obstacle::Unprotectable(finding)),
+            Err(finding) => self.obstacles.push(Blocker::Unprotectable(finding)),
             Ok(policy) => {
                 let tagged = images.with_tags(&self.tagging.additions);
                 let evaluation = by_ecr(&policy, &tagged, now);
                 self.by_ecr = acting(&evaluation).collect();
                 let wrong = self.by_ecr.intersection(protected).count();
                 if wrong > 0 {
-                    self.obstacles.push(Obstacle::TakesProtected(wrong as u64));
+                    self.obstacles.push(Blocker::TakesProtected(wrong as u64));
                 }
                 let offset = protection_rule_count(&policy);
                 let own = std::mem::take(&mut self.evaluation);
@@ -409,7 +413,7 @@ fn obstacles(
     deletions: &[ImageIndex],
     archivals: &[ImageIndex],
     now: Instant,
-) -> Vec<Obstacle> {
+) -> Vec<Blocker> {
     let mut obstacles = Vec::new();
     let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
     // What ECR enforces goes on by itself, also with images of which nobody knows enough yet.
@@ -422,7 +426,7 @@ fn obstacles(
     };
     let planned = counted(images, &all, all.iter().copied()).count() as u64;
     if planned > limits.images {
-        obstacles.push(Obstacle::Images { planned, limit: limits.images });
+        obstacles.push(Blocker::Images { planned, limit: limits.images });
     }
     // Of the images that can be pulled: what is in the archive is not left to anybody.
     let total = images.pullable();
@@ -430,19 +434,19 @@ fn obstacles(
     let planned = all.iter().filter(is_pullable).count() as u64;
     let left = total.saturating_sub(planned);
     if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
-        obstacles.push(Obstacle::Percent { planned, total, limit: limits.percent });
+        obstacles.push(Blocker::Percent { planned, total, limit: limits.percent });
     }
     if planned > 0 && left < limits.remaining {
-        obstacles.push(Obstacle::Remaining { left, limit: limits.remaining });
+        obstacles.push(Blocker::Remaining { left, limit: limits.remaining });
     }
     let unread = images.unread_indexes().iter().filter(|index| !is(**index, ImageStatus::Archived)).count();
     if unread > 0 {
-        obstacles.push(Obstacle::UnreadIndexes(unread as u64));
+        obstacles.push(Blocker::UnreadIndexes(unread as u64));
     }
     let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
     let count = images.images().iter().filter(|image| image.pushed_at.micros() > latest).count() as u64;
     if count > 0 {
-        obstacles.push(Obstacle::Clock { count, now });
+        obstacles.push(Blocker::Clock { count, now });
     }
     obstacles
 }
@@ -487,7 +491,7 @@ impl Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::enforcement::policy_set::PolicyBook;
+    use crate::domain::enforcement::policy_set::PolicySet;
     use crate::domain::image::listing::RepositoryName;
     use crate::domain::image::{ImageStatus, ManifestKind, Relations};
     use crate::domain::lifecycle::evaluate::Verdict;
@@ -523,7 +527,7 @@ mod tests {
         let book = format!(
             "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}]{more} }}"
         );
-        PolicyBook::parse(&book).unwrap().entries()[0].clone()
+        PolicySet::parse(&book).unwrap().entries()[0].clone()
     }
 
     const UNLIMITED: &str = ", limits: { images: 10000, percent: 100, remaining: 1 }";
@@ -627,8 +631,8 @@ mod tests {
         assert_eq!(
             obstacles(", limits: { images: 7, percent: 79, remaining: 3 }"),
             [
-                "8 would go, and the limit `images` is 7",
-                "8 of 10 images would go, which is more than the limit `percent` of 79",
+                "8 would be deleted, and the limit `images` is 7",
+                "8 of 10 images would be deleted, which is more than the limit `percent` of 79",
                 "2 images would be left, and the limit `remaining` is 3",
             ]
         );
@@ -639,7 +643,7 @@ mod tests {
     fn a_policy_never_empties_a_repository() {
         let images = RepositoryImages::new(vec![image("sha256:01", &[], 9)], &Relations::default());
         let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
-        assert_eq!(plan.obstacles, [Obstacle::Remaining { left: 0, limit: 1 }]);
+        assert_eq!(plan.obstacles, [Blocker::Remaining { left: 0, limit: 1 }]);
     }
 
     #[test]
@@ -649,7 +653,7 @@ mod tests {
         let listed = vec![index, image("sha256:a1", &[], 9), image("sha256:a2", &[], 0)];
         let images = RepositoryImages::new(listed, &Relations::default());
         let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
-        assert_eq!(plan.obstacles, [Obstacle::UnreadIndexes(1)]);
+        assert_eq!(plan.obstacles, [Blocker::UnreadIndexes(1)]);
     }
 
     #[test]
@@ -685,7 +689,7 @@ mod tests {
 
     fn entry_with(rules: &str, more: &str) -> Entry {
         let book = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
-        PolicyBook::parse(&book).unwrap().entries()[0].clone()
+        PolicySet::parse(&book).unwrap().entries()[0].clone()
     }
 
     const ARCHIVE: &str = "{ selection: any, maximumDaysSincePull: 1, action: archive }";
@@ -696,7 +700,7 @@ mod tests {
     }
 
     fn codes(plan: &Plan) -> Vec<&'static str> {
-        plan.obstacles.iter().map(Obstacle::code).collect()
+        plan.obstacles.iter().map(Blocker::code).collect()
     }
 
     #[test]
@@ -784,8 +788,8 @@ mod tests {
         assert_eq!(
             plan.obstacles,
             [
-                Obstacle::Percent { planned: 10, total: 10, limit: 50 },
-                Obstacle::Remaining { left: 0, limit: 1 }
+                Blocker::Percent { planned: 10, total: 10, limit: 50 },
+                Blocker::Remaining { left: 0, limit: 1 }
             ]
         );
     }
@@ -809,7 +813,7 @@ mod tests {
         assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
         assert_eq!(plan.counted(&images, &plan.deletions), 1);
         let obstacles = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).obstacles;
-        assert_eq!(obstacles, [Obstacle::Percent { planned: 1, total: 2, limit: 49 }]);
+        assert_eq!(obstacles, [Blocker::Percent { planned: 1, total: 2, limit: 49 }]);
     }
 
     #[test]
@@ -842,7 +846,7 @@ mod tests {
         let images = packed(listed);
         let obstacles = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).obstacles;
         assert!(obstacles(", limits: { images: 5, remaining: 1 }").is_empty());
-        assert_eq!(obstacles(", limits: { images: 4 }"), [Obstacle::Images { planned: 5, limit: 4 }]);
+        assert_eq!(obstacles(", limits: { images: 4 }"), [Blocker::Images { planned: 5, limit: 4 }]);
     }
 
     #[test]
@@ -898,7 +902,7 @@ mod tests {
             plan_for(&entry_with(rule, &more), &images, &[]).obstacles
         };
         assert!(obstacles(4).is_empty());
-        assert_eq!(obstacles(3), [Obstacle::Images { planned: 4, limit: 3 }]);
+        assert_eq!(obstacles(3), [Blocker::Images { planned: 4, limit: 3 }]);
     }
 
     #[test]
@@ -939,7 +943,7 @@ mod tests {
             plan_for(&entry(&more), &images, &[])
         };
         assert!(plan(2).obstacles.is_empty());
-        assert_eq!(plan(1).obstacles, [Obstacle::Images { planned: 2, limit: 1 }]);
+        assert_eq!(plan(1).obstacles, [Blocker::Images { planned: 2, limit: 1 }]);
     }
 
     #[test]

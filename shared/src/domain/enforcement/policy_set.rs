@@ -1,4 +1,4 @@
-//! The policy book, `policies.yaml` in the stack's bucket: which lifecycle policy is for which repository, who applies it,
+//! The policies file, `policies.yaml` in the stack's bucket: which lifecycle policy is for which repository, who applies it,
 //! what it may never take, and how much it may take at once.
 //!
 //! ```yaml
@@ -55,7 +55,7 @@ pub const KEY: &str = "policies.yaml";
 
 /// Which policy for which repository; by default none for any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PolicyBook {
+pub struct PolicySet {
     entries: Vec<Entry>,
     usage: Sources,
     limits: RegistryLimits,
@@ -151,7 +151,7 @@ pub struct ListSource {
 
 /// The keys of lists of references in use begin so.
 pub const LISTS: &str = "usage/";
-/// Hours after which a list is too old of which the book does not say more.
+/// Hours after which a list is too old of which the policies file does not say more.
 pub const MAXIMUM_AGE_IN_HOURS: u64 = 24;
 
 /// A policy, and the repositories that it is for.
@@ -258,15 +258,15 @@ pub enum Match<'a> {
     TagsNeeded,
 }
 
-impl PolicyBook {
-    /// Whether a text means to be a policy book, rightly or wrongly: it has a list of policies.
+impl PolicySet {
+    /// Whether a text means to be a policies file, rightly or wrongly: it has a list of policies.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         let node = syntax::parse_yaml(text);
         matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "policies"))
     }
 
-    /// Reads a policy book in YAML or JSON.
+    /// Reads a policies file in YAML or JSON.
     ///
     /// # Errors
     ///
@@ -641,7 +641,7 @@ policies:
     rules: [{ selection: untagged, maximumNumberOfImages: 1 }]
 "#;
 
-    fn found<'a>(book: &'a PolicyBook, repository: &str, tags: Option<&[(&str, &str)]>) -> Option<&'a str> {
+    fn found<'a>(book: &'a PolicySet, repository: &str, tags: Option<&[(&str, &str)]>) -> Option<&'a str> {
         let tags: Option<ResourceTags> =
             tags.map(|tags| tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
         match book.entry_for(repository, tags.as_ref()) {
@@ -653,7 +653,7 @@ policies:
 
     #[test]
     fn the_first_policy_that_matches_name_and_tags_is_the_one() {
-        let book = PolicyBook::parse(BOOK).unwrap();
+        let book = PolicySet::parse(BOOK).unwrap();
         let both = [("team", "payments"), ("tier", "1"), ("other", "x")];
         assert_eq!(found(&book, "prod/api", Some(&both)), Some("payments"));
         assert_eq!(found(&book, "prod/api", Some(&both[..1])), Some("production"));
@@ -663,13 +663,13 @@ policies:
         );
         assert_eq!(found(&book, "a/b/release", Some(&[])), Some("production"));
         assert_eq!(found(&book, "dev/api", Some(&both)), Some("the rest"));
-        let nobody = PolicyBook::parse("policies: []").unwrap();
+        let nobody = PolicySet::parse("policies: []").unwrap();
         assert_eq!(found(&nobody, "prod/api", None), None);
     }
 
     #[test]
     fn tags_are_asked_for_only_where_they_decide() {
-        let book = PolicyBook::parse(BOOK).unwrap();
+        let book = PolicySet::parse(BOOK).unwrap();
         assert_eq!(found(&book, "prod/api", None), Some("?"));
         assert_eq!(found(&book, "dev/api", None), Some("the rest"));
         assert_eq!(found(&book, "x/release", None), Some("production"));
@@ -677,7 +677,7 @@ policies:
 
     #[test]
     fn what_is_not_said_is_careful() {
-        let book = PolicyBook::parse(BOOK).unwrap();
+        let book = PolicySet::parse(BOOK).unwrap();
         let [payments, production, rest] = book.entries() else { panic!("{book:?}") };
         assert_eq!((rest.apply, &rest.keep), (Apply::Preview, &Keep::default()));
         assert_eq!(rest.limits, Limits { images: 500, percent: 50, remaining: 1 });
@@ -697,16 +697,16 @@ policies:
 
     #[test]
     fn a_file_is_known_by_what_it_means() {
-        let hash = |text: &str| PolicyBook::parse(text).unwrap().hash().to_owned();
+        let hash = |text: &str| PolicySet::parse(text).unwrap().hash().to_owned();
         let one = "policies: []\nlimits: { images: 7, percent: 10 }\n";
         let same = "# the same\nlimits: {percent: 10, images: 7.0}\npolicies: []\napprove: \"x\"\n";
         assert_eq!(hash(one), hash(same));
         assert_eq!(hash(one).len(), 16);
         assert_ne!(hash(one), hash("policies: []\nlimits: { images: 8, percent: 10 }\n"));
         let approved = format!("{one}approve: \"{}\"\n", hash(one));
-        assert!(PolicyBook::parse(&approved).unwrap().is_approved());
-        assert!(!PolicyBook::parse(one).unwrap().is_approved());
-        assert!(!PolicyBook::parse(same).unwrap().is_approved());
+        assert!(PolicySet::parse(&approved).unwrap().is_approved());
+        assert!(!PolicySet::parse(one).unwrap().is_approved());
+        assert!(!PolicySet::parse(same).unwrap().is_approved());
     }
 
     #[test]
@@ -721,7 +721,7 @@ policies:
     #[test]
     fn a_source_is_ignored_until_the_end_of_its_last_day() {
         let text = "policies: []\nusage: { ignore: [{ source: eks/old, reason: gone, until: 2027-01-01 }], accounts: ['210987654321'] }";
-        let book = PolicyBook::parse(text).unwrap();
+        let book = PolicySet::parse(text).unwrap();
         let at = |time: &str| book.usage().ignore[0].holds(Instant::parse(time).unwrap());
         assert!(at("2027-01-01T23:59:59Z"));
         assert!(!at("2027-01-02T00:00:00Z"));
@@ -729,7 +729,7 @@ policies:
 
     #[test]
     fn everything_that_is_wrong_is_told_at_its_place() {
-        let findings = PolicyBook::parse(
+        let findings = PolicySet::parse(
             r#"
 policies:
   - name: one
@@ -752,7 +752,7 @@ policies:
         let told: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
         insta::assert_snapshot!(told);
         for text in ["- a", "policies: 7", "", "policies: [7]"] {
-            assert!(PolicyBook::parse(text).is_err(), "{text}");
+            assert!(PolicySet::parse(text).is_err(), "{text}");
         }
     }
 }

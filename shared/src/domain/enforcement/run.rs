@@ -40,10 +40,10 @@ pub struct Run {
     /// wrote, which was killed, is not. Empty before there is an inventory.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attempt: String,
-    /// The version of the policy book that it goes by; none before the book was read, and in a bucket without versions.
+    /// The version of the policies file that it goes by; none before the policies file was read, and in a bucket without versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_version: Option<String>,
-    /// The hash of the policy book that it goes by; none before the book was read, and where there is no book.
+    /// The hash of the policies file that it goes by; none before the policies file was read, and where there is no policies file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub book_hash: Option<String>,
     /// Why the policies file is not valid, as the function said it that read the file, or as Step Functions hands that on. Such a run
@@ -114,7 +114,7 @@ impl Run {
         }
     }
 
-    /// The key of the run's copy of the policy book.
+    /// The key of the run's copy of the policies file.
     #[must_use]
     pub fn book_key(&self) -> String {
         self.inventory_key("policies.yaml")

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::repository::Name;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
-use crate::domain::text::reader::{Reader, Slot};
+use crate::domain::text::reader::{Field, Reader};
 use crate::domain::text::syntax;
 
 /// The most images in one request: ten calls of ECR's hundred.
@@ -122,9 +122,9 @@ impl DeletionRequest {
             let at = join_pointer("/imageIds", &index.to_string());
             let Some(fields) = reader.fields(item, &at, &["imageDigest", "imageTag"]) else { continue };
             let id = match (reader.text(&fields, "imageDigest"), reader.text(&fields, "imageTag")) {
-                (Slot::Is(digest), Slot::Absent) => ImageId::Digest(digest),
-                (Slot::Absent, Slot::Is(tag)) => ImageId::Tag(tag),
-                (Slot::Broken, _) | (_, Slot::Broken) => continue,
+                (Field::Value(digest), Field::Missing) => ImageId::Digest(digest),
+                (Field::Missing, Field::Value(tag)) => ImageId::Tag(tag),
+                (Field::Invalid, _) | (_, Field::Invalid) => continue,
                 _ => {
                     let message = "write either `imageDigest`, for the image, or `imageTag`, for the tag";
                     reader.find(Code::InvalidImageId, at, message);

@@ -147,7 +147,7 @@ impl Listing {
     }
 }
 
-/// Writes images as a snapshot: what `DescribeImages` says, and for manifest lists as much of `BatchGetImage` as tells their
+/// Writes images as a snapshot: what `DescribeImages` says, and for image indexes as much of `BatchGetImage` as tells their
 /// children. [`Listing::parse`] reads it again.
 #[must_use]
 pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json::Value {

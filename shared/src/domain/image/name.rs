@@ -192,9 +192,9 @@ mod tests {
             assert!(Name::parse(name.as_str()).is_ok(), "{name}");
             assert!(seen.insert(name));
         }
-        for odd in ["", "---", "Ünïcode", "a--b", &"long-".repeat(100), "-x-", "x_"] {
-            let name = Name::generate(&[odd, odd], &[odd]);
-            assert!(Name::parse(name.as_str()).is_ok(), "{odd}: {name}");
+        for invalid_object in ["", "---", "Ünïcode", "a--b", &"long-".repeat(100), "-x-", "x_"] {
+            let name = Name::generate(&[invalid_object, invalid_object], &[invalid_object]);
+            assert!(Name::parse(name.as_str()).is_ok(), "{invalid_object}: {name}");
             assert!(name.as_str().len() <= 120);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ECR evaluates every rule against all images as if no other rule existed: a rule *identifies* the images that match
 //! its selection and *marks* some of them. An image is then acted on by the first rule that identifies it, if that rule
-//! marks it, and otherwise by none. Children of a manifest list that is there, and artifacts about an image that is
+//! marks it, and otherwise by none. Children of an image index that is there, and artifacts about an image that is
 //! there, are neither identified nor ranked; nor is an image that is being restored or whose status is not known. (ECR user guide, "Lifecycle policies", "How lifecycle policies work".)
 //!
 //! Older goes before younger; of images of the same age the one whose digest sorts first goes first.
@@ -22,7 +22,7 @@ pub enum Passes {
     #[default]
     One,
     /// Remove what each pass takes and evaluate again until nothing changes: everything the policy will take at this
-    /// moment. A manifest list that went in one pass leaves its children to the next.
+    /// moment. An image index that went in one pass leaves its children to the next.
     UntilStable,
 }
 
@@ -65,9 +65,9 @@ pub enum Verdict {
         /// The image's rank among those the rule counts, the youngest being 1; 0 for a limit by age.
         rank: u32,
     },
-    /// A manifest list in the repository references the image.
+    /// An image index in the repository references the image.
     HeldByIndex {
-        /// The manifest list; of several the one whose digest sorts first.
+        /// The image index; of several the one whose digest sorts first.
         index: ImageIndex,
     },
     /// The image is an artifact about another, which stays (or goes to the archive, where this one is already).
@@ -225,7 +225,7 @@ const fn unidentified(image: &Image) -> Verdict {
 enum Part {
     /// Identified and ranked by the rules.
     Candidate,
-    /// Referenced by this manifest list.
+    /// Referenced by this image index.
     Child(ImageIndex),
     /// About this image.
     Referrer(ImageIndex),
@@ -462,7 +462,7 @@ impl<'a> Run<'a> {
                 self.parts[referrer as usize] = Part::Referrer(subject);
             }
         }
-        // A manifest list in the repository holds a child whatever else the child is.
+        // An image index in the repository holds a child whatever else the child is.
         let all = self.images.images();
         for &(child, index) in self.images.parents() {
             if self.parts[index as usize] == Part::Gone {
@@ -520,7 +520,7 @@ impl<'a> Run<'a> {
 }
 
 impl Run<'_> {
-    /// Takes referrers along, which were ranked, with what they are about: those that no rule acts on, and those that would
+    /// Takes referrers along, which were ranked, with their subject: those that no rule acts on, and those that would
     /// only be archived while their subject expires.
     fn go_along(&mut self, pass: u16) {
         let action = |tests: &[Test], verdict: Verdict| {

@@ -11,7 +11,7 @@ use super::document::{Action, Limit, Rule, StorageClass, TagList, TagSelection};
 use super::validate;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::printable::{Notation, is_control, printable};
-use crate::domain::text::reader::{Fields, Reader, Slot, alternatives};
+use crate::domain::text::reader::{Field, Fields, Reader, alternatives};
 use crate::domain::text::syntax::Node;
 
 /// `lifecyclePolicy` as awsx has it.
@@ -151,17 +151,17 @@ fn policy(node: &Node, reader: &mut Reader) -> Option<SimplePolicy> {
     let skip = reader.boolean(&fields, "skip");
     let rules = reader.list(&fields, "rules");
     let skip = match skip {
-        Slot::Absent => false,
-        Slot::Broken => return None,
-        Slot::Is(skip) => skip,
+        Field::Missing => false,
+        Field::Invalid => return None,
+        Field::Value(skip) => skip,
     };
     let nodes = match rules {
-        Slot::Absent if skip => {
+        Field::Missing if skip => {
             return Some(SimplePolicy { skip, rules: Vec::new() });
         }
-        Slot::Absent => return Some(SimplePolicy::default()),
-        Slot::Broken => return None,
-        Slot::Is(nodes) => nodes,
+        Field::Missing => return Some(SimplePolicy::default()),
+        Field::Invalid => return None,
+        Field::Value(nodes) => nodes,
     };
     if nodes.is_empty() && !skip {
         reader.find(
@@ -201,12 +201,12 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
     let action =
         reader.word(&fields, "action", &[("expire", Action::Expire), ("archive", Action::Transition)]);
     let action = match action {
-        Slot::Absent => Slot::Is(Action::Expire),
+        Field::Missing => Field::Value(Action::Expire),
         action => action,
     };
     let mut fits = true;
     match (limit, action) {
-        (Slot::Is(Limit::SinceImagePulled(_)), Slot::Is(Action::Expire)) => {
+        (Field::Value(Limit::SinceImagePulled(_)), Field::Value(Action::Expire)) => {
             fits = false;
             reader.find(
                 Code::ActionConflict,
@@ -215,7 +215,7 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
                  `maximumAgeLimit`",
             );
         }
-        (Slot::Is(Limit::SinceImageTransitioned(_)), Slot::Is(Action::Transition)) => {
+        (Field::Value(Limit::SinceImageTransitioned(_)), Field::Value(Action::Transition)) => {
             fits = false;
             reader.find(
                 Code::ActionConflict,
@@ -225,7 +225,7 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
         }
         _ => {}
     }
-    if let Slot::Is(Limit::SinceImageTransitioned(days)) = limit {
+    if let Field::Value(Limit::SinceImageTransitioned(days)) = limit {
         validate::days_in_archive(days, &fields.at("maximumDaysInArchive"), reader);
     }
     Some(SimpleRule {
@@ -237,8 +237,8 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
     })
 }
 
-fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Slot<Limit> {
-    let mut found = Slot::Absent;
+fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Field<Limit> {
+    let mut found = Field::Missing;
     let mut names = Vec::new();
     for (name, limit) in LIMITS {
         let number = reader.positive(fields, name);
@@ -255,7 +255,7 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Slot<Limit> {
                 fields.pointer.clone(),
                 format!("the rule has no limit; add {}", alternatives(&known)),
             );
-            Slot::Broken
+            Field::Invalid
         }
         1 => found,
         _ => {
@@ -264,18 +264,18 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Slot<Limit> {
                 fields.pointer.clone(),
                 format!("the rule has {} limits, {}; keep one", names.len(), names.join(" and ")),
             );
-            Slot::Broken
+            Field::Invalid
         }
     }
 }
 
 /// `selection: …`, or `tagStatus: …` with the list beside it.
-fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagSelection> {
+fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
     let beside = ["tagStatus", "tagPrefixList", "tagPatternList"].into_iter().find(|name| fields.has(name));
     match (fields.has("selection"), beside) {
         (true, None) => match reader.field(fields, "selection") {
-            Slot::Is(node) => selection_value(node, &fields.at("selection"), reader),
-            Slot::Absent | Slot::Broken => Slot::Broken,
+            Field::Value(node) => selection_value(node, &fields.at("selection"), reader),
+            Field::Missing | Field::Invalid => Field::Invalid,
         },
         (false, Some(_)) => validate::tag_status_and_list(fields, reader),
         (true, Some(name)) => {
@@ -284,7 +284,7 @@ fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagSelection> {
                 fields.pointer.clone(),
                 format!("both `selection` and `{name}`; write the selection one way"),
             );
-            Slot::Broken
+            Field::Invalid
         }
         (false, None) => {
             reader.find(
@@ -293,16 +293,16 @@ fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagSelection> {
                 "the rule does not say which images it is about; add `selection: untagged`, `selection: any` or \
                  `selection: { tagPrefixList: [...] }`",
             );
-            Slot::Broken
+            Field::Invalid
         }
     }
 }
 
-fn selection_value(node: &Node, pointer: &str, reader: &mut Reader) -> Slot<TagSelection> {
+fn selection_value(node: &Node, pointer: &str, reader: &mut Reader) -> Field<TagSelection> {
     match node {
         Node::Text(text) => match text.as_str() {
-            "untagged" => Slot::Is(TagSelection::Untagged),
-            "any" => Slot::Is(TagSelection::Any),
+            "untagged" => Field::Value(TagSelection::Untagged),
+            "any" => Field::Value(TagSelection::Any),
             other => {
                 let hint =
                     if other == "tagged" { " (for every tagged image: tagPatternList: [\"*\"])" } else { "" };
@@ -314,27 +314,27 @@ fn selection_value(node: &Node, pointer: &str, reader: &mut Reader) -> Slot<TagS
                         quoted(other)
                     ),
                 );
-                Slot::Broken
+                Field::Invalid
             }
         },
         Node::Object(_) => {
             let Some(fields) = reader.fields(node, pointer, &["tagPrefixList", "tagPatternList"]) else {
-                return Slot::Broken;
+                return Field::Invalid;
             };
-            let list: Slot<TagList> = validate::tag_list(&fields, reader);
+            let list: Field<TagList> = validate::tag_list(&fields, reader);
             if !list.is_present() {
                 reader.find(
                     Code::TagListMissing,
                     pointer,
                     "the selection names no tags; add `tagPrefixList` or `tagPatternList`",
                 );
-                return Slot::Broken;
+                return Field::Invalid;
             }
             list.map(TagSelection::Tagged)
         }
         other => {
             reader.wrong_type(other, pointer, "`untagged`, `any` or an object with a tag list");
-            Slot::Broken
+            Field::Invalid
         }
     }
 }

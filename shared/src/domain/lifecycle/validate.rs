@@ -4,7 +4,7 @@
 
 use super::document::{Action, LifecyclePolicy, Limit, MAX_RULES, Rule, StorageClass, TagList, TagSelection};
 use crate::domain::text::finding::{Code, Finding, quoted};
-use crate::domain::text::reader::{Fields, Reader, Slot};
+use crate::domain::text::reader::{Field, Fields, Reader};
 use crate::domain::text::syntax::Node;
 
 /// Days for which ECR bills an archived image at least; `sinceImageTransitioned` cannot be less.
@@ -104,7 +104,8 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<(Option<Rul
     let action_node = reader.field(&fields, "action");
     reader.require(&action_node, &fields, "action", "`{\"type\": \"expire\"}`");
 
-    let action = action_node.value().map_or(Slot::Broken, |node| action(node, &fields.at("action"), reader));
+    let action =
+        action_node.value().map_or(Field::Invalid, |node| action(node, &fields.at("action"), reader));
     let Selection { tags, storage_class, limit } = selection.value().map_or_else(Selection::broken, |node| {
         selection_fields(node, &fields.at("selection"), action, reader)
     });
@@ -113,11 +114,11 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<(Option<Rul
         priority_pointer: fields.at("rulePriority"),
         status_pointer: format!("{pointer}/selection/tagStatus"),
         list_pointer: match &tags {
-            Slot::Is(TagSelection::Tagged(list)) => format!("{pointer}/selection/{}", list.field()),
+            Field::Value(TagSelection::Tagged(list)) => format!("{pointer}/selection/{}", list.field()),
             _ => format!("{pointer}/selection"),
         },
         name: match priority {
-            Slot::Is(priority) => format!("the rule with priority {priority}"),
+            Field::Value(priority) => format!("the rule with priority {priority}"),
             _ => format!("the rule at {pointer}"),
         },
         priority: priority.value(),
@@ -137,49 +138,49 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<(Option<Rul
     Some((rule, facts))
 }
 
-fn action(node: &Node, pointer: &str, reader: &mut Reader) -> Slot<Action> {
+fn action(node: &Node, pointer: &str, reader: &mut Reader) -> Field<Action> {
     let Some(fields) = reader.fields(node, pointer, &["type", "targetStorageClass"]) else {
-        return Slot::Broken;
+        return Field::Invalid;
     };
     let kind =
         reader.word(&fields, "type", &[("expire", Action::Expire), ("transition", Action::Transition)]);
     reader.require(&kind, &fields, "type", "`expire` or `transition`");
     let target = reader.word(&fields, "targetStorageClass", &[("archive", ())]);
     match kind {
-        Slot::Is(Action::Expire) if target.is_present() => {
+        Field::Value(Action::Expire) if target.is_present() => {
             reader.find(
                 Code::TargetUnexpected,
                 fields.at("targetStorageClass"),
                 "`targetStorageClass` goes with `transition` only; remove it, or make the type `transition`",
             );
-            Slot::Broken
+            Field::Invalid
         }
-        Slot::Is(Action::Transition) if !target.is_present() => {
+        Field::Value(Action::Transition) if !target.is_present() => {
             reader.find(
                 Code::TargetMissing,
                 pointer,
                 "`transition` needs a target; add `\"targetStorageClass\": \"archive\"`",
             );
-            Slot::Is(Action::Transition)
+            Field::Value(Action::Transition)
         }
-        Slot::Is(kind) => Slot::Is(kind),
-        Slot::Absent | Slot::Broken => Slot::Broken,
+        Field::Value(kind) => Field::Value(kind),
+        Field::Missing | Field::Invalid => Field::Invalid,
     }
 }
 
 struct Selection {
-    tags: Slot<TagSelection>,
+    tags: Field<TagSelection>,
     storage_class: Option<StorageClass>,
-    limit: Slot<Limit>,
+    limit: Field<Limit>,
 }
 
 impl Selection {
     fn broken() -> Self {
-        Self { tags: Slot::Broken, storage_class: None, limit: Slot::Broken }
+        Self { tags: Field::Invalid, storage_class: None, limit: Field::Invalid }
     }
 }
 
-fn selection_fields(node: &Node, pointer: &str, action: Slot<Action>, reader: &mut Reader) -> Selection {
+fn selection_fields(node: &Node, pointer: &str, action: Field<Action>, reader: &mut Reader) -> Selection {
     const FIELDS: [&str; 7] = [
         "tagStatus",
         "tagPrefixList",
@@ -220,21 +221,21 @@ fn selection_fields(node: &Node, pointer: &str, action: Slot<Action>, reader: &m
     reader.require(&number, &fields, "countNumber", "a whole number of 1 or more");
 
     let limit = match count_type {
-        Slot::Is(kind) => {
+        Field::Value(kind) => {
             count(&fields, kind, unit.is_present(), storage_class, action, reader);
-            if let (CountType::SinceImageTransitioned, Slot::Is(days)) = (kind, number) {
+            if let (CountType::SinceImageTransitioned, Field::Value(days)) = (kind, number) {
                 days_in_archive(days, &fields.at("countNumber"), reader);
             }
             number.map(|number| kind.limit(number))
         }
-        Slot::Absent | Slot::Broken => Slot::Broken,
+        Field::Missing | Field::Invalid => Field::Invalid,
     };
     Selection {
         tags,
         storage_class: match storage_class {
-            Slot::Absent => Some(StorageClass::Standard),
-            Slot::Broken => None,
-            Slot::Is(class) => Some(class),
+            Field::Missing => Some(StorageClass::Standard),
+            Field::Invalid => None,
+            Field::Value(class) => Some(class),
         },
         limit,
     }
@@ -245,8 +246,8 @@ fn count(
     fields: &Fields<'_>,
     kind: CountType,
     has_unit: bool,
-    storage_class: Slot<StorageClass>,
-    action: Slot<Action>,
+    storage_class: Field<StorageClass>,
+    action: Field<Action>,
     reader: &mut Reader,
 ) {
     match (kind, has_unit) {
@@ -263,7 +264,7 @@ fn count(
         ),
     }
     let at_type = || fields.at("countType");
-    if kind == CountType::SinceImagePulled && action == Slot::Is(Action::Expire) {
+    if kind == CountType::SinceImagePulled && action == Field::Value(Action::Expire) {
         reader.find(
             Code::PulledNeedsTransition,
             at_type(),
@@ -272,21 +273,21 @@ fn count(
         );
     }
     if kind == CountType::SinceImageTransitioned {
-        if action == Slot::Is(Action::Transition) {
+        if action == Field::Value(Action::Transition) {
             reader.find(
                 Code::TransitionedNeedsExpire,
                 at_type(),
                 "`sinceImageTransitioned` selects images that are archived already; make the action `expire`",
             );
         }
-        if matches!(storage_class, Slot::Absent | Slot::Is(StorageClass::Standard)) {
+        if matches!(storage_class, Field::Missing | Field::Value(StorageClass::Standard)) {
             reader.find(
                 Code::TransitionedNeedsArchive,
                 at_type(),
                 "`sinceImageTransitioned` is about archived images; add `\"storageClass\": \"archive\"`",
             );
         }
-    } else if storage_class == Slot::Is(StorageClass::Archive) {
+    } else if storage_class == Field::Value(StorageClass::Archive) {
         reader.find(
             Code::ArchiveNeedsTransitioned,
             fields.at("storageClass"),
@@ -308,7 +309,7 @@ pub(super) fn days_in_archive(days: u64, pointer: &str, reader: &mut Reader) {
 }
 
 /// `tagStatus` with the tag list that goes with `tagged`, as both models spell it.
-pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagSelection> {
+pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
     let status = reader.word(
         fields,
         "tagStatus",
@@ -317,7 +318,7 @@ pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> S
     reader.require(&status, fields, "tagStatus", "`tagged`, `untagged` or `any`");
     let list = tag_list(fields, reader);
     match status {
-        Slot::Is(TagStatus::Tagged) => {
+        Field::Value(TagStatus::Tagged) => {
             if !list.is_present() {
                 reader.find(
                     Code::TagListMissing,
@@ -325,11 +326,11 @@ pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> S
                     "`tagged` needs to know which tags; add `tagPrefixList` or `tagPatternList` (`[\"*\"]` for every \
                      tagged image)",
                 );
-                return Slot::Broken;
+                return Field::Invalid;
             }
             list.map(TagSelection::Tagged)
         }
-        Slot::Is(other) => {
+        Field::Value(other) => {
             for name in ["tagPrefixList", "tagPatternList"] {
                 if fields.has(name) {
                     reader.find(
@@ -341,17 +342,17 @@ pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> S
                     );
                 }
             }
-            Slot::Is(if other == TagStatus::Any { TagSelection::Any } else { TagSelection::Untagged })
+            Field::Value(if other == TagStatus::Any { TagSelection::Any } else { TagSelection::Untagged })
         }
-        Slot::Absent | Slot::Broken => Slot::Broken,
+        Field::Missing | Field::Invalid => Field::Invalid,
     }
 }
 
 /// `tagPrefixList` or `tagPatternList`, of which there is at most one.
-pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagList> {
+pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagList> {
     let prefixes = reader.texts(fields, "tagPrefixList");
     let patterns = reader.texts(fields, "tagPatternList");
-    if let Slot::Is(patterns) = &patterns {
+    if let Field::Value(patterns) = &patterns {
         for (index, pattern) in patterns.iter().enumerate() {
             let wildcards = pattern.bytes().filter(|byte| *byte == b'*').count();
             if wildcards > MAX_WILDCARDS {
@@ -367,15 +368,15 @@ pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Slot<TagList
         }
     }
     match (prefixes, patterns) {
-        (Slot::Absent, patterns) => patterns.map(TagList::Patterns),
-        (prefixes, Slot::Absent) => prefixes.map(TagList::Prefixes),
+        (Field::Missing, patterns) => patterns.map(TagList::Patterns),
+        (prefixes, Field::Missing) => prefixes.map(TagList::Prefixes),
         _ => {
             reader.find(
                 Code::TagListConflict,
                 fields.pointer.clone(),
                 "both `tagPrefixList` and `tagPatternList`; keep one (the prefix `v` is the pattern `v*`)",
             );
-            Slot::Broken
+            Field::Invalid
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::domain::enforcement::in_use_protection::OWN_TAGS_PATTERN;
 use crate::domain::lifecycle::PolicySource;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
-use crate::domain::text::reader::{Fields, Reader, Slot, Spelling};
+use crate::domain::text::reader::{Field, FieldCasing, Fields, Reader};
 use crate::domain::text::syntax::{self, Node};
 
 /// The most tags that a repository can have.
@@ -23,7 +23,7 @@ const OWNERSHIP_TAGS: usize = 3;
 
 /// A repository as an API's body asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct RepositorySpec {
     /// Its name; left out where the path names it.
     pub name: Option<Name>,
     /// Its settings, defaults filled in.
@@ -34,7 +34,7 @@ pub struct Wish {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Properties {
     /// Its name and settings.
-    pub wish: Wish,
+    pub wish: RepositorySpec,
     /// `AdoptExisting`: whether a repository that no resource made may become this resource's.
     pub adopt_existing: bool,
     /// `EmptyOnDelete`: whether images go with the repository.
@@ -71,9 +71,9 @@ impl EmptyOnDelete {
 /// # Errors
 ///
 /// Everything that is wrong with it.
-pub fn body(text: &str) -> Result<Wish, Vec<Finding>> {
+pub fn body(text: &str) -> Result<RepositorySpec, Vec<Finding>> {
     let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
-    let mut wishes = Wishes { reader: Reader::default(), spelling: Spelling::Api };
+    let mut wishes = RepositorySpecs { reader: Reader::default(), spelling: FieldCasing::Api };
     let wish = wishes.wish(&node, &[]).and_then(|(wish, _)| wish);
     wishes.finish(wish)
 }
@@ -87,7 +87,7 @@ pub fn properties(text: &str) -> Result<Properties, Vec<Finding>> {
     const OWN: [&str; 4] = ["ServiceToken", "ServiceTimeout", "AdoptExisting", "EmptyOnDelete"];
     let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
     let reader = Reader { quoted_scalars: true, ..Reader::default() };
-    let mut wishes = Wishes { reader, spelling: Spelling::CloudFormation };
+    let mut wishes = RepositorySpecs { reader, spelling: FieldCasing::CloudFormation };
     let properties = wishes.wish(&node, &OWN).and_then(|(wish, fields)| {
         let adopt_existing = wishes.reader.boolean(&fields, "AdoptExisting").optional()?;
         let empty_on_delete = wishes.reader.boolean_or(&fields, "EmptyOnDelete", "inUse").optional()?;
@@ -101,12 +101,12 @@ pub fn properties(text: &str) -> Result<Properties, Vec<Finding>> {
     wishes.finish(properties)
 }
 
-struct Wishes {
+struct RepositorySpecs {
     reader: Reader,
-    spelling: Spelling,
+    spelling: FieldCasing,
 }
 
-impl Wishes {
+impl RepositorySpecs {
     fn finish<T>(self, read: Option<T>) -> Result<T, Vec<Finding>> {
         match (read, self.reader.findings.is_empty()) {
             (Some(read), true) => Ok(read),
@@ -130,7 +130,7 @@ impl Wishes {
         self.reader.fields(node, pointer, &known)
     }
 
-    fn wish<'a>(&mut self, node: &'a Node, own: &[&str]) -> Option<(Option<Wish>, Fields<'a>)> {
+    fn wish<'a>(&mut self, node: &'a Node, own: &[&str]) -> Option<(Option<RepositorySpec>, Fields<'a>)> {
         let fields = self.fields(
             node,
             "",
@@ -165,7 +165,7 @@ impl Wishes {
                 lifecycle_policy: lifecycle_policy?,
                 policy: policy?,
             };
-            Some(Wish { name: name?, settings })
+            Some(RepositorySpec { name: name?, settings })
         };
         Some((wish(), fields))
     }
@@ -259,7 +259,7 @@ impl Wishes {
                         &value,
                         "a tag, in which `*` stands for any characters",
                     );
-                    let Slot::Is(filter) = filter else { continue };
+                    let Field::Value(filter) = filter else { continue };
                     (filter, fields.at(&value))
                 }
             };
@@ -332,7 +332,7 @@ impl Wishes {
             let key = self.reader.text(&fields, "Key");
             self.reader.require(&key, &fields, "Key", "the tag's key");
             let value = self.reader.text(&fields, "Value").optional();
-            let (Slot::Is(key), Some(value)) = (key, value) else { continue };
+            let (Field::Value(key), Some(value)) = (key, value) else { continue };
             let value = value.unwrap_or_default();
             self.tag_text(&fields, "Key", &key, 1..=128);
             self.tag_text(&fields, "Value", &value, 0..=256);
@@ -350,8 +350,8 @@ impl Wishes {
             }
         }
         let most = match self.spelling {
-            Spelling::Api => MAX_TAGS - MARK_TAGS,
-            Spelling::CloudFormation => MAX_TAGS - MARK_TAGS - OWNERSHIP_TAGS,
+            FieldCasing::Api => MAX_TAGS - MARK_TAGS,
+            FieldCasing::CloudFormation => MAX_TAGS - MARK_TAGS - OWNERSHIP_TAGS,
         };
         if tags.len() > most {
             let message = format!(
@@ -404,7 +404,7 @@ impl Wishes {
         match node {
             // The shape of `AWS::ECR::Repository`.
             Node::Object(entries)
-                if self.spelling == Spelling::CloudFormation
+                if self.spelling == FieldCasing::CloudFormation
                     && entries.iter().any(|(key, _)| key == "LifecyclePolicyText") =>
             {
                 let fields = self.reader.fields(node, &pointer, &["LifecyclePolicyText", "RegistryId"])?;
@@ -413,8 +413,8 @@ impl Wishes {
             }
             Node::Object(_) => {
                 let json = match self.spelling {
-                    Spelling::Api => to_json(node),
-                    Spelling::CloudFormation => to_json(&unquoted(node, "")),
+                    FieldCasing::Api => to_json(node),
+                    FieldCasing::CloudFormation => to_json(&unquoted(node, "")),
                 };
                 self.policy_source(&json, &pointer)
             }

@@ -12,57 +12,57 @@ pub(crate) const OTHER_NAME: &str = "this is another name than the path has; lea
 
 /// A field as it was found: what follows from it must be told only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slot<T> {
+pub(crate) enum Field<T> {
     /// The field is not there.
-    Absent,
+    Missing,
     /// The field is there and wrong, and a finding says so already.
-    Broken,
+    Invalid,
     /// The field's value.
-    Is(T),
+    Value(T),
 }
 
-impl<T> Slot<T> {
+impl<T> Field<T> {
     /// The value, when there is a good one.
     pub(crate) fn value(self) -> Option<T> {
         match self {
-            Self::Is(value) => Some(value),
-            Self::Absent | Self::Broken => None,
+            Self::Value(value) => Some(value),
+            Self::Missing | Self::Invalid => None,
         }
     }
 
     /// The value of a field that may be left out; `None` when it is broken.
     pub(crate) fn optional(self) -> Option<Option<T>> {
         match self {
-            Self::Absent => Some(None),
-            Self::Broken => None,
-            Self::Is(value) => Some(Some(value)),
+            Self::Missing => Some(None),
+            Self::Invalid => None,
+            Self::Value(value) => Some(Some(value)),
         }
     }
 
     /// Whether the field is there, right or wrong.
     pub(crate) const fn is_present(&self) -> bool {
-        !matches!(self, Self::Absent)
+        !matches!(self, Self::Missing)
     }
 
-    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Slot<U> {
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Field<U> {
         match self {
-            Self::Absent => Slot::Absent,
-            Self::Broken => Slot::Broken,
-            Self::Is(value) => Slot::Is(convert(value)),
+            Self::Missing => Field::Missing,
+            Self::Invalid => Field::Invalid,
+            Self::Value(value) => Field::Value(convert(value)),
         }
     }
 }
 
 /// Whose names and types a document has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spelling {
+pub(crate) enum FieldCasing {
     /// An API's, or a file's: `repositoryName`.
     Api,
     /// CloudFormation's: `RepositoryName`, and booleans in quotes.
     CloudFormation,
 }
 
-impl Spelling {
+impl FieldCasing {
     /// A field under its API name.
     pub(crate) fn of(self, name: &'static str) -> String {
         match (self, name) {
@@ -137,31 +137,31 @@ impl Reader {
     }
 
     /// The field `name`; a null is a finding.
-    pub(crate) fn field<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a Node> {
+    pub(crate) fn field<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Field<&'a Node> {
         match fields.entries.iter().find(|(key, _)| key == name) {
-            None => Slot::Absent,
+            None => Field::Missing,
             Some((_, Node::Null)) => {
                 self.find(
                     Code::NullValue,
                     fields.at(name),
                     format!("`{name}` is null; give it a value or leave it out"),
                 );
-                Slot::Broken
+                Field::Invalid
             }
-            Some((_, node)) => Slot::Is(node),
+            Some((_, node)) => Field::Value(node),
         }
     }
 
     /// A finding when the field is not there.
-    pub(crate) fn require<T>(&mut self, slot: &Slot<T>, fields: &Fields<'_>, name: &str, hint: &str) {
+    pub(crate) fn require<T>(&mut self, slot: &Field<T>, fields: &Fields<'_>, name: &str, hint: &str) {
         if !slot.is_present() {
             self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
         }
     }
 
-    pub(crate) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Slot<String> {
+    pub(crate) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Field<String> {
         match self.field(fields, name) {
-            Slot::Is(Node::Text(text)) => Slot::Is(text.clone()),
+            Field::Value(Node::Text(text)) => Field::Value(text.clone()),
             slot => self.not(slot, fields, name, "a string"),
         }
     }
@@ -174,9 +174,9 @@ impl Reader {
             self.require(&text, fields, name, hint);
         }
         let found = match text {
-            Slot::Absent => return of_path,
-            Slot::Broken => return None,
-            Slot::Is(text) => Name::parse_at(&text, fields.at(name)),
+            Field::Missing => return of_path,
+            Field::Invalid => return None,
+            Field::Value(text) => Name::parse_at(&text, fields.at(name)),
         };
         let named = found.map_err(|finding| self.findings.push(finding)).ok()?;
         if of_path.is_some_and(|of_path| of_path != named) {
@@ -186,54 +186,54 @@ impl Reader {
         Some(named)
     }
 
-    pub(crate) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Slot<bool> {
+    pub(crate) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Field<bool> {
         match self.field(fields, name) {
-            Slot::Is(Node::Bool(value)) => Slot::Is(*value),
-            Slot::Is(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
-                Slot::Is(text == "true")
+            Field::Value(Node::Bool(value)) => Field::Value(*value),
+            Field::Value(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
+                Field::Value(text == "true")
             }
             slot => self.not(slot, fields, name, "true or false"),
         }
     }
 
     /// A boolean, or this word instead of one: `None`.
-    pub(crate) fn boolean_or(&mut self, fields: &Fields<'_>, name: &str, word: &str) -> Slot<Option<bool>> {
+    pub(crate) fn boolean_or(&mut self, fields: &Fields<'_>, name: &str, word: &str) -> Field<Option<bool>> {
         match self.field(fields, name) {
-            Slot::Is(Node::Bool(value)) => Slot::Is(Some(*value)),
-            Slot::Is(Node::Text(text)) if text == word => Slot::Is(None),
-            Slot::Is(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
-                Slot::Is(Some(text == "true"))
+            Field::Value(Node::Bool(value)) => Field::Value(Some(*value)),
+            Field::Value(Node::Text(text)) if text == word => Field::Value(None),
+            Field::Value(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
+                Field::Value(Some(text == "true"))
             }
             slot => self.not(slot, fields, name, &format!("true, false or {word}")),
         }
     }
 
     /// A whole number of one or more.
-    pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Slot<u64> {
+    pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Field<u64> {
         let slot = self.field(fields, name);
         let written = match slot {
-            Slot::Is(Node::Whole(number)) if *number >= 1 => return Slot::Is(*number),
-            Slot::Is(Node::Whole(number)) => number.to_string(),
-            Slot::Is(Node::Number(number)) => number.to_string(),
+            Field::Value(Node::Whole(number)) if *number >= 1 => return Field::Value(*number),
+            Field::Value(Node::Whole(number)) => number.to_string(),
+            Field::Value(Node::Number(number)) => number.to_string(),
             slot => return self.not(slot, fields, name, "a whole number of 1 or more"),
         };
-        let message = if matches!(slot, Slot::Is(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
+        let message = if matches!(slot, Field::Value(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
         {
             format!("`{name}` is {written}, too large to be kept exactly; write a smaller number")
         } else {
             format!("`{name}` is {written}; write a whole number of 1 or more")
         };
         self.find(Code::NumberOutOfRange, fields.at(name), message);
-        Slot::Broken
+        Field::Invalid
     }
 
     /// One of a field's words.
-    pub(crate) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Slot<T> {
-        let Slot::Is(text) = self.text(fields, name) else {
-            return if fields.has(name) { Slot::Broken } else { Slot::Absent };
+    pub(crate) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Field<T> {
+        let Field::Value(text) = self.text(fields, name) else {
+            return if fields.has(name) { Field::Invalid } else { Field::Missing };
         };
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-            return Slot::Is(*value);
+            return Field::Value(*value);
         }
         let expected: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         self.find(
@@ -241,19 +241,19 @@ impl Reader {
             fields.at(name),
             format!("`{name}` is {}; write {}", quoted(&text), alternatives(&expected)),
         );
-        Slot::Broken
+        Field::Invalid
     }
 
     /// A list of one or more strings, none of them empty.
-    pub(crate) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Slot<Vec<String>> {
+    pub(crate) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Field<Vec<String>> {
         let items = match self.field(fields, name) {
-            Slot::Is(Node::List(items)) => items,
+            Field::Value(Node::List(items)) => items,
             slot => return self.not(slot, fields, name, "a list of strings"),
         };
         let pointer = fields.at(name);
         if items.is_empty() {
             self.find(Code::EmptyList, pointer, format!("`{name}` is empty; name at least one"));
-            return Slot::Broken;
+            return Field::Invalid;
         }
         let before = self.findings.len();
         let mut texts = Vec::with_capacity(items.len());
@@ -268,23 +268,23 @@ impl Reader {
                 other => self.wrong_type(other, &at, "a string"),
             }
         }
-        if self.findings.len() > before { Slot::Broken } else { Slot::Is(texts) }
+        if self.findings.len() > before { Field::Invalid } else { Field::Value(texts) }
     }
 
-    pub(crate) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Slot<&'a [Node]> {
+    pub(crate) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Field<&'a [Node]> {
         match self.field(fields, name) {
-            Slot::Is(Node::List(items)) => Slot::Is(items),
+            Field::Value(Node::List(items)) => Field::Value(items),
             slot => self.not(slot, fields, name, "a list"),
         }
     }
 
-    fn not<T>(&mut self, slot: Slot<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Slot<T> {
+    fn not<T>(&mut self, slot: Field<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Field<T> {
         match slot {
-            Slot::Absent => Slot::Absent,
-            Slot::Broken => Slot::Broken,
-            Slot::Is(node) => {
+            Field::Missing => Field::Missing,
+            Field::Invalid => Field::Invalid,
+            Field::Value(node) => {
                 self.wrong_type(node, &fields.at(name), expected);
-                Slot::Broken
+                Field::Invalid
             }
         }
     }

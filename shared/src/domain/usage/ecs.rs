@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gap, UnknownImage, UsedImage, gap_of_problems, references};
+use super::{UnknownImage, UnreadableSource, UsedImage, references, unreadable_list};
 use crate::domain::image::reference::ImageReference;
 use crate::domain::text::instant::Instant;
 
@@ -197,7 +197,7 @@ pub struct EcsUse {
     /// What runs although it is not known which image it is.
     pub unknown: Vec<UnknownImage>,
     /// What is not known.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<UnreadableSource>,
 }
 
 impl TaskDefinition {
@@ -390,7 +390,7 @@ pub fn decide(facts: Facts<'_>) -> EcsUse {
     let Deciding { mut all, mut problems, .. } = deciding;
     problems.sort();
     problems.dedup();
-    all.gaps.extend(gap_of_problems(SOURCE, &problems));
+    all.gaps.extend(unreadable_list(SOURCE, &problems));
     all
 }
 
@@ -422,7 +422,8 @@ impl Deciding<'_> {
                 );
                 match service {
                     Some(source) => {
-                        let gap = Gap { source: source.to_owned(), repositories: Vec::new(), problem };
+                        let gap =
+                            UnreadableSource { source: source.to_owned(), repositories: Vec::new(), problem };
                         if !self.all.gaps.contains(&gap) {
                             self.all.gaps.push(gap);
                         }
@@ -459,7 +460,11 @@ impl Deciding<'_> {
                     "Amazon ECS does not tell by which digests it starts the tasks of {}, and none of them runs; {what_to_do}",
                     service.service_arn
                 );
-                self.all.gaps.push(Gap { source, repositories: repositories.into_iter().collect(), problem });
+                self.all.gaps.push(UnreadableSource {
+                    source,
+                    repositories: repositories.into_iter().collect(),
+                    problem,
+                });
             }
         }
     }

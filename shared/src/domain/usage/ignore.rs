@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::enforcement::policy_set::IgnoredSource;
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::Gap;
+use crate::domain::usage::UnreadableSource;
 
 /// Days for which a suggested entry ignores a source.
 const SUGGESTED_DAYS: u64 = 90;
@@ -13,10 +13,10 @@ const SUGGESTED_DAYS: u64 = 90;
 /// A gap that does not count, since the policies file ignores its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct IgnoredGap {
+pub struct IgnoredSourceReason {
     /// The gap.
     #[serde(flatten)]
-    pub gap: Gap,
+    pub gap: UnreadableSource,
     /// Why it is ignored.
     pub reason: String,
     /// The last day, in UTC, on which it is; `None` for always.
@@ -32,19 +32,25 @@ pub fn entry_for<'a>(entries: &'a [IgnoredSource], source: &str, now: Instant) -
 
 /// Takes out of the gaps those whose sources are ignored at `now`.
 #[must_use]
-pub fn split(gaps: Vec<Gap>, entries: &[IgnoredSource], now: Instant) -> (Vec<Gap>, Vec<IgnoredGap>) {
+pub fn split(
+    gaps: Vec<UnreadableSource>,
+    entries: &[IgnoredSource],
+    now: Instant,
+) -> (Vec<UnreadableSource>, Vec<IgnoredSourceReason>) {
     let mut left = Vec::new();
     let mut ignored = Vec::new();
     for gap in gaps {
         match entry_for(entries, &gap.source, now) {
             None => left.push(gap),
-            Some(entry) => ignored.push(IgnoredGap { gap, reason: entry.reason.clone(), until: entry.until }),
+            Some(entry) => {
+                ignored.push(IgnoredSourceReason { gap, reason: entry.reason.clone(), until: entry.until });
+            }
         }
     }
     (left, ignored)
 }
 
-impl Gap {
+impl UnreadableSource {
     /// The source as people call it, where that differs from what the policies file calls it.
     #[must_use]
     pub fn title(&self) -> &str {
@@ -77,8 +83,8 @@ impl Gap {
 mod tests {
     use super::*;
 
-    fn gap(source: &str) -> Gap {
-        Gap { source: source.to_owned(), repositories: Vec::new(), problem: "denied".to_owned() }
+    fn gap(source: &str) -> UnreadableSource {
+        UnreadableSource { source: source.to_owned(), repositories: Vec::new(), problem: "denied".to_owned() }
     }
 
     #[test]

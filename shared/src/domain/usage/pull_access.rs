@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::reports::{Reporter, is_account};
 use crate::domain::enforcement::policy_set::{LISTS, Sources};
-use crate::domain::usage::Gap;
+use crate::domain::usage::UnreadableSource;
 
 /// What pulling an image takes, in lower case. Who has the manifest needs the layers only.
 const PULL_ACTIONS: [&str; 2] = ["ecr:batchgetimage", "ecr:getdownloadurlforlayer"];
@@ -87,8 +87,14 @@ fn let_in(
 impl Pullers {
     /// The gaps of a repository that these may pull from, as far as no list tells of them.
     #[must_use]
-    pub fn gaps(&self, repository: &str, own: &str, sources: &Sources, reporters: &[Reporter]) -> Vec<Gap> {
-        let gap = |source: String, problem: String| Gap {
+    pub fn gaps(
+        &self,
+        repository: &str,
+        own: &str,
+        sources: &Sources,
+        reporters: &[Reporter],
+    ) -> Vec<UnreadableSource> {
+        let gap = |source: String, problem: String| UnreadableSource {
             source,
             repositories: vec![repository.to_owned()],
             problem,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::reports::Reporter;
 use crate::domain::enforcement::policy_set::LISTS;
 use crate::domain::image::reference::ImageReference;
-use crate::domain::usage::Gap;
+use crate::domain::usage::UnreadableSource;
 
 /// What `DescribeRegistry` tells of a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,8 +97,8 @@ const REPLICATED_TAGS: &str = "protection-tags";
 /// Where the protection tags of a repository are replicated to: each is a push. As gaps, so that the policies file can say of a
 /// registry that it does not matter there.
 #[must_use]
-pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<Gap> {
-    let mut gaps: Vec<Gap> = Vec::new();
+pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<UnreadableSource> {
+    let mut gaps: Vec<UnreadableSource> = Vec::new();
     for rule in &registry.replication_configuration.rules {
         for Destination { region, registry_id } in &rule.destinations {
             let problem = format!(
@@ -108,7 +108,7 @@ pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<Gap> {
                  `ignore` below `usage` in the policies file"
             );
             let source = format!("{REPLICATED_TAGS}/{registry_id}/{region}");
-            let gap = Gap { source, repositories: rule.patterns(), problem };
+            let gap = UnreadableSource { source, repositories: rule.patterns(), problem };
             let is_told = gaps.iter().any(|told| told.source == gap.source);
             if gap.is_about(repository) && !is_told {
                 gaps.push(gap);
@@ -140,8 +140,8 @@ impl Replica {
             && self.as_gap(String::new(), String::new()).is_about(repository)
     }
 
-    fn as_gap(&self, source: String, problem: String) -> Gap {
-        Gap { source, repositories: self.repositories.clone(), problem }
+    fn as_gap(&self, source: String, problem: String) -> UnreadableSource {
+        UnreadableSource { source, repositories: self.repositories.clone(), problem }
     }
 }
 
@@ -163,7 +163,7 @@ pub fn replicas(registry: &RegistryDescription) -> Vec<Replica> {
 /// The gaps of those of them that no list tells of. A list of another account is enough; one of the own account has to be
 /// about the Region.
 #[must_use]
-pub fn gaps(replicas: &[Replica], own: &str, reporters: &[Reporter]) -> Vec<Gap> {
+pub fn gaps(replicas: &[Replica], own: &str, reporters: &[Reporter]) -> Vec<UnreadableSource> {
     let is_told = |destination: &Destination| {
         reporters.iter().any(|reporter| {
             reporter.account.as_deref() == Some(&destination.registry_id)

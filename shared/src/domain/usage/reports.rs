@@ -13,7 +13,7 @@ use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::count;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
-use crate::domain::usage::{Gap, UsedImage};
+use crate::domain::usage::{UnreadableSource, UsedImage};
 
 /// The source of the gap of a bucket whose lists could not be listed.
 pub const LISTING: &str = "usage";
@@ -54,7 +54,7 @@ pub struct Reports {
     /// The references, list by list.
     pub used: Vec<UsedImage>,
     /// What is not known, ignored sources among it.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<UnreadableSource>,
     /// When lists were written that say what is in use lately.
     pub written: Vec<ListTime>,
     /// The lists that tell of something.
@@ -218,8 +218,8 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         reports.reporters.push(Reporter { key: list.key.clone(), account: account.map(str::to_owned) });
     }
     for cluster in eks_clusters {
-        if !reports.reporters.iter().any(|reporter| tells_of_cluster(sources, &reporter.key, cluster)) {
-            reports.gaps.push(Gap {
+        if !reports.reporters.iter().any(|reporter| covers_cluster(sources, &reporter.key, cluster)) {
+            reports.gaps.push(UnreadableSource {
                 source: format!("eks/{cluster}"),
                 repositories: Vec::new(),
                 problem: format!(
@@ -231,7 +231,7 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
     }
     for (key, told) in problems {
         let repositories = declared(sources, key).map(|list| list.repositories.clone()).unwrap_or_default();
-        reports.gaps.extend(told.into_iter().map(|problem| Gap {
+        reports.gaps.extend(told.into_iter().map(|problem| UnreadableSource {
             source: key.to_owned(),
             repositories: repositories.clone(),
             problem,
@@ -244,7 +244,7 @@ fn declared<'a>(sources: &'a Sources, key: &str) -> Option<&'a ListSource> {
     sources.lists.iter().find(|declared| declared.key == key)
 }
 
-fn tells_of_cluster(sources: &Sources, key: &str, cluster: &str) -> bool {
+fn covers_cluster(sources: &Sources, key: &str, cluster: &str) -> bool {
     let by_key = key.strip_prefix(LISTS).and_then(|key| key.strip_prefix("eks/")?.strip_suffix(".json"));
     by_key == Some(cluster)
         || declared(sources, key).is_some_and(|list| list.cluster.as_deref() == Some(cluster))

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ecs::PinnedImage;
 use super::listed::InvalidUsage;
-use super::{Gap, UnknownImage, Usage, UsedImage};
+use super::{UnknownImage, UnreadableSource, Usage, UsedImage};
 use crate::domain::enforcement::policy_set::Sources;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::count;
-use crate::domain::usage::ignore::{self, IgnoredGap};
+use crate::domain::usage::ignore::{self, IgnoredSourceReason};
 use crate::domain::usage::list_memory::ListMemory;
 use crate::domain::usage::replication::{RegistryDescription, Replica};
 use crate::domain::usage::reports::{ListTime, Reporter};
@@ -22,7 +22,7 @@ pub const CLOCK_SECONDS: i64 = 300;
 
 /// What is in use, and what was asked to know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Observation {
+pub struct UsageSnapshot {
     /// What is in use, and what could not be read.
     pub usage: Usage,
     /// What is not read again when use is looked at once more in the same run.
@@ -46,7 +46,7 @@ pub struct ReadOnce {
     /// Who may do what with all its repositories; `None` when nobody else may.
     pub registry_policy: Option<String>,
     /// What of all this could not be read.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<UnreadableSource>,
     /// The lists that there were before this run.
     pub memory: ListMemory,
     /// What never changes.
@@ -94,8 +94,8 @@ impl Known {
 #[serde(rename_all = "camelCase")]
 struct Written<'a> {
     in_use: &'a [UsedImage],
-    gaps: &'a [Gap],
-    ignored: &'a [IgnoredGap],
+    gaps: &'a [UnreadableSource],
+    ignored: &'a [IgnoredSourceReason],
     unknown_images: &'a [UnknownImage],
     list_times: &'a [ListTime],
     reporters: &'a [Reporter],
@@ -108,8 +108,8 @@ struct Written<'a> {
 struct Read<'a> {
     #[serde(borrow)]
     in_use: &'a serde_json::value::RawValue,
-    gaps: Vec<Gap>,
-    ignored: Vec<IgnoredGap>,
+    gaps: Vec<UnreadableSource>,
+    ignored: Vec<IgnoredSourceReason>,
     unknown_images: Vec<UnknownImage>,
     list_times: Vec<ListTime>,
     reporters: Vec<Reporter>,
@@ -117,7 +117,7 @@ struct Read<'a> {
     once: ReadOnce,
 }
 
-impl Observation {
+impl UsageSnapshot {
     /// As JSON, for another function of the run.
     ///
     /// # Errors
@@ -193,7 +193,8 @@ impl Usage {
     /// Nothing but the reason why nothing is known.
     #[must_use]
     pub fn unread(source: impl Into<String>, problem: impl Into<String>) -> Self {
-        let gap = Gap { source: source.into(), repositories: Vec::new(), problem: problem.into() };
+        let gap =
+            UnreadableSource { source: source.into(), repositories: Vec::new(), problem: problem.into() };
         Self { gaps: vec![gap], ..Self::default() }
     }
 
@@ -214,12 +215,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let used = Usage::parse(r#"[{"imageUri": "a:1", "usedBy": ["x"]}, "b@sha256:aa"]"#).unwrap();
-        let gap = Gap { source: "ecs".into(), repositories: vec![], problem: "denied".into() };
+        let gap = UnreadableSource { source: "ecs".into(), repositories: vec![], problem: "denied".into() };
         let mut once = ReadOnce::default();
         once.known.task_definitions.insert("arn".into(), vec!["a:1".into()]);
         once.daemons = Usage::parse(r#"["d:1"]"#).unwrap().used().to_vec();
-        let ignored =
-            IgnoredGap { gap: gap.clone(), reason: "old".into(), until: Some(jiff::civil::date(2027, 1, 1)) };
+        let ignored = IgnoredSourceReason {
+            gap: gap.clone(),
+            reason: "old".into(),
+            until: Some(jiff::civil::date(2027, 1, 1)),
+        };
         let unknown_images = vec![UnknownImage {
             reference: "a:1".parse().unwrap(),
             started_at: Instant::from_micros(1),
@@ -233,8 +237,8 @@ mod tests {
         let reporters = vec![Reporter { key: "usage/a.json".into(), account: None }];
         let usage =
             Usage { gaps: vec![gap], ignored: vec![ignored], unknown_images, list_times, reporters, ..used };
-        let observation = Observation { usage, once };
-        assert_eq!(Observation::parse(&observation.to_json().unwrap()).unwrap(), observation);
+        let observation = UsageSnapshot { usage, once };
+        assert_eq!(UsageSnapshot::parse(&observation.to_json().unwrap()).unwrap(), observation);
     }
 
     #[test]

@@ -1,13 +1,7 @@
 //! Does what CloudFormation asks for, and says how it went.
 
-use std::time::Duration;
-
 use crate::aws::AwsError;
-use crate::aws::cloudformation::CloudFormation;
-use crate::aws::deadline::TimeIsUp;
-use crate::domain::cloudformation::confirmation::{
-    Confirmation, Unconfirmed, by_resource, by_stack, check_stack,
-};
+use crate::domain::cloudformation::confirmation::Unconfirmed;
 use crate::domain::cloudformation::repository::{
     Plan, Refusal, Removing, adoption, attributes, changes, check_new, marker, owner, plan, removing,
 };
@@ -17,12 +11,9 @@ use crate::domain::repository::permissions::Permissions;
 use crate::domain::repository::read::{EmptyOnDelete, Properties};
 use crate::domain::repository::{Existing, Name, PolicyStatus};
 use crate::domain::text::quantity;
+use crate::workflows::confirm_request::{ConfirmationError, RequestConfirmer};
 use crate::workflows::delete_images::{ByHand, DeletionError};
 use crate::workflows::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};
-
-/// Pauses before CloudFormation is asked again about what it does not confirm. It sends a request when it has written down that it
-/// does, so that this is for what is read from another place than it was written to.
-const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// What serving a request takes.
 #[derive(Debug)]
@@ -31,8 +22,8 @@ pub struct Server<'a> {
     pub provisioner: Provisioner<'a>,
     /// Deletes repositories with their images.
     pub by_hand: ByHand<'a>,
-    /// Says whether it sent the request.
-    pub cloudformation: &'a CloudFormation,
+    /// Has CloudFormation confirm that it sent the request.
+    pub confirmer: RequestConfirmer<'a>,
     /// What templates may ask for.
     pub permissions: &'a Permissions,
 }
@@ -92,6 +83,15 @@ fn physical_id_after(event: &Event, failed: &Failed) -> String {
     }
 }
 
+impl From<ConfirmationError> for Failed {
+    fn from(error: ConfirmationError) -> Self {
+        match error {
+            ConfirmationError::Unconfirmed(unconfirmed) => Self::Unconfirmed(unconfirmed),
+            ConfirmationError::NotAsked(error) => Self::Confirmation(error),
+        }
+    }
+}
+
 impl Server<'_> {
     async fn act(&self, event: &Event) -> Result<Answer, Failed> {
         match plan(event)? {
@@ -117,7 +117,7 @@ impl Server<'_> {
         properties: &Properties,
         old_key: Option<&str>,
     ) -> Result<(Existing, Option<PolicyStatus>), Failed> {
-        self.confirm(event).await?;
+        self.confirmer.confirm(event, &self.provisioner).await?;
         let Self { provisioner, permissions, .. } = self;
         let owner = owner(event);
         let is_in_place = event.request_type == RequestType::Update
@@ -150,7 +150,7 @@ impl Server<'_> {
         let removing = removing(&owner(event), &existing);
         // What changes nothing need not be confirmed, so that a stack can be deleted whatever became of its repository.
         if removing != Removing::Leave {
-            self.confirm(event).await?;
+            self.confirmer.confirm(event, &self.provisioner).await?;
         }
         match removing {
             Removing::Delete => {
@@ -190,31 +190,6 @@ impl Server<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// Has CloudFormation confirm that it sent a request.
-    async fn confirm(&self, event: &Event) -> Result<(), Failed> {
-        check_stack(event, self.provisioner.registry)?;
-        let mut pauses = PAUSES.iter();
-        loop {
-            let asked = self.provisioner.deadline.work(self.ask(event)).await;
-            let asked = asked.unwrap_or_else(|TimeIsUp| Err(self.provisioner.ecr.trouble().explain()));
-            let Err(unconfirmed) = asked.map_err(Failed::Confirmation)? else { return Ok(()) };
-            let Some(pause) = pauses.next() else { return Err(unconfirmed.into()) };
-            tokio::time::sleep(*pause).await;
-        }
-    }
-
-    async fn ask(&self, event: &Event) -> Result<Result<(), Unconfirmed>, AwsError> {
-        let Event { stack_id, logical_resource_id, .. } = event;
-        let resource = self.cloudformation.resource(stack_id, logical_resource_id).await?;
-        Ok(match by_resource(event, resource.as_ref()) {
-            Confirmation::Confirmed => Ok(()),
-            Confirmation::Contradicted(unconfirmed) => Err(unconfirmed),
-            Confirmation::AskStack => {
-                by_stack(event, self.cloudformation.stack_status(stack_id).await?.as_deref())
-            }
-        })
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Kind, Problem, Request, Response, name_of_path, parameters, text, written};
 use crate::domain::builds::Platform;
-use crate::domain::builds::build_config::Wanted;
+use crate::domain::builds::build_config::BuildRequest;
 use crate::domain::builds::build_outcome::{Build, Status};
 use crate::domain::repository::Registry;
 use crate::domain::text::finding::quoted;
@@ -14,7 +14,7 @@ use crate::domain::text::instant::Instant;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// `POST /builds` and `POST /builds/{name}`.
-    Start(Box<Wanted>),
+    Start(Box<BuildRequest>),
     /// `GET /builds/{id}`.
     Get(String),
 }
@@ -33,7 +33,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     };
     let start = |name| {
         let [] = parameters(request, [])?;
-        let wanted = Wanted::parse_for(name, text(request)?).map_err(Problem::invalid)?;
+        let wanted = BuildRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
         Ok(Call::Start(Box::new(wanted)))
     };
     if path == "/builds" {
@@ -92,12 +92,12 @@ struct Described<'a> {
 /// Describes a build of this stack; of another it knows nothing.
 #[must_use]
 pub fn describe(build: &Build, registry: &Registry) -> Option<Response> {
-    use crate::domain::builds::build_outcome::Ended;
+    use crate::domain::builds::build_outcome::BuildOutcome;
     let (ticket, platform) = build.ticket().ok()?;
     let (digest, reason) = match build.ended() {
-        Ended::Pushed { digest, .. } => (Some(digest), None),
-        Ended::Failed { reason, .. } => (None, Some(reason)),
-        Ended::NotYet | Ended::NotOurs(_) => (None, None),
+        BuildOutcome::Pushed { digest, .. } => (Some(digest), None),
+        BuildOutcome::Failed { reason, .. } => (None, Some(reason)),
+        BuildOutcome::InProgress | BuildOutcome::Foreign(_) => (None, None),
     };
     let described = Described {
         build_id: &build.id,
@@ -131,7 +131,7 @@ impl From<crate::workflows::start_build::StartError> for Problem {
             | StartError::NoProject { .. }
             | StartError::NotASource { .. }
             | StartError::NotVersioned(_) => Self::new(Kind::SourceUnusable, error.to_string()),
-            StartError::Book { .. } => Self::new(Kind::Internal, error.to_string()),
+            StartError::BuildConfig { .. } => Self::new(Kind::Internal, error.to_string()),
         }
     }
 }
@@ -140,7 +140,7 @@ impl From<crate::workflows::start_build::StartError> for Problem {
 #[cfg(feature = "builds")]
 pub async fn serve(
     call: Call,
-    starter: &crate::workflows::start_build::Starter<'_>,
+    starter: &crate::workflows::start_build::BuildStarter<'_>,
     now: Instant,
 ) -> Response {
     match call {

@@ -11,7 +11,7 @@ use crate::domain::text::finding::{Code, Finding};
 #[cfg(feature = "lifecycle")]
 use crate::workflows::delete_images::DeletionError;
 #[cfg(feature = "lifecycle")]
-use crate::workflows::enforcement::Stop;
+use crate::workflows::enforcement::RunError;
 use crate::workflows::provision::{Cause, ProvisionError};
 
 impl From<AwsError> for Problem {
@@ -74,7 +74,7 @@ impl From<DeletionError> for Problem {
                 let detail = format!("{said}; correct it (`ecr-steward check policies.yaml`)");
                 Self::new(Kind::StateUnreadable, detail).with_findings(findings)
             }
-            DeletionError::State(Stop::Clock { .. }) => Self::new(Kind::Internal, said),
+            DeletionError::State(RunError::Clock { .. }) => Self::new(Kind::Internal, said),
             DeletionError::State(_) => Self::new(Kind::StateUnreadable, said),
             DeletionError::Refused(refusal) => {
                 let finding = |code, message| Finding::new(code, "", message);

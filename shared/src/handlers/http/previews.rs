@@ -41,7 +41,7 @@ impl From<InvalidRequest> for Problem {
 #[cfg(feature = "lifecycle")]
 pub async fn serve(
     asked: Asked,
-    clients: &crate::workflows::enforcement::Clients<'_>,
+    clients: &crate::workflows::enforcement::RunContext<'_>,
     registry_id: &str,
     now: Instant,
 ) -> super::Response {
@@ -67,11 +67,11 @@ pub async fn serve(
 #[cfg(feature = "lifecycle")]
 impl From<crate::workflows::live_preview::LiveError> for Problem {
     fn from(error: crate::workflows::live_preview::LiveError) -> Self {
-        use crate::workflows::enforcement::Stop;
+        use crate::workflows::enforcement::RunError;
         use crate::workflows::live_preview::LiveError;
         match error {
-            LiveError::Stop(Stop::Aws(error) | Stop::Time(error)) => error.into(),
-            LiveError::Stop(stop) => Self::new(Kind::Internal, stop.to_string()),
+            LiveError::RunError(RunError::Aws(error) | RunError::Time(error)) => error.into(),
+            LiveError::RunError(stop) => Self::new(Kind::Internal, stop.to_string()),
             error @ LiveError::Policy { .. } => Self::new(Kind::Internal, error.to_string()),
         }
     }

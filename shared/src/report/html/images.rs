@@ -5,7 +5,7 @@ use std::fmt;
 
 use maud::{Markup, html};
 
-use super::{Fate, swatch, text};
+use super::{ImageResult, swatch, text};
 use crate::domain::preview::model::{KeptImage, PreviewReport, PreviewResult};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{age, bytes, count, grouped};
@@ -48,7 +48,7 @@ impl Group<'_> {
         match self {
             Self::ActedOn(priority) | Self::HeldByRule(priority) => format!("rule {priority}"),
             Self::HeldBy("index") => "an image index".to_owned(),
-            Self::HeldBy("subject") => "what they are about".to_owned(),
+            Self::HeldBy("subject") => "their subject".to_owned(),
             Self::HeldBy(holder) => (*holder).to_owned(),
         }
     }
@@ -90,11 +90,11 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn fate(self) -> Fate {
+    fn fate(self) -> ImageResult {
         match self {
-            Self::Goes(image) if image.expires() => Fate::Expires,
-            Self::Goes(_) => Fate::Archived,
-            Self::Stays(_) => Fate::Stays,
+            Self::Goes(image) if image.expires() => ImageResult::Expires,
+            Self::Goes(_) => ImageResult::Archived,
+            Self::Stays(_) => ImageResult::Stays,
         }
     }
 
@@ -125,9 +125,9 @@ impl<'a> Row<'a> {
     /// What goes before what stays; of what stays, what goes soonest first.
     fn order(self) -> i64 {
         match self.fate() {
-            Fate::Expires => -NEVER,
-            Fate::Archived => 1 - NEVER,
-            Fate::Stays => self.due().map_or(NEVER, |(_, at)| at.micros() / 1000),
+            ImageResult::Expires => -NEVER,
+            ImageResult::Archived => 1 - NEVER,
+            ImageResult::Stays => self.due().map_or(NEVER, |(_, at)| at.micros() / 1000),
         }
     }
 }
@@ -201,13 +201,13 @@ fn controls(rows: &[Row<'_>], number: usize) -> Markup {
                 label for={ "r" (number) "-show" } { "Show" }
                 select id={ "r" (number) "-show" } {
                     option value="" { "all images" }
-                    option value="goes" { "what goes" }
-                    option value="stays" { "what stays" }
+                    option value="goes" { "expiring or archived" }
+                    option value="stays" { "kept" }
                     @if groups.keys().any(acted_on) {
                         optgroup label="Acted on by" { (options(true)) }
                     }
                     @if !groups.keys().all(acted_on) {
-                        optgroup label="Held by" { (options(false)) }
+                        optgroup label="Kept by" { (options(false)) }
                     }
                 }
             }

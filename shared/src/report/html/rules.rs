@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{Fate, bar, text};
+use super::{ImageResult, bar, text};
 use crate::domain::lifecycle::document::{Action, LifecyclePolicy};
 use crate::domain::preview::model::PreviewReport;
 use crate::domain::text::quantity::{bytes, grouped};
@@ -12,7 +12,7 @@ use crate::domain::text::quantity::{bytes, grouped};
 struct Line<'a> {
     name: String,
     description: Option<&'a str>,
-    fate: Fate,
+    fate: ImageResult,
     images: u64,
     size: u64,
 }
@@ -26,8 +26,8 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
             name: rule.to_string(),
             description: rule.description.as_deref(),
             fate: match rule.action {
-                Action::Expire => Fate::Expires,
-                Action::Transition => Fate::Archived,
+                Action::Expire => ImageResult::Expires,
+                Action::Transition => ImageResult::Archived,
             },
             images: 0,
             size: 0,
@@ -39,7 +39,7 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
         let line = lines.entry(priority).or_insert_with(|| Line {
             name: format!("rule {priority}"),
             description: None,
-            fate: if result.expires() { Fate::Expires } else { Fate::Archived },
+            fate: if result.expires() { ImageResult::Expires } else { ImageResult::Archived },
             images: 0,
             size: 0,
         });
@@ -48,9 +48,9 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
     }
     let mut lines: Vec<Line<'a>> = lines.into_values().collect();
     lines.push(Line {
-        name: "Stays".to_owned(),
+        name: "Kept".to_owned(),
         description: None,
-        fate: Fate::Stays,
+        fate: ImageResult::Stays,
         images: report.summary.kept_image_total_count,
         size: report.summary.kept_image_size_in_bytes,
     });

@@ -35,9 +35,9 @@ pub fn render(report: &RunReport) -> String {
                     h1 { "Lifecycle run" }
                     p {
                         @if report.run.protect_only {
-                            "What keeps ECR's own engine from what is in use; nothing has been taken. Times are UTC."
+                            "Protection of images in use from ECR's own lifecycle engine; nothing was deleted. Times are UTC."
                         } @else if report.run.only_protects() {
-                            "What the policies would do; nothing has been taken. Times are UTC."
+                            "What the policies would do; nothing was deleted. Times are UTC."
                         } @else if report.run.dry_run {
                             "What the policies would do; nothing has been changed. Times are UTC."
                         } @else {
@@ -78,11 +78,11 @@ const fn ending(status: Status) -> &'static str {
     match status {
         Status::Previewed => "Previewed",
         Status::Done => "Done",
-        Status::Remaining => "Not finished",
-        Status::Held => "Held",
+        Status::Unfinished => "Not finished",
+        Status::Blocked => "Blocked",
         Status::Partial => "Partly done",
         Status::Failed => "Failed",
-        Status::Gone => "Gone",
+        Status::RepositoryDeleted => "Gone",
         Status::Unmatched => "No policy",
     }
 }
@@ -107,8 +107,8 @@ fn headline(report: &RunReport) -> Markup {
                 div {
                     dt { "Dry run" }
                     dd {
-                        @if run.protect_only { "protect-only run, nothing was taken" }
-                        @else if run.only_protects() { "yes, nothing was taken" }
+                        @if run.protect_only { "protect-only run, nothing was deleted" }
+                        @else if run.only_protects() { "yes, nothing was deleted" }
                         @else if run.dry_run { "yes, nothing was changed" }
                         @else { "no" }
                     }
@@ -140,7 +140,7 @@ fn headline(report: &RunReport) -> Markup {
             p.notice {
                 strong { "There is no policies file." }
                 " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
-                " into the stack's bucket; the next run goes by it."
+                " into the stack's bucket; the next run follows it."
             }
         }
     }
@@ -149,9 +149,9 @@ fn headline(report: &RunReport) -> Markup {
 fn tiles(report: &RunReport) -> Markup {
     let totals = &report.totals;
     let (taken, saving) = match (report.run.dry_run, totals.deleted.is_zero()) {
-        (true, _) => ("Would go", "at most, by what would go"),
-        (false, true) => ("Taken by the policies", "at most, by what the policies take"),
-        (false, false) => ("Taken by the policies", "at most, by what was deleted"),
+        (true, _) => ("Would be deleted", "at most, by what would be deleted"),
+        (false, true) => ("Expired by the policies", "at most, by what expires"),
+        (false, false) => ("Expired by the policies", "at most, by what was deleted"),
     };
     let moves = (!totals.transitioning.is_zero())
         .then(|| format!("and to the archive {}", both(totals.transitioning)));
@@ -194,10 +194,10 @@ fn tiles(report: &RunReport) -> Markup {
             (amount_tile("Deleted", totals.deleted, None))
             @if !totals.archived.is_zero() { (amount_tile("Archived", totals.archived, None)) }
             (amount_tile(taken, totals.expiring, moves.as_deref()))
-            (amount_tile("Held, since in use", totals.held_by_use, None))
+            (amount_tile("Protected (in use)", totals.held_by_use, None))
             @if !totals.put_back.is_zero() { (amount_tile("Put back", totals.put_back, None)) }
-            @if !totals.held_by_keep.is_zero() { (amount_tile("Held, since kept", totals.held_by_keep, None)) }
-            (amount_tile("Held by limits or unknown use", totals.held_by_obstacles, None))
+            @if !totals.held_by_keep.is_zero() { (amount_tile("Protected (kept)", totals.held_by_keep, None)) }
+            (amount_tile("Blocked by limits or unknown use", totals.held_by_obstacles, None))
             @if !totals.failed.is_zero() { (amount_tile("Failed", totals.failed, None)) }
             (tile(
                 "Not as the policies file says",
@@ -257,7 +257,7 @@ struct Shares {
 
 impl Shares {
     const LEGEND: [(&'static str, &'static str); 3] =
-        [("expire", "Gone, or would go"), ("held", "Held"), ("stay", "Stays")];
+        [("expire", "Deleted, or would be"), ("held", "Blocked or protected"), ("stay", "Kept")];
 
     /// What a limit holds the policy takes too: it is counted once.
     fn of(totals: &Totals) -> Self {
@@ -281,7 +281,7 @@ impl Shares {
         html! {
             @if all > 0 {
                 span.bar.shares role="img" aria-label={
-                    (bytes(gone)) " gone or to go, " (bytes(held)) " held, " (bytes(stays)) " stay"
+                    (bytes(gone)) " deleted or to be deleted, " (bytes(held)) " blocked or protected, " (bytes(stays)) " kept"
                 } {
                     @for ((class, _), size) in Self::LEGEND.into_iter().zip([gone, held, stays]) {
                         @if size > 0 {
@@ -320,7 +320,7 @@ fn policies(report: &RunReport) -> Markup {
                     tr {
                         th scope="col" { "Policy" }
                         @for name in [
-                            "Repositories", "Images", "Size", "Taken", "Deleted", "In use", "Kept", "Held back", "Failed",
+                            "Repositories", "Images", "Size", "Expired", "Deleted", "In use", "Kept", "Blocked", "Failed",
                             "Saving a month",
                         ] {
                             th.number scope="col" { (name) }
@@ -359,7 +359,7 @@ fn unmatched(report: &RunReport) -> Markup {
         @if all > 0 && !report.run.protect_only {
             h3 { "Repositories that no policy is for " span.badge { (grouped(all)) } }
             p.note {
-                "Nothing goes from them. A policy with " code { "repositories: ['*']" }
+                "Nothing is deleted from them. A policy with " code { "repositories: ['*']" }
                 " as the last of the policies file is for all that is left."
             }
             details.names open[report.unmatched.len() <= UNFOLDED] {
@@ -388,7 +388,7 @@ fn footer(report: &RunReport) -> Markup {
             }
             }
             @if run.protect_only {
-                p { "A run that only protects deletes nothing; what goes is in the reports of the runs over the registry." }
+                p { "A run that only protects deletes nothing; what is deleted is in the reports of the runs over the registry." }
             } @else if run.dry_run {
                 p { "A dry run deletes nothing, and writes no journal." }
             } @else {

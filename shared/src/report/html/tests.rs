@@ -274,7 +274,7 @@ fn rows_say_what_happens_when_and_by_what() {
     assert!(
         rows[1].contains("archive</span></td><td class=\"by\">rule 1, <span class=\"muted\">pass 2</span>")
     );
-    assert!(rows[2].contains("stays</span> <span class=\"muted\">expires <time"), "{}", rows[2]);
+    assert!(rows[2].contains("kept</span> <span class=\"muted\">expires <time"), "{}", rows[2]);
     assert!(rows[2].contains(">2026-11-28</time>, <span class=\"far\">in 5 d</span>"), "{}", rows[2]);
     assert!(page.contains(
         "<code class=\"code\">listing-incomplete</code> at <code>/rules/0</code></p><p>A message."

@@ -3,7 +3,7 @@
 use jiff::tz::Offset;
 use maud::{Markup, html};
 
-use super::{Fate, swatch, text};
+use super::{ImageResult, swatch, text};
 use crate::domain::preview::model::PreviewReport;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{count, grouped};
@@ -148,8 +148,12 @@ impl Bin {
     }
 
     /// From the axis upwards.
-    const fn parts(self) -> [(Fate, u64); 3] {
-        [(Fate::Stays, self.stay), (Fate::Archived, self.archive), (Fate::Expires, self.expire)]
+    const fn parts(self) -> [(ImageResult, u64); 3] {
+        [
+            (ImageResult::Stays, self.stay),
+            (ImageResult::Archived, self.archive),
+            (ImageResult::Expires, self.expire),
+        ]
     }
 }
 
@@ -169,9 +173,12 @@ impl Timeline {
             .preview_results
             .iter()
             .map(|image| {
-                (image.image_pushed_at, if image.expires() { Fate::Expires } else { Fate::Archived })
+                (
+                    image.image_pushed_at,
+                    if image.expires() { ImageResult::Expires } else { ImageResult::Archived },
+                )
             })
-            .chain(report.kept.iter().map(|image| (image.image_pushed_at, Fate::Stays)));
+            .chain(report.kept.iter().map(|image| (image.image_pushed_at, ImageResult::Stays)));
         let (oldest, youngest) = pushes.clone().fold(None, |range, (at, _)| match range {
             None => Some((at, at)),
             Some((oldest, youngest)) => Some((at.min(oldest), at.max(youngest))),
@@ -188,9 +195,9 @@ impl Timeline {
         for (at, fate) in pushes {
             if let Some(bin) = place(at).and_then(|place| bins.get_mut(place)) {
                 match fate {
-                    Fate::Expires => bin.expire += 1,
-                    Fate::Archived => bin.archive += 1,
-                    Fate::Stays => bin.stay += 1,
+                    ImageResult::Expires => bin.expire += 1,
+                    ImageResult::Archived => bin.archive += 1,
+                    ImageResult::Stays => bin.stay += 1,
                 }
             }
         }
@@ -301,8 +308,8 @@ pub(super) fn chart(report: &PreviewReport, number: usize) -> Markup {
         figure {
             figcaption {
                 ul.legend {
-                    @for fate in [Fate::Expires, Fate::Archived, Fate::Stays] {
-                        @if fate != Fate::Archived || archives { li { (swatch(fate)) (fate.heading()) } }
+                    @for fate in [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays] {
+                        @if fate != ImageResult::Archived || archives { li { (swatch(fate)) (fate.heading()) } }
                     }
                 }
                 span.muted { "Images by the time of their push; one bar is " (timeline.step.name()) "." }
@@ -365,11 +372,11 @@ fn bar(bin: Bin, place: u64, timeline: &Timeline, top: u64) -> Markup {
 }
 
 /// Solid for what stays, from the stylesheet.
-const fn pattern(fate: Fate) -> Option<&'static str> {
+const fn pattern(fate: ImageResult) -> Option<&'static str> {
     match fate {
-        Fate::Expires => Some("url(#pattern-expire)"),
-        Fate::Archived => Some("url(#pattern-archive)"),
-        Fate::Stays => None,
+        ImageResult::Expires => Some("url(#pattern-expire)"),
+        ImageResult::Archived => Some("url(#pattern-archive)"),
+        ImageResult::Stays => None,
     }
 }
 

@@ -63,7 +63,7 @@ pub fn render(report: &RunReport, style: Style) -> String {
         let repositories =
             count(totals.protected_repositories, "repository").replace("repositorys", "repositories");
         let summary = format!(
-            "ECR enforces policies in {repositories}, {} of them suspended, and takes {}; {} added.",
+            "ECR enforces policies in {repositories}, {} of them suspended; {} expire there; {} added.",
             grouped(totals.suspended_policies),
             count(totals.expiring_by_ecr.image_total_count, "image"),
             count(totals.tags_added, "protection tag"),
@@ -73,10 +73,10 @@ pub fn render(report: &RunReport, style: Style) -> String {
     if report.run.protect_only {
         return out;
     }
-    let verb = if report.run.dry_run { "would go" } else { "deleted" };
+    let verb = if report.run.dry_run { "would be deleted" } else { "deleted" };
     let gone = if report.run.dry_run { totals.expiring } else { totals.deleted };
     let mut summary = format!(
-        "{} of {} {verb} ({}); {} held since in use",
+        "{} of {} {verb} ({}); {} protected (in use)",
         grouped(gone.image_total_count),
         count(totals.images.image_total_count, "image"),
         bytes(gone.image_size_in_bytes),
@@ -118,7 +118,7 @@ fn empty(header: &[&str], style: Style) -> Table {
 /// The policies that ECR enforces, and until when each is protected.
 fn protection(report: &RunReport, style: Style) -> Table {
     let header =
-        ["REPOSITORY", "POLICY", "STATE", "PROTECTED UNTIL", "REFRESHED", "TAKEN BY ECR", "TAGS ADDED"];
+        ["REPOSITORY", "POLICY", "STATE", "PROTECTED UNTIL", "REFRESHED", "EXPIRED BY ECR", "TAGS ADDED"];
     let mut table = empty(&header, style);
     let time = |at: Option<Instant>| cell(&at.map_or_else(|| "-".to_owned(), |at| at.to_string()));
     for repository in &report.protection {
@@ -146,7 +146,7 @@ fn protection(report: &RunReport, style: Style) -> Table {
     }
     for (column, name) in table.column_iter_mut().zip(header) {
         column.set_padding((0, 2));
-        if matches!(name, "TAKEN BY ECR" | "TAGS ADDED") {
+        if matches!(name, "EXPIRED BY ECR" | "TAGS ADDED") {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -154,14 +154,14 @@ fn protection(report: &RunReport, style: Style) -> Table {
 }
 
 fn table(report: &RunReport, style: Style) -> Table {
-    let header = ["REPOSITORY", "POLICY", "IMAGES", "TAKEN", "DELETED", "IN USE", "STATUS"];
+    let header = ["REPOSITORY", "POLICY", "IMAGES", "EXPIRED", "DELETED", "IN USE", "STATUS"];
     let mut table = empty(&header, style);
     for outcome in &report.repositories {
         table.add_row(row(outcome));
     }
     for (column, name) in table.column_iter_mut().zip(header) {
         column.set_padding((0, 2));
-        if matches!(name, "IMAGES" | "TAKEN" | "DELETED" | "IN USE") {
+        if matches!(name, "IMAGES" | "EXPIRED" | "DELETED" | "IN USE") {
             column.set_cell_alignment(CellAlignment::Right);
         }
         if !matches!(name, "REPOSITORY" | "POLICY" | "STATUS") {
@@ -176,11 +176,11 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
     let (word, color) = match outcome.status {
         Status::Previewed => ("previewed", None),
         Status::Done => ("done", Some(Color::Green)),
-        Status::Remaining => ("not finished", Some(Color::Yellow)),
-        Status::Held => ("held back", Some(Color::Yellow)),
+        Status::Unfinished => ("not finished", Some(Color::Yellow)),
+        Status::Blocked => ("blocked", Some(Color::Yellow)),
         Status::Partial => ("in part", Some(Color::Red)),
         Status::Failed => ("failed", Some(Color::Red)),
-        Status::Gone => ("gone", None),
+        Status::RepositoryDeleted => ("repository deleted", None),
         Status::Unmatched => ("no policy", None),
     };
     let change = outcome.attachment.as_ref().map(|attached| match attached.lifecycle_policy {

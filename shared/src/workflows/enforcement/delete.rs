@@ -2,22 +2,22 @@
 
 use tokio::time::Instant as MonotonicInstant;
 
-use super::Stop;
+use super::RunError;
 use crate::domain::enforcement::in_use_protection::is_protected;
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::lifecycle::PolicySource;
 use crate::workflows::enforcement::execute::Executor;
-use crate::workflows::enforcement::process_batch::Worker;
-use crate::workflows::enforcement::repository_snapshot::Planned;
+use crate::workflows::enforcement::process_batch::BatchProcessor;
+use crate::workflows::enforcement::repository_snapshot::RepositoryPlan;
 
-impl Worker<'_> {
+impl BatchProcessor<'_> {
     /// Executes a plan. The outcome has what was done, however it ends.
     pub(super) async fn delete(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         let name = planned.surveyed.name.as_str();
         // Of a policy that is protected it is told elsewhere.
         if planned.native.is_none() {
@@ -30,7 +30,7 @@ impl Worker<'_> {
         outcome.status = if !outcome.failed.is_zero() {
             Status::Partial
         } else if is_blocked || !outcome.obstacles.is_empty() {
-            Status::Held
+            Status::Blocked
         } else {
             Status::Done
         };

@@ -14,18 +14,20 @@ use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::{Action, Removal, batches};
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::journal::{self, Line};
-use crate::domain::enforcement::outcome::{Fate, Held, Outcome, PolicyChange};
-use crate::domain::enforcement::plan::Obstacle;
+use crate::domain::enforcement::outcome::{ImageResult, Outcome, PolicyChange, ReportedBlocker};
+use crate::domain::enforcement::plan::Blocker;
 use crate::domain::image::deletion::{self, ImageId};
 use crate::domain::image::{Image, ImageIndex, ImageStatus, ManifestKind};
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::lifecycle::document::StorageClass;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::instant::Instant;
-use crate::workflows::enforcement::process_batch::Worker;
-use crate::workflows::enforcement::repository_snapshot::{Planned, Surveyed, forget_children};
+use crate::workflows::enforcement::process_batch::BatchProcessor;
+use crate::workflows::enforcement::repository_snapshot::{
+    RepositoryPlan, RepositorySnapshot, forget_children,
+};
 use crate::workflows::enforcement::write_journal;
-use crate::workflows::enforcement::{Access, Stop};
+use crate::workflows::enforcement::{Access, RunError};
 
 /// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
@@ -42,12 +44,12 @@ const OTHERS_LISTED: &str = "it lists other images than were remembered of it, s
 
 /// Executes the actions of one repository.
 pub(crate) struct Executor<'w, 'a> {
-    worker: &'w Worker<'a>,
+    worker: &'w BatchProcessor<'a>,
     /// The repository when the actions were decided.
-    planned: &'w Planned<'w>,
+    planned: &'w RepositoryPlan<'w>,
     outcome: &'w mut Outcome,
     /// The repository when it was last read, and when that was.
-    current: (Surveyed, MonotonicInstant),
+    current: (RepositorySnapshot, MonotonicInstant),
     /// Images that were to go and stayed: what belongs to them stays with them.
     stayed: HashSet<ImageIndex>,
     places: HashMap<&'w str, ImageIndex>,
@@ -72,8 +74,8 @@ struct Look {
 impl<'w, 'a> Executor<'w, 'a> {
     /// For a repository that was read at `read_at` or later. What is in use is looked at after this.
     pub(crate) fn new(
-        worker: &'w Worker<'a>,
-        planned: &'w Planned<'w>,
+        worker: &'w BatchProcessor<'a>,
+        planned: &'w RepositoryPlan<'w>,
         outcome: &'w mut Outcome,
         read_at: MonotonicInstant,
     ) -> Self {
@@ -112,14 +114,14 @@ impl<'w, 'a> Executor<'w, 'a> {
     /// # Errors
     ///
     /// When time is up, or something fails of which it is not known what to do about it.
-    pub(crate) async fn execute(&mut self, actions: &[Action]) -> Result<(), Stop> {
+    pub(crate) async fn execute(&mut self, actions: &[Action]) -> Result<(), RunError> {
         let mut untagged = None;
         for batch in batches(actions, BATCH) {
             match batch {
                 [Action::Delete(_) | Action::Archive(_), ..] => self.remove(batch).await?,
                 // One image without its tag is no reason to leave the others without theirs.
                 [Action::PutTag { .. }, ..] => match self.put_tags(batch).await {
-                    Err(stop @ Stop::Time(_)) => return Err(stop),
+                    Err(stop @ RunError::Time(_)) => return Err(stop),
                     Err(stop) => untagged = untagged.or(Some(stop)),
                     Ok(()) => {}
                 },
@@ -148,25 +150,28 @@ impl<'w, 'a> Executor<'w, 'a> {
         image.is_some_and(|image| image.status == ImageStatus::Archived) && !self.looks_into_archive
     }
 
-    fn protect(&self) -> Result<&'w EcrProtect, Stop> {
+    fn protect(&self) -> Result<&'w EcrProtect, RunError> {
         match self.worker.access {
             Access::Protect(ecr) => Ok(ecr),
             Access::Write(ecr) => Ok(ecr),
-            Access::Read => Err(Stop::Aws(AwsError::odd("PutImage", "a preview changes nothing"))),
-        }
-    }
-
-    fn write(&self) -> Result<&'w EcrWrite, Stop> {
-        match self.worker.access {
-            Access::Write(ecr) => Ok(ecr),
-            Access::Protect(_) | Access::Read => {
-                Err(Stop::Aws(AwsError::odd("BatchDeleteImage", "this run takes nothing away")))
+            Access::Read => {
+                Err(RunError::Aws(AwsError::unexpected_response("PutImage", "a preview changes nothing")))
             }
         }
     }
 
+    fn write(&self) -> Result<&'w EcrWrite, RunError> {
+        match self.worker.access {
+            Access::Write(ecr) => Ok(ecr),
+            Access::Protect(_) | Access::Read => Err(RunError::Aws(AwsError::unexpected_response(
+                "BatchDeleteImage",
+                "this run takes nothing away",
+            ))),
+        }
+    }
+
     /// Deletes or archives images, all of one step and kind.
-    async fn remove(&mut self, batch: &[Action]) -> Result<(), Stop> {
+    async fn remove(&mut self, batch: &[Action]) -> Result<(), RunError> {
         let removals: Vec<(&Removal, ImageIndex)> = batch
             .iter()
             .filter_map(|action| match action {
@@ -179,7 +184,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         let is_archival = matches!(batch, [Action::Archive(_), ..]);
         if self.is_blocked {
             for &(_, place) in &removals {
-                self.stay(place, Fate::HeldBack, "nothing more goes here in this run".to_owned());
+                self.stay(place, ImageResult::HeldBack, "nothing more goes here in this run".to_owned());
             }
             return Ok(());
         }
@@ -211,16 +216,16 @@ impl<'w, 'a> Executor<'w, 'a> {
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
         is_archival: bool,
-    ) -> Result<Option<Look>, Stop> {
+    ) -> Result<Option<Look>, RunError> {
         let worker = self.worker;
         if !worker.clients.deadline.has(MIN_TIME_LEFT) {
-            return Err(Stop::Time(worker.clients.ecr.trouble().explain()));
+            return Err(RunError::Time(worker.clients.ecr.retry_observer().timeout_cause()));
         }
         let (observation, usage_read_at) = worker.look(self.begun).await?;
         let described = self.read_again(wanted).await?;
         let Some(described) = described else {
             for &(_, place) in wanted {
-                self.stay(place, Fate::HeldBack, "the repository is not there any more".to_owned());
+                self.stay(place, ImageResult::HeldBack, "the repository is not there any more".to_owned());
             }
             return Ok(None);
         };
@@ -253,12 +258,12 @@ impl<'w, 'a> Executor<'w, 'a> {
             let reason = places.get(digest).and_then(|&place| used.reason(place));
             let stays = match (changed, reason) {
                 (Some(changed), None) => {
-                    Some((Fate::HeldBack, format!("{changed} since the plan was made")))
+                    Some((ImageResult::HeldBack, format!("{changed} since the plan was made")))
                 }
-                (_, Some(reason)) => Some((Fate::InUse, format!("in use since the plan was made: {reason}"))),
+                (_, Some(reason)) => Some((ImageResult::InUse, format!("in use since the plan was made: {reason}"))),
                 (None, None) if taken.contains(digest) => None,
                 (None, None) => Some((
-                    Fate::HeldBack,
+                    ImageResult::HeldBack,
                     "the policy does not take it any more: the repository has changed since the plan was made"
                         .to_owned(),
                 )),
@@ -279,7 +284,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     async fn read_again(
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
-    ) -> Result<Option<HashMap<String, Image>>, Stop> {
+    ) -> Result<Option<HashMap<String, Image>>, RunError> {
         let worker = self.worker;
         let by_digest =
             |images: &[Image]| images.iter().map(|image| (image.digest.to_string(), image.clone())).collect();
@@ -299,17 +304,17 @@ impl<'w, 'a> Executor<'w, 'a> {
             match worker.clients.call(described).await {
                 Ok(described) => return Ok(Some(by_digest(&described))),
                 // Something has disappeared: the counts of the rules may be others.
-                Err(Stop::Aws(error)) if error.failure == Failure::NotFound => {}
+                Err(RunError::Aws(error)) if error.failure == Failure::NotFound => {}
                 Err(stop) => return Err(stop),
             }
         }
         let read_at = MonotonicInstant::now();
         let surveyed = &self.planned.surveyed;
-        let Surveyed { name, registry_id, arn, .. } = surveyed;
-        match Surveyed::read(&worker.clients, name.clone(), registry_id, arn).await {
+        let RepositorySnapshot { name, registry_id, arn, .. } = surveyed;
+        match RepositorySnapshot::read(&worker.clients, name.clone(), registry_id, arn).await {
             Ok(read) => {
                 let pull_gaps = surveyed.pull_gaps.clone();
-                self.current = (Surveyed { pull_gaps, ..read }, read_at);
+                self.current = (RepositorySnapshot { pull_gaps, ..read }, read_at);
             }
             Err(stop) if stop.is_not_found() => return Ok(None),
             Err(stop) => return Err(stop),
@@ -334,7 +339,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         &mut self,
         going: Vec<ImageIndex>,
         wanted: &[(&Removal, ImageIndex)],
-    ) -> Result<Vec<ImageIndex>, Stop> {
+    ) -> Result<Vec<ImageIndex>, RunError> {
         let counted: HashSet<ImageIndex> =
             wanted.iter().filter(|(removal, _)| removal.is_counted).map(|&(_, place)| place).collect();
         let planned = going.iter().filter(|place| counted.contains(place)).count() as u64;
@@ -346,7 +351,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         if granted >= planned {
             return Ok(going);
         }
-        let obstacle = Obstacle::Registry { planned, before, limit };
+        let obstacle = Blocker::Registry { planned, before, limit };
         let why = obstacle.to_string();
         self.note_obstacles(&[obstacle]);
         let mut left = granted;
@@ -354,7 +359,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         for place in going {
             if counted.contains(&place) {
                 if left == 0 {
-                    self.stay(place, Fate::HeldBack, why.clone());
+                    self.stay(place, ImageResult::HeldBack, why.clone());
                     continue;
                 }
                 left -= 1;
@@ -368,7 +373,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     async fn manifests(
         &mut self,
         going: Vec<ImageIndex>,
-    ) -> Result<(Vec<ImageIndex>, HashMap<String, Manifest>), Stop> {
+    ) -> Result<(Vec<ImageIndex>, HashMap<String, Manifest>), RunError> {
         if going.is_empty() {
             return Ok((going, HashMap::new()));
         }
@@ -394,13 +399,16 @@ impl<'w, 'a> Executor<'w, 'a> {
                 continue;
             }
             forget_children(&worker.clients, &surveyed.name).await?;
-            self.stay(place, Fate::HeldBack, OTHERS_LISTED.to_owned());
+            self.stay(place, ImageResult::HeldBack, OTHERS_LISTED.to_owned());
         }
         Ok((certain, manifests))
     }
 
     /// Whether all image indexes that can be read list what is remembered of them; asked once. If not, nothing goes.
-    async fn indexes_are_as_remembered(&mut self, wanted: &[(&Removal, ImageIndex)]) -> Result<bool, Stop> {
+    async fn indexes_are_as_remembered(
+        &mut self,
+        wanted: &[(&Removal, ImageIndex)],
+    ) -> Result<bool, RunError> {
         if self.indexes_are_checked {
             return Ok(true);
         }
@@ -424,7 +432,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                 forget_children(&worker.clients, &surveyed.name).await?;
                 self.is_blocked = true;
                 for &(_, place) in wanted {
-                    self.stay(place, Fate::HeldBack, format!("{}: {OTHERS_LISTED}", other.digest));
+                    self.stay(place, ImageResult::HeldBack, format!("{}: {OTHERS_LISTED}", other.digest));
                 }
                 return Ok(false);
             }
@@ -460,14 +468,17 @@ impl<'w, 'a> Executor<'w, 'a> {
         manifests: &HashMap<String, Manifest>,
         is_archival: bool,
         usage_read_at: Instant,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         let (worker, surveyed) = (self.worker, &self.planned.surveyed);
         let removals: HashMap<ImageIndex, &Removal> =
             wanted.iter().map(|&(removal, place)| (place, removal)).collect();
         let mut lines = Vec::with_capacity(going.len());
         for &place in going {
             let (Some(image), Some(removal)) = (self.image(place), removals.get(&place)) else {
-                return Err(Stop::Aws(AwsError::odd("PutObject", "an image cannot be described")));
+                return Err(RunError::Aws(AwsError::unexpected_response(
+                    "PutObject",
+                    "an image cannot be described",
+                )));
             };
             let manifest = manifests.get(&*image.digest);
             lines.push(Line {
@@ -497,7 +508,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
         if is_archival && !self.current.0.children_are_cached && self.has_index(going) {
             let problem = "the children of an image index could not be written down, and cannot be read from the archive";
-            return Err(Stop::Aws(AwsError::odd("PutObject", problem)));
+            return Err(RunError::Aws(AwsError::unexpected_response("PutObject", problem)));
         }
         let key = write_journal::write(
             &worker.clients,
@@ -520,7 +531,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         &mut self,
         going: &[ImageIndex],
         manifests: &HashMap<String, Manifest>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         let name = &self.planned.surveyed.name;
         let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
         let answer = self.worker.clients.call(self.write()?.delete_images(name, &ids)).await;
@@ -528,7 +539,7 @@ impl<'w, 'a> Executor<'w, 'a> {
             Ok(answer) => answer,
             Err(stop) => {
                 for &place in going {
-                    self.stay(place, Fate::Unknown, stop.to_string());
+                    self.stay(place, ImageResult::Unknown, stop.to_string());
                 }
                 return Err(stop);
             }
@@ -549,7 +560,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                 Some(("ImageReferencedByManifestList", reason)) => {
                     self.stay(
                         place,
-                        Fate::HeldBack,
+                        ImageResult::HeldBack,
                         format!("it was listed since the plan was made: {reason}"),
                     );
                 }
@@ -557,7 +568,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                 None if deleted.contains(&*digest) => {
                     let detail = (!manifests.contains_key(&*digest))
                         .then(|| "ECR did not give its manifest: it cannot be put back".to_owned());
-                    self.went(place, Fate::Deleted, detail);
+                    self.went(place, ImageResult::Deleted, detail);
                 }
                 None => self.fail(place, "ECR does not say whether it is deleted".to_owned()),
             }
@@ -565,14 +576,14 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok(())
     }
 
-    async fn archive(&mut self, going: &[ImageIndex]) -> Result<(), Stop> {
+    async fn archive(&mut self, going: &[ImageIndex]) -> Result<(), RunError> {
         let name = &self.planned.surveyed.name;
         for &place in going {
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
             match self.worker.clients.call(self.write()?.archive(name, &digest)).await {
-                Ok(()) => self.went(place, Fate::Archived, None),
-                Err(stop @ Stop::Time(_)) => {
-                    self.stay(place, Fate::Unknown, stop.to_string());
+                Ok(()) => self.went(place, ImageResult::Archived, None),
+                Err(stop @ RunError::Time(_)) => {
+                    self.stay(place, ImageResult::Unknown, stop.to_string());
                     return Err(stop);
                 }
                 Err(stop) => self.fail(place, stop.to_string()),
@@ -581,7 +592,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok(())
     }
 
-    async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), Stop> {
+    async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), RunError> {
         let name = &self.planned.surveyed.name;
         let ecr = match self.lifts {
             Some(ecr) => ecr,
@@ -599,7 +610,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
     }
 
-    async fn put_tags(&mut self, batch: &[Action]) -> Result<(), Stop> {
+    async fn put_tags(&mut self, batch: &[Action]) -> Result<(), RunError> {
         let name = &self.planned.surveyed.name;
         let clients = &self.worker.clients;
         let mut wanted: Vec<(&str, &str)> = batch
@@ -635,13 +646,14 @@ impl<'w, 'a> Executor<'w, 'a> {
                 // No rule of the policy looks there.
                 if !self.is_safe_in_the_archive(Some(digest)) {
                     let problem = format!("{digest} is in use and cannot be protected: {code}: {reason}");
-                    first = first.or(Some(Stop::Aws(AwsError::odd("BatchGetImage", &problem))));
+                    first = first
+                        .or(Some(RunError::Aws(AwsError::unexpected_response("BatchGetImage", &problem))));
                 }
                 continue;
             };
             match clients.call(self.protect()?.put_protection_tag(name, manifest, tag)).await {
                 Ok(()) => {}
-                Err(stop @ Stop::Time(_)) => return Err(stop),
+                Err(stop @ RunError::Time(_)) => return Err(stop),
                 Err(stop) => {
                     tracing::warn!(repository = %name, digest, tag, error = %stop, "could not protect an image");
                     first = first.or(Some(stop));
@@ -673,9 +685,9 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     /// Nothing more goes here, for these reasons, each of which is told once.
-    fn note_obstacles(&mut self, obstacles: &[Obstacle]) {
+    fn note_obstacles(&mut self, obstacles: &[Blocker]) {
         self.is_blocked = true;
-        for held in obstacles.iter().map(Held::from) {
+        for held in obstacles.iter().map(ReportedBlocker::from) {
             if !self.outcome.obstacles.contains(&held) {
                 self.outcome.obstacles.push(held);
             }
@@ -683,11 +695,11 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     /// Nothing more goes here, since it is not certain that it may.
-    fn block(&mut self, obstacles: &[Obstacle], wanted: &[(&Removal, ImageIndex)]) {
+    fn block(&mut self, obstacles: &[Blocker], wanted: &[(&Removal, ImageIndex)]) {
         self.note_obstacles(obstacles);
         let why = obstacles.first().map(ToString::to_string).unwrap_or_default();
         for &(_, place) in wanted {
-            self.stay(place, Fate::HeldBack, why.clone());
+            self.stay(place, ImageResult::HeldBack, why.clone());
         }
     }
 
@@ -696,17 +708,21 @@ impl<'w, 'a> Executor<'w, 'a> {
         let mut holders = self.planned.surveyed.images.holders_of(place);
         let holder = holders.find(|holder| self.stayed.contains(holder));
         let Some(holder) = holder.and_then(|holder| self.image(holder)) else { return false };
-        self.stay(place, Fate::HeldBack, format!("{}, which it belongs to, is still there", holder.digest));
+        self.stay(
+            place,
+            ImageResult::HeldBack,
+            format!("{}, which it belongs to, is still there", holder.digest),
+        );
         true
     }
 
-    fn stay(&mut self, place: ImageIndex, fate: Fate, why: String) {
+    fn stay(&mut self, place: ImageIndex, fate: ImageResult, why: String) {
         self.stayed.insert(place);
         if let Some(told) = self.planned.tell(place, fate, Some(why)) {
             self.outcome.tell(told);
         }
         if let Some(image) = self.image(place)
-            && fate == Fate::InUse
+            && fate == ImageResult::InUse
         {
             self.outcome.held_by_use.add(image);
         }
@@ -716,13 +732,13 @@ impl<'w, 'a> Executor<'w, 'a> {
         if let Some(image) = self.image(place) {
             self.outcome.failed.add(image);
         }
-        self.stay(place, Fate::Failed, why);
+        self.stay(place, ImageResult::Failed, why);
     }
 
-    fn went(&mut self, place: ImageIndex, fate: Fate, detail: Option<String>) {
+    fn went(&mut self, place: ImageIndex, fate: ImageResult, detail: Option<String>) {
         let Some(image) = self.image(place) else { return };
         match fate {
-            Fate::Archived => self.outcome.archived.add(image),
+            ImageResult::Archived => self.outcome.archived.add(image),
             _ => self.outcome.deleted.add(image),
         }
         if let Some(told) = self.planned.tell(place, fate, detail) {

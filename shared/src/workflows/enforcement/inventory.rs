@@ -7,26 +7,26 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::{Clients, Stop, check_clock};
+use super::{RunContext, RunError, check_clock};
 use crate::aws::resource_tags::TaggedBy;
 use crate::domain::enforcement::batch::{
     Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy,
 };
 use crate::domain::enforcement::enforcement_switch::{DryRunReason, Request, preview_key};
 use crate::domain::enforcement::outcome::{Outcome, Status};
-use crate::domain::enforcement::policy_set::{self, Apply, Match, PolicyBook, Sources};
+use crate::domain::enforcement::policy_set::{self, Apply, Match, PolicySet, Sources};
 use crate::domain::enforcement::run::Run;
 use crate::domain::enforcement::run::said_by;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::Gap;
+use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::list_memory;
-use crate::domain::usage::usage_snapshot::{Observation, ReadOnce};
+use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// Calls at the same time.
-const AT_ONCE: usize = 4;
+const READ_CONCURRENCY: usize = 4;
 /// With less time than this no other page is begun.
 const LEAST: Duration = Duration::from_secs(15);
 /// The key of how many images repositories had that have many.
@@ -78,10 +78,10 @@ pub struct Invocation<'a> {
 pub enum InventoryError {
     /// A call failed, or time is up.
     #[error(transparent)]
-    Stop(#[from] Stop),
-    /// The policy book is not valid; nothing is done by it.
+    RunError(#[from] RunError),
+    /// The policies file is not valid; nothing is done by it.
     #[error("{}: {}", policy_set::KEY, told(.0))]
-    Book(Vec<Finding>),
+    PolicySet(Vec<Finding>),
 }
 
 fn told(findings: &[Finding]) -> String {
@@ -89,16 +89,16 @@ fn told(findings: &[Finding]) -> String {
 }
 
 /// Makes the inventory of a run, or goes on with it; gives the run as it is from now on: whether it is a dry run, by which
-/// version of the book it goes, and which attempt's batches are its own.
+/// version of the policies file it goes, and which attempt's batches are its own.
 ///
 /// An invocation writes below its own id only, and the list of batches last. So nothing counts of one that was killed, also if
 /// it goes on beside the one that follows.
 ///
 /// # Errors
 ///
-/// When the book is not valid or a call fails; then there is no run.
+/// When the policies file is not valid or a call fails; then there is no run.
 pub async fn take(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     run: &Run,
     progress: Progress,
     invocation: Invocation<'_>,
@@ -122,12 +122,12 @@ pub async fn take(
         )?;
         batches = read_list(clients, &list_key, &list)?;
         keep(clients, &run, &text, &usage).await?;
-        let book = PolicyBook::parse(&text);
+        let book = PolicySet::parse(&text);
         let book = if run.policies_file_problem.is_some() {
-            let book = book.map_err(|findings| clients.odd(&book_key, told(&findings)))?;
+            let book = book.map_err(|findings| clients.invalid_object(&book_key, told(&findings)))?;
             book.without_policies()
         } else {
-            book.map_err(InventoryError::Book)?
+            book.map_err(InventoryError::PolicySet)?
         };
         let worklist = Worklist::read(clients, &run, &book, invocation, now).await?;
         (book, worklist)
@@ -148,7 +148,7 @@ pub async fn take(
         let mut outcomes = String::new();
         let assigned: Vec<_> = stream::iter(page.repositories.iter())
             .map(|repository| assign(clients, &book, &repository.name, &repository.arn))
-            .buffered(AT_ONCE)
+            .buffered(READ_CONCURRENCY)
             .collect()
             .await;
         for (repository, entry) in page.repositories.iter().zip(assigned) {
@@ -178,7 +178,7 @@ pub async fn take(
                     }
                 }
                 // What AWS says of one repository is no reason to leave all others alone.
-                Err(Stop::Aws(error)) => {
+                Err(RunError::Aws(error)) => {
                     progress.unreadable += 1;
                     tracing::warn!(repository = repository.name, %error, "could not read a repository");
                     let problem = format!("which policy is for it is not known: {error}");
@@ -228,7 +228,8 @@ pub async fn take(
     progress.next_token = token;
     progress.attempts.push(run.attempt.clone());
     let list_key = run.batch_list_key();
-    let list = serde_json::to_string(&batches).map_err(|error| clients.odd(&list_key, error.to_string()))?;
+    let list = serde_json::to_string(&batches)
+        .map_err(|error| clients.invalid_object(&list_key, error.to_string()))?;
     clients.call(clients.s3.write(clients.bucket, &list_key, &list, "application/json")).await?;
     tracing::info!(
         run = run.run_id,
@@ -260,12 +261,12 @@ struct Worklist {
 
 impl Worklist {
     async fn read(
-        clients: &Clients<'_>,
+        clients: &RunContext<'_>,
         run: &Run,
-        book: &PolicyBook,
+        book: &PolicySet,
         invocation: Invocation<'_>,
         now: Instant,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, RunError> {
         let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
         let recorded = clients.call(records.names()).await?.into_iter().collect();
         let Invocation { account_id, stack, .. } = invocation;
@@ -273,7 +274,7 @@ impl Worklist {
         let tagged = match tagged {
             Ok(tagged) => Ok(tagged),
             // What the file and the records say has to be protected has to be all the same.
-            Err(Stop::Aws(error)) => {
+            Err(RunError::Aws(error)) => {
                 tracing::error!(%error, "could not read which repositories ask for protection by a tag");
                 Err(error.to_string())
             }
@@ -320,24 +321,24 @@ impl Worklist {
 }
 
 /// Reads the list of a run's batches.
-pub(super) fn read_list(clients: &Clients<'_>, key: &str, text: &str) -> Result<Vec<Listed>, Stop> {
-    serde_json::from_str(text).map_err(|error| clients.odd(key, error.to_string()))
+pub(super) fn read_list(clients: &RunContext<'_>, key: &str, text: &str) -> Result<Vec<Listed>, RunError> {
+    serde_json::from_str(text).map_err(|error| clients.invalid_object(key, error.to_string()))
 }
 
-/// Keeps what all of the run goes by: the book, and what is in use.
-async fn keep(clients: &Clients<'_>, run: &Run, book: &str, usage: &str) -> Result<(), Stop> {
+/// Keeps what all of the run goes by: the policies file, and what is in use.
+async fn keep(clients: &RunContext<'_>, run: &Run, book: &str, usage: &str) -> Result<(), RunError> {
     let (book_key, usage_key) = (run.book_key(), run.usage_key());
     clients.call(clients.s3.write(clients.bucket, &book_key, book, "application/yaml")).await?;
     clients.call(clients.s3.write(clients.bucket, &usage_key, usage, "application/json")).await
 }
 
-/// Reads the book and what is in use, keeps both with the run, and decides whether it is a dry run.
+/// Reads the policies file and what is in use, keeps both with the run, and decides whether it is a dry run.
 async fn begin(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     run: &mut Run,
     invocation: Invocation<'_>,
     now: Instant,
-) -> Result<(PolicyBook, bool, Worklist), InventoryError> {
+) -> Result<(PolicySet, bool, Worklist), InventoryError> {
     let mut gaps = Vec::new();
     let (book, text, has_book) = if let Some(problem) = &run.policies_file_problem {
         let problem = said_by(problem).unwrap_or_else(|| problem.clone());
@@ -353,7 +354,7 @@ async fn begin(
             Some(object) => {
                 check_clock(object.answered_at, now)?;
                 run.book_version = object.version;
-                let book = PolicyBook::parse(&object.text).map_err(InventoryError::Book)?;
+                let book = PolicySet::parse(&object.text).map_err(InventoryError::PolicySet)?;
                 let (text, kind) = (object.text, "application/yaml");
                 clients.call(clients.s3.write(clients.bucket, LAST_VALID_KEY, &text, kind)).await?;
                 (book, text)
@@ -392,7 +393,7 @@ async fn begin(
         if memory != before.memory {
             write_json(clients, list_memory::KEY, &memory).await?;
         }
-        Observation::default()
+        UsageSnapshot::default()
     } else {
         let observation = read_usage::observe(clients, sources, before.clone(), now).await?;
         let ReadOnce { known, memory, .. } = &observation.once;
@@ -404,7 +405,8 @@ async fn begin(
         }
         observation
     };
-    let usage = observation.to_json().map_err(|error| clients.odd(&run.usage_key(), error.to_string()))?;
+    let usage =
+        observation.to_json().map_err(|error| clients.invalid_object(&run.usage_key(), error.to_string()))?;
     keep(clients, run, &text, &usage).await?;
     let worklist = match worklist {
         Some(worklist) => worklist,
@@ -413,36 +415,40 @@ async fn begin(
     Ok((book, has_book, worklist))
 }
 
-fn no_file() -> (PolicyBook, String) {
-    (PolicyBook::default(), "policies: []\n".to_owned())
+fn no_file() -> (PolicySet, String) {
+    (PolicySet::default(), "policies: []\n".to_owned())
 }
 
 /// What the last valid policies file says of use, its text, and what is not known if there is none.
 async fn last_valid(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     now: Instant,
-) -> Result<(PolicyBook, String, Option<Gap>), InventoryError> {
+) -> Result<(PolicySet, String, Option<UnreadableSource>), InventoryError> {
     let found = clients.call(clients.s3.get(clients.bucket, LAST_VALID_KEY)).await?;
     if let Some(object) = found {
         check_clock(object.answered_at, now)?;
-        let book = PolicyBook::parse(&object.text);
-        let book = book.map_err(|findings| clients.odd(LAST_VALID_KEY, told(&findings)))?;
+        let book = PolicySet::parse(&object.text);
+        let book = book.map_err(|findings| clients.invalid_object(LAST_VALID_KEY, told(&findings)))?;
         return Ok((book.without_policies(), object.text, None));
     }
     let (book, text) = no_file();
     let problem = "the policies file is not valid, and no run has read one that was: which lists it declares is not known";
-    let gap =
-        Gap { source: policy_set::KEY.to_owned(), repositories: Vec::new(), problem: problem.to_owned() };
+    let gap = UnreadableSource {
+        source: policy_set::KEY.to_owned(),
+        repositories: Vec::new(),
+        problem: problem.to_owned(),
+    };
     Ok((book, text, Some(gap)))
 }
 
-async fn write_json(clients: &Clients<'_>, key: &str, value: &impl Serialize) -> Result<(), Stop> {
-    let text = serde_json::to_string(value).map_err(|error| clients.odd(key, error.to_string()))?;
+async fn write_json(clients: &RunContext<'_>, key: &str, value: &impl Serialize) -> Result<(), RunError> {
+    let text =
+        serde_json::to_string(value).map_err(|error| clients.invalid_object(key, error.to_string()))?;
     clients.call(clients.s3.write(clients.bucket, key, &text, "application/json")).await
 }
 
-/// Whether a completed run previewed the book with this hash.
-pub(super) async fn is_previewed(clients: &Clients<'_>, hash: &str) -> Result<bool, Stop> {
+/// Whether a completed run previewed the policies file with this hash.
+pub(super) async fn is_previewed(clients: &RunContext<'_>, hash: &str) -> Result<bool, RunError> {
     let key = preview_key(hash);
     Ok(clients.call(clients.s3.get(clients.bucket, &key)).await?.is_some())
 }
@@ -453,11 +459,11 @@ pub(super) async fn is_previewed(clients: &Clients<'_>, hash: &str) -> Result<bo
 ///
 /// When they cannot be read.
 pub async fn assign<'a>(
-    clients: &Clients<'_>,
-    book: &'a PolicyBook,
+    clients: &RunContext<'_>,
+    book: &'a PolicySet,
     repository: &str,
     arn: &str,
-) -> Result<Option<&'a policy_set::Entry>, Stop> {
+) -> Result<Option<&'a policy_set::Entry>, RunError> {
     match book.entry_for(repository, None) {
         Match::Entry(entry) => Ok(Some(entry)),
         Match::None => Ok(None),
@@ -476,10 +482,10 @@ pub async fn assign<'a>(
     }
 }
 
-async fn write(clients: &Clients<'_>, batches: &[(String, Batch)]) -> Result<(), Stop> {
+async fn write(clients: &RunContext<'_>, batches: &[(String, Batch)]) -> Result<(), RunError> {
     let writing = stream::iter(batches).map(|(key, batch)| async move {
         let text = serde_json::to_string(batch).unwrap_or_default();
         clients.call(clients.s3.write(clients.bucket, key, &text, "application/json")).await
     });
-    writing.buffer_unordered(AT_ONCE).try_collect().await
+    writing.buffer_unordered(READ_CONCURRENCY).try_collect().await
 }

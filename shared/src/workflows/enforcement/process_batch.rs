@@ -13,7 +13,7 @@ use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant as MonotonicInstant;
 
-use super::{Access, Clients, Stop, check_clock, inventory};
+use super::{Access, RunContext, RunError, check_clock, inventory};
 use crate::aws::AwsError;
 use crate::aws::ecr::{EcrProtect, EcrWrite};
 use crate::aws::resource_tags::PROTECT_KEY;
@@ -24,9 +24,9 @@ use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, takes_nothing, without_protection,
 };
 use crate::domain::enforcement::journal;
-use crate::domain::enforcement::outcome::{Held, Outcome, PutBack, Status};
-use crate::domain::enforcement::plan::{Obstacle, taken_in_use};
-use crate::domain::enforcement::policy_set::{self, Apply, Entry, Keep, Limits, PolicyBook, ResourceTags};
+use crate::domain::enforcement::outcome::{Outcome, PutBack, ReportedBlocker, Status};
+use crate::domain::enforcement::plan::{Blocker, taken_in_use};
+use crate::domain::enforcement::policy_set::{self, Apply, Entry, Keep, Limits, PolicySet, ResourceTags};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::domain::enforcement::run::{LAST, Run, Task};
 use crate::domain::enforcement::suspension::Cause;
@@ -35,31 +35,33 @@ use crate::domain::repository::Name;
 use crate::domain::repository::protection::of_created_on_push;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::count;
-use crate::domain::usage::usage_snapshot::{Observation, ReadOnce};
+use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
 use crate::domain::usage::{ignore, replication};
 use crate::workflows::enforcement::put_back::{self, Removed, in_use_again};
 use crate::workflows::enforcement::read_usage;
-use crate::workflows::enforcement::repository_snapshot::{Native, Planned, Surveyed, Withdrawal};
+use crate::workflows::enforcement::repository_snapshot::{
+    Native, RepositoryPlan, RepositorySnapshot, Withdrawal,
+};
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::protection_records::Found;
 
 /// Repositories that are read at the same time.
-const AT_ONCE: usize = 4;
+const READ_CONCURRENCY: usize = 4;
 /// Repositories that are planned before any of them is changed.
 const CHUNK: usize = 25;
 /// Images that are held in memory before any of their repositories is changed; a repository may have more.
-const IMAGES: usize = 50_000;
+const MAX_IMAGES_IN_MEMORY: usize = 50_000;
 /// A look at what is in use is older than this before a batch of images goes: another one is taken.
 const USAGE_MAX_AGE: Duration = Duration::from_secs(15);
 /// With less time than this no new repository is begun: one call, and writing down what was done.
-const LEAST: Duration = Duration::from_secs(5);
+const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 
 /// One invocation for one batch.
 #[derive(Debug)]
-pub struct Worker<'a> {
-    pub(crate) clients: Clients<'a>,
+pub struct BatchProcessor<'a> {
+    pub(crate) clients: RunContext<'a>,
     pub(crate) run: &'a Run,
-    pub(crate) book: &'a PolicyBook,
+    pub(crate) book: &'a PolicySet,
     pub(crate) access: Access<'a>,
     /// Whether the stack's parameter `Enforce` is `true` now; a terminal is its own switch.
     pub(crate) is_on: bool,
@@ -67,7 +69,7 @@ pub struct Worker<'a> {
     /// no policies file. `None` if nothing comes back.
     pub(crate) lifts: Option<&'a EcrWrite>,
     /// What was in use when the run began, or was read for this invocation.
-    at_first: Observation,
+    initial_usage: UsageSnapshot,
     current: RefCell<Option<Look>>,
     /// Whether something was changed, so that another invocation begins further on.
     pub(crate) has_changed: Cell<bool>,
@@ -81,7 +83,7 @@ pub struct Worker<'a> {
 /// A look at what is in use.
 #[derive(Debug, Clone)]
 struct Look {
-    observation: Rc<Observation>,
+    observation: Rc<UsageSnapshot>,
     taken_at: MonotonicInstant,
     now: Instant,
 }
@@ -110,7 +112,7 @@ pub enum Power<'a> {
 }
 
 /// The outcome of a repository that could not be planned, and why not; none if it is gone.
-type Unplanned = (Outcome, Option<Stop>);
+type Unplanned = (Outcome, Option<RunError>);
 
 /// What reports call the policy that a repository was made with.
 const PROVISIONED: &str = "provisioned";
@@ -119,10 +121,10 @@ const PROVISIONED: &str = "provisioned";
 #[derive(Debug)]
 struct Loaded {
     batch: Batch,
-    book: PolicyBook,
-    observation: Observation,
+    book: PolicySet,
+    observation: UsageSnapshot,
     /// Why nothing may be deleted, archived or attached by this invocation, although the run enforces.
-    blocked: Vec<Held>,
+    blocked: Vec<ReportedBlocker>,
 }
 
 /// Works on a batch, and says how far it came.
@@ -131,7 +133,7 @@ struct Loaded {
 ///
 /// When the batch cannot be worked on at all: it is none of the run's, or not for this function; and when a clock is wrong. What
 /// goes wrong with one repository is in its outcome.
-pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<Task, Stop> {
+pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Task, RunError> {
     let run = &task.run;
     check_task(task, caller.power)?;
     let loaded = load(&clients, caller, task).await?;
@@ -140,7 +142,7 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
         Power::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => Access::Protect(ecr),
         Power::Enforce { ecr, .. } => Access::Write(ecr),
     };
-    let mut worker = Worker::new(clients, access, run, &loaded.book, loaded.observation);
+    let mut worker = BatchProcessor::new(clients, access, run, &loaded.book, loaded.observation);
     if let Power::Enforce { ecr, is_on } = caller.power {
         worker.is_on = is_on;
         // What a run that may not enforce any more knows is too old to go by.
@@ -160,8 +162,8 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
         && let Some(stuck) = todo.first()
     {
         outcomes.retain(|outcome| outcome.repository_name != stuck.repository_name);
-        let trouble = clients.ecr.trouble().explain();
-        let problem = format!("a whole invocation was not enough for it: {trouble}");
+        let retry_observer = clients.ecr.retry_observer().timeout_cause();
+        let problem = format!("a whole invocation was not enough for it: {retry_observer}");
         outcomes.push(Outcome::failed(&stuck.repository_name, &stuck.policy, problem));
         done = 1;
     }
@@ -175,9 +177,9 @@ pub async fn work(clients: Clients<'_>, caller: Caller<'_>, task: &Task) -> Resu
 }
 
 /// Refuses a task that is not for this function, by what it says of itself.
-fn check_task(task: &Task, power: Power<'_>) -> Result<(), Stop> {
+fn check_task(task: &Task, power: Power<'_>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
-    let refused = |problem: &str| Err(Stop::Refused { key: key.clone(), problem: problem.to_owned() });
+    let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
     if run.attempt.is_empty() {
         return refused("the run has no inventory; start the state machine, which takes one");
     }
@@ -198,10 +200,10 @@ fn check_task(task: &Task, power: Power<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<Loaded, Stop> {
+async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Loaded, RunError> {
     let now = clients.now();
     let run = &task.run;
-    let refused = |problem: String| Stop::Refused { key: task.key.clone(), problem };
+    let refused = |problem: String| RunError::Refused { key: task.key.clone(), problem };
     let list_key = run.batch_list_key();
     let list = clients.whole_object(&list_key, now).await?;
     if !inventory::read_list(clients, &list_key, &list.text)?.iter().any(|listed| listed.key == task.key) {
@@ -214,7 +216,7 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
         clients.object(&usage_key, now)
     )?;
     let batch: Batch =
-        serde_json::from_str(&batch).map_err(|error| clients.odd(&task.key, error.to_string()))?;
+        serde_json::from_str(&batch).map_err(|error| clients.invalid_object(&task.key, error.to_string()))?;
     if task.done > batch.repositories.len() {
         let all = batch.repositories.len();
         return Err(refused(format!("{} of its repositories are done, and it has {all}", task.done)));
@@ -226,21 +228,20 @@ async fn load(clients: &Clients<'_>, caller: Caller<'_>, task: &Task) -> Result<
         );
         return Err(refused(problem));
     }
-    let book = PolicyBook::parse(&book).map_err(|findings| {
+    let book = PolicySet::parse(&book).map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        clients.odd(&book_key, findings.join("; "))
+        clients.invalid_object(&book_key, findings.join("; "))
     })?;
     let book = if run.policies_file_problem.is_some() { book.without_policies() } else { book };
     let run_hash = run.book_hash.as_deref().unwrap_or_default();
     // A run without a policies file goes by one without policies.
     let is_of_run = if has_file(run) { book.hash() == run_hash } else { book.entries().is_empty() };
     if !is_of_run {
-        return Err(
-            clients.odd(&book_key, format!("its hash is {}, and the run's is {run_hash}", book.hash()))
-        );
+        return Err(clients
+            .invalid_object(&book_key, format!("its hash is {}, and the run's is {run_hash}", book.hash())));
     }
-    let observation =
-        Observation::parse(&usage).map_err(|error| clients.odd(&usage_key, error.to_string()))?;
+    let observation = UsageSnapshot::parse(&usage)
+        .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
     let blocked = match caller.power {
         Power::Enforce { is_on, .. } if !run.dry_run => {
             blocked(clients, is_on, run, list.modified_at).await?
@@ -256,11 +257,11 @@ const fn has_file(run: &Run) -> bool {
 
 /// Why an invocation of an enforcing run may not enforce any more, by what the stack says in this moment.
 async fn blocked(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     is_on: bool,
     run: &Run,
     listed_at: Option<Instant>,
-) -> Result<Vec<Held>, Stop> {
+) -> Result<Vec<ReportedBlocker>, RunError> {
     let now = clients.now();
     let (run_hash, started_at) = (run.book_hash.as_deref().unwrap_or_default(), run.started_at);
     let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
@@ -269,10 +270,10 @@ async fn blocked(
         Some(object) => {
             check_clock(object.answered_at, now)?;
             // One that is not valid is another one.
-            PolicyBook::parse(&object.text).ok()
+            PolicySet::parse(&object.text).ok()
         }
     };
-    let is_approved = book.as_ref().is_some_and(PolicyBook::is_approved);
+    let is_approved = book.as_ref().is_some_and(PolicySet::is_approved);
     let is_previewed = is_approved || inventory::is_previewed(clients, run_hash).await?;
     let invocation =
         Invocation { is_on, run_hash, book: book.as_ref(), is_previewed, started_at, listed_at, now };
@@ -280,17 +281,17 @@ async fn blocked(
     for obstacle in &obstacles {
         tracing::warn!(code = obstacle.code(), %obstacle, "nothing is enforced");
     }
-    Ok(obstacles.iter().map(Held::from).collect())
+    Ok(obstacles.iter().map(ReportedBlocker::from).collect())
 }
 
 /// Writes down what came of repositories, in the time that is kept for that.
 async fn write(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     task: &Task,
     done: usize,
     is_complete: bool,
     outcomes: &[Outcome],
-) -> Result<(), Stop> {
+) -> Result<(), RunError> {
     let batch = task.run.outcomes_of(&task.key);
     // Another try for the same repositories has another name: what either did is told.
     let moment = clients.now().micros();
@@ -304,19 +305,19 @@ async fn write(
     let written = clients.s3.write(clients.bucket, &key, &text, "application/jsonl");
     match clients.deadline.order(written).await {
         Ok(written) => Ok(written?),
-        Err(_) => Err(Stop::Time(clients.ecr.trouble().explain())),
+        Err(_) => Err(RunError::Time(clients.ecr.retry_observer().timeout_cause())),
     }
 }
 
-impl<'a> Worker<'a> {
+impl<'a> BatchProcessor<'a> {
     /// One that goes by what was in use at first, until it is about to change something.
     #[must_use]
     pub const fn new(
-        clients: Clients<'a>,
+        clients: RunContext<'a>,
         access: Access<'a>,
         run: &'a Run,
-        book: &'a PolicyBook,
-        at_first: Observation,
+        book: &'a PolicySet,
+        initial_usage: UsageSnapshot,
     ) -> Self {
         Self {
             clients,
@@ -328,7 +329,7 @@ impl<'a> Worker<'a> {
             },
             run,
             book,
-            at_first,
+            initial_usage,
             current: RefCell::new(None),
             has_changed: Cell::new(false),
             removed: RefCell::new(Vec::new()),
@@ -346,7 +347,7 @@ impl<'a> Worker<'a> {
         &self,
         registry_id: &str,
         repositories: &[Assignment],
-    ) -> Result<(Vec<Outcome>, usize), Stop> {
+    ) -> Result<(Vec<Outcome>, usize), RunError> {
         let mut outcomes = Vec::new();
         let done = self.each(registry_id, repositories, &mut outcomes).await;
         // What was taken last came into use meanwhile, or it did not.
@@ -369,7 +370,7 @@ impl<'a> Worker<'a> {
         registry_id: &str,
         repositories: &[Assignment],
         outcomes: &mut Vec<Outcome>,
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, RunError> {
         let mut done = 0;
         while let Some(rest) = repositories.get(done..).filter(|rest| !rest.is_empty()) {
             let read_at = MonotonicInstant::now();
@@ -384,7 +385,7 @@ impl<'a> Worker<'a> {
                     (Ok(planned), _) => self.one(planned, read_at).await?,
                 };
                 tell(&outcome);
-                let is_remaining = outcome.status == Status::Remaining;
+                let is_remaining = outcome.status == Status::Unfinished;
                 outcomes.push(outcome);
                 if is_remaining {
                     return Ok(done);
@@ -403,15 +404,16 @@ impl<'a> Worker<'a> {
         &self,
         registry_id: &str,
         repositories: &[Assignment],
-    ) -> (Vec<Result<Planned<'a>, Unplanned>>, bool) {
+    ) -> (Vec<Result<RepositoryPlan<'a>, Unplanned>>, bool) {
         let mut all = Vec::new();
         // What is being read is read to its end: to read it again would cost calls.
         let images = Cell::new(0);
-        let is_more_welcome = |_: &_| ready(images.get() < IMAGES && self.clients.deadline.has(LEAST));
+        let has_capacity =
+            |_: &_| ready(images.get() < MAX_IMAGES_IN_MEMORY && self.clients.deadline.has(MIN_TIME_LEFT));
         let reading = stream::iter(repositories.iter().take(CHUNK))
-            .take_while(is_more_welcome)
+            .take_while(has_capacity)
             .map(|assignment| async move { (assignment, self.plan_one(registry_id, assignment).await) });
-        let mut reading = std::pin::pin!(reading.buffered(AT_ONCE));
+        let mut reading = std::pin::pin!(reading.buffered(READ_CONCURRENCY));
         while let Some((assignment, planned)) = reading.next().await {
             let Assignment { repository_name, policy, .. } = assignment;
             match planned {
@@ -419,38 +421,45 @@ impl<'a> Worker<'a> {
                     images.set(images.get() + planned.surveyed.images.images().len());
                     all.push(Ok(planned));
                 }
-                Err(Stop::Time(_)) => return (all, true),
+                Err(RunError::Time(_)) => return (all, true),
                 Err(stop) if stop.is_not_found() => {
                     let gone = Outcome::failed(repository_name, policy, stop.to_string());
-                    all.push(Err((Outcome { status: Status::Gone, ..gone }, None)));
+                    all.push(Err((Outcome { status: Status::RepositoryDeleted, ..gone }, None)));
                 }
                 Err(stop) => {
                     all.push(Err((Outcome::failed(repository_name, policy, stop.to_string()), Some(stop))));
                 }
             }
         }
-        let is_time_up = !self.clients.deadline.has(LEAST);
+        let is_time_up = !self.clients.deadline.has(MIN_TIME_LEFT);
         (all, is_time_up)
     }
 
-    async fn plan_one(&self, registry_id: &str, assignment: &Assignment) -> Result<Planned<'a>, Stop> {
+    async fn plan_one(
+        &self,
+        registry_id: &str,
+        assignment: &Assignment,
+    ) -> Result<RepositoryPlan<'a>, RunError> {
         let Assignment { repository_name, policy, .. } = assignment;
-        let odd = |problem: String| self.clients.odd(&self.run.book_key(), problem);
+        let invalid_object = |problem: String| self.clients.invalid_object(&self.run.book_key(), problem);
         let entry = match policy.as_str() {
             "" => None,
             policy => Some(
-                self.book.entry(policy).ok_or_else(|| odd(format!("it has no policy {policy} any more")))?,
+                self.book
+                    .entry(policy)
+                    .ok_or_else(|| invalid_object(format!("it has no policy {policy} any more")))?,
             ),
         };
-        let name =
-            Name::parse(repository_name).map_err(|error| odd(format!("{repository_name}: {error}")))?;
+        let name = Name::parse(repository_name)
+            .map_err(|error| invalid_object(format!("{repository_name}: {error}")))?;
         if let Some(problem) = &assignment.unassigned
             && assignment.protection.is_some_and(|protection| protection != Protection::Tagged)
         {
-            return Err(Stop::Aws(AwsError::odd("ListTagsForResource", problem)));
+            return Err(RunError::Aws(AwsError::unexpected_response("ListTagsForResource", problem)));
         }
         let native = self.native(registry_id, assignment, entry).await?;
-        let surveyed = Surveyed::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
+        let surveyed =
+            RepositorySnapshot::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
         let by_ecr = native.as_ref().filter(|native| native.withdrawn.is_none()).map(|native| &native.entry);
         let decides = match (entry, by_ecr) {
             (Some(entry), None) => Cow::Borrowed(entry),
@@ -459,7 +468,7 @@ impl<'a> Worker<'a> {
             (_, Some(by_ecr)) => Cow::Owned(by_ecr.clone()),
             (None, None) => Cow::Owned(nothing_assigned()?),
         };
-        let mut planned = surveyed.plan(decides, &self.at_first.usage, self.clients.now());
+        let mut planned = surveyed.plan(decides, &self.initial_usage.usage, self.clients.now());
         planned.assigned.clone_from(policy);
         planned.native = native;
         planned.checks_native_policy = assignment.checks_native_policy;
@@ -475,7 +484,7 @@ impl<'a> Worker<'a> {
         registry_id: &str,
         assignment: &Assignment,
         entry: Option<&Entry>,
-    ) -> Result<Option<Native>, Stop> {
+    ) -> Result<Option<Native>, RunError> {
         if let Some(entry) = entry.filter(|entry| entry.apply == Apply::Attach) {
             return Ok(Some(Native { mode: Mode::Attach, entry: entry.clone(), withdrawn: None }));
         }
@@ -564,7 +573,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Whether the policy that a repository has is somebody else's, and not the one that the stack remembers to have attached there.
-    async fn is_of_others(&self, name: &str, found: &Found) -> Result<bool, Stop> {
+    async fn is_of_others(&self, name: &str, found: &Found) -> Result<bool, RunError> {
         let Ok(record) = &found.record else { return Ok(true) };
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
@@ -579,7 +588,7 @@ impl<'a> Worker<'a> {
         &self,
         registry_id: &str,
         assignment: &Assignment,
-        why: &Stop,
+        why: &RunError,
         outcome: &mut Outcome,
     ) {
         let Assignment { repository_name, policy, protection, .. } = assignment;
@@ -619,7 +628,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Adds what is not known of those who may pull from a repository, where something would go.
-    async fn ask_who_pulls(&self, planned: &mut Planned<'_>) -> Result<(), Stop> {
+    async fn ask_who_pulls(&self, planned: &mut RepositoryPlan<'_>) -> Result<(), RunError> {
         let goes = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
         let is_protected = planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none());
         // Nobody is to execute the plan of a preview.
@@ -627,21 +636,25 @@ impl<'a> Worker<'a> {
         if !is_protected && !is_taken_from {
             return Ok(());
         }
-        let Surveyed { name, registry_id, .. } = &planned.surveyed;
-        let (sources, at_first) = (self.book.usage(), &self.at_first);
+        let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
+        let (sources, initial_usage) = (self.book.usage(), &self.initial_usage);
         let now = self.clients.now();
-        let asked = read_usage::gaps_of_pullers(&self.clients, sources, at_first, name, registry_id, now);
+        let asked = read_usage::unread_pullers(&self.clients, sources, initial_usage, name, registry_id, now);
         let (gaps, _) = asked.await?;
         planned.surveyed.pull_gaps = gaps;
         if goes || planned.entry.apply.is_by_ecr() {
-            let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Obstacle::Usage(gap.to_string()));
+            let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Blocker::Usage(gap.to_string()));
             planned.plan.obstacles.extend(gaps);
         }
         Ok(())
     }
 
     /// Does what is planned for one repository. `read_at` is when the first of those that are planned together was read.
-    async fn one(&self, mut planned: Planned<'_>, read_at: MonotonicInstant) -> Result<Outcome, Stop> {
+    async fn one(
+        &self,
+        mut planned: RepositoryPlan<'_>,
+        read_at: MonotonicInstant,
+    ) -> Result<Outcome, RunError> {
         let mut outcome = planned.outcome();
         let may_write = matches!(self.access, Access::Write(_));
         // What the inventory found may be otherwise by now.
@@ -656,7 +669,7 @@ impl<'a> Worker<'a> {
                             return ended(done.and(Err(stop)), outcome);
                         }
                         Some(native) => {
-                            let Surveyed { name, registry_id, .. } = &planned.surveyed;
+                            let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
                             self.suspend_unrefreshed(name, registry_id, native.mode, &stop, &mut outcome)
                                 .await;
                         }
@@ -666,9 +679,9 @@ impl<'a> Worker<'a> {
                 }
             };
             if let Some(obstacle) = obstacle {
-                planned.tell_plan(&mut outcome);
-                outcome.obstacles.push(Held::from(&obstacle));
-                outcome.status = Status::Held;
+                planned.record_plan(&mut outcome);
+                outcome.obstacles.push(ReportedBlocker::from(&obstacle));
+                outcome.status = Status::Blocked;
                 // What ECR enforces by a policy that is not for the repository any more must not go on.
                 let Some(native) = planned.native.take() else { return Ok(outcome) };
                 let native = match native.mode {
@@ -681,14 +694,14 @@ impl<'a> Worker<'a> {
                     }
                 };
                 let done = self.protect(&planned, &native, &mut outcome, read_at).await;
-                outcome.status = Status::Held;
+                outcome.status = Status::Blocked;
                 return ended(done, outcome);
             }
         }
         if let Some(native) = planned.native.clone() {
             let done = self.protect(&planned, &native, &mut outcome, read_at).await;
             if done.is_err() {
-                planned.tell_plan(&mut outcome);
+                planned.record_plan(&mut outcome);
                 return ended(done, outcome);
             }
         }
@@ -701,14 +714,14 @@ impl<'a> Worker<'a> {
                 Err(stop) => return ended(Err(stop), outcome),
             }
         }
-        let is_held = outcome.status == Status::Held;
+        let is_held = outcome.status == Status::Blocked;
         if !(may_write && !is_held && planned.has_removals()) {
-            planned.tell_plan(&mut outcome);
+            planned.record_plan(&mut outcome);
             outcome.status = match planned.entry.apply {
                 _ if outcome.status == Status::Unmatched => Status::Unmatched,
                 // What would hold a plan that nobody is to execute needs nobody's attention.
                 Apply::Preview if !planned.is_enforced_by_ecr() => Status::Previewed,
-                _ if is_held => Status::Held,
+                _ if is_held => Status::Blocked,
                 _ if may_write => Status::Done,
                 _ => Status::Previewed,
             };
@@ -717,7 +730,7 @@ impl<'a> Worker<'a> {
             }
             return Ok(outcome);
         }
-        planned.tell_by_ecr(&mut outcome);
+        planned.record_expected_by_ecr(&mut outcome);
         let done = self.delete(&planned, &mut outcome, read_at).await;
         ended(done, outcome)
     }
@@ -726,15 +739,15 @@ impl<'a> Worker<'a> {
     /// another one: ECR itself never takes it.
     async fn take_once_protected(
         &self,
-        planned: Planned<'_>,
+        planned: RepositoryPlan<'_>,
         mut outcome: Outcome,
         read_at: MonotonicInstant,
-    ) -> Result<Outcome, Stop> {
+    ) -> Result<Outcome, RunError> {
         let Some(native) = planned.native.clone().filter(|native| native.withdrawn.is_none()) else {
             return Ok(outcome);
         };
         let now = self.clients.now();
-        let mut own = planned.surveyed.plan(Cow::Owned(native.entry.clone()), &self.at_first.usage, now);
+        let mut own = planned.surveyed.plan(Cow::Owned(native.entry.clone()), &self.initial_usage.usage, now);
         own.assigned = planned.assigned;
         own.native = Some(native);
         own.is_created_on_push = planned.is_created_on_push;
@@ -750,7 +763,7 @@ impl<'a> Worker<'a> {
     }
 
     /// What a lifecycle policy of the repository's own would take of what is in use, as a sentence.
-    async fn native_takes(&self, planned: &Planned<'_>) -> Result<Option<String>, Stop> {
+    async fn native_takes(&self, planned: &RepositoryPlan<'_>) -> Result<Option<String>, RunError> {
         let name = planned.surveyed.name.as_str();
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let policy = text.as_deref().map(LifecyclePolicy::parse);
@@ -763,26 +776,29 @@ impl<'a> Worker<'a> {
             images.images().get(first as usize).map(|image| image.digest.to_string()).unwrap_or_default();
         let number = count(taken.len() as u64, "image");
         Ok(Some(format!(
-            "its own lifecycle policy, by which ECR goes, would expire {number} in use, such as {digest} ({reason})"
+            "its own lifecycle policy, by which ECR acts, would expire {number} in use, such as {digest} ({reason})"
         )))
     }
 
     /// Where protection tags of a repository are replicated to, which nobody has said does not matter: a sentence for each registry.
     fn replicated_tags(&self, repository: &str) -> Vec<String> {
         let (now, ignored) = (self.clients.now(), &self.book.usage().ignore);
-        let gaps = replication::tag_gaps(&self.at_first.once.registry, repository);
+        let gaps = replication::tag_gaps(&self.initial_usage.once.registry, repository);
         let (gaps, _) = ignore::split(gaps, ignored, now);
         gaps.iter().map(|gap| format!("{}; {}", gap.problem, gap.ignore_entry(now))).collect()
     }
 
     /// What was in use when the run began, or at the beginning of the command.
-    pub(super) const fn at_first(&self) -> &Observation {
-        &self.at_first
+    pub(super) const fn initial_usage(&self) -> &UsageSnapshot {
+        &self.initial_usage
     }
 
     /// What is in use now: read after `after`, and a moment ago. Whatever this invocation took away before and is in use now is put
     /// back. Also when it was read.
-    pub(crate) async fn look(&self, after: MonotonicInstant) -> Result<(Rc<Observation>, Instant), Stop> {
+    pub(crate) async fn look(
+        &self,
+        after: MonotonicInstant,
+    ) -> Result<(Rc<UsageSnapshot>, Instant), RunError> {
         let last = self.current.borrow().clone();
         if let Some(look) = &last
             && look.taken_at >= after
@@ -790,7 +806,7 @@ impl<'a> Worker<'a> {
         {
             return Ok((Rc::clone(&look.observation), look.now));
         }
-        let once: &ReadOnce = last.as_ref().map_or(&self.at_first.once, |look| &look.observation.once);
+        let once: &ReadOnce = last.as_ref().map_or(&self.initial_usage.once, |look| &look.observation.once);
         let (taken_at, now) = (MonotonicInstant::now(), self.clients.now());
         let observation = Rc::new(read_usage::refresh(&self.clients, self.book.usage(), once, now).await?);
         *self.current.borrow_mut() = Some(Look { observation: Rc::clone(&observation), taken_at, now });
@@ -800,7 +816,7 @@ impl<'a> Worker<'a> {
 
     /// Remembers what an invocation before this one wrote down of these repositories: it may have been killed after it took an
     /// image away and before it looked whether that came into use.
-    async fn recall(&self, repositories: &[Assignment]) -> Result<(), Stop> {
+    async fn recall(&self, repositories: &[Assignment]) -> Result<(), RunError> {
         let prefix = journal::prefix(self.run);
         let written = self.clients.call(self.clients.s3.list(self.clients.bucket, &prefix)).await?;
         for object in written.iter().filter(|object| journal::is_removals(&object.key)) {
@@ -837,13 +853,13 @@ impl<'a> Worker<'a> {
     }
 
     /// Looks at what is in use if something was taken away since the last look.
-    async fn look_once_more(&self) -> Result<(), Stop> {
+    async fn look_once_more(&self) -> Result<(), RunError> {
         if self.removed.borrow().len() == self.looked_at.get() {
             return Ok(());
         }
         match self.look(MonotonicInstant::now()).await {
             Ok(_) => Ok(()),
-            Err(stop @ Stop::Clock { .. }) => Err(stop),
+            Err(stop @ RunError::Clock { .. }) => Err(stop),
             Err(stop) => {
                 tracing::warn!(%stop, "could not look at what is in use once more after images went");
                 Ok(())
@@ -852,7 +868,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Puts back what was taken away and is in use.
-    async fn put_back(&self, observation: &Observation) -> Result<(), Stop> {
+    async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
         // It takes nothing: also what may not delete any more puts back what was deleted before.
         let ecr: &EcrProtect = match self.access {
             Access::Read => return Ok(()),
@@ -880,7 +896,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Why the repository is not under this policy any more, if it is not: its name and its tags as they are now decide.
-    async fn reassigned(&self, planned: &Planned<'_>) -> Result<Option<Obstacle>, Stop> {
+    async fn reassigned(&self, planned: &RepositoryPlan<'_>) -> Result<Option<Blocker>, RunError> {
         let (name, was) = (planned.surveyed.name.as_str(), planned.assigned.as_str());
         let now = inventory::assign(&self.clients, self.book, name, &planned.surveyed.arn).await?;
         let now = now.map_or("", |entry| entry.name.as_str());
@@ -893,16 +909,16 @@ impl<'a> Worker<'a> {
         };
         let (was, is) = (told(was), told(now));
         let problem = format!("the repository was {was} when the run began, and is {is} now");
-        Ok(Some(Obstacle::Reassigned(problem)))
+        Ok(Some(Blocker::Reassigned(problem)))
     }
 }
 
 /// The outcome, with how it ended.
-fn ended(done: Result<(), Stop>, mut outcome: Outcome) -> Result<Outcome, Stop> {
+fn ended(done: Result<(), RunError>, mut outcome: Outcome) -> Result<Outcome, RunError> {
     match done {
         Ok(()) => {}
-        Err(Stop::Time(_)) => outcome.status = Status::Remaining,
-        Err(stop @ Stop::Clock { .. }) => return Err(stop),
+        Err(RunError::Time(_)) => outcome.status = Status::Unfinished,
+        Err(stop @ RunError::Clock { .. }) => return Err(stop),
         Err(stop) => {
             outcome.status = Status::Failed;
             outcome.error = Some(stop.to_string());
@@ -912,7 +928,7 @@ fn ended(done: Result<(), Stop>, mut outcome: Outcome) -> Result<Outcome, Stop> 
 }
 
 /// How ECR enforces the policy that a repository was made with, unless the policies file goes before it.
-fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Native>, Stop> {
+fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Native>, RunError> {
     let mode = Mode::Provisioned;
     if let Some(apply @ (Apply::Delete | Apply::Protect)) = entry.map(|entry| entry.apply) {
         let apply = apply.name();
@@ -926,20 +942,21 @@ fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Na
 }
 
 /// How ECR enforces a policy that may not act any more.
-fn withdrawn(mode: Mode, reason: &str, is_intended: bool) -> Result<Option<Native>, Stop> {
+fn withdrawn(mode: Mode, reason: &str, is_intended: bool) -> Result<Option<Native>, RunError> {
     let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
     let withdrawal = Withdrawal { reason: reason.to_owned(), is_intended, is_final: true };
     Ok(Some(Native { mode, entry, withdrawn: Some(withdrawal) }))
 }
 
 /// The policy of a repository that the policies file has none for: it takes nothing.
-fn nothing_assigned() -> Result<Entry, Stop> {
+fn nothing_assigned() -> Result<Entry, RunError> {
     Ok(by_itself("", Apply::Preview, nothing()?))
 }
 
-fn nothing() -> Result<LifecyclePolicy, Stop> {
+fn nothing() -> Result<LifecyclePolicy, RunError> {
     let nothing = TakesNothing::new();
-    let nothing = nothing.map_err(|finding| AwsError::odd("GetLifecyclePolicy", &finding.message))?;
+    let nothing =
+        nothing.map_err(|finding| AwsError::unexpected_response("GetLifecyclePolicy", &finding.message))?;
     Ok(nothing.policy().clone())
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use tokio::time::Instant as MonotonicInstant;
 
-use super::{Access, Stop};
+use super::{Access, RunError};
 use crate::aws::AwsError;
 use crate::aws::ecr::EcrProtect;
 use crate::domain::enforcement::action::Action;
@@ -15,8 +15,8 @@ use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, protected, takes_nothing, without_protection,
 };
 use crate::domain::enforcement::journal::{self, Line, PolicyLine};
-use crate::domain::enforcement::outcome::{Attached, Held, Outcome, PolicyChange, Status};
-use crate::domain::enforcement::plan::{Obstacle, Plan};
+use crate::domain::enforcement::outcome::{Attached, Outcome, PolicyChange, ReportedBlocker, Status};
+use crate::domain::enforcement::plan::{Blocker, Plan};
 use crate::domain::enforcement::protection_record::{Counted, Mode, ProtectionRecord, Suspension};
 use crate::domain::image::{ImageIndex, RepositoryImages};
 use crate::domain::lifecycle::LifecyclePolicy;
@@ -27,9 +27,11 @@ use crate::domain::repository::Name;
 use crate::domain::repository::protection::of_created_on_push;
 use crate::domain::text::instant::Instant;
 use crate::workflows::enforcement::execute::Executor;
-use crate::workflows::enforcement::process_batch::Worker;
+use crate::workflows::enforcement::process_batch::BatchProcessor;
 use crate::workflows::enforcement::registry_limit;
-use crate::workflows::enforcement::repository_snapshot::{Native, Planned, Surveyed, Withdrawal};
+use crate::workflows::enforcement::repository_snapshot::{
+    Native, RepositoryPlan, RepositorySnapshot, Withdrawal,
+};
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::protection_records::{Found, ProtectionRecords};
 
@@ -151,19 +153,19 @@ impl Now<'_> {
     }
 }
 
-impl Worker<'_> {
+impl BatchProcessor<'_> {
     /// Refreshes the protection of a repository whose policy ECR enforces, or says what would be done. The outcome has what was
     /// done, however it ends. If it fails, what is attached is suspended.
     pub(super) async fn protect(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         native: &Native,
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         let done = self.refresh(planned, native, outcome, read_at).await;
         if let Err(stop) = &done {
-            let Surveyed { name, registry_id, .. } = &planned.surveyed;
+            let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
             self.suspend_unrefreshed(name, registry_id, native.mode, stop, outcome).await;
         }
         done
@@ -175,11 +177,11 @@ impl Worker<'_> {
         name: &Name,
         registry_id: &str,
         mode: Mode,
-        why: &Stop,
+        why: &RunError,
         outcome: &mut Outcome,
     ) {
         // Where time is up, or a clock is wrong, nothing can be done now.
-        let goes_on = matches!(why, Stop::Time(_) | Stop::Clock { .. });
+        let goes_on = matches!(why, RunError::Time(_) | RunError::Clock { .. });
         if !self.may_write() || goes_on {
             return;
         }
@@ -202,7 +204,7 @@ impl Worker<'_> {
             Ok(false) => {}
             Err(stop) => {
                 tracing::error!(repository = %name, error = %stop, "could not suspend the lifecycle policy");
-                note(outcome, &[Obstacle::NotSuspended(stop.to_string())]);
+                note(outcome, &[Blocker::NotSuspended(stop.to_string())]);
             }
         }
     }
@@ -215,14 +217,14 @@ impl Worker<'_> {
         mode: Mode,
         reason: &str,
         outcome: &mut Outcome,
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, RunError> {
         let (ecr, Some(records)) = (self.protects()?, self.records()) else { return Ok(false) };
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let Some(current) = current.filter(|current| is_protected(current) && !takes_nothing(current)) else {
             return Ok(false);
         };
-        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         // Without its record nobody knows whose policy it is.
         let found = self.clients.call(records.find(name.as_str())).await;
         let known = found.as_ref().ok().and_then(Option::as_ref).and_then(|found| found.record.as_ref().ok());
@@ -262,7 +264,7 @@ impl Worker<'_> {
 
     /// Remembers a repository whose protection never was right as far as anybody knows, so that it counts as stale. One that was
     /// right once becomes so by itself.
-    async fn remember_unrefreshed(&self, name: &str, registry_id: &str) -> Result<(), Stop> {
+    async fn remember_unrefreshed(&self, name: &str, registry_id: &str) -> Result<(), RunError> {
         let Some(records) = self.records() else { return Ok(()) };
         let found = self.clients.call(records.find(name)).await?.map(|found| found.of_registry(registry_id));
         if found.as_ref().is_some_and(|found| found.record.is_ok()) {
@@ -278,18 +280,18 @@ impl Worker<'_> {
 
     async fn refresh(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         native: &Native,
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         outcome.attachment = Some(Attached { mode: Some(native.mode), ..Attached::default() });
         let name = planned.surveyed.name.as_str();
         let records = self.records();
         if self.may_write() && records.is_none() {
             let problem =
                 "what ECR enforces is protected by the functions of a stack, which need its bucket; name it";
-            return Err(Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem)));
+            return Err(RunError::Aws(AwsError::unexpected_response("PutLifecyclePolicy", problem)));
         }
         let record = match records {
             Some(records) => self.clients.call(records.find(name)).await?,
@@ -346,7 +348,7 @@ impl Worker<'_> {
             }
         };
         let usage =
-            look.as_ref().map_or_else(|| &self.at_first().usage, |(observation, _)| &observation.usage);
+            look.as_ref().map_or_else(|| &self.initial_usage().usage, |(observation, _)| &observation.usage);
         let (_, plan) = planned.surveyed.decide(&native.entry, usage, self.clients.now());
         let used_at = look.as_ref().map_or(planned.now, |(_, now)| *now);
         let mut now = Now { native: &native, current_text, current, record, plan, used_at, counted: None };
@@ -361,7 +363,7 @@ impl Worker<'_> {
         outcome.expiring_by_ecr = planned.amount(&now.plan.by_ecr);
         let may_act = now.plan.obstacles.is_empty();
         // An own policy that cannot be attached is an obstacle already.
-        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         let wanted = wanted.unwrap_or_else(|_| nothing.policy().clone());
         let question = Question {
             mode: native.mode,
@@ -381,13 +383,13 @@ impl Worker<'_> {
                     Attachment::Suspend(_) => PolicyChange::ToBeSuspended,
                 };
             }
-            self.tell_record(&now, outcome);
+            self.record_policy_state(&now, outcome);
             return Ok(());
         }
         let meanwhile = self.refresh_protection(planned, &now, attachment, outcome, read_at).await?;
         note(outcome, meanwhile.as_slice());
         outcome.status = match self.access {
-            _ if !may_act || meanwhile.is_some() => Status::Held,
+            _ if !may_act || meanwhile.is_some() => Status::Blocked,
             Access::Write(_) => Status::Done,
             Access::Read | Access::Protect(_) => Status::Previewed,
         };
@@ -405,9 +407,9 @@ impl Worker<'_> {
         !matches!(self.access, Access::Read)
     }
 
-    fn protects(&self) -> Result<&EcrProtect, Stop> {
+    fn protects(&self) -> Result<&EcrProtect, RunError> {
         match self.access {
-            Access::Read => Err(odd("a preview changes nothing")),
+            Access::Read => Err(invalid_object("a preview changes nothing")),
             Access::Protect(ecr) => Ok(ecr),
             Access::Write(ecr) => Ok(ecr),
         }
@@ -428,11 +430,11 @@ impl Worker<'_> {
             Mode::Attach => false,
         };
         if governs {
-            now.plan.obstacles.push(Obstacle::Unprotected);
+            now.plan.obstacles.push(Blocker::Unprotected);
         }
         // Somebody deleted it: this stack does not go on with it, either.
         if now.native.mode == Mode::Provisioned && now.current_text.is_none() {
-            now.plan.obstacles.push(Obstacle::NotAttached);
+            now.plan.obstacles.push(Blocker::NotAttached);
         }
         // The plan is of the policy that was attached when the repository was read.
         let attached = now.current.as_ref().and_then(without_protection);
@@ -440,14 +442,14 @@ impl Worker<'_> {
             && !governs
             && attached.is_some_and(|attached| attached != now.native.entry.policy)
         {
-            now.plan.obstacles.push(Obstacle::Reassigned(
+            now.plan.obstacles.push(Blocker::Reassigned(
                 "the attached lifecycle policy was replaced during the run".to_owned(),
             ));
         }
     }
 
     /// Reserves what ECR takes in the registry's counter of the day, or looks whether there is room.
-    async fn reserve(&self, planned: &Planned<'_>, now: &mut Now<'_>) -> Result<(), Stop> {
+    async fn reserve(&self, planned: &RepositoryPlan<'_>, now: &mut Now<'_>) -> Result<(), RunError> {
         let images = &planned.surveyed.images;
         let at = self.clients.now();
         let counted = now.plan.all_counted(images);
@@ -470,7 +472,7 @@ impl Worker<'_> {
         if reserved.granted < wanted {
             let (before, limit) = (reserved.before, reserved.limit);
             now.counted = None;
-            now.plan.obstacles.push(Obstacle::Registry { planned: wanted, before, limit });
+            now.plan.obstacles.push(Blocker::Registry { planned: wanted, before, limit });
         }
         Ok(())
     }
@@ -479,12 +481,12 @@ impl Worker<'_> {
     /// what others did meanwhile, so that this run leaves the policy to the next one.
     async fn refresh_protection(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         now: &Now<'_>,
         attachment: Attachment,
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
-    ) -> Result<Option<Obstacle>, Stop> {
+    ) -> Result<Option<Blocker>, RunError> {
         let written_down = match (&attachment, &now.current) {
             (Attachment::Suspend(_), Some(current)) => {
                 let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
@@ -516,10 +518,10 @@ impl Worker<'_> {
         let is_refreshed = may_act && acts;
         if !is_suspended && !is_refreshed {
             if now.native.mode == Mode::Protect {
-                let Surveyed { name, registry_id, .. } = &planned.surveyed;
+                let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
                 self.remember_unrefreshed(name.as_str(), registry_id).await?;
             }
-            self.tell_record(now, outcome);
+            self.record_policy_state(now, outcome);
             return Ok(None);
         }
         if !is_suspended {
@@ -543,10 +545,10 @@ impl Worker<'_> {
     /// Looks whether others suspended the policy while it was put back, who may know what this run does not.
     async fn check_again(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
-    ) -> Result<Option<Obstacle>, Stop> {
+    ) -> Result<Option<Blocker>, RunError> {
         let Some(records) = self.records() else { return Ok(None) };
         // If this fails, what is attached is suspended.
         let found = self.clients.call(records.find(planned.surveyed.name.as_str())).await?;
@@ -556,11 +558,11 @@ impl Worker<'_> {
             Some(Some(suspended)) => suspended.reason.as_str(),
             None => "its record is gone, or cannot be read",
         };
-        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         let mut executor = Executor::new(self, planned, outcome, read_at);
         executor.execute(&[Action::Suspend(nothing)]).await?;
         let problem = format!("the lifecycle policy was suspended during the run: {problem}");
-        Ok(Some(Obstacle::Reassigned(problem)))
+        Ok(Some(Blocker::Reassigned(problem)))
     }
 
     /// Why the policy is suspended, for people.
@@ -585,10 +587,10 @@ impl Worker<'_> {
     /// Writes down what ECR takes behind the policy, as far as that was not done before.
     async fn write_down_plan(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         now: &Now<'_>,
         outcome: &mut Outcome,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         if now.native.mode == Mode::Protect {
             return Ok(());
         }
@@ -598,7 +600,7 @@ impl Worker<'_> {
             return Ok(());
         }
         places.sort_unstable();
-        let told = Planned {
+        let told = RepositoryPlan {
             plan: now.plan.clone(),
             entry: std::borrow::Cow::Borrowed(&now.native.entry),
             ..planned.clone()
@@ -643,11 +645,11 @@ impl Worker<'_> {
     /// Writes down the policy of somebody else's that is about to be replaced.
     async fn write_down_policy(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         now: &Now<'_>,
         policy: &LifecyclePolicy,
         outcome: &mut Outcome,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         let Some(text) = now.current_text.as_ref() else { return Ok(()) };
         // One that takes nothing is what this stack put there.
         if now.is_suspended() {
@@ -671,11 +673,11 @@ impl Worker<'_> {
         current: &LifecyclePolicy,
         known: Option<&ProtectionRecord>,
         outcome: &mut Outcome,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         if known.is_some_and(|known| known.is_attached(current)) {
             return Ok(());
         }
-        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         let reason = "it is not the one that this stack attached, and may not act for the time being";
         self.journal_policy(place, (text, false), nothing.policy(), reason, outcome).await
     }
@@ -687,7 +689,7 @@ impl Worker<'_> {
         policy: &LifecyclePolicy,
         reason: &str,
         outcome: &mut Outcome,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         let line = PolicyLine {
             run_id: self.run.run_id.clone(),
             at: self.clients.now(),
@@ -711,11 +713,11 @@ impl Worker<'_> {
     /// it is not written, and that is what this gives.
     async fn record(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         now: &Now<'_>,
         reason: Option<String>,
         outcome: &mut Outcome,
-    ) -> Result<Option<Obstacle>, Stop> {
+    ) -> Result<Option<Blocker>, RunError> {
         let Some(records) = self.records() else { return Ok(None) };
         let name = planned.surveyed.name.as_str();
         // Who does not know all that is asked for protects what may be somebody else's, and leaves what is remembered of it alone.
@@ -724,7 +726,7 @@ impl Worker<'_> {
             && is_untold
             && now.known().is_some_and(|known| known.mode != Mode::Protect)
         {
-            self.tell_record(now, outcome);
+            self.record_policy_state(now, outcome);
             return Ok(None);
         }
         let mut before = now.record.clone();
@@ -737,7 +739,7 @@ impl Worker<'_> {
             let went_by = now.known().map(|known| &known.lifecycle_policy_text);
             if now.native.mode == Mode::Provisioned && asked != went_by {
                 let problem = "another lifecycle policy was asked for during the run";
-                return Ok(Some(Obstacle::Reassigned(problem.to_owned())));
+                return Ok(Some(Blocker::Reassigned(problem.to_owned())));
             }
             // Whoever suspended it meanwhile may know what this run does not.
             let before_this = now.known().and_then(|known| known.suspended.as_ref());
@@ -747,7 +749,7 @@ impl Worker<'_> {
             {
                 let problem =
                     format!("the lifecycle policy was suspended during the run: {}", suspended.reason);
-                return Ok(Some(Obstacle::Reassigned(problem)));
+                return Ok(Some(Blocker::Reassigned(problem)));
             }
             let suspended = reason.as_ref().map(|reason| {
                 let at = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
@@ -756,28 +758,30 @@ impl Worker<'_> {
             let record = self.record_now(planned, now, known, suspended);
             let etag = before.as_ref().map(|found| found.etag.as_str());
             if self.clients.call(records.replace(&record, etag)).await? {
-                self.tell_protection(&record, outcome);
+                self.record_protection(&record, outcome);
                 self.has_changed.set(true);
                 return Ok(None);
             }
             let found = self.clients.call(records.find(name)).await?;
             before = found.map(|found| found.of_registry(&planned.surveyed.registry_id));
         }
-        Err(odd("the record of its protection is written by others at the same time; the next run goes on"))
+        Err(invalid_object(
+            "the record of its protection is written by others at the same time; the next run goes on",
+        ))
     }
 
     /// The record as it is from now on; `known` is the one that is replaced.
     fn record_now(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         now: &Now<'_>,
         known: Option<&ProtectionRecord>,
         suspended: Option<Suspension>,
     ) -> ProtectionRecord {
-        let Surveyed { name, registry_id, read_at, images, .. } = &planned.surveyed;
+        let RepositorySnapshot { name, registry_id, read_at, images, .. } = &planned.surveyed;
         let mode = now.native.mode;
         let of_known = known.and_then(|known| known.lifecycle_policy_text.clone());
-        let fresh = match (&suspended, known) {
+        let current_usage = match (&suspended, known) {
             (Some(_), Some(known)) => {
                 ProtectionRecord { refreshed_by: known.refreshed_by.clone(), ..known.clone() }
             }
@@ -795,8 +799,8 @@ impl Worker<'_> {
             registry_id: registry_id.clone(),
             repository_name: name.as_str().to_owned(),
             mode,
-            refreshed_at: fresh.refreshed_at,
-            refreshed_by: fresh.refreshed_by,
+            refreshed_at: current_usage.refreshed_at,
+            refreshed_by: current_usage.refreshed_by,
             lifecycle_policy_text: match mode {
                 Mode::Protect => None,
                 // ECR made it on a push, and this is its first record.
@@ -824,14 +828,14 @@ impl Worker<'_> {
         }
     }
 
-    fn tell_record(&self, now: &Now<'_>, outcome: &mut Outcome) {
+    fn record_policy_state(&self, now: &Now<'_>, outcome: &mut Outcome) {
         if let Some(record) = now.known() {
-            self.tell_protection(record, outcome);
+            self.record_protection(record, outcome);
         }
     }
 
     /// Says in an outcome what the record says.
-    fn tell_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
+    fn record_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
         let Some(attached) = &mut outcome.attachment else { return };
         attached.refreshed_at = record.known_refresh();
         attached.suspended_at = record.suspended.as_ref().map(|suspended| suspended.at);
@@ -845,14 +849,14 @@ impl Worker<'_> {
     #[expect(clippy::too_many_arguments, reason = "one look at the repository, in its parts")]
     async fn withdraw(
         &self,
-        planned: &Planned<'_>,
+        planned: &RepositoryPlan<'_>,
         outcome: &mut Outcome,
         (current_text, current): (Option<&str>, Option<&LifecyclePolicy>),
         record: Option<Found>,
         withdrawal: &Withdrawal,
         mode: Mode,
         read_at: MonotonicInstant,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         let Withdrawal { reason, is_intended, is_final } = withdrawal;
         let acts = current.is_some_and(|current| is_protected(current) && !takes_nothing(current));
         let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
@@ -885,7 +889,7 @@ impl Worker<'_> {
         }
         let name = planned.surveyed.name.as_str();
         let Some(records) = self.records() else { return Ok(()) };
-        let nothing = TakesNothing::new().map_err(|finding| odd(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         let place = (planned.surveyed.registry_id.as_str(), name);
         if let (true, Some(text), Some(current)) = (acts, current_text, current) {
             self.write_down_unknown(place, text, current, known, outcome).await?;
@@ -944,7 +948,11 @@ impl Worker<'_> {
 }
 
 /// The policy that a repository was made with which the policies file attaches another policy to, to come back one day.
-fn made_with(planned: &Planned<'_>, now: &Now<'_>, known: Option<&ProtectionRecord>) -> Option<String> {
+fn made_with(
+    planned: &RepositoryPlan<'_>,
+    now: &Now<'_>,
+    known: Option<&ProtectionRecord>,
+) -> Option<String> {
     match known {
         Some(known) if known.mode == Mode::Provisioned => known.lifecycle_policy_text.clone(),
         Some(known) if known.mode == Mode::Attach => known.provisioned_policy_text.clone(),
@@ -966,13 +974,13 @@ fn suspended_policy(record: &ProtectionRecord) -> Option<String> {
     }
 }
 
-fn odd(problem: &str) -> Stop {
-    Stop::Aws(AwsError::odd("PutLifecyclePolicy", problem))
+fn invalid_object(problem: &str) -> RunError {
+    RunError::Aws(AwsError::unexpected_response("PutLifecyclePolicy", problem))
 }
 
 /// What keeps the policy from acting, each told once.
-fn note(outcome: &mut Outcome, obstacles: &[Obstacle]) {
-    for held in obstacles.iter().map(Held::from) {
+fn note(outcome: &mut Outcome, obstacles: &[Blocker]) {
+    for held in obstacles.iter().map(ReportedBlocker::from) {
         if !outcome.obstacles.contains(&held) {
             outcome.obstacles.push(held);
         }
@@ -980,7 +988,7 @@ fn note(outcome: &mut Outcome, obstacles: &[Obstacle]) {
 }
 
 /// The protection tags that a plan adds.
-fn put_tags(planned: &Planned<'_>, plan: &Plan) -> Vec<Action> {
+fn put_tags(planned: &RepositoryPlan<'_>, plan: &Plan) -> Vec<Action> {
     let images = planned.surveyed.images.images();
     let additions = plan.tagging.additions.iter();
     let tags = additions.filter_map(|(place, tag)| {

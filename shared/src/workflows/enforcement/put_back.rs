@@ -15,7 +15,7 @@ use crate::domain::image::{Image, ImageIndex, ManifestKind, Relations, Repositor
 use crate::domain::preview::model::ActionKind;
 use crate::domain::repository::Name;
 use crate::domain::usage::Usage;
-use crate::workflows::enforcement::{Clients, Stop};
+use crate::workflows::enforcement::{RunContext, RunError};
 
 /// An image that was taken away, or may have been.
 #[derive(Debug, Clone)]
@@ -104,16 +104,16 @@ pub fn in_use_again(removed: &[Removed], usage: &Usage) -> Vec<(usize, Action)> 
 ///
 /// When time is up. That it could not be put back is in the result.
 pub async fn execute(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     ecr: &EcrProtect,
     removed: &Removed,
     reason: &str,
-) -> Result<Option<PutBack>, Stop> {
+) -> Result<Option<PutBack>, RunError> {
     let problem = match put_back(clients, ecr, removed).await {
         Ok(Done::Unchanged) => return Ok(None),
         Ok(Done::Back) => None,
         Ok(Done::Impossible(problem)) => Some(problem),
-        Err(stop @ Stop::Time(_)) => return Err(stop),
+        Err(stop @ RunError::Time(_)) => return Err(stop),
         Err(stop) => Some(stop.to_string()),
     };
     let line = &removed.line;
@@ -148,14 +148,14 @@ enum Done {
     Impossible(String),
 }
 
-async fn put_back(clients: &Clients<'_>, ecr: &EcrProtect, removed: &Removed) -> Result<Done, Stop> {
+async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed) -> Result<Done, RunError> {
     let (name, line) = (&removed.repository, &removed.line);
     let digest = line.image_digest.as_str();
     if removed.is_archived() {
         return match clients.call(ecr.restore(name, digest)).await {
             Ok(()) => Ok(Done::Back),
             // It was written down, and was not archived after all.
-            Err(Stop::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(Done::Unchanged),
+            Err(RunError::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(Done::Unchanged),
             Err(stop) => Err(stop),
         };
     }
@@ -173,7 +173,7 @@ async fn put_back(clients: &Clients<'_>, ecr: &EcrProtect, removed: &Removed) ->
         }
         match clients.call(ecr.put_back_image(name, manifest, media_type, digest, Some(tag))).await {
             Ok(was_missing) => is_changed |= was_missing,
-            Err(Stop::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
+            Err(RunError::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
             Err(stop) => return Err(stop),
         }
     }

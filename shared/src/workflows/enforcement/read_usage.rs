@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt};
 
-use super::{Clients, Stop, check_clock};
+use super::{RunContext, RunError, check_clock};
 use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecs::REVISIONS;
 use crate::aws::{AwsError, Failure};
@@ -17,15 +17,15 @@ use crate::domain::enforcement::policy_set::{LISTS, Sources};
 use crate::domain::repository::Name;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::ecs::{self, Asked, Cluster, EcsUse, Facts, PinnedImage, RevisionSummary};
-use crate::domain::usage::ignore::IgnoredGap;
+use crate::domain::usage::ignore::IgnoredSourceReason;
 use crate::domain::usage::list_memory::{self, ListMemory};
 use crate::domain::usage::reports::{self, Expected, FoundList, LISTING, Reports, key_problem};
-use crate::domain::usage::usage_snapshot::{Known, Observation, ReadOnce};
-use crate::domain::usage::{Gap, Usage, UsedImage, gap_of_problems, references};
+use crate::domain::usage::usage_snapshot::{Known, ReadOnce, UsageSnapshot};
+use crate::domain::usage::{UnreadableSource, Usage, UsedImage, references, unreadable_list};
 use crate::domain::usage::{ignore, pull_access, replication};
 
 /// Calls to one service at the same time.
-const AT_ONCE: usize = 4;
+const READ_CONCURRENCY: usize = 4;
 /// The key of what is known of task definitions, service revisions and functions, which never change.
 pub const KNOWN_KEY: &str = "cache/usage.json";
 /// The source of the gap that it is not known who may pull.
@@ -45,7 +45,7 @@ pub struct Before {
     /// Which lists there were.
     pub memory: ListMemory,
     /// What is not known from the start.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<UnreadableSource>,
 }
 
 /// What is taken for known of what services and tasks need.
@@ -76,7 +76,7 @@ struct Anew {
 /// # Errors
 ///
 /// When the bucket cannot be read, and when what lists there were cannot: then a list that is missing would not be missed.
-pub async fn before(clients: &Clients<'_>) -> Result<Before, Stop> {
+pub async fn before(clients: &RunContext<'_>) -> Result<Before, RunError> {
     if !clients.has_bucket() {
         return Ok(Before::default());
     }
@@ -87,7 +87,7 @@ pub async fn before(clients: &Clients<'_>) -> Result<Before, Stop> {
         None => ListMemory::default(),
         Some(object) => serde_json::from_str(&object.text).map_err(|error| {
             let problem = format!("{error}; delete it, and the lists that are there are remembered anew");
-            clients.odd(list_memory::KEY, problem)
+            clients.invalid_object(list_memory::KEY, problem)
         })?,
     };
     let known = known.map(|object| Known::parse(&object.text)).unwrap_or_default();
@@ -101,11 +101,11 @@ pub async fn before(clients: &Clients<'_>) -> Result<Before, Stop> {
 /// When time is up before all sources have answered, and when a clock is wrong. That a source cannot be read is no error but
 /// a gap.
 pub async fn observe(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     sources: &Sources,
     before: Before,
     now: Instant,
-) -> Result<Observation, Stop> {
+) -> Result<UsageSnapshot, RunError> {
     let looking = async {
         let (anew, mut once) =
             tokio::join!(read_anew(clients, &before.known, now), read_once(clients, sources, before.clone()));
@@ -117,7 +117,7 @@ pub async fn observe(
         );
         let (used, problems) = daemons;
         once.daemons = used;
-        once.gaps.extend(gap_of_problems(ecs::SOURCE, &problems));
+        once.gaps.extend(unreadable_list(ecs::SOURCE, &problems));
         decide(clients, sources, once, anew, now, Trust::Cache).await
     };
     within_time(clients, looking).await
@@ -130,11 +130,11 @@ pub async fn observe(
 ///
 /// When time is up, and when a clock is wrong.
 pub async fn remember_lists(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     sources: &Sources,
     memory: ListMemory,
     now: Instant,
-) -> Result<ListMemory, Stop> {
+) -> Result<ListMemory, RunError> {
     let found = within_time(clients, lists(clients, now)).await?;
     let once = ReadOnce { memory, ..ReadOnce::default() };
     Ok(read_lists(sources, &once, found, now).memory)
@@ -147,16 +147,16 @@ pub async fn remember_lists(
 ///
 /// As [`observe`].
 pub async fn refresh(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     sources: &Sources,
     once: &ReadOnce,
     now: Instant,
-) -> Result<Observation, Stop> {
+) -> Result<UsageSnapshot, RunError> {
     let looking = async {
         let anew = read_anew(clients, &once.known, now).await?;
         let mut observation = decide(clients, sources, once.clone(), anew, now, Trust::WhatWasAsked).await?;
         if !clients.has_bucket() {
-            observation.usage.gaps.push(Gap {
+            observation.usage.gaps.push(UnreadableSource {
                 source: LISTING.to_owned(),
                 repositories: Vec::new(),
                 problem: "no bucket is named, so that no lists are read; name the stack's with --bucket"
@@ -174,16 +174,16 @@ pub async fn refresh(
 /// # Errors
 ///
 /// When time is up. That the repository's policy cannot be read is a gap.
-pub async fn gaps_of_pullers(
-    clients: &Clients<'_>,
+pub async fn unread_pullers(
+    clients: &RunContext<'_>,
     sources: &Sources,
-    observation: &Observation,
+    observation: &UsageSnapshot,
     name: &Name,
     registry_id: &str,
     now: Instant,
-) -> Result<(Vec<Gap>, Vec<IgnoredGap>), Stop> {
-    let Observation { usage, once } = observation;
-    let unread = |problem: String| Gap {
+) -> Result<(Vec<UnreadableSource>, Vec<IgnoredSourceReason>), RunError> {
+    let UsageSnapshot { usage, once } = observation;
+    let unread = |problem: String| UnreadableSource {
         source: ANYBODY.to_owned(),
         repositories: vec![name.as_str().to_owned()],
         problem,
@@ -193,7 +193,7 @@ pub async fn gaps_of_pullers(
         Ok(policy) => policy,
         // Without the repository nothing of it goes.
         Err(stop) if stop.is_not_found() => None,
-        Err(Stop::Aws(error)) => {
+        Err(RunError::Aws(error)) => {
             gaps.push(unread(format!("who may pull is not known: {error}")));
             None
         }
@@ -215,19 +215,19 @@ pub async fn gaps_of_pullers(
 }
 
 async fn within_time<T>(
-    clients: &Clients<'_>,
-    looking: impl Future<Output = Result<T, Stop>>,
-) -> Result<T, Stop> {
+    clients: &RunContext<'_>,
+    looking: impl Future<Output = Result<T, RunError>>,
+) -> Result<T, RunError> {
     match clients.deadline.work(looking).await {
         Ok(found) => found,
-        Err(TimeIsUp) => Err(Stop::Time(clients.ecr.trouble().explain())),
+        Err(TimeIsUp) => Err(RunError::Time(clients.ecr.retry_observer().timeout_cause())),
     }
 }
 
 /// Reads what is read once a run, but for the history of services.
-async fn read_once(clients: &Clients<'_>, sources: &Sources, before: Before) -> ReadOnce {
+async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before) -> ReadOnce {
     let Before { known, memory, gaps: before_gaps } = before;
-    let Clients { ecs, eks, registry, .. } = *clients;
+    let RunContext { ecs, eks, registry, .. } = *clients;
     let revisions = sources.task_definition_revisions;
     let (active, eks_clusters, registry, registry_policy) = tokio::join!(
         ecs.latest_task_definitions(revisions),
@@ -236,7 +236,7 @@ async fn read_once(clients: &Clients<'_>, sources: &Sources, before: Before) -> 
         registry.policy()
     );
     let mut once = ReadOnce { memory, known, gaps: before_gaps, ..ReadOnce::default() };
-    let gap = |source: &str, error: &AwsError| Gap {
+    let gap = |source: &str, error: &AwsError| UnreadableSource {
         source: source.to_owned(),
         repositories: Vec::new(),
         problem: error.to_string(),
@@ -262,7 +262,7 @@ async fn read_once(clients: &Clients<'_>, sources: &Sources, before: Before) -> 
 
 /// What managed daemons start on new instances, and what of it is not known.
 async fn daemons(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     revisions: u64,
     clusters: &[Cluster],
 ) -> (Vec<UsedImage>, Vec<String>) {
@@ -276,7 +276,7 @@ async fn daemons(
     });
     let mut images = stream::iter(&definitions)
         .map(|definition| async move { (definition, ecs.daemon_definition(definition).await) })
-        .buffer_unordered(AT_ONCE);
+        .buffer_unordered(READ_CONCURRENCY);
     while let Some((definition, found)) = images.next().await {
         match found {
             Ok(Asked::Known(images)) => {
@@ -292,8 +292,11 @@ async fn daemons(
             Err(error) => problems.push(error.to_string()),
         }
     }
-    let listed: Vec<Result<Vec<String>, AwsError>> =
-        stream::iter(clusters).map(|cluster| ecs.daemons(&cluster.arn)).buffered(AT_ONCE).collect().await;
+    let listed: Vec<Result<Vec<String>, AwsError>> = stream::iter(clusters)
+        .map(|cluster| ecs.daemons(&cluster.arn))
+        .buffered(READ_CONCURRENCY)
+        .collect()
+        .await;
     let mut daemons = Vec::new();
     for found in listed {
         match found {
@@ -321,7 +324,7 @@ async fn daemons(
 }
 
 /// Adds what services may go back to.
-async fn earlier_revisions(clients: &Clients<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
+async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
     let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
     let mut histories = stream::iter(services)
         .map(|(cluster, service)| async move {
@@ -332,7 +335,7 @@ async fn earlier_revisions(clients: &Clients<'_>, clusters: &[Cluster], once: &m
             };
             (service, history.map(|history| ecs::earlier_revisions(history, current)))
         })
-        .buffer_unordered(AT_ONCE);
+        .buffer_unordered(READ_CONCURRENCY);
     let mut problems = Vec::new();
     while let Some((service, history)) = histories.next().await {
         let current = service.current_service_revisions.iter();
@@ -343,17 +346,17 @@ async fn earlier_revisions(clients: &Clients<'_>, clusters: &[Cluster], once: &m
         }
         once.earlier_revisions.insert(service.service_arn.clone(), revisions);
     }
-    once.gaps.extend(gap_of_problems(ecs::SOURCE, &problems));
+    once.gaps.extend(unreadable_list(ecs::SOURCE, &problems));
 }
 
-async fn read_anew(clients: &Clients<'_>, known: &Known, now: Instant) -> Result<Anew, Stop> {
+async fn read_anew(clients: &RunContext<'_>, known: &Known, now: Instant) -> Result<Anew, RunError> {
     let ((clusters, ecs_problems), (lambda, functions), lists) =
         tokio::join!(clusters(clients), of_lambda(clients, known), lists(clients, now));
     Ok(Anew { clusters, ecs_problems, lambda, functions, lists: lists? })
 }
 
 /// The clusters of ECS with their tasks and services, and what of them could not be read.
-async fn clusters(clients: &Clients<'_>) -> (Vec<Cluster>, Vec<String>) {
+async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
     let ecs = clients.ecs;
     let mut problems = Vec::new();
     let arns = match ecs.clusters().await {
@@ -373,7 +376,7 @@ async fn clusters(clients: &Clients<'_>) -> (Vec<Cluster>, Vec<String>) {
             let (tasks, services) = tokio::join!(ecs.tasks(&arn), ecs.services(&arn));
             (arn, tasks, services)
         })
-        .buffered(AT_ONCE);
+        .buffered(READ_CONCURRENCY);
     let mut clusters = Vec::new();
     while let Some((arn, tasks, services)) = reading.next().await {
         let mut cluster = Cluster { arn, ..Cluster::default() };
@@ -391,7 +394,7 @@ async fn clusters(clients: &Clients<'_>) -> (Vec<Cluster>, Vec<String>) {
 }
 
 /// What Lambda uses, and the images of all versions of functions.
-async fn of_lambda(clients: &Clients<'_>, known: &Known) -> (Usage, BTreeMap<String, Vec<String>>) {
+async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<String, Vec<String>>) {
     const SOURCE: &str = "lambda";
     let functions = clients.functions;
     let versions = match functions.image_versions().await {
@@ -412,7 +415,7 @@ async fn of_lambda(clients: &Clients<'_>, known: &Known) -> (Usage, BTreeMap<Str
             };
             (version, found)
         })
-        .buffer_unordered(AT_ONCE);
+        .buffer_unordered(READ_CONCURRENCY);
     while let Some((version, found)) = reading.next().await {
         let arn = &version.function_arn;
         if let Some(reference) = version.digest() {
@@ -435,13 +438,13 @@ async fn of_lambda(clients: &Clients<'_>, known: &Known) -> (Usage, BTreeMap<Str
     }
     let mut usage = Usage::of(used);
     problems.sort();
-    usage.gaps.extend(gap_of_problems(SOURCE, &problems));
+    usage.gaps.extend(unreadable_list(SOURCE, &problems));
     (usage, images)
 }
 
 /// The lists that there are, or why they could not be listed.
-async fn lists(clients: &Clients<'_>, now: Instant) -> Result<Result<Vec<FoundList>, String>, Stop> {
-    let Clients { s3, bucket, .. } = *clients;
+async fn lists(clients: &RunContext<'_>, now: Instant) -> Result<Result<Vec<FoundList>, String>, RunError> {
+    let RunContext { s3, bucket, .. } = *clients;
     if !clients.has_bucket() {
         return Ok(Ok(Vec::new()));
     }
@@ -485,11 +488,11 @@ async fn lists(clients: &Clients<'_>, now: Instant) -> Result<Result<Vec<FoundLi
                 }
             }
         })
-        .buffered(AT_ONCE);
+        .buffered(READ_CONCURRENCY);
     let mut found = Vec::new();
     let mut bytes = 0;
     while let Some(list) = reading.next().await {
-        let list: Result<Option<FoundList>, Stop> = list;
+        let list: Result<Option<FoundList>, RunError> = list;
         let Some(mut list) = list? else { continue };
         bytes += list.content.as_ref().map_or(0, String::len);
         if bytes > MAX_LISTS_BYTES && list.content.is_ok() {
@@ -503,13 +506,13 @@ async fn lists(clients: &Clients<'_>, now: Instant) -> Result<Result<Vec<FoundLi
 
 /// Asks what is still missing, and puts everything together.
 async fn decide(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     sources: &Sources,
     mut once: ReadOnce,
     anew: Anew,
     now: Instant,
     trust: Trust,
-) -> Result<Observation, Stop> {
+) -> Result<UsageSnapshot, RunError> {
     let Anew { clusters, ecs_problems, lambda, functions, lists } = anew;
     let (needed, revisions) = ecs::needed(&clusters, &once.earlier_revisions);
     let mut pinned: BTreeMap<String, Asked<Vec<PinnedImage>>> = BTreeMap::new();
@@ -527,7 +530,7 @@ async fn decide(
     }
     let asked: Vec<Vec<(String, Asked<Vec<PinnedImage>>)>> = stream::iter(unknown.chunks(REVISIONS))
         .map(|batch| service_revisions(clients, batch))
-        .buffered(AT_ONCE)
+        .buffered(READ_CONCURRENCY)
         .collect()
         .await;
     for (arn, asked) in asked.into_iter().flatten() {
@@ -561,7 +564,7 @@ async fn decide(
             let asked = clients.ecs.task_definition(&arn).await;
             (arn, asked.unwrap_or_else(|error| Asked::Failed(error.to_string())))
         })
-        .buffer_unordered(AT_ONCE);
+        .buffer_unordered(READ_CONCURRENCY);
     while let Some((arn, asked)) = asking.next().await {
         if let Asked::Known(images) = &asked {
             once.asked.task_definitions.insert(arn.clone(), images.clone());
@@ -578,7 +581,7 @@ async fn decide(
     };
     let EcsUse { mut used, unknown, mut gaps } = ecs::decide(facts);
     used.extend(once.daemons.iter().cloned());
-    gaps.extend(gap_of_problems(ecs::SOURCE, &ecs_problems));
+    gaps.extend(unreadable_list(ecs::SOURCE, &ecs_problems));
     let mut of_ecs = Usage::of(used);
     of_ecs.unknown_images = unknown;
     of_ecs.gaps = one_for_ecs(gaps.into_iter().chain(once.gaps.iter().cloned()).collect());
@@ -595,11 +598,14 @@ async fn decide(
     for gap in &usage.gaps {
         tracing::warn!(source = gap.source, problem = gap.problem, "what is in use is not known completely");
     }
-    Ok(Observation { usage, once })
+    Ok(UsageSnapshot { usage, once })
 }
 
 /// What at most 20 revisions have pinned. Where ECS refuses the call because of one of them, each is asked for alone.
-async fn service_revisions(clients: &Clients<'_>, arns: &[String]) -> Vec<(String, Asked<Vec<PinnedImage>>)> {
+async fn service_revisions(
+    clients: &RunContext<'_>,
+    arns: &[String],
+) -> Vec<(String, Asked<Vec<PinnedImage>>)> {
     let is_about_one = |error: &AwsError| {
         matches!(error.failure, Failure::Invalid | Failure::NotFound)
             || error.message.starts_with("ClientException")
@@ -667,12 +673,13 @@ fn remembered(
 }
 
 /// Gaps of ECS as a whole as one.
-fn one_for_ecs(gaps: Vec<Gap>) -> Vec<Gap> {
-    let (ecs, mut others): (Vec<Gap>, Vec<Gap>) = gaps.into_iter().partition(|gap| gap.source == ecs::SOURCE);
+fn one_for_ecs(gaps: Vec<UnreadableSource>) -> Vec<UnreadableSource> {
+    let (ecs, mut others): (Vec<UnreadableSource>, Vec<UnreadableSource>) =
+        gaps.into_iter().partition(|gap| gap.source == ecs::SOURCE);
     let mut problems: Vec<String> = ecs.into_iter().map(|gap| gap.problem).collect();
     problems.sort();
     problems.dedup();
-    let of_ecs = gap_of_problems(ecs::SOURCE, &problems);
+    let of_ecs = unreadable_list(ecs::SOURCE, &problems);
     others.extend(of_ecs);
     others
 }
@@ -687,7 +694,7 @@ fn read_lists(
     match lists {
         Ok(found) => reports::read(expected, &found),
         Err(problem) => {
-            let gap = Gap { source: LISTING.to_owned(), repositories: Vec::new(), problem };
+            let gap = UnreadableSource { source: LISTING.to_owned(), repositories: Vec::new(), problem };
             // Which lists are missing is told only to those who do not mind that none could be looked for.
             let is_ignored = ignore::entry_for(&sources.ignore, LISTING, now).is_some();
             let mut unread = if is_ignored { reports::read(expected, &[]) } else { Reports::default() };

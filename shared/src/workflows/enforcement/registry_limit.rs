@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use crate::aws::s3::{Object, Only};
+use crate::aws::s3::{Object, Precondition};
 use crate::domain::enforcement::policy_set::RegistryLimits;
 use crate::domain::enforcement::taken::{REGISTRY_KEY, RegistryCount, Taken};
-use crate::workflows::enforcement::{Clients, Stop};
+use crate::workflows::enforcement::{RunContext, RunError};
 
 /// How often a conditional write is tried again when others write at the same time.
 const MAX_CAS_ATTEMPTS: u32 = 30;
@@ -36,7 +36,11 @@ enum Part {
 /// # Errors
 ///
 /// When the counter cannot be read or written, or is not a counter: then nothing may go.
-pub async fn reserve(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64) -> Result<Reserved, Stop> {
+pub async fn reserve(
+    clients: &RunContext<'_>,
+    limits: RegistryLimits,
+    wanted: u64,
+) -> Result<Reserved, RunError> {
     reserve_part(clients, limits, wanted, Part::Some).await
 }
 
@@ -47,10 +51,10 @@ pub async fn reserve(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64)
 ///
 /// As [`reserve`].
 pub async fn reserve_all(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     limits: RegistryLimits,
     wanted: u64,
-) -> Result<Reserved, Stop> {
+) -> Result<Reserved, RunError> {
     reserve_part(clients, limits, wanted, Part::AllOrNothing).await
 }
 
@@ -59,7 +63,11 @@ pub async fn reserve_all(
 /// # Errors
 ///
 /// When the counter cannot be read, or is not a counter.
-pub async fn room(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64) -> Result<Reserved, Stop> {
+pub async fn room(
+    clients: &RunContext<'_>,
+    limits: RegistryLimits,
+    wanted: u64,
+) -> Result<Reserved, RunError> {
     let (total, (before, _)) =
         (last_count(clients).await?, taken(clients, &Taken::key(clients.now())).await?);
     let (granted, limit) = (before.room(wanted, limits, total), limits.images_a_day(total));
@@ -67,11 +75,11 @@ pub async fn room(clients: &Clients<'_>, limits: RegistryLimits, wanted: u64) ->
 }
 
 async fn reserve_part(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     limits: RegistryLimits,
     wanted: u64,
     part: Part,
-) -> Result<Reserved, Stop> {
+) -> Result<Reserved, RunError> {
     let key = Taken::key(clients.now());
     let total = last_count(clients).await?;
     let limit = limits.images_a_day(total);
@@ -86,18 +94,21 @@ async fn reserve_part(
             return Ok(reserved);
         }
         let after = Taken { images: before.images.saturating_add(granted) };
-        let text = serde_json::to_string(&after).map_err(|error| clients.odd(&key, error.to_string()))?;
-        let only = found.as_ref().map_or(Only::IfAbsent, |object| Only::If(&object.etag));
+        let text =
+            serde_json::to_string(&after).map_err(|error| clients.invalid_object(&key, error.to_string()))?;
+        let only =
+            found.as_ref().map_or(Precondition::IfNoneMatch, |object| Precondition::IfMatch(&object.etag));
         if clients.call(clients.s3.put(clients.bucket, &key, &text, only)).await? {
             return Ok(reserved);
         }
         tokio::time::sleep(Duration::from_millis(u64::from(fastrand::u32(20..200)))).await;
     }
-    Err(clients.odd(&key, "too many others write it at the same time; the next run goes on".to_owned()))
+    Err(clients
+        .invalid_object(&key, "too many others write it at the same time; the next run goes on".to_owned()))
 }
 
 /// The counter under a key, and the object that it is read from; zero if there is none.
-async fn taken(clients: &Clients<'_>, key: &str) -> Result<(Taken, Option<Object>), Stop> {
+async fn taken(clients: &RunContext<'_>, key: &str) -> Result<(Taken, Option<Object>), RunError> {
     let found = clients.call(clients.s3.get(clients.bucket, key)).await?;
     let taken = match &found {
         None => Taken::default(),
@@ -105,19 +116,19 @@ async fn taken(clients: &Clients<'_>, key: &str) -> Result<(Taken, Option<Object
             let problem = format!(
                 "it is not the counter of images that went today: {error}; delete it if you know them"
             );
-            clients.odd(key, problem)
+            clients.invalid_object(key, problem)
         })?,
     };
     Ok((taken, found))
 }
 
 /// How many images the last completed run counted; none if none completed.
-async fn last_count(clients: &Clients<'_>) -> Result<Option<u64>, Stop> {
+async fn last_count(clients: &RunContext<'_>) -> Result<Option<u64>, RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, REGISTRY_KEY)).await? else {
         return Ok(None);
     };
     let count: RegistryCount = serde_json::from_str(&object.text).map_err(|error| {
-        clients.odd(
+        clients.invalid_object(
             REGISTRY_KEY,
             format!("it is not what a run counted: {error}; the next completed run writes it anew"),
         )

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Clients, Stop};
+use super::{RunContext, RunError};
 use crate::aws::ecr::{BATCH, Manifest, Manifests};
 use crate::domain::enforcement::action::{Action, Removal};
 use crate::domain::enforcement::outcome::{
-    Amount, Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange, Status,
+    Amount, Attached, ImageOutcome, ImageResult, Outcome, PolicyChange, ReportedBlocker, Status,
 };
-use crate::domain::enforcement::plan::{Obstacle, Plan, plan};
+use crate::domain::enforcement::plan::{Blocker, Plan, plan};
 use crate::domain::enforcement::policy_set::{Apply, Entry};
 use crate::domain::enforcement::protection_record::Mode;
 use crate::domain::image::deletion::{self, ImageId, Refused};
@@ -22,14 +22,14 @@ use crate::domain::lifecycle::lint::lint;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::repository::Name;
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::{Gap, Usage, UsedImages};
+use crate::domain::usage::{UnreadableSource, Usage, UsedImages};
 
-/// The keys of what is known of manifest lists, which never change, begin so; then comes the repository.
+/// The keys of what is known of image indexes, which never change, begin so; then comes the repository.
 pub const INDEXES: &str = "cache/indexes/";
 
 /// A repository, as it was read.
 #[derive(Debug, Clone)]
-pub struct Surveyed {
+pub struct RepositorySnapshot {
     /// Its name.
     pub name: Name,
     /// Its ARN; empty where nothing is changed.
@@ -41,16 +41,16 @@ pub struct Surveyed {
     /// Whether the children of all its image indexes are written down, from where they can be read when an index is in the archive.
     pub children_are_cached: bool,
     /// What is not known of those who may pull from it.
-    pub pull_gaps: Vec<Gap>,
+    pub pull_gaps: Vec<UnreadableSource>,
     /// The time right before it was read: what was pushed later may not be among the images.
     pub read_at: Instant,
 }
 
 /// A repository, and what becomes of it.
 #[derive(Debug, Clone)]
-pub struct Planned<'a> {
+pub struct RepositoryPlan<'a> {
     /// What was read.
-    pub surveyed: Surveyed,
+    pub surveyed: RepositorySnapshot,
     /// Its policy.
     pub entry: Cow<'a, Entry>,
     /// The name of its policy in the policies file; empty where none is for it.
@@ -96,13 +96,18 @@ pub struct Withdrawal {
 
 type Children = BTreeMap<String, Vec<String>>;
 
-impl Surveyed {
+impl RepositorySnapshot {
     /// Reads a repository.
     ///
     /// # Errors
     ///
     /// When a call fails or time is up.
-    pub async fn read(clients: &Clients<'_>, name: Name, registry_id: &str, arn: &str) -> Result<Self, Stop> {
+    pub async fn read(
+        clients: &RunContext<'_>,
+        name: Name,
+        registry_id: &str,
+        arn: &str,
+    ) -> Result<Self, RunError> {
         let read_at = clients.now();
         let described = clients.call(clients.ecr.images(&name)).await?;
         let mut relations = Relations::default();
@@ -147,10 +152,10 @@ impl Surveyed {
 
     /// Plans what a policy takes.
     #[must_use]
-    pub fn plan<'a>(self, entry: Cow<'a, Entry>, usage: &Usage, now: Instant) -> Planned<'a> {
+    pub fn plan<'a>(self, entry: Cow<'a, Entry>, usage: &Usage, now: Instant) -> RepositoryPlan<'a> {
         let (used, plan) = self.decide(&entry, usage, now);
         let assigned = entry.name.clone();
-        Planned {
+        RepositoryPlan {
             surveyed: self,
             entry,
             assigned,
@@ -171,20 +176,20 @@ impl Surveyed {
         let mut plan = plan(entry, &self.images, &used, now);
         if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply.is_by_ecr() {
             let gaps = usage.gaps_of(self.name.as_str()).chain(&self.pull_gaps);
-            plan.obstacles.extend(gaps.map(|gap| Obstacle::Usage(gap.to_string())));
+            plan.obstacles.extend(gaps.map(|gap| Blocker::Usage(gap.to_string())));
         }
         (used, plan)
     }
 }
 
-/// The children of manifest lists, and of those that are gone while some of their `untagged` children are still there: those that were read before from the bucket, the others from ECR.
+/// The children of image indexes, and of those that are gone while some of their `untagged` children are still there: those that were read before from the bucket, the others from ECR.
 /// Also whether they are in the bucket now.
 async fn children(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     name: &Name,
     indexes: &[&str],
     untagged: &HashSet<&str>,
-) -> Result<(Children, bool), Stop> {
+) -> Result<(Children, bool), RunError> {
     let key = format!("{INDEXES}{name}.json");
     let read = match clients.has_bucket() {
         true => clients.call(clients.s3.get(clients.bucket, &key)).await?,
@@ -235,12 +240,12 @@ async fn children(
 }
 
 /// Forgets what is remembered of a repository's image indexes: they are read anew.
-pub(crate) async fn forget_children(clients: &Clients<'_>, name: &Name) -> Result<(), Stop> {
+pub(crate) async fn forget_children(clients: &RunContext<'_>, name: &Name) -> Result<(), RunError> {
     let key = format!("{INDEXES}{name}.json");
     clients.call(clients.s3.write(clients.bucket, &key, "{}", "application/json")).await
 }
 
-impl Planned<'_> {
+impl RepositoryPlan<'_> {
     /// What is to be told of the repository before anything is done.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
@@ -258,12 +263,12 @@ impl Planned<'_> {
             repository_name: surveyed.name.as_str().to_owned(),
             policy: Some(entry.name.clone()),
             apply: Some(entry.apply),
-            obstacles: plan.obstacles.iter().map(Held::from).collect(),
+            obstacles: plan.obstacles.iter().map(ReportedBlocker::from).collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };
         if !outcome.obstacles.is_empty() {
-            outcome.status = Status::Held;
+            outcome.status = Status::Blocked;
         }
         for image in images.images() {
             outcome.images.add(image);
@@ -278,8 +283,8 @@ impl Planned<'_> {
             }
             let Some(image) = images.images().get(place as usize) else { continue };
             let (amount, fate) = match self.used.reason(place) {
-                Some(_) => (&mut outcome.held_by_use, Fate::InUse),
-                None => (&mut outcome.held_by_keep, Fate::Kept),
+                Some(_) => (&mut outcome.held_by_use, ImageResult::InUse),
+                None => (&mut outcome.held_by_keep, ImageResult::Kept),
             };
             amount.add(image);
             outcome.results.extend(self.tell(place, fate, None));
@@ -318,21 +323,21 @@ impl Planned<'_> {
     }
 
     /// Tells of what is planned, where nothing of it is done.
-    pub fn tell_plan(&self, outcome: &mut Outcome) {
-        self.tell_some(outcome, |_| true);
+    pub fn record_plan(&self, outcome: &mut Outcome) {
+        self.record_images(outcome, |_| true);
     }
 
     /// Tells of what ECR takes itself.
-    pub fn tell_by_ecr(&self, outcome: &mut Outcome) {
-        self.tell_some(outcome, |place| self.plan.by_ecr.contains(&place));
+    pub fn record_expected_by_ecr(&self, outcome: &mut Outcome) {
+        self.record_images(outcome, |place| self.plan.by_ecr.contains(&place));
     }
 
-    fn tell_some(&self, outcome: &mut Outcome, is_told: impl Fn(ImageIndex) -> bool) {
+    fn record_images(&self, outcome: &mut Outcome, is_told: impl Fn(ImageIndex) -> bool) {
         let all = self.plan.deletions.iter().chain(&self.plan.archivals).copied();
         for place in all.filter(|&place| is_told(place)) {
             let by_ecr = self.plan.by_ecr.contains(&place);
             let detail = by_ecr.then(|| when_ecr_acts(outcome).to_owned());
-            if let Some(image) = self.tell(place, Fate::Planned, detail) {
+            if let Some(image) = self.tell(place, ImageResult::Planned, detail) {
                 outcome.tell(image);
             }
         }
@@ -350,7 +355,7 @@ impl Planned<'_> {
 
     /// Tells what became of one image.
     #[must_use]
-    pub fn tell(&self, place: ImageIndex, fate: Fate, detail: Option<String>) -> Option<ImageOutcome> {
+    pub fn tell(&self, place: ImageIndex, fate: ImageResult, detail: Option<String>) -> Option<ImageOutcome> {
         let image = self.surveyed.images.images().get(place as usize)?;
         let (priority, action) = self.rule(place)?;
         Some(ImageOutcome {
@@ -429,7 +434,7 @@ fn when_ecr_acts(outcome: &Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::enforcement::policy_set::PolicyBook;
+    use crate::domain::enforcement::policy_set::PolicySet;
     use crate::domain::image::{Image, ImageStatus};
 
     fn image(digest: &str, kind: ManifestKind, tags: &[&str]) -> Image {
@@ -451,7 +456,7 @@ mod tests {
         let book = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
             rules: [{ selection: { tagPrefixList: [old] }, maximumDaysSincePull: 1, action: archive },
                     { selection: any, maximumAgeLimit: 14 }] }]";
-        let book = PolicyBook::parse(book).unwrap();
+        let book = PolicySet::parse(book).unwrap();
         let mut relations = Relations::default();
         relations.index("sha256:1d", ["sha256:a1"]);
         relations.refer("sha256:51", "sha256:1d");
@@ -461,7 +466,7 @@ mod tests {
             image("sha256:1d", ManifestKind::Index, &["v1"]),
             image("sha256:0a", ManifestKind::Manifest, &["old-1"]),
         ];
-        let surveyed = Surveyed {
+        let surveyed = RepositorySnapshot {
             name: Name::parse("app").unwrap(),
             arn: String::new(),
             registry_id: "123456789012".to_owned(),

@@ -12,7 +12,7 @@ use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::repository::{Existing, Name};
 use crate::domain::text::instant::Instant;
 use crate::workflows::enforcement::write_journal;
-use crate::workflows::enforcement::{Clients, Stop};
+use crate::workflows::enforcement::{RunContext, RunError};
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// For so many days the bucket keeps the journal.
@@ -133,10 +133,10 @@ fn read(text: &str) -> Result<LifecyclePolicy, String> {
 ///
 /// When the journal, the repository's record or the attached policy cannot be read.
 pub async fn plan(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     repository: &Name,
     run_id: Option<&str>,
-) -> Result<Option<Restoration>, Stop> {
+) -> Result<Option<Restoration>, RunError> {
     let Some((key, replaced)) = find_replaced_policy(clients, repository, run_id).await? else {
         return Ok(None);
     };
@@ -180,12 +180,12 @@ fn warnings_of(record: ProtectionRecord) -> Vec<Warning> {
 ///
 /// When what is attached cannot be written down, and then nothing is changed; and what ECR answers.
 pub async fn execute(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     ecr: &EcrWrite,
     repository: &Existing,
     restoration: &Restoration,
     by: Actor,
-) -> Result<Option<String>, Stop> {
+) -> Result<Option<String>, RunError> {
     let at = clients.now();
     let text = &restoration.replaced.lifecycle_policy_text;
     let mut written = None;
@@ -213,10 +213,10 @@ pub async fn execute(
 
 /// The newest replaced policy of a repository, and its key: what this stack had not attached comes first, unless a run is named.
 async fn find_replaced_policy(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     repository: &Name,
     run_id: Option<&str>,
-) -> Result<Option<(String, PolicyLine)>, Stop> {
+) -> Result<Option<(String, PolicyLine)>, RunError> {
     let now = clients.now();
     let days = (0..=i64::from(JOURNAL_DAYS))
         .filter_map(|days| Instant::from_micros(now.micros().checked_sub(days * DAY_MICROS)?));
@@ -231,7 +231,7 @@ async fn find_replaced_policy(
             let Some(line) = write_journal::read_policy(clients, &key).await? else { continue };
             if line.repository_name != repository.as_str() {
                 let problem = format!("it is of the repository {}", line.repository_name);
-                return Err(clients.odd(&key, problem));
+                return Err(clients.invalid_object(&key, problem));
             }
             let is_newer = |other: &Option<(String, PolicyLine)>| {
                 other.as_ref().is_none_or(|(_, other)| other.at < line.at)
@@ -255,11 +255,11 @@ async fn find_replaced_policy(
 
 /// The keys of the policies of a repository that were replaced by what began on a day.
 async fn keys_of_day(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     day: Instant,
     repository: &Name,
     run_id: Option<&str>,
-) -> Result<Vec<String>, Stop> {
+) -> Result<Vec<String>, RunError> {
     let prefix = match run_id {
         Some(run_id) => format!("{}{repository}/", journal::folder(day, run_id)),
         None => journal::day(day),

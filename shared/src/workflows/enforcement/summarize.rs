@@ -6,22 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::stream::{self, StreamExt};
 
 use super::inventory::{Progress, SIZES_KEY, read_list};
-use super::{Clients, Stop};
+use super::{RunContext, RunError};
 use crate::domain::enforcement::batch::Sizes;
 use crate::domain::enforcement::enforcement_switch::preview_key;
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Outcome, Status};
-use crate::domain::enforcement::policy_set::PolicyBook;
+use crate::domain::enforcement::policy_set::PolicySet;
 use crate::domain::enforcement::run::said_by;
 use crate::domain::enforcement::run::{LAST, Run};
 use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::usage_snapshot::Observation;
+use crate::domain::usage::usage_snapshot::UsageSnapshot;
 use crate::report::attention::Told;
 use crate::report::run::{Builder, NAMES, RunReport};
 
 /// Objects that are read at the same time.
-const AT_ONCE: usize = 8;
+const READ_CONCURRENCY: usize = 8;
 /// The key of what was in use when the last completed run began, for those who delete by hand.
 pub const USAGE_KEY: &str = "state/usage.json";
 /// The key of what people were told last by runs that only protect.
@@ -39,12 +39,12 @@ const MANY: u64 = 1000;
 ///
 /// When the outcomes cannot be read.
 pub async fn summarize(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     run: &Run,
     progress: &Progress,
     error: Option<String>,
     now: Instant,
-) -> Result<RunReport, Stop> {
+) -> Result<RunReport, RunError> {
     let mut builder = Builder::new(run.clone(), now);
     // The run went on without the file, to protect what is protected for another reason.
     let problem = run.policies_file_problem.as_ref();
@@ -65,7 +65,7 @@ pub async fn summarize(
     let batches = match found {
         Some(list) => read_list(clients, &list_key, &list.text)?,
         None if error.is_none() => {
-            return Err(clients.odd(&list_key, "there is no list of the run's batches".to_owned()));
+            return Err(clients.invalid_object(&list_key, "there is no list of the run's batches".to_owned()));
         }
         // It failed before there was one.
         None => Vec::new(),
@@ -102,13 +102,13 @@ pub async fn summarize(
     for keys in of_batches.values() {
         let mut texts = stream::iter(keys)
             .map(|key| async move { (key, clients.call(clients.s3.get(clients.bucket, key)).await) })
-            .buffered(AT_ONCE);
+            .buffered(READ_CONCURRENCY);
         let mut of_batch: BTreeMap<String, Outcome> = BTreeMap::new();
         while let Some((key, text)) = texts.next().await {
             let text = text?.map(|object| object.text).unwrap_or_default();
             for line in text.lines() {
-                let mut outcome: Outcome =
-                    serde_json::from_str(line).map_err(|error| clients.odd(key, error.to_string()))?;
+                let mut outcome: Outcome = serde_json::from_str(line)
+                    .map_err(|error| clients.invalid_object(key, error.to_string()))?;
                 told.extend(outcome.journal.iter().cloned());
                 // What another invocation did before in the same repository.
                 if let Some(before) = of_batch.remove(&outcome.repository_name) {
@@ -131,8 +131,8 @@ pub async fn summarize(
     report.untold_journal = untold.take(NAMES).collect();
     let usage_key = run.usage_key();
     if let Some(usage) = clients.call(clients.s3.get(clients.bucket, &usage_key)).await? {
-        let observation =
-            Observation::parse(&usage.text).map_err(|error| clients.odd(&usage_key, error.to_string()))?;
+        let observation = UsageSnapshot::parse(&usage.text)
+            .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
         report.gaps = observation.usage.gaps;
     }
     let book_key = run.book_key();
@@ -140,11 +140,11 @@ pub async fn summarize(
         true => clients.call(clients.s3.get(clients.bucket, &book_key)).await?,
         false => None,
     };
-    let book = book.and_then(|object| PolicyBook::parse(&object.text).ok());
+    let book = book.and_then(|object| PolicySet::parse(&object.text).ok());
     if let Some(book) = &book {
         report.ignored = book.usage().ignore.iter().filter(|ignored| ignored.holds(now)).cloned().collect();
     }
-    let report_is_of_book = |book: &PolicyBook| run.book_hash.as_deref() == Some(book.hash());
+    let report_is_of_book = |book: &PolicySet| run.book_hash.as_deref() == Some(book.hash());
     // Only a run that came to its end has shown all that its policies file does, and not if it could look at no repository.
     let matched = report.totals.repositories - report.totals.count(Status::Unmatched);
     let has_looked = matched == 0 || report.totals.count(Status::Failed) < matched;
@@ -166,9 +166,9 @@ pub async fn summarize(
 /// # Errors
 ///
 /// When S3 does not take it.
-pub async fn write(clients: &Clients<'_>, report: &RunReport, page: &str) -> Result<String, Stop> {
+pub async fn write(clients: &RunContext<'_>, report: &RunReport, page: &str) -> Result<String, RunError> {
     let json = serde_json::to_string(report)
-        .map_err(|error| clients.odd(&report.run.key("report.json"), error.to_string()))?;
+        .map_err(|error| clients.invalid_object(&report.run.key("report.json"), error.to_string()))?;
     let key = report.run.key("report.html");
     let latest = if report.run.protect_only { LATEST_PROTECTION } else { LATEST };
     for (key, text, content_type) in [
@@ -191,7 +191,11 @@ pub async fn write(clients: &Clients<'_>, report: &RunReport, page: &str) -> Res
 /// # Errors
 ///
 /// When S3 cannot be asked.
-pub async fn news(clients: &Clients<'_>, report: &RunReport, now: Instant) -> Result<Option<Told>, Stop> {
+pub async fn news(
+    clients: &RunContext<'_>,
+    report: &RunReport,
+    now: Instant,
+) -> Result<Option<Told>, RunError> {
     let told = Told { at: now, concerns: report.lasting_concerns() };
     if !report.run.protect_only {
         return Ok(Some(told));
@@ -207,16 +211,21 @@ pub async fn news(clients: &Clients<'_>, report: &RunReport, now: Instant) -> Re
 /// # Errors
 ///
 /// When S3 does not take it; then they are told once more.
-pub async fn remember_told(clients: &Clients<'_>, report: &RunReport, told: &Told) -> Result<(), Stop> {
+pub async fn remember_told(
+    clients: &RunContext<'_>,
+    report: &RunReport,
+    told: &Told,
+) -> Result<(), RunError> {
     if !report.run.protect_only {
         return Ok(());
     }
-    let text = serde_json::to_string(told).map_err(|error| clients.odd(TOLD_KEY, error.to_string()))?;
+    let text =
+        serde_json::to_string(told).map_err(|error| clients.invalid_object(TOLD_KEY, error.to_string()))?;
     clients.call(clients.s3.write(clients.bucket, TOLD_KEY, &text, "application/json")).await
 }
 
 /// Writes down what later runs go by: that this policies file was previewed, and how many images the registry has.
-async fn record(clients: &Clients<'_>, report: &RunReport) -> Result<(), Stop> {
+async fn record(clients: &RunContext<'_>, report: &RunReport) -> Result<(), RunError> {
     let run = &report.run;
     let told = serde_json::json!({ "runId": run.run_id, "endedAt": report.ended_at });
     let mut counted = told.clone();

@@ -19,7 +19,7 @@ use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, takes_nothing, without_protection,
 };
 use crate::domain::enforcement::journal::{self, PolicyLine};
-use crate::domain::enforcement::policy_set::{self, Apply, PolicyBook};
+use crate::domain::enforcement::policy_set::{self, Apply, PolicySet};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord, Suspension};
 use crate::domain::enforcement::suspension::{Cause, Demand, unreadable};
 use crate::domain::lifecycle::LifecyclePolicy;
@@ -28,7 +28,7 @@ use crate::domain::repository::{Name, Registry};
 use crate::domain::text::instant::Instant;
 use crate::workflows::enforcement::inventory::assign;
 use crate::workflows::enforcement::write_journal;
-use crate::workflows::enforcement::{Clients, Stop};
+use crate::workflows::enforcement::{RunContext, RunError};
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// Repositories that are worked on at the same time; ECR takes few calls a second.
@@ -101,13 +101,13 @@ pub struct Stack<'a> {
 ///
 /// When the records cannot be listed; nothing is known then.
 pub async fn suspend(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     ecr: &EcrProtect,
     stack: Stack<'_>,
     cause: &Cause,
-) -> Result<Summary, Stop> {
+) -> Result<Summary, RunError> {
     let nothing = TakesNothing::new().map_err(|finding| {
-        Stop::Aws(AwsError::odd(
+        RunError::Aws(AwsError::unexpected_response(
             "PutLifecyclePolicy",
             &format!("the policy that takes nothing is not one: {finding}"),
         ))
@@ -140,7 +140,7 @@ enum Turn {
 }
 
 struct Suspender<'a> {
-    clients: &'a Clients<'a>,
+    clients: &'a RunContext<'a>,
     ecr: &'a EcrProtect,
     records: ProtectionRecords<'a>,
     stack: Stack<'a>,
@@ -151,7 +151,7 @@ struct Suspender<'a> {
     /// The repositories with a resource tag that asks for protection; they are read where that matters.
     tagged: OnceCell<BTreeMap<String, TaggedBy>>,
     /// The policies file, if it is there and valid; it is read where that matters.
-    file: OnceCell<Option<PolicyBook>>,
+    file: OnceCell<Option<PolicySet>>,
 }
 
 impl Suspender<'_> {
@@ -167,7 +167,7 @@ impl Suspender<'_> {
                 let names = made.map(|(name, _)| name.clone()).filter(|name| !recorded.contains(name));
                 self.work(names.collect(), Turn::Unrecorded, summary).await;
             }
-            Err(Stop::Time(_)) => summary.is_complete = false,
+            Err(RunError::Time(_)) => summary.is_complete = false,
             Err(stop) => {
                 tracing::error!(error = %stop, "could not find the repositories that ECR made on a push");
                 summary.failed += 1;
@@ -177,7 +177,7 @@ impl Suspender<'_> {
         }
     }
 
-    async fn tagged(&self) -> Result<&BTreeMap<String, TaggedBy>, Stop> {
+    async fn tagged(&self) -> Result<&BTreeMap<String, TaggedBy>, RunError> {
         let asking = || {
             let tags = self.clients.resource_tags;
             self.clients.call(tags.protected_repositories(self.registry_id, self.stack.name))
@@ -185,19 +185,19 @@ impl Suspender<'_> {
         self.tagged.get_or_try_init(asking).await
     }
 
-    async fn file(&self) -> Result<Option<&PolicyBook>, Stop> {
+    async fn file(&self) -> Result<Option<&PolicySet>, RunError> {
         let reading = async || {
             let found = self.clients.call(self.clients.s3.get(self.clients.bucket, policy_set::KEY)).await?;
-            Ok::<_, Stop>(found.and_then(|object| PolicyBook::parse(&object.text).ok()))
+            Ok::<_, RunError>(found.and_then(|object| PolicySet::parse(&object.text).ok()))
         };
         Ok(self.file.get_or_try_init(reading).await?.as_ref())
     }
 
     /// Whether the policy of a repository whose record cannot be read is known to be somebody else's, by its resource tag or by the
     /// policies file. What cannot be read says nothing.
-    async fn is_of_others(&self, name: &str) -> Result<bool, Stop> {
-        let unless_time_is_up = |stop: Stop| match stop {
-            stop @ Stop::Time(_) => Err(stop),
+    async fn is_of_others(&self, name: &str) -> Result<bool, RunError> {
+        let unless_time_is_up = |stop: RunError| match stop {
+            stop @ RunError::Time(_) => Err(stop),
             stop => {
                 tracing::warn!(repository = name, error = %stop, "whose policy it is could not be read");
                 Ok(false)
@@ -224,7 +224,7 @@ impl Suspender<'_> {
     async fn record_of_created(
         &self,
         name: &Name,
-    ) -> Result<Option<(ProtectionRecord, LifecyclePolicy)>, Stop> {
+    ) -> Result<Option<(ProtectionRecord, LifecyclePolicy)>, RunError> {
         let text = self.clients.call(self.ecr.lifecycle_policy(name.as_str())).await?;
         let text = text.unwrap_or_default();
         let (Some(policy), Ok(attached)) = (of_created_on_push(&text), LifecyclePolicy::parse(&text)) else {
@@ -246,7 +246,7 @@ impl Suspender<'_> {
     }
 
     /// Writes the record of a repository that ECR made on a push, and suspends its policy if that is demanded already.
-    async fn adopt(&self, name: &Name) -> Result<Done, Stop> {
+    async fn adopt(&self, name: &Name) -> Result<Done, RunError> {
         let found = match self.record_of_created(name).await {
             // Deleted since it was listed.
             Err(stop) if stop.is_not_found() => return Ok(Done::Nothing),
@@ -301,7 +301,7 @@ impl Suspender<'_> {
                 Ok(Done::AlreadySuspended) => summary.already_suspended += 1,
                 Ok(Done::Forgotten) => summary.forgotten += 1,
                 Ok(Done::Adopted) => summary.adopted += 1,
-                Err(Stop::Time(_)) => {
+                Err(RunError::Time(_)) => {
                     summary.is_complete = false;
                     break;
                 }
@@ -318,7 +318,7 @@ impl Suspender<'_> {
         later
     }
 
-    async fn work_on(&self, name: &str, turn: Turn) -> Result<Done, Stop> {
+    async fn work_on(&self, name: &str, turn: Turn) -> Result<Done, RunError> {
         let Ok(repository) = Name::parse(name) else {
             tracing::warn!(key = ProtectionRecord::key(name), "an object is not the record of a repository");
             return Ok(Done::Nothing);
@@ -379,7 +379,7 @@ impl Suspender<'_> {
             }
         }
         let problem = "others write it at the same time; another attempt follows within an hour".to_owned();
-        Err(self.clients.odd(&ProtectionRecord::key(name), problem))
+        Err(self.clients.invalid_object(&ProtectionRecord::key(name), problem))
     }
 
     /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
@@ -390,7 +390,7 @@ impl Suspender<'_> {
         text: &str,
         attached: &LifecyclePolicy,
         found: &Result<ProtectionRecord, String>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RunError> {
         if found.as_ref().is_ok_and(|record| record.is_attached(attached)) {
             return Ok(());
         }

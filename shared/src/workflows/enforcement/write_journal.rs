@@ -1,8 +1,8 @@
 //! Writes the journal and reads it. Nothing is deleted, attached or replaced before the journal says so.
 
-use crate::aws::s3::Only;
+use crate::aws::s3::Precondition;
 use crate::domain::enforcement::journal::{Line, PolicyLine, entry, plan_entry, policy_entry};
-use crate::workflows::enforcement::{Clients, Stop};
+use crate::workflows::enforcement::{RunContext, RunError};
 
 /// Maximum number of attempts to write an object that must not be there yet.
 const MAX_ATTEMPTS: u32 = 3;
@@ -13,11 +13,11 @@ const MAX_ATTEMPTS: u32 = 3;
 ///
 /// When they cannot be written: then nothing of it may be done.
 pub async fn write(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     folder: &str,
     repository: &str,
     lines: &[Line],
-) -> Result<String, Stop> {
+) -> Result<String, RunError> {
     let written = entry(folder, repository, lines);
     write_entry(clients, folder, written, "nothing is deleted that is not").await
 }
@@ -29,11 +29,11 @@ pub async fn write(
 ///
 /// When it cannot be written: then no policy may be attached that takes them.
 pub async fn write_plan(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     folder: &str,
     repository: &str,
     lines: &[Line],
-) -> Result<String, Stop> {
+) -> Result<String, RunError> {
     let written = plan_entry(folder, repository, lines);
     write_entry(clients, folder, written, "no policy is attached that takes what is not").await
 }
@@ -43,20 +43,24 @@ pub async fn write_plan(
 /// # Errors
 ///
 /// When it cannot be written: then it may not be replaced.
-pub async fn write_policy(clients: &Clients<'_>, folder: &str, line: &PolicyLine) -> Result<String, Stop> {
+pub async fn write_policy(
+    clients: &RunContext<'_>,
+    folder: &str,
+    line: &PolicyLine,
+) -> Result<String, RunError> {
     write_entry(clients, folder, policy_entry(folder, line), "no policy is replaced that is not").await
 }
 
 /// Writes an object of the journal, unless it is there. `consequence` says what does not happen if it cannot be written.
 async fn write_entry(
-    clients: &Clients<'_>,
+    clients: &RunContext<'_>,
     folder: &str,
     written: Result<(String, String), serde_json::Error>,
     consequence: &str,
-) -> Result<String, Stop> {
-    let (key, content) = written.map_err(|error| clients.odd(folder, error.to_string()))?;
+) -> Result<String, RunError> {
+    let (key, content) = written.map_err(|error| clients.invalid_object(folder, error.to_string()))?;
     for _ in 0..MAX_ATTEMPTS {
-        if clients.call(clients.s3.put(clients.bucket, &key, &content, Only::IfAbsent)).await? {
+        if clients.call(clients.s3.put(clients.bucket, &key, &content, Precondition::IfNoneMatch)).await? {
             return Ok(key);
         }
         // The same was written down by an attempt before this one, or somebody writes at this moment.
@@ -64,7 +68,7 @@ async fn write_entry(
             return Ok(key);
         }
     }
-    Err(clients.odd(&key, format!("it could not be written down, and {consequence}")))
+    Err(clients.invalid_object(&key, format!("it could not be written down, and {consequence}")))
 }
 
 /// What was written down under a key.
@@ -72,12 +76,12 @@ async fn write_entry(
 /// # Errors
 ///
 /// When it cannot be read, or is no journal.
-pub async fn read(clients: &Clients<'_>, key: &str) -> Result<Vec<Line>, Stop> {
+pub async fn read(clients: &RunContext<'_>, key: &str) -> Result<Vec<Line>, RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
         return Ok(Vec::new());
     };
     let lines = object.text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().map_err(|error| clients.odd(key, error.to_string()))
+    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error.to_string()))
 }
 
 /// The replaced policy that was written down under a key; none when there is no such object.
@@ -85,10 +89,11 @@ pub async fn read(clients: &Clients<'_>, key: &str) -> Result<Vec<Line>, Stop> {
 /// # Errors
 ///
 /// When it cannot be read, or is no replaced policy.
-pub async fn read_policy(clients: &Clients<'_>, key: &str) -> Result<Option<PolicyLine>, Stop> {
+pub async fn read_policy(clients: &RunContext<'_>, key: &str) -> Result<Option<PolicyLine>, RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
         return Ok(None);
     };
     let line = serde_json::from_str(&object.text);
-    line.map(Some).map_err(|error| clients.odd(key, format!("it is not a replaced policy: {error}")))
+    line.map(Some)
+        .map_err(|error| clients.invalid_object(key, format!("it is not a replaced policy: {error}")))
 }

@@ -12,27 +12,27 @@ use crate::report::run::RunReport;
 const UNFOLDED: usize = 20;
 
 /// Something to look at in one repository.
-struct Trouble<'a> {
+struct Problem<'a> {
     concern: Concern,
     /// The repository's place in the report.
     place: usize,
     repository: &'a str,
 }
 
-fn troubles(outcome: &Outcome, place: usize) -> impl Iterator<Item = Trouble<'_>> {
+fn problems(outcome: &Outcome, place: usize) -> impl Iterator<Item = Problem<'_>> {
     let repository = outcome.repository_name.as_str();
-    concerns(outcome).into_iter().map(move |concern| Trouble { concern, place, repository })
+    concerns(outcome).into_iter().map(move |concern| Problem { concern, place, repository })
 }
 
 /// The section, or a line that says that there is nothing.
 pub(super) fn section(report: &RunReport) -> Markup {
-    let mut troubles: Vec<Trouble<'_>> =
-        report.repositories.iter().zip(0..).flat_map(|(outcome, place)| troubles(outcome, place)).collect();
-    troubles.sort_by_key(|trouble| trouble.concern.rank());
+    let mut problems: Vec<Problem<'_>> =
+        report.repositories.iter().zip(0..).flat_map(|(outcome, place)| problems(outcome, place)).collect();
+    problems.sort_by_key(|trouble| trouble.concern.rank());
     let is_well = report.gaps.is_empty()
         && report.unfinished_batches.is_empty()
         && report.untold_journal.is_empty()
-        && troubles.is_empty();
+        && problems.is_empty();
     html! {
         @if is_well && report.error.is_none() {
             p.well { strong { "Nothing needs attention." } }
@@ -42,7 +42,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
                 @for gap in &report.gaps {
                     li {
                         p {
-                            strong { "What uses images is not known completely" } ": " (gap.source) ", for "
+                            strong { "A usage source could not be read" } ": " (gap.source) ", for "
                             @if gap.repositories.is_empty() {
                                 "all repositories"
                             } @else {
@@ -54,7 +54,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
                         }
                         p { (gap.problem) }
                         p.muted {
-                            "Mend the source. Until then nothing goes from the repositories that it may use images of. If it does not \
+                            "Mend the source. Until then nothing is deleted from the repositories that it may use images of. If it does not \
                              matter, add to " code { "ignore" } " below " code { "usage" } " in the policies file: "
                             code { (gap.ignore_entry(report.ended_at)) }
                         }
@@ -63,7 +63,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
                 (keys(
                     "A function was cut off while it deleted",
                     &count(report.untold_journal.len() as u64, "object"),
-                    "These objects of the journal say what was about to be deleted. Whether it is gone, the next run sees.",
+                    "These objects of the journal say what was about to be deleted. The next run finds out whether it was deleted.",
                     &report.untold_journal,
                 ))
                 (keys(
@@ -72,7 +72,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
                     "Their function failed or was cut off; its log says why. The next run works on their repositories again.",
                     &report.unfinished_batches,
                 ))
-                @for group in troubles.chunk_by(|one, other| one.concern.rank() == other.concern.rank()) {
+                @for group in problems.chunk_by(|one, other| one.concern.rank() == other.concern.rank()) {
                     (self::group(group))
                 }
             }
@@ -80,11 +80,11 @@ pub(super) fn section(report: &RunReport) -> Markup {
     }
 }
 
-fn group(troubles: &[Trouble<'_>]) -> Markup {
-    let Some(Kind { what, advice, .. }) = troubles.first().map(|trouble| trouble.concern.kind()) else {
+fn group(problems: &[Problem<'_>]) -> Markup {
+    let Some(Kind { what, advice, .. }) = problems.first().map(|trouble| trouble.concern.kind()) else {
         return html! {};
     };
-    let lines: Vec<Markup> = troubles
+    let lines: Vec<Markup> = problems
         .iter()
         .map(|trouble| {
             html! {
@@ -94,7 +94,7 @@ fn group(troubles: &[Trouble<'_>]) -> Markup {
         .collect();
     html! {
         li {
-            p { strong { (what) } ": " (repositories(troubles.len() as u64)) }
+            p { strong { (what) } ": " (repositories(problems.len() as u64)) }
             p.muted { (advice) }
             (folded(&lines))
         }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::{ending, protection, repositories, text};
 use crate::domain::enforcement::outcome::{
-    Amount, Attached, Fate, ImageOutcome, Outcome, PolicyChange, SHOWN, Status,
+    Amount, Attached, ImageOutcome, ImageResult, Outcome, PolicyChange, SHOWN, Status,
 };
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::preview::model::ActionKind;
@@ -26,7 +26,7 @@ const COLUMNS: [(&str, bool); 12] = [
     ("Taken", true),
     ("Deleted", true),
     ("In use", true),
-    ("Held", true),
+    ("Blocked", true),
     ("Attached policy", false),
     ("Drift", true),
 ];
@@ -37,9 +37,9 @@ type Choice = (&'static str, &'static str, fn(&Outcome) -> bool);
 const CHOICES: [Choice; 8] = [
     ("attention", "that need attention", Outcome::needs_attention),
     ("deleted", "that images were deleted from", |outcome| !outcome.deleted.is_zero()),
-    ("taken", "that policies take images from", |outcome| !outcome.expiring.is_zero()),
-    ("used", "with images held by their use", |outcome| !outcome.held_by_use.is_zero()),
-    ("held", "with images held otherwise", |outcome| held(outcome).image_total_count > 0),
+    ("taken", "with images that expire", |outcome| !outcome.expiring.is_zero()),
+    ("used", "with protected images (in use)", |outcome| !outcome.held_by_use.is_zero()),
+    ("held", "with blocked images", |outcome| held(outcome).image_total_count > 0),
     ("attached", "whose attached policy or tags changed", |outcome| {
         outcome.attachment.as_ref().is_some_and(Attached::has_changed)
     }),
@@ -99,7 +99,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
                 div.scroll tabindex="0" role="region" aria-labelledby="repositories" {
                     table.repositories {
                         caption {
-                            "Those that need attention first, then those that most goes from. Below each is what there is to \
+                            "Those that need attention first, then those from which most is deleted. Below each is what there is to \
                              tell of it."
                         }
                         thead {
@@ -297,7 +297,7 @@ fn results(outcome: &Outcome) -> Markup {
         @if !outcome.results.is_empty() {
             div.scroll tabindex="0" role="region" aria-label={ "Images of " (outcome.repository_name) } {
                 table.results {
-                    caption { "Images that the rules take, and what became of them" }
+                    caption { "Images that expire by a rule, and what was done with each" }
                     thead {
                         tr {
                             @for name in ["Digest", "Tags", "Pushed", "Size", "Rule", "Outcome", "Reason"] {
@@ -328,16 +328,16 @@ fn result(image: &ImageOutcome) -> Markup {
             td { (image.applied_rule_priority) }
             td {
                 @match image.outcome {
-                    Fate::Planned if image.action.kind == ActionKind::Transition => "Planned, for the archive",
-                    Fate::Planned => "Planned",
-                    Fate::Deleted => "Deleted",
-                    Fate::Archived => "Archived",
-                    Fate::InUse => "In use",
-                    Fate::Kept => "Kept",
-                    Fate::HeldBack => strong { "Held back" },
-                    Fate::Failed => strong { "Failed" },
-                    Fate::Unknown => strong { "Unknown" },
-                    Fate::PutBack => strong { "Put back" },
+                    ImageResult::Planned if image.action.kind == ActionKind::Transition => "Planned, for the archive",
+                    ImageResult::Planned => "Planned",
+                    ImageResult::Deleted => "Deleted",
+                    ImageResult::Archived => "Archived",
+                    ImageResult::InUse => "In use",
+                    ImageResult::Kept => "Kept",
+                    ImageResult::HeldBack => strong { "Blocked" },
+                    ImageResult::Failed => strong { "Failed" },
+                    ImageResult::Unknown => strong { "Unknown" },
+                    ImageResult::PutBack => strong { "Put back" },
                 }
             }
             td {

@@ -36,7 +36,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
             h3 #protection { "Policies that ECR enforces " span.badge { (grouped(number)) } }
             p.note {
                 "ECR applies these lifecycle policies itself, within a day of when a rule takes an image. Their first rule is the \
-                 protection rule: no image with a protection tag goes. If the tags are not refreshed for "
+                 protection rule: no image with a protection tag expires. If the tags are not refreshed for "
                 (report.protection_hours) (noun(u64::from(report.protection_hours), " hour", " hours"))
                 ", the policy is suspended, and ECR takes nothing until they are; a policy that is somebody else's is never \
                  written, and needs attention instead."

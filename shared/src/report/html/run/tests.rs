@@ -3,7 +3,9 @@
 use super::super::tests::{elements, follows_its_policy, number_of};
 use super::*;
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
-use crate::domain::enforcement::outcome::{Attached, Fate, Held, ImageOutcome, Outcome, PolicyChange};
+use crate::domain::enforcement::outcome::{
+    Attached, ImageOutcome, ImageResult, Outcome, PolicyChange, ReportedBlocker,
+};
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::enforcement::protection_record::Mode;
 use crate::domain::enforcement::run::Run;
@@ -11,7 +13,7 @@ use crate::domain::lifecycle::document::Action;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::Gap;
+use crate::domain::usage::UnreadableSource;
 use crate::report::run::Builder;
 use crate::report::run::tests::{protect_only, protection};
 
@@ -41,13 +43,13 @@ fn builder(run: Run) -> Builder {
     Builder::new(run, Instant::parse("2026-11-23T03:12:05Z").unwrap())
 }
 
-fn image(number: u64, tags: &[&str], outcome: Fate, detail: Option<&str>) -> ImageOutcome {
+fn image(number: u64, tags: &[&str], outcome: ImageResult, detail: Option<&str>) -> ImageOutcome {
     ImageOutcome {
         image_digest: format!("sha256:{number:064x}"),
         image_tags: tags.iter().map(ToString::to_string).collect(),
         image_pushed_at: Instant::parse("2026-09-01T10:20:30Z").unwrap(),
         image_size_in_bytes: 52 * MB + number,
-        action: ActionTaken::from(if outcome == Fate::Archived {
+        action: ActionTaken::from(if outcome == ImageResult::Archived {
             Action::Transition
         } else {
             Action::Expire
@@ -70,8 +72,8 @@ fn outcome(name: &str, policy: &str, apply: Apply, status: Status) -> Outcome {
     }
 }
 
-fn held(code: &str, message: &str) -> Held {
-    Held { code: code.to_owned(), message: message.to_owned() }
+fn held(code: &str, message: &str) -> ReportedBlocker {
+    ReportedBlocker { code: code.to_owned(), message: message.to_owned() }
 }
 
 /// Every kind of content.
@@ -91,11 +93,11 @@ fn full() -> RunReport {
             "Rule 30 identifies no image here.",
         )],
         results: vec![
-            image(1, &["ci-1", "ci-main"], Fate::Deleted, None),
-            image(2, &["v1"], Fate::InUse, Some("in use since the plan was made: task web")),
-            image(3, &[], Fate::Kept, None),
-            image(4, &["old"], Fate::Archived, None),
-            image(5, &[], Fate::HeldBack, Some("it was pulled since the plan was made")),
+            image(1, &["ci-1", "ci-main"], ImageResult::Deleted, None),
+            image(2, &["v1"], ImageResult::InUse, Some("in use since the plan was made: task web")),
+            image(3, &[], ImageResult::Kept, None),
+            image(4, &["old"], ImageResult::Archived, None),
+            image(5, &[], ImageResult::HeldBack, Some("it was pulled since the plan was made")),
         ],
         results_not_shown: 27,
         ..outcome("shop/web", "delete-ci", Apply::Delete, Status::Done)
@@ -103,11 +105,14 @@ fn full() -> RunReport {
     builder.take(Outcome {
         expiring: amount(90, 4500),
         obstacles: vec![
-            held("limit-images", "90 would go, and the limit `images` is 50"),
-            held("limit-percent", "90 of 100 images would go, which is more than the limit `percent` of 50"),
+            held("limit-images", "90 would be deleted, and the limit `images` is 50"),
+            held(
+                "limit-percent",
+                "90 of 100 images would be deleted, which is more than the limit `percent` of 50",
+            ),
         ],
-        results: vec![image(6, &["ci-9"], Fate::Planned, None)],
-        ..outcome("shop/api", "delete-ci", Apply::Delete, Status::Held)
+        results: vec![image(6, &["ci-9"], ImageResult::Planned, None)],
+        ..outcome("shop/api", "delete-ci", Apply::Delete, Status::Blocked)
     });
     builder.take(Outcome {
         expiring: amount(4, 200),
@@ -115,8 +120,8 @@ fn full() -> RunReport {
         failed: amount(2, 100),
         journal: vec!["journal/2026/11/23/nightly-7f3a/shop/jobs/fedcba9876543210.jsonl".to_owned()],
         results: vec![
-            image(7, &[], Fate::Failed, Some("KmsError: the key is disabled")),
-            image(8, &[], Fate::Unknown, Some("AWS did not answer")),
+            image(7, &[], ImageResult::Failed, Some("KmsError: the key is disabled")),
+            image(8, &[], ImageResult::Unknown, Some("AWS did not answer")),
         ],
         ..outcome("shop/jobs", "delete-ci", Apply::Delete, Status::Partial)
     });
@@ -144,9 +149,9 @@ fn full() -> RunReport {
             suspended_because: Some("what is in use is not known completely: AWS Lambda: denied".to_owned()),
             ..Attached::default()
         }),
-        ..outcome("base/jdk", "attach-all", Apply::Attach, Status::Held)
+        ..outcome("base/jdk", "attach-all", Apply::Attach, Status::Blocked)
     });
-    builder.take(outcome("base/slow", "attach-all", Apply::Attach, Status::Remaining));
+    builder.take(outcome("base/slow", "attach-all", Apply::Attach, Status::Unfinished));
     builder.take(outcome("base/quiet", "attach-all", Apply::Attach, Status::Done));
     builder.take(Outcome::failed("broken", "attach-all", "DescribeImages: AWS could not answer".to_owned()));
     for name in ["sandbox/one", "sandbox/two"] {
@@ -158,12 +163,12 @@ fn full() -> RunReport {
     }
     let report = builder.report_mut();
     report.gaps = vec![
-        Gap {
+        UnreadableSource {
             source: "AWS Lambda".to_owned(),
             repositories: vec![],
             problem: "ListFunctions: denied".to_owned(),
         },
-        Gap {
+        UnreadableSource {
             source: "s3://bucket/usage/edge.json".to_owned(),
             repositories: vec!["edge/*".to_owned(), "iot/*".to_owned()],
             problem: "it is older than a day".to_owned(),
@@ -347,10 +352,10 @@ fn every_number_is_told() {
             "Images 900 images 45 GB, at most $4.19 a month; images share layers",
             "Deleted 32 images 1.7 GB",
             "Archived 1 image 52 MB",
-            "Taken by the policies 135 images 6.8 GB, and to the archive 1 image, 52 MB",
-            "Held, since in use 4 images 202 MB",
-            "Held, since kept 2 images 104 MB",
-            "Held by limits or unknown use 91 images 4.5 GB",
+            "Expired by the policies 135 images 6.8 GB, and to the archive 1 image, 52 MB",
+            "Protected (in use) 4 images 202 MB",
+            "Protected (kept) 2 images 104 MB",
+            "Blocked by limits or unknown use 91 images 4.5 GB",
             "Failed 2 images 100 MB",
             "Not as the policies file says 1 repository",
             "Enforced by ECR itself 2 repositories 1 suspended",
@@ -366,7 +371,7 @@ fn every_number_is_told() {
     assert_eq!(row, "attach-all attach Done 100 5.0 GB 9 450 MB 0 3 150 MB 0 attached, 4 tags added 1");
     let text = words(&page);
     for told in [
-        "How it ended: 3 done, 1 not finished, 2 held, 1 partly done, 1 failed, 5 no policy.",
+        "How it ended: 3 done, 1 not finished, 2 blocked, 1 partly done, 1 failed, 5 no policy.",
         "1 repository and 27 images are not shown.",
         "27 more images not shown.",
         "And 3 more.",
@@ -399,7 +404,7 @@ fn what_needs_attention_says_what_to_do() {
     for told in [
         "AWS Lambda, for all repositories ListFunctions: denied Mend the source.",
         "s3://bucket/usage/edge.json, for edge/* , iot/* it is older than a day",
-        "raise the limit images of the policy in the policies file. If not, correct the rule. shop/api : 90 would go",
+        "raise the limit images of the policy in the policies file. If not, correct the rule. shop/api : 90 would be deleted",
         "raise the limit percent of the policy in the policies file.",
         "Images could not be deleted : 1 repository",
         "shop/jobs : 2 images, 100 MB: KmsError: the key is disabled",
@@ -453,9 +458,9 @@ fn dry_runs_say_what_would_go() {
     let expiring = amount(12, 600);
     builder.take(Outcome { expiring, ..outcome("app", "all", Apply::Delete, Status::Previewed) });
     let page = words(&content(&render(&builder.finish())));
-    assert!(page.contains("Would go 12 images 600 MB"));
+    assert!(page.contains("Would be deleted 12 images 600 MB"));
     assert!(page.contains("Dry run yes, nothing was changed"));
-    assert!(page.contains("Saving $0.06 a month at most, by what would go"));
+    assert!(page.contains("Saving $0.06 a month at most, by what would be deleted"));
 }
 
 #[test]
@@ -477,8 +482,9 @@ fn the_same_bytes_are_in_one_part_of_the_bar() {
 fn large() -> RunReport {
     let mut builder = builder(run(false));
     for number in 0..2500_u64 {
-        let results = (0..5)
-            .map(|image| self::image(number * 5 + image, &["ci-20260901-abcdef0"], Fate::Deleted, None));
+        let results = (0..5).map(|image| {
+            self::image(number * 5 + image, &["ci-20260901-abcdef0"], ImageResult::Deleted, None)
+        });
         builder.take(Outcome {
             expiring: amount(5, 260),
             deleted: amount(5, 260),

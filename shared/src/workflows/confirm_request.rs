@@ -1,0 +1,69 @@
+//! Has CloudFormation confirm that it sent a request: whoever may invoke the function can send it any event.
+
+use std::time::Duration;
+
+use crate::aws::AwsError;
+use crate::aws::cloudformation::CloudFormation;
+use crate::aws::deadline::TimeIsUp;
+use crate::domain::cloudformation::Event;
+use crate::domain::cloudformation::confirmation::{
+    Confirmation, Unconfirmed, by_resource, by_stack, check_stack,
+};
+use crate::workflows::provision::Provisioner;
+
+/// Pauses before CloudFormation is asked again about what it does not confirm. It sends a request when it has written down that it
+/// does, so that this is for what is read from another place than it was written to.
+const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Why a request is not confirmed. Nothing may be done for it.
+#[derive(Debug)]
+pub enum ConfirmationError {
+    /// CloudFormation did not send it.
+    Unconfirmed(Unconfirmed),
+    /// CloudFormation could not be asked.
+    NotAsked(AwsError),
+}
+
+/// Asks CloudFormation about requests.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestConfirmer<'a> {
+    /// The client.
+    pub cloudformation: &'a CloudFormation,
+}
+
+impl RequestConfirmer<'_> {
+    /// Has CloudFormation confirm that it sent a request, and is working on that resource now.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, or cannot be asked before the deadline of `provisioner`.
+    pub async fn confirm(
+        &self,
+        event: &Event,
+        provisioner: &Provisioner<'_>,
+    ) -> Result<(), ConfirmationError> {
+        check_stack(event, provisioner.registry).map_err(ConfirmationError::Unconfirmed)?;
+        let mut pauses = PAUSES.iter();
+        loop {
+            let asked = provisioner.deadline.work(self.ask(event)).await;
+            let asked =
+                asked.unwrap_or_else(|TimeIsUp| Err(provisioner.ecr.retry_observer().timeout_cause()));
+            let answer = asked.map_err(ConfirmationError::NotAsked)?;
+            let Err(unconfirmed) = answer else { return Ok(()) };
+            let Some(pause) = pauses.next() else { return Err(ConfirmationError::Unconfirmed(unconfirmed)) };
+            tokio::time::sleep(*pause).await;
+        }
+    }
+
+    async fn ask(&self, event: &Event) -> Result<Result<(), Unconfirmed>, AwsError> {
+        let Event { stack_id, logical_resource_id, .. } = event;
+        let resource = self.cloudformation.resource(stack_id, logical_resource_id).await?;
+        Ok(match by_resource(event, resource.as_ref()) {
+            Confirmation::Confirmed => Ok(()),
+            Confirmation::Contradicted(unconfirmed) => Err(unconfirmed),
+            Confirmation::AskStack => {
+                by_stack(event, self.cloudformation.stack_status(stack_id).await?.as_deref())
+            }
+        })
+    }
+}

@@ -411,9 +411,9 @@ fn whatever_call_about_use_is_refused_after_the_inventory_nothing_goes() {
 type Unclear = (&'static str, &'static str, fn(&Steward));
 
 /// Something after which it is not known what is in use.
-type Trouble = (&'static str, fn(&Steward));
+type Failing = (&'static str, fn(&Steward));
 
-const TROUBLES: [Trouble; 11] = [
+const TROUBLES: [Failing; 11] = [
     ("tasks cannot be listed", |steward| steward.aws.fault_from("ListTasks", Fault::Denied, 0)),
     ("daemons cannot be listed", |steward| steward.aws.fault_from("ListDaemons", Fault::Denied, 0)),
     ("functions cannot be listed", |steward| steward.aws.fault_from("ListFunctions", Fault::Denied, 0)),

@@ -131,3 +131,68 @@ fn decisions_and_reports_know_no_aws_clock_or_environment() {
     }
     assert!(wrong.is_empty(), "what decides is given the time and what was read:\n{}", wrong.join("\n"));
 }
+
+/// Identifiers that say nothing to somebody who knows AWS, containers and Rust.
+const TO_BE_LEARNED: [&str; 10] =
+    ["Hands", "Because", "Begun", "Said", "Wish", "Trouble", "Slot", "Fate", "Moment", "odd"];
+
+#[test]
+fn no_identifier_has_to_be_learned_first() {
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    for band in BANDS.map(|(band, _)| band) {
+        for file in files(band) {
+            let code = code(&file);
+            // Every other piece is the inside of a string.
+            let words = code.split('"').step_by(2).flat_map(|piece| {
+                piece.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+            });
+            for word in words {
+                looked_at += 1;
+                if TO_BE_LEARNED.contains(&word) {
+                    found.push(format!("{}: {word}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(looked_at > 50_000, "only {looked_at} words were found");
+    assert!(found.is_empty(), "these have a name in the field:\n{}", found.join("\n"));
+}
+
+/// What people read of reports and help, without markup.
+fn read_by_people() -> Vec<(PathBuf, String)> {
+    let root = workspace();
+    let mut files = vec![root.join("docs/command-line.md")];
+    for folder in [
+        "tests/snapshots",
+        "shared/src/report/snapshots",
+        "shared/src/report/table/snapshots",
+        "shared/src/report/html/run/snapshots",
+    ] {
+        let entries = fs::read_dir(root.join(folder)).unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    let without_markup = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text));
+        (file, text.collect::<Vec<_>>().join(" "))
+    };
+    files.into_iter().map(without_markup).collect()
+}
+
+#[test]
+fn what_people_read_says_expires_deleted_protected_and_blocked() {
+    for (file, text) in read_by_people() {
+        let words = text.replace("goes on", "").replace("goes to", "");
+        for word in
+            ["goes", "would go", "taken", "held", "what they are about", "policy book", "manifest list"]
+        {
+            let is_there = words.match_indices(word).any(|(at, _)| {
+                let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+                !is_letter(words[..at].chars().next_back())
+                    && !is_letter(words[at + word.len()..].chars().next())
+            });
+            assert!(!is_there, "{} says {word:?}", file.display());
+        }
+    }
+}

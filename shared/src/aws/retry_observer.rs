@@ -93,7 +93,7 @@ struct ErrorBody<'a> {
 #[dyn_dispatch_hint]
 impl Intercept for RetryObserver {
     fn name(&self) -> &'static str {
-        "Trouble"
+        "RetryObserver"
     }
 
     fn read_before_attempt(

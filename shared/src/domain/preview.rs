@@ -393,7 +393,7 @@ rules:
         keep c4, rule 2: Rank 1 by age; rule 2 keeps the 2 youngest images.
         keep g2, rule 1: Pushed in the future; rule 1 expires images older than 14 days, this one after 2026-12-09T23:59:59Z. (expires at 2026-12-09T23:59:59Z)
         /: referrers-may-count: the policy expires 4 images and archives 5 here, and expires 6 images and archives 4 if ECR counts artifacts with a subject (signatures, SBOMs, attestations) like other images: AWS writes that they only go with their subject, users report that they count; choose limits that are right either way
-        /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `staging` on 0000000000c1: an image goes with all its tags
+        /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `staging` on 0000000000c1: an image expires with all its tags
         ");
     }
 
@@ -539,7 +539,7 @@ rules:
         insta::assert_snapshot!(findings.join("\n"), @"
         /: everything-expires: the policy expires every image that stands on its own, 4 images
         /rules/0: list-means-all: rule 1 wants a tag for each of `alpha`, `beta` on one image, and no image here has them all; 2 images have some of them: write a rule for each if any one is enough
-        /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `prod` on 0000000000c1: an image goes with all its tags
+        /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `prod` on 0000000000c1: an image expires with all its tags
         /rules/2: rule-unreachable: rule 3 never acts, in any repository: rule 2 comes first and identifies every image that this one does; give the narrower rule the lower priority number
         /rules/3: rule-never-acts: rule 4 never acts here: the image it matches is identified by rule 2 first
         /rules/4: rule-matches-nothing: rule 5 matches nothing here: no image has such tags in the standard storage class

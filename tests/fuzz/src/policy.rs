@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use libfuzzer_sys::fuzz_target;
 use shared::domain::image::listing::{ListedRepository, Listing, RepositoryName};
 use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
-use shared::domain::text::instant::Instant;
 use shared::domain::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate, validate};
 use shared::domain::preview::{Question, preview};
-use shared::report::{html, table};
+use shared::domain::text::instant::Instant;
 use shared::domain::usage::Usage;
+use shared::report::{html, table};
 
 /// Bytes that make one image.
 const IMAGE: usize = 8;
@@ -103,7 +103,8 @@ fn images(bytes: &[u8]) -> RepositoryImages {
             kind: if seed[6] & 8 != 0 { ManifestKind::Index } else { ManifestKind::Manifest },
         });
         match seed[6] >> 5 {
-            0 => relations.index(&digest(number), [seed[2], seed[3]].map(|other| digest(usize::from(other % 64)))),
+            0 => relations
+                .index(&digest(number), [seed[2], seed[3]].map(|other| digest(usize::from(other % 64)))),
             1 => relations.refer(&digest(number), &digest(usize::from(seed[5] % 64))),
             _ => {}
         }

@@ -166,7 +166,7 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
                 Code::OtherTagsExpire,
                 &*rule.pointer,
                 format!(
-                    "rule {} expires {} with tags that it does not name, for example `{tag}` on {}: an image goes with \
+                    "rule {} expires {} with tags that it does not name, for example `{tag}` on {}: an image expires with \
                      all its tags",
                     rule.priority,
                     of_images(met.other_tags),

@@ -176,6 +176,7 @@ impl BuildConfig {
     }
 
     /// The role that builds of a repository have, as its first entry that names one says.
+    #[cfg_attr(not(feature = "builds"), expect(dead_code, reason = "only starting a build asks for it"))]
     pub(crate) fn service_role(&self, repository: &Name) -> Option<&str> {
         let mut recipes =
             self.entries.iter().map(|entry| &entry.recipe).filter(|recipe| recipe.repository == *repository);
@@ -184,6 +185,7 @@ impl BuildConfig {
 
     /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
     /// so could read every secret that builds may. Only who writes `builds.yaml` says which repository's builds read which.
+    #[cfg_attr(not(feature = "builds"), expect(dead_code, reason = "only starting a build asks for it"))]
     pub(crate) fn refused_secrets(&self, recipe: &BuildDefinition, spelling: FieldCasing) -> Vec<Finding> {
         let is_named = |value: &String| {
             let mut of_repository = self

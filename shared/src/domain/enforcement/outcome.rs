@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "lifecycle")]
 use crate::domain::enforcement::journal::Line;
 use crate::domain::enforcement::plan::Blocker;
 use crate::domain::enforcement::policy_set::Apply;

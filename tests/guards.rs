@@ -661,6 +661,27 @@ const RELEASES: &str = "{ selection: { tagPrefixList: [v] }, maximumAgeLimit: 14
 const NONE: &str = "{ selection: { tagPrefixList: [no-such-] }, maximumAgeLimit: 14 }";
 
 impl Native {
+    /// A repository of so many images, of which the policy keeps the newest three.
+    fn of_large_repository(images: u16) -> Self {
+        let native = Self::of_file(
+            "policies:
+- { name: all, repositories: [app], rules: [{ selection: any, maximumNumberOfImages: 3 }], apply: delete,
+    limits: { images: 10000, percent: 100, remaining: 1 } }
+",
+        );
+        native.site.aws().with(|registry| {
+            let mut large = repository("app");
+            for number in 0..images {
+                let digest = large.push(&format!("large {number}"), &[&format!("large-{number}")]);
+                large.age(&digest, 100.0 - f64::from(number) / 100.0);
+            }
+            registry.repositories.insert("app".to_owned(), large);
+        });
+        let count = json!({ "images": 100_000 }).to_string();
+        native.site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), &count));
+        native
+    }
+
     /// One of which the policies file says this.
     fn of_file(policies: &str) -> Self {
         let site = tests::site::Site::new("");
@@ -1130,22 +1151,7 @@ fn an_index_whose_children_could_not_be_written_down_is_not_archived() {
 /// Also in a repository that is too large to be read again before each batch.
 #[test]
 fn in_a_large_repository_too_the_newest_of_those_that_are_there_stay() {
-    let native = Native::of_file(
-        "policies:
-- { name: all, repositories: [app], rules: [{ selection: any, maximumNumberOfImages: 3 }], apply: delete,
-    limits: { images: 10000, percent: 100, remaining: 1 } }
-",
-    );
-    native.site.aws().with(|registry| {
-        let mut large = repository("app");
-        for number in 0..1003_u16 {
-            let digest = large.push(&format!("large {number}"), &[&format!("large-{number}")]);
-            large.age(&digest, 100.0 - f64::from(number) / 100.0);
-        }
-        registry.repositories.insert("app".to_owned(), large);
-    });
-    let count = json!({ "images": 100_000 }).to_string();
-    native.site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), &count));
+    let native = Native::of_large_repository(1003);
     let by_hand: fn(&mut Registry, &mut Cloud) = |registry, _| {
         let images = &mut app(registry).images;
         images.sort_by(|one, two| one.pushed_at.total_cmp(&two.pushed_at));
@@ -1160,22 +1166,7 @@ fn in_a_large_repository_too_the_newest_of_those_that_are_there_stay() {
 /// Something comes into use while the images of a large repository go, which takes more than a minute.
 #[test]
 fn while_many_images_go_what_is_in_use_and_what_is_in_the_repository_is_looked_at_again() {
-    let native = Native::of_file(
-        "policies:
-- { name: all, repositories: [app], rules: [{ selection: any, maximumNumberOfImages: 3 }], apply: delete,
-    limits: { images: 10000, percent: 100, remaining: 1 } }
-",
-    );
-    native.site.aws().with(|registry| {
-        let mut large = repository("app");
-        for number in 0..1903_u16 {
-            let digest = large.push(&format!("large {number}"), &[&format!("large-{number}")]);
-            large.age(&digest, 100.0 - f64::from(number) / 100.0);
-        }
-        registry.repositories.insert("app".to_owned(), large);
-    });
-    let count = json!({ "images": 100_000 }).to_string();
-    native.site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), &count));
+    let native = Native::of_large_repository(1903);
     // Nineteen calls, a minute and more.
     let comes_into_use: fn(&mut Registry, &mut Cloud) = |_, cloud| {
         for number in [0, 1899] {

@@ -20,7 +20,7 @@ use shared::aws::ssm::Parameters;
 use shared::aws::{AwsError, Connection};
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::domain::text::instant::Instant;
-use shared::shell::environment::{Unset, set};
+use shared::shell::environment::{Unset, is_on, set};
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::announce::EventPublisher;
 use shared::workflows::publish_image::{Outcome, PublishError, Publisher};
@@ -76,7 +76,7 @@ impl Function {
             bucket: set("BUCKET")?,
             topic: set("TOPIC")?,
             // An emulator's CloudFormation waits on this machine.
-            allow_loopback: std::env::var("ALLOW_LOOPBACK_RESPONSE_URL").is_ok_and(|value| value == "true"),
+            allow_loopback: is_on("ALLOW_LOOPBACK_RESPONSE_URL"),
             ecr: connection.ecr_write(),
             codebuild: connection.codebuild(),
             events: connection.events(),

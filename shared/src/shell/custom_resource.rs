@@ -7,6 +7,7 @@ use crate::aws::response_url::{Callback, CallbackError};
 use crate::domain::cloudformation::repository::marker;
 use crate::domain::cloudformation::{Answer, Event, ForeignUrl, ResponseUrl};
 use crate::domain::repository::{NotAnArn, Registry};
+use crate::shell::environment::is_on;
 
 /// What is kept of an invocation's time to get the answer to CloudFormation, a second attempt included.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ impl Responder {
     /// The desk of a Lambda function, whose environment says whether an emulator's CloudFormation waits on this machine.
     #[must_use]
     pub fn of_function() -> Self {
-        let allow_loopback = std::env::var("ALLOW_LOOPBACK_RESPONSE_URL").is_ok_and(|value| value == "true");
+        let allow_loopback = is_on("ALLOW_LOOPBACK_RESPONSE_URL");
         Self { callback: Callback::default(), allow_loopback }
     }
 

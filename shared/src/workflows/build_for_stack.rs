@@ -6,6 +6,7 @@ use crate::domain::builds::build_context::BuildContext;
 use crate::domain::cloudformation::image::{self, Plan};
 use crate::domain::cloudformation::{Answer, Event};
 use crate::domain::text::finding::Finding;
+use crate::domain::text::instant::Instant;
 use crate::workflows::start_build::{BuildStarter, StartError, StartOutcome, Trigger};
 
 /// Why there will be no image.
@@ -28,7 +29,7 @@ pub async fn serve(
     event: &Event,
     starter: &BuildStarter<'_>,
     parameters: &Parameters,
-    now: crate::domain::text::instant::Instant,
+    now: Instant,
 ) -> Option<Answer> {
     match act(event, starter, parameters, now).await {
         Ok(answer) => answer,
@@ -49,7 +50,7 @@ async fn act(
     event: &Event,
     starter: &BuildStarter<'_>,
     parameters: &Parameters,
-    now: crate::domain::text::instant::Instant,
+    now: Instant,
 ) -> Result<Option<Answer>, Failed> {
     let wanted = match image::plan(event).map_err(Failed::Properties)? {
         Plan::Build(wanted) => wanted,

@@ -312,6 +312,13 @@ pub struct PutBack {
 }
 
 impl Outcome {
+    /// Adds the key of an object of the journal, once: an attempt that is repeated writes the same object.
+    pub fn add_journal_key(&mut self, key: String) {
+        if !self.journal.contains(&key) {
+            self.journal.push(key);
+        }
+    }
+
     /// Of a repository that could not be looked at.
     #[must_use]
     pub fn failed(repository_name: &str, policy: &str, error: String) -> Self {

@@ -517,9 +517,7 @@ impl<'w, 'a> Executor<'w, 'a> {
             &lines,
         )
         .await?;
-        if !self.outcome.journal.contains(&key) {
-            self.outcome.journal.push(key);
-        }
+        self.outcome.add_journal_key(key);
         worker.has_changed.set(true);
         // From here on it may be gone.
         let removed = lines.into_iter().map(|line| Removed { repository: surveyed.name.clone(), line });

@@ -636,9 +636,7 @@ impl BatchProcessor<'_> {
         let folder = journal::prefix(self.run);
         let key =
             write_journal::write_plan(&self.clients, &folder, planned.surveyed.name.as_str(), &lines).await?;
-        if !outcome.journal.contains(&key) {
-            outcome.journal.push(key);
-        }
+        outcome.add_journal_key(key);
         Ok(())
     }
 
@@ -703,9 +701,7 @@ impl BatchProcessor<'_> {
             was_attached_by_stack,
         };
         let key = write_journal::write_policy(&self.clients, &journal::prefix(self.run), &line).await?;
-        if !outcome.journal.contains(&key) {
-            outcome.journal.push(key);
-        }
+        outcome.add_journal_key(key);
         Ok(())
     }
 

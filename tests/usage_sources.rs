@@ -339,6 +339,36 @@ fn what_never_changes_is_asked_for_once() {
     assert_eq!(references(third["sagemaker"].as_ref().unwrap()), expected(&["other"]));
 }
 
+/// For 250 things of each source; as each [`UsageSource::calls`] says.
+#[test]
+fn a_look_takes_no_more_calls_than_pages_and_things_that_have_to_be_described() {
+    const THINGS: usize = 250;
+    let names: Vec<String> = (0..THINGS).map(|number| format!("image-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (name, lists, descriptions) in [
+        ("batch", 3, 0),
+        // The event buses, and the rules of two of them for one cluster, the second of which has three pages.
+        ("events", 1 + 1 + 3, THINGS),
+        // As many other schedules, which are not described.
+        ("scheduler", 5, THINGS),
+        ("pipes", 3, THINGS),
+        ("states", 1, THINGS),
+        ("codebuild", 3, 3),
+        ("apprunner", 13, 2 * THINGS),
+        // Models and endpoints.
+        ("sagemaker", 3 + 1, THINGS),
+    ] {
+        let case = CASES.iter().find(|case| case.name == name).unwrap();
+        let aws = with(&[case], &names);
+        look(&aws);
+        let prefix = format!("{name}:");
+        let calls = aws.operations().iter().filter(|operation| operation.starts_with(&prefix)).count();
+        assert_eq!(calls, lists + descriptions, "{name}: {}", source(name).calls);
+        let revisions = if ["events", "scheduler", "pipes", "states"].contains(&name) { THINGS } else { 0 };
+        assert_eq!(aws.count("DescribeTaskDefinition"), revisions, "{name}");
+    }
+}
+
 #[test]
 fn what_is_deleted_between_two_calls_is_no_gap() {
     let all: Vec<&Case> = CASES.iter().collect();

@@ -132,7 +132,7 @@ async fn enforce(
     }
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
-    let gaps = observation.usage.gaps.clone();
+    let (gaps, usage_sources) = (observation.usage.gaps.clone(), observation.usage.sources.clone());
     // A dry run holds nothing that could change something.
     let ecr = arguments.apply.then(|| connection.ecr_write());
     let access = ecr.as_ref().map_or(Access::Read, Access::Write);
@@ -186,6 +186,7 @@ async fn enforce(
     let mut builder = Builder::new(run, Instant::now());
     let report = builder.report_mut();
     report.gaps = gaps;
+    report.usage_sources = usage_sources;
     report.ignored =
         book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
     for outcome in outcomes {

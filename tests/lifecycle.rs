@@ -776,6 +776,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
 - { name: archived, repositories: ['archived'], tags: { a: b }, apply: delete,
     rules: [{ selection: untagged, maximumAgeLimit: 14 }, { selection: { tagPrefixList: [ci-] }, maximumDaysSincePull: 7, action: archive }],
     limits: { images: 100, percent: 100, remaining: 1 } }
+usage: { stacks: true }
 ",
     );
     steward.aws.with(|registry| {
@@ -807,6 +808,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
         let package = sources.models.package("group", "packed:1");
         sources.models.create("model", &json!({ "ModelPackageName": package }));
         sources.models.deploy("endpoint", "served:1", "served:1");
+        cloud.stacks.create("stack", "{}", &[]);
         cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]");
         // Its policy was attached once, and nobody has one for it any more.
         let record = json!({ "registryId": "123456789012", "repositoryName": "forgotten", "mode": "attach",
@@ -834,6 +836,7 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
             },
             "Publish" => "sns:Publish".to_owned(),
             "GetParameters" => "ssm:GetParameters".to_owned(),
+            operation @ ("DescribeStacks" | "GetTemplate") => format!("cloudformation:{operation}"),
             TAGGED_RESOURCES => "tag:GetResources".to_owned(),
             operation @ ("ListFunctions" | "GetFunction") => format!("lambda:{operation}"),
             operation if operation.contains(':') => operation.to_owned(),

@@ -747,3 +747,28 @@ fn the_report_tells_of_every_source_whether_it_was_read_completely_and_what_it_n
         assert_eq!(told(name).0, "COMPLETE", "{name}");
     }
 }
+
+/// What a rollback asks for, and repositories of CDK assets: where the policies file asks for it.
+#[test]
+fn what_stacks_name_stays_where_the_policies_file_asks_for_it() {
+    let template = r#"{"Resources": {"F": {"Code": {"ImageUri":
+        {"Fn::Sub": "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}/app:ci-0"}}}}}"#;
+    let fill = |site: &Site| {
+        site.cloud(|cloud| {
+            cloud.stacks.create("cdk", template, &[]);
+            cloud.stacks.create("service", "Parameters: {}", &[("Image", &image("ci-1"))]);
+        });
+    };
+    let site = Site::new();
+    fill(&site);
+    site.assert_goes_on(&[]);
+    assert_eq!(site.aws().count("DescribeStacks"), 0);
+    let site = Site::new();
+    fill(&site);
+    site.say("usage: { stacks: true }");
+    site.aws().fault_from("GetTemplate", Fault::Denied, 0);
+    let message = site.assert_gap("stacks");
+    assert!(message.contains("allow cloudformation:GetTemplate"), "{message}");
+    site.aws().heal();
+    site.assert_goes_on(&[&site.old[0], &site.old[1]]);
+}

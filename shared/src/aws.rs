@@ -12,7 +12,7 @@
 //! | `s3` | Amazon S3, with the feature `signed` |
 //! | `codebuild`, `eventbridge`, `ssm` | what building images calls besides, with the feature `builds` |
 //! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
-//! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `pipes`, `sagemaker`, `scheduler`, `step_functions`, by `json_api` |
+//! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
 //! | `region_services` | which services a Region lacks |
 
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub mod sns;
 pub mod sqs;
 #[cfg(feature = "builds")]
 pub mod ssm;
+#[cfg(feature = "lifecycle")]
+mod stacks;
 #[cfg(feature = "lifecycle")]
 mod step_functions;
 #[cfg(test)]

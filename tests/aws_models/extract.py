@@ -28,7 +28,7 @@ except ImportError:
 OPERATIONS = {
     "apprunner": ["DescribeService", "ListOperations", "ListServices"],
     "batch": ["DescribeJobDefinitions"],
-    "cloudformation": ["DescribeStackResource", "DescribeStacks"],
+    "cloudformation": ["DescribeStackResource", "DescribeStacks", "GetTemplate"],
     "codebuild": ["BatchGetBuilds", "BatchGetProjects", "ListBuildsForProject", "ListProjects", "StartBuild"],
     "ecr": [
         "BatchDeleteImage",

@@ -55,7 +55,7 @@ pub(crate) fn is_known(operation: &str) -> bool {
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 12] = [
+pub const REST: [&str; 13] = [
     "GetObject",
     "PutObject",
     "DeleteObject",
@@ -67,6 +67,7 @@ pub const REST: [&str; 12] = [
     "Publish",
     "DescribeStackResource",
     "DescribeStacks",
+    "GetTemplate",
     EKS_CLUSTERS,
 ];
 
@@ -89,6 +90,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "DELETE" => "DeleteObject",
         "POST" if request.body.starts_with(b"Action=DescribeStackResource&") => "DescribeStackResource",
         "POST" if request.body.starts_with(b"Action=DescribeStacks&") => "DescribeStacks",
+        "POST" if request.body.starts_with(b"Action=GetTemplate&") => "GetTemplate",
         "POST" => "Publish",
         _ if target.contains("list-type=2") => "ListObjectsV2",
         _ => "GetObject",
@@ -237,7 +239,9 @@ impl Cloud {
                 self.invoked.push((decoded(name), serde_json::from_slice(&request.body).unwrap()));
                 Response { status: 202, ..Response::default() }
             }
-            "DescribeStackResource" | "DescribeStacks" => self.stacks.answer(operation, request),
+            "DescribeStackResource" | "DescribeStacks" | "GetTemplate" => {
+                self.stacks.answer(operation, request)
+            }
             "ListFunctions" | "GetFunction" => self.functions.answer(request),
             EKS_CLUSTERS => {
                 // One at a time, so that there is a second page.

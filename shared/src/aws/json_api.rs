@@ -13,7 +13,7 @@ use crate::domain::usage::source::{Reading, UsageSource};
 /// Calls to one service at the same time.
 const READ_CONCURRENCY: usize = 4;
 /// Maximum number of pages of one list: a run has to end.
-const MAX_PAGES: usize = 500;
+pub(super) const MAX_PAGES: usize = 500;
 /// Maximum number of things of one source that are described in one reading.
 pub(super) const MAX_DESCRIPTIONS: usize = 3000;
 

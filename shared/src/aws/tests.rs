@@ -170,7 +170,10 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
                 other => {
                     let (_, read) = READERS.iter().find(|(source, _)| source.name == other).expect(line);
                     let (ecs_clusters, known) = (&[][..], &BTreeMap::new());
-                    drop(read(Look { connection: &connection, ecs_clusters, known }).await);
+                    drop(
+                        read(Look { connection: &connection, ecs_clusters, known, reads_stacks: false })
+                            .await,
+                    );
                 }
             }
         });

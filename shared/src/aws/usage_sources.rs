@@ -10,10 +10,10 @@ use futures_util::future::join_all;
 
 use super::{
     Connection, apprunner, batch, codebuild_projects, event_rules, pipes, region_services, sagemaker,
-    scheduler, step_functions,
+    scheduler, stacks, step_functions,
 };
+use crate::domain::usage;
 use crate::domain::usage::source::{Reading, UsageSource};
-use crate::domain::usage::{self};
 
 /// What reading a source goes by.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct Look<'a> {
     pub ecs_clusters: &'a [String],
     /// The images of what never changes, as readings before told them, by the names of the sources.
     pub known: &'a BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Whether stacks of AWS CloudFormation are read, which the policies file has to ask for.
+    pub reads_stacks: bool,
 }
 
 /// A reading that is under way.
@@ -33,7 +35,7 @@ pub type Pending<'a> = Pin<Box<dyn Future<Output = Reading> + Send + 'a>>;
 pub type Reader = for<'a> fn(Look<'a>) -> Pending<'a>;
 
 /// Every source that is read as a whole, and what reads it.
-pub const READERS: [(UsageSource, Reader); 8] = [
+pub const READERS: [(UsageSource, Reader); 9] = [
     (usage::batch::SOURCE, |look| Box::pin(batch::read(look))),
     (usage::events::SOURCE, |look| Box::pin(event_rules::read(look))),
     (usage::scheduler::SOURCE, |look| Box::pin(scheduler::read(look))),
@@ -42,6 +44,7 @@ pub const READERS: [(UsageSource, Reader); 8] = [
     (usage::codebuild::SOURCE, |look| Box::pin(codebuild_projects::read(look))),
     (usage::apprunner::SOURCE, |look| Box::pin(apprunner::read(look))),
     (usage::sagemaker::SOURCE, |look| Box::pin(sagemaker::read(look))),
+    (usage::stacks::SOURCE, |look| Box::pin(stacks::read(look))),
 ];
 
 impl<'a> Look<'a> {
@@ -62,7 +65,9 @@ impl<'a> Look<'a> {
                 .filter(|service| lacking.as_ref().is_ok_and(|lacking| lacking.contains(service)));
             service.is_some()
         };
-        let reading = READERS.iter().map(|(source, read)| async {
+        let asked =
+            READERS.iter().filter(|(source, _)| self.reads_stacks || *source != usage::stacks::SOURCE);
+        let reading = asked.map(|(source, read)| async {
             if lacks(source) {
                 return (*source, None);
             }

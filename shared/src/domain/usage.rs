@@ -7,6 +7,7 @@
 //! | [`lambda`] | what AWS Lambda uses |
 //! | [`eks`] | which clusters of Amazon EKS there are |
 //! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | what job definitions, projects, services and models use |
+//! | [`stacks`] | what templates and parameters of stacks name |
 //! | [`events`], [`scheduler`], [`pipes`], [`states`] | which revisions of task definitions are started by name |
 //! | [`listed`] | what somebody says is in use |
 //! | [`usage_snapshot`] | all of it at one moment, with what could not be read |
@@ -51,12 +52,13 @@ pub mod reports;
 pub mod sagemaker;
 pub mod scheduler;
 pub mod source;
+pub mod stacks;
 pub mod states;
 pub mod usage_snapshot;
 
 /// All usage sources, in the order in which the report tells of them. How each is read is in `aws/usage_sources.rs`, where it is
 /// read by one call after the other, and in `workflows/enforcement/read_usage.rs`.
-pub const SOURCES: [source::UsageSource; 14] = [
+pub const SOURCES: [source::UsageSource; 15] = [
     ecs::SOURCE,
     lambda::SOURCE,
     eks::SOURCE,
@@ -68,6 +70,7 @@ pub const SOURCES: [source::UsageSource; 14] = [
     codebuild::SOURCE,
     apprunner::SOURCE,
     sagemaker::SOURCE,
+    stacks::SOURCE,
     reports::SOURCE,
     pull_access::SOURCE,
     replication::SOURCE,
@@ -166,7 +169,7 @@ impl Eq for Usage {}
 /// A source of references that could not be read completely: more may be in use than is known.
 ///
 /// The source is one of these, and what `usage.ignore` of the policies file names it by: `ecs`, `ecs/<cluster>/<service>`,
-/// `lambda`, `eks`, `eks/<cluster>`, `batch`, `events`, `scheduler`, `pipes`, `states`, `codebuild`, `apprunner`, `sagemaker`,
+/// `lambda`, `eks`, `eks/<cluster>`, `batch`, `events`, `scheduler`, `pipes`, `states`, `codebuild`, `apprunner`, `sagemaker`, `stacks`,
 /// `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
 /// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

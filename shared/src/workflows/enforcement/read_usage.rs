@@ -117,7 +117,7 @@ pub async fn observe(
         let (daemons, (), whole) = tokio::join!(
             daemons(clients, sources.task_definition_revisions, &anew.clusters),
             earlier_revisions(clients, &anew.clusters, &mut once),
-            whole_sources(clients, &before.known, &anew.clusters)
+            whole_sources(clients, sources, &before.known, &anew.clusters)
         );
         let (used, problems) = daemons;
         once.daemons = used;
@@ -331,11 +331,17 @@ async fn daemons(
 /// What the sources say that are read as a whole.
 async fn whole_sources(
     clients: &RunContext<'_>,
+    sources: &Sources,
     known: &Known,
     clusters: &[Cluster],
 ) -> Vec<(UsageSource, Option<Reading>)> {
     let ecs_clusters: Vec<String> = clusters.iter().map(|cluster| cluster.arn.clone()).collect();
-    let look = Look { connection: clients.connection, ecs_clusters: &ecs_clusters, known: &known.sources };
+    let look = Look {
+        connection: clients.connection,
+        ecs_clusters: &ecs_clusters,
+        known: &known.sources,
+        reads_stacks: sources.stacks,
+    };
     look.read_all().await
 }
 

@@ -35,7 +35,7 @@ pub type Pending<'a> = Pin<Box<dyn Future<Output = Reading> + Send + 'a>>;
 pub type Reader = for<'a> fn(Look<'a>) -> Pending<'a>;
 
 /// Every source that is read as a whole, and what reads it.
-pub const READERS: [(UsageSource, Reader); 9] = [
+pub static READERS: [(UsageSource, Reader); 9] = [
     (usage::batch::SOURCE, |look| Box::pin(batch::read(look))),
     (usage::events::SOURCE, |look| Box::pin(event_rules::read(look))),
     (usage::scheduler::SOURCE, |look| Box::pin(scheduler::read(look))),
@@ -46,6 +46,11 @@ pub const READERS: [(UsageSource, Reader); 9] = [
     (usage::sagemaker::SOURCE, |look| Box::pin(sagemaker::read(look))),
     (usage::stacks::SOURCE, |look| Box::pin(stacks::read(look))),
 ];
+
+/// Those of [`READERS`] that are read: stacks only where the policies file asks for them.
+pub fn asked_for(reads_stacks: bool) -> impl Iterator<Item = &'static (UsageSource, Reader)> {
+    READERS.iter().filter(move |(source, _)| reads_stacks || *source != usage::stacks::SOURCE)
+}
 
 impl<'a> Look<'a> {
     /// The images of something of a source that never changes, if they are known.
@@ -65,9 +70,7 @@ impl<'a> Look<'a> {
                 .filter(|service| lacking.as_ref().is_ok_and(|lacking| lacking.contains(service)));
             service.is_some()
         };
-        let asked =
-            READERS.iter().filter(|(source, _)| self.reads_stacks || *source != usage::stacks::SOURCE);
-        let reading = asked.map(|(source, read)| async {
+        let reading = asked_for(self.reads_stacks).map(|(source, read)| async {
             if lacks(source) {
                 return (*source, None);
             }

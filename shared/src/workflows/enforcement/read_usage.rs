@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use super::{RunContext, RunError, check_clock};
 use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecs::REVISIONS;
-use crate::aws::usage_sources::Look;
+use crate::aws::usage_sources::{Look, asked_for};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::policy_set::{LISTS, Sources};
 use crate::domain::repository::Name;
@@ -160,6 +160,12 @@ pub async fn refresh(
     let looking = async {
         let anew = read_anew(clients, &once.known, now).await?;
         let mut observation = decide(clients, sources, once.clone(), anew, now, Trust::WhatWasAsked).await?;
+        let unread = unread_sources(sources, once).map(|source| UnreadableSource {
+            source: source.name.to_owned(),
+            repositories: Vec::new(),
+            problem: "it was not read when the run began; the next run reads it".to_owned(),
+        });
+        observation.usage.gaps.extend(unread);
         if !clients.has_bucket() {
             observation.usage.gaps.push(UnreadableSource {
                 source: LISTING.to_owned(),
@@ -343,6 +349,13 @@ async fn whole_sources(
         reads_stacks: sources.stacks,
     };
     look.read_all().await
+}
+
+/// The sources that are read as a whole, once a run, and were not: by a run of an older version, or one that had no reason to look
+/// at use.
+pub fn unread_sources(sources: &Sources, once: &ReadOnce) -> impl Iterator<Item = UsageSource> {
+    let wanted = asked_for(sources.stacks).map(|(source, _)| *source);
+    wanted.filter(|source| !once.sources.contains_key(source.name))
 }
 
 /// Adds what the sources say that are read as a whole, to what is read once a run.

@@ -43,6 +43,7 @@ pub mod eventbridge;
 pub mod lambda;
 #[cfg(feature = "builds")]
 pub mod logs;
+mod rate_limit;
 #[cfg(feature = "lifecycle")]
 pub mod registry;
 #[cfg(feature = "lifecycle")]

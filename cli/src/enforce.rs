@@ -133,7 +133,7 @@ async fn enforce(
     let registry_id = repositories.first().map(|one| one.registry_id.clone()).unwrap_or_default();
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
-    let gaps = observation.usage.gaps.clone();
+    let (gaps, usage_sources) = (observation.usage.gaps.clone(), observation.usage.sources.clone());
     // A dry run holds nothing that could change something.
     let ecr = arguments.apply.then(|| connection.ecr_write());
     let access = ecr.as_ref().map_or(Access::Read, Access::Write);
@@ -193,6 +193,7 @@ async fn enforce(
         bucket: clients.bucket.to_owned(),
     };
     report.gaps = gaps;
+    report.usage_sources = usage_sources;
     report.ignored =
         book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
     for outcome in outcomes {

@@ -437,6 +437,9 @@ impl EcrStub {
 
     /// The operation that a request asks for.
     pub fn operation(request: &Request) -> String {
+        if let Some(operation) = cloud::sources::operation(request) {
+            return operation;
+        }
         match request.header("x-amz-target") {
             Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
             None => cloud::operation(request).to_owned(),
@@ -553,7 +556,12 @@ impl State {
             }
         }
         let operation = EcrStub::operation(request);
-        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        // One of several services that each tell what they use.
+        let is_of_source = operation.contains(':') && operation != cloud::EKS_CLUSTERS;
+        let asked: Value = match is_of_source {
+            true => cloud::sources::asked(request),
+            false => serde_json::from_slice(&request.body).unwrap_or_default(),
+        };
         let is_ecr = MEMBERS.iter().any(|(name, _)| *name == operation);
         let is_throttled =
             is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more(&operation));
@@ -592,6 +600,10 @@ impl State {
                 faulty(&fault, Response::default()).map(|answer| in_rest(&operation, &fault, answer))
             }
             Some(fault) => faulty(&fault, Response::default()),
+        };
+        let response = match is_of_source && request.header("x-amz-target").is_none() {
+            true => response.map(cloud::sources::in_rest),
+            false => response,
         };
         let status = response.as_ref().map_or(0, |response| response.status);
         if self.is_counting.load(Ordering::Relaxed) {

@@ -15,6 +15,7 @@ use crate::domain::enforcement::run::Run;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count};
 use crate::domain::usage::UnreadableSource;
+use crate::domain::usage::source::SourceSummary;
 
 /// Of so many repositories a report tells singly; counts are of all.
 pub const REPOSITORIES: usize = 2000;
@@ -61,6 +62,9 @@ pub struct RunReport {
     pub policies: BTreeMap<String, Totals>,
     /// What could not be read of what is in use.
     pub gaps: Vec<UnreadableSource>,
+    /// How each usage source was read when the run began, and how many references to images it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage_sources: Vec<SourceSummary>,
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_tags: Option<String>,
@@ -371,6 +375,7 @@ impl Builder {
             totals: Totals::default(),
             policies: BTreeMap::new(),
             gaps: Vec::new(),
+            usage_sources: Vec::new(),
             unread_tags: None,
             ignore_entries: Vec::new(),
             ignored: Vec::new(),

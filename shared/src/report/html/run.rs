@@ -18,6 +18,7 @@ use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_not
 mod attention;
 mod outcomes;
 mod protection;
+mod sources;
 
 /// So many names are shown unfolded.
 const UNFOLDED: usize = 50;
@@ -56,6 +57,7 @@ pub fn render(report: &RunReport) -> String {
                         (protection::section(report))
                         @if report.totals.repositories > 0 { (outcomes::section(report)) }
                         (unmatched(report))
+                        (sources::section(report))
                     }
                 }
                 (footer(report))

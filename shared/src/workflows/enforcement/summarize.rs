@@ -136,6 +136,7 @@ pub async fn summarize(
         let observation = UsageSnapshot::parse(&usage.text)
             .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
         report.gaps = observation.usage.gaps;
+        report.usage_sources = observation.usage.sources;
     }
     let book_key = run.book_key();
     let book = match has_list {

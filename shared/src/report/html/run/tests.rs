@@ -14,6 +14,7 @@ use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
+use crate::domain::usage::source::{SourceStatus, SourceSummary};
 use crate::report::run::tests::{protect_only, protection};
 use crate::report::run::{Builder, Place};
 
@@ -555,4 +556,31 @@ fn the_largest_report_is_a_page_that_browsers_show() {
     assert!(page.len() < 8_000_000, "{} bytes", page.len());
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     assert!(words(&page).contains("500 repositories are not shown. All repositories"));
+}
+
+#[test]
+fn every_usage_source_is_told_with_when_it_was_read_and_whether_completely() {
+    let mut report = full();
+    assert!(!render(&report).contains("id=\"sources\""), "nothing where nothing was read");
+    let source = |name: &str, status| SourceSummary {
+        source: name.to_owned(),
+        title: format!("Title of {name}"),
+        status,
+        read_at: Instant::parse("2026-11-23T01:02:03Z").unwrap(),
+        images_in_use: 1234,
+    };
+    report.usage_sources = vec![
+        source("batch", SourceStatus::Complete),
+        source("pipes", SourceStatus::Incomplete),
+        source("apprunner", SourceStatus::NotInRegion),
+    ];
+    let page = render(&report);
+    let words = words(&page);
+    for text in
+        ["Title of batch", "complete", "1,234", "Title of pipes", "Title of apprunner", "not in this Region"]
+    {
+        assert!(words.contains(text), "{text}: {words}");
+    }
+    assert!(page.contains("<strong>incomplete</strong>"));
+    elements(&page);
 }

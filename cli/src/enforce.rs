@@ -13,7 +13,7 @@ use shared::domain::enforcement::plan::Blocker;
 use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::enforcement::run::Run;
 use shared::domain::text::instant::Instant;
-use shared::report::run::{Builder, RunReport};
+use shared::report::run::{Builder, Place, RunReport};
 use shared::report::{html, table};
 use shared::workflows::enforcement::inventory::assign;
 use shared::workflows::enforcement::process_batch::BatchProcessor;
@@ -130,6 +130,7 @@ async fn enforce(
     if repositories.is_empty() {
         return Err(snapshot::nothing_named());
     }
+    let registry_id = repositories.first().map(|one| one.registry_id.clone()).unwrap_or_default();
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
     let (gaps, usage_sources) = (observation.usage.gaps.clone(), observation.usage.sources.clone());
@@ -185,6 +186,12 @@ async fn enforce(
     drop(progress);
     let mut builder = Builder::new(run, Instant::now());
     let report = builder.report_mut();
+    report.place = Place {
+        stack_name: String::new(),
+        registry_id,
+        region: clients.region.to_owned(),
+        bucket: clients.bucket.to_owned(),
+    };
     report.gaps = gaps;
     report.usage_sources = usage_sources;
     report.ignored =

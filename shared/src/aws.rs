@@ -57,6 +57,7 @@ mod json_api;
 pub mod lambda;
 #[cfg(feature = "builds")]
 pub mod logs;
+mod rate_limit;
 #[cfg(feature = "lifecycle")]
 mod named_revisions;
 #[cfg(feature = "lifecycle")]

@@ -99,24 +99,25 @@ struct State {
     counts: Mutex<BTreeMap<String, usize>>,
 }
 
-/// A bucket of tokens.
+/// A bucket of tokens for each operation, as AWS counts calls.
 #[derive(Debug)]
 struct Limit {
     per_second: f64,
     burst: f64,
-    left: f64,
-    at: Instant,
+    /// What is left in the buckets, and when that was.
+    left: BTreeMap<String, (f64, Instant)>,
     throttled: usize,
 }
 
 impl Limit {
-    fn takes_one_more(&mut self) -> bool {
+    fn takes_one_more(&mut self, operation: &str) -> bool {
         let now = Instant::now();
-        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
-        (self.left, self.at) = ((self.left + earned).min(self.burst), now);
-        let has_one = self.left >= 1.0;
+        let (left, at) = self.left.entry(operation.to_owned()).or_insert((self.burst, now));
+        let earned = now.duration_since(*at).as_secs_f64() * self.per_second;
+        (*left, *at) = ((*left + earned).min(self.burst), now);
+        let has_one = *left >= 1.0;
         if has_one {
-            self.left -= 1.0;
+            *left -= 1.0;
         } else {
             self.throttled += 1;
         }
@@ -501,10 +502,9 @@ impl EcrStub {
         lock(&self.state.calls).iter().filter(|call| call.operation == operation).count()
     }
 
-    /// Lets so many calls of ECR through in a second, and so many at once; the others are throttled.
+    /// Lets so many calls of each operation of ECR through in a second, and so many at once; the others are throttled.
     pub fn limit(&self, per_second: f64, burst: f64) {
-        *lock(&self.state.limit) =
-            Some(Limit { per_second, burst, left: burst, at: Instant::now(), throttled: 0 });
+        *lock(&self.state.limit) = Some(Limit { per_second, burst, left: BTreeMap::new(), throttled: 0 });
     }
 
     /// How many calls were throttled by the limit.
@@ -563,7 +563,8 @@ impl State {
             false => serde_json::from_slice(&request.body).unwrap_or_default(),
         };
         let is_ecr = MEMBERS.iter().any(|(name, _)| *name == operation);
-        let is_throttled = is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more());
+        let is_throttled =
+            is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more(&operation));
         let fault = if is_throttled { Some(Fault::Throttled) } else { self.due(&operation, &request.target) };
         let is_rest = cloud::REST.contains(&&*operation);
         let effect = || match is_rest {

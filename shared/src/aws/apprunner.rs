@@ -24,7 +24,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let mut services = apprunner.all(services, &mut reading).await;
     services.retain(is_there);
     let request = |service: &Value| (String::new(), json!({ "ServiceArn": service["ServiceArn"] }));
-    for (service, answer) in apprunner.each("DescribeService", services, request, &mut reading).await {
+    for (service, answer) in apprunner.each("DescribeService", services, &request, &mut reading).await {
         let arn = service["ServiceArn"].as_str().unwrap_or("a service without an ARN");
         match image(&answer, arn) {
             Ok(None) => {}

@@ -132,13 +132,15 @@ impl JsonApi {
 
     /// Describes some things, each by one call of its own that `call` says: the route and the request. What is deleted meanwhile is
     /// left out; what cannot be described makes the reading incomplete.
-    pub(super) async fn each<T>(
+    ///
+    /// Nothing of it is generic: each reader would have it compiled once more.
+    pub(super) async fn each(
         &self,
         operation: &'static str,
-        mut things: Vec<T>,
-        call: impl Fn(&T) -> (String, Value),
+        mut things: Vec<Value>,
+        call: &(dyn Fn(&Value) -> (String, Value) + Sync),
         reading: &mut Reading,
-    ) -> Vec<(T, Value)> {
+    ) -> Vec<(Value, Value)> {
         if things.len() > MAX_DESCRIPTIONS {
             let (all, most) = (things.len(), MAX_DESCRIPTIONS);
             reading.problems.push(format!(
@@ -147,13 +149,12 @@ impl JsonApi {
             ));
             things.truncate(most);
         }
-        let requests = things.into_iter().map(|thing| (call(&thing), thing));
-        let mut describing =
-            stream::iter(requests)
-                .map(|((route, request), thing)| async move {
-                    (thing, self.ask(operation, &route, &request).await)
-                })
-                .buffered(READ_CONCURRENCY);
+        let mut describing = stream::iter(things)
+            .map(|thing| async move {
+                let (route, request) = call(&thing);
+                (thing, self.ask(operation, &route, &request).await)
+            })
+            .buffered(READ_CONCURRENCY);
         let mut described = Vec::new();
         while let Some((thing, answer)) = describing.next().await {
             match answer {

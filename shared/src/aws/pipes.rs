@@ -26,7 +26,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let request = |pipe: &Value| {
         (format!("GET /v1/pipes/{}", encoded(pipe["Name"].as_str().unwrap_or_default())), json!({}))
     };
-    let described = pipes.each("DescribePipe", found, request, &mut reading).await;
+    let described = pipes.each("DescribePipe", found, &request, &mut reading).await;
     let named = described.iter().filter_map(|(summary, pipe)| {
         revision(pipe, summary["Arn"].as_str().unwrap_or("a pipe without an ARN"))
     });

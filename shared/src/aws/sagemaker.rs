@@ -30,13 +30,14 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         }
     }
     let request = |summary: &Value| (String::new(), json!({ "ModelName": summary["ModelName"] }));
-    for (summary, described) in sagemaker.each("DescribeModel", unknown, request, &mut reading).await {
+    for (summary, described) in sagemaker.each("DescribeModel", unknown, &request, &mut reading).await {
         match model(&described) {
             Ok(model) => {
                 let mut images = model.images;
+                let packages = model.packages.into_iter().map(Value::from).collect();
                 let problems = reading.problems.len();
-                let request = |package: &String| (String::new(), json!({ "ModelPackageName": package }));
-                let packages = sagemaker.each("DescribeModelPackage", model.packages, request, &mut reading);
+                let request = |package: &Value| (String::new(), json!({ "ModelPackageName": package }));
+                let packages = sagemaker.each("DescribeModelPackage", packages, &request, &mut reading);
                 images.extend(packages.await.iter().flat_map(|(_, described)| package_images(described)));
                 let arn = text(&summary, "ModelArn");
                 if reading.problems.len() == problems {
@@ -50,7 +51,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     }
     let endpoints = sagemaker.all(list("ListEndpoints", "Endpoints"), &mut reading).await;
     let request = |summary: &Value| (String::new(), json!({ "EndpointName": summary["EndpointName"] }));
-    for (summary, described) in sagemaker.each("DescribeEndpoint", endpoints, request, &mut reading).await {
+    for (summary, described) in sagemaker.each("DescribeEndpoint", endpoints, &request, &mut reading).await {
         reading.add(&deployed_images(&described), &text(&summary, "EndpointArn"));
     }
     reading

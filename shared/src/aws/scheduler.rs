@@ -27,7 +27,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         let name = encoded(schedule["Name"].as_str().unwrap_or_default());
         (format!("GET /schedules/{name}"), json!({ "groupName": schedule["GroupName"] }))
     };
-    let described = scheduler.each("GetSchedule", schedules, request, &mut reading).await;
+    let described = scheduler.each("GetSchedule", schedules, &request, &mut reading).await;
     let named = described.iter().filter_map(|(summary, schedule)| {
         revision(schedule, summary["Arn"].as_str().unwrap_or("a schedule without an ARN"))
     });

@@ -23,7 +23,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     };
     let machines = states.all(list, &mut reading).await;
     let request = |machine: &Value| (String::new(), json!({ "stateMachineArn": machine["stateMachineArn"] }));
-    let described = states.each("DescribeStateMachine", machines, request, &mut reading).await;
+    let described = states.each("DescribeStateMachine", machines, &request, &mut reading).await;
     let mut revisions = Vec::new();
     for (summary, machine) in described {
         let arn = summary["stateMachineArn"].as_str().unwrap_or("a state machine without an ARN");

@@ -7,6 +7,7 @@
 //! | [`lambda`] | what AWS Lambda uses |
 //! | [`eks`] | which clusters of Amazon EKS there are |
 //! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | what job definitions, projects, services and models use |
+//! | [`inspector`] | what Amazon Inspector has seen in use, as a second opinion |
 //! | [`stacks`] | what templates and parameters of stacks name |
 //! | [`events`], [`scheduler`], [`pipes`], [`states`] | which revisions of task definitions are started by name |
 //! | [`listed`] | what somebody says is in use |
@@ -41,6 +42,7 @@ pub mod ecs;
 pub mod eks;
 pub mod events;
 pub mod ignore;
+pub mod inspector;
 pub mod lambda;
 pub mod list;
 pub mod list_memory;
@@ -58,7 +60,7 @@ pub mod usage_snapshot;
 
 /// All usage sources, in the order in which the report tells of them. How each is read is in `aws/usage_sources.rs`, where it is
 /// read by one call after the other, and in `workflows/enforcement/read_usage.rs`.
-pub const SOURCES: [source::UsageSource; 15] = [
+pub const SOURCES: [source::UsageSource; 16] = [
     ecs::SOURCE,
     lambda::SOURCE,
     eks::SOURCE,
@@ -71,6 +73,7 @@ pub const SOURCES: [source::UsageSource; 15] = [
     apprunner::SOURCE,
     sagemaker::SOURCE,
     stacks::SOURCE,
+    inspector::SOURCE,
     reports::SOURCE,
     pull_access::SOURCE,
     replication::SOURCE,

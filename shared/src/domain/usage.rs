@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`ecs`] | what Amazon ECS uses |
 //! | [`lambda`] | what AWS Lambda uses |
+//! | `kubernetes` | what kubectl prints of a cluster |
 //! | [`listed`] | what somebody says is in use |
 //! | [`usage_snapshot`] | all of it at one moment, with what could not be read |
 //! | [`ignore`] | which sources the policies file says do not matter |
@@ -30,6 +31,7 @@ use crate::domain::usage::reports::{ListTime, Reporter, Reports};
 
 pub mod ecs;
 pub mod ignore;
+mod kubernetes;
 pub mod lambda;
 pub mod list;
 pub mod list_memory;

@@ -192,12 +192,13 @@ fn differing_push_times(images: &RepositoryImages) -> Option<Finding> {
     ))
 }
 
-/// Maximum clock skew between ECR and whoever asks, in microseconds.
-const MAX_CLOCK_SKEW_MICROS: i64 = 5 * 60 * 1_000_000;
+/// So much younger than the time of a preview an image may be, in microseconds: a day. The time may be given as a day, which
+/// is its beginning.
+const MAX_YOUNGER_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Says so where images are younger than the time that the preview is for.
 fn from_the_future(images: &RepositoryImages, now: Instant) -> Option<Finding> {
-    let is_future = |image: &&Image| image.pushed_at.micros() - now.micros() > MAX_CLOCK_SKEW_MICROS;
+    let is_future = |image: &&Image| image.pushed_at.micros() - now.micros() > MAX_YOUNGER_MICROS;
     let number = images.images().iter().filter(is_future).count();
     let youngest = images.images().iter().filter(is_future).max_by_key(|image| image.pushed_at)?;
     Some(Finding::new(

@@ -115,11 +115,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             live(&clients, arguments, source, usage, passes).await
         })?,
     };
-    match arguments.output {
-        Format::Table => print_tables(&reports)?,
+    print(arguments.output, &reports)?;
+    Ok(Outcome::Success)
+}
+
+/// Prints reports on standard output.
+pub(crate) fn print(format: Format, reports: &[PreviewReport]) -> Result<(), Failure> {
+    match format {
+        Format::Table => print_tables(reports)?,
         Format::Json => {
             let mut out = output::json();
-            match reports.as_slice() {
+            match reports {
                 [report] => serde_json::to_writer_pretty(&mut out, report),
                 reports => serde_json::to_writer_pretty(&mut out, reports),
             }
@@ -129,11 +135,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         }
         Format::Html => {
             let mut out = output::text();
-            out.write_all(html::render(&reports).as_bytes())?;
+            out.write_all(html::render(reports).as_bytes())?;
             out.flush()?;
         }
     }
-    Ok(Outcome::Success)
+    Ok(())
 }
 
 /// Previews repositories of the account.

@@ -133,6 +133,7 @@ impl Eq for Usage {}
 /// `lambda`, `eks`, `eks/<cluster>`, `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
 /// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadableSource {
     /// The source.

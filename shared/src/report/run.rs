@@ -28,6 +28,7 @@ pub const USD_PER_GIGABYTE_MONTH: f64 = 0.10;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunReport {
     /// The run.
@@ -98,6 +99,7 @@ const fn is_zero(number: &u64) -> bool {
 
 /// How a repository is protected whose lifecycle policy ECR enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedRepository {
     /// The repository.
@@ -155,6 +157,7 @@ pub const fn whose(mode: Option<Mode>) -> &'static str {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RunStatus {
     /// All was looked at and done.
@@ -167,6 +170,7 @@ pub enum RunStatus {
 
 /// What came of some repositories, added up. Sizes are sums over images that share layers: less is freed than they say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {
     /// How many repositories.

@@ -163,7 +163,7 @@ pub fn unwrap(event: &str) -> Option<Unwrapped> {
     if batch.records.is_empty() || !(has_waited || are_of("aws:sns")) {
         return None;
     }
-    let texts = batch.records.into_iter().map(|message| message.body.or(Some(message.sns?.message)));
+    let texts = batch.records.into_iter().map(|message| message.body.or_else(|| Some(message.sns?.message)));
     let events = texts.collect::<Option<Vec<String>>>()?.into_iter().map(of_topic).collect();
     Some(Unwrapped { events, has_waited })
 }

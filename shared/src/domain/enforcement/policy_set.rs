@@ -88,6 +88,7 @@ impl Default for Sources {
 
 /// A source of use that does not matter, though it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct IgnoredSource {
     /// The source, as an unreadable one is called in reports: `eks/old`, `account/210987654321`.
@@ -178,6 +179,7 @@ pub struct Entry {
 
 /// Who applies a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Apply {
     /// Nobody: it is only told what would go.

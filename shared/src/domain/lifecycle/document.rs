@@ -92,6 +92,7 @@ pub enum Action {
 
 /// Where ECR keeps an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum StorageClass {
     /// Can be pulled.

@@ -238,7 +238,8 @@ fn never_matching(rule: &Rule) -> Vec<Finding> {
 fn why_no_tag(entry: &str, is_pattern: bool) -> Option<String> {
     const MAX_TAG: usize = 128;
     let is_of_tags = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if let Some(odd) = entry.chars().find(|c| !is_of_tags(*c) && !(is_pattern && *c == '*')) {
+    let is_known = |c: char| is_of_tags(c) || (is_pattern && c == '*');
+    if let Some(odd) = entry.chars().find(|c| !is_known(*c)) {
         return Some(match odd {
             '*' => {
                 "has a `*`, which stands for itself in a prefix and is in no tag; leave it out, or write a \

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let question = Question { policy: source.policy(), usage: &usage, now, passes: Passes::One };
     let reports = preview_all(question, &listing);
     if let Some(format) = arguments.output {
-        preview::print(format, &reports)?;
+        preview::print(format, reports)?;
         return Ok(Outcome::Success);
     }
     let page = html::render(&reports);

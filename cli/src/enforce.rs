@@ -13,7 +13,7 @@ use shared::domain::enforcement::plan::Blocker;
 use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::enforcement::run::Run;
 use shared::domain::text::instant::Instant;
-use shared::report::run::{Builder, RunReport};
+use shared::report::run::{Builder, Place, RunReport};
 use shared::report::{html, table};
 use shared::workflows::enforcement::inventory::assign;
 use shared::workflows::enforcement::process_batch::BatchProcessor;
@@ -130,9 +130,10 @@ async fn enforce(
     if repositories.is_empty() {
         return Err(snapshot::nothing_named());
     }
+    let registry_id = repositories.first().map(|one| one.registry_id.clone()).unwrap_or_default();
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
-    let gaps = observation.usage.gaps.clone();
+    let (gaps, usage_sources) = (observation.usage.gaps.clone(), observation.usage.sources.clone());
     // A dry run holds nothing that could change something.
     let ecr = arguments.apply.then(|| connection.ecr_write());
     let access = ecr.as_ref().map_or(Access::Read, Access::Write);
@@ -185,7 +186,14 @@ async fn enforce(
     drop(progress);
     let mut builder = Builder::new(run, Instant::now());
     let report = builder.report_mut();
+    report.place = Place {
+        stack_name: String::new(),
+        registry_id,
+        region: clients.region.to_owned(),
+        bucket: clients.bucket.to_owned(),
+    };
     report.gaps = gaps;
+    report.usage_sources = usage_sources;
     report.ignored =
         book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
     for outcome in outcomes {

@@ -158,6 +158,13 @@ impl Amount {
         self.image_size_in_bytes = self.image_size_in_bytes.saturating_sub(other.image_size_in_bytes);
     }
 
+    /// What is left without so many.
+    #[must_use]
+    pub const fn less(mut self, other: Self) -> Self {
+        self.remove(other);
+        self
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_zero(self) -> bool {

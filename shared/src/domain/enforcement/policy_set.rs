@@ -24,6 +24,7 @@
 //!     - { key: usage/shop.json, maximumAgeInHours: 6, repositories: ["shop/*"] }
 //!     - { key: usage/blue.json, cluster: blue }       # what this cluster of Amazon EKS runs
 //!     - { key: usage/partner.json, account: "210987654321" }
+//!   stacks: true                      # what stacks of CloudFormation name is in use
 //!   accounts: ["210987654321"]        # which accounts of the organization pull
 //!   ignore:                           # sources that do not matter, each with a reason
 //!     - { source: eks/old, reason: "no nodes any more", until: 2027-01-01 }
@@ -71,6 +72,8 @@ pub struct PolicySet {
 pub struct Sources {
     /// So many of the last active revisions of each family of ECS task definitions are in use.
     pub task_definition_revisions: u64,
+    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use.
+    pub stacks: bool,
     /// Lists in the stack's bucket that have to be there.
     pub lists: Vec<ListSource>,
     /// Sources of which somebody says that they do not matter.
@@ -82,7 +85,13 @@ pub struct Sources {
 impl Default for Sources {
     /// Five revisions, and whatever lists there are.
     fn default() -> Self {
-        Self { task_definition_revisions: 5, lists: Vec::new(), ignore: Vec::new(), accounts: Vec::new() }
+        Self {
+            task_definition_revisions: 5,
+            stacks: false,
+            lists: Vec::new(),
+            ignore: Vec::new(),
+            accounts: Vec::new(),
+        }
     }
 }
 
@@ -540,11 +549,12 @@ fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
 fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
     let mut sources = Sources::default();
     let Some(node) = reader.field(fields, "usage").value() else { return sources };
-    let known = ["taskDefinitionRevisions", "lists", "ignore", "accounts"];
+    let known = ["taskDefinitionRevisions", "stacks", "lists", "ignore", "accounts"];
     let Some(fields) = reader.fields(node, &fields.at("usage"), &known) else { return sources };
     if let Some(revisions) = reader.positive(&fields, "taskDefinitionRevisions").value() {
         sources.task_definition_revisions = revisions;
     }
+    sources.stacks = reader.boolean(&fields, "stacks").value().unwrap_or_default();
     sources.ignore = ignored(reader, &fields);
     sources.accounts = reader.texts(&fields, "accounts").value().unwrap_or_default();
     for (index, account) in sources.accounts.iter().enumerate() {

@@ -57,11 +57,11 @@ mod json_api;
 pub mod lambda;
 #[cfg(feature = "builds")]
 pub mod logs;
-mod rate_limit;
 #[cfg(feature = "lifecycle")]
 mod named_revisions;
 #[cfg(feature = "lifecycle")]
 mod pipes;
+mod rate_limit;
 #[cfg(feature = "lifecycle")]
 mod region_services;
 #[cfg(feature = "lifecycle")]

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod account;
 mod check;
 mod compile;
+mod demo;
 mod diff;
 mod enforce;
 mod in_use;
@@ -18,6 +19,7 @@ mod output;
 mod policy;
 mod preview;
 mod protection_rule;
+mod schema;
 mod snapshot;
 
 /// Stewardship of Amazon ECR repositories: check lifecycle policies, see what they do before they do it, and enforce them
@@ -31,6 +33,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Check(check::Arguments),
     Compile(compile::Arguments),
     Diff(diff::Arguments),
@@ -40,6 +43,7 @@ enum Command {
     Enforce(enforce::Arguments),
     ProtectionRule(protection_rule::Arguments),
     Policy(policy::Arguments),
+    Schema(schema::Arguments),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let outcome = match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
@@ -102,6 +107,7 @@ fn main() -> ExitCode {
         Command::Enforce(arguments) => enforce::run(&arguments),
         Command::ProtectionRule(arguments) => protection_rule::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut io::stdout());
             Ok(Outcome::Success)

@@ -5,6 +5,7 @@
 //! | [`source`] | what a usage source is, and what one reading of it gives; [`SOURCES`] are all of them |
 //! | [`ecs`] | what Amazon ECS uses |
 //! | [`lambda`] | what AWS Lambda uses |
+//! | `kubernetes` | what kubectl prints of a cluster |
 //! | [`eks`] | which clusters of Amazon EKS there are |
 //! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | what job definitions, projects, services and models use |
 //! | [`inspector`] | what Amazon Inspector has seen in use, as a second opinion |
@@ -43,6 +44,7 @@ pub mod eks;
 pub mod events;
 pub mod ignore;
 pub mod inspector;
+mod kubernetes;
 pub mod lambda;
 pub mod list;
 pub mod list_memory;
@@ -176,6 +178,7 @@ impl Eq for Usage {}
 /// `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
 /// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadableSource {
     /// The source.

@@ -29,6 +29,7 @@ pub const USD_PER_GIGABYTE_MONTH: f64 = 0.10;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunReport {
     /// Where the run was.
@@ -102,6 +103,7 @@ pub const LARGEST: usize = 10;
 
 /// One of the largest repositories.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LargeRepository {
     /// The repository.
@@ -116,6 +118,7 @@ pub struct LargeRepository {
 
 /// Where a run was: whose registry, and the stack that it is of. Reports of earlier versions do not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Place {
     /// The name of the stack; none for a run from a terminal.
@@ -184,6 +187,7 @@ const fn is_zero(number: &u64) -> bool {
 
 /// How a repository is protected whose lifecycle policy ECR enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedRepository {
     /// The repository.
@@ -241,6 +245,7 @@ pub const fn whose(mode: Option<Mode>) -> &'static str {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RunStatus {
     /// All was looked at and done.
@@ -253,6 +258,7 @@ pub enum RunStatus {
 
 /// What came of some repositories, added up. Sizes are sums over images that share layers: less is freed than they say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {
     /// How many repositories.

@@ -54,6 +54,7 @@ pub struct Reading {
 
 /// How a source was read, for the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SourceSummary {
     /// The source.
@@ -70,6 +71,7 @@ pub struct SourceSummary {
 
 /// Whether a source was read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SourceStatus {
     /// All that it says is known.

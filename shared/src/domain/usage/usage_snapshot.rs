@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ecs::PinnedImage;
 use super::listed::InvalidUsage;
+use super::listed::unreadable;
 use super::{UnknownImage, UnreadableSource, Usage, UsedImage};
 use crate::domain::enforcement::policy_set::Sources;
 use crate::domain::text::instant::Instant;
@@ -173,10 +174,10 @@ impl UsageSnapshot {
     ///
     /// When it is something else.
     pub fn parse(text: &str) -> Result<Self, InvalidUsage> {
-        let read: Read<'_> = serde_json::from_str(text)?;
+        let read: Read<'_> = serde_json::from_str(text).map_err(|error| unreadable(text, &error))?;
         let Read { in_use, gaps, ignored, unknown_images, list_times, reporters, replicas, sources, once } =
             read;
-        let usage = Usage::parse(in_use.get())?;
+        let usage = Usage::parse_recorded(in_use.get())?;
         let usage =
             Usage { gaps, ignored, unknown_images, list_times, reporters, replicas, sources, ..usage };
         Ok(Self { usage, once })
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let used = Usage::parse(r#"[{"imageUri": "a:1", "usedBy": ["x"]}, "b@sha256:aa"]"#).unwrap();
+        let used = Usage::parse_recorded(r#"[{"imageUri": "a:1", "usedBy": ["x"]}, "b@sha256:aa"]"#).unwrap();
         let gap = UnreadableSource { source: "ecs".into(), repositories: vec![], problem: "denied".into() };
         let mut once = ReadOnce::default();
         once.known.task_definitions.insert("arn".into(), vec!["a:1".into()]);

@@ -274,7 +274,17 @@ fn what_the_last_run_knew_counts_and_is_not_asked_again() {
     let definition = hand.cloud(|cloud| cloud.ecs.register("web", &[&format!("{HOST}/app:build")]));
     let read =
         |name: &&str| (name.to_string(), json!({ "readAt": "2026-11-20T00:00:00Z", "isInRegion": true }));
-    let whole = ["batch", "events", "scheduler", "pipes", "states", "codebuild", "apprunner", "sagemaker"];
+    let whole = [
+        "batch",
+        "events",
+        "scheduler",
+        "pipes",
+        "states",
+        "codebuild",
+        "apprunner",
+        "sagemaker",
+        "inspector",
+    ];
     let mut sources: serde_json::Map<String, Value> = whole.iter().map(read).collect();
     sources["batch"]["used"] = json!([{ "imageUri": format!("{HOST}/app:job"), "usedBy": ["job/1"] }]);
     let mut usage = json!({ "inUse": [], "gaps": [], "ignored": [], "unknownImages": [], "listTimes": [], "reporters": [],

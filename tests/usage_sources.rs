@@ -326,7 +326,8 @@ fn only_systems_manager_says_that_a_region_lacks_a_service() {
     let all: Vec<&Case> = CASES.iter().collect();
     let aws = with(&all, &["a"]);
     aws.cloud(|cloud| cloud.lacking = vec!["ecr".to_owned(), "batch".to_owned()]);
-    assert!(look(&aws).values().all(|reading| reading.as_ref().is_some_and(|one| !one.used.is_empty())));
+    let found = look(&aws);
+    assert!(CASES.iter().all(|case| found[case.name].as_ref().is_some_and(|one| !one.used.is_empty())));
     // When it cannot be asked everything is read, and a source that fails then says what is not known besides.
     let aws = with(&all, &["a"]);
     aws.fault_from("GetParameters", Fault::Denied, 0);
@@ -461,10 +462,44 @@ fn endpoints_and_packages_of_sagemaker_keep_their_images() {
 }
 
 #[test]
+fn inspector_tells_which_images_tasks_and_pods_use() {
+    let digest = |number: usize| format!("sha256:{number:064x}");
+    let aws = EcrStub::in_memory();
+    aws.cloud(|cloud| {
+        for number in 1..6 {
+            cloud.sources.inspector.images.push(("team/app".to_owned(), digest(number), 2));
+        }
+        cloud.sources.inspector.images.push(("team/app".to_owned(), digest(9), 0));
+        cloud.sources.page = 2;
+    });
+    let expected: BTreeSet<String> =
+        (1..6).map(|number| image(&format!("team/app@{}", digest(number)))).collect();
+    aws.fault("inspector2:ListCoverage", Fault::Throttled, 3);
+    let reading = look_at(&aws, "inspector");
+    assert_eq!(
+        (references(&reading), reading.problems.len()),
+        (expected, 0),
+        "all pages, and throttling is waited out"
+    );
+    assert_eq!(aws.count("inspector2:ListCoverage"), 3 + 3);
+    aws.fault_from("inspector2:ListCoverage", Fault::Denied, 0);
+    assert!(look_at(&aws, "inspector").problems[0].contains("; allow inspector2:ListCoverage"));
+    aws.cloud(|cloud| cloud.lacking = vec!["inspector2".to_owned()]);
+    assert_eq!(look(&aws)["inspector"], None);
+    let empty = EcrStub::in_memory();
+    assert_eq!(look_at(&empty, "inspector"), Reading::default());
+    assert_eq!(empty.count("inspector2:ListCoverage"), 1);
+}
+
+#[test]
 fn the_list_of_sources_is_whole_and_the_policy_for_reading_use_allows_what_they_take_and_no_more() {
     let read: Vec<&UsageSource> = READERS.iter().map(|(source, _)| source).collect();
     let cases: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-    assert_eq!(read.iter().map(|source| source.name).collect::<Vec<_>>(), cases);
+    // Inspector has tests of its own: it is a second opinion.
+    assert_eq!(
+        read.iter().map(|source| source.name).collect::<Vec<_>>(),
+        [&cases[..], &["inspector"]].concat()
+    );
     assert!(read.iter().all(|source| SOURCES.contains(source)));
     let mut wanted: BTreeSet<String> =
         SOURCES.iter().flat_map(|source| source.actions).map(|action| (*action).to_owned()).collect();

@@ -772,3 +772,14 @@ fn what_stacks_name_stays_where_the_policies_file_asks_for_it() {
     site.aws().heal();
     site.assert_goes_on(&[&site.old[0], &site.old[1]]);
 }
+
+#[test]
+fn what_inspector_has_seen_in_use_stays_and_without_it_nothing_is_blocked() {
+    let site = Site::new();
+    site.cloud(|cloud| cloud.sources.inspector.images.push(("app".to_owned(), site.untagged.clone(), 1)));
+    let report = site.run("r");
+    site.assert_left(&[&site.untagged], &report);
+    let site = Site::new();
+    site.aws().fault_from("inspector2:ListCoverage", Fault::Denied, 0);
+    site.assert_goes_on(&[]);
+}

@@ -12,7 +12,7 @@
 //! | `s3` | Amazon S3, with the feature `signed` |
 //! | `codebuild`, `eventbridge`, `ssm` | what building images calls besides, with the feature `builds` |
 //! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
-//! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
+//! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `inspector`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
 //! | `region_services` | which services a Region lacks |
 
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub mod error;
 mod event_rules;
 #[cfg(feature = "builds")]
 pub mod eventbridge;
+#[cfg(feature = "lifecycle")]
+mod inspector;
 #[cfg(feature = "lifecycle")]
 mod json_api;
 #[cfg(feature = "signed")]

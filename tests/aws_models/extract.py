@@ -73,6 +73,7 @@ OPERATIONS = {
     ],
     "eks": ["ListClusters"],
     "events": ["ListEventBuses", "ListRuleNamesByTarget", "ListTargetsByRule", "PutEvents"],
+    "inspector2": ["ListCoverage"],
     "lambda": ["GetFunction", "Invoke", "ListFunctions"],
     "logs": ["GetLogEvents"],
     "pipes": ["DescribePipe", "ListPipes"],

@@ -20,6 +20,7 @@ mod batch;
 mod ecs;
 mod event_rules;
 mod functions;
+mod inspector;
 mod models;
 mod pipes;
 mod projects;

@@ -168,7 +168,12 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
                 "ssm" => drop(connection.parameters().put("name", "value", "what").await),
                 // A usage source, some of which make two calls.
                 other => {
-                    let (_, read) = READERS.iter().find(|(source, _)| source.name == other).expect(line);
+                    let (_, read) = READERS
+                        .iter()
+                        .find(|(source, _)| {
+                            [source.name, source.service.unwrap_or_default()].contains(&other)
+                        })
+                        .expect(line);
                     let (ecs_clusters, known) = (&[][..], &BTreeMap::new());
                     drop(
                         read(Look { connection: &connection, ecs_clusters, known, reads_stacks: false })
@@ -182,7 +187,7 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
         assert_eq!(hosts, [host], "{line}");
         checked += 1;
     }
-    assert_eq!(checked, 648);
+    assert_eq!(checked, 684);
 }
 
 #[test]

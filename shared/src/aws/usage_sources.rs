@@ -9,8 +9,8 @@ use std::pin::Pin;
 use futures_util::future::join_all;
 
 use super::{
-    Connection, apprunner, batch, codebuild_projects, event_rules, pipes, region_services, sagemaker,
-    scheduler, stacks, step_functions,
+    Connection, apprunner, batch, codebuild_projects, event_rules, inspector, pipes, region_services,
+    sagemaker, scheduler, stacks, step_functions,
 };
 use crate::domain::usage;
 use crate::domain::usage::source::{Reading, UsageSource};
@@ -35,7 +35,7 @@ pub type Pending<'a> = Pin<Box<dyn Future<Output = Reading> + Send + 'a>>;
 pub type Reader = for<'a> fn(Look<'a>) -> Pending<'a>;
 
 /// Every source that is read as a whole, and what reads it.
-pub static READERS: [(UsageSource, Reader); 9] = [
+pub static READERS: [(UsageSource, Reader); 10] = [
     (usage::batch::SOURCE, |look| Box::pin(batch::read(look))),
     (usage::events::SOURCE, |look| Box::pin(event_rules::read(look))),
     (usage::scheduler::SOURCE, |look| Box::pin(scheduler::read(look))),
@@ -45,6 +45,7 @@ pub static READERS: [(UsageSource, Reader); 9] = [
     (usage::apprunner::SOURCE, |look| Box::pin(apprunner::read(look))),
     (usage::sagemaker::SOURCE, |look| Box::pin(sagemaker::read(look))),
     (usage::stacks::SOURCE, |look| Box::pin(stacks::read(look))),
+    (usage::inspector::SOURCE, |look| Box::pin(inspector::read(look))),
 ];
 
 /// Those of [`READERS`] that are read: stacks only where the policies file asks for them.

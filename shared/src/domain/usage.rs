@@ -8,6 +8,7 @@
 //! | `kubernetes` | what kubectl prints of a cluster |
 //! | [`eks`] | which clusters of Amazon EKS there are |
 //! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | what job definitions, projects, services and models use |
+//! | [`inspector`] | what Amazon Inspector has seen in use, as a second opinion |
 //! | [`stacks`] | what templates and parameters of stacks name |
 //! | [`events`], [`scheduler`], [`pipes`], [`states`] | which revisions of task definitions are started by name |
 //! | [`listed`] | what somebody says is in use |
@@ -42,6 +43,7 @@ pub mod ecs;
 pub mod eks;
 pub mod events;
 pub mod ignore;
+pub mod inspector;
 mod kubernetes;
 pub mod lambda;
 pub mod list;
@@ -60,7 +62,7 @@ pub mod usage_snapshot;
 
 /// All usage sources, in the order in which the report tells of them. How each is read is in `aws/usage_sources.rs`, where it is
 /// read by one call after the other, and in `workflows/enforcement/read_usage.rs`.
-pub const SOURCES: [source::UsageSource; 15] = [
+pub const SOURCES: [source::UsageSource; 16] = [
     ecs::SOURCE,
     lambda::SOURCE,
     eks::SOURCE,
@@ -73,6 +75,7 @@ pub const SOURCES: [source::UsageSource; 15] = [
     apprunner::SOURCE,
     sagemaker::SOURCE,
     stacks::SOURCE,
+    inspector::SOURCE,
     reports::SOURCE,
     pull_access::SOURCE,
     replication::SOURCE,

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::app_runner::AppRunner;
 use super::batch::Batch;
 use super::event_rules::EventRules;
+use super::inspector::Inspector;
 use super::models::Models;
 use super::pipes::Pipes;
 use super::projects::Projects;
@@ -44,6 +45,8 @@ pub struct Sources {
     pub app_runner: AppRunner,
     /// Amazon SageMaker AI.
     pub models: Models,
+    /// Amazon Inspector.
+    pub inspector: Inspector,
     /// The largest page of all lists; none unless set.
     pub page: usize,
 }
@@ -59,6 +62,7 @@ impl Sources {
             "codebuild" => &self.projects,
             "apprunner" => &self.app_runner,
             "sagemaker" => &self.models,
+            "inspector2" => &self.inspector,
             _ => return None,
         })
     }

@@ -17,6 +17,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "AWS App Runner",
     service: Some("apprunner"),
     actions: &["apprunner:DescribeService", "apprunner:ListOperations", "apprunner:ListServices"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 20 services, 1 for each service, and 1 for each 20 operations of one that names its image by a tag",
 };

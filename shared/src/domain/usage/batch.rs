@@ -10,6 +10,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "AWS Batch",
     service: Some("batch"),
     actions: &["batch:DescribeJobDefinitions"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 100 job definitions",
 };

@@ -10,6 +10,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "AWS CodeBuild",
     service: Some("codebuild"),
     actions: &["codebuild:BatchGetProjects", "codebuild:ListProjects"],
+    blocks: true,
     when: When::OnceARun,
     calls: "2 for each 100 projects",
 };

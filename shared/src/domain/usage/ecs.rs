@@ -35,6 +35,7 @@ pub const SOURCE: UsageSource = UsageSource {
         "ecs:ListTaskDefinitions",
         "ecs:ListTasks",
     ],
+    blocks: true,
     when: When::BeforeEachDeletion,
     calls: "4 for each cluster with up to 10 services and 100 tasks, and more for more; once a run also 1 for each service, 1 for \
             each 100 revisions of task definitions, and 1 for each that is not known",

@@ -8,6 +8,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "Amazon EKS",
     service: None,
     actions: &["eks:ListClusters"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 100 clusters",
 };

@@ -16,6 +16,7 @@ pub const SOURCE: UsageSource = UsageSource {
         "events:ListRuleNamesByTarget",
         "events:ListTargetsByRule",
     ],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 100 event buses, 1 for each event bus and ECS cluster, 1 for each rule that starts tasks, and 1 for \
             each revision that is not known",

@@ -12,6 +12,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "AWS Lambda",
     service: None,
     actions: &["lambda:GetFunction", "lambda:ListFunctions"],
+    blocks: true,
     when: When::BeforeEachDeletion,
     calls: "1 for each 50 versions of functions, and 1 for each that is not known",
 };

@@ -11,6 +11,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "EventBridge Pipes",
     service: Some("pipes"),
     actions: &["ecs:DescribeTaskDefinition", "pipes:DescribePipe", "pipes:ListPipes"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 100 pipes, 1 for each that starts tasks, and 1 for each revision that is not known",
 };

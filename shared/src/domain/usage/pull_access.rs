@@ -18,6 +18,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "other accounts",
     service: None,
     actions: &["ecr:GetRegistryPolicy", "ecr:GetRepositoryPolicy"],
+    blocks: true,
     when: When::BeforeEachDeletion,
     calls: "1 once a run, and 1 for each repository from which something is deleted",
 };

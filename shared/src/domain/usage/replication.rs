@@ -14,6 +14,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "replication",
     service: None,
     actions: &["ecr:DescribeRegistry"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1",
 };

@@ -22,6 +22,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "lists in the bucket",
     service: None,
     actions: &["s3:GetObject", "s3:ListBucket"],
+    blocks: true,
     when: When::BeforeEachDeletion,
     calls: "1 for each 1,000 lists, and 1 for each list",
 };

@@ -17,6 +17,7 @@ pub const SOURCE: UsageSource = UsageSource {
         "sagemaker:ListEndpoints",
         "sagemaker:ListModels",
     ],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 100 models, 1 for each 100 endpoints, 1 for each endpoint, and 1 or 2 for each model that is not known",
 };

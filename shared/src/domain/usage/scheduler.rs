@@ -11,6 +11,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "EventBridge Scheduler",
     service: Some("scheduler"),
     actions: &["ecs:DescribeTaskDefinition", "scheduler:GetSchedule", "scheduler:ListSchedules"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 100 schedules, 1 for each that starts tasks, and 1 for each revision that is not known",
 };

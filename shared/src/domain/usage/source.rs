@@ -22,6 +22,8 @@ pub struct UsageSource {
     pub service: Option<&'static str>,
     /// The IAM actions that reading it takes.
     pub actions: &'static [&'static str],
+    /// Whether it blocks deletion when it could not be read completely. A second opinion does not.
+    pub blocks: bool,
     /// When it is read.
     pub when: When,
     /// How many calls reading it once takes.
@@ -156,6 +158,7 @@ mod tests {
         title: "Ships",
         service: None,
         actions: &["harbour:ListShips"],
+        blocks: true,
         when: When::OnceARun,
         calls: "1",
     };

@@ -15,6 +15,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "CloudFormation stacks",
     service: None,
     actions: &["cloudformation:DescribeStacks", "cloudformation:GetTemplate"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each page of stacks, and 1 for each stack that is not known",
 };

@@ -15,6 +15,7 @@ pub const SOURCE: UsageSource = UsageSource {
     title: "AWS Step Functions",
     service: None,
     actions: &["ecs:DescribeTaskDefinition", "states:DescribeStateMachine", "states:ListStateMachines"],
+    blocks: true,
     when: When::OnceARun,
     calls: "1 for each 1,000 state machines, 1 for each state machine, and 1 for each revision that is not known",
 };

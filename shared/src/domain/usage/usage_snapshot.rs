@@ -76,6 +76,9 @@ pub struct ReadSource {
     pub read_at: Instant,
     /// Whether AWS has the service in this Region.
     pub is_in_region: bool,
+    /// Whether it was read completely.
+    #[serde(default)]
+    pub is_complete: bool,
 }
 
 /// The images of what never changes, once it is known: revisions of task definitions and services by their ARNs, versions of

@@ -363,7 +363,12 @@ fn add_whole_sources(whole: Vec<(UsageSource, Option<Reading>)>, once: &mut Read
     for (source, reading) in whole {
         let is_in_region = reading.is_some();
         let reading = reading.unwrap_or_default();
-        once.gaps.extend(reading.gap(&source));
+        let is_complete = reading.problems.is_empty();
+        if source.blocks {
+            once.gaps.extend(reading.gap(&source));
+        } else if let Some(gap) = reading.gap(&source) {
+            tracing::info!(source = gap.source, problem = gap.problem, "a second opinion is not there");
+        }
         let known = once.known.sources.entry(source.name.to_owned()).or_default();
         // What could not be read now is asked less of next time.
         if reading.problems.is_empty() {
@@ -371,7 +376,7 @@ fn add_whole_sources(whole: Vec<(UsageSource, Option<Reading>)>, once: &mut Read
         }
         known.extend(reading.known);
         let (used, unknown) = (reading.used, reading.unknown);
-        let read = ReadSource { used, unknown, read_at: now, is_in_region };
+        let read = ReadSource { used, unknown, read_at: now, is_in_region, is_complete };
         once.sources.insert(source.name.to_owned(), read);
     }
     once.known.sources.retain(|_, known| !known.is_empty());
@@ -390,9 +395,11 @@ fn summaries(
         }
         let read = once.sources.get(source.name)?;
         let mut summary = source.summary(read.used.len(), gaps, read.read_at);
-        if !read.is_in_region {
-            summary.status = SourceStatus::NotInRegion;
-        }
+        summary.status = match (read.is_in_region, read.is_complete) {
+            (false, _) => SourceStatus::NotInRegion,
+            (true, true) => SourceStatus::Complete,
+            (true, false) => SourceStatus::Incomplete,
+        };
         Some(summary)
     });
     told.collect()

@@ -250,10 +250,15 @@ fn why_no_tag(entry: &str, is_pattern: bool) -> Option<String> {
                 "has `{character}`, which is in no tag: this is no regular expression; `*` in a `tagPatternList` stands for anything"
             ),
             '/' | ':' | '@' => {
-                format!("has `{character}`, which is in no tag; write the tag alone, without repository and digest")
+                format!(
+                    "has `{character}`, which is in no tag; write the tag alone, without repository and digest"
+                )
             }
             character => {
-                format!("has {}, which is in no tag", crate::domain::text::finding::quoted(&character.to_string()))
+                format!(
+                    "has {}, which is in no tag",
+                    crate::domain::text::finding::quoted(&character.to_string())
+                )
             }
         });
     }

@@ -17,10 +17,17 @@ pub struct Logs {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Page {
     #[serde(default)]
     events: Vec<Event>,
+    #[serde(default)]
+    next_forward_token: Option<String>,
 }
+
+/// How far a log is read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Position(Option<String>);
 
 #[derive(Deserialize)]
 struct Event {
@@ -42,5 +49,25 @@ impl Logs {
         let asked = json!({ "logGroupName": group, "logStreamName": stream, "limit": MAX_EVENTS, "startFromHead": false });
         let page: Page = self.service.call("GetLogEvents", "Logs_20140328", &asked).await?;
         Ok(page.events.into_iter().map(|event| event.message).collect())
+    }
+
+    /// What a log has behind a position, line by line, and the position behind that. Nothing new leaves the position as it is.
+    ///
+    /// # Errors
+    ///
+    /// What CloudWatch Logs answers; [`super::error::Failure::NotFound`] as long as nothing was written.
+    pub async fn after(
+        &self,
+        group: &str,
+        stream: &str,
+        position: Position,
+    ) -> Result<(Vec<String>, Position), AwsError> {
+        let mut asked = json!({ "logGroupName": group, "logStreamName": stream, "startFromHead": true });
+        if let Position(Some(token)) = &position {
+            asked["nextToken"] = json!(token);
+        }
+        let page: Page = self.service.call("GetLogEvents", "Logs_20140328", &asked).await?;
+        let next = page.next_forward_token.map_or(position, |token| Position(Some(token)));
+        Ok((page.events.into_iter().map(|event| event.message).collect(), next))
     }
 }

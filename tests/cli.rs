@@ -897,7 +897,7 @@ mod account {
         assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
         let table = String::from_utf8(dry.stdout).unwrap();
         assert!(table.starts_with("Dry run: nothing was changed at 2"), "{table}");
-        assert!(table.contains("3 of 8 images would be deleted"), "{table}");
+        assert!(table.contains("3 of 8 images will be deleted"), "{table}");
         assert!(table.contains("Add --apply to do it."), "{table}");
         assert_eq!(aws.count("BatchDeleteImage"), 0);
         let report = printed(&in_account(&aws, &[&arguments[..], &["--apply", "--output", "json"]].concat()));
@@ -924,7 +924,7 @@ mod account {
         for (arguments, expected) in [
             (
                 &["preview", "--repository", "nothing"][..],
-                "ecr-steward: there is no repository nothing in this registry\n",
+                "ecr-steward: there is no repository nothing in the registry of eu-west-1\n",
             ),
             (
                 &["enforce", "--bucket", "empty", "--all"],
@@ -933,7 +933,7 @@ mod account {
             ),
             (
                 &["snapshot"],
-                "ecr-steward: arguments: no repository is named, or the registry has none; add --repository NAME or --all\n",
+                "ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all\n",
             ),
         ] {
             let output = in_account(&aws, arguments);
@@ -948,7 +948,7 @@ mod account {
             .unwrap();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.starts_with("ecr-steward: there are no credentials: set AWS_ACCESS_KEY_ID"), "{said}");
+        assert!(said.starts_with("ecr-steward: there are no credentials: sign in"), "{said}");
     }
 
     /// The policy of the repository before a run replaced it.

@@ -73,6 +73,9 @@ pub(crate) fn read_policy(path: &std::path::Path) -> Result<PolicySource, Failur
     let file = input::name(path);
     let text = input::read(path, MAX_POLICY_BYTES)?;
     PolicySource::parse(&text).map_err(|findings| {
+        if let Some(problem) = input::other_kind(&text) {
+            return InputError::Content { file, problem }.into();
+        }
         let problem = match findings.as_slice() {
             [one] => format!("not a valid policy: {one}"),
             [first, others @ ..] => format!(

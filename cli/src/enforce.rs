@@ -1,10 +1,9 @@
 //! `ecr-steward enforce`: `policies.yaml` applied from a terminal, by the same code as in the stack.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use shared::aws::Connection;
 use shared::domain::enforcement::batch::Assignment;
 use shared::domain::enforcement::enforcement_switch::DryRunReason;
@@ -12,6 +11,7 @@ use shared::domain::enforcement::outcome::{Outcome as RepositoryOutcome, Reporte
 use shared::domain::enforcement::plan::Blocker;
 use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::enforcement::run::Run;
+use shared::domain::lifecycle::PolicySource;
 use shared::domain::text::instant::Instant;
 use shared::report::run::{Builder, RunReport};
 use shared::report::{html, table};
@@ -19,10 +19,11 @@ use shared::workflows::enforcement::inventory::assign;
 use shared::workflows::enforcement::process_batch::BatchProcessor;
 use shared::workflows::enforcement::{Access, RunContext, RunError, check_clock, read_usage};
 
-use crate::account::{self, Which};
+use crate::account::{self, Aws, Bucket, Which};
 use crate::input::{self, MAX_POLICY_BYTES};
 use crate::preview::Format;
-use crate::{Failure, Outcome, in_use, output, preview, snapshot};
+use crate::progress::{self, Progress};
+use crate::{Failure, Outcome, in_use, output, preview};
 
 /// Repositories that are worked on together.
 const CHUNK: usize = 25;
@@ -40,10 +41,8 @@ const CHUNK: usize = 25;
 /// Exit code: 0, 1 if something needs attention, 2 if nothing could be done.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The stack's bucket: policies.yaml, lists of images in use and the limits of the registry are read there, and the journal is
-    /// written there.
-    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET", value_parser = NonEmptyStringValueParser::new())]
-    bucket: String,
+    #[command(flatten)]
+    bucket: Bucket,
 
     /// Another policies file than the bucket's policies.yaml; `-` is standard input.
     #[arg(long, value_name = "FILE")]
@@ -61,12 +60,18 @@ pub(crate) struct Arguments {
     output: Format,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     let given = match &arguments.book {
         None => None,
         Some(path) => Some((input::name(path), input::read(path, MAX_POLICY_BYTES)?)),
     };
-    let report = account::work(Some(&arguments.bucket), async |clients, connection| {
+    aws.own_registry()?;
+    // A file from disk can be looked at before anything is deployed: a dry run writes nothing down.
+    let place = match (&arguments.book, arguments.apply) {
+        (Some(_), false) => arguments.bucket.if_named(),
+        _ => arguments.bucket.needed(),
+    };
+    let report = account::work(aws, &place, async |clients, connection| {
         enforce(&clients, connection, arguments, given.as_ref()).await
     })?;
     match arguments.output {
@@ -75,12 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             out.write_all(table::run::render(&report, preview::style()).as_bytes())?;
             out.flush()?;
         }
-        Format::Json => {
-            let mut out = output::json();
-            serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
-            out.flush()?;
-        }
+        Format::Json => output::value(&report)?,
         Format::Html => {
             let mut out = output::text();
             out.write_all(html::run::render(&report).as_bytes())?;
@@ -110,7 +110,16 @@ async fn enforce(
             (KEY, object.text, object.version)
         }
     };
-    let book = PolicySet::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
+    let book = PolicySet::parse(&text).map_err(|findings| match PolicySource::parse(&text) {
+        // An empty file and the like would be one, too.
+        Ok(_) if given.is_some() && !PolicySet::is_meant(&text) => Failure::Policy {
+            file: file.to_owned(),
+            problem: "is a lifecycle policy, not a policies file: write it as an entry of `policies`, with a `name` and \
+                      `repositories`, or look at it with `preview --policy`"
+                .to_owned(),
+        },
+        _ => in_use::invalid_book(file, &findings),
+    })?;
     // Terminals at the same moment are different runs.
     let run_id = format!("terminal-{}-{}", started_at.micros(), std::process::id());
     let dry_run = !arguments.apply;
@@ -127,9 +136,7 @@ async fn enforce(
         book_hash: Some(book.hash().to_owned()),
     };
     let repositories = account::repositories(clients, &arguments.which).await?;
-    if repositories.is_empty() {
-        return Err(snapshot::nothing_named());
-    }
+    progress::phase("reading what is in use");
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
     let gaps = observation.usage.gaps.clone();
@@ -138,7 +145,7 @@ async fn enforce(
     let access = ecr.as_ref().map_or(Access::Read, Access::Write);
     let worker = BatchProcessor::new(*clients, access, &run, &book, observation);
     let mut outcomes = Vec::new();
-    let mut progress = account::Progress::new("repositories", repositories.len());
+    let progress = Progress::new("repositories", repositories.len());
     // So many at a time, since what is in use is looked at once for all of them.
     for some in repositories.chunks(CHUNK) {
         // It may take hours, and whoever changes the bucket's file means from now on.

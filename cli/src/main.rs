@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod account;
 mod check;
 mod compile;
+mod credentials;
 mod diff;
 mod enforce;
 mod in_use;
@@ -17,6 +18,7 @@ mod input;
 mod output;
 mod policy;
 mod preview;
+mod progress;
 mod protection_rule;
 mod snapshot;
 
@@ -27,6 +29,9 @@ mod snapshot;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+
+    #[command(flatten)]
+    aws: account::Aws,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +76,8 @@ enum Failure {
     #[error(transparent)]
     Account(#[from] account::AccountError),
     #[error(transparent)]
+    Preview(#[from] preview::PreviewError),
+    #[error(transparent)]
     Run(#[from] shared::workflows::enforcement::RunError),
     #[error(transparent)]
     Live(#[from] shared::workflows::live_preview::LiveError),
@@ -90,32 +97,56 @@ fn main() -> ExitCode {
             let _ = write!(output::error(), "{}", error.render());
             return ExitCode::from(2);
         }
-        Err(error) => error.exit(),
+        Err(help) => {
+            return match print_help(&help) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error.into()),
+            };
+        }
     };
+    let aws = &arguments.aws;
     let outcome = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
-        Command::Preview(arguments) => preview::run(&arguments),
-        Command::Snapshot(arguments) => snapshot::run(&arguments),
-        Command::InUse(arguments) => in_use::run(&arguments),
-        Command::Enforce(arguments) => enforce::run(&arguments),
+        Command::Preview(arguments) => preview::run(&arguments, aws),
+        Command::Snapshot(arguments) => snapshot::run(&arguments, aws),
+        Command::InUse(arguments) => in_use::run(&arguments, aws),
+        Command::Enforce(arguments) => enforce::run(&arguments, aws),
         Command::ProtectionRule(arguments) => protection_rule::run(&arguments),
-        Command::Policy(arguments) => policy::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments, aws),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut io::stdout());
-            Ok(Outcome::Success)
+            print_completions(shell).map(|()| Outcome::Success).map_err(Failure::from)
         }
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Invalid | Outcome::Different) => ExitCode::from(1),
         Ok(Outcome::Unusable) => ExitCode::from(2),
-        // The reader of a pipe has seen enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(output::error(), "ecr-steward: {failure}");
-            ExitCode::from(2)
-        }
+        Err(failure) => failed(&failure),
     }
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    let _ = writeln!(output::error(), "ecr-steward: {failure}");
+    ExitCode::from(2)
+}
+
+/// Prints help or the version, with colours on a terminal.
+fn print_help(help: &clap::Error) -> io::Result<()> {
+    let text = help.render();
+    let is_plain = anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never;
+    let text = if is_plain { text.to_string() } else { text.ansi().to_string() };
+    let mut out = output::tables();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Prints a completion script. The generator panics where it cannot write, and memory takes everything.
+fn print_completions(shell: clap_complete::Shell) -> io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut script);
+    let mut out = output::tables();
+    out.write_all(&script)?;
+    out.flush()
 }

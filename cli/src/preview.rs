@@ -16,9 +16,10 @@ use shared::report::{html, table};
 use shared::workflows::enforcement::RunContext;
 use shared::workflows::live_preview;
 
-use crate::account::{self, AccountError, Which};
+use crate::account::{self, AccountError, Aws, Bucket, Which};
 use crate::compile::read_policy;
 use crate::input::{self, InputError};
+use crate::progress::Progress;
 use crate::{Failure, Outcome, in_use, output};
 
 /// Show what a policy would do with the images of a repository, and why
@@ -33,19 +34,18 @@ use crate::{Failure, Outcome, in_use, output};
 pub(crate) struct Arguments {
     /// The policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input. Repositories of the account
     /// have their own without it.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["repository", "all"])]
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
     /// The images: what `aws ecr describe-images` prints, any number of pages and repositories; `-` is standard input.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["repository", "all"], conflicts_with_all = ["repository", "all"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["repository", "all"])]
     images: Option<PathBuf>,
 
     #[command(flatten)]
     which: Which,
 
-    /// The stack's bucket: lists of images in use are read there, besides what runs in the account.
-    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
-    bucket: Option<String>,
+    #[command(flatten)]
+    bucket: Bucket,
 
     /// The time to evaluate for, like 2026-11-23T00:00:00Z, or the beginning of a day (UTC), like 2026-11-23; the present
     /// unless given.
@@ -66,6 +66,22 @@ pub(crate) struct Arguments {
     output: Format,
 }
 
+/// Why there is nothing to preview.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PreviewError {
+    #[error(
+        "name what to preview: --repository NAME or --all for repositories of the account (with their own policies, or --policy \
+         FILE), or --policy FILE with --images FILE for images that were listed before"
+    )]
+    Nothing,
+    #[error(
+        "name the images, too: --images FILE of a listing, or --repository NAME or --all for those of the account"
+    )]
+    NoImages,
+    #[error("name the policy, too: --policy FILE")]
+    NoPolicy,
+}
+
 /// How to print a report.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Format {
@@ -83,10 +99,16 @@ fn time(text: &str) -> Result<Instant, InvalidTime> {
     Instant::parse(text).or_else(|error| Instant::parse(&format!("{text}T00:00:00Z")).map_err(|_| error))
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     let paths = [arguments.policy.as_ref(), arguments.images.as_ref(), arguments.in_use.as_ref()];
     if paths.into_iter().flatten().filter(|path| input::is_standard_input(path)).count() > 1 {
         return Err(InputError::StandardInputTwice.into());
+    }
+    match (&arguments.policy, &arguments.images) {
+        (None, Some(_)) => return Err(PreviewError::NoPolicy.into()),
+        (Some(_), None) if arguments.which.is_empty() => return Err(PreviewError::NoImages.into()),
+        (None, None) if arguments.which.is_empty() => return Err(PreviewError::Nothing.into()),
+        _ => {}
     }
     let source = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
     let content = |path: &PathBuf, problem: String| InputError::Content { file: input::name(path), problem };
@@ -109,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             };
             preview_all(question, &listing)
         }
-        None => account::work(arguments.bucket.as_deref(), async |clients, _| {
+        None => account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
             live(&clients, arguments, source, usage, passes).await
         })?,
     };
@@ -144,8 +166,13 @@ async fn live(
 ) -> Result<Vec<PreviewReport>, Failure> {
     let repositories = account::repositories(clients, &arguments.which).await?;
     let observed = in_use::usage(clients).await?;
+    if let Some(account) = clients.ecr.registry_id() {
+        output::note(&format!(
+            "ecr-steward: warning: what runs in the account {account} is not known from here; lists in a bucket (--bucket) tell it"
+        ));
+    }
     let mut reports = Vec::with_capacity(repositories.len());
-    let mut progress = account::Progress::new("repositories", repositories.len());
+    let progress = Progress::new("repositories", repositories.len());
     for repository in repositories {
         let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
             name: repository.name.clone(),

@@ -9,7 +9,7 @@ use shared::domain::enforcement::in_use_protection::protection_rules;
 use shared::domain::lifecycle::LifecyclePolicy;
 use shared::domain::lifecycle::document::{Action, Limit, Rule, StorageClass, TagSelection};
 
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, output};
 
 /// Print the rule to put first in a lifecycle policy that is not ecr-steward's, so that ECR keeps what is in use
 ///
@@ -55,7 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Format::Hcl => hcl(&rules),
         Format::Yaml => yaml(&rules)?,
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    let mut out = output::tables();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
     Ok(Outcome::Success)
 }
 

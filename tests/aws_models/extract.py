@@ -38,6 +38,7 @@ OPERATIONS = {
         "DescribeImages",
         "DescribeRegistry",
         "DescribeRepositories",
+        "GetAuthorizationToken",
         "GetLifecyclePolicy",
         "GetRegistryPolicy",
         "GetRepositoryPolicy",
@@ -78,6 +79,7 @@ OPERATIONS = {
     "sns": ["Publish"],
     "sqs": ["SendMessage"],
     "ssm": ["DeleteParameters", "GetParametersByPath", "PutParameter"],
+    "sts": ["GetCallerIdentity"],
 }
 
 # What of a shape and of a member says what is valid and how it travels; the rest is for people.

@@ -15,6 +15,7 @@ pub struct Stacks {
 #[derive(Debug, Default)]
 struct Stack {
     status: String,
+    outputs: BTreeMap<String, String>,
     /// By logical id: type, status, physical id.
     resources: BTreeMap<String, (String, String, Option<String>)>,
 }
@@ -48,6 +49,13 @@ impl Stacks {
         }
     }
 
+    /// A stack by its name, with what it says of itself.
+    pub fn deploy(&mut self, name: &str, outputs: &[(&str, &str)]) {
+        let outputs = outputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let stack = Stack { status: "CREATE_COMPLETE".to_owned(), outputs, ..Stack::default() };
+        self.stacks.insert(name.to_owned(), stack);
+    }
+
     /// Sets what a stack does, and what it does with a resource.
     pub fn set(&mut self, stack_id: &str, status: &str, resource: Option<(&str, &str)>) {
         let stack = self.stacks.entry(stack_id.to_owned()).or_default();
@@ -71,9 +79,16 @@ impl Stacks {
             return invalid(&format!("Stack '{id}' does not exist"));
         };
         let Some(name) = resource else {
+            let outputs: String = stack
+                .outputs
+                .iter()
+                .map(|(key, value)| {
+                    format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>")
+                })
+                .collect();
             return xml(&format!(
                 "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>{id}</StackId><StackStatus>{}</StackStatus>\
-                 </member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
+                 <Outputs>{outputs}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
                 stack.status
             ));
         };

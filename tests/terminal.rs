@@ -1,0 +1,419 @@
+//! The command line against AWS, as a person meets it who does something wrong, or has signed in otherwise than by keys.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::binaries::binary;
+use tests::cloud::{BUCKET, NO_BUCKET};
+use tests::ecr_stub::{EcrStub, Fault, Repository};
+
+const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+const BOOK: &str = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
+    rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
+
+/// An account with one repository of four old images and a young one.
+fn account() -> EcrStub {
+    let aws = EcrStub::start();
+    aws.with(|registry| {
+        for name in ["team/app", "team/web"] {
+            let described = json!({ "repositoryName": name, "registryId": "123456789012",
+                "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
+                "repositoryUri": format!("{HOST}/{name}"), "createdAt": 1.0, "imageTagMutability": "MUTABLE" });
+            let mut repository = Repository { described, ..Repository::default() };
+            for number in 0..4 {
+                let digest = repository.push(&format!("{name}{number}"), &[&format!("ci-{number}")]);
+                repository.age(&digest, 30.0);
+            }
+            repository.push(&format!("{name} young"), &["latest"]);
+            registry.repositories.insert(name.to_owned(), repository);
+        }
+    });
+    aws.cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), BOOK);
+        cloud
+            .stacks
+            .deploy("ecr-steward", &[("SourceBucketName", BUCKET), ("ApiEndpoint", "http://127.0.0.1:1")]);
+    });
+    aws
+}
+
+/// The program with nothing in its environment but the address of this AWS.
+fn bare(aws: &EcrStub) -> Command {
+    let mut command = Command::new(binary("ecr-steward"));
+    command
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null());
+    command
+}
+
+/// The program for somebody with keys and a Region.
+fn signed_in(aws: &EcrStub) -> Command {
+    let mut command = bare(aws);
+    command
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+        .env("AWS_SECRET_ACCESS_KEY", "test");
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What a wrong use is told: at once, on standard error alone, in one line or two.
+#[track_caller]
+fn told(command: &mut Command) -> String {
+    let begun = Instant::now();
+    let output = command.output().unwrap();
+    let took = begun.elapsed();
+    assert_eq!(output.status.code(), Some(2), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(stdout(&output), "");
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    let said = stderr(&output);
+    assert!((1..=2).contains(&said.lines().count()), "{said}");
+    assert!(!said.contains("Error {") && !said.contains("Kind:"), "no structures of a library: {said}");
+    said
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_told_at_once_with_the_region_and_what_it_may_be() {
+    let aws = account();
+    let mut typo = signed_in(&aws);
+    typo.env_remove("AWS_ENDPOINT_URL").env("AWS_REGION", "eu-wset-1").args(["snapshot", "--all"]);
+    let said = told(&mut typo);
+    let expected =
+        "in the Region eu-wset-1 (from AWS_REGION): AWS cannot be reached there; did you mean eu-west-1?\n";
+    assert!(
+        said.starts_with("ecr-steward: DescribeRepositories: api.ecr.eu-wset-1.") && said.ends_with(expected),
+        "{said}"
+    );
+
+    // Nobody listens there any more.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    for arguments in [&["snapshot", "--all"][..], &["preview", "--all"], &["in-use"], &["enforce", "--all"]] {
+        let said =
+            told(signed_in(&aws).args(arguments).args(["--endpoint-url", &url, "--region", "eu-west-1"]));
+        let said = said.replace(&port.to_string(), "PORT");
+        let (_, said) = said.split_once("127.0.0.1").unwrap();
+        assert_eq!(
+            said,
+            ":PORT: Connection refused (os error 111), in the Region eu-west-1 (from --region): AWS cannot be reached there; look at \
+             the network, the Region and --endpoint-url\n"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_takes_connections_and_answers_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let begun = Instant::now();
+    let output = signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("there was no answer in time"), "{}", stderr(&output));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn throttling_is_waited_out() {
+    let aws = account();
+    aws.fault("DescribeRepositories", Fault::Throttled, 4);
+    let output = signed_in(&aws).args(["snapshot", "--all"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(aws.count("DescribeRepositories"), 5);
+}
+
+#[test]
+fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
+    let (aws, home) = (account(), tempfile::tempdir().unwrap());
+    let path = |name: &str| home.path().join(name);
+    fs::write(path("config"), "[profile ops]\nregion = eu-west-1\n[profile dev]\nregion = eu-north-1\n")
+        .unwrap();
+    let with_files = |command: &mut Command| {
+        command.env("AWS_CONFIG_FILE", path("config")).env("AWS_SHARED_CREDENTIALS_FILE", path("none"));
+    };
+    let mut lines = String::new();
+    let mut tell = |command: &mut Command, with: bool| {
+        if with {
+            with_files(command);
+        }
+        lines += &told(command);
+    };
+    tell(bare(&aws).args(["in-use"]), false);
+    tell(bare(&aws).args(["in-use"]), true);
+    tell(bare(&aws).args(["in-use", "--profile", "nope"]), true);
+    tell(bare(&aws).args(["in-use"]).env("AWS_PROFILE", "nope"), true);
+    tell(bare(&aws).args(["in-use"]).env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b"), false);
+    tell(signed_in(&aws).args(["in-use", "--region", "EU West"]), false);
+    insta::assert_snapshot!(lines, @"
+    ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile
+    ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile; there are dev, ops
+    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, ops
+    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, ops
+    ecr-steward: there is no Region: add --region, set AWS_REGION, or write it down with `aws configure set region`
+    ecr-steward: `EU West` (from --region) is no name of a Region; write one as eu-west-1
+    ");
+    assert_eq!(aws.calls().len(), 0);
+}
+
+#[test]
+fn who_may_not_do_something_is_told_who_they_are_and_what_to_ask_for() {
+    let mut lines = String::new();
+    for (operation, arguments) in [
+        ("DescribeRepositories", &["snapshot", "--all"][..]),
+        ("DescribeImages", &["snapshot", "--repository", "team/app"]),
+        ("GetObject", &["enforce", "--all"]),
+        ("DescribeStacks", &["enforce", "--all"]),
+    ] {
+        let aws = account();
+        aws.fault_from(operation, Fault::Denied, 0);
+        lines += &told(signed_in(&aws).args(arguments));
+    }
+    let aws = account();
+    aws.fault_from("DescribeRepositories", Fault::Denied, 0);
+    aws.fault_from("GetCallerIdentity", Fault::Denied, 0);
+    lines += &told(signed_in(&aws).args(["snapshot", "--all"]));
+    insta::assert_snapshot!(lines, @"
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do ecr:DescribeRepositories in eu-west-1: ask for that permission
+      DescribeRepositories: the role that calls is not allowed to do this: User: arn:aws:sts::123456789012:assumed-role/stub is not authorized
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do ecr:DescribeImages in eu-west-1: ask for that permission
+      DescribeImages: the role that calls is not allowed to do this: User: arn:aws:sts::123456789012:assumed-role/stub is not authorized
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do s3:GetObject in eu-west-1: ask for that permission
+      GetObject: the role that calls is not allowed to do this: s3://stack-sources/policies.yaml: AccessDenied of the stub
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do cloudformation:DescribeStacks in eu-west-1: ask for that permission
+      DescribeStacks: the role that calls is not allowed to do this: HTTP status 403 
+    ecr-steward: AWS does not take these credentials: HTTP status 403 
+      Sign in again (`aws sso login`), or name another profile with --profile
+    ");
+}
+
+#[test]
+fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("policy.yaml", "rules: [{ selection: untagged, maximumAgeLimit: 14 }]\n");
+    write("book.yaml", BOOK);
+    let listing = signed_in(&aws).args(["snapshot", "--repository", "team/app"]).output().unwrap();
+    fs::write(folder.path().join("images.json"), listing.stdout).unwrap();
+    let mut lines = String::new();
+    for arguments in [
+        "preview",
+        "preview --policy policy.yaml",
+        "preview --images images.json",
+        "preview --policy images.json --images policy.yaml",
+        "preview --policy book.yaml --all",
+        "enforce --book policy.yaml --all",
+        "enforce --book book.yaml",
+        "enforce",
+        "enforce --all --stack nothing",
+        &format!("enforce --all --bucket {NO_BUCKET}"),
+        "enforce --all --bucket empty",
+        "enforce --all --apply --registry-id 210987654321",
+        "snapshot",
+        "snapshot --repository team/*x",
+        "snapshot --repository team/ap",
+        "snapshot --repository Team",
+        "policy restore team/app --registry-id 210987654321",
+    ] {
+        let mut command = signed_in(&aws);
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        lines += &format!("$ ecr-steward {arguments}\n{}", told(&mut command));
+    }
+    insta::assert_snapshot!(lines, @"
+    $ ecr-steward preview
+    ecr-steward: name what to preview: --repository NAME or --all for repositories of the account (with their own policies, or --policy FILE), or --policy FILE with --images FILE for images that were listed before
+    $ ecr-steward preview --policy policy.yaml
+    ecr-steward: name the images, too: --images FILE of a listing, or --repository NAME or --all for those of the account
+    $ ecr-steward preview --images images.json
+    ecr-steward: name the policy, too: --policy FILE
+    $ ecr-steward preview --policy images.json --images policy.yaml
+    ecr-steward: images.json: is a listing of images, not a policy: were --policy and --images swapped?
+    $ ecr-steward preview --policy book.yaml --all
+    ecr-steward: book.yaml: is a policies file, not a policy: `enforce --book` and `check` read it; a policy is one of those that its entries have
+    $ ecr-steward enforce --book policy.yaml --all
+    ecr-steward: policy.yaml: is a lifecycle policy, not a policies file: write it as an entry of `policies`, with a `name` and `repositories`, or look at it with `preview --policy`
+    $ ecr-steward enforce --book book.yaml
+    ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
+    $ ecr-steward enforce
+    ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
+    $ ecr-steward enforce --all --stack nothing
+    ecr-steward: there is no stack nothing in eu-west-1: deploy it, name another one with --stack, or its bucket with --bucket where that is enough
+    $ ecr-steward enforce --all --bucket no-such-bucket
+    ecr-steward: there is no bucket no-such-bucket; leave out --bucket and name the stack with --stack, whose bucket is then found
+    $ ecr-steward enforce --all --bucket empty
+    ecr-steward: s3://empty/policies.yaml: there is no such object; put the policies file there, or name one with --book
+    $ ecr-steward enforce --all --apply --registry-id 210987654321
+    ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
+    $ ecr-steward snapshot
+    ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
+    $ ecr-steward snapshot --repository team/*x
+    ecr-steward: no repository of eu-west-1 is named like `team/*x`; `ecr-steward repository list` has their names
+    $ ecr-steward snapshot --repository team/ap
+    ecr-steward: there is no repository team/ap in the registry of eu-west-1; did you mean team/app?
+    $ ecr-steward snapshot --repository Team
+    ecr-steward: --repository Team: it has `T`; write lower-case letters, digits, `-`, `_`, `.` and `/` only
+    $ ecr-steward policy restore team/app --registry-id 210987654321
+    ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
+    ");
+    let empty = EcrStub::start();
+    let said = told(signed_in(&empty).args(["snapshot", "--all"]));
+    assert_eq!(said, "ecr-steward: there is no repository in the registry of eu-west-1\n");
+}
+
+#[test]
+fn options_of_aws_stand_anywhere_and_are_refused_by_what_is_wrong_with_them() {
+    let aws = account();
+    for arguments in [
+        "--endpoint-url 127.0.0.1",
+        "--registry-id 12",
+        "--bucket s3://a/policies.yaml",
+        "--bucket Not_A_Bucket",
+    ] {
+        let mut command = signed_in(&aws);
+        let output = command.args(["in-use"]).args(arguments.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(stderr(&output).starts_with("error: invalid value"), "{}", stderr(&output));
+    }
+    let mut command = bare(&aws);
+    command.env_remove("AWS_ENDPOINT_URL").env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+    let output =
+        command.args(["--region", "eu-north-1", "--endpoint-url", &aws.url(), "in-use"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_bucket_is_found_by_its_address_and_by_the_stack() {
+    let aws = account();
+    for arguments in [&["--bucket", &format!("s3://{BUCKET}/")][..], &["--stack", "ecr-steward"], &[]] {
+        let output = signed_in(&aws).args(["enforce", "--all"]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stdout(&output).contains("8 of 10 images will be deleted"), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_policies_file_from_disk_is_previewed_over_a_registry_before_anything_is_deployed() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("policies.yaml");
+    fs::write(&file, BOOK).unwrap();
+    aws.cloud(|cloud| cloud.stacks = Default::default());
+    let mut command = signed_in(&aws);
+    let output = command.args(["enforce", "--all", "--book"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("8 of 10 images will be deleted"), "{}", stdout(&output));
+    assert!(
+        aws.operations()
+            .iter()
+            .all(|operation| !operation.contains("Object") && operation != "DescribeStacks")
+    );
+    let said = told(signed_in(&aws).args(["enforce", "--all", "--apply", "--book"]).arg(&file));
+    assert!(said.starts_with("ecr-steward: there is no stack ecr-steward in eu-west-1"), "{said}");
+}
+
+#[test]
+fn repositories_are_named_by_patterns_as_in_the_policies_file() {
+    let output = signed_in(&account()).args(["snapshot", "--repository", "*/a*"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let snapshot: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(snapshot["imageDetails"][0]["repositoryName"], "team/app");
+}
+
+#[test]
+fn another_accounts_registry_is_looked_at_by_its_id() {
+    let aws = account();
+    let output =
+        signed_in(&aws).args(["preview", "--all", "--registry-id", "210987654321"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("what runs in the account 210987654321 is not known from here"));
+    for call in aws.calls() {
+        if ["DescribeRepositories", "DescribeImages", "GetLifecyclePolicy"].contains(&&*call.operation) {
+            assert_eq!(call.request["registryId"], "210987654321", "{}", call.operation);
+        }
+    }
+}
+
+#[test]
+fn credentials_come_from_profiles_and_programs_as_with_the_aws_cli() {
+    let (aws, home) = (account(), tempfile::tempdir().unwrap());
+    let path = |name: &str| home.path().join(name);
+    fs::write(
+        path("program.sh"),
+        "#!/bin/sh\necho '{\"Version\":1,\"AccessKeyId\":\"AKIAPROGRAM\",\"SecretAccessKey\":\"s\"}'\n",
+    )
+    .unwrap();
+    let program = format!("/bin/sh {}", path("program.sh").display());
+    fs::write(
+        path("config"),
+        format!("[default]\nregion = eu-west-1\n[profile ops]\nregion = eu-north-1\ncredential_process = {program}\n"),
+    )
+    .unwrap();
+    fs::write(path("credentials"), "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = s\n")
+        .unwrap();
+    let run = |more: &dyn Fn(&mut Command)| {
+        let mut command = bare(&aws);
+        command
+            .env("AWS_CONFIG_FILE", path("config"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", path("credentials"));
+        more(command.args(["snapshot", "--repository", "team/app"]));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        aws.with(|registry| registry.signed_by.clone())
+    };
+    assert_eq!(run(&|_| {}).as_deref(), Some("AKIADEFAULT/eu-west-1"));
+    assert_eq!(
+        run(&|command| _ = command.env("AWS_PROFILE", "ops")).as_deref(),
+        Some("AKIAPROGRAM/eu-north-1")
+    );
+    // A profile that is named goes before keys in the environment; a Region that is named before the profile's.
+    let named = run(&|command| {
+        command.env("AWS_ACCESS_KEY_ID", "AKIAENV").env("AWS_SECRET_ACCESS_KEY", "s");
+        command.args(["--profile", "ops", "--region", "eu-central-1"]);
+    });
+    assert_eq!(named.as_deref(), Some("AKIAPROGRAM/eu-central-1"));
+}
+
+#[test]
+fn exit_codes_hold_when_output_is_closed_and_when_the_disk_is_full() {
+    let aws = account();
+    aws.fault_from("ListFunctions", Fault::Denied, 0);
+    let closed = |arguments: &[&str]| {
+        let mut child =
+            signed_in(&aws).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap().code()
+    };
+    assert_eq!(closed(&["enforce", "--all"]), Some(1), "something needs attention, whoever reads it");
+    assert_eq!(closed(&["preview", "--repository", "team/app"]), Some(0));
+    assert_eq!(closed(&["--help"]), Some(0));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert_eq!(closed(&["completions", shell]), Some(0), "{shell}");
+    }
+    assert!(Path::new("/dev/full").exists());
+    for arguments in [
+        &["completions", "bash"][..],
+        &["--help"],
+        &["--version"],
+        &["protection-rule"],
+        &["enforce", "--all"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = signed_in(&aws).args(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(
+            stderr(&output),
+            "ecr-steward: standard output: No space left on device (os error 28)\n",
+            "{arguments:?}"
+        );
+    }
+}

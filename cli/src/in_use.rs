@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
+use shared::aws::Failure as AwsFailure;
 use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::text::instant::Instant;
 use shared::domain::usage::Usage;
@@ -28,7 +29,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
-    let usage = account::work(aws, &arguments.bucket.if_named(), async |clients, _| usage(&clients).await)?;
+    let usage = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
+        // A source that cannot be read is a gap. That nothing can be reached is told as such, and at once.
+        match clients.ecr.repositories(Some(1), None).await {
+            Err(error) if error.failure == AwsFailure::Unreachable => Err(error.into()),
+            _ => usage(&clients).await,
+        }
+    })?;
     if !usage.gaps.is_empty() {
         let now = Instant::now();
         for gap in &usage.gaps {

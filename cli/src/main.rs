@@ -8,18 +8,25 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod account;
+mod api;
+mod build;
 mod check;
 mod compile;
+mod confirm;
 mod credentials;
 mod diff;
 mod enforce;
+mod images;
 mod in_use;
 mod input;
+mod login;
 mod output;
+mod pack;
 mod policy;
 mod preview;
 mod progress;
 mod protection_rule;
+mod repository;
 mod snapshot;
 
 /// Stewardship of Amazon ECR repositories: check lifecycle policies, see what they do before they do it, and enforce them
@@ -43,6 +50,10 @@ enum Command {
     Snapshot(snapshot::Arguments),
     InUse(in_use::Arguments),
     Enforce(enforce::Arguments),
+    Repository(repository::Arguments),
+    Images(images::Arguments),
+    Build(build::Arguments),
+    Login(login::Arguments),
     ProtectionRule(protection_rule::Arguments),
     Policy(policy::Arguments),
     /// Print a completion script for a shell.
@@ -75,6 +86,16 @@ enum Failure {
     Output(#[from] io::Error),
     #[error(transparent)]
     Account(#[from] account::AccountError),
+    #[error(transparent)]
+    Api(#[from] api::Problem),
+    #[error(transparent)]
+    Build(#[from] build::BuildError),
+    #[error(transparent)]
+    Confirm(#[from] confirm::ConfirmError),
+    #[error(transparent)]
+    Login(#[from] login::LoginError),
+    #[error(transparent)]
+    Pack(#[from] pack::PackError),
     #[error(transparent)]
     Preview(#[from] preview::PreviewError),
     #[error(transparent)]
@@ -113,6 +134,10 @@ fn main() -> ExitCode {
         Command::Snapshot(arguments) => snapshot::run(&arguments, aws),
         Command::InUse(arguments) => in_use::run(&arguments, aws),
         Command::Enforce(arguments) => enforce::run(&arguments, aws),
+        Command::Repository(arguments) => repository::run(&arguments, aws),
+        Command::Images(arguments) => images::run(&arguments, aws),
+        Command::Build(arguments) => build::run(&arguments, aws),
+        Command::Login(arguments) => login::run(&arguments, aws),
         Command::ProtectionRule(arguments) => protection_rule::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments, aws),
         Command::Completions { shell } => {

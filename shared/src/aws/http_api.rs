@@ -8,6 +8,8 @@ use crate::aws::sigv4::{Answered, Service, Unsigned, encoded};
 #[derive(Debug)]
 pub struct HttpApi {
     service: Service,
+    /// The host that requests are for, where they are sent to another address.
+    host: Option<String>,
 }
 
 /// What the API answered.
@@ -21,7 +23,8 @@ pub struct HttpAnswer {
 
 impl HttpApi {
     pub(super) fn new(connection: &Connection, endpoint: &str) -> Self {
-        Self { service: Service::at("execute-api", endpoint, connection) }
+        let (endpoint, host) = resolved(endpoint);
+        Self { service: Service::at("execute-api", &endpoint, connection), host }
     }
 
     /// Sends a request, with a body or without, and gives the answer whatever its status: a problem is an answer as well.
@@ -37,9 +40,10 @@ impl HttpApi {
         body: Option<&serde_json::Value>,
     ) -> Result<HttpAnswer, AwsError> {
         let text = body.map(ToString::to_string).unwrap_or_default();
-        let headers: &[(&str, &str)] =
-            if body.is_some() { &[("content-type", "application/json")] } else { &[] };
-        let request = Unsigned { operation, method, path, headers, body: &text };
+        let mut headers = Vec::new();
+        headers.extend(body.map(|_| ("content-type", "application/json")));
+        headers.extend(self.host.as_deref().map(|host| ("host", host)));
+        let request = Unsigned { operation, method, path, headers: &headers, body: &text };
         let answered = self.service.send(request, |answered| refused(operation, answered)).await?;
         let body = if answered.body.is_empty() {
             serde_json::Value::Null
@@ -49,6 +53,19 @@ impl HttpApi {
             })?
         };
         Ok(HttpAnswer { status: answered.status, body })
+    }
+}
+
+/// Where requests to an endpoint are sent, and the host that they are for if that is another one. Names below `localhost` are those
+/// of this machine (RFC 6761), though not every resolver knows it; emulators have their APIs there.
+fn resolved(endpoint: &str) -> (String, Option<String>) {
+    let host = endpoint.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    let name = host.map(|host| host.rsplit_once(':').unwrap_or((host, "80")));
+    match (host, name) {
+        (Some(host), Some((name, port))) if name.ends_with(".localhost") => {
+            (format!("http://127.0.0.1:{port}"), Some(host.to_owned()))
+        }
+        _ => (endpoint.to_owned(), None),
     }
 }
 
@@ -67,6 +84,12 @@ fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
     Some(AwsError { failure, ..AwsError::unexpected_response(operation, &message) })
 }
 
+/// A value in a query.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    encoded(text)
+}
+
 /// A path of the API, of parts that may hold anything; a repository's slashes stay as they are.
 #[must_use]
 pub fn path(parts: &[&str]) -> String {
@@ -76,6 +99,17 @@ pub fn path(parts: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_emulators_api_is_on_this_machine() {
+        let local = resolved("http://a1.execute-api.localhost:4566/");
+        assert_eq!(
+            local,
+            ("http://127.0.0.1:4566".to_owned(), Some("a1.execute-api.localhost:4566".to_owned()))
+        );
+        let aws = "https://a1.execute-api.eu-west-1.amazonaws.com";
+        assert_eq!(resolved(aws), (aws.to_owned(), None));
+    }
 
     #[test]
     fn a_repository_keeps_its_slashes_in_a_path() {

@@ -27,7 +27,11 @@ struct Page {
 
 /// How far a log is read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Position(Option<String>);
+pub struct Position {
+    token: Option<String>,
+    /// How many lines were read, for answers without a token, which begin anew.
+    lines: usize,
+}
 
 #[derive(Deserialize)]
 struct Event {
@@ -63,11 +67,13 @@ impl Logs {
         position: Position,
     ) -> Result<(Vec<String>, Position), AwsError> {
         let mut asked = json!({ "logGroupName": group, "logStreamName": stream, "startFromHead": true });
-        if let Position(Some(token)) = &position {
+        if let Some(token) = &position.token {
             asked["nextToken"] = json!(token);
         }
         let page: Page = self.service.call("GetLogEvents", "Logs_20140328", &asked).await?;
-        let next = page.next_forward_token.map_or(position, |token| Position(Some(token)));
-        Ok((page.events.into_iter().map(|event| event.message).collect(), next))
+        let seen = if position.token.is_none() { position.lines } else { 0 };
+        let new: Vec<String> = page.events.into_iter().skip(seen).map(|event| event.message).collect();
+        let lines = position.lines + new.len();
+        Ok((new, Position { token: page.next_forward_token.or(position.token), lines }))
     }
 }

@@ -128,10 +128,10 @@ fn a_host_that_takes_connections_and_answers_nothing_is_given_up() {
 #[test]
 fn throttling_is_waited_out() {
     let aws = account();
-    aws.fault("DescribeRepositories", Fault::Throttled, 4);
+    aws.fault("DescribeRepositories", Fault::Throttled, 3);
     let output = signed_in(&aws).args(["snapshot", "--all"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(aws.count("DescribeRepositories"), 5);
+    assert_eq!(aws.count("DescribeRepositories"), 4);
 }
 
 #[test]
@@ -415,5 +415,333 @@ fn exit_codes_hold_when_output_is_closed_and_when_the_disk_is_full() {
             "ecr-steward: standard output: No space left on device (os error 28)\n",
             "{arguments:?}"
         );
+    }
+}
+
+/// The deployed stack on an AWS in memory: the real functions behind its API.
+mod deployed {
+    use std::collections::HashMap;
+    use std::io::{BufRead, BufReader, Cursor, Read};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use tests::cloud::function;
+    use tests::gateway;
+
+    const TIME: Duration = Duration::from_secs(29);
+
+    fn deployed() -> EcrStub {
+        let aws = account();
+        let api = gateway::serve(vec![
+            ("/builds", function(&aws, "image-build", TIME)),
+            ("/", function(&aws, "repository-api", TIME)),
+        ]);
+        let outputs = [("SourceBucketName", BUCKET), ("ApiEndpoint", &format!("http://{api}"))];
+        aws.cloud(|cloud| cloud.stacks.deploy("ecr-steward", &outputs));
+        aws
+    }
+
+    fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
+        signed_in(aws).args(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn well(output: Output) -> String {
+        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output)
+    }
+
+    #[test]
+    fn a_repository_is_a_line() {
+        let (aws, folder) = (deployed(), tempfile::tempdir().unwrap());
+        let uri = well(run(&aws, &["repository", "create", "shop/web"]));
+        assert_eq!(uri, format!("{HOST}/shop/web\n"));
+        let again = run(&aws, &["repository", "create", "shop/web"]);
+        assert_eq!(
+            (stdout(&again), stderr(&again)),
+            (uri, "shop/web exists already, as asked for\n".to_owned())
+        );
+        let names = well(run(&aws, &["repository", "list"]));
+        assert_eq!(names, "shop/web\nteam/app\nteam/web\n");
+        let shown = well(run(&aws, &["repository", "show", "shop/web"]));
+        assert!(shown.contains("To push") && shown.contains("rule 2: expire untagged images"), "{shown}");
+
+        let policy = folder.path().join("policy.yaml");
+        fs::write(&policy, "rules: [{ selection: untagged, maximumAgeLimit: 3 }]\n").unwrap();
+        let policy = policy.to_str().unwrap();
+        well(run(
+            &aws,
+            &["repository", "update", "shop/web", "--scan-on-push", "--resource-tag", "team=shop"],
+        ));
+        let changed = well(run(
+            &aws,
+            &["repository", "update", "shop/web", "--immutable", "--lifecycle-policy", policy],
+        ));
+        let fields: Vec<&str> = changed.lines().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(fields, ["imageTagMutability", "lifecyclePolicyText"], "nothing else: {changed}");
+        let shown: Value =
+            serde_json::from_str(&well(run(&aws, &["repository", "show", "shop/web", "--output", "json"])))
+                .unwrap();
+        let repository = &shown["repository"];
+        assert_eq!(repository["imageTagMutability"], "IMMUTABLE");
+        assert_eq!(repository["imageScanningConfiguration"]["scanOnPush"], true, "what nobody named stays");
+        assert_eq!(repository["tags"], json!([{ "Key": "team", "Value": "shop" }]));
+        let nothing = run(&aws, &["repository", "update", "shop/web", "--immutable"]);
+        assert_eq!(
+            (stdout(&nothing), stderr(&nothing)),
+            (String::new(), "shop/web is as asked for already\n".to_owned())
+        );
+
+        let unasked = told(signed_in(&aws).args(["repository", "delete", "shop/web"]));
+        assert_eq!(
+            unasked,
+            "ecr-steward: nothing was done: The repository shop/web will be deleted, which has to be confirmed; nobody can be asked \
+             here, so add --yes\n"
+        );
+        well(run(&aws, &["repository", "delete", "shop/web", "--yes"]));
+        let said = told(signed_in(&aws).args(["repository", "show", "shop/web"]));
+        assert!(said.contains("there is no repository shop/web in this registry"), "{said}");
+        let said = told(signed_in(&aws).args(["repository", "delete", "team/app", "--yes"]));
+        assert!(said.contains("team/app has 5 images, and is still there"), "{said}");
+    }
+
+    #[test]
+    fn images_are_listed_and_those_in_use_are_not_deleted() {
+        let aws = deployed();
+        aws.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        let table = well(run(&aws, &["images", "list", "team/*"]));
+        assert!(table.contains("team/app: 5 images") && table.contains("team/web: 5 images"), "{table}");
+        let first = table.lines().nth(2).unwrap();
+        assert!(first.ends_with("active   latest"), "the newest first: {table}");
+        let json: Value =
+            serde_json::from_str(&well(run(&aws, &["images", "list", "team/app", "--output", "json"])))
+                .unwrap();
+        assert_eq!(json.as_array().unwrap().len(), 5);
+
+        let output = run(&aws, &["images", "delete", "team/app", "ci-0", "ci-1", "--yes"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains("in use") && stderr(&output).contains("task/prod/"),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 5);
+        let output = run(&aws, &["images", "delete", "team/app", "ci-1", "nothing", "--yes"]);
+        assert_eq!(output.status.code(), Some(1), "one of them is not there");
+        let said = stdout(&output);
+        assert!(said.starts_with("deleted ci-1 sha256:") && said.contains("kept nothing: "), "{said}");
+        assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 4);
+        let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        assert!(!journal.is_empty(), "written down before");
+        let unasked = told(signed_in(&aws).args(["images", "delete", "team/app", "ci-2"]));
+        assert!(unasked.contains("add --yes"), "{unasked}");
+    }
+
+    /// A source with a program, a link, what is ignored, and nothing of git's.
+    fn source() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("Dockerfile", "FROM scratch\nCOPY run.sh /\n");
+        write("run.sh", "#!/bin/sh\n");
+        write(".dockerignore", "secret\n");
+        write("secret", "s");
+        fs::create_dir(folder.path().join(".git")).unwrap();
+        write(".git/config", "");
+        fs::set_permissions(folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        symlink("run.sh", folder.path().join("start")).unwrap();
+        folder
+    }
+
+    fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = ask() {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "it did not come");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn log(aws: &EcrStub, id: &str, line: &str) {
+        let stream = id.rsplit(':').next().unwrap().to_owned();
+        aws.cloud(|cloud| {
+            let build = cloud.builds.iter_mut().find(|build| build["id"] == id).unwrap();
+            build["logs"] = json!({ "groupName": "/aws/codebuild/steward", "streamName": stream });
+            *cloud.logs.entry(stream).or_default() += &format!("{line}\n");
+        });
+    }
+
+    #[test]
+    fn a_directory_becomes_an_image_with_its_log_as_it_comes() {
+        let (aws, source) = (deployed(), source());
+        let mut command = signed_in(&aws);
+        command.arg("build").arg(source.path()).args([
+            "--repository",
+            "shop/web",
+            "--tag",
+            "v1",
+            "--build-arg",
+            "VERSION=2",
+        ]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(said.next().unwrap().starts_with("Packed 4 files, "));
+        let id = until(|| {
+            aws.cloud(|cloud| cloud.builds.first().map(|build| build["id"].as_str().unwrap().to_owned()))
+        });
+        log(&aws, &id, "[Container] 2026/11/26 12:00:00 Running command set -euo pipefail");
+        log(&aws, &id, "cd /");
+        log(&aws, &id, "#7 [2/2] COPY run.sh /");
+        // It is there before the build is over.
+        assert_eq!(said.next().unwrap(), "#7 [2/2] COPY run.sh /");
+        log(&aws, &id, "#7 DONE 0.1s");
+        assert_eq!(said.next().unwrap(), "#7 DONE 0.1s");
+        let tag = aws.cloud(|cloud| cloud.variable(0, "IMAGE_TAG")).unwrap();
+        let digest =
+            aws.with(|registry| registry.repositories.get_mut("shop/web").unwrap().push("built", &[&tag]));
+        log(&aws, &id, "[Container] 2026/11/26 12:00:09 Phase complete: POST_BUILD State: SUCCEEDED");
+        aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
+        let mut printed = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        assert_eq!(printed, format!("{HOST}/shop/web@{digest}\n"));
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+
+        let uploads: HashMap<String, Vec<u8>> =
+            aws.cloud(|cloud| cloud.archives.clone()).into_iter().collect();
+        let [(path, archive)] = &uploads.iter().collect::<Vec<_>>()[..] else {
+            panic!("{:?}", uploads.keys())
+        };
+        // Where no upload starts a build by itself.
+        assert!(path.starts_with(&format!("{BUCKET}/uploads/ecr-steward-build/shop/web/")), "{path}");
+        assert!(archive.starts_with(b"PK"));
+        let list = Command::new("python3")
+            .args(["-c", "import sys,zipfile,io\nfor i in sorted(zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())).infolist(), key=lambda i: i.filename): print(oct(i.external_attr >> 16), i.filename)"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .and_then(|mut child| {
+                std::io::copy(&mut Cursor::new(archive), &mut child.stdin.take().unwrap())?;
+                child.wait_with_output()
+            })
+            .unwrap();
+        assert_eq!(
+            stdout(&list),
+            "0o100644 .dockerignore\n0o100644 Dockerfile\n0o100755 run.sh\n0o120777 start\n"
+        );
+
+        // The same directory again is the same image.
+        let mut command = signed_in(&aws);
+        command.arg("build").arg(source.path()).args([
+            "--repository",
+            "shop/web",
+            "--tag",
+            "v1",
+            "--build-arg",
+            "VERSION=2",
+        ]);
+        let again = command.output().unwrap();
+        assert_eq!(stdout(&again), format!("{HOST}/shop/web@{digest}\n"), "{}", stderr(&again));
+        assert!(stderr(&again).contains("The image is there already"));
+        assert_eq!(aws.cloud(|cloud| cloud.builds.len()), 1);
+        assert_eq!(aws.count("PutObject"), 2, "the archive, and no second time: {:?}", aws.operations());
+    }
+
+    #[test]
+    fn a_build_that_fails_ends_with_the_step_and_exit_code_1() {
+        let (aws, source) = (deployed(), source());
+        let mut command = signed_in(&aws);
+        command.arg("build").arg(source.path()).args(["--repository", "shop/web"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let id = until(|| {
+            aws.cloud(|cloud| cloud.builds.first().map(|build| build["id"].as_str().unwrap().to_owned()))
+        });
+        for line in [
+            "#7 [2/2] RUN make",
+            "#7 ERROR: process \"/bin/sh -c make\" did not complete successfully: exit code: 2",
+        ] {
+            log(&aws, &id, line);
+        }
+        log(&aws, &id, "[Container] 2026/11/26 12:00:09 Phase complete: POST_BUILD State: SUCCEEDED");
+        aws.cloud(|cloud| cloud.end(&id, "FAILED", None));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
+        let said = stderr(&output);
+        let expected = "ecr-steward: the build for linux/amd64 failed at [2/2] RUN make: process \"/bin/sh -c make\" did not complete \
+                        successfully: exit code: 2\n  Its log: https://console.aws.amazon.com/logs/";
+        assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_said_before_anything_is_sent() {
+        let (aws, source) = (deployed(), source());
+        let directory = source.path().to_str().unwrap();
+        let build = |more: &[&str]| {
+            let arguments = [&["build", directory, "--repository", "shop/web"][..], more].concat();
+            let said = told(signed_in(&aws).args(arguments)).replace(directory, "DIRECTORY");
+            said.lines()
+                .filter(|line| !line.starts_with("Packed "))
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+        };
+        let missing =
+            "ecr-steward: DIRECTORY: there is no Containerfile in it; name another one with --dockerfile\n";
+        assert_eq!(build(&["--dockerfile", "Containerfile"]), missing);
+        assert_eq!(aws.calls().len(), 0);
+        let said = build(&["--platform", "linux/mips"]);
+        assert!(said.starts_with("ecr-steward: The request is not valid: /platforms/0: "), "{said}");
+        let said = build(&["--secret", "npm=ecr-steward/npm"]);
+        assert!(said.contains("builds.yaml"), "{said}");
+        assert_eq!(aws.cloud(|cloud| cloud.builds.len()), 0);
+    }
+
+    #[test]
+    fn passwords_are_handed_to_docker_podman_and_helm_and_are_in_no_arguments() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        for program in ["docker", "podman", "helm"] {
+            let path = folder.path().join(program);
+            let script = format!(
+                "#!/bin/sh\necho \"{program} $*\" >>{0}/told\ncat >>{0}/password\n",
+                folder.path().display()
+            );
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let login = |arguments: &[&str]| {
+            let mut command = signed_in(&aws);
+            command.env("PATH", &path).arg("login").args(arguments).output().unwrap()
+        };
+        let output = login(&[]);
+        assert!(
+            stderr(&output).starts_with(&format!("docker is signed in to {HOST}, until ")),
+            "{}",
+            stderr(&output)
+        );
+        well(login(&["podman", "helm", "--registry-id", "210987654321"]));
+        let told = fs::read_to_string(folder.path().join("told")).unwrap();
+        let other = HOST.replace("123456789012", "210987654321");
+        assert_eq!(
+            told,
+            format!(
+                "docker login --username AWS --password-stdin {HOST}\npodman login --username AWS --password-stdin {other}\n\
+                 helm registry login --username AWS --password-stdin {other}\n"
+            )
+        );
+        assert_eq!(fs::read_to_string(folder.path().join("password")).unwrap(), "secret".repeat(3));
+        assert!(!format!("{output:?}").contains("secret"));
+        fs::write(folder.path().join("docker"), "#!/bin/sh\necho denied >&2\nexit 3\n").unwrap();
+        let output = login(&["docker"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).starts_with("denied\necr-steward: docker did not sign in to"),
+            "{}",
+            stderr(&output)
+        );
+        let output = signed_in(&aws).env("PATH", "/nowhere").arg("login").output().unwrap();
+        assert!(stderr(&output).starts_with("ecr-steward: neither docker nor podman nor helm is installed"));
     }
 }

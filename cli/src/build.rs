@@ -40,7 +40,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(120);
   ecr-steward build ./app --repository shop/web
   ecr-steward build ./app --repository shop/web --tag latest --platform linux/amd64,linux/arm64
   ecr-steward build . --repository shop/web --dockerfile deploy/Dockerfile --target release --build-arg VERSION=2
-  aws ecs update-service … --force-new-deployment   # with what `ecr-steward build` printed in the task definition")]
+  IMAGE=$(ecr-steward build ./app --repository shop/web)   # its log is on standard error")]
 pub(crate) struct Arguments {
     /// The directory: the build context.
     #[arg(value_name = "DIRECTORY", default_value = ".")]

@@ -36,10 +36,14 @@ impl Actor {
             Some(arn) if arn.starts_with("arn:") => {
                 Self { execution: Some(arn.to_owned()), ..Self::default() }
             }
-            Some(user) => {
-                let (user, host) = user.split_once(" at ").unwrap_or((user, ""));
+            Some(told) => {
+                let (person, principal) = match told.split_once(" as arn:") {
+                    Some((person, arn)) => (person, Some(format!("arn:{arn}"))),
+                    None => (told, None),
+                };
+                let (user, host) = person.split_once(" at ").unwrap_or((person, ""));
                 let host = (!host.is_empty()).then(|| host.to_owned());
-                Self { user: Some(user.to_owned()), host, ..Self::default() }
+                Self { user: Some(user.to_owned()), host, principal, ..Self::default() }
             }
             None => Self::default(),
         }
@@ -56,6 +60,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.execution, &self.principal, &self.user, &self.host) {
             (Some(execution), ..) => f.write_str(execution),
+            (None, Some(principal), Some(user), Some(host)) => write!(f, "{user} at {host} as {principal}"),
             (None, Some(principal), ..) => f.write_str(principal),
             (None, None, Some(user), Some(host)) => write!(f, "{user} at {host}"),
             (None, None, Some(name), None) | (None, None, None, Some(name)) => f.write_str(name),
@@ -75,6 +80,9 @@ mod tests {
         let role = Actor::principal("arn:aws:sts::1:assumed-role/ops/ana");
         assert_eq!(role.to_string(), "arn:aws:sts::1:assumed-role/ops/ana");
         assert_eq!(Actor::of_run(Some("ana at laptop")), terminal);
+        let signed_in = Actor { principal: role.principal.clone(), ..terminal.clone() };
+        assert_eq!(signed_in.to_string(), "ana at laptop as arn:aws:sts::1:assumed-role/ops/ana");
+        assert_eq!(Actor::of_run(Some(&signed_in.to_string())), signed_in);
         let execution = "arn:aws:states:eu-west-1:1:execution:m:r";
         assert_eq!(Actor::of_run(Some(execution)).execution.as_deref(), Some(execution));
         assert!(Actor::default().is_unknown());

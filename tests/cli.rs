@@ -900,7 +900,8 @@ mod account {
         assert!(table.contains("3 of 8 images will be deleted"), "{table}");
         assert!(table.contains("Add --apply to do it."), "{table}");
         assert_eq!(aws.count("BatchDeleteImage"), 0);
-        let report = printed(&in_account(&aws, &[&arguments[..], &["--apply", "--output", "json"]].concat()));
+        let report =
+            printed(&in_account(&aws, &[&arguments[..], &["--apply", "--yes", "--output", "json"]].concat()));
         assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 3, "{report:#}");
         assert!(report["startedBy"].as_str().is_some_and(|by| !by.is_empty()), "{report:#}");
         let left = aws.with(|registry| registry.repositories["team/app"].images.len());

@@ -418,6 +418,213 @@ fn exit_codes_hold_when_output_is_closed_and_when_the_disk_is_full() {
     }
 }
 
+/// A plan is saved, read, and executed: that or less.
+mod plans {
+    use super::*;
+    use tests::ecr_stub::Registry;
+
+    /// Saves a plan of everything.
+    fn saved(aws: &EcrStub, folder: &Path) -> String {
+        let file = folder.join("plan.json").to_str().unwrap().to_owned();
+        let output = signed_in(aws).args(["enforce", "--all", "--save-plan", &file]).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stderr(&output).contains("8 images of 2 repositories, until "), "{}", stderr(&output));
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+        file
+    }
+
+    fn apply(aws: &EcrStub, file: &str) -> Output {
+        signed_in(aws).args(["enforce", "--apply", "--plan", file]).output().unwrap()
+    }
+
+    fn tags(aws: &EcrStub, repository: &str) -> Vec<String> {
+        let tags = |registry: &mut Registry| {
+            let images = registry.repositories[repository].images.iter();
+            images.flat_map(|image| image.tags.iter().cloned()).collect::<Vec<_>>()
+        };
+        let mut tags = aws.with(tags);
+        tags.sort();
+        tags
+    }
+
+    #[test]
+    fn a_saved_plan_is_executed_as_it_was_saved() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        // What grew old since is for another plan.
+        aws.with(|registry| {
+            let app = registry.repositories.get_mut("team/app").unwrap();
+            let digest = app.push("late", &["late"]);
+            app.age(&digest, 20.0);
+        });
+        let output = apply(&aws, &file);
+        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+        assert!(stderr(&output).contains("8 of the 8 images of the plan are done"), "{}", stderr(&output));
+        assert_eq!(tags(&aws, "team/app"), ["late", "latest"]);
+        assert_eq!(tags(&aws, "team/web"), ["latest"]);
+        let kept = aws.cloud(|cloud| cloud.keys(BUCKET, "runs/terminal-"));
+        assert!(
+            kept.iter().any(|key| key.ends_with("/report.html")),
+            "its report is where others are: {kept:?}"
+        );
+        let lines: Vec<String> = aws.cloud(|cloud| {
+            let keys = cloud.keys(BUCKET, "journal/");
+            keys.iter().map(|key| cloud.object_text(&format!("{BUCKET}/{key}")).unwrap()).collect()
+        });
+        assert!(
+            lines.concat().contains("\"principal\":\"arn:aws:iam::123456789012:user/ana\""),
+            "who: {lines:?}"
+        );
+    }
+
+    #[test]
+    fn of_a_saved_plan_less_is_done_when_something_has_changed_and_it_says_what_and_why() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        aws.with(|registry| {
+            let now = shared::domain::text::instant::Instant::now().micros() as f64 / 1e6;
+            let digest = |registry: &Registry, tag: &str| {
+                let images = &registry.repositories["team/app"].images;
+                images.iter().find(|image| image.tags.contains(tag)).unwrap().digest.clone()
+            };
+            let (moved, pulled) = (digest(registry, "ci-0"), digest(registry, "ci-1"));
+            let app = registry.repositories.get_mut("team/app").unwrap();
+            // A tag is moved to an old image.
+            app.image_mut(&moved).tags.insert("stable".to_owned());
+            app.image_mut(&pulled).last_pulled_at = Some(now);
+            // One was deleted by somebody.
+            registry
+                .repositories
+                .get_mut("team/web")
+                .unwrap()
+                .images
+                .retain(|image| !image.tags.contains("ci-3"));
+        });
+        aws.cloud(|cloud| {
+            // A service starts.
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-2")]);
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        let output = apply(&aws, &file);
+        assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+        assert_eq!(tags(&aws, "team/app"), ["ci-0", "ci-1", "ci-2", "latest", "stable"]);
+        assert_eq!(tags(&aws, "team/web"), ["latest"]);
+        let said = stderr(&output);
+        for line in [
+            "4 of the 8 images of the plan are done\nWhat is in use has changed since the plan was saved\n",
+            "  team/app: ci-0 stays: its tags have changed since the plan was saved, from ci-0 to ci-0, stable\n",
+            "  team/app: ci-1 stays: it was pulled at 2",
+            "  team/app: ci-2 stays: it is in use: ",
+            "  team/web: ci-3 stays: it is not there any more\n",
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_plan_by_another_policies_file_is_not_executed() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &BOOK.replace("14", "15")));
+        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(
+            said.contains("plan.json: the policies file was changed since the plan was saved (hash "),
+            "{said}"
+        );
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+    }
+
+    #[test]
+    fn a_repository_that_is_gone_or_under_another_policy_is_left_alone() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        aws.with(|registry| registry.repositories.remove("team/web"));
+        let output = apply(&aws, &file);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("team/web: ci-0 stays: the repository is not there any more"),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(tags(&aws, "team/app"), ["latest"]);
+    }
+
+    #[test]
+    fn a_plan_takes_nothing_that_the_policies_file_would_not_take() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        let mut plan: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let young = aws.with(|registry| {
+            let images = &registry.repositories["team/app"].images;
+            images.iter().find(|image| image.tags.contains("latest")).unwrap().digest.clone()
+        });
+        let image = &mut plan["repositories"][0]["images"][0];
+        image["imageDigest"] = young.into();
+        image["imageTags"] = json!(["latest"]);
+        fs::write(&file, plan.to_string()).unwrap();
+        let output = apply(&aws, &file);
+        let said = stderr(&output);
+        assert!(said.contains("latest stays: the policy does not take it any more"), "{said}");
+        assert_eq!(
+            tags(&aws, "team/app").len(),
+            2,
+            "the young one, and the one that the plan does not name any more"
+        );
+        let mut plan = plan.clone();
+        plan["savedAt"] = "2026-01-01T00:00:00Z".into();
+        fs::write(&file, plan.to_string()).unwrap();
+        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(said.contains("was for execution until 2026-01-02T00:00:00Z"), "{said}");
+        fs::write(&file, BOOK).unwrap();
+        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(said.contains("is no plan that `enforce --save-plan` saved"), "{said}");
+    }
+
+    #[test]
+    fn a_whole_registry_is_not_enforced_by_mistake() {
+        let aws = account();
+        let said = told(signed_in(&aws).args(["enforce", "--all", "--apply"]));
+        assert_eq!(
+            said,
+            "ecr-steward: nothing was done: The policies will be enforced in all 2 repositories of 123456789012 in eu-west-1; deleted \
+             images cannot be restored, which has to be confirmed; nobody can be asked here, so add --yes\n"
+        );
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+        // Somebody at a terminal types it.
+        let typed = |word: &str| {
+            let script = format!("{} enforce --all --apply", binary("ecr-steward").display());
+            let mut command = Command::new("python3");
+            let program = "import os,pty,sys,time\npid,fd=pty.fork()\n\
+                if pid==0: os.execvp('sh',['sh','-c',sys.argv[1]])\n\
+                out=b''\n\
+                while b'to go on' not in out:\n  out+=os.read(fd,4096)\n\
+                os.write(fd,sys.argv[2].encode()+b'\\n')\n\
+                try:\n  while True:\n    part=os.read(fd,4096)\n    if not part: break\n    out+=part\n\
+                except OSError: pass\n\
+                sys.stdout.write(out.decode(errors='replace'))\n\
+                sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid,0)[1]))";
+            command
+                .args(["-c", program, &script, word])
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin")
+                .env("TERM", "xterm");
+            command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_REGION", "eu-west-1");
+            command
+                .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .output()
+                .unwrap()
+        };
+        let output = typed("yes");
+        assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+        assert!(stdout(&output).contains("nothing was done: it was not confirmed"), "{}", stdout(&output));
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+        let output = typed("enforce");
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        assert!(aws.count("BatchDeleteImage") > 0);
+    }
+}
+
 /// The deployed stack on an AWS in memory: the real functions behind its API.
 mod deployed {
     use std::collections::HashMap;

@@ -97,6 +97,8 @@ enum Failure {
     #[error(transparent)]
     Pack(#[from] pack::PackError),
     #[error(transparent)]
+    Plan(#[from] enforce::PlanFileError),
+    #[error(transparent)]
     Preview(#[from] preview::PreviewError),
     #[error(transparent)]
     Run(#[from] shared::workflows::enforcement::RunError),

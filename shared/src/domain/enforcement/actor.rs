@@ -33,9 +33,10 @@ impl Actor {
     #[must_use]
     pub fn of_run(started_by: Option<&str>) -> Self {
         match started_by {
-            Some(arn) if arn.starts_with("arn:") => {
+            Some(arn) if arn.starts_with("arn:") && arn.contains(":execution:") => {
                 Self { execution: Some(arn.to_owned()), ..Self::default() }
             }
+            Some(arn) if arn.starts_with("arn:") => Self::principal(arn),
             Some(told) => {
                 let (person, principal) = match told.split_once(" as arn:") {
                     Some((person, arn)) => (person, Some(format!("arn:{arn}"))),
@@ -58,13 +59,18 @@ impl Actor {
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.execution, &self.principal, &self.user, &self.host) {
-            (Some(execution), ..) => f.write_str(execution),
-            (None, Some(principal), Some(user), Some(host)) => write!(f, "{user} at {host} as {principal}"),
-            (None, Some(principal), ..) => f.write_str(principal),
-            (None, None, Some(user), Some(host)) => write!(f, "{user} at {host}"),
-            (None, None, Some(name), None) | (None, None, None, Some(name)) => f.write_str(name),
-            (None, None, None, None) => f.write_str("unknown"),
+        if let Some(execution) = &self.execution {
+            return f.write_str(execution);
+        }
+        let person = match (&self.user, &self.host) {
+            (Some(user), Some(host)) => Some(format!("{user} at {host}")),
+            (user, host) => user.clone().or_else(|| host.clone()),
+        };
+        match (person, &self.principal) {
+            (Some(person), Some(principal)) => write!(f, "{person} as {principal}"),
+            (Some(person), None) => f.write_str(&person),
+            (None, Some(principal)) => f.write_str(principal),
+            (None, None) => f.write_str("unknown"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::domain::enforcement::batch::checks_native_policy;
-use shared::domain::enforcement::in_use_protection::protected;
+use shared::domain::enforcement::in_use_protection::{TakesNothing, protected};
 use shared::domain::enforcement::taken::Taken;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::text::instant::Instant;
@@ -1516,6 +1516,47 @@ fn a_policy_that_somebody_else_suspends_during_the_run_is_not_lifted_by_it() {
     assert_eq!(site.record().unwrap()["suspended"]["reason"], "another one");
     let report = site.steward.run("u", false);
     assert!(site.is_suspended() || site.acts(), "{report:#}");
+}
+
+/// It writes the record last: what it saw that this run did not is not written down yet.
+#[test]
+fn a_policy_that_another_run_suspends_at_this_moment_comes_back_only_after_another_look_at_use() {
+    let site = site(&attaching(FOUR_BUILDS));
+    site.aws().with(|registry| {
+        let mut before = repository("aaa");
+        fill(&mut before, "aaa");
+        registry.repositories.insert("aaa".to_owned(), before);
+    });
+    site.steward.run("r", false);
+    let ci_0 = site.app.old[0].clone();
+    let other: Happens = |registry, cloud| {
+        let before = cloud.object_text(&format!("{BUCKET}/state/protection/aaa.json"));
+        let has_looked = before.is_some_and(|record| record.contains("\"s\""));
+        let once = format!("{BUCKET}/once");
+        if has_looked && cloud.object_text(&once).is_none() {
+            cloud.upload(&once, "");
+            app(registry).lifecycle_policy = Some(TakesNothing::new().unwrap().to_json());
+            use_by_task(cloud, "app:ci-0", None);
+        }
+    };
+    site.aws().fault_at("GetObject", "/state/protection/app.json", Fault::Then(other));
+    let report = site.steward.run("s", false);
+    assert!(site.aws().cloud(|cloud| cloud.object_text(&format!("{BUCKET}/once"))).is_some(), "{report:#}");
+    let is_protected = site.tags(&ci_0).iter().any(|tag| tag.starts_with("ecr-steward-in-use-"));
+    assert!(is_protected, "{report:#}");
+    assert!(!site.taken_by_ecr().contains(&ci_0), "{report:#}");
+}
+
+#[test]
+fn a_suspension_that_another_run_undoes_before_it_is_written_down_is_done_again() {
+    let site = site(&attaching(FOUR_BUILDS));
+    site.steward.run("r", false);
+    site.aws().fault_from("ListClusters", Fault::Denied, 0);
+    let other: Happens = |registry, _| app(registry).lifecycle_policy = Some(behind(FOUR_BUILDS));
+    site.aws().fault("PutLifecyclePolicy", Fault::Then(other), 1);
+    let report = site.steward.run("s", false);
+    assert!(site.is_suspended(), "{report:#}");
+    assert!(site.record().unwrap()["suspended"].is_object(), "{report:#}");
 }
 
 /// A name of a repository that is looked at today.

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use futures_util::{StreamExt as _, stream};
 use shared::domain::image::listing::Listing;
 use shared::domain::lifecycle::{Passes, PolicySource};
 use shared::domain::preview::model::PreviewReport;
@@ -19,8 +20,11 @@ use shared::workflows::live_preview;
 use crate::account::{self, AccountError, Aws, Bucket, Which};
 use crate::compile::read_policy;
 use crate::input::{self, InputError};
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::{Failure, Outcome, in_use, output};
+
+/// Number of repositories that are read at the same time.
+const READ_CONCURRENCY: usize = 8;
 
 /// Show what a policy would do with the images of a repository, and why
 ///
@@ -119,7 +123,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         }
     };
     let passes = if arguments.all_passes { Passes::UntilStable } else { Passes::One };
-    let reports = match &arguments.images {
+    match &arguments.images {
         Some(path) => {
             let listing = Listing::parse(&input::read(path, u64::MAX)?)
                 .map_err(|error| content(path, error.to_string()))?;
@@ -129,64 +133,129 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                 now: arguments.now.unwrap_or_else(Instant::now),
                 passes,
             };
-            preview_all(question, &listing)
+            let reports = preview_all(question, &listing);
+            let mut printed = Printed::new(arguments.output, reports.len());
+            for report in reports {
+                printed.print(report)?;
+            }
+            printed.finish()?;
         }
         None => account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
             live(&clients, arguments, source, usage, passes).await
         })?,
-    };
-    match arguments.output {
-        Format::Table => print_tables(&reports)?,
-        Format::Json => {
-            let mut out = output::json();
-            match reports.as_slice() {
-                [report] => serde_json::to_writer_pretty(&mut out, report),
-                reports => serde_json::to_writer_pretty(&mut out, reports),
-            }
-            .map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
-            out.flush()?;
-        }
-        Format::Html => {
-            let mut out = output::text();
-            out.write_all(html::render(&reports).as_bytes())?;
-            out.flush()?;
-        }
     }
     Ok(Outcome::Success)
 }
 
-/// Previews repositories of the account.
+/// Previews repositories of the account, several at a time, and prints each as soon as those before it are.
 async fn live(
     clients: &RunContext<'_>,
     arguments: &Arguments,
     policy: Option<PolicySource>,
     usage: Usage,
     passes: Passes,
-) -> Result<Vec<PreviewReport>, Failure> {
+) -> Result<(), Failure> {
     let repositories = account::repositories(clients, &arguments.which).await?;
-    let observed = in_use::usage(clients).await?;
+    let usage = Usage::merged([usage, in_use::usage(clients).await?]);
     if let Some(account) = clients.ecr.registry_id() {
         output::note(&format!(
             "ecr-steward: warning: what runs in the account {account} is not known from here; lists in a bucket (--bucket) tell it"
         ));
     }
-    let mut reports = Vec::with_capacity(repositories.len());
     let progress = Progress::new("repositories", repositories.len());
-    for repository in repositories {
-        let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
-            name: repository.name.clone(),
-            problem: error.to_string(),
-        })?;
-        let (policy, usage) = (policy.clone(), usage.clone());
-        let request = Live { repository_name, policy, usage, evaluated_at: arguments.now, passes };
-        reports.push(
-            live_preview::answer(clients, &repository.registry_id, &request, &observed, Instant::now())
-                .await?,
-        );
+    let mut printed = Printed::new(arguments.output, repositories.len());
+    let (policy, usage) = (&policy, &usage);
+    let mut reports = stream::iter(repositories)
+        .map(async |repository| {
+            let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
+                name: repository.name.clone(),
+                problem: error.to_string(),
+            })?;
+            let request = Live {
+                repository_name,
+                policy: policy.clone(),
+                // All use is gathered already.
+                usage: Usage::default(),
+                evaluated_at: arguments.now,
+                passes,
+            };
+            let report =
+                live_preview::answer(clients, &repository.registry_id, &request, usage, Instant::now());
+            Ok::<_, Failure>(report.await?)
+        })
+        .buffered(READ_CONCURRENCY);
+    while let Some(report) = reports.next().await {
+        let report = report?;
+        progress::suspended(|| printed.print(report))?;
         progress.step(1);
     }
-    Ok(reports)
+    Ok(printed.finish()?)
+}
+
+/// Reports on their way to standard output: each is printed when it is there, so that not all of them are in memory. A page needs
+/// all of them.
+struct Printed {
+    format: Format,
+    /// How many there will be.
+    total: usize,
+    done: usize,
+    /// The reports of a page.
+    kept: Vec<PreviewReport>,
+}
+
+impl Printed {
+    const fn new(format: Format, total: usize) -> Self {
+        Self { format, total, done: 0, kept: Vec::new() }
+    }
+
+    fn print(&mut self, report: PreviewReport) -> io::Result<()> {
+        let is_first = self.done == 0;
+        self.done += 1;
+        match self.format {
+            Format::Table => {
+                let mut out = output::tables();
+                if !is_first {
+                    out.write_all(b"\n")?;
+                }
+                out.write_all(table::render(&report, style()).as_bytes())?;
+                out.flush()
+            }
+            Format::Json => {
+                let mut out = output::json();
+                if self.total == 1 {
+                    serde_json::to_writer_pretty(&mut out, &report)?;
+                } else {
+                    out.write_all(if is_first { b"[\n" } else { b",\n" })?;
+                    serde_json::to_writer_pretty(&mut out, &report)?;
+                }
+                out.flush()
+            }
+            Format::Html => {
+                self.kept.push(report);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self.format {
+            Format::Table => Ok(()),
+            Format::Json => {
+                let mut out = output::json();
+                out.write_all(match (self.total, self.done) {
+                    (1, _) => b"\n",
+                    (_, 0) => b"[]\n",
+                    _ => b"\n]\n",
+                })?;
+                out.flush()
+            }
+            Format::Html => {
+                let mut out = output::text();
+                out.write_all(html::render(&self.kept).as_bytes())?;
+                out.flush()
+            }
+        }
+    }
 }
 
 /// How tables look on standard output.
@@ -195,18 +264,6 @@ pub(crate) fn style() -> table::Style {
         width: terminal_width(),
         color: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
     }
-}
-
-fn print_tables(reports: &[PreviewReport]) -> io::Result<()> {
-    let style = style();
-    let mut out = output::tables();
-    for (index, report) in reports.iter().enumerate() {
-        if index > 0 {
-            out.write_all(b"\n")?;
-        }
-        out.write_all(table::render(report, style).as_bytes())?;
-    }
-    out.flush()
 }
 
 /// The width of the terminal; of what is no terminal, `COLUMNS` or 80 characters.

@@ -28,7 +28,8 @@ pub enum LiveError {
     },
 }
 
-/// Answers a request, given what is in use.
+/// Answers a request, given everything that is in use, also what the request says. Whoever asks for many repositories gathers it
+/// once, since that is made ready once for fast access by repository.
 ///
 /// # Errors
 ///
@@ -37,7 +38,7 @@ pub async fn answer(
     clients: &RunContext<'_>,
     registry_id: &str,
     live: &Live,
-    observed: &Usage,
+    usage: &Usage,
     now: Instant,
 ) -> Result<PreviewReport, LiveError> {
     let name = &live.repository_name;
@@ -54,11 +55,10 @@ pub async fn answer(
             .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
     });
     let own = own.transpose()?;
-    let usage = Usage::merged([live.usage.clone(), observed.clone()]);
     let source = live.policy.as_ref().or(own.as_ref());
     let question = Question {
         policy: source.and_then(PolicySource::policy),
-        usage: &usage,
+        usage,
         now: live.evaluated_at.unwrap_or(now),
         passes: live.passes,
     };
@@ -89,5 +89,6 @@ pub async fn look_and_answer(
 ) -> Result<PreviewReport, LiveError> {
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, &Sources::default(), before, now).await?;
-    answer(clients, registry_id, live, &observation.usage, now).await
+    let usage = Usage::merged([live.usage.clone(), observation.usage]);
+    answer(clients, registry_id, live, &usage, now).await
 }

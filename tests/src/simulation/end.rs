@@ -85,19 +85,20 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
     let policy = world.file.policy_of(name, is_held);
     let is_by_file = policy.is_some_and(|policy| policy.apply == Apply::Attach);
     let is_attached = world.judge.attached.contains_key(name);
-    if is_by_file && !is_attached {
-        return world
-            .break_promise("suspended", &format!("{name}: no policy of ours is attached at the end"));
-    }
     let text = world.repository(name).lifecycle_policy.unwrap_or_default();
     let is_ours =
         is_by_file || policy.is_none_or(|policy| policy.apply == Apply::Preview) && name == "prv/app";
-    let rules = match world.judge.attached.get(name).and_then(|attached| attached.policy.as_ref()) {
-        Some(policy) => policy.lifecycle_policy(),
-        None => {
-            product::policy(&format!("rules: [{}]", engine::DEFAULT)).expect("the default policy is valid")
-        }
-    };
+    let of_file = policy.filter(|_| is_by_file && !is_attached);
+    let rules =
+        match world.judge.attached.get(name).and_then(|attached| attached.policy.as_ref()).or(of_file) {
+            Some(policy) => policy.lifecycle_policy(),
+            None => product::policy(&format!("rules: [{}]", engine::DEFAULT))
+                .expect("the default policy is valid"),
+        };
+    if is_by_file && !is_attached && !is_past_a_limit(world, name, &rules) {
+        return world
+            .break_promise("suspended", &format!("{name}: no policy of ours is attached at the end"));
+    }
     if is_attached && is_ours && engine::takes_nothing(&text) && !is_past_a_limit(world, name, &rules) {
         tell_of_images(world, name, &used(world, name));
         world.break_promise("suspended", &format!("{name}: its policy is suspended still at the end"));

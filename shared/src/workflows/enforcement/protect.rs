@@ -243,7 +243,20 @@ impl BatchProcessor<'_> {
         let etag = found.as_ref().map(|found| found.etag.as_str());
         // Who wrote it meanwhile goes by what is attached, too.
         self.clients.call(records.replace(&record, etag)).await?;
+        self.stay_suspended(name).await?;
         Ok(true)
+    }
+
+    /// Suspends the policy once more if others put it back before the record said that it is suspended. Whoever puts it back
+    /// later reads the record afterwards.
+    async fn stay_suspended(&self, name: &Name) -> Result<(), RunError> {
+        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
+        let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
+        if current.is_some_and(|current| is_protected(&current) && !takes_nothing(&current)) {
+            let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
+            self.clients.call(self.protects()?.suspend_lifecycle_policy(name, &nothing)).await?;
+        }
+        Ok(())
     }
 
     /// The record of a repository without one, whose policy is suspended.
@@ -335,15 +348,18 @@ impl BatchProcessor<'_> {
             native.entry.policy = policy;
         }
         let suspended_at = record.as_ref().and_then(|found| found.record.as_ref().ok()?.suspended.as_ref());
-        let suspended_at = suspended_at.map(|suspended| suspended.at).filter(|_| may_attach);
+        let suspended_at = suspended_at.map(|suspended| suspended.at);
+        let is_suspended =
+            current.as_ref().is_some_and(|current| is_protected(current) && takes_nothing(current));
         let look = match self.access {
             Access::Read => None,
             Access::Protect(_) | Access::Write(_) => {
                 let look = self.look(read_at).await?;
-                // Whoever suspended it after that look may know what it does not say.
-                match suspended_at {
-                    Some(at) if at >= look.1 => Some(self.look(MonotonicInstant::now()).await?),
-                    Some(_) | None => Some(look),
+                // Whoever suspended it after that look may know what it does not say. Who suspends writes the record last.
+                let is_older = suspended_at.map_or(is_suspended, |at| at >= look.1);
+                match may_attach && is_older {
+                    true => Some(self.look(MonotonicInstant::now()).await?),
+                    false => Some(look),
                 }
             }
         };
@@ -532,6 +548,9 @@ impl BatchProcessor<'_> {
         }
         if let Some(meanwhile) = self.record(planned, now, reason, outcome).await? {
             return Ok(Some(meanwhile));
+        }
+        if matches!(attachment, Attachment::Suspend(_)) {
+            self.stay_suspended(&planned.surveyed.name).await?;
         }
         if let Attachment::Attach(policy) = attachment {
             let mut executor = Executor::new(self, planned, outcome, read_at);
@@ -939,6 +958,9 @@ impl BatchProcessor<'_> {
         let etag = record.as_ref().map(|found| found.etag.as_str());
         // Who wrote it meanwhile goes by what is attached, too.
         self.clients.call(records.replace(&record_now, etag)).await?;
+        if acts {
+            self.stay_suspended(&planned.surveyed.name).await?;
+        }
         Ok(())
     }
 }

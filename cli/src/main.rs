@@ -16,8 +16,10 @@ mod confirm;
 mod credentials;
 mod diff;
 mod enforce;
+mod explain;
 mod images;
 mod in_use;
+mod init;
 mod input;
 mod login;
 mod output;
@@ -27,6 +29,7 @@ mod preview;
 mod progress;
 mod protection_rule;
 mod repository;
+mod runs;
 mod snapshot;
 
 /// Stewardship of Amazon ECR repositories: check lifecycle policies, see what they do before they do it, and enforce them
@@ -50,6 +53,11 @@ enum Command {
     Snapshot(snapshot::Arguments),
     InUse(in_use::Arguments),
     Enforce(enforce::Arguments),
+    Explain(explain::Arguments),
+    Runs(runs::Arguments),
+    History(runs::History),
+    Init(init::Init),
+    Suggest(init::Suggest),
     Repository(repository::Arguments),
     Images(images::Arguments),
     Build(build::Arguments),
@@ -92,6 +100,10 @@ enum Failure {
     Build(#[from] build::BuildError),
     #[error(transparent)]
     Confirm(#[from] confirm::ConfirmError),
+    #[error(transparent)]
+    Image(#[from] explain::ImageError),
+    #[error(transparent)]
+    Init(#[from] init::InitError),
     #[error(transparent)]
     Login(#[from] login::LoginError),
     #[error(transparent)]
@@ -136,6 +148,11 @@ fn main() -> ExitCode {
         Command::Snapshot(arguments) => snapshot::run(&arguments, aws),
         Command::InUse(arguments) => in_use::run(&arguments, aws),
         Command::Enforce(arguments) => enforce::run(&arguments, aws),
+        Command::Explain(arguments) => explain::run(&arguments, aws),
+        Command::Runs(arguments) => runs::run(&arguments, aws),
+        Command::History(arguments) => runs::history(&arguments, aws),
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Suggest(arguments) => init::run(&arguments, aws),
         Command::Repository(arguments) => repository::run(&arguments, aws),
         Command::Images(arguments) => images::run(&arguments, aws),
         Command::Build(arguments) => build::run(&arguments, aws),

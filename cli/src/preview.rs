@@ -1,5 +1,6 @@
 //! `ecr-steward preview`: what a policy would do, with images from a file or from the account.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use shared::domain::preview::request::Live;
 use shared::domain::preview::{Question, preview_all};
 use shared::domain::repository::Name;
 use shared::domain::text::instant::{Instant, InvalidTime};
+use shared::domain::text::quantity::{bytes, count};
 use shared::domain::usage::Usage;
 use shared::report::{html, table};
 use shared::workflows::enforcement::RunContext;
@@ -34,7 +36,15 @@ const READ_CONCURRENCY: usize = 8;
 /// Get the images with `ecr-steward snapshot`, or with `aws ecr describe-images --repository-name NAME --filter imageStatus=ANY`. For image indexes
 /// (multi-platform images, images with attestations), append what `aws ecr batch-get-image` prints for them, so that
 /// it is known which images they reference.
+///
+/// Exit code: 0, 1 if more images go than --against allows, 2 if nothing could be previewed.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward preview --policy policy.yaml --images images.json
+  ecr-steward preview --repository shop/web
+  ecr-steward preview --all --policy policy.yaml --output html > preview.html
+  ecr-steward preview --policy new.yaml --against old.yaml --allow 10 --images images.json   # for CI
+  ecr-steward preview --repository 'shop/*' --now 2027-01-01")]
 pub(crate) struct Arguments {
     /// The policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input. Repositories of the account
     /// have their own without it.
@@ -63,6 +73,15 @@ pub(crate) struct Arguments {
     /// Go on evaluating until nothing changes: also what ECR takes in later passes, once image indexes are gone.
     #[arg(long)]
     all_passes: bool,
+
+    /// A policy to compare with, as the one before a change: images that go now and did not go by it are told, and with more of them
+    /// than --allow the exit code is 1. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+
+    /// How many images may go that did not go by the policy of --against.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "against")]
+    allow: usize,
 
     /// How to print; JSON is ECR's GetLifecyclePolicyPreview answer with reasons, an array if there are several
     /// repositories.
@@ -104,7 +123,8 @@ fn time(text: &str) -> Result<Instant, InvalidTime> {
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
-    let paths = [arguments.policy.as_ref(), arguments.images.as_ref(), arguments.in_use.as_ref()];
+    let paths =
+        [&arguments.policy, &arguments.images, &arguments.in_use, &arguments.against].map(Option::as_ref);
     if paths.into_iter().flatten().filter(|path| input::is_standard_input(path)).count() > 1 {
         return Err(InputError::StandardInputTwice.into());
     }
@@ -115,6 +135,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         _ => {}
     }
     let source = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
+    let against = arguments.against.as_ref().map(|path| read_policy(path)).transpose()?;
+    let mut newly = Newly::default();
     let content = |path: &PathBuf, problem: String| InputError::Content { file: input::name(path), problem };
     let usage = match &arguments.in_use {
         None => Usage::default(),
@@ -134,6 +156,10 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                 passes,
             };
             let reports = preview_all(question, &listing);
+            if let Some(before) = &against {
+                let before = preview_all(Question { policy: before.policy(), ..question }, &listing);
+                reports.iter().zip(&before).for_each(|(report, before)| newly.take(report, before));
+            }
             let mut printed = Printed::new(arguments.output, reports.len());
             for report in reports {
                 printed.print(report)?;
@@ -141,19 +167,59 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             printed.finish()?;
         }
         None => account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
-            live(&clients, arguments, source, usage, passes).await
+            live(&clients, arguments, (source, against.clone()), usage, passes, &mut newly).await
         })?,
     }
-    Ok(Outcome::Success)
+    if against.is_some() {
+        newly.tell();
+    }
+    Ok(if newly.images.len() > arguments.allow { Outcome::Different } else { Outcome::Success })
+}
+
+/// The images that go by a policy and did not go by another one.
+#[derive(Debug, Default)]
+struct Newly {
+    images: Vec<String>,
+    bytes: u64,
+}
+
+impl Newly {
+    fn take(&mut self, report: &PreviewReport, before: &PreviewReport) {
+        let went: HashSet<&str> =
+            before.preview_results.iter().map(|result| result.image_digest.as_str()).collect();
+        for result in
+            report.preview_results.iter().filter(|result| !went.contains(result.image_digest.as_str()))
+        {
+            self.bytes = self.bytes.saturating_add(result.image_size_in_bytes);
+            let name = match result.image_tags.as_slice() {
+                [] => result.image_digest.clone(),
+                tags => tags.join(", "),
+            };
+            self.images.push(format!("{}: {name}: {}", report.title(), result.reason));
+        }
+    }
+
+    fn tell(&self) {
+        const SHOWN: usize = 20;
+        let images = count(self.images.len() as u64, "image");
+        output::note(&format!("{images} more, {}, than by the policy of --against", bytes(self.bytes)));
+        for line in self.images.iter().take(SHOWN) {
+            output::note(&format!("  {line}"));
+        }
+        if self.images.len() > SHOWN {
+            output::note(&format!("  and {} more", self.images.len() - SHOWN));
+        }
+    }
 }
 
 /// Previews repositories of the account, several at a time, and prints each as soon as those before it are.
 async fn live(
     clients: &RunContext<'_>,
     arguments: &Arguments,
-    policy: Option<PolicySource>,
+    (policy, against): (Option<PolicySource>, Option<PolicySource>),
     usage: Usage,
     passes: Passes,
+    newly: &mut Newly,
 ) -> Result<(), Failure> {
     let repositories = account::repositories(clients, &arguments.which).await?;
     let usage = Usage::merged([usage, in_use::usage(clients).await?]);
@@ -164,7 +230,7 @@ async fn live(
     }
     let progress = Progress::new("repositories", repositories.len());
     let mut printed = Printed::new(arguments.output, repositories.len());
-    let (policy, usage) = (&policy, &usage);
+    let (policy, against, usage) = (&policy, &against, &usage);
     let mut reports = stream::iter(repositories)
         .map(async |repository| {
             let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
@@ -181,11 +247,20 @@ async fn live(
             };
             let report =
                 live_preview::answer(clients, &repository.registry_id, &request, usage, Instant::now());
-            Ok::<_, Failure>(report.await?)
+            let report = report.await?;
+            let Some(against) = against else { return Ok::<_, Failure>((report, None)) };
+            let request = Live { policy: Some(against.clone()), ..request };
+            let before =
+                live_preview::answer(clients, &repository.registry_id, &request, usage, report.evaluated_at);
+            let before = before.await?;
+            Ok((report, Some(before)))
         })
         .buffered(READ_CONCURRENCY);
     while let Some(report) = reports.next().await {
-        let report = report?;
+        let (report, before) = report?;
+        if let Some(before) = before {
+            newly.take(&report, &before);
+        }
         progress::suspended(|| printed.print(report))?;
         progress.step(1);
     }

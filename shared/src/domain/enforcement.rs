@@ -32,5 +32,6 @@ pub mod protect_tag;
 pub mod protection_record;
 pub mod run;
 pub mod saved_plan;
+pub mod suggest;
 pub mod suspension;
 pub mod taken;

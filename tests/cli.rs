@@ -436,15 +436,6 @@ fn a_day_is_its_beginning_in_utc() {
 }
 
 #[test]
-fn completions_know_the_commands() {
-    let output = steward(&["completions", "bash"]);
-    assert_eq!(output.status.code(), Some(0));
-    for command in ["check", "compile", "preview", "--all-passes", "protection-rule", "restore"] {
-        assert!(stdout(&output).contains(command), "{command}");
-    }
-}
-
-#[test]
 fn what_is_in_use_stays() {
     let in_use = path(fixture("storefront/in-use.json"));
     let without: Value = serde_json::from_str(&stdout(&storefront(&["--output", "json"]))).unwrap();

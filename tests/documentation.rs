@@ -710,6 +710,7 @@ fn windows_and_times_are_those_of_the_template() {
 #[test]
 fn every_command_of_the_program_is_described_with_its_help() {
     let (_, help) = steward(&["--help".to_owned()], &workspace());
+    // In groups, whose titles begin their lines.
     let (_, commands) = help.split_once("Commands:\n").unwrap();
     let (commands, _) = commands.split_once("\nOptions:").unwrap();
     let commands = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));

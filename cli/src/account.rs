@@ -15,7 +15,7 @@ use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 use shared::workflows::live_preview::LiveError;
 
 use crate::credentials::{Origin, sign_in};
-use crate::{Failure, progress};
+use crate::{Failure, complete, progress};
 
 /// Timeout of one command.
 const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
@@ -110,11 +110,11 @@ fn on(message: &str) -> String {
 #[command(next_help_heading = "AWS")]
 pub(crate) struct Aws {
     /// The Region; without it AWS_REGION, or the profile's.
-    #[arg(long, global = true, hide_short_help = true, value_name = "REGION", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, global = true, hide_short_help = true, value_name = "REGION", add = complete::region(), value_parser = NonEmptyStringValueParser::new())]
     pub(crate) region: Option<String>,
 
     /// A profile of the AWS CLI's files; goes before keys in the environment.
-    #[arg(long, global = true, hide_short_help = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME", add = complete::profile(), value_parser = NonEmptyStringValueParser::new())]
     pub(crate) profile: Option<String>,
 
     /// The address of all services instead of AWS's own, as of an emulator.
@@ -213,7 +213,7 @@ impl Bucket {
 #[group(required = false, multiple = false)]
 pub(crate) struct Which {
     /// A repository of the account; may be given more than once, and have `*` for any characters.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::repository())]
     pub(crate) repository: Vec<String>,
 
     /// All repositories of the account.
@@ -378,7 +378,7 @@ fn action(error: &AwsError) -> String {
 }
 
 /// The Regions of today, to say which one a mistyped name is like. One that is missing here works all the same.
-const REGIONS: [&str; 38] = [
+pub(crate) const REGIONS: [&str; 38] = [
     "af-south-1",
     "ap-east-1",
     "ap-east-2",

@@ -19,7 +19,7 @@ use crate::account::{self, Aws, Stack};
 use crate::api::Api;
 use crate::pack::pack;
 use crate::repository::{name, pair};
-use crate::{Failure, Outcome, output, progress};
+use crate::{Failure, Outcome, complete, output, progress};
 
 /// How often a build and its log are looked at.
 const PAUSE: Duration = Duration::from_millis(1200);
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     directory: PathBuf,
 
     /// The repository that the image goes to.
-    #[arg(long, value_name = "NAME", value_parser = name)]
+    #[arg(long, value_name = "NAME", value_parser = name, add = complete::repository())]
     repository: Name,
 
     /// A tag that moves to the image; may be given more than once. Without it none but the one that never moves.

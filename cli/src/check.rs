@@ -24,6 +24,9 @@ use crate::{Failure, Outcome, output};
 ///
 /// Exit code: 0 if every file is valid, 1 if one is not, 2 if a file cannot be read.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward check policies.yaml builds.yaml
+  aws ecr get-lifecycle-policy --repository-name shop/web --query lifecyclePolicyText --output text | ecr-steward check -")]
 pub(crate) struct Arguments {
     /// Policies: ECR's JSON document, or the simple model in YAML or JSON; and files with a list `policies` or
     /// `builds`. `-` is standard input.

@@ -14,6 +14,10 @@ use crate::{Failure, Outcome, output};
 /// The document is ready for `aws ecr put-lifecycle-policy --lifecycle-policy-text file://…`. A policy that says `skip: true` stands for none, and nothing is printed. An ECR document is printed in order of
 /// priority.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward compile policy.yaml > policy.json
+  aws ecr put-lifecycle-policy --repository-name shop/web --lifecycle-policy-text file://policy.json
+  ecr-steward compile --to simple policy.json")]
 pub(crate) struct Arguments {
     /// The policy: the simple model in YAML or JSON, or ECR's document; `-` is standard input.
     #[arg(value_name = "FILE")]

@@ -152,7 +152,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
 }
 
 /// The profiles of the AWS CLI's files, and whether the one that is asked for is among them.
-async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
+pub(crate) async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
     let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await;
     let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
     let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();

@@ -19,13 +19,16 @@ use crate::api::Api;
 use crate::confirm::confirm;
 use crate::progress::{self, Progress};
 use crate::repository::name;
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, complete, output};
 
 /// How many images one request deletes.
 const BATCH: usize = 1000;
 
 /// List and delete the images of repositories
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward images list shop/web
+  ecr-steward images delete shop/web ci-1207")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -47,7 +50,7 @@ enum Command {
   ecr-steward images list shop/web --output json | jq --raw-output '.[].imageDigest'")]
 struct List {
     /// Repositories; `*` stands for any characters.
-    #[arg(value_name = "REPOSITORY", required = true)]
+    #[arg(value_name = "REPOSITORY", required = true, add = complete::repository())]
     repositories: Vec<String>,
 
     /// What comes first.
@@ -71,7 +74,7 @@ struct List {
   ecr-steward images delete shop/web sha256:9fdfcb80a9a3… --yes   # in a script")]
 struct Delete {
     /// The repository.
-    #[arg(value_name = "REPOSITORY", value_parser = name)]
+    #[arg(value_name = "REPOSITORY", value_parser = name, add = complete::repository())]
     repository: Name,
 
     /// Tags, and digests as sha256:….

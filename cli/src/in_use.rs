@@ -23,6 +23,9 @@ use crate::{Failure, Outcome, output, progress};
 ///
 /// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward in-use > in-use.json
+  ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     bucket: Bucket,

@@ -5,13 +5,14 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod account;
 mod api;
 mod build;
 mod check;
 mod compile;
+mod complete;
 mod confirm;
 mod credentials;
 mod diff;
@@ -32,8 +33,9 @@ mod repository;
 mod runs;
 mod snapshot;
 
-/// Stewardship of Amazon ECR repositories: check lifecycle policies, see what they do before they do it, and enforce them
-/// without ever deleting what is in use.
+/// See what every lifecycle rule of Amazon ECR deletes and why, and enforce it: no image that is known to be in use is deleted
+///
+/// Nothing is changed without --apply, and nothing of a whole registry without being asked once more.
 #[derive(Debug, Parser)]
 #[command(name = "ecr-steward", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
@@ -64,11 +66,67 @@ enum Command {
     Login(login::Arguments),
     ProtectionRule(protection_rule::Arguments),
     Policy(policy::Arguments),
-    /// Print a completion script for a shell.
+    /// Print the script that has a shell complete commands, options and values
+    #[command(after_help = "Examples:
+  source <(ecr-steward completions bash)             # in ~/.bashrc
+  source <(ecr-steward completions zsh)              # in ~/.zshrc, after compinit
+  ecr-steward completions fish | source              # in ~/.config/fish/config.fish")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write manual pages into a directory
+    #[command(after_help = "Examples:
+  ecr-steward man ~/.local/share/man/man1 && man ecr-steward-preview")]
+    Man {
+        /// The directory; it is made if it is not there.
+        #[arg(value_name = "DIRECTORY")]
+        directory: std::path::PathBuf,
+    },
+}
+
+/// The commands, by what they are for.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Start here", &["init", "suggest", "preview", "explain"]),
+    ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule"]),
+    ("Images and repositories", &["build", "repository", "images", "login", "snapshot", "in-use"]),
+    ("What was done", &["runs", "history"]),
+    ("This program", &["completions", "man", "help"]),
+];
+
+/// The program's arguments, with the commands in groups.
+fn command() -> clap::Command {
+    let command = Arguments::command();
+    let mut list = String::new();
+    let width = usize::from(preview::terminal_width()).clamp(60, 100);
+    for (group, names) in GROUPS {
+        list += &format!("\n{group}\n");
+        for name in names {
+            let found = command.get_subcommands().find(|command| command.get_name() == *name);
+            let about = match found.and_then(clap::Command::get_about) {
+                Some(about) => about.to_string(),
+                None => "Print this message or the help of a command".to_owned(),
+            };
+            let mut line = format!("  {name:16}");
+            let mut used = line.len();
+            for word in about.split(' ') {
+                if used + 1 + word.chars().count() > width {
+                    line += &format!("\n{:18}", "");
+                    used = 18;
+                } else {
+                    line.push(' ');
+                    used += 1;
+                }
+                line += word;
+                used += word.chars().count();
+            }
+            list += line.trim_end();
+            list.push('\n');
+        }
+    }
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\nCommands:\n{list}\nOptions:\n{{options}}\n"
+    ))
 }
 
 /// How a command ended, when it ended well enough to say so.
@@ -125,7 +183,13 @@ impl From<shared::aws::AwsError> for Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    match complete::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return failed(&io::Error::other(error.to_string()).into()),
+    }
+    let parsed = command().try_get_matches().and_then(|found| Arguments::from_arg_matches(&found));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         // An error repeats the argument. The others are help and version.
         Err(error) if error.use_stderr() => {
@@ -159,8 +223,15 @@ fn main() -> ExitCode {
         Command::Login(arguments) => login::run(&arguments, aws),
         Command::ProtectionRule(arguments) => protection_rule::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments, aws),
+        Command::Man { directory } => complete::manual(&directory)
+            .map(|pages| output::note(&format!("Wrote {pages} pages to {}", directory.display())))
+            .map(|()| Outcome::Success)
+            .map_err(|error| Failure::Policy {
+                file: directory.display().to_string(),
+                problem: error.to_string(),
+            }),
         Command::Completions { shell } => {
-            print_completions(shell).map(|()| Outcome::Success).map_err(Failure::from)
+            complete::print(shell).map(|()| Outcome::Success).map_err(Failure::from)
         }
     };
     match outcome {
@@ -183,14 +254,5 @@ fn print_help(help: &clap::Error) -> io::Result<()> {
     let text = if is_plain { text.to_string() } else { text.ansi().to_string() };
     let mut out = output::tables();
     out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
-/// Prints a completion script. The generator panics where it cannot write, and memory takes everything.
-fn print_completions(shell: clap_complete::Shell) -> io::Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut script);
-    let mut out = output::tables();
-    out.write_all(&script)?;
     out.flush()
 }

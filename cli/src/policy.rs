@@ -9,10 +9,13 @@ use shared::domain::repository::Name;
 use shared::workflows::enforcement::restore_policy::{self, JOURNAL_DAYS, Restoration};
 
 use crate::account::{self, Aws, Bucket, Which};
-use crate::{Failure, Outcome, diff, output};
+use crate::{Failure, Outcome, complete, diff, output};
 
 /// Look after the lifecycle policies that ECR enforces
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward policy restore shop/web            # what would be put back
+  ecr-steward policy restore shop/web --apply")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -33,9 +36,12 @@ enum Command {
 ///
 /// Exit code: 0, or 2 if there is no such policy or it could not be put back.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward policy restore shop/web
+  ecr-steward policy restore shop/web --apply")]
 struct Restore {
     /// The repository.
-    #[arg(value_name = "NAME", value_parser = name)]
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
     name: Name,
 
     #[command(flatten)]

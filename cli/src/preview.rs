@@ -342,7 +342,7 @@ pub(crate) fn style() -> table::Style {
 }
 
 /// The width of the terminal; of what is no terminal, `COLUMNS` or 80 characters.
-fn terminal_width() -> u16 {
+pub(crate) fn terminal_width() -> u16 {
     let terminal = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
     match terminal {
         Some((terminal_size::Width(width), _)) => width,

@@ -21,6 +21,9 @@ use crate::{Failure, Outcome, output};
 /// give it the resource tag `ecr-steward:protect` with the value `true`. Wait for a run before the policy gets the rules that
 /// delete: from then on every run tags what is in use. The policy itself is never written.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward protection-rule
+  ecr-steward protection-rule --output hcl --archive")]
 pub(crate) struct Arguments {
     /// How to print the rule.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]

@@ -15,10 +15,15 @@ use crate::api::Api;
 use crate::compile::read_policy;
 use crate::confirm::confirm;
 use crate::input::{self, InputError, MAX_POLICY_BYTES};
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, complete, output};
 
 /// Create, list, show, change and delete repositories, by the deployed stack
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward repository create shop/web
+  ecr-steward repository list
+  ecr-steward repository update shop/web --immutable
+  ecr-steward repository delete shop/old")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -76,7 +81,7 @@ struct List {
   ecr-steward repository show shop/web --output json | jq '.commands.push'")]
 struct Show {
     /// The repository.
-    #[arg(value_name = "NAME", value_parser = name)]
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
     name: Name,
 
     #[command(flatten)]
@@ -96,7 +101,7 @@ struct Show {
   ecr-steward repository update shop/web --file repository.yaml")]
 struct Update {
     /// The repository.
-    #[arg(value_name = "NAME", value_parser = name)]
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
     name: Name,
 
     #[command(flatten)]
@@ -117,7 +122,7 @@ struct Update {
   ecr-steward repository delete shop/old --force --yes   # in a script")]
 struct Delete {
     /// The repository.
-    #[arg(value_name = "NAME", value_parser = name)]
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
     name: Name,
 
     /// Delete its images with it.

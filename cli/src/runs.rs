@@ -44,6 +44,9 @@ enum Command {
 
 /// List runs, the last one first
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward runs list
+  ecr-steward runs list --last 100 --stack ecr-steward")]
 struct List {
     #[command(flatten)]
     bucket: Bucket,
@@ -55,6 +58,9 @@ struct List {
 
 /// Show the report of a run
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward runs show
+  ecr-steward runs show terminal-1795651920123456-812 --output html > report.html")]
 struct Show {
     /// The run, as `runs list` has it; without it the last one over the registry.
     #[arg(value_name = "RUN_ID")]

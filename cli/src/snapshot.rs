@@ -16,6 +16,9 @@ use crate::{Failure, Outcome, output};
 /// Reads by as few calls as there can be: pages of a thousand images, and the manifests of image indexes only. ECR records
 /// reading a manifest as a pull, unless your role is registered with `aws ecr register-pull-time-update-exclusion`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward snapshot --repository shop/web > images.json
+  ecr-steward snapshot --repository 'shop/*' > images.json && ecr-steward preview --policy policy.yaml --images images.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,

@@ -1079,7 +1079,10 @@ mod account {
             assert!(said.ends_with(expected), "{said}");
         }
         let output = in_account(&aws, &["policy", "restore", "team/none", "--bucket", BUCKET]);
-        assert_eq!(stderr(&output), "ecr-steward: there is no repository team/none in this registry\n");
+        assert_eq!(
+            stderr(&output),
+            "ecr-steward: there is no repository team/none in the registry of eu-west-1\n"
+        );
     }
 
     #[test]

@@ -337,8 +337,12 @@ fn joined(code: &str) -> Vec<String> {
 fn steward(arguments: &[String], folder: &Path) -> (Option<i32>, String) {
     // Words that stand for a name, as NAME and RUN_ID.
     let stands_for_name = |word: &str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    let arguments =
-        arguments.iter().map(|word| if stands_for_name(word) { word.to_lowercase() } else { word.clone() });
+    let arguments = arguments.iter().map(|word| match word.strip_prefix('$') {
+        // A variable of the shell.
+        Some(variable) => variable.to_lowercase(),
+        None if stands_for_name(word) => word.to_lowercase(),
+        None => word.clone(),
+    });
     let output = Command::new(binary("ecr-steward"))
         .args(arguments)
         .current_dir(folder)

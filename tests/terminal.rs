@@ -418,6 +418,204 @@ fn exit_codes_hold_when_output_is_closed_and_when_the_disk_is_full() {
     }
 }
 
+/// What people ask.
+mod questions {
+    use super::*;
+
+    fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
+        signed_in(aws).args(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn well(output: Output) -> String {
+        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output)
+    }
+
+    #[test]
+    fn an_image_is_explained_by_its_rule_its_users_and_when_it_goes() {
+        let aws = account();
+        aws.with(|registry| {
+            let policy = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed",
+                "countUnit":"days","countNumber":60},"action":{"type":"expire"}}]}"#;
+            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(policy.to_owned());
+        });
+        aws.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        // By its own policy it goes in a month; by policies.yaml now.
+        let own = well(run(&aws, &["explain", "team/app:ci-1"]));
+        assert!(
+            own.contains("Policy: the lifecycle policy of the repository, which ECR applies\nKept: "),
+            "{own}"
+        );
+        assert!(own.contains("Goes: 2") && own.contains("if nothing changes"), "{own}");
+        let book = well(run(&aws, &["explain", &format!("{HOST}/team/app:ci-1"), "--stack", "ecr-steward"]));
+        assert!(
+            book.contains(
+                "Policy: all of policies.yaml (apply: delete)\nExpires: Pushed 30 days ago; rule 1"
+            ),
+            "{book}"
+        );
+        let used = well(run(&aws, &["explain", "team/app:ci-0", "--bucket", BUCKET]));
+        assert!(
+            used.contains("\nKept: ") && used.contains("\nIn use: ") && used.contains("task/prod/"),
+            "{used}"
+        );
+        let json: Value = serde_json::from_str(&well(run(
+            &aws,
+            &["explain", "team/app:ci-1", "--bucket", BUCKET, "--output", "json"],
+        )))
+        .unwrap();
+        assert_eq!(
+            (json["verdict"].as_str(), json["appliedRulePriority"].as_u64()),
+            (Some("EXPIRES"), Some(1))
+        );
+        for (image, expected) in [
+            (
+                "team/app:ci-11",
+                "ecr-steward: there is no image ci-11 in team/app; did you mean team/app:ci-1?\n",
+            ),
+            (
+                "team/ap:ci-1",
+                "ecr-steward: there is no repository team/ap in the registry of eu-west-1; did you mean team/app?\n",
+            ),
+            (
+                "210987654321.dkr.ecr.eu-west-1.amazonaws.com/team/app:ci-1",
+                "ecr-steward: 210987654321.dkr.ecr.eu-west-1.amazonaws.com/team/app:ci-1 is of the registry 210987654321 in eu-west-1; \
+                 sign in to that account and Region (--profile, --region)\n",
+            ),
+        ] {
+            assert_eq!(told(signed_in(&aws).args(["explain", image])), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_found_by_run_and_by_image() {
+        let aws = account();
+        assert_eq!(stderr(&run(&aws, &["runs", "list"])), "There is no run yet\n");
+        let digest = aws.with(|registry| {
+            let images = &registry.repositories["team/app"].images;
+            images.iter().find(|image| image.tags.contains("ci-1")).unwrap().digest.clone()
+        });
+        well(run(&aws, &["enforce", "--repository", "team/app", "--apply"]));
+        let list = well(run(&aws, &["runs", "list"]));
+        let line = list.lines().nth(1).unwrap();
+        assert!(
+            line.starts_with("terminal-") && line.contains(" done ") && line.ends_with("user/ana"),
+            "{list}"
+        );
+        let id = line.split(' ').next().unwrap();
+        let shown = well(run(&aws, &["runs", "show", id]));
+        assert!(shown.contains("4 of 5 images deleted"), "{shown}");
+        let said = told(signed_in(&aws).args(["runs", "show", "nothing"]));
+        assert!(said.contains("`ecr-steward runs list` has those that there are"), "{said}");
+
+        let history = well(run(&aws, &["history", "team/app:ci-1"]));
+        assert!(history.starts_with(&format!("{digest} deleted on 2")), "{history}");
+        for part in [
+            "user/ana\n",
+            "by rule 1 of all in policies.yaml",
+            "Pushed 30 days ago",
+            "aws ecr put-image --repository-name team/app --image-tag ci-1",
+        ] {
+            assert!(history.contains(part), "{part}: {history}");
+        }
+        let json: Value = serde_json::from_str(&well(run(
+            &aws,
+            &["history", &format!("team/app@{digest}"), "--output", "json"],
+        )))
+        .unwrap();
+        assert!(json[0]["imageManifest"].as_str().unwrap().contains("schemaVersion"));
+        let nothing = run(&aws, &["history", "team/app:latest"]);
+        assert_eq!(nothing.status.code(), Some(1));
+        assert_eq!(stderr(&nothing), "The journal of the last 90 days has no image latest of team/app\n");
+    }
+
+    #[test]
+    fn a_policies_file_begins_with_a_template_or_with_what_is_there() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let here =
+            |arguments: &[&str]| signed_in(&aws).current_dir(folder.path()).args(arguments).output().unwrap();
+        well(here(&["init"]));
+        well(here(&["check", "policies.yaml"]));
+        assert!(
+            stdout(&here(&["enforce", "--book", "policies.yaml", "--all"]))
+                .contains("0 of 10 images will be deleted")
+        );
+        let again = here(&["init"]);
+        assert_eq!(again.status.code(), Some(2));
+        assert!(
+            stderr(&again).starts_with("ecr-steward: policies.yaml: is there already, and left as it is")
+        );
+
+        aws.with(|registry| {
+            let app = registry.repositories.get_mut("team/app").unwrap();
+            for number in 0..30 {
+                let digest = app.push(&format!("build {number}"), &[&format!("build-{number}")]);
+                app.age(&digest, 100.0);
+            }
+        });
+        let suggested = well(here(&["suggest", "--all"]));
+        assert!(
+            suggested.contains("tagPrefixList: [\"build-\"]") && suggested.contains("# would take "),
+            "{suggested}"
+        );
+        assert!(!suggested.contains("ci-"), "four are not many: {suggested}");
+        fs::write(folder.path().join("suggested.yaml"), &suggested).unwrap();
+        well(here(&["check", "suggested.yaml"]));
+        let shown = stdout(&here(&["enforce", "--book", "suggested.yaml", "--all"]));
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(shown.contains("taken by policies that only preview (apply: preview)"), "{shown}");
+        assert!(shown.contains("There is nothing that --apply would do."), "{shown}");
+    }
+
+    #[test]
+    fn a_change_of_a_policy_fails_ci_when_more_images_go_than_it_may() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let policy = |name: &str, days: u32| {
+            let text = format!("rules: [{{ selection: any, maximumAgeLimit: {days} }}]\n");
+            fs::write(folder.path().join(name), text).unwrap();
+        };
+        policy("old.yaml", 40);
+        policy("new.yaml", 20);
+        let images = run(&aws, &["snapshot", "--repository", "team/app"]);
+        fs::write(folder.path().join("images.json"), images.stdout).unwrap();
+        let against = |arguments: &[&str]| {
+            let mut command = signed_in(&aws);
+            command.current_dir(folder.path()).args([
+                "preview",
+                "--policy",
+                "new.yaml",
+                "--against",
+                "old.yaml",
+            ]);
+            command.args(arguments).output().unwrap()
+        };
+        let output = against(&["--images", "images.json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(
+            said.starts_with("4 images more, ") && said.contains("\n  team/app: ci-0: Pushed 30 days ago"),
+            "{said}"
+        );
+        assert_eq!(against(&["--images", "images.json", "--allow", "4"]).status.code(), Some(0));
+        assert_eq!(against(&["--all", "--allow", "7"]).status.code(), Some(1), "eight in two repositories");
+        assert_eq!(against(&["--all", "--allow", "8"]).status.code(), Some(0));
+        let mut command = signed_in(&aws);
+        let same = command.current_dir(folder.path()).args([
+            "preview",
+            "--policy",
+            "old.yaml",
+            "--against",
+            "new.yaml",
+            "--all",
+        ]);
+        assert_eq!(same.output().unwrap().status.code(), Some(0), "what goes less is no harm");
+    }
+}
+
 /// A plan is saved, read, and executed: that or less.
 mod plans {
     use super::*;

@@ -39,7 +39,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(120);
 #[command(after_help = "Examples:
   ecr-steward build ./app --repository shop/web
   ecr-steward build ./app --repository shop/web --tag latest --platform linux/amd64,linux/arm64
-  ecr-steward build . --repository shop/web --dockerfile deploy/Dockerfile --target release --build-arg VERSION=2
+  ecr-steward build . --repository shop/web --dockerfile deploy/Dockerfile --build-arg VERSION=2
   IMAGE=$(ecr-steward build ./app --repository shop/web)   # its log is on standard error")]
 pub(crate) struct Arguments {
     /// The directory: the build context.

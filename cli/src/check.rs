@@ -26,7 +26,8 @@ use crate::{Failure, Outcome, output};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward check policies.yaml builds.yaml
-  aws ecr get-lifecycle-policy --repository-name shop/web --query lifecyclePolicyText --output text | ecr-steward check -")]
+  aws ecr get-lifecycle-policy --repository-name shop/web --output text \\
+    --query lifecyclePolicyText | ecr-steward check -")]
 pub(crate) struct Arguments {
     /// Policies: ECR's JSON document, or the simple model in YAML or JSON; and files with a list `policies` or
     /// `builds`. `-` is standard input.

@@ -16,7 +16,8 @@ use crate::{Failure, Outcome, output};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward compile policy.yaml > policy.json
-  aws ecr put-lifecycle-policy --repository-name shop/web --lifecycle-policy-text file://policy.json
+  aws ecr put-lifecycle-policy --repository-name shop/web \\
+    --lifecycle-policy-text file://policy.json
   ecr-steward compile --to simple policy.json")]
 pub(crate) struct Arguments {
     /// The policy: the simple model in YAML or JSON, or ECR's document; `-` is standard input.

@@ -170,7 +170,10 @@ fn refused(error: &CredentialsError, profiles: &[String], aws: &Aws) -> AccountE
     while let Some(source) = cause.source() {
         cause = source;
     }
+    // The last who is asked is the metadata service of an instance, which is there on others, too, and has nothing to give.
+    let is_of_instance = cause.to_string().contains("IMDS");
     match error {
+        _ if is_of_instance => AccountError::NoCredentials { others: profiles.to_vec() },
         CredentialsError::CredentialsNotLoaded(_) => AccountError::NoCredentials {
             others: profiles.iter().filter(|name| Some(*name) != aws.profile.as_ref()).cloned().collect(),
         },

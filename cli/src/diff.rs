@@ -20,7 +20,8 @@ use crate::{Failure, Outcome, output};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward diff old.yaml new.yaml
-  aws ecr get-lifecycle-policy --repository-name shop/web --query lifecyclePolicyText --output text | ecr-steward diff - policy.yaml")]
+  aws ecr get-lifecycle-policy --repository-name shop/web --output text \\
+    --query lifecyclePolicyText | ecr-steward diff - policy.yaml")]
 pub(crate) struct Arguments {
     /// The policy to start from; `-` is standard input.
     #[arg(value_name = "FROM")]

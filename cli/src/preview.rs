@@ -43,7 +43,7 @@ const READ_CONCURRENCY: usize = 8;
   ecr-steward preview --policy policy.yaml --images images.json
   ecr-steward preview --repository shop/web
   ecr-steward preview --all --policy policy.yaml --output html > preview.html
-  ecr-steward preview --policy new.yaml --against old.yaml --allow 10 --images images.json   # for CI
+  ecr-steward preview --policy new.yaml --against old.yaml --allow 10 --images images.json
   ecr-steward preview --repository 'shop/*' --now 2027-01-01")]
 pub(crate) struct Arguments {
     /// The policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input. Repositories of the account

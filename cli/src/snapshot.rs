@@ -18,7 +18,8 @@ use crate::{Failure, Outcome, output};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward snapshot --repository shop/web > images.json
-  ecr-steward snapshot --repository 'shop/*' > images.json && ecr-steward preview --policy policy.yaml --images images.json")]
+  ecr-steward snapshot --repository 'shop/*' > images.json
+  ecr-steward preview --policy policy.yaml --images images.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,

@@ -213,7 +213,32 @@ mod tests {
         let suggestions = suggest(&repositories);
         let freed =
             BTreeMap::from([(("builds (ci)".to_owned(), 1), Freed { images: 1200, bytes: 3_000_000_000 })]);
-        insta::assert_snapshot!(to_yaml(&suggestions, Some(&freed)), @"");
+        insta::assert_snapshot!(to_yaml(&suggestions, Some(&freed)), @r#"
+        # Suggested by `ecr-steward suggest` from the tags that are there. Nothing goes by it: `apply: preview`. Read what each rule
+        # would take, correct it, and say `apply: delete` where you agree. What is in use stays whatever a rule says.
+        policies:
+          - name: "builds (ci)"
+            repositories: ["shop/*"]
+            apply: preview
+            keep: { newest: 10, pulledWithinDays: 30 }
+            rules:
+              - { selection: { tagPrefixList: ["ci-"] }, maximumAgeLimit: 90 }   # would take 1,200 images, 3.0 GB at most
+              - { selection: untagged, maximumAgeLimit: 30 }   # would take nothing now
+          - name: "builds (pr, sha)"
+            repositories: ["tools"]
+            apply: preview
+            keep: { newest: 10, pulledWithinDays: 30 }
+            rules:
+              - { selection: { tagPrefixList: ["pr-"] }, maximumAgeLimit: 90 }   # would take nothing now
+              - { selection: { tagPrefixList: ["sha-"] }, maximumAgeLimit: 90 }   # would take nothing now
+              - { selection: untagged, maximumAgeLimit: 30 }   # would take nothing now
+          - name: "everything else"
+            repositories: ["*"]
+            apply: preview
+            keep: { newest: 10, pulledWithinDays: 30 }
+            rules:
+              - { selection: untagged, maximumAgeLimit: 30 }   # would take nothing now
+        "#);
         let set = policy_set(&suggestions).unwrap();
         assert!(
             set.entries()

@@ -123,7 +123,13 @@ fn summary(report: &RunReport) -> String {
         }
     };
     part(archived, if report.run.dry_run { "will be archived" } else { "archived" });
-    part(totals.held_by_obstacles, &format!("blocked{}", blocked_by(report)));
+    // What would block a plan that is only previewed blocks nothing.
+    let mut blocked = Amount::default();
+    for outcome in report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked) {
+        blocked.extend(outcome.expiring);
+        blocked.extend(outcome.transitioning);
+    }
+    part(blocked, &format!("blocked{}", blocked_by(report)));
     part(totals.failed, "failed");
     part(totals.put_back, "put back");
     part(totals.only_previewed, "taken by policies that only preview (apply: preview)");
@@ -138,7 +144,8 @@ fn summary(report: &RunReport) -> String {
 /// By what: the kinds of all blockers, each once.
 fn blocked_by(report: &RunReport) -> String {
     let mut codes: Vec<&str> = Vec::new();
-    for blocker in report.repositories.iter().flat_map(|outcome| &outcome.obstacles) {
+    let blocked = report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked);
+    for blocker in blocked.flat_map(|outcome| &outcome.obstacles) {
         if !codes.contains(&blocker.code.as_str()) {
             codes.push(&blocker.code);
         }
@@ -302,7 +309,7 @@ mod tests {
         let (_, end) = told.split_once("\n0 of").unwrap();
         assert_eq!(
             end,
-            " 700 images will be deleted (0 B) · 378 blocked by usage-unknown · 0 protected\n(in use).\nThere is nothing that --apply would do.\n"
+            " 700 images will be deleted (0 B) · 378 blocked by usage-unknown · 0\n  protected (in use).\nThere is nothing that --apply would do.\n"
         );
         let mut builder = Builder::new(run.clone(), run.started_at);
         builder.take(held("a"));

@@ -450,7 +450,7 @@ mod questions {
             own.contains("Policy: the lifecycle policy of the repository, which ECR applies\nKept: "),
             "{own}"
         );
-        assert!(own.contains("Goes: 2") && own.contains("if nothing changes"), "{own}");
+        assert!(own.contains("Expires: 2") && own.contains("if nothing changes"), "{own}");
         let book = well(run(&aws, &["explain", &format!("{HOST}/team/app:ci-1"), "--stack", "ecr-steward"]));
         assert!(
             book.contains(
@@ -559,7 +559,7 @@ mod questions {
         });
         let suggested = well(here(&["suggest", "--all"]));
         assert!(
-            suggested.contains("tagPrefixList: [\"build-\"]") && suggested.contains("# would take "),
+            suggested.contains("tagPrefixList: [\"build-\"]") && suggested.contains("# expires "),
             "{suggested}"
         );
         assert!(!suggested.contains("ci-"), "four are not many: {suggested}");
@@ -567,7 +567,7 @@ mod questions {
         well(here(&["check", "suggested.yaml"]));
         let shown = stdout(&here(&["enforce", "--book", "suggested.yaml", "--all"]));
         let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(shown.contains("taken by policies that only preview (apply: preview)"), "{shown}");
+        assert!(shown.contains("expire under policies that only preview (apply: preview)"), "{shown}");
         assert!(shown.contains("There is nothing that --apply would do."), "{shown}");
     }
 
@@ -597,7 +597,8 @@ mod questions {
         assert_eq!(output.status.code(), Some(1));
         let said = stderr(&output);
         assert!(
-            said.starts_with("4 images more, ") && said.contains("\n  team/app: ci-0: Pushed 30 days ago"),
+            said.starts_with("4 images more would expire, ")
+                && said.contains("\n  team/app: ci-0: Pushed 30 days ago"),
             "{said}"
         );
         assert_eq!(against(&["--images", "images.json", "--allow", "4"]).status.code(), Some(0));
@@ -710,10 +711,10 @@ mod plans {
         let said = stderr(&output);
         for line in [
             "4 of the 8 images of the plan are done\nWhat is in use has changed since the plan was saved\n",
-            "  team/app: ci-0 stays: its tags have changed since the plan was saved, from ci-0 to ci-0, stable\n",
-            "  team/app: ci-1 stays: it was pulled at 2",
-            "  team/app: ci-2 stays: it is in use: ",
-            "  team/web: ci-3 stays: it is not there any more\n",
+            "  team/app: ci-0 is kept: its tags have changed since the plan was saved, from ci-0 to ci-0, stable\n",
+            "  team/app: ci-1 is kept: it was pulled at 2",
+            "  team/app: ci-2 is kept: it is in use: ",
+            "  team/web: ci-3 is kept: it is not there any more\n",
         ] {
             assert!(said.contains(line), "{line}: {said}");
         }
@@ -740,7 +741,7 @@ mod plans {
         let output = apply(&aws, &file);
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            stderr(&output).contains("team/web: ci-0 stays: the repository is not there any more"),
+            stderr(&output).contains("team/web: ci-0 is kept: the repository is not there any more"),
             "{}",
             stderr(&output)
         );
@@ -762,7 +763,7 @@ mod plans {
         fs::write(&file, plan.to_string()).unwrap();
         let output = apply(&aws, &file);
         let said = stderr(&output);
-        assert!(said.contains("latest stays: the policy does not take it any more"), "{said}");
+        assert!(said.contains("latest is kept: the policy does not take it any more"), "{said}");
         assert_eq!(
             tags(&aws, "team/app").len(),
             2,

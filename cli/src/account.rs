@@ -113,7 +113,7 @@ pub(crate) struct Aws {
     #[arg(long, global = true, hide_short_help = true, value_name = "REGION", add = complete::region(), value_parser = NonEmptyStringValueParser::new())]
     pub(crate) region: Option<String>,
 
-    /// A profile of the AWS CLI's files; goes before keys in the environment.
+    /// A profile of the AWS CLI's files; takes precedence over keys in the environment.
     #[arg(long, global = true, hide_short_help = true, value_name = "NAME", add = complete::profile(), value_parser = NonEmptyStringValueParser::new())]
     pub(crate) profile: Option<String>,
 

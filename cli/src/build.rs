@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "DIRECTORY", default_value = ".")]
     directory: PathBuf,
 
-    /// The repository that the image goes to.
+    /// The repository that the image is pushed to.
     #[arg(long, value_name = "NAME", value_parser = name, add = complete::repository())]
     repository: Name,
 

@@ -43,7 +43,7 @@ const CHUNK: usize = 25;
 /// with who you are and where, before it is deleted or archived. What comes into use meanwhile is put back.
 ///
 /// --save-plan keeps what a dry run shows, image by image, for 24 hours. --plan FILE --apply looks at everything anew, does of
-/// that plan what still holds, and nothing else, and says of each image that stays why.
+/// that plan what still holds, and nothing else, and says of each image that is kept why.
 ///
 /// --apply is a switch of its own: it asks neither for the stack's parameter Enforce nor for a preview of the file. A dry run from
 /// here does not count as a preview. A file from disk (--book) needs no bucket and no stack as long as it is a dry run.
@@ -172,7 +172,7 @@ fn tell_less(plan: &SavedPlan, undone: &[Undone], usage_has_changed: bool) {
             [] => image.image_digest.clone(),
             tags => tags.join(", "),
         };
-        output::note(&format!("  {repository_name}: {name} stays: {reason}"));
+        output::note(&format!("  {repository_name}: {name} is kept: {reason}"));
     }
     if undone.len() > SHOWN {
         output::note(&format!("  and {} more", undone.len() - SHOWN));

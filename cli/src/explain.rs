@@ -21,7 +21,7 @@ use crate::account::{self, AccountError, Aws, Bucket, Which, like};
 use crate::compile::read_policy;
 use crate::{Failure, Outcome, in_use, output};
 
-/// Say what becomes of one image: which rule takes it or what keeps it, who uses it, when it goes
+/// Say what becomes of one image: which rule expires it or what keeps it, who uses it, when it expires
 ///
 /// By the policy of policies.yaml if a bucket or a stack is named, else by the lifecycle policy of the repository, or by --policy.
 #[derive(Debug, Args)]
@@ -280,10 +280,10 @@ fn print(told: &Value) -> Result<(), Failure> {
         }
     }
     match (text("expiresAt"), text("transitionsAt")) {
-        (Some(at), _) => writeln!(out, "Goes: {at}, if nothing changes")?,
+        (Some(at), _) => writeln!(out, "Expires: {at}, if nothing changes")?,
         (None, Some(at)) => writeln!(out, "Moves to the archive: {at}, if nothing changes")?,
         (None, None) if text("verdict").as_deref() == Some("KEPT") => {
-            writeln!(out, "Goes: by no rule by age as things are")?;
+            writeln!(out, "Expires: by no rule by age as things are")?;
         }
         (None, None) => {}
     }

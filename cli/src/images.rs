@@ -64,7 +64,7 @@ struct List {
 
 /// Delete images by tag or digest
 ///
-/// By the deployed stack, as its HTTP API does it: what is in use stays, with what belongs to it, and then nothing is deleted; every
+/// By the deployed stack, as its HTTP API does it: what is in use is protected, with what belongs to it, and then nothing is deleted; every
 /// image is in the journal before; the registry's limit of the day holds. A tag takes the image with its last tag.
 ///
 /// Exit code: 0, 1 if some of them could not be deleted, 2 if nothing was.

@@ -25,7 +25,7 @@ const TEMPLATE: &str = include_str!("policies.yaml");
 
 /// Write a commented policies.yaml to begin with
 ///
-/// Nothing goes by it until it says `apply: delete` or `attach`. A file that is there is left as it is.
+/// Nothing is deleted by it until it says `apply: delete` or `attach`. A file that is there is left as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward init
@@ -39,9 +39,9 @@ pub(crate) struct Init {
 
 /// Suggest a policies.yaml from the images that are there
 ///
-/// Finds tags that are counted up (ci-1207, sha-9fdfcb8), and writes a rule for each kind, with what it would take now, and one for
-/// what nothing names. Conservative by construction: `apply: preview`; releases are left alone; the newest, whatever was pulled
-/// lately, and whatever is in use stays. Prints the file.
+/// Finds tags that are counted up (ci-1207, sha-9fdfcb8), and writes a rule for each kind, with what would expire by it now, and one for
+/// untagged images. Conservative by construction: `apply: preview`; releases are left alone; the newest, whatever was pulled
+/// lately, and whatever is in use is kept. Prints the file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward suggest --all > policies.yaml

@@ -11,7 +11,7 @@ use crate::{Failure, Outcome, output, progress};
 /// Sign docker, podman or helm in to the registry, for twelve hours
 ///
 /// The password goes to the program's standard input, never into its arguments, which others can read. Without a name the first of
-/// them is taken that is installed.
+/// them that is installed is signed in.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward login

@@ -37,7 +37,7 @@ const READ_CONCURRENCY: usize = 8;
 /// (multi-platform images, images with attestations), append what `aws ecr batch-get-image` prints for them, so that
 /// it is known which images they reference.
 ///
-/// Exit code: 0, 1 if more images go than --against allows, 2 if nothing could be previewed.
+/// Exit code: 0, 1 if more images expire than --allow permits, 2 if nothing could be previewed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward preview --policy policy.yaml --images images.json
@@ -74,12 +74,12 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all_passes: bool,
 
-    /// A policy to compare with, as the one before a change: images that go now and did not go by it are told, and with more of them
-    /// than --allow the exit code is 1. `-` is standard input.
+    /// A policy to compare with, as the one before a change: images that expire now and did not expire by it are told, and with more of
+    /// them than --allow the exit code is 1. `-` is standard input.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 
-    /// How many images may go that did not go by the policy of --against.
+    /// How many images may expire that did not expire by the policy of --against.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "against")]
     allow: usize,
 
@@ -202,7 +202,10 @@ impl Newly {
     fn tell(&self) {
         const SHOWN: usize = 20;
         let images = count(self.images.len() as u64, "image");
-        output::note(&format!("{images} more, {}, than by the policy of --against", bytes(self.bytes)));
+        output::note(&format!(
+            "{images} more would expire, {}, than by the policy of --against",
+            bytes(self.bytes)
+        ));
         for line in self.images.iter().take(SHOWN) {
             output::note(&format!("  {line}"));
         }

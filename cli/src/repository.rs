@@ -113,7 +113,7 @@ struct Update {
 
 /// Delete a repository
 ///
-/// One that has images stays unless --force deletes them with it. What is in use stays all the same, and the repository with it:
+/// One that has images is kept unless --force deletes them with it. What is in use is kept all the same, and the repository with it:
 /// --in-use says that you know. Every image is in the journal before.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

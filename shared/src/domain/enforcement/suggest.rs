@@ -121,8 +121,8 @@ pub fn suggest(repositories: &BTreeMap<String, BTreeMap<String, usize>>) -> Vec<
 #[must_use]
 pub fn to_yaml(suggestions: &[Suggestion], freed: Option<&BTreeMap<(String, u64), Freed>>) -> String {
     let mut out = String::from(
-        "# Suggested by `ecr-steward suggest` from the tags that are there. Nothing goes by it: `apply: preview`. Read what each rule\n\
-         # would take, correct it, and say `apply: delete` where you agree. What is in use stays whatever a rule says.\n\
+        "# Suggested by `ecr-steward suggest` from the tags that are there. Nothing is deleted by it: `apply: preview`. Read what\n\
+         # would expire by each rule, correct it, and say `apply: delete` where you agree. What is in use is kept whatever a rule says.\n\
          policies:\n",
     );
     for suggestion in suggestions {
@@ -148,9 +148,9 @@ pub fn to_yaml(suggestions: &[Suggestion], freed: Option<&BTreeMap<(String, u64)
                 freed.map(|freed| freed.get(&(suggestion.name.clone(), number)).copied().unwrap_or_default());
             let told = match told {
                 None => String::new(),
-                Some(Freed { images: 0, .. }) => "   # would take nothing now".to_owned(),
+                Some(Freed { images: 0, .. }) => "   # expires nothing now".to_owned(),
                 Some(Freed { images, bytes: size }) => {
-                    format!("   # would take {} images, {} at most", grouped(images), bytes(size))
+                    format!("   # expires {} images now, {} at most", grouped(images), bytes(size))
                 }
             };
             let _ = writeln!(out, "      - {rule}{told}");
@@ -214,30 +214,30 @@ mod tests {
         let freed =
             BTreeMap::from([(("builds (ci)".to_owned(), 1), Freed { images: 1200, bytes: 3_000_000_000 })]);
         insta::assert_snapshot!(to_yaml(&suggestions, Some(&freed)), @r#"
-        # Suggested by `ecr-steward suggest` from the tags that are there. Nothing goes by it: `apply: preview`. Read what each rule
-        # would take, correct it, and say `apply: delete` where you agree. What is in use stays whatever a rule says.
+        # Suggested by `ecr-steward suggest` from the tags that are there. Nothing is deleted by it: `apply: preview`. Read what
+        # would expire by each rule, correct it, and say `apply: delete` where you agree. What is in use is kept whatever a rule says.
         policies:
           - name: "builds (ci)"
             repositories: ["shop/*"]
             apply: preview
             keep: { newest: 10, pulledWithinDays: 30 }
             rules:
-              - { selection: { tagPrefixList: ["ci-"] }, maximumAgeLimit: 90 }   # would take 1,200 images, 3.0 GB at most
-              - { selection: untagged, maximumAgeLimit: 30 }   # would take nothing now
+              - { selection: { tagPrefixList: ["ci-"] }, maximumAgeLimit: 90 }   # expires 1,200 images now, 3.0 GB at most
+              - { selection: untagged, maximumAgeLimit: 30 }   # expires nothing now
           - name: "builds (pr, sha)"
             repositories: ["tools"]
             apply: preview
             keep: { newest: 10, pulledWithinDays: 30 }
             rules:
-              - { selection: { tagPrefixList: ["pr-"] }, maximumAgeLimit: 90 }   # would take nothing now
-              - { selection: { tagPrefixList: ["sha-"] }, maximumAgeLimit: 90 }   # would take nothing now
-              - { selection: untagged, maximumAgeLimit: 30 }   # would take nothing now
+              - { selection: { tagPrefixList: ["pr-"] }, maximumAgeLimit: 90 }   # expires nothing now
+              - { selection: { tagPrefixList: ["sha-"] }, maximumAgeLimit: 90 }   # expires nothing now
+              - { selection: untagged, maximumAgeLimit: 30 }   # expires nothing now
           - name: "everything else"
             repositories: ["*"]
             apply: preview
             keep: { newest: 10, pulledWithinDays: 30 }
             rules:
-              - { selection: untagged, maximumAgeLimit: 30 }   # would take nothing now
+              - { selection: untagged, maximumAgeLimit: 30 }   # expires nothing now
         "#);
         let set = policy_set(&suggestions).unwrap();
         assert!(

@@ -132,7 +132,7 @@ fn summary(report: &RunReport) -> String {
     part(blocked, &format!("blocked{}", blocked_by(report)));
     part(totals.failed, "failed");
     part(totals.put_back, "put back");
-    part(totals.only_previewed, "taken by policies that only preview (apply: preview)");
+    part(totals.only_previewed, "expire under policies that only preview (apply: preview)");
     parts.push(format!("{} protected (in use)", grouped(totals.held_by_use.image_total_count)));
     let unmatched = totals.count(Status::Unmatched);
     if unmatched > 0 {

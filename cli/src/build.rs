@@ -331,6 +331,8 @@ impl Told {
             return None;
         }
         self.is_script = false;
+        // What the script says last.
+        self.is_complete |= line.starts_with("Pushed ") || line.starts_with("The image is there already: ");
         // BuildKit: ` > [2/3] RUN make:` below the failed one; `#7 [2/3] RUN make` when it begins, `#7 ERROR: …` when it fails.
         if let Some(step) = line.strip_prefix(" > [") {
             self.step = Some(format!("[{}", step.trim_end_matches(':')));

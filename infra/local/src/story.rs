@@ -10,6 +10,7 @@ use crate::{LocalError, Project, image, say, tools};
 
 mod builds;
 mod fleet;
+mod terminal;
 
 /// How long anything may take that the story waits for: a build of a few kilobytes, a run over sixty repositories.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -28,9 +29,11 @@ pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     clear(stack)?;
     builds::clear(project, stack)?;
     fleet::clear(stack)?;
+    terminal::clear(stack)?;
     over_http(project, stack)?;
     declared(project, stack)?;
     builds::play(project, stack)?;
+    terminal::play(project, stack)?;
     preview(project, stack)?;
     fleet::play(project, stack)
 }

@@ -337,7 +337,10 @@ mod tests {
         let mut entries = Vec::new();
         for index in 0..zip.len() {
             let entry = zip.by_index(index).unwrap();
-            entries.push((entry.name().to_owned(), entry.unix_mode().unwrap_or_default() & 0o170_777));
+            entries.push((
+                entry.name().unwrap().into_owned(),
+                entry.unix_mode().unwrap_or_default() & 0o170_777,
+            ));
         }
         entries.sort();
         assert_eq!(

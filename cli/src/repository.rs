@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use shared::aws::Connection;
 use shared::aws::http_api::path;
-use shared::domain::lifecycle::PolicySource;
+use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::repository::Name;
 
 use crate::account::{self, Aws, Stack};
@@ -377,7 +377,7 @@ async fn all(connection: &Connection, stack: &str) -> Result<Vec<Value>, Failure
         all.extend(page.body["repositories"].as_array().cloned().unwrap_or_default());
         match page.body["nextToken"].as_str() {
             Some(token) => {
-                query = format!("?maxResults=1000&nextToken={}", shared::aws::http_api::escaped(token))
+                query = format!("?maxResults=1000&nextToken={}", shared::aws::http_api::escaped(token));
             }
             None => return Ok(all),
         }
@@ -411,7 +411,7 @@ fn print(shown: &Value) -> Result<(), Failure> {
         None => writeln!(out, "{:16}none", "Lifecycle")?,
         Some(Err(_)) => writeln!(out, "{:16}{}", "Lifecycle", text(&repository["lifecyclePolicyText"]))?,
         Some(Ok(source)) => {
-            for rule in source.policy().into_iter().flat_map(|policy| policy.rules()) {
+            for rule in source.policy().into_iter().flat_map(LifecyclePolicy::rules) {
                 writeln!(out, "{:16}{rule}", "Lifecycle")?;
             }
         }

@@ -62,7 +62,9 @@ impl Workshop {
             fs::write(&file, content).unwrap();
         }
         fs::create_dir_all(folder.join("src")).unwrap();
-        fs::copy("/bin/busybox", folder.join("src/busybox")).unwrap();
+        if files.iter().any(|(_, content)| content.contains("busybox")) {
+            fs::copy("/bin/busybox", folder.join("src/busybox")).unwrap();
+        }
         let arrived = SourceUpdate {
             source: Source::S3 {
                 bucket: "b".to_owned(),
@@ -255,4 +257,19 @@ fn hostile_values_are_values_and_nothing_else() {
             assert!(!ran.succeeded() || name == "CACHE_TAG", "{name}={hostile}: {log}");
         }
     }
+}
+
+#[test]
+fn a_source_in_one_folder_is_built_from_it_and_a_dockerfile_elsewhere_is_told() {
+    let workshop = Workshop::open();
+    let dockerfile = "FROM scratch\nCOPY marker /\n";
+    let files = [("README.md", "x"), ("web/Dockerfile", dockerfile)];
+    let (ran, log, _) = workshop.run(&recipe(), &files, &[]);
+    assert!(!ran.succeeded(), "{log}");
+    assert!(log.contains("There is web/Dockerfile; name it as the dockerfile"), "{log}");
+    // As GitHub packs a branch.
+    let files = [("shop-web-main/Dockerfile", dockerfile), ("shop-web-main/marker", "x")];
+    let (ran, log, _) = workshop.run(&recipe(), &files, &[]);
+    digest(&ran, &log);
+    assert!(log.contains("All of the source is in the folder shop-web-main"), "{log}");
 }

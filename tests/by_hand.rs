@@ -272,16 +272,38 @@ fn a_tag_by_which_something_runs_stays_and_another_one_of_the_image_may_go() {
 fn what_the_last_run_knew_counts_and_is_not_asked_again() {
     let (hand, app) = Hand::start().with_app();
     let definition = hand.cloud(|cloud| cloud.ecs.register("web", &[&format!("{HOST}/app:build")]));
-    let usage = json!({ "inUse": [], "gaps": [], "ignored": [], "unknownImages": [], "listTimes": [], "reporters": [],
-        "replicas": [], "once": { "activeDefinitions": [definition], "eksClusters": ["old"] } });
+    let read =
+        |name: &&str| (name.to_string(), json!({ "readAt": "2026-11-20T00:00:00Z", "isInRegion": true }));
+    let whole = [
+        "batch",
+        "events",
+        "scheduler",
+        "pipes",
+        "states",
+        "codebuild",
+        "apprunner",
+        "sagemaker",
+        "inspector",
+    ];
+    let mut sources: serde_json::Map<String, Value> = whole.iter().map(read).collect();
+    sources["batch"]["used"] = json!([{ "imageUri": format!("{HOST}/app:job"), "usedBy": ["job/1"] }]);
+    let mut usage = json!({ "inUse": [], "gaps": [], "ignored": [], "unknownImages": [], "listTimes": [], "reporters": [],
+        "replicas": [], "once": { "activeDefinitions": [definition], "eksClusters": ["old"], "sources": sources } });
     hand.upload("state/usage.json", &usage.to_string());
     hand.aws.forget_calls();
     let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "images-in-use", &[]);
     assert!(detail.contains("task-definition/web:1"), "{detail}");
     assert_eq!((hand.aws.count("ListTaskDefinitions"), hand.aws.count("ListTasks")), (0, 0));
+    assert_eq!(hand.aws.count("batch:DescribeJobDefinitions"), 0);
     // It knew of a cluster, whose list is missing.
     let detail = hand.refused(&hand.delete(&by_digest(&app.two)), 409, "usage-unknown", &[]);
     assert!(detail.contains("eks/old"), "{detail}");
+    // A run that did not look at use knows nothing: everything is read.
+    usage["once"] = json!({});
+    hand.upload("state/usage.json", &usage.to_string());
+    let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "images-in-use", &[]);
+    assert!(detail.contains("task-definition/web:1"), "{detail}");
+    assert_eq!(hand.aws.count("batch:DescribeJobDefinitions"), 1);
     hand.upload("state/usage.json", "{}");
     let detail = hand.refused(&hand.delete(&by_tag("build")), 503, "state-unreadable", &[]);
     assert!(detail.contains("state/usage.json") && detail.contains("the next completed run"), "{detail}");

@@ -41,6 +41,11 @@ fn steward(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The findings that `check` prints, without the lines of files below them.
+fn findings(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with("  ")).collect()
+}
+
 fn with_input(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(binary("ecr-steward"))
         .args(arguments)
@@ -100,11 +105,21 @@ fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), "");
     insta::assert_snapshot!(folder.plain(&output.stdout), @r#"
-    policy.json: /rules/0/selection: count-unit-missing: a limit by age needs its unit; add `"countUnit": "days"`
-    policy.json: /rules/1/selection/tagPrefixList: empty-list: `tagPrefixList` is empty; name at least one
-    policy.json: /rules/1/rulePriority: duplicate-priority: the rule with priority 1 is there already; give each rule a `rulePriority` of its own
-    policy.json: /rules/2/action/type: unknown-value: `type` is `delete`; write `expire` or `transition`
-    policy.json: /rules/2/selection/countNumber: number-out-of-range: `countNumber` is 0; write a whole number of 1 or more
+    policy.json:2:46: /rules/0/selection: count-unit-missing: a limit by age needs its unit; add `"countUnit": "days"`
+      2 | …       {"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType…
+        |                                          ^
+    policy.json:4:87: /rules/1/selection/tagPrefixList: empty-list: `tagPrefixList` is empty; name at least one
+      4 | …"tagStatus": "tagged", "tagPrefixList": [],
+        |                                          ^
+    policy.json:4:30: /rules/1/rulePriority: duplicate-priority: the rule with priority 1 is there already; give each rule a `rulePriority` of its own
+      4 |             {"rulePriority": 1, "selection": {"tagStatus": "tagged", "tagPre…
+        |                              ^
+    policy.json:7:53: /rules/2/action/type: unknown-value: `type` is `delete`; write `expire` or `transition`
+      7 |               "countNumber": 0}, "action": {"type": "delete"}}
+        |                                                     ^
+    policy.json:7:30: /rules/2/selection/countNumber: number-out-of-range: `countNumber` is 0; write a whole number of 1 or more
+      7 |               "countNumber": 0}, "action": {"type": "delete"}}
+        |                              ^
     "#);
 
     let output = steward(&["check", "--output", "json", &policy]);
@@ -141,21 +156,23 @@ fn check_says_in_one_line_why_a_file_is_no_policy() {
             if code == 1 { (&output.stdout, &output.stderr) } else { (&output.stderr, &output.stdout) };
         assert!(silent.is_empty(), "{file}");
         let said = folder.plain(said).replace(&directory, "folder");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(findings(&said).len(), 1, "{said}");
         lines.push_str(&said);
     }
-    insta::assert_snapshot!(lines, @"
+    insta::assert_snapshot!(lines, @r#"
     long.json: /: policy-too-long: the policy has 30,721 characters; ECR accepts at most 30,720: shorten descriptions, merge rules or remove white space
-    broken.json: /: syntax: line 1, column 12: not JSON: expected value
+    broken.json:1:12: /: syntax: not JSON: `}` where a value is needed
+      1 | {"rules": [}
+        |            ^
     list.json: /: wrong-type: a list where a policy, an object with `rules`, is needed
     comment.yaml: /: wrong-type: there is no policy in it; write one, or `{}` for the default policy
-    ecr-steward: latin1.json: is not UTF-8 text (byte 18 is not part of any character)
+    ecr-steward: latin1.json: line 1, byte 19: it is not UTF-8 text; it looks like Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8
     ecr-steward: empty.json: is empty
     ecr-steward: blank.json: is empty
     ecr-steward: huge.json: is larger than 1048576 bytes, too large for a policy; is it the right file?
     ecr-steward: folder: is a directory; name a file
     ecr-steward: missing.json: no such file
-    ");
+    "#);
 }
 
 #[test]
@@ -164,12 +181,12 @@ fn check_goes_through_all_files_and_reads_standard_input() {
     let (good, bad) = (folder.file("good", VALID), folder.file("bad", "{}x"));
     let output = steward(&["check", &bad, &good]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output).lines().count(), 1);
+    assert_eq!(findings(&stdout(&output)).len(), 1);
     assert!(stderr(&output).contains("good: valid"));
 
     let output = steward(&["check", &folder.file("empty", ""), &bad, &good]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(stdout(&output).lines().count(), 1, "the finding about the bad one");
+    assert_eq!(findings(&stdout(&output)).len(), 1, "the finding about the bad one");
     assert_eq!(stderr(&output).lines().count(), 2, "a line about the good one, and one about the empty one");
 
     let output = with_input(&["check", "-"], VALID);
@@ -231,7 +248,7 @@ fn check_knows_builds_yaml_by_its_name_and_by_what_it_says() {
     let output = with_input(&["check", "-"], "builds:\n  - repositoryName: app\n    profile: fargate\n");
     assert_eq!(output.status.code(), Some(1));
     let told = stdout(&output);
-    assert!(told.starts_with("standard input: /builds/0/profile: ") && told.contains("`ecs`"), "{told}");
+    assert!(told.starts_with("standard input:3:14: /builds/0/profile: ") && told.contains("`ecs`"), "{told}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("builds.yaml");
@@ -537,16 +554,22 @@ fn preview_says_in_one_line_what_is_unusable_and_exits_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!(stdout(&output), "");
         let said = folder.plain(&output.stderr);
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(findings(&said).len(), 1, "{said}");
         lines.push_str(&said);
     }
-    insta::assert_snapshot!(lines, @"
+    insta::assert_snapshot!(lines, @r#"
     ecr-steward: standard input can be read once; name a file for all but one of the arguments
-    ecr-steward: no.json: line 1, column 20: /imageDetails/0: missing field `imageDigest`
-    ecr-steward: text.txt: line 1, column 1: not JSON: expected value
-    ecr-steward: bad.json: not a valid policy: /rules/0/action/type: unknown-value: `type` is `vanish`; write `expire` or `transition`
+    ecr-steward: no.json:1:20: /imageDetails/0: `imageDigest` is missing
+      1 | {"imageDetails": [{}]}
+        |                    ^
+    ecr-steward: text.txt:1:1: not JSON: `hello` is no value; put it in double quotation marks if it is a text
+      1 | hello
+        | ^
+    ecr-steward: bad.json:2:65: not a valid policy: /rules/0/action/type: unknown-value: `type` is `vanish`; write `expire` or `transition`
+      2 |     "imageCountMoreThan", "countNumber": 1}, "action": {"type": "vanish"}}]}
+        |                                                                 ^
     ecr-steward: use.json: /0: `a b` is not an image reference: it contains white space; write repository:tag, repository@sha256:… or the same behind a registry
-    ");
+    "#);
 
     let output = steward(&["preview", "--policy", &policy, "--images", &images, "--now", "yesterday"]);
     assert_eq!(output.status.code(), Some(2));
@@ -566,15 +589,16 @@ fn check_says_which_rules_of_an_attached_policy_would_count_protection_tags() {
     let output = with_input(&["check", "-"], &book("attach", rules));
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let said = stdout(&output);
-    let lines: Vec<&str> = said.lines().collect();
+    let lines = findings(&said);
     assert_eq!(lines.len(), 2, "{said}");
     for (line, rule) in lines.iter().zip([1, 2]) {
-        let place = format!("standard input: /policies/1/rules/{rule}/selection: protection-tags-match: ");
-        assert!(line.starts_with(&place), "{line}");
+        let place = format!(": /policies/1/rules/{rule}/selection: protection-tags-match: ");
+        assert!(line.starts_with("standard input:3:") && line.contains(&place), "{line}");
         assert!(line.contains("selection: any") && line.contains("apply: delete"), "{line}");
     }
-    let output = with_input(&["check", "-"], &book("delete", rules));
-    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
+    let said = stdout(&with_input(&["check", "-"], &book("delete", rules)));
+    let [one] = findings(&said)[..] else { panic!("{said}") };
+    assert!(one.contains("/policies/1/rules/2: rule-unreachable: "), "{said}");
 }
 
 #[test]
@@ -586,7 +610,7 @@ fn check_refuses_rules_for_a_policy_that_is_only_protected() {
     let output = with_input(&["check", "-"], &book(", rules: [{ selection: any, maximumAgeLimit: 14 }]"));
     assert_eq!(output.status.code(), Some(1));
     let said = stdout(&output);
-    assert!(said.starts_with("standard input: /policies/0/rules: "), "{said}");
+    assert!(said.starts_with("standard input:1:72: /policies/0/rules: "), "{said}");
     assert!(said.contains("leave `rules` out, or write `apply: attach`"), "{said}");
 }
 

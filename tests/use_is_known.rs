@@ -673,3 +673,113 @@ fn a_look_right_before_something_goes_repeats_no_call_about_the_whole_account() 
     }
     assert_eq!(site.aws().count("DescribeServiceRevisions"), 3, "what has no digest yet is asked for again");
 }
+
+/// A rule that starts a revision that nothing runs and that is deregistered keeps its images.
+#[test]
+fn a_revision_that_only_a_rule_or_a_state_machine_starts_keeps_its_image() {
+    let site = Site::new();
+    site.cloud(|cloud| {
+        let other = cloud.ecs.register("other", &["other:1"]);
+        cloud.ecs.run_task("prod", &other, None);
+        let by_rule = cloud.ecs.register("nightly", &[&image("ci-0")]);
+        let by_machine = cloud.ecs.register("flow", &[&image("ci-1")]);
+        cloud.ecs.deregister(&by_rule);
+        cloud.ecs.deregister(&by_machine);
+        cloud.sources.rules.start_tasks("default", "nightly", "prod", &by_rule);
+        cloud.sources.machines.start_tasks("flow", &by_machine);
+    });
+    let report = site.run("r");
+    site.assert_left(&[&site.old[0], &site.old[1]], &report);
+    let held = of(&report, "app")["results"].to_string();
+    assert!(held.contains("rule/nightly") && held.contains("stateMachine:flow"), "{held}");
+}
+
+#[test]
+fn what_is_read_as_a_whole_is_read_once_a_run_and_held_before_each_deletion() {
+    let site = Site::new();
+    site.cloud(|cloud| {
+        cloud.sources.batch.register("job", 3, &image("ci-0"));
+        cloud.sources.projects.projects.push(("build".to_owned(), image("ci-1")));
+    });
+    let report = site.run("r");
+    site.assert_left(&[&site.old[0], &site.old[1]], &report);
+    for operation in ["batch:DescribeJobDefinitions", "codebuild:ListProjects", "sagemaker:ListModels"] {
+        assert_eq!(site.aws().count(operation), 1, "{operation}");
+    }
+}
+
+#[test]
+fn a_source_that_may_not_be_read_blocks_until_it_is_allowed_or_ignored() {
+    let site = Site::new();
+    site.aws().fault_from("sagemaker:ListModels", Fault::Denied, 0);
+    let message = site.assert_gap("sagemaker");
+    assert!(message.contains("allow sagemaker:ListModels"), "{message}");
+    site.ignore("sagemaker");
+    site.assert_goes_on(&[]);
+    let site = Site::new();
+    site.aws().fault_from("sagemaker:ListModels", Fault::Denied, 0);
+    site.assert_gap("sagemaker");
+    site.aws().heal();
+    site.assert_goes_on(&[]);
+}
+
+#[test]
+fn the_report_tells_of_every_source_whether_it_was_read_completely_and_what_it_names() {
+    let site = Site::new();
+    site.cloud(|cloud| {
+        cloud.lacking = vec!["apprunner".to_owned()];
+        cloud.sources.batch.register("job", 1, &image("ci-0"));
+        cloud.sources.batch.register("job", 2, &image("ci-1"));
+        cloud.functions.add("f", "1", &image("ci-2"), &image("ci-2"));
+    });
+    site.aws().fault_from("pipes:ListPipes", Fault::Denied, 0);
+    let report = site.run("r");
+    let told = |name: &str| {
+        let sources = report["usageSources"].as_array().unwrap();
+        let source = sources.iter().find(|source| source["source"] == name).unwrap();
+        (source["status"].as_str().unwrap().to_owned(), source["imagesInUse"].as_u64().unwrap())
+    };
+    assert_eq!(told("batch"), ("COMPLETE".to_owned(), 2));
+    assert_eq!(told("lambda"), ("COMPLETE".to_owned(), 1));
+    assert_eq!(told("pipes"), ("INCOMPLETE".to_owned(), 0));
+    assert_eq!(told("apprunner"), ("NOT_IN_REGION".to_owned(), 0));
+    for name in ["ecs", "events", "scheduler", "states", "codebuild", "sagemaker", "usage"] {
+        assert_eq!(told(name).0, "COMPLETE", "{name}");
+    }
+}
+
+/// What a rollback asks for, and repositories of CDK assets: where the policies file asks for it.
+#[test]
+fn what_stacks_name_stays_where_the_policies_file_asks_for_it() {
+    let template = r#"{"Resources": {"F": {"Code": {"ImageUri":
+        {"Fn::Sub": "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}/app:ci-0"}}}}}"#;
+    let fill = |site: &Site| {
+        site.cloud(|cloud| {
+            cloud.stacks.create("cdk", template, &[]);
+            cloud.stacks.create("service", "Parameters: {}", &[("Image", &image("ci-1"))]);
+        });
+    };
+    let site = Site::new();
+    fill(&site);
+    site.assert_goes_on(&[]);
+    assert_eq!(site.aws().count("DescribeStacks"), 0);
+    let site = Site::new();
+    fill(&site);
+    site.say("usage: { stacks: true }");
+    site.aws().fault_from("GetTemplate", Fault::Denied, 0);
+    let message = site.assert_gap("stacks");
+    assert!(message.contains("allow cloudformation:GetTemplate"), "{message}");
+    site.aws().heal();
+    site.assert_goes_on(&[&site.old[0], &site.old[1]]);
+}
+
+#[test]
+fn what_inspector_has_seen_in_use_stays_and_without_it_nothing_is_blocked() {
+    let site = Site::new();
+    site.cloud(|cloud| cloud.sources.inspector.images.push(("app".to_owned(), site.untagged.clone(), 1)));
+    let report = site.run("r");
+    site.assert_left(&[&site.untagged], &report);
+    let site = Site::new();
+    site.aws().fault_from("inspector2:ListCoverage", Fault::Denied, 0);
+    site.assert_goes_on(&[]);
+}

@@ -1,28 +1,35 @@
 //! `ecr-steward check`: validates policies, `policies.yaml` and `builds.yaml`.
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::domain::builds::build_config::{self, BuildConfig};
 use shared::domain::enforcement::in_use_protection::{conflicts, protected};
 use shared::domain::enforcement::policy_set::{self, Apply, PolicySet};
-use shared::domain::lifecycle::{Finding, PolicySource};
+use shared::domain::lifecycle::lint::lint_alone;
+use shared::domain::lifecycle::{Code, Finding, PolicySource};
+use shared::domain::text::locate::{Place, Places};
 use shared::domain::text::quantity::count;
+use shared::domain::text::recognize::excerpt;
 
-use crate::input::{self, MAX_POLICY_BYTES};
+use crate::input::{self, InputError, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome, output};
 
 /// Validate lifecycle policies, policies.yaml and builds.yaml, and print every finding
 ///
 /// Examines each policy as ECR would, and policies.yaml and builds.yaml as the stack does, and prints everything that is wrong
-/// as FILE: /json/pointer: code: message (the pointer / is the document as a whole).
+/// as FILE:LINE:COLUMN: /json/pointer: code: message (the pointer / is the document as a whole), with the line of the file. Warns
+/// of what is valid and can never act: prefixes and patterns that no tag matches, rules and entries that others come before.
 ///
 /// Prints the hash of a valid policies.yaml, too. The stack previews a new file before it enforces it; with its own hash in
 /// the field `approve` the file is enforced without a preview. Comments, the order of fields and `approve` do not change the hash.
 ///
-/// Exit code: 0 if every file is valid, 1 if one is not, 2 if a file cannot be read.
+/// With --output github the lines are marked in a pull request; code scanning reads --output sarif.
+///
+/// Exit code: 0 if nothing was found, 1 if something was, 2 if a file cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward check policies.yaml builds.yaml
@@ -41,22 +48,41 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum Format {
-    /// One line for each finding.
+    /// One line for each finding, and the line of the file that it is about.
     #[default]
     Text,
-    /// A JSON array of findings with `file`, `code`, `pointer` and `message`.
+    /// A JSON array of findings with `file`, `line`, `column`, `code`, `level`, `pointer` and `message`.
     Json,
+    /// Workflow commands of GitHub Actions, which mark the lines in a pull request.
+    Github,
+    /// A SARIF 2.1.0 log, which code scanning reads.
+    Sarif,
+}
+
+/// A finding, and where it is.
+struct Found {
+    file: String,
+    place: Option<Place>,
+    finding: Finding,
+    /// The line of the file, with a mark below.
+    excerpt: Option<String>,
+}
+
+impl Found {
+    const fn level(&self) -> &'static str {
+        if self.finding.code.is_warning() { "warning" } else { "error" }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let mut found: Vec<(String, Finding)> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     let mut unusable = Vec::new();
     for path in &arguments.files {
         let file = input::name(path);
         let text = match input::read(path, MAX_POLICY_BYTES) {
             Ok(text) => text,
             Err(error) => {
-                unusable.push(error);
+                unusable.push((file, error));
                 continue;
             }
         };
@@ -64,47 +90,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         let checked = if is_named(policy_set::KEY) || PolicySet::is_meant(&text) {
             check_policies(&text)
         } else if is_named(build_config::KEY) || BuildConfig::is_meant(&text) {
-            BuildConfig::parse(&text).map(|book| count(book.len() as u64, "build"))
+            BuildConfig::parse(&text).map(|book| (count(book.len() as u64, "build"), Vec::new()))
         } else {
-            PolicySource::parse(&text).map(|source| describe(&source))
+            PolicySource::parse(&text).map(|source| {
+                let warnings = source.policy().map(lint_alone).unwrap_or_default();
+                (describe(&source), warnings)
+            })
         };
-        match checked {
-            Ok(what) => {
+        let findings = match checked {
+            Ok((what, warnings)) => {
                 let _ = writeln!(output::error(), "{file}: valid: {what}");
+                warnings
             }
-            Err(findings) => found.extend(findings.into_iter().map(|finding| (file.clone(), finding))),
-        }
+            Err(findings) => findings,
+        };
+        let places = if findings.is_empty() { None } else { Some(Places::of(&text)) };
+        found.extend(findings.into_iter().map(|finding| {
+            let place = places.as_ref().and_then(|places| places.of_finding(&finding));
+            let excerpt = place.map(|place| excerpt(&text, place.line, place.column));
+            Found { file: file.clone(), place, finding: finding.without_place(), excerpt }
+        }));
     }
     match arguments.output {
-        Format::Text => {
-            let mut out = output::text();
-            for (file, finding) in &found {
-                writeln!(out, "{file}: {finding}")?;
-            }
+        Format::Text => print_text(&found)?,
+        Format::Json => {
+            let mut out = output::json();
+            writeln!(out, "{:#}", findings_json(&found))?;
             out.flush()?;
         }
-        Format::Json => {
-            let findings: Vec<_> = found
-                .iter()
-                .map(
-                    |(
-                        file,
-                        Finding {
-                            code,
-                            pointer,
-                            message,
-                        },
-                    )| {
-                        json!({ "file": file, "code": code, "pointer": pointer, "message": message })
-                    },
-                )
-                .collect();
+        Format::Github => print_github(&found, &unusable)?,
+        Format::Sarif => {
             let mut out = output::json();
-            writeln!(out, "{:#}", json!(findings))?;
+            writeln!(out, "{:#}", sarif(&found))?;
             out.flush()?;
         }
     }
-    for error in &unusable {
+    for (_, error) in &unusable {
         let _ = writeln!(output::error(), "ecr-steward: {error}");
     }
     Ok(match (unusable.is_empty(), found.is_empty()) {
@@ -114,8 +135,97 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     })
 }
 
+fn print_text(found: &[Found]) -> io::Result<()> {
+    let mut out = output::text();
+    for Found { file, place, finding, excerpt } in found {
+        match place {
+            Some(Place { line, column }) => writeln!(out, "{file}:{line}:{column}: {finding}")?,
+            None => writeln!(out, "{file}: {finding}")?,
+        }
+        if let Some(excerpt) = excerpt {
+            writeln!(out, "{excerpt}")?;
+        }
+    }
+    out.flush()
+}
+
+fn findings_json(found: &[Found]) -> Value {
+    let findings = found.iter().map(|found| {
+        let Finding { code, pointer, message } = &found.finding;
+        let mut value =
+            json!({ "file": found.file, "code": code, "level": found.level(), "pointer": pointer, "message": message });
+        if let Some(Place { line, column }) = found.place {
+            value["line"] = line.into();
+            value["column"] = column.into();
+        }
+        value
+    });
+    findings.collect()
+}
+
+/// A text as the data of a workflow command.
+fn of_command(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// A text as a property of a workflow command.
+fn of_property(text: &str) -> String {
+    of_command(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+fn print_github(found: &[Found], unusable: &[(String, InputError)]) -> io::Result<()> {
+    let mut out = output::text();
+    for found in found {
+        let place =
+            found.place.map_or(String::new(), |Place { line, column }| format!(",line={line},col={column}"));
+        let Finding { code, pointer, message } = &found.finding;
+        let at = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
+        let (level, file, text) =
+            (found.level(), of_property(&found.file), of_command(&format!("{at}{message}")));
+        writeln!(out, "::{level} file={file}{place},title={code}::{text}")?;
+    }
+    for (file, error) in unusable {
+        writeln!(out, "::error file={}::{}", of_property(file), of_command(&error.to_string()))?;
+    }
+    out.flush()
+}
+
+/// The findings as a SARIF log (OASIS, version 2.1.0).
+fn sarif(found: &[Found]) -> Value {
+    let codes: BTreeSet<Code> = found.iter().map(|found| found.finding.code).collect();
+    let rules: Vec<Value> = codes.iter().map(|code| json!({ "id": code })).collect();
+    let results: Vec<Value> = found
+        .iter()
+        .map(|found| {
+            let Finding { code, pointer, message } = &found.finding;
+            let mut location = json!({ "artifactLocation": { "uri": found.file.replace('\\', "/") } });
+            if let Some(Place { line, column }) = found.place {
+                location["region"] = json!({ "startLine": line, "startColumn": column });
+            }
+            json!({
+                "ruleId": code,
+                "level": found.level(),
+                "message": { "text": message },
+                "locations": [{
+                    "physicalLocation": location,
+                    "logicalLocations": [{ "fullyQualifiedName": if pointer.is_empty() { "/" } else { pointer } }],
+                }],
+            })
+        })
+        .collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "ecr-steward", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
 /// A policies file; what ECR enforces has to fit into ECR behind the protection rule, and must not count protection tags.
-fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
+fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
     let book = PolicySet::parse(text)?;
     let attached = (0..).zip(book.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
     let findings: Vec<Finding> = attached
@@ -140,7 +250,18 @@ fn check_policies(text: &str) -> Result<String, Vec<Finding>> {
     } else {
         format!("a run previews it before one enforces it, unless the file says approve: \"{hash}\"")
     };
-    Ok(format!("{policies}, hash {hash}; {approval}"))
+    let entries = (0..).zip(book.entries());
+    let mut warnings: Vec<Finding> = entries
+        .filter(|(_, entry)| entry.apply != Apply::Protect)
+        .flat_map(|(index, entry)| {
+            lint_alone(&entry.policy).into_iter().map(move |finding| Finding {
+                pointer: format!("/policies/{index}{}", finding.pointer),
+                ..finding
+            })
+        })
+        .collect();
+    warnings.extend(book.unreachable());
+    Ok((format!("{policies}, hash {hash}; {approval}"), warnings))
 }
 
 fn describe(source: &PolicySource) -> String {

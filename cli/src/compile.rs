@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use shared::domain::lifecycle::PolicySource;
+use shared::domain::text::locate::{Place, Places};
+use shared::domain::text::recognize::excerpt;
 
 use crate::input::{self, InputError, MAX_POLICY_BYTES};
 use crate::{Failure, Outcome, output};
@@ -81,15 +83,24 @@ pub(crate) fn read_policy(path: &std::path::Path) -> Result<PolicySource, Failur
         if let Some(problem) = input::other_kind(&text) {
             return InputError::Content { file, problem }.into();
         }
-        let problem = match findings.as_slice() {
-            [one] => format!("not a valid policy: {one}"),
-            [first, others @ ..] => format!(
-                "not a valid policy: {first} (and {} more; see `ecr-steward check {}`)",
-                others.len(),
-                path.display()
-            ),
-            [] => "not a valid policy".to_owned(),
+        let Some((first, others)) = findings.split_first() else {
+            return InputError::Content { file, problem: "not a valid policy".to_owned() }.into();
         };
-        InputError::Content { file, problem }.into()
+        let more = match others.len() {
+            0 => String::new(),
+            more => format!(" (and {more} more; see `ecr-steward check {}`)", path.display()),
+        };
+        match Places::of(&text).of_finding(first) {
+            None => InputError::Content { file, problem: format!("not a valid policy: {first}{more}") },
+            Some(Place { line, column }) => InputError::Content {
+                file: format!("{file}:{line}:{column}"),
+                problem: format!(
+                    "not a valid policy: {}{more}\n{}",
+                    first.without_place(),
+                    excerpt(&text, line, column)
+                ),
+            },
+        }
+        .into()
     })
 }

@@ -18,7 +18,7 @@ use shared::domain::lifecycle::PolicySource;
 use shared::domain::repository::{Existing, Name};
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::count;
-use shared::report::run::{Builder, RunReport};
+use shared::report::run::{Builder, Place, RunReport};
 use shared::report::{html, table};
 use shared::workflows::enforcement::approval::{Approval, Undone};
 use shared::workflows::enforcement::inventory::assign;
@@ -295,6 +295,7 @@ impl Enforcement<'_> {
         let before = read_usage::before(clients).await?;
         let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
         let (gaps, usage) = (observation.usage.gaps.clone(), usage_fingerprint(&observation.usage));
+        let usage_sources = observation.usage.sources.clone();
         // A dry run holds nothing that could change something.
         let ecr = arguments.apply.then(|| connection.ecr_write());
         let access = ecr.as_ref().map_or(Access::Read, Access::Write);
@@ -302,7 +303,15 @@ impl Enforcement<'_> {
         let outcomes = self.work(&worker, &book, &repositories, given.is_some(), approval).await?;
         let mut builder = Builder::new(run, Instant::now());
         let report = builder.report_mut();
+        let registry_id = repositories.first().map(|first| first.registry_id.clone()).unwrap_or_default();
+        report.place = Place {
+            stack_name: String::new(),
+            registry_id: registry_id.clone(),
+            region: clients.region.to_owned(),
+            bucket: clients.bucket.to_owned(),
+        };
         report.gaps = gaps;
+        report.usage_sources = usage_sources;
         report.ignored =
             book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
         for outcome in outcomes {
@@ -312,7 +321,6 @@ impl Enforcement<'_> {
         if arguments.apply {
             self.keep(&report).await;
         }
-        let registry_id = repositories.first().map(|first| first.registry_id.clone()).unwrap_or_default();
         Ok(Done {
             report,
             registry_id,

@@ -7,6 +7,8 @@ use std::path::Path;
 use shared::domain::builds::build_config::BuildConfig;
 use shared::domain::enforcement::policy_set::PolicySet;
 use shared::domain::image::listing::Listing;
+use shared::domain::text::locate::{Place, split_place};
+use shared::domain::text::recognize::{NotText, decode, excerpt};
 
 /// No policy is anywhere near this size; a larger file is something else. ECR's own limit is 30,720 characters.
 pub(crate) const MAX_POLICY_BYTES: u64 = 1024 * 1024;
@@ -20,8 +22,12 @@ pub(crate) enum InputError {
     Directory { file: String },
     #[error("{file}: is empty")]
     Empty { file: String },
-    #[error("{file}: is not UTF-8 text (byte {position} is not part of any character)")]
-    NotText { file: String, position: usize },
+    #[error("{file}: {problem}")]
+    NotText { file: String, problem: NotText },
+    #[error(
+        "{file}: is an object in Amazon S3; copy it first, for instance to standard input: aws s3 cp {file} - | ecr-steward …"
+    )]
+    Remote { file: String },
     #[error("{file}: is larger than {limit} bytes, too large for a policy; is it the right file?")]
     TooLarge { file: String, limit: u64 },
     #[error("standard input can be read once; name a file for all but one of the arguments")]
@@ -48,14 +54,35 @@ pub(crate) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
+/// The path in a name that the AWS CLI takes: `file://policy.json`.
+fn without_scheme(path: &Path) -> &Path {
+    let stripped =
+        path.to_str().and_then(|text| text.strip_prefix("file://").or_else(|| text.strip_prefix("fileb://")));
+    stripped.map_or(path, Path::new)
+}
+
+/// A message that begins with its place, as `FILE:LINE:COLUMN` and the rest with the line of the text and a mark below it.
+pub(crate) fn at_its_place(file: &str, text: &str, problem: &str) -> InputError {
+    match split_place(problem) {
+        None => InputError::Content { file: file.to_owned(), problem: problem.to_owned() },
+        Some((Place { line, column }, rest)) => InputError::Content {
+            file: format!("{file}:{line}:{column}"),
+            problem: format!("{rest}\n{}", excerpt(text, line, column)),
+        },
+    }
+}
+
 /// Reads a whole file as text, of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
     let file = name(path);
+    if file.starts_with("s3://") {
+        return Err(InputError::Remote { file });
+    }
     let failed = |error| InputError::Read { file: file.clone(), error };
     let source: Box<dyn Read> = if is_standard_input(path) {
         Box::new(io::stdin().lock())
     } else {
-        let opened = File::open(path).map_err(failed)?;
+        let opened = File::open(without_scheme(path)).map_err(failed)?;
         if opened.metadata().map_err(failed)?.is_dir() {
             return Err(InputError::Directory { file });
         }
@@ -66,10 +93,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
     if bytes.len() as u64 > limit {
         return Err(InputError::TooLarge { file, limit });
     }
-    let text = String::from_utf8(bytes).map_err(|error| InputError::NotText {
-        file: file.clone(),
-        position: error.utf8_error().valid_up_to(),
-    })?;
+    let text = decode(bytes).map_err(|problem| InputError::NotText { file: file.clone(), problem })?;
     if text.trim().is_empty() {
         return Err(InputError::Empty { file });
     }

@@ -15,6 +15,7 @@ mod compile;
 mod complete;
 mod confirm;
 mod credentials;
+mod demo;
 mod diff;
 mod enforce;
 mod explain;
@@ -31,6 +32,7 @@ mod progress;
 mod protection_rule;
 mod repository;
 mod runs;
+mod schema;
 mod snapshot;
 
 /// See what every lifecycle rule of Amazon ECR deletes and why, and enforce it: no image that is known to be in use is deleted
@@ -48,6 +50,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Check(check::Arguments),
     Compile(compile::Arguments),
     Diff(diff::Arguments),
@@ -66,6 +69,7 @@ enum Command {
     Login(login::Arguments),
     ProtectionRule(protection_rule::Arguments),
     Policy(policy::Arguments),
+    Schema(schema::Arguments),
     /// Print the script that has a shell complete commands, options and values
     #[command(after_help = "Examples:
   source <(ecr-steward completions bash)             # in ~/.bashrc
@@ -87,8 +91,8 @@ enum Command {
 
 /// The commands, by what they are for.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Start here", &["init", "suggest", "preview", "explain"]),
-    ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule"]),
+    ("Start here", &["demo", "init", "suggest", "preview", "explain"]),
+    ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule", "schema"]),
     ("Images and repositories", &["build", "repository", "images", "login", "snapshot", "in-use"]),
     ("What was done", &["runs", "history"]),
     ("This program", &["completions", "man", "help"]),
@@ -205,6 +209,7 @@ fn main() -> ExitCode {
     };
     let aws = &arguments.aws;
     let outcome = match arguments.command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
@@ -230,6 +235,7 @@ fn main() -> ExitCode {
                 file: directory.display().to_string(),
                 problem: error.to_string(),
             }),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions { shell } => {
             complete::print(shell).map(|()| Outcome::Success).map_err(Failure::from)
         }

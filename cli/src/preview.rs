@@ -119,7 +119,7 @@ pub(crate) enum Format {
 
 /// Reads a time, or a day as its beginning in UTC.
 fn time(text: &str) -> Result<Instant, InvalidTime> {
-    Instant::parse(text).or_else(|error| Instant::parse(&format!("{text}T00:00:00Z")).map_err(|_| error))
+    Instant::parse_argument(text, Instant::now())
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
@@ -137,18 +137,20 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     let source = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
     let against = arguments.against.as_ref().map(|path| read_policy(path)).transpose()?;
     let mut newly = Newly::default();
-    let content = |path: &PathBuf, problem: String| InputError::Content { file: input::name(path), problem };
     let usage = match &arguments.in_use {
         None => Usage::default(),
         Some(path) => {
-            Usage::parse(&input::read(path, u64::MAX)?).map_err(|error| content(path, error.to_string()))?
+            let text = input::read(path, u64::MAX)?;
+            Usage::parse(&text)
+                .map_err(|error| input::at_its_place(&input::name(path), &text, &error.to_string()))?
         }
     };
     let passes = if arguments.all_passes { Passes::UntilStable } else { Passes::One };
     match &arguments.images {
         Some(path) => {
-            let listing = Listing::parse(&input::read(path, u64::MAX)?)
-                .map_err(|error| content(path, error.to_string()))?;
+            let text = input::read(path, u64::MAX)?;
+            let listing = Listing::parse(&text)
+                .map_err(|error| input::at_its_place(&input::name(path), &text, &error.to_string()))?;
             let question = Question {
                 policy: source.as_ref().and_then(PolicySource::policy),
                 usage: &usage,
@@ -160,11 +162,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                 let before = preview_all(Question { policy: before.policy(), ..question }, &listing);
                 reports.iter().zip(&before).for_each(|(report, before)| newly.take(report, before));
             }
-            let mut printed = Printed::new(arguments.output, reports.len());
-            for report in reports {
-                printed.print(report)?;
-            }
-            printed.finish()?;
+            print(arguments.output, reports)?;
         }
         None => account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
             live(&clients, arguments, (source, against.clone()), usage, passes, &mut newly).await
@@ -213,6 +211,15 @@ impl Newly {
             output::note(&format!("  and {} more", self.images.len() - SHOWN));
         }
     }
+}
+
+/// Prints reports on standard output.
+pub(crate) fn print(format: Format, reports: Vec<PreviewReport>) -> io::Result<()> {
+    let mut printed = Printed::new(format, reports.len());
+    for report in reports {
+        printed.print(report)?;
+    }
+    printed.finish()
 }
 
 /// Previews repositories of the account, several at a time, and prints each as soon as those before it are.

@@ -17,6 +17,7 @@ import time
 
 import exact_ecr  # noqa: F401
 import exact_ecs  # noqa: F401
+import exact_ssm  # noqa: F401
 import exact_stacks  # noqa: F401
 import exact_states  # noqa: F401
 from ministack.services import codebuild, eventbridge, s3

@@ -14,6 +14,8 @@
 //! | `http_api`, `sts` | the stack's own HTTP API, and who calls, with the feature `signed` |
 //! | `codebuild`, `eventbridge`, `ssm` | what building images calls besides, with the feature `builds` |
 //! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
+//! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `inspector`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
+//! | `region_services` | which services a Region lacks |
 
 use std::time::Duration;
 
@@ -28,9 +30,15 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 
 #[cfg(feature = "lifecycle")]
+mod apprunner;
+#[cfg(feature = "lifecycle")]
+mod batch;
+#[cfg(feature = "lifecycle")]
 pub mod cloudformation;
 #[cfg(feature = "builds")]
 pub mod codebuild;
+#[cfg(feature = "lifecycle")]
+mod codebuild_projects;
 pub mod deadline;
 pub mod ecr;
 #[cfg(feature = "lifecycle")]
@@ -39,15 +47,28 @@ pub mod ecs;
 pub mod eks;
 mod endpoint;
 pub mod error;
+#[cfg(feature = "lifecycle")]
+mod event_rules;
 #[cfg(feature = "builds")]
 pub mod eventbridge;
 #[cfg(feature = "signed")]
 pub mod http_api;
+#[cfg(feature = "lifecycle")]
+mod inspector;
+#[cfg(feature = "lifecycle")]
+mod json_api;
 #[cfg(feature = "signed")]
 pub mod lambda;
 #[cfg(feature = "builds")]
 pub mod logs;
+#[cfg(feature = "lifecycle")]
+mod named_revisions;
+#[cfg(feature = "lifecycle")]
+mod pipes;
+mod rate_limit;
 mod reachability;
+#[cfg(feature = "lifecycle")]
+mod region_services;
 #[cfg(feature = "lifecycle")]
 pub mod registry;
 #[cfg(feature = "lifecycle")]
@@ -56,6 +77,10 @@ pub mod response_url;
 pub mod retry_observer;
 #[cfg(feature = "signed")]
 pub mod s3;
+#[cfg(feature = "lifecycle")]
+mod sagemaker;
+#[cfg(feature = "lifecycle")]
+mod scheduler;
 #[cfg(feature = "signed")]
 mod sigv4;
 #[cfg(feature = "signed")]
@@ -64,6 +89,10 @@ pub mod sns;
 pub mod sqs;
 #[cfg(feature = "builds")]
 pub mod ssm;
+#[cfg(feature = "lifecycle")]
+mod stacks;
+#[cfg(feature = "lifecycle")]
+mod step_functions;
 #[cfg(feature = "signed")]
 pub mod sts;
 #[cfg(test)]
@@ -71,6 +100,8 @@ pub mod sts;
 mod tests;
 pub mod transport;
 mod trust;
+#[cfg(feature = "lifecycle")]
+pub mod usage_sources;
 mod xml;
 
 pub use deadline::Deadline;

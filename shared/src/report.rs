@@ -4,5 +4,7 @@ pub mod attention;
 #[cfg(feature = "html")]
 pub mod html;
 pub mod run;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(feature = "table")]
 pub mod table;

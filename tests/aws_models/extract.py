@@ -26,8 +26,10 @@ except ImportError:
 
 # By the folders of botocore.
 OPERATIONS = {
-    "cloudformation": ["DescribeStackResource", "DescribeStacks"],
-    "codebuild": ["BatchGetBuilds", "ListBuildsForProject", "StartBuild"],
+    "apprunner": ["DescribeService", "ListOperations", "ListServices"],
+    "batch": ["DescribeJobDefinitions"],
+    "cloudformation": ["DescribeStackResource", "DescribeStacks", "GetTemplate"],
+    "codebuild": ["BatchGetBuilds", "BatchGetProjects", "ListBuildsForProject", "ListProjects", "StartBuild"],
     "ecr": [
         "BatchDeleteImage",
         "BatchGetImage",
@@ -71,14 +73,19 @@ OPERATIONS = {
         "ListTasks",
     ],
     "eks": ["ListClusters"],
-    "events": ["PutEvents"],
+    "events": ["ListEventBuses", "ListRuleNamesByTarget", "ListTargetsByRule", "PutEvents"],
+    "inspector2": ["ListCoverage"],
     "lambda": ["GetFunction", "Invoke", "ListFunctions"],
     "logs": ["GetLogEvents"],
+    "pipes": ["DescribePipe", "ListPipes"],
     "resourcegroupstaggingapi": ["GetResources"],
     "s3": ["DeleteObject", "GetObject", "HeadObject", "ListObjectsV2", "PutObject"],
+    "sagemaker": ["DescribeEndpoint", "DescribeModel", "DescribeModelPackage", "ListEndpoints", "ListModels"],
+    "scheduler": ["GetSchedule", "ListSchedules"],
     "sns": ["Publish"],
     "sqs": ["SendMessage"],
-    "ssm": ["DeleteParameters", "GetParametersByPath", "PutParameter"],
+    "ssm": ["DeleteParameters", "GetParameters", "GetParametersByPath", "PutParameter"],
+    "stepfunctions": ["DescribeStateMachine", "ListStateMachines"],
     "sts": ["GetCallerIdentity"],
 }
 

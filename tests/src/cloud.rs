@@ -15,16 +15,27 @@ use crate::ecr_stub::EcrStub;
 use crate::http::{self, Request, Response};
 use crate::runtime_api::Function;
 
+mod app_runner;
+mod batch;
 mod ecs;
+mod event_rules;
 mod functions;
+mod inspector;
+mod models;
+mod pipes;
+mod projects;
+mod schedules;
+pub(crate) mod sources;
 mod stacks;
+mod state_machines;
 
 pub use ecs::Ecs;
 pub use functions::Lambda;
+pub use sources::Sources;
 pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 12] = [
+const OPERATIONS: [&str; 13] = [
     "GetAuthorizationToken",
     "DescribeRegistry",
     "GetRegistryPolicy",
@@ -35,17 +46,18 @@ const OPERATIONS: [&str; 12] = [
     "GetLogEvents",
     "SendMessage",
     "PutParameter",
+    "GetParameters",
     "GetParametersByPath",
     "DeleteParameters",
 ];
 
 /// Whether an operation in JSON is known here.
 pub(crate) fn is_known(operation: &str) -> bool {
-    OPERATIONS.contains(&operation) || ecs::OPERATIONS.contains(&operation)
+    OPERATIONS.contains(&operation) || ecs::OPERATIONS.contains(&operation) || operation.contains(':')
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 13] = [
+pub const REST: [&str; 14] = [
     "GetCallerIdentity",
     "GetObject",
     "PutObject",
@@ -58,6 +70,7 @@ pub const REST: [&str; 13] = [
     "Publish",
     "DescribeStackResource",
     "DescribeStacks",
+    "GetTemplate",
     EKS_CLUSTERS,
 ];
 
@@ -81,6 +94,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "POST" if request.body.starts_with(b"Action=DescribeStackResource&") => "DescribeStackResource",
         "POST" if request.body.starts_with(b"Action=DescribeStacks&") => "DescribeStacks",
         "POST" if request.body.starts_with(b"Action=GetCallerIdentity&") => "GetCallerIdentity",
+        "POST" if request.body.starts_with(b"Action=GetTemplate&") => "GetTemplate",
         "POST" => "Publish",
         _ if target.contains("list-type=2") => "ListObjectsV2",
         _ => "GetObject",
@@ -132,6 +146,10 @@ pub struct Cloud {
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
     pub functions: Lambda,
+    /// What other services use.
+    pub sources: Sources,
+    /// The services that AWS lacks in this Region, by the names that Systems Manager's public parameters have for them.
+    pub lacking: Vec<String>,
     /// What CloudFormation is doing.
     pub stacks: Stacks,
     /// Messages in queues: the queue and the message.
@@ -234,7 +252,9 @@ impl Cloud {
                 );
                 Response { status: 200, body: body.into_bytes(), ..Response::default() }
             }
-            "DescribeStackResource" | "DescribeStacks" => self.stacks.answer(operation, request),
+            "DescribeStackResource" | "DescribeStacks" | "GetTemplate" => {
+                self.stacks.answer(operation, request)
+            }
             "ListFunctions" | "GetFunction" => self.functions.answer(request),
             EKS_CLUSTERS => {
                 // One at a time, so that there is a second page.
@@ -300,6 +320,9 @@ impl Cloud {
 
     /// Does what is asked in JSON.
     pub(crate) fn act(&mut self, operation: &str, asked: &Value) -> Answered {
+        if let Some(answered) = self.sources.act(operation, asked) {
+            return answered;
+        }
         match operation {
             _ if ecs::OPERATIONS.contains(&operation) => self.ecs.act(operation, asked),
             // AWS:secret
@@ -378,6 +401,21 @@ impl Cloud {
                     answer["NextToken"] = (from + 10).to_string().into();
                 }
                 Ok(answer)
+            }
+            // Of Systems Manager's own: which services there are, and in which Region.
+            "GetParameters" => {
+                let names = asked["Names"].as_array().cloned().unwrap_or_default();
+                assert!(names.len() <= 10, "{names:?}");
+                let is_lacking = |name: &Value| {
+                    let name = name.as_str().unwrap();
+                    let (place, service) = name.rsplit_once('/').unwrap();
+                    place == "/aws/service/global-infrastructure/regions/eu-west-1/services"
+                        && self.lacking.iter().any(|lacking| lacking == service)
+                };
+                let (lacking, there): (Vec<Value>, Vec<Value>) = names.into_iter().partition(is_lacking);
+                let there: Vec<Value> =
+                    there.iter().map(|name| json!({ "Name": name, "Value": "1" })).collect();
+                Ok(json!({ "Parameters": there, "InvalidParameters": lacking }))
             }
             "DeleteParameters" => {
                 let names = asked["Names"].as_array().cloned().unwrap_or_default();
@@ -538,6 +576,8 @@ fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) ->
         ("TOPIC", "arn:aws:sns:eu-west-1:123456789012:reports"),
         ("ENFORCE", "true"),
         ("MAX_CONCURRENCY", "4"),
+        // This AWS throttles only who asks it to.
+        ("ECR_REQUESTS_PER_SECOND", "40000"),
         ("PROTECTION_HOURS", "48"),
         ("TOLERATED_FAILURE_PERCENTAGE", "10"),
         ("ALLOW_LOOPBACK_RESPONSE_URL", "true"),

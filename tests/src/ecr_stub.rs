@@ -99,24 +99,25 @@ struct State {
     counts: Mutex<BTreeMap<String, usize>>,
 }
 
-/// A bucket of tokens.
+/// A bucket of tokens for each operation, as AWS counts calls.
 #[derive(Debug)]
 struct Limit {
     per_second: f64,
     burst: f64,
-    left: f64,
-    at: Instant,
+    /// What is left in the buckets, and when that was.
+    left: BTreeMap<String, (f64, Instant)>,
     throttled: usize,
 }
 
 impl Limit {
-    fn takes_one_more(&mut self) -> bool {
+    fn takes_one_more(&mut self, operation: &str) -> bool {
         let now = Instant::now();
-        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
-        (self.left, self.at) = ((self.left + earned).min(self.burst), now);
-        let has_one = self.left >= 1.0;
+        let (left, at) = self.left.entry(operation.to_owned()).or_insert((self.burst, now));
+        let earned = now.duration_since(*at).as_secs_f64() * self.per_second;
+        (*left, *at) = ((*left + earned).min(self.burst), now);
+        let has_one = *left >= 1.0;
         if has_one {
-            self.left -= 1.0;
+            *left -= 1.0;
         } else {
             self.throttled += 1;
         }
@@ -438,6 +439,9 @@ impl EcrStub {
 
     /// The operation that a request asks for.
     pub fn operation(request: &Request) -> String {
+        if let Some(operation) = cloud::sources::operation(request) {
+            return operation;
+        }
         match request.header("x-amz-target") {
             Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
             None => cloud::operation(request).to_owned(),
@@ -500,10 +504,9 @@ impl EcrStub {
         lock(&self.state.calls).iter().filter(|call| call.operation == operation).count()
     }
 
-    /// Lets so many calls of ECR through in a second, and so many at once; the others are throttled.
+    /// Lets so many calls of each operation of ECR through in a second, and so many at once; the others are throttled.
     pub fn limit(&self, per_second: f64, burst: f64) {
-        *lock(&self.state.limit) =
-            Some(Limit { per_second, burst, left: burst, at: Instant::now(), throttled: 0 });
+        *lock(&self.state.limit) = Some(Limit { per_second, burst, left: BTreeMap::new(), throttled: 0 });
     }
 
     /// How many calls were throttled by the limit.
@@ -561,9 +564,15 @@ impl State {
             lock(&self.registry).signed_by = Some(format!("{}/{}", signed_by.0, signed_by.1));
         }
         let operation = EcrStub::operation(request);
-        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        // One of several services that each tell what they use.
+        let is_of_source = operation.contains(':') && operation != cloud::EKS_CLUSTERS;
+        let asked: Value = match is_of_source {
+            true => cloud::sources::asked(request),
+            false => serde_json::from_slice(&request.body).unwrap_or_default(),
+        };
         let is_ecr = MEMBERS.iter().any(|(name, _)| *name == operation);
-        let is_throttled = is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more());
+        let is_throttled =
+            is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more(&operation));
         let fault = if is_throttled { Some(Fault::Throttled) } else { self.due(&operation, &request.target) };
         let is_rest = cloud::REST.contains(&&*operation);
         let effect = || match is_rest {
@@ -599,6 +608,10 @@ impl State {
                 faulty(&fault, Response::default()).map(|answer| in_rest(&operation, &fault, answer))
             }
             Some(fault) => faulty(&fault, Response::default()),
+        };
+        let response = match is_of_source && request.header("x-amz-target").is_none() {
+            true => response.map(cloud::sources::in_rest),
+            false => response,
         };
         let status = response.as_ref().map_or(0, |response| response.status);
         if self.is_counting.load(Ordering::Relaxed) {

@@ -25,9 +25,10 @@ pub fn actions(resource: &str) -> BTreeSet<String> {
         let line = line.trim();
         let action = line.strip_prefix("- ").or_else(|| line.strip_prefix("Action: "))?;
         let (service, name) = action.split_once(':')?;
-        let is_action = service.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            && name.starts_with(|first: char| first.is_ascii_uppercase());
+        let is_action =
+            service.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && name.starts_with(|first: char| first.is_ascii_uppercase());
         is_action.then(|| action.to_owned())
     });
     actions.collect()

@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::LambdaEvent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -131,8 +130,7 @@ async fn handle(
     let out_of_time = |TimeIsUp| clients.connection.retry_observer().timeout_cause();
     let is_gateway = serde_json::from_str::<Gateway<'_>>(payload.get());
     if is_gateway.is_ok_and(|gateway| gateway.request_context.is_some()) {
-        let event: ApiGatewayV2httpRequest = serde_json::from_str(payload.get())?;
-        let response = deadline.order(answer(event, &starter)).await;
+        let response = deadline.order(answer(payload.get(), &starter)).await;
         let response = response.unwrap_or_else(|up| Problem::from(out_of_time(up)).into());
         return Ok(serde_json::to_value(gateway::answer(response))?);
     }
@@ -144,8 +142,8 @@ async fn handle(
     Ok(serde_json::to_value(summary)?)
 }
 
-async fn answer(event: ApiGatewayV2httpRequest, starter: &BuildStarter<'_>) -> Response {
-    let received = match gateway::Received::new(event) {
+async fn answer(event: &str, starter: &BuildStarter<'_>) -> Response {
+    let received = match gateway::Received::read(event) {
         Ok(received) => received,
         Err(problem) => return gateway::refused(problem),
     };

@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::LambdaEvent;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -95,8 +94,7 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &AwsClients) -> Resul
         told.map_or((false, false), |told| (told.request_context.is_some(), told.run.is_some()));
     let clients = hands.clients(if is_gateway { left.min(GATEWAY) } else { left });
     if is_gateway {
-        let event: ApiGatewayV2httpRequest = serde_json::from_str(payload.get())?;
-        return Ok(to_raw_value(&gateway::answer(respond(event, &clients, &registry).await))?);
+        return Ok(to_raw_value(&gateway::answer(respond(payload.get(), &clients, &registry).await))?);
     }
     if is_batch {
         let task: Task = serde_json::from_str(payload.get())?;
@@ -132,11 +130,11 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &AwsClients) -> Resul
 }
 
 async fn respond(
-    event: ApiGatewayV2httpRequest,
+    event: &str,
     clients: &RunContext<'_>,
     registry: &Registry,
 ) -> shared::handlers::http::Response {
-    let received = match gateway::Received::new(event) {
+    let received = match gateway::Received::read(event) {
         Ok(received) => received,
         Err(problem) => return gateway::refused(problem),
     };

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::LambdaEvent;
+use serde_json::value::RawValue;
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Deadline};
 use shared::domain::enforcement::actor::Actor;
@@ -36,15 +36,15 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         String::new()
     });
     let hands = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
-    function::run(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
+    function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         Ok::<_, std::convert::Infallible>(gateway::answer(answer(event, ecr, hands).await))
     })
     .await
 }
 
-async fn answer(event: LambdaEvent<ApiGatewayV2httpRequest>, ecr: &EcrWrite, hands: &AwsClients) -> Response {
+async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, hands: &AwsClients) -> Response {
     let LambdaEvent { payload, context } = event;
-    let received = match gateway::Received::new(payload) {
+    let received = match gateway::Received::read(payload.get()) {
         Ok(received) => received,
         Err(problem) => return gateway::refused(problem),
     };

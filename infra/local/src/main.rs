@@ -3,11 +3,13 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use local::codebuild::{Builder, Job};
 use local::emulator::Emulator;
 use local::stack::Stack;
+use local::story::Extent;
 use local::tools;
 use local::{LocalError, Project, functions, lint, say, story};
 
@@ -23,8 +25,11 @@ struct Arguments {
 enum Command {
     /// Start the local AWS and deploy the stack; deploy again what has changed.
     Up,
-    /// Start, deploy, play what the stack can do and check every step, and stop.
+    /// Show a preview, start, deploy, play what the stack can do and check every step, and stop.
     Demo {
+        /// Play everything that the stack can do, not only the most of it that goes into a few minutes.
+        #[arg(long)]
+        all: bool,
         /// Leave the local AWS running.
         #[arg(long)]
         keep: bool,
@@ -63,14 +68,19 @@ fn run(command: Command) -> Result<(), LocalError> {
     let project = Project::here();
     match command {
         Command::Up => up(&project).map(drop),
-        Command::Demo { keep } => {
-            let played = up(&project).and_then(|stack| {
-                story::play(&project, &stack)?;
-                if keep { Ok(()) } else { story::delete(&stack) }
+        Command::Demo { all, keep } => {
+            let begun = Instant::now();
+            let extent = if all { Extent::All } else { Extent::Short };
+            let played = prepare(&project, begun).and_then(|()| up(&project)).and_then(|stack| {
+                story::play(&project, &stack, extent)?;
+                if keep || !all { Ok(()) } else { story::delete(&stack) }
             });
             if !keep {
                 Emulator::down(&project)?;
                 say("stopped");
+            }
+            if played.is_ok() {
+                say(&format!("the story ended after {} s", begun.elapsed().as_secs()));
             }
             played
         }
@@ -87,6 +97,41 @@ fn run(command: Command) -> Result<(), LocalError> {
             Ok(())
         }
     }
+}
+
+/// Shows a first result while what the rest needs is installed, and then builds the functions while the local AWS starts.
+fn prepare(project: &Project, begun: Instant) -> Result<(), LocalError> {
+    std::thread::scope(|scope| {
+        let installing = scope.spawn(|| {
+            tools::debian(&tools::BUILD)?;
+            tools::debian(&["curl"])?;
+            tools::install(project, tools::EMULATOR)?;
+            tools::install(project, tools::SAM)?;
+            tools::install(project, tools::AWS).map(drop)
+        });
+        let shown = story::first(project);
+        if shown.is_ok() {
+            say(&format!(
+                "the first result came after {} s; the rest is being prepared",
+                begun.elapsed().as_secs()
+            ));
+        }
+        installed(installing.join())?;
+        shown
+    })?;
+    std::thread::scope(|scope| {
+        let building = scope.spawn(|| functions::lay_out(project).map(drop));
+        let started = Emulator::up(project).map(drop);
+        installed(building.join())?;
+        started
+    })
+}
+
+/// What a thread came to.
+fn installed(joined: std::thread::Result<Result<(), LocalError>>) -> Result<(), LocalError> {
+    joined.unwrap_or_else(|_| {
+        Err(LocalError::Unexpected { program: "a thread".to_owned(), problem: "it panicked".to_owned() })
+    })
 }
 
 /// Takes a build from standard input; says on standard output what it says, and at last how it went.

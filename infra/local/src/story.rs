@@ -1,12 +1,14 @@
 //! The story that `cargo local demo` plays on the deployed stack. Every step is checked.
 
+use std::fs;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::stack::{Answer, Stack};
-use crate::{LocalError, Project, image, say, tools};
+use crate::{LocalError, Project, functions, image, run, say, tools};
 
 mod builds;
 mod fleet;
@@ -19,23 +21,76 @@ const STACK: &str = "shop";
 /// The stack that declares one which cannot be.
 const FAILING: &str = "shop-fails";
 
+/// How much of the story is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What goes into two minutes.
+    Short,
+    /// Everything.
+    All,
+}
+
+/// Shows a first result: a preview by the command line, which needs nothing but itself.
+///
+/// # Errors
+///
+/// When it cannot be built, or the preview comes out wrong.
+pub fn first(project: &Project) -> Result<(), LocalError> {
+    const PROGRAM: &str = "ecr-steward";
+    let step = Step::begin(
+        "a preview of a repository of 379 images: what its policy takes, and what stays since it is in use",
+    );
+    let built = functions::build(project, &[PROGRAM])?;
+    let missing =
+        || LocalError::Unexpected { program: PROGRAM.to_owned(), problem: "it was not built".to_owned() };
+    let program = built.get(PROGRAM).ok_or_else(missing)?;
+    let output = run(Command::new(program).args(["demo", "--output", "json"]))?;
+    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| LocalError::Unexpected {
+        program: PROGRAM.to_owned(),
+        problem: error.to_string(),
+    })?;
+    let report = report.get(0).unwrap_or(&report);
+    let kept = report["kept"].as_array().cloned().unwrap_or_default();
+    let spared: Vec<&Value> =
+        kept.iter().filter(|image| image["reason"].to_string().contains("but it is in use")).collect();
+    step.check(!spared.is_empty(), || format!("images in use should be kept: {}", report["summary"]))?;
+    for image in spared {
+        let tag = image.pointer("/imageTags/0").and_then(Value::as_str).unwrap_or("untagged");
+        say(&format!("  {tag}: {}", image["reason"].as_str().unwrap_or_default()));
+    }
+    let table = run(Command::new(program).args(["demo", "--output", "table"]))?;
+    for line in String::from_utf8_lossy(&table.stdout).lines().filter(|line| line.starts_with("Expire: ")) {
+        say(&format!("  {line}"));
+    }
+    let page = project.root().join("target/local/demo.html");
+    fs::create_dir_all(project.root().join("target/local"))
+        .map_err(LocalError::io(page.display().to_string()))?;
+    run(Command::new(program).args(["demo", "--no-open", "--file"]).arg(&page))?;
+    say(&format!("  the same as a page: {}", page.display()));
+    Ok(())
+}
+
 /// Plays the story.
 ///
 /// # Errors
 ///
 /// At the first step that comes out wrong.
-pub fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
+pub fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(), LocalError> {
     tools::debian(&["curl"])?;
     clear(stack)?;
     builds::clear(project, stack)?;
     fleet::clear(stack)?;
     terminal::clear(stack)?;
-    over_http(project, stack)?;
-    declared(project, stack)?;
-    builds::play(project, stack)?;
-    terminal::play(project, stack)?;
+    if extent == Extent::All {
+        over_http(project, stack)?;
+        declared(project, stack)?;
+    }
+    builds::play(project, stack, extent)?;
+    if extent == Extent::All {
+        terminal::play(project, stack)?;
+    }
     preview(project, stack)?;
-    fleet::play(project, stack)
+    fleet::play(project, stack, extent)
 }
 
 /// Deletes the stack: what it attached is suspended first, since nobody protects what is in use any more.

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::interceptors::InterceptorContext;
-use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition};
+use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition, TokenBucket};
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageError;
 use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
 use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
@@ -22,6 +22,7 @@ use aws_sdk_ecr::types::{
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
 use super::error::{AwsError, Failure};
+use super::rate_limit::RateLimiter;
 use super::{Connection, retries_at_once};
 use crate::aws::retry_observer::RetryObserver;
 use crate::domain::enforcement::in_use_protection::TakesNothing;
@@ -61,6 +62,7 @@ impl std::fmt::Debug for RegistryPassword {
 #[derive(Debug, Clone)]
 pub struct EcrRead {
     client: Client,
+    limiter: RateLimiter,
     /// For what must not wait behind a rate that was lowered, which is seldom: a client takes as long to make as half of
     /// all else before the first event.
     at_once: aws_sdk_ecr::config::Builder,
@@ -158,24 +160,31 @@ pub struct DescribedImages {
 }
 
 macro_rules! call {
-    ($operation:literal, $request:expr) => {
+    ($ecr:expr, $operation:literal, $request:expr) => {{
+        $ecr.limiter.wait($operation).await;
         $request.send().await.map_err(|error| AwsError::new($operation, &error))
-    };
+    }};
 }
 
 impl EcrRead {
     pub(super) fn new(connection: &Connection) -> Self {
         let mut config = aws_sdk_ecr::config::Builder::from(&connection.config)
             .interceptor(connection.retry_observer.clone())
-            .retry_classifier(QuotaIsNoThrottling);
-        if let Some(partition) = connection.transport.retry_partition() {
-            config = config.retry_partition(RetryPartition::new(partition));
-        }
+            .retry_classifier(QuotaIsNoThrottling)
+            // The limiter keeps the rate, and attempts end with the deadline.
+            .retry_config(retries_at_once());
         config.set_endpoint_url(connection.transport.endpoint("ECR"));
-        let partition = RetryPartition::new("ecr-at-once");
-        let at_once = config.clone().retry_config(retries_at_once()).retry_partition(partition);
+        let partition = connection
+            .transport
+            .retry_partition()
+            .map_or_else(|| "ecr".to_owned(), |world| format!("ecr-{world}"));
+        let patient = RetryPartition::custom(partition).token_bucket(TokenBucket::unlimited()).build();
+        let at_once = config.clone().retry_partition(RetryPartition::new("ecr-at-once"));
+        let limiter = RateLimiter::new(connection.transport.requests_per_second());
+        config = config.retry_partition(patient).interceptor(limiter.clone());
         Self {
             client: Client::from_conf(config.build()),
+            limiter,
             at_once,
             retry_observer: connection.retry_observer.clone(),
             registry_id: connection.registry_id.clone(),
@@ -183,7 +192,8 @@ impl EcrRead {
     }
 
     fn at_once(&self) -> Self {
-        Self { client: Client::from_conf(self.at_once.clone().build()), ..self.clone() }
+        let client = Client::from_conf(self.at_once.clone().build());
+        Self { client, limiter: RateLimiter::unlimited(), ..self.clone() }
     }
 
     /// The account whose registry is looked at, if it is not the caller's own.
@@ -199,7 +209,7 @@ impl EcrRead {
     /// What ECR answers.
     pub async fn password(&self) -> Result<RegistryPassword, AwsError> {
         const OPERATION: &str = "GetAuthorizationToken";
-        let answer = call!("GetAuthorizationToken", self.client.get_authorization_token())?;
+        let answer = call!(self, "GetAuthorizationToken", self.client.get_authorization_token())?;
         let given = answer.authorization_data.unwrap_or_default().into_iter().next();
         let unreadable =
             || AwsError::unexpected_response(OPERATION, "the answer has no token that is readable");
@@ -234,6 +244,7 @@ impl EcrRead {
     /// What ECR answers.
     pub async fn repository(&self, name: &Name) -> Result<Option<Existing>, AwsError> {
         let described = call!(
+            self,
             "DescribeRepositories",
             self.client
                 .describe_repositories()
@@ -277,7 +288,7 @@ impl EcrRead {
             .set_registry_id(self.registry_id.clone())
             .max_results(size.map_or(PAGE, i32::from))
             .set_next_token(token.map(str::to_owned));
-        let answer = call!("DescribeRepositories", request)?;
+        let answer = call!(self, "DescribeRepositories", request)?;
         Ok(RepositoryPage {
             repositories: answer.repositories.unwrap_or_default().into_iter().map(existing).collect(),
             next_token: answer.next_token,
@@ -296,7 +307,7 @@ impl EcrRead {
             .describe_repositories()
             .set_registry_id(self.registry_id.clone())
             .set_repository_names(Some(names));
-        let answer = call!("DescribeRepositories", request)?;
+        let answer = call!(self, "DescribeRepositories", request)?;
         Ok(answer.repositories.unwrap_or_default().into_iter().map(existing).collect())
     }
 
@@ -306,7 +317,8 @@ impl EcrRead {
     ///
     /// What ECR answers.
     pub async fn tags(&self, arn: &str) -> Result<Tags, AwsError> {
-        let answer = call!("ListTagsForResource", self.client.list_tags_for_resource().resource_arn(arn))?;
+        let answer =
+            call!(self, "ListTagsForResource", self.client.list_tags_for_resource().resource_arn(arn))?;
         Ok(answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
 
@@ -316,6 +328,7 @@ impl EcrRead {
     ///
     /// What ECR answers.
     pub async fn lifecycle_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
+        self.limiter.wait("GetLifecyclePolicy").await;
         match self
             .client
             .get_lifecycle_policy()
@@ -342,6 +355,7 @@ impl EcrRead {
     ///
     /// What ECR answers.
     pub async fn repository_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
+        self.limiter.wait("GetRepositoryPolicy").await;
         match self
             .client
             .get_repository_policy()
@@ -379,7 +393,7 @@ impl EcrRead {
                 .repository_name(name)
                 .filter(all.clone())
                 .max_results(1);
-            let answer = call!("ListImages", request.set_next_token(token.take()))?;
+            let answer = call!(self, "ListImages", request.set_next_token(token.take()))?;
             // A page can be empty although there is another one.
             match (answer.image_ids.unwrap_or_default().is_empty(), answer.next_token) {
                 (false, _) => return Ok(true),
@@ -408,7 +422,7 @@ impl EcrRead {
                 .filter(all.clone())
                 .max_results(PAGE)
                 .set_next_token(token.take());
-            let answer = call!("ListImages", request)?;
+            let answer = call!(self, "ListImages", request)?;
             // One entry for each tag.
             digests.extend(answer.image_ids.unwrap_or_default().into_iter().filter_map(|id| id.image_digest));
             match answer.next_token {
@@ -437,7 +451,7 @@ impl EcrRead {
                 .filter(all.clone())
                 .max_results(PAGE)
                 .set_next_token(token.take());
-            let answer = call!("DescribeImages", request)?;
+            let answer = call!(self, "DescribeImages", request)?;
             let details = answer.image_details.unwrap_or_default();
             described.images.reserve(details.len());
             for detail in details {
@@ -493,7 +507,7 @@ impl EcrRead {
             .repository_name(name.as_str())
             .filter(all)
             .set_image_ids(Some(ids.iter().map(identifier).collect()));
-        let answer = call!("DescribeImages", request)?;
+        let answer = call!(self, "DescribeImages", request)?;
         let mut described = DescribedImages::default();
         for detail in answer.image_details.unwrap_or_default() {
             described.take(detail)?;
@@ -514,7 +528,7 @@ impl EcrRead {
             .repository_name(name.as_str())
             .set_image_ids(Some(ids.iter().map(identifier).collect()))
             .set_accepted_media_types(Some(crate::domain::image::MANIFEST_TYPES.map(str::to_owned).to_vec()));
-        let answer = call!("BatchGetImage", request)?;
+        let answer = call!(self, "BatchGetImage", request)?;
         let found = answer.images.unwrap_or_default().into_iter().filter_map(|image| {
             let id = image.image_id?;
             Some(Manifest {
@@ -547,7 +561,7 @@ impl EcrProtect {
         name: &Name,
         nothing: &TakesNothing,
     ) -> Result<(), AwsError> {
-        put_lifecycle_policy(self.client(), name, &nothing.to_json()).await?;
+        put_lifecycle_policy(self, name, &nothing.to_json()).await?;
         tracing::info!(repository = %name, "suspended the lifecycle policy");
         Ok(())
     }
@@ -618,7 +632,7 @@ impl EcrProtect {
             .repository_name(name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest).build())
             .target_storage_class(TargetStorageClass::Standard);
-        call!("UpdateImageStorageClass", request)?;
+        call!(self, "UpdateImageStorageClass", request)?;
         tracing::info!(repository = %name, digest, "took the image back from the archive");
         Ok(())
     }
@@ -639,6 +653,7 @@ impl EcrProtect {
             .set_image_manifest_media_type(media_type.map(str::to_owned))
             .set_image_digest(digest.map(str::to_owned))
             .set_image_tag(tag.map(str::to_owned));
+        self.limiter.wait("PutImage").await;
         match request.send().await {
             Ok(answer) => Ok(answer.image.and_then(|image| image.image_id).and_then(|id| id.image_digest)),
             Err(error)
@@ -687,7 +702,7 @@ impl EcrWrite {
             .set_image_tag_mutability_exclusion_filters(filters)
             .image_scanning_configuration(scanning(settings.scan_on_push))
             .encryption_configuration(encryption);
-        let answer = call!("CreateRepository", request)?;
+        let answer = call!(self, "CreateRepository", request)?;
         let repository = answer.repository.ok_or_else(|| {
             AwsError::unexpected_response("CreateRepository", "there is no repository in it")
         })?;
@@ -706,19 +721,22 @@ impl EcrWrite {
         match change {
             Change::Policy { to: Some(text), .. } => {
                 call!(
+                    self,
                     "SetRepositoryPolicy",
                     client.set_repository_policy().repository_name(name).policy_text(text)
                 )?;
             }
             Change::Policy { to: None, .. } => gone_is_fine(call!(
+                self,
                 "DeleteRepositoryPolicy",
                 client.delete_repository_policy().repository_name(name)
             ))?,
             Change::LifecyclePolicy { to: Some(text), .. } => {
                 let request = client.put_lifecycle_policy().repository_name(name).lifecycle_policy_text(text);
-                call!("PutLifecyclePolicy", request)?;
+                call!(self, "PutLifecyclePolicy", request)?;
             }
             Change::LifecyclePolicy { to: None, .. } => gone_is_fine(call!(
+                self,
                 "DeleteLifecyclePolicy",
                 client.delete_lifecycle_policy().repository_name(name)
             ))?,
@@ -729,25 +747,25 @@ impl EcrWrite {
                     .repository_name(name)
                     .image_tag_mutability(mutability)
                     .set_image_tag_mutability_exclusion_filters(filters);
-                call!("PutImageTagMutability", request)?;
+                call!(self, "PutImageTagMutability", request)?;
             }
             Change::ScanOnPush { to, .. } => {
                 let request = client
                     .put_image_scanning_configuration()
                     .repository_name(name)
                     .image_scanning_configuration(scanning(*to));
-                call!("PutImageScanningConfiguration", request)?;
+                call!(self, "PutImageScanningConfiguration", request)?;
             }
             Change::Tags { from, to } => {
                 if !to.is_empty() {
                     let request = client.tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(to)?));
-                    call!("TagResource", request)?;
+                    call!(self, "TagResource", request)?;
                 }
                 let removed: Vec<String> =
                     from.keys().filter(|key| !to.contains_key(*key)).cloned().collect();
                 if !removed.is_empty() {
                     let request = client.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
-                    call!("UntagResource", request)?;
+                    call!(self, "UntagResource", request)?;
                 }
             }
         }
@@ -761,7 +779,11 @@ impl EcrWrite {
     ///
     /// What ECR answers.
     pub async fn delete(&self, name: &str, force: bool) -> Result<(), AwsError> {
-        call!("DeleteRepository", self.client().delete_repository().repository_name(name).force(force))?;
+        call!(
+            self,
+            "DeleteRepository",
+            self.client().delete_repository().repository_name(name).force(force)
+        )?;
         tracing::info!(repository = name, force, "deleted the repository");
         Ok(())
     }
@@ -778,6 +800,7 @@ impl EcrWrite {
             .repository_name(name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest).build())
             .target_storage_class(TargetStorageClass::Archive);
+        self.limiter.wait("UpdateImageStorageClass").await;
         if let Err(error) = request.send().await {
             // After a lost answer the call is made again, of an image that is there by then; ECR may refuse that.
             let is_refused = error.as_service_error().is_some_and(
@@ -803,7 +826,7 @@ impl EcrWrite {
     ///
     /// What ECR answers.
     pub async fn put_lifecycle_policy(&self, name: &Name, text: &str) -> Result<(), AwsError> {
-        put_lifecycle_policy(self.client(), name, text).await?;
+        put_lifecycle_policy(self, name, text).await?;
         tracing::info!(repository = %name, "attached the lifecycle policy");
         Ok(())
     }
@@ -823,7 +846,7 @@ impl EcrWrite {
             .batch_delete_image()
             .repository_name(name.as_str())
             .set_image_ids(Some(ids.iter().map(identifier).collect()));
-        let answer = call!("BatchDeleteImage", request)?;
+        let answer = call!(self, "BatchDeleteImage", request)?;
         let deleted: Vec<Deleted> = answer
             .image_ids
             .unwrap_or_default()
@@ -836,9 +859,10 @@ impl EcrWrite {
     }
 }
 
-async fn put_lifecycle_policy(client: &Client, name: &Name, text: &str) -> Result<(), AwsError> {
-    let request = client.put_lifecycle_policy().repository_name(name.as_str()).lifecycle_policy_text(text);
-    call!("PutLifecyclePolicy", request)?;
+async fn put_lifecycle_policy(ecr: &EcrRead, name: &Name, text: &str) -> Result<(), AwsError> {
+    let request =
+        ecr.client.put_lifecycle_policy().repository_name(name.as_str()).lifecycle_policy_text(text);
+    call!(ecr, "PutLifecyclePolicy", request)?;
     Ok(())
 }
 

@@ -36,15 +36,21 @@ impl Place<'_> {
         })?;
         let is_government = region.starts_with("us-gov-");
         let host = match (service, use_fips, use_dual_stack) {
+            ("sagemaker", false, _) => "api.sagemaker".to_owned(),
+            ("sagemaker", true, false) if suffix == "amazonaws.com" => "api-fips.sagemaker".to_owned(),
+            ("sagemaker", true, _) => "api.sagemaker-fips".to_owned(),
+            // Of GovCloud's some have a name of their own.
+            ("states", _, true) if is_government => "states-fips".to_owned(),
+            ("states", true, false) if region == "us-gov-west-1" => service.to_owned(),
             (_, false, _) => service.to_owned(),
             // All of GovCloud's are validated, and have no other name.
-            ("cloudformation" | "eks" | "events" | "logs" | "sns" | "sqs" | "ssm", true, false)
+            ("batch" | "cloudformation" | "eks" | "events" | "logs" | "sns" | "sqs" | "ssm", true, false)
                 if is_government =>
             {
                 service.to_owned()
             }
             ("events", true, true) if is_government => service.to_owned(),
-            ("eks", true, false) if suffix == "amazonaws.com" => "fips.eks".to_owned(),
+            ("batch" | "eks", true, false) if suffix == "amazonaws.com" => format!("fips.{service}"),
             (_, true, _) => format!("{service}-fips"),
         };
         Ok(format!("https://{host}.{region}.{suffix}"))

@@ -63,6 +63,8 @@ impl Failure {
             | "ClusterNotFoundException"
             | "ServiceNotFoundException"
             | "DaemonNotFoundException"
+            | "NotFoundException"
+            | "StateMachineDoesNotExist"
             | "ParameterNotFound" => Self::NotFound,
             "RepositoryAlreadyExistsException"
             | "ImageAlreadyExistsException"
@@ -72,7 +74,7 @@ impl Failure {
             | "TooManyTagsException"
             | "AccountLimitExceededException"
             | "ParameterLimitExceeded" => Self::LimitExceeded,
-            "KmsException" => Self::Kms,
+            "KmsException" | "KmsAccessDeniedException" | "KmsInvalidStateException" => Self::Kms,
             "InvalidParameterException"
             | "InvalidTagParameterException"
             | "ValidationException"
@@ -89,6 +91,7 @@ impl Failure {
             | "Throttling"
             | "TooManyRequestsException"
             | "RequestLimitExceeded"
+            | "KmsThrottlingException"
             | "TooManyUpdates" => Self::Throttled,
             "ServerException" | "InternalFailure" | "InternalServerError" | "ServiceUnavailable" => {
                 Self::Unavailable

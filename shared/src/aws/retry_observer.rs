@@ -78,7 +78,7 @@ impl RetryObserver {
     }
 }
 
-fn operation(config: &ConfigBag) -> String {
+pub(super) fn operation(config: &ConfigBag) -> String {
     config.load::<Metadata>().map(|metadata| metadata.name().to_owned()).unwrap_or_default()
 }
 
@@ -121,7 +121,7 @@ impl Intercept for RetryObserver {
 }
 
 /// What is worth another attempt; an answer is none, though it be no.
-fn retryable_error(
+pub(super) fn retryable_error(
     context: &FinalizerInterceptorContextRef<'_>,
     operation: String,
     is_of_s3: bool,

@@ -253,8 +253,13 @@ pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<Aw
     }
     let told = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
     let text = |names: [&str; 2]| names.iter().find_map(|name| told[*name].as_str()).unwrap_or_default();
-    let code = text(["__type", "code"]).rsplit('#').next().unwrap_or_default();
+    // Services that are called by methods and paths have the kind of an error in a header.
+    let of_header =
+        || answered.header("x-amzn-errortype").unwrap_or_default().split(':').next().unwrap_or_default();
+    let code =
+        text(["__type", "code"]).rsplit('#').next().filter(|code| !code.is_empty()).unwrap_or_else(of_header);
     let (failure, message) = match (Failure::of_code(code), answered.status) {
+        (Failure::Unexpected, 403) => (Failure::Denied, text(["message", "Message"])),
         (Failure::Unexpected, 429) => (Failure::Throttled, ""),
         (Failure::Unexpected, 500..) => (Failure::Unavailable, ""),
         (failure, _) => (failure, text(["message", "Message"])),

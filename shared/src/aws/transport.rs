@@ -15,6 +15,7 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector};
 
 use super::endpoint::Place;
+use super::rate_limit::REQUESTS_PER_SECOND;
 use super::reachability::Hosts;
 use super::{TLS, is_on, trust, variable};
 use crate::domain::text::instant::Instant;
@@ -100,6 +101,8 @@ pub struct Transport {
     connector: Arc<OnceLock<SharedHttpConnector>>,
     /// Whether requests go over the network.
     is_network: bool,
+    /// Calls a second of each operation of ECR, until ECR says otherwise.
+    requests_per_second: f64,
 }
 
 impl Transport {
@@ -118,6 +121,7 @@ impl Transport {
             use_dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT"),
             connector: Arc::new(OnceLock::new()),
             is_network: true,
+            requests_per_second: requests_per_second(),
         }
     }
 
@@ -153,6 +157,7 @@ impl Transport {
             use_dual_stack: false,
             connector: Arc::new(OnceLock::from(connector)),
             is_network: false,
+            requests_per_second: REQUESTS_PER_SECOND,
         }
     }
 
@@ -171,6 +176,11 @@ impl Transport {
     /// Whether requests go over the network, by the connector of this machine.
     pub(super) const fn is_network(&self) -> bool {
         self.is_network
+    }
+
+    /// Calls a second of each operation of ECR to begin with.
+    pub(super) const fn requests_per_second(&self) -> f64 {
+        self.requests_per_second
     }
 
     /// Whose throttling counts together; none for the process's.
@@ -255,4 +265,19 @@ impl Transport {
             }
         })
     }
+}
+
+/// The rate of the environment (`ECR_REQUESTS_PER_SECOND`), shared by those who work at the same time (`MAX_CONCURRENCY`).
+fn requests_per_second() -> f64 {
+    let Some(text) = variable("ECR_REQUESTS_PER_SECOND") else { return REQUESTS_PER_SECOND };
+    let Some(rate) = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0) else {
+        tracing::warn!(
+            text,
+            "ECR_REQUESTS_PER_SECOND is not a number above 0: calls begin at {REQUESTS_PER_SECOND} a second"
+        );
+        return REQUESTS_PER_SECOND;
+    };
+    // The functions of a run that work side by side have the rate together.
+    let workers = variable("MAX_CONCURRENCY").and_then(|text| text.parse::<u32>().ok());
+    rate / f64::from(workers.unwrap_or(1).max(1))
 }

@@ -230,6 +230,8 @@ pub struct RepositoryImages {
     unread_indexes: Vec<ImageIndex>,
     /// Untagged images whose image indexes are all gone, in ascending order.
     orphans: Vec<ImageIndex>,
+    /// Images that were listed with different push times, in ascending order.
+    push_times_differ: Vec<ImageIndex>,
 }
 
 impl RepositoryImages {
@@ -237,7 +239,7 @@ impl RepositoryImages {
     /// pushed meanwhile) becomes one image with all its tags.
     #[must_use]
     pub fn new(listed: Vec<Image>, relations: &Relations) -> Self {
-        let images = merge_duplicates(listed);
+        let (images, push_times_differ) = merge_duplicates(listed);
         let referrer_tags: Vec<(ImageIndex, String)> = (0..)
             .zip(&images)
             .flat_map(|(at, image)| image.tags.iter().map(move |tag| (at, tag)))
@@ -291,7 +293,15 @@ impl RepositoryImages {
             .collect();
         orphans.sort_unstable();
         orphans.dedup();
-        Self { images: Arc::new(images), parents, subjects, tag_subjects, unread_indexes, orphans }
+        Self {
+            images: Arc::new(images),
+            parents,
+            subjects,
+            tag_subjects,
+            unread_indexes,
+            orphans,
+            push_times_differ,
+        }
     }
 
     /// The same images with the artifacts that are tied to another image by their tags among the
@@ -507,6 +517,13 @@ impl RepositoryImages {
         }
     }
 
+    /// Images that were listed more than once with different push times, as the listings of one repository in two Regions tell
+    /// them: the later time counts, by which less expires.
+    #[must_use]
+    pub fn push_times_differ(&self) -> &[ImageIndex] {
+        &self.push_times_differ
+    }
+
     /// Image indexes whose children are not known, because only `DescribeImages` was read: their children are
     /// taken for ordinary images.
     #[must_use]
@@ -530,12 +547,13 @@ fn seconds(pairs: &[(ImageIndex, ImageIndex)], first: ImageIndex) -> impl Iterat
     pairs.iter().skip(from).take_while(move |(other, _)| *other == first).map(|(_, second)| *second)
 }
 
-/// Each digest once, in the order of first mention.
-fn merge_duplicates(listed: Vec<Image>) -> Vec<Image> {
+/// Each digest once, in the order of first mention; and the places of those that were told with different push times.
+fn merge_duplicates(listed: Vec<Image>) -> (Vec<Image>, Vec<ImageIndex>) {
     let distinct: HashSet<&str> = listed.iter().map(|image| &*image.digest).collect();
     if distinct.len() == listed.len() {
-        return listed;
+        return (listed, Vec::new());
     }
+    let mut differing = Vec::new();
     let mut images: Vec<Image> = Vec::with_capacity(distinct.len());
     let mut places: HashMap<Box<str>, usize> = HashMap::with_capacity(distinct.len());
     drop(distinct);
@@ -543,6 +561,9 @@ fn merge_duplicates(listed: Vec<Image>) -> Vec<Image> {
         match places.entry(image.digest.clone()) {
             Entry::Occupied(place) => {
                 if let Some(known) = images.get_mut(*place.get()) {
+                    if known.pushed_at != image.pushed_at {
+                        differing.extend(ImageIndex::try_from(*place.get()));
+                    }
                     known.merge(image);
                 }
             }
@@ -552,7 +573,9 @@ fn merge_duplicates(listed: Vec<Image>) -> Vec<Image> {
             }
         }
     }
-    images
+    differing.sort_unstable();
+    differing.dedup();
+    (images, differing)
 }
 
 #[cfg(test)]

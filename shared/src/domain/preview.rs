@@ -1,7 +1,7 @@
 //! One preview: a policy, the images of a repository, what is in use and the time in; the report out.
 
 use crate::domain::image::listing::{ListedRepository, Listing};
-use crate::domain::image::{Image, ImageIndex, ImageStatus};
+use crate::domain::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use crate::domain::lifecycle::document::{Action, LifecyclePolicy, StorageClass};
 use crate::domain::lifecycle::evaluate::{Evaluation, Passes, Referrers, Verdict, evaluate, evaluate_with};
 use crate::domain::lifecycle::explain::Explainer;
@@ -112,6 +112,8 @@ pub fn preview(question: Question<'_>, repository: &ListedRepository) -> Preview
 
     let mut findings = Vec::new();
     findings.extend(unknown_relations(repository, evaluation.verdicts()));
+    findings.extend(differing_push_times(images));
+    findings.extend(from_the_future(images, now));
     findings.extend(used.not_found.iter().map(|reference| {
         Finding::new(
             Code::InUseNotFound,
@@ -172,6 +174,46 @@ fn referrers_may_count(
             ),
         )
     })
+}
+
+/// Says so where a listing tells an image twice, and not as pushed at the same time: two Regions' listings of one repository.
+fn differing_push_times(images: &RepositoryImages) -> Option<Finding> {
+    let places = images.push_times_differ();
+    let example = images.images().get(*places.first()? as usize)?;
+    Some(Finding::new(
+        Code::PushTimesDiffer,
+        "",
+        format!(
+            "the listing has {} more than once with different push times, for example {}: two Regions or accounts have a copy \
+             each, and the later time counts here, so that less expires than there; preview the listing of each by itself",
+            quantity::count(places.len() as u64, "image"),
+            example.digest,
+        ),
+    ))
+}
+
+/// So much younger than the time of a preview an image may be, in microseconds: a day. The time may be given as a day, which
+/// is its beginning.
+const MAX_YOUNGER_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// Says so where images are younger than the time that the preview is for.
+fn from_the_future(images: &RepositoryImages, now: Instant) -> Option<Finding> {
+    let is_future = |image: &&Image| image.pushed_at.micros() - now.micros() > MAX_YOUNGER_MICROS;
+    let number = images.images().iter().filter(is_future).count();
+    let youngest = images.images().iter().filter(is_future).max_by_key(|image| image.pushed_at)?;
+    Some(Finding::new(
+        Code::ImageFromFuture,
+        "",
+        format!(
+            "{} pushed after {now}, the time that this is evaluated for, the last at {}: limits by age leave such images alone, \
+             and counts take them for the youngest; is the time right?",
+            match number {
+                1 => "1 image was".to_owned(),
+                number => format!("{} images were", quantity::grouped(number as u64)),
+            },
+            youngest.pushed_at,
+        ),
+    ))
 }
 
 /// Says so where only `DescribeImages` was read: children of indexes were taken for ordinary images.
@@ -286,7 +328,7 @@ mod tests {
     ) -> PreviewReport {
         let listing = json!({ "imageDetails": details, "images": manifests }).to_string();
         let source = PolicySource::parse(policy).unwrap();
-        let usage = Usage::parse(in_use).unwrap();
+        let usage = Usage::parse_recorded(in_use).unwrap();
         let question =
             Question { policy: source.policy(), usage: &usage, now: Instant::parse(NOW).unwrap(), passes };
         let mut reports = preview_all(question, &Listing::parse(&listing).unwrap());
@@ -392,6 +434,7 @@ rules:
         keep c3, rule 2: Rank 2 by age; rule 2 keeps the 2 youngest images.
         keep c4, rule 2: Rank 1 by age; rule 2 keeps the 2 youngest images.
         keep g2, rule 1: Pushed in the future; rule 1 expires images older than 14 days, this one after 2026-12-09T23:59:59Z. (expires at 2026-12-09T23:59:59Z)
+        /: image-from-future: 1 image was pushed after 2026-11-23T00:00:00Z, the time that this is evaluated for, the last at 2026-11-25T23:59:59Z: limits by age leave such images alone, and counts take them for the youngest; is the time right?
         /: referrers-may-count: the policy expires 4 images and archives 5 here, and expires 6 images and archives 4 if ECR counts artifacts with a subject (signatures, SBOMs, attestations) like other images: AWS writes that they only go with their subject, users report that they count; choose limits that are right either way
         /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `staging` on 0000000000c1: an image expires with all its tags
         ");

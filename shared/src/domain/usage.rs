@@ -2,8 +2,15 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`source`] | what a usage source is, and what one reading of it gives; [`SOURCES`] are all of them |
 //! | [`ecs`] | what Amazon ECS uses |
 //! | [`lambda`] | what AWS Lambda uses |
+//! | `kubernetes` | what kubectl prints of a cluster |
+//! | [`eks`] | which clusters of Amazon EKS there are |
+//! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | what job definitions, projects, services and models use |
+//! | [`inspector`] | what Amazon Inspector has seen in use, as a second opinion |
+//! | [`stacks`] | what templates and parameters of stacks name |
+//! | [`events`], [`scheduler`], [`pipes`], [`states`] | which revisions of task definitions are started by name |
 //! | [`listed`] | what somebody says is in use |
 //! | [`usage_snapshot`] | all of it at one moment, with what could not be read |
 //! | [`ignore`] | which sources the policies file says do not matter |
@@ -27,17 +34,52 @@ use crate::domain::text::instant::Instant;
 use crate::domain::usage::ignore::IgnoredSourceReason;
 use crate::domain::usage::replication::Replica;
 use crate::domain::usage::reports::{ListTime, Reporter, Reports};
+use crate::domain::usage::source::SourceSummary;
 
+pub mod apprunner;
+pub mod batch;
+pub mod codebuild;
 pub mod ecs;
+pub mod eks;
+pub mod events;
 pub mod ignore;
+pub mod inspector;
+mod kubernetes;
 pub mod lambda;
 pub mod list;
 pub mod list_memory;
 pub mod listed;
+pub mod pipes;
 pub mod pull_access;
 pub mod replication;
 pub mod reports;
+pub mod sagemaker;
+pub mod scheduler;
+pub mod source;
+pub mod stacks;
+pub mod states;
 pub mod usage_snapshot;
+
+/// All usage sources, in the order in which the report tells of them. How each is read is in `aws/usage_sources.rs`, where it is
+/// read by one call after the other, and in `workflows/enforcement/read_usage.rs`.
+pub const SOURCES: [source::UsageSource; 16] = [
+    ecs::SOURCE,
+    lambda::SOURCE,
+    eks::SOURCE,
+    batch::SOURCE,
+    events::SOURCE,
+    scheduler::SOURCE,
+    pipes::SOURCE,
+    states::SOURCE,
+    codebuild::SOURCE,
+    apprunner::SOURCE,
+    sagemaker::SOURCE,
+    stacks::SOURCE,
+    inspector::SOURCE,
+    reports::SOURCE,
+    pull_access::SOURCE,
+    replication::SOURCE,
+];
 
 /// One reference in use, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +141,8 @@ pub struct Usage {
     pub reporters: Vec<Reporter>,
     /// Where images disappear that are deleted here.
     pub replicas: Vec<Replica>,
+    /// How each source was read.
+    pub sources: Vec<SourceSummary>,
     /// Made when it is needed first; the references never change after that.
     index: OnceLock<Index>,
 }
@@ -112,7 +156,8 @@ struct Index {
 
 impl PartialEq for Usage {
     fn eq(&self, other: &Self) -> bool {
-        let Self { used, gaps, ignored, unknown_images, list_times, reporters, replicas, index: _ } = self;
+        let Self { used, gaps, ignored, unknown_images, list_times, reporters, replicas, sources, index: _ } =
+            self;
         *used == other.used
             && *gaps == other.gaps
             && *ignored == other.ignored
@@ -120,6 +165,7 @@ impl PartialEq for Usage {
             && *list_times == other.list_times
             && *reporters == other.reporters
             && *replicas == other.replicas
+            && *sources == other.sources
     }
 }
 
@@ -128,9 +174,11 @@ impl Eq for Usage {}
 /// A source of references that could not be read completely: more may be in use than is known.
 ///
 /// The source is one of these, and what `usage.ignore` of the policies file names it by: `ecs`, `ecs/<cluster>/<service>`,
-/// `lambda`, `eks`, `eks/<cluster>`, `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
+/// `lambda`, `eks`, `eks/<cluster>`, `batch`, `events`, `scheduler`, `pipes`, `states`, `codebuild`, `apprunner`, `sagemaker`, `stacks`,
+/// `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
 /// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadableSource {
     /// The source.

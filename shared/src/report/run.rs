@@ -15,6 +15,7 @@ use crate::domain::enforcement::run::Run;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count};
 use crate::domain::usage::UnreadableSource;
+use crate::domain::usage::source::SourceSummary;
 
 /// Of so many repositories a report tells singly; counts are of all.
 pub const REPOSITORIES: usize = 2000;
@@ -28,8 +29,12 @@ pub const USD_PER_GIGABYTE_MONTH: f64 = 0.10;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunReport {
+    /// Where the run was.
+    #[serde(flatten)]
+    pub place: Place,
     /// The run.
     #[serde(flatten)]
     pub run: Run,
@@ -58,6 +63,9 @@ pub struct RunReport {
     pub policies: BTreeMap<String, Totals>,
     /// What could not be read of what is in use.
     pub gaps: Vec<UnreadableSource>,
+    /// How each usage source was read when the run began, and how many references to images it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage_sources: Vec<SourceSummary>,
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_tags: Option<String>,
@@ -85,6 +93,87 @@ pub struct RunReport {
     pub repositories_not_shown: u64,
     /// Repositories that no policy is for; the first of them.
     pub unmatched: Vec<String>,
+    /// The repositories with the most bytes, the largest first; at most [`LARGEST`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub largest: Vec<LargeRepository>,
+}
+
+/// How many of the largest repositories a report tells of.
+pub const LARGEST: usize = 10;
+
+/// One of the largest repositories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LargeRepository {
+    /// The repository.
+    pub repository_name: String,
+    /// All its images.
+    pub images: Amount,
+    /// What its policy selects, less what is in use and kept.
+    pub expiring: Amount,
+    /// What its policy would select, and its use keeps.
+    pub held_by_use: Amount,
+}
+
+/// Where a run was: whose registry, and the stack that it is of. Reports of earlier versions do not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// The name of the stack; none for a run from a terminal.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stack_name: String,
+    /// The AWS account whose registry it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub registry_id: String,
+    /// The Region.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+    /// The stack's bucket, where the run's files are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub bucket: String,
+}
+
+impl Place {
+    /// The address of an object of the run; in commands of reports that do not say which bucket it is, people fill it in.
+    #[must_use]
+    pub fn address(&self, key: &str) -> String {
+        let bucket = if self.bucket.is_empty() { "<bucket>" } else { &self.bucket };
+        format!("s3://{bucket}/{key}")
+    }
+}
+
+impl RunReport {
+    /// What the run was, in a line: where, what it did, when it began.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let Place { stack_name, registry_id, region, bucket: _ } = &self.place;
+        let did = match self.status {
+            RunStatus::Failed => "failed",
+            _ if self.run.protect_only => "protected",
+            _ if self.run.dry_run || self.run.only_protects() => "previewed",
+            RunStatus::Succeeded | RunStatus::Attention => "enforced",
+        };
+        let when = day_and_minute(self.run.started_at);
+        let parts = [stack_name.as_str(), registry_id, region];
+        let parts = parts.into_iter().filter(|part| !part.is_empty()).map(str::to_owned);
+        parts.chain([format!("{did} {when}")]).collect::<Vec<_>>().join(" · ")
+    }
+}
+
+/// `26 Nov 2026 03:00`.
+fn day_and_minute(at: Instant) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = at.to_string();
+    let parts = (text.get(..4), text.get(5..7), text.get(8..10), text.get(11..16));
+    let (Some(year), Some(month), Some(day), Some(minute)) = parts else { return text };
+    let month = month.parse::<usize>().ok().and_then(|month| MONTHS.get(month.checked_sub(1)?));
+    match month {
+        Some(month) => format!("{} {month} {year} {minute}", day.trim_start_matches('0')),
+        None => text,
+    }
 }
 
 const fn default_protection_hours() -> u32 {
@@ -102,6 +191,7 @@ const fn is_none(amount: &Amount) -> bool {
 
 /// How a repository is protected whose lifecycle policy ECR enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProtectedRepository {
     /// The repository.
@@ -159,6 +249,7 @@ pub const fn whose(mode: Option<Mode>) -> &'static str {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RunStatus {
     /// All was looked at and done.
@@ -171,6 +262,7 @@ pub enum RunStatus {
 
 /// What came of some repositories, added up. Sizes are sums over images that share layers: less is freed than they say.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {
     /// How many repositories.
@@ -302,6 +394,7 @@ impl Builder {
     #[must_use]
     pub fn new(run: Run, ended_at: Instant) -> Self {
         let report = RunReport {
+            place: Place::default(),
             run,
             ended_at,
             status: RunStatus::Succeeded,
@@ -313,6 +406,7 @@ impl Builder {
             totals: Totals::default(),
             policies: BTreeMap::new(),
             gaps: Vec::new(),
+            usage_sources: Vec::new(),
             unread_tags: None,
             ignore_entries: Vec::new(),
             ignored: Vec::new(),
@@ -323,6 +417,7 @@ impl Builder {
             repositories: Vec::new(),
             repositories_not_shown: 0,
             unmatched: Vec::new(),
+            largest: Vec::new(),
         };
         Self { report, images: 0 }
     }
@@ -336,6 +431,20 @@ impl Builder {
             report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
         } else if report.unmatched.len() < NAMES {
             report.unmatched.push(outcome.repository_name.clone());
+        }
+        let size = outcome.images.image_size_in_bytes;
+        let place = report.largest.partition_point(|one| one.images.image_size_in_bytes >= size);
+        if place < LARGEST && size > 0 {
+            report.largest.insert(
+                place,
+                LargeRepository {
+                    repository_name: outcome.repository_name.clone(),
+                    images: outcome.images,
+                    expiring: outcome.expiring,
+                    held_by_use: outcome.held_by_use,
+                },
+            );
+            report.largest.truncate(LARGEST);
         }
         if report.run.protect_only {
             // What policies take, the runs over the registry tell.
@@ -379,6 +488,11 @@ impl Builder {
         let extra = report.repositories.len().saturating_sub(REPOSITORIES);
         report.repositories.truncate(REPOSITORIES);
         report.repositories_not_shown += extra as u64;
+        // Whatever order they came in.
+        report.largest.sort_by(|one, two| {
+            let size = |one: &LargeRepository| std::cmp::Reverse(one.images.image_size_in_bytes);
+            size(one).cmp(&size(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
         report.set_protection_hours(report.protection_hours);
         report.protection.sort_by(|one, two| {
             let rank = |one: &ProtectedRepository| (!one.needs_attention, !one.attached.is_suspended());

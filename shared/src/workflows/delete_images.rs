@@ -502,7 +502,7 @@ impl Looked {
 }
 
 /// What is in use of a repository, and what is not known of it: what the last completed run read once, and what runs now. Without
-/// such a run everything is read.
+/// such a run, and after one that did not look at use, everything is read.
 ///
 /// This is the one place of deletions by hand that knows how use is looked at.
 async fn in_use(
@@ -522,7 +522,13 @@ async fn in_use(
                 );
                 DeletionError::State(clients.invalid_object(USAGE_KEY, problem))
             })?;
-            read_usage::refresh(clients, sources, &last.once, now).await?
+            match read_usage::unread_sources(sources, &last.once).next() {
+                None => read_usage::refresh(clients, sources, &last.once, now).await?,
+                // A run that had no reason to look at use knows nothing that would not have to be asked now.
+                Some(_) => {
+                    read_usage::observe(clients, sources, read_usage::before(clients).await?, now).await?
+                }
+            }
         }
     };
     let (gaps, _) =

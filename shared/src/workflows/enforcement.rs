@@ -90,6 +90,7 @@ impl AwsClients {
         self.connection.retry_observer().reset();
         let Self { ecr, ecs, eks, functions, registry, resource_tags, s3, bucket, connection } = self;
         RunContext {
+            connection,
             ecr,
             ecs,
             eks,
@@ -108,6 +109,8 @@ impl AwsClients {
 /// What a part of a run calls, and until when.
 #[derive(Debug, Clone, Copy)]
 pub struct RunContext<'a> {
+    /// How AWS is reached.
+    pub connection: &'a Connection,
     /// The registry.
     pub ecr: &'a EcrRead,
     /// What runs in containers.

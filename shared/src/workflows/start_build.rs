@@ -12,7 +12,7 @@ use crate::domain::builds::build_config::{self, BuildConfig, BuildRequest, Reque
 use crate::domain::builds::build_context::{BuildContext, is_future};
 use crate::domain::builds::build_definition::{BuildDefinition, TimeLimits};
 use crate::domain::builds::build_outcome::{Build, Status};
-use crate::domain::builds::event::{self, InvalidEvent, ParsedEvent, SourceUpdate};
+use crate::domain::builds::event::{self, InvalidEvent, ParsedEvent, SourceUpdate, Unwrapped};
 use crate::domain::builds::handover::Handover;
 use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
 use crate::domain::builds::start_build_input::{NoProject, Projects, start_build_inputs};
@@ -297,11 +297,11 @@ impl Dispatcher<'_> {
     /// When the event is none, or AWS cannot be asked; whoever delivers the event delivers it again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<EventResult, EventError> {
         let mut summary = EventResult::default();
-        match event::put_aside(event) {
+        match event::unwrap(event) {
             // Whatever fails now stays in its queue, and comes again.
-            Some(events) => {
+            Some(Unwrapped { events, has_waited }) => {
                 for event in events {
-                    self.serve_one(&event, now, true, &mut summary).await?;
+                    self.serve_one(&event, now, has_waited, &mut summary).await?;
                 }
             }
             None => self.serve_one(event, now, false, &mut summary).await?,

@@ -46,6 +46,8 @@ pub struct Ecs {
     pub indescribable: BTreeSet<String>,
     /// Task definitions that cannot be described though they are listed.
     pub lost_definitions: BTreeSet<String>,
+    /// Task definitions that are deregistered.
+    inactive: BTreeSet<String>,
     /// The largest page, for lists that have several.
     pub page: usize,
 }
@@ -70,6 +72,11 @@ impl Ecs {
         let arn = format!("{prefix}{revision}");
         self.definitions.push((arn.clone(), images.iter().map(|&image| image.to_owned()).collect()));
         arn
+    }
+
+    /// Deregisters a task definition: it is listed no more, and can be described still.
+    pub fn deregister(&mut self, definition: &str) {
+        self.inactive.insert(definition.to_owned());
     }
 
     /// Starts a task. The digest is that of what its first container pulled.
@@ -356,7 +363,8 @@ impl Ecs {
             "DescribeTasks" => described(&self.tasks, "tasks", 100),
             "DescribeServices" => described(&self.services, "services", 10),
             "ListTaskDefinitions" => {
-                let arns: Vec<String> = self.definitions.iter().map(|(arn, _)| arn.clone()).collect();
+                let arns = self.definitions.iter().map(|(arn, _)| arn.clone());
+                let arns: Vec<String> = arns.filter(|arn| !self.inactive.contains(arn)).collect();
                 self.page(asked, "taskDefinitionArns", &arns)
             }
             _ => {

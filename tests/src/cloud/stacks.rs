@@ -10,12 +10,16 @@ use crate::http::{Request, Response};
 #[derive(Debug, Default)]
 pub struct Stacks {
     stacks: BTreeMap<String, Stack>,
+    /// The largest page of a list of stacks; none unless set.
+    pub page: usize,
 }
 
 #[derive(Debug, Default)]
 struct Stack {
     status: String,
     outputs: BTreeMap<String, String>,
+    /// The template, and the parameters.
+    template: Option<(String, Vec<(String, String)>)>,
     /// By logical id: type, status, physical id.
     resources: BTreeMap<String, (String, String, Option<String>)>,
 }
@@ -66,6 +70,42 @@ impl Stacks {
         }
     }
 
+    /// Creates a stack of a template, and gives its ARN.
+    pub fn create(&mut self, name: &str, template: &str, parameters: &[(&str, &str)]) -> String {
+        let id = format!("arn:aws:cloudformation:eu-west-1:123456789012:stack/{name}/1");
+        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let template = Some((template.to_owned(), parameters.collect()));
+        let stack = Stack { status: "CREATE_COMPLETE".to_owned(), template, ..Stack::default() };
+        self.stacks.insert(id.clone(), stack);
+        id
+    }
+
+    /// A page of all stacks.
+    fn list(&self, token: Option<&String>) -> Response {
+        let start: usize = token.map_or(0, |token| token.parse().unwrap());
+        let size = if self.page == 0 { self.stacks.len() } else { self.page };
+        let members = self.stacks.iter().skip(start).take(size).map(|(id, stack)| {
+            let parameters = stack.template.iter().flat_map(|(_, parameters)| parameters);
+            let parameters: String = parameters
+                .map(|(name, value)| format!("<member><ParameterKey>{name}</ParameterKey><ParameterValue>{value}</ParameterValue></member>"))
+                .collect();
+            format!(
+                "<member><StackName>x</StackName><StackId>{id}</StackId><CreationTime>2026-11-01T00:00:00Z</CreationTime>\
+                 <StackStatus>{}</StackStatus><Parameters>{parameters}</Parameters></member>",
+                stack.status
+            )
+        });
+        let members: String = members.collect();
+        let next = match start + size < self.stacks.len() {
+            true => format!("<NextToken>{}</NextToken>", start + size),
+            false => String::new(),
+        };
+        xml(&format!(
+            "<DescribeStacksResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><DescribeStacksResult><Stacks>{members}\
+             </Stacks>{next}</DescribeStacksResult></DescribeStacksResponse>"
+        ))
+    }
+
     pub(super) fn answer(&self, operation: &str, request: &Request) -> Response {
         let body = String::from_utf8_lossy(&request.body).into_owned();
         let fields: BTreeMap<&str, String> = body
@@ -74,10 +114,20 @@ impl Stacks {
             .map(|(name, value)| (name, super::decoded(value)))
             .collect();
         assert_eq!((&*fields["Action"], &*fields["Version"]), (operation, "2010-05-15"));
+        if !fields.contains_key("StackName") {
+            return self.list(fields.get("NextToken"));
+        }
         let (id, resource) = (&fields["StackName"], fields.get("LogicalResourceId"));
         let Some(stack) = self.stacks.get(id) else {
             return invalid(&format!("Stack '{id}' does not exist"));
         };
+        if operation == "GetTemplate" {
+            let (template, _) = stack.template.as_ref().unwrap();
+            let template = template.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+            return xml(&format!(
+                "<GetTemplateResponse><GetTemplateResult><TemplateBody>{template}</TemplateBody></GetTemplateResult></GetTemplateResponse>"
+            ));
+        }
         let Some(name) = resource else {
             let outputs: String = stack
                 .outputs

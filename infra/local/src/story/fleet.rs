@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Step, until};
+use super::{Extent, Step, until};
 use crate::stack::Stack;
 use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
@@ -77,7 +77,7 @@ type Images = BTreeMap<String, String>;
 type Fleet = BTreeMap<String, Images>;
 
 /// Plays it.
-pub(super) fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
+pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(), LocalError> {
     let port = Port { project, stack, bucket: stack.output("SourceBucketName")?.to_owned() };
     let fleet = port.fill()?;
     port.take_into_use(&fleet)?;
@@ -85,6 +85,9 @@ pub(super) fn play(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     let entry = port.unknown_cluster(&fleet)?;
     port.ignored_cluster(&fleet, &entry)?;
     let gone = port.limited_run(&fleet)?;
+    if extent == Extent::Short {
+        return Ok(());
+    }
     port.unseen_book(&entry)?;
     port.whole_run(&fleet, &service, gone)?;
     port.spared_by_ecr(&fleet)?;

@@ -8,11 +8,13 @@ use crate::domain::builds::start_build_input::ROLE_PATH;
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::repository::Name;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
-use crate::domain::text::reader::{FieldCasing, Fields, Reader};
+use crate::domain::text::reader::{Field, FieldCasing, Fields, Reader};
 use crate::domain::text::syntax::{self, Node};
 
 /// The key of the file in the stack's bucket.
 pub const KEY: &str = "builds.yaml";
+
+const FILE_FIELDS: [&str; 1] = ["builds"];
 
 /// What `builds.yaml` says; by default nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,7 +82,7 @@ impl BuildConfig {
     /// Whether a text means to be a `builds.yaml`, rightly or wrongly: it has a list of builds.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
-        let node = syntax::parse_yaml(text);
+        let node = syntax::parse_file(text, &FILE_FIELDS).map(|(node, _)| node);
         matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "builds"))
     }
 
@@ -102,10 +104,10 @@ impl BuildConfig {
     ///
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
-        let node = syntax::parse_yaml(text).map_err(|finding| vec![finding])?;
+        let (node, _) = syntax::parse_file(text, &FILE_FIELDS).map_err(|finding| vec![finding])?;
         let mut reader = Reader::default();
         let mut book = Self::default();
-        if let Some(fields) = reader.fields(&node, "", &["builds"]) {
+        if let Some(fields) = reader.fields(&node, "", &FILE_FIELDS) {
             let items = reader.list(&fields, "builds");
             reader.require(&items, &fields, "builds", "a list of builds");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
@@ -164,8 +166,19 @@ impl BuildConfig {
                     reader.fields(node, &fields.at(name), &["repositoryName", "branches", "tags"])?;
                 let repository_name = reader.text(&fields, "repositoryName");
                 reader.require(&repository_name, &fields, "repositoryName", "a CodeCommit repository");
+                if let Field::Value(name) = &repository_name
+                    && !is_codecommit_name(name)
+                {
+                    let message = format!(
+                        "{} is no repository of CodeCommit; write its name alone: letters, digits, `.`, `_` and `-`",
+                        quoted(name)
+                    );
+                    reader.find(Code::InvalidName, fields.at("repositoryName"), message);
+                }
                 let branches = reader.texts(&fields, "branches").optional();
+                check_references(reader, &branches, &fields.at("branches"), "refs/heads/");
                 let tags = reader.texts(&fields, "tags").optional();
+                check_references(reader, &tags, &fields.at("tags"), "refs/tags/");
                 Some(From::CodeCommit {
                     repository_name: repository_name.value()?,
                     branches: branches?,
@@ -292,6 +305,43 @@ impl From {
             }
             _ => Takes::No,
         }
+    }
+}
+
+/// Whether a text is a name that CodeCommit takes.
+fn is_codecommit_name(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    (1..=100).contains(&text.len()) && text.chars().all(is_inner) && !text.ends_with(".git")
+}
+
+/// Findings about names of branches or tags that Git has none of (git-check-ref-format).
+fn check_references(
+    reader: &mut Reader,
+    patterns: &Option<Option<Vec<String>>>,
+    pointer: &str,
+    beginning: &str,
+) {
+    for (index, pattern) in patterns.iter().flatten().flatten().enumerate() {
+        let why = if let Some(name) = pattern.strip_prefix(beginning) {
+            format!("events name it without `{beginning}`; write {}", quoted(name))
+        } else if pattern.starts_with("refs/") || pattern.starts_with("origin/") {
+            "write the name alone".to_owned()
+        } else if let Some(odd) =
+            pattern.chars().find(|c| "~^:?[\\".contains(*c) || c.is_whitespace() || c.is_control())
+        {
+            format!("no name in Git has {}; `*` stands for anything", quoted(&odd.to_string()))
+        } else if pattern.contains("..")
+            || pattern.contains("//")
+            || pattern.contains("@{")
+            || pattern.starts_with('/')
+            || pattern.ends_with(['/', '.'])
+        {
+            "no name in Git is so".to_owned()
+        } else {
+            continue;
+        };
+        let message = format!("{} matches nothing: {why}", quoted(pattern));
+        reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
     }
 }
 

@@ -48,6 +48,7 @@ pub struct BuildDefinition {
 
 /// What an image is for, which decides what is attached to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// AWS Lambda, which takes no index: one platform, no provenance, no SBOM.

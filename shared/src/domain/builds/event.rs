@@ -130,24 +130,59 @@ struct RecordReference {
     deleted: bool,
 }
 
-/// The events in an event of a queue, which were put there when no build could be started; `None` when it is another one.
+/// Events that came in another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwrapped {
+    /// The events.
+    pub events: Vec<String>,
+    /// Whether a queue delivered them: what cannot be served stays there, and comes again.
+    pub has_waited: bool,
+}
+
+/// The events in an event of a queue or a topic, also those of a topic in a queue; `None` when it is another one. The stack's own
+/// queue has what was put there when no build could be started; somebody else's may stand between S3 and the function.
 #[must_use]
-pub fn put_aside(event: &str) -> Option<Vec<String>> {
+pub fn unwrap(event: &str) -> Option<Unwrapped> {
     #[derive(Deserialize)]
     struct Batch {
         #[serde(rename = "Records")]
         records: Vec<Message>,
     }
     #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
     struct Message {
+        // SQS and SNS do not agree.
+        #[serde(alias = "EventSource", rename = "eventSource")]
         event_source: String,
-        body: String,
+        body: Option<String>,
+        #[serde(rename = "Sns")]
+        sns: Option<Notification>,
     }
     let batch: Batch = serde_json::from_str(event).ok()?;
-    let are_messages = batch.records.iter().all(|message| message.event_source == "aws:sqs");
-    (are_messages && !batch.records.is_empty())
-        .then(|| batch.records.into_iter().map(|message| message.body).collect())
+    let are_of = |source: &str| batch.records.iter().all(|message| message.event_source == source);
+    let has_waited = are_of("aws:sqs");
+    if batch.records.is_empty() || !(has_waited || are_of("aws:sns")) {
+        return None;
+    }
+    let texts = batch.records.into_iter().map(|message| message.body.or_else(|| Some(message.sns?.message)));
+    let events = texts.collect::<Option<Vec<String>>>()?.into_iter().map(of_topic).collect();
+    Some(Unwrapped { events, has_waited })
+}
+
+/// What a topic delivers, with its envelope around it.
+#[derive(Deserialize)]
+struct Notification {
+    #[serde(rename = "Type")]
+    kind: Option<String>,
+    #[serde(rename = "Message")]
+    message: String,
+}
+
+/// The event that a topic has put into a queue; any other text as it is.
+fn of_topic(text: String) -> String {
+    match serde_json::from_str::<Notification>(&text) {
+        Ok(notification) if notification.kind.as_deref() == Some("Notification") => notification.message,
+        _ => text,
+    }
 }
 
 /// What an event says, one entry for each source in it. `None` when it is no event of S3 or CodeCommit at all.
@@ -396,6 +431,24 @@ mod tests {
         assert!(nothing(&removed).contains("brings no source"));
         let test = serde_json::json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b" });
         assert!(nothing(&test).contains("test event"));
+    }
+
+    #[test]
+    fn what_a_topic_or_a_queue_delivers_is_what_came_to_it() {
+        let inner = created("sources/app/a.zip", Some("v1")).to_string();
+        let envelope = serde_json::json!({ "Type": "Notification", "MessageId": "1", "TopicArn": "t", "Message": inner });
+        let queue =
+            serde_json::json!({ "Records": [{ "eventSource": "aws:sqs", "messageId": "1", "body": inner }] });
+        let topic = serde_json::json!({ "Records": [{ "EventSource": "aws:sns", "Sns": envelope }] });
+        let both =
+            serde_json::json!({ "Records": [{ "eventSource": "aws:sqs", "body": envelope.to_string() }] });
+        for (event, has_waited) in [(queue, true), (topic, false), (both, true)] {
+            let unwrapped = unwrap(&event.to_string()).unwrap();
+            assert_eq!(unwrapped, Unwrapped { events: vec![inner.clone()], has_waited }, "{event}");
+        }
+        for other in [created("k", None), serde_json::json!({ "Records": [] }), envelope] {
+            assert_eq!(unwrap(&other.to_string()), None, "{other}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who changes something, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Actor {
     /// The ARN of the principal that asked for it: the caller of the HTTP API, the stack of a custom resource.

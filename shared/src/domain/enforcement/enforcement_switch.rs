@@ -25,6 +25,7 @@ pub fn preview_key(hash: &str) -> String {
 
 /// Why a run deletes, archives and attaches nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DryRunReason {
     /// It was asked for.

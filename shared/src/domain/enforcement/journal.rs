@@ -24,6 +24,7 @@ const POLICY: &str = "policy-";
 
 /// One image that is about to be deleted or archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// The run, or the request that named the image.
@@ -70,6 +71,7 @@ pub struct Line {
 
 /// A lifecycle policy that is about to be replaced by another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyLine {
     /// The run, or the command that puts a policy back.

@@ -16,6 +16,7 @@ pub const SHOWN: usize = 1000;
 
 /// What came of a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Outcome {
     /// The repository.
@@ -102,6 +103,7 @@ const fn is_none(amount: &Amount) -> bool {
 
 /// How it ended with a repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
     /// Nothing was to be changed.
@@ -128,6 +130,7 @@ pub enum Status {
 
 /// Images, and their sizes added up. Layers are shared between images, so that sizes overstate what is freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Amount {
     /// How many.
@@ -155,6 +158,13 @@ impl Amount {
         self.image_size_in_bytes = self.image_size_in_bytes.saturating_sub(other.image_size_in_bytes);
     }
 
+    /// What is left without so many.
+    #[must_use]
+    pub const fn less(mut self, other: Self) -> Self {
+        self.remove(other);
+        self
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_zero(self) -> bool {
@@ -164,6 +174,7 @@ impl Amount {
 
 /// Why a plan is not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReportedBlocker {
     /// What kind of reason it is.
     pub code: String,
@@ -179,6 +190,7 @@ impl From<&Blocker> for ReportedBlocker {
 
 /// How a policy that ECR enforces is protected, and what was done for that.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Attached {
     /// What became of the policy.
@@ -232,6 +244,7 @@ impl Attached {
 
 /// What became of an attached policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PolicyChange {
     /// It is as it was.
@@ -249,6 +262,7 @@ pub enum PolicyChange {
 
 /// What became of an image that the rules take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ImageOutcome {
     /// The image's digest.
@@ -274,6 +288,7 @@ pub struct ImageOutcome {
 
 /// What became of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ImageResult {
     /// It would go, or will in another run.

@@ -534,7 +534,7 @@ mod tests {
 
     fn used(references: &[&str], images: &RepositoryImages) -> UsedImages {
         let list = serde_json::to_string(references).unwrap();
-        Usage::parse(&list).unwrap().of_repository(&RepositoryName::default(), images)
+        Usage::parse_recorded(&list).unwrap().of_repository(&RepositoryName::default(), images)
     }
 
     fn gone(plan: &Plan, images: &RepositoryImages) -> Vec<String> {

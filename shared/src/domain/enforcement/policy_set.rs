@@ -24,6 +24,7 @@
 //!     - { key: usage/shop.json, maximumAgeInHours: 6, repositories: ["shop/*"] }
 //!     - { key: usage/blue.json, cluster: blue }       # what this cluster of Amazon EKS runs
 //!     - { key: usage/partner.json, account: "210987654321" }
+//!   stacks: true                      # what stacks of CloudFormation name is in use
 //!   accounts: ["210987654321"]        # which accounts of the organization pull
 //!   ignore:                           # sources that do not matter, each with a reason
 //!     - { source: eks/old, reason: "no nodes any more", until: 2027-01-01 }
@@ -43,6 +44,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::domain::enforcement::in_use_protection::TakesNothing;
+use crate::domain::image::name::Name;
 use crate::domain::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::instant::Instant;
@@ -52,6 +54,8 @@ use crate::domain::usage::reports::is_account;
 
 /// The key of the file in the stack's bucket.
 pub const KEY: &str = "policies.yaml";
+
+const FILE_FIELDS: [&str; 4] = ["policies", "usage", "limits", "approve"];
 
 /// Which policy for which repository; by default none for any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,6 +72,8 @@ pub struct PolicySet {
 pub struct Sources {
     /// So many of the last active revisions of each family of ECS task definitions are in use.
     pub task_definition_revisions: u64,
+    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use.
+    pub stacks: bool,
     /// Lists in the stack's bucket that have to be there.
     pub lists: Vec<ListSource>,
     /// Sources of which somebody says that they do not matter.
@@ -79,12 +85,19 @@ pub struct Sources {
 impl Default for Sources {
     /// Five revisions, and whatever lists there are.
     fn default() -> Self {
-        Self { task_definition_revisions: 5, lists: Vec::new(), ignore: Vec::new(), accounts: Vec::new() }
+        Self {
+            task_definition_revisions: 5,
+            stacks: false,
+            lists: Vec::new(),
+            ignore: Vec::new(),
+            accounts: Vec::new(),
+        }
     }
 }
 
 /// A source of use that does not matter, though it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct IgnoredSource {
     /// The source, as an unreadable one is called in reports: `eks/old`, `account/210987654321`.
@@ -175,6 +188,7 @@ pub struct Entry {
 
 /// Who applies a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Apply {
     /// Nobody: it is only told what would go.
@@ -262,7 +276,7 @@ impl PolicySet {
     /// Whether a text means to be a policies file, rightly or wrongly: it has a list of policies.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
-        let node = syntax::parse_yaml(text);
+        let node = syntax::parse_file(text, &FILE_FIELDS).map(|(node, _)| node);
         matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "policies"))
     }
 
@@ -272,11 +286,11 @@ impl PolicySet {
     ///
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
-        let node = syntax::parse_yaml(text).map_err(|finding| vec![finding])?;
+        let (node, _) = syntax::parse_file(text, &FILE_FIELDS).map_err(|finding| vec![finding])?;
         let mut reader = Reader::default();
         let mut book = Self::default();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        if let Some(fields) = reader.fields(&node, "", &["policies", "usage", "limits", "approve"]) {
+        if let Some(fields) = reader.fields(&node, "", &FILE_FIELDS) {
             book.hash = content_hash(&node);
             book.usage = sources(&mut reader, &fields);
             book.limits = registry_limits(&mut reader, &fields);
@@ -303,6 +317,34 @@ impl PolicySet {
     #[must_use]
     pub fn without_policies(self) -> Self {
         Self { entries: Vec::new(), ..self }
+    }
+
+    /// Entries that no repository reaches: each is for repositories that an earlier entry takes whatever their tags are, or with
+    /// tags that these have, too.
+    #[must_use]
+    pub fn unreachable(&self) -> Vec<Finding> {
+        let covers = |wide: &Entry, narrow: &Entry| {
+            wide.tags.iter().all(|(key, value)| narrow.tags.get(key) == Some(value))
+                // A `*` of the narrow pattern can only be matched by a `*` of the wide one, which takes any run.
+                && narrow.repositories.iter().all(|narrow| {
+                    wide.repositories.iter().any(|wide| matches_wildcard(wide, narrow))
+                })
+        };
+        let mut findings = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let earlier = self.entries.iter().take(index).enumerate();
+            let Some((at, covering)) = earlier.into_iter().find(|(_, other)| covers(other, entry)) else {
+                continue;
+            };
+            let message = format!(
+                "{} is for no repository: {} at /policies/{at} comes first and takes all that it is for; put the narrower \
+                 one first",
+                quoted(&entry.name),
+                quoted(&covering.name),
+            );
+            findings.push(Finding::new(Code::EntryUnreachable, format!("/policies/{index}"), message));
+        }
+        findings
     }
 
     /// The policies, in the order in which they are tried.
@@ -495,6 +537,11 @@ fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
                 quoted(pattern)
             );
             reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
+            continue;
+        }
+        if let Some(why) = Name::why_never_matched(pattern) {
+            let message = format!("{} matches no repository: {why}", quoted(pattern));
+            reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
         }
     }
 }
@@ -502,11 +549,12 @@ fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
 fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
     let mut sources = Sources::default();
     let Some(node) = reader.field(fields, "usage").value() else { return sources };
-    let known = ["taskDefinitionRevisions", "lists", "ignore", "accounts"];
+    let known = ["taskDefinitionRevisions", "stacks", "lists", "ignore", "accounts"];
     let Some(fields) = reader.fields(node, &fields.at("usage"), &known) else { return sources };
     if let Some(revisions) = reader.positive(&fields, "taskDefinitionRevisions").value() {
         sources.task_definition_revisions = revisions;
     }
+    sources.stacks = reader.boolean(&fields, "stacks").value().unwrap_or_default();
     sources.ignore = ignored(reader, &fields);
     sources.accounts = reader.texts(&fields, "accounts").value().unwrap_or_default();
     for (index, account) in sources.accounts.iter().enumerate() {

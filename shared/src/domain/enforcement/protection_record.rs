@@ -16,6 +16,7 @@ pub const PROTECTION_HOURS: u32 = 48;
 
 /// Whose policy it is that ECR enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The policies file's, by `apply: attach`.
@@ -95,6 +96,7 @@ impl Counted {
 
 /// That a policy is suspended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Suspension {
     /// Since when.

@@ -19,6 +19,7 @@ pub const LAST: &str = "-last";
 
 /// A run, as its parts hand it on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
     /// What names it and no other: the name of the state machine's execution.

@@ -1,19 +1,23 @@
 //! Images as AWS prints them: `aws ecr describe-images`, and `aws ecr batch-get-image` for the manifests of indexes.
 //!
-//! A text may hold several JSON values one after another (pages, repositories, both commands), each an answer object
-//! or a bare array of image details. A *snapshot* is one object with both lists: `imageDetails` and `images`.
+//! A text may hold several JSON values one after another (pages, repositories, both commands), each an answer object,
+//! a bare array of image details, or an array of any of these, as `jq -s` makes it. AWS's SDKs for Go and .NET spell fields with a
+//! capital. A *snapshot* is one object with both lists: `imageDetails` and `images`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{Image, ImageIndex, ImageStatus, ManifestKind, Relations, RepositoryImages};
 use crate::domain::text::finding::join_pointer;
 use crate::domain::text::instant::Instant;
+use crate::domain::text::plain_words;
+use crate::domain::text::recognize::{self, Recognized, Wanted};
+use crate::domain::text::syntax::{self, without_mark};
 
 /// Everything that a listing says.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +65,14 @@ pub enum InvalidListing {
         /// What is wrong.
         problem: String,
     },
+    /// The text is something else.
+    #[error("{0}")]
+    Other(Recognized),
+    /// There are manifests, and no listing that says which images there are.
+    #[error(
+        "it has what `aws ecr batch-get-image` prints, and no `imageDetails`; put what `aws ecr describe-images` prints before it"
+    )]
+    NoDetails,
     /// An object without images in it.
     #[error(
         "value {number} of the text has neither `imageDetails` nor `images`; expected is what \
@@ -87,8 +99,13 @@ pub struct UnreadableJson {
 }
 
 impl UnreadableJson {
-    /// Describes why a `T` could not be read from `text`, by reading it again with a record of the way there.
-    pub(crate) fn explain<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> Self {
+    /// Describes why a `T` could not be read from `text`, which is part of `whole`, by reading it again with a record of the way
+    /// there.
+    pub(crate) fn explain<'a, T: Deserialize<'a>>(
+        text: &'a str,
+        whole: &str,
+        error: &serde_json::Error,
+    ) -> Self {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let pointer = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
             Ok(_) => String::new(),
@@ -98,11 +115,9 @@ impl UnreadableJson {
                 _ => pointer,
             }),
         };
-        let message = error.to_string();
-        let tail = format!(" at line {} column {}", error.line(), error.column());
-        let problem = message.strip_suffix(&tail).unwrap_or(&message);
-        let problem = if error.is_data() { problem.to_owned() } else { format!("not JSON: {problem}") };
-        Self { line: error.line(), column: error.column(), pointer, problem }
+        let (line, column, problem) = plain_words::json(whole, error);
+        let problem = if error.is_data() { problem } else { format!("not JSON: {problem}") };
+        Self { line, column, pointer, problem }
     }
 }
 
@@ -113,7 +128,7 @@ impl Listing {
     ///
     /// At the first value that is not what AWS prints; nothing of the listing is used then.
     pub fn parse(text: &str) -> Result<Self, InvalidListing> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = without_mark(text);
         let mut builder = Builder::default();
         let mut values = serde_json::Deserializer::from_str(text).into_iter::<Page<'_>>();
         let mut number = 0;
@@ -122,14 +137,17 @@ impl Listing {
             number += 1;
             match values.next() {
                 None if number == 1 => return Err(InvalidListing::Empty),
+                None if !builder.has_details => return Err(InvalidListing::NoDetails),
                 None => return Ok(builder.finish()),
                 Some(Ok(page)) if page.details.is_none() && page.manifests.is_none() => {
-                    return Err(InvalidListing::NoImages { number });
+                    let rest = text.get(start..values.byte_offset()).unwrap_or_default();
+                    return Err(recognized(rest).unwrap_or(InvalidListing::NoImages { number }));
                 }
                 Some(Ok(page)) => builder.take(page)?,
                 Some(Err(error)) => {
                     let rest = text.get(start..).unwrap_or_default();
-                    return Err(UnreadableJson::explain::<Page<'_>>(rest, &error).into());
+                    let explain = || UnreadableJson::explain::<Page<'_>>(rest, text, &error).into();
+                    return Err(recognized(rest).unwrap_or_else(explain));
                 }
             }
         }
@@ -145,6 +163,17 @@ impl Listing {
         builder.take(page)?;
         Ok(builder.finish())
     }
+}
+
+/// What a text is instead of a listing. Looks only at as much of it as such a thing needs.
+fn recognized(text: &str) -> Option<InvalidListing> {
+    /// Whoever hands in another file seldom hands in a large one.
+    const LOOKED_AT: usize = 4 * 1024 * 1024;
+    let other = match syntax::parse_json(text.get(..LOOKED_AT).unwrap_or(text)) {
+        Ok(node) => recognize::node(&node, Wanted::Images),
+        Err(_) => recognize::text(text, Wanted::Images),
+    };
+    other.map(InvalidListing::Other)
 }
 
 /// Writes images as a snapshot: what `DescribeImages` says, and for image indexes as much of `BatchGetImage` as tells their
@@ -245,9 +274,9 @@ pub(crate) struct Page<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "ImageDetails")]
     image_details: Option<Vec<ImageDetail<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "Images")]
     images: Option<Vec<ImageManifest<'a>>>,
     // The AWS CLI's own paging spells it with a capital.
     #[serde(borrow, alias = "NextToken")]
@@ -257,40 +286,186 @@ struct Answer<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ImageDetail<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "RegistryId")]
     registry_id: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "RepositoryName")]
     repository_name: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "ImageDigest")]
     image_digest: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "ImageTags")]
     image_tags: Option<Vec<Text<'a>>>,
+    #[serde(alias = "ImageSizeInBytes")]
     image_size_in_bytes: Option<u64>,
+    #[serde(alias = "ImagePushedAt")]
     image_pushed_at: Instant,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "ImageManifestMediaType")]
     image_manifest_media_type: Option<Text<'a>>,
+    #[serde(alias = "LastRecordedPullTime")]
     last_recorded_pull_time: Option<Instant>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "SubjectManifestDigest")]
     subject_manifest_digest: Option<Text<'a>>,
-    #[serde(borrow)]
-    image_status: Option<Text<'a>>,
+    #[serde(borrow, alias = "ImageStatus")]
+    image_status: Option<Word<'a>>,
+    #[serde(alias = "LastArchivedAt")]
     last_archived_at: Option<Instant>,
+    #[serde(alias = "LastActivatedAt")]
     last_activated_at: Option<Instant>,
+}
+
+/// One of a service's words. The SDK for .NET writes it as `{"Value": "ACTIVE"}`.
+struct Word<'a>(Text<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a string")]
+        enum Spelled<'a> {
+            Text(#[serde(borrow)] Cow<'a, str>),
+            Object {
+                #[serde(borrow, rename = "Value")]
+                value: Cow<'a, str>,
+            },
+        }
+        Ok(Self(Text(match Spelled::deserialize(deserializer)? {
+            Spelled::Text(text) | Spelled::Object { value: text } => text,
+        })))
+    }
+}
+
+/// An element of an array: an image, or a page, or an array of these.
+enum Element<'a> {
+    Detail(Box<ImageDetail<'a>>),
+    Page(Page<'a>),
+}
+
+/// All fields of an image and of a page: which of the two it is shows when they are read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnyFields<'a> {
+    #[serde(borrow, alias = "ImageDetails")]
+    image_details: Option<Vec<ImageDetail<'a>>>,
+    #[serde(borrow, alias = "Images")]
+    images: Option<Vec<ImageManifest<'a>>>,
+    #[serde(borrow, alias = "NextToken")]
+    next_token: Option<Text<'a>>,
+    #[serde(borrow, alias = "RegistryId")]
+    registry_id: Option<Text<'a>>,
+    #[serde(borrow, alias = "RepositoryName")]
+    repository_name: Option<Text<'a>>,
+    #[serde(borrow, alias = "ImageDigest")]
+    image_digest: Option<Text<'a>>,
+    #[serde(borrow, alias = "ImageTags")]
+    image_tags: Option<Vec<Text<'a>>>,
+    #[serde(alias = "ImageSizeInBytes")]
+    image_size_in_bytes: Option<u64>,
+    #[serde(alias = "ImagePushedAt")]
+    image_pushed_at: Option<Instant>,
+    #[serde(borrow, alias = "ImageManifestMediaType")]
+    image_manifest_media_type: Option<Text<'a>>,
+    #[serde(alias = "LastRecordedPullTime")]
+    last_recorded_pull_time: Option<Instant>,
+    #[serde(borrow, alias = "SubjectManifestDigest")]
+    subject_manifest_digest: Option<Text<'a>>,
+    #[serde(borrow, alias = "ImageStatus")]
+    image_status: Option<Word<'a>>,
+    #[serde(alias = "LastArchivedAt")]
+    last_archived_at: Option<Instant>,
+    #[serde(alias = "LastActivatedAt")]
+    last_activated_at: Option<Instant>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ElementVisitor;
+
+        impl<'de> Visitor<'de> for ElementVisitor {
+            type Value = Element<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an image as `aws ecr describe-images` prints it, or a page of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element<'de>, A::Error> {
+                let fields = AnyFields::deserialize(MapAccessDeserializer::new(map))?;
+                if fields.image_details.is_some() || fields.images.is_some() {
+                    return Ok(Element::Page(Page {
+                        details: fields.image_details,
+                        manifests: fields.images,
+                        next_token: fields.next_token,
+                    }));
+                }
+                let missing = <A::Error as serde::de::Error>::missing_field;
+                Ok(Element::Detail(Box::new(ImageDetail {
+                    image_digest: fields.image_digest.ok_or_else(|| missing("imageDigest"))?,
+                    image_pushed_at: fields.image_pushed_at.ok_or_else(|| missing("imagePushedAt"))?,
+                    registry_id: fields.registry_id,
+                    repository_name: fields.repository_name,
+                    image_tags: fields.image_tags,
+                    image_size_in_bytes: fields.image_size_in_bytes,
+                    image_manifest_media_type: fields.image_manifest_media_type,
+                    last_recorded_pull_time: fields.last_recorded_pull_time,
+                    subject_manifest_digest: fields.subject_manifest_digest,
+                    image_status: fields.image_status,
+                    last_archived_at: fields.last_archived_at,
+                    last_activated_at: fields.last_activated_at,
+                })))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Element<'de>, A::Error> {
+                gather(seq).map(Element::Page)
+            }
+        }
+
+        deserializer.deserialize_any(ElementVisitor)
+    }
+}
+
+/// An array as one page: images, pages, and arrays of these.
+fn gather<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Page<'de>, A::Error> {
+    let mut details = Vec::new();
+    let mut page = Page::default();
+    // An empty array is an empty listing.
+    let mut has_details = true;
+    let mut is_first = true;
+    while let Some(element) = seq.next_element::<Element<'de>>()? {
+        if std::mem::take(&mut is_first) {
+            has_details = false;
+        }
+        match element {
+            Element::Detail(detail) => {
+                has_details = true;
+                details.push(*detail);
+            }
+            Element::Page(inner) => {
+                if let Some(inner_details) = inner.details {
+                    has_details = true;
+                    details.extend(inner_details);
+                    // The token of an earlier page was followed by this one.
+                    page.next_token = inner.next_token;
+                }
+                if let Some(manifests) = inner.manifests {
+                    page.manifests.get_or_insert_default().extend(manifests);
+                }
+            }
+        }
+    }
+    page.details = has_details.then_some(details);
+    Ok(page)
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ImageManifest<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "ImageId")]
     image_id: ImageId<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "ImageManifest")]
     image_manifest: Text<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ImageId<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "ImageDigest")]
     image_digest: Text<'a>,
 }
 
@@ -330,8 +505,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Page<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Page<'de>, A::Error> {
-                let details = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
-                Ok(Page { details: Some(details), ..Page::default() })
+                gather(seq)
             }
         }
 
@@ -349,11 +523,14 @@ struct Builder {
     others: BTreeMap<RepositoryName, Vec<Image>>,
     relations: Relations,
     incomplete: bool,
+    /// Whether there was a listing at all, maybe of no image.
+    has_details: bool,
 }
 
 impl Builder {
     fn take(&mut self, page: Page<'_>) -> Result<(), InvalidListing> {
         if let Some(details) = page.details {
+            self.has_details = true;
             // The token of an earlier page was followed by this one.
             self.incomplete = page.next_token.is_some_and(|token| !token.0.is_empty());
             self.images.reserve(details.len());
@@ -395,7 +572,10 @@ impl Builder {
             last_archived_at: detail.last_archived_at,
             last_activated_at: detail.last_activated_at,
             size_in_bytes: detail.image_size_in_bytes.unwrap_or_default(),
-            status: ImageStatus::of_name(detail.image_status.as_ref().map(|status| &*status.0)),
+            // The SDK for Go writes an empty word for one that was not told.
+            status: ImageStatus::of_name(
+                detail.image_status.as_ref().map(|status| &*status.0.0).filter(|status| !status.is_empty()),
+            ),
             kind: detail
                 .image_manifest_media_type
                 .map_or(ManifestKind::Unknown, |media_type| ManifestKind::of_media_type(&media_type.0)),
@@ -405,7 +585,8 @@ impl Builder {
     fn take_manifest(&mut self, image: &ImageManifest<'_>) -> Result<(), InvalidListing> {
         let digest = &*image.image_id.image_digest.0;
         let manifest: Manifest<'_> = serde_json::from_str(&image.image_manifest.0).map_err(|error| {
-            InvalidListing::Manifest { digest: digest.to_owned(), problem: error.to_string() }
+            let (_, _, problem) = plain_words::json(&image.image_manifest.0, &error);
+            InvalidListing::Manifest { digest: digest.to_owned(), problem }
         })?;
         if let Some(children) = manifest.manifests {
             self.relations.index(digest, children.into_iter().map(|child| Box::<str>::from(child.digest.0)));
@@ -525,9 +706,19 @@ mod tests {
             ("", "there is no image listing in it"),
             ("  \n", "there is no image listing in it"),
             ("{}", "value 1 of the text has neither `imageDetails` nor `images`"),
-            ("42", "line 1, column 2: invalid type: integer `42`"),
-            ("[{\"imageDigest\": \"sha256:1\"}]", "line 1, column 28: /0: missing field `imagePushedAt`"),
-            ("{\"imageDetails\": [", "line 1, column 18: /imageDetails: not JSON: EOF"),
+            ("42", "line 1, column 2: the number `42` where what `aws ecr describe-images` prints is needed"),
+            ("[{\"imageDigest\": \"sha256:1\"}]", "line 1, column 28: /0: `imagePushedAt` is missing"),
+            (
+                "{\"imageDetails\": [",
+                "line 1, column 18: /imageDetails: not JSON: the text ends inside of a list",
+            ),
+            ("{\"images\": []}", "it has what `aws ecr batch-get-image` prints, and no `imageDetails`"),
+            ("[[\"sha256:1\", \"v1\"]]", "this is a list of rows that `--query` picked"),
+            ("{\"imageIds\": []}", "this is what `aws ecr list-images` prints"),
+            ("{\"rules\": []}", "this is a lifecycle policy; name it with `--policy`"),
+            ("IMAGEDETAILS\tx\tsha256:aa\n", "this is text output of the AWS CLI"),
+            ("imageDetails:\n- imageDigest: x\n", "this is YAML output of the AWS CLI"),
+            ("---------------\n|  DescribeImages |\n", "this is a table of the AWS CLI"),
         ] {
             let error = Listing::parse(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{text}: {error}");

@@ -74,6 +74,36 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
+    /// Why no name matches a pattern in which `*` stands for anything; `None` when some name does.
+    #[must_use]
+    pub(crate) fn why_never_matched(pattern: &str) -> Option<String> {
+        let is_host =
+            |part: &str| part.contains(".dkr.ecr") || part.contains(".dkr-ecr") || part.contains(':');
+        if pattern.split_once('/').is_some_and(|(first, _)| is_host(first)) {
+            return Some("write the name alone, without the host of the registry".to_owned());
+        }
+        if !pattern.contains('*') {
+            return match Self::parse(pattern) {
+                // A name of one character is told when a repository is to have it.
+                Ok(_) | Err(InvalidName::Length(1)) => None,
+                Err(problem) => Some(problem.to_string()),
+            };
+        }
+        if can_match(pattern) {
+            return None;
+        }
+        Some(if pattern.starts_with('/') {
+            "no name begins with a slash".to_owned()
+        } else if pattern.contains("//") {
+            "no name has two slashes side by side".to_owned()
+        } else if pattern.contains(".*") {
+            "no name has a `.` there; `*` alone stands for anything, this is no regular expression".to_owned()
+        } else {
+            "names have letters or digits at the beginning and end of each part, and single separators between"
+                .to_owned()
+        })
+    }
+
     /// Checks a name that stands at `pointer` of a document.
     ///
     /// # Errors
@@ -153,6 +183,45 @@ impl Serialize for Name {
     }
 }
 
+/// Where one is in a name, read from its beginning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    PartStart,
+    Word,
+    /// After a `.` or the second `_`, which a word follows.
+    Separator,
+    Underscore,
+    Dash,
+}
+
+impl At {
+    const ALL: [Self; 5] = [Self::PartStart, Self::Word, Self::Separator, Self::Underscore, Self::Dash];
+
+    /// Where one is after one more character; `None` when no name goes on so.
+    const fn after(self, character: char) -> Option<Self> {
+        match (self, character) {
+            (_, 'a'..='z' | '0'..='9') => Some(Self::Word),
+            (Self::Word, '/') => Some(Self::PartStart),
+            (Self::Word, '.') | (Self::Underscore, '_') => Some(Self::Separator),
+            (Self::Word, '_') => Some(Self::Underscore),
+            (Self::Word | Self::Dash, '-') => Some(Self::Dash),
+            _ => None,
+        }
+    }
+}
+
+/// Whether some name matches a pattern: everywhere that a name may be at is followed through the pattern, and `*` leads anywhere.
+fn can_match(pattern: &str) -> bool {
+    let mut places = vec![At::PartStart];
+    for character in pattern.chars() {
+        places = match character {
+            '*' if !places.is_empty() => At::ALL.to_vec(),
+            character => places.into_iter().filter_map(|at| at.after(character)).collect(),
+        };
+    }
+    places.contains(&At::Word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +265,26 @@ mod tests {
             let name = Name::generate(&[invalid_object, invalid_object], &[invalid_object]);
             assert!(Name::parse(name.as_str()).is_ok(), "{invalid_object}: {name}");
             assert!(name.as_str().len() <= 120);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_no_name_can_match_is_told_with_why() {
+        for pattern in ["*", "prod/*", "*/release", "a*b", "a.*", "app", "x", "a__*", "a--*"] {
+            assert_eq!(Name::why_never_matched(pattern), None, "{pattern}");
+        }
+        for (pattern, expected) in [
+            ("/prod/*", "no name begins with a slash"),
+            ("prod//*", "two slashes"),
+            ("prod/.*", "`*` alone stands for anything"),
+            ("123456789012.dkr.ecr.eu-west-1.amazonaws.com:443/*", "without the host"),
+            ("a..*", "no name has a `.` there"),
+            ("*/", "names have letters or digits"),
+            ("a.-*", "names have letters or digits"),
+            ("app/", "an empty part"),
+        ] {
+            let why = Name::why_never_matched(pattern).unwrap_or_default();
+            assert!(why.contains(expected), "{pattern}: {why}");
         }
     }
 }

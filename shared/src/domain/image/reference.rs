@@ -20,7 +20,7 @@ pub struct ImageReference {
 }
 
 /// What runtimes put before a reference to say how they came by the image.
-const RUNTIME_PREFIXES: [&str; 2] = ["docker-pullable://", "docker://"];
+const RUNTIME_PREFIXES: [&str; 4] = ["docker-pullable://", "docker://", "oci://", "containerd://"];
 
 /// Why a text is not an image reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +146,18 @@ impl FromStr for ImageReference {
         }
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return fail("it contains white space");
+        }
+        if text.starts_with("arn:") {
+            return fail("it is an ARN, which names a repository and no image");
+        }
+        if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
+            // Of other hosts it is the address of a page.
+            return match rest.parse::<Self>() {
+                Ok(reference) if reference.registry_id().is_some() => Ok(reference),
+                _ => fail(
+                    "it is the address of a page; write the host of the registry and what follows it alone",
+                ),
+            };
         }
         let text = RUNTIME_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
         if let Some((algorithm, hex)) = text.split_once(':')
@@ -303,6 +315,21 @@ mod tests {
         for cut in ["app@sha256:ab12", "app:1@sha256:ab", "app@md5:ab"] {
             let error = exact(cut).unwrap_err().to_string();
             assert!(error.contains("cut off"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_tools_put_before_a_reference_is_left_out() {
+        let name = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:1";
+        for prefix in ["", "https://", "docker-pullable://", "docker://", "oci://"] {
+            assert_eq!(read(&format!("{prefix}{name}")), read(name), "{prefix}");
+        }
+        for (text, expected) in [
+            ("https://hub.docker.com/r/library/nginx", "the address of a page"),
+            ("arn:aws:ecr:eu-west-1:123456789012:repository/app", "an ARN"),
+        ] {
+            let error = text.parse::<ImageReference>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 

@@ -92,6 +92,7 @@ pub enum Action {
 
 /// Where ECR keeps an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum StorageClass {
     /// Can be pulled.
@@ -212,7 +213,14 @@ impl fmt::Display for Rule {
             TagSelection::Any => f.write_str("images")?,
             TagSelection::Tagged(list) => {
                 let shown: Vec<String> = match list {
-                    TagList::Prefixes(prefixes) => prefixes.iter().map(|p| format!("{p}*")).collect(),
+                    // A `*` in a prefix stands for itself.
+                    TagList::Prefixes(prefixes) => prefixes
+                        .iter()
+                        .map(|prefix| match prefix.contains('*') {
+                            true => format!("with the prefix `{prefix}`"),
+                            false => format!("{prefix}*"),
+                        })
+                        .collect(),
                     TagList::Patterns(patterns) => patterns.clone(),
                 };
                 write!(f, "images tagged {}", shown.join(" and "))?;

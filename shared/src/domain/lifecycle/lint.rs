@@ -126,16 +126,11 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
     }
     for (place, (rule, met)) in rules.iter().zip(&met).enumerate() {
         let earlier = rules.get(..place).unwrap_or_default();
-        if let Some(covering) = earlier.iter().find(|other| covers(other, rule)) {
-            findings.push(Finding::new(
-                Code::RuleUnreachable,
-                &*rule.pointer,
-                format!(
-                    "rule {} never acts, in any repository: rule {} comes first and identifies every image that this \
-                     one does; give the narrower rule the lower priority number",
-                    rule.priority, covering.priority
-                ),
-            ));
+        let never = never_matching(rule);
+        if !never.is_empty() {
+            findings.extend(never);
+        } else if let Some(covering) = earlier.iter().find(|other| covers(other, rule)) {
+            findings.push(unreachable(rule, covering));
         } else if met.identified == 0 {
             findings.push(matches_nothing(rule, met));
         } else if met.first == 0 {
@@ -193,6 +188,82 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
     findings
 }
 
+/// What is wrong with a policy whatever the repository: prefixes and patterns that no tag can match, and rules that earlier ones
+/// leave nothing to. ECR takes such a policy, and does less by it than it seems to say.
+#[must_use]
+pub fn lint_alone(policy: &LifecyclePolicy) -> Vec<Finding> {
+    let rules = policy.rules();
+    let mut findings = Vec::new();
+    for (place, rule) in rules.iter().enumerate() {
+        let never = never_matching(rule);
+        if never.is_empty()
+            && let Some(covering) =
+                rules.get(..place).unwrap_or_default().iter().find(|other| covers(other, rule))
+        {
+            findings.push(unreachable(rule, covering));
+        }
+        findings.extend(never);
+    }
+    findings
+}
+
+fn unreachable(rule: &Rule, covering: &Rule) -> Finding {
+    Finding::new(
+        Code::RuleUnreachable,
+        &*rule.pointer,
+        format!(
+            "rule {} never acts, in any repository: rule {} comes first and identifies every image that this one does; give \
+             the narrower rule the lower priority number",
+            rule.priority, covering.priority
+        ),
+    )
+}
+
+/// The entries of a rule's list that no tag can match.
+fn never_matching(rule: &Rule) -> Vec<Finding> {
+    let TagSelection::Tagged(list) = &rule.tags else { return Vec::new() };
+    let is_pattern = matches!(list, TagList::Patterns(_));
+    let never = list.entries().iter().filter_map(|entry| Some((entry, why_no_tag(entry, is_pattern)?)));
+    never
+        .map(|(entry, why)| {
+            let name = crate::domain::text::finding::quoted(entry);
+            let message = format!("rule {} is for tags that cannot be: {name} {why}", rule.priority);
+            Finding::new(Code::ListNeverMatches, &*rule.pointer, message)
+        })
+        .collect()
+}
+
+/// Why no tag begins with an entry, or matches it as a pattern. Tags have 1 to 128 letters, digits, `_`, `.` and `-`, and begin
+/// with none of the last two (OCI distribution specification).
+fn why_no_tag(entry: &str, is_pattern: bool) -> Option<String> {
+    const MAX_TAG: usize = 128;
+    let is_of_tags = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let is_known = |c: char| is_of_tags(c) || (is_pattern && c == '*');
+    if let Some(odd) = entry.chars().find(|c| !is_known(*c)) {
+        return Some(match odd {
+            '*' => {
+                "has a `*`, which stands for itself in a prefix and is in no tag; leave it out, or write a \
+                    `tagPatternList`"
+                    .to_owned()
+            }
+            '^' | '$' | '\\' | '[' | ']' | '(' | ')' | '+' | '?' | '|' | '{' | '}' => format!(
+                "has `{odd}`, which is in no tag: this is no regular expression; `*` in a `tagPatternList` stands for anything"
+            ),
+            '/' | ':' | '@' => {
+                format!("has `{odd}`, which is in no tag; write the tag alone, without repository and digest")
+            }
+            odd => {
+                format!("has {}, which is in no tag", crate::domain::text::finding::quoted(&odd.to_string()))
+            }
+        });
+    }
+    if entry.starts_with(['.', '-']) {
+        return Some("begins with a character that no tag begins with".to_owned());
+    }
+    let literal = entry.chars().filter(|c| *c != '*').count();
+    (literal > MAX_TAG).then(|| format!("has {literal} characters, and a tag has at most {MAX_TAG}"))
+}
+
 fn matches_nothing(rule: &Rule, met: &Met<'_>) -> Finding {
     if let (TagSelection::Tagged(list), true) = (&rule.tags, met.partly > 0) {
         let entries: Vec<String> = list.entries().iter().map(|entry| format!("`{entry}`")).collect();
@@ -237,6 +308,11 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
     match (&wide.tags, &narrow.tags) {
         (TagSelection::Any, _) => true,
         (TagSelection::Tagged(wide), TagSelection::Tagged(narrow)) => {
+            // A `*` of a prefix stands for itself: such a list matches nothing, and hides nothing.
+            let has_star = |list: &TagList| matches!(list, TagList::Prefixes(all) if all.iter().any(|entry| entry.contains('*')));
+            if has_star(wide) || has_star(narrow) {
+                return false;
+            }
             let narrow: Vec<String> = patterns(narrow).collect();
             // A `*` of the narrow pattern can only be matched by a `*` of the wide one, which takes any run.
             patterns(wide).all(|wide| narrow.iter().any(|narrow| Pattern::new(&wide).matches(narrow)))

@@ -248,6 +248,7 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Field<Limit> {
         }
     }
     match names.len() {
+        0 if LIMITS.iter().any(|(name, _)| fields.is_null(name)) => Field::Invalid,
         0 => {
             let known: Vec<String> = LIMITS.iter().map(|(name, _)| format!("`{name}`")).collect();
             reader.find(
@@ -284,6 +285,11 @@ fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
                 fields.pointer.clone(),
                 format!("both `selection` and `{name}`; write the selection one way"),
             );
+            Field::Invalid
+        }
+        (false, None) if fields.is_null("selection") || fields.is_null("tagStatus") => {
+            reader.field(fields, "selection");
+            reader.field(fields, "tagStatus");
             Field::Invalid
         }
         (false, None) => {

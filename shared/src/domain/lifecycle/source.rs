@@ -2,8 +2,9 @@
 
 use super::document::LifecyclePolicy;
 use super::rules::SimplePolicy;
-use crate::domain::text::finding::{Code, Finding};
-use crate::domain::text::syntax::{self, Node};
+use crate::domain::text::finding::{Code, Finding, join_pointer};
+use crate::domain::text::recognize::{self, Wanted};
+use crate::domain::text::syntax::{self, Language, Node};
 
 /// A policy that was read and is valid, with the language it was written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,18 +16,57 @@ pub enum PolicySource {
 }
 
 impl PolicySource {
-    /// Reads a policy: ECR's document in JSON, or the simple model in YAML or JSON.
+    /// Reads a policy: ECR's document in JSON, or the simple model in YAML or JSON. Either may be wrapped as people have it: in
+    /// the answer of `GetLifecyclePolicy`, in the properties of CloudFormation, or as a string that holds the document.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, as found in the language that it resembles most.
+    /// Everything that is wrong with it, as found in the language that it resembles most; or what it is instead of a policy.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let (node, is_json) = match parse_either(text) {
+        Self::parse_wrapped(text, MAX_WRAPPINGS)
+    }
+
+    fn parse_wrapped(text: &str, wrappings: u32) -> Result<Self, Vec<Finding>> {
+        let text = syntax::without_mark(text);
+        let (node, language) = match syntax::parse_file(text, &SIMPLE_FIELDS) {
             Ok(parsed) => parsed,
-            Err(finding) => return Err(vec![finding]),
+            Err(finding) => {
+                let other = recognize::text(text, Wanted::Policy);
+                return Err(vec![other.map_or(finding, |other| other.finding())]);
+            }
         };
-        Self::read(&node, is_json, text)
+        // In braces ECR's document is JSON with a mistake, which YAML may take for something else.
+        let is_json_with_a_mistake = language == Language::Yaml
+            && text.trim_start().starts_with(['{', '['])
+            && (matches!(resembles(&node, false), Model::Document) || !begins_with_name(text));
+        if is_json_with_a_mistake && Self::read(&node, false, text).is_err() {
+            return Err(syntax::parse_json(text).err().into_iter().collect());
+        }
+        if wrappings > 0 {
+            match unwrap(&node) {
+                Some(Wrapped::Text { pointer, text }) => {
+                    return Self::parse_wrapped(text, wrappings - 1).map_err(|mut findings| {
+                        for finding in &mut findings {
+                            finding.pointer.insert_str(0, &pointer);
+                        }
+                        findings
+                    });
+                }
+                Some(Wrapped::Node(inner)) => return Self::read(&inner, language == Language::Json, text),
+                None => {}
+            }
+        }
+        let other = match &node {
+            Node::Text(scalar) if language == Language::Yaml => {
+                recognize::text(text, Wanted::Policy).or_else(|| recognize::text(scalar, Wanted::Policy))
+            }
+            node => recognize::node(node, Wanted::Policy)
+                .or_else(|| has_no_rules(node).then(|| recognize::text(text, Wanted::Policy)).flatten()),
+        };
+        if let Some(other) = other {
+            return Err(vec![other.finding()]);
+        }
+        Self::read(&node, language == Language::Json, text)
     }
 
     /// Reads a policy in either model, in JSON only.
@@ -41,8 +81,8 @@ impl PolicySource {
 
     fn read(node: &Node, is_json: bool, text: &str) -> Result<Self, Vec<Finding>> {
         match (resembles(node, is_json), is_json) {
-            (Language::Document, true) => LifecyclePolicy::read(node, text).map(Self::Document),
-            (Language::Document, false) => {
+            (Model::Document, true) => LifecyclePolicy::read(node, text).map(Self::Document),
+            (Model::Document, false) => {
                 let mut findings = vec![Finding::new(
                     Code::NotJson,
                     "",
@@ -54,7 +94,7 @@ impl PolicySource {
                 findings.retain(|f| !matches!(f.code, Code::PolicyTooLong | Code::PolicyTooShort));
                 Err(findings)
             }
-            (Language::Simple, _) => {
+            (Model::Simple, _) => {
                 let simple = SimplePolicy::read(node)?;
                 let compiled = simple.compile().map_err(|finding| vec![finding])?;
                 Ok(Self::Simple(simple, compiled))
@@ -88,31 +128,88 @@ impl PolicySource {
     }
 }
 
-enum Language {
+enum Model {
     Document,
     Simple,
 }
 
-fn parse_either(text: &str) -> Result<(Node, bool), Finding> {
-    let json = syntax::parse_json(text);
-    let json_error = match json {
-        Ok(node) => return Ok((node, true)),
-        Err(finding) => finding,
+/// The fields that the simple model has at its top.
+const SIMPLE_FIELDS: [&str; 4] = ["skip", "rules", "lifecyclePolicy", CLASSIC];
+
+/// What awsx called `lifecyclePolicy` before its version 1.
+const CLASSIC: &str = "lifeCyclePolicyArgs";
+
+/// How often a policy may be wrapped: an answer of AWS in a string in a file is two.
+const MAX_WRAPPINGS: u32 = 3;
+
+/// A policy within something else.
+enum Wrapped<'a> {
+    /// A text, and where it stands.
+    Text {
+        pointer: String,
+        text: &'a str,
+    },
+    Node(Node),
+}
+
+/// What a policy is wrapped in, as AWS, its SDKs, CloudFormation and awsx wrap it.
+fn unwrap(node: &Node) -> Option<Wrapped<'_>> {
+    let fields = match node {
+        Node::Text(text) if text.trim_start().starts_with(['{', '"']) => {
+            return Some(Wrapped::Text { pointer: String::new(), text });
+        }
+        Node::Object(fields) if !fields.iter().any(|(key, _)| key == "rules") => fields,
+        _ => return None,
     };
-    if !text.trim_start().starts_with(['{', '[']) {
-        return syntax::parse_yaml(text).map(|node| (node, false));
+    let find = |names: &[&str]| fields.iter().find(|(key, _)| names.contains(&key.as_str()));
+    if let Some((key, value)) = find(&["lifecyclePolicyText", "LifecyclePolicyText"]) {
+        return inside(&join_pointer("", key), value);
     }
-    // In braces it is JSON with a mistake, unless it is the simple model in YAML's flow style.
-    match syntax::parse_yaml(text) {
-        Ok(node) if matches!(resembles(&node, false), Language::Simple) => Ok((node, false)),
-        _ => Err(json_error),
+    if let Some((key, Node::Object(inner))) = find(&["LifecyclePolicy"])
+        && let Some((text_key, value)) = inner.iter().find(|(key, _)| key == "LifecyclePolicyText")
+    {
+        return inside(&join_pointer(&join_pointer("", key), text_key), value);
+    }
+    if let Some((key, Node::Text(text))) = find(&["lifecyclePolicy"])
+        && text.trim_start().starts_with('{')
+    {
+        return Some(Wrapped::Text { pointer: join_pointer("", key), text });
+    }
+    if let Some((_, policy)) = find(&[CLASSIC])
+        && fields.len() == 1
+    {
+        return Some(Wrapped::Node(Node::Object(vec![("lifecyclePolicy".to_owned(), policy.clone())])));
+    }
+    None
+}
+
+fn inside<'a>(pointer: &str, value: &'a Node) -> Option<Wrapped<'a>> {
+    match value {
+        Node::Text(text) => Some(Wrapped::Text { pointer: pointer.to_owned(), text }),
+        Node::Object(_) => Some(Wrapped::Node(value.clone())),
+        _ => None,
+    }
+}
+
+/// Whether a text in braces begins with a name without quotation marks, as YAML has them.
+fn begins_with_name(text: &str) -> bool {
+    text.trim_start().trim_start_matches(['{', '[']).trim_start().starts_with(char::is_alphanumeric)
+}
+
+/// Whether nothing of a policy is in it.
+fn has_no_rules(node: &Node) -> bool {
+    match node {
+        Node::Object(fields) => {
+            !fields.iter().any(|(key, _)| SIMPLE_FIELDS.contains(&key.as_str())) && !fields.is_empty()
+        }
+        _ => true,
     }
 }
 
 /// Counts the words that only one of the two languages has.
-fn resembles(node: &Node, is_json: bool) -> Language {
+fn resembles(node: &Node, is_json: bool) -> Model {
     let Node::Object(entries) = node else {
-        return if is_json { Language::Document } else { Language::Simple };
+        return if is_json { Model::Document } else { Model::Simple };
     };
     let mut document = 0_usize;
     let mut simple = 0_usize;
@@ -149,10 +246,10 @@ fn resembles(node: &Node, is_json: bool) -> Language {
         }
     }
     match document.cmp(&simple) {
-        std::cmp::Ordering::Greater => Language::Document,
-        std::cmp::Ordering::Less => Language::Simple,
-        std::cmp::Ordering::Equal if is_json && !entries.is_empty() => Language::Document,
-        std::cmp::Ordering::Equal => Language::Simple,
+        std::cmp::Ordering::Greater => Model::Document,
+        std::cmp::Ordering::Less => Model::Simple,
+        std::cmp::Ordering::Equal if is_json && !entries.is_empty() => Model::Document,
+        std::cmp::Ordering::Equal => Model::Simple,
     }
 }
 

@@ -155,7 +155,7 @@ fn action(node: &Node, pointer: &str, reader: &mut Reader) -> Field<Action> {
             );
             Field::Invalid
         }
-        Field::Value(Action::Transition) if !target.is_present() => {
+        Field::Value(Action::Transition) if !target.is_present() && !fields.is_null("targetStorageClass") => {
             reader.find(
                 Code::TargetMissing,
                 pointer,
@@ -257,6 +257,7 @@ fn count(
             "`imageCountMoreThan` counts images, not days; remove `countUnit`",
         ),
         (CountType::ImageCountMoreThan, false) | (_, true) => {}
+        (_, false) if fields.is_null("countUnit") => {}
         (_, false) => reader.find(
             Code::CountUnitMissing,
             fields.pointer.clone(),
@@ -319,6 +320,9 @@ pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> F
     let list = tag_list(fields, reader);
     match status {
         Field::Value(TagStatus::Tagged) => {
+            if !list.is_present() && (fields.is_null("tagPrefixList") || fields.is_null("tagPatternList")) {
+                return Field::Invalid;
+            }
             if !list.is_present() {
                 reader.find(
                     Code::TagListMissing,
@@ -674,9 +678,13 @@ mod tests {
         let found: BTreeSet<Code> =
             broken().into_iter().flat_map(|(_, findings)| findings).map(|finding| finding.code).collect();
         let document = Code::ALL.iter().copied().filter(|code| *code < Code::LimitMissing);
-        // A text that is too long has a test of its own; a document in YAML is told apart before it is validated.
+        // A text that is too long has a test of its own; what is no policy, and a document in YAML, is told apart before it is
+        // validated.
         let missing: Vec<Code> = document
-            .filter(|code| !found.contains(code) && !matches!(code, Code::PolicyTooLong | Code::NotJson))
+            .filter(|code| {
+                !found.contains(code)
+                    && !matches!(code, Code::PolicyTooLong | Code::NotJson | Code::WrongDocument)
+            })
             .collect();
         assert_eq!(missing, []);
     }

@@ -9,6 +9,7 @@ use crate::domain::text::instant::Instant;
 
 /// What a policy does with one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewReport {
     /// The account whose registry the repository is in, when known.
@@ -36,6 +37,7 @@ pub struct PreviewReport {
 
 /// The state of a preview, in ECR's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
     /// The evaluation is complete.
@@ -44,6 +46,7 @@ pub enum Status {
 
 /// An image that a rule acts on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewResult {
     /// The image's digest.
@@ -72,6 +75,7 @@ pub struct PreviewResult {
 
 /// `action` of a preview's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ActionTaken {
     /// EXPIRE or TRANSITION.
@@ -84,6 +88,7 @@ pub struct ActionTaken {
 
 /// What happens to an image, in ECR's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ActionKind {
     /// It is deleted.
@@ -105,6 +110,7 @@ impl From<Action> for ActionTaken {
 
 /// An image that stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct KeptImage {
     /// The image's digest.
@@ -129,6 +135,7 @@ pub struct KeptImage {
 
 /// Totals of a preview. Layers are shared between images, so sizes overstate what is freed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Images that expire.
@@ -147,6 +154,7 @@ pub struct Summary {
 
 /// How many images move to a storage class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TransitioningCount {
     /// The storage class they move to.

@@ -23,6 +23,7 @@ use crate::domain::repository::Name;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::reader::OTHER_NAME;
+use crate::domain::text::syntax::without_mark;
 use crate::domain::usage::Usage;
 use crate::domain::usage::listed::InvalidUsage;
 
@@ -131,8 +132,9 @@ pub fn read(
     now: Instant,
     parse: impl FnOnce(&str) -> Result<PolicySource, Vec<Finding>>,
 ) -> Result<Asked, InvalidRequest> {
+    let request = without_mark(request);
     let mut request: Request<'_> = serde_json::from_str(request)
-        .map_err(|error| UnreadableJson::explain::<Request<'_>>(request, &error))?;
+        .map_err(|error| UnreadableJson::explain::<Request<'_>>(request, request, &error))?;
     if let Some(of_path) = repository_of_path {
         let named = request.repository_name.get_or_insert_with(|| of_path.to_string());
         if named != of_path.as_str() {

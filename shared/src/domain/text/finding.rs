@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Serializes as `{"code", "pointer", "message"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// What kind of finding this is; stable across releases.
     pub code: Code,
@@ -22,6 +23,18 @@ impl Finding {
     /// A finding at `pointer`.
     pub fn new(code: Code, pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code, pointer: pointer.into(), message: message.into() }
+    }
+}
+
+impl Finding {
+    /// The same for where its place is told beside it: without the line and column that the message begins with.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        let message = match crate::domain::text::locate::split_place(&self.message) {
+            Some((_, rest)) if self.pointer.is_empty() => rest.to_owned(),
+            _ => self.message.clone(),
+        };
+        Self { code: self.code, pointer: self.pointer.clone(), message }
     }
 }
 
@@ -47,6 +60,7 @@ macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+) => {
         /// The stable code of a [`Finding`], kebab-case where it is printed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[non_exhaustive]
         pub enum Code {
             $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
@@ -69,6 +83,8 @@ codes! {
     // The text.
     /// The text is not JSON (or YAML, for the simple model).
     Syntax = "syntax",
+    /// The text is something else than what is expected: an image listing, a template, a program.
+    WrongDocument = "wrong-document",
     /// An ECR policy document written as YAML; ECR takes JSON only.
     NotJson = "not-json",
     /// A policy text longer than ECR's 30,720 characters.
@@ -201,6 +217,10 @@ codes! {
     RuleUnreachable = "rule-unreachable",
     /// A list of prefixes or patterns that looks like "one of", and means "all of".
     ListMeansAll = "list-means-all",
+    /// A prefix or pattern that no tag can match, in any repository.
+    ListNeverMatches = "list-never-matches",
+    /// An entry of policies.yaml that no repository reaches, since an earlier one takes all that it is for.
+    EntryUnreachable = "entry-unreachable",
     /// Every image goes.
     EverythingExpires = "everything-expires",
     /// Every tagged image goes.
@@ -215,12 +235,42 @@ codes! {
     RelationsUnknown = "relations-unknown",
     /// The image listing ends with a token for more pages.
     ListingIncomplete = "listing-incomplete",
+    /// An image that was pushed after the time that a preview is for.
+    ImageFromFuture = "image-from-future",
+    /// An image that a listing tells twice with different push times, as two Regions' listings of one repository do.
+    PushTimesDiffer = "push-times-differ",
     /// A reference in use that names no image here.
     InUseNotFound = "in-use-not-found",
     /// An image that was to be deleted by hand is in use.
     ImageInUse = "image-in-use",
     /// A source of what is in use that could not be read completely.
     UsageUnknown = "usage-unknown",
+}
+
+impl Code {
+    /// Whether what it is about works, and probably does not do what was meant. Everything else has to be changed.
+    #[must_use]
+    pub const fn is_warning(self) -> bool {
+        matches!(
+            self,
+            Self::RuleMatchesNothing
+                | Self::RuleNeverActs
+                | Self::RuleUnreachable
+                | Self::ListMeansAll
+                | Self::ListNeverMatches
+                | Self::EntryUnreachable
+                | Self::EverythingExpires
+                | Self::EveryTaggedImageExpires
+                | Self::OtherTagsExpire
+                | Self::TieDecidedByDigest
+                | Self::ReferrersMayCount
+                | Self::RelationsUnknown
+                | Self::ListingIncomplete
+                | Self::ImageFromFuture
+                | Self::PushTimesDiffer
+                | Self::InUseNotFound
+        )
+    }
 }
 
 impl fmt::Display for Code {

@@ -91,6 +91,37 @@ impl Instant {
         text.parse::<Timestamp>().map(Self::from).map_err(|_| InvalidTime(text.to_owned()))
     }
 
+    /// Reads `/Date(1709285400250)/`, milliseconds since the Unix epoch, as Windows PowerShell writes times.
+    fn of_dot_net(text: &str) -> Option<Self> {
+        let milliseconds = text.strip_prefix("/Date(")?.strip_suffix(")/")?;
+        // An offset behind it is for showing only.
+        let (milliseconds, _) = milliseconds
+            .split_at(milliseconds.rfind(['+', '-']).filter(|at| *at > 0).unwrap_or(milliseconds.len()));
+        Self::from_micros(milliseconds.parse::<i64>().ok()?.checked_mul(1000)?)
+    }
+
+    /// Reads a time as people write it on a command line: ISO 8601 with an offset, a day as its beginning in UTC, `now`, or epoch
+    /// seconds as `date +%s` prints them.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no such time; the message says what one looks like.
+    pub fn parse_argument(text: &str, now: Self) -> Result<Self, InvalidTime> {
+        let text = text.trim();
+        if text == "now" {
+            return Ok(now);
+        }
+        let seconds = text.strip_prefix('@').unwrap_or(text);
+        // Fewer digits are a year, more are milliseconds.
+        if (9..=10).contains(&seconds.len())
+            && let Ok(seconds) = seconds.parse::<i64>()
+        {
+            return Self::from_micros(seconds.saturating_mul(1_000_000))
+                .ok_or_else(|| InvalidTime(text.to_owned()));
+        }
+        Self::parse(text).or_else(|error| Self::parse(&format!("{text}T00:00:00Z")).map_err(|_| error))
+    }
+
     fn from_epoch_seconds(seconds: f64) -> Option<Self> {
         let micros = (seconds * 1e6).round();
         // Beyond 2^53 a double no longer counts microseconds; no AWS time is there.
@@ -125,6 +156,21 @@ impl fmt::Debug for Instant {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Instant {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Instant".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
 impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -143,7 +189,9 @@ impl<'de> Deserialize<'de> for Instant {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Instant, E> {
-                Instant::parse(text).map_err(E::custom)
+                Instant::parse(text)
+                    .or_else(|error| Instant::of_dot_net(text).ok_or(error))
+                    .map_err(E::custom)
             }
 
             fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Instant, E> {
@@ -183,6 +231,37 @@ mod tests {
         let epoch = read("1709285400.25").unwrap();
         assert_eq!(iso, epoch);
         assert_eq!(iso.to_string(), "2024-03-01T09:30:00.25Z");
+    }
+
+    #[test]
+    fn times_of_other_programs_are_the_same_time() {
+        let iso = read(r#""2024-03-01T09:30:00.25Z""#).unwrap();
+        for json in [
+            // PowerShell, and Python's json.dumps with default=str.
+            r#""/Date(1709285400250)/""#,
+            r#""/Date(1709285400250+0100)/""#,
+            r#""2024-03-01 10:30:00.250000+01:00""#,
+        ] {
+            assert_eq!(read(json).unwrap(), iso, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_time_on_a_command_line_may_be_a_day_or_what_date_prints() {
+        let now = Instant::EPOCH;
+        for (text, expected) in [
+            ("2026-11-23", "2026-11-23T00:00:00Z"),
+            ("2026-11-23T01:00:00+01:00", "2026-11-23T00:00:00Z"),
+            ("2026-11-23 01:00+01:00", "2026-11-23T00:00:00Z"),
+            ("1795392000", "2026-11-23T00:00:00Z"),
+            ("@1795392000", "2026-11-23T00:00:00Z"),
+            ("now", "1970-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Instant::parse_argument(text, now).unwrap().to_string(), expected, "{text}");
+        }
+        for text in ["", "2026", "tomorrow", "23.11.2026", "2026-11-23T00:00:00", "2026-13-01"] {
+            assert!(Instant::parse_argument(text, now).is_err(), "{text}");
+        }
     }
 
     #[test]

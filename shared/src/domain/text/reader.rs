@@ -90,9 +90,14 @@ impl Fields<'_> {
         join_pointer(&self.pointer, name)
     }
 
-    /// Whether the field is there.
+    /// Whether the field is there and says something.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|(key, _)| key == name)
+        self.entries.iter().any(|(key, value)| key == name && *value != Node::Null)
+    }
+
+    /// Whether the field is there and null, which a finding says.
+    pub(crate) fn is_null(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, value)| key == name && *value == Node::Null)
     }
 }
 
@@ -136,17 +141,22 @@ impl Reader {
         Some(Fields { pointer: pointer.to_owned(), entries })
     }
 
-    /// The field `name`; a null is a finding.
+    /// The field `name`; a null is a finding, and nothing else follows from it.
     pub(crate) fn field<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Field<&'a Node> {
         match fields.entries.iter().find(|(key, _)| key == name) {
             None => Field::Missing,
             Some((_, Node::Null)) => {
-                self.find(
-                    Code::NullValue,
-                    fields.at(name),
-                    format!("`{name}` is null; give it a value or leave it out"),
-                );
-                Field::Invalid
+                let pointer = fields.at(name);
+                // Some fields are looked at more than once.
+                if !self
+                    .findings
+                    .iter()
+                    .any(|known| known.code == Code::NullValue && known.pointer == pointer)
+                {
+                    let message = format!("`{name}` is null; give it a value or leave it out");
+                    self.find(Code::NullValue, pointer, message);
+                }
+                Field::Missing
             }
             Some((_, node)) => Field::Value(node),
         }
@@ -154,7 +164,7 @@ impl Reader {
 
     /// A finding when the field is not there.
     pub(crate) fn require<T>(&mut self, slot: &Field<T>, fields: &Fields<'_>, name: &str, hint: &str) {
-        if !slot.is_present() {
+        if !slot.is_present() && !fields.is_null(name) {
             self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
         }
     }
@@ -189,8 +199,8 @@ impl Reader {
     pub(crate) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Field<bool> {
         match self.field(fields, name) {
             Field::Value(Node::Bool(value)) => Field::Value(*value),
-            Field::Value(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
-                Field::Value(text == "true")
+            Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
+                Field::Value(text.eq_ignore_ascii_case("true"))
             }
             slot => self.not(slot, fields, name, "true or false"),
         }
@@ -201,8 +211,8 @@ impl Reader {
         match self.field(fields, name) {
             Field::Value(Node::Bool(value)) => Field::Value(Some(*value)),
             Field::Value(Node::Text(text)) if text == word => Field::Value(None),
-            Field::Value(Node::Text(text)) if self.quoted_scalars && (text == "true" || text == "false") => {
-                Field::Value(Some(text == "true"))
+            Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
+                Field::Value(Some(text.eq_ignore_ascii_case("true")))
             }
             slot => self.not(slot, fields, name, &format!("true, false or {word}")),
         }
@@ -294,7 +304,16 @@ impl Reader {
             Node::Whole(_) | Node::Number(_) | Node::Bool(_) if expected == "a string" => {
                 "; put it in quotes"
             }
-            Node::Text(_) if expected.starts_with("a whole number") => "; write it without quotes",
+            Node::Text(text) if expected.starts_with("a whole number") && text.parse::<u64>().is_ok() => {
+                "; write it without quotes"
+            }
+            Node::Text(_) if expected.starts_with("a whole number") => "; write digits",
+            Node::Text(text) if expected.starts_with("true") && is_boolean(text) => {
+                "; write it in small letters and without quotes"
+            }
+            Node::Text(text) if expected.starts_with("true") && is_yes_or_no(text) => {
+                "; YAML has true and false for yes and no"
+            }
             Node::Text(_) if expected.starts_with("a list") => "; put it in brackets",
             _ => "",
         };
@@ -325,6 +344,15 @@ impl Reader {
         }
         false
     }
+}
+
+/// A boolean as text: CloudFormation hands on what a template has in quotes, also `"True"`.
+fn is_boolean(text: &str) -> bool {
+    text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")
+}
+
+fn is_yes_or_no(text: &str) -> bool {
+    ["yes", "no", "on", "off", "y", "n"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// "a", "a or b", "a, b or c".

@@ -8,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::text::finding::{Code, Finding};
+use crate::domain::text::plain_words;
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,24 +144,65 @@ impl Serialize for Node {
     }
 }
 
+/// A text without the byte order mark that some editors and shells write in front of it.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// Reads a text as JSON.
 pub(crate) fn parse_json(text: &str) -> Result<Node, Finding> {
+    let text = without_mark(text);
     serde_json::from_str(text).map_err(|error| {
-        // serde_json ends its messages with the place; the place comes first here, as in the YAML message.
-        let message = error.to_string();
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        let cause = message.strip_suffix(&place).unwrap_or(&message);
-        Finding::new(
-            Code::Syntax,
-            "",
-            format!("line {}, column {}: not JSON: {cause}", error.line(), error.column()),
-        )
+        let (line, column, cause) = plain_words::json(text, &error);
+        Finding::new(Code::Syntax, "", format!("line {line}, column {column}: not JSON: {cause}"))
     })
+}
+
+/// Reads a file of ours, an object with some of these fields in YAML or JSON. JSON with a mistake, such as a comment, is often
+/// YAML that means something else: it is told as the JSON that it was to be.
+pub(crate) fn parse_file(text: &str, known: &[&str]) -> Result<(Node, Language), Finding> {
+    let json_error = match parse_json(text) {
+        Ok(node) => return Ok((node, Language::Json)),
+        Err(finding) => finding,
+    };
+    if !without_mark(text).trim_start().starts_with(['{', '[']) {
+        return parse_yaml(text).map(|node| (node, Language::Yaml));
+    }
+    // In braces it is JSON with a mistake, unless it says in YAML's flow style what belongs here.
+    match parse_yaml(text) {
+        Ok(node) if is_meant_as_yaml(&node, known) => Ok((node, Language::Yaml)),
+        _ => Err(json_error),
+    }
+}
+
+fn is_meant_as_yaml(node: &Node, known: &[&str]) -> bool {
+    matches!(node, Node::Object(fields) if fields.iter().any(|(key, _)| known.contains(&key.as_str())))
+        && !has_comment(node)
+}
+
+/// Whether there is a key that is a comment to other languages.
+fn has_comment(node: &Node) -> bool {
+    match node {
+        Node::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| key.starts_with("//") || key.starts_with("/*") || has_comment(value)),
+        Node::List(items) => items.iter().any(has_comment),
+        Node::Text(text) => text.starts_with("//") || text.starts_with("/*"),
+        _ => false,
+    }
+}
+
+/// The language of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    Json,
+    Yaml,
 }
 
 /// Reads a text as YAML 1.2 (of which JSON is nearly a subset). Aliases are expanded within tight limits.
 pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
     use serde_saphyr::MessageFormatter as _;
+    let text = without_mark(text);
     let options = serde_saphyr::options! {
         // Both values are kept here, so that the finding can say where.
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
@@ -168,10 +210,13 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().map(|at| format!("line {}, column {}: ", at.line(), at.column()));
+        let at = error
+            .location()
+            .and_then(|at| Some((usize::try_from(at.line()).ok()?, usize::try_from(at.column()).ok()?)));
+        let place = at.map(|(line, column)| format!("line {line}, column {column}: "));
         // Not the error's `Display`, which brings what draws the text around it.
         let message = serde_saphyr::DefaultMessageFormatter.format_message(&error);
-        let cause = message.lines().next().unwrap_or("unreadable").replace(char::is_control, " ");
+        let cause = plain_words::yaml(text, at, message.lines().next().unwrap_or("unreadable"));
         let place = place.unwrap_or_default();
         Finding::new(Code::Syntax, "", format!("{place}not YAML: {cause}"))
     })
@@ -201,9 +246,12 @@ mod tests {
     #[test]
     fn an_error_names_the_place_once() {
         let finding = parse_json("{\n  \"rules\": [,]}").unwrap_err();
-        assert_eq!(finding.message, "line 2, column 13: not JSON: expected value");
+        assert_eq!(finding.message, "line 2, column 13: not JSON: `,` where a value is needed");
         let finding = parse_yaml("a: [1,2").unwrap_err();
-        assert_eq!(finding.message, "line 1, column 4: not YAML: unclosed bracket '['");
+        assert_eq!(
+            finding.message,
+            "line 1, column 4: not YAML: `[` is never closed, or a comma is missing in it"
+        );
     }
 
     #[test]

@@ -8,12 +8,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::source::{UsageSource, When};
 use super::{UnknownImage, UnreadableSource, UsedImage, references, unreadable_list};
 use crate::domain::image::reference::ImageReference;
 use crate::domain::text::instant::Instant;
 
-/// The source of gaps that are about all of ECS.
-pub const SOURCE: &str = "ecs";
+/// Amazon ECS.
+pub const SOURCE: UsageSource = UsageSource {
+    name: "ecs",
+    title: "Amazon ECS",
+    service: None,
+    actions: &[
+        "ecs:DescribeClusters",
+        "ecs:DescribeDaemon",
+        "ecs:DescribeDaemonRevisions",
+        "ecs:DescribeDaemonTaskDefinition",
+        "ecs:DescribeServiceRevisions",
+        "ecs:DescribeServices",
+        "ecs:DescribeTaskDefinition",
+        "ecs:DescribeTasks",
+        "ecs:ListClusters",
+        "ecs:ListDaemonTaskDefinitions",
+        "ecs:ListDaemons",
+        "ecs:ListServiceDeployments",
+        "ecs:ListServices",
+        "ecs:ListTaskDefinitions",
+        "ecs:ListTasks",
+    ],
+    blocks: true,
+    when: When::BeforeEachDeletion,
+    calls: "4 for each cluster with up to 10 services and 100 tasks, and more for more; once a run also 1 for each service, 1 for \
+            each 100 revisions of task definitions, and 1 for each that is not known",
+};
 
 /// A task, as `DescribeTasks` tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -152,6 +178,31 @@ pub struct ContainerDefinition {
     pub image: String,
 }
 
+/// A revision of a task definition that something starts by its name, whether or not tasks run now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRevision {
+    /// The ARN, or the family and the number: `nightly:3`.
+    pub name: String,
+    /// What names it.
+    pub used_by: String,
+}
+
+impl NamedRevision {
+    /// The revision that a text names; `None` for a family alone, whose last active revisions are in use anyway, and for a text
+    /// that is not known before it is computed.
+    #[must_use]
+    pub fn of(text: &str, used_by: &str) -> Option<Self> {
+        let name = text.rsplit('/').next().unwrap_or(text);
+        let (family, number) = name.split_once(':')?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let is_revision = !family.is_empty()
+            && family.chars().all(is_name)
+            && !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit());
+        is_revision.then(|| Self { name: text.to_owned(), used_by: used_by.to_owned() })
+    }
+}
+
 /// What became of asking for something that never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked<T> {
@@ -232,7 +283,7 @@ impl RunningService {
     /// The source of gaps that are about it alone.
     fn source(&self, cluster: &Cluster) -> String {
         let name = cluster.arn.rsplit('/').next().unwrap_or(&cluster.arn);
-        format!("{SOURCE}/{name}/{}", self.name())
+        format!("{}/{name}/{}", SOURCE.name, self.name())
     }
 }
 
@@ -390,7 +441,7 @@ pub fn decide(facts: Facts<'_>) -> EcsUse {
     let Deciding { mut all, mut problems, .. } = deciding;
     problems.sort();
     problems.dedup();
-    all.gaps.extend(unreadable_list(SOURCE, &problems));
+    all.gaps.extend(unreadable_list(SOURCE.name, &problems));
     all
 }
 
@@ -741,6 +792,25 @@ mod tests {
         // What it pulls when it starts is what the tag means then.
         world.cluster.tasks = vec![task("PENDING", &container)];
         assert_eq!(world.decide().unknown, []);
+    }
+
+    #[test]
+    fn a_name_with_a_number_is_a_revision_and_a_family_alone_is_none() {
+        for text in ["arn:aws:ecs:r:1:task-definition/web:3", "web-a_1:12"] {
+            assert_eq!(NamedRevision::of(text, "rule").map(|named| named.name).as_deref(), Some(text));
+        }
+        for text in [
+            "arn:aws:ecs:r:1:task-definition/web",
+            "web",
+            "",
+            "web:",
+            ":3",
+            "{% $a:3 %}",
+            "$.a:b",
+            "web:latest",
+        ] {
+            assert_eq!(NamedRevision::of(text, "rule"), None, "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::enforcement::policy_set::IgnoredSource;
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::UnreadableSource;
+use crate::domain::usage::{SOURCES, UnreadableSource, reports};
 
 /// Days for which a suggested entry ignores a source.
 const SUGGESTED_DAYS: u64 = 90;
@@ -54,12 +54,9 @@ impl UnreadableSource {
     /// The source as people call it, where that differs from what the policies file calls it.
     #[must_use]
     pub fn title(&self) -> &str {
-        match self.source.as_str() {
-            "ecs" => "Amazon ECS",
-            "eks" => "Amazon EKS",
-            "lambda" => "AWS Lambda",
-            source => source,
-        }
+        let known =
+            SOURCES.iter().find(|source| source.name == self.source && source.name != reports::LISTING);
+        known.map_or(self.source.as_str(), |source| source.title)
     }
 
     /// The entry of `usage.ignore` in the policies file that ignores this gap for the next 90 days, for people to paste

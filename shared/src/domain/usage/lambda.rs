@@ -3,7 +3,19 @@
 
 use serde::Deserialize;
 
+use super::source::{UsageSource, When};
 use crate::domain::image::reference::ImageReference;
+
+/// AWS Lambda.
+pub const SOURCE: UsageSource = UsageSource {
+    name: "lambda",
+    title: "AWS Lambda",
+    service: None,
+    actions: &["lambda:GetFunction", "lambda:ListFunctions"],
+    blocks: true,
+    when: When::BeforeEachDeletion,
+    calls: "1 for each 50 versions of functions, and 1 for each that is not known",
+};
 
 /// A version of a function, as `ListFunctions` tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -8,9 +8,11 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::domain::image::reference::ImageReference;
-use crate::domain::usage::UsedImage;
-use crate::domain::usage::listed::Listed;
+use crate::domain::text::plain_words;
+use crate::domain::text::syntax::without_mark;
+use crate::domain::usage::listed::{EXPECTED, Listed};
 use crate::domain::usage::usage_snapshot::MAX_USERS;
+use crate::domain::usage::{UsedImage, kubernetes};
 
 /// Maximum number of different references of a list.
 pub const MAX_REFERENCES: usize = 50_000;
@@ -29,20 +31,42 @@ pub struct ListContent {
 #[must_use]
 pub fn parse(text: &str) -> ListContent {
     // Some editors and shells write a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = without_mark(text);
     let mut collected = Collected::default();
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let read = de::Deserializer::deserialize_seq(&mut deserializer, Entries(&mut collected));
-    let problem = match read.and_then(|()| deserializer.end()) {
-        Err(error) => Some(format!(
-            "not a list of images in use: {error}; write a JSON array of image references, or of \
-             {{\"imageUri\": \"…\", \"usedBy\": [\"…\"]}}"
-        )),
-        Ok(()) => collected.problem(),
+    let problem = if text.trim_start().starts_with('{') {
+        match serde_json::from_str(text) {
+            Err(error) => Some(unreadable(text, &error)),
+            Ok(value) => match kubernetes::images(&value) {
+                None => {
+                    Some(format!("not a list of images in use: an object where a list is needed; {EXPECTED}"))
+                }
+                Some(Err(problem)) => Some(problem),
+                Some(Ok(images)) => {
+                    for (uri, user) in images {
+                        let at = collected.entries;
+                        collected.entries += 1;
+                        collected.take_reference(at, &uri, vec![user]);
+                    }
+                    collected.problem()
+                }
+            },
+        }
+    } else {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let read = de::Deserializer::deserialize_seq(&mut deserializer, Entries(&mut collected));
+        match read.and_then(|()| deserializer.end()) {
+            Err(error) => Some(unreadable(text, &error)),
+            Ok(()) => collected.problem(),
+        }
     };
     let used =
         collected.used.into_iter().map(|(_, (reference, users))| UsedImage { reference, used_by: users });
     ListContent { used: used.collect(), problem }
+}
+
+fn unreadable(text: &str, error: &serde_json::Error) -> String {
+    let (line, column, problem) = plain_words::json(text, error);
+    format!("not a list of images in use: line {line}, column {column}: {problem}; {EXPECTED}")
 }
 
 #[derive(Default)]
@@ -64,9 +88,13 @@ impl Collected {
         self.entries += 1;
         let (uri, users) = match serde_json::from_str::<Listed>(entry.get()) {
             Ok(listed) => listed.into_parts(),
-            Err(error) => return self.refuse(at, &error),
+            Err(error) => return self.refuse(at, &plain_words::shape(&error.to_string())),
         };
-        match ImageReference::parse_exact(&uri) {
+        self.take_reference(at, &uri, users);
+    }
+
+    fn take_reference(&mut self, at: u64, uri: &str, users: Vec<String>) {
+        match ImageReference::parse_exact(uri) {
             Err(error) => self.refuse(at, &error),
             Ok(reference) => {
                 if reference.is_bare_digest() {
@@ -157,6 +185,14 @@ mod tests {
         assert_eq!(parse("[]").problem, None);
         assert!(parse("{}").problem.is_some());
         assert!(parse("[] []").problem.is_some());
+    }
+
+    #[test]
+    fn what_kubectl_prints_is_a_list() {
+        let pods = r#"{"apiVersion": "v1", "kind": "List", "items": [{"kind": "Pod", "metadata": {"name": "p"},
+            "spec": {"containers": [{"image": "app:3"}]}}]}"#;
+        let content = parse(pods);
+        assert_eq!((names(&content), content.problem), (vec!["app:3".to_owned()], None));
     }
 
     #[test]

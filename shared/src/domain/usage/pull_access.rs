@@ -8,8 +8,20 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::reports::{Reporter, is_account};
+use super::source::{UsageSource, When};
 use crate::domain::enforcement::policy_set::{LISTS, Sources};
 use crate::domain::usage::UnreadableSource;
+
+/// Other accounts that may pull.
+pub const SOURCE: UsageSource = UsageSource {
+    name: "account",
+    title: "other accounts",
+    service: None,
+    actions: &["ecr:GetRegistryPolicy", "ecr:GetRepositoryPolicy"],
+    blocks: true,
+    when: When::BeforeEachDeletion,
+    calls: "1 once a run, and 1 for each repository from which something is deleted",
+};
 
 /// What pulling an image takes, in lower case. Who has the manifest needs the layers only.
 const PULL_ACTIONS: [&str; 2] = ["ecr:batchgetimage", "ecr:getdownloadurlforlayer"];

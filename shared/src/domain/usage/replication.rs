@@ -3,9 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::reports::Reporter;
+use super::source::{UsageSource, When};
 use crate::domain::enforcement::policy_set::LISTS;
 use crate::domain::image::reference::ImageReference;
 use crate::domain::usage::UnreadableSource;
+
+/// The registries that deletions are replicated to.
+pub const SOURCE: UsageSource = UsageSource {
+    name: "replication",
+    title: "replication",
+    service: None,
+    actions: &["ecr:DescribeRegistry"],
+    blocks: true,
+    when: When::OnceARun,
+    calls: "1",
+};
 
 /// What `DescribeRegistry` tells of a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,12 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::ignore;
 use super::list;
 use super::list_memory::{ListMemory, Present};
+use super::source::{UsageSource, When};
 use crate::domain::enforcement::policy_set::{LISTS, ListSource, MAXIMUM_AGE_IN_HOURS, Sources};
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::count;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 use crate::domain::usage::{UnreadableSource, UsedImage};
+
+/// Lists in the stack's bucket.
+pub const SOURCE: UsageSource = UsageSource {
+    name: LISTING,
+    title: "lists in the bucket",
+    service: None,
+    actions: &["s3:GetObject", "s3:ListBucket"],
+    blocks: true,
+    when: When::BeforeEachDeletion,
+    calls: "1 for each 1,000 lists, and 1 for each list",
+};
 
 /// The source of the gap of a bucket whose lists could not be listed.
 pub const LISTING: &str = "usage";

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ecs::PinnedImage;
 use super::listed::InvalidUsage;
+use super::listed::unreadable;
 use super::{UnknownImage, UnreadableSource, Usage, UsedImage};
 use crate::domain::enforcement::policy_set::Sources;
 use crate::domain::text::instant::Instant;
@@ -14,6 +15,7 @@ use crate::domain::usage::ignore::{self, IgnoredSourceReason};
 use crate::domain::usage::list_memory::ListMemory;
 use crate::domain::usage::replication::{RegistryDescription, Replica};
 use crate::domain::usage::reports::{ListTime, Reporter};
+use crate::domain::usage::source::SourceSummary;
 
 /// Maximum number of users that are listed for each image.
 pub const MAX_USERS: usize = 10;
@@ -43,6 +45,9 @@ pub struct ReadOnce {
     pub eks_clusters: Vec<String>,
     /// The registry, and where it replicates to.
     pub registry: RegistryDescription,
+    /// What the sources use that are read as a whole, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, ReadSource>,
     /// Who may do what with all its repositories; `None` when nobody else may.
     pub registry_policy: Option<String>,
     /// What of all this could not be read.
@@ -57,6 +62,25 @@ pub struct ReadOnce {
     pub asked: Known,
 }
 
+/// What a source uses that is read as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadSource {
+    /// The images in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used: Vec<UsedImage>,
+    /// What runs although it is not known which image it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<UnknownImage>,
+    /// When it was read.
+    pub read_at: Instant,
+    /// Whether AWS has the service in this Region.
+    pub is_in_region: bool,
+    /// Whether it was read completely.
+    #[serde(default)]
+    pub is_complete: bool,
+}
+
 /// The images of what never changes, once it is known: revisions of task definitions and services by their ARNs, versions of
 /// functions by their ARNs and what tells their code. What has no images is never among it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +92,9 @@ pub struct Known {
     pub service_revisions: BTreeMap<String, Vec<PinnedImage>>,
     /// The images of versions of functions.
     pub functions: BTreeMap<String, Vec<String>>,
+    /// The same of other sources, by their names and what names it there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
 
 impl Known {
@@ -79,6 +106,9 @@ impl Known {
         known.task_definitions.retain(|_, images| !images.is_empty());
         known.service_revisions.retain(|_, images| super::ecs::is_final(images));
         known.functions.retain(|_, images| !images.is_empty());
+        for of_source in known.sources.values_mut() {
+            of_source.retain(|_, images| !images.is_empty());
+        }
         known
     }
 
@@ -87,6 +117,9 @@ impl Known {
         self.task_definitions.extend(other.task_definitions);
         self.service_revisions.extend(other.service_revisions);
         self.functions.extend(other.functions);
+        for (source, images) in other.sources {
+            self.sources.entry(source).or_default().extend(images);
+        }
     }
 }
 
@@ -100,6 +133,7 @@ struct Written<'a> {
     list_times: &'a [ListTime],
     reporters: &'a [Reporter],
     replicas: &'a [Replica],
+    sources: &'a [SourceSummary],
     once: &'a ReadOnce,
 }
 
@@ -114,6 +148,8 @@ struct Read<'a> {
     list_times: Vec<ListTime>,
     reporters: Vec<Reporter>,
     replicas: Vec<Replica>,
+    #[serde(default)]
+    sources: Vec<SourceSummary>,
     once: ReadOnce,
 }
 
@@ -125,10 +161,10 @@ impl UsageSnapshot {
     /// When it cannot be written, which does not happen with strings and lists of strings.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         let Self { usage, once } = self;
-        let Usage { gaps, ignored, unknown_images, list_times, reporters, replicas, .. } = usage;
+        let Usage { gaps, ignored, unknown_images, list_times, reporters, replicas, sources, .. } = usage;
         let in_use = usage.used();
         let written =
-            Written { in_use, gaps, ignored, unknown_images, list_times, reporters, replicas, once };
+            Written { in_use, gaps, ignored, unknown_images, list_times, reporters, replicas, sources, once };
         serde_json::to_string(&written)
     }
 
@@ -138,10 +174,12 @@ impl UsageSnapshot {
     ///
     /// When it is something else.
     pub fn parse(text: &str) -> Result<Self, InvalidUsage> {
-        let read: Read<'_> = serde_json::from_str(text)?;
-        let Read { in_use, gaps, ignored, unknown_images, list_times, reporters, replicas, once } = read;
-        let usage = Usage::parse(in_use.get())?;
-        let usage = Usage { gaps, ignored, unknown_images, list_times, reporters, replicas, ..usage };
+        let read: Read<'_> = serde_json::from_str(text).map_err(|error| unreadable(text, &error))?;
+        let Read { in_use, gaps, ignored, unknown_images, list_times, reporters, replicas, sources, once } =
+            read;
+        let usage = Usage::parse_recorded(in_use.get())?;
+        let usage =
+            Usage { gaps, ignored, unknown_images, list_times, reporters, replicas, sources, ..usage };
         Ok(Self { usage, once })
     }
 }
@@ -164,6 +202,7 @@ impl Usage {
             merged.list_times.extend(source.list_times);
             merged.reporters.extend(source.reporters);
             merged.replicas.extend(source.replicas);
+            merged.sources.extend(source.sources);
             for image in source.used {
                 let name = image.reference.to_string();
                 let known = used
@@ -214,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let used = Usage::parse(r#"[{"imageUri": "a:1", "usedBy": ["x"]}, "b@sha256:aa"]"#).unwrap();
+        let used = Usage::parse_recorded(r#"[{"imageUri": "a:1", "usedBy": ["x"]}, "b@sha256:aa"]"#).unwrap();
         let gap = UnreadableSource { source: "ecs".into(), repositories: vec![], problem: "denied".into() };
         let mut once = ReadOnce::default();
         once.known.task_definitions.insert("arn".into(), vec!["a:1".into()]);

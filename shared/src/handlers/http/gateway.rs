@@ -1,4 +1,4 @@
-//! The API as an API Gateway HTTP API carries it: payload format 2.0.
+//! The API as an API Gateway HTTP API carries it, and a function URL: payload format 2.0.
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
@@ -6,7 +6,11 @@ use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use super::{Kind, Problem, Request, Response};
+use crate::domain::text::plain_words;
 
 /// A request, its parts taken out of their encodings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +22,51 @@ pub struct Received {
     caller: Option<String>,
 }
 
+/// As much of an event as tells what carries the request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Carried {
+    request_context: Option<CarriedBy>,
+    http_method: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct CarriedBy {
+    elb: Option<IgnoredAny>,
+}
+
 impl Received {
     /// Takes a request apart.
     ///
     /// # Errors
     ///
-    /// When the body is not what the gateway says.
-    pub fn new(event: ApiGatewayV2httpRequest) -> Result<Self, Problem> {
+    /// When something else carries it, or the body is not what the gateway says.
+    pub fn read(event: &str) -> Result<Self, Problem> {
+        let carried = serde_json::from_str::<Carried>(event).ok();
+        let other = carried.and_then(|carried| {
+            let by_elb = carried.request_context.and_then(|context| context.elb);
+            match (by_elb, carried.http_method) {
+                (Some(_), _) => Some("an Application Load Balancer"),
+                (None, Some(_)) => Some("a REST API of API Gateway (payload format 1.0)"),
+                (None, None) => None,
+            }
+        });
+        if let Some(other) = other {
+            let detail = format!(
+                "the request comes by {other}, which is not served; put an HTTP API with payload format 2.0 and IAM \
+                 authorization before the function, as the stack does"
+            );
+            return Err(Problem::new(Kind::InvalidRequest, detail));
+        }
+        let event = serde_json::from_str(event).map_err(|error| {
+            let detail =
+                format!("the event is no request of an HTTP API: {}", plain_words::shape(&error.to_string()));
+            Problem::new(Kind::InvalidRequest, detail)
+        })?;
+        Self::new(event)
+    }
+
+    fn new(event: ApiGatewayV2httpRequest) -> Result<Self, Problem> {
         let query = event.query_string_parameters.iter();
         let query = query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let body = event.body.unwrap_or_default();
@@ -75,4 +117,37 @@ pub fn answer(response: Response) -> ApiGatewayV2httpResponse {
 pub fn refused(problem: Problem) -> Response {
     tracing::warn!(kind = problem.kind.name(), detail = problem.detail, "refused a request");
     problem.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_something_else_carries_are_told_what_it_is() {
+        let rest = r#"{"httpMethod": "GET", "path": "/repositories", "requestContext": {"stage": "prod"}}"#;
+        let balancer =
+            r#"{"httpMethod": "GET", "path": "/", "requestContext": {"elb": {"targetGroupArn": "arn"}}}"#;
+        for (event, expected) in [
+            (rest, "a REST API of API Gateway"),
+            (balancer, "an Application Load Balancer"),
+            ("{}", "is no request"),
+        ] {
+            let problem = Received::read(event).unwrap_err();
+            assert_eq!(problem.kind, Kind::InvalidRequest);
+            assert!(problem.detail.contains(expected), "{}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn a_function_url_is_served_like_an_http_api() {
+        let event = r#"{"version": "2.0", "rawPath": "/repositories/app", "rawQueryString": "", "headers": {},
+            "requestContext": {"accountId": "anonymous", "apiId": "x", "domainName": "x.lambda-url.eu-west-1.on.aws",
+                "http": {"method": "GET", "path": "/repositories/app", "protocol": "HTTP/1.1", "sourceIp": "1.2.3.4", "userAgent": "x"},
+                "requestId": "1", "routeKey": "$default", "stage": "$default", "time": "x", "timeEpoch": 1},
+            "isBase64Encoded": false}"#;
+        let received = Received::read(event).unwrap();
+        let request = received.request();
+        assert_eq!((request.method, request.path), ("GET", "/repositories/app"));
+    }
 }

@@ -18,6 +18,7 @@ use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_not
 mod attention;
 mod outcomes;
 mod protection;
+mod sources;
 
 /// So many names are shown unfolded.
 const UNFOLDED: usize = 50;
@@ -25,7 +26,7 @@ const UNFOLDED: usize = 50;
 /// Renders the report of a run as one page. The same report gives the same page.
 #[must_use]
 pub fn render(report: &RunReport) -> String {
-    let title = format!("Lifecycle run {} – {}", report.run.run_id, word(report.status));
+    let title = report.title();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -49,11 +50,14 @@ pub fn render(report: &RunReport) -> String {
                     section.repository aria-labelledby="run" {
                         (headline(report))
                         (attention::section(report))
+                        (picture(report))
                         (tiles(report))
+                        (largest(report))
                         @if !report.policies.is_empty() && !report.run.protect_only { (policies(report)) }
                         (protection::section(report))
                         @if report.totals.repositories > 0 { (outcomes::section(report)) }
                         (unmatched(report))
+                        (sources::section(report))
                     }
                 }
                 (footer(report))
@@ -100,8 +104,9 @@ fn headline(report: &RunReport) -> Markup {
     };
     html! {
         header {
-            h2 #run { (run.run_id) " " span class={ "badge state " (class) } { (word(report.status)) } }
+            h2 #run { (report.title()) " " span class={ "badge state " (class) } { (word(report.status)) } }
             dl.facts {
+                div { dt { "Run" } dd { (run.run_id) } }
                 div { dt { "Started" } dd { (text::time(run.started_at, &text::minute(run.started_at))) } }
                 div { dt { "Took" } dd { (text::duration(run.started_at, report.ended_at)) } }
                 div {
@@ -141,6 +146,94 @@ fn headline(report: &RunReport) -> Markup {
                 strong { "There is no policies file." }
                 " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
                 " into the stack's bucket; the next run follows it."
+            }
+        }
+    }
+}
+
+/// What becomes of the bytes of all repositories that policies are for, as one bar, with the figures below it.
+fn picture(report: &RunReport) -> Markup {
+    let totals = &report.totals;
+    let all = totals.images;
+    if report.run.protect_only || all.image_size_in_bytes == 0 {
+        return html! {};
+    }
+    let is_done = !totals.deleted.is_zero();
+    let gone = if is_done { totals.deleted } else { totals.expiring.less(totals.held_by_obstacles) };
+    let moved = if totals.archived.is_zero() { totals.transitioning } else { totals.archived };
+    // What ECR itself takes, and what this run did not come to.
+    let later =
+        [gone, totals.held_by_obstacles, totals.failed].into_iter().fold(totals.expiring, Amount::less);
+    let others = [
+        gone,
+        moved,
+        later,
+        totals.held_by_use,
+        totals.held_by_keep,
+        totals.held_by_obstacles,
+        totals.failed,
+    ];
+    let kept = others.into_iter().fold(all, Amount::less);
+    let parts = [
+        ("expire", if is_done { "Deleted" } else { "To be deleted" }, gone),
+        ("later", "Expired, and not deleted by this run", later),
+        ("archive", if totals.archived.is_zero() { "To be archived" } else { "Archived" }, moved),
+        ("held", "Protected (in use)", totals.held_by_use),
+        ("keep", "Protected (kept)", totals.held_by_keep),
+        ("blocked", "Blocked by limits or unknown use", totals.held_by_obstacles),
+        ("failed", "Failed", totals.failed),
+        ("stay", "Kept: no rule selects them", kept),
+    ];
+    let parts: Vec<_> = parts.into_iter().filter(|(_, _, amount)| !amount.is_zero()).collect();
+    let told: Vec<String> = parts
+        .iter()
+        .map(|(_, label, amount)| format!("{label}: {}", bytes(amount.image_size_in_bytes)))
+        .collect();
+    html! {
+        figure.registry {
+            figcaption { (both(all)) " in " (repositories(totals.repositories)) }
+            span.bar.whole role="img" aria-label=(told.join(", ")) {
+                @for (class, _, amount) in &parts {
+                    @if amount.image_size_in_bytes > 0 { (bar(class, amount.image_size_in_bytes, all.image_size_in_bytes)) }
+                }
+            }
+            ul.legend {
+                @for (class, label, amount) in &parts {
+                    li {
+                        span class={ "swatch fill " (class) } aria-hidden="true" {}
+                        (label) " " span.muted { (both(*amount)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The largest repositories: where there is something to win.
+fn largest(report: &RunReport) -> Markup {
+    html! {
+        @if report.largest.len() > 1 && !report.run.protect_only {
+            h3 #largest { "Largest repositories" }
+            div.scroll tabindex="0" role="region" aria-labelledby="largest" {
+                table.figures {
+                    thead {
+                        tr {
+                            th scope="col" { "Repository" }
+                            @for name in ["Images", "Size", "Expired", "In use"] { th.number scope="col" { (name) } }
+                        }
+                    }
+                    tbody {
+                        @for one in &report.largest {
+                            tr {
+                                th scope="row" { (one.repository_name) }
+                                td.number { (grouped(one.images.image_total_count)) }
+                                td.number { (bytes(one.images.image_size_in_bytes)) }
+                                td.number { (bytes(one.expiring.image_size_in_bytes)) }
+                                td.number { (bytes(one.held_by_use.image_size_in_bytes)) }
+                            }
+                        }
+                    }
+                }
             }
         }
     }
@@ -192,19 +285,16 @@ fn tiles(report: &RunReport) -> Markup {
                 text::dollars(totals.estimated_monthly_cost)
             ))))
             (amount_tile("Deleted", totals.deleted, None))
-            @if !totals.archived.is_zero() { (amount_tile("Archived", totals.archived, None)) }
             (amount_tile(taken, totals.expiring, moves.as_deref()))
-            (amount_tile("Protected (in use)", totals.held_by_use, None))
             @if !totals.put_back.is_zero() { (amount_tile("Put back", totals.put_back, None)) }
-            @if !totals.held_by_keep.is_zero() { (amount_tile("Protected (kept)", totals.held_by_keep, None)) }
-            (amount_tile("Blocked by limits or unknown use", totals.held_by_obstacles, None))
-            @if !totals.failed.is_zero() { (amount_tile("Failed", totals.failed, None)) }
-            (tile(
-                "Not as the policies file says",
-                &grouped(totals.drifted),
-                noun(totals.drifted, " repository", " repositories"),
-                "",
-            ))
+            @if totals.drifted > 0 {
+                (tile(
+                    "Not as the policies file says",
+                    &grouped(totals.drifted),
+                    noun(totals.drifted, " repository", " repositories"),
+                    "",
+                ))
+            }
             (by_ecr)
             (tile("Saving", &text::dollars(totals.estimated_monthly_saving), " a month", saving))
         }
@@ -382,8 +472,8 @@ fn footer(report: &RunReport) -> Markup {
             }
             @if report.has_book {
             p {
-                "The policies that decided are in the run's copy of the policies file, " code { "s3://<bucket>/" (run.book_key()) } ". \
-                 What came of each repository is below " code { "s3://<bucket>/" (run.outcomes_prefix()) }
+                "The policies that decided are in the run's copy of the policies file, " code { (report.place.address(&run.book_key())) } ". \
+                 What came of each repository is below " code { (report.place.address(&run.outcomes_prefix())) }
                 ", with the first " (grouped(SHOWN as u64)) " images or so of each."
             }
             }
@@ -397,7 +487,7 @@ fn footer(report: &RunReport) -> Markup {
                      and manifest, the policy, the rule and the reason, and the version of the policies file. All of this run:"
                 }
                 pre tabindex="0" {
-                    code { "aws s3 cp --recursive 's3://<bucket>/" (journal::prefix(run)) "' journal/" }
+                    code { "aws s3 cp --recursive '" (report.place.address(&journal::prefix(run))) "' journal/" }
                 }
             }
         }

@@ -2,7 +2,8 @@
 //! completely is a gap, never an absence of use, and what it said all the same counts.
 //!
 //! Some of it is read once a run: the last active task definitions, what services may go back to, daemons, EKS clusters,
-//! replication. The rest is read anew before anything goes: tasks, services, functions, lists.
+//! replication, and the sources that are read as a whole (`aws/usage_sources.rs`). The rest is read anew before anything goes:
+//! tasks, services, functions, lists.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use super::{RunContext, RunError, check_clock};
 use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecs::REVISIONS;
+use crate::aws::usage_sources::{Look, asked_for};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::policy_set::{LISTS, Sources};
 use crate::domain::repository::Name;
@@ -20,9 +22,10 @@ use crate::domain::usage::ecs::{self, Asked, Cluster, EcsUse, Facts, PinnedImage
 use crate::domain::usage::ignore::IgnoredSourceReason;
 use crate::domain::usage::list_memory::{self, ListMemory};
 use crate::domain::usage::reports::{self, Expected, FoundList, LISTING, Reports, key_problem};
-use crate::domain::usage::usage_snapshot::{Known, ReadOnce, UsageSnapshot};
-use crate::domain::usage::{UnreadableSource, Usage, UsedImage, references, unreadable_list};
-use crate::domain::usage::{ignore, pull_access, replication};
+use crate::domain::usage::source::{Reading, SourceStatus, SourceSummary, UsageSource};
+use crate::domain::usage::usage_snapshot::{Known, ReadOnce, ReadSource, UsageSnapshot};
+use crate::domain::usage::{SOURCES, UnreadableSource, Usage, UsedImage, references, unreadable_list};
+use crate::domain::usage::{eks, ignore, lambda, pull_access, replication};
 
 /// Calls to one service at the same time.
 const READ_CONCURRENCY: usize = 4;
@@ -111,13 +114,15 @@ pub async fn observe(
             tokio::join!(read_anew(clients, &before.known, now), read_once(clients, sources, before.clone()));
         let anew = anew?;
         // What services have now is what they go back to when something is deployed while the run is under way.
-        let (daemons, ()) = tokio::join!(
+        let (daemons, (), whole) = tokio::join!(
             daemons(clients, sources.task_definition_revisions, &anew.clusters),
-            earlier_revisions(clients, &anew.clusters, &mut once)
+            earlier_revisions(clients, &anew.clusters, &mut once),
+            whole_sources(clients, sources, &before.known, &anew.clusters)
         );
         let (used, problems) = daemons;
         once.daemons = used;
-        once.gaps.extend(unreadable_list(ecs::SOURCE, &problems));
+        once.gaps.extend(unreadable_list(ecs::SOURCE.name, &problems));
+        add_whole_sources(whole, &mut once, now);
         decide(clients, sources, once, anew, now, Trust::Cache).await
     };
     within_time(clients, looking).await
@@ -155,6 +160,12 @@ pub async fn refresh(
     let looking = async {
         let anew = read_anew(clients, &once.known, now).await?;
         let mut observation = decide(clients, sources, once.clone(), anew, now, Trust::WhatWasAsked).await?;
+        let unread = unread_sources(sources, once).map(|source| UnreadableSource {
+            source: source.name.to_owned(),
+            repositories: Vec::new(),
+            problem: "it was not read when the run began; the next run reads it".to_owned(),
+        });
+        observation.usage.gaps.extend(unread);
         if !clients.has_bucket() {
             observation.usage.gaps.push(UnreadableSource {
                 source: LISTING.to_owned(),
@@ -243,15 +254,15 @@ async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before) 
     };
     match active {
         Ok(active) => once.active_definitions = active,
-        Err(error) => once.gaps.push(gap(ecs::SOURCE, &error)),
+        Err(error) => once.gaps.push(gap(ecs::SOURCE.name, &error)),
     }
     match eks_clusters {
         Ok(clusters) => once.eks_clusters = clusters,
-        Err(error) => once.gaps.push(gap("eks", &error)),
+        Err(error) => once.gaps.push(gap(eks::SOURCE.name, &error)),
     }
     match registry {
         Ok(registry) => once.registry = registry,
-        Err(error) => once.gaps.push(gap("replication", &error)),
+        Err(error) => once.gaps.push(gap(replication::SOURCE.name, &error)),
     }
     match registry_policy {
         Ok(policy) => once.registry_policy = policy,
@@ -323,6 +334,77 @@ async fn daemons(
     (used, problems)
 }
 
+/// What the sources say that are read as a whole.
+async fn whole_sources(
+    clients: &RunContext<'_>,
+    sources: &Sources,
+    known: &Known,
+    clusters: &[Cluster],
+) -> Vec<(UsageSource, Option<Reading>)> {
+    let ecs_clusters: Vec<String> = clusters.iter().map(|cluster| cluster.arn.clone()).collect();
+    let look = Look {
+        connection: clients.connection,
+        ecs_clusters: &ecs_clusters,
+        known: &known.sources,
+        reads_stacks: sources.stacks,
+    };
+    look.read_all().await
+}
+
+/// The sources that are read as a whole, once a run, and were not: by a run of an older version, or one that had no reason to look
+/// at use.
+pub fn unread_sources(sources: &Sources, once: &ReadOnce) -> impl Iterator<Item = UsageSource> {
+    let wanted = asked_for(sources.stacks).map(|(source, _)| *source);
+    wanted.filter(|source| !once.sources.contains_key(source.name))
+}
+
+/// Adds what the sources say that are read as a whole, to what is read once a run.
+fn add_whole_sources(whole: Vec<(UsageSource, Option<Reading>)>, once: &mut ReadOnce, now: Instant) {
+    for (source, reading) in whole {
+        let is_in_region = reading.is_some();
+        let reading = reading.unwrap_or_default();
+        let is_complete = reading.problems.is_empty();
+        if source.blocks {
+            once.gaps.extend(reading.gap(&source));
+        } else if let Some(gap) = reading.gap(&source) {
+            tracing::info!(source = gap.source, problem = gap.problem, "a second opinion is not there");
+        }
+        let known = once.known.sources.entry(source.name.to_owned()).or_default();
+        // What could not be read now is asked less of next time.
+        if reading.problems.is_empty() {
+            known.clear();
+        }
+        known.extend(reading.known);
+        let (used, unknown) = (reading.used, reading.unknown);
+        let read = ReadSource { used, unknown, read_at: now, is_in_region, is_complete };
+        once.sources.insert(source.name.to_owned(), read);
+    }
+    once.known.sources.retain(|_, known| !known.is_empty());
+}
+
+/// How each source was read that says what is in use: with the numbers of references of those that are read in parts.
+fn summaries(
+    once: &ReadOnce,
+    gaps: &[UnreadableSource],
+    parts: &[(&str, usize)],
+    now: Instant,
+) -> Vec<SourceSummary> {
+    let told = SOURCES.iter().filter_map(|source| {
+        if let Some((_, number)) = parts.iter().find(|(name, _)| *name == source.name) {
+            return Some(source.summary(*number, gaps, now));
+        }
+        let read = once.sources.get(source.name)?;
+        let mut summary = source.summary(read.used.len(), gaps, read.read_at);
+        summary.status = match (read.is_in_region, read.is_complete) {
+            (false, _) => SourceStatus::NotInRegion,
+            (true, true) => SourceStatus::Complete,
+            (true, false) => SourceStatus::Incomplete,
+        };
+        Some(summary)
+    });
+    told.collect()
+}
+
 /// Adds what services may go back to.
 async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
     let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
@@ -346,7 +428,7 @@ async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once:
         }
         once.earlier_revisions.insert(service.service_arn.clone(), revisions);
     }
-    once.gaps.extend(unreadable_list(ecs::SOURCE, &problems));
+    once.gaps.extend(unreadable_list(ecs::SOURCE.name, &problems));
 }
 
 async fn read_anew(clients: &RunContext<'_>, known: &Known, now: Instant) -> Result<Anew, RunError> {
@@ -395,11 +477,10 @@ async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
 
 /// What Lambda uses, and the images of all versions of functions.
 async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<String, Vec<String>>) {
-    const SOURCE: &str = "lambda";
     let functions = clients.functions;
     let versions = match functions.image_versions().await {
         Ok(versions) => versions,
-        Err(error) => return (Usage::unread(SOURCE, error.to_string()), BTreeMap::new()),
+        Err(error) => return (Usage::unread(lambda::SOURCE.name, error.to_string()), BTreeMap::new()),
     };
     let mut used = Vec::new();
     let mut problems = Vec::new();
@@ -410,7 +491,7 @@ async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<
                 Some(images) => Ok(Some(images.clone())),
                 None => {
                     let code = functions.code(version).await;
-                    code.map(|code| code.map(crate::domain::usage::lambda::FunctionCode::images))
+                    code.map(|code| code.map(lambda::FunctionCode::images))
                 }
             };
             (version, found)
@@ -438,7 +519,7 @@ async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<
     }
     let mut usage = Usage::of(used);
     problems.sort();
-    usage.gaps.extend(unreadable_list(SOURCE, &problems));
+    usage.gaps.extend(unreadable_list(lambda::SOURCE.name, &problems));
     (usage, images)
 }
 
@@ -513,7 +594,7 @@ async fn decide(
     now: Instant,
     trust: Trust,
 ) -> Result<UsageSnapshot, RunError> {
-    let Anew { clusters, ecs_problems, lambda, functions, lists } = anew;
+    let Anew { clusters, ecs_problems, lambda: of_lambda, functions, lists } = anew;
     let (needed, revisions) = ecs::needed(&clusters, &once.earlier_revisions);
     let mut pinned: BTreeMap<String, Asked<Vec<PinnedImage>>> = BTreeMap::new();
     let mut unknown = Vec::new();
@@ -581,7 +662,7 @@ async fn decide(
     };
     let EcsUse { mut used, unknown, mut gaps } = ecs::decide(facts);
     used.extend(once.daemons.iter().cloned());
-    gaps.extend(unreadable_list(ecs::SOURCE, &ecs_problems));
+    gaps.extend(unreadable_list(ecs::SOURCE.name, &ecs_problems));
     let mut of_ecs = Usage::of(used);
     of_ecs.unknown_images = unknown;
     of_ecs.gaps = one_for_ecs(gaps.into_iter().chain(once.gaps.iter().cloned()).collect());
@@ -590,10 +671,20 @@ async fn decide(
         once.memory = reports.memory.clone();
     }
     let of_lists = Usage::of_reports(reports);
-    let mut usage = Usage::merged([of_ecs, lambda, of_lists]);
+    let of_whole = once.sources.values();
+    let mut of_whole = Usage::of(of_whole.flat_map(|source| source.used.iter().cloned()).collect());
+    of_whole.unknown_images =
+        once.sources.values().flat_map(|source| source.unknown.iter().cloned()).collect();
+    let parts = [
+        (ecs::SOURCE.name, of_ecs.used().len()),
+        (lambda::SOURCE.name, of_lambda.used().len()),
+        (reports::SOURCE.name, of_lists.used().len()),
+    ];
+    let mut usage = Usage::merged([of_ecs, of_lambda, of_whole, of_lists]);
     usage.replicas = replication::replicas(&once.registry);
     let replication = replication::gaps(&usage.replicas, &once.registry.registry_id, &usage.reporters);
     usage.gaps.extend(replication);
+    usage.sources = summaries(&once, &usage.gaps, &parts, now);
     let usage = usage.ignoring(sources, now);
     for gap in &usage.gaps {
         tracing::warn!(source = gap.source, problem = gap.problem, "what is in use is not known completely");
@@ -662,6 +753,7 @@ fn remembered(
         task_definitions: task_definitions.collect(),
         service_revisions: service_revisions.collect(),
         functions,
+        sources: once.known.sources.clone(),
     };
     // What could not be read now is asked less of next time.
     if once.gaps.is_empty() {
@@ -675,11 +767,11 @@ fn remembered(
 /// Gaps of ECS as a whole as one.
 fn one_for_ecs(gaps: Vec<UnreadableSource>) -> Vec<UnreadableSource> {
     let (ecs, mut others): (Vec<UnreadableSource>, Vec<UnreadableSource>) =
-        gaps.into_iter().partition(|gap| gap.source == ecs::SOURCE);
+        gaps.into_iter().partition(|gap| gap.source == ecs::SOURCE.name);
     let mut problems: Vec<String> = ecs.into_iter().map(|gap| gap.problem).collect();
     problems.sort();
     problems.dedup();
-    let of_ecs = unreadable_list(ecs::SOURCE, &problems);
+    let of_ecs = unreadable_list(ecs::SOURCE.name, &problems);
     others.extend(of_ecs);
     others
 }

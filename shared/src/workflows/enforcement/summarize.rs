@@ -86,6 +86,8 @@ pub async fn summarize(
     let complete = format!("{LAST}.jsonl");
     let report = builder.report_mut();
     report.has_book = progress.has_book;
+    report.place.region = clients.region.to_owned();
+    report.place.bucket = clients.bucket.to_owned();
     report.unread_tags.clone_from(&progress.unread_tags);
     report.unfinished_batches = batches
         .iter()
@@ -134,6 +136,7 @@ pub async fn summarize(
         let observation = UsageSnapshot::parse(&usage.text)
             .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
         report.gaps = observation.usage.gaps;
+        report.usage_sources = observation.usage.sources;
     }
     let book_key = run.book_key();
     let book = match has_list {

@@ -82,7 +82,7 @@ pub(super) fn section(report: &RunReport) -> Markup {
             p.notice {
                 strong { (missing.join(" and ")) (if is_one_missing { " is" } else { " are" }) " not shown." }
                 " All repositories are in the outcomes of the run, below "
-                code { "s3://<bucket>/" (report.run.outcomes_prefix()) } ", with the first " (grouped(SHOWN as u64))
+                code { (report.place.address(&report.run.outcomes_prefix())) } ", with the first " (grouped(SHOWN as u64))
                 " images or so of each"
                 @if !report.run.dry_run { "; every image that the run deleted is in the journal" } "."
             }

@@ -14,8 +14,9 @@ use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
-use crate::report::run::Builder;
+use crate::domain::usage::source::{SourceStatus, SourceSummary};
 use crate::report::run::tests::{protect_only, protection};
+use crate::report::run::{Builder, Place};
 
 const MB: u64 = 1_000_000;
 
@@ -351,23 +352,34 @@ fn every_number_is_told() {
             "Repositories 14 5 under no policy",
             "Images 900 images 45 GB, at most $4.19 a month; images share layers",
             "Deleted 32 images 1.7 GB",
-            "Archived 1 image 52 MB",
             "Expired by the policies 135 images 6.8 GB, and to the archive 1 image, 52 MB",
-            "Protected (in use) 4 images 202 MB",
-            "Protected (kept) 2 images 104 MB",
-            "Blocked by limits or unknown use 91 images 4.5 GB",
-            "Failed 2 images 100 MB",
             "Not as the policies file says 1 repository",
             "Enforced by ECR itself 2 repositories 1 suspended",
             "Images newly protected 4 tags added for ECR's own engine",
             "Saving $0.15 a month at most, by what was deleted",
         ]
     );
+    let picture = between(&page, "<figure class=\"registry\">", "</figure>");
+    let parts: Vec<String> = picture.split("</li>").map(words).filter(|part| !part.is_empty()).collect();
+    assert_eq!(
+        parts,
+        [
+            "900 images, 45 GB in 14 repositories Deleted 32 images, 1.7 GB",
+            "Expired, and not deleted by this run 10 images, 502 MB",
+            "Archived 1 image, 52 MB",
+            "Protected (in use) 4 images, 202 MB",
+            "Protected (kept) 2 images, 104 MB",
+            "Blocked by limits or unknown use 91 images, 4.5 GB",
+            "Failed 2 images, 100 MB",
+            "Kept: no rule selects them 758 images, 38 GB",
+        ]
+    );
     let policy = words(between(&page, "<th scope=\"row\">delete-ci", "</tr>"));
     assert_eq!(policy, "3 300 15 GB 125 6.3 GB 32 1.7 GB 1 52 MB 2 104 MB 90 4.5 GB 2 100 MB $0.15");
-    let row = words(between(&page, "<th scope=\"row\">shop/web", "</tr>"));
+    let outcomes = &page[page.find("<div class=\"outcomes\">").unwrap()..];
+    let row = words(between(outcomes, "<th scope=\"row\">shop/web", "</tr>"));
     assert_eq!(row, "delete-ci delete Done 100 5.0 GB 31 1.6 GB 30 1.6 GB 1 52 MB 2 104 MB 0");
-    let row = words(between(&page, "<th scope=\"row\">base/alpine", "</tr>"));
+    let row = words(between(outcomes, "<th scope=\"row\">base/alpine", "</tr>"));
     assert_eq!(row, "attach-all attach Done 100 5.0 GB 9 450 MB 0 3 150 MB 0 attached, 4 tags added 1");
     let text = words(&page);
     for told in [
@@ -378,6 +390,42 @@ fn every_number_is_told() {
     ] {
         assert!(text.contains(told), "{told}");
     }
+}
+
+#[test]
+fn the_title_says_where_the_run_was_what_it_did_and_when() {
+    let mut report = full();
+    report.place = Place {
+        stack_name: "prod-eu".to_owned(),
+        registry_id: "123456789012".to_owned(),
+        region: "eu-west-1".to_owned(),
+        bucket: "prod-eu-sources".to_owned(),
+    };
+    let page = render(&report);
+    let title = "prod-eu · 123456789012 · eu-west-1 · enforced 23 Nov 2026 03:00";
+    assert!(
+        page.contains(&format!("<title>{title}</title>"))
+            && page.contains(&format!("<h2 id=\"run\">{title} ")),
+        "{title}"
+    );
+    assert!(!page.contains("&lt;bucket&gt;"));
+    assert!(page.contains("s3://prod-eu-sources/journal/2026/11/23/nightly-7f3a/"));
+    report.run.dry_run = true;
+    assert!(report.title().ends_with("previewed 23 Nov 2026 03:00"), "{}", report.title());
+}
+
+#[test]
+fn the_largest_repositories_are_told_the_largest_first() {
+    let mut builder = builder(run(false));
+    for number in 0..30_u64 {
+        let mut one = outcome(&format!("app-{number:02}"), "all", Apply::Delete, Status::Done);
+        one.images.image_size_in_bytes = (number * 7 % 30 + 1) * MB;
+        builder.take(one);
+    }
+    let report = builder.finish();
+    let sizes: Vec<u64> = report.largest.iter().map(|one| one.images.image_size_in_bytes / MB).collect();
+    assert_eq!(sizes, (21..=30).rev().collect::<Vec<_>>());
+    assert!(words(between(&render(&report), "id=\"largest\"", "</table>")).contains("30 MB"));
 }
 
 #[test]
@@ -508,4 +556,31 @@ fn the_largest_report_is_a_page_that_browsers_show() {
     assert!(page.len() < 8_000_000, "{} bytes", page.len());
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     assert!(words(&page).contains("500 repositories are not shown. All repositories"));
+}
+
+#[test]
+fn every_usage_source_is_told_with_when_it_was_read_and_whether_completely() {
+    let mut report = full();
+    assert!(!render(&report).contains("id=\"sources\""), "nothing where nothing was read");
+    let source = |name: &str, status| SourceSummary {
+        source: name.to_owned(),
+        title: format!("Title of {name}"),
+        status,
+        read_at: Instant::parse("2026-11-23T01:02:03Z").unwrap(),
+        images_in_use: 1234,
+    };
+    report.usage_sources = vec![
+        source("batch", SourceStatus::Complete),
+        source("pipes", SourceStatus::Incomplete),
+        source("apprunner", SourceStatus::NotInRegion),
+    ];
+    let page = render(&report);
+    let words = words(&page);
+    for text in
+        ["Title of batch", "complete", "1,234", "Title of pipes", "Title of apprunner", "not in this Region"]
+    {
+        assert!(words.contains(text), "{text}: {words}");
+    }
+    assert!(page.contains("<strong>incomplete</strong>"));
+    elements(&page);
 }

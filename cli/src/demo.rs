@@ -1,0 +1,116 @@
+//! `ecr-steward demo`: a preview of a repository that is in the program, as a page in a browser.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use shared::domain::image::listing::Listing;
+use shared::domain::lifecycle::{Passes, PolicySource};
+use shared::domain::preview::{Question, preview_all};
+use shared::domain::text::instant::Instant;
+use shared::domain::usage::Usage;
+use shared::report::html;
+
+use crate::preview::{self, Format};
+use crate::{Failure, Outcome, output};
+
+/// The repository storefront/web of a shop: its images, what is in use of it, and a policy.
+const IMAGES: &str = include_str!("../../tests/fixtures/storefront/images.json");
+const IN_USE: &str = include_str!("../../tests/fixtures/storefront/in-use.json");
+const POLICY: &str = include_str!("../../tests/fixtures/storefront/policy.yaml");
+/// The day on which the images were listed.
+const NOW: &str = "2026-11-23T00:00:00Z";
+
+/// Show a preview of a repository of 379 images in a browser, without an account and without the network
+///
+/// The repository, its policy and what is in use of it are in this program. Writes the page into a file and opens it. To see the
+/// same of a repository of yours, list its images with `aws ecr describe-images` and use `preview`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward demo")]
+pub(crate) struct Arguments {
+    /// Where to write the page; a file in the folder for temporary files unless given.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Only write the page, and say where it is.
+    #[arg(long)]
+    no_open: bool,
+
+    /// Print the preview on standard output instead.
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["file", "no_open"])]
+    output: Option<Format>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let content = |problem: String| Failure::Policy { file: "demo".to_owned(), problem };
+    let listing = Listing::parse(IMAGES).map_err(|error| content(error.to_string()))?;
+    let usage = Usage::parse(IN_USE).map_err(|error| content(error.to_string()))?;
+    let source = PolicySource::parse(POLICY).map_err(|findings| {
+        content(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
+    let now = Instant::parse(NOW).map_err(|error| content(error.to_string()))?;
+    let question = Question { policy: source.policy(), usage: &usage, now, passes: Passes::One };
+    let reports = preview_all(question, &listing);
+    if let Some(format) = arguments.output {
+        preview::print(format, reports)?;
+        return Ok(Outcome::Success);
+    }
+    let page = html::render(&reports);
+    let path = match &arguments.file {
+        Some(path) => {
+            std::fs::write(path, page)?;
+            path.clone()
+        }
+        None => write_new(&page)?,
+    };
+    let mut out = output::text();
+    writeln!(out, "{}", path.display())?;
+    out.flush()?;
+    // Where nobody looks at a screen, the page is only written.
+    if !arguments.no_open && io::stdout().is_terminal() && !open(&path) {
+        let _ = writeln!(output::error(), "ecr-steward: no browser was found; open the page yourself");
+    }
+    Ok(Outcome::Success)
+}
+
+/// Writes a file of its own into the folder for temporary files, which others may write to: never through a link of theirs.
+fn write_new(page: &str) -> io::Result<PathBuf> {
+    let folder = std::env::temp_dir();
+    let process = std::process::id();
+    for attempt in 0..100 {
+        let path = folder.join(format!("ecr-steward-demo-{process}-{attempt}.html"));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(mut file) => {
+                file.write_all(page.as_bytes())?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "no name is free in the folder for temporary files; use --file",
+    ))
+}
+
+/// Opens a page in the browser; whether one was started.
+fn open(page: &Path) -> bool {
+    let openers: &[&str] = if cfg!(target_os = "macos") {
+        &["open"]
+    } else if cfg!(windows) {
+        &["explorer"]
+    } else {
+        &["xdg-open", "wslview", "gio"]
+    };
+    openers.iter().any(|opener| {
+        let mut command = Command::new(opener);
+        if *opener == "gio" {
+            command.arg("open");
+        }
+        command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().is_ok()
+    })
+}

@@ -1,0 +1,172 @@
+"""Makes what a release has of the stack: zips of functions, and a template that takes them from a bucket.
+
+    package.py template TEMPLATE OUT        template.yaml as deploy.yaml, whose CodeUris are parameters
+    package.py zip BOOTSTRAP OUT            a function's program as a Lambda zip, the same bytes each time
+    package.py check OUT                    whether the template and the zips of a folder belong together
+    package.py test                         tests of this file
+
+Needs nothing but Python 3.11.
+"""
+
+import os
+import re
+import sys
+import tempfile
+import unittest
+import zipfile
+from pathlib import Path
+
+PARAMETERS = """\
+  CodeBucket:
+    Type: String
+    Description: The bucket, in the Region of the stack, with the zips of the functions.
+  CodePrefix:
+    Type: String
+    Default: ""
+    Description: What the keys of the zips begin with, as ecr-steward/0.1.0/.
+"""
+
+ARCHITECTURES = ("arm64", "x86_64")
+
+
+def packaged(template: str, definition_of) -> tuple[str, list[str]]:
+    """The template with its code in a bucket, and the names of the functions. `definition_of` gives the text of a file."""
+    lines: list[str] = []
+    functions: list[str] = []
+    binary = None
+    for number, line in enumerate(template.splitlines(), 1):
+        indentation = line[: len(line) - len(line.lstrip())]
+        key, _, value = line.strip().partition(": ")
+        if key == "Binary":
+            if binary is not None:
+                raise ValueError(f"line {number}: there is no `CodeUri: .` for {binary} before this")
+            binary = value
+        elif key == "CodeUri":
+            if value != "." or binary is None:
+                raise ValueError(f"line {number}: no `Binary:` comes before `CodeUri: {value}`")
+            functions.append(binary)
+            name = f"{binary}-${{Architecture}}.zip"
+            lines += [
+                f"{indentation}CodeUri:",
+                f"{indentation}  Bucket: !Ref CodeBucket",
+                f"{indentation}  Key: !Sub ${{CodePrefix}}{name}",
+            ]
+            binary = None
+            continue
+        elif key == "DefinitionUri":
+            lines.append(f"{indentation}Definition:")
+            lines += [f"{indentation}  {text}" for text in definition_of(value).splitlines()]
+            continue
+        lines.append(line)
+        if line == "Parameters:":
+            lines += PARAMETERS.splitlines()
+    if binary is not None:
+        raise ValueError(f"there is no `CodeUri: .` for {binary}")
+    if not functions or "Parameters:" not in lines:
+        raise ValueError("it is no template of this project")
+    return "\n".join(lines) + "\n", functions
+
+
+def pack(bootstrap: bytes) -> bytes:
+    """A program as the zip that AWS Lambda takes: without times, so that the same program is the same zip."""
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o100755 << 16
+            entry.create_system = 3
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, bootstrap)
+        file.seek(0)
+        return file.read()
+
+
+def missing(folder: Path) -> list[str]:
+    """The zips that the template of a folder takes, and the folder has not."""
+    template = (folder / "deploy.yaml").read_text()
+    names = re.findall(r"Key: !Sub \$\{CodePrefix\}(\S+)-\$\{Architecture\}\.zip", template)
+    if not names:
+        raise ValueError("deploy.yaml takes no zip")
+    wanted = [f"{name}-{architecture}.zip" for name in names for architecture in ARCHITECTURES]
+    return [name for name in wanted if not (folder / name).is_file()]
+
+
+class Tests(unittest.TestCase):
+    TEMPLATE = """\
+Parameters:
+  Architecture:
+    Type: String
+Resources:
+  One:
+    Metadata:
+      BuildProperties:
+        Binary: image-build
+    Properties:
+      CodeUri: .
+  Machine:
+    Properties:
+      DefinitionUri: infra/machine.json
+"""
+
+    def test_the_code_of_every_function_is_in_the_bucket(self):
+        template, functions = packaged(self.TEMPLATE, lambda path: '{"x": 1}' if path == "infra/machine.json" else "")
+        self.assertEqual(functions, ["image-build"])
+        self.assertIn("        Key: !Sub ${CodePrefix}image-build-${Architecture}.zip\n", template)
+        self.assertIn('      Definition:\n        {"x": 1}\n', template)
+        self.assertIn("Parameters:\n  CodeBucket:\n", template)
+        self.assertNotIn("CodeUri: .", template)
+
+    def test_a_template_that_is_not_understood_is_refused(self):
+        for wrong in ("", "Parameters:\n", self.TEMPLATE.replace("CodeUri: .\n", ""), self.TEMPLATE.replace("Binary", "Name")):
+            with self.assertRaises(ValueError):
+                packaged(wrong, lambda _: "{}")
+
+    def test_the_real_template_is_packaged(self):
+        root = Path(__file__).resolve().parents[2]
+        template, functions = packaged((root / "template.yaml").read_text(), lambda path: (root / path).read_text())
+        self.assertEqual(sorted(functions), sorted(entry.name for entry in (root / "functions").iterdir()))
+        self.assertNotIn("DefinitionUri", template)
+
+    def test_the_same_program_is_the_same_zip_and_can_be_run(self):
+        self.assertEqual(pack(b"x" * 1000), pack(b"x" * 1000))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.zip"
+            path.write_bytes(pack(b"program"))
+            with zipfile.ZipFile(path) as archive:
+                entry = archive.getinfo("bootstrap")
+                self.assertEqual(entry.external_attr >> 16 & 0o777, 0o755)
+                self.assertEqual(archive.read(entry), b"program")
+
+    def test_a_zip_that_is_not_there_is_told(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            (folder / "deploy.yaml").write_text(packaged(self.TEMPLATE, lambda _: "{}")[0])
+            (folder / "image-build-arm64.zip").write_bytes(b"")
+            self.assertEqual(missing(folder), ["image-build-x86_64.zip"])
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["template", source, target]:
+            root = Path(source).resolve().parent
+            template, functions = packaged(Path(source).read_text(), lambda path: (root / path).read_text())
+            Path(target).write_text(template)
+            print(f"{target}: {len(functions)} functions")
+        case ["zip", source, target]:
+            Path(target).write_bytes(pack(Path(source).read_bytes()))
+        case ["check", folder]:
+            absent = missing(Path(folder))
+            if absent:
+                print(f"{folder}: there is no {', no '.join(absent)}", file=sys.stderr)
+                return 1
+        case ["test"]:
+            result = unittest.TextTestRunner(verbosity=1).run(unittest.defaultTestLoader.loadTestsFromTestCase(Tests))
+            return 0 if result.wasSuccessful() else 1
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    sys.exit(main(sys.argv[1:]))

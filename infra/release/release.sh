@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# Makes a release, the same bytes for the same commit: static binaries, a wheel, the functions as Lambda zips with a packaged
+# template, SBOMs and checksums.
+#
+#   infra/release/release.sh [FOLDER]          into FOLDER (target/release-artifacts)
+#   infra/release/release.sh test [FOLDER]     looks at what is there: checksums, the wheel in a fresh environment, the template
+#   infra/release/release.sh compare           makes it twice from clean folders and compares
+#
+# Needs Rust with rustup, Python 3.11 and git. Installs the rest into target/release-tools: maturin, zig, cargo-zigbuild and
+# cargo-lambda from PyPI, cargo-cyclonedx from crates.io. Takes about half an hour on two cores.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+readonly BINARY_TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
+readonly WHEEL_TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
+readonly TOOLS=(maturin==1.16.0 ziglang==0.15.2 cargo-zigbuild==0.24.1 cargo-lambda==1.9.2)
+readonly CYCLONEDX=0.5.9
+
+root=$PWD
+tools=$root/target/release-tools
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
+
+step() { printf '\n== %s\n' "$*"; }
+
+# What two builds of one commit must not differ by: where they were made, and when.
+export SOURCE_DATE_EPOCH
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export RUSTFLAGS="--remap-path-prefix=$root=/ecr-steward --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+export LC_ALL=C TZ=UTC
+umask 022
+
+install_tools() {
+  step 'tools'
+  if [ "$(cat "$tools/installed" 2>/dev/null)" != "${TOOLS[*]} $CYCLONEDX" ]; then
+    rm -rf "$tools"
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check "${TOOLS[@]}"
+    RUSTFLAGS='' cargo install --quiet --locked --root "$tools" --version "$CYCLONEDX" cargo-cyclonedx
+    printf '%s' "${TOOLS[*]} $CYCLONEDX" >"$tools/installed"
+  fi
+  export PATH=$tools/bin:$PATH
+  rustup target add "${BINARY_TARGETS[@]}"
+}
+
+# An archive without owners, times and an order of its own.
+archive() {
+  local folder=$1 target=$2
+  tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=ustar \
+    -C "$(dirname "$folder")" -cf - "$(basename "$folder")" | gzip --no-name -9 >"$target"
+}
+
+binaries() {
+  local out=$1 target folder
+  for target in "${BINARY_TARGETS[@]}"; do
+    step "ecr-steward for $target"
+    cargo zigbuild --release --locked --package cli --target "$target"
+    folder=$root/target/release-folders/ecr-steward-$target
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    install -m 755 "target/$target/release/ecr-steward" "$folder/ecr-steward"
+    install -m 644 LICENSE CHANGELOG.md "$folder/"
+    archive "$folder" "$out/ecr-steward-$target.tar.gz"
+  done
+}
+
+wheels() {
+  local out=$1 target
+  for target in "${WHEEL_TARGETS[@]}"; do
+    step "the wheel for $target"
+    # The program is static: it needs no C library, neither glibc nor musl.
+    maturin build --release --locked --zig --manifest-path cli/Cargo.toml --target "$target" \
+      --compatibility manylinux2014 musllinux_1_1 --out "$out"
+  done
+}
+
+functions() {
+  local out=$1 architecture flag name
+  local names=()
+  for name in functions/*/; do names+=("$(basename "$name")"); done
+  for architecture in arm64 x86_64; do
+    step "the functions for $architecture"
+    flag=--arm64
+    [ "$architecture" = arm64 ] || flag=--x86-64
+    local bins=()
+    for name in "${names[@]}"; do bins+=(--bin "$name"); done
+    cargo lambda build --release --locked "$flag" "${bins[@]}"
+    for name in "${names[@]}"; do
+      python3 infra/release/package.py zip "target/lambda/$name/bootstrap" "$out/$name-$architecture.zip"
+    done
+  done
+  python3 infra/release/package.py template template.yaml "$out/deploy.yaml"
+  python3 infra/release/package.py check "$out"
+}
+
+sboms() {
+  local out=$1 name
+  step 'SBOMs'
+  # Without a serial number and a time, which would differ each time.
+  cargo cyclonedx --format json --spec-version 1.5 --override-filename sbom --quiet
+  for name in cli functions/*; do
+    python3 - "$name/sbom.json" "$out/$(basename "$name").cdx.json" <<'PYTHON'
+import json, os, sys
+sbom = json.load(open(sys.argv[1]))
+sbom.pop("serialNumber", None)
+sbom.get("metadata", {}).pop("timestamp", None)
+text = json.dumps(sbom, indent=2, sort_keys=True).replace(os.getcwd(), "/ecr-steward")
+open(sys.argv[2], "w").write(text + "\n")
+PYTHON
+  done
+  find . -name sbom.json -not -path './target/*' -delete
+}
+
+checksums() (
+  cd "$1"
+  rm -f SHA256SUMS
+  # shellcheck disable=SC2035  # No name begins with a dash.
+  sha256sum * >"$1.sums"
+  mv "$1.sums" SHA256SUMS
+)
+
+make() {
+  local out=$1
+  rm -rf "$out"
+  mkdir -p "$out"
+  out=$(realpath "$out")
+  install_tools
+  binaries "$out"
+  wheels "$out"
+  functions "$out"
+  sboms "$out"
+  checksums "$out"
+  step "version $version is in $out"
+  ls -l "$out"
+}
+
+# Looks at a release as somebody does who has no compiler.
+try() {
+  local out environment begun
+  out=$(realpath "$1")
+  step 'checksums'
+  (cd "$out" && sha256sum --check --quiet SHA256SUMS)
+  step 'the packaged template and its zips'
+  python3 infra/release/package.py test
+  python3 infra/release/package.py check "$out"
+  step 'the wheel in a fresh environment'
+  environment=$(mktemp -d)
+  python3 -m venv "$environment"
+  begun=$SECONDS
+  "$environment/bin/pip" install --quiet --disable-pip-version-check --no-index --find-links "$out" ecr-steward
+  (
+    cd tests/fixtures/storefront
+    "$environment/bin/ecr-steward" preview --now 2026-11-23 --policy policy.yaml --images images.json --in-use in-use.json |
+      tail -15
+  )
+  "$environment/bin/ecr-steward" --version | grep --fixed-strings --quiet "$version"
+  echo "installed and previewed in $((SECONDS - begun)) s"
+  [ $((SECONDS - begun)) -lt 10 ]
+  rm -rf "$environment"
+  step 'the static binary of this machine'
+  environment=$(mktemp -d)
+  tar -xzf "$out/ecr-steward-$(uname -m)-unknown-linux-musl.tar.gz" -C "$environment" --strip-components=1
+  "$environment/ecr-steward" check infra/examples/policies/*.yaml
+  ! ldd "$environment/ecr-steward" 2>/dev/null | grep --quiet '=>'
+  rm -rf "$environment"
+  step 'the packaged template on the local AWS'
+  cargo build --quiet --package local
+  eval "$(target/debug/local up)"
+  local aws=target/local/tools/aws/bin/aws
+  "$aws" s3 mb s3://packaged
+  "$aws" s3 cp --quiet --recursive --exclude '*' --include "*-$(uname -m).zip" "$out" s3://packaged/release/
+  "$aws" cloudformation deploy --template-file "$out/deploy.yaml" --stack-name packaged \
+    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
+    --parameter-overrides CodeBucket=packaged CodePrefix=release/ "Architecture=$(uname -m)" AllowLoopbackResponseUrl=true
+  target/debug/local down
+  step 'all is as it should be'
+}
+
+# Makes a release twice, from nothing each time, and compares.
+compare() {
+  local first second
+  first=$(mktemp -d) second=$(mktemp -d)
+  make "$first"
+  rm -rf target/{x86_64,aarch64}-unknown-linux-{musl,gnu} target/lambda target/release-folders
+  make "$second"
+  diff --recursive "$first" "$second"
+  step 'two builds of one commit are the same'
+}
+
+case ${1:-} in
+  test) try "${2:-target/release-artifacts}" ;;
+  compare) compare ;;
+  *) make "${1:-target/release-artifacts}" ;;
+esac

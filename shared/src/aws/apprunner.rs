@@ -1,0 +1,48 @@
+//! AWS App Runner, as far as it tells which images services run.
+
+use serde_json::{Value, json};
+
+use super::json_api::{JsonApi, List, Protocol};
+use super::usage_sources::Look;
+use crate::domain::usage::apprunner::{SOURCE, add_service, deployed_at, image, is_there, names_by_tag};
+use crate::domain::usage::source::Reading;
+
+/// Reads all services.
+pub(super) async fn read(look: Look<'_>) -> Reading {
+    let protocol = Protocol::Json { version: "1.0", target: "AppRunner" };
+    let apprunner = JsonApi::new(look.connection, &SOURCE, "apprunner", "APPRUNNER", protocol);
+    let mut reading = Reading::default();
+    let list = |operation, member, is_always_told, request| List {
+        operation,
+        route: "",
+        member,
+        token: "NextToken",
+        is_always_told,
+        request,
+    };
+    let services = list("ListServices", "ServiceSummaryList", true, json!({ "MaxResults": 20 }));
+    let mut services = apprunner.all(services, &mut reading).await;
+    services.retain(is_there);
+    let request = |service: &Value| (String::new(), json!({ "ServiceArn": service["ServiceArn"] }));
+    for (service, answer) in apprunner.each("DescribeService", services, request, &mut reading).await {
+        let arn = service["ServiceArn"].as_str().unwrap_or("a service without an ARN");
+        match image(&answer, arn) {
+            Ok(None) => {}
+            Ok(Some(image)) => {
+                let mut operations = Vec::new();
+                let problems = reading.problems.len();
+                if names_by_tag(&image) {
+                    let request = json!({ "ServiceArn": arn, "MaxResults": 20 });
+                    let list = list("ListOperations", "OperationSummaryList", false, request);
+                    operations = apprunner.all(list, &mut reading).await;
+                }
+                // Of operations that are not all known nobody knows which is the last.
+                let is_known = reading.problems.len() == problems;
+                let deployed_at = if is_known { deployed_at(&operations) } else { None };
+                add_service(&image, arn, deployed_at, &mut reading);
+            }
+            Err(problem) => reading.problems.push(problem),
+        }
+    }
+    reading
+}

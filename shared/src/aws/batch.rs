@@ -1,0 +1,26 @@
+//! AWS Batch, as far as it tells which images job definitions have.
+
+use serde_json::json;
+
+use super::json_api::{JsonApi, List, Protocol};
+use super::usage_sources::Look;
+use crate::domain::usage::batch::{SOURCE, add_job_definition};
+use crate::domain::usage::source::Reading;
+
+/// Reads all revisions of all active job definitions.
+pub(super) async fn read(look: Look<'_>) -> Reading {
+    let batch = JsonApi::new(look.connection, &SOURCE, "batch", "BATCH", Protocol::Rest);
+    let mut reading = Reading::default();
+    let list = List {
+        operation: "DescribeJobDefinitions",
+        route: "POST /v1/describejobdefinitions",
+        member: "jobDefinitions",
+        token: "nextToken",
+        is_always_told: false,
+        request: json!({ "status": "ACTIVE", "maxResults": 100 }),
+    };
+    for definition in batch.all(list, &mut reading).await {
+        add_job_definition(&definition, &mut reading);
+    }
+    reading
+}

@@ -1,0 +1,29 @@
+//! Amazon Inspector, as far as it tells which images it has seen in use.
+
+use serde_json::json;
+
+use super::json_api::{JsonApi, List, Protocol};
+use super::usage_sources::Look;
+use crate::domain::usage::inspector::{SOURCE, add_image};
+use crate::domain::usage::source::Reading;
+
+/// Reads the images that at least one task or pod uses.
+pub(super) async fn read(look: Look<'_>) -> Reading {
+    let inspector = JsonApi::new(look.connection, &SOURCE, "inspector2", "INSPECTOR2", Protocol::Rest);
+    let mut reading = Reading::default();
+    let list = List {
+        operation: "ListCoverage",
+        route: "POST /coverage/list",
+        member: "coveredResources",
+        token: "nextToken",
+        is_always_told: false,
+        request: json!({ "maxResults": 200, "filterCriteria": {
+            "resourceType": [{ "comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE" }],
+            "ecrImageInUseCount": [{ "lowerInclusive": 1 }],
+        } }),
+    };
+    for resource in inspector.all(list, &mut reading).await {
+        add_image(&resource, &mut reading);
+    }
+    reading
+}

@@ -1,0 +1,199 @@
+//! Read-only calls to APIs in JSON of which nothing but lists and descriptions is needed: pages are followed, what was read before
+//! something failed counts, and whatever fails makes the reading of its usage source incomplete.
+
+use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
+
+use super::Connection;
+use super::error::{AwsError, Failure};
+use crate::aws::sigv4::{Service, Unsigned, encoded, refused};
+use crate::domain::text::quantity::count;
+use crate::domain::usage::source::{Reading, UsageSource};
+
+/// Calls to one service at the same time.
+const READ_CONCURRENCY: usize = 4;
+/// Maximum number of pages of one list: a run has to end.
+pub(super) const MAX_PAGES: usize = 500;
+/// Maximum number of things of one source that are described in one reading.
+pub(super) const MAX_DESCRIPTIONS: usize = 3000;
+
+/// An API, as far as one usage source is read from it.
+#[derive(Debug)]
+pub(super) struct JsonApi {
+    service: Service,
+    protocol: Protocol,
+    source: &'static UsageSource,
+}
+
+/// How an API takes requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Protocol {
+    /// AWS JSON of a version, with what requests name the API by.
+    Json { version: &'static str, target: &'static str },
+    /// By methods and paths.
+    Rest,
+}
+
+/// A list in pages. The token of the next page has one name in requests and answers.
+#[derive(Debug)]
+pub(super) struct List<'a> {
+    pub(super) operation: &'static str,
+    /// The method and the path, where the API goes by these: `GET /schedules`.
+    pub(super) route: &'a str,
+    /// What the answer calls the list.
+    pub(super) member: &'static str,
+    /// What the token is called.
+    pub(super) token: &'static str,
+    /// Whether AWS's model says that every answer has the list. Elsewhere an empty one may be left out.
+    pub(super) is_always_told: bool,
+    pub(super) request: Value,
+}
+
+impl JsonApi {
+    /// An API by the name that requests are signed for, and that of its variable for an endpoint.
+    pub(super) fn new(
+        connection: &Connection,
+        source: &'static UsageSource,
+        name: &'static str,
+        variables: &str,
+        protocol: Protocol,
+    ) -> Self {
+        Self { service: Service::new(name, variables, connection), protocol, source }
+    }
+
+    /// Makes a call.
+    pub(super) async fn ask(
+        &self,
+        operation: &'static str,
+        route: &str,
+        request: &Value,
+    ) -> Result<Value, AwsError> {
+        let (method, path) = route.split_once(' ').unwrap_or(("POST", "/"));
+        let (target, content_type, mut path) = match self.protocol {
+            Protocol::Json { version, target } => {
+                (format!("{target}.{operation}"), format!("application/x-amz-json-{version}"), "/".to_owned())
+            }
+            Protocol::Rest => (String::new(), "application/json".to_owned(), path.to_owned()),
+        };
+        let mut headers = vec![("content-type", content_type.as_str())];
+        let mut body = String::new();
+        match (self.protocol, method) {
+            (Protocol::Rest, "GET") => {
+                headers.clear();
+                path += &query(request);
+            }
+            (Protocol::Rest, _) => body = request.to_string(),
+            (Protocol::Json { .. }, _) => {
+                headers.push(("x-amz-target", &target));
+                body = request.to_string();
+            }
+        }
+        let unsigned = Unsigned { operation, method, path: &path, headers: &headers, body: &body };
+        let answered = self.service.send(unsigned, |answered| refused(operation, answered)).await?;
+        serde_json::from_slice(&answered.body).map_err(|error| {
+            AwsError::unexpected_response(operation, &format!("the answer is unreadable: {error}"))
+        })
+    }
+
+    /// All pages of a list. When one fails those before it count, and the reading is incomplete.
+    pub(super) async fn all(&self, mut list: List<'_>, reading: &mut Reading) -> Vec<Value> {
+        let operation = list.operation;
+        let mut all = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let mut answer = match self.ask(operation, list.route, &list.request).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    reading.problems.push(self.explained(&error));
+                    return all;
+                }
+            };
+            match answer[list.member].take() {
+                Value::Array(page) => all.extend(page),
+                Value::Null if !list.is_always_told && answer.is_object() => {}
+                _ => {
+                    let problem = format!("the answer has no list `{}`", list.member);
+                    let error = AwsError::unexpected_response(operation, &problem);
+                    reading.problems.push(self.explained(&error));
+                    return all;
+                }
+            }
+            match answer[list.token].take() {
+                Value::String(token) if !token.is_empty() => list.request[list.token] = token.into(),
+                _ => return all,
+            }
+        }
+        let number = count(MAX_PAGES as u64, "page");
+        reading.problems.push(format!(
+            "{operation}: there are more than {number}, and the others were not read; delete what is not needed, or ignore the \
+             source"
+        ));
+        all
+    }
+
+    /// Describes some things, each by one call of its own that `call` says: the route and the request. What is deleted meanwhile is
+    /// left out; what cannot be described makes the reading incomplete.
+    pub(super) async fn each<T>(
+        &self,
+        operation: &'static str,
+        mut things: Vec<T>,
+        call: impl Fn(&T) -> (String, Value),
+        reading: &mut Reading,
+    ) -> Vec<(T, Value)> {
+        if things.len() > MAX_DESCRIPTIONS {
+            let (all, most) = (things.len(), MAX_DESCRIPTIONS);
+            reading.problems.push(format!(
+                "{operation}: {all} things would have to be described, and a run describes {most}; what never changes is \
+                 remembered, and the next runs go on; otherwise delete what is not needed, or ignore the source"
+            ));
+            things.truncate(most);
+        }
+        let requests = things.into_iter().map(|thing| (call(&thing), thing));
+        let mut describing =
+            stream::iter(requests)
+                .map(|((route, request), thing)| async move {
+                    (thing, self.ask(operation, &route, &request).await)
+                })
+                .buffered(READ_CONCURRENCY);
+        let mut described = Vec::new();
+        while let Some((thing, answer)) = describing.next().await {
+            match answer {
+                Ok(answer) => described.push((thing, answer)),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => reading.problems.push(self.explained(&error)),
+            }
+        }
+        described
+    }
+
+    /// What failed, and what to do about it.
+    pub(super) fn explained(&self, error: &AwsError) -> String {
+        explained(self.source, error)
+    }
+}
+
+/// What failed of reading a source, and what to do about it.
+pub(super) fn explained(source: &UsageSource, error: &AwsError) -> String {
+    match (error.failure, source.action(&error.operation)) {
+        (Failure::Denied, Some(action)) => format!("{error}; allow {action}"),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether what was asked about does not exist.
+fn is_gone(error: &AwsError) -> bool {
+    // SageMaker tells so with the code for values that are not valid.
+    let is_not_found = error.failure == Failure::Invalid && error.message.starts_with("Could not find");
+    error.failure == Failure::NotFound || is_not_found
+}
+
+/// The members of a request as a query.
+fn query(request: &Value) -> String {
+    let members = request.as_object().into_iter().flatten();
+    let pairs: Vec<String> = members
+        .map(|(name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{name}={}", encoded(&value))
+        })
+        .collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}

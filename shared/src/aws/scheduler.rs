@@ -1,0 +1,37 @@
+//! Amazon EventBridge Scheduler, as far as it tells which tasks schedules start.
+
+use serde_json::{Value, json};
+
+use super::json_api::{JsonApi, List, Protocol};
+use super::named_revisions;
+use super::usage_sources::Look;
+use crate::aws::sigv4::encoded;
+use crate::domain::usage::scheduler::{SOURCE, revision, starts_tasks};
+use crate::domain::usage::source::Reading;
+
+/// Reads the targets of all schedules that start tasks, of all groups and whether they are enabled or not.
+pub(super) async fn read(look: Look<'_>) -> Reading {
+    let scheduler = JsonApi::new(look.connection, &SOURCE, "scheduler", "SCHEDULER", Protocol::Rest);
+    let mut reading = Reading::default();
+    let list = List {
+        operation: "ListSchedules",
+        route: "GET /schedules",
+        member: "Schedules",
+        token: "NextToken",
+        is_always_told: true,
+        request: json!({ "MaxResults": 100 }),
+    };
+    let mut schedules = scheduler.all(list, &mut reading).await;
+    schedules.retain(starts_tasks);
+    let request = |schedule: &Value| {
+        let name = encoded(schedule["Name"].as_str().unwrap_or_default());
+        (format!("GET /schedules/{name}"), json!({ "groupName": schedule["GroupName"] }))
+    };
+    let described = scheduler.each("GetSchedule", schedules, request, &mut reading).await;
+    let named = described.iter().filter_map(|(summary, schedule)| {
+        revision(schedule, summary["Arn"].as_str().unwrap_or("a schedule without an ARN"))
+    });
+    let named = named.collect();
+    named_revisions::add(look, &SOURCE, named, &mut reading).await;
+    reading
+}

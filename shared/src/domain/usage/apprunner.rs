@@ -1,0 +1,121 @@
+//! What AWS App Runner uses: the images of services, paused ones among them.
+//!
+//! App Runner does not tell which digest a service runs. So where a service names its image by a tag, every image of the repository
+//! that was there when the service was last deployed may be the one.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::UnknownImage;
+use super::source::{Reading, UsageSource, When};
+use crate::domain::image::reference::ImageReference;
+use crate::domain::text::instant::Instant;
+
+/// AWS App Runner.
+pub const SOURCE: UsageSource = UsageSource {
+    name: "apprunner",
+    title: "AWS App Runner",
+    service: Some("apprunner"),
+    actions: &["apprunner:DescribeService", "apprunner:ListOperations", "apprunner:ListServices"],
+    blocks: true,
+    when: When::OnceARun,
+    calls: "1 for each 20 services, 1 for each service, and 1 for each 20 operations of one that names its image by a tag",
+};
+
+/// The operations on a service that deploy nothing.
+const DEPLOY_NOTHING: [&str; 2] = ["PAUSE_SERVICE", "DELETE_SERVICE"];
+
+/// Whether a service still is one, as `ListServices` tells of it. Deleted ones are listed for an hour.
+#[must_use]
+pub fn is_there(summary: &Value) -> bool {
+    summary["Status"] != "DELETED"
+}
+
+/// The image of a service, as `DescribeService` tells of it; `None` for a service of source code, or of Amazon ECR Public.
+///
+/// # Errors
+///
+/// When it is not understood where the service's code comes from.
+pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, String> {
+    let source = &answer["Service"]["SourceConfiguration"];
+    let repository = &source["ImageRepository"];
+    if repository.is_null() && !source["CodeRepository"].is_null() {
+        return Ok(None);
+    }
+    if repository["ImageRepositoryType"] == "ECR_PUBLIC" {
+        return Ok(None);
+    }
+    match repository["ImageIdentifier"].as_str() {
+        Some(image) => Ok(Some(image.to_owned())),
+        None => Err(format!("DescribeService: it is not said which image {arn} runs")),
+    }
+}
+
+/// When a service was last deployed, by its operations as `ListOperations` tells of them; `None` when they do not tell.
+#[must_use]
+pub fn deployed_at(operations: &[Value]) -> Option<Instant> {
+    let deployed = operations.iter().filter(|operation| {
+        let kind = operation["Type"].as_str().unwrap_or_default();
+        operation["Status"] == "SUCCEEDED" && !DEPLOY_NOTHING.contains(&kind)
+    });
+    // Where one has no time that is understood, no time is: then all images may be the one.
+    let times: Option<Vec<Instant>> =
+        deployed.map(|operation| Instant::deserialize(&operation["EndedAt"]).ok()).collect();
+    times?.into_iter().max()
+}
+
+/// Whether a service names its image so that it is not known which one it runs.
+#[must_use]
+pub fn names_by_tag(image: &str) -> bool {
+    ImageReference::parse_exact(image).is_ok_and(|reference| reference.digest.is_none())
+}
+
+/// Adds what a service uses that was last deployed at a time.
+pub fn add_service(image: &str, arn: &str, deployed_at: Option<Instant>, reading: &mut Reading) {
+    reading.add(&[image.to_owned()], arn);
+    if let Ok(reference) = ImageReference::parse_exact(image)
+        && reference.digest.is_none()
+    {
+        reading.unknown.push(UnknownImage { reference, started_at: deployed_at, used_by: arn.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_names_an_image_of_ecr_or_none() {
+        let told = |source: Value| image(&json!({ "Service": { "SourceConfiguration": source } }), "arn");
+        let ecr = json!({ "ImageRepository": { "ImageIdentifier": "app:1", "ImageRepositoryType": "ECR" } });
+        assert_eq!(told(ecr), Ok(Some("app:1".to_owned())));
+        let public = json!({ "ImageRepository":
+            { "ImageIdentifier": "public.ecr.aws/a/b:1", "ImageRepositoryType": "ECR_PUBLIC" } });
+        assert_eq!(told(public), Ok(None));
+        assert_eq!(told(json!({ "CodeRepository": { "RepositoryUrl": "u" } })), Ok(None));
+        assert!(told(json!({})).is_err());
+    }
+
+    #[test]
+    fn a_service_runs_what_was_there_when_it_was_last_deployed() {
+        let operation = |kind: &str, status: &str, ended_at: f64| json!({ "Type": kind, "Status": status, "EndedAt": ended_at });
+        let operations = [
+            operation("CREATE_SERVICE", "SUCCEEDED", 1_700_000_000.0),
+            operation("START_DEPLOYMENT", "SUCCEEDED", 1_790_000_000.5),
+            operation("START_DEPLOYMENT", "ROLLBACK_SUCCEEDED", 1_795_000_000.0),
+            operation("PAUSE_SERVICE", "SUCCEEDED", 1_796_000_000.0),
+        ];
+        assert_eq!(deployed_at(&operations), Instant::from_micros(1_790_000_000_500_000));
+        assert_eq!(deployed_at(&[]), None);
+        let untold =
+            [&operations[..], &[json!({ "Type": "UPDATE_SERVICE", "Status": "SUCCEEDED" })]].concat();
+        assert_eq!(deployed_at(&untold), None, "a deployment whose end is not told may be the last");
+        let mut reading = Reading::default();
+        add_service("app:prod", "arn", deployed_at(&operations), &mut reading);
+        add_service(&format!("app@sha256:{}", "a".repeat(64)), "other", None, &mut reading);
+        assert_eq!((reading.used.len(), reading.unknown.len()), (2, 1));
+        assert!(names_by_tag("app:prod") && !names_by_tag(&format!("app@sha256:{}", "a".repeat(64))));
+    }
+}

@@ -1,0 +1,49 @@
+//! What Amazon EventBridge's rules use: the revisions of task definitions that their targets start, though nothing runs them now.
+
+use serde_json::Value;
+
+use super::ecs::NamedRevision;
+use super::source::{UsageSource, When};
+
+/// The rules of Amazon EventBridge.
+pub const SOURCE: UsageSource = UsageSource {
+    name: "events",
+    title: "EventBridge rules",
+    service: None,
+    actions: &[
+        "ecs:DescribeTaskDefinition",
+        "events:ListEventBuses",
+        "events:ListRuleNamesByTarget",
+        "events:ListTargetsByRule",
+    ],
+    blocks: true,
+    when: When::OnceARun,
+    calls: "1 for each 100 event buses, 1 for each event bus and ECS cluster, 1 for each rule that starts tasks, and 1 for \
+            each revision that is not known",
+};
+
+/// What a target starts, as `ListTargetsByRule` tells of it.
+#[must_use]
+pub fn revision(target: &Value, used_by: &str) -> Option<NamedRevision> {
+    NamedRevision::of(target["EcsParameters"]["TaskDefinitionArn"].as_str()?, used_by)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_target_that_starts_tasks_names_their_revision() {
+        let arn = "arn:aws:ecs:r:1:task-definition/nightly:3";
+        let target = json!({ "Id": "1", "Arn": "arn:aws:ecs:r:1:cluster/prod",
+            "EcsParameters": { "TaskDefinitionArn": arn } });
+        assert_eq!(revision(&target, "rule").unwrap().name, arn);
+        // The last revision of a family is in use anyway.
+        let family =
+            json!({ "EcsParameters": { "TaskDefinitionArn": "arn:aws:ecs:r:1:task-definition/nightly" } });
+        assert_eq!(revision(&family, "rule"), None);
+        assert_eq!(revision(&json!({ "Id": "1", "Arn": "arn:aws:lambda:r:1:function:f" }), "rule"), None);
+    }
+}

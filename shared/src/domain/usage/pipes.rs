@@ -1,0 +1,46 @@
+//! What Amazon EventBridge Pipes uses: the revisions of task definitions that pipes start, though nothing runs them now.
+
+use serde_json::Value;
+
+use super::ecs::NamedRevision;
+use super::source::{UsageSource, When};
+
+/// Amazon EventBridge Pipes.
+pub const SOURCE: UsageSource = UsageSource {
+    name: "pipes",
+    title: "EventBridge Pipes",
+    service: Some("pipes"),
+    actions: &["ecs:DescribeTaskDefinition", "pipes:DescribePipe", "pipes:ListPipes"],
+    blocks: true,
+    when: When::OnceARun,
+    calls: "1 for each 100 pipes, 1 for each that starts tasks, and 1 for each revision that is not known",
+};
+
+/// Whether a pipe starts tasks of Amazon ECS, as `ListPipes` tells of it.
+#[must_use]
+pub fn starts_tasks(summary: &Value) -> bool {
+    summary["Target"].as_str().is_some_and(|arn| arn.contains(":ecs:"))
+}
+
+/// What a pipe starts, as `DescribePipe` tells of it.
+#[must_use]
+pub fn revision(pipe: &Value, used_by: &str) -> Option<NamedRevision> {
+    let named = pipe["TargetParameters"]["EcsTaskParameters"]["TaskDefinitionArn"].as_str()?;
+    NamedRevision::of(named, used_by)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_to_a_cluster_names_the_revision_that_it_starts() {
+        assert!(starts_tasks(&json!({ "Target": "arn:aws:ecs:r:1:cluster/prod" })));
+        assert!(!starts_tasks(&json!({ "Target": "arn:aws:states:r:1:stateMachine:m" })));
+        let pipe = json!({ "TargetParameters": { "EcsTaskParameters":
+            { "TaskDefinitionArn": "arn:aws:ecs:r:1:task-definition/a:3" } } });
+        assert_eq!(revision(&pipe, "pipe").unwrap().name, "arn:aws:ecs:r:1:task-definition/a:3");
+    }
+}

@@ -1,0 +1,149 @@
+//! JSON Schemas of the files that people write and of what programs read: for editors, and for whoever reads reports.
+//!
+//! What is written as JSON has its schema made from the types that are written. Files are read field by field, so that all of
+//! their mistakes are told at once: the types here describe them for schemas alone, and a test holds both to the same files.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::Value;
+
+use crate::domain::enforcement::journal::{Line, PolicyLine};
+use crate::report::run::RunReport;
+
+mod files;
+
+use files::{BuildsFile, InUse, OneOrMore, PoliciesFile, Policy};
+
+/// A schema, and what it is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Schema {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is of, in a few words.
+    pub about: &'static str,
+    generate: fn(Direction) -> Value,
+    direction: Direction,
+}
+
+/// Whether a document is read or written: what may be left out when it is read may always be there when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Read,
+    Written,
+}
+
+/// All schemas, by name.
+pub const ALL: [Schema; 8] = [
+    Schema {
+        name: "policy",
+        about: "a lifecycle policy: the simple model, or ECR's document",
+        generate: of::<Policy>,
+        direction: Direction::Read,
+    },
+    Schema {
+        name: "policies",
+        about: "policies.yaml in the stack's bucket",
+        generate: of::<PoliciesFile>,
+        direction: Direction::Read,
+    },
+    Schema {
+        name: "builds",
+        about: "builds.yaml in the stack's bucket",
+        generate: of::<BuildsFile>,
+        direction: Direction::Read,
+    },
+    Schema {
+        name: "in-use",
+        about: "a list of images in use",
+        generate: of::<Vec<InUse>>,
+        direction: Direction::Read,
+    },
+    Schema {
+        name: "preview",
+        about: "what `preview --output json` prints",
+        generate: of::<OneOrMore>,
+        direction: Direction::Written,
+    },
+    Schema {
+        name: "run",
+        about: "the report of a run",
+        generate: of::<RunReport>,
+        direction: Direction::Written,
+    },
+    Schema {
+        name: "journal",
+        about: "a line of the journal: an image that is about to go",
+        generate: of::<Line>,
+        direction: Direction::Written,
+    },
+    Schema {
+        name: "journal-policy",
+        about: "an object of the journal: a lifecycle policy that is about to be replaced",
+        generate: of::<PolicyLine>,
+        direction: Direction::Written,
+    },
+];
+
+impl Schema {
+    /// The schema, of JSON Schema's draft 2020-12.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        let mut schema = (self.generate)(self.direction);
+        schema["title"] = format!("ecr-steward: {}", self.about).into();
+        schema
+    }
+}
+
+/// The schema of a name; `None` if there is none.
+#[must_use]
+pub fn named(name: &str) -> Option<Schema> {
+    ALL.into_iter().find(|schema| schema.name == name)
+}
+
+fn of<T: JsonSchema>(direction: Direction) -> Value {
+    let settings = SchemaSettings::draft2020_12();
+    let settings = match direction {
+        Direction::Read => settings.for_deserialize(),
+        Direction::Written => settings.for_serialize(),
+    };
+    let mut schema = SchemaGenerator::new(settings).into_root_schema_for::<T>().to_value();
+    if direction == Direction::Read {
+        without_nulls(&mut schema);
+    }
+    schema
+}
+
+/// What may be left out is not null when it is there: ECR refuses nulls, and so do the files.
+fn without_nulls(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        Value::Object(fields) => {
+            let is_null = |value: &Value| value == "null" || value == &serde_json::json!({ "type": "null" });
+            if let Some(Value::Array(types)) = fields.get_mut("type") {
+                types.retain(|name| !is_null(name));
+                if let [one] = types.as_slice() {
+                    let one = one.clone();
+                    fields.insert("type".to_owned(), one);
+                }
+            }
+            if let Some(Value::Array(words)) = fields.get_mut("enum") {
+                words.retain(|word| !word.is_null());
+            }
+            if let Some(Value::Array(choices)) = fields.get_mut("anyOf") {
+                choices.retain(|choice| !is_null(choice));
+                if let [Value::Object(one)] = choices.as_slice() {
+                    let one = one.clone();
+                    fields.remove("anyOf");
+                    for (name, value) in one {
+                        fields.entry(name).or_insert(value);
+                    }
+                }
+            }
+            if fields.get("default").is_some_and(Value::is_null) {
+                fields.remove("default");
+            }
+            fields.values_mut().for_each(without_nulls);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,598 @@
+//! Types for the schemas of files: what [`PolicySource`](crate::domain::lifecycle::PolicySource),
+//! [`PolicySet`](crate::domain::enforcement::policy_set::PolicySet),
+//! [`BuildConfig`](crate::domain::builds::build_config::BuildConfig) and [`Usage`](crate::domain::usage::Usage) read.
+
+#![expect(dead_code, reason = "only their schemas are used")]
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Value, json};
+
+use crate::domain::builds::build_definition::Profile;
+use crate::domain::enforcement::policy_set::Apply;
+use crate::domain::preview::model::PreviewReport;
+
+/// One report of a preview, or one for each of several repositories.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum OneOrMore {
+    One(Box<PreviewReport>),
+    Several(Vec<PreviewReport>),
+}
+
+/// A lifecycle policy: the simple model, or ECR's document.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Policy {
+    Wrapped(Wrapped),
+    Simple(Simple),
+    Document(Document),
+}
+
+/// A simple policy under the name that it has in a request.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Wrapped {
+    /// The policy.
+    lifecycle_policy: Simple,
+}
+
+/// A policy in the simple model, awsx's.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Simple {
+    /// Whether there is to be no lifecycle policy at all.
+    #[schemars(default)]
+    skip: bool,
+    /// The rules, applied in this order, an `any` rule behind all others. Left out, untagged images beyond the youngest one expire.
+    #[schemars(default, length(max = 50))]
+    rules: Vec<SimpleRule>,
+}
+
+/// A rule: which images, one limit, and what happens to those past it.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("allOf" = [
+    { "oneOf": [
+        { "required": ["maximumNumberOfImages"] },
+        { "required": ["maximumAgeLimit"] },
+        { "required": ["maximumDaysSincePull"], "properties": { "action": { "const": "archive" } } },
+        { "required": ["maximumDaysInArchive"], "properties": { "action": { "const": "expire" } } },
+    ] },
+    { "oneOf": [
+        { "required": ["selection"], "properties": { "tagStatus": false, "tagPrefixList": false, "tagPatternList": false } },
+        { "required": ["tagStatus"], "properties": { "selection": false, "tagStatus": { "enum": ["untagged", "any"] },
+            "tagPrefixList": false, "tagPatternList": false } },
+        { "required": ["tagStatus", "tagPrefixList"], "properties": { "selection": false, "tagStatus": { "const": "tagged" },
+            "tagPatternList": false } },
+        { "required": ["tagStatus", "tagPatternList"], "properties": { "selection": false, "tagStatus": { "const": "tagged" },
+            "tagPrefixList": false } },
+    ] },
+    { "anyOf": [
+        { "not": { "required": ["maximumDaysSincePull"] } },
+        { "required": ["action"] },
+    ] },
+]))]
+pub(super) struct SimpleRule {
+    /// A text for people.
+    description: Option<String>,
+    /// Which images the rule is about.
+    selection: Option<Selection>,
+    /// The same as ECR's document says it, with a list beside it.
+    tag_status: Option<TagStatus>,
+    /// Beginnings of tags; an image needs one for each.
+    tag_prefix_list: Option<Texts>,
+    /// Tags in which `*` stands for anything; an image needs one for each.
+    tag_pattern_list: Option<Texts>,
+    /// All but the youngest so many images are past the limit.
+    #[schemars(range(min = 1))]
+    maximum_number_of_images: Option<u64>,
+    /// Images pushed more than so many days ago are past the limit.
+    #[schemars(range(min = 1))]
+    maximum_age_limit: Option<u64>,
+    /// Images not pulled for more than so many days are past the limit; they are archived.
+    #[schemars(range(min = 1))]
+    maximum_days_since_pull: Option<u64>,
+    /// Images archived for more than so many days are past the limit.
+    #[schemars(range(min = 90))]
+    maximum_days_in_archive: Option<u64>,
+    /// What happens to images past the limit; they expire if nothing is said.
+    action: Option<SimpleAction>,
+}
+
+/// `untagged`, `any`, or tags.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Selection {
+    Word(SelectionWord),
+    Prefixes(Prefixes),
+    Patterns(Patterns),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum SelectionWord {
+    /// Images without any tag.
+    Untagged,
+    /// Every image.
+    Any,
+}
+
+/// Images with a tag for each of these beginnings.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Prefixes {
+    /// Beginnings of tags.
+    tag_prefix_list: Texts,
+}
+
+/// Images with a tag for each of these patterns.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Patterns {
+    /// Tags in which `*` stands for anything.
+    tag_pattern_list: Texts,
+}
+
+/// One text or more, none of them empty.
+#[derive(JsonSchema)]
+pub(super) struct Texts(#[schemars(length(min = 1), inner(length(min = 1)))] Vec<String>);
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum TagStatus {
+    /// Images with the tags of the list.
+    Tagged,
+    /// Images without any tag.
+    Untagged,
+    /// Every image.
+    Any,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum SimpleAction {
+    /// The image is deleted.
+    Expire,
+    /// The image moves to the archive.
+    Archive,
+}
+
+/// ECR's lifecycle policy document.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Document {
+    /// The rules; the one with the lowest priority number is applied first.
+    #[schemars(length(min = 1, max = 50))]
+    rules: Vec<Rule>,
+}
+
+/// A rule of ECR's document.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Rule {
+    /// The place of the rule; no two have the same.
+    #[schemars(range(min = 1))]
+    rule_priority: u64,
+    /// A text for people.
+    description: Option<String>,
+    /// Which images, and the limit.
+    selection: DocumentSelection,
+    /// What happens to images past the limit.
+    action: DocumentAction,
+}
+
+/// Which images a rule is about, and its limit.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("allOf" = [
+    { "oneOf": [
+        { "properties": { "tagStatus": { "enum": ["untagged", "any"] }, "tagPrefixList": false, "tagPatternList": false } },
+        { "required": ["tagPrefixList"], "properties": { "tagStatus": { "const": "tagged" }, "tagPatternList": false } },
+        { "required": ["tagPatternList"], "properties": { "tagStatus": { "const": "tagged" }, "tagPrefixList": false } },
+    ] },
+    { "oneOf": [
+        { "properties": { "countType": { "const": "imageCountMoreThan" }, "countUnit": false, "storageClass": { "const": "standard" } } },
+        { "required": ["countUnit"], "properties": { "countType": { "enum": ["sinceImagePushed", "sinceImagePulled"] },
+            "storageClass": { "const": "standard" } } },
+        { "required": ["countUnit", "storageClass"], "properties": { "countType": { "const": "sinceImageTransitioned" },
+            "storageClass": { "const": "archive" }, "countNumber": { "minimum": 90 } } },
+    ] },
+]))]
+pub(super) struct DocumentSelection {
+    /// Whether images have tags.
+    tag_status: TagStatus,
+    /// Beginnings of tags; an image needs one for each.
+    tag_prefix_list: Option<Texts>,
+    /// Tags in which `*` stands for anything; an image needs one for each.
+    tag_pattern_list: Option<Texts>,
+    /// Where the images are.
+    storage_class: Option<DocumentClass>,
+    /// What is counted.
+    count_type: CountType,
+    /// The unit of ages.
+    count_unit: Option<CountUnit>,
+    /// So many images, or days.
+    #[schemars(range(min = 1))]
+    count_number: u64,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum DocumentClass {
+    /// The class from which images are pulled.
+    Standard,
+    /// The archive.
+    Archive,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+pub(super) enum CountType {
+    /// All but the youngest so many images.
+    ImageCountMoreThan,
+    /// Images pushed so many days ago.
+    SinceImagePushed,
+    /// Images last pulled so many days ago.
+    SinceImagePulled,
+    /// Images archived so many days ago.
+    SinceImageTransitioned,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum CountUnit {
+    /// The only unit that there is.
+    Days,
+}
+
+/// What happens to images.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "properties": { "type": { "const": "expire" }, "targetStorageClass": false } },
+    { "required": ["targetStorageClass"], "properties": { "type": { "const": "transition" } } },
+]))]
+pub(super) struct DocumentAction {
+    /// Whether images are deleted, or move.
+    r#type: DocumentActionType,
+    /// Where they move.
+    target_storage_class: Option<TargetClass>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum DocumentActionType {
+    /// They are deleted.
+    Expire,
+    /// They move to another storage class.
+    Transition,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum TargetClass {
+    /// The archive.
+    Archive,
+}
+
+/// policies.yaml: which lifecycle policy is for which repository.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PoliciesFile {
+    /// The policies; the first that matches a repository is the one.
+    policies: Vec<Entry>,
+    /// What has to be known of what is in use.
+    usage: Option<UsageSources>,
+    /// How much may go from the whole registry in a day.
+    limits: Option<RegistryLimits>,
+    /// The hash of this file, as `ecr-steward check` prints it: it is enforced without a preview before.
+    approve: Option<String>,
+}
+
+/// A policy, and the repositories that it is for.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("if" = { "required": ["apply"], "properties": { "apply": { "const": "protect" } } },
+    "then" = { "properties": { "rules": false } }, "else" = { "required": ["rules"] }))]
+pub(super) struct Entry {
+    /// What reports call it; no two have the same.
+    name: String,
+    /// What the names of its repositories match, one of these; `*` stands for anything.
+    repositories: RepositoryPatterns,
+    /// The resource tags that its repositories have, all of these.
+    tags: Option<BTreeMap<String, String>>,
+    /// The rules, in the simple model.
+    #[schemars(length(min = 1, max = 50))]
+    rules: Option<Vec<SimpleRule>>,
+    /// Who applies it; nobody if nothing is said.
+    apply: Option<Apply>,
+    /// What stays whatever the rules say.
+    keep: Option<Keep>,
+    /// How much it takes at once.
+    limits: Option<Limits>,
+}
+
+/// Patterns of repositories' names.
+#[derive(JsonSchema)]
+pub(super) struct RepositoryPatterns(
+    #[schemars(length(min = 1), inner(length(min = 1), regex(pattern = "^[a-z0-9*][a-z0-9._/*-]*$")))]
+    Vec<String>,
+);
+
+/// What stays whatever the rules say. What is in use always does.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Keep {
+    /// Always true.
+    #[schemars(extend("const" = true))]
+    in_use: Option<bool>,
+    /// Images with a tag that matches one of these.
+    tags: Option<Texts>,
+    /// So many of the youngest images.
+    #[schemars(range(min = 1))]
+    newest: Option<u64>,
+    /// Images that were pulled within so many days.
+    #[schemars(range(min = 1))]
+    pulled_within_days: Option<u64>,
+}
+
+/// How much goes from one repository in one run; a plan past one of these is not executed at all.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Limits {
+    /// The most images; 500 if nothing is said.
+    #[schemars(range(min = 1))]
+    images: Option<u64>,
+    /// The most, in percent of the repository's images; 50 if nothing is said.
+    #[schemars(range(min = 1, max = 100))]
+    percent: Option<u64>,
+    /// The fewest images that are left; 1 if nothing is said.
+    #[schemars(range(min = 1))]
+    remaining: Option<u64>,
+}
+
+/// How much may go from the whole registry in a day.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RegistryLimits {
+    /// The most images; 5,000 if nothing is said.
+    #[schemars(range(min = 1))]
+    images: Option<u64>,
+    /// The most, in percent of the registry's images; 25 if nothing is said.
+    #[schemars(range(min = 1, max = 100))]
+    percent: Option<u64>,
+}
+
+/// What has to be known of what is in use.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct UsageSources {
+    /// So many of the last active revisions of each family of task definitions are in use; 5 if nothing is said.
+    #[schemars(range(min = 1))]
+    task_definition_revisions: Option<u64>,
+    /// Lists in the stack's bucket that have to be there.
+    lists: Option<Vec<ListSource>>,
+    /// Sources that do not matter, each with a reason.
+    ignore: Option<Vec<Ignored>>,
+    /// The accounts that pull where an organization or anybody may.
+    accounts: Option<Accounts>,
+}
+
+/// Accounts.
+#[derive(JsonSchema)]
+pub(super) struct Accounts(#[schemars(length(min = 1), inner(regex(pattern = "^[0-9]{12}$")))] Vec<String>);
+
+/// A list of images in use that has to be there.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ListSource {
+    /// Its key in the stack's bucket.
+    #[schemars(regex(pattern = "^usage/.*\\.json$"))]
+    key: String,
+    /// Older than so many hours it is of no use; 24 if nothing is said.
+    #[schemars(range(min = 1))]
+    maximum_age_in_hours: Option<u64>,
+    /// What the names of the repositories match that it is about; all if nothing is said.
+    repositories: Option<RepositoryPatterns>,
+    /// The cluster of Amazon EKS whose use it tells.
+    cluster: Option<String>,
+    /// The account whose use it tells.
+    #[schemars(regex(pattern = "^[0-9]{12}$"))]
+    account: Option<String>,
+}
+
+/// A source that does not matter.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Ignored {
+    /// The source, as reports call it.
+    source: String,
+    /// Why it does not matter.
+    reason: String,
+    /// The last day on which it does not matter, like 2027-01-31; always if nothing is said.
+    #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), extend("format" = "date"))]
+    until: Option<String>,
+}
+
+/// builds.yaml: which recipe for which source.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct BuildsFile {
+    /// The builds.
+    builds: Vec<Build>,
+}
+
+/// How an image is built, and of what.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("if" = { "required": ["profile"], "properties": { "profile": { "const": "lambda" } } },
+    "then" = { "properties": { "platforms": { "maxItems": 1 } } }))]
+pub(super) struct Build {
+    /// The repository that the image goes to.
+    #[schemars(length(min = 2, max = 256), regex(pattern = "^[a-z0-9]([a-z0-9._/-]*[a-z0-9])?$"))]
+    repository_name: String,
+    /// The folder of the source that is the build context; all of it if nothing is said.
+    #[schemars(length(min = 1), regex(pattern = "^[^/]"))]
+    context: Option<String>,
+    /// The Dockerfile, from the source's top folder; that of the context if nothing is said.
+    #[schemars(length(min = 1), regex(pattern = "^[^/]"))]
+    dockerfile: Option<String>,
+    /// The stage to build; the last if nothing is said.
+    #[schemars(length(min = 1), regex(pattern = "^[A-Za-z_][A-Za-z0-9_.-]*$"))]
+    target: Option<String>,
+    /// Values for the Dockerfile's `ARG`s.
+    build_args: Option<BTreeMap<String, String>>,
+    /// Secrets for `RUN --mount=type=secret,id=…`: where AWS Secrets Manager has each.
+    secrets: Option<BTreeMap<String, SecretReference>>,
+    /// What to build for; linux/amd64 if nothing is said.
+    #[schemars(length(min = 1))]
+    platforms: Option<Vec<Platform>>,
+    /// The tags besides the one that names the source.
+    image_tags: Option<Vec<String>>,
+    /// The branch whose images are released.
+    default_branch: Option<String>,
+    /// Whether layers are kept for the next build; they are if nothing is said.
+    cache: Option<bool>,
+    /// The size of the machine.
+    compute_type: Option<ComputeType>,
+    /// What the image is for; ecs if nothing is said.
+    profile: Option<Profile>,
+    /// What is built; what is named after the repository if nothing is said.
+    source: Option<BuildSource>,
+    /// The role of the build.
+    service_role: Option<String>,
+}
+
+/// The name or ARN of a secret, and behind a colon the key in it if it is JSON.
+#[derive(JsonSchema)]
+pub(super) struct SecretReference(#[schemars(regex(pattern = "^[A-Za-z0-9/_+=.@:-]+$"))] String);
+
+#[derive(JsonSchema)]
+pub(super) enum Platform {
+    /// 64-bit processors of Intel and AMD.
+    #[schemars(rename = "linux/amd64")]
+    Amd64,
+    /// 64-bit processors of Arm, as AWS Graviton.
+    #[schemars(rename = "linux/arm64")]
+    Arm64,
+}
+
+#[derive(JsonSchema)]
+pub(super) enum ComputeType {
+    #[schemars(rename = "BUILD_GENERAL1_SMALL")]
+    Small,
+    #[schemars(rename = "BUILD_GENERAL1_MEDIUM")]
+    Medium,
+    #[schemars(rename = "BUILD_GENERAL1_LARGE")]
+    Large,
+    #[schemars(rename = "BUILD_GENERAL1_XLARGE")]
+    Xlarge,
+    #[schemars(rename = "BUILD_GENERAL1_2XLARGE")]
+    Xxlarge,
+}
+
+/// What is built: objects of the stack's bucket, or a CodeCommit repository.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum BuildSource {
+    S3(S3Source),
+    CodeCommit(CodeCommitSource),
+}
+
+/// Objects of the stack's bucket.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct S3Source {
+    /// Which objects.
+    s3: S3Keys,
+}
+
+/// Keys of the stack's bucket.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct S3Keys {
+    /// The key of a zip archive, in which `*` stands for anything.
+    #[schemars(regex(pattern = "^(sources|uploads)/.*(\\.[zZ][iI][pP]|\\*)$"))]
+    key: String,
+}
+
+/// A CodeCommit repository.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CodeCommitSource {
+    /// Which repository, and what of it.
+    code_commit: CodeCommit,
+}
+
+/// A CodeCommit repository, and some of its branches and tags.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CodeCommit {
+    /// Its name.
+    #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9._-]+$"))]
+    repository_name: String,
+    /// The branches, in which `*` stands for anything.
+    branches: Option<GitNames>,
+    /// The tags, in which `*` stands for anything.
+    tags: Option<GitNames>,
+}
+
+/// Names of branches or tags, without `refs/heads/` and `refs/tags/`.
+#[derive(JsonSchema)]
+pub(super) struct GitNames(
+    #[schemars(
+        length(min = 1),
+        inner(length(min = 1), regex(pattern = r"^(?!refs/|origin/|/)[^~^:?\[\\\s]+$"))
+    )]
+    Vec<String>,
+);
+
+/// An entry of a list of images in use: an image, or a list of them, as `jq -s` gathers lists.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum InUse {
+    Image(UsedImage),
+    Several(Vec<UsedImage>),
+}
+
+/// An image in use: its reference, alone or with who uses it.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum UsedImage {
+    Reference(Reference),
+    Object(Used),
+}
+
+/// An image in use, and by what.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Used {
+    /// The reference.
+    image_uri: Reference,
+    /// Who uses it.
+    #[schemars(default)]
+    used_by: Vec<String>,
+}
+
+/// A reference to an image: `repository:tag` or `repository@sha256:…`, behind a registry or not, or a digest alone.
+pub(super) struct Reference;
+
+impl JsonSchema for Reference {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Reference".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        let value: Value = json!({
+            "description": "A reference to an image: `repository:tag` or `repository@sha256:…`, behind a registry or not, or a digest alone.",
+            "type": "string",
+            "minLength": 1,
+            // Of what has a digest, the digest has all of its digits.
+            "pattern": r"^[^\s@]+(@(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128}))?$",
+            "not": { "pattern": r"^(arn:|[sS][hH][aA]256:(?![0-9a-fA-F]{64}$))" },
+        });
+        schemars::Schema::try_from(value).unwrap_or_default()
+    }
+}

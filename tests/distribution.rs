@@ -1,0 +1,179 @@
+//! How the program comes to people: the demo in it, the action, the hook, the wheel, releases and the example for Pulumi.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tests::binaries::{binary, fixture, workspace};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(workspace().join(path)).unwrap()
+}
+
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&read(path)).unwrap()
+}
+
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn the_demo_shows_a_preview_from_the_program_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = |arguments: &[&str]| {
+        Command::new(binary("ecr-steward"))
+            .arg("demo")
+            .args(arguments)
+            .current_dir(folder.path())
+            // Nothing of this machine: no credentials, no home, no browser.
+            .env_clear()
+            .env("TMPDIR", folder.path())
+            .output()
+            .unwrap()
+    };
+    let path = printed(&alone(&[]));
+    let page = fs::read_to_string(path.trim()).unwrap();
+    assert!(Path::new(path.trim()).starts_with(folder.path()), "{path}");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("storefront/web"), "{}", &page[..200]);
+    let second = printed(&alone(&[]));
+    assert_ne!(path, second, "no page is written over");
+
+    let file = folder.path().join("page.html");
+    printed(&alone(&["--file", file.to_str().unwrap(), "--no-open"]));
+    assert_eq!(fs::read_to_string(file).unwrap(), page);
+    assert!(printed(&alone(&["--output", "table"])).contains("in use 3"));
+    let report: Value = serde_json::from_str(&printed(&alone(&["--output", "json"]))).unwrap();
+    let report = if report.is_array() { report[0].clone() } else { report };
+    assert_eq!(report["repositoryName"], "storefront/web");
+}
+
+/// Runs the script of the action with a `pipx` that has the program already.
+fn act(files: &str, folder: &Path) -> Output {
+    let action = yaml("infra/action/action.yml");
+    let step = &action["runs"]["steps"][0];
+    assert_eq!(step["shell"], "bash");
+    let script = step["run"].as_str().unwrap();
+    assert!(!script.contains("${{"), "what is in an expression would be code");
+    let pipx = folder.join("pipx");
+    fs::write(
+        &pipx,
+        format!(
+            "#!/bin/sh\n[ \"$1 $2\" = 'run --spec' ] && [ \"$3\" = 'ecr-steward==0.1.0' ] && [ \"$4\" = ecr-steward ] || exit 9\n\
+             shift 4\nexec '{}' \"$@\"\n",
+            binary("ecr-steward").display()
+        ),
+    )
+    .unwrap();
+    Command::new("chmod").arg("+x").arg(&pipx).status().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    Command::new("bash")
+        .args(["-c", script])
+        .current_dir(fixture("inputs/policies"))
+        .env("PATH", format!("{}:{path}", folder.display()))
+        .env("FILES", files)
+        .env("VERSION", action["inputs"]["version"]["default"].as_str().unwrap())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_action_marks_lines_and_takes_names_of_files_for_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = act("warning-prefix-*.yaml read-tabs.json", folder.path());
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("::warning file=warning-prefix-with-a-star.yaml,line=2,col="), "{said}");
+    let output = act("read-*.json", folder.path());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = act("nothing-*.json", folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    let pwned = folder.path().join("pwned");
+    act(&format!("read-tabs.json; touch {0} $(touch {0})", pwned.display()), folder.path());
+    assert!(!pwned.exists());
+    let version =
+        yaml("infra/action/action.yml")["inputs"]["version"]["default"].as_str().unwrap().to_owned();
+    assert!(
+        read("Cargo.toml").contains(&format!("version = \"{version}\"")),
+        "the action's version is that of the program"
+    );
+}
+
+#[test]
+fn the_hook_checks_the_files_that_are_policies() {
+    let hooks = yaml(".pre-commit-hooks.yaml");
+    let hook = &hooks[0];
+    let mut words = hook["entry"].as_str().unwrap().split(' ');
+    assert_eq!(words.next(), Some("ecr-steward"));
+    let help = Command::new(binary("ecr-steward")).args(words).arg("--help").output().unwrap();
+    assert!(help.status.success());
+    let pattern = regex::Regex::new(hook["files"].as_str().unwrap()).unwrap();
+    for (file, expected) in [
+        ("policies.yaml", true),
+        ("infra/builds.yml", true),
+        ("ecr/lifecycle-policy.json", true),
+        ("lifecycle/README.md", false),
+        ("package.json", false),
+    ] {
+        assert_eq!(pattern.is_match(file), expected, "{file}");
+    }
+}
+
+#[test]
+fn a_release_is_packaged_by_a_script_that_tests_itself() {
+    let tested = Command::new("python3")
+        .arg(workspace().join("infra/release/package.py"))
+        .arg("test")
+        .output()
+        .unwrap();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
+    let parsed =
+        Command::new("bash").arg("-n").arg(workspace().join("infra/release/release.sh")).status().unwrap();
+    assert!(parsed.success());
+    let workflow = yaml(".github/workflows/release.yml");
+    let runs: Vec<&str> = workflow["jobs"]["release"]["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|step| step["run"].as_str())
+        .collect();
+    assert!(
+        runs.contains(&"infra/release/release.sh") && runs.contains(&"infra/release/release.sh test"),
+        "{runs:?}"
+    );
+    let script = read("infra/release/release.sh");
+    let metadata = read("cli/Cargo.toml");
+    for target in ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"] {
+        assert!(script.contains(target) && metadata.contains(target), "{target}");
+    }
+    assert!(read("cli/pyproject.toml").contains("bindings = \"bin\""));
+    assert!(metadata.contains("name = \"ecr-steward\"\npath = \"src/main.rs\""));
+}
+
+#[test]
+fn the_example_for_pulumi_declares_what_the_stack_has() {
+    let source = read("infra/examples/pulumi/steward.ts");
+    let template = read("template.yaml");
+    for export in ["RepositoryResourceFunctionArn", "ImageResourceFunctionArn", "SourceBucketName"] {
+        assert!(source.contains(export), "{export}");
+        assert!(template.contains(&format!("${{AWS::StackName}}-{export}")), "{export}");
+    }
+    // What the components send is read by the resources; every property once, as it would be sent.
+    let repository = serde_json::json!({
+        "ServiceToken": "arn", "RepositoryName": "web", "EmptyOnDelete": "true", "ImageTagMutability": "IMMUTABLE",
+        "LifecyclePolicyText": "{\"rules\":[{\"selection\":\"untagged\",\"maximumAgeLimit\":14}]}",
+        "Tags": [{ "Key": "team", "Value": "shop" }],
+    });
+    let image = serde_json::json!({
+        "ServiceToken": "arn", "ServiceTimeout": "3600", "RepositoryName": "web", "Dockerfile": "Dockerfile", "Target": "runtime",
+        "Platforms": ["linux/arm64"], "BuildArgs": { "A": "1" }, "Source": { "S3": { "Key": "uploads/web.zip", "VersionId": "v" } },
+    });
+    for name in repository.as_object().unwrap().keys().chain(image.as_object().unwrap().keys()) {
+        let small = format!("{}{}", name[..1].to_lowercase(), &name[1..]);
+        assert!(source.contains(name.as_str()) || source.contains(&format!("{small}: args.")), "{name}");
+    }
+    shared::domain::repository::read::properties(&repository.to_string()).unwrap();
+    shared::domain::builds::build_config::BuildRequest::properties(&image.to_string()).unwrap();
+}

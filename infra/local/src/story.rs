@@ -12,6 +12,7 @@ use crate::{LocalError, Project, functions, image, run, say, tools};
 
 mod builds;
 mod fleet;
+mod terminal;
 
 /// How long anything may take that the story waits for: a build of a few kilobytes, a run over sixty repositories.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -79,11 +80,15 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(), Loca
     clear(stack)?;
     builds::clear(project, stack)?;
     fleet::clear(stack)?;
+    terminal::clear(stack)?;
     if extent == Extent::All {
         over_http(project, stack)?;
         declared(project, stack)?;
     }
     builds::play(project, stack, extent)?;
+    if extent == Extent::All {
+        terminal::play(project, stack)?;
+    }
     preview(project, stack)?;
     fleet::play(project, stack, extent)
 }

@@ -221,7 +221,7 @@ fn schemas_and_parsers_agree_about_every_small_mistake() {
               "limits": { "images": 5, "percent": 20, "remaining": 2 } },
             { "name": "b", "repositories": ["b"], "apply": "protect" },
         ],
-        "usage": { "taskDefinitionRevisions": 5, "accounts": ["210987654321"],
+        "usage": { "taskDefinitionRevisions": 5, "stacks": true, "accounts": ["210987654321"],
             "lists": [{ "key": "usage/a.json", "maximumAgeInHours": 6, "repositories": ["x/*"], "cluster": "c", "account": "210987654321" }],
             "ignore": [{ "source": "eks/old", "reason": "r", "until": "2027-01-01" }] },
         "limits": { "images": 100, "percent": 25 },

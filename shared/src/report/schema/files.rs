@@ -372,6 +372,8 @@ pub(super) struct UsageSources {
     /// So many of the last active revisions of each family of task definitions are in use; 5 if nothing is said.
     #[schemars(range(min = 1))]
     task_definition_revisions: Option<u64>,
+    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use; no if nothing is said.
+    stacks: Option<bool>,
     /// Lists in the stack's bucket that have to be there.
     lists: Option<Vec<ListSource>>,
     /// Sources that do not matter, each with a reason.

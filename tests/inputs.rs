@@ -298,3 +298,31 @@ fn files_are_named_as_the_aws_cli_names_them() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("an object in Amazon S3; copy it first"), "{said}");
 }
+
+#[test]
+fn requests_and_files_of_the_bucket_may_begin_with_a_byte_order_mark() {
+    use shared::domain::builds::build_config::{BuildConfig, BuildRequest};
+    use shared::domain::enforcement::policy_set::PolicySet;
+    use shared::domain::image::deletion::DeletionRequest;
+    use shared::domain::lifecycle::PolicySource;
+    use shared::domain::preview::request;
+    use shared::domain::repository::read;
+    use shared::domain::text::instant::Instant;
+    let marked = |text: &str| format!("\u{feff}{text}");
+    read::body(&marked(r#"{"repositoryName": "team/app"}"#)).unwrap();
+    let image = r#"{"repositoryName": "team/app", "imageIds": [{"imageTag": "1.0"}]}"#;
+    DeletionRequest::parse(&marked(image)).unwrap();
+    BuildRequest::parse(&marked(
+        r#"{"repositoryName": "team/app", "source": {"s3": {"key": "sources/app/a.zip"}}}"#,
+    ))
+    .unwrap();
+    request::read(
+        &marked(r#"{"repositoryName": "team/app"}"#),
+        None,
+        Instant::EPOCH,
+        PolicySource::parse_json,
+    )
+    .unwrap();
+    PolicySet::parse(&marked("policies: []\n")).unwrap();
+    BuildConfig::parse(&marked("builds: []\n")).unwrap();
+}

@@ -15,8 +15,9 @@ use crate::{Failure, Outcome, output, progress};
 /// Print every image in use in this account, and by what
 ///
 /// Asks in one Region Amazon ECS (tasks, services with the digests that they pinned, the last revisions of task definitions,
-/// managed daemons) and AWS Lambda (all versions of functions). With --bucket reads the lists that clusters and other accounts write
-/// for the stack. Prints the JSON array that `preview --in-use` reads.
+/// managed daemons), AWS Lambda (all versions of functions), AWS Batch, EventBridge (rules, schedules, pipes), Step Functions,
+/// CodeBuild, App Runner, SageMaker AI and Inspector. With --bucket reads the lists that clusters and other accounts write for the
+/// stack. Prints the JSON array that `preview --in-use` reads.
 ///
 /// Every cluster of Amazon EKS needs a list, usage/eks/CLUSTER.json in the bucket, and every registry that deletions are
 /// replicated to. A source that cannot be read is printed with the entry of policies.yaml that ignores it.

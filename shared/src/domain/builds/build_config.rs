@@ -326,10 +326,10 @@ fn check_references(
             format!("events name it without `{beginning}`; write {}", quoted(name))
         } else if pattern.starts_with("refs/") || pattern.starts_with("origin/") {
             "write the name alone".to_owned()
-        } else if let Some(odd) =
+        } else if let Some(character) =
             pattern.chars().find(|c| "~^:?[\\".contains(*c) || c.is_whitespace() || c.is_control())
         {
-            format!("no name in Git has {}; `*` stands for anything", quoted(&odd.to_string()))
+            format!("no name in Git has {}; `*` stands for anything", quoted(&character.to_string()))
         } else if pattern.contains("..")
             || pattern.contains("//")
             || pattern.contains("@{")

@@ -239,21 +239,26 @@ fn why_no_tag(entry: &str, is_pattern: bool) -> Option<String> {
     const MAX_TAG: usize = 128;
     let is_of_tags = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let is_known = |c: char| is_of_tags(c) || (is_pattern && c == '*');
-    if let Some(odd) = entry.chars().find(|c| !is_known(*c)) {
-        return Some(match odd {
+    if let Some(character) = entry.chars().find(|c| !is_known(*c)) {
+        return Some(match character {
             '*' => {
                 "has a `*`, which stands for itself in a prefix and is in no tag; leave it out, or write a \
                     `tagPatternList`"
                     .to_owned()
             }
             '^' | '$' | '\\' | '[' | ']' | '(' | ')' | '+' | '?' | '|' | '{' | '}' => format!(
-                "has `{odd}`, which is in no tag: this is no regular expression; `*` in a `tagPatternList` stands for anything"
+                "has `{character}`, which is in no tag: this is no regular expression; `*` in a `tagPatternList` stands for anything"
             ),
             '/' | ':' | '@' => {
-                format!("has `{odd}`, which is in no tag; write the tag alone, without repository and digest")
+                format!(
+                    "has `{character}`, which is in no tag; write the tag alone, without repository and digest"
+                )
             }
-            odd => {
-                format!("has {}, which is in no tag", crate::domain::text::finding::quoted(&odd.to_string()))
+            character => {
+                format!(
+                    "has {}, which is in no tag",
+                    crate::domain::text::finding::quoted(&character.to_string())
+                )
             }
         });
     }

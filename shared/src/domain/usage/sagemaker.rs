@@ -53,7 +53,7 @@ pub fn model(described: &Value) -> Result<Model, String> {
             (Some(image), _) => model.images.push(image.to_owned()),
             // The images of packages of others, as those of AWS Marketplace, are in the registries of others.
             (None, Some(package)) if account(package) == account(arn) => {
-                model.packages.push(package.to_owned())
+                model.packages.push(package.to_owned());
             }
             (None, Some(_)) => {}
             (None, None) => return Err(format!("DescribeModel: it is not said which image {arn} has")),

@@ -319,7 +319,7 @@ fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one
 
 fn at_a_terminal(steward: &Steward, arguments: &[&str]) -> (Option<i32>, Value) {
     let output = std::process::Command::new(tests::binaries::binary("ecr-steward"))
-        .args(["enforce", "--bucket", BUCKET, "--all", "--apply", "--output", "json"])
+        .args(["enforce", "--bucket", BUCKET, "--all", "--apply", "--yes", "--output", "json"])
         .args(arguments)
         .env_clear()
         .env("AWS_ENDPOINT_URL", steward.aws.url())

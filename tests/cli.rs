@@ -453,15 +453,6 @@ fn a_day_is_its_beginning_in_utc() {
 }
 
 #[test]
-fn completions_know_the_commands() {
-    let output = steward(&["completions", "bash"]);
-    assert_eq!(output.status.code(), Some(0));
-    for command in ["check", "compile", "preview", "--all-passes", "protection-rule", "restore"] {
-        assert!(stdout(&output).contains(command), "{command}");
-    }
-}
-
-#[test]
 fn what_is_in_use_stays() {
     let in_use = path(fixture("storefront/in-use.json"));
     let without: Value = serde_json::from_str(&stdout(&storefront(&["--output", "json"]))).unwrap();
@@ -921,10 +912,11 @@ mod account {
         assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
         let table = String::from_utf8(dry.stdout).unwrap();
         assert!(table.starts_with("Dry run: nothing was changed at 2"), "{table}");
-        assert!(table.contains("3 of 8 images would be deleted"), "{table}");
+        assert!(table.contains("3 of 8 images will be deleted"), "{table}");
         assert!(table.contains("Add --apply to do it."), "{table}");
         assert_eq!(aws.count("BatchDeleteImage"), 0);
-        let report = printed(&in_account(&aws, &[&arguments[..], &["--apply", "--output", "json"]].concat()));
+        let report =
+            printed(&in_account(&aws, &[&arguments[..], &["--apply", "--yes", "--output", "json"]].concat()));
         assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 3, "{report:#}");
         assert!(report["startedBy"].as_str().is_some_and(|by| !by.is_empty()), "{report:#}");
         let left = aws.with(|registry| registry.repositories["team/app"].images.len());
@@ -948,7 +940,7 @@ mod account {
         for (arguments, expected) in [
             (
                 &["preview", "--repository", "nothing"][..],
-                "ecr-steward: there is no repository nothing in this registry\n",
+                "ecr-steward: there is no repository nothing in the registry of eu-west-1\n",
             ),
             (
                 &["enforce", "--bucket", "empty", "--all"],
@@ -957,7 +949,7 @@ mod account {
             ),
             (
                 &["snapshot"],
-                "ecr-steward: arguments: no repository is named, or the registry has none; add --repository NAME or --all\n",
+                "ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all\n",
             ),
         ] {
             let output = in_account(&aws, arguments);
@@ -972,7 +964,7 @@ mod account {
             .unwrap();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.starts_with("ecr-steward: there are no credentials: set AWS_ACCESS_KEY_ID"), "{said}");
+        assert!(said.starts_with("ecr-steward: there are no credentials: sign in"), "{said}");
     }
 
     /// The policy of the repository before a run replaced it.
@@ -1111,7 +1103,10 @@ mod account {
             assert!(said.ends_with(expected), "{said}");
         }
         let output = in_account(&aws, &["policy", "restore", "team/none", "--bucket", BUCKET]);
-        assert_eq!(stderr(&output), "ecr-steward: there is no repository team/none in this registry\n");
+        assert_eq!(
+            stderr(&output),
+            "ecr-steward: there is no repository team/none in the registry of eu-west-1\n"
+        );
     }
 
     #[test]

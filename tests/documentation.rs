@@ -337,8 +337,12 @@ fn joined(code: &str) -> Vec<String> {
 fn steward(arguments: &[String], folder: &Path) -> (Option<i32>, String) {
     // Words that stand for a name, as NAME and RUN_ID.
     let stands_for_name = |word: &str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    let arguments =
-        arguments.iter().map(|word| if stands_for_name(word) { word.to_lowercase() } else { word.clone() });
+    let arguments = arguments.iter().map(|word| match word.strip_prefix('$') {
+        // A variable of the shell.
+        Some(variable) => variable.to_lowercase(),
+        None if stands_for_name(word) => word.to_lowercase(),
+        None => word.clone(),
+    });
     let output = Command::new(binary("ecr-steward"))
         .args(arguments)
         .current_dir(folder)
@@ -710,6 +714,7 @@ fn windows_and_times_are_those_of_the_template() {
 #[test]
 fn every_command_of_the_program_is_described_with_its_help() {
     let (_, help) = steward(&["--help".to_owned()], &workspace());
+    // In groups, whose titles begin their lines.
     let (_, commands) = help.split_once("Commands:\n").unwrap();
     let (commands, _) = commands.split_once("\nOptions:").unwrap();
     let commands = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));

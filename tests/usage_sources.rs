@@ -395,7 +395,8 @@ fn what_is_deleted_between_two_calls_is_no_gap() {
     let all: Vec<&Case> = CASES.iter().collect();
     let aws = with(&all, &["a"]);
     aws.cloud(|cloud| cloud.sources.projects.deleted.push("gone".to_owned()));
-    for operation in ["scheduler:GetSchedule", "apprunner:DescribeService"] {
+    let gone = ["scheduler:GetSchedule", "apprunner:ListOperations", "events:ListTargetsByRule"];
+    for operation in gone {
         aws.fault_from(operation, Fault::Error("ResourceNotFoundException", "gone"), 0);
     }
     aws.fault_from("pipes:DescribePipe", Fault::Error("NotFoundException", "gone"), 0);

@@ -1,52 +1,219 @@
-//! The AWS account that commands read and change: whose credentials, which region, which repositories.
-//!
-//! Credentials in the environment are taken as they are. Otherwise the AWS CLI is asked, which knows profiles, single sign-on,
-//! roles and instances, and this program starts once more with what it says.
+//! The AWS account that commands read and change: whose credentials, which Region, which stack, which repositories; and what to do
+//! when one of them is not what it should be.
 
-use std::io::{self, IsTerminal, Write};
-use std::process::{Command, ExitStatus};
+use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
-use shared::aws::Connection;
+use clap::builder::NonEmptyStringValueParser;
+use shared::aws::{AwsError, Connection, Failure as AwsFailure};
 use shared::domain::enforcement::actor::Actor;
+use shared::domain::lifecycle::matches_wildcard;
 use shared::domain::repository::{Existing, Name};
-use shared::workflows::enforcement::{AwsClients, RunContext};
+use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
+use shared::workflows::live_preview::LiveError;
 
-use crate::Failure;
+use crate::credentials::{Origin, sign_in};
+use crate::{Failure, complete, progress};
 
-/// For so long a command may work.
-const PATIENCE: Duration = Duration::from_secs(12 * 3600);
-/// Set when the AWS CLI was asked, so that it is asked once.
-const ASKED: &str = "ECR_STEWARD_ASKED_AWS_CLI";
+/// Timeout of one command.
+const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+/// Timeout of the question who calls, when a call was refused.
+const WHO_TIMEOUT: Duration = Duration::from_secs(10);
+/// The name of the stack, unless it is said.
+pub(crate) const STACK: &str = "ecr-steward";
 
 /// Why there is no account to work on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AccountError {
     #[error(
-        "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or install the AWS CLI (version 2) \
-         and sign in ({0})"
+        "there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+         name a profile with --profile{}", listed(.others)
     )]
+    NoCredentials { others: Vec<String> },
+    #[error("there are no credentials: {0}")]
     Credentials(String),
-    #[error("there is no region: set AWS_REGION, or `aws configure set region`")]
+    #[error("there is no profile `{name}` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials){}", listed(.known))]
+    NoProfile { name: String, known: Vec<String> },
+    #[error("the files of the AWS CLI are unreadable: {0}")]
+    Profiles(String),
+    #[error(
+        "there is no Region: add --region, set AWS_REGION, or write it down with `aws configure set region`"
+    )]
     Region,
-    #[error("this program could not be started once more with credentials: {0}")]
-    Again(io::Error),
+    #[error("`{name}` (from {origin}) is no name of a Region; write one as eu-west-1")]
+    NoRegionName { name: String, origin: Origin },
     #[error("no runtime: {0}")]
     Runtime(io::Error),
     #[error("--repository {name}: {problem}")]
     Name { name: String, problem: String },
-    #[error("there is no repository {0} in this registry")]
-    Missing(String),
+    #[error("there is no repository {name} in the registry of {region}{}", meant(.similar.as_ref()))]
+    Missing { name: String, region: String, similar: Option<String> },
+    #[error(
+        "no repository of {region} is named like `{pattern}`; `ecr-steward repository list` has their names"
+    )]
+    NoMatch { pattern: String, region: String },
+    #[error("name the repositories: --repository NAME (with * for any characters), or --all")]
+    NothingNamed,
+    #[error("there is no repository in the registry of {region}")]
+    EmptyRegistry { region: String },
+    /// A host that does not answer.
+    #[error(
+        "{operation}: {cause}, in the Region {region} (from {origin}): AWS cannot be reached there{hint}"
+    )]
+    Unreachable { operation: String, cause: String, region: String, origin: Origin, hint: String },
+    /// AWS knows the caller, who may not do this.
+    #[error("{caller} is not allowed to do {action} in {region}{}: ask for that permission\n  {message}", on(.message))]
+    Denied { caller: String, action: String, region: String, message: String },
+    /// AWS does not know the caller.
+    #[error(
+        "AWS does not take these credentials: {message}\n  Sign in again (`aws sso login`), or name another profile with --profile"
+    )]
+    NotSignedIn { message: String },
+    #[error(
+        "there is no bucket {bucket}; leave out --bucket and name the stack with --stack, whose bucket is then found"
+    )]
+    NoBucket { bucket: String },
+    #[error(
+        "there is no stack {name} in {region}: deploy it, name another one with --stack, or its bucket with --bucket where that is enough"
+    )]
+    NoStack { name: String, region: String },
+    #[error("the stack {stack} has no output {output}: it is another stack, or of an older version")]
+    NoOutput { stack: String, output: String },
+    #[error(
+        "--registry-id names another account's registry, which can only be looked at; sign in to that account to change something"
+    )]
+    ForeignRegistry,
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; there are {}", names.join(", ")),
+    }
+}
+
+fn meant(name: Option<&String>) -> String {
+    name.map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+/// What AWS says about a refusal often repeats all of it, and then there is nothing to add.
+fn on(message: &str) -> String {
+    let resource =
+        message.split_once("on resource: ").map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
+    resource.map_or_else(String::new, |resource| format!(" on {resource}"))
+}
+
+/// Which account, Region and registry, said as with the AWS CLI.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "AWS")]
+pub(crate) struct Aws {
+    /// The Region; without it AWS_REGION, or the profile's.
+    #[arg(long, global = true, hide_short_help = true, value_name = "REGION", add = complete::region(), value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) region: Option<String>,
+
+    /// A profile of the AWS CLI's files; takes precedence over keys in the environment.
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME", add = complete::profile(), value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) profile: Option<String>,
+
+    /// The address of all services instead of AWS's own, as of an emulator.
+    #[arg(long, global = true, hide_short_help = true, value_name = "URL", value_parser = url)]
+    pub(crate) endpoint_url: Option<String>,
+
+    /// The registry of another account, to be looked at.
+    #[arg(long, global = true, hide_short_help = true, value_name = "ACCOUNT", value_parser = account_id)]
+    pub(crate) registry_id: Option<String>,
+}
+
+impl Aws {
+    /// Refuses another account's registry, where something may be changed.
+    pub(crate) fn own_registry(&self) -> Result<(), AccountError> {
+        if self.registry_id.is_some() { Err(AccountError::ForeignRegistry) } else { Ok(()) }
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("write it with its protocol, as http://127.0.0.1:4566".to_owned()),
+    }
+}
+
+fn account_id(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_id { Ok(text.to_owned()) } else { Err("an account has an id of 12 digits".to_owned()) }
+}
+
+/// The name of a bucket, also as `s3://NAME`.
+pub(crate) fn bucket_name(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("s3://").unwrap_or(text).trim_end_matches('/');
+    if name.is_empty() {
+        return Err("name a bucket".to_owned());
+    }
+    let is_name = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+    match name.split_once('/') {
+        Some((bucket, _)) => Err(format!("name the bucket alone: {bucket}")),
+        None if is_name => Ok(name.to_owned()),
+        None => Err("buckets have lower-case letters, digits, `-` and `.`".to_owned()),
+    }
+}
+
+/// The deployed stack.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Stack {
+    /// The name of the deployed stack.
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_STACK", default_value = STACK, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) stack: String,
+}
+
+/// The stack's bucket, by its own name or the stack's.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Bucket {
+    /// The stack's bucket, where policies.yaml, lists of images in use, reports and the journal are.
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET", value_parser = bucket_name)]
+    pub(crate) bucket: Option<String>,
+
+    /// The deployed stack, whose bucket is found; `ecr-steward` where a bucket is needed and none is named.
+    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_STACK", conflicts_with = "bucket", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) stack: Option<String>,
+}
+
+/// Where a command finds the stack's bucket.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// It needs none.
+    Nowhere,
+    Bucket(String),
+    Stack(String),
+}
+
+impl Bucket {
+    /// The bucket if one is named, or its stack.
+    pub(crate) fn if_named(&self) -> Place {
+        match (&self.bucket, &self.stack) {
+            (Some(bucket), _) => Place::Bucket(bucket.clone()),
+            (None, Some(stack)) => Place::Stack(stack.clone()),
+            (None, None) => Place::Nowhere,
+        }
+    }
+
+    /// The bucket that is named, or that of the stack with the usual name.
+    pub(crate) fn needed(&self) -> Place {
+        match self.if_named() {
+            Place::Nowhere => Place::Stack(STACK.to_owned()),
+            place => place,
+        }
+    }
 }
 
 /// Which repositories.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[group(required = false, multiple = false)]
 pub(crate) struct Which {
-    /// A repository of the account; may be given more than once.
-    #[arg(long, value_name = "NAME")]
+    /// A repository of the account; may be given more than once, and have `*` for any characters.
+    #[arg(long, value_name = "NAME", add = complete::repository())]
     pub(crate) repository: Vec<String>,
 
     /// All repositories of the account.
@@ -54,79 +221,216 @@ pub(crate) struct Which {
     pub(crate) all: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Exported {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: Option<String>,
+impl Which {
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.all && self.repository.is_empty()
+    }
 }
 
-/// Does work in the account, on one thread.
-pub(crate) fn work<T>(
-    bucket: Option<&str>,
-    work: impl AsyncFnOnce(RunContext<'_>, &Connection) -> Result<T, Failure>,
+/// Does work over a connection, on one thread.
+pub(crate) fn connected<T>(
+    aws: &Aws,
+    work: impl AsyncFnOnce(&Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    credentials()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(AccountError::Runtime)?;
-    runtime.block_on(async {
-        let hands = AwsClients::new(Connection::from_env(), bucket.unwrap_or_default().to_owned());
-        work(hands.clients(PATIENCE), hands.connection()).await
+    let done = runtime.block_on(async {
+        progress::phase("signing in to AWS");
+        let session = sign_in(aws).await?;
+        match work(&session.connection).await {
+            Ok(done) => Ok(done),
+            Err(failure) => Err(explained(failure, &session.connection, &session.origin).await),
+        }
+    });
+    progress::clear();
+    done
+}
+
+/// Does work in the account with the bucket that a command works with.
+pub(crate) fn work<T>(
+    aws: &Aws,
+    place: &Place,
+    work: impl AsyncFnOnce(RunContext<'_>, &Connection) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    connected(aws, async |connection| {
+        let bucket = match place {
+            Place::Nowhere => String::new(),
+            Place::Bucket(bucket) => bucket.clone(),
+            Place::Stack(stack) => {
+                let outputs = outputs(connection, stack).await?;
+                output(&outputs, stack, "SourceBucketName")?
+            }
+        };
+        progress::phase("reading from AWS");
+        let clients = AwsClients::new(connection.clone(), bucket);
+        work(clients.clients(TIMEOUT), clients.connection()).await
     })
 }
 
-fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+/// What a stack says of itself.
+pub(crate) async fn outputs(
+    connection: &Connection,
+    stack: &str,
+) -> Result<BTreeMap<String, String>, Failure> {
+    progress::phase(format!("looking for the stack {stack}"));
+    let outputs = connection.cloudformation().outputs(stack).await?;
+    let missing = || AccountError::NoStack { name: stack.to_owned(), region: connection.region().to_owned() };
+    Ok(outputs.ok_or_else(missing)?)
 }
 
-/// Sees to it that credentials and region are in the environment; if they are not, does not come back.
-fn credentials() -> Result<(), AccountError> {
-    let has_region = is_set("AWS_REGION") || is_set("AWS_DEFAULT_REGION");
-    let has_keys = is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY");
-    if has_keys && has_region {
-        return Ok(());
+/// One of the outputs of a stack.
+pub(crate) fn output(
+    outputs: &BTreeMap<String, String>,
+    stack: &str,
+    name: &str,
+) -> Result<String, AccountError> {
+    outputs
+        .get(name)
+        .cloned()
+        .ok_or_else(|| AccountError::NoOutput { stack: stack.to_owned(), output: name.to_owned() })
+}
+
+/// What went wrong in the words of the person at the terminal: which host, Region, caller, permission.
+async fn explained(failure: Failure, connection: &Connection, origin: &Origin) -> Failure {
+    let error = match &failure {
+        Failure::Run(RunError::Aws(error) | RunError::Time(error))
+        | Failure::Live(LiveError::RunError(RunError::Aws(error) | RunError::Time(error))) => error,
+        _ => return failure,
+    };
+    match told(error, connection, origin).await {
+        Some(told) => told.into(),
+        None => failure,
     }
-    if is_set(ASKED) {
-        return Err(if has_keys {
-            AccountError::Region
-        } else {
-            AccountError::Credentials("the AWS CLI gave none".to_owned())
-        });
-    }
-    let program = std::env::current_exe().map_err(AccountError::Again)?;
-    let mut again = Command::new(program);
-    again.args(std::env::args_os().skip(1)).env(ASKED, "1");
-    if !has_keys {
-        let exported = aws(&["configure", "export-credentials", "--format", "process"])?;
-        let exported: Exported = serde_json::from_str(&exported).map_err(|error| {
-            AccountError::Credentials(format!("the AWS CLI says what is unreadable: {error}"))
-        })?;
-        again.env("AWS_ACCESS_KEY_ID", exported.access_key_id);
-        again.env("AWS_SECRET_ACCESS_KEY", exported.secret_access_key);
-        if let Some(token) = exported.session_token {
-            again.env("AWS_SESSION_TOKEN", token);
+}
+
+/// The same of one call; `None` when there is nothing to add.
+pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Origin) -> Option<AccountError> {
+    let region = connection.region().to_owned();
+    match error.failure {
+        AwsFailure::Unreachable => {
+            let hint = match region_like(&region) {
+                Some(known) => format!("; did you mean {known}?"),
+                None => "; look at the network, the Region and --endpoint-url".to_owned(),
+            };
+            Some(AccountError::Unreachable {
+                operation: error.operation.to_string(),
+                cause: error.message.clone(),
+                region,
+                origin: origin.clone(),
+                hint,
+            })
         }
+        AwsFailure::Denied => {
+            progress::phase("asking who calls");
+            // Everybody may ask this: a refusal means that the credentials are none.
+            let asked = tokio::time::timeout(WHO_TIMEOUT, connection.sts().caller()).await;
+            match asked {
+                Ok(Err(refused)) if refused.failure == AwsFailure::Denied => {
+                    let message = if refused.message.is_empty() { &error.message } else { &refused.message };
+                    Some(AccountError::NotSignedIn { message: message.clone() })
+                }
+                asked => {
+                    let caller = asked
+                        .ok()
+                        .and_then(Result::ok)
+                        .map_or_else(|| "this caller".to_owned(), |who| who.arn);
+                    Some(AccountError::Denied {
+                        caller,
+                        action: action(error),
+                        region,
+                        message: error.to_string(),
+                    })
+                }
+            }
+        }
+        AwsFailure::NotFound if error.message.contains("bucket does not exist") => {
+            let bucket = error.message.strip_prefix("s3://").and_then(|rest| rest.split(['/', ':']).next());
+            Some(AccountError::NoBucket { bucket: bucket.unwrap_or_default().to_owned() })
+        }
+        _ => None,
     }
-    if !has_region {
-        let region = aws(&["configure", "get", "region"]).map_err(|_| AccountError::Region)?;
-        again.env("AWS_REGION", region.trim());
-    }
-    let status: ExitStatus = again.status().map_err(AccountError::Again)?;
-    // It has said everything.
-    std::process::exit(status.code().unwrap_or(2));
 }
 
-fn aws(arguments: &[&str]) -> Result<String, AccountError> {
-    let said = |problem: String| AccountError::Credentials(problem);
-    let output =
-        Command::new("aws").args(arguments).output().map_err(|error| said(format!("aws: {error}")))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let line = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("aws failed").to_owned();
-        return Err(said(line));
+/// The IAM action of a call that was refused: as AWS says it, or by the names of the operations that are called here.
+fn action(error: &AwsError) -> String {
+    let said = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
+    if let Some(action) =
+        said.and_then(|rest| rest.split([' ', ',']).next()).filter(|action| action.contains(':'))
+    {
+        return action.to_owned();
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    match &*error.operation {
+        "ListObjectsV2" => "s3:ListBucket".to_owned(),
+        "HeadObject" => "s3:GetObject".to_owned(),
+        operation @ ("GetObject" | "PutObject" | "DeleteObject") => format!("s3:{operation}"),
+        operation @ ("ListFunctions" | "GetFunction" | "ListVersionsByFunction" | "ListAliases") => {
+            format!("lambda:{operation}")
+        }
+        operation @ "DescribeStacks" => format!("cloudformation:{operation}"),
+        operation @ "GetLogEvents" => format!("logs:{operation}"),
+        operation @ "GetResources" => format!("tag:{operation}"),
+        operation if operation.contains(' ') => "execute-api:Invoke".to_owned(),
+        operation if ["Cluster", "Service", "Task", "Daemon"].iter().any(|part| operation.contains(part)) => {
+            format!("ecs:{operation}")
+        }
+        operation => format!("ecr:{operation}"),
+    }
+}
+
+/// The Regions of today, to say which one a mistyped name is like. One that is missing here works all the same.
+pub(crate) const REGIONS: [&str; 38] = [
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-south-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-central-1",
+    "ca-west-1",
+    "cn-north-1",
+    "cn-northwest-1",
+    "eu-central-1",
+    "eu-central-2",
+    "eu-north-1",
+    "eu-south-1",
+    "eu-south-2",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// The Region that a name is probably meant to be, if there is none of that name.
+fn region_like(name: &str) -> Option<&'static str> {
+    if REGIONS.contains(&name) {
+        return None;
+    }
+    like(name, REGIONS)
+}
+
+/// Which of these names one is probably meant to be.
+pub(crate) fn like<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = known.into_iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+    distances.min().filter(|(distance, _)| *distance <= 2.max(name.len() / 5)).map(|(_, known)| known)
 }
 
 /// Who sits at this terminal, as far as the system says.
@@ -141,28 +445,57 @@ pub(crate) fn actor() -> Actor {
     }
 }
 
-/// The repositories that are named, or all of them.
+/// The repositories that are named, or all of them; at least one.
 pub(crate) async fn repositories(clients: &RunContext<'_>, which: &Which) -> Result<Vec<Existing>, Failure> {
-    if !which.all {
-        let mut found = Vec::new();
-        for text in &which.repository {
+    let region = || clients.region.to_owned();
+    if which.is_empty() {
+        return Err(AccountError::NothingNamed.into());
+    }
+    progress::phase("listing repositories");
+    let has_patterns = which.repository.iter().any(|name| name.contains('*'));
+    let all = if which.all || has_patterns { all(clients).await? } else { Vec::new() };
+    if which.all {
+        return match all.is_empty() {
+            true => Err(AccountError::EmptyRegistry { region: region() }.into()),
+            false => Ok(all),
+        };
+    }
+    let mut found: Vec<Existing> = Vec::new();
+    for text in &which.repository {
+        let matching = if text.contains('*') {
+            let matching: Vec<Existing> =
+                all.iter().filter(|repository| matches_wildcard(text, &repository.name)).cloned().collect();
+            if matching.is_empty() {
+                return Err(AccountError::NoMatch { pattern: text.clone(), region: region() }.into());
+            }
+            matching
+        } else {
             let name = Name::parse(text)
                 .map_err(|error| AccountError::Name { name: text.clone(), problem: error.to_string() })?;
             match clients.ecr.repositories_named(&[name]).await {
-                Ok(repositories) => found.extend(repositories),
-                Err(error) if error.failure == shared::aws::Failure::NotFound => {
-                    return Err(AccountError::Missing(text.clone()).into());
+                Ok(repositories) => repositories,
+                Err(error) if error.failure == AwsFailure::NotFound => {
+                    return Err(missing(clients, text).await.into());
                 }
                 Err(error) => return Err(error.into()),
             }
+        };
+        for repository in matching {
+            if !found.iter().any(|known| known.name == repository.name) {
+                found.push(repository);
+            }
         }
-        return Ok(found);
     }
+    Ok(found)
+}
+
+async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsError> {
     let mut all = Vec::new();
     let mut token = None;
     loop {
         let page = clients.ecr.repositories(None, token.as_deref()).await?;
         all.extend(page.repositories);
+        progress::phase(format!("listing repositories: {}", all.len()));
         match page.next_token {
             Some(next) => token = Some(next),
             None => return Ok(all),
@@ -170,33 +503,49 @@ pub(crate) async fn repositories(clients: &RunContext<'_>, which: &Which) -> Res
     }
 }
 
-/// How far long work is, on standard error if that is a terminal.
-pub(crate) struct Progress {
-    what: &'static str,
-    total: usize,
-    done: usize,
-    is_shown: bool,
+/// That there is no repository of a name, and which one is probably meant.
+async fn missing(clients: &RunContext<'_>, name: &str) -> AccountError {
+    let region = clients.region.to_owned();
+    // Who may not list may still be told that there is none.
+    let known = clients.ecr.repositories(None, None).await.map(|page| page.repositories).unwrap_or_default();
+    let similar = like(name, known.iter().map(|repository| repository.name.as_str())).map(str::to_owned);
+    AccountError::Missing { name: name.to_owned(), region, similar }
 }
 
-impl Progress {
-    pub(crate) fn new(what: &'static str, total: usize) -> Self {
-        Self { what, total, done: 0, is_shown: io::stderr().is_terminal() && total > 1 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_region_is_told_from_one_that_is_unreachable() {
+        assert_eq!(region_like("eu-wset-1"), Some("eu-west-1"));
+        assert_eq!(region_like("eu-west-1"), None);
+        assert_eq!(region_like("mars-north-7"), None);
     }
 
-    /// So many more are done.
-    pub(crate) fn step(&mut self, done: usize) {
-        self.done += done;
-        if self.is_shown {
-            // What cannot be shown is no reason to stop.
-            let _ = write!(io::stderr(), "\r{} of {} {}", self.done, self.total, self.what);
-        }
+    #[test]
+    fn a_bucket_may_be_named_as_its_address() {
+        assert_eq!(bucket_name("s3://steward-1/").as_deref(), Ok("steward-1"));
+        assert_eq!(
+            bucket_name("s3://steward-1/policies.yaml"),
+            Err("name the bucket alone: steward-1".to_owned())
+        );
+        assert!(bucket_name("").is_err() && bucket_name("Steward").is_err());
     }
-}
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+    #[test]
+    fn a_refusal_names_the_action_of_iam() {
+        let error = |operation: &'static str, message: &str| AwsError {
+            operation: operation.into(),
+            failure: AwsFailure::Denied,
+            message: message.to_owned(),
+            in_flight: false,
+        };
+        let said = "User: arn:aws:iam::1:user/ana is not authorized to perform: ecr:DescribeImages on resource: arn:x because";
+        assert_eq!(action(&error("DescribeImages", said)), "ecr:DescribeImages");
+        assert_eq!(action(&error("ListObjectsV2", "Access Denied")), "s3:ListBucket");
+        assert_eq!(action(&error("DescribeTasks", "")), "ecs:DescribeTasks");
+        assert_eq!(action(&error("POST /repositories", "Forbidden")), "execute-api:Invoke");
+        assert_eq!(on(said), " on arn:x");
     }
 }

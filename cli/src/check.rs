@@ -31,6 +31,10 @@ use crate::{Failure, Outcome, output};
 ///
 /// Exit code: 0 if nothing was found, 1 if something was, 2 if a file cannot be read.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward check policies.yaml builds.yaml
+  aws ecr get-lifecycle-policy --repository-name shop/web --output text \\
+    --query lifecyclePolicyText | ecr-steward check -")]
 pub(crate) struct Arguments {
     /// Policies: ECR's JSON document, or the simple model in YAML or JSON; and files with a list `policies` or
     /// `builds`. `-` is standard input.

@@ -16,6 +16,11 @@ use crate::{Failure, Outcome, output};
 /// The document is ready for `aws ecr put-lifecycle-policy --lifecycle-policy-text file://…`. A policy that says `skip: true` stands for none, and nothing is printed. An ECR document is printed in order of
 /// priority.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward compile policy.yaml > policy.json
+  aws ecr put-lifecycle-policy --repository-name shop/web \\
+    --lifecycle-policy-text file://policy.json
+  ecr-steward compile --to simple policy.json")]
 pub(crate) struct Arguments {
     /// The policy: the simple model in YAML or JSON, or ECR's document; `-` is standard input.
     #[arg(value_name = "FILE")]
@@ -75,6 +80,9 @@ pub(crate) fn read_policy(path: &std::path::Path) -> Result<PolicySource, Failur
     let file = input::name(path);
     let text = input::read(path, MAX_POLICY_BYTES)?;
     PolicySource::parse(&text).map_err(|findings| {
+        if let Some(problem) = input::other_kind(&text) {
+            return InputError::Content { file, problem }.into();
+        }
         let Some((first, others)) = findings.split_first() else {
             return InputError::Content { file, problem: "not a valid policy".to_owned() }.into();
         };

@@ -28,6 +28,8 @@ const NOW: &str = "2026-11-23T00:00:00Z";
 /// The repository, its policy and what is in use of it are in this program. Writes the page into a file and opens it. To see the
 /// same of a repository of yours, list its images with `aws ecr describe-images` and use `preview`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward demo")]
 pub(crate) struct Arguments {
     /// Where to write the page; a file in the folder for temporary files unless given.
     #[arg(long, value_name = "FILE")]

@@ -18,6 +18,10 @@ use crate::{Failure, Outcome, output};
 ///
 /// Exit code: 0 if the policies are the same, 1 if they differ, 2 if a file cannot be used.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward diff old.yaml new.yaml
+  aws ecr get-lifecycle-policy --repository-name shop/web --output text \\
+    --query lifecyclePolicyText | ecr-steward diff - policy.yaml")]
 pub(crate) struct Arguments {
     /// The policy to start from; `-` is standard input.
     #[arg(value_name = "FROM")]

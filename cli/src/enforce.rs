@@ -1,28 +1,36 @@
 //! `ecr-steward enforce`: `policies.yaml` applied from a terminal, by the same code as in the stack.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
-use shared::aws::Connection;
+use shared::aws::{Connection, Failure as AwsFailure};
 use shared::domain::enforcement::batch::Assignment;
 use shared::domain::enforcement::enforcement_switch::DryRunReason;
 use shared::domain::enforcement::outcome::{Outcome as RepositoryOutcome, ReportedBlocker, Status};
 use shared::domain::enforcement::plan::Blocker;
 use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::enforcement::run::Run;
+use shared::domain::enforcement::saved_plan::{
+    FORMAT_VERSION, PlanError, PlannedRepository, SavedPlan, usage_fingerprint,
+};
+use shared::domain::lifecycle::PolicySource;
+use shared::domain::repository::{Existing, Name};
 use shared::domain::text::instant::Instant;
+use shared::domain::text::quantity::count;
 use shared::report::run::{Builder, Place, RunReport};
 use shared::report::{html, table};
+use shared::workflows::enforcement::approval::{Approval, Undone};
 use shared::workflows::enforcement::inventory::assign;
 use shared::workflows::enforcement::process_batch::BatchProcessor;
 use shared::workflows::enforcement::{Access, RunContext, RunError, check_clock, read_usage};
 
-use crate::account::{self, Which};
+use crate::account::{self, Aws, Bucket, Which};
+use crate::confirm::confirm;
 use crate::input::{self, MAX_POLICY_BYTES};
 use crate::preview::Format;
-use crate::{Failure, Outcome, in_use, output, preview, snapshot};
+use crate::progress::{self, Progress};
+use crate::{Failure, Outcome, in_use, output, preview};
 
 /// Repositories that are worked on together.
 const CHUNK: usize = 25;
@@ -32,18 +40,25 @@ const CHUNK: usize = 25;
 /// Does what a run of the stack does, with the same protection. Images in use are kept. A source of use that cannot be read
 /// blocks deletion in its repositories, and the report prints the entry of policies.yaml that ignores it. Plans past a limit are
 /// not executed; the limits of the registry are shared with the stack's runs. Every image is in the journal in the stack's bucket,
-/// with your user and host, before it is deleted or archived. What comes into use meanwhile is put back.
+/// with who you are and where, before it is deleted or archived. What comes into use meanwhile is put back.
+///
+/// --save-plan keeps what a dry run shows, image by image, for 24 hours. --plan FILE --apply looks at everything anew, does of
+/// that plan what still holds, and nothing else, and says of each image that is kept why.
 ///
 /// --apply is a switch of its own: it asks neither for the stack's parameter Enforce nor for a preview of the file. A dry run from
-/// here does not count as a preview.
+/// here does not count as a preview. A file from disk (--book) needs no bucket and no stack as long as it is a dry run.
 ///
-/// Exit code: 0, 1 if something needs attention, 2 if nothing could be done.
+/// Exit code: 0, 1 if something needs attention or less was done than planned, 2 if nothing could be done.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward enforce --book policies.yaml --all            # before anything is deployed
+  ecr-steward enforce --all --save-plan plan.json           # what would be done, for review
+  ecr-steward enforce --plan plan.json --apply              # that or less
+  ecr-steward enforce --repository 'shop/*' --apply
+  ecr-steward enforce --all --apply --yes --output html > report.html")]
 pub(crate) struct Arguments {
-    /// The stack's bucket: policies.yaml, lists of images in use and the limits of the registry are read there, and the journal is
-    /// written there.
-    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET", value_parser = NonEmptyStringValueParser::new())]
-    bucket: String,
+    #[command(flatten)]
+    bucket: Bucket,
 
     /// Another policies file than the bucket's policies.yaml; `-` is standard input.
     #[arg(long, value_name = "FILE")]
@@ -56,150 +71,400 @@ pub(crate) struct Arguments {
     #[arg(long)]
     apply: bool,
 
+    /// Save what would be deleted and archived, to be executed with --plan within 24 hours.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["apply", "plan"])]
+    save_plan: Option<PathBuf>,
+
+    /// Do what was saved, or less of it, and nothing else.
+    #[arg(long, value_name = "FILE", requires = "apply", conflicts_with_all = ["all", "repository"])]
+    plan: Option<PathBuf>,
+
+    /// Do not ask before --apply --all.
+    #[arg(long)]
+    yes: bool,
+
     /// How to print what was done.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+/// Why a plan is not saved or executed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanFileError {
+    #[error("{file}: {problem}")]
+    Plan { file: String, problem: PlanError },
+    #[error("{file}: the plan could not be saved: {error}")]
+    Unwritten { file: String, error: io::Error },
+}
+
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     let given = match &arguments.book {
         None => None,
         Some(path) => Some((input::name(path), input::read(path, MAX_POLICY_BYTES)?)),
     };
-    let report = account::work(Some(&arguments.bucket), async |clients, connection| {
-        enforce(&clients, connection, arguments, given.as_ref()).await
+    let plan = match &arguments.plan {
+        None => None,
+        Some(path) => {
+            let (file, text) = (input::name(path), input::read(path, u64::MAX)?);
+            let plan = SavedPlan::parse(&text, Instant::now());
+            Some(plan.map_err(|problem| PlanFileError::Plan { file, problem })?)
+        }
+    };
+    aws.own_registry()?;
+    // A file from disk can be looked at before anything is deployed: a dry run writes nothing down.
+    let place = match (&arguments.book, arguments.apply) {
+        (Some(_), false) => arguments.bucket.if_named(),
+        _ => arguments.bucket.needed(),
+    };
+    let approval = match (&plan, &arguments.save_plan) {
+        (Some(plan), _) => Some(Approval::execute(plan)),
+        (None, Some(_)) => Some(Approval::save()),
+        (None, None) => None,
+    };
+    let done = account::work(aws, &place, async |clients, connection| {
+        Enforcement { clients, connection, arguments, plan: plan.as_ref() }
+            .run(given.as_ref(), approval.as_ref())
+            .await
     })?;
+    let Done { report, registry_id, region, hash, usage } = done;
     match arguments.output {
         Format::Table => {
             let mut out = output::tables();
             out.write_all(table::run::render(&report, preview::style()).as_bytes())?;
             out.flush()?;
         }
-        Format::Json => {
-            let mut out = output::json();
-            serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
-            out.flush()?;
-        }
+        Format::Json => output::value(&report)?,
         Format::Html => {
             let mut out = output::text();
             out.write_all(html::run::render(&report).as_bytes())?;
             out.flush()?;
         }
     }
+    let undone = approval.as_ref().map(Approval::undone).unwrap_or_default();
+    if let Some(plan) = &plan {
+        tell_less(plan, &undone, plan.usage_fingerprint != usage);
+    }
+    if let (Some(path), Some(approval)) = (&arguments.save_plan, approval) {
+        save(path, approval.saved(), &report, (&registry_id, &region), hash, usage)?;
+    }
     let is_well = report.repositories.iter().all(|outcome| !outcome.needs_attention());
-    Ok(if is_well && report.gaps.is_empty() { Outcome::Success } else { Outcome::Different })
+    let is_well = is_well && report.gaps.is_empty() && undone.is_empty();
+    Ok(if is_well { Outcome::Success } else { Outcome::Different })
 }
 
-async fn enforce(
-    clients: &RunContext<'_>,
-    connection: &Connection,
-    arguments: &Arguments,
-    given: Option<&(String, String)>,
-) -> Result<RunReport, Failure> {
-    let started_at = Instant::now();
-    let (file, text, book_version) = match given {
-        Some((file, text)) => (file.as_str(), text.clone(), None),
-        None => {
-            let object = clients.s3.get(clients.bucket, KEY).await?.ok_or_else(|| Failure::Policy {
-                file: format!("s3://{}/{KEY}", clients.bucket),
-                problem: "there is no such object; put the policies file there, or name one with --book"
-                    .to_owned(),
-            })?;
-            check_clock(object.answered_at, started_at)?;
-            (KEY, object.text, object.version)
-        }
-    };
-    let book = PolicySet::parse(&text).map_err(|findings| in_use::invalid_book(file, &findings))?;
-    // Terminals at the same moment are different runs.
-    let run_id = format!("terminal-{}-{}", started_at.micros(), std::process::id());
-    let dry_run = !arguments.apply;
-    let run = Run {
-        policies_file_problem: None,
-        run_id,
-        started_at,
-        started_by: Some(account::actor().to_string()),
-        dry_run,
-        protect_only: false,
-        dry_run_reason: dry_run.then_some(DryRunReason::Requested),
-        attempt: String::new(),
-        book_version,
-        book_hash: Some(book.hash().to_owned()),
-    };
-    let repositories = account::repositories(clients, &arguments.which).await?;
-    if repositories.is_empty() {
-        return Err(snapshot::nothing_named());
+/// Says what of a plan was not done, each cause once.
+fn tell_less(plan: &SavedPlan, undone: &[Undone], usage_has_changed: bool) {
+    const SHOWN: usize = 20;
+    let all = plan.len() as u64;
+    output::note(&format!(
+        "{} of the {} of the plan are done",
+        all - undone.len() as u64,
+        count(all, "image")
+    ));
+    if undone.is_empty() {
+        return;
     }
-    let registry_id = repositories.first().map(|one| one.registry_id.clone()).unwrap_or_default();
-    let before = read_usage::before(clients).await?;
-    let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
-    let (gaps, usage_sources) = (observation.usage.gaps.clone(), observation.usage.sources.clone());
-    // A dry run holds nothing that could change something.
-    let ecr = arguments.apply.then(|| connection.ecr_write());
-    let access = ecr.as_ref().map_or(Access::Read, Access::Write);
-    let worker = BatchProcessor::new(*clients, access, &run, &book, observation);
-    let mut outcomes = Vec::new();
-    let mut progress = account::Progress::new("repositories", repositories.len());
-    // So many at a time, since what is in use is looked at once for all of them.
-    for some in repositories.chunks(CHUNK) {
-        // It may take hours, and whoever changes the bucket's file means from now on.
-        if arguments.apply && given.is_none() && !is_current(clients, &book).await? {
-            outcomes.extend(some.iter().map(|repository| RepositoryOutcome {
-                repository_name: repository.name.clone(),
-                status: Status::Blocked,
-                obstacles: vec![ReportedBlocker::from(&Blocker::PoliciesFileChanged)],
-                ..RepositoryOutcome::default()
-            }));
-            progress.step(some.len());
-            continue;
+    if usage_has_changed {
+        output::note("What is in use has changed since the plan was saved");
+    }
+    for Undone { repository_name, image, reason } in undone.iter().take(SHOWN) {
+        let name = match image.image_tags.as_slice() {
+            [] => image.image_digest.clone(),
+            tags => tags.join(", "),
+        };
+        output::note(&format!("  {repository_name}: {name} is kept: {reason}"));
+    }
+    if undone.len() > SHOWN {
+        output::note(&format!("  and {} more", undone.len() - SHOWN));
+    }
+}
+
+/// Writes a plan down.
+fn save(
+    path: &Path,
+    repositories: Vec<PlannedRepository>,
+    report: &RunReport,
+    (registry_id, region): (&str, &str),
+    policies_file_hash: String,
+    usage_fingerprint: String,
+) -> Result<(), Failure> {
+    let saved_at = report.run.started_at;
+    let plan = SavedPlan {
+        format_version: FORMAT_VERSION,
+        saved_at,
+        expires_at: SavedPlan::expiry(saved_at),
+        saved_by: report.run.started_by.clone().unwrap_or_default(),
+        registry_id: registry_id.to_owned(),
+        region: region.to_owned(),
+        policies_file_hash,
+        usage_fingerprint,
+        repositories,
+    };
+    let file = input::name(path);
+    let text = serde_json::to_string_pretty(&plan).map_err(io::Error::from)?;
+    std::fs::write(path, text + "\n")
+        .map_err(|error| PlanFileError::Unwritten { file: file.clone(), error })?;
+    let images = count(plan.len() as u64, "image");
+    output::note(&format!(
+        "Saved {file}: {images} of {} repositories, until {}. `ecr-steward enforce --plan {file} --apply` does that or less.",
+        plan.repositories.len(),
+        plan.expires_at
+    ));
+    Ok(())
+}
+
+/// What came of it, and by what.
+struct Done {
+    report: RunReport,
+    registry_id: String,
+    region: String,
+    hash: String,
+    usage: String,
+}
+
+/// One enforcement from a terminal.
+struct Enforcement<'a> {
+    clients: RunContext<'a>,
+    connection: &'a Connection,
+    arguments: &'a Arguments,
+    plan: Option<&'a SavedPlan>,
+}
+
+impl Enforcement<'_> {
+    async fn run(
+        &self,
+        given: Option<&(String, String)>,
+        approval: Option<&Approval<'_>>,
+    ) -> Result<Done, Failure> {
+        let Self { clients, connection, arguments, plan } = self;
+        let started_at = Instant::now();
+        let (file, text, book_version) = match given {
+            Some((file, text)) => (file.as_str(), text.clone(), None),
+            None => {
+                let object = clients.s3.get(clients.bucket, KEY).await?.ok_or_else(|| Failure::Policy {
+                    file: format!("s3://{}/{KEY}", clients.bucket),
+                    problem: "there is no such object; put the policies file there, or name one with --book"
+                        .to_owned(),
+                })?;
+                check_clock(object.answered_at, started_at)?;
+                (KEY, object.text, object.version)
+            }
+        };
+        let book = parse(file, &text, given.is_some())?;
+        let of_plan = |problem| PlanFileError::Plan {
+            file: arguments.plan.as_deref().map(input::name).unwrap_or_default(),
+            problem,
+        };
+        if let Some(plan) = plan {
+            plan.check_policies_file(book.hash()).map_err(of_plan)?;
         }
-        let mut assignments = Vec::with_capacity(some.len());
-        for repository in some {
-            let outcome = |status, error| RepositoryOutcome {
-                repository_name: repository.name.clone(),
-                status,
-                error,
-                ..RepositoryOutcome::default()
-            };
-            match assign(clients, &book, &repository.name, &repository.arn).await {
-                Ok(Some(entry)) => assignments.push(Assignment {
-                    repository_name: repository.name.clone(),
-                    repository_arn: repository.arn.clone(),
-                    policy: entry.name.clone(),
-                    protection: None,
-                    unassigned: None,
-                    checks_native_policy: false,
-                }),
-                Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
-                // What AWS says of one repository is no reason to leave all others alone.
-                Err(RunError::Aws(error)) => {
-                    let problem = format!("which policy is for it is not known: {error}");
-                    outcomes.push(outcome(Status::Failed, Some(problem)));
+        let repositories = self.repositories(approval).await?;
+        if let (Some(plan), Some(first)) = (plan, repositories.first()) {
+            plan.check_registry(&first.registry_id, clients.region).map_err(of_plan)?;
+        }
+        if arguments.apply && arguments.which.all {
+            let account = repositories.first().map(|first| first.registry_id.as_str()).unwrap_or_default();
+            let what = format!(
+                "The policies will be enforced in all {} of {account} in {}; deleted images cannot be restored",
+                count(repositories.len() as u64, "repository").replace("repositorys", "repositories"),
+                clients.region
+            );
+            confirm(&what, "enforce", arguments.yes)?;
+        }
+        let mut actor = account::actor();
+        if arguments.apply {
+            // Whoever may enforce may be asked for; who may not be told is called by user and host.
+            actor.principal = connection.sts().caller().await.ok().map(|caller| caller.arn);
+        }
+        // Terminals at the same moment are different runs.
+        let run_id = format!("terminal-{}-{}", started_at.micros(), std::process::id());
+        let dry_run = !arguments.apply;
+        let run = Run {
+            policies_file_problem: None,
+            run_id,
+            started_at,
+            started_by: Some(actor.to_string()),
+            dry_run,
+            protect_only: false,
+            dry_run_reason: dry_run.then_some(DryRunReason::Requested),
+            attempt: String::new(),
+            book_version,
+            book_hash: Some(book.hash().to_owned()),
+        };
+        progress::phase("reading what is in use");
+        let before = read_usage::before(clients).await?;
+        let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
+        let (gaps, usage) = (observation.usage.gaps.clone(), usage_fingerprint(&observation.usage));
+        let usage_sources = observation.usage.sources.clone();
+        // A dry run holds nothing that could change something.
+        let ecr = arguments.apply.then(|| connection.ecr_write());
+        let access = ecr.as_ref().map_or(Access::Read, Access::Write);
+        let worker = BatchProcessor::new(*clients, access, &run, &book, observation).with_approval(approval);
+        let outcomes = self.work(&worker, &book, &repositories, given.is_some(), approval).await?;
+        let mut builder = Builder::new(run, Instant::now());
+        let report = builder.report_mut();
+        let registry_id = repositories.first().map(|first| first.registry_id.clone()).unwrap_or_default();
+        report.place = Place {
+            stack_name: String::new(),
+            registry_id: registry_id.clone(),
+            region: clients.region.to_owned(),
+            bucket: clients.bucket.to_owned(),
+        };
+        report.gaps = gaps;
+        report.usage_sources = usage_sources;
+        report.ignored =
+            book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
+        for outcome in outcomes {
+            builder.take(outcome);
+        }
+        let report = builder.finish();
+        if arguments.apply {
+            self.keep(&report).await;
+        }
+        Ok(Done {
+            report,
+            registry_id,
+            region: clients.region.to_owned(),
+            hash: book.hash().to_owned(),
+            usage,
+        })
+    }
+
+    /// The repositories that are named, or those of the plan that are still there.
+    async fn repositories(&self, approval: Option<&Approval<'_>>) -> Result<Vec<Existing>, Failure> {
+        let Self { clients, arguments, plan, .. } = self;
+        let Some(plan) = plan else { return account::repositories(clients, &arguments.which).await };
+        progress::phase("looking for the repositories of the plan");
+        let mut found = Vec::with_capacity(plan.repositories.len());
+        for planned in &plan.repositories {
+            let text = &planned.repository_name;
+            let name = Name::parse(text).map_err(|error| account::AccountError::Name {
+                name: text.clone(),
+                problem: error.to_string(),
+            })?;
+            match clients.ecr.repositories_named(&[name]).await {
+                Ok(repositories) => found.extend(repositories),
+                Err(error) if error.failure == AwsFailure::NotFound => {
+                    if let Some(approval) = approval {
+                        approval.tell_repository(text, "the repository is not there any more");
+                    }
                 }
-                Err(stop) => return Err(stop.into()),
+                Err(error) => return Err(error.into()),
             }
         }
-        let registry_id = some.first().map(|repository| repository.registry_id.as_str()).unwrap_or_default();
-        outcomes.extend(worker.all(registry_id, &assignments).await?.0);
-        progress.step(some.len());
+        Ok(found)
     }
-    drop(progress);
-    let mut builder = Builder::new(run, Instant::now());
-    let report = builder.report_mut();
-    report.place = Place {
-        stack_name: String::new(),
-        registry_id,
-        region: clients.region.to_owned(),
-        bucket: clients.bucket.to_owned(),
-    };
-    report.gaps = gaps;
-    report.usage_sources = usage_sources;
-    report.ignored =
-        book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
-    for outcome in outcomes {
-        builder.take(outcome);
+
+    /// Works on the repositories, some at a time, since what is in use is looked at once for all of them.
+    async fn work(
+        &self,
+        worker: &BatchProcessor<'_>,
+        book: &PolicySet,
+        repositories: &[Existing],
+        is_given: bool,
+        approval: Option<&Approval<'_>>,
+    ) -> Result<Vec<RepositoryOutcome>, Failure> {
+        let Self { clients, arguments, .. } = self;
+        let mut outcomes = Vec::new();
+        let progress = Progress::new("repositories", repositories.len());
+        for some in repositories.chunks(CHUNK) {
+            // It may take hours, and whoever changes the bucket's file means from now on.
+            if arguments.apply && !is_given && !is_current(clients, book).await? {
+                let changed = Blocker::PoliciesFileChanged;
+                for repository in some {
+                    if let Some(approval) = approval {
+                        approval.tell_repository(&repository.name, &changed.to_string());
+                    }
+                    outcomes.push(RepositoryOutcome {
+                        repository_name: repository.name.clone(),
+                        status: Status::Blocked,
+                        obstacles: vec![ReportedBlocker::from(&changed)],
+                        ..RepositoryOutcome::default()
+                    });
+                }
+                progress.step(some.len());
+                continue;
+            }
+            let mut assignments = Vec::with_capacity(some.len());
+            for repository in some {
+                let outcome = |status, error| RepositoryOutcome {
+                    repository_name: repository.name.clone(),
+                    status,
+                    error,
+                    ..RepositoryOutcome::default()
+                };
+                let assigned = assign(clients, book, &repository.name, &repository.arn).await;
+                if let (Some(approval), Ok(entry)) = (approval, &assigned)
+                    && !approval.may_work_on(
+                        &repository.name,
+                        entry.as_ref().map(|entry| (entry.name.as_str(), entry.apply)),
+                    )
+                {
+                    continue;
+                }
+                match assigned {
+                    Ok(Some(entry)) => assignments.push(Assignment {
+                        repository_name: repository.name.clone(),
+                        repository_arn: repository.arn.clone(),
+                        policy: entry.name.clone(),
+                        protection: None,
+                        unassigned: None,
+                        checks_native_policy: false,
+                    }),
+                    Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
+                    // What AWS says of one repository is no reason to leave all others alone.
+                    Err(RunError::Aws(error)) => {
+                        let problem = format!("which policy is for it is not known: {error}");
+                        if let Some(approval) = approval {
+                            approval.tell_repository(&repository.name, &problem);
+                        }
+                        outcomes.push(outcome(Status::Failed, Some(problem)));
+                    }
+                    Err(stop) => return Err(stop.into()),
+                }
+            }
+            let registry_id =
+                some.first().map(|repository| repository.registry_id.as_str()).unwrap_or_default();
+            outcomes.extend(worker.all(registry_id, &assignments).await?.0);
+            progress.step(some.len());
+        }
+        Ok(outcomes)
     }
-    Ok(builder.finish())
+
+    /// Keeps the report where those of the stack's runs are, so that others find what was done from here.
+    async fn keep(&self, report: &RunReport) {
+        let Self { clients, .. } = self;
+        let json = serde_json::to_string(report).map_err(|error| error.to_string());
+        let html = html::run::render(report);
+        let write = async |name: &str, text: &str, kind: &str| {
+            let written = clients.s3.write(clients.bucket, &report.run.key(name), text, kind).await;
+            written.map_err(|error| error.to_string())
+        };
+        let kept = async {
+            write("report.json", &json?, "application/json").await?;
+            write("report.html", &html, "text/html; charset=utf-8").await
+        };
+        // All is done, and in the journal.
+        if let Err(problem) = kept.await {
+            output::note(&format!(
+                "ecr-steward: warning: the report could not be kept in the bucket: {problem}"
+            ));
+        }
+    }
+}
+
+/// The policies file; one that is something else is called by what it is.
+fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
+    PolicySet::parse(text).map_err(|findings| match PolicySource::parse(text) {
+        // An empty file and the like would be one, too.
+        Ok(_) if is_given && !PolicySet::is_meant(text) => Failure::Policy {
+            file: file.to_owned(),
+            problem: "is a lifecycle policy, not a policies file: write it as an entry of `policies`, with a `name` and \
+                      `repositories`, or look at it with `preview --policy`"
+                .to_owned(),
+        },
+        _ => in_use::invalid_book(file, &findings),
+    })
 }
 
 /// Whether the bucket's policies file still is this one.

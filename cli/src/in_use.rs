@@ -1,34 +1,45 @@
 //! `ecr-steward in-use`: everything in use in the account.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
+use shared::aws::Failure as AwsFailure;
 use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::text::instant::Instant;
 use shared::domain::usage::Usage;
 use shared::workflows::enforcement::{RunContext, read_usage};
 
-use crate::{Failure, Outcome, account, output};
+use crate::account::{self, Aws, Bucket};
+use crate::{Failure, Outcome, output, progress};
 
 /// Print every image in use in this account, and by what
 ///
 /// Asks in one Region Amazon ECS (tasks, services with the digests that they pinned, the last revisions of task definitions,
-/// managed daemons) and AWS Lambda (all versions of functions). With --bucket reads the lists that clusters and other accounts write
-/// for the stack. Prints the JSON array that `preview --in-use` reads.
+/// managed daemons), AWS Lambda (all versions of functions), AWS Batch, EventBridge (rules, schedules, pipes), Step Functions,
+/// CodeBuild, App Runner, SageMaker AI and Inspector. With --bucket reads the lists that clusters and other accounts write for the
+/// stack. Prints the JSON array that `preview --in-use` reads.
 ///
 /// Every cluster of Amazon EKS needs a list, usage/eks/CLUSTER.json in the bucket, and every registry that deletions are
 /// replicated to. A source that cannot be read is printed with the entry of policies.yaml that ignores it.
 ///
 /// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward in-use > in-use.json
+  ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'")]
 pub(crate) struct Arguments {
-    /// The stack's bucket: its lists of images in use are read too, and `usage` of its policies.yaml counts.
-    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
-    bucket: Option<String>,
+    #[command(flatten)]
+    bucket: Bucket,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let usage = account::work(arguments.bucket.as_deref(), async |clients, _| usage(&clients).await)?;
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+    let usage = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
+        // A source that cannot be read is a gap. That nothing can be reached is told as such, and at once.
+        match clients.ecr.repositories(Some(1), None).await {
+            Err(error) if error.failure == AwsFailure::Unreachable => Err(error.into()),
+            _ => usage(&clients).await,
+        }
+    })?;
     if !usage.gaps.is_empty() {
         let now = Instant::now();
         for gap in &usage.gaps {
@@ -42,15 +53,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         }
         return Ok(Outcome::Unusable);
     }
-    let mut out = output::json();
-    serde_json::to_writer_pretty(&mut out, usage.used()).map_err(io::Error::from)?;
-    out.write_all(b"\n")?;
-    out.flush()?;
+    output::value(&usage.used())?;
     Ok(Outcome::Success)
 }
 
 /// What is in use, by the settings of the bucket's policies file if there is one.
 pub(crate) async fn usage(clients: &RunContext<'_>) -> Result<Usage, Failure> {
+    progress::phase("reading what is in use");
     let mut book = PolicySet::default();
     if !clients.bucket.is_empty()
         && let Some(object) = clients.s3.get(clients.bucket, KEY).await?

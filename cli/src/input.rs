@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use shared::domain::builds::build_config::BuildConfig;
+use shared::domain::enforcement::policy_set::PolicySet;
+use shared::domain::image::listing::Listing;
 use shared::domain::text::locate::{Place, split_place};
 use shared::domain::text::recognize::{NotText, decode, excerpt};
 
@@ -95,4 +98,17 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
         return Err(InputError::Empty { file });
     }
     Ok(text)
+}
+
+/// What a file is that was named where a policy is needed, if it is one of the others.
+pub(crate) fn other_kind(text: &str) -> Option<String> {
+    if PolicySet::is_meant(text) {
+        let advice = "`enforce --book` and `check` read it; a policy is one of those that its entries have";
+        return Some(format!("is a policies file, not a policy: {advice}"));
+    }
+    if BuildConfig::is_meant(text) {
+        return Some("is a list of builds, not a policy: `check` reads it".to_owned());
+    }
+    let is_listing = Listing::parse(text).is_ok_and(|listing| !listing.repositories.is_empty());
+    is_listing.then(|| "is a listing of images, not a policy: were --policy and --images swapped?".to_owned())
 }

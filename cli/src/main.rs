@@ -5,30 +5,47 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod account;
+mod api;
+mod build;
 mod check;
 mod compile;
+mod complete;
+mod confirm;
+mod credentials;
 mod demo;
 mod diff;
 mod enforce;
+mod explain;
+mod images;
 mod in_use;
+mod init;
 mod input;
+mod login;
 mod output;
+mod pack;
 mod policy;
 mod preview;
+mod progress;
 mod protection_rule;
+mod repository;
+mod runs;
 mod schema;
 mod snapshot;
 
-/// Stewardship of Amazon ECR repositories: check lifecycle policies, see what they do before they do it, and enforce them
-/// without ever deleting what is in use.
+/// See what every lifecycle rule of Amazon ECR deletes and why, and enforce it: no image that is known to be in use is deleted
+///
+/// Nothing is changed without --apply, and nothing of a whole registry without being asked once more.
 #[derive(Debug, Parser)]
 #[command(name = "ecr-steward", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+
+    #[command(flatten)]
+    aws: account::Aws,
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,14 +58,79 @@ enum Command {
     Snapshot(snapshot::Arguments),
     InUse(in_use::Arguments),
     Enforce(enforce::Arguments),
+    Explain(explain::Arguments),
+    Runs(runs::Arguments),
+    History(runs::History),
+    Init(init::Init),
+    Suggest(init::Suggest),
+    Repository(repository::Arguments),
+    Images(images::Arguments),
+    Build(build::Arguments),
+    Login(login::Arguments),
     ProtectionRule(protection_rule::Arguments),
     Policy(policy::Arguments),
     Schema(schema::Arguments),
-    /// Print a completion script for a shell.
+    /// Print the script that has a shell complete commands, options and values
+    #[command(after_help = "Examples:
+  source <(ecr-steward completions bash)             # in ~/.bashrc
+  source <(ecr-steward completions zsh)              # in ~/.zshrc, after compinit
+  ecr-steward completions fish | source              # in ~/.config/fish/config.fish")]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Write manual pages into a directory
+    #[command(after_help = "Examples:
+  ecr-steward man ~/.local/share/man/man1 && man ecr-steward-preview")]
+    Man {
+        /// The directory; it is made if it is not there.
+        #[arg(value_name = "DIRECTORY")]
+        directory: std::path::PathBuf,
+    },
+}
+
+/// The commands, by what they are for.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Start here", &["demo", "init", "suggest", "preview", "explain"]),
+    ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule", "schema"]),
+    ("Images and repositories", &["build", "repository", "images", "login", "snapshot", "in-use"]),
+    ("What was done", &["runs", "history"]),
+    ("This program", &["completions", "man", "help"]),
+];
+
+/// The program's arguments, with the commands in groups.
+fn command() -> clap::Command {
+    let command = Arguments::command();
+    let mut list = String::new();
+    let width = usize::from(preview::terminal_width()).clamp(60, 100);
+    for (group, names) in GROUPS {
+        list += &format!("\n{group}\n");
+        for name in names {
+            let found = command.get_subcommands().find(|command| command.get_name() == *name);
+            let about = match found.and_then(clap::Command::get_about) {
+                Some(about) => about.to_string(),
+                None => "Print this message or the help of a command".to_owned(),
+            };
+            let mut line = format!("  {name:16}");
+            let mut used = line.len();
+            for word in about.split(' ') {
+                if used + 1 + word.chars().count() > width {
+                    line += &format!("\n{:18}", "");
+                    used = 18;
+                } else {
+                    line.push(' ');
+                    used += 1;
+                }
+                line += word;
+                used += word.chars().count();
+            }
+            list += line.trim_end();
+            list.push('\n');
+        }
+    }
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\nCommands:\n{list}\nOptions:\n{{options}}\n"
+    ))
 }
 
 /// How a command ended, when it ended well enough to say so.
@@ -75,6 +157,24 @@ enum Failure {
     #[error(transparent)]
     Account(#[from] account::AccountError),
     #[error(transparent)]
+    Api(#[from] api::Problem),
+    #[error(transparent)]
+    Build(#[from] build::BuildError),
+    #[error(transparent)]
+    Confirm(#[from] confirm::ConfirmError),
+    #[error(transparent)]
+    Image(#[from] explain::ImageError),
+    #[error(transparent)]
+    Init(#[from] init::InitError),
+    #[error(transparent)]
+    Login(#[from] login::LoginError),
+    #[error(transparent)]
+    Pack(#[from] pack::PackError),
+    #[error(transparent)]
+    Plan(#[from] enforce::PlanFileError),
+    #[error(transparent)]
+    Preview(#[from] preview::PreviewError),
+    #[error(transparent)]
     Run(#[from] shared::workflows::enforcement::RunError),
     #[error(transparent)]
     Live(#[from] shared::workflows::live_preview::LiveError),
@@ -87,41 +187,78 @@ impl From<shared::aws::AwsError> for Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    match complete::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return failed(&io::Error::other(error.to_string()).into()),
+    }
+    let parsed = command().try_get_matches().and_then(|found| Arguments::from_arg_matches(&found));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         // An error repeats the argument. The others are help and version.
         Err(error) if error.use_stderr() => {
             let _ = write!(output::error(), "{}", error.render());
             return ExitCode::from(2);
         }
-        Err(error) => error.exit(),
+        Err(help) => {
+            return match print_help(&help) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error.into()),
+            };
+        }
     };
+    let aws = &arguments.aws;
     let outcome = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
-        Command::Preview(arguments) => preview::run(&arguments),
-        Command::Snapshot(arguments) => snapshot::run(&arguments),
-        Command::InUse(arguments) => in_use::run(&arguments),
-        Command::Enforce(arguments) => enforce::run(&arguments),
+        Command::Preview(arguments) => preview::run(&arguments, aws),
+        Command::Snapshot(arguments) => snapshot::run(&arguments, aws),
+        Command::InUse(arguments) => in_use::run(&arguments, aws),
+        Command::Enforce(arguments) => enforce::run(&arguments, aws),
+        Command::Explain(arguments) => explain::run(&arguments, aws),
+        Command::Runs(arguments) => runs::run(&arguments, aws),
+        Command::History(arguments) => runs::history(&arguments, aws),
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Suggest(arguments) => init::run(&arguments, aws),
+        Command::Repository(arguments) => repository::run(&arguments, aws),
+        Command::Images(arguments) => images::run(&arguments, aws),
+        Command::Build(arguments) => build::run(&arguments, aws),
+        Command::Login(arguments) => login::run(&arguments, aws),
         Command::ProtectionRule(arguments) => protection_rule::run(&arguments),
-        Command::Policy(arguments) => policy::run(&arguments),
+        Command::Policy(arguments) => policy::run(&arguments, aws),
+        Command::Man { directory } => complete::manual(&directory)
+            .map(|pages| output::note(&format!("Wrote {pages} pages to {}", directory.display())))
+            .map(|()| Outcome::Success)
+            .map_err(|error| Failure::Policy {
+                file: directory.display().to_string(),
+                problem: error.to_string(),
+            }),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "ecr-steward", &mut io::stdout());
-            Ok(Outcome::Success)
+            complete::print(shell).map(|()| Outcome::Success).map_err(Failure::from)
         }
     };
     match outcome {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Invalid | Outcome::Different) => ExitCode::from(1),
         Ok(Outcome::Unusable) => ExitCode::from(2),
-        // The reader of a pipe has seen enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(output::error(), "ecr-steward: {failure}");
-            ExitCode::from(2)
-        }
+        Err(failure) => failed(&failure),
     }
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    let _ = writeln!(output::error(), "ecr-steward: {failure}");
+    ExitCode::from(2)
+}
+
+/// Prints help or the version, with colours on a terminal.
+fn print_help(help: &clap::Error) -> io::Result<()> {
+    let text = help.render();
+    let is_plain = anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never;
+    let text = if is_plain { text.to_string() } else { text.ansi().to_string() };
+    let mut out = output::tables();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }

@@ -1,22 +1,49 @@
 //! Standard output and standard error: whatever they are given, a terminal shows it and does not obey it.
+//!
+//! Who reads a pipe may leave early. What is written then goes nowhere, and the command ends with the exit code that it would have
+//! had: `enforce | head` says with it whether something needs attention.
 
-use std::io::{self, BufWriter, StderrLock, StdoutLock};
+use std::io::{self, BufWriter, StderrLock, StdoutLock, Write};
 
 use shared::domain::text::printable::{Notation, Printer};
 
+/// Standard output, which may have been closed by its reader.
+#[derive(Debug)]
+pub(crate) struct Pipe(StdoutLock<'static>);
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
+fn stdout() -> Pipe {
+    Pipe(io::stdout().lock())
+}
+
 /// Standard output for text: a document that is not JSON, or lines.
-pub(crate) fn text() -> BufWriter<Printer<StdoutLock<'static>>> {
+pub(crate) fn text() -> BufWriter<Printer<Pipe>> {
     out(Notation::Text)
 }
 
 /// Standard output for JSON, which stays as exact as it is.
-pub(crate) fn json() -> BufWriter<Printer<StdoutLock<'static>>> {
+pub(crate) fn json() -> BufWriter<Printer<Pipe>> {
     out(Notation::Json)
 }
 
-/// Standard output for tables: what is in them is escaped already, and the colours are theirs.
-pub(crate) fn tables() -> BufWriter<StdoutLock<'static>> {
-    BufWriter::new(io::stdout().lock())
+/// Standard output for tables and help: what is in them is escaped already, and the colours are theirs.
+pub(crate) fn tables() -> BufWriter<Pipe> {
+    BufWriter::new(stdout())
 }
 
 /// Standard error.
@@ -24,6 +51,28 @@ pub(crate) fn error() -> Printer<StderrLock<'static>> {
     Printer::new(io::stderr().lock(), Notation::Text)
 }
 
-fn out(notation: Notation) -> BufWriter<Printer<StdoutLock<'static>>> {
-    BufWriter::new(Printer::new(io::stdout().lock(), notation))
+/// Prints one line of text.
+pub(crate) fn line(line: &str) -> io::Result<()> {
+    let mut out = text();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// Prints a value as JSON.
+pub(crate) fn value(value: &impl serde::Serialize) -> io::Result<()> {
+    let mut out = json();
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Tells something on standard error that is no failure. What cannot be told to anybody is no reason to stop.
+pub(crate) fn note(text: &str) {
+    crate::progress::suspended(|| {
+        let _ = writeln!(error(), "{text}");
+    });
+}
+
+fn out(notation: Notation) -> BufWriter<Printer<Pipe>> {
+    BufWriter::new(Printer::new(stdout(), notation))
 }

@@ -8,11 +8,14 @@ use shared::domain::lifecycle::LifecyclePolicy;
 use shared::domain::repository::Name;
 use shared::workflows::enforcement::restore_policy::{self, JOURNAL_DAYS, Restoration};
 
-use crate::account::{self, AccountError, Which};
-use crate::{Failure, Outcome, diff, output};
+use crate::account::{self, Aws, Bucket, Which};
+use crate::{Failure, Outcome, complete, diff, output};
 
 /// Look after the lifecycle policies that ECR enforces
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward policy restore shop/web            # what would be put back
+  ecr-steward policy restore shop/web --apply")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -33,14 +36,16 @@ enum Command {
 ///
 /// Exit code: 0, or 2 if there is no such policy or it could not be put back.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward policy restore shop/web
+  ecr-steward policy restore shop/web --apply")]
 struct Restore {
     /// The repository.
-    #[arg(value_name = "NAME", value_parser = name)]
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
     name: Name,
 
-    /// The stack's bucket, which has the journal.
-    #[arg(long, value_name = "BUCKET", env = "ECR_STEWARD_BUCKET", value_parser = NonEmptyStringValueParser::new())]
-    bucket: String,
+    #[command(flatten)]
+    bucket: Bucket,
 
     /// The policy that this run replaced, instead of the one that was replaced last.
     #[arg(long, value_name = "RUN_ID", value_parser = NonEmptyStringValueParser::new())]
@@ -55,54 +60,48 @@ fn name(text: &str) -> Result<Name, String> {
     Name::parse(text).map_err(|error| error.to_string())
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     let Command::Restore(arguments) = &arguments.command;
-    account::work(Some(&arguments.bucket), async |clients, connection| {
+    aws.own_registry()?;
+    account::work(aws, &arguments.bucket.needed(), async |clients, connection| {
         let which = Which { repository: vec![arguments.name.to_string()], all: false };
         let repositories = account::repositories(&clients, &which).await?;
         let Some(repository) = repositories.first() else {
-            return Err(AccountError::Missing(arguments.name.to_string()).into());
+            return Err(account::AccountError::NothingNamed.into());
         };
         let planned = restore_policy::plan(&clients, &arguments.name, arguments.run.as_deref()).await?;
-        let Some(restoration) = planned else { return Err(nothing_replaced(arguments)) };
+        let Some(restoration) = planned else { return Err(nothing_replaced(arguments, clients.bucket)) };
         print(&restoration)?;
         for warning in &restoration.warnings {
-            // What cannot be told to anybody must not keep the rest from being told.
-            let _ = writeln!(output::error(), "ecr-steward: warning: {warning}");
+            output::note(&format!("ecr-steward: warning: {warning}"));
         }
         if restoration.is_attached() {
-            say("Nothing to do: the policy is attached.")?;
+            output::line("Nothing to do: the policy is attached.")?;
             return Ok(Outcome::Success);
         }
         if !arguments.apply {
-            say("Dry run: nothing was changed. Add --apply to put the policy back.")?;
+            output::line("Dry run: nothing was changed. Add --apply to put the policy back.")?;
             return Ok(Outcome::Success);
         }
         // Only here there is something that can change a policy.
         let ecr = connection.ecr_write();
         let executed = restore_policy::execute(&clients, &ecr, repository, &restoration, account::actor());
         let before = match executed.await? {
-            Some(key) => format!("What it replaced is s3://{}/{key}.", arguments.bucket),
+            Some(key) => format!("What it replaced is s3://{}/{key}.", clients.bucket),
             None => "Nothing was attached.".to_owned(),
         };
-        say(&format!("Put the policy back. {before}"))?;
+        output::line(&format!("Put the policy back. {before}"))?;
         Ok(Outcome::Success)
     })
 }
 
-fn say(line: &str) -> io::Result<()> {
-    let mut out = output::text();
-    writeln!(out, "{line}")?;
-    out.flush()
-}
-
-fn nothing_replaced(arguments: &Restore) -> Failure {
+fn nothing_replaced(arguments: &Restore, bucket: &str) -> Failure {
     let by = arguments.run.as_ref().map_or_else(String::new, |run| format!(" by {run}"));
     let problem = format!(
         "the journal of the last {JOURNAL_DAYS} days has no lifecycle policy of {} that was replaced{by}; older ones are forgotten",
         arguments.name
     );
-    Failure::Policy { file: format!("s3://{}/journal/", arguments.bucket), problem }
+    Failure::Policy { file: format!("s3://{bucket}/journal/"), problem }
 }
 
 /// Prints a policy that can be put back, beside the one that is attached.

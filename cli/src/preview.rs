@@ -1,5 +1,6 @@
 //! `ecr-steward preview`: what a policy would do, with images from a file or from the account.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -12,14 +13,16 @@ use shared::domain::preview::request::Live;
 use shared::domain::preview::{Question, preview_all};
 use shared::domain::repository::Name;
 use shared::domain::text::instant::{Instant, InvalidTime};
+use shared::domain::text::quantity::{bytes, count};
 use shared::domain::usage::Usage;
 use shared::report::{html, table};
 use shared::workflows::enforcement::RunContext;
 use shared::workflows::live_preview;
 
-use crate::account::{self, AccountError, Which};
+use crate::account::{self, AccountError, Aws, Bucket, Which};
 use crate::compile::read_policy;
 use crate::input::{self, InputError};
+use crate::progress::{self, Progress};
 use crate::{Failure, Outcome, in_use, output};
 
 /// Number of repositories that are read at the same time.
@@ -33,23 +36,30 @@ const READ_CONCURRENCY: usize = 8;
 /// Get the images with `ecr-steward snapshot`, or with `aws ecr describe-images --repository-name NAME --filter imageStatus=ANY`. For image indexes
 /// (multi-platform images, images with attestations), append what `aws ecr batch-get-image` prints for them, so that
 /// it is known which images they reference.
+///
+/// Exit code: 0, 1 if more images expire than --allow permits, 2 if nothing could be previewed.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward preview --policy policy.yaml --images images.json
+  ecr-steward preview --repository shop/web
+  ecr-steward preview --all --policy policy.yaml --output html > preview.html
+  ecr-steward preview --policy new.yaml --against old.yaml --allow 10 --images images.json
+  ecr-steward preview --repository 'shop/*' --now 2027-01-01")]
 pub(crate) struct Arguments {
     /// The policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input. Repositories of the account
     /// have their own without it.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["repository", "all"])]
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
     /// The images: what `aws ecr describe-images` prints, any number of pages and repositories; `-` is standard input.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["repository", "all"], conflicts_with_all = ["repository", "all"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["repository", "all"])]
     images: Option<PathBuf>,
 
     #[command(flatten)]
     which: Which,
 
-    /// The stack's bucket: lists of images in use are read there, besides what runs in the account.
-    #[arg(long, value_name = "NAME", env = "ECR_STEWARD_BUCKET")]
-    bucket: Option<String>,
+    #[command(flatten)]
+    bucket: Bucket,
 
     /// The time to evaluate for, like 2026-11-23T00:00:00Z, or the beginning of a day (UTC), like 2026-11-23; the present
     /// unless given.
@@ -64,10 +74,35 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all_passes: bool,
 
+    /// A policy to compare with, as the one before a change: images that expire now and did not expire by it are told, and with more of
+    /// them than --allow the exit code is 1. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+
+    /// How many images may expire that did not expire by the policy of --against.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "against")]
+    allow: usize,
+
     /// How to print; JSON is ECR's GetLifecyclePolicyPreview answer with reasons, an array if there are several
     /// repositories.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
+}
+
+/// Why there is nothing to preview.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PreviewError {
+    #[error(
+        "name what to preview: --repository NAME or --all for repositories of the account (with their own policies, or --policy \
+         FILE), or --policy FILE with --images FILE for images that were listed before"
+    )]
+    Nothing,
+    #[error(
+        "name the images, too: --images FILE of a listing, or --repository NAME or --all for those of the account"
+    )]
+    NoImages,
+    #[error("name the policy, too: --policy FILE")]
+    NoPolicy,
 }
 
 /// How to print a report.
@@ -87,12 +122,21 @@ fn time(text: &str) -> Result<Instant, InvalidTime> {
     Instant::parse_argument(text, Instant::now())
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let paths = [arguments.policy.as_ref(), arguments.images.as_ref(), arguments.in_use.as_ref()];
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+    let paths =
+        [&arguments.policy, &arguments.images, &arguments.in_use, &arguments.against].map(Option::as_ref);
     if paths.into_iter().flatten().filter(|path| input::is_standard_input(path)).count() > 1 {
         return Err(InputError::StandardInputTwice.into());
     }
+    match (&arguments.policy, &arguments.images) {
+        (None, Some(_)) => return Err(PreviewError::NoPolicy.into()),
+        (Some(_), None) if arguments.which.is_empty() => return Err(PreviewError::NoImages.into()),
+        (None, None) if arguments.which.is_empty() => return Err(PreviewError::Nothing.into()),
+        _ => {}
+    }
     let source = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
+    let against = arguments.against.as_ref().map(|path| read_policy(path)).transpose()?;
+    let mut newly = Newly::default();
     let usage = match &arguments.in_use {
         None => Usage::default(),
         Some(path) => {
@@ -113,13 +157,60 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 now: arguments.now.unwrap_or_else(Instant::now),
                 passes,
             };
-            print(arguments.output, preview_all(question, &listing))?;
+            let reports = preview_all(question, &listing);
+            if let Some(before) = &against {
+                let before = preview_all(Question { policy: before.policy(), ..question }, &listing);
+                reports.iter().zip(&before).for_each(|(report, before)| newly.take(report, before));
+            }
+            print(arguments.output, reports)?;
         }
-        None => account::work(arguments.bucket.as_deref(), async |clients, _| {
-            live(&clients, arguments, source, usage, passes).await
+        None => account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
+            live(&clients, arguments, (source, against.clone()), usage, passes, &mut newly).await
         })?,
     }
-    Ok(Outcome::Success)
+    if against.is_some() {
+        newly.tell();
+    }
+    Ok(if newly.images.len() > arguments.allow { Outcome::Different } else { Outcome::Success })
+}
+
+/// The images that go by a policy and did not go by another one.
+#[derive(Debug, Default)]
+struct Newly {
+    images: Vec<String>,
+    bytes: u64,
+}
+
+impl Newly {
+    fn take(&mut self, report: &PreviewReport, before: &PreviewReport) {
+        let went: HashSet<&str> =
+            before.preview_results.iter().map(|result| result.image_digest.as_str()).collect();
+        for result in
+            report.preview_results.iter().filter(|result| !went.contains(result.image_digest.as_str()))
+        {
+            self.bytes = self.bytes.saturating_add(result.image_size_in_bytes);
+            let name = match result.image_tags.as_slice() {
+                [] => result.image_digest.clone(),
+                tags => tags.join(", "),
+            };
+            self.images.push(format!("{}: {name}: {}", report.title(), result.reason));
+        }
+    }
+
+    fn tell(&self) {
+        const SHOWN: usize = 20;
+        let images = count(self.images.len() as u64, "image");
+        output::note(&format!(
+            "{images} more would expire, {}, than by the policy of --against",
+            bytes(self.bytes)
+        ));
+        for line in self.images.iter().take(SHOWN) {
+            output::note(&format!("  {line}"));
+        }
+        if self.images.len() > SHOWN {
+            output::note(&format!("  and {} more", self.images.len() - SHOWN));
+        }
+    }
 }
 
 /// Prints reports on standard output.
@@ -135,15 +226,21 @@ pub(crate) fn print(format: Format, reports: Vec<PreviewReport>) -> io::Result<(
 async fn live(
     clients: &RunContext<'_>,
     arguments: &Arguments,
-    policy: Option<PolicySource>,
+    (policy, against): (Option<PolicySource>, Option<PolicySource>),
     usage: Usage,
     passes: Passes,
+    newly: &mut Newly,
 ) -> Result<(), Failure> {
     let repositories = account::repositories(clients, &arguments.which).await?;
     let usage = Usage::merged([usage, in_use::usage(clients).await?]);
-    let mut progress = account::Progress::new("repositories", repositories.len());
+    if let Some(account) = clients.ecr.registry_id() {
+        output::note(&format!(
+            "ecr-steward: warning: what runs in the account {account} is not known from here; lists in a bucket (--bucket) tell it"
+        ));
+    }
+    let progress = Progress::new("repositories", repositories.len());
     let mut printed = Printed::new(arguments.output, repositories.len());
-    let (policy, usage) = (&policy, &usage);
+    let (policy, against, usage) = (&policy, &against, &usage);
     let mut reports = stream::iter(repositories)
         .map(async |repository| {
             let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
@@ -160,11 +257,21 @@ async fn live(
             };
             let report =
                 live_preview::answer(clients, &repository.registry_id, &request, usage, Instant::now());
-            Ok::<_, Failure>(report.await?)
+            let report = report.await?;
+            let Some(against) = against else { return Ok::<_, Failure>((report, None)) };
+            let request = Live { policy: Some(against.clone()), ..request };
+            let before =
+                live_preview::answer(clients, &repository.registry_id, &request, usage, report.evaluated_at);
+            let before = before.await?;
+            Ok((report, Some(before)))
         })
         .buffered(READ_CONCURRENCY);
     while let Some(report) = reports.next().await {
-        printed.print(report?)?;
+        let (report, before) = report?;
+        if let Some(before) = before {
+            newly.take(&report, &before);
+        }
+        progress::suspended(|| printed.print(report))?;
         progress.step(1);
     }
     Ok(printed.finish()?)
@@ -245,7 +352,7 @@ pub(crate) fn style() -> table::Style {
 }
 
 /// The width of the terminal; of what is no terminal, `COLUMNS` or 80 characters.
-fn terminal_width() -> u16 {
+pub(crate) fn terminal_width() -> u16 {
     let terminal = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
     match terminal {
         Some((terminal_size::Width(width), _)) => width,

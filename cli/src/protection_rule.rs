@@ -9,7 +9,7 @@ use shared::domain::enforcement::in_use_protection::protection_rules;
 use shared::domain::lifecycle::LifecyclePolicy;
 use shared::domain::lifecycle::document::{Action, Limit, Rule, StorageClass, TagSelection};
 
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, output};
 
 /// Print the rule to put first in a lifecycle policy that is not ecr-steward's, so that ECR keeps what is in use
 ///
@@ -21,6 +21,9 @@ use crate::{Failure, Outcome};
 /// give it the resource tag `ecr-steward:protect` with the value `true`. Wait for a run before the policy gets the rules that
 /// delete: from then on every run tags what is in use. The policy itself is never written.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward protection-rule
+  ecr-steward protection-rule --output hcl --archive")]
 pub(crate) struct Arguments {
     /// How to print the rule.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -55,7 +58,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Format::Hcl => hcl(&rules),
         Format::Yaml => yaml(&rules)?,
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    let mut out = output::tables();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
     Ok(Outcome::Success)
 }
 

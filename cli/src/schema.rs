@@ -14,6 +14,9 @@ use crate::{Failure, Outcome, output};
 /// `# yaml-language-server: $schema=policies.schema.json`, and print the schema beside it. A schema knows the shape of a file;
 /// `check` knows everything that is wrong with it.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward schema
+  ecr-steward schema policies > policies.schema.json")]
 pub(crate) struct Arguments {
     /// Which schema; without it all are listed.
     #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(ALL.iter().map(|schema| schema.name)))]

@@ -7,7 +7,8 @@ use shared::domain::image::listing::{RepositoryName, snapshot};
 use shared::domain::repository::Name;
 use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
 
-use crate::account::{self, Which};
+use crate::account::{self, Aws, Place, Which};
+use crate::progress::{self, Progress};
 use crate::{Failure, Outcome, output};
 
 /// Print the images of repositories, with what image indexes reference, as a file that `preview --images` reads
@@ -15,18 +16,19 @@ use crate::{Failure, Outcome, output};
 /// Reads by as few calls as there can be: pages of a thousand images, and the manifests of image indexes only. ECR records
 /// reading a manifest as a pull, unless your role is registered with `aws ecr register-pull-time-update-exclusion`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward snapshot --repository shop/web > images.json
+  ecr-steward snapshot --repository 'shop/*' > images.json
+  ecr-steward preview --policy policy.yaml --images images.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    account::work(None, async |clients, _| {
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+    account::work(aws, &Place::Nowhere, async |clients, _| {
         let repositories = account::repositories(&clients, &arguments.which).await?;
-        if repositories.is_empty() {
-            return Err(nothing_named());
-        }
-        let mut progress = account::Progress::new("repositories", repositories.len());
+        let progress = Progress::new("repositories", repositories.len());
         let mut out = output::json();
         for repository in repositories {
             let name = Name::parse(&repository.name).map_err(|error| account::AccountError::Name {
@@ -39,19 +41,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 repository_name: Some(repository.name),
                 registry_id: Some(repository.registry_id),
             };
-            serde_json::to_writer_pretty(&mut out, &snapshot(&name, &surveyed.images))
-                .map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
+            progress::suspended(|| -> io::Result<()> {
+                serde_json::to_writer_pretty(&mut out, &snapshot(&name, &surveyed.images))
+                    .map_err(io::Error::from)?;
+                out.write_all(b"\n")
+            })?;
             progress.step(1);
         }
         out.flush()?;
         Ok(Outcome::Success)
     })
-}
-
-/// There is nothing to do.
-pub(crate) fn nothing_named() -> Failure {
-    let problem =
-        "no repository is named, or the registry has none; add --repository NAME or --all".to_owned();
-    Failure::Policy { file: "arguments".to_owned(), problem }
 }

@@ -10,6 +10,8 @@
 //! | `trust` | whose certificates count |
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
+//! | `reachability` | giving up on hosts that never answer, at a terminal |
+//! | `http_api`, `sts` | the stack's own HTTP API, and who calls, with the feature `signed` |
 //! | `codebuild`, `eventbridge`, `ssm` | what building images calls besides, with the feature `builds` |
 //! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
 //! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `inspector`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
@@ -25,7 +27,7 @@ use aws_sdk_ecr::config::{SharedAsyncSleep, SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::http_client_fn;
+use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 
 #[cfg(feature = "lifecycle")]
 mod apprunner;
@@ -49,6 +51,8 @@ pub mod error;
 mod event_rules;
 #[cfg(feature = "builds")]
 pub mod eventbridge;
+#[cfg(feature = "signed")]
+pub mod http_api;
 #[cfg(feature = "lifecycle")]
 mod inspector;
 #[cfg(feature = "lifecycle")]
@@ -62,6 +66,7 @@ mod named_revisions;
 #[cfg(feature = "lifecycle")]
 mod pipes;
 mod rate_limit;
+mod reachability;
 #[cfg(feature = "lifecycle")]
 mod region_services;
 #[cfg(feature = "lifecycle")]
@@ -88,6 +93,8 @@ pub mod ssm;
 mod stacks;
 #[cfg(feature = "lifecycle")]
 mod step_functions;
+#[cfg(feature = "signed")]
+pub mod sts;
 #[cfg(test)]
 #[cfg(all(feature = "builds", feature = "lifecycle"))]
 mod tests;
@@ -116,6 +123,8 @@ pub struct Connection {
     config: SdkConfig,
     transport: Transport,
     retry_observer: retry_observer::RetryObserver,
+    /// The registry that is looked at, if it is another account's.
+    registry_id: Option<String>,
 }
 
 impl Connection {
@@ -142,16 +151,20 @@ impl Connection {
             .retry_config(retries())
             .timeout_config(timeouts);
         let config = if transport.is_network() {
-            let http = aws_smithy_http_client::Builder::new()
-                .tls_provider(TLS)
-                .tls_context(trust::context())
-                .build_https();
-            config.http_client(http).credentials_provider(SharedCredentialsProvider::new(
-                EnvironmentVariableCredentialsProvider::new(),
-            ))
+            let http = http_client(&transport.region);
+            let credentials = transport.credentials().cloned().unwrap_or_else(|| {
+                SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new())
+            });
+            let config = config.credentials_provider(credentials);
+            match transport.hosts().cloned() {
+                None => config.http_client(http),
+                Some(hosts) => config.http_client(http_client_fn(move |settings, components| {
+                    hosts.counting(http.http_connector(settings, components))
+                })),
+            }
         } else {
             let connector = transport.connector().clone();
-            let AccessKeys { access_key_id, secret_access_key, session_token } = transport.keys();
+            let AccessKeys { access_key_id, secret_access_key, session_token } = transport.fixed_keys();
             let keys = aws_sdk_ecr::config::Credentials::new(
                 access_key_id,
                 secret_access_key,
@@ -164,7 +177,19 @@ impl Connection {
                 .credentials_provider(SharedCredentialsProvider::new(keys))
                 .time_source(transport.clock.clone())
         };
-        Self { config: config.build(), transport, retry_observer: retry_observer::RetryObserver::default() }
+        Self {
+            config: config.build(),
+            transport,
+            retry_observer: retry_observer::RetryObserver::default(),
+            registry_id: None,
+        }
+    }
+
+    /// The same, with another account's registry to be looked at. What changes something still changes the caller's own.
+    #[must_use]
+    pub fn of_registry(mut self, registry_id: Option<String>) -> Self {
+        self.registry_id = registry_id;
+        self
     }
 
     /// The Region.
@@ -212,6 +237,20 @@ impl Connection {
             self.retry_observer.clone(),
             self.transport.endpoint("CODEBUILD"),
         )
+    }
+
+    /// An HTTP API of Amazon API Gateway at an endpoint, with requests signed for it.
+    #[cfg(feature = "signed")]
+    #[must_use]
+    pub fn http_api(&self, endpoint: &str) -> http_api::HttpApi {
+        http_api::HttpApi::new(self, endpoint)
+    }
+
+    /// AWS STS over this connection.
+    #[cfg(feature = "signed")]
+    #[must_use]
+    pub fn sts(&self) -> sts::Sts {
+        sts::Sts::new(self)
     }
 
     /// Amazon EventBridge over this connection.
@@ -295,6 +334,12 @@ impl Connection {
     pub fn resource_tags(&self) -> resource_tags::ResourceTags {
         resource_tags::ResourceTags::new(self)
     }
+}
+
+/// The HTTPS client of this project, for calls in a Region: what finds credentials has to ask somebody, too.
+#[must_use]
+pub fn http_client(region: &str) -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(TLS).tls_context(trust::context(region)).build_https()
 }
 
 /// Whether a variable of the environment says yes, as the SDK reads it.

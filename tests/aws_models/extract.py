@@ -40,6 +40,7 @@ OPERATIONS = {
         "DescribeImages",
         "DescribeRegistry",
         "DescribeRepositories",
+        "GetAuthorizationToken",
         "GetLifecyclePolicy",
         "GetRegistryPolicy",
         "GetRepositoryPolicy",
@@ -85,6 +86,7 @@ OPERATIONS = {
     "sqs": ["SendMessage"],
     "ssm": ["DeleteParameters", "GetParameters", "GetParametersByPath", "PutParameter"],
     "stepfunctions": ["DescribeStateMachine", "ListStateMachines"],
+    "sts": ["GetCallerIdentity"],
 }
 
 # What of a shape and of a member says what is valid and how it travels; the rest is for people.

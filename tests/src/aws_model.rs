@@ -750,7 +750,7 @@ mod tests {
                 ),
                 "no field Topic",
             ),
-            (signed("sts", "POST", "/", &[], ""), "signed for sts"),
+            (signed("kms", "POST", "/", &[], ""), "signed for kms"),
             (Request::default(), "no signature"),
         ] {
             let told = told(&request);

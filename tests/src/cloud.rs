@@ -35,7 +35,8 @@ pub use sources::Sources;
 pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 12] = [
+const OPERATIONS: [&str; 13] = [
+    "GetAuthorizationToken",
     "DescribeRegistry",
     "GetRegistryPolicy",
     "StartBuild",
@@ -56,7 +57,8 @@ pub(crate) fn is_known(operation: &str) -> bool {
 }
 
 /// The operations that are told by methods and paths, by the names of the SDKs.
-pub const REST: [&str; 13] = [
+pub const REST: [&str; 14] = [
+    "GetCallerIdentity",
     "GetObject",
     "PutObject",
     "DeleteObject",
@@ -91,6 +93,7 @@ pub(crate) fn operation(request: &Request) -> &'static str {
         "DELETE" => "DeleteObject",
         "POST" if request.body.starts_with(b"Action=DescribeStackResource&") => "DescribeStackResource",
         "POST" if request.body.starts_with(b"Action=DescribeStacks&") => "DescribeStacks",
+        "POST" if request.body.starts_with(b"Action=GetCallerIdentity&") => "GetCallerIdentity",
         "POST" if request.body.starts_with(b"Action=GetTemplate&") => "GetTemplate",
         "POST" => "Publish",
         _ if target.contains("list-type=2") => "ListObjectsV2",
@@ -121,6 +124,8 @@ pub struct Cloud {
     pub events: Vec<(String, Value)>,
     /// Objects by `bucket/key`, the newest version last: content and version.
     pub objects: BTreeMap<String, Vec<(String, String)>>,
+    /// What was uploaded that is no text, by `bucket/key`.
+    pub archives: BTreeMap<String, Vec<u8>>,
     /// How many versions objects had that were deleted: no two have the same one.
     deleted: BTreeMap<String, usize>,
     /// When objects were written, in seconds since 1970.
@@ -240,6 +245,13 @@ impl Cloud {
                 self.invoked.push((decoded(name), serde_json::from_slice(&request.body).unwrap()));
                 Response { status: 202, ..Response::default() }
             }
+            "GetCallerIdentity" => {
+                let body = format!(
+                    "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{CALLER}</Arn>\
+                    <UserId>AIDA</UserId><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+                );
+                Response { status: 200, body: body.into_bytes(), ..Response::default() }
+            }
             "DescribeStackResource" | "DescribeStacks" | "GetTemplate" => {
                 self.stacks.answer(operation, request)
             }
@@ -313,6 +325,11 @@ impl Cloud {
         }
         match operation {
             _ if ecs::OPERATIONS.contains(&operation) => self.ecs.act(operation, asked),
+            // AWS:secret
+            "GetAuthorizationToken" => {
+                Ok(json!({ "authorizationData": [{ "authorizationToken": "QVdTOnNlY3JldA==",
+                "expiresAt": 4_000_000_000_u64, "proxyEndpoint": "https://123456789012.dkr.ecr.eu-west-1.amazonaws.com" }] }))
+            }
             "DescribeRegistry" => Ok(json!({ "registryId": "123456789012",
                 "replicationConfiguration": { "rules": self.replication } })),
             "GetRegistryPolicy" => match &self.registry_policy {
@@ -448,6 +465,10 @@ impl Cloud {
             headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             body: body.as_bytes().to_vec(),
         };
+        if path.starts_with(&format!("{NO_BUCKET}/")) {
+            let told = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+            return respond(404, &[], told);
+        }
         let version = query.split('&').find_map(|pair| pair.strip_prefix("versionId=")).map(decoded);
         let versions = self.objects.get(&path);
         let found = match &version {
@@ -467,8 +488,13 @@ impl Cloud {
                 // What is written is the body as it is, with its checksum beside it.
                 assert_eq!(request.header("content-encoding"), None);
                 assert!(request.header("x-amz-checksum-crc32").is_some());
-                let content = String::from_utf8(request.body.clone()).unwrap();
-                let version = self.upload(&path, &content);
+                let version = match String::from_utf8(request.body.clone()) {
+                    Ok(content) => self.upload(&path, &content),
+                    Err(_) => {
+                        self.archives.insert(path.clone(), request.body.clone());
+                        self.upload(&path, "an archive")
+                    }
+                };
                 respond(200, &[("ETag", &format!("\"{version}\""))], "")
             }
             ("DELETE", None) => respond(204, &[], ""),
@@ -513,6 +539,11 @@ fn http_date(seconds: i64) -> String {
     let month = MONTHS[iso[5..7].parse::<usize>().unwrap() - 1];
     format!("{weekday}, {} {month} {} {} GMT", &iso[8..10], &iso[..4], &iso[11..19])
 }
+
+/// Who calls, as AWS STS says it.
+pub const CALLER: &str = "arn:aws:iam::123456789012:user/ana";
+/// A bucket that does not exist; all others do.
+pub const NO_BUCKET: &str = "no-such-bucket";
 
 /// The stack's bucket, in what [`function`] starts.
 pub const BUCKET: &str = "stack-sources";

@@ -47,7 +47,7 @@ const MEMBERS: [(&str, &[&str]); 20] = [
             "encryptionConfiguration",
         ],
     ),
-    ("DescribeRepositories", &["repositoryNames", "maxResults", "nextToken"]),
+    ("DescribeRepositories", &["registryId", "repositoryNames", "maxResults", "nextToken"]),
     ("DeleteRepository", &["repositoryName", "force"]),
     (
         "PutImageTagMutability",
@@ -58,14 +58,14 @@ const MEMBERS: [(&str, &[&str]); 20] = [
     ("UntagResource", &["resourceArn", "tagKeys"]),
     ("ListTagsForResource", &["resourceArn"]),
     ("PutLifecyclePolicy", &["repositoryName", "lifecyclePolicyText"]),
-    ("GetLifecyclePolicy", &["repositoryName"]),
+    ("GetLifecyclePolicy", &["registryId", "repositoryName"]),
     ("DeleteLifecyclePolicy", &["repositoryName"]),
     ("SetRepositoryPolicy", &["repositoryName", "policyText"]),
-    ("GetRepositoryPolicy", &["repositoryName"]),
+    ("GetRepositoryPolicy", &["registryId", "repositoryName"]),
     ("DeleteRepositoryPolicy", &["repositoryName"]),
-    ("ListImages", &["repositoryName", "filter", "maxResults", "nextToken"]),
-    ("DescribeImages", &["repositoryName", "imageIds", "filter", "maxResults", "nextToken"]),
-    ("BatchGetImage", &["repositoryName", "imageIds", "acceptedMediaTypes"]),
+    ("ListImages", &["registryId", "repositoryName", "filter", "maxResults", "nextToken"]),
+    ("DescribeImages", &["registryId", "repositoryName", "imageIds", "filter", "maxResults", "nextToken"]),
+    ("BatchGetImage", &["registryId", "repositoryName", "imageIds", "acceptedMediaTypes"]),
     ("BatchDeleteImage", &["repositoryName", "imageIds"]),
     ("UpdateImageStorageClass", &["repositoryName", "imageId", "targetStorageClass"]),
     ("PutImage", &["repositoryName", "imageManifest", "imageManifestMediaType", "imageTag", "imageDigest"]),
@@ -239,12 +239,14 @@ pub struct Registry {
     pub quota: usize,
     /// Whether reading a manifest is no pull, since the reader is registered so.
     pub is_pull_excluded: bool,
+    /// The access key and the Region that the last request was signed with.
+    pub signed_by: Option<String>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         let keys = [KEY, MANAGED_KEY].map(str::to_owned).into();
-        Self { repositories: BTreeMap::new(), keys, quota: 100_000, is_pull_excluded: true }
+        Self { repositories: BTreeMap::new(), keys, quota: 100_000, is_pull_excluded: true, signed_by: None }
     }
 }
 
@@ -554,6 +556,12 @@ impl State {
                 lock(&self.violations).extend(told);
                 return Some(answer);
             }
+        }
+        let credential = request.header("authorization").and_then(|value| value.split_once("Credential="));
+        if let Some((_, credential)) = credential {
+            let mut parts = credential.split('/');
+            let signed_by = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+            lock(&self.registry).signed_by = Some(format!("{}/{}", signed_by.0, signed_by.1));
         }
         let operation = EcrStub::operation(request);
         // One of several services that each tell what they use.

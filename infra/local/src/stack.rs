@@ -94,6 +94,20 @@ impl Stack {
         self.emulator.endpoint()
     }
 
+    /// Gives a command the environment of somebody who uses this AWS.
+    pub fn lead<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        self.emulator.lead(command)
+    }
+
+    /// What carries requests for the registry's host, which is one of AWS, to the emulator.
+    ///
+    /// # Errors
+    ///
+    /// When there is no port for it.
+    pub fn registry_proxy(&self) -> Result<Proxy, LocalError> {
+        Proxy::start(self.emulator.port)
+    }
+
     /// Calls the AWS CLI for a list, which is at this place of what it prints.
     ///
     /// # Errors

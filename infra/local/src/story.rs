@@ -12,6 +12,7 @@ use crate::{LocalError, Project, functions, image, run, say, tools};
 
 mod builds;
 mod fleet;
+mod terminal;
 
 /// How long anything may take that the story waits for: a build of a few kilobytes, a run over sixty repositories.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -80,6 +81,7 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool
         clear(stack)?;
         builds::clear(project, stack)?;
         fleet::clear(stack)?;
+        terminal::clear(stack)?;
     } else {
         builds::forget(project)?;
     }
@@ -88,6 +90,9 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool
         declared(project, stack)?;
     }
     builds::play(project, stack, extent)?;
+    if extent == Extent::All {
+        terminal::play(project, stack)?;
+    }
     preview(project, stack)?;
     fleet::play(project, stack, extent)
 }

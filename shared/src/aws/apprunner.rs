@@ -18,31 +18,35 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member,
         token: "NextToken",
         is_always_told,
+        may_be_gone: false,
         request,
     };
     let services = list("ListServices", "ServiceSummaryList", true, json!({ "MaxResults": 20 }));
     let mut services = apprunner.all(services, &mut reading).await;
     services.retain(is_there);
     let request = |service: &Value| (String::new(), json!({ "ServiceArn": service["ServiceArn"] }));
-    for (service, answer) in apprunner.each("DescribeService", services, request, &mut reading).await {
-        let arn = service["ServiceArn"].as_str().unwrap_or("a service without an ARN");
-        match image(&answer, arn) {
-            Ok(None) => {}
-            Ok(Some(image)) => {
-                let mut operations = Vec::new();
-                let problems = reading.problems.len();
-                if names_by_tag(&image) {
-                    let request = json!({ "ServiceArn": arn, "MaxResults": 20 });
-                    let list = list("ListOperations", "OperationSummaryList", false, request);
-                    operations = apprunner.all(list, &mut reading).await;
-                }
-                // Of operations that are not all known nobody knows which is the last.
-                let is_known = reading.problems.len() == problems;
-                let deployed_at = if is_known { deployed_at(&operations) } else { None };
-                add_service(&image, arn, deployed_at, &mut reading);
-            }
+    let mut images = Vec::new();
+    let mut take = |service: &Value, answer: Value, reading: &mut Reading| {
+        let arn = service["ServiceArn"].as_str().unwrap_or("a service without an ARN").to_owned();
+        match image(&answer, &arn) {
+            Ok(image) => images.extend(image.map(|image| (image, arn))),
             Err(problem) => reading.problems.push(problem),
         }
+    };
+    apprunner.for_each("DescribeService", services, &request, &mut reading, &mut take).await;
+    for (image, arn) in images {
+        let mut operations = Vec::new();
+        let problems = reading.problems.len();
+        if names_by_tag(&image) {
+            let request = json!({ "ServiceArn": arn, "MaxResults": 20 });
+            let list =
+                List { may_be_gone: true, ..list("ListOperations", "OperationSummaryList", false, request) };
+            operations = apprunner.all(list, &mut reading).await;
+        }
+        // Of operations that are not all known nobody knows which is the last.
+        let is_known = reading.problems.len() == problems;
+        let deployed_at = if is_known { deployed_at(&operations) } else { None };
+        add_service(&image, &arn, deployed_at, &mut reading);
     }
     reading
 }

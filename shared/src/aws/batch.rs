@@ -1,6 +1,6 @@
 //! AWS Batch, as far as it tells which images job definitions have.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::json_api::{JsonApi, List, Protocol};
 use super::usage_sources::Look;
@@ -17,10 +17,10 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member: "jobDefinitions",
         token: "nextToken",
         is_always_told: false,
+        may_be_gone: false,
         request: json!({ "status": "ACTIVE", "maxResults": 100 }),
     };
-    for definition in batch.all(list, &mut reading).await {
-        add_job_definition(&definition, &mut reading);
-    }
+    let mut take = |definition: Value, reading: &mut Reading| add_job_definition(&definition, reading);
+    batch.for_all(list, &mut reading, &mut take).await;
     reading
 }

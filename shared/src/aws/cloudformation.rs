@@ -1,5 +1,7 @@
 //! AWS CloudFormation, as far as it is asked whether it sent a request.
 
+use std::collections::BTreeMap;
+
 use super::Connection;
 use super::error::{AwsError, Failure};
 use super::xml::element;
@@ -51,6 +53,25 @@ impl CloudFormation {
         let fields = [("Action", OPERATION), VERSION, ("StackName", stack_id)];
         let Some(xml) = self.describe(OPERATION, &fields).await? else { return Ok(None) };
         required(OPERATION, &xml, "StackStatus").map(Some)
+    }
+
+    /// What a stack says of itself by the names of its outputs. `None` when there is no such stack.
+    ///
+    /// # Errors
+    ///
+    /// What CloudFormation answers.
+    pub async fn outputs(&self, stack_id: &str) -> Result<Option<BTreeMap<String, String>>, AwsError> {
+        const OPERATION: &str = "DescribeStacks";
+        let fields = [("Action", OPERATION), VERSION, ("StackName", stack_id)];
+        let Some(xml) = self.describe(OPERATION, &fields).await? else { return Ok(None) };
+        // Each has its name, its value, and more; in an order that is not promised.
+        let outputs = xml.split_once("<Outputs>").and_then(|(_, rest)| rest.split_once("</Outputs>"));
+        let members = outputs.map(|(outputs, _)| outputs).unwrap_or_default().split("</member>");
+        Ok(Some(
+            members
+                .filter_map(|member| Some((element(member, "OutputKey")?, element(member, "OutputValue")?)))
+                .collect(),
+        ))
     }
 
     async fn describe(

@@ -21,22 +21,24 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member: "projects",
         token: "nextToken",
         is_always_told: false,
+        may_be_gone: false,
         request: json!({}),
     };
     let names = codebuild.all(list, &mut reading).await;
-    let batches: Vec<Vec<Value>> = names.chunks(PROJECTS).map(<[Value]>::to_vec).collect();
-    let request = |names: &Vec<Value>| (String::new(), json!({ "names": names }));
-    for (names, answer) in codebuild.each("BatchGetProjects", batches, request, &mut reading).await {
+    let batches: Vec<Value> = names.chunks(PROJECTS).map(|names| names.to_vec().into()).collect();
+    let request = |names: &Value| (String::new(), json!({ "names": names }));
+    let mut take = |names: &Value, answer: Value, reading: &mut Reading| {
         let found = answer["projects"].as_array().map(Vec::as_slice).unwrap_or_default();
         // Of those that are not found CodeBuild says so: they are deleted meanwhile.
         let gone = answer["projectsNotFound"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for name in names {
-            match found.iter().find(|project| project["name"] == name) {
-                Some(project) => add_project(project, &mut reading),
-                None if gone.contains(&name) => {}
+        for name in names.as_array().into_iter().flatten() {
+            match found.iter().find(|project| project["name"] == *name) {
+                Some(project) => add_project(project, reading),
+                None if gone.contains(name) => {}
                 None => reading.problems.push(format!("BatchGetProjects: CodeBuild does not tell of {name}")),
             }
         }
-    }
+    };
+    codebuild.for_each("BatchGetProjects", batches, &request, &mut reading, &mut take).await;
     reading
 }

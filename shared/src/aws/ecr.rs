@@ -41,6 +41,23 @@ pub const BATCH: usize = 100;
 /// ECR's code for an image that is not there.
 pub const NOT_FOUND: &str = "ImageNotFound";
 
+/// What signs a client of containers in, as the user `AWS`.
+#[derive(Clone)]
+pub struct RegistryPassword {
+    /// The password.
+    pub password: String,
+    /// The host of the registry.
+    pub host: String,
+    /// Until when the password holds.
+    pub expires_at: Option<Instant>,
+}
+
+impl std::fmt::Debug for RegistryPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryPassword").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
 /// A registry in Amazon ECR, to be looked at. A preview holds nothing else, so that it cannot change anything.
 #[derive(Debug, Clone)]
 pub struct EcrRead {
@@ -50,6 +67,8 @@ pub struct EcrRead {
     /// all else before the first event.
     at_once: aws_sdk_ecr::config::Builder,
     retry_observer: RetryObserver,
+    /// The account of the registry, if it is not the caller's own.
+    registry_id: Option<String>,
 }
 
 /// A registry whose images can be protected besides: tags are added, lifecycle policies suspended. Nothing is taken away.
@@ -168,12 +187,48 @@ impl EcrRead {
             limiter,
             at_once,
             retry_observer: connection.retry_observer.clone(),
+            registry_id: connection.registry_id.clone(),
         }
     }
 
     fn at_once(&self) -> Self {
         let client = Client::from_conf(self.at_once.clone().build());
         Self { client, limiter: RateLimiter::unlimited(), ..self.clone() }
+    }
+
+    /// The account whose registry is looked at, if it is not the caller's own.
+    #[must_use]
+    pub fn registry_id(&self) -> Option<&str> {
+        self.registry_id.as_deref()
+    }
+
+    /// A password for docker and others, which holds for twelve hours.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn password(&self) -> Result<RegistryPassword, AwsError> {
+        const OPERATION: &str = "GetAuthorizationToken";
+        let answer = call!(self, "GetAuthorizationToken", self.client.get_authorization_token())?;
+        let given = answer.authorization_data.unwrap_or_default().into_iter().next();
+        let unreadable =
+            || AwsError::unexpected_response(OPERATION, "the answer has no token that is readable");
+        let given = given.ok_or_else(unreadable)?;
+        let token = given.authorization_token.ok_or_else(unreadable)?;
+        let decoded =
+            aws_smithy_types::base64::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let password =
+            decoded.as_deref().and_then(|text| text.split_once(':')).map(|(_, password)| password.to_owned());
+        let host = given.proxy_endpoint.unwrap_or_default();
+        Ok(RegistryPassword {
+            password: password.ok_or_else(unreadable)?,
+            host: host
+                .split_once("://")
+                .map_or(host.as_str(), |(_, host)| host)
+                .trim_end_matches('/')
+                .to_owned(),
+            expires_at: given.expires_at.and_then(instant),
+        })
     }
 
     /// What the calls run into.
@@ -191,7 +246,10 @@ impl EcrRead {
         let described = call!(
             self,
             "DescribeRepositories",
-            self.client.describe_repositories().repository_names(name.as_str())
+            self.client
+                .describe_repositories()
+                .set_registry_id(self.registry_id.clone())
+                .repository_names(name.as_str())
         );
         let repository = match described {
             Ok(answer) => answer.repositories.unwrap_or_default().into_iter().next(),
@@ -227,6 +285,7 @@ impl EcrRead {
         let request = self
             .client
             .describe_repositories()
+            .set_registry_id(self.registry_id.clone())
             .max_results(size.map_or(PAGE, i32::from))
             .set_next_token(token.map(str::to_owned));
         let answer = call!(self, "DescribeRepositories", request)?;
@@ -243,7 +302,11 @@ impl EcrRead {
     /// What ECR answers; [`Failure::NotFound`] if there is none of a name.
     pub async fn repositories_named(&self, names: &[Name]) -> Result<Vec<Existing>, AwsError> {
         let names = names.iter().map(|name| name.as_str().to_owned()).collect();
-        let request = self.client.describe_repositories().set_repository_names(Some(names));
+        let request = self
+            .client
+            .describe_repositories()
+            .set_registry_id(self.registry_id.clone())
+            .set_repository_names(Some(names));
         let answer = call!(self, "DescribeRepositories", request)?;
         Ok(answer.repositories.unwrap_or_default().into_iter().map(existing).collect())
     }
@@ -266,7 +329,14 @@ impl EcrRead {
     /// What ECR answers.
     pub async fn lifecycle_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
         self.limiter.wait("GetLifecyclePolicy").await;
-        match self.client.get_lifecycle_policy().repository_name(name).send().await {
+        match self
+            .client
+            .get_lifecycle_policy()
+            .set_registry_id(self.registry_id.clone())
+            .repository_name(name)
+            .send()
+            .await
+        {
             Ok(answer) => Ok(answer.lifecycle_policy_text),
             Err(error)
                 if error
@@ -286,7 +356,14 @@ impl EcrRead {
     /// What ECR answers.
     pub async fn repository_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
         self.limiter.wait("GetRepositoryPolicy").await;
-        match self.client.get_repository_policy().repository_name(name).send().await {
+        match self
+            .client
+            .get_repository_policy()
+            .set_registry_id(self.registry_id.clone())
+            .repository_name(name)
+            .send()
+            .await
+        {
             Ok(answer) => Ok(answer.policy_text),
             Err(error)
                 if error
@@ -309,7 +386,13 @@ impl EcrRead {
         let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let mut token = None;
         loop {
-            let request = self.client.list_images().repository_name(name).filter(all.clone()).max_results(1);
+            let request = self
+                .client
+                .list_images()
+                .set_registry_id(self.registry_id.clone())
+                .repository_name(name)
+                .filter(all.clone())
+                .max_results(1);
             let answer = call!(self, "ListImages", request.set_next_token(token.take()))?;
             // A page can be empty although there is another one.
             match (answer.image_ids.unwrap_or_default().is_empty(), answer.next_token) {
@@ -334,6 +417,7 @@ impl EcrRead {
             let request = self
                 .client
                 .list_images()
+                .set_registry_id(self.registry_id.clone())
                 .repository_name(name)
                 .filter(all.clone())
                 .max_results(PAGE)
@@ -362,6 +446,7 @@ impl EcrRead {
             let request = self
                 .client
                 .describe_images()
+                .set_registry_id(self.registry_id.clone())
                 .repository_name(name.as_str())
                 .filter(all.clone())
                 .max_results(PAGE)
@@ -386,7 +471,12 @@ impl EcrRead {
     /// What ECR answers; [`Failure::NotFound`] if there is no such repository.
     pub async fn digest_of(&self, name: &Name, tag: &str) -> Result<Option<String>, AwsError> {
         let id = identifier(&ImageId::Tag(tag.to_owned()));
-        let request = self.client.describe_images().repository_name(name.as_str()).image_ids(id);
+        let request = self
+            .client
+            .describe_images()
+            .set_registry_id(self.registry_id.clone())
+            .repository_name(name.as_str())
+            .image_ids(id);
         match request.send().await {
             Ok(answer) => {
                 let details = answer.image_details.unwrap_or_default();
@@ -413,6 +503,7 @@ impl EcrRead {
         let request = self
             .client
             .describe_images()
+            .set_registry_id(self.registry_id.clone())
             .repository_name(name.as_str())
             .filter(all)
             .set_image_ids(Some(ids.iter().map(identifier).collect()));
@@ -433,6 +524,7 @@ impl EcrRead {
         let request = self
             .client
             .batch_get_image()
+            .set_registry_id(self.registry_id.clone())
             .repository_name(name.as_str())
             .set_image_ids(Some(ids.iter().map(identifier).collect()))
             .set_accepted_media_types(Some(crate::domain::image::MANIFEST_TYPES.map(str::to_owned).to_vec()));

@@ -185,7 +185,7 @@ impl AwsError {
             SdkError::TimeoutError(_) => (Failure::TimedOut, String::new()),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => (Failure::TimedOut, String::new()),
             SdkError::DispatchFailure(failure) => {
-                let cause = failure.as_connector_error().map(|error| DisplayErrorContext(error).to_string());
+                let cause = failure.as_connector_error().map(|error| super::reachability::cause_of(error));
                 (Failure::Unreachable, cause.unwrap_or_default())
             }
             SdkError::ResponseError(response) => (

@@ -24,9 +24,10 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member,
         token: "NextToken",
         is_always_told,
+        may_be_gone: !is_always_told,
         request,
     };
-    // Every account has the default event bus.
+    // Every account has the default event bus. The others, and rules, may be deleted meanwhile.
     let buses = list("ListEventBuses", "EventBuses", true, json!({ "Limit": 100 }));
     let buses = events.all(buses, &mut reading).await;
     let mut rules: Vec<(Value, Value)> = Vec::new();

@@ -1,6 +1,6 @@
 //! Amazon Inspector, as far as it tells which images it has seen in use.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::json_api::{JsonApi, List, Protocol};
 use super::usage_sources::Look;
@@ -17,13 +17,13 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member: "coveredResources",
         token: "nextToken",
         is_always_told: false,
+        may_be_gone: false,
         request: json!({ "maxResults": 200, "filterCriteria": {
             "resourceType": [{ "comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE" }],
             "ecrImageInUseCount": [{ "lowerInclusive": 1 }],
         } }),
     };
-    for resource in inspector.all(list, &mut reading).await {
-        add_image(&resource, &mut reading);
-    }
+    let mut take = |resource: Value, reading: &mut Reading| add_image(&resource, reading);
+    inspector.for_all(list, &mut reading, &mut take).await;
     reading
 }

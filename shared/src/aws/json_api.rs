@@ -46,6 +46,8 @@ pub(super) struct List<'a> {
     pub(super) token: &'static str,
     /// Whether AWS's model says that every answer has the list. Elsewhere an empty one may be left out.
     pub(super) is_always_told: bool,
+    /// Whether it is about something that may be deleted meanwhile.
+    pub(super) may_be_gone: bool,
     pub(super) request: Value,
 }
 
@@ -96,30 +98,42 @@ impl JsonApi {
     }
 
     /// All pages of a list. When one fails those before it count, and the reading is incomplete.
-    pub(super) async fn all(&self, mut list: List<'_>, reading: &mut Reading) -> Vec<Value> {
-        let operation = list.operation;
+    pub(super) async fn all(&self, list: List<'_>, reading: &mut Reading) -> Vec<Value> {
         let mut all = Vec::new();
+        self.for_all(list, reading, &mut |element, _| all.push(element)).await;
+        all
+    }
+
+    /// The same element by element, so that no more than a page is in memory.
+    pub(super) async fn for_all(
+        &self,
+        mut list: List<'_>,
+        reading: &mut Reading,
+        take: &mut (dyn FnMut(Value, &mut Reading) + Send),
+    ) {
+        let operation = list.operation;
         for _ in 0..MAX_PAGES {
             let mut answer = match self.ask(operation, list.route, &list.request).await {
                 Ok(answer) => answer,
+                Err(error) if list.may_be_gone && is_gone(&error) => return,
                 Err(error) => {
                     reading.problems.push(self.explained(&error));
-                    return all;
+                    return;
                 }
             };
             match answer[list.member].take() {
-                Value::Array(page) => all.extend(page),
+                Value::Array(page) => page.into_iter().for_each(|element| take(element, reading)),
                 Value::Null if !list.is_always_told && answer.is_object() => {}
                 _ => {
                     let problem = format!("the answer has no list `{}`", list.member);
                     let error = AwsError::unexpected_response(operation, &problem);
                     reading.problems.push(self.explained(&error));
-                    return all;
+                    return;
                 }
             }
             match answer[list.token].take() {
                 Value::String(token) if !token.is_empty() => list.request[list.token] = token.into(),
-                _ => return all,
+                _ => return,
             }
         }
         let number = count(MAX_PAGES as u64, "page");
@@ -127,18 +141,20 @@ impl JsonApi {
             "{operation}: there are more than {number}, and the others were not read; delete what is not needed, or ignore the \
              source"
         ));
-        all
     }
 
     /// Describes some things, each by one call of its own that `call` says: the route and the request. What is deleted meanwhile is
-    /// left out; what cannot be described makes the reading incomplete.
-    pub(super) async fn each<T>(
+    /// left out; what cannot be described makes the reading incomplete. An answer is taken as it comes, so that few are in memory.
+    ///
+    /// Nothing of it is generic: each reader would have it compiled once more.
+    pub(super) async fn for_each(
         &self,
         operation: &'static str,
-        mut things: Vec<T>,
-        call: impl Fn(&T) -> (String, Value),
+        mut things: Vec<Value>,
+        call: &(dyn Fn(&Value) -> (String, Value) + Sync),
         reading: &mut Reading,
-    ) -> Vec<(T, Value)> {
+        take: &mut (dyn FnMut(&Value, Value, &mut Reading) + Send),
+    ) {
         if things.len() > MAX_DESCRIPTIONS {
             let (all, most) = (things.len(), MAX_DESCRIPTIONS);
             reading.problems.push(format!(
@@ -147,22 +163,19 @@ impl JsonApi {
             ));
             things.truncate(most);
         }
-        let requests = things.into_iter().map(|thing| (call(&thing), thing));
-        let mut describing =
-            stream::iter(requests)
-                .map(|((route, request), thing)| async move {
-                    (thing, self.ask(operation, &route, &request).await)
-                })
-                .buffered(READ_CONCURRENCY);
-        let mut described = Vec::new();
+        let mut describing = stream::iter(things)
+            .map(|thing| async move {
+                let (route, request) = call(&thing);
+                (thing, self.ask(operation, &route, &request).await)
+            })
+            .buffered(READ_CONCURRENCY);
         while let Some((thing, answer)) = describing.next().await {
             match answer {
-                Ok(answer) => described.push((thing, answer)),
+                Ok(answer) => take(&thing, answer, reading),
                 Err(error) if is_gone(&error) => {}
                 Err(error) => reading.problems.push(self.explained(&error)),
             }
         }
-        described
     }
 
     /// What failed, and what to do about it.
@@ -175,6 +188,7 @@ impl JsonApi {
 pub(super) fn explained(source: &UsageSource, error: &AwsError) -> String {
     match (error.failure, source.action(&error.operation)) {
         (Failure::Denied, Some(action)) => format!("{error}; allow {action}"),
+        (Failure::Kms, _) => format!("{error}; allow kms:Decrypt with this key"),
         _ => error.to_string(),
     }
 }

@@ -17,9 +17,20 @@ pub struct Logs {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Page {
     #[serde(default)]
     events: Vec<Event>,
+    #[serde(default)]
+    next_forward_token: Option<String>,
+}
+
+/// How far a log is read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Position {
+    token: Option<String>,
+    /// How many lines were read, for answers without a token, which begin anew.
+    lines: usize,
 }
 
 #[derive(Deserialize)]
@@ -42,5 +53,27 @@ impl Logs {
         let asked = json!({ "logGroupName": group, "logStreamName": stream, "limit": MAX_EVENTS, "startFromHead": false });
         let page: Page = self.service.call("GetLogEvents", "Logs_20140328", &asked).await?;
         Ok(page.events.into_iter().map(|event| event.message).collect())
+    }
+
+    /// What a log has behind a position, line by line, and the position behind that. Nothing new leaves the position as it is.
+    ///
+    /// # Errors
+    ///
+    /// What CloudWatch Logs answers; [`super::error::Failure::NotFound`] as long as nothing was written.
+    pub async fn after(
+        &self,
+        group: &str,
+        stream: &str,
+        position: Position,
+    ) -> Result<(Vec<String>, Position), AwsError> {
+        let mut asked = json!({ "logGroupName": group, "logStreamName": stream, "startFromHead": true });
+        if let Some(token) = &position.token {
+            asked["nextToken"] = json!(token);
+        }
+        let page: Page = self.service.call("GetLogEvents", "Logs_20140328", &asked).await?;
+        let seen = if position.token.is_none() { position.lines } else { 0 };
+        let new: Vec<String> = page.events.into_iter().skip(seen).map(|event| event.message).collect();
+        let lines = position.lines + new.len();
+        Ok((new, Position { token: page.next_forward_token.or(position.token), lines }))
     }
 }

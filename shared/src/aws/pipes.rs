@@ -19,6 +19,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member: "Pipes",
         token: "NextToken",
         is_always_told: false,
+        may_be_gone: false,
         request: json!({ "Limit": 100 }),
     };
     let mut found = pipes.all(list, &mut reading).await;
@@ -26,11 +27,11 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let request = |pipe: &Value| {
         (format!("GET /v1/pipes/{}", encoded(pipe["Name"].as_str().unwrap_or_default())), json!({}))
     };
-    let described = pipes.each("DescribePipe", found, request, &mut reading).await;
-    let named = described.iter().filter_map(|(summary, pipe)| {
-        revision(pipe, summary["Arn"].as_str().unwrap_or("a pipe without an ARN"))
-    });
-    let named = named.collect();
+    let mut named = Vec::new();
+    let mut take = |summary: &Value, answer: Value, _: &mut Reading| {
+        named.extend(revision(&answer, summary["Arn"].as_str().unwrap_or("a pipe without an ARN")));
+    };
+    pipes.for_each("DescribePipe", found, &request, &mut reading, &mut take).await;
     named_revisions::add(look, &SOURCE, named, &mut reading).await;
     reading
 }

@@ -206,6 +206,25 @@ impl S3 {
         }
     }
 
+    /// Uploads a file as it is, whatever is there; gives the id of its version, in a bucket that keeps some.
+    ///
+    /// # Errors
+    ///
+    /// What S3 answers, and when the file is unreadable.
+    pub async fn upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: Vec<u8>,
+        content_type: &str,
+    ) -> Result<Option<String>, AwsError> {
+        let request = self.client.put_object().bucket(bucket).key(key).content_type(content_type);
+        match Box::pin(request.body(ByteStream::from(content)).send()).await {
+            Ok(answered) => Ok(version_id(answered.version_id)),
+            Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
+        }
+    }
+
     /// Writes an object if it is as expected; `false` when it is not.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member,
         token: "NextToken",
         is_always_told: true,
+        may_be_gone: false,
         request: json!({ "MaxResults": 100 }),
     };
     let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
@@ -30,28 +31,31 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         }
     }
     let request = |summary: &Value| (String::new(), json!({ "ModelName": summary["ModelName"] }));
-    for (summary, described) in sagemaker.each("DescribeModel", unknown, request, &mut reading).await {
-        match model(&described) {
-            Ok(model) => {
-                let mut images = model.images;
-                let problems = reading.problems.len();
-                let request = |package: &String| (String::new(), json!({ "ModelPackageName": package }));
-                let packages = sagemaker.each("DescribeModelPackage", model.packages, request, &mut reading);
-                images.extend(packages.await.iter().flat_map(|(_, described)| package_images(described)));
-                let arn = text(&summary, "ModelArn");
-                if reading.problems.len() == problems {
-                    reading.add_known(key(&summary), images, &arn);
-                } else {
-                    reading.add(&images, &arn);
-                }
-            }
-            Err(problem) => reading.problems.push(problem),
+    let mut models = Vec::new();
+    let mut take = |summary: &Value, described: Value, reading: &mut Reading| match model(&described) {
+        Ok(model) => models.push((key(summary), text(summary, "ModelArn"), model)),
+        Err(problem) => reading.problems.push(problem),
+    };
+    sagemaker.for_each("DescribeModel", unknown, &request, &mut reading, &mut take).await;
+    for (key, arn, model) in models {
+        let mut images = model.images;
+        let problems = reading.problems.len();
+        let request = |package: &Value| (String::new(), json!({ "ModelPackageName": package }));
+        let packages = model.packages.into_iter().map(Value::from).collect();
+        let mut take =
+            |_: &Value, described: Value, _: &mut Reading| images.extend(package_images(&described));
+        sagemaker.for_each("DescribeModelPackage", packages, &request, &mut reading, &mut take).await;
+        if reading.problems.len() == problems {
+            reading.add_known(key, images, &arn);
+        } else {
+            reading.add(&images, &arn);
         }
     }
     let endpoints = sagemaker.all(list("ListEndpoints", "Endpoints"), &mut reading).await;
     let request = |summary: &Value| (String::new(), json!({ "EndpointName": summary["EndpointName"] }));
-    for (summary, described) in sagemaker.each("DescribeEndpoint", endpoints, request, &mut reading).await {
-        reading.add(&deployed_images(&described), &text(&summary, "EndpointArn"));
-    }
+    let mut take = |summary: &Value, described: Value, reading: &mut Reading| {
+        reading.add(&deployed_images(&described), &text(summary, "EndpointArn"));
+    };
+    sagemaker.for_each("DescribeEndpoint", endpoints, &request, &mut reading, &mut take).await;
     reading
 }

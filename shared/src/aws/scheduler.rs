@@ -19,6 +19,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member: "Schedules",
         token: "NextToken",
         is_always_told: true,
+        may_be_gone: false,
         request: json!({ "MaxResults": 100 }),
     };
     let mut schedules = scheduler.all(list, &mut reading).await;
@@ -27,11 +28,11 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         let name = encoded(schedule["Name"].as_str().unwrap_or_default());
         (format!("GET /schedules/{name}"), json!({ "groupName": schedule["GroupName"] }))
     };
-    let described = scheduler.each("GetSchedule", schedules, request, &mut reading).await;
-    let named = described.iter().filter_map(|(summary, schedule)| {
-        revision(schedule, summary["Arn"].as_str().unwrap_or("a schedule without an ARN"))
-    });
-    let named = named.collect();
+    let mut named = Vec::new();
+    let mut take = |summary: &Value, answer: Value, _: &mut Reading| {
+        named.extend(revision(&answer, summary["Arn"].as_str().unwrap_or("a schedule without an ARN")));
+    };
+    scheduler.for_each("GetSchedule", schedules, &request, &mut reading, &mut take).await;
     named_revisions::add(look, &SOURCE, named, &mut reading).await;
     reading
 }

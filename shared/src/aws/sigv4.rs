@@ -72,6 +72,14 @@ impl Service {
         Self { name, retry_observer, transport, region, endpoint }
     }
 
+    /// A service at an endpoint that is known.
+    pub(super) fn at(name: &'static str, endpoint: &str, connection: &Connection) -> Self {
+        let (transport, retry_observer) = (connection.transport.clone(), connection.retry_observer.clone());
+        let region = transport.region.clone();
+        let endpoint = OnceLock::from(Ok(endpoint.trim_end_matches('/').to_owned()));
+        Self { name, retry_observer, transport, region, endpoint }
+    }
+
     /// Where the service is, without a slash at its end.
     fn endpoint(&self, operation: &'static str) -> Result<&str, AwsError> {
         let found = self.endpoint.get_or_init(|| self.transport.place().endpoint(self.name));
@@ -108,7 +116,9 @@ impl Service {
                 Failure::Throttled | Failure::Unavailable | Failure::TimedOut | Failure::Unreachable
             );
             self.retry_observer.end(operation, is_transient.then(|| error.clone()));
-            if !is_transient || attempts >= super::ATTEMPTS {
+            let has_given_up = error.failure != Failure::Throttled
+                && self.endpoint(operation).is_ok_and(|endpoint| self.transport.has_given_up(endpoint));
+            if !is_transient || has_given_up || attempts >= super::ATTEMPTS {
                 return Err(error);
             }
             tokio::time::sleep(jittered(pause)).await;
@@ -160,7 +170,14 @@ impl Service {
         for (name, value) in headers {
             request.headers_mut().insert((*name).to_owned(), (*value).to_owned());
         }
-        let AccessKeys { access_key_id, secret_access_key, session_token } = self.transport.keys();
+        let keys = self.transport.keys().await.map_err(|problem| AwsError {
+            failure: Failure::Denied,
+            ..AwsError::unexpected_response(
+                operation,
+                &format!("there are no credentials any more: {problem}"),
+            )
+        })?;
+        let AccessKeys { access_key_id, secret_access_key, session_token } = keys;
         let credentials =
             Credentials::new(access_key_id, secret_access_key, session_token, None, "transport");
         let mut settings = SigningSettings::default();
@@ -193,9 +210,12 @@ impl Service {
             ..AwsError::unexpected_response(operation, &problem)
         };
         let call = async {
-            let answer = self.transport.connector().call(request).await.map_err(|error| {
-                lost(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
-            })?;
+            let answer = self
+                .transport
+                .connector()
+                .call(request)
+                .await
+                .map_err(|error| lost(super::reachability::cause_of(&error)))?;
             let status = answer.status().as_u16();
             let headers =
                 answer.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

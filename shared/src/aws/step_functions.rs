@@ -19,13 +19,13 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         member: "stateMachines",
         token: "nextToken",
         is_always_told: true,
+        may_be_gone: false,
         request: json!({ "maxResults": 1000 }),
     };
     let machines = states.all(list, &mut reading).await;
     let request = |machine: &Value| (String::new(), json!({ "stateMachineArn": machine["stateMachineArn"] }));
-    let described = states.each("DescribeStateMachine", machines, request, &mut reading).await;
     let mut revisions = Vec::new();
-    for (summary, machine) in described {
+    let mut take = |summary: &Value, machine: Value, reading: &mut Reading| {
         let arn = summary["stateMachineArn"].as_str().unwrap_or("a state machine without an ARN");
         match named(machine["definition"].as_str().unwrap_or_default(), arn) {
             Ok(found) => {
@@ -36,7 +36,8 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
                 .problems
                 .push(format!("DescribeStateMachine: the definition of {arn} is not readable: {error}")),
         }
-    }
+    };
+    states.for_each("DescribeStateMachine", machines, &request, &mut reading, &mut take).await;
     named_revisions::add(look, &SOURCE, revisions, &mut reading).await;
     reading
 }

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "signed")]
+use aws_sdk_ecr::config::ProvideCredentials;
+use aws_sdk_ecr::config::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_http_client::Connector;
@@ -13,6 +16,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConn
 
 use super::endpoint::Place;
 use super::rate_limit::REQUESTS_PER_SECOND;
+use super::reachability::Hosts;
 use super::{TLS, is_on, trust, variable};
 use crate::domain::text::instant::Instant;
 
@@ -70,15 +74,27 @@ impl TimeSource for Clock {
     }
 }
 
+/// Where the keys come from that requests are signed with.
+#[derive(Debug, Clone)]
+enum Keys {
+    /// The environment, which is read anew for each request.
+    Environment,
+    /// Somebody hands them in.
+    Fixed(AccessKeys),
+    /// Whatever a person signed in with; they are refreshed before they expire.
+    Provider(SharedCredentialsProvider),
+}
+
 /// What carries requests to AWS.
 #[derive(Debug, Clone)]
 pub struct Transport {
     pub(super) region: String,
     pub(super) clock: Clock,
-    /// Instead of the keys in the environment, which are read anew for each request.
-    keys: Option<AccessKeys>,
+    keys: Keys,
     /// The endpoint of every service, instead of those in the environment.
     endpoint: Option<String>,
+    /// Counts attempts at hosts that never answered; `None` in functions, which have a deadline.
+    hosts: Option<Hosts>,
     use_fips: bool,
     use_dual_stack: bool,
     /// Made for the first request, which a cold start need not wait for.
@@ -98,13 +114,27 @@ impl Transport {
         Self {
             region,
             clock: Clock::system(),
-            keys: None,
+            keys: Keys::Environment,
             endpoint: None,
+            hosts: None,
             use_fips: is_on("AWS_USE_FIPS_ENDPOINT"),
             use_dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT"),
             connector: Arc::new(OnceLock::new()),
             is_network: true,
             requests_per_second: requests_per_second(),
+        }
+    }
+
+    /// The transport of a person at a terminal: credentials of their own, and hosts that never answer are given up at the
+    /// second attempt. An endpoint stands for those of all services; without one, those of the environment count.
+    #[must_use]
+    pub fn of_terminal(region: &str, endpoint: Option<&str>, credentials: SharedCredentialsProvider) -> Self {
+        Self {
+            region: region.to_owned(),
+            keys: Keys::Provider(credentials),
+            endpoint: endpoint.map(|url| url.trim_end_matches('/').to_owned()),
+            hosts: Some(Hosts::default()),
+            ..Self::from_env()
         }
     }
 
@@ -120,8 +150,9 @@ impl Transport {
         Self {
             region: region.to_owned(),
             clock,
-            keys: Some(keys),
+            keys: Keys::Fixed(keys),
             endpoint: Some(endpoint.trim_end_matches('/').to_owned()),
+            hosts: None,
             use_fips: false,
             use_dual_stack: false,
             connector: Arc::new(OnceLock::from(connector)),
@@ -166,13 +197,52 @@ impl Transport {
         self.endpoint.clone().or_else(of_environment)
     }
 
+    /// The keys that were handed in, or those of the environment.
+    pub(super) fn fixed_keys(&self) -> AccessKeys {
+        match &self.keys {
+            Keys::Fixed(keys) => keys.clone(),
+            Keys::Environment | Keys::Provider(_) => AccessKeys {
+                access_key_id: variable("AWS_ACCESS_KEY_ID").unwrap_or_default(),
+                secret_access_key: variable("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
+                session_token: variable("AWS_SESSION_TOKEN"),
+            },
+        }
+    }
+
+    /// What a person signed in with, if it is not the environment that says it.
+    pub(super) const fn credentials(&self) -> Option<&SharedCredentialsProvider> {
+        match &self.keys {
+            Keys::Provider(provider) => Some(provider),
+            Keys::Environment | Keys::Fixed(_) => None,
+        }
+    }
+
     /// The keys to sign the next request with.
-    pub(super) fn keys(&self) -> AccessKeys {
-        self.keys.clone().unwrap_or_else(|| AccessKeys {
-            access_key_id: variable("AWS_ACCESS_KEY_ID").unwrap_or_default(),
-            secret_access_key: variable("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
-            session_token: variable("AWS_SESSION_TOKEN"),
+    ///
+    /// # Errors
+    ///
+    /// When a person's credentials expired and cannot be refreshed.
+    #[cfg(feature = "signed")]
+    pub(super) async fn keys(&self) -> Result<AccessKeys, String> {
+        let Keys::Provider(provider) = &self.keys else { return Ok(self.fixed_keys()) };
+        let found =
+            provider.provide_credentials().await.map_err(|error| super::reachability::cause_of(&error))?;
+        Ok(AccessKeys {
+            access_key_id: found.access_key_id().to_owned(),
+            secret_access_key: found.secret_access_key().to_owned(),
+            session_token: found.session_token().map(str::to_owned),
         })
+    }
+
+    /// What counts attempts at hosts that never answered.
+    pub(super) const fn hosts(&self) -> Option<&Hosts> {
+        self.hosts.as_ref()
+    }
+
+    /// Whether no more requests go to the host of a URL.
+    #[cfg(feature = "signed")]
+    pub(super) fn has_given_up(&self, url: &str) -> bool {
+        self.hosts.as_ref().is_some_and(|hosts| hosts.given_up(url).is_some())
     }
 
     /// What sends requests that no client of the SDK makes.
@@ -186,9 +256,13 @@ impl Transport {
                 .connector_settings(settings)
                 .sleep_impl(TokioSleep::new())
                 .tls_provider(TLS)
-                .tls_context(trust::context())
+                .tls_context(trust::context(&self.region))
                 .build();
-            SharedHttpConnector::new(connector)
+            let connector = SharedHttpConnector::new(connector);
+            match &self.hosts {
+                Some(hosts) => hosts.counting(connector),
+                None => connector,
+            }
         })
     }
 }

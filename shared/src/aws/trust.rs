@@ -11,13 +11,12 @@ const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 /// Amazon's own roots for AWS itself: five certificates instead of all that a system has, which take milliseconds to read.
 /// The system's for the partitions that have other roots, for FIPS endpoints, and wherever the environment says which
 /// certificates to trust, as behind a proxy that looks into connections.
-pub(crate) fn context() -> TlsContext {
+pub(crate) fn context(region: &str) -> TlsContext {
     let is_set = |name: &str| variable(name).is_some();
-    let region = variable("AWS_REGION").unwrap_or_default();
     if is_set("SSL_CERT_FILE")
         || is_set("SSL_CERT_DIR")
         || is_on("AWS_USE_FIPS_ENDPOINT")
-        || !is_commercial(&region)
+        || !is_commercial(region)
     {
         return TlsContext::default();
     }

@@ -31,5 +31,7 @@ pub mod policy_set;
 pub mod protect_tag;
 pub mod protection_record;
 pub mod run;
+pub mod saved_plan;
+pub mod suggest;
 pub mod suspension;
 pub mod taken;

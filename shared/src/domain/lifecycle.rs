@@ -34,6 +34,6 @@ pub use source::PolicySource;
 pub use validate::validate;
 
 /// Whether a text matches a pattern in which `*` stands for any run of characters.
-pub(crate) fn matches_wildcard(pattern: &str, text: &str) -> bool {
+pub fn matches_wildcard(pattern: &str, text: &str) -> bool {
     matching::Pattern::new(pattern).matches(text)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::attention::{Concern, concerns};
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::domain::enforcement::outcome::{Amount, Attached, ImageResult, Outcome, PolicyChange, Status};
-use crate::domain::enforcement::policy_set::IgnoredSource;
+use crate::domain::enforcement::policy_set::{Apply, IgnoredSource};
 use crate::domain::enforcement::protect_tag::PROTECT_KEY;
 use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::domain::enforcement::run::Run;
@@ -185,6 +185,10 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+const fn is_none(amount: &Amount) -> bool {
+    amount.is_zero()
+}
+
 /// How a repository is protected whose lifecycle policy ECR enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -279,6 +283,15 @@ pub struct Totals {
     pub deleted: Amount,
     /// What was moved to the archive.
     pub archived: Amount,
+    /// What a run that is no dry run deletes: by policies that say so, and that nothing blocks. Of a dry run only.
+    #[serde(skip_serializing_if = "is_none")]
+    pub to_be_deleted: Amount,
+    /// What it moves to the archive. Of a dry run only.
+    #[serde(skip_serializing_if = "is_none")]
+    pub to_be_archived: Amount,
+    /// What policies take that are only previewed (`apply: preview`).
+    #[serde(skip_serializing_if = "is_none")]
+    pub only_previewed: Amount,
     /// What the rules would take, and its use keeps.
     pub held_by_use: Amount,
     /// What the rules would take, and policies keep all the same.
@@ -322,8 +335,20 @@ impl Totals {
         self.held_by_keep.extend(outcome.held_by_keep);
         self.put_back.extend(outcome.put_back);
         self.failed.extend(outcome.failed);
-        if !outcome.obstacles.is_empty() {
+        let is_blocked = !outcome.obstacles.is_empty();
+        if is_blocked {
             self.held_by_obstacles.extend(outcome.expiring);
+        }
+        match outcome.apply {
+            Some(Apply::Delete) if outcome.status == Status::Previewed && !is_blocked => {
+                self.to_be_deleted.extend(outcome.expiring);
+                self.to_be_archived.extend(outcome.transitioning);
+            }
+            Some(Apply::Preview) => {
+                self.only_previewed.extend(outcome.expiring);
+                self.only_previewed.extend(outcome.transitioning);
+            }
+            _ => {}
         }
         if let Some(attached) = &outcome.attachment {
             self.tags_added += attached.tags_added;

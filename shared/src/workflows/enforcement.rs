@@ -13,6 +13,7 @@
 //! | [`put_back`] | puts back what came into use after it was deleted |
 //! | [`registry_limit`] | reserves room in the limit of the registry, so that a bad policy stops |
 //! | [`restore_policy`] | puts a lifecycle policy back that another one replaced |
+//! | [`approval`] | saves a plan, and executes a saved one: that or less |
 //! | [`suspend`] | suspends attached policies that no run looks at any more |
 //! | [`summarize`] | makes one report of the outcomes of all repositories |
 
@@ -30,6 +31,7 @@ use crate::aws::{AwsError, Clock, Connection, Deadline, Failure};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
+pub mod approval;
 pub mod delete;
 pub mod execute;
 pub mod inventory;

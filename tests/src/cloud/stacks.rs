@@ -17,6 +17,7 @@ pub struct Stacks {
 #[derive(Debug, Default)]
 struct Stack {
     status: String,
+    outputs: BTreeMap<String, String>,
     /// The template, and the parameters.
     template: Option<(String, Vec<(String, String)>)>,
     /// By logical id: type, status, physical id.
@@ -50,6 +51,13 @@ impl Stacks {
         if event["RequestType"] != "Delete" {
             *id = answer["PhysicalResourceId"].as_str().map(str::to_owned);
         }
+    }
+
+    /// A stack by its name, with what it says of itself.
+    pub fn deploy(&mut self, name: &str, outputs: &[(&str, &str)]) {
+        let outputs = outputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let stack = Stack { status: "CREATE_COMPLETE".to_owned(), outputs, ..Stack::default() };
+        self.stacks.insert(name.to_owned(), stack);
     }
 
     /// Sets what a stack does, and what it does with a resource.
@@ -121,9 +129,16 @@ impl Stacks {
             ));
         }
         let Some(name) = resource else {
+            let outputs: String = stack
+                .outputs
+                .iter()
+                .map(|(key, value)| {
+                    format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>")
+                })
+                .collect();
             return xml(&format!(
                 "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackId>{id}</StackId><StackStatus>{}</StackStatus>\
-                 </member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
+                 <Outputs>{outputs}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
                 stack.status
             ));
         };

@@ -34,13 +34,18 @@ impl Actor {
     #[must_use]
     pub fn of_run(started_by: Option<&str>) -> Self {
         match started_by {
-            Some(arn) if arn.starts_with("arn:") => {
+            Some(arn) if arn.starts_with("arn:") && arn.contains(":execution:") => {
                 Self { execution: Some(arn.to_owned()), ..Self::default() }
             }
-            Some(user) => {
-                let (user, host) = user.split_once(" at ").unwrap_or((user, ""));
+            Some(arn) if arn.starts_with("arn:") => Self::principal(arn),
+            Some(told) => {
+                let (person, principal) = match told.split_once(" as arn:") {
+                    Some((person, arn)) => (person, Some(format!("arn:{arn}"))),
+                    None => (told, None),
+                };
+                let (user, host) = person.split_once(" at ").unwrap_or((person, ""));
                 let host = (!host.is_empty()).then(|| host.to_owned());
-                Self { user: Some(user.to_owned()), host, ..Self::default() }
+                Self { user: Some(user.to_owned()), host, principal, ..Self::default() }
             }
             None => Self::default(),
         }
@@ -55,12 +60,18 @@ impl Actor {
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.execution, &self.principal, &self.user, &self.host) {
-            (Some(execution), ..) => f.write_str(execution),
-            (None, Some(principal), ..) => f.write_str(principal),
-            (None, None, Some(user), Some(host)) => write!(f, "{user} at {host}"),
-            (None, None, Some(name), None) | (None, None, None, Some(name)) => f.write_str(name),
-            (None, None, None, None) => f.write_str("unknown"),
+        if let Some(execution) = &self.execution {
+            return f.write_str(execution);
+        }
+        let person = match (&self.user, &self.host) {
+            (Some(user), Some(host)) => Some(format!("{user} at {host}")),
+            (user, host) => user.clone().or_else(|| host.clone()),
+        };
+        match (person, &self.principal) {
+            (Some(person), Some(principal)) => write!(f, "{person} as {principal}"),
+            (Some(person), None) => f.write_str(&person),
+            (None, Some(principal)) => f.write_str(principal),
+            (None, None) => f.write_str("unknown"),
         }
     }
 }
@@ -76,6 +87,9 @@ mod tests {
         let role = Actor::principal("arn:aws:sts::1:assumed-role/ops/ana");
         assert_eq!(role.to_string(), "arn:aws:sts::1:assumed-role/ops/ana");
         assert_eq!(Actor::of_run(Some("ana at laptop")), terminal);
+        let signed_in = Actor { principal: role.principal.clone(), ..terminal.clone() };
+        assert_eq!(signed_in.to_string(), "ana at laptop as arn:aws:sts::1:assumed-role/ops/ana");
+        assert_eq!(Actor::of_run(Some(&signed_in.to_string())), signed_in);
         let execution = "arn:aws:states:eu-west-1:1:execution:m:r";
         assert_eq!(Actor::of_run(Some(execution)).execution.as_deref(), Some(execution));
         assert!(Actor::default().is_unknown());

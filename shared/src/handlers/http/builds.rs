@@ -87,6 +87,10 @@ struct Described<'a> {
     end_time: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_link: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_group_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_stream_name: Option<&'a str>,
 }
 
 /// Describes a build of this stack; of another it knows nothing.
@@ -114,6 +118,8 @@ pub fn describe(build: &Build, registry: &Registry) -> Option<Response> {
         start_time: build.started_at,
         end_time: build.ended_at,
         log_link: build.log_link.as_deref(),
+        log_group_name: build.log.as_ref().map(|(group, _)| group.as_str()),
+        log_stream_name: build.log.as_ref().map(|(_, stream)| stream.as_str()),
     };
     Some(Response::json(200, &described))
 }

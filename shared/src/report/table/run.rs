@@ -45,12 +45,21 @@ pub fn render(report: &RunReport, style: Style) -> String {
     let mut lines = Vec::new();
     let concerns = report.concerns();
     for group in concerns.chunk_by(|(_, one), (_, other)| one.rank() == other.rank()) {
-        lines.extend(group.iter().map(|(name, concern)| format!("{name}: {}.", concern.message)));
+        // One cause in many repositories is told once.
+        let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (name, concern) in group {
+            match causes.iter_mut().find(|(message, _)| *message == concern.message) {
+                Some((_, names)) => names.push(name),
+                None => causes.push((&concern.message, vec![name])),
+            }
+        }
+        lines.extend(causes.iter().map(|(message, names)| format!("{}: {message}.", listed(names))));
         lines.extend(group.first().map(|(_, concern)| concern.kind().advice.to_owned()));
     }
     for outcome in &report.repositories {
         let name = &outcome.repository_name;
-        lines.extend(outcome.drift.iter().map(|drift| format!("{name}: {drift}.")));
+        let before = if report.run.dry_run { "" } else { "before this run, " };
+        lines.extend(outcome.drift.iter().map(|drift| format!("{name}: {before}{drift}.")));
     }
     if !lines.is_empty() {
         out.push('\n');
@@ -73,25 +82,87 @@ pub fn render(report: &RunReport, style: Style) -> String {
     if report.run.protect_only {
         return out;
     }
-    let verb = if report.run.dry_run { "would be deleted" } else { "deleted" };
-    let gone = if report.run.dry_run { totals.expiring } else { totals.deleted };
-    let mut summary = format!(
-        "{} of {} {verb} ({}); {} protected (in use)",
-        grouped(gone.image_total_count),
-        count(totals.images.image_total_count, "image"),
-        bytes(gone.image_size_in_bytes),
-        grouped(totals.held_by_use.image_total_count),
-    );
-    let unmatched = totals.count(Status::Unmatched);
-    if unmatched > 0 {
-        let _ = write!(summary, "; {unmatched} of {} repositories under no policy", totals.repositories);
-    }
-    summary.push('.');
-    wrap(&mut out, &summary, width, style);
-    if report.run.dry_run && !gone.is_zero() {
-        wrap(&mut out, "Add --apply to do it.", width, style);
+    wrap(&mut out, &summary(report), width, style);
+    if report.run.dry_run {
+        let is_doing = has_work(report);
+        wrap(&mut out, if is_doing { APPLY } else { NOTHING }, width, style);
     }
     out
+}
+
+/// What makes the work of a dry run be done.
+const APPLY: &str = "Add --apply to do it.";
+/// There is none.
+const NOTHING: &str = "There is nothing that --apply would do.";
+
+/// Whether the run would do something if it were no dry run.
+fn has_work(report: &RunReport) -> bool {
+    let totals = &report.totals;
+    let changes = report.repositories.iter().filter_map(|outcome| outcome.attachment.as_ref());
+    !totals.to_be_deleted.is_zero()
+        || !totals.to_be_archived.is_zero()
+        || changes.into_iter().any(crate::domain::enforcement::outcome::Attached::has_changed)
+}
+
+/// What becomes of the images, in one line.
+fn summary(report: &RunReport) -> String {
+    let totals = &report.totals;
+    let (word, deleted, archived) = match report.run.dry_run {
+        true => ("will be deleted", totals.to_be_deleted, totals.to_be_archived),
+        false => ("deleted", totals.deleted, totals.archived),
+    };
+    let mut parts = vec![format!(
+        "{} of {} {word} ({})",
+        grouped(deleted.image_total_count),
+        count(totals.images.image_total_count, "image"),
+        bytes(deleted.image_size_in_bytes)
+    )];
+    let mut part = |amount: Amount, what: &str| {
+        if !amount.is_zero() {
+            parts.push(format!("{} {what}", grouped(amount.image_total_count)));
+        }
+    };
+    part(archived, if report.run.dry_run { "will be archived" } else { "archived" });
+    // What would block a plan that is only previewed blocks nothing.
+    let mut blocked = Amount::default();
+    for outcome in report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked) {
+        blocked.extend(outcome.expiring);
+        blocked.extend(outcome.transitioning);
+    }
+    part(blocked, &format!("blocked{}", blocked_by(report)));
+    part(totals.failed, "failed");
+    part(totals.put_back, "put back");
+    part(totals.only_previewed, "expire under policies that only preview (apply: preview)");
+    parts.push(format!("{} protected (in use)", grouped(totals.held_by_use.image_total_count)));
+    let unmatched = totals.count(Status::Unmatched);
+    if unmatched > 0 {
+        parts.push(format!("{unmatched} of {} repositories under no policy", totals.repositories));
+    }
+    format!("{}.", parts.join(" · "))
+}
+
+/// By what: the kinds of all blockers, each once.
+fn blocked_by(report: &RunReport) -> String {
+    let mut codes: Vec<&str> = Vec::new();
+    let blocked = report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked);
+    for blocker in blocked.flat_map(|outcome| &outcome.obstacles) {
+        if !codes.contains(&blocker.code.as_str()) {
+            codes.push(&blocker.code);
+        }
+    }
+    if codes.is_empty() { String::new() } else { format!(" by {}", codes.join(", ")) }
+}
+
+/// Repositories that share a cause: their names, or the first of them.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    match names.len() {
+        0..=SHOWN => names.join(", "),
+        all => {
+            let (shown, _) = names.split_at(SHOWN);
+            format!("{all} repositories ({}, …)", shown.join(", "))
+        }
+    }
 }
 
 fn write(out: &mut String, table: &Table) {
@@ -207,7 +278,51 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::enforcement::outcome::ReportedBlocker;
+    use crate::domain::enforcement::policy_set::Apply;
+    use crate::report::run::Builder;
     use crate::report::run::tests::{protect_only, protection};
+
+    #[test]
+    fn a_dry_run_of_which_nothing_would_be_done_does_not_ask_for_apply() {
+        let held = |name: &str| Outcome {
+            repository_name: name.to_owned(),
+            policy: Some("all".to_owned()),
+            apply: Some(Apply::Delete),
+            status: Status::Blocked,
+            images: Amount { image_total_count: 100, image_size_in_bytes: 100 },
+            expiring: Amount { image_total_count: 54, image_size_in_bytes: 54 },
+            obstacles: vec![ReportedBlocker {
+                code: "usage-unknown".to_owned(),
+                message: "what is in use is not known completely: usage/eks.json: there is no such list"
+                    .to_owned(),
+            }],
+            ..Outcome::default()
+        };
+        let mut run = protect_only();
+        (run.protect_only, run.dry_run) = (false, true);
+        let mut builder = Builder::new(run.clone(), run.started_at);
+        (0..7).for_each(|number| builder.take(held(&format!("fleet/{number}"))));
+        let style = Style { width: 80, color: false };
+        let told = render(&builder.finish(), style);
+        assert_eq!(told.matches("there is no such list").count(), 1, "one cause is told once: {told}");
+        let (_, end) = told.split_once("\n0 of").unwrap();
+        assert_eq!(
+            end,
+            " 700 images will be deleted (0 B) · 378 blocked by usage-unknown · 0\n  protected (in use).\nThere is nothing that --apply would do.\n"
+        );
+        let mut builder = Builder::new(run.clone(), run.started_at);
+        builder.take(held("a"));
+        let free = Outcome { status: Status::Previewed, obstacles: Vec::new(), ..held("b") };
+        builder.take(Outcome { apply: Some(Apply::Preview), ..free.clone() });
+        builder.take(free);
+        let told = render(&builder.finish(), style);
+        assert!(
+            told.contains("54 of 300 images will be deleted (54 B) · 54 blocked by usage-unknown · 54"),
+            "{told}"
+        );
+        assert!(told.ends_with("Add --apply to do it.\n"), "{told}");
+    }
 
     #[test]
     fn what_ecr_enforces_is_told_with_what_needs_attention_and_what_to_do_about_it() {

@@ -16,6 +16,7 @@ use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::journal::{self, Line};
 use crate::domain::enforcement::outcome::{ImageResult, Outcome, PolicyChange, ReportedBlocker};
 use crate::domain::enforcement::plan::Blocker;
+use crate::domain::enforcement::saved_plan::PlannedAction;
 use crate::domain::image::deletion::{self, ImageId};
 use crate::domain::image::{Image, ImageIndex, ImageStatus, ManifestKind};
 use crate::domain::lifecycle::LifecyclePolicy;
@@ -190,6 +191,9 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
         let mut wanted = Vec::with_capacity(removals.len());
         for (removal, place) in removals {
+            if !self.is_approved(place, is_archival) {
+                continue;
+            }
             if !self.stays_with_another(place) {
                 wanted.push((removal, place));
             }
@@ -714,7 +718,20 @@ impl<'w, 'a> Executor<'w, 'a> {
         true
     }
 
+    /// Whether a saved plan, if there is one, has this become of an image as it is now. Otherwise the image stays.
+    fn is_approved(&mut self, place: ImageIndex, is_archival: bool) -> bool {
+        let (Some(approval), Some(image)) = (self.worker.approval, self.image(place)) else { return true };
+        let action = if is_archival { PlannedAction::Archive } else { PlannedAction::Delete };
+        let allowed = approval.allows(self.planned.surveyed.name.as_str(), image, action);
+        let Err(deviation) = allowed else { return true };
+        self.stay(place, ImageResult::HeldBack, deviation.to_string());
+        false
+    }
+
     fn stay(&mut self, place: ImageIndex, fate: ImageResult, why: String) {
+        if let (Some(approval), Some(image)) = (self.worker.approval, self.image(place)) {
+            approval.stays(self.planned.surveyed.name.as_str(), &image.digest, &why);
+        }
         self.stayed.insert(place);
         if let Some(told) = self.planned.tell(place, fate, Some(why)) {
             self.outcome.tell(told);
@@ -735,6 +752,9 @@ impl<'w, 'a> Executor<'w, 'a> {
 
     fn went(&mut self, place: ImageIndex, fate: ImageResult, detail: Option<String>) {
         let Some(image) = self.image(place) else { return };
+        if let Some(approval) = self.worker.approval {
+            approval.went(self.planned.surveyed.name.as_str(), &image.digest);
+        }
         match fate {
             ImageResult::Archived => self.outcome.archived.add(image),
             _ => self.outcome.deleted.add(image),

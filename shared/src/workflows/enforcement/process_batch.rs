@@ -37,6 +37,7 @@ use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::count;
 use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
 use crate::domain::usage::{ignore, replication};
+use crate::workflows::enforcement::approval::Approval;
 use crate::workflows::enforcement::put_back::{self, Removed, in_use_again};
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::enforcement::repository_snapshot::{
@@ -78,6 +79,8 @@ pub struct BatchProcessor<'a> {
     /// Of how much of that a later look has told whether it is in use after all.
     looked_at: Cell<usize>,
     put_back: RefCell<Vec<PutBack>>,
+    /// A plan that is saved, or one that was and is executed; none in a run of the stack.
+    pub(crate) approval: Option<&'a Approval<'a>>,
 }
 
 /// A look at what is in use.
@@ -335,7 +338,15 @@ impl<'a> BatchProcessor<'a> {
             removed: RefCell::new(Vec::new()),
             looked_at: Cell::new(0),
             put_back: RefCell::new(Vec::new()),
+            approval: None,
         }
+    }
+
+    /// The same, with a plan that is saved, or that is executed: that or less.
+    #[must_use]
+    pub const fn with_approval(mut self, approval: Option<&'a Approval<'a>>) -> Self {
+        self.approval = approval;
+        self
     }
 
     /// Works on repositories in their order; says what came of them, and how many are done.
@@ -655,6 +666,9 @@ impl<'a> BatchProcessor<'a> {
         mut planned: RepositoryPlan<'_>,
         read_at: MonotonicInstant,
     ) -> Result<Outcome, RunError> {
+        if let Some(approval) = self.approval {
+            approval.take(&planned);
+        }
         let mut outcome = planned.outcome();
         let may_write = matches!(self.access, Access::Write(_));
         // What the inventory found may be otherwise by now.

@@ -1,0 +1,34 @@
+//! Asks before something goes that nobody can bring back.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use crate::{output, progress};
+
+/// Why something is not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfirmError {
+    #[error("nothing was done: {0}, which has to be confirmed; nobody can be asked here, so add --yes")]
+    NobodyToAsk(String),
+    #[error("nothing was done: it was not confirmed")]
+    Refused,
+    #[error("nothing was done: no answer could be read: {0}")]
+    Unread(io::Error),
+}
+
+/// Has something confirmed by a word, unless it is confirmed already. `what` says what will be done.
+pub(crate) fn confirm(what: &str, word: &str, is_confirmed: bool) -> Result<(), ConfirmError> {
+    if is_confirmed {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(ConfirmError::NobodyToAsk(what.to_owned()));
+    }
+    let mut answer = String::new();
+    progress::suspended(|| {
+        let mut err = output::error();
+        write!(err, "{what}. Type `{word}` to go on: ").and_then(|()| err.flush())?;
+        io::stdin().lock().read_line(&mut answer)
+    })
+    .map_err(ConfirmError::Unread)?;
+    if answer.trim() == word { Ok(()) } else { Err(ConfirmError::Refused) }
+}

@@ -1,0 +1,182 @@
+//! Who calls AWS, and in which Region: by the SDK's own chain, so that profiles, single sign-on, roles, containers and instances
+//! work as they do with the AWS CLI, and are refreshed in a command of hours.
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::Region;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::imds;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet, load};
+use aws_config::provider_config::ProviderConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_runtime::env_config::file::EnvConfigFiles;
+use aws_types::os_shim_internal::{Env, Fs};
+use shared::aws::{Connection, Transport, http_client};
+use tokio::sync::Mutex;
+
+use crate::account::{AccountError, Aws};
+
+/// Credentials are refreshed so long before they expire.
+const MARGIN: Duration = Duration::from_secs(300);
+/// The metadata service of an instance is next door, or not there.
+const IMDS: Duration = Duration::from_secs(1);
+
+/// Where the Region was found, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Option,
+    Variable,
+    Profile,
+    Instance,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Option => "--region",
+            Self::Variable => "AWS_REGION",
+            Self::Profile => "the profile",
+            Self::Instance => "the instance",
+        })
+    }
+}
+
+/// A person who has signed in, somewhere.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) connection: Connection,
+    pub(crate) origin: Origin,
+}
+
+/// Keeps what the chain found: asking it may start a program, or ask a server.
+#[derive(Debug)]
+struct Kept {
+    chain: SharedCredentialsProvider,
+    found: Mutex<Option<Credentials>>,
+}
+
+impl Kept {
+    async fn current(&self) -> Result<Credentials, CredentialsError> {
+        let mut found = self.found.lock().await;
+        let left = |credentials: &Credentials| match credentials.expiry() {
+            Some(expiry) => expiry.duration_since(SystemTime::now()).unwrap_or_default(),
+            None => Duration::MAX,
+        };
+        if let Some(kept) = found.as_ref()
+            && left(kept) > MARGIN
+        {
+            return Ok(kept.clone());
+        }
+        match self.chain.provide_credentials().await {
+            Ok(credentials) => Ok(found.insert(credentials).clone()),
+            // What there is holds a little longer.
+            Err(error) => match found.as_ref() {
+                Some(kept) if !left(kept).is_zero() => Ok(kept.clone()),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+impl ProvideCredentials for Kept {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.current())
+    }
+}
+
+/// Signs in: finds a Region, and credentials that are there now.
+pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
+    let environment = ProviderConfig::without_region();
+    let profiles = profiles(aws).await?;
+    let mut region = aws.region.clone().map(|region| (Region::new(region), Origin::Option));
+    if region.is_none() {
+        let found = EnvironmentVariableRegionProvider::new().region().await;
+        region = found.map(|region| (region, Origin::Variable));
+    }
+    if region.is_none() {
+        let mut provider = ProfileFileRegionProvider::builder().configure(&environment);
+        if let Some(profile) = &aws.profile {
+            provider = provider.profile_name(profile);
+        }
+        region = provider.build().region().await.map(|region| (region, Origin::Profile));
+    }
+    let name = region.as_ref().map(|(region, _)| region.to_string()).unwrap_or_default();
+    let config = environment
+        .with_http_client(http_client(&name))
+        .with_region(region.as_ref().map(|(region, _)| region.clone()));
+    let metadata = imds::Client::builder()
+        .configure(&config)
+        .max_attempts(1)
+        .connect_timeout(IMDS)
+        .read_timeout(IMDS)
+        .build();
+    let chain = match &aws.profile {
+        // A profile that is named goes before keys in the environment, as with the AWS CLI.
+        Some(profile) => SharedCredentialsProvider::new(
+            ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build(),
+        ),
+        None => {
+            // Roles are assumed somewhere; without a Region, where the AWS CLI does.
+            let somewhere =
+                region.as_ref().map_or(Region::from_static("us-east-1"), |(region, _)| region.clone());
+            let chain = DefaultCredentialsChain::builder().configure(config.clone()).region(somewhere);
+            SharedCredentialsProvider::new(chain.imds_client(metadata.clone()).build().await)
+        }
+    };
+    let kept = Kept { chain, found: Mutex::default() };
+    kept.current().await.map_err(|error| refused(&error, &profiles, aws))?;
+    let region = match region {
+        Some(found) => Some(found),
+        None => {
+            let instance = imds::region::ImdsRegionProvider::builder();
+            let found = instance.configure(&config).imds_client(metadata).build().region().await;
+            found.map(|region| (region, Origin::Instance))
+        }
+    };
+    let (region, origin) = region.ok_or(AccountError::Region)?;
+    if !region.as_ref().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    {
+        return Err(AccountError::NoRegionName { name: region.to_string(), origin });
+    }
+    let credentials = SharedCredentialsProvider::new(kept);
+    let transport = Transport::of_terminal(region.as_ref(), aws.endpoint_url.as_deref(), credentials);
+    let connection = Connection::over(transport).of_registry(aws.registry_id.clone());
+    Ok(Session { connection, origin })
+}
+
+/// The profiles of the AWS CLI's files, and whether the one that is asked for is among them.
+pub(crate) async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
+    let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await;
+    let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
+    let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();
+    known.sort();
+    let asked =
+        aws.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty()));
+    match asked {
+        Some(name) if !known.contains(&name) => Err(AccountError::NoProfile { name, known }),
+        _ => Ok(known),
+    }
+}
+
+fn refused(error: &CredentialsError, profiles: &[String], aws: &Aws) -> AccountError {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    // The last who is asked is the metadata service of an instance, which is there on others, too, and has nothing to give.
+    let is_of_instance = cause.to_string().contains("IMDS");
+    match error {
+        _ if is_of_instance => AccountError::NoCredentials { others: profiles.to_vec() },
+        CredentialsError::CredentialsNotLoaded(_) => AccountError::NoCredentials {
+            others: profiles.iter().filter(|name| Some(*name) != aws.profile.as_ref()).cloned().collect(),
+        },
+        _ => AccountError::Credentials(cause.to_string()),
+    }
+}

@@ -1,0 +1,292 @@
+//! `ecr-steward explain`: what becomes of one image, and why.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use shared::domain::enforcement::policy_set::{KEY, PolicySet};
+use shared::domain::image::listing::{ListedRepository, RepositoryName};
+use shared::domain::image::reference::ImageReference;
+use shared::domain::lifecycle::{Passes, PolicySource};
+use shared::domain::preview::model::PreviewReport;
+use shared::domain::preview::{Question, preview};
+use shared::domain::repository::Name;
+use shared::domain::text::instant::Instant;
+use shared::domain::text::quantity::{age, bytes};
+use shared::workflows::enforcement::RunContext;
+use shared::workflows::enforcement::inventory::assign;
+use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
+
+use crate::account::{self, AccountError, Aws, Bucket, Which, like};
+use crate::compile::read_policy;
+use crate::{Failure, Outcome, in_use, output};
+
+/// Say what becomes of one image: which rule expires it or what keeps it, who uses it, when it expires
+///
+/// By the policy of policies.yaml if a bucket or a stack is named, else by the lifecycle policy of the repository, or by --policy.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward explain shop/web:ci-1207
+  ecr-steward explain shop/web@sha256:9fdfcb80a9a3… --stack ecr-steward
+  ecr-steward explain shop/web:latest --policy new.yaml
+  ecr-steward explain 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/web:v2 --output json")]
+pub(crate) struct Arguments {
+    /// The image: REPOSITORY:TAG or REPOSITORY@sha256:…, with the registry before it or without.
+    #[arg(value_name = "IMAGE")]
+    image: String,
+
+    /// Another policy than the repository's own; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    #[command(flatten)]
+    bucket: Bucket,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+/// Why an image is not explained.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageError {
+    #[error("{0}")]
+    Reference(String),
+    #[error("there is no image {image} in {repository}{}", .similar.as_ref().map(|tag| format!("; did you mean {repository}:{tag}?")).unwrap_or_default())]
+    Missing { image: String, repository: String, similar: Option<String> },
+    #[error(
+        "{image} is of the registry {registry}; sign in to that account and Region (--profile, --region)"
+    )]
+    Elsewhere { image: String, registry: String },
+}
+
+/// What an image of the account is called.
+pub(crate) struct Called {
+    pub(crate) repository: Name,
+    pub(crate) tag: Option<String>,
+    pub(crate) digest: Option<String>,
+}
+
+impl Called {
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        let wrong = |problem: String| ImageError::Reference(problem);
+        let reference = ImageReference::parse_exact(text).map_err(|error| wrong(error.to_string()))?;
+        if reference.is_bare_digest() {
+            return Err(wrong(format!("`{text}` names no repository; write REPOSITORY@{text}")).into());
+        }
+        let repository = Name::parse(&reference.repository).map_err(|error| {
+            wrong(format!("`{}` is no name of a repository: {error}", reference.repository))
+        })?;
+        Ok(Self { repository, tag: reference.tag, digest: reference.digest })
+    }
+
+    /// The tag or the digest, as the image is called.
+    pub(crate) fn short(&self) -> String {
+        let tag = self.tag.clone().filter(|_| self.digest.is_none());
+        tag.or_else(|| self.digest.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn is(&self, digest: &str, tags: &[String]) -> bool {
+        match &self.digest {
+            Some(wanted) => wanted == digest,
+            None => self.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+    let called = Called::parse(&arguments.image)?;
+    let given = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
+    let place = arguments.bucket.if_named();
+    let told =
+        account::work(aws, &place, async |clients, _| explain(&clients, arguments, &called, given).await)?;
+    match arguments.output {
+        Format::Json => output::value(&told)?,
+        Format::Text => print(&told)?,
+    }
+    Ok(Outcome::Success)
+}
+
+async fn explain(
+    clients: &RunContext<'_>,
+    arguments: &Arguments,
+    called: &Called,
+    given: Option<PolicySource>,
+) -> Result<Value, Failure> {
+    let which = Which { repository: vec![called.repository.to_string()], all: false };
+    let repositories = account::repositories(clients, &which).await?;
+    let repository = repositories.into_iter().next().ok_or(AccountError::NothingNamed)?;
+    let reference: Result<ImageReference, _> = arguments.image.parse();
+    let named = reference
+        .ok()
+        .and_then(|reference| Some((reference.registry_id()?.to_owned(), reference.region()?.to_owned())));
+    if let Some((account, region)) = named
+        && (account != repository.registry_id || region != clients.region)
+    {
+        let registry = format!("{account} in {region}");
+        return Err(ImageError::Elsewhere { image: arguments.image.clone(), registry }.into());
+    }
+    let usage = in_use::usage(clients).await?;
+    let mut book = PolicySet::default();
+    if given.is_none()
+        && !clients.bucket.is_empty()
+        && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
+    {
+        book = PolicySet::parse(&object.text).map_err(|findings| in_use::invalid_book(KEY, &findings))?;
+    }
+    let entry = assign(clients, &book, &repository.name, &repository.arn).await?;
+    let own = match (&given, entry) {
+        (None, None) => clients.ecr.lifecycle_policy(&repository.name).await?,
+        _ => None,
+    };
+    let own =
+        own.map(|text| PolicySource::parse_json(&text)).transpose().map_err(|findings| Failure::Policy {
+            file: format!("the lifecycle policy of {}", repository.name),
+            problem: findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        })?;
+    let (policy, by) = match (&given, entry) {
+        (Some(source), _) => (source.policy(), "--policy".to_owned()),
+        (None, Some(entry)) => {
+            (Some(&entry.policy), format!("{} of {KEY} (apply: {})", entry.name, entry.apply.name()))
+        }
+        (None, None) => (
+            own.as_ref().and_then(PolicySource::policy),
+            match own.is_some() {
+                true => "the lifecycle policy of the repository, which ECR applies".to_owned(),
+                false => "none".to_owned(),
+            },
+        ),
+    };
+    let snapshot = RepositorySnapshot::read(
+        clients,
+        called.repository.clone(),
+        &repository.registry_id,
+        &repository.arn,
+    )
+    .await?;
+    let now = Instant::now();
+    let name = RepositoryName {
+        repository_name: Some(repository.name.clone()),
+        registry_id: Some(repository.registry_id.clone()),
+    };
+    let decided = entry.map(|entry| snapshot.decide(entry, &usage, now).1);
+    let used = snapshot.used(&usage);
+    let images = snapshot.images.images();
+    let place = (0..)
+        .zip(images)
+        .find(|(_, image)| {
+            let tags: Vec<String> = image.tags.iter().map(ToString::to_string).collect();
+            called.is(&image.digest, &tags)
+        })
+        .map(|(place, _)| place);
+    let Some(place) = place else {
+        let tags = images.iter().flat_map(|image| image.tags.iter()).map(|tag| &**tag);
+        let similar = called.tag.as_deref().and_then(|tag| like(tag, tags)).map(str::to_owned);
+        return Err(
+            ImageError::Missing { image: called.short(), repository: repository.name, similar }.into()
+        );
+    };
+    let Some(image) = images.get(place as usize).cloned() else {
+        return Err(ImageError::Missing {
+            image: called.short(),
+            repository: repository.name,
+            similar: None,
+        }
+        .into());
+    };
+    let used_by = used.reason(place).map(str::to_owned);
+    let kept = decided.as_ref().and_then(|plan| plan.kept.get(&place).cloned());
+    let is_going = decided
+        .as_ref()
+        .is_some_and(|plan| plan.deletions.contains(&place) || plan.archivals.contains(&place));
+    let blockers: Vec<String> = match &decided {
+        Some(plan) if is_going => plan.obstacles.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    let gaps: Vec<String> = usage.gaps_of(&repository.name).map(ToString::to_string).collect();
+    let listed = ListedRepository { name, images: snapshot.images };
+    let report = preview(Question { policy, usage: &usage, now, passes: Passes::One }, &listed);
+    let mut told = verdict(&report, &image.digest);
+    told["repositoryName"] = json!(repository.name);
+    told["imageDigest"] = json!(image.digest);
+    told["imageTags"] = json!(image.tags);
+    told["imagePushedAt"] = json!(image.pushed_at);
+    told["lastRecordedPullTime"] = json!(image.last_pulled_at);
+    told["imageSizeInBytes"] = json!(image.size_in_bytes);
+    told["policy"] = json!(by);
+    told["usedBy"] = json!(used_by);
+    told["keptByPolicy"] = json!(kept);
+    told["blockedBy"] = json!(blockers);
+    told["usageUnknown"] = json!(gaps);
+    Ok(told)
+}
+
+/// What the rules do with an image, and when a rule by age will take it.
+fn verdict(report: &PreviewReport, digest: &str) -> Value {
+    if let Some(result) = report.preview_results.iter().find(|result| result.image_digest == digest) {
+        let verdict = if result.expires() { "EXPIRES" } else { "MOVES_TO_ARCHIVE" };
+        return json!({ "verdict": verdict, "appliedRulePriority": result.applied_rule_priority, "reason": result.reason });
+    }
+    let kept = report.kept.iter().find(|kept| kept.image_digest == digest);
+    json!({
+        "verdict": "KEPT",
+        "heldBy": kept.map(|kept| kept.held_by.as_str()),
+        "reason": kept.map_or("", |kept| kept.reason.as_str()),
+        "expiresAt": kept.and_then(|kept| kept.expires_at),
+        "transitionsAt": kept.and_then(|kept| kept.transitions_at),
+    })
+}
+
+fn print(told: &Value) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let text = |name: &str| told[name].as_str().map(str::to_owned);
+    let at = |name: &str| text(name).and_then(|text| Instant::parse(&text).ok());
+    let now = Instant::now();
+    let mut out = output::text();
+    let tags: Vec<&str> =
+        told["imageTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let tags = if tags.is_empty() { "untagged".to_owned() } else { tags.join(", ") };
+    writeln!(out, "{}: {tags}", text("repositoryName").unwrap_or_default())?;
+    let pushed = at("imagePushedAt").map(|pushed| age(now, pushed)).unwrap_or_default();
+    let pulled = at("lastRecordedPullTime")
+        .map_or_else(|| "never pulled".to_owned(), |pulled| format!("pulled {} ago", age(now, pulled)));
+    let size = bytes(told["imageSizeInBytes"].as_u64().unwrap_or_default());
+    writeln!(out, "  {}\n  {size}, pushed {pushed} ago, {pulled}", text("imageDigest").unwrap_or_default())?;
+    writeln!(out, "Policy: {}", text("policy").unwrap_or_default())?;
+    let verdict = match (text("verdict").as_deref(), text("keptByPolicy")) {
+        (_, Some(kept)) => format!("Kept: {kept}"),
+        (Some("EXPIRES"), _) => format!("Expires: {}", text("reason").unwrap_or_default()),
+        (Some("MOVES_TO_ARCHIVE"), _) => {
+            format!("Moves to the archive: {}", text("reason").unwrap_or_default())
+        }
+        _ => format!("Kept: {}", text("reason").unwrap_or_default()),
+    };
+    writeln!(out, "{verdict}")?;
+    if let Some(used_by) = text("usedBy") {
+        writeln!(out, "In use: {used_by}")?;
+    }
+    for (name, label) in [("blockedBy", "Blocked"), ("usageUnknown", "Unreadable usage source")] {
+        for line in told[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            writeln!(out, "{label}: {line}")?;
+        }
+    }
+    match (text("expiresAt"), text("transitionsAt")) {
+        (Some(at), _) => writeln!(out, "Expires: {at}, if nothing changes")?,
+        (None, Some(at)) => writeln!(out, "Moves to the archive: {at}, if nothing changes")?,
+        (None, None) if text("verdict").as_deref() == Some("KEPT") => {
+            writeln!(out, "Expires: by no rule by age as things are")?;
+        }
+        (None, None) => {}
+    }
+    out.flush()?;
+    Ok(())
+}

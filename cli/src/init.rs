@@ -1,0 +1,141 @@
+//! `ecr-steward init` and `ecr-steward suggest`: a policies file to begin with.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use futures_util::stream::{self, StreamExt};
+use shared::domain::enforcement::suggest::{Freed, families, policy_set, suggest, to_yaml};
+use shared::domain::repository::Name;
+use shared::domain::text::instant::Instant;
+use shared::workflows::enforcement::inventory::assign;
+use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
+
+use crate::account::{self, AccountError, Aws, Bucket, Which};
+use crate::progress::Progress;
+use crate::{Failure, Outcome, in_use, output};
+
+/// Repositories that are read at the same time.
+const READ_CONCURRENCY: usize = 8;
+
+/// A policies file that says what can be said.
+const TEMPLATE: &str = include_str!("policies.yaml");
+
+/// Write a commented policies.yaml to begin with
+///
+/// Nothing is deleted by it until it says `apply: delete` or `attach`. A file that is there is left as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward init
+  ecr-steward init - | less
+  ecr-steward init && ecr-steward enforce --book policies.yaml --all   # what it would do")]
+pub(crate) struct Init {
+    /// The file; `-` is standard output.
+    #[arg(value_name = "FILE", default_value = "policies.yaml")]
+    file: PathBuf,
+}
+
+/// Suggest a policies.yaml from the images that are there
+///
+/// Finds tags that are counted up (ci-1207, sha-9fdfcb8), and writes a rule for each kind, with what would expire by it now, and one for
+/// untagged images. Conservative by construction: `apply: preview`; releases are left alone; the newest, whatever was pulled
+/// lately, and whatever is in use is kept. Prints the file.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward suggest --all > policies.yaml
+  ecr-steward suggest --repository 'shop/*'
+  ecr-steward suggest --all > policies.yaml && ecr-steward enforce --book policies.yaml --all")]
+pub(crate) struct Suggest {
+    #[command(flatten)]
+    which: Which,
+
+    #[command(flatten)]
+    bucket: Bucket,
+}
+
+/// Why there is no file to begin with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    #[error(
+        "{0}: is there already, and left as it is; name another file, or `-` to read what would be written"
+    )]
+    Exists(String),
+    #[error("{file}: {error}")]
+    Unwritten { file: String, error: io::Error },
+}
+
+/// `ecr-steward init`.
+pub(crate) fn init(arguments: &Init) -> Result<Outcome, Failure> {
+    if arguments.file == Path::new("-") {
+        let mut out = output::text();
+        out.write_all(TEMPLATE.as_bytes())?;
+        out.flush()?;
+        return Ok(Outcome::Success);
+    }
+    let file = arguments.file.display().to_string();
+    let written = OpenOptions::new().write(true).create_new(true).open(&arguments.file);
+    written.and_then(|mut written| written.write_all(TEMPLATE.as_bytes())).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => InitError::Exists(file.clone()),
+            _ => InitError::Unwritten { file: file.clone(), error },
+        }
+    })?;
+    output::note(&format!(
+        "Wrote {file}. What it would do: ecr-steward enforce --book {file} --all. From your own images: ecr-steward suggest --all"
+    ));
+    Ok(Outcome::Success)
+}
+
+/// `ecr-steward suggest`.
+pub(crate) fn run(arguments: &Suggest, aws: &Aws) -> Result<Outcome, Failure> {
+    let text = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
+        let repositories = account::repositories(&clients, &arguments.which).await?;
+        let usage = in_use::usage(&clients).await?;
+        let progress = Progress::new("repositories", repositories.len());
+        let clients = &clients;
+        let mut reading = stream::iter(&repositories)
+            .map(async |repository| {
+                let name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
+                    name: repository.name.clone(),
+                    problem: error.to_string(),
+                })?;
+                Ok::<_, Failure>(
+                    RepositorySnapshot::read(clients, name, &repository.registry_id, &repository.arn).await?,
+                )
+            })
+            .buffered(READ_CONCURRENCY);
+        let mut snapshots = Vec::with_capacity(repositories.len());
+        while let Some(snapshot) = reading.next().await {
+            snapshots.push(snapshot?);
+            progress.step(1);
+        }
+        drop(progress);
+        let found = snapshots.iter().map(|read| (read.name.as_str().to_owned(), families(&read.images)));
+        let suggestions = suggest(&found.collect());
+        let set =
+            policy_set(&suggestions).map_err(|findings| in_use::invalid_book("the suggestion", &findings))?;
+        let mut freed: BTreeMap<(String, u64), Freed> = BTreeMap::new();
+        let now = Instant::now();
+        for (repository, read) in repositories.iter().zip(snapshots) {
+            let Some(entry) = assign(clients, &set, &repository.name, &repository.arn).await? else {
+                continue;
+            };
+            let name = entry.name.clone();
+            let plan = read.plan(std::borrow::Cow::Borrowed(entry), &usage, now);
+            for &place in &plan.plan.deletions {
+                let image = plan.surveyed.images.images().get(place as usize);
+                let (Some(image), Some((rule, _))) = (image, plan.rule(place)) else { continue };
+                let freed = freed.entry((name.clone(), rule)).or_default();
+                freed.images += 1;
+                freed.bytes = freed.bytes.saturating_add(image.size_in_bytes);
+            }
+        }
+        Ok(to_yaml(&suggestions, Some(&freed)))
+    })?;
+    let mut out = output::text();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(Outcome::Success)
+}

@@ -1,0 +1,65 @@
+//! How far long work is: on standard error, and only if that is a terminal.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// The one bar of the process. Without a terminal it draws nothing.
+fn bar() -> &'static ProgressBar {
+    static BAR: OnceLock<ProgressBar> = OnceLock::new();
+    BAR.get_or_init(|| {
+        let bar = ProgressBar::new_spinner();
+        // It moves by itself, so that who waits for a slow answer sees that something waits.
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    })
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// Says what is done now, of which nobody knows how much there is.
+pub(crate) fn phase(what: impl Into<String>) {
+    let bar = bar();
+    bar.set_style(style("{spinner} {msg} ({elapsed})"));
+    bar.set_message(what.into());
+}
+
+/// How far counted work is; what is drawn goes away with it.
+pub(crate) struct Progress;
+
+impl Progress {
+    /// So much work, of this kind.
+    pub(crate) fn new(what: &'static str, total: usize) -> Self {
+        let bar = bar();
+        bar.set_style(style("{spinner} {pos} of {len} {msg} {bar:24} {elapsed}, {eta} left"));
+        bar.set_message(what);
+        bar.set_position(0);
+        bar.set_length(total as u64);
+        bar.reset_eta();
+        Self
+    }
+
+    /// So much more is done.
+    pub(crate) fn step(&self, done: usize) {
+        bar().inc(done as u64);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        clear();
+    }
+}
+
+/// Writes something without the bar in its way.
+pub(crate) fn suspended<T>(write: impl FnOnce() -> T) -> T {
+    bar().suspend(write)
+}
+
+/// Takes off what is drawn.
+pub(crate) fn clear() {
+    bar().finish_and_clear();
+}

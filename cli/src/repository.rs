@@ -1,0 +1,429 @@
+//! `ecr-steward repository`: repositories in a line, by the deployed stack.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use shared::aws::Connection;
+use shared::aws::http_api::path;
+use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
+use shared::domain::repository::Name;
+
+use crate::account::{self, Aws, Stack};
+use crate::api::Api;
+use crate::compile::read_policy;
+use crate::confirm::confirm;
+use crate::input::{self, InputError, MAX_POLICY_BYTES};
+use crate::{Failure, Outcome, complete, output};
+
+/// Create, list, show, change and delete repositories, by the deployed stack
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward repository create shop/web
+  ecr-steward repository list
+  ecr-steward repository update shop/web --immutable
+  ecr-steward repository delete shop/old")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(Create),
+    List(List),
+    Show(Show),
+    Update(Update),
+    Delete(Delete),
+}
+
+/// Create a repository, and print its URI: in a line what a stack of CloudFormation or Pulumi is for
+///
+/// One that exists as it is asked for is as good as a new one. Without a policy it keeps one untagged image; in-use protection comes
+/// first in every policy.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward repository create shop/web
+  ecr-steward repository create shop/web --immutable --scan-on-push --resource-tag team=shop
+  ecr-steward repository create shop/web --lifecycle-policy policy.yaml
+  docker push $(ecr-steward repository create shop/web):v1")]
+struct Create {
+    /// The repository.
+    #[arg(value_name = "NAME", value_parser = name)]
+    name: Name,
+
+    #[command(flatten)]
+    settings: Settings,
+
+    #[command(flatten)]
+    stack: Stack,
+}
+
+/// List the repositories
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward repository list
+  ecr-steward repository list --output json | jq --raw-output '.[].repositoryUri'")]
+struct List {
+    #[command(flatten)]
+    stack: Stack,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Print a repository with its policies and tags
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward repository show shop/web
+  ecr-steward repository show shop/web --output json | jq '.commands.push'")]
+struct Show {
+    /// The repository.
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
+    name: Name,
+
+    #[command(flatten)]
+    stack: Stack,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Change what differs from what is asked for, and print what was changed
+///
+/// What no option names stays as it is. A file says all of it: what is not in the file gets its default.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward repository update shop/web --immutable
+  ecr-steward repository update shop/web --file repository.yaml")]
+struct Update {
+    /// The repository.
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
+    name: Name,
+
+    #[command(flatten)]
+    settings: Settings,
+
+    #[command(flatten)]
+    stack: Stack,
+}
+
+/// Delete a repository
+///
+/// One that has images is kept unless --force deletes them with it. What is in use is kept all the same, and the repository with it:
+/// --in-use says that you know. Every image is in the journal before.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward repository delete shop/old
+  ecr-steward repository delete shop/old --force
+  ecr-steward repository delete shop/old --force --yes   # in a script")]
+struct Delete {
+    /// The repository.
+    #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
+    name: Name,
+
+    /// Delete its images with it.
+    #[arg(long)]
+    force: bool,
+
+    /// Delete also what is in use, or may be.
+    #[arg(long, requires = "force")]
+    in_use: bool,
+
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    stack: Stack,
+}
+
+/// What a repository is to be.
+#[derive(Debug, Args)]
+struct Settings {
+    /// All fields in YAML or JSON, as `POST /repositories` takes them; the options below go before. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Tags cannot be moved to another image.
+    #[arg(long)]
+    immutable: bool,
+
+    /// Images are scanned when they are pushed.
+    #[arg(long)]
+    scan_on_push: bool,
+
+    /// The lifecycle policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    lifecycle_policy: Option<PathBuf>,
+
+    /// No lifecycle policy, not the default one either.
+    #[arg(long, conflicts_with = "lifecycle_policy")]
+    no_lifecycle_policy: bool,
+
+    /// A key of AWS KMS that images are encrypted with, by its id or ARN; only of a new repository.
+    #[arg(long, value_name = "KEY")]
+    kms_key: Option<String>,
+
+    /// A resource tag; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    resource_tag: Vec<(String, String)>,
+
+    /// Another account whose roles may pull; may be given more than once.
+    #[arg(long, value_name = "ACCOUNT")]
+    pull_account: Vec<String>,
+}
+
+/// How to print a repository.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+pub(crate) fn name(text: &str) -> Result<Name, String> {
+    Name::parse(text).map_err(|error| error.to_string())
+}
+
+/// A pair like `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+impl Settings {
+    /// The body of the request, given what is there where no file says all of it.
+    fn body(&self, before: Map<String, Value>) -> Result<Value, Failure> {
+        let mut body = match &self.file {
+            None => before,
+            Some(path) => {
+                let text = input::read(path, MAX_POLICY_BYTES)?;
+                let content = |problem: String| InputError::Content { file: input::name(path), problem };
+                // YAML has JSON in it.
+                match serde_saphyr::from_str(&text).map_err(|error| content(error.to_string()))? {
+                    Value::Object(fields) => fields,
+                    _ => {
+                        return Err(
+                            content("write an object with the fields of a repository".to_owned()).into()
+                        );
+                    }
+                }
+            }
+        };
+        if self.immutable {
+            body.insert("imageTagMutability".to_owned(), json!("IMMUTABLE"));
+            // For them the opposite would hold now.
+            body.remove("imageTagMutabilityExclusionFilters");
+        }
+        if self.scan_on_push {
+            body.insert("imageScanningConfiguration".to_owned(), json!({ "scanOnPush": true }));
+        }
+        if let Some(key) = &self.kms_key {
+            body.insert(
+                "encryptionConfiguration".to_owned(),
+                json!({ "encryptionType": "KMS", "kmsKey": key }),
+            );
+        }
+        if !self.resource_tag.is_empty() {
+            let tags: Vec<Value> =
+                self.resource_tag.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+            body.insert("tags".to_owned(), tags.into());
+        }
+        if !self.pull_account.is_empty() {
+            body.remove("repositoryPolicyText");
+            body.insert("pullAccess".to_owned(), json!({ "accountIds": self.pull_account }));
+        }
+        if self.no_lifecycle_policy {
+            body.remove("lifecyclePolicyText");
+            body.insert("lifecyclePolicy".to_owned(), json!({ "skip": true }));
+        }
+        if let Some(path) = &self.lifecycle_policy {
+            let source = read_policy(path)?;
+            body.remove("lifecyclePolicyText");
+            body.remove("lifecyclePolicy");
+            match source.policy() {
+                Some(policy) => body.insert("lifecyclePolicyText".to_owned(), json!(policy.to_json())),
+                None => body.insert("lifecyclePolicy".to_owned(), json!({ "skip": true })),
+            };
+        }
+        Ok(body.into())
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+    match &arguments.command {
+        Command::Create(create) => {
+            let body = create.settings.body(Map::new())?;
+            aws.own_registry()?;
+            let made = account::connected(aws, async |connection| {
+                let api = Api::of(connection, &create.stack.stack).await?;
+                let path = path(&["repositories", create.name.as_str()]);
+                api.ask("POST /repositories/{name}", &path, Some(&body)).await
+            })?;
+            let is_new = made.status == 201;
+            output::note(&format!(
+                "{} {}",
+                create.name,
+                if is_new { "is created" } else { "exists already, as asked for" }
+            ));
+            output::line(
+                made.body.pointer("/repository/repositoryUri").and_then(Value::as_str).unwrap_or_default(),
+            )?;
+        }
+        Command::List(list) => {
+            let all = account::connected(aws, async |connection| all(connection, &list.stack.stack).await)?;
+            match list.output {
+                Format::Json => output::value(&all)?,
+                Format::Text => {
+                    let mut out = output::text();
+                    for repository in &all {
+                        writeln!(out, "{}", repository["repositoryName"].as_str().unwrap_or_default())?;
+                    }
+                    out.flush()?;
+                }
+            }
+        }
+        Command::Show(show) => {
+            let shown = account::connected(aws, async |connection| {
+                let api = Api::of(connection, &show.stack.stack).await?;
+                api.ask("GET /repositories/{name}", &path(&["repositories", show.name.as_str()]), None).await
+            })?;
+            match show.output {
+                Format::Json => output::value(&shown.body)?,
+                Format::Text => print(&shown.body)?,
+            }
+        }
+        Command::Update(update) => {
+            aws.own_registry()?;
+            let changed = account::connected(aws, async |connection| {
+                let api = Api::of(connection, &update.stack.stack).await?;
+                let path = path(&["repositories", update.name.as_str()]);
+                // The request says all that the repository is to be.
+                let before = api.ask("GET /repositories/{name}", &path, None).await?;
+                let body = update.settings.body(asked_for(&before.body["repository"]))?;
+                api.ask("PUT /repositories/{name}", &path, Some(&body)).await
+            })?;
+            let changes = changed.body["changes"].as_array().cloned().unwrap_or_default();
+            let mut out = output::text();
+            for change in &changes {
+                let value = |name: &str| match &change[name] {
+                    Value::Null => "none".to_owned(),
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                writeln!(out, "{}: {} → {}", value("field"), value("from"), value("to"))?;
+            }
+            out.flush()?;
+            if changes.is_empty() {
+                output::note(&format!("{} is as asked for already", update.name));
+            }
+        }
+        Command::Delete(delete) => {
+            aws.own_registry()?;
+            let with = if delete.force { " with all its images, which cannot be restored" } else { "" };
+            let what = format!("The repository {} will be deleted{with}", delete.name);
+            confirm(&what, delete.name.as_str(), delete.yes)?;
+            account::connected(aws, async |connection| {
+                let api = Api::of(connection, &delete.stack.stack).await?;
+                let query = match (delete.force, delete.in_use) {
+                    (true, true) => "?force=true&inUse=true",
+                    (true, false) => "?force=true",
+                    (false, _) => "",
+                };
+                let path = format!("{}{query}", path(&["repositories", delete.name.as_str()]));
+                api.ask("DELETE /repositories/{name}", &path, None).await
+            })?;
+            output::note(&format!("{} is deleted", delete.name));
+        }
+    }
+    Ok(Outcome::Success)
+}
+
+/// What would have to be asked for to get a repository as it is.
+fn asked_for(repository: &Value) -> Map<String, Value> {
+    const FIELDS: [&str; 7] = [
+        "imageTagMutability",
+        "imageTagMutabilityExclusionFilters",
+        "imageScanningConfiguration",
+        "encryptionConfiguration",
+        "tags",
+        "lifecyclePolicyText",
+        "repositoryPolicyText",
+    ];
+    let fields = FIELDS.into_iter().filter(|field| !repository[*field].is_null());
+    let mut fields: Map<String, Value> =
+        fields.map(|field| (field.to_owned(), repository[field].clone())).collect();
+    if !fields.contains_key("lifecyclePolicyText") {
+        fields.insert("lifecyclePolicy".to_owned(), json!({ "skip": true }));
+    }
+    fields
+}
+
+/// All repositories, as the API lists them.
+async fn all(connection: &Connection, stack: &str) -> Result<Vec<Value>, Failure> {
+    let api = Api::of(connection, stack).await?;
+    let mut all = Vec::new();
+    let mut query = "?maxResults=1000".to_owned();
+    loop {
+        let page = api.ask("GET /repositories", &format!("/repositories{query}"), None).await?;
+        all.extend(page.body["repositories"].as_array().cloned().unwrap_or_default());
+        match page.body["nextToken"].as_str() {
+            Some(token) => {
+                query = format!("?maxResults=1000&nextToken={}", shared::aws::http_api::escaped(token));
+            }
+            None => return Ok(all),
+        }
+    }
+}
+
+/// A repository for people: a line for each field, and its lifecycle policy rule by rule.
+fn print(shown: &Value) -> Result<(), Failure> {
+    let repository = &shown["repository"];
+    let mut out = output::text();
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let lines = [
+        ("URI", &repository["repositoryUri"]),
+        ("Created", &repository["createdAt"]),
+        ("Tags of images", &repository["imageTagMutability"]),
+        ("Scan on push", &repository["imageScanningConfiguration"]["scanOnPush"]),
+        ("Encryption", &repository["encryptionConfiguration"]["encryptionType"]),
+    ];
+    for (label, value) in lines {
+        writeln!(out, "{label:16}{}", text(value))?;
+    }
+    for tag in repository["tags"].as_array().into_iter().flatten() {
+        writeln!(out, "{:16}{}={}", "Resource tag", text(&tag["Key"]), text(&tag["Value"]))?;
+    }
+    let policy = repository["lifecyclePolicyText"].as_str();
+    match policy.map(PolicySource::parse) {
+        None => writeln!(out, "{:16}none", "Lifecycle")?,
+        Some(Err(_)) => writeln!(out, "{:16}{}", "Lifecycle", text(&repository["lifecyclePolicyText"]))?,
+        Some(Ok(source)) => {
+            for rule in source.policy().into_iter().flat_map(LifecyclePolicy::rules) {
+                writeln!(out, "{:16}{rule}", "Lifecycle")?;
+            }
+        }
+    }
+    let status = &repository["lifecyclePolicyStatus"];
+    if !status.is_null() {
+        writeln!(out, "{:16}{}", "", text(status))?;
+    }
+    let commands = shown["commands"].as_object();
+    for (name, command) in commands.into_iter().flatten() {
+        writeln!(out, "{:16}{}", format!("To {name}"), text(command))?;
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! `ecr-steward runs` and `ecr-steward history`: what was done, by whom, and what became of one image.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand, ValueEnum};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use shared::domain::enforcement::journal::{self, Line};
+use shared::domain::enforcement::run::RUNS;
+use shared::domain::preview::model::ActionKind;
+use shared::domain::text::instant::Instant;
+use shared::domain::text::printable::on_one_line;
+use shared::domain::text::quantity::{bytes, grouped};
+use shared::report::run::{RunReport, RunStatus};
+use shared::report::{html, table};
+use shared::workflows::enforcement::restore_policy::JOURNAL_DAYS;
+use shared::workflows::enforcement::summarize::LATEST;
+use shared::workflows::enforcement::{RunContext, write_journal};
+
+use crate::account::{self, Aws, Bucket};
+use crate::explain::Called;
+use crate::preview::{Format, style};
+use crate::{Failure, Outcome, output, progress};
+
+/// Reports and days of the journal that are read at the same time.
+const READ_CONCURRENCY: usize = 8;
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// List the runs of the stack and of terminals, and show what one did
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward runs list
+  ecr-steward runs show                    # the last one over the registry
+  ecr-steward runs show terminal-1795651920123456-812 --output html > report.html")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(List),
+    Show(Show),
+}
+
+/// List runs, the last one first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward runs list
+  ecr-steward runs list --last 100 --stack ecr-steward")]
+struct List {
+    #[command(flatten)]
+    bucket: Bucket,
+
+    /// How many.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    last: usize,
+}
+
+/// Show the report of a run
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward runs show
+  ecr-steward runs show terminal-1795651920123456-812 --output html > report.html")]
+struct Show {
+    /// The run, as `runs list` has it; without it the last one over the registry.
+    #[arg(value_name = "RUN_ID")]
+    run: Option<String>,
+
+    #[command(flatten)]
+    bucket: Bucket,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Say who deleted or archived an image, when and why, and how to get it back
+///
+/// Reads the journal in the stack's bucket, which is kept for 400 days. By tag: every image that had it.
+///
+/// Exit code: 0, or 1 if the journal has nothing of the image.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ecr-steward history shop/web:ci-1207
+  ecr-steward history shop/web@sha256:9fdfcb80a9a3… --days 400
+  ecr-steward history shop/web:v2 --output json | jq --raw-output '.[0].imageManifest'")]
+pub(crate) struct History {
+    /// The image: REPOSITORY:TAG or REPOSITORY@sha256:….
+    #[arg(value_name = "IMAGE")]
+    image: String,
+
+    #[command(flatten)]
+    bucket: Bucket,
+
+    /// How many days back.
+    #[arg(long, value_name = "NUMBER", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=i64::from(JOURNAL_DAYS)))]
+    days: u32,
+
+    /// How to print; JSON has the lines of the journal, with manifests.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Told,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Told {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+    match &arguments.command {
+        Command::List(arguments) => list(arguments, aws),
+        Command::Show(arguments) => show(arguments, aws),
+    }
+}
+
+fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
+    let reports = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
+        progress::phase("listing runs");
+        let listed = clients.s3.list(clients.bucket, RUNS).await?;
+        let mut keys: Vec<_> =
+            listed.into_iter().filter(|object| object.key.ends_with("/report.json")).collect();
+        keys.sort_by_key(|object| std::cmp::Reverse(object.modified_at));
+        keys.truncate(arguments.last);
+        let clients = &clients;
+        let reading = stream::iter(keys).map(async |object| report(clients, &object.key).await);
+        reading.buffered(READ_CONCURRENCY).try_collect::<Vec<_>>().await
+    })?;
+    let mut out = output::text();
+    if reports.iter().all(Option::is_none) {
+        output::note("There is no run yet");
+        return Ok(Outcome::Success);
+    }
+    writeln!(out, "{:38}{:22}{:9}{:>9}{:>9}  BY", "RUN", "STARTED", "STATUS", "DELETED", "BLOCKED")?;
+    for report in reports.iter().flatten() {
+        let totals = &report.totals;
+        let status = match (report.status, report.run.dry_run) {
+            (RunStatus::Failed, _) => "failed",
+            (RunStatus::Attention, _) => "look",
+            (RunStatus::Succeeded, true) => "dry run",
+            (RunStatus::Succeeded, false) => "done",
+        };
+        let started = report.run.started_at.to_string();
+        let started = started.split('.').next().unwrap_or(&started).trim_end_matches('Z').replace('T', " ");
+        let by = report.run.started_by.as_deref().unwrap_or("-");
+        let by = by.rsplit_once(":execution:").map_or(by, |_| "the stack");
+        writeln!(
+            out,
+            "{:38}{started:22}{status:9}{:>9}{:>9}  {}",
+            on_one_line(&report.run.run_id),
+            grouped(totals.deleted.image_total_count),
+            grouped(totals.held_by_obstacles.image_total_count),
+            on_one_line(by)
+        )?;
+    }
+    out.flush()?;
+    Ok(Outcome::Success)
+}
+
+/// A report; none when it is not there any more.
+async fn report(clients: &RunContext<'_>, key: &str) -> Result<Option<RunReport>, Failure> {
+    let Some(object) = clients.s3.get(clients.bucket, key).await? else { return Ok(None) };
+    let report = serde_json::from_str(&object.text);
+    report.map(Some).map_err(|error| Failure::Policy {
+        file: format!("s3://{}/{key}", clients.bucket),
+        problem: format!("is no report of a run: {error}"),
+    })
+}
+
+fn show(arguments: &Show, aws: &Aws) -> Result<Outcome, Failure> {
+    let shown = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
+        progress::phase("reading the report");
+        let key = match &arguments.run {
+            Some(run) => format!("{RUNS}{run}/report.json"),
+            None => format!("{LATEST}.json"),
+        };
+        let missing = || Failure::Policy {
+            file: format!("s3://{}/{key}", clients.bucket),
+            problem: "there is no such report; `ecr-steward runs list` has those that there are".to_owned(),
+        };
+        report(&clients, &key).await?.ok_or_else(missing)
+    })?;
+    match arguments.output {
+        Format::Table => {
+            let mut out = output::tables();
+            out.write_all(table::run::render(&shown, style()).as_bytes())?;
+            out.flush()?;
+        }
+        Format::Json => output::value(&shown)?,
+        Format::Html => {
+            let mut out = output::text();
+            out.write_all(html::run::render(&shown).as_bytes())?;
+            out.flush()?;
+        }
+    }
+    Ok(Outcome::Success)
+}
+
+/// `ecr-steward history`.
+pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure> {
+    let called = Called::parse(&arguments.image)?;
+    let lines = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
+        progress::phase("reading the journal");
+        let clients = &clients;
+        let now = Instant::now();
+        let days = (0..=i64::from(arguments.days))
+            .filter_map(|days| Instant::from_micros(now.micros().checked_sub(days * DAY_MICROS)?));
+        let folder = format!("/{}/", called.repository);
+        let of_days = stream::iter(days).map(async |day| {
+            let listed = clients.s3.list(clients.bucket, &journal::day(day)).await?;
+            let keys = listed.into_iter().map(|object| object.key);
+            Ok::<_, Failure>(
+                keys.filter(|key| journal::is_removals(key) && key.contains(&folder)).collect::<Vec<_>>(),
+            )
+        });
+        let keys: Vec<Vec<String>> = of_days.buffered(READ_CONCURRENCY).try_collect().await?;
+        let reading = stream::iter(keys.concat())
+            .map(async |key| Ok::<_, Failure>(write_journal::read(clients, &key).await?));
+        let lines: Vec<Vec<Line>> = reading.buffered(READ_CONCURRENCY).try_collect().await?;
+        let mut lines: Vec<Line> = lines
+            .concat()
+            .into_iter()
+            .filter(|line| line.repository_name == called.repository.as_str())
+            .filter(|line| called.is(&line.image_digest, &line.image_tags))
+            .collect();
+        lines.sort_by_key(|line| std::cmp::Reverse(line.at));
+        Ok(lines)
+    })?;
+    match arguments.output {
+        Told::Json => output::value(&lines)?,
+        Told::Text => print(&called, &lines)?,
+    }
+    if lines.is_empty() {
+        output::note(&format!(
+            "The journal of the last {} days has no image {} of {}",
+            arguments.days,
+            called.short(),
+            called.repository
+        ));
+        return Ok(Outcome::Different);
+    }
+    Ok(Outcome::Success)
+}
+
+fn print(called: &Called, lines: &[Line]) -> Result<(), Failure> {
+    let mut out = output::text();
+    for line in lines {
+        let done = match line.action.kind {
+            ActionKind::Expire => "deleted",
+            ActionKind::Transition => "archived",
+        };
+        let tags =
+            if line.image_tags.is_empty() { "untagged".to_owned() } else { line.image_tags.join(", ") };
+        writeln!(out, "{} {done} on {} by {}", line.image_digest, line.at, line.by)?;
+        writeln!(out, "  {tags}, {}, pushed {}", bytes(line.image_size_in_bytes), line.image_pushed_at)?;
+        match (&line.policy, line.applied_rule_priority) {
+            (Some(policy), Some(rule)) => {
+                let version = line
+                    .book_version
+                    .as_ref()
+                    .map(|version| format!(", version {version}"))
+                    .unwrap_or_default();
+                writeln!(out, "  by rule {rule} of {policy} in policies.yaml{version}")?;
+            }
+            _ => writeln!(out, "  by hand")?,
+        }
+        writeln!(out, "  {}\n  in the run {}", line.reason, line.run_id)?;
+    }
+    if let Some(line) = lines.first() {
+        let (name, digest) = (&called.repository, &line.image_digest);
+        let back = match (line.action.kind, &line.image_manifest) {
+            (ActionKind::Transition, _) => format!(
+                "aws ecr update-image-storage-class --repository-name {name} --image-id imageDigest={digest} \
+                 --target-storage-class STANDARD"
+            ),
+            (ActionKind::Expire, None) => "its manifest was not written down; build it once more".to_owned(),
+            (ActionKind::Expire, Some(_)) => {
+                let tag =
+                    line.image_tags.first().map(|tag| format!(" --image-tag {tag}")).unwrap_or_default();
+                let kind = line.image_manifest_media_type.as_deref();
+                let kind =
+                    kind.map(|kind| format!(" --image-manifest-media-type {kind}")).unwrap_or_default();
+                format!(
+                    "ecr-steward history {name}@{digest} --output json | jq --raw-output '.[0].imageManifest' > manifest.json\n  \
+                     aws ecr put-image --repository-name {name}{tag}{kind} --image-manifest file://manifest.json\n  \
+                     (as long as ECR has its layers; otherwise build it once more)"
+                )
+            }
+        };
+        writeln!(out, "To get it back:\n  {back}")?;
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,1153 @@
+//! The command line against AWS, as a person meets it who does something wrong, or has signed in otherwise than by keys.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::binaries::binary;
+use tests::cloud::{BUCKET, NO_BUCKET};
+use tests::ecr_stub::{EcrStub, Fault, Repository};
+
+const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+const BOOK: &str = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
+    rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
+
+/// An account with one repository of four old images and a young one.
+fn account() -> EcrStub {
+    let aws = EcrStub::start();
+    aws.with(|registry| {
+        for name in ["team/app", "team/web"] {
+            let described = json!({ "repositoryName": name, "registryId": "123456789012",
+                "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
+                "repositoryUri": format!("{HOST}/{name}"), "createdAt": 1.0, "imageTagMutability": "MUTABLE" });
+            let mut repository = Repository { described, ..Repository::default() };
+            for number in 0..4 {
+                let digest = repository.push(&format!("{name}{number}"), &[&format!("ci-{number}")]);
+                repository.age(&digest, 30.0);
+            }
+            repository.push(&format!("{name} young"), &["latest"]);
+            registry.repositories.insert(name.to_owned(), repository);
+        }
+    });
+    aws.cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), BOOK);
+        cloud
+            .stacks
+            .deploy("ecr-steward", &[("SourceBucketName", BUCKET), ("ApiEndpoint", "http://127.0.0.1:1")]);
+    });
+    aws
+}
+
+/// The program with nothing in its environment but the address of this AWS.
+fn bare(aws: &EcrStub) -> Command {
+    let mut command = Command::new(binary("ecr-steward"));
+    command
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null());
+    command
+}
+
+/// The program for somebody with keys and a Region.
+fn signed_in(aws: &EcrStub) -> Command {
+    let mut command = bare(aws);
+    command
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+        .env("AWS_SECRET_ACCESS_KEY", "test");
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What a wrong use is told: at once, on standard error alone, in one line or two.
+#[track_caller]
+fn told(command: &mut Command) -> String {
+    let begun = Instant::now();
+    let output = command.output().unwrap();
+    let took = begun.elapsed();
+    assert_eq!(output.status.code(), Some(2), "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(stdout(&output), "");
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    let said = stderr(&output);
+    assert!((1..=2).contains(&said.lines().count()), "{said}");
+    assert!(!said.contains("Error {") && !said.contains("Kind:"), "no structures of a library: {said}");
+    said
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_is_told_at_once_with_the_region_and_what_it_may_be() {
+    let aws = account();
+    let mut typo = signed_in(&aws);
+    typo.env_remove("AWS_ENDPOINT_URL").env("AWS_REGION", "eu-wset-1").args(["snapshot", "--all"]);
+    let said = told(&mut typo);
+    let expected =
+        "in the Region eu-wset-1 (from AWS_REGION): AWS cannot be reached there; did you mean eu-west-1?\n";
+    assert!(
+        said.starts_with("ecr-steward: DescribeRepositories: api.ecr.eu-wset-1.") && said.ends_with(expected),
+        "{said}"
+    );
+
+    // Nobody listens there any more.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    for arguments in [&["snapshot", "--all"][..], &["preview", "--all"], &["in-use"], &["enforce", "--all"]] {
+        let said =
+            told(signed_in(&aws).args(arguments).args(["--endpoint-url", &url, "--region", "eu-west-1"]));
+        let said = said.replace(&port.to_string(), "PORT");
+        let (_, said) = said.split_once("127.0.0.1").unwrap();
+        assert_eq!(
+            said,
+            ":PORT: Connection refused (os error 111), in the Region eu-west-1 (from --region): AWS cannot be reached there; look at \
+             the network, the Region and --endpoint-url\n"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_takes_connections_and_answers_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let begun = Instant::now();
+    let output = signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("there was no answer in time"), "{}", stderr(&output));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn throttling_is_waited_out() {
+    let aws = account();
+    aws.fault("DescribeRepositories", Fault::Throttled, 3);
+    let output = signed_in(&aws).args(["snapshot", "--all"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(aws.count("DescribeRepositories"), 4);
+}
+
+#[test]
+fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
+    let (aws, home) = (account(), tempfile::tempdir().unwrap());
+    let path = |name: &str| home.path().join(name);
+    fs::write(path("config"), "[profile ops]\nregion = eu-west-1\n[profile dev]\nregion = eu-north-1\n")
+        .unwrap();
+    let with_files = |command: &mut Command| {
+        command.env("AWS_CONFIG_FILE", path("config")).env("AWS_SHARED_CREDENTIALS_FILE", path("none"));
+    };
+    let mut lines = String::new();
+    let mut tell = |command: &mut Command, with: bool| {
+        if with {
+            with_files(command);
+        }
+        lines += &told(command);
+    };
+    tell(bare(&aws).args(["in-use"]), false);
+    tell(bare(&aws).args(["in-use"]), true);
+    tell(bare(&aws).args(["in-use", "--profile", "nope"]), true);
+    tell(bare(&aws).args(["in-use"]).env("AWS_PROFILE", "nope"), true);
+    tell(bare(&aws).args(["in-use"]).env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b"), false);
+    tell(signed_in(&aws).args(["in-use", "--region", "EU West"]), false);
+    insta::assert_snapshot!(lines, @"
+    ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile
+    ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile; there are dev, ops
+    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, ops
+    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, ops
+    ecr-steward: there is no Region: add --region, set AWS_REGION, or write it down with `aws configure set region`
+    ecr-steward: `EU West` (from --region) is no name of a Region; write one as eu-west-1
+    ");
+    assert_eq!(aws.calls().len(), 0);
+}
+
+#[test]
+fn who_may_not_do_something_is_told_who_they_are_and_what_to_ask_for() {
+    let mut lines = String::new();
+    for (operation, arguments) in [
+        ("DescribeRepositories", &["snapshot", "--all"][..]),
+        ("DescribeImages", &["snapshot", "--repository", "team/app"]),
+        ("GetObject", &["enforce", "--all"]),
+        ("DescribeStacks", &["enforce", "--all"]),
+    ] {
+        let aws = account();
+        aws.fault_from(operation, Fault::Denied, 0);
+        lines += &told(signed_in(&aws).args(arguments));
+    }
+    let aws = account();
+    aws.fault_from("DescribeRepositories", Fault::Denied, 0);
+    aws.fault_from("GetCallerIdentity", Fault::Denied, 0);
+    lines += &told(signed_in(&aws).args(["snapshot", "--all"]));
+    insta::assert_snapshot!(lines, @"
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do ecr:DescribeRepositories in eu-west-1: ask for that permission
+      DescribeRepositories: the role that calls is not allowed to do this: User: arn:aws:sts::123456789012:assumed-role/stub is not authorized
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do ecr:DescribeImages in eu-west-1: ask for that permission
+      DescribeImages: the role that calls is not allowed to do this: User: arn:aws:sts::123456789012:assumed-role/stub is not authorized
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do s3:GetObject in eu-west-1: ask for that permission
+      GetObject: the role that calls is not allowed to do this: s3://stack-sources/policies.yaml: AccessDenied of the stub
+    ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do cloudformation:DescribeStacks in eu-west-1: ask for that permission
+      DescribeStacks: the role that calls is not allowed to do this: HTTP status 403 
+    ecr-steward: AWS does not take these credentials: HTTP status 403 
+      Sign in again (`aws sso login`), or name another profile with --profile
+    ");
+}
+
+#[test]
+fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("policy.yaml", "rules: [{ selection: untagged, maximumAgeLimit: 14 }]\n");
+    write("book.yaml", BOOK);
+    let listing = signed_in(&aws).args(["snapshot", "--repository", "team/app"]).output().unwrap();
+    fs::write(folder.path().join("images.json"), listing.stdout).unwrap();
+    let mut lines = String::new();
+    for arguments in [
+        "preview",
+        "preview --policy policy.yaml",
+        "preview --images images.json",
+        "preview --policy images.json --images policy.yaml",
+        "preview --policy book.yaml --all",
+        "enforce --book policy.yaml --all",
+        "enforce --book book.yaml",
+        "enforce",
+        "enforce --all --stack nothing",
+        &format!("enforce --all --bucket {NO_BUCKET}"),
+        "enforce --all --bucket empty",
+        "enforce --all --apply --registry-id 210987654321",
+        "snapshot",
+        "snapshot --repository team/*x",
+        "snapshot --repository team/ap",
+        "snapshot --repository Team",
+        "policy restore team/app --registry-id 210987654321",
+    ] {
+        let mut command = signed_in(&aws);
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        lines += &format!("$ ecr-steward {arguments}\n{}", told(&mut command));
+    }
+    insta::assert_snapshot!(lines, @"
+    $ ecr-steward preview
+    ecr-steward: name what to preview: --repository NAME or --all for repositories of the account (with their own policies, or --policy FILE), or --policy FILE with --images FILE for images that were listed before
+    $ ecr-steward preview --policy policy.yaml
+    ecr-steward: name the images, too: --images FILE of a listing, or --repository NAME or --all for those of the account
+    $ ecr-steward preview --images images.json
+    ecr-steward: name the policy, too: --policy FILE
+    $ ecr-steward preview --policy images.json --images policy.yaml
+    ecr-steward: images.json: is a listing of images, not a policy: were --policy and --images swapped?
+    $ ecr-steward preview --policy book.yaml --all
+    ecr-steward: book.yaml: is a policies file, not a policy: `enforce --book` and `check` read it; a policy is one of those that its entries have
+    $ ecr-steward enforce --book policy.yaml --all
+    ecr-steward: policy.yaml: is a lifecycle policy, not a policies file: write it as an entry of `policies`, with a `name` and `repositories`, or look at it with `preview --policy`
+    $ ecr-steward enforce --book book.yaml
+    ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
+    $ ecr-steward enforce
+    ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
+    $ ecr-steward enforce --all --stack nothing
+    ecr-steward: there is no stack nothing in eu-west-1: deploy it, name another one with --stack, or its bucket with --bucket where that is enough
+    $ ecr-steward enforce --all --bucket no-such-bucket
+    ecr-steward: there is no bucket no-such-bucket; leave out --bucket and name the stack with --stack, whose bucket is then found
+    $ ecr-steward enforce --all --bucket empty
+    ecr-steward: s3://empty/policies.yaml: there is no such object; put the policies file there, or name one with --book
+    $ ecr-steward enforce --all --apply --registry-id 210987654321
+    ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
+    $ ecr-steward snapshot
+    ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
+    $ ecr-steward snapshot --repository team/*x
+    ecr-steward: no repository of eu-west-1 is named like `team/*x`; `ecr-steward repository list` has their names
+    $ ecr-steward snapshot --repository team/ap
+    ecr-steward: there is no repository team/ap in the registry of eu-west-1; did you mean team/app?
+    $ ecr-steward snapshot --repository Team
+    ecr-steward: --repository Team: it has `T`; write lower-case letters, digits, `-`, `_`, `.` and `/` only
+    $ ecr-steward policy restore team/app --registry-id 210987654321
+    ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
+    ");
+    let empty = EcrStub::start();
+    let said = told(signed_in(&empty).args(["snapshot", "--all"]));
+    assert_eq!(said, "ecr-steward: there is no repository in the registry of eu-west-1\n");
+}
+
+#[test]
+fn options_of_aws_stand_anywhere_and_are_refused_by_what_is_wrong_with_them() {
+    let aws = account();
+    for arguments in [
+        "--endpoint-url 127.0.0.1",
+        "--registry-id 12",
+        "--bucket s3://a/policies.yaml",
+        "--bucket Not_A_Bucket",
+    ] {
+        let mut command = signed_in(&aws);
+        let output = command.args(["in-use"]).args(arguments.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        assert!(stderr(&output).starts_with("error: invalid value"), "{}", stderr(&output));
+    }
+    let mut command = bare(&aws);
+    command.env_remove("AWS_ENDPOINT_URL").env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+    let output =
+        command.args(["--region", "eu-north-1", "--endpoint-url", &aws.url(), "in-use"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_bucket_is_found_by_its_address_and_by_the_stack() {
+    let aws = account();
+    for arguments in [&["--bucket", &format!("s3://{BUCKET}/")][..], &["--stack", "ecr-steward"], &[]] {
+        let output = signed_in(&aws).args(["enforce", "--all"]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stdout(&output).contains("8 of 10 images will be deleted"), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_policies_file_from_disk_is_previewed_over_a_registry_before_anything_is_deployed() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("policies.yaml");
+    fs::write(&file, BOOK).unwrap();
+    aws.cloud(|cloud| cloud.stacks = Default::default());
+    let mut command = signed_in(&aws);
+    let output = command.args(["enforce", "--all", "--book"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("8 of 10 images will be deleted"), "{}", stdout(&output));
+    assert!(
+        aws.operations()
+            .iter()
+            .all(|operation| !operation.contains("Object") && operation != "DescribeStacks")
+    );
+    let said = told(signed_in(&aws).args(["enforce", "--all", "--apply", "--book"]).arg(&file));
+    assert!(said.starts_with("ecr-steward: there is no stack ecr-steward in eu-west-1"), "{said}");
+}
+
+#[test]
+fn repositories_are_named_by_patterns_as_in_the_policies_file() {
+    let output = signed_in(&account()).args(["snapshot", "--repository", "*/a*"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let snapshot: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(snapshot["imageDetails"][0]["repositoryName"], "team/app");
+}
+
+#[test]
+fn another_accounts_registry_is_looked_at_by_its_id() {
+    let aws = account();
+    let output =
+        signed_in(&aws).args(["preview", "--all", "--registry-id", "210987654321"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("what runs in the account 210987654321 is not known from here"));
+    for call in aws.calls() {
+        if ["DescribeRepositories", "DescribeImages", "GetLifecyclePolicy"].contains(&&*call.operation) {
+            assert_eq!(call.request["registryId"], "210987654321", "{}", call.operation);
+        }
+    }
+}
+
+#[test]
+fn credentials_come_from_profiles_and_programs_as_with_the_aws_cli() {
+    let (aws, home) = (account(), tempfile::tempdir().unwrap());
+    let path = |name: &str| home.path().join(name);
+    fs::write(
+        path("program.sh"),
+        "#!/bin/sh\necho '{\"Version\":1,\"AccessKeyId\":\"AKIAPROGRAM\",\"SecretAccessKey\":\"s\"}'\n",
+    )
+    .unwrap();
+    let program = format!("/bin/sh {}", path("program.sh").display());
+    fs::write(
+        path("config"),
+        format!("[default]\nregion = eu-west-1\n[profile ops]\nregion = eu-north-1\ncredential_process = {program}\n"),
+    )
+    .unwrap();
+    fs::write(path("credentials"), "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = s\n")
+        .unwrap();
+    let run = |more: &dyn Fn(&mut Command)| {
+        let mut command = bare(&aws);
+        command
+            .env("AWS_CONFIG_FILE", path("config"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", path("credentials"));
+        more(command.args(["snapshot", "--repository", "team/app"]));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        aws.with(|registry| registry.signed_by.clone())
+    };
+    assert_eq!(run(&|_| {}).as_deref(), Some("AKIADEFAULT/eu-west-1"));
+    assert_eq!(
+        run(&|command| _ = command.env("AWS_PROFILE", "ops")).as_deref(),
+        Some("AKIAPROGRAM/eu-north-1")
+    );
+    // A profile that is named goes before keys in the environment; a Region that is named before the profile's.
+    let named = run(&|command| {
+        command.env("AWS_ACCESS_KEY_ID", "AKIAENV").env("AWS_SECRET_ACCESS_KEY", "s");
+        command.args(["--profile", "ops", "--region", "eu-central-1"]);
+    });
+    assert_eq!(named.as_deref(), Some("AKIAPROGRAM/eu-central-1"));
+}
+
+#[test]
+fn exit_codes_hold_when_output_is_closed_and_when_the_disk_is_full() {
+    let aws = account();
+    aws.fault_from("ListFunctions", Fault::Denied, 0);
+    let closed = |arguments: &[&str]| {
+        let mut child =
+            signed_in(&aws).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap().code()
+    };
+    assert_eq!(closed(&["enforce", "--all"]), Some(1), "something needs attention, whoever reads it");
+    assert_eq!(closed(&["preview", "--repository", "team/app"]), Some(0));
+    assert_eq!(closed(&["--help"]), Some(0));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert_eq!(closed(&["completions", shell]), Some(0), "{shell}");
+    }
+    assert!(Path::new("/dev/full").exists());
+    for arguments in [
+        &["completions", "bash"][..],
+        &["--help"],
+        &["--version"],
+        &["protection-rule"],
+        &["enforce", "--all"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = signed_in(&aws).args(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(
+            stderr(&output),
+            "ecr-steward: standard output: No space left on device (os error 28)\n",
+            "{arguments:?}"
+        );
+    }
+}
+
+/// What people ask.
+mod questions {
+    use super::*;
+
+    fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
+        signed_in(aws).args(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn well(output: Output) -> String {
+        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output)
+    }
+
+    #[test]
+    fn an_image_is_explained_by_its_rule_its_users_and_when_it_goes() {
+        let aws = account();
+        aws.with(|registry| {
+            let policy = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed",
+                "countUnit":"days","countNumber":60},"action":{"type":"expire"}}]}"#;
+            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(policy.to_owned());
+        });
+        aws.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        // By its own policy it goes in a month; by policies.yaml now.
+        let own = well(run(&aws, &["explain", "team/app:ci-1"]));
+        assert!(
+            own.contains("Policy: the lifecycle policy of the repository, which ECR applies\nKept: "),
+            "{own}"
+        );
+        assert!(own.contains("Expires: 2") && own.contains("if nothing changes"), "{own}");
+        let book = well(run(&aws, &["explain", &format!("{HOST}/team/app:ci-1"), "--stack", "ecr-steward"]));
+        assert!(
+            book.contains(
+                "Policy: all of policies.yaml (apply: delete)\nExpires: Pushed 30 days ago; rule 1"
+            ),
+            "{book}"
+        );
+        let used = well(run(&aws, &["explain", "team/app:ci-0", "--bucket", BUCKET]));
+        assert!(
+            used.contains("\nKept: ") && used.contains("\nIn use: ") && used.contains("task/prod/"),
+            "{used}"
+        );
+        let json: Value = serde_json::from_str(&well(run(
+            &aws,
+            &["explain", "team/app:ci-1", "--bucket", BUCKET, "--output", "json"],
+        )))
+        .unwrap();
+        assert_eq!(
+            (json["verdict"].as_str(), json["appliedRulePriority"].as_u64()),
+            (Some("EXPIRES"), Some(1))
+        );
+        for (image, expected) in [
+            (
+                "team/app:ci-11",
+                "ecr-steward: there is no image ci-11 in team/app; did you mean team/app:ci-1?\n",
+            ),
+            (
+                "team/ap:ci-1",
+                "ecr-steward: there is no repository team/ap in the registry of eu-west-1; did you mean team/app?\n",
+            ),
+            (
+                "210987654321.dkr.ecr.eu-west-1.amazonaws.com/team/app:ci-1",
+                "ecr-steward: 210987654321.dkr.ecr.eu-west-1.amazonaws.com/team/app:ci-1 is of the registry 210987654321 in eu-west-1; \
+                 sign in to that account and Region (--profile, --region)\n",
+            ),
+        ] {
+            assert_eq!(told(signed_in(&aws).args(["explain", image])), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_found_by_run_and_by_image() {
+        let aws = account();
+        assert_eq!(stderr(&run(&aws, &["runs", "list"])), "There is no run yet\n");
+        let digest = aws.with(|registry| {
+            let images = &registry.repositories["team/app"].images;
+            images.iter().find(|image| image.tags.contains("ci-1")).unwrap().digest.clone()
+        });
+        well(run(&aws, &["enforce", "--repository", "team/app", "--apply"]));
+        let list = well(run(&aws, &["runs", "list"]));
+        let line = list.lines().nth(1).unwrap();
+        assert!(
+            line.starts_with("terminal-") && line.contains(" done ") && line.ends_with("user/ana"),
+            "{list}"
+        );
+        let id = line.split(' ').next().unwrap();
+        let shown = well(run(&aws, &["runs", "show", id]));
+        assert!(shown.contains("4 of 5 images deleted"), "{shown}");
+        let said = told(signed_in(&aws).args(["runs", "show", "nothing"]));
+        assert!(said.contains("`ecr-steward runs list` has those that there are"), "{said}");
+
+        let history = well(run(&aws, &["history", "team/app:ci-1"]));
+        assert!(history.starts_with(&format!("{digest} deleted on 2")), "{history}");
+        for part in [
+            "user/ana\n",
+            "by rule 1 of all in policies.yaml",
+            "Pushed 30 days ago",
+            "aws ecr put-image --repository-name team/app --image-tag ci-1",
+        ] {
+            assert!(history.contains(part), "{part}: {history}");
+        }
+        let json: Value = serde_json::from_str(&well(run(
+            &aws,
+            &["history", &format!("team/app@{digest}"), "--output", "json"],
+        )))
+        .unwrap();
+        assert!(json[0]["imageManifest"].as_str().unwrap().contains("schemaVersion"));
+        let nothing = run(&aws, &["history", "team/app:latest"]);
+        assert_eq!(nothing.status.code(), Some(1));
+        assert_eq!(stderr(&nothing), "The journal of the last 90 days has no image latest of team/app\n");
+    }
+
+    #[test]
+    fn a_policies_file_begins_with_a_template_or_with_what_is_there() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let here =
+            |arguments: &[&str]| signed_in(&aws).current_dir(folder.path()).args(arguments).output().unwrap();
+        well(here(&["init"]));
+        well(here(&["check", "policies.yaml"]));
+        assert!(
+            stdout(&here(&["enforce", "--book", "policies.yaml", "--all"]))
+                .contains("0 of 10 images will be deleted")
+        );
+        let again = here(&["init"]);
+        assert_eq!(again.status.code(), Some(2));
+        assert!(
+            stderr(&again).starts_with("ecr-steward: policies.yaml: is there already, and left as it is")
+        );
+
+        aws.with(|registry| {
+            let app = registry.repositories.get_mut("team/app").unwrap();
+            for number in 0..30 {
+                let digest = app.push(&format!("build {number}"), &[&format!("build-{number}")]);
+                app.age(&digest, 100.0);
+            }
+        });
+        let suggested = well(here(&["suggest", "--all"]));
+        assert!(
+            suggested.contains("tagPrefixList: [\"build-\"]") && suggested.contains("# expires "),
+            "{suggested}"
+        );
+        assert!(!suggested.contains("ci-"), "four are not many: {suggested}");
+        fs::write(folder.path().join("suggested.yaml"), &suggested).unwrap();
+        well(here(&["check", "suggested.yaml"]));
+        let shown = stdout(&here(&["enforce", "--book", "suggested.yaml", "--all"]));
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(shown.contains("expire under policies that only preview (apply: preview)"), "{shown}");
+        assert!(shown.contains("There is nothing that --apply would do."), "{shown}");
+    }
+
+    #[test]
+    fn a_change_of_a_policy_fails_ci_when_more_images_go_than_it_may() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let policy = |name: &str, days: u32| {
+            let text = format!("rules: [{{ selection: any, maximumAgeLimit: {days} }}]\n");
+            fs::write(folder.path().join(name), text).unwrap();
+        };
+        policy("old.yaml", 40);
+        policy("new.yaml", 20);
+        let images = run(&aws, &["snapshot", "--repository", "team/app"]);
+        fs::write(folder.path().join("images.json"), images.stdout).unwrap();
+        let against = |arguments: &[&str]| {
+            let mut command = signed_in(&aws);
+            command.current_dir(folder.path()).args([
+                "preview",
+                "--policy",
+                "new.yaml",
+                "--against",
+                "old.yaml",
+            ]);
+            command.args(arguments).output().unwrap()
+        };
+        let output = against(&["--images", "images.json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(
+            said.starts_with("4 images more would expire, ")
+                && said.contains("\n  team/app: ci-0: Pushed 30 days ago"),
+            "{said}"
+        );
+        assert_eq!(against(&["--images", "images.json", "--allow", "4"]).status.code(), Some(0));
+        assert_eq!(against(&["--all", "--allow", "7"]).status.code(), Some(1), "eight in two repositories");
+        assert_eq!(against(&["--all", "--allow", "8"]).status.code(), Some(0));
+        let mut command = signed_in(&aws);
+        let same = command.current_dir(folder.path()).args([
+            "preview",
+            "--policy",
+            "old.yaml",
+            "--against",
+            "new.yaml",
+            "--all",
+        ]);
+        assert_eq!(same.output().unwrap().status.code(), Some(0), "what goes less is no harm");
+    }
+}
+
+/// A plan is saved, read, and executed: that or less.
+mod plans {
+    use super::*;
+    use tests::ecr_stub::Registry;
+
+    /// Saves a plan of everything.
+    fn saved(aws: &EcrStub, folder: &Path) -> String {
+        let file = folder.join("plan.json").to_str().unwrap().to_owned();
+        let output = signed_in(aws).args(["enforce", "--all", "--save-plan", &file]).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stderr(&output).contains("8 images of 2 repositories, until "), "{}", stderr(&output));
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+        file
+    }
+
+    fn apply(aws: &EcrStub, file: &str) -> Output {
+        signed_in(aws).args(["enforce", "--apply", "--plan", file]).output().unwrap()
+    }
+
+    fn tags(aws: &EcrStub, repository: &str) -> Vec<String> {
+        let tags = |registry: &mut Registry| {
+            let images = registry.repositories[repository].images.iter();
+            images.flat_map(|image| image.tags.iter().cloned()).collect::<Vec<_>>()
+        };
+        let mut tags = aws.with(tags);
+        tags.sort();
+        tags
+    }
+
+    #[test]
+    fn a_saved_plan_is_executed_as_it_was_saved() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        // What grew old since is for another plan.
+        aws.with(|registry| {
+            let app = registry.repositories.get_mut("team/app").unwrap();
+            let digest = app.push("late", &["late"]);
+            app.age(&digest, 20.0);
+        });
+        let output = apply(&aws, &file);
+        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+        assert!(stderr(&output).contains("8 of the 8 images of the plan are done"), "{}", stderr(&output));
+        assert_eq!(tags(&aws, "team/app"), ["late", "latest"]);
+        assert_eq!(tags(&aws, "team/web"), ["latest"]);
+        let kept = aws.cloud(|cloud| cloud.keys(BUCKET, "runs/terminal-"));
+        assert!(
+            kept.iter().any(|key| key.ends_with("/report.html")),
+            "its report is where others are: {kept:?}"
+        );
+        let lines: Vec<String> = aws.cloud(|cloud| {
+            let keys = cloud.keys(BUCKET, "journal/");
+            keys.iter().map(|key| cloud.object_text(&format!("{BUCKET}/{key}")).unwrap()).collect()
+        });
+        assert!(
+            lines.concat().contains("\"principal\":\"arn:aws:iam::123456789012:user/ana\""),
+            "who: {lines:?}"
+        );
+    }
+
+    #[test]
+    fn of_a_saved_plan_less_is_done_when_something_has_changed_and_it_says_what_and_why() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        aws.with(|registry| {
+            let now = shared::domain::text::instant::Instant::now().micros() as f64 / 1e6;
+            let digest = |registry: &Registry, tag: &str| {
+                let images = &registry.repositories["team/app"].images;
+                images.iter().find(|image| image.tags.contains(tag)).unwrap().digest.clone()
+            };
+            let (moved, pulled) = (digest(registry, "ci-0"), digest(registry, "ci-1"));
+            let app = registry.repositories.get_mut("team/app").unwrap();
+            // A tag is moved to an old image.
+            app.image_mut(&moved).tags.insert("stable".to_owned());
+            app.image_mut(&pulled).last_pulled_at = Some(now);
+            // One was deleted by somebody.
+            registry
+                .repositories
+                .get_mut("team/web")
+                .unwrap()
+                .images
+                .retain(|image| !image.tags.contains("ci-3"));
+        });
+        aws.cloud(|cloud| {
+            // A service starts.
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-2")]);
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        let output = apply(&aws, &file);
+        assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
+        assert_eq!(tags(&aws, "team/app"), ["ci-0", "ci-1", "ci-2", "latest", "stable"]);
+        assert_eq!(tags(&aws, "team/web"), ["latest"]);
+        let said = stderr(&output);
+        for line in [
+            "4 of the 8 images of the plan are done\nWhat is in use has changed since the plan was saved\n",
+            "  team/app: ci-0 is kept: its tags have changed since the plan was saved, from ci-0 to ci-0, stable\n",
+            "  team/app: ci-1 is kept: it was pulled at 2",
+            "  team/app: ci-2 is kept: it is in use: ",
+            "  team/web: ci-3 is kept: it is not there any more\n",
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_plan_by_another_policies_file_is_not_executed() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &BOOK.replace("14", "15")));
+        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(
+            said.contains("plan.json: the policies file was changed since the plan was saved (hash "),
+            "{said}"
+        );
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+    }
+
+    #[test]
+    fn a_repository_that_is_gone_or_under_another_policy_is_left_alone() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        aws.with(|registry| registry.repositories.remove("team/web"));
+        let output = apply(&aws, &file);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("team/web: ci-0 is kept: the repository is not there any more"),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(tags(&aws, "team/app"), ["latest"]);
+    }
+
+    #[test]
+    fn a_plan_takes_nothing_that_the_policies_file_would_not_take() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        let file = saved(&aws, folder.path());
+        let mut plan: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let young = aws.with(|registry| {
+            let images = &registry.repositories["team/app"].images;
+            images.iter().find(|image| image.tags.contains("latest")).unwrap().digest.clone()
+        });
+        let image = &mut plan["repositories"][0]["images"][0];
+        image["imageDigest"] = young.into();
+        image["imageTags"] = json!(["latest"]);
+        fs::write(&file, plan.to_string()).unwrap();
+        let output = apply(&aws, &file);
+        let said = stderr(&output);
+        assert!(said.contains("latest is kept: the policy does not take it any more"), "{said}");
+        assert_eq!(
+            tags(&aws, "team/app").len(),
+            2,
+            "the young one, and the one that the plan does not name any more"
+        );
+        let mut plan = plan.clone();
+        plan["savedAt"] = "2026-01-01T00:00:00Z".into();
+        fs::write(&file, plan.to_string()).unwrap();
+        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(said.contains("was for execution until 2026-01-02T00:00:00Z"), "{said}");
+        fs::write(&file, BOOK).unwrap();
+        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(said.contains("is no plan that `enforce --save-plan` saved"), "{said}");
+    }
+
+    #[test]
+    fn a_whole_registry_is_not_enforced_by_mistake() {
+        let aws = account();
+        let said = told(signed_in(&aws).args(["enforce", "--all", "--apply"]));
+        assert_eq!(
+            said,
+            "ecr-steward: nothing was done: The policies will be enforced in all 2 repositories of 123456789012 in eu-west-1; deleted \
+             images cannot be restored, which has to be confirmed; nobody can be asked here, so add --yes\n"
+        );
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+        // Somebody at a terminal types it.
+        let typed = |word: &str| {
+            let script = format!("{} enforce --all --apply", binary("ecr-steward").display());
+            let mut command = Command::new("python3");
+            let program = "import os,pty,sys,time\npid,fd=pty.fork()\n\
+                if pid==0: os.execvp('sh',['sh','-c',sys.argv[1]])\n\
+                out=b''\n\
+                while b'to go on' not in out:\n  out+=os.read(fd,4096)\n\
+                os.write(fd,sys.argv[2].encode()+b'\\n')\n\
+                try:\n  while True:\n    part=os.read(fd,4096)\n    if not part: break\n    out+=part\n\
+                except OSError: pass\n\
+                sys.stdout.write(out.decode(errors='replace'))\n\
+                sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid,0)[1]))";
+            command
+                .args(["-c", program, &script, word])
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin")
+                .env("TERM", "xterm");
+            command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_REGION", "eu-west-1");
+            command
+                .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .output()
+                .unwrap()
+        };
+        let output = typed("yes");
+        assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+        assert!(stdout(&output).contains("nothing was done: it was not confirmed"), "{}", stdout(&output));
+        assert_eq!(aws.count("BatchDeleteImage"), 0);
+        let output = typed("enforce");
+        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+        assert!(aws.count("BatchDeleteImage") > 0);
+    }
+}
+
+/// The deployed stack on an AWS in memory: the real functions behind its API.
+mod deployed {
+    use std::collections::HashMap;
+    use std::io::{BufRead, BufReader, Cursor, Read};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use tests::cloud::function;
+    use tests::gateway;
+
+    const TIME: Duration = Duration::from_secs(29);
+
+    fn deployed() -> EcrStub {
+        let aws = account();
+        let api = gateway::serve(vec![
+            ("/builds", function(&aws, "image-build", TIME)),
+            ("/", function(&aws, "repository-api", TIME)),
+        ]);
+        let outputs = [("SourceBucketName", BUCKET), ("ApiEndpoint", &format!("http://{api}"))];
+        aws.cloud(|cloud| cloud.stacks.deploy("ecr-steward", &outputs));
+        aws
+    }
+
+    fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
+        signed_in(aws).args(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn well(output: Output) -> String {
+        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+        stdout(&output)
+    }
+
+    #[test]
+    fn a_repository_is_a_line() {
+        let (aws, folder) = (deployed(), tempfile::tempdir().unwrap());
+        let uri = well(run(&aws, &["repository", "create", "shop/web"]));
+        assert_eq!(uri, format!("{HOST}/shop/web\n"));
+        let again = run(&aws, &["repository", "create", "shop/web"]);
+        assert_eq!(
+            (stdout(&again), stderr(&again)),
+            (uri, "shop/web exists already, as asked for\n".to_owned())
+        );
+        let names = well(run(&aws, &["repository", "list"]));
+        assert_eq!(names, "shop/web\nteam/app\nteam/web\n");
+        let shown = well(run(&aws, &["repository", "show", "shop/web"]));
+        assert!(shown.contains("To push") && shown.contains("rule 2: expire untagged images"), "{shown}");
+
+        let policy = folder.path().join("policy.yaml");
+        fs::write(&policy, "rules: [{ selection: untagged, maximumAgeLimit: 3 }]\n").unwrap();
+        let policy = policy.to_str().unwrap();
+        well(run(
+            &aws,
+            &["repository", "update", "shop/web", "--scan-on-push", "--resource-tag", "team=shop"],
+        ));
+        let changed = well(run(
+            &aws,
+            &["repository", "update", "shop/web", "--immutable", "--lifecycle-policy", policy],
+        ));
+        let fields: Vec<&str> = changed.lines().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(fields, ["imageTagMutability", "lifecyclePolicyText"], "nothing else: {changed}");
+        let shown: Value =
+            serde_json::from_str(&well(run(&aws, &["repository", "show", "shop/web", "--output", "json"])))
+                .unwrap();
+        let repository = &shown["repository"];
+        assert_eq!(repository["imageTagMutability"], "IMMUTABLE");
+        assert_eq!(repository["imageScanningConfiguration"]["scanOnPush"], true, "what nobody named stays");
+        assert_eq!(repository["tags"], json!([{ "Key": "team", "Value": "shop" }]));
+        let nothing = run(&aws, &["repository", "update", "shop/web", "--immutable"]);
+        assert_eq!(
+            (stdout(&nothing), stderr(&nothing)),
+            (String::new(), "shop/web is as asked for already\n".to_owned())
+        );
+
+        let unasked = told(signed_in(&aws).args(["repository", "delete", "shop/web"]));
+        assert_eq!(
+            unasked,
+            "ecr-steward: nothing was done: The repository shop/web will be deleted, which has to be confirmed; nobody can be asked \
+             here, so add --yes\n"
+        );
+        well(run(&aws, &["repository", "delete", "shop/web", "--yes"]));
+        let said = told(signed_in(&aws).args(["repository", "show", "shop/web"]));
+        assert!(said.contains("there is no repository shop/web in this registry"), "{said}");
+        let said = told(signed_in(&aws).args(["repository", "delete", "team/app", "--yes"]));
+        assert!(said.contains("team/app has 5 images, and is still there"), "{said}");
+    }
+
+    #[test]
+    fn images_are_listed_and_those_in_use_are_not_deleted() {
+        let aws = deployed();
+        aws.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        let table = well(run(&aws, &["images", "list", "team/*"]));
+        assert!(table.contains("team/app: 5 images") && table.contains("team/web: 5 images"), "{table}");
+        let first = table.lines().nth(2).unwrap();
+        assert!(first.ends_with("active   latest"), "the newest first: {table}");
+        let json: Value =
+            serde_json::from_str(&well(run(&aws, &["images", "list", "team/app", "--output", "json"])))
+                .unwrap();
+        assert_eq!(json.as_array().unwrap().len(), 5);
+
+        let output = run(&aws, &["images", "delete", "team/app", "ci-0", "ci-1", "--yes"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains("in use") && stderr(&output).contains("task/prod/"),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 5);
+        let output = run(&aws, &["images", "delete", "team/app", "ci-1", "nothing", "--yes"]);
+        assert_eq!(output.status.code(), Some(1), "one of them is not there");
+        let said = stdout(&output);
+        assert!(said.starts_with("deleted ci-1 sha256:") && said.contains("kept nothing: "), "{said}");
+        assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 4);
+        let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        assert!(!journal.is_empty(), "written down before");
+        let unasked = told(signed_in(&aws).args(["images", "delete", "team/app", "ci-2"]));
+        assert!(unasked.contains("add --yes"), "{unasked}");
+    }
+
+    /// A source with a program, a link, what is ignored, and nothing of git's.
+    fn source() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("Dockerfile", "FROM scratch\nCOPY run.sh /\n");
+        write("run.sh", "#!/bin/sh\n");
+        write(".dockerignore", "secret\n");
+        write("secret", "s");
+        fs::create_dir(folder.path().join(".git")).unwrap();
+        write(".git/config", "");
+        fs::set_permissions(folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        symlink("run.sh", folder.path().join("start")).unwrap();
+        folder
+    }
+
+    fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = ask() {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "it did not come");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn log(aws: &EcrStub, id: &str, line: &str) {
+        let stream = id.rsplit(':').next().unwrap().to_owned();
+        aws.cloud(|cloud| {
+            let build = cloud.builds.iter_mut().find(|build| build["id"] == id).unwrap();
+            build["logs"] = json!({ "groupName": "/aws/codebuild/steward", "streamName": stream });
+            *cloud.logs.entry(stream).or_default() += &format!("{line}\n");
+        });
+    }
+
+    #[test]
+    fn a_directory_becomes_an_image_with_its_log_as_it_comes() {
+        let (aws, source) = (deployed(), source());
+        let mut command = signed_in(&aws);
+        command.arg("build").arg(source.path()).args([
+            "--repository",
+            "shop/web",
+            "--tag",
+            "v1",
+            "--build-arg",
+            "VERSION=2",
+        ]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(said.next().unwrap().starts_with("Packed 4 files, "));
+        let id = until(|| {
+            aws.cloud(|cloud| cloud.builds.first().map(|build| build["id"].as_str().unwrap().to_owned()))
+        });
+        log(&aws, &id, "[Container] 2026/11/26 12:00:00 Running command set -euo pipefail");
+        log(&aws, &id, "cd /");
+        log(&aws, &id, "#7 [2/2] COPY run.sh /");
+        // It is there before the build is over.
+        assert_eq!(said.next().unwrap(), "#7 [2/2] COPY run.sh /");
+        log(&aws, &id, "#7 DONE 0.1s");
+        assert_eq!(said.next().unwrap(), "#7 DONE 0.1s");
+        let tag = aws.cloud(|cloud| cloud.variable(0, "IMAGE_TAG")).unwrap();
+        let digest =
+            aws.with(|registry| registry.repositories.get_mut("shop/web").unwrap().push("built", &[&tag]));
+        log(&aws, &id, "[Container] 2026/11/26 12:00:09 Phase complete: POST_BUILD State: SUCCEEDED");
+        aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
+        let mut printed = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        assert_eq!(printed, format!("{HOST}/shop/web@{digest}\n"));
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+
+        let uploads: HashMap<String, Vec<u8>> =
+            aws.cloud(|cloud| cloud.archives.clone()).into_iter().collect();
+        let [(path, archive)] = &uploads.iter().collect::<Vec<_>>()[..] else {
+            panic!("{:?}", uploads.keys())
+        };
+        // Where no upload starts a build by itself.
+        assert!(path.starts_with(&format!("{BUCKET}/uploads/ecr-steward-build/shop/web/")), "{path}");
+        assert!(archive.starts_with(b"PK"));
+        let list = Command::new("python3")
+            .args(["-c", "import sys,zipfile,io\nfor i in sorted(zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())).infolist(), key=lambda i: i.filename): print(oct(i.external_attr >> 16), i.filename)"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .and_then(|mut child| {
+                std::io::copy(&mut Cursor::new(archive), &mut child.stdin.take().unwrap())?;
+                child.wait_with_output()
+            })
+            .unwrap();
+        assert_eq!(
+            stdout(&list),
+            "0o100644 .dockerignore\n0o100644 Dockerfile\n0o100755 run.sh\n0o120777 start\n"
+        );
+
+        // The same directory again is the same image.
+        let mut command = signed_in(&aws);
+        command.arg("build").arg(source.path()).args([
+            "--repository",
+            "shop/web",
+            "--tag",
+            "v1",
+            "--build-arg",
+            "VERSION=2",
+        ]);
+        let again = command.output().unwrap();
+        assert_eq!(stdout(&again), format!("{HOST}/shop/web@{digest}\n"), "{}", stderr(&again));
+        assert!(stderr(&again).contains("The image is there already"));
+        assert_eq!(aws.cloud(|cloud| cloud.builds.len()), 1);
+        assert_eq!(aws.count("PutObject"), 2, "the archive, and no second time: {:?}", aws.operations());
+    }
+
+    #[test]
+    fn a_build_that_fails_ends_with_the_step_and_exit_code_1() {
+        let (aws, source) = (deployed(), source());
+        let mut command = signed_in(&aws);
+        command.arg("build").arg(source.path()).args(["--repository", "shop/web"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let id = until(|| {
+            aws.cloud(|cloud| cloud.builds.first().map(|build| build["id"].as_str().unwrap().to_owned()))
+        });
+        for line in [
+            "#7 [2/2] RUN make",
+            "#7 ERROR: process \"/bin/sh -c make\" did not complete successfully: exit code: 2",
+        ] {
+            log(&aws, &id, line);
+        }
+        log(&aws, &id, "[Container] 2026/11/26 12:00:09 Phase complete: POST_BUILD State: SUCCEEDED");
+        aws.cloud(|cloud| cloud.end(&id, "FAILED", None));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
+        let said = stderr(&output);
+        let expected = "ecr-steward: the build for linux/amd64 failed at [2/2] RUN make: process \"/bin/sh -c make\" did not complete \
+                        successfully: exit code: 2\n  Its log: https://console.aws.amazon.com/logs/";
+        assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_said_before_anything_is_sent() {
+        let (aws, source) = (deployed(), source());
+        let directory = source.path().to_str().unwrap();
+        let build = |more: &[&str]| {
+            let arguments = [&["build", directory, "--repository", "shop/web"][..], more].concat();
+            let said = told(signed_in(&aws).args(arguments)).replace(directory, "DIRECTORY");
+            said.lines()
+                .filter(|line| !line.starts_with("Packed "))
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+        };
+        let missing =
+            "ecr-steward: DIRECTORY: there is no Containerfile in it; name another one with --dockerfile\n";
+        assert_eq!(build(&["--dockerfile", "Containerfile"]), missing);
+        assert_eq!(aws.calls().len(), 0);
+        let said = build(&["--platform", "linux/mips"]);
+        assert!(said.starts_with("ecr-steward: The request is not valid: /platforms/0: "), "{said}");
+        let said = build(&["--secret", "npm=ecr-steward/npm"]);
+        assert!(said.contains("builds.yaml"), "{said}");
+        assert_eq!(aws.cloud(|cloud| cloud.builds.len()), 0);
+    }
+
+    #[test]
+    fn passwords_are_handed_to_docker_podman_and_helm_and_are_in_no_arguments() {
+        let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+        for program in ["docker", "podman", "helm"] {
+            let path = folder.path().join(program);
+            let script = format!(
+                "#!/bin/sh\necho \"{program} $*\" >>{0}/told\ncat >>{0}/password\n",
+                folder.path().display()
+            );
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let login = |arguments: &[&str]| {
+            let mut command = signed_in(&aws);
+            command.env("PATH", &path).arg("login").args(arguments).output().unwrap()
+        };
+        let output = login(&[]);
+        assert!(
+            stderr(&output).starts_with(&format!("docker is signed in to {HOST}, until ")),
+            "{}",
+            stderr(&output)
+        );
+        well(login(&["podman", "helm", "--registry-id", "210987654321"]));
+        let told = fs::read_to_string(folder.path().join("told")).unwrap();
+        let other = HOST.replace("123456789012", "210987654321");
+        assert_eq!(
+            told,
+            format!(
+                "docker login --username AWS --password-stdin {HOST}\npodman login --username AWS --password-stdin {other}\n\
+                 helm registry login --username AWS --password-stdin {other}\n"
+            )
+        );
+        assert_eq!(fs::read_to_string(folder.path().join("password")).unwrap(), "secret".repeat(3));
+        assert!(!format!("{output:?}").contains("secret"));
+        fs::write(folder.path().join("docker"), "#!/bin/sh\necho denied >&2\nexit 3\n").unwrap();
+        let output = login(&["docker"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).starts_with("denied\necr-steward: docker did not sign in to"),
+            "{}",
+            stderr(&output)
+        );
+        let output = signed_in(&aws).env("PATH", "/nowhere").arg("login").output().unwrap();
+        assert!(stderr(&output).starts_with("ecr-steward: neither docker nor podman nor helm is installed"));
+    }
+}

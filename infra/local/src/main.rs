@@ -71,8 +71,9 @@ fn run(command: Command) -> Result<(), LocalError> {
         Command::Demo { all, keep } => {
             let begun = Instant::now();
             let extent = if all { Extent::All } else { Extent::Short };
+            let begun_before = Emulator::running(&project).is_some();
             let played = prepare(&project, begun).and_then(|()| up(&project)).and_then(|stack| {
-                story::play(&project, &stack, extent)?;
+                story::play(&project, &stack, extent, begun_before)?;
                 if keep || !all { Ok(()) } else { story::delete(&stack) }
             });
             if !keep {

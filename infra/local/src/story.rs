@@ -70,17 +70,21 @@ pub fn first(project: &Project) -> Result<(), LocalError> {
     Ok(())
 }
 
-/// Plays the story.
+/// Plays the story. What another one may have left, that was broken off on the same local AWS, is removed before.
 ///
 /// # Errors
 ///
 /// At the first step that comes out wrong.
-pub fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(), LocalError> {
+pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool) -> Result<(), LocalError> {
     tools::debian(&["curl"])?;
-    clear(stack)?;
-    builds::clear(project, stack)?;
-    fleet::clear(stack)?;
-    terminal::clear(stack)?;
+    if begun_before {
+        clear(stack)?;
+        builds::clear(project, stack)?;
+        fleet::clear(stack)?;
+        terminal::clear(stack)?;
+    } else {
+        builds::forget(project)?;
+    }
     if extent == Extent::All {
         over_http(project, stack)?;
         declared(project, stack)?;

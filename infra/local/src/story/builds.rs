@@ -54,6 +54,11 @@ pub(super) fn clear(project: &Project, stack: &Stack) -> Result<(), LocalError> 
             stack.aws(&["ssm", "delete-parameter", "--name", &parameter(repository)])?;
         }
     }
+    forget(project)
+}
+
+/// Removes the repositories that play CodeCommit, which are files.
+pub(super) fn forget(project: &Project) -> Result<(), LocalError> {
     crate::tools::remove(&Builder::repositories(project))
 }
 

@@ -208,10 +208,10 @@ fn the_example_policies_are_valid() {
 }
 
 #[test]
-fn the_policy_in_the_readme_is_valid() {
+fn the_policies_file_in_the_readme_is_valid() {
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let policy = readme.split_once("```yaml\nlifecyclePolicy:").unwrap().1.split_once("```").unwrap().0;
-    let output = with_input(&["check", "-"], &format!("lifecyclePolicy:{policy}"));
+    let policy = readme.split_once("```yaml\npolicies:").unwrap().1.split_once("```").unwrap().0;
+    let output = with_input(&["check", "-"], &format!("policies:{policy}"));
     assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
 }
 

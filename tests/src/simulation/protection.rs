@@ -348,15 +348,17 @@ impl World {
         // Protection tags of now, on what was there then.
         let now = self.repository(name);
         let mut tagged = first.clone();
+        // What is gone since takes no place in any count of ECR's. What an image index listed goes after it, as the plan said.
+        let is_there = |digest: &String| now.images.iter().any(|image| image.digest == *digest);
+        tagged.images.retain(|image| is_there(&image.digest) || !engine::children(image).is_empty());
         for image in &mut tagged.images {
             let own = now.images.iter().find(|other| other.digest == image.digest).into_iter();
             image.tags.extend(own.flat_map(|image| &image.tags).filter(|tag| product::is_own(tag)).cloned());
         }
         let ways = [false, true].map(|is_ranked| engine::taken(&behind, &tagged, at, is_ranked, |_| true));
         // What ECR takes in the one reading only may be planned or not; and what was deleted meanwhile ECR does not take.
-        let is_there = |digest: &&String| now.images.iter().any(|image| image.digest == **digest);
-        let taken: BTreeSet<String> =
-            ways[0].keys().filter(|digest| ways[1].contains_key(*digest)).filter(is_there).cloned().collect();
+        let taken = ways[0].keys().filter(|digest| ways[1].contains_key(*digest) && is_there(digest));
+        let taken: BTreeSet<String> = taken.cloned().collect();
         let is_written =
             |digest: &&String| self.judge.protection.planned.contains(&(name.to_owned(), (*digest).clone()));
         if let Some(digest) = taken.iter().find(|digest| !is_written(digest)) {

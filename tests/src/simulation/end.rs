@@ -88,13 +88,14 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
     let text = world.repository(name).lifecycle_policy.unwrap_or_default();
     let is_ours =
         is_by_file || policy.is_none_or(|policy| policy.apply == Apply::Preview) && name == "prv/app";
-    let of_file = policy.filter(|_| is_by_file && !is_attached);
-    let rules =
-        match world.judge.attached.get(name).and_then(|attached| attached.policy.as_ref()).or(of_file) {
-            Some(policy) => policy.lifecycle_policy(),
-            None => product::policy(&format!("rules: [{}]", engine::DEFAULT))
-                .expect("the default policy is valid"),
-        };
+    // What was attached before may be of another file.
+    let of_file = policy.filter(|_| is_by_file);
+    let rules = match of_file.or_else(|| world.judge.attached.get(name)?.policy.as_ref()) {
+        Some(policy) => policy.lifecycle_policy(),
+        None => {
+            product::policy(&format!("rules: [{}]", engine::DEFAULT)).expect("the default policy is valid")
+        }
+    };
     if is_by_file && !is_attached && !is_past_a_limit(world, name, &rules) {
         return world
             .break_promise("suspended", &format!("{name}: no policy of ours is attached at the end"));
@@ -114,7 +115,11 @@ fn is_past_a_limit(world: &World, name: &str, rules: &LifecyclePolicy) -> bool {
     }
     // What may stay may also go.
     let kept = used(world, name);
-    let going = engine::taken_but(&kept, rules, &repository, world.now(), false, |tag| !product::is_own(tag));
+    // Both ways of ranking referrers count: what only one of them takes is counted, too.
+    let mut going =
+        engine::taken_but(&kept, rules, &repository, world.now(), false, |tag| !product::is_own(tag));
+    going
+        .extend(engine::taken_but(&kept, rules, &repository, world.now(), true, |tag| !product::is_own(tag)));
     let whole = repository.images.iter().filter(|image| !image.archived && !is_part(&repository, image));
     let (parts, whole): (Vec<&Image>, Vec<&Image>) =
         whole.partition(|image| world.judge.parts.contains(&image.digest));

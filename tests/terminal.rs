@@ -62,6 +62,16 @@ fn signed_in(aws: &EcrStub) -> Command {
     command
 }
 
+fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
+    signed_in(aws).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn well(output: Output) -> String {
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+    stdout(&output)
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
@@ -421,16 +431,6 @@ fn exit_codes_hold_when_output_is_closed_and_when_the_disk_is_full() {
 /// What people ask.
 mod questions {
     use super::*;
-
-    fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
-        signed_in(aws).args(arguments).output().unwrap()
-    }
-
-    #[track_caller]
-    fn well(output: Output) -> String {
-        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
-        stdout(&output)
-    }
 
     #[test]
     fn an_image_is_explained_by_its_rule_its_users_and_when_it_goes() {
@@ -845,16 +845,6 @@ mod deployed {
         let outputs = [("SourceBucketName", BUCKET), ("ApiEndpoint", &format!("http://{api}"))];
         aws.cloud(|cloud| cloud.stacks.deploy("ecr-steward", &outputs));
         aws
-    }
-
-    fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
-        signed_in(aws).args(arguments).output().unwrap()
-    }
-
-    #[track_caller]
-    fn well(output: Output) -> String {
-        assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
-        stdout(&output)
     }
 
     #[test]

@@ -17,7 +17,7 @@ use shared::domain::text::quantity::{bytes, count};
 use shared::domain::usage::Usage;
 use shared::report::{html, table};
 use shared::workflows::enforcement::RunContext;
-use shared::workflows::live_preview;
+use shared::workflows::live_preview::ReadRepository;
 
 use crate::account::{self, AccountError, Aws, Bucket, Which};
 use crate::compile::read_policy;
@@ -255,14 +255,11 @@ async fn live(
                 evaluated_at: arguments.now,
                 passes,
             };
-            let report =
-                live_preview::answer(clients, &repository.registry_id, &request, usage, Instant::now());
-            let report = report.await?;
+            let repository = ReadRepository::read(clients, &repository.registry_id, &request).await?;
+            let report = repository.preview(&request, usage, Instant::now());
             let Some(against) = against else { return Ok::<_, Failure>((report, None)) };
             let request = Live { policy: Some(against.clone()), ..request };
-            let before =
-                live_preview::answer(clients, &repository.registry_id, &request, usage, report.evaluated_at);
-            let before = before.await?;
+            let before = repository.preview(&request, usage, report.evaluated_at);
             Ok((report, Some(before)))
         })
         .buffered(READ_CONCURRENCY);

@@ -15,6 +15,7 @@ use shared::aws::sns::Sns;
 use shared::domain::enforcement::protection_record::PROTECTION_HOURS;
 use shared::domain::enforcement::run::Run;
 use shared::domain::enforcement::run::said_by;
+use shared::domain::repository::Registry;
 use shared::domain::text::instant::Instant;
 use shared::report::attention::Told;
 use shared::report::html;
@@ -121,17 +122,16 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
     let mut report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
     report.set_protection_hours(stack.protection_hours);
     report.place.stack_name = stack.name.clone();
-    report.place.registry_id = account_of(&context.invoked_function_arn).to_owned();
+    // Only the title says it.
+    match Registry::of_arn(&context.invoked_function_arn) {
+        Ok(registry) => report.place.registry_id = registry.account_id,
+        Err(error) => tracing::warn!(%error, "whose registry it is is not known"),
+    }
     let address = write(&clients, &report, &html::run::render(&report)).await?;
     tell(&report, stack);
     tell_people(&clients, &report, &address, stack).await;
     let RunReport { run, status, error, totals, .. } = report;
     Ok(Answer { run, status, error, report: address, totals })
-}
-
-/// The account of an ARN; nothing where it is none.
-fn account_of(arn: &str) -> &str {
-    arn.split(':').nth(4).unwrap_or_default()
 }
 
 /// Sends the report's mail, unless it only says once more what one less than a day ago said.

@@ -28,52 +28,61 @@ pub enum LiveError {
     },
 }
 
-/// Answers a request, given everything that is in use, also what the request says. Whoever asks for many repositories gathers it
-/// once, since that is made ready once for fast access by repository.
-///
-/// # Errors
-///
-/// When the repository cannot be read. That a source of use cannot be is a finding.
-pub async fn answer(
-    clients: &RunContext<'_>,
-    registry_id: &str,
-    live: &Live,
-    usage: &Usage,
-    now: Instant,
-) -> Result<PreviewReport, LiveError> {
-    let name = &live.repository_name;
-    let own = async {
-        match &live.policy {
-            Some(_) => Ok(None),
-            None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
-        }
-    };
-    let (surveyed, own) =
-        tokio::try_join!(RepositorySnapshot::read(clients, name.clone(), registry_id, ""), own)?;
-    let own = own.map(|text| {
-        PolicySource::parse_json(&text)
-            .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
-    });
-    let own = own.transpose()?;
-    let source = live.policy.as_ref().or(own.as_ref());
-    let question = Question {
-        policy: source.and_then(PolicySource::policy),
-        usage,
-        now: live.evaluated_at.unwrap_or(now),
-        passes: live.passes,
-    };
-    let name = RepositoryName {
-        repository_name: Some(surveyed.name.as_str().to_owned()),
-        registry_id: Some(surveyed.registry_id),
-    };
-    let mut report = preview(question, &ListedRepository { name, images: surveyed.images });
-    let gaps = usage.gaps_of(live.repository_name.as_str());
-    report.findings.extend(gaps.map(|gap| {
-        let message =
-            format!("what is in use is not known completely, and more may be than is said here: {gap}");
-        Finding::new(Code::UsageUnknown, "", message)
-    }));
-    Ok(report)
+/// A repository as it was read once, to be previewed by one policy or by several.
+#[derive(Debug)]
+pub struct ReadRepository {
+    listed: ListedRepository,
+    /// Its own policy; read only for a request that brings none.
+    own: Option<PolicySource>,
+}
+
+impl ReadRepository {
+    /// Reads the repository of a request.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or its own policy is not understood.
+    pub async fn read(clients: &RunContext<'_>, registry_id: &str, live: &Live) -> Result<Self, LiveError> {
+        let name = &live.repository_name;
+        let own = async {
+            match &live.policy {
+                Some(_) => Ok(None),
+                None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
+            }
+        };
+        let (surveyed, own) =
+            tokio::try_join!(RepositorySnapshot::read(clients, name.clone(), registry_id, ""), own)?;
+        let own = own.map(|text| {
+            PolicySource::parse_json(&text)
+                .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
+        });
+        let name = RepositoryName {
+            repository_name: Some(surveyed.name.as_str().to_owned()),
+            registry_id: Some(surveyed.registry_id),
+        };
+        Ok(Self { listed: ListedRepository { name, images: surveyed.images }, own: own.transpose()? })
+    }
+
+    /// Answers a request, given everything that is in use, also what the request says. Whoever asks for many repositories gathers
+    /// it once, since that is made ready once for fast access by repository. That a source of use cannot be read is a finding.
+    #[must_use]
+    pub fn preview(&self, live: &Live, usage: &Usage, now: Instant) -> PreviewReport {
+        let source = live.policy.as_ref().or(self.own.as_ref());
+        let question = Question {
+            policy: source.and_then(PolicySource::policy),
+            usage,
+            now: live.evaluated_at.unwrap_or(now),
+            passes: live.passes,
+        };
+        let mut report = preview(question, &self.listed);
+        let gaps = usage.gaps_of(live.repository_name.as_str());
+        report.findings.extend(gaps.map(|gap| {
+            let message =
+                format!("what is in use is not known completely, and more may be than is said here: {gap}");
+            Finding::new(Code::UsageUnknown, "", message)
+        }));
+        report
+    }
 }
 
 /// Answers a request, after a look at what is in use.
@@ -90,5 +99,5 @@ pub async fn look_and_answer(
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, &Sources::default(), before, now).await?;
     let usage = Usage::merged([live.usage.clone(), observation.usage]);
-    answer(clients, registry_id, live, &usage, now).await
+    Ok(ReadRepository::read(clients, registry_id, live).await?.preview(live, &usage, now))
 }

@@ -104,14 +104,12 @@ struct Now<'a> {
 impl Now<'_> {
     /// Whether a policy of this stack's is attached, and takes something.
     fn acts(&self) -> bool {
-        let is_ours = |policy: &LifecyclePolicy| is_protected(policy) && !takes_nothing(policy);
-        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_ours)
+        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_acting)
     }
 
     /// Whether a policy of this stack's is suspended.
     fn is_suspended(&self) -> bool {
-        let is_ours = |policy: &LifecyclePolicy| is_protected(policy) && takes_nothing(policy);
-        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_ours)
+        self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_suspended)
     }
 
     /// The record that can be read.
@@ -151,6 +149,16 @@ impl Now<'_> {
             .filter(|&place| digest(place).is_none_or(|digest| !before.contains(digest)))
             .collect()
     }
+}
+
+/// Whether a policy begins with the protection rule and takes something besides.
+fn is_acting(policy: &LifecyclePolicy) -> bool {
+    is_protected(policy) && !takes_nothing(policy)
+}
+
+/// Whether a policy is the protection rule, which takes nothing, and no more.
+fn is_suspended(policy: &LifecyclePolicy) -> bool {
+    is_protected(policy) && takes_nothing(policy)
 }
 
 impl BatchProcessor<'_> {
@@ -221,9 +229,7 @@ impl BatchProcessor<'_> {
         let (ecr, Some(records)) = (self.protects()?, self.records()) else { return Ok(false) };
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
-        let Some(current) = current.filter(|current| is_protected(current) && !takes_nothing(current)) else {
-            return Ok(false);
-        };
+        let Some(current) = current.filter(is_acting) else { return Ok(false) };
         let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         // Without its record nobody knows whose policy it is.
         let found = self.clients.call(records.find(name.as_str())).await;
@@ -252,7 +258,7 @@ impl BatchProcessor<'_> {
     async fn stay_suspended(&self, name: &Name) -> Result<(), RunError> {
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
-        if current.is_some_and(|current| is_protected(&current) && !takes_nothing(&current)) {
+        if current.as_ref().is_some_and(is_acting) {
             let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
             self.clients.call(self.protects()?.suspend_lifecycle_policy(name, &nothing)).await?;
         }
@@ -349,8 +355,7 @@ impl BatchProcessor<'_> {
         }
         let suspended_at = record.as_ref().and_then(|found| found.record.as_ref().ok()?.suspended.as_ref());
         let suspended_at = suspended_at.map(|suspended| suspended.at);
-        let is_suspended =
-            current.as_ref().is_some_and(|current| is_protected(current) && takes_nothing(current));
+        let is_suspended = current.as_ref().is_some_and(is_suspended);
         let look = match self.access {
             Access::Read => None,
             Access::Protect(_) | Access::Write(_) => {
@@ -873,7 +878,7 @@ impl BatchProcessor<'_> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         let Withdrawal { reason, is_intended, is_final } = withdrawal;
-        let acts = current.is_some_and(|current| is_protected(current) && !takes_nothing(current));
+        let acts = current.is_some_and(is_acting);
         let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
         let was_withdrawn = known.is_some_and(|known| known.withdrawn);
         // What acts after this stack took its own away is somebody else's, whatever it begins with.
@@ -917,8 +922,7 @@ impl BatchProcessor<'_> {
         // With `apply: protect` another policy may come in its place at any moment.
         let tags = put_tags(planned, &planned.plan);
         Executor::new(self, planned, outcome, read_at).execute(&tags).await?;
-        let is_suspended = !is_of_others
-            && (acts || current.is_some_and(|current| is_protected(current) && takes_nothing(current)));
+        let is_suspended = !is_of_others && (acts || current.is_some_and(is_suspended));
         let is_of_file = *is_final && known.is_some_and(|known| known.mode == Mode::Attach);
         // The policies file has it no more: the journal is where it can be found, and the record until it is there.
         let text = match current_text.filter(|_| acts && mode == Mode::Attach) {

@@ -297,14 +297,18 @@ async fn explained(failure: Failure, connection: &Connection, origin: &Origin) -
         | Failure::Live(LiveError::RunError(RunError::Aws(error) | RunError::Time(error))) => error,
         _ => return failure,
     };
-    match told(error, connection, origin).await {
-        Some(told) => told.into(),
+    match diagnosis(error, connection, origin).await {
+        Some(diagnosis) => diagnosis.into(),
         None => failure,
     }
 }
 
 /// The same of one call; `None` when there is nothing to add.
-pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Origin) -> Option<AccountError> {
+pub(crate) async fn diagnosis(
+    error: &AwsError,
+    connection: &Connection,
+    origin: &Origin,
+) -> Option<AccountError> {
     let region = connection.region().to_owned();
     match error.failure {
         AwsFailure::Unreachable => {
@@ -323,14 +327,14 @@ pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Ori
         AwsFailure::Denied => {
             progress::phase("asking who calls");
             // Everybody may ask this: a refusal means that the credentials are none.
-            let asked = tokio::time::timeout(WHO_TIMEOUT, connection.sts().caller()).await;
-            match asked {
+            let answered = tokio::time::timeout(WHO_TIMEOUT, connection.sts().caller()).await;
+            match answered {
                 Ok(Err(refused)) if refused.failure == AwsFailure::Denied => {
                     let message = if refused.message.is_empty() { &error.message } else { &refused.message };
                     Some(AccountError::NotSignedIn { message: message.clone() })
                 }
-                asked => {
-                    let caller = asked
+                answered => {
+                    let caller = answered
                         .ok()
                         .and_then(Result::ok)
                         .map_or_else(|| "this caller".to_owned(), |who| who.arn);
@@ -353,9 +357,9 @@ pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Ori
 
 /// The IAM action of a call that was refused: as AWS says it, or by the names of the operations that are called here.
 fn action(error: &AwsError) -> String {
-    let said = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
+    let message = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
     if let Some(action) =
-        said.and_then(|rest| rest.split([' ', ',']).next()).filter(|action| action.contains(':'))
+        message.and_then(|rest| rest.split([' ', ',']).next()).filter(|action| action.contains(':'))
     {
         return action.to_owned();
     }
@@ -541,11 +545,11 @@ mod tests {
             message: message.to_owned(),
             in_flight: false,
         };
-        let said = "User: arn:aws:iam::1:user/ana is not authorized to perform: ecr:DescribeImages on resource: arn:x because";
-        assert_eq!(action(&error("DescribeImages", said)), "ecr:DescribeImages");
+        let message = "User: arn:aws:iam::1:user/ana is not authorized to perform: ecr:DescribeImages on resource: arn:x because";
+        assert_eq!(action(&error("DescribeImages", message)), "ecr:DescribeImages");
         assert_eq!(action(&error("ListObjectsV2", "Access Denied")), "s3:ListBucket");
         assert_eq!(action(&error("DescribeTasks", "")), "ecs:DescribeTasks");
         assert_eq!(action(&error("POST /repositories", "Forbidden")), "execute-api:Invoke");
-        assert_eq!(on(said), " on arn:x");
+        assert_eq!(on(message), " on arn:x");
     }
 }

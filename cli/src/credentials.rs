@@ -157,9 +157,9 @@ pub(crate) async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
     let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
     let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();
     known.sort();
-    let asked =
+    let answered =
         aws.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty()));
-    match asked {
+    match answered {
         Some(name) if !known.contains(&name) => Err(AccountError::NoProfile { name, known }),
         _ => Ok(known),
     }

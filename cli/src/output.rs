@@ -5,7 +5,18 @@
 
 use std::io::{self, BufWriter, StderrLock, StdoutLock, Write};
 
+use clap::ValueEnum;
 use shared::domain::text::printable::{Notation, Printer};
+
+/// How a command prints what is no table.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON for programs.
+    Json,
+}
 
 /// Standard output, which may have been closed by its reader.
 #[derive(Debug)]

@@ -353,10 +353,10 @@ mod tests {
                 ("src/run.sh".to_owned(), 0o100_755),
             ]
         );
-        let said = pack(&folder, "docker/Dockerfile").unwrap_err().to_string();
+        let message = pack(&folder, "docker/Dockerfile").unwrap_err().to_string();
         assert!(
-            said.ends_with("there is no docker/Dockerfile in it; name another one with --dockerfile"),
-            "{said}"
+            message.ends_with("there is no docker/Dockerfile in it; name another one with --dockerfile"),
+            "{message}"
         );
         fs::remove_dir_all(&folder).unwrap();
     }

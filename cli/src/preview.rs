@@ -169,7 +169,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         })?,
     }
     if against.is_some() {
-        newly.tell();
+        newly.warn();
     }
     Ok(if newly.images.len() > arguments.allow { Outcome::Different } else { Outcome::Success })
 }
@@ -197,7 +197,7 @@ impl Newly {
         }
     }
 
-    fn tell(&self) {
+    fn warn(&self) {
         const SHOWN: usize = 20;
         let images = count(self.images.len() as u64, "image");
         output::note(&format!(

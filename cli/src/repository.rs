@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use shared::aws::Connection;
 use shared::aws::http_api::path;
@@ -71,7 +71,7 @@ struct List {
 
     /// How to print.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: output::Format,
 }
 
 /// Print a repository with its policies and tags
@@ -89,7 +89,7 @@ struct Show {
 
     /// How to print.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: output::Format,
 }
 
 /// Change what differs from what is asked for, and print what was changed
@@ -175,16 +175,6 @@ struct Settings {
     /// Another account whose roles may pull; may be given more than once.
     #[arg(long, value_name = "ACCOUNT")]
     pull_account: Vec<String>,
-}
-
-/// How to print a repository.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// JSON for programs.
-    Json,
 }
 
 pub(crate) fn name(text: &str) -> Result<Name, String> {
@@ -281,8 +271,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         Command::List(list) => {
             let all = account::connected(aws, async |connection| all(connection, &list.stack.stack).await)?;
             match list.output {
-                Format::Json => output::value(&all)?,
-                Format::Text => {
+                output::Format::Json => output::value(&all)?,
+                output::Format::Text => {
                     let mut out = output::text();
                     for repository in &all {
                         writeln!(out, "{}", repository["repositoryName"].as_str().unwrap_or_default())?;
@@ -297,8 +287,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                 api.ask("GET /repositories/{name}", &path(&["repositories", show.name.as_str()]), None).await
             })?;
             match show.output {
-                Format::Json => output::value(&shown.body)?,
-                Format::Text => print(&shown.body)?,
+                output::Format::Json => output::value(&shown.body)?,
+                output::Format::Text => print(&shown.body)?,
             }
         }
         Command::Update(update) => {

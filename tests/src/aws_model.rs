@@ -631,7 +631,7 @@ mod tests {
         signed("ecr", "POST", "/", &[("content-type", JSON), ("x-amz-target", &target)], body)
     }
 
-    fn told(request: &Request) -> String {
+    fn message(request: &Request) -> String {
         violations(request).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
@@ -662,12 +662,12 @@ mod tests {
                 "Action=Publish&Version=2010-03-31&TopicArn=arn&Message=a+b",
             ),
         ] {
-            assert_eq!(told(&request), "");
+            assert_eq!(message(&request), "");
         }
         let mut invoke =
             signed("lambda", "POST", "/2015-03-31/functions/one/invocations", &[(name, "Event")], "{}");
         invoke.headers[0].1 = invoke.headers[0].1.replace("x-amz-target", name);
-        assert_eq!(told(&invoke), "");
+        assert_eq!(message(&invoke), "");
     }
 
     #[test]
@@ -753,8 +753,8 @@ mod tests {
             (signed("kms", "POST", "/", &[], ""), "signed for kms"),
             (Request::default(), "no signature"),
         ] {
-            let told = told(&request);
-            assert!(told.contains(problem), "{told:?} instead of {problem:?}");
+            let message = message(&request);
+            assert!(message.contains(problem), "{message:?} instead of {problem:?}");
         }
     }
 }

@@ -102,13 +102,13 @@ pub(crate) fn operation(request: &Request) -> &'static str {
 }
 
 /// What such a request asks for.
-pub(crate) fn told(operation: &str, request: &Request) -> Value {
+pub(crate) fn parsed_request(operation: &str, request: &Request) -> Value {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-    let mut told = json!({ "key": decoded(path.trim_start_matches('/')), "query": query });
+    let mut parsed_request = json!({ "key": decoded(path.trim_start_matches('/')), "query": query });
     if operation == "PutObject" {
-        told["body"] = String::from_utf8_lossy(&request.body).into_owned().into();
+        parsed_request["body"] = String::from_utf8_lossy(&request.body).into_owned().into();
     }
-    told
+    parsed_request
 }
 
 /// The services: look into them and change them with [`crate::ecr_stub::EcrStub::cloud`].
@@ -466,8 +466,8 @@ impl Cloud {
             body: body.as_bytes().to_vec(),
         };
         if path.starts_with(&format!("{NO_BUCKET}/")) {
-            let told = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
-            return respond(404, &[], told);
+            let parsed_request = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+            return respond(404, &[], parsed_request);
         }
         let version = query.split('&').find_map(|pair| pair.strip_prefix("versionId=")).map(decoded);
         let versions = self.objects.get(&path);
@@ -586,7 +586,7 @@ fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) ->
 }
 
 /// Where CloudFormation takes answers: a response URL, and the answers put to it.
-pub fn desk() -> (String, Receiver<Value>) {
+pub fn callback_server() -> (String, Receiver<Value>) {
     let (sender, answers) = mpsc::channel();
     let sender = Mutex::new(sender);
     let address = http::serve(move |request: Request, stream| {

@@ -551,9 +551,9 @@ impl State {
         if !self.takes_any_request.load(Ordering::Relaxed) {
             let violations = aws_model::violations(request);
             if !violations.is_empty() {
-                let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
-                let answer = respond(Err(("ValidationException", told.join("; "))));
-                lock(&self.violations).extend(told);
+                let messages: Vec<String> = violations.iter().map(ToString::to_string).collect();
+                let answer = respond(Err(("ValidationException", messages.join("; "))));
+                lock(&self.violations).extend(messages);
                 return Some(answer);
             }
         }
@@ -580,7 +580,7 @@ impl State {
             false => respond(self.act(&operation, &asked, None)),
         };
         let asked_for = || match is_rest {
-            true => cloud::told(&operation, request),
+            true => cloud::parsed_request(&operation, request),
             false => asked.clone(),
         };
         let response = match fault {
@@ -1248,13 +1248,13 @@ impl Repository {
                 continue;
             };
             let digest = self.images[index].digest.clone();
-            let goes = id["imageDigest"].is_string() || self.images[index].tags.len() == 1;
+            let is_deleted = id["imageDigest"].is_string() || self.images[index].tags.len() == 1;
             let parent = self.images.iter().find(|image| {
                 image.digest != digest
                     && image.media_type.contains("index")
                     && image.manifest.contains(&digest)
             });
-            if let Some(parent) = parent.filter(|_| goes) {
+            if let Some(parent) = parent.filter(|_| is_deleted) {
                 let reason = format!("Requested image referenced by image index: [{}]", parent.digest);
                 failures.push(failure(id, "ImageReferencedByManifestList", &reason));
                 continue;
@@ -1272,7 +1272,7 @@ impl Repository {
                     }
                 }
             }
-            if goes {
+            if is_deleted {
                 self.images.remove(index);
             }
         }
@@ -1394,8 +1394,8 @@ mod tests {
         assert!(String::from_utf8(served.body).unwrap().contains("it has no signature"));
         assert_eq!(stub.calls(), [], "it has no effect");
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(stub.clone())));
-        let told = dropped.unwrap_err().downcast::<String>().unwrap();
-        assert!(told.contains("AWS would not take this"), "{told}");
+        let messages = dropped.unwrap_err().downcast::<String>().unwrap();
+        assert!(messages.contains("AWS would not take this"), "{messages}");
         lock(&stub.state.violations).clear();
     }
 }

@@ -12,7 +12,7 @@ use crate::steward::Steward;
 pub const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
 /// A policy that takes everything older than two weeks, with more said about it.
-pub fn book(more: &str) -> String {
+pub fn policies_file(more: &str) -> String {
     format!(
         "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 14 }}]{more} }}\n"
     )
@@ -74,7 +74,7 @@ pub struct Site {
 impl Site {
     /// One whose policy says more.
     pub fn new(more: &str) -> Self {
-        let steward = Steward::with_book(&book(more));
+        let steward = Steward::with_policies_file(&policies_file(more));
         let app = steward.aws.with(|registry| {
             let mut repository = repository("app");
             let images = fill(&mut repository, "app");

@@ -46,9 +46,9 @@ impl Steward {
     }
 
     /// On an empty AWS, with this policies file.
-    pub fn with_book(book: &str) -> Self {
+    pub fn with_policies_file(policies_file: &str) -> Self {
         let aws = EcrStub::start();
-        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &approved(book)));
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &approved(policies_file)));
         Self::on(aws)
     }
 
@@ -81,7 +81,7 @@ impl Steward {
         for key in self.batches(&taken) {
             self.work(&taken, &key);
         }
-        self.tell(&taken)
+        self.report(&taken)
     }
 
     /// The function that takes the inventory.
@@ -170,7 +170,7 @@ impl Steward {
     /// # Panics
     ///
     /// When there is none.
-    pub fn tell(&self, taken: &Value) -> Value {
+    pub fn report(&self, taken: &Value) -> Value {
         let answer = self.report.invoke(taken.to_string()).response();
         let key = format!("{BUCKET}/runs/{}/report.json", answer["run"]["runId"].as_str().unwrap());
         let text = self.aws.cloud(|cloud| cloud.object_text(&key)).unwrap();
@@ -191,12 +191,12 @@ impl Steward {
 }
 
 /// The same policies file, made to approve itself; one that is not valid stays as it is.
-pub fn approved(book: &str) -> String {
-    match shared::domain::enforcement::policy_set::PolicySet::parse(book) {
+pub fn approved(policies_file: &str) -> String {
+    match shared::domain::enforcement::policy_set::PolicySet::parse(policies_file) {
         Ok(parsed) if !parsed.is_approved() => {
-            format!("{}\napprove: \"{}\"\n", book.trim_end(), parsed.hash())
+            format!("{}\napprove: \"{}\"\n", policies_file.trim_end(), parsed.hash())
         }
-        _ => book.to_owned(),
+        _ => policies_file.to_owned(),
     }
 }
 

@@ -59,7 +59,7 @@ impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
             Failure::Inventory(InventoryError::PolicySet(_)) => "InvalidPolicyBook",
-            Failure::Inventory(InventoryError::RunError(stop)) => stop.kind(),
+            Failure::Inventory(InventoryError::RunError(error)) => error.kind(),
             Failure::Arn(_) => "Internal",
         }
     }
@@ -76,7 +76,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
     };
-    let hands = &AwsClients::new(Connection::from_env(), bucket);
+    let clients = &AwsClients::new(Connection::from_env(), bucket);
     function::run(move |event: LambdaEvent<Event>| async move {
         let LambdaEvent { payload: Event { run, inventory }, context } = event;
         let left = time_left(&context);
@@ -87,7 +87,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             stack: &settings.stack,
             is_on: is_on("ENFORCE"),
         };
-        let taken = take(&hands.clients(left), &run, inventory, invocation).await;
+        let taken = take(&clients.clients(left), &run, inventory, invocation).await;
         let (run, inventory) = taken
             .inspect_err(|error| tracing::error!(%error, run = run.run_id, "did not take the inventory"))?;
         Ok::<_, Failure>(Answer {

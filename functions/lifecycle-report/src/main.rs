@@ -14,16 +14,16 @@ use shared::aws::Connection;
 use shared::aws::sns::Sns;
 use shared::domain::enforcement::protection_record::PROTECTION_HOURS;
 use shared::domain::enforcement::run::Run;
-use shared::domain::enforcement::run::said_by;
+use shared::domain::enforcement::run::message_of_cause;
 use shared::domain::repository::Registry;
 use shared::domain::text::instant::Instant;
-use shared::report::attention::Told;
+use shared::report::attention::Notice;
 use shared::report::html;
 use shared::report::run::{RunReport, RunStatus, Totals, metrics};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::inventory::Progress;
-use shared::workflows::enforcement::summarize::{news, remember_told, summarize, write};
+use shared::workflows::enforcement::summarize::{news, remember_notice, summarize, write};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 
 /// What the state machine hands over. `error` is what it caught.
@@ -48,8 +48,8 @@ struct Caught {
 impl Caught {
     /// What went wrong, as the function that failed said it.
     fn message(self) -> String {
-        let said = said_by(&self.cause).unwrap_or(self.cause);
-        if said.is_empty() { self.error } else { format!("{}: {said}", self.error) }
+        let message = message_of_cause(&self.cause).unwrap_or(self.cause);
+        if message.is_empty() { self.error } else { format!("{}: {message}", self.error) }
     }
 }
 
@@ -86,7 +86,7 @@ struct Stack {
     /// Hours for which protection tags hold.
     protection_hours: u32,
     sns: Sns,
-    hands: AwsClients,
+    clients: AwsClients,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -95,8 +95,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connection = Connection::from_env();
     let sns = connection.sns();
     let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
-    let hands = AwsClients::new(connection, set("BUCKET")?);
-    let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, hands };
+    let clients = AwsClients::new(connection, set("BUCKET")?);
+    let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, clients };
     function::run(move |event: LambdaEvent<Event>| async move {
         let reported = report(event, stack).await;
         reported.inspect_err(|error| tracing::error!(%error, "did not report"))
@@ -117,7 +117,7 @@ fn protection_hours() -> Result<u32, lambda_runtime::Error> {
 async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Failure> {
     let LambdaEvent { payload: Event { run, inventory, error }, context } = event;
     let left = time_left(&context);
-    let clients = stack.hands.clients(left);
+    let clients = stack.clients.clients(left);
     let error = error.map(Caught::message);
     let mut report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
     report.set_protection_hours(stack.protection_hours);
@@ -128,7 +128,7 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
         Err(error) => tracing::warn!(%error, "whose registry it is is not known"),
     }
     let address = write(&clients, &report, &html::run::render(&report)).await?;
-    tell(&report, stack);
+    notify(&report, stack);
     tell_people(&clients, &report, &address, stack).await;
     let RunReport { run, status, error, totals, .. } = report;
     Ok(Answer { run, status, error, report: address, totals })
@@ -139,9 +139,9 @@ async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str
     let news = news(clients, report, Instant::now()).await.unwrap_or_else(|error| {
         // Better twice than never.
         tracing::error!(%error, "could not read what people were told before");
-        Some(Told { at: Instant::now(), concerns: report.lasting_concerns() })
+        Some(Notice { at: Instant::now(), concerns: report.lasting_concerns() })
     });
-    let Some(told) = news else {
+    let Some(notice) = news else {
         tracing::info!("people were told of what needs attention less than a day ago");
         return;
     };
@@ -156,13 +156,13 @@ async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str
             Err(_) => return tracing::error!(topic = stack.topic, "there was no time to tell people"),
         }
     }
-    if let Err(error) = remember_told(clients, report, &told).await {
+    if let Err(error) = remember_notice(clients, report, &notice).await {
         tracing::error!(%error, "could not remember what people were told");
     }
 }
 
 /// Writes the metrics to the log, from where CloudWatch takes them.
-fn tell(report: &RunReport, stack: &Stack) {
+fn notify(report: &RunReport, stack: &Stack) {
     let mut out = std::io::stdout().lock();
     // A log that is not there is no reason not to report.
     let _ = writeln!(out, "{}", metrics(report, &stack.name));

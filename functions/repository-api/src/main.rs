@@ -35,14 +35,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()
     });
-    let hands = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
+    let clients = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
-        Ok::<_, std::convert::Infallible>(gateway::answer(answer(event, ecr, hands).await))
+        Ok::<_, std::convert::Infallible>(gateway::answer(answer(event, ecr, clients).await))
     })
     .await
 }
 
-async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, hands: &AwsClients) -> Response {
+async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, clients: &AwsClients) -> Response {
     let LambdaEvent { payload, context } = event;
     let received = match gateway::Received::read(payload.get()) {
         Ok(received) => received,
@@ -59,7 +59,7 @@ async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, hands: &AwsCl
     let left = time_left(&context);
     let deadline = Deadline::within(left, ANSWER);
     let by_hand = ByHand {
-        clients: RunContext { deadline, ..hands.clients(left) },
+        clients: RunContext { deadline, ..clients.clients(left) },
         ecr,
         registry_id: &registry.account_id,
         run_id: format!("api-{}", context.request_id),

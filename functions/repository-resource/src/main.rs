@@ -42,19 +42,19 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     });
     let cloudformation = &connection.cloudformation();
     let confirmer = RequestConfirmer { cloudformation };
-    let hands = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
-    let desk = &Responder::of_function();
+    let clients = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
+    let responder = &Responder::of_function();
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let request_id = &context.request_id;
-        let served = desk.serve(
+        let served = responder.serve(
             payload.get(),
             &context.invoked_function_arn,
             context.deadline(),
             async |event, registry, deadline| {
                 let by_hand = ByHand {
                     // The time of the request is the desk's to share out.
-                    clients: RunContext { deadline, ..hands.clients(Duration::ZERO) },
+                    clients: RunContext { deadline, ..clients.clients(Duration::ZERO) },
                     ecr,
                     registry_id: &registry.account_id,
                     run_id: format!("stack-{request_id}"),

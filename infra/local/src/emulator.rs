@@ -94,9 +94,9 @@ impl Emulator {
         while !emulator.is_ready() {
             let has_ended = !matches!(child.try_wait(), Ok(None));
             if started.elapsed() > PATIENCE || has_ended {
-                let said = tail(&fs::read_to_string(&log).unwrap_or_default());
+                let output = tail(&fs::read_to_string(&log).unwrap_or_default());
                 Self::down(project)?;
-                return Err(LocalError::NotReady { port, log, said });
+                return Err(LocalError::NotReady { port, log, output });
             }
             sleep(Duration::from_millis(100));
         }
@@ -125,8 +125,8 @@ impl Emulator {
             // The group: the functions that it runs are its children.
             let group = format!("-{}", emulator.pid);
             let _ = run(Command::new("kill").args(["-TERM", "--", &group]));
-            let asked = Instant::now();
-            while emulator.is_alive() && asked.elapsed() < Duration::from_secs(5) {
+            let signalled = Instant::now();
+            while emulator.is_alive() && signalled.elapsed() < Duration::from_secs(5) {
                 sleep(Duration::from_millis(50));
             }
             let _ = run(Command::new("kill").args(["-KILL", "--", &group]));

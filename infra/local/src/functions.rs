@@ -52,7 +52,7 @@ pub fn build(project: &Project, names: &[&str]) -> Result<BTreeMap<String, PathB
         return Err(LocalError::Failed {
             program,
             status: output.status,
-            said: "what it said is above".to_owned(),
+            output: "what it said is above".to_owned(),
         });
     }
     let unexpected = |problem: String| LocalError::Unexpected { program: program.clone(), problem };
@@ -179,7 +179,7 @@ pub fn build_for_aws(project: &Project, names: &[&str]) -> Result<PathBuf, Local
         .status()
         .map_err(LocalError::io(&program))?;
     if !status.success() {
-        return Err(LocalError::Failed { program, status, said: "what it said is above".to_owned() });
+        return Err(LocalError::Failed { program, status, output: "what it said is above".to_owned() });
     }
     Ok(project.root().join("target/lambda"))
 }

@@ -41,24 +41,24 @@ pub enum LocalError {
         source: io::Error,
     },
     /// A program failed.
-    #[error("`{program}` failed ({status}); the end of what it said:\n{said}")]
+    #[error("`{program}` failed ({status}); the end of what it said:\n{output}")]
     Failed {
         /// The program and its arguments.
         program: String,
         /// How it ended.
         status: ExitStatus,
         /// The last lines of its output.
-        said: String,
+        output: String,
     },
     /// The emulator did not start.
-    #[error("the emulator does not answer on port {port}; the end of {}:\n{said}", .log.display())]
+    #[error("the emulator does not answer on port {port}; the end of {}:\n{output}", .log.display())]
     NotReady {
         /// Its port.
         port: u16,
         /// Its log.
         log: PathBuf,
         /// The last lines of the log.
-        said: String,
+        output: String,
     },
     /// A program printed something else than expected.
     #[error("`{program}` printed something unexpected: {problem}")]
@@ -139,8 +139,8 @@ pub(crate) fn run(command: &mut Command) -> Result<Output, LocalError> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    Err(LocalError::Failed { program, status: output.status, said: tail(&String::from_utf8_lossy(&said)) })
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    Err(LocalError::Failed { program, status: output.status, output: tail(&String::from_utf8_lossy(&text)) })
 }
 
 fn describe(command: &Command) -> String {

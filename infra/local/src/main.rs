@@ -69,10 +69,10 @@ fn run(command: Command) -> Result<(), LocalError> {
     match command {
         Command::Up => up(&project).map(drop),
         Command::Demo { all, keep } => {
-            let begun = Instant::now();
+            let started = Instant::now();
             let extent = if all { Extent::All } else { Extent::Short };
             let begun_before = Emulator::running(&project).is_some();
-            let played = prepare(&project, begun).and_then(|()| up(&project)).and_then(|stack| {
+            let played = prepare(&project, started).and_then(|()| up(&project)).and_then(|stack| {
                 story::play(&project, &stack, extent, begun_before)?;
                 if keep || !all { Ok(()) } else { story::delete(&stack) }
             });
@@ -81,7 +81,7 @@ fn run(command: Command) -> Result<(), LocalError> {
                 say("stopped");
             }
             if played.is_ok() {
-                say(&format!("the story ended after {} s", begun.elapsed().as_secs()));
+                say(&format!("the story ended after {} s", started.elapsed().as_secs()));
             }
             played
         }
@@ -101,7 +101,7 @@ fn run(command: Command) -> Result<(), LocalError> {
 }
 
 /// Shows a first result while what the rest needs is installed, and then builds the functions while the local AWS starts.
-fn prepare(project: &Project, begun: Instant) -> Result<(), LocalError> {
+fn prepare(project: &Project, started: Instant) -> Result<(), LocalError> {
     std::thread::scope(|scope| {
         let installing = scope.spawn(|| {
             tools::debian(&tools::BUILD)?;
@@ -114,7 +114,7 @@ fn prepare(project: &Project, begun: Instant) -> Result<(), LocalError> {
         if shown.is_ok() {
             say(&format!(
                 "the first result came after {} s; the rest is being prepared",
-                begun.elapsed().as_secs()
+                started.elapsed().as_secs()
             ));
         }
         installed(installing.join())?;

@@ -125,7 +125,7 @@ impl Stack {
     /// When it does not fail.
     pub fn aws_fails(&self, arguments: &[&str]) -> Result<String, LocalError> {
         match self.aws(arguments) {
-            Err(LocalError::Failed { said, .. }) => Ok(said),
+            Err(LocalError::Failed { output, .. }) => Ok(output),
             Err(error) => Err(error),
             Ok(answer) => Err(LocalError::Unexpected {
                 program: format!("aws {}", arguments.join(" ")),
@@ -302,11 +302,11 @@ impl Stack {
 
     /// Waits until nothing is done to a stack any more. The waiters of the AWS CLI look only twice a minute.
     fn settled(&self, name: &str) -> Result<Option<Described>, LocalError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let described = self.describe(name)?;
             let is_busy = described.as_ref().is_some_and(|stack| stack.status.ends_with("_IN_PROGRESS"));
-            if !is_busy || begun.elapsed() > PATIENCE {
+            if !is_busy || started.elapsed() > PATIENCE {
                 return Ok(described);
             }
             sleep(Duration::from_millis(300));
@@ -321,7 +321,7 @@ impl Stack {
     pub fn describe(&self, name: &str) -> Result<Option<Described>, LocalError> {
         let arguments = ["cloudformation", "describe-stacks", "--stack-name", name, "--output", "json"];
         let answer = match self.aws(&arguments) {
-            Err(LocalError::Failed { said, .. }) if said.contains("does not exist") => return Ok(None),
+            Err(LocalError::Failed { output, .. }) if output.contains("does not exist") => return Ok(None),
             answer => answer?,
         };
         let status =

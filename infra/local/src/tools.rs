@@ -49,8 +49,8 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
     let programs = folder.join("bin");
     // Written last, so that a half installation is not taken for one.
     let marker = folder.join("installed");
-    let wanted = tool.packages.join("\n");
-    if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+    let required = tool.packages.join("\n");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == required) {
         return Ok(programs);
     }
     say(&format!("installing {} (once)", tool.packages.join(" and ")));
@@ -59,7 +59,7 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
     run(Command::new(programs.join("pip"))
         .args(["install", "--quiet", "--disable-pip-version-check"])
         .args(tool.packages))?;
-    fs::write(&marker, wanted).map_err(LocalError::io(marker.display().to_string()))?;
+    fs::write(&marker, required).map_err(LocalError::io(marker.display().to_string()))?;
     Ok(programs)
 }
 

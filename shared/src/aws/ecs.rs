@@ -59,7 +59,7 @@ struct DaemonRevisionSummary {
 }
 
 #[derive(Deserialize)]
-struct Untold {
+struct DescribeFailure {
     arn: Option<String>,
     reason: Option<String>,
 }
@@ -88,7 +88,7 @@ impl Ecs {
         let mut active = Vec::with_capacity(clusters.len());
         for batch in clusters.chunks(CLUSTERS) {
             let request = json!({ "clusters": batch });
-            let found: Vec<ClusterStatus> = self.told(OPERATION, "clusters", &request).await?;
+            let found: Vec<ClusterStatus> = self.describe(OPERATION, "clusters", &request).await?;
             active
                 .extend(found.into_iter().filter(|found| found.status != "INACTIVE").map(|found| found.arn));
         }
@@ -142,7 +142,7 @@ impl Ecs {
     ) -> Result<Vec<(String, Vec<PinnedImage>)>, AwsError> {
         let request = json!({ "serviceRevisionArns": arns });
         let found: Vec<Revision> =
-            self.told("DescribeServiceRevisions", "serviceRevisions", &request).await?;
+            self.describe("DescribeServiceRevisions", "serviceRevisions", &request).await?;
         Ok(found.into_iter().map(|revision| (revision.arn, revision.container_images)).collect())
     }
 
@@ -219,15 +219,16 @@ impl Ecs {
         for batch in arns.chunks(REVISIONS) {
             const OPERATION: &str = "DescribeDaemonRevisions";
             let request = json!({ "daemonRevisionArns": batch });
-            let told: Vec<Revision> = self.told(OPERATION, "daemonRevisions", &request).await?;
-            let is_told =
-                |arn: &&String| told.iter().any(|one| one.arn == **arn && !one.container_images.is_empty());
-            if let Some(untold) = batch.iter().find(|arn| !is_told(arn)) {
+            let described: Vec<Revision> = self.describe(OPERATION, "daemonRevisions", &request).await?;
+            let is_told = |arn: &&String| {
+                described.iter().any(|one| one.arn == **arn && !one.container_images.is_empty())
+            };
+            if let Some(failures) = batch.iter().find(|arn| !is_told(arn)) {
                 let problem =
-                    format!("ECS does not tell of the images of {untold}, which runs; update the daemon");
+                    format!("ECS does not tell of the images of {failures}, which runs; update the daemon");
                 return Err(AwsError::unexpected_response(OPERATION, &problem));
             }
-            all.extend(told);
+            all.extend(described);
         }
         Ok(all)
     }
@@ -291,22 +292,22 @@ impl Ecs {
         let mut all = Vec::with_capacity(arns.len());
         for batch in arns.chunks(size) {
             let request = json!({ "cluster": cluster, member: batch });
-            all.extend(self.told(operation, member, &request).await?);
+            all.extend(self.describe(operation, member, &request).await?);
         }
         Ok(all)
     }
 
     /// What a call tells of what it was asked about. What is not there any more is left out; that ECS does not tell of
     /// something for another reason is an error.
-    async fn told<T: DeserializeOwned>(
+    async fn describe<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         member: &str,
         request: &Value,
     ) -> Result<Vec<T>, AwsError> {
         let mut answer: Value = self.service.call(operation, TARGET, request).await?;
-        let untold: Option<Vec<Untold>> = read(operation, answer["failures"].take())?;
-        for Untold { arn, reason } in untold.into_iter().flatten() {
+        let failures: Option<Vec<DescribeFailure>> = read(operation, answer["failures"].take())?;
+        for DescribeFailure { arn, reason } in failures.into_iter().flatten() {
             if reason.as_deref() != Some("MISSING") {
                 let (arn, reason) = (arn.unwrap_or_default(), reason.unwrap_or_default());
                 return Err(AwsError::unexpected_response(

@@ -78,8 +78,8 @@ fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
         500.. if !is_ours => Failure::Unavailable,
         _ => return None,
     };
-    let told = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
-    let message = ["message", "Message", "detail"].iter().find_map(|name| told[*name].as_str());
+    let body = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
+    let message = ["message", "Message", "detail"].iter().find_map(|name| body[*name].as_str());
     let message = message.map_or_else(|| format!("HTTP status {}", answered.status), str::to_owned);
     Some(AwsError { failure, ..AwsError::unexpected_response(operation, &message) })
 }

@@ -116,10 +116,10 @@ fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
     }
     let kind = answered.header("x-amzn-errortype").unwrap_or_default();
     let code = kind.split(':').next().unwrap_or_default();
-    let told = crate::aws::sigv4::refused(operation, answered)?;
+    let error = crate::aws::sigv4::refused(operation, answered)?;
     match Failure::of_code(code) {
-        Failure::Unexpected if answered.status == 403 => Some(AwsError { failure: Failure::Denied, ..told }),
-        Failure::Unexpected => Some(told),
-        failure => Some(AwsError { failure, ..told }),
+        Failure::Unexpected if answered.status == 403 => Some(AwsError { failure: Failure::Denied, ..error }),
+        Failure::Unexpected => Some(error),
+        failure => Some(AwsError { failure, ..error }),
     }
 }

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use tokio::time::Instant;
 
 use super::error::Failure;
-use super::retry_observer::{operation, retryable_error};
+use super::retry_observer::{LastAttempt, operation};
 
 /// Calls a second of each operation until ECR says otherwise. AWS does not publish its limits for most operations; what people
 /// measure begins there.
@@ -158,12 +158,15 @@ impl Intercept for RateLimiter {
 
     fn read_after_attempt(
         &self,
-        context: &FinalizerInterceptorContextRef<'_>,
+        _: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let operation = operation(config);
-        let error = retryable_error(context, operation.clone(), false);
+        // The retry observer, which comes before, has parsed the answer.
+        let Some(LastAttempt(error)) = config.load::<LastAttempt>() else {
+            return Err("the rate limiter needs a retry observer before it".into());
+        };
         match error {
             Some(error) if error.failure == Failure::Throttled => {
                 self.with(&operation, |rate, now| {

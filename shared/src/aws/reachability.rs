@@ -159,33 +159,33 @@ mod tests {
         }
     }
 
-    async fn told(mut plan: Vec<bool>) -> Vec<String> {
+    async fn outcomes(mut plan: Vec<bool>) -> Vec<String> {
         plan.reverse();
         let calls = plan.len();
         let connector = Hosts::default().counting(SharedHttpConnector::new(Flaky(Mutex::new(plan))));
-        let mut told = Vec::new();
+        let mut outcomes = Vec::new();
         for _ in 0..calls {
             let mut request = HttpRequest::new(SdkBody::empty());
             request.set_uri("https://ecr.eu-wset-1.amazonaws.com/a?b").unwrap();
-            told.push(match connector.call(request).await {
+            outcomes.push(match connector.call(request).await {
                 Ok(_) => "answered".to_owned(),
                 Err(error) if error.is_user() => format!("given up: {}", cause_of(&error)),
                 Err(error) => cause_of(&error),
             });
         }
-        told
+        outcomes
     }
 
     #[tokio::test]
     async fn a_host_that_never_answered_is_given_up_at_the_second_attempt() {
         let given_up = "given up: ecr.eu-wset-1.amazonaws.com: Connection refused";
-        assert_eq!(told(vec![false, false, true]).await, ["Connection refused", given_up, given_up]);
+        assert_eq!(outcomes(vec![false, false, true]).await, ["Connection refused", given_up, given_up]);
     }
 
     #[tokio::test]
     async fn a_host_that_answered_once_is_never_given_up() {
         let refused = "Connection refused";
-        let told = told(vec![false, true, false, false, false, true]).await;
-        assert_eq!(told, [refused, "answered", refused, refused, refused, "answered"]);
+        let outcomes = outcomes(vec![false, true, false, false, false, true]).await;
+        assert_eq!(outcomes, [refused, "answered", refused, refused, refused, "answered"]);
     }
 }

@@ -312,7 +312,7 @@ impl S3 {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let told = match (error, error.raw_response()) {
+        let parsed = match (error, error.raw_response()) {
             (SdkError::ServiceError(service), Some(answered)) => {
                 let metadata = service.err();
                 let status = answered.status().as_u16();
@@ -344,11 +344,11 @@ impl S3 {
                 None => AwsError::new(operation, error),
             },
         };
-        let message = match told.message.as_str() {
+        let message = match parsed.message.as_str() {
             "" => format!("s3://{bucket}/{key}"),
             message => format!("s3://{bucket}/{key}: {message}"),
         };
-        AwsError { message, ..told }
+        AwsError { message, ..parsed }
     }
 }
 

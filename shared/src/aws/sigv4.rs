@@ -251,8 +251,8 @@ pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<Aw
     if answered.status < 300 {
         return None;
     }
-    let told = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
-    let text = |names: [&str; 2]| names.iter().find_map(|name| told[*name].as_str()).unwrap_or_default();
+    let body = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
+    let text = |names: [&str; 2]| names.iter().find_map(|name| body[*name].as_str()).unwrap_or_default();
     // Services that are called by methods and paths have the kind of an error in a header.
     let of_header =
         || answered.header("x-amzn-errortype").unwrap_or_default().split(':').next().unwrap_or_default();

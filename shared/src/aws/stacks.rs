@@ -101,26 +101,27 @@ fn stacks(xml: &str) -> Result<Vec<Stack>, AwsError> {
     if !xml.contains("<DescribeStacksResponse") || !xml.contains("</DescribeStacksResponse>") {
         return Err(unreadable("the answer is not all there"));
     }
-    let told = xml.split("<StackId>").skip(1);
-    told.map(|told| {
-        let told = format!("<StackId>{told}");
-        let text = |name: &str| element(&told, name);
-        let status = text("StackStatus").ok_or_else(|| unreadable("a stack has no status"))?;
-        let id = text("StackId").unwrap_or_default();
-        let changed_at = text("LastUpdatedTime").or_else(|| text("CreationTime")).unwrap_or_default();
-        let mut parameters = BTreeMap::new();
-        for parameter in told.split("<ParameterKey>").skip(1) {
-            let parameter = format!("<ParameterKey>{parameter}");
-            if let Some(name) = element(&parameter, "ParameterKey") {
-                // One whose value comes from Systems Manager has that besides.
-                let value =
-                    element(&parameter, "ResolvedValue").or_else(|| element(&parameter, "ParameterValue"));
-                parameters.insert(name, value.unwrap_or_default());
+    let stacks = xml.split("<StackId>").skip(1);
+    stacks
+        .map(|stack| {
+            let stack = format!("<StackId>{stack}");
+            let text = |name: &str| element(&stack, name);
+            let status = text("StackStatus").ok_or_else(|| unreadable("a stack has no status"))?;
+            let id = text("StackId").unwrap_or_default();
+            let changed_at = text("LastUpdatedTime").or_else(|| text("CreationTime")).unwrap_or_default();
+            let mut parameters = BTreeMap::new();
+            for parameter in stack.split("<ParameterKey>").skip(1) {
+                let parameter = format!("<ParameterKey>{parameter}");
+                if let Some(name) = element(&parameter, "ParameterKey") {
+                    // One whose value comes from Systems Manager has that besides.
+                    let value = element(&parameter, "ResolvedValue")
+                        .or_else(|| element(&parameter, "ParameterValue"));
+                    parameters.insert(name, value.unwrap_or_default());
+                }
             }
-        }
-        Ok(Stack { id, status, changed_at, parameters })
-    })
-    .collect()
+            Ok(Stack { id, status, changed_at, parameters })
+        })
+        .collect()
 }
 
 /// The template of a stack as CloudFormation processed it; `None` when the stack is deleted.

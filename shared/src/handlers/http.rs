@@ -152,14 +152,14 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             "GET" => parameters(request, []).map(|[]| Call::GetRepository(name)),
             "POST" | "PUT" => {
                 let [] = parameters(request, [])?;
-                let wish = read::body(text(request)?).map_err(Problem::invalid)?;
-                if wish.name.as_ref().is_some_and(|other| *other != name) {
+                let spec = read::body(text(request)?).map_err(Problem::invalid)?;
+                if spec.name.as_ref().is_some_and(|other| *other != name) {
                     let finding = Finding::new(Code::NameConflict, "/repositoryName", OTHER_NAME);
                     return Err(Problem::invalid(vec![finding]));
                 }
                 Ok(match request.method {
-                    "POST" => Call::CreateRepository(name, wish.settings),
-                    _ => Call::UpdateRepository(name, wish.settings),
+                    "POST" => Call::CreateRepository(name, spec.settings),
+                    _ => Call::UpdateRepository(name, spec.settings),
                 })
             }
             _ => {
@@ -185,12 +185,12 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
         }
         ("/repositories", _) => {
             let [] = parameters(request, [])?;
-            let wish = read::body(text(request)?).map_err(Problem::invalid)?;
-            let Some(name) = wish.name else {
+            let spec = read::body(text(request)?).map_err(Problem::invalid)?;
+            let Some(name) = spec.name else {
                 let message = "`repositoryName` is missing; add the name of the repository";
                 return Err(Problem::invalid(vec![Finding::new(Code::MissingField, "", message)]));
             };
-            Ok(Call::CreateRepository(name, wish.settings))
+            Ok(Call::CreateRepository(name, spec.settings))
         }
         _ => delete_images(None),
     }
@@ -236,8 +236,8 @@ fn parameters<const N: usize>(
             let detail = format!("{} is not a query parameter here; {known}", quoted(key));
             return Err(Problem::new(Kind::InvalidRequest, detail));
         };
-        if let Some(slot) = values.get_mut(index)
-            && slot.replace(value.clone()).is_some()
+        if let Some(found) = values.get_mut(index)
+            && found.replace(value.clone()).is_some()
         {
             let detail = format!("the query parameter {} is there twice; keep one", quoted(key));
             return Err(Problem::new(Kind::InvalidRequest, detail));
@@ -365,7 +365,7 @@ mod tests {
                 assert_eq!(deletion.repository_name, name);
                 assert!(matches!(created, Ok(Call::CreateRepository(created, _)) if created == name));
                 let Ok(builds::Call::Start(wanted)) = build else { panic!("{build:?}") };
-                assert_eq!(wanted.recipe.repository, name);
+                assert_eq!(wanted.definition.repository, name);
                 let Ok(Asked::Live(live)) = preview else { panic!("{preview:?}") };
                 assert_eq!(live.repository_name, name);
             } else {

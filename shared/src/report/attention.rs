@@ -163,14 +163,14 @@ const TOLD_HOURS: i64 = 24;
 /// What people were told last of the runs that only protect, of which there are many in a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Told {
+pub struct Notice {
     /// When.
     pub at: Instant,
     /// What needed attention, without what changes from run to run.
     pub concerns: Vec<String>,
 }
 
-impl Told {
+impl Notice {
     /// Whether people have to be told of `concerns` at `now`: they are other ones, or a day has passed.
     #[must_use]
     pub fn is_news(before: Option<&Self>, concerns: &[String], now: Instant) -> bool {
@@ -220,12 +220,12 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         concerns.push(Concern::new("failed", error.clone()));
     }
     if !outcome.failed.is_zero() || outcome.status == Status::Partial {
-        let said = outcome.results.iter().find(|image| image.outcome == ImageResult::Failed);
-        let said = said.and_then(|image| image.detail.as_deref());
-        let said = said.map(|detail| format!(": {detail}")).unwrap_or_default();
+        let detail = outcome.results.iter().find(|image| image.outcome == ImageResult::Failed);
+        let detail = detail.and_then(|image| image.detail.as_deref());
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         let Amount { image_total_count, image_size_in_bytes } = outcome.failed;
         let failed = format!("{}, {}", count(image_total_count, "image"), bytes(image_size_in_bytes));
-        concerns.push(Concern::new("partial", format!("{failed}{said}")));
+        concerns.push(Concern::new("partial", format!("{failed}{detail}")));
     }
     if outcome.status == Status::Unfinished {
         let deleted = count(outcome.deleted.image_total_count, "image");
@@ -233,8 +233,8 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
     }
     // What would hold a plan that nobody is to execute needs nobody's attention.
     let is_only_shown = matches!(outcome.status, Status::Previewed | Status::Unmatched);
-    let obstacles = outcome.obstacles.iter().filter(|_| !is_only_shown);
-    concerns.extend(obstacles.map(|held| Concern::new(&held.code, held.message.clone())));
+    let blockers = outcome.blockers.iter().filter(|_| !is_only_shown);
+    concerns.extend(blockers.map(|held| Concern::new(&held.code, held.message.clone())));
     // What suspended the policy in this run is said already.
     let suspended = outcome.attachment.as_ref().filter(|attached| attached.is_suspended_unintentionally());
     if let Some(attached) = suspended
@@ -245,9 +245,9 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         concerns
             .push(Concern::new(SUSPENDED, format!("its lifecycle policy is suspended{since}: {because}")));
     }
-    concerns.extend(outcome.native_policy.iter().map(|told| Concern::new(NATIVE_POLICY, told.clone())));
+    concerns.extend(outcome.native_policy.iter().map(|message| Concern::new(NATIVE_POLICY, message.clone())));
     let replicated = outcome.replicated_tags.iter();
-    concerns.extend(replicated.map(|told| Concern::new(REPLICATED_TAGS, told.clone())));
+    concerns.extend(replicated.map(|message| Concern::new(REPLICATED_TAGS, message.clone())));
     if concerns.is_empty() {
         concerns.push(Concern::new("other", "blocked".to_owned()));
     }
@@ -266,13 +266,13 @@ mod tests {
         let at = |time: &str| Instant::parse(time).unwrap();
         let concerns = |concerns: &[&str]| concerns.iter().map(|&code| code.to_owned()).collect::<Vec<_>>();
         let lasting = concerns(&["app usage-unknown"]);
-        let told = Told { at: at("2026-11-23T03:00:00Z"), concerns: lasting.clone() };
-        assert!(Told::is_news(None, &lasting, at("2026-11-23T03:00:00Z")));
-        assert!(!Told::is_news(Some(&told), &lasting, at("2026-11-24T02:59:59Z")));
-        assert!(Told::is_news(Some(&told), &lasting, at("2026-11-24T03:00:00Z")));
-        assert!(Told::is_news(Some(&told), &lasting, at("2026-11-23T01:00:00Z")));
+        let notice = Notice { at: at("2026-11-23T03:00:00Z"), concerns: lasting.clone() };
+        assert!(Notice::is_news(None, &lasting, at("2026-11-23T03:00:00Z")));
+        assert!(!Notice::is_news(Some(&notice), &lasting, at("2026-11-24T02:59:59Z")));
+        assert!(Notice::is_news(Some(&notice), &lasting, at("2026-11-24T03:00:00Z")));
+        assert!(Notice::is_news(Some(&notice), &lasting, at("2026-11-23T01:00:00Z")));
         let more = concerns(&["app usage-unknown", "web failed"]);
-        assert!(Told::is_news(Some(&told), &more, at("2026-11-23T04:00:00Z")));
+        assert!(Notice::is_news(Some(&notice), &more, at("2026-11-23T04:00:00Z")));
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         let text = String::new;
         let tag = Blocker::ProtectionTagTaken { tag: text(), wanted_by: text(), held_by: text() };
         let finding = Finding::new(Code::RuleMatchesNothing, "/rules/2", "it matches nothing");
-        for obstacle in [
+        for blocker in [
             Blocker::Images { planned: 1, limit: 1 },
             Blocker::Percent { planned: 1, total: 1, limit: 1 },
             Blocker::Remaining { left: 1, limit: 1 },
@@ -299,8 +299,8 @@ mod tests {
             Blocker::PoliciesFileNotPreviewed,
             Blocker::RunTooOld { started_at: now },
         ] {
-            let concern = Concern::new(obstacle.code(), obstacle.to_string());
-            assert_eq!(concern.kind().code, obstacle.code(), "{obstacle}");
+            let concern = Concern::new(blocker.code(), blocker.to_string());
+            assert_eq!(concern.kind().code, blocker.code(), "{blocker}");
         }
     }
 }

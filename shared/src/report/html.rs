@@ -140,9 +140,9 @@ fn head(title: &str) -> Markup {
 /// One line for each repository, with links to the sections.
 fn overview(reports: &[PreviewReport]) -> Markup {
     let archives = reports.iter().any(|report| report.summary.transitioning_image_total_count() > 0);
-    let fates = [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays]
+    let results = [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays]
         .into_iter()
-        .filter(|fate| *fate != ImageResult::Archived || archives);
+        .filter(|result| *result != ImageResult::Archived || archives);
     html! {
         section.overview aria-labelledby="overview" {
             h2 #overview { (text::plural(reports.len() as u64, "repository", "repositories")) }
@@ -151,13 +151,13 @@ fn overview(reports: &[PreviewReport]) -> Markup {
                     thead {
                         tr {
                             th rowspan="2" scope="col" { "Repository" }
-                            @for fate in fates.clone() {
-                                th.group colspan="2" scope="colgroup" { (swatch(fate)) (fate.heading()) }
+                            @for result in results.clone() {
+                                th.group colspan="2" scope="colgroup" { (swatch(result)) (result.heading()) }
                             }
                             th.number rowspan="2" scope="col" { "Findings" }
                         }
                         tr {
-                            @for _ in fates {
+                            @for _ in results {
                                 th.number scope="col" { "Images" }
                                 th.number scope="col" { "Size" }
                             }
@@ -237,10 +237,10 @@ fn tiles(report: &PreviewReport) -> Markup {
     let images = tiles.iter().map(|(_, images, _)| images).sum();
     html! {
         ul.tiles {
-            @for (fate, number, size) in tiles {
-                @if fate != ImageResult::Archived || number > 0 {
+            @for (result, number, size) in tiles {
+                @if result != ImageResult::Archived || number > 0 {
                     li {
-                        span.label { (swatch(fate)) (fate.heading()) }
+                        span.label { (swatch(result)) (result.heading()) }
                         span.figure { (grouped(number)) span.unit { @if number == 1 { " image" } @else { " images" } } }
                         span.muted {
                             (bytes(size))
@@ -260,8 +260,8 @@ fn tiles(report: &PreviewReport) -> Markup {
 }
 
 /// A sample of colour and pattern; what it stands for is always written beside it.
-fn swatch(fate: ImageResult) -> Markup {
-    html! { span class={ "swatch fill " (fate.class()) } aria-hidden="true" {} }
+fn swatch(result: ImageResult) -> Markup {
+    html! { span class={ "swatch fill " (result.class()) } aria-hidden="true" {} }
 }
 
 fn findings(findings: &[Finding], number: usize) -> Markup {

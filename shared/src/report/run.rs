@@ -46,7 +46,8 @@ pub struct RunReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Whether there is a policies file in the bucket.
-    pub has_book: bool,
+    #[serde(rename = "hasBook")]
+    pub has_policies_file: bool,
     /// Whether the run shows all that its policies file does, so that the next one may enforce the file.
     #[serde(default)]
     pub is_preview: bool,
@@ -79,7 +80,8 @@ pub struct RunReport {
     pub unfinished_batches: Vec<String>,
     /// What was written down before images were deleted, and no outcome tells of: a function was cut off. Whether those images
     /// are gone, the next run sees.
-    pub untold_journal: Vec<String>,
+    #[serde(rename = "untoldJournal")]
+    pub unreported_journal: Vec<String>,
     /// The repositories whose lifecycle policy ECR enforces and this stack protects: those that somebody should look at first, then
     /// those whose policy is suspended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -113,7 +115,8 @@ pub struct LargeRepository {
     /// What its policy selects, less what is in use and kept.
     pub expiring: Amount,
     /// What its policy would select, and its use keeps.
-    pub held_by_use: Amount,
+    #[serde(rename = "heldByUse")]
+    pub protected_by_use: Amount,
 }
 
 /// Where a run was: whose registry, and the stack that it is of. Reports of earlier versions do not say.
@@ -293,13 +296,16 @@ pub struct Totals {
     #[serde(skip_serializing_if = "is_none")]
     pub only_previewed: Amount,
     /// What the rules would take, and its use keeps.
-    pub held_by_use: Amount,
+    #[serde(rename = "heldByUse")]
+    pub protected_by_use: Amount,
     /// What the rules would take, and policies keep all the same.
-    pub held_by_keep: Amount,
+    #[serde(rename = "heldByKeep")]
+    pub protected_by_keep: Amount,
     /// What came into use after it was deleted or archived, and was put back.
     pub put_back: Amount,
     /// What is not taken since a plan is past a limit, or something is not known.
-    pub held_by_obstacles: Amount,
+    #[serde(rename = "heldByObstacles")]
+    pub blocked: Amount,
     /// What was to be deleted, and was not.
     pub failed: Amount,
     /// Protection tags that were added.
@@ -331,13 +337,13 @@ impl Totals {
         self.transitioning.extend(outcome.transitioning);
         self.deleted.extend(outcome.deleted);
         self.archived.extend(outcome.archived);
-        self.held_by_use.extend(outcome.held_by_use);
-        self.held_by_keep.extend(outcome.held_by_keep);
+        self.protected_by_use.extend(outcome.protected_by_use);
+        self.protected_by_keep.extend(outcome.protected_by_keep);
         self.put_back.extend(outcome.put_back);
         self.failed.extend(outcome.failed);
-        let is_blocked = !outcome.obstacles.is_empty();
+        let is_blocked = !outcome.blockers.is_empty();
         if is_blocked {
-            self.held_by_obstacles.extend(outcome.expiring);
+            self.blocked.extend(outcome.expiring);
         }
         match outcome.apply {
             Some(Apply::Delete) if outcome.status == Status::Previewed && !is_blocked => {
@@ -399,7 +405,7 @@ impl Builder {
             ended_at,
             status: RunStatus::Succeeded,
             error: None,
-            has_book: true,
+            has_policies_file: true,
             is_preview: false,
             notices: Vec::new(),
             protection_hours: PROTECTION_HOURS,
@@ -411,7 +417,7 @@ impl Builder {
             ignore_entries: Vec::new(),
             ignored: Vec::new(),
             unfinished_batches: Vec::new(),
-            untold_journal: Vec::new(),
+            unreported_journal: Vec::new(),
             protection: Vec::new(),
             protection_not_shown: 0,
             repositories: Vec::new(),
@@ -441,7 +447,7 @@ impl Builder {
                     repository_name: outcome.repository_name.clone(),
                     images: outcome.images,
                     expiring: outcome.expiring,
-                    held_by_use: outcome.held_by_use,
+                    protected_by_use: outcome.protected_by_use,
                 },
             );
             report.largest.truncate(LARGEST);
@@ -503,7 +509,7 @@ impl Builder {
         let is_well = report.gaps.is_empty()
             && report.unread_tags.is_none()
             && report.unfinished_batches.is_empty()
-            && report.untold_journal.is_empty()
+            && report.unreported_journal.is_empty()
             && report.totals.needing_attention == 0;
         report.status = match (&report.error, is_well) {
             (Some(_), _) => RunStatus::Failed,
@@ -572,7 +578,7 @@ pub(super) fn tags_notice(report: &RunReport) -> Option<String> {
 /// Why nothing was taken, if nobody asked for that.
 pub(super) fn dry_run_notice(report: &RunReport) -> Option<String> {
     let reason = report.run.dry_run_reason.filter(|reason| *reason != DryRunReason::Requested)?;
-    let reason = reason.explain(report.run.book_hash.as_deref());
+    let reason = reason.explain(report.run.policies_file_hash.as_deref());
     report.error.is_none().then(|| format!("Nothing was deleted, archived or attached: {reason}."))
 }
 
@@ -584,7 +590,7 @@ pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
         notices.push(format!("The policies file ignores {source} {until}: {reason}."));
     }
     let blocked = report.repositories.iter().filter_map(|outcome| {
-        let held = outcome.obstacles.iter().find(|held| held.code == REGISTRY_LIMIT)?;
+        let held = outcome.blockers.iter().find(|held| held.code == REGISTRY_LIMIT)?;
         Some((outcome, held))
     });
     let (mut repositories, mut images, mut first) = (0_u64, 0_u64, None);
@@ -658,7 +664,7 @@ impl RunReport {
         if let Some(error) = &self.error {
             lines.push(format!("It failed: {error}"));
         }
-        if !self.has_book && self.error.is_none() {
+        if !self.has_policies_file && self.error.is_none() {
             lines.push(
                 "There is no policies.yaml in the stack's bucket, so that no repository has a policy."
                     .to_owned(),
@@ -672,47 +678,47 @@ impl RunReport {
             lines.extend([String::new(), format!("And {more} more like these: see the report.")]);
         }
         lines.push(String::new());
-        let mut tell = |label: &str, told: String| lines.push(format!("{label:<26}{told}"));
+        let mut row = |label: &str, value: String| lines.push(format!("{label:<26}{value}"));
         if !self.run.protect_only {
             let unmatched = totals.count(Status::Unmatched);
             let number = crate::domain::text::quantity::grouped(totals.repositories);
-            tell("Repositories", format!("{number}, {unmatched} of them under no policy"));
-            tell("Images", amount(totals.images));
-            tell("Deleted", amount(totals.deleted));
+            row("Repositories", format!("{number}, {unmatched} of them under no policy"));
+            row("Images", amount(totals.images));
+            row("Deleted", amount(totals.deleted));
             if !totals.archived.is_zero() {
-                tell("Archived", amount(totals.archived));
+                row("Archived", amount(totals.archived));
             }
-            tell("Expired by the policies", amount(totals.expiring));
+            row("Expired by the policies", amount(totals.expiring));
         }
         if totals.protected_repositories > 0 {
             let suspended = totals.suspended_policies;
             let number = repositories(totals.protected_repositories);
-            tell("Enforced by ECR itself", format!("in {number}, suspended in {suspended} of them"));
+            row("Enforced by ECR itself", format!("in {number}, suspended in {suspended} of them"));
         }
         if !totals.expiring_by_ecr.is_zero() {
-            tell("Taken by ECR itself", amount(totals.expiring_by_ecr));
+            row("Taken by ECR itself", amount(totals.expiring_by_ecr));
         }
         if totals.tags_added > 0 {
-            tell("Images newly protected", count(totals.tags_added, "protection tag"));
+            row("Images newly protected", count(totals.tags_added, "protection tag"));
         }
         if !self.run.protect_only {
-            tell("Protected (in use)", amount(totals.held_by_use));
+            row("Protected (in use)", amount(totals.protected_by_use));
         }
         for (label, held) in [
-            ("Protected (kept)", totals.held_by_keep),
+            ("Protected (kept)", totals.protected_by_keep),
             ("Put back", totals.put_back),
-            ("Blocked by limits", totals.held_by_obstacles),
+            ("Blocked by limits", totals.blocked),
             ("Failed", totals.failed),
         ] {
             if !held.is_zero() && !self.run.protect_only {
-                tell(label, amount(held));
+                row(label, amount(held));
             }
         }
         if totals.drifted > 0 {
-            tell("Not as the file says", repositories(totals.drifted));
+            row("Not as the file says", repositories(totals.drifted));
         }
         if totals.native_policies_at_risk > 0 {
-            tell("Own policies at risk", repositories(totals.native_policies_at_risk));
+            row("Own policies at risk", repositories(totals.native_policies_at_risk));
         }
         lines.extend(self.problems());
         lines.push(String::new());
@@ -725,16 +731,16 @@ impl RunReport {
     /// What needs attention, by kind, with what to do about it, for a mail.
     fn problems(&self) -> Vec<String> {
         const SHOWN: usize = 12;
-        let untold = self.untold_journal.iter().map(|key| format!("cut off while deleting: {key}"));
+        let interrupted = self.unreported_journal.iter().map(|key| format!("cut off while deleting: {key}"));
         let unfinished = self.unfinished_batches.iter().map(|batch| format!("not finished: {batch}"));
-        let whole: Vec<String> = unfinished.chain(untold).collect();
+        let whole: Vec<String> = unfinished.chain(interrupted).collect();
         let all = self.concerns();
         let number = whole.len() + all.len();
         if number == 0 {
             return Vec::new();
         }
         let mut lines = vec![String::new(), "Needs attention:".to_owned()];
-        lines.extend(whole.iter().take(SHOWN).map(|trouble| format!("- {trouble}")));
+        lines.extend(whole.iter().take(SHOWN).map(|problem| format!("- {problem}")));
         let shown = all.get(..all.len().min(SHOWN.saturating_sub(whole.len()))).unwrap_or_default();
         for group in shown.chunk_by(|(_, one), (_, other)| one.rank() == other.rank()) {
             lines.extend(group.iter().map(|(name, concern)| format!("- {name}: {}", concern.message)));
@@ -761,8 +767,8 @@ impl RunReport {
             None => format!("error {}", error.split(':').next().unwrap_or_default()),
         });
         let unfinished = (!self.unfinished_batches.is_empty()).then(|| "unfinished batches".to_owned());
-        let untold = (!self.untold_journal.is_empty()).then(|| "cut off while deleting".to_owned());
-        let whole = gaps.chain(tags).chain(error).chain(unfinished).chain(untold);
+        let interrupted = (!self.unreported_journal.is_empty()).then(|| "cut off while deleting".to_owned());
+        let whole = gaps.chain(tags).chain(error).chain(unfinished).chain(interrupted);
         let mut concerns: Vec<String> = of_repositories.chain(whole).collect();
         concerns.sort_unstable();
         concerns.dedup();
@@ -823,8 +829,8 @@ pub fn metrics(report: &RunReport, stack: &str) -> String {
         ("ImagesExpiring", "Count", totals.expiring.image_total_count),
         ("ImagesDeleted", "Count", totals.deleted.image_total_count),
         ("ImageBytesDeleted", "Bytes", totals.deleted.image_size_in_bytes),
-        ("ImagesHeldByUse", "Count", totals.held_by_use.image_total_count),
-        ("ImagesHeldByObstacles", "Count", totals.held_by_obstacles.image_total_count),
+        ("ImagesHeldByUse", "Count", totals.protected_by_use.image_total_count),
+        ("ImagesHeldByObstacles", "Count", totals.blocked.image_total_count),
         ("ImagesFailed", "Count", totals.failed.image_total_count),
         ("UsageGaps", "Count", report.gaps.len() as u64),
         ("RunsCompleted", "Count", u64::from(has_protected)),
@@ -870,8 +876,8 @@ pub(super) mod tests {
             protect_only: false,
             dry_run_reason: None,
             attempt: "a".to_owned(),
-            book_version: Some("v7".to_owned()),
-            book_hash: Some("0123456789abcdef".to_owned()),
+            policies_file_version: Some("v7".to_owned()),
+            policies_file_hash: Some("0123456789abcdef".to_owned()),
         }
     }
 
@@ -892,16 +898,13 @@ pub(super) mod tests {
             expiring: amount(30),
             ..outcome("app/web", Status::Done)
         });
-        let obstacle = ReportedBlocker {
+        let blocker = ReportedBlocker {
             code: "limit-images".to_owned(),
             message: "90 would be deleted, and the limit `images` is 50".to_owned(),
         };
-        let held = Outcome {
-            obstacles: vec![obstacle],
-            expiring: amount(90),
-            ..outcome("app/api", Status::Blocked)
-        };
-        builder.take(Outcome { held_by_use: amount(2), drift: vec!["rule 3".to_owned()], ..held });
+        let held =
+            Outcome { blockers: vec![blocker], expiring: amount(90), ..outcome("app/api", Status::Blocked) };
+        builder.take(Outcome { protected_by_use: amount(2), drift: vec!["rule 3".to_owned()], ..held });
         builder.take(outcome("quiet", Status::Done));
         builder.take(Outcome::failed("broken", "all", "DescribeImages: AWS could not answer".to_owned()));
         builder.take(Outcome {
@@ -977,20 +980,20 @@ pub(super) mod tests {
             suspended_because: Some(gap.message.clone()),
             ..attached(Mode::Attach, Some("2026-11-22T03:00:10Z"))
         };
-        take("uncertain", Status::Blocked, now, Outcome { obstacles: vec![gap], ..Outcome::default() });
+        take("uncertain", Status::Blocked, now, Outcome { blockers: vec![gap], ..Outcome::default() });
         let foreign = ReportedBlocker {
             code: "policy-not-protected".to_owned(),
             message: "the first rule of the attached lifecycle policy is not the protection rule".to_owned(),
         };
-        let obstacles = vec![foreign];
+        let blockers = vec![foreign];
         take(
             "terraform",
             Status::Blocked,
             attached(Mode::Protect, None),
-            Outcome { obstacles, ..Outcome::default() },
+            Outcome { blockers, ..Outcome::default() },
         );
-        let told = "its own lifecycle policy, by which ECR acts, would expire 3 images in use, such as sha256:5a (task web)";
-        let native_policy = Some(told.to_owned());
+        let message = "its own lifecycle policy, by which ECR acts, would expire 3 images in use, such as sha256:5a (task web)";
+        let native_policy = Some(message.to_owned());
         builder.take(Outcome { native_policy: native_policy.clone(), ..outcome("own", status) });
         builder.take(Outcome { native_policy, policy: None, ..outcome("own-without", Status::Unmatched) });
         builder.finish()
@@ -1004,10 +1007,10 @@ pub(super) mod tests {
     #[test]
     fn what_ecr_enforces_says_until_when_it_is_protected_and_what_is_suspended_comes_first() {
         let mut report = protection(run());
-        let told: Vec<(&str, &str)> =
+        let listed: Vec<(&str, &str)> =
             report.protection.iter().map(|one| (&*one.repository_name, one.state())).collect();
         assert_eq!(
-            told,
+            listed,
             [
                 ("stopped", "suspended"),
                 ("uncertain", "suspended now"),
@@ -1038,10 +1041,10 @@ pub(super) mod tests {
     #[test]
     fn a_policy_that_is_suspended_needs_attention_unless_that_is_wanted() {
         let report = protection(run());
-        let told: Vec<(&str, &str)> =
+        let listed: Vec<(&str, &str)> =
             report.concerns().into_iter().map(|(name, concern)| (name, concern.kind().code)).collect();
         assert_eq!(
-            told,
+            listed,
             [
                 ("terraform", "policy-not-protected"),
                 ("own", "native-policy"),
@@ -1112,7 +1115,7 @@ pub(super) mod tests {
         assert_eq!(report.unmatched, ["nobody"]);
         assert_eq!(report.status, RunStatus::Attention);
         assert_eq!(report.policies["all"].repositories, 4);
-        assert_eq!(report.totals.held_by_obstacles, amount(90));
+        assert_eq!(report.totals.blocked, amount(90));
     }
 
     #[test]
@@ -1134,12 +1137,12 @@ pub(super) mod tests {
         let reason = Some(DryRunReason::NotPreviewed);
         let run = Run { dry_run: true, dry_run_reason: reason, ..run() };
         let mut builder = Builder::new(run, Instant::parse("2026-11-23T03:00:42Z").unwrap());
-        let obstacle = ReportedBlocker {
+        let blocker = ReportedBlocker {
             code: REGISTRY_LIMIT.to_owned(),
             message: "5,000 images went today, and the limit `images` is 5,000".to_owned(),
         };
         builder.take(Outcome {
-            obstacles: vec![obstacle],
+            blockers: vec![blocker],
             expiring: amount(3),
             ..outcome("app", Status::Blocked)
         });

@@ -105,11 +105,11 @@ pub enum DeletionError {
 }
 
 impl From<RunError> for DeletionError {
-    fn from(stop: RunError) -> Self {
-        match stop {
+    fn from(error: RunError) -> Self {
+        match error {
             RunError::Time(error) | RunError::Aws(error) => Self::Aws(error),
-            stop @ (RunError::Object { .. } | RunError::Clock { .. } | RunError::Refused { .. }) => {
-                Self::State(stop)
+            error @ (RunError::Object { .. } | RunError::Clock { .. } | RunError::Refused { .. }) => {
+                Self::State(error)
             }
         }
     }
@@ -122,8 +122,8 @@ struct Looked {
     selection: Selection,
     /// Manifests that were read.
     manifests: HashMap<String, Manifest>,
-    book: PolicySet,
-    book_version: Option<String>,
+    policy_set: PolicySet,
+    policies_file_version: Option<String>,
     /// When use was looked at; `None` if somebody said that they know.
     usage_read_at: Option<Instant>,
     /// Whether the repository goes too.
@@ -202,8 +202,8 @@ impl ByHand<'_> {
                     outcome.deleted.extend(deleted);
                     outcome.refused.extend(refused);
                 }
-                Err(stop) => {
-                    let error = DeletionError::from(stop);
+                Err(error) => {
+                    let error = DeletionError::from(error);
                     let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
                     if !is_begun && !is_in_doubt {
                         return Err(error);
@@ -245,9 +245,9 @@ impl ByHand<'_> {
         self.compare(name, &looked).await?;
         match self.clients.call(self.ecr.delete(name.as_str(), true)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
-            Err(stop) => {
-                let error = DeletionError::from(stop);
+            Err(error) if error.is_not_found() => Ok(Removal::Missing),
+            Err(error) => {
+                let error = DeletionError::from(error);
                 let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
                 if is_in_doubt && self.is_gone(name).await { Ok(Removal::Deleted) } else { Err(error) }
             }
@@ -263,11 +263,11 @@ impl ByHand<'_> {
     async fn delete_empty(&self, name: &Name) -> Result<Removal, DeletionError> {
         match self.clients.call(self.ecr.delete(name.as_str(), false)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
+            Err(error) if error.is_not_found() => Ok(Removal::Missing),
             Err(RunError::Aws(error)) if error.failure == Failure::NotEmpty => {
                 Err(DeletionError::Changed("an image was pushed".to_owned()))
             }
-            Err(stop) => Err(stop.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -302,7 +302,7 @@ impl ByHand<'_> {
             };
             let reads_all_indexes = matches!(named, Named::Repository) || check == UseCheck::Look;
             let reading = relations(&clients, name, &described, &images, &wanted, reads_all_indexes);
-            let ((relations, manifests), (book, book_version, usage)) =
+            let ((relations, manifests), (policy_set, policies_file_version, usage)) =
                 tokio::try_join!(reading, self.usage(&clients, name, check))?;
             // The same images, so that their places stay.
             let images = RepositoryImages::new(described.images, &relations);
@@ -316,14 +316,14 @@ impl ByHand<'_> {
                 relations,
                 selection,
                 manifests,
-                book,
-                book_version,
+                policy_set,
+                policies_file_version,
                 usage_read_at,
                 is_whole,
             };
             let planned = looked.selection.counted(&looked.images);
             let Reserved { granted, limit, before } =
-                registry_limit::room(&clients, looked.book.limits(), planned).await?;
+                registry_limit::room(&clients, looked.policy_set.limits(), planned).await?;
             if granted < planned {
                 return Err(Refusal::RegistryLimit { planned, before, limit }.into());
             }
@@ -347,7 +347,7 @@ impl ByHand<'_> {
     ) -> Result<(PolicySet, Option<String>, Option<(Usage, Instant)>), DeletionError> {
         let now = clients.now();
         let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
-        let (book, version) = match found {
+        let (policy_set, version) = match found {
             None => (PolicySet::default(), None),
             Some(object) => {
                 check_clock(object.answered_at, now)?;
@@ -356,9 +356,11 @@ impl ByHand<'_> {
         };
         let usage = match check {
             UseCheck::Known => None,
-            UseCheck::Look => Some((in_use(clients, book.usage(), name, self.registry_id, now).await?, now)),
+            UseCheck::Look => {
+                Some((in_use(clients, policy_set.usage(), name, self.registry_id, now).await?, now))
+            }
         };
-        Ok((book, version, usage))
+        Ok((policy_set, version, usage))
     }
 
     fn of_repository(&self, usage: &Usage, name: &Name, images: &RepositoryImages) -> RepositoryUse {
@@ -382,7 +384,7 @@ impl ByHand<'_> {
             return Ok(());
         }
         let Reserved { granted, limit, before } =
-            registry_limit::reserve_all(&self.clients, looked.book.limits(), planned).await?;
+            registry_limit::reserve_all(&self.clients, looked.policy_set.limits(), planned).await?;
         if granted < planned {
             return Err(Refusal::RegistryLimit { planned, before, limit }.into());
         }
@@ -458,7 +460,7 @@ impl ByHand<'_> {
                 image_manifest_media_type: manifest.and_then(|manifest| manifest.media_type.clone()),
                 action: ActionTaken::from(RuleAction::Expire),
                 policy: None,
-                book_version: looked.book_version.clone(),
+                policies_file_version: looked.policies_file_version.clone(),
                 applied_rule_priority: None,
                 reason,
                 usage_read_at: looked.usage_read_at,

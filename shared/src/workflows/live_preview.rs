@@ -50,17 +50,17 @@ impl ReadRepository {
                 None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
             }
         };
-        let (surveyed, own) =
+        let (snapshot, own) =
             tokio::try_join!(RepositorySnapshot::read(clients, name.clone(), registry_id, ""), own)?;
         let own = own.map(|text| {
             PolicySource::parse_json(&text)
                 .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
         });
         let name = RepositoryName {
-            repository_name: Some(surveyed.name.as_str().to_owned()),
-            registry_id: Some(surveyed.registry_id),
+            repository_name: Some(snapshot.name.as_str().to_owned()),
+            registry_id: Some(snapshot.registry_id),
         };
-        Ok(Self { listed: ListedRepository { name, images: surveyed.images }, own: own.transpose()? })
+        Ok(Self { listed: ListedRepository { name, images: snapshot.images }, own: own.transpose()? })
     }
 
     /// Answers a request, given everything that is in use, also what the request says. Whoever asks for many repositories gathers

@@ -153,40 +153,43 @@ impl Publisher<'_> {
                 reason: format!("CodeBuild does not know the build {id} any more"),
             });
         };
-        if let Ok((ticket, _)) = build.ticket()
-            && let Some(reason) = self.doubt(&build, &ticket, now)
+        if let Ok((context, _)) = build.context()
+            && let Some(reason) = self.doubt(&build, &context, now)
         {
             return Err(PublishError::BuildContext(build.id, reason));
         }
         match build.ended() {
             BuildOutcome::InProgress => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
             BuildOutcome::Foreign(reason) => Ok(Outcome::Ignored { reason }),
-            BuildOutcome::Failed { ticket, status, reason } => {
-                self.failed(&build, &ticket, status, &reason).await
+            BuildOutcome::Failed { context, status, reason } => {
+                self.failed(&build, &context, status, &reason).await
             }
-            BuildOutcome::Pushed { ticket, platform, digest } => {
-                let Ok(name) = Name::parse(&ticket.repository_name) else {
+            BuildOutcome::Pushed { context, platform, digest } => {
+                let Ok(name) = Name::parse(&context.repository_name) else {
                     return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
                 };
-                let tags: Vec<ImageId> =
-                    ticket.platforms.iter().map(|&platform| ImageId::Tag(ticket.tag_for(platform))).collect();
+                let tags: Vec<ImageId> = context
+                    .platforms
+                    .iter()
+                    .map(|&platform| ImageId::Tag(context.tag_for(platform)))
+                    .collect();
                 let found = match self.ecr.manifests(&name, &tags).await {
                     Err(error) if error.failure == Failure::NotFound => Vec::new(),
                     found => found?.complete()?,
                 };
                 let of = |platform| {
-                    let tag = ticket.tag_for(platform);
+                    let tag = context.tag_for(platform);
                     found.iter().find(|manifest| manifest.tag.as_deref() == Some(&*tag))
                 };
                 if of(platform).is_none_or(|manifest| manifest.digest != digest) {
                     let reason = format!(
                         "the build reports {digest}, which is not in {name} as {}; it may have been deleted meanwhile. \
                          Start the build again",
-                        ticket.tag_for(platform)
+                        context.tag_for(platform)
                     );
-                    return self.failed(&build, &ticket, Status::Succeeded, &reason).await;
+                    return self.failed(&build, &context, Status::Succeeded, &reason).await;
                 }
-                let images: Option<Vec<Pushed>> = ticket
+                let images: Option<Vec<Pushed>> = context
                     .platforms
                     .iter()
                     .map(|&platform| {
@@ -200,42 +203,42 @@ impl Publisher<'_> {
                 let Some(images) = images else { return Ok(Outcome::Waiting) };
                 let image = match images.as_slice() {
                     [image] => (image.digest.clone(), image.manifest.clone()),
-                    images => self.join(&name, &ticket, images).await?,
+                    images => self.join(&name, &context, images).await?,
                 };
-                self.publish(&name, &ticket, &image.0, &image.1, Some(build.id), now).await
+                self.publish(&name, &context, &image.0, &image.1, Some(build.id), now).await
             }
         }
     }
 
     /// Why a build's ticket is not believed: it is in a variable, which whoever may start builds can set, while the source is
     /// what CodeBuild fetched.
-    fn doubt(&self, build: &Build, ticket: &BuildContext, now: Instant) -> Option<String> {
-        let (kind, place) = location(&ticket.source, self.registry);
+    fn doubt(&self, build: &Build, context: &BuildContext, now: Instant) -> Option<String> {
+        let (kind, place) = location(&context.source, self.registry);
         let (built_kind, built_place, built_version) = &build.source;
         // An object may be told by its ARN.
         let built_place = match built_place.split_once(":::") {
             Some((arn, place)) if arn.starts_with("arn:") => place,
             _ => built_place.as_str(),
         };
-        let is_same = kind == built_kind && place == built_place && ticket.source.version() == built_version;
+        let is_same = kind == built_kind && place == built_place && context.source.version() == built_version;
         if !is_same {
             return Some(format!(
                 "its ticket is for {}, and it built {built_place} {built_version}",
-                ticket.source
+                context.source
             ));
         }
-        ticket.doubt(now)
+        context.doubt(now)
     }
 
     /// Stores the index of several images; the one that is there if it was joined before.
     async fn join(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         images: &[Pushed],
     ) -> Result<(String, String), PublishError> {
         let text = index::join(images)?;
-        match self.ecr.put_image(name, &text, Some(index::MEDIA_TYPE), &ticket.image_tag).await {
+        match self.ecr.put_image(name, &text, Some(index::MEDIA_TYPE), &context.image_tag).await {
             Ok(digest) => {
                 let digest = digest.unwrap_or_else(|| {
                     let hex: String =
@@ -245,52 +248,52 @@ impl Publisher<'_> {
                 Ok((digest, text))
             }
             Err(error) if error.failure == Failure::AlreadyExists => {
-                let found = self.image(name, ticket).await?;
+                let found = self.image(name, context).await?;
                 found.map(|found| (found.digest, found.text)).ok_or(PublishError::Aws(error))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn image(&self, name: &Name, ticket: &BuildContext) -> Result<Option<Manifest>, AwsError> {
-        match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
+    async fn image(&self, name: &Name, context: &BuildContext) -> Result<Option<Manifest>, AwsError> {
+        match self.ecr.manifests(name, &[ImageId::Tag(context.image_tag.clone())]).await {
             Err(error) if error.failure == Failure::NotFound => Ok(None),
             found => Ok(found?.complete()?.into_iter().next()),
         }
     }
 
     /// A source came whose image is there already.
-    async fn built(&self, ticket: &BuildContext, now: Instant) -> Result<Outcome, PublishError> {
-        let Ok(name) = Name::parse(&ticket.repository_name) else {
+    async fn built(&self, context: &BuildContext, now: Instant) -> Result<Outcome, PublishError> {
+        let Ok(name) = Name::parse(&context.repository_name) else {
             return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
         };
-        if let Some(reason) = ticket.doubt(now) {
+        if let Some(reason) = context.doubt(now) {
             return Err(PublishError::BuildContext(format!("what is built already in {name}"), reason));
         }
-        match self.image(&name, ticket).await? {
+        match self.image(&name, context).await? {
             None => Ok(Outcome::Ignored { reason: "its image is not there any more".to_owned() }),
-            Some(found) => self.publish(&name, ticket, &found.digest, &found.text, None, now).await,
+            Some(found) => self.publish(&name, context, &found.digest, &found.text, None, now).await,
         }
     }
 
     async fn publish(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         digest: &str,
         manifest: &str,
         build_id: Option<String>,
         now: Instant,
     ) -> Result<Outcome, PublishError> {
         let image_uri = format!("{}/{name}@{digest}", self.registry.host());
-        let record = format!("outcomes/{}.json", fingerprint(&[&ticket.key(), digest], 32));
+        let record = format!("outcomes/{}.json", fingerprint(&[&context.key(), digest], 32));
         if self.s3.get(self.bucket, &record).await?.is_some() {
             // CloudFormation may have begun to wait since.
-            self.answer(ticket, &Ok((image_uri, digest.to_owned()))).await?;
+            self.answer(context, &Ok((image_uri, digest.to_owned()))).await?;
             return Ok(Outcome::Known);
         }
-        let (claim, not_moved) = self.move_tags(name, ticket, digest, manifest, now).await?;
-        self.answer(ticket, &Ok((image_uri.clone(), digest.to_owned()))).await?;
+        let (claim, not_moved) = self.move_tags(name, context, digest, manifest, now).await?;
+        self.answer(context, &Ok((image_uri.clone(), digest.to_owned()))).await?;
         let has_parameter = claim.taken.contains(&PublishTarget::Parameter);
         let moved = claim.taken.into_iter().filter_map(|place| match place {
             PublishTarget::Tag(tag) if !not_moved.iter().any(|not| not.image_tag == tag) => Some(tag),
@@ -301,11 +304,11 @@ impl Publisher<'_> {
             repository_name: name.to_string(),
             image_uri,
             image_digest: digest.to_owned(),
-            image_tag: ticket.image_tag.clone(),
+            image_tag: context.image_tag.clone(),
             image_tags: moved.collect(),
             image_tags_not_moved: not_moved,
             parameter_name: has_parameter.then(|| parameter(self.stack_name, name)),
-            source: ticket.source.clone(),
+            source: context.source.clone(),
             build_id,
         };
         self.announce(OutboundEvent::Published(published.clone()), &record).await?;
@@ -316,7 +319,7 @@ impl Publisher<'_> {
     async fn move_tags(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         digest: &str,
         manifest: &str,
         now: Instant,
@@ -326,7 +329,7 @@ impl Publisher<'_> {
         let mut claimed = None;
         for _ in 0..MAX_CAS_ATTEMPTS {
             let (mut ledger, etag) = self.ledger(&key).await?;
-            let claim = ledger.claim(ticket, digest, now);
+            let claim = ledger.claim(context, digest, now);
             if claim.taken.is_empty() {
                 claimed = Some(claim);
                 break;
@@ -343,7 +346,7 @@ impl Publisher<'_> {
             PublishTarget::Tag(tag) => Some(NotMoved { image_tag: tag.clone(), reason: reason.to_owned() }),
             PublishTarget::Parameter => None,
         };
-        let mut not_moved = ticket.image_tags_not_moved.clone();
+        let mut not_moved = context.image_tags_not_moved.clone();
         not_moved.extend(claim.kept.iter().filter_map(|(place, reason)| kept(place, reason)));
         let mut moved: Vec<(PublishTarget, String)> =
             claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
@@ -357,7 +360,7 @@ impl Publisher<'_> {
                     texts.extend(found.into_iter().map(|found| (found.digest, found.text)));
                 }
                 let Some(text) = texts.get(digest) else { continue };
-                if let Some(not) = self.put(name, place, digest, text, ticket).await? {
+                if let Some(not) = self.put(name, place, digest, text, context).await? {
                     not_moved.retain(|before| before.image_tag != not.image_tag);
                     not_moved.push(not);
                 }
@@ -410,7 +413,7 @@ impl Publisher<'_> {
         place: &PublishTarget,
         digest: &str,
         manifest: &str,
-        ticket: &BuildContext,
+        context: &BuildContext,
     ) -> Result<Option<NotMoved>, AwsError> {
         match place {
             PublishTarget::Tag(tag) => match self.ecr.put_image(name, manifest, None, tag).await {
@@ -427,7 +430,7 @@ impl Publisher<'_> {
             PublishTarget::Parameter => {
                 let uri = format!("{}/{name}@{digest}", self.registry.host());
                 let description =
-                    format!("The newest released image of {name}, built from {}", ticket.source);
+                    format!("The newest released image of {name}, built from {}", context.source);
                 // AWS takes 1,024 characters.
                 let description: String = description.chars().take(1024).collect();
                 self.parameters.put(&parameter(self.stack_name, name), &uri, &description).await?;
@@ -439,7 +442,7 @@ impl Publisher<'_> {
     async fn failed(
         &self,
         build: &Build,
-        ticket: &BuildContext,
+        context: &BuildContext,
         status: Status,
         reason: &str,
     ) -> Result<Outcome, PublishError> {
@@ -449,17 +452,17 @@ impl Publisher<'_> {
         }
         let log = build.log_link.clone().unwrap_or_default();
         let end = self.end_of_log(build).await;
-        let told = format!(
+        let message = format!(
             "the build {} of {} for {} ended as {}: {reason}. Its log: {log}{end}",
             build.id,
-            ticket.source,
-            ticket.repository_name,
+            context.source,
+            context.repository_name,
             status.as_str()
         );
         let reason = format!("{reason}{end}");
         let reason = reason.as_str();
-        self.answer(ticket, &Err(told)).await?;
-        let failed = Failed::of_build(self.stack_name, ticket, status, reason, &build.id, &log);
+        self.answer(context, &Err(message)).await?;
+        let failed = Failed::of_build(self.stack_name, context, status, reason, &build.id, &log);
         self.announce(OutboundEvent::Failed(failed.clone()), &record).await?;
         Ok(Outcome::Failed(failed))
     }
@@ -489,10 +492,10 @@ impl Publisher<'_> {
     /// Answers the requests of CloudFormation that wait for a ticket.
     async fn answer(
         &self,
-        ticket: &BuildContext,
+        context: &BuildContext,
         image: &Result<(String, String), String>,
     ) -> Result<(), AwsError> {
-        let path = image::waiting(self.stack_name, ticket);
+        let path = image::waiting(self.stack_name, context);
         let waiting = self.parameters.secure_strings_by_path(&path).await?;
         let mut done = Vec::with_capacity(waiting.len());
         for waiter in waiting {
@@ -503,7 +506,7 @@ impl Publisher<'_> {
             };
             let answer = match image {
                 Ok((uri, digest)) => {
-                    Answer::success(&event, uri.clone(), image::attributes(ticket, uri, digest))
+                    Answer::success(&event, uri.clone(), image::attributes(context, uri, digest))
                 }
                 Err(reason) => Answer::failed(&event, image::physical_id(&event), reason.clone()),
             };

@@ -202,14 +202,14 @@ pub enum StartOutcome {
     /// The image is there.
     AlreadyBuilt {
         /// What was wished.
-        ticket: BuildContext,
+        context: BuildContext,
         /// Its digest.
         digest: String,
     },
     /// It is being built, once for each platform.
     Started {
         /// What was wished.
-        ticket: BuildContext,
+        context: BuildContext,
         /// The builds.
         builds: Vec<(Platform, Build)>,
     },
@@ -268,9 +268,9 @@ impl StartOutcome {
     /// The image, for those who asked.
     #[must_use]
     pub fn image(self, registry: &Registry) -> Image {
-        let (ticket, status, image_digest, builds) = match self {
-            Self::AlreadyBuilt { ticket, digest } => (ticket, "BUILT", Some(digest), Vec::new()),
-            Self::Started { ticket, builds } => (ticket, "BUILDING", None, builds),
+        let (context, status, image_digest, builds) = match self {
+            Self::AlreadyBuilt { context, digest } => (context, "BUILT", Some(digest), Vec::new()),
+            Self::Started { context, builds } => (context, "BUILDING", None, builds),
         };
         let builds = builds.into_iter().map(|(platform, build)| BuildId {
             build_id: build.id,
@@ -278,12 +278,12 @@ impl StartOutcome {
             build_status: build.status,
         });
         Image {
-            image_uri: format!("{}/{}:{}", registry.host(), ticket.repository_name, ticket.image_tag),
-            repository_name: ticket.repository_name,
-            image_tag: ticket.image_tag,
+            image_uri: format!("{}/{}:{}", registry.host(), context.repository_name, context.image_tag),
+            repository_name: context.repository_name,
+            image_tag: context.image_tag,
             status,
             image_digest,
-            source: ticket.source,
+            source: context.source,
             builds: builds.collect(),
         }
     }
@@ -316,29 +316,29 @@ impl Dispatcher<'_> {
         has_waited: bool,
         summary: &mut EventResult,
     ) -> Result<(), EventError> {
-        let Some(said) = event::read(event)? else {
+        let Some(parsed) = event::read(event)? else {
             if !is_request(event) {
                 return Err(InvalidEvent::Unknown.into());
             }
-            let wanted = BuildRequest::parse(event).map_err(EventError::Request)?;
-            let begun = self.starter.build(&wanted, now).await?;
+            let request = BuildRequest::parse(event).map_err(EventError::Request)?;
+            let begun = self.starter.build(&request, now).await?;
             summary.images.push(begun.image(self.starter.registry));
             return Ok(());
         };
-        let mut book = None;
-        for said in said {
-            let arrived = match said {
+        let mut config = None;
+        for parsed in parsed {
+            let arrived = match parsed {
                 ParsedEvent::Update(arrived) => arrived,
                 ParsedEvent::Skip(reason) => {
                     summary.ignore(reason);
                     continue;
                 }
             };
-            if book.is_none() {
-                book = Some(self.starter.book().await);
+            if config.is_none() {
+                config = Some(self.starter.config().await);
             }
-            let book = match &book {
-                Some(Ok(book)) => book,
+            let config = match &config {
+                Some(Ok(config)) => config,
                 Some(Err(error @ StartError::BuildConfig { .. })) => {
                     self.announce_not_started("", &arrived.source, &error.to_string()).await?;
                     summary.ignore(error.to_string());
@@ -354,26 +354,26 @@ impl Dispatcher<'_> {
                 ));
                 continue;
             }
-            let recipes = match book.recipes(&arrived, &self.starter.stack.bucket) {
-                Ok(recipes) => recipes,
+            let definitions = match config.definitions(&arrived, &self.starter.stack.bucket) {
+                Ok(definitions) => definitions,
                 Err(reason) => {
                     summary.ignore(reason);
                     continue;
                 }
             };
             let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
-            for recipe in recipes {
-                let ticket = BuildContext::new(&recipe, &arrived);
-                match self.starter.begin(&recipe, ticket, Trigger::Event(age)).await {
+            for definition in definitions {
+                let context = BuildContext::new(&definition, &arrived);
+                match self.starter.begin(&definition, context, Trigger::Event(age)).await {
                     Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
                     Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
-                        let name = recipe.repository.as_str();
+                        let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
                     }
                     // Another attempt would be refused too.
                     Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
-                        let name = recipe.repository.as_str();
+                        let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
                     }
@@ -421,10 +421,10 @@ impl BuildStarter<'_> {
     /// # Errors
     ///
     /// When there is nothing to build, or AWS cannot be asked.
-    pub async fn build(&self, wanted: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
-        let recipe = self.granted(wanted).await?;
-        let arrived = self.pin(&wanted.source, now).await?;
-        self.begin(&recipe, BuildContext::new(&recipe, &arrived), Trigger::Request).await
+    pub async fn build(&self, request: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
+        let definition = self.granted(request).await?;
+        let arrived = self.pin(&request.source, now).await?;
+        self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request).await
     }
 
     /// The recipe that somebody asks for, with the role that `builds.yaml` says, and only with secrets that it names.
@@ -432,17 +432,17 @@ impl BuildStarter<'_> {
     /// # Errors
     ///
     /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
-    pub async fn granted(&self, wanted: &BuildRequest) -> Result<BuildDefinition, StartError> {
-        let book = self.book().await?;
-        let refused = book.refused_secrets(&wanted.recipe, wanted.spelling);
+    pub async fn granted(&self, request: &BuildRequest) -> Result<BuildDefinition, StartError> {
+        let config = self.config().await?;
+        let refused = config.refused_secrets(&request.definition, request.spelling);
         if !refused.is_empty() {
             return Err(StartError::Secrets(refused));
         }
         let limits = |seconds| TimeLimits::within(seconds, self.stack.build_minutes);
         Ok(BuildDefinition {
-            service_role: book.service_role(&wanted.recipe.repository).map(str::to_owned),
-            time_limits: wanted.service_timeout.and_then(limits),
-            ..wanted.recipe.clone()
+            service_role: config.service_role(&request.definition.repository).map(str::to_owned),
+            time_limits: request.service_timeout.and_then(limits),
+            ..request.definition.clone()
         })
     }
 
@@ -451,11 +451,11 @@ impl BuildStarter<'_> {
     /// # Errors
     ///
     /// When there is none, or it cannot be pinned.
-    pub async fn pin(&self, wanted: &RequestedSource, now: Instant) -> Result<SourceUpdate, StartError> {
-        if let Some(arrived) = wanted.commit(SourceOrder::at(now)) {
+    pub async fn pin(&self, request: &RequestedSource, now: Instant) -> Result<SourceUpdate, StartError> {
+        if let Some(arrived) = request.commit(SourceOrder::at(now)) {
             return Ok(arrived);
         }
-        let RequestedSource::S3 { bucket, key, version_id } = wanted else {
+        let RequestedSource::S3 { bucket, key, version_id } = request else {
             return Err(AwsError::unexpected_response(
                 "HeadObject",
                 "the source is neither a commit nor an object",
@@ -489,25 +489,27 @@ impl BuildStarter<'_> {
     /// When AWS cannot be asked, or does not want to.
     pub async fn begin(
         &self,
-        recipe: &BuildDefinition,
-        ticket: BuildContext,
+        definition: &BuildDefinition,
+        context: BuildContext,
         because: Trigger,
     ) -> Result<StartOutcome, StartError> {
-        let no_project = |problem| StartError::NoProject { repository: recipe.repository.clone(), problem };
+        let no_project =
+            |problem| StartError::NoProject { repository: definition.repository.clone(), problem };
         let projects = &self.stack.projects;
-        let ordered = start_build_inputs(recipe, &ticket, self.registry, projects, "").map_err(no_project)?;
-        if recipe.is_by_name {
-            self.check_name(&recipe.repository, &ticket.source).await?;
+        let ordered =
+            start_build_inputs(definition, &context, self.registry, projects, "").map_err(no_project)?;
+        if definition.is_by_name {
+            self.check_name(&definition.repository, &context.source).await?;
         }
         if let Some(digest) =
-            self.find_image_or_create_repository(&recipe.repository, &ticket, because).await?
+            self.find_image_or_create_repository(&definition.repository, &context, because).await?
         {
-            tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
+            tracing::info!(repository = context.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
-            let handover = serde_json::to_string(&Handover { already_built: ticket.clone() })
+            let handover = serde_json::to_string(&Handover { already_built: context.clone() })
                 .map_err(|error| AwsError::unexpected_response("Invoke", &error.to_string()))?;
             self.functions.invoke(&self.stack.published_function, &handover).await?;
-            return Ok(StartOutcome::AlreadyBuilt { ticket, digest });
+            return Ok(StartOutcome::AlreadyBuilt { context, digest });
         }
         let idempotency_expired = match because {
             Trigger::Event(age) => age > IDEMPOTENCY_TOKEN_TTL,
@@ -516,7 +518,7 @@ impl BuildStarter<'_> {
         let mut builds = Vec::new();
         for order in ordered {
             let running = if idempotency_expired {
-                self.find_in_progress_build(&order.project, &ticket, order.platform).await?
+                self.find_in_progress_build(&order.project, &context, order.platform).await?
             } else {
                 None
             };
@@ -526,7 +528,8 @@ impl BuildStarter<'_> {
             };
             // The same order a moment ago, and it came to nothing; whoever asks again means it.
             let build = if because == Trigger::Request && build.status != Status::InProgress {
-                let again = start_build_inputs(recipe, &ticket, self.registry, projects, self.request_id);
+                let again =
+                    start_build_inputs(definition, &context, self.registry, projects, self.request_id);
                 let again = again.map_err(no_project)?;
                 match again.iter().find(|again| again.platform == order.platform) {
                     Some(again) => self.codebuild.start(again).await?,
@@ -537,7 +540,7 @@ impl BuildStarter<'_> {
             };
             builds.push((order.platform, build));
         }
-        Ok(StartOutcome::Started { ticket, builds })
+        Ok(StartOutcome::Started { context, builds })
     }
 
     /// Whether a source may go where its name says. Uploads may: who may write below `sources/<repository>/` is said by IAM. Who
@@ -560,10 +563,10 @@ impl BuildStarter<'_> {
     async fn find_image_or_create_repository(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         because: Trigger,
     ) -> Result<Option<String>, StartError> {
-        match self.ecr.digest_of(name, &ticket.image_tag).await {
+        match self.ecr.digest_of(name, &context.image_tag).await {
             Ok(digest) => Ok(digest),
             Err(error) if error.failure == Failure::NotFound => {
                 let settings = settings()?;
@@ -574,7 +577,7 @@ impl BuildStarter<'_> {
                     deadline: self.deadline,
                     request_id: self.request_id,
                 };
-                let made_by = Tags::from([(BUILT_FROM.to_owned(), ticket.source.origin())]);
+                let made_by = Tags::from([(BUILT_FROM.to_owned(), context.source.origin())]);
                 provisioner.create(name, &settings, &made_by).await?;
                 tracing::info!(repository = %name, ?because, "made the repository for its first build");
                 Ok(None)
@@ -587,21 +590,21 @@ impl BuildStarter<'_> {
     async fn find_in_progress_build(
         &self,
         project: &str,
-        ticket: &BuildContext,
+        context: &BuildContext,
         platform: Platform,
     ) -> Result<Option<Build>, AwsError> {
         let builds = self.codebuild.newest(project).await?;
         let is_same = |build: &Build| {
-            build.ticket().is_ok_and(|(other, of)| {
-                other.image_tag == ticket.image_tag
-                    && other.repository_name == ticket.repository_name
+            build.context().is_ok_and(|(other, of)| {
+                other.image_tag == context.image_tag
+                    && other.repository_name == context.repository_name
                     && of == platform
             })
         };
         Ok(builds.into_iter().find(|build| build.status == Status::InProgress && is_same(build)))
     }
 
-    async fn book(&self) -> Result<BuildConfig, StartError> {
+    async fn config(&self) -> Result<BuildConfig, StartError> {
         let bucket = &self.stack.bucket;
         match self.s3.get(bucket, build_config::KEY).await? {
             None => Ok(BuildConfig::default()),
@@ -629,8 +632,8 @@ fn is_request(event: &str) -> bool {
 }
 
 fn settings() -> Result<Settings, AwsError> {
-    let wish = read::body(BUILD_REPOSITORY_DEFAULTS);
-    wish.map(|wish| wish.settings).map_err(|findings| {
+    let spec = read::body(BUILD_REPOSITORY_DEFAULTS);
+    spec.map(|spec| spec.settings).map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         AwsError::unexpected_response("CreateRepository", &findings.join("; "))
     })

@@ -16,7 +16,7 @@ use crate::{LocalError, Project, run, say};
 pub(super) mod protection;
 
 /// The policies: a quarter of the fleet is ECR's to apply, the rest this stack's. `<limits>` and `<ignore>` change.
-const BOOK: &str = r#"limits: <limits>
+const POLICIES_FILE: &str = r#"limits: <limits>
 policies:
   - name: applied by ECR
     repositories: ["fleet/*"]
@@ -88,12 +88,12 @@ pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(
     if extent == Extent::Short {
         return Ok(());
     }
-    port.unseen_book(&entry)?;
+    port.unpreviewed_policies_file(&entry)?;
     port.whole_run(&fleet, &service, gone)?;
     port.spared_by_ecr(&fleet)?;
     port.another_run()?;
     port.protected(&fleet)?;
-    port.broken_book()
+    port.invalid_policies_file()
 }
 
 /// Removes what a story that was broken off has left.
@@ -134,9 +134,9 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
 }
 
 /// The policies with so many images a day, and these entries of what is ignored.
-fn book(images: u64, ignore: &str) -> String {
+fn policies_file(images: u64, ignore: &str) -> String {
     let limits = format!("{{ images: {images}, percent: 100 }}");
-    BOOK.replace("<limits>", &limits).replace("<ignore>", ignore)
+    POLICIES_FILE.replace("<limits>", &limits).replace("<ignore>", ignore)
 }
 
 /// The present, in UTC.
@@ -311,8 +311,9 @@ impl Port<'_> {
         let python = tools::install(self.project, AWS)?.join("python");
         let script = self.project.root().join("infra/local/fleet.py");
         let now = date("+%Y-%m-%dT%H:%M:%SZ")?;
-        let told = run(Command::new(python).arg(script).args([&self.stack.endpoint(), what, &now]).args(of))?;
-        serde_json::from_slice(&told.stdout).map_err(|error| LocalError::Unexpected {
+        let answer =
+            run(Command::new(python).arg(script).args([&self.stack.endpoint(), what, &now]).args(of))?;
+        serde_json::from_slice(&answer.stdout).map_err(|error| LocalError::Unexpected {
             program: "fleet.py".to_owned(),
             problem: error.to_string(),
         })
@@ -346,9 +347,9 @@ impl Port<'_> {
     }
 
     /// Uploads a policies file, and gives the execution that this starts.
-    fn upload(&self, step: &Step, book: &str) -> Result<String, LocalError> {
+    fn upload(&self, step: &Step, policies_file: &str) -> Result<String, LocalError> {
         let before = self.executions()?;
-        self.put("policies.yaml", book)?;
+        self.put("policies.yaml", policies_file)?;
         let execution = self.started(step, "a run that the upload starts", &before)?;
         let describe = ["stepfunctions", "describe-execution", "--execution-arn", &execution];
         let described = self.stack.aws(&describe)?;
@@ -420,7 +421,7 @@ impl Port<'_> {
         let step = Step::begin(
             "policies.yaml uploaded: a dry run starts at once, and says what would be deleted and what is unknown",
         );
-        let report = self.report(&step, &self.upload(&step, &book(FEW, ""))?)?;
+        let report = self.report(&step, &self.upload(&step, &policies_file(FEW, ""))?)?;
         let expected = Self::expected(fleet);
         step.check(report["totals"]["expiring"]["imageTotalCount"] == expected, || {
             format!("{expected} images would be deleted; the report has {}", report["totals"])
@@ -465,7 +466,7 @@ impl Port<'_> {
     fn ignored_cluster(&self, fleet: &Fleet, entry: &str) -> Result<(), LocalError> {
         let step =
             Step::begin("the entry that the report prints, pasted into policies.yaml: it blocks nothing");
-        let report = self.report(&step, &self.upload(&step, &book(FEW, entry))?)?;
+        let report = self.report(&step, &self.upload(&step, &policies_file(FEW, entry))?)?;
         step.check(report["totals"]["expiring"]["imageTotalCount"] == Self::expected(fleet), || {
             report["totals"].to_string()
         })?;
@@ -550,7 +551,7 @@ impl Port<'_> {
     }
 
     /// A policies file that no run has previewed is not enforced.
-    fn unseen_book(&self, entry: &str) -> Result<(), LocalError> {
+    fn unpreviewed_policies_file(&self, entry: &str) -> Result<(), LocalError> {
         let step = Step::begin(
             "a run that is to enforce a file which no run has previewed is a dry run, and says why",
         );
@@ -560,7 +561,7 @@ impl Port<'_> {
         let before = self.there()?;
         // Otherwise the upload would have it previewed.
         self.stack.aws(&["events", "disable-rule", "--name", rule])?;
-        self.put("policies.yaml", &book(MANY, entry))?;
+        self.put("policies.yaml", &policies_file(MANY, entry))?;
         let report = self.report(&step, &self.start(ENFORCE)?)?;
         self.stack.aws(&["events", "enable-rule", "--name", rule])?;
         let notice = report["notices"][0].as_str().unwrap_or_default();
@@ -619,9 +620,9 @@ impl Port<'_> {
         let outcomes = report["repositories"].as_array().into_iter().flatten();
         let outcome = outcomes.into_iter().find(|outcome| outcome["repositoryName"] == SERVICE);
         let mut results = outcome.and_then(|outcome| outcome["results"].as_array()).into_iter().flatten();
-        let told = results.find(|image| image["imageDigest"] == service["running"]);
-        let reason = told.and_then(|told| told["reason"].as_str()).unwrap_or_default();
-        let is_used = told.is_some_and(|told| told["outcome"] == "IN_USE");
+        let answer = results.find(|image| image["imageDigest"] == service["running"]);
+        let reason = answer.and_then(|answer| answer["reason"].as_str()).unwrap_or_default();
+        let is_used = answer.is_some_and(|answer| answer["outcome"] == "IN_USE");
         step.check(is_used && reason.contains(&format!("service/{CLUSTER}/api")), || format!("{outcome:?}"))?;
         say(&format!("  {reason}"));
         Ok(())
@@ -699,7 +700,7 @@ impl Port<'_> {
         step.check(before == after, || "images are gone".to_owned())
     }
 
-    fn broken_book(&self) -> Result<(), LocalError> {
+    fn invalid_policies_file(&self) -> Result<(), LocalError> {
         let step = Step::begin(
             "a policies file with a mistake fails the run, which says where it is; what ECR enforces by it is suspended",
         );

@@ -108,8 +108,8 @@ impl Terminal<'_> {
             self.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io())?;
         let mut seen = None;
         let mut lines = Vec::new();
-        if let Some(told) = child.stderr.take() {
-            for line in BufReader::new(told).lines() {
+        if let Some(answer) = child.stderr.take() {
+            for line in BufReader::new(answer).lines() {
                 let line = line.map_err(io())?;
                 if line == "compiling the application" {
                     seen = Some(Instant::now());
@@ -146,13 +146,13 @@ impl Terminal<'_> {
         let folder = self.source("terminal-broken", dockerfile)?;
         let folder = folder.to_string_lossy();
         let output = self.output(&["build", &folder, "--repository", REPOSITORY])?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let line = said
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = errors
             .lines()
             .find(|line| line.starts_with("ecr-steward: the build for linux/"))
             .unwrap_or_default();
         step.check(output.status.code() == Some(1) && output.stdout.is_empty(), || format!("{output:?}"))?;
-        step.check(line.contains("failed at") && line.contains("busybox"), || said.clone())?;
+        step.check(line.contains("failed at") && line.contains("busybox"), || errors.clone())?;
         say(&format!("  {line}"));
         let missing = self.output(&["build", "/bin", "--repository", REPOSITORY])?;
         step.check(missing.status.code() == Some(2), || format!("{missing:?}"))
@@ -165,8 +165,8 @@ impl Terminal<'_> {
         for line in table.lines() {
             say(&format!("  {line}"));
         }
-        let told = self.prints(&["explain", uri])?;
-        step.check(told.contains("Policy: ") && told.contains("Kept: "), || told.clone())
+        let answer = self.prints(&["explain", uri])?;
+        step.check(answer.contains("Policy: ") && answer.contains("Kept: "), || answer.clone())
     }
 
     fn pull(&self, uri: &str) -> Result<(), LocalError> {

@@ -49,16 +49,16 @@ const DEFAULT_TAGS: [&str; 3] = ["latest", "{branch}", "{tag}"];
 impl BuildContext {
     /// The ticket for building a source by a recipe.
     #[must_use]
-    pub fn new(recipe: &BuildDefinition, arrived: &SourceUpdate) -> Self {
+    pub fn new(definition: &BuildDefinition, arrived: &SourceUpdate) -> Self {
         let SourceUpdate { source, reference, arrival } = arrived;
-        let is_released = match (reference, &recipe.default_branch) {
+        let is_released = match (reference, &definition.default_branch) {
             (None, _) => true,
             (Some(GitReference::Branch(name)), Some(default)) => name == default,
             (Some(GitReference::Branch(name)), None) => name == "main" || name == "master",
             (Some(GitReference::Tag(_)), _) => false,
         };
         let default: Vec<Template>;
-        let templates = match &recipe.image_tags {
+        let templates = match &definition.image_tags {
             Some(templates) => templates,
             None => {
                 default = DEFAULT_TAGS.iter().filter_map(|text| Template::parse(text).ok()).collect();
@@ -89,12 +89,12 @@ impl BuildContext {
         }
         image_tags.sort_unstable();
         image_tags.dedup();
-        let definition = definition(recipe);
+        let fingerprint = definition_fingerprint(definition);
         Self {
-            repository_name: recipe.repository.to_string(),
-            image_tag: content_tag(recipe.repository.as_str(), source, &definition),
-            definition,
-            platforms: recipe.platforms.clone(),
+            repository_name: definition.repository.to_string(),
+            image_tag: content_tag(definition.repository.as_str(), source, &fingerprint),
+            definition: fingerprint,
+            platforms: definition.platforms.clone(),
             image_tags,
             image_tags_not_moved,
             is_released,
@@ -164,18 +164,18 @@ pub fn content_tag(repository_name: &str, source: &Source, definition: &str) -> 
 
 /// The same for what is built in the same way. What a build does not see (the tags that move, the size of the machine, the
 /// cache) is not in it.
-fn definition(recipe: &BuildDefinition) -> String {
-    let platforms: Vec<&str> = recipe.platforms.iter().map(|platform| platform.as_str()).collect();
+fn definition_fingerprint(definition: &BuildDefinition) -> String {
+    let platforms: Vec<&str> = definition.platforms.iter().map(|platform| platform.as_str()).collect();
     let platforms = platforms.join(",");
-    let attestations = recipe.profile.has_attestations().to_string();
+    let attestations = definition.profile.has_attestations().to_string();
     let mut parts = vec![
-        recipe.context.as_str(),
-        recipe.dockerfile.as_deref().unwrap_or_default(),
-        recipe.target.as_deref().unwrap_or_default(),
+        definition.context.as_str(),
+        definition.dockerfile.as_deref().unwrap_or_default(),
+        definition.target.as_deref().unwrap_or_default(),
         &platforms,
         &attestations,
     ];
-    for (kind, values) in [("arg", &recipe.build_args), ("secret", &recipe.secrets)] {
+    for (kind, values) in [("arg", &definition.build_args), ("secret", &definition.secrets)] {
         parts.extend(values.iter().flat_map(|(name, value)| [kind, name.as_str(), value.as_str()]));
     }
     fingerprint(&parts, 40)
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::domain::repository::Name;
 
-    fn recipe() -> BuildDefinition {
+    fn definition() -> BuildDefinition {
         BuildDefinition::of(Name::parse("app").unwrap())
     }
 
@@ -204,19 +204,19 @@ mod tests {
 
     #[test]
     fn only_what_is_released_is_the_latest() {
-        let tags = |recipe: &BuildDefinition, reference| {
-            let ticket = BuildContext::new(recipe, &arrived(reference));
-            (ticket.image_tags.join(" "), ticket.is_released)
+        let tags = |definition: &BuildDefinition, reference| {
+            let context = BuildContext::new(definition, &arrived(reference));
+            (context.image_tags.join(" "), context.is_released)
         };
-        assert_eq!(tags(&recipe(), branch("main")), ("latest main".to_owned(), true));
-        assert_eq!(tags(&recipe(), branch("feature/x")), ("feature-x".to_owned(), false));
-        assert_eq!(tags(&recipe(), None), ("latest".to_owned(), true));
+        assert_eq!(tags(&definition(), branch("main")), ("latest main".to_owned(), true));
+        assert_eq!(tags(&definition(), branch("feature/x")), ("feature-x".to_owned(), false));
+        assert_eq!(tags(&definition(), None), ("latest".to_owned(), true));
         let tag = Some(GitReference::Tag("v1".to_owned()));
-        assert_eq!(tags(&recipe(), tag), ("v1".to_owned(), false));
-        let trunk = BuildDefinition { default_branch: Some("trunk".to_owned()), ..recipe() };
+        assert_eq!(tags(&definition(), tag), ("v1".to_owned(), false));
+        let trunk = BuildDefinition { default_branch: Some("trunk".to_owned()), ..definition() };
         assert_eq!(tags(&trunk, branch("main")), ("main".to_owned(), false));
         assert_eq!(tags(&trunk, branch("trunk")), ("latest trunk".to_owned(), true));
-        let none = BuildDefinition { image_tags: Some(Vec::new()), ..recipe() };
+        let none = BuildDefinition { image_tags: Some(Vec::new()), ..definition() };
         assert_eq!(tags(&none, branch("main")), (String::new(), true));
     }
 
@@ -236,10 +236,10 @@ mod tests {
         ];
         for name in taken {
             for reference in [GitReference::Branch(name.to_owned()), GitReference::Tag(name.to_owned())] {
-                let ticket = BuildContext::new(&recipe(), &arrived(Some(reference.clone())));
-                assert_eq!(ticket.image_tags, [""; 0], "{reference:?}");
-                let [not] = ticket.image_tags_not_moved.as_slice() else {
-                    panic!("{reference:?}: {ticket:?}")
+                let context = BuildContext::new(&definition(), &arrived(Some(reference.clone())));
+                assert_eq!(context.image_tags, [""; 0], "{reference:?}");
+                let [not] = context.image_tags_not_moved.as_slice() else {
+                    panic!("{reference:?}: {context:?}")
                 };
                 assert_eq!(not.image_tag, name.trim_start_matches(['/', '.', '-']));
             }
@@ -248,7 +248,7 @@ mod tests {
         let tags = |tags: &[&str], reference| {
             let image_tags = tags.iter().map(|text| Template::parse(text).unwrap()).collect();
             BuildContext::new(
-                &BuildDefinition { image_tags: Some(image_tags), ..recipe() },
+                &BuildDefinition { image_tags: Some(image_tags), ..definition() },
                 &arrived(reference),
             )
             .image_tags
@@ -258,36 +258,39 @@ mod tests {
         assert_eq!(tags(&["stable", "{branch}-x"], branch("stable")), ["stable-x"]);
         // The default branch may be called as it likes.
         assert_eq!(tags(&["main", "{branch}"], branch("main")), ["main"]);
-        let latest = BuildDefinition { default_branch: Some("latest".to_owned()), ..recipe() };
+        let latest = BuildDefinition { default_branch: Some("latest".to_owned()), ..definition() };
         assert_eq!(BuildContext::new(&latest, &arrived(branch("latest"))).image_tags, ["latest"]);
     }
 
     #[test]
     fn the_content_tag_changes_with_what_is_built_and_with_nothing_else() {
-        let tag = |recipe: &BuildDefinition| BuildContext::new(recipe, &arrived(None)).image_tag;
-        let first = tag(&recipe());
+        let tag = |definition: &BuildDefinition| BuildContext::new(definition, &arrived(None)).image_tag;
+        let first = tag(&definition());
         assert!(first.starts_with("src-") && first.len() == 44, "{first}");
         let same = BuildDefinition {
             cache: false,
             compute_type: Some("BUILD_GENERAL1_LARGE"),
             image_tags: Some(Vec::new()),
             profile: crate::domain::builds::build_definition::Profile::Eks,
-            ..recipe()
+            ..definition()
         };
         assert_eq!(first, tag(&same));
-        assert_eq!(first, BuildContext::new(&recipe(), &arrived(branch("main"))).image_tag);
+        assert_eq!(first, BuildContext::new(&definition(), &arrived(branch("main"))).image_tag);
         let mut seen = std::collections::BTreeSet::from([first]);
         for other in [
             BuildDefinition::of(Name::parse("other").unwrap()),
-            BuildDefinition { context: "web".to_owned(), ..recipe() },
-            BuildDefinition { dockerfile: Some("web".to_owned()), ..recipe() },
-            BuildDefinition { target: Some("web".to_owned()), ..recipe() },
-            BuildDefinition { build_args: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
-            BuildDefinition { build_args: [("ab".to_owned(), String::new())].into(), ..recipe() },
-            BuildDefinition { secrets: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
-            BuildDefinition { platforms: vec![Platform::Arm64], ..recipe() },
-            BuildDefinition { platforms: vec![Platform::Amd64, Platform::Arm64], ..recipe() },
-            BuildDefinition { profile: crate::domain::builds::build_definition::Profile::Lambda, ..recipe() },
+            BuildDefinition { context: "web".to_owned(), ..definition() },
+            BuildDefinition { dockerfile: Some("web".to_owned()), ..definition() },
+            BuildDefinition { target: Some("web".to_owned()), ..definition() },
+            BuildDefinition { build_args: [("a".to_owned(), "b".to_owned())].into(), ..definition() },
+            BuildDefinition { build_args: [("ab".to_owned(), String::new())].into(), ..definition() },
+            BuildDefinition { secrets: [("a".to_owned(), "b".to_owned())].into(), ..definition() },
+            BuildDefinition { platforms: vec![Platform::Arm64], ..definition() },
+            BuildDefinition { platforms: vec![Platform::Amd64, Platform::Arm64], ..definition() },
+            BuildDefinition {
+                profile: crate::domain::builds::build_definition::Profile::Lambda,
+                ..definition()
+            },
         ] {
             assert!(seen.insert(tag(&other)), "{other:?}");
         }
@@ -296,19 +299,19 @@ mod tests {
     #[test]
     fn a_ticket_is_believed_as_it_was_written_and_not_otherwise() {
         let now = Instant::parse("2026-11-23T10:00:00Z").unwrap();
-        let ticket = BuildContext::new(&recipe(), &arrived(branch("main")));
-        assert_eq!(ticket.doubt(now), None);
+        let context = BuildContext::new(&definition(), &arrived(branch("main")));
+        assert_eq!(context.doubt(now), None);
         let other = Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "d".repeat(40) };
         let later = Instant::parse("2999-01-01T00:00:00Z").unwrap();
         let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
         for (changed, reason) in [
-            (BuildContext { repository_name: "prod/web".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { source: other, ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { image_tag: "src-1".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { image_tag: "latest".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { definition: String::new(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { image_tags: vec![in_use], ..ticket.clone() }, "is reserved"),
-            (BuildContext { arrival: SourceOrder::at(later), ..ticket.clone() }, "is in the future"),
+            (BuildContext { repository_name: "prod/web".to_owned(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { source: other, ..context.clone() }, "is not the tag of"),
+            (BuildContext { image_tag: "src-1".to_owned(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { image_tag: "latest".to_owned(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { definition: String::new(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { image_tags: vec![in_use], ..context.clone() }, "is reserved"),
+            (BuildContext { arrival: SourceOrder::at(later), ..context.clone() }, "is in the future"),
         ] {
             let doubt = changed.doubt(now).unwrap();
             assert!(doubt.contains(reason), "{doubt}");
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_ticket_survives_its_journey() {
-        let ticket = BuildContext::new(&recipe(), &arrived(branch("main")));
-        assert_eq!(serde_json::from_str::<BuildContext>(&ticket.to_json()).unwrap(), ticket);
+        let context = BuildContext::new(&definition(), &arrived(branch("main")));
+        assert_eq!(serde_json::from_str::<BuildContext>(&context.to_json()).unwrap(), context);
     }
 }

@@ -82,7 +82,7 @@ pub enum BuildOutcome {
     /// An image was pushed for a platform.
     Pushed {
         /// What for.
-        ticket: BuildContext,
+        context: BuildContext,
         /// Which platform.
         platform: Platform,
         /// The image's digest, as the push told it.
@@ -91,7 +91,7 @@ pub enum BuildOutcome {
     /// No image came of it.
     Failed {
         /// What for.
-        ticket: BuildContext,
+        context: BuildContext,
         /// How it ended.
         status: Status,
         /// Why.
@@ -109,26 +109,26 @@ impl Build {
     /// # Errors
     ///
     /// Why that cannot be told.
-    pub fn ticket(&self) -> Result<(BuildContext, Platform), String> {
+    pub fn context(&self) -> Result<(BuildContext, Platform), String> {
         let text =
             self.environment.get(VARIABLE).ok_or("it carries no ticket, so that nobody asked for it here")?;
-        let ticket: BuildContext =
+        let context: BuildContext =
             serde_json::from_str(text).map_err(|error| format!("its ticket is unreadable: {error}"))?;
         let platform = self.environment.get(PLATFORM);
         let platform =
             Platform::NAMES.into_iter().find(|(name, _)| Some(*name) == platform.map(String::as_str));
         let (_, platform) = platform.ok_or("it does not say its platform")?;
-        if !ticket.platforms.contains(&platform) {
+        if !context.platforms.contains(&platform) {
             return Err("its platform is none of its ticket".to_owned());
         }
-        Ok((ticket, platform))
+        Ok((context, platform))
     }
 
     /// What it comes to.
     #[must_use]
     pub fn ended(&self) -> BuildOutcome {
-        let (ticket, platform) = match self.ticket() {
-            Ok(ticket) => ticket,
+        let (context, platform) = match self.context() {
+            Ok(context) => context,
             Err(reason) => return BuildOutcome::Foreign(reason),
         };
         let status = self.status;
@@ -136,21 +136,20 @@ impl Build {
             Status::InProgress => return BuildOutcome::InProgress,
             Status::Succeeded => match self.exported.get(DIGEST) {
                 Some(digest) if is_digest(digest) => {
-                    return BuildOutcome::Pushed { ticket, platform, digest: digest.clone() };
+                    return BuildOutcome::Pushed { context, platform, digest: digest.clone() };
                 }
                 Some(_) => "it reports a digest that is none".to_owned(),
                 None => "it reports success, but no digest of an image".to_owned(),
             },
             Status::Failed => self.failure.clone().unwrap_or_else(|| "a phase failed".to_owned()),
             Status::Fault => {
-                let trouble =
-                    self.failure.as_deref().map_or(String::new(), |failure| format!(" ({failure})"));
-                format!("CodeBuild had trouble of its own{trouble}; start the build again")
+                let detail = self.failure.as_deref().map_or(String::new(), |failure| format!(" ({failure})"));
+                format!("CodeBuild had trouble of its own{detail}; start the build again")
             }
             Status::TimedOut => "it took longer than the project's time limit".to_owned(),
             Status::Stopped => "it was stopped".to_owned(),
         };
-        BuildOutcome::Failed { ticket, status, reason }
+        BuildOutcome::Failed { context, status, reason }
     }
 }
 

@@ -193,14 +193,14 @@ fn of_topic(text: String) -> String {
 pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(event) else { return Ok(None) };
     if let Some(records) = envelope.records {
-        let said = records.into_iter().map(parse_record).collect::<Result<Vec<_>, _>>()?;
-        return Ok(Some(said.into_iter().flatten().collect()));
+        let parsed = records.into_iter().map(parse_record).collect::<Result<Vec<_>, _>>()?;
+        return Ok(Some(parsed.into_iter().flatten().collect()));
     }
     if envelope.test.as_deref() == Some("s3:TestEvent") {
         return Ok(Some(vec![ParsedEvent::Skip("it is the test event of S3".to_owned())]));
     }
     let detail = envelope.detail.map_or("null", serde_json::value::RawValue::get);
-    let said = match envelope.detail_type.as_deref() {
+    let parsed = match envelope.detail_type.as_deref() {
         Some("Object Created") => {
             const BY: &str = "EventBridge for S3";
             let created: Created = shaped(detail, BY)?;
@@ -217,7 +217,7 @@ pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
         Some(_) => return Err(InvalidEvent::Unknown),
         None => return Ok(None),
     };
-    Ok(Some(vec![said]))
+    Ok(Some(vec![parsed]))
 }
 
 fn shaped<'a, T: Deserialize<'a>>(detail: &'a str, by: &'static str) -> Result<T, InvalidEvent> {
@@ -356,9 +356,9 @@ mod tests {
     use super::*;
 
     fn only(event: &serde_json::Value) -> ParsedEvent {
-        let mut said = read(&event.to_string()).unwrap().unwrap();
-        assert_eq!(said.len(), 1, "{said:?}");
-        said.remove(0)
+        let mut parsed = read(&event.to_string()).unwrap().unwrap();
+        assert_eq!(parsed.len(), 1, "{parsed:?}");
+        parsed.remove(0)
     }
 
     fn arrived(event: &serde_json::Value) -> SourceUpdate {

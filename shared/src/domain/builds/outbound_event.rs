@@ -85,7 +85,7 @@ impl Failed {
     #[must_use]
     pub fn of_build(
         stack_name: &str,
-        ticket: &BuildContext,
+        context: &BuildContext,
         status: Status,
         reason: &str,
         id: &str,
@@ -93,10 +93,10 @@ impl Failed {
     ) -> Self {
         Self {
             stack_name: stack_name.to_owned(),
-            repository_name: ticket.repository_name.clone(),
+            repository_name: context.repository_name.clone(),
             build_status: status.as_str().to_owned(),
             reason: reason.to_owned(),
-            source: ticket.source.to_string(),
+            source: context.source.to_string(),
             build_id: id.to_owned(),
             log_link: log.to_owned(),
         }

@@ -85,30 +85,30 @@ pub struct StartBuildInput {
 ///
 /// When the stack does not build for one of its platforms.
 pub fn start_build_inputs(
-    recipe: &BuildDefinition,
-    ticket: &BuildContext,
+    definition: &BuildDefinition,
+    context: &BuildContext,
     registry: &Registry,
     projects: &Projects,
     attempt: &str,
 ) -> Result<Vec<StartBuildInput>, NoProject> {
-    ticket
+    context
         .platforms
         .iter()
         .map(|&platform| {
-            let (source_type, source_location) = location(&ticket.source, registry);
+            let (source_type, source_location) = location(&context.source, registry);
             let mut order = StartBuildInput {
                 project: projects.project(platform)?.to_owned(),
                 platform,
                 token: String::new(),
                 source_type,
                 source_location,
-                source_version: ticket.source.version().to_owned(),
-                compute_type: recipe.compute_type,
-                service_role: recipe.service_role.as_ref().map(|name| {
+                source_version: context.source.version().to_owned(),
+                compute_type: definition.compute_type,
+                service_role: definition.service_role.as_ref().map(|name| {
                     format!("arn:{}:iam::{}:role{ROLE_PATH}{name}", registry.partition, registry.account_id)
                 }),
-                time_limits: recipe.time_limits,
-                environment: environment(recipe, ticket, registry, platform),
+                time_limits: definition.time_limits,
+                environment: environment(definition, context, registry, platform),
             };
             order.token = token(&order, attempt);
             Ok(order)
@@ -150,53 +150,55 @@ fn token(order: &StartBuildInput, attempt: &str) -> String {
 /// The tag that a build's layers are kept under for the next one, and those that it takes layers from. What is released has
 /// one that everybody reads. A branch has its own: whoever may push branches could otherwise put layers into what is released.
 /// A git tag is built once, and keeps none.
-fn caches(recipe: &BuildDefinition, ticket: &BuildContext, platform: Platform) -> (String, String) {
-    if !recipe.cache {
+fn caches(definition: &BuildDefinition, context: &BuildContext, platform: Platform) -> (String, String) {
+    if !definition.cache {
         return (String::new(), String::new());
     }
     let released = format!("{CACHE_PREFIX}{}", platform.processor());
-    match &ticket.reference {
-        Some(GitReference::Branch(name)) if !ticket.is_released => {
+    match &context.reference {
+        Some(GitReference::Branch(name)) if !context.is_released => {
             let own = format!("{released}-{}", fingerprint(&[name], 16));
             let from = format!("{own} {released}");
             (own, from)
         }
-        Some(GitReference::Tag(_)) if !ticket.is_released => (String::new(), released),
+        Some(GitReference::Tag(_)) if !context.is_released => (String::new(), released),
         _ => (released.clone(), released),
     }
 }
 
 fn environment(
-    recipe: &BuildDefinition,
-    ticket: &BuildContext,
+    definition: &BuildDefinition,
+    context: &BuildContext,
     registry: &Registry,
     platform: Platform,
 ) -> Vec<Variable> {
-    let dockerfile = recipe.dockerfile.clone().unwrap_or_else(|| match recipe.context.as_str() {
+    let dockerfile = definition.dockerfile.clone().unwrap_or_else(|| match definition.context.as_str() {
         "." => "Dockerfile".to_owned(),
         context => format!("{}/Dockerfile", context.trim_end_matches('/')),
     });
-    let (cache_tag, cache_from) = caches(recipe, ticket, platform);
-    let attestations = if recipe.profile.has_attestations() { "true" } else { "false" };
+    let (cache_tag, cache_from) = caches(definition, context, platform);
+    let attestations = if definition.profile.has_attestations() { "true" } else { "false" };
     let mut variables: Vec<Variable> = [
         ("REGISTRY", registry.host()),
-        ("REPOSITORY", ticket.repository_name.clone()),
-        ("IMAGE_TAG", ticket.tag_for(platform)),
+        ("REPOSITORY", context.repository_name.clone()),
+        ("IMAGE_TAG", context.tag_for(platform)),
         (PLATFORM, platform.as_str().to_owned()),
-        ("CONTEXT", recipe.context.clone()),
+        ("CONTEXT", definition.context.clone()),
         ("DOCKERFILE", dockerfile),
-        ("TARGET", recipe.target.clone().unwrap_or_default()),
+        ("TARGET", definition.target.clone().unwrap_or_default()),
         ("CACHE_TAG", cache_tag),
         ("CACHE_FROM", cache_from),
         ("ATTESTATIONS", attestations.to_owned()),
-        ("SOURCE", ticket.source.to_string()),
-        ("REVISION", ticket.source.version().to_owned()),
-        (VARIABLE, ticket.to_json()),
+        ("SOURCE", context.source.to_string()),
+        ("REVISION", context.source.version().to_owned()),
+        (VARIABLE, context.to_json()),
     ]
     .into_iter()
     .map(|(name, value)| Variable { name: name.to_owned(), value, is_secret: false })
     .collect();
-    for (kind, values, is_secret) in [("ARG", &recipe.build_args, false), ("SECRET", &recipe.secrets, true)] {
+    for (kind, values, is_secret) in
+        [("ARG", &definition.build_args, false), ("SECRET", &definition.secrets, true)]
+    {
         // Names are words, so that a list of them can be told apart by spaces; values are anything.
         let mut names = Vec::new();
         for (index, (name, value)) in values.iter().enumerate() {
@@ -220,7 +222,7 @@ mod tests {
     use crate::domain::repository::Name;
     use crate::domain::text::instant::Instant;
 
-    fn ordered(recipe: &BuildDefinition, attempt: &str) -> Vec<StartBuildInput> {
+    fn ordered(definition: &BuildDefinition, attempt: &str) -> Vec<StartBuildInput> {
         let arrived = SourceUpdate {
             source: Source::S3 {
                 bucket: "b".to_owned(),
@@ -232,20 +234,26 @@ mod tests {
         };
         let registry = Registry::of_arn("arn:aws-cn:lambda:cn-north-1:123456789012:function:f").unwrap();
         let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
-        start_build_inputs(recipe, &BuildContext::new(recipe, &arrived), &registry, &projects, attempt)
-            .unwrap()
+        start_build_inputs(
+            definition,
+            &BuildContext::new(definition, &arrived),
+            &registry,
+            &projects,
+            attempt,
+        )
+        .unwrap()
     }
 
     #[test]
     fn an_order_says_all_that_a_build_needs() {
-        let recipe = BuildDefinition {
+        let definition = BuildDefinition {
             build_args: [("A".to_owned(), "\"; touch pwned".to_owned()), ("B".to_owned(), String::new())]
                 .into(),
             secrets: [("npm".to_owned(), "stack/npm:token".to_owned())].into(),
             context: "web/".to_owned(),
             ..BuildDefinition::of(Name::parse("app").unwrap())
         };
-        let start_build_inputs: Vec<StartBuildInput> = ordered(&recipe, "")
+        let start_build_inputs: Vec<StartBuildInput> = ordered(&definition, "")
             .into_iter()
             .map(|order| StartBuildInput { token: String::new(), ..order })
             .collect();
@@ -273,16 +281,16 @@ mod tests {
 
     #[test]
     fn a_branch_reads_the_cache_of_what_is_released_and_writes_one_of_its_own() {
-        let recipe = BuildDefinition::of(Name::parse("app").unwrap());
+        let definition = BuildDefinition::of(Name::parse("app").unwrap());
         let caches = |reference: Option<GitReference>, is_released: bool| {
             let arrived = SourceUpdate {
                 source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
                 reference,
                 arrival: SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
             };
-            let ticket = BuildContext::new(&recipe, &arrived);
-            assert_eq!(ticket.is_released, is_released);
-            caches(&recipe, &ticket, Platform::Amd64)
+            let context = BuildContext::new(&definition, &arrived);
+            assert_eq!(context.is_released, is_released);
+            caches(&definition, &context, Platform::Amd64)
         };
         let branch = |name: &str| Some(GitReference::Branch(name.to_owned()));
         let released = ("buildcache-amd64".to_owned(), "buildcache-amd64".to_owned());
@@ -299,12 +307,16 @@ mod tests {
 
     #[test]
     fn the_token_is_the_same_for_the_same_order_only() {
-        let recipe = BuildDefinition::of(Name::parse("app").unwrap());
-        let token = |recipe: &BuildDefinition, attempt: &str| ordered(recipe, attempt)[0].token.clone();
-        assert_eq!(token(&recipe, ""), token(&recipe, ""));
-        assert_ne!(token(&recipe, ""), token(&recipe, "again"));
-        assert_ne!(token(&recipe, ""), token(&BuildDefinition { cache: false, ..recipe.clone() }, ""));
-        let large = BuildDefinition { compute_type: Some("BUILD_GENERAL1_LARGE"), ..recipe.clone() };
-        assert_ne!(token(&recipe, ""), token(&large, ""));
+        let definition = BuildDefinition::of(Name::parse("app").unwrap());
+        let token =
+            |definition: &BuildDefinition, attempt: &str| ordered(definition, attempt)[0].token.clone();
+        assert_eq!(token(&definition, ""), token(&definition, ""));
+        assert_ne!(token(&definition, ""), token(&definition, "again"));
+        assert_ne!(
+            token(&definition, ""),
+            token(&BuildDefinition { cache: false, ..definition.clone() }, "")
+        );
+        let large = BuildDefinition { compute_type: Some("BUILD_GENERAL1_LARGE"), ..definition.clone() };
+        assert_ne!(token(&definition, ""), token(&large, ""));
     }
 }

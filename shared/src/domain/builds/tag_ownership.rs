@@ -88,16 +88,16 @@ impl TagOwnership {
     }
 
     /// Puts the image of a ticket wherever nothing newer is.
-    pub fn claim(&mut self, ticket: &BuildContext, digest: &str, now: Instant) -> Claim {
+    pub fn claim(&mut self, context: &BuildContext, digest: &str, now: Instant) -> Claim {
         let own = Owner {
             image_digest: digest.to_owned(),
-            version: ticket.source.version().to_owned(),
-            arrival: ticket.arrival.clone(),
-            reference: ticket.reference.clone(),
+            version: context.source.version().to_owned(),
+            arrival: context.arrival.clone(),
+            reference: context.reference.clone(),
         };
-        let places = ticket.image_tags.iter().cloned().map(PublishTarget::Tag);
+        let places = context.image_tags.iter().cloned().map(PublishTarget::Tag);
         let mut claim = Claim::default();
-        for place in places.chain(ticket.is_released.then_some(PublishTarget::Parameter)) {
+        for place in places.chain(context.is_released.then_some(PublishTarget::Parameter)) {
             let kept = match (&place, self.entry(&place)) {
                 (_, None) => None,
                 (PublishTarget::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => {
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::domain::builds::Source;
 
-    fn ticket(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> BuildContext {
+    fn context(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> BuildContext {
         BuildContext {
             repository_name: "app".to_owned(),
             image_tag: format!("src-{version}"),
@@ -183,8 +183,8 @@ mod tests {
 
     fn latest(tickets: &[&BuildContext]) -> String {
         let mut ledger = TagOwnership::default();
-        for ticket in tickets {
-            ledger.claim(ticket, ticket.source.version(), now());
+        for context in tickets {
+            ledger.claim(context, context.source.version(), now());
         }
         for place in [PublishTarget::Tag("main".to_owned()), PublishTarget::Parameter] {
             assert_eq!(ledger.digest(&place), ledger.digest(&PublishTarget::Tag("latest".to_owned())));
@@ -195,12 +195,12 @@ mod tests {
     #[test]
     fn the_newest_source_stays_in_whatever_order_builds_end() {
         let pairs = [
-            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:01", None, None)),
+            (context("old", "10:00:00", None, None), context("new", "10:00:01", None, None)),
             // Of uploads within a second S3's own order decides.
-            (ticket("old", "10:00:00", Some("00FF"), None), ticket("new", "10:00:00", Some("0100"), None)),
-            (ticket("old", "10:00:00", Some("FF"), None), ticket("new", "10:00:00", Some("000100"), None)),
+            (context("old", "10:00:00", Some("00FF"), None), context("new", "10:00:00", Some("0100"), None)),
+            (context("old", "10:00:00", Some("FF"), None), context("new", "10:00:00", Some("000100"), None)),
             // Of pushes within a second what the push replaced.
-            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:00", None, Some("old"))),
+            (context("old", "10:00:00", None, None), context("new", "10:00:00", None, Some("old"))),
         ];
         for (old, new) in &pairs {
             assert_eq!(latest(&[old, new]), "new", "{new:?}");
@@ -211,14 +211,14 @@ mod tests {
 
     #[test]
     fn going_back_to_an_old_commit_is_going_forward() {
-        let one = ticket("one", "10:00:00", None, None);
-        let two = ticket("two", "11:00:00", None, Some("one"));
-        let back = ticket("one", "11:30:00", None, Some("two"));
+        let one = context("one", "10:00:00", None, None);
+        let two = context("two", "11:00:00", None, Some("one"));
+        let back = context("one", "11:30:00", None, Some("two"));
         assert_eq!(latest(&[&one, &two, &back]), "one");
         // An event of the first push that comes again changes nothing.
         let mut ledger = TagOwnership::default();
-        for ticket in [&one, &two, &back] {
-            ledger.claim(ticket, ticket.source.version(), now());
+        for context in [&one, &two, &back] {
+            ledger.claim(context, context.source.version(), now());
         }
         let again = ledger.claim(&one, "sha256:other", now());
         assert_eq!((again.taken.len(), again.kept.len()), (0, 3));
@@ -226,15 +226,15 @@ mod tests {
 
     #[test]
     fn a_source_of_the_future_keeps_nothing() {
-        let mut future = ticket("future", "10:00:00", None, None);
+        let mut future = context("future", "10:00:00", None, None);
         future.arrival.at = Instant::parse("2999-01-01T00:00:00Z").unwrap();
-        assert_eq!(latest(&[&future, &ticket("one", "10:00:00", None, None)]), "one");
+        assert_eq!(latest(&[&future, &context("one", "10:00:00", None, None)]), "one");
     }
 
     #[test]
     fn branches_do_not_meet() {
-        let main = ticket("new", "11:00:00", None, None);
-        let mut feature = ticket("old", "10:00:00", None, None);
+        let main = context("new", "11:00:00", None, None);
+        let mut feature = context("old", "10:00:00", None, None);
         (feature.image_tags, feature.is_released) = (vec!["feature".to_owned()], false);
         let mut ledger = TagOwnership::default();
         ledger.claim(&main, "main", now());
@@ -249,7 +249,7 @@ mod tests {
             image_tags: vec!["v1.0".to_owned()],
             is_released: false,
             reference: Some(reference),
-            ..ticket(version, at, None, None)
+            ..context(version, at, None, None)
         };
         let release = pushed("release", "11:00:00", GitReference::Tag("v1.0".to_owned()));
         let branch = pushed("branch", "11:00:00", GitReference::Branch("v1.0".to_owned()));
@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn a_ledger_forgets_branches_that_nobody_builds_any_more() {
         let mut ledger = TagOwnership::default();
-        ledger.claim(&ticket("old", "10:00:00", None, None), "d", now());
-        let mut other = ticket("new", "10:00:00", None, None);
+        ledger.claim(&context("old", "10:00:00", None, None), "d", now());
+        let mut other = context("new", "10:00:00", None, None);
         (other.image_tags, other.is_released) = (vec!["x".to_owned()], false);
         ledger.claim(&other, "e", now().plus_days(399).unwrap());
         assert!(ledger.digest(&PublishTarget::Tag("main".to_owned())).is_some());

@@ -114,10 +114,10 @@ pub fn plan(event: &Event) -> Result<Plan, Refusal> {
         return Ok(name.map_or(Plan::Nothing, |name| Plan::Remove { name, empty_on_delete: empties(text) }));
     }
     let properties = read::properties(text).map_err(Refusal::Properties)?;
-    let name = properties.wish.name.clone().unwrap_or_else(|| generated(event, &properties));
+    let name = properties.spec.name.clone().unwrap_or_else(|| generated(event, &properties));
     // Old properties that are not valid never came into effect.
     let old = event.old_resource_properties.as_ref().and_then(|old| read::properties(old.get()).ok());
-    let old_key = old.and_then(|old| old.wish.settings.encryption.kms_key);
+    let old_key = old.and_then(|old| old.spec.settings.encryption.kms_key);
     Ok(Plan::Ensure { name, properties: Box::new(properties), old_key })
 }
 
@@ -136,7 +136,7 @@ fn empties(properties: &str) -> EmptyOnDelete {
 fn generated(event: &Event, properties: &Properties) -> Name {
     let stack = event.stack_id.rsplit(':').next().unwrap_or_default();
     let stack = stack.split('/').nth(1).unwrap_or("stack");
-    let encryption = &properties.wish.settings.encryption;
+    let encryption = &properties.spec.settings.encryption;
     let mut seed = vec![event.stack_id.as_str(), event.logical_resource_id.as_str()];
     if encryption.encryption_type != EncryptionType::Aes256 {
         seed.push(encryption.encryption_type.as_str());
@@ -184,7 +184,7 @@ pub fn check_new(
     registry: &Registry,
     permissions: &Permissions,
 ) -> Result<(), Refusal> {
-    match properties.wish.settings.policy.text(registry, None) {
+    match properties.spec.settings.policy.text(registry, None) {
         Some(policy) => Ok(permissions.check_sharing(&policy, None, &registry.account_id)?),
         None => Ok(()),
     }
@@ -205,7 +205,7 @@ pub fn changes(
     difference: Difference,
     permissions: &Permissions,
 ) -> Result<Vec<Change>, Refusal> {
-    let wanted = &properties.wish.settings.encryption;
+    let wanted = &properties.spec.settings.encryption;
     let Difference { mut encryption, changes, policy } = difference;
     // A policy that stays lets in nobody new: what was shared before the parameter was there does not fail a rollback.
     for change in &changes {
@@ -336,7 +336,7 @@ mod tests {
         };
         let permissions = Permissions::parse("app", "").unwrap();
         let adopted = adoption(owner, existing, &app, properties.adopt_existing, &permissions)?;
-        let difference = difference(existing, &properties.wish.settings, &registry, &protection);
+        let difference = difference(existing, &properties.spec.settings, &registry, &protection);
         changes(adopted, existing, &app, properties, old_key, difference, &permissions)
     }
 
@@ -344,10 +344,10 @@ mod tests {
     fn a_given_name_has_to_change_with_the_encryption() {
         let me = owner(&event("Update", Some("app"), "{}", "{}"));
         let key = |id: &str| format!("arn:aws:kms:eu-west-1:123456789012:key/{id}");
-        let is_refused = |has: Encryption, wanted: &str, old_key: Option<&str>| {
+        let is_refused = |has: Encryption, encryption: &str, old_key: Option<&str>| {
             let existing = Existing { encryption: has, ..existing(me.tags(false)) };
             let properties = read::properties(&format!(
-                r#"{{"EncryptionConfiguration": {{"EncryptionType": {wanted}}}}}"#
+                r#"{{"EncryptionConfiguration": {{"EncryptionType": {encryption}}}}}"#
             ))
             .unwrap();
             match changes_of(&me, &existing, &properties, old_key) {

@@ -138,12 +138,13 @@ mod tests {
             image_tags: Vec::new(),
             reason: "app@sha256:aa by task/1".to_owned(),
         };
-        let told: Vec<String> = [Action::Delete(removal("sha256:aa", 0)), put_tag("keep"), suspend, put_back]
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let described: Vec<String> =
+            [Action::Delete(removal("sha256:aa", 0)), put_tag("keep"), suspend, put_back]
+                .iter()
+                .map(ToString::to_string)
+                .collect();
         assert_eq!(
-            told,
+            described,
             [
                 "delete sha256:aa (v1, latest) (rule 2): Pushed 30 days ago; the limit is 14 days.",
                 "add the tag keep to sha256:aa",

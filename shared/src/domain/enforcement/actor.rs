@@ -38,10 +38,10 @@ impl Actor {
                 Self { execution: Some(arn.to_owned()), ..Self::default() }
             }
             Some(arn) if arn.starts_with("arn:") => Self::principal(arn),
-            Some(told) => {
-                let (person, principal) = match told.split_once(" as arn:") {
+            Some(text) => {
+                let (person, principal) = match text.split_once(" as arn:") {
                     Some((person, arn)) => (person, Some(format!("arn:{arn}"))),
-                    None => (told, None),
+                    None => (text, None),
                 };
                 let (user, host) = person.split_once(" at ").unwrap_or((person, ""));
                 let host = (!host.is_empty()).then(|| host.to_owned());

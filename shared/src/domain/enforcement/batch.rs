@@ -75,14 +75,15 @@ pub enum Protection {
     /// ECR made it on a push, by the stack's creation template: it bears the resource tag with the value for those.
     CreatedOnPush,
     /// The stack has a record of it, and whether it has the resource tag could not be read.
-    Untold,
+    #[serde(rename = "untold")]
+    Unknown,
 }
 
 impl Protection {
     /// Whether the policy that is attached may be somebody's who asks for protection.
     #[must_use]
     pub const fn may_be_of_others(self) -> bool {
-        matches!(self, Self::Tagged | Self::CreatedOnPush | Self::Untold)
+        matches!(self, Self::Tagged | Self::CreatedOnPush | Self::Unknown)
     }
 }
 
@@ -183,8 +184,8 @@ mod tests {
             protect_only: false,
             dry_run_reason: dry_run.then_some(DryRunReason::Requested),
             attempt: "a".to_owned(),
-            book_version: None,
-            book_hash: None,
+            policies_file_version: None,
+            policies_file_hash: None,
             policies_file_problem: None,
         }
     }

@@ -314,8 +314,8 @@ mod tests {
         let used = RepositoryUse { images: usage.of_repository(&name, &images), ..RepositoryUse::default() };
         let check =
             |name: &str, used| Selection::named(&images, &[tag(name)]).check(&images, used, now()).is_ok();
-        let told = [&own, &spare, &foreign].map(|tag| check(tag, &used));
-        assert_eq!(told, [false, false, true]);
+        let checked = [&own, &spare, &foreign].map(|tag| check(tag, &used));
+        assert_eq!(checked, [false, false, true]);
         assert!(check(&own, &RepositoryUse::default()), "nothing runs it");
     }
 

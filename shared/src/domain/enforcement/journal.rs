@@ -59,7 +59,8 @@ pub struct Line {
     /// The policy in the policies file; none for an image that somebody named.
     pub policy: Option<String>,
     /// The version of the policies file.
-    pub book_version: Option<String>,
+    #[serde(rename = "bookVersion")]
+    pub policies_file_version: Option<String>,
     /// The rule that takes it.
     pub applied_rule_priority: Option<u64>,
     /// Why it goes.
@@ -232,7 +233,7 @@ mod tests {
             image_manifest_media_type: None,
             action: ActionTaken::from(Action::Expire),
             policy: Some("all".to_owned()),
-            book_version: None,
+            policies_file_version: None,
             applied_rule_priority: Some(1),
             reason: "old".to_owned(),
             usage_read_at: None,

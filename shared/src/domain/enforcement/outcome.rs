@@ -33,8 +33,8 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Why the plan is not executed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub obstacles: Vec<ReportedBlocker>,
+    #[serde(rename = "obstacles", skip_serializing_if = "Vec::is_empty")]
+    pub blockers: Vec<ReportedBlocker>,
     /// All images.
     pub images: Amount,
     /// How many of the images count for limits in percent of the registry: those that can be pulled by themselves.
@@ -52,9 +52,11 @@ pub struct Outcome {
     /// What was moved to the archive.
     pub archived: Amount,
     /// What the rules would take, and its use keeps.
-    pub held_by_use: Amount,
+    #[serde(rename = "heldByUse")]
+    pub protected_by_use: Amount,
     /// What the rules would take, and the policy keeps all the same.
-    pub held_by_keep: Amount,
+    #[serde(rename = "heldByKeep")]
+    pub protected_by_keep: Amount,
     /// What was to be deleted, and was not.
     pub failed: Amount,
     /// What came into use after it was deleted or archived, and was put back.
@@ -183,8 +185,8 @@ pub struct ReportedBlocker {
 }
 
 impl From<&Blocker> for ReportedBlocker {
-    fn from(obstacle: &Blocker) -> Self {
-        Self { code: obstacle.code().to_owned(), message: obstacle.to_string() }
+    fn from(blocker: &Blocker) -> Self {
+        Self { code: blocker.code().to_owned(), message: blocker.to_string() }
     }
 }
 
@@ -347,7 +349,7 @@ impl Outcome {
     }
 
     /// Tells what became of an image, unless it is one too many.
-    pub fn tell(&mut self, image: ImageOutcome) {
+    pub fn record(&mut self, image: ImageOutcome) {
         if self.results.len() < SHOWN {
             self.results.push(image);
         } else {
@@ -359,7 +361,7 @@ impl Outcome {
     #[cfg(feature = "lifecycle")]
     pub fn take_in(&mut self, put_back: &PutBack) {
         let line = &put_back.line;
-        let told = self.results.iter_mut().find(|image| {
+        let listed = self.results.iter_mut().find(|image| {
             image.image_digest == line.image_digest
                 && matches!(
                     image.outcome,
@@ -367,7 +369,7 @@ impl Outcome {
                 )
         });
         let one = Amount { image_total_count: 1, image_size_in_bytes: line.image_size_in_bytes };
-        let (fate, detail) = match &put_back.problem {
+        let (result, detail) = match &put_back.problem {
             None => (
                 ImageResult::PutBack,
                 format!("it came into use after it was deleted, and is back: {}", put_back.reason),
@@ -380,16 +382,16 @@ impl Outcome {
                 ),
             ),
         };
-        if let Some(told) = told {
-            if told.outcome != ImageResult::Unknown {
+        if let Some(listed) = listed {
+            if listed.outcome != ImageResult::Unknown {
                 let gone = if put_back.was_archived { &mut self.archived } else { &mut self.deleted };
                 gone.remove(one);
             }
-            told.outcome = fate;
-            told.detail = Some(detail);
+            listed.outcome = result;
+            listed.detail = Some(detail);
         } else {
             // Another invocation took it.
-            self.tell(ImageOutcome {
+            self.record(ImageOutcome {
                 image_digest: line.image_digest.clone(),
                 image_tags: line.image_tags.clone(),
                 image_pushed_at: line.image_pushed_at,
@@ -397,7 +399,7 @@ impl Outcome {
                 action: line.action,
                 applied_rule_priority: line.applied_rule_priority.unwrap_or_default(),
                 reason: line.reason.clone(),
-                outcome: fate,
+                outcome: result,
                 detail: Some(detail),
             });
         }
@@ -423,7 +425,7 @@ impl Outcome {
             return;
         }
         // Before what the plan itself is held by: that would be of no use to change.
-        self.obstacles.splice(0..0, reasons.iter().cloned());
+        self.blockers.splice(0..0, reasons.iter().cloned());
         if matches!(self.status, Status::Previewed | Status::Done) {
             self.status = Status::Blocked;
         }
@@ -432,13 +434,13 @@ impl Outcome {
     /// Takes in what another invocation did before this one in the same repository.
     pub fn follow(&mut self, mut before: Self) {
         // What it took and this one put back, or could not, is told once.
-        let told = self
+        let listed = self
             .results
             .iter()
             .filter(|image| matches!(image.outcome, ImageResult::PutBack | ImageResult::Failed));
-        let told: Vec<&str> = told.map(|image| image.image_digest.as_str()).collect();
+        let listed: Vec<&str> = listed.map(|image| image.image_digest.as_str()).collect();
         let (again, results): (Vec<ImageOutcome>, Vec<ImageOutcome>) =
-            before.results.into_iter().partition(|image| told.contains(&image.image_digest.as_str()));
+            before.results.into_iter().partition(|image| listed.contains(&image.image_digest.as_str()));
         before.results = results;
         for image in again {
             let one = Amount { image_total_count: 1, image_size_in_bytes: image.image_size_in_bytes };
@@ -471,7 +473,7 @@ impl Outcome {
                 image.outcome,
                 ImageResult::Deleted | ImageResult::Archived | ImageResult::Unknown | ImageResult::PutBack
             ) {
-                self.tell(image);
+                self.record(image);
             }
         }
     }

@@ -35,7 +35,7 @@ pub struct Plan {
     /// The protection tags that ECR has to see before the policy is attached.
     pub tagging: Tagging,
     /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
-    pub obstacles: Vec<Blocker>,
+    pub blockers: Vec<Blocker>,
     /// The verdict for each image.
     pub evaluation: Evaluation,
 }
@@ -268,7 +268,7 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         held,
         by_ecr: HashSet::new(),
         tagging: Tagging::default(),
-        obstacles: Vec::new(),
+        blockers: Vec::new(),
         evaluation: own,
     };
     let going = if entry.apply.is_by_ecr() {
@@ -293,7 +293,7 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         (pass(&plan.evaluation, place), images.referrer_depth(place), age(&place))
     });
     archivals.sort_by_cached_key(age);
-    plan.obstacles.extend(obstacles(entry, images, &deletions, &archivals, now));
+    plan.blockers.extend(blockers(entry, images, &deletions, &archivals, now));
     Plan { deletions, archivals, ..plan }
 }
 
@@ -317,7 +317,7 @@ impl Plan {
             images.images().get(place as usize).map(|image| image.digest.to_string()).unwrap_or_default()
         };
         self.tagging = tagging(images, &self.held);
-        self.obstacles.extend(self.tagging.taken.iter().map(|taken| Blocker::ProtectionTagTaken {
+        self.blockers.extend(self.tagging.taken.iter().map(|taken| Blocker::ProtectionTagTaken {
             tag: taken.tag.clone(),
             wanted_by: digest(taken.wanted_by),
             held_by: digest(taken.held_by),
@@ -332,14 +332,14 @@ impl Plan {
             }
         }
         match in_use_protection::protected(&entry.policy) {
-            Err(finding) => self.obstacles.push(Blocker::Unprotectable(finding)),
+            Err(finding) => self.blockers.push(Blocker::Unprotectable(finding)),
             Ok(policy) => {
                 let tagged = images.with_tags(&self.tagging.additions);
                 let evaluation = by_ecr(&policy, &tagged, now);
                 self.by_ecr = acting(&evaluation).collect();
                 let wrong = self.by_ecr.intersection(protected).count();
                 if wrong > 0 {
-                    self.obstacles.push(Blocker::TakesProtected(wrong as u64));
+                    self.blockers.push(Blocker::TakesProtected(wrong as u64));
                 }
                 let offset = protection_rule_count(&policy);
                 let own = std::mem::take(&mut self.evaluation);
@@ -407,18 +407,18 @@ fn referrers_of_several(images: &RepositoryImages) -> impl Iterator<Item = (Imag
         .map(|(place, subjects)| (place, format!("its tags are about {subjects} images that are here")))
 }
 
-fn obstacles(
+fn blockers(
     entry: &Entry,
     images: &RepositoryImages,
     deletions: &[ImageIndex],
     archivals: &[ImageIndex],
     now: Instant,
 ) -> Vec<Blocker> {
-    let mut obstacles = Vec::new();
+    let mut blockers = Vec::new();
     let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
     // What ECR enforces goes on by itself, also with images of which nobody knows enough yet.
     if all.is_empty() && !entry.apply.is_by_ecr() {
-        return obstacles;
+        return blockers;
     }
     let limits = entry.limits;
     let is = |place: ImageIndex, status| {
@@ -426,7 +426,7 @@ fn obstacles(
     };
     let planned = counted(images, &all, all.iter().copied()).count() as u64;
     if planned > limits.images {
-        obstacles.push(Blocker::Images { planned, limit: limits.images });
+        blockers.push(Blocker::Images { planned, limit: limits.images });
     }
     // Of the images that can be pulled: what is in the archive is not left to anybody.
     let total = images.pullable();
@@ -434,21 +434,21 @@ fn obstacles(
     let planned = all.iter().filter(is_pullable).count() as u64;
     let left = total.saturating_sub(planned);
     if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
-        obstacles.push(Blocker::Percent { planned, total, limit: limits.percent });
+        blockers.push(Blocker::Percent { planned, total, limit: limits.percent });
     }
     if planned > 0 && left < limits.remaining {
-        obstacles.push(Blocker::Remaining { left, limit: limits.remaining });
+        blockers.push(Blocker::Remaining { left, limit: limits.remaining });
     }
     let unread = images.unread_indexes().iter().filter(|index| !is(**index, ImageStatus::Archived)).count();
     if unread > 0 {
-        obstacles.push(Blocker::UnreadIndexes(unread as u64));
+        blockers.push(Blocker::UnreadIndexes(unread as u64));
     }
     let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
     let count = images.images().iter().filter(|image| image.pushed_at.micros() > latest).count() as u64;
     if count > 0 {
-        obstacles.push(Blocker::Clock { count, now });
+        blockers.push(Blocker::Clock { count, now });
     }
-    obstacles
+    blockers
 }
 
 impl Keep {
@@ -524,10 +524,10 @@ mod tests {
 
     /// A policy that takes everything older than a day.
     fn entry(more: &str) -> Entry {
-        let book = format!(
+        let policy_set = format!(
             "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}]{more} }}"
         );
-        PolicySet::parse(&book).unwrap().entries()[0].clone()
+        PolicySet::parse(&policy_set).unwrap().entries()[0].clone()
     }
 
     const UNLIMITED: &str = ", limits: { images: 10000, percent: 100, remaining: 1 }";
@@ -568,7 +568,7 @@ mod tests {
         assert_eq!(gone.len(), 5, "{gone:?}");
         assert!(at("sha256:1d") < at("sha256:a1") && at("sha256:1d") < at("sha256:a2"), "{gone:?}");
         assert!(at("sha256:1d") < at("sha256:51"), "{gone:?}");
-        assert!(plan.obstacles.is_empty());
+        assert!(plan.blockers.is_empty());
     }
 
     #[test]
@@ -622,28 +622,28 @@ mod tests {
     fn a_plan_past_a_limit_is_told_and_not_trimmed() {
         let listed = (0..10).map(|n| image(&format!("sha256:{n:02}"), &[], if n < 8 { 9 } else { 0 }));
         let images = RepositoryImages::new(listed.collect(), &Relations::default());
-        let obstacles = |limits: &str| {
+        let blockers = |limits: &str| {
             let plan = plan(&entry(limits), &images, &UsedImages::default(), now());
             assert_eq!(plan.deletions.len(), 8);
-            plan.obstacles.iter().map(ToString::to_string).collect::<Vec<_>>()
+            plan.blockers.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert!(obstacles(", limits: { images: 8, percent: 80, remaining: 2 }").is_empty());
+        assert!(blockers(", limits: { images: 8, percent: 80, remaining: 2 }").is_empty());
         assert_eq!(
-            obstacles(", limits: { images: 7, percent: 79, remaining: 3 }"),
+            blockers(", limits: { images: 7, percent: 79, remaining: 3 }"),
             [
                 "8 would be deleted, and the limit `images` is 7",
                 "8 of 10 images would be deleted, which is more than the limit `percent` of 79",
                 "2 images would be left, and the limit `remaining` is 3",
             ]
         );
-        assert_eq!(obstacles("").len(), 1, "half of a repository is the most unless said otherwise");
+        assert_eq!(blockers("").len(), 1, "half of a repository is the most unless said otherwise");
     }
 
     #[test]
     fn a_policy_never_empties_a_repository() {
         let images = RepositoryImages::new(vec![image("sha256:01", &[], 9)], &Relations::default());
         let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
-        assert_eq!(plan.obstacles, [Blocker::Remaining { left: 0, limit: 1 }]);
+        assert_eq!(plan.blockers, [Blocker::Remaining { left: 0, limit: 1 }]);
     }
 
     #[test]
@@ -653,7 +653,7 @@ mod tests {
         let listed = vec![index, image("sha256:a1", &[], 9), image("sha256:a2", &[], 0)];
         let images = RepositoryImages::new(listed, &Relations::default());
         let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
-        assert_eq!(plan.obstacles, [Blocker::UnreadIndexes(1)]);
+        assert_eq!(plan.blockers, [Blocker::UnreadIndexes(1)]);
     }
 
     #[test]
@@ -688,8 +688,8 @@ mod tests {
     }
 
     fn entry_with(rules: &str, more: &str) -> Entry {
-        let book = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
-        PolicySet::parse(&book).unwrap().entries()[0].clone()
+        let policy_set = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
+        PolicySet::parse(&policy_set).unwrap().entries()[0].clone()
     }
 
     const ARCHIVE: &str = "{ selection: any, maximumDaysSincePull: 1, action: archive }";
@@ -700,7 +700,7 @@ mod tests {
     }
 
     fn codes(plan: &Plan) -> Vec<&'static str> {
-        plan.obstacles.iter().map(Blocker::code).collect()
+        plan.blockers.iter().map(Blocker::code).collect()
     }
 
     #[test]
@@ -786,7 +786,7 @@ mod tests {
         let images = packed(listed);
         let plan = plan_for(&entry(""), &images, &[]);
         assert_eq!(
-            plan.obstacles,
+            plan.blockers,
             [
                 Blocker::Percent { planned: 10, total: 10, limit: 50 },
                 Blocker::Remaining { left: 0, limit: 1 }
@@ -810,23 +810,23 @@ mod tests {
         assert_eq!(images.pullable(), 2);
         let plan = plan_for(&entry(", limits: { images: 1, percent: 50, remaining: 1 }"), &images, &[]);
         assert_eq!(plan.deletions.len(), 4);
-        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
         assert_eq!(plan.counted(&images, &plan.deletions), 1);
-        let obstacles = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).obstacles;
-        assert_eq!(obstacles, [Blocker::Percent { planned: 1, total: 2, limit: 49 }]);
+        let blockers = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).blockers;
+        assert_eq!(blockers, [Blocker::Percent { planned: 1, total: 2, limit: 49 }]);
     }
 
     #[test]
     fn archiving_is_limited_as_deleting_is() {
         let listed = (0..11).map(|number| image(&digest(number), &["v"], if number < 9 { 9 } else { 0 }));
         let images = packed(listed.collect());
-        let obstacles = |more: &str| codes(&plan_for(&entry_with(ARCHIVE, more), &images, &[]));
-        assert_eq!(obstacles(""), ["limit-percent"]);
+        let blockers = |more: &str| codes(&plan_for(&entry_with(ARCHIVE, more), &images, &[]));
+        assert_eq!(blockers(""), ["limit-percent"]);
         assert_eq!(
-            obstacles(", limits: { images: 8, percent: 81, remaining: 3 }"),
+            blockers(", limits: { images: 8, percent: 81, remaining: 3 }"),
             ["limit-images", "limit-percent", "limit-remaining"]
         );
-        assert!(obstacles(", limits: { images: 9, percent: 82, remaining: 2 }").is_empty());
+        assert!(blockers(", limits: { images: 9, percent: 82, remaining: 2 }").is_empty());
     }
 
     #[test]
@@ -844,9 +844,9 @@ mod tests {
         let mut listed: Vec<Image> = (1..=5).map(|number| archived(number, &["x"])).collect();
         listed.push(image(&digest(9), &["v"], 0));
         let images = packed(listed);
-        let obstacles = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).obstacles;
-        assert!(obstacles(", limits: { images: 5, remaining: 1 }").is_empty());
-        assert_eq!(obstacles(", limits: { images: 4 }"), [Blocker::Images { planned: 5, limit: 4 }]);
+        let blockers = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).blockers;
+        assert!(blockers(", limits: { images: 5, remaining: 1 }").is_empty());
+        assert_eq!(blockers(", limits: { images: 4 }"), [Blocker::Images { planned: 5, limit: 4 }]);
     }
 
     #[test]
@@ -861,7 +861,7 @@ mod tests {
         ]);
         let plan = plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]);
         assert_eq!(plan.deletions, [0, 2, 3]);
-        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
         assert!(plan.kept[&1].contains("restored or gone"), "{}", plan.kept[&1]);
         // Without the index nothing holds it.
         let images = packed(images.images()[1..].to_vec());
@@ -897,12 +897,12 @@ mod tests {
         }
         let images = RepositoryImages::new(listed, &relations);
         let rule = "{ selection: untagged, maximumAgeLimit: 1 }";
-        let obstacles = |limit: u64| {
+        let blockers = |limit: u64| {
             let more = format!(", apply: attach, limits: {{ images: {limit} }}");
-            plan_for(&entry_with(rule, &more), &images, &[]).obstacles
+            plan_for(&entry_with(rule, &more), &images, &[]).blockers
         };
-        assert!(obstacles(4).is_empty());
-        assert_eq!(obstacles(3), [Blocker::Images { planned: 4, limit: 3 }]);
+        assert!(blockers(4).is_empty());
+        assert_eq!(blockers(3), [Blocker::Images { planned: 4, limit: 3 }]);
     }
 
     #[test]
@@ -927,7 +927,7 @@ mod tests {
         };
         let plan = untagged("1");
         assert_eq!((gone(&plan, &images), plan.by_ecr.len()), (vec!["sha256:03".to_owned()], 0));
-        assert!(plan.obstacles.is_empty());
+        assert!(plan.blockers.is_empty());
     }
 
     #[test]
@@ -942,8 +942,8 @@ mod tests {
             let more = format!(", apply: attach, limits: {{ images: {limit}, percent: 100, remaining: 1 }}");
             plan_for(&entry(&more), &images, &[])
         };
-        assert!(plan(2).obstacles.is_empty());
-        assert_eq!(plan(1).obstacles, [Blocker::Images { planned: 2, limit: 1 }]);
+        assert!(plan(2).blockers.is_empty());
+        assert_eq!(plan(1).blockers, [Blocker::Images { planned: 2, limit: 1 }]);
     }
 
     #[test]

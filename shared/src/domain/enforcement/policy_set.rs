@@ -288,13 +288,13 @@ impl PolicySet {
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
         let (node, _) = syntax::parse_file(text, &FILE_FIELDS).map_err(|finding| vec![finding])?;
         let mut reader = Reader::default();
-        let mut book = Self::default();
+        let mut policy_set = Self::default();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
         if let Some(fields) = reader.fields(&node, "", &FILE_FIELDS) {
-            book.hash = content_hash(&node);
-            book.usage = sources(&mut reader, &fields);
-            book.limits = registry_limits(&mut reader, &fields);
-            book.approve = reader.text(&fields, "approve").value();
+            policy_set.hash = content_hash(&node);
+            policy_set.usage = sources(&mut reader, &fields);
+            policy_set.limits = registry_limits(&mut reader, &fields);
+            policy_set.approve = reader.text(&fields, "approve").value();
             let items = reader.list(&fields, "policies");
             reader.require(&items, &fields, "policies", "a list of policies");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
@@ -307,10 +307,10 @@ impl PolicySet {
                     );
                     reader.find(Code::NameConflict, format!("{at}/name"), message);
                 }
-                book.entries.push(entry);
+                policy_set.entries.push(entry);
             }
         }
-        if reader.findings.is_empty() { Ok(book) } else { Err(reader.findings) }
+        if reader.findings.is_empty() { Ok(policy_set) } else { Err(reader.findings) }
     }
 
     /// The same without its policies: what has to be known of what is in use, and the limits of the registry.
@@ -669,7 +669,7 @@ fn limits(reader: &mut Reader, fields: &Fields<'_>) -> Limits {
 mod tests {
     use super::*;
 
-    const BOOK: &str = r#"
+    const POLICIES_FILE: &str = r#"
 policies:
   - name: payments
     repositories: ["prod/*"]
@@ -689,10 +689,14 @@ policies:
     rules: [{ selection: untagged, maximumNumberOfImages: 1 }]
 "#;
 
-    fn found<'a>(book: &'a PolicySet, repository: &str, tags: Option<&[(&str, &str)]>) -> Option<&'a str> {
+    fn found<'a>(
+        policy_set: &'a PolicySet,
+        repository: &str,
+        tags: Option<&[(&str, &str)]>,
+    ) -> Option<&'a str> {
         let tags: Option<ResourceTags> =
             tags.map(|tags| tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
-        match book.entry_for(repository, tags.as_ref()) {
+        match policy_set.entry_for(repository, tags.as_ref()) {
             Match::Entry(entry) => Some(&entry.name),
             Match::None => None,
             Match::TagsNeeded => Some("?"),
@@ -701,32 +705,32 @@ policies:
 
     #[test]
     fn the_first_policy_that_matches_name_and_tags_is_the_one() {
-        let book = PolicySet::parse(BOOK).unwrap();
+        let policy_set = PolicySet::parse(POLICIES_FILE).unwrap();
         let both = [("team", "payments"), ("tier", "1"), ("other", "x")];
-        assert_eq!(found(&book, "prod/api", Some(&both)), Some("payments"));
-        assert_eq!(found(&book, "prod/api", Some(&both[..1])), Some("production"));
+        assert_eq!(found(&policy_set, "prod/api", Some(&both)), Some("payments"));
+        assert_eq!(found(&policy_set, "prod/api", Some(&both[..1])), Some("production"));
         assert_eq!(
-            found(&book, "prod/api", Some(&[("team", "payments"), ("tier", "2")])),
+            found(&policy_set, "prod/api", Some(&[("team", "payments"), ("tier", "2")])),
             Some("production")
         );
-        assert_eq!(found(&book, "a/b/release", Some(&[])), Some("production"));
-        assert_eq!(found(&book, "dev/api", Some(&both)), Some("the rest"));
+        assert_eq!(found(&policy_set, "a/b/release", Some(&[])), Some("production"));
+        assert_eq!(found(&policy_set, "dev/api", Some(&both)), Some("the rest"));
         let nobody = PolicySet::parse("policies: []").unwrap();
         assert_eq!(found(&nobody, "prod/api", None), None);
     }
 
     #[test]
     fn tags_are_asked_for_only_where_they_decide() {
-        let book = PolicySet::parse(BOOK).unwrap();
-        assert_eq!(found(&book, "prod/api", None), Some("?"));
-        assert_eq!(found(&book, "dev/api", None), Some("the rest"));
-        assert_eq!(found(&book, "x/release", None), Some("production"));
+        let policy_set = PolicySet::parse(POLICIES_FILE).unwrap();
+        assert_eq!(found(&policy_set, "prod/api", None), Some("?"));
+        assert_eq!(found(&policy_set, "dev/api", None), Some("the rest"));
+        assert_eq!(found(&policy_set, "x/release", None), Some("production"));
     }
 
     #[test]
     fn what_is_not_said_is_careful() {
-        let book = PolicySet::parse(BOOK).unwrap();
-        let [payments, production, rest] = book.entries() else { panic!("{book:?}") };
+        let policy_set = PolicySet::parse(POLICIES_FILE).unwrap();
+        let [payments, production, rest] = policy_set.entries() else { panic!("{policy_set:?}") };
         assert_eq!((rest.apply, &rest.keep), (Apply::Preview, &Keep::default()));
         assert_eq!(rest.limits, Limits { images: 500, percent: 50, remaining: 1 });
         assert_eq!((payments.apply, production.apply), (Apply::Attach, Apply::Delete));
@@ -769,8 +773,8 @@ policies:
     #[test]
     fn a_source_is_ignored_until_the_end_of_its_last_day() {
         let text = "policies: []\nusage: { ignore: [{ source: eks/old, reason: gone, until: 2027-01-01 }], accounts: ['210987654321'] }";
-        let book = PolicySet::parse(text).unwrap();
-        let at = |time: &str| book.usage().ignore[0].holds(Instant::parse(time).unwrap());
+        let policy_set = PolicySet::parse(text).unwrap();
+        let at = |time: &str| policy_set.usage().ignore[0].holds(Instant::parse(time).unwrap());
         assert!(at("2027-01-01T23:59:59Z"));
         assert!(!at("2027-01-02T00:00:00Z"));
     }
@@ -797,8 +801,8 @@ policies:
 "#,
         )
         .unwrap_err();
-        let told: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-        insta::assert_snapshot!(told);
+        let output: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        insta::assert_snapshot!(output);
         for text in ["- a", "policies: 7", "", "policies: [7]"] {
             assert!(PolicySet::parse(text).is_err(), "{text}");
         }

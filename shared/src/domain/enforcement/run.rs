@@ -42,11 +42,11 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attempt: String,
     /// The version of the policies file that it goes by; none before the policies file was read, and in a bucket without versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub book_version: Option<String>,
+    #[serde(rename = "bookVersion", default, skip_serializing_if = "Option::is_none")]
+    pub policies_file_version: Option<String>,
     /// The hash of the policies file that it goes by; none before the policies file was read, and where there is no policies file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub book_hash: Option<String>,
+    #[serde(rename = "bookHash", default, skip_serializing_if = "Option::is_none")]
+    pub policies_file_hash: Option<String>,
     /// Why the policies file is not valid, as the function said it that read the file, or as Step Functions hands that on. Such a run
     /// goes by no file: it only protects what is protected for another reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ pub struct Task {
 
 /// What a function that failed said, by the cause that Step Functions hands on.
 #[must_use]
-pub fn said_by(cause: &str) -> Option<String> {
+pub fn message_of_cause(cause: &str) -> Option<String> {
     /// A function's error.
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -117,7 +117,7 @@ impl Run {
 
     /// The key of the run's copy of the policies file.
     #[must_use]
-    pub fn book_key(&self) -> String {
+    pub fn policies_file_key(&self) -> String {
         self.inventory_key("policies.yaml")
     }
 

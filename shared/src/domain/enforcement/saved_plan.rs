@@ -348,10 +348,10 @@ mod tests {
     #[test]
     fn what_is_no_plan_is_told_as_such() {
         let now = at("2026-11-26T12:00:00Z");
-        let told = |text: &str| SavedPlan::parse(text, now).unwrap_err().to_string();
-        assert!(told("{}").starts_with("is no plan that `enforce --save-plan` saved: missing field"));
-        assert!(told("{\"formatVersion\": 2}").starts_with("is of the format version 2"));
+        let refusal = |text: &str| SavedPlan::parse(text, now).unwrap_err().to_string();
+        assert!(refusal("{}").starts_with("is no plan that `enforce --save-plan` saved: missing field"));
+        assert!(refusal("{\"formatVersion\": 2}").starts_with("is of the format version 2"));
         let more = serde_json::to_string(&plan()).unwrap().replacen('{', "{\"force\": true, ", 1);
-        assert!(told(&more).contains("unknown field `force`"), "{}", told(&more));
+        assert!(refusal(&more).contains("unknown field `force`"), "{}", refusal(&more));
     }
 }

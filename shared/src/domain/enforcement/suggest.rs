@@ -144,16 +144,16 @@ pub fn to_yaml(suggestions: &[Suggestion], freed: Option<&BTreeMap<(String, u64)
         });
         let untagged = format!("{{ selection: untagged, maximumAgeLimit: {UNTAGGED_DAYS} }}");
         for (number, rule) in (1..).zip(builds.chain([untagged])) {
-            let told =
+            let description =
                 freed.map(|freed| freed.get(&(suggestion.name.clone(), number)).copied().unwrap_or_default());
-            let told = match told {
+            let description = match description {
                 None => String::new(),
                 Some(Freed { images: 0, .. }) => "   # expires nothing now".to_owned(),
                 Some(Freed { images, bytes: size }) => {
                     format!("   # expires {} images now, {} at most", grouped(images), bytes(size))
                 }
             };
-            let _ = writeln!(out, "      - {rule}{told}");
+            let _ = writeln!(out, "      - {rule}{description}");
         }
     }
     out

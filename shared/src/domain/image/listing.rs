@@ -545,11 +545,11 @@ impl Builder {
     }
 
     fn take_detail(&mut self, detail: ImageDetail<'_>) {
-        fn told<'a>(text: Option<&'a Text<'_>>, default: Option<&'a String>) -> Option<&'a str> {
+        fn text_or<'a>(text: Option<&'a Text<'_>>, default: Option<&'a String>) -> Option<&'a str> {
             text.map(|text| &*text.0).or(default.map(String::as_str))
         }
-        let repository = told(detail.repository_name.as_ref(), self.default.repository_name.as_ref());
-        let registry = told(detail.registry_id.as_ref(), self.default.registry_id.as_ref());
+        let repository = text_or(detail.repository_name.as_ref(), self.default.repository_name.as_ref());
+        let registry = text_or(detail.registry_id.as_ref(), self.default.registry_id.as_ref());
         if self.current.repository_name.as_deref() != repository
             || self.current.registry_id.as_deref() != registry
         {

@@ -82,7 +82,7 @@ impl ImageReference {
 
     /// The digest that a service tells beside a name; `None` for one that is not whole, which tells nothing.
     #[must_use]
-    pub fn told_digest(digest: Option<&str>) -> Option<String> {
+    pub fn recorded_digest(digest: Option<&str>) -> Option<String> {
         digest.map(str::to_ascii_lowercase).filter(|digest| is_whole_digest(digest))
     }
 

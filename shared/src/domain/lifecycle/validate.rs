@@ -63,9 +63,9 @@ pub(super) struct RuleFacts {
 /// Reads a whole document. The rules are complete only if there was no finding.
 pub(super) fn document(node: &Node, reader: &mut Reader) -> Option<Vec<Rule>> {
     let fields = reader.fields(node, "", &["rules"])?;
-    let slot = reader.list(&fields, "rules");
-    reader.require(&slot, &fields, "rules", "the list of rules");
-    let nodes = slot.value()?;
+    let field = reader.list(&fields, "rules");
+    reader.require(&field, &fields, "rules", "the list of rules");
+    let nodes = field.value()?;
     if nodes.is_empty() {
         reader.find(Code::EmptyList, "/rules", "`rules` is empty; a policy has at least one rule");
     }
@@ -662,7 +662,7 @@ mod tests {
 
     #[test]
     fn every_broken_constraint_is_found_where_it_is() {
-        let said: Vec<String> = broken()
+        let messages: Vec<String> = broken()
             .into_iter()
             .map(|(what, findings)| {
                 let lines: Vec<String> = findings.iter().map(|finding| format!("  {finding}\n")).collect();
@@ -670,7 +670,7 @@ mod tests {
                 format!("{what}:\n{}", lines.concat())
             })
             .collect();
-        insta::assert_snapshot!(said.concat());
+        insta::assert_snapshot!(messages.concat());
     }
 
     #[test]
@@ -724,7 +724,7 @@ mod tests {
 
     #[test]
     fn the_simple_model_says_everything_that_is_wrong_with_it() {
-        let said: Vec<String> = [
+        let messages: Vec<String> = [
             "rules:\n- {}",
             "rules:\n- selection: any",
             "rules:\n- maximumAgeLimit: 1",
@@ -757,6 +757,6 @@ mod tests {
             format!("{text}\n{}\n", lines.concat())
         })
         .collect();
-        insta::assert_snapshot!(said.concat());
+        insta::assert_snapshot!(messages.concat());
     }
 }

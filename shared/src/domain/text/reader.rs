@@ -163,8 +163,8 @@ impl Reader {
     }
 
     /// A finding when the field is not there.
-    pub(crate) fn require<T>(&mut self, slot: &Field<T>, fields: &Fields<'_>, name: &str, hint: &str) {
-        if !slot.is_present() && !fields.is_null(name) {
+    pub(crate) fn require<T>(&mut self, field: &Field<T>, fields: &Fields<'_>, name: &str, hint: &str) {
+        if !field.is_present() && !fields.is_null(name) {
             self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
         }
     }
@@ -172,7 +172,7 @@ impl Reader {
     pub(crate) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Field<String> {
         match self.field(fields, name) {
             Field::Value(Node::Text(text)) => Field::Value(text.clone()),
-            slot => self.not(slot, fields, name, "a string"),
+            field => self.not(field, fields, name, "a string"),
         }
     }
 
@@ -202,7 +202,7 @@ impl Reader {
             Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
                 Field::Value(text.eq_ignore_ascii_case("true"))
             }
-            slot => self.not(slot, fields, name, "true or false"),
+            field => self.not(field, fields, name, "true or false"),
         }
     }
 
@@ -214,20 +214,20 @@ impl Reader {
             Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
                 Field::Value(Some(text.eq_ignore_ascii_case("true")))
             }
-            slot => self.not(slot, fields, name, &format!("true, false or {word}")),
+            field => self.not(field, fields, name, &format!("true, false or {word}")),
         }
     }
 
     /// A whole number of one or more.
     pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Field<u64> {
-        let slot = self.field(fields, name);
-        let written = match slot {
+        let field = self.field(fields, name);
+        let written = match field {
             Field::Value(Node::Whole(number)) if *number >= 1 => return Field::Value(*number),
             Field::Value(Node::Whole(number)) => number.to_string(),
             Field::Value(Node::Number(number)) => number.to_string(),
-            slot => return self.not(slot, fields, name, "a whole number of 1 or more"),
+            field => return self.not(field, fields, name, "a whole number of 1 or more"),
         };
-        let message = if matches!(slot, Field::Value(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
+        let message = if matches!(field, Field::Value(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
         {
             format!("`{name}` is {written}, too large to be kept exactly; write a smaller number")
         } else {
@@ -258,7 +258,7 @@ impl Reader {
     pub(crate) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Field<Vec<String>> {
         let items = match self.field(fields, name) {
             Field::Value(Node::List(items)) => items,
-            slot => return self.not(slot, fields, name, "a list of strings"),
+            field => return self.not(field, fields, name, "a list of strings"),
         };
         let pointer = fields.at(name);
         if items.is_empty() {
@@ -284,12 +284,12 @@ impl Reader {
     pub(crate) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Field<&'a [Node]> {
         match self.field(fields, name) {
             Field::Value(Node::List(items)) => Field::Value(items),
-            slot => self.not(slot, fields, name, "a list"),
+            field => self.not(field, fields, name, "a list"),
         }
     }
 
-    fn not<T>(&mut self, slot: Field<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Field<T> {
-        match slot {
+    fn not<T>(&mut self, field: Field<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Field<T> {
+        match field {
             Field::Missing => Field::Missing,
             Field::Invalid => Field::Invalid,
             Field::Value(node) => {

@@ -413,9 +413,9 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
         ));
     }
     if has("__type") || has("Error") || ((has("message") || has("code")) && fields.len() <= 3) {
-        let said = ["message", "Message", "__type", "code"].into_iter().find_map(text_of);
-        let what =
-            said.map_or("an error answer".to_owned(), |said| format!("an error answer, {}", quoted(said)));
+        let message = ["message", "Message", "__type", "code"].into_iter().find_map(text_of);
+        let what = message
+            .map_or("an error answer".to_owned(), |message| format!("an error answer, {}", quoted(message)));
         return Some(Recognized::new(what, "ask again once it works"));
     }
     None

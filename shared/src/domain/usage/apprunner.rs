@@ -88,14 +88,14 @@ mod tests {
 
     #[test]
     fn a_service_names_an_image_of_ecr_or_none() {
-        let told = |source: Value| image(&json!({ "Service": { "SourceConfiguration": source } }), "arn");
+        let parsed = |source: Value| image(&json!({ "Service": { "SourceConfiguration": source } }), "arn");
         let ecr = json!({ "ImageRepository": { "ImageIdentifier": "app:1", "ImageRepositoryType": "ECR" } });
-        assert_eq!(told(ecr), Ok(Some("app:1".to_owned())));
+        assert_eq!(parsed(ecr), Ok(Some("app:1".to_owned())));
         let public = json!({ "ImageRepository":
             { "ImageIdentifier": "public.ecr.aws/a/b:1", "ImageRepositoryType": "ECR_PUBLIC" } });
-        assert_eq!(told(public), Ok(None));
-        assert_eq!(told(json!({ "CodeRepository": { "RepositoryUrl": "u" } })), Ok(None));
-        assert!(told(json!({})).is_err());
+        assert_eq!(parsed(public), Ok(None));
+        assert_eq!(parsed(json!({ "CodeRepository": { "RepositoryUrl": "u" } })), Ok(None));
+        assert!(parsed(json!({})).is_err());
     }
 
     #[test]
@@ -109,9 +109,9 @@ mod tests {
         ];
         assert_eq!(deployed_at(&operations), Instant::from_micros(1_790_000_000_500_000));
         assert_eq!(deployed_at(&[]), None);
-        let untold =
+        let without_end =
             [&operations[..], &[json!({ "Type": "UPDATE_SERVICE", "Status": "SUCCEEDED" })]].concat();
-        assert_eq!(deployed_at(&untold), None, "a deployment whose end is not told may be the last");
+        assert_eq!(deployed_at(&without_end), None, "a deployment whose end is not told may be the last");
         let mut reading = Reading::default();
         add_service("app:prod", "arn", deployed_at(&operations), &mut reading);
         add_service(&format!("app@sha256:{}", "a".repeat(64)), "other", None, &mut reading);

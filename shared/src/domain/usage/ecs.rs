@@ -290,7 +290,7 @@ impl RunningService {
 impl Container {
     /// The digest of what was pulled, as far as it is told.
     fn pulled(&self) -> Option<String> {
-        ImageReference::told_digest(self.image_digest.as_deref())
+        ImageReference::recorded_digest(self.image_digest.as_deref())
     }
 }
 
@@ -312,8 +312,8 @@ impl RunningTask {
 
     /// Why the names of images cannot be read of which it is not told what was pulled.
     fn problems(&self) -> impl Iterator<Item = String> + '_ {
-        let untold = self.containers.iter().filter(|container| container.pulled().is_none());
-        untold.filter_map(|container| {
+        let unresolved = self.containers.iter().filter(|container| container.pulled().is_none());
+        unresolved.filter_map(|container| {
             let error = ImageReference::parse_exact(container.image.as_deref()?).err()?;
             Some(format!("{}: {error}", self.task_arn))
         })
@@ -345,7 +345,7 @@ impl PinnedImage {
     #[must_use]
     pub fn reference(&self) -> Option<Result<ImageReference, String>> {
         let named = self.image.as_deref().map(ImageReference::parse_exact);
-        match (named, ImageReference::told_digest(self.image_digest.as_deref())) {
+        match (named, ImageReference::recorded_digest(self.image_digest.as_deref())) {
             (None, None) => None,
             (Some(Ok(named)), digest @ Some(_)) => Some(Ok(ImageReference { digest, ..named })),
             (_, Some(digest)) => Some(Ok(ImageReference::bare_digest(&digest))),
@@ -407,17 +407,17 @@ pub fn needed(
 /// The task definitions that only their own description tells the images of: those of services whose revisions are not all
 /// known. Elsewhere the revisions name all images, as tasks do by their containers.
 #[must_use]
-pub fn told_by_nothing_else(
+pub fn known_from_nothing_else(
     clusters: &[Cluster],
     revisions: &BTreeMap<String, Asked<Vec<PinnedImage>>>,
 ) -> BTreeSet<String> {
     let is_told = |revision: &RevisionSummary| matches!(revisions.get(&revision.arn), Some(Asked::Known(images)) if !images.is_empty());
     let services = clusters.iter().flat_map(|cluster| &cluster.services);
-    let untold = services.filter(|service| {
+    let unresolved = services.filter(|service| {
         let current = &service.current_service_revisions;
         current.is_empty() || !service.task_sets.is_empty() || !current.iter().all(is_told)
     });
-    untold.flat_map(RunningService::task_definitions).map(str::to_owned).collect()
+    unresolved.flat_map(RunningService::task_definitions).map(str::to_owned).collect()
 }
 
 /// Decides what ECS uses.

@@ -121,8 +121,8 @@ pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<Unreada
             );
             let source = format!("{REPLICATED_TAGS}/{registry_id}/{region}");
             let gap = UnreadableSource { source, repositories: rule.patterns(), problem };
-            let is_told = gaps.iter().any(|told| told.source == gap.source);
-            if gap.is_about(repository) && !is_told {
+            let is_listed = gaps.iter().any(|unlisted| unlisted.source == gap.source);
+            if gap.is_about(repository) && !is_listed {
                 gaps.push(gap);
             }
         }
@@ -176,14 +176,14 @@ pub fn replicas(registry: &RegistryDescription) -> Vec<Replica> {
 /// about the Region.
 #[must_use]
 pub fn gaps(replicas: &[Replica], own: &str, reporters: &[Reporter]) -> Vec<UnreadableSource> {
-    let is_told = |destination: &Destination| {
+    let is_listed = |destination: &Destination| {
         reporters.iter().any(|reporter| {
             reporter.account.as_deref() == Some(&destination.registry_id)
                 && (destination.registry_id != own || reporter.names_region(&destination.region))
         })
     };
-    let untold = replicas.iter().filter(|replica| !is_told(&replica.destination));
-    untold
+    let unlisted_replicas = replicas.iter().filter(|replica| !is_listed(&replica.destination));
+    unlisted_replicas
         .map(|replica| {
             let Destination { region, registry_id } = &replica.destination;
             let problem = format!(
@@ -217,7 +217,7 @@ mod tests {
         .unwrap()
     }
 
-    fn told(keys: &[(&str, &str)]) -> Vec<String> {
+    fn unlisted(keys: &[(&str, &str)]) -> Vec<String> {
         let reporters: Vec<Reporter> = keys
             .iter()
             .map(|(key, account)| Reporter { key: (*key).to_owned(), account: Some((*account).to_owned()) })
@@ -228,12 +228,12 @@ mod tests {
     #[test]
     fn where_deletions_are_replicated_the_destination_has_to_report() {
         let all = ["replication/123456789012/us-east-1", "replication/222222222222/us-east-1"];
-        assert_eq!(told(&[]), all);
-        assert_eq!(told(&[("usage/222222222222/eks.json", "222222222222")]), all[..1]);
+        assert_eq!(unlisted(&[]), all);
+        assert_eq!(unlisted(&[("usage/222222222222/eks.json", "222222222222")]), all[..1]);
         // A list of the own account that is not about the Region is about this one.
-        assert_eq!(told(&[("usage/123456789012/eks.json", OWN)]), all);
-        assert_eq!(told(&[("usage/123456789012/us-east-1/eks.json", OWN)]), all[1..]);
-        assert_eq!(told(&[("usage/123456789012/eks/us-east-1/web.json", OWN)]), all[1..]);
+        assert_eq!(unlisted(&[("usage/123456789012/eks.json", OWN)]), all);
+        assert_eq!(unlisted(&[("usage/123456789012/us-east-1/eks.json", OWN)]), all[1..]);
+        assert_eq!(unlisted(&[("usage/123456789012/eks/us-east-1/web.json", OWN)]), all[1..]);
         let gap = &gaps(&replicas(&registry()), OWN, &[])[0];
         assert!(gap.is_about("prod/web") && !gap.is_about("dev/web"));
     }

@@ -194,9 +194,9 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
                 }));
             }
         }
-        let told = problems.entry(&list.key).or_default();
-        told.extend(problem);
-        told.extend(age_problem(list.modified_at, hours, now));
+        let of_list = problems.entry(&list.key).or_default();
+        of_list.extend(problem);
+        of_list.extend(age_problem(list.modified_at, hours, now));
         // What is no list nobody misses when it is renamed or deleted.
         if key_problem(&list.key).is_none() {
             present.push(Present { key: &list.key, references });
@@ -205,14 +205,14 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
     let (remembered, suspicions) = memory.compare(present, now);
     reports.memory = remembered;
     for suspicion in &suspicions {
-        let told = problems.entry(&suspicion.key).or_default();
+        let of_list = problems.entry(&suspicion.key).or_default();
         // That a declared list is not there is told once.
-        if told.is_empty() {
-            told.push(suspicion.problem.clone());
+        if of_list.is_empty() {
+            of_list.push(suspicion.problem.clone());
         }
     }
     for list in found {
-        let has_problem = problems.get(list.key.as_str()).is_some_and(|told| !told.is_empty());
+        let has_problem = problems.get(list.key.as_str()).is_some_and(|of_list| !of_list.is_empty());
         let is_ignored = ignore::entry_for(&sources.ignore, &list.key, now).is_some();
         // Who ignores what is wrong with a list does not say that it tells of anything.
         if (has_problem && is_ignored) || key_problem(&list.key).is_some() {
@@ -241,9 +241,9 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
             });
         }
     }
-    for (key, told) in problems {
+    for (key, of_list) in problems {
         let repositories = declared(sources, key).map(|list| list.repositories.clone()).unwrap_or_default();
-        reports.gaps.extend(told.into_iter().map(|problem| UnreadableSource {
+        reports.gaps.extend(of_list.into_iter().map(|problem| UnreadableSource {
             source: key.to_owned(),
             repositories: repositories.clone(),
             problem,
@@ -348,25 +348,25 @@ mod tests {
     #[test]
     fn an_eks_cluster_needs_a_list_by_its_key_or_by_declaration() {
         let mut sources = Sources::default();
-        let told = |sources: &Sources, found: &[FoundList]| -> Vec<String> {
+        let stale = |sources: &Sources, found: &[FoundList]| -> Vec<String> {
             read_with(sources, &["web"], found).gaps.into_iter().map(|gap| gap.source).collect()
         };
-        assert_eq!(told(&sources, &[]), ["eks/web"]);
-        assert!(told(&sources, &[list("usage/eks/web.json", 1, "[]")]).is_empty());
+        assert_eq!(stale(&sources, &[]), ["eks/web"]);
+        assert!(stale(&sources, &[list("usage/eks/web.json", 1, "[]")]).is_empty());
         // Another one of that name is not this cluster.
-        assert_eq!(told(&sources, &[list("usage/222222222222/eks/web.json", 1, "[]")]), ["eks/web"]);
+        assert_eq!(stale(&sources, &[list("usage/222222222222/eks/web.json", 1, "[]")]), ["eks/web"]);
         let other = list("usage/pods.json", 1, "[]");
-        assert_eq!(told(&sources, std::slice::from_ref(&other)), ["eks/web"]);
+        assert_eq!(stale(&sources, std::slice::from_ref(&other)), ["eks/web"]);
         let declared =
             ListSource { cluster: Some("web".to_owned()), ..declaring("usage/pods.json", 24, &[]) };
         sources.lists = vec![declared];
-        assert!(told(&sources, &[other]).is_empty());
+        assert!(stale(&sources, &[other]).is_empty());
         // One that is old is told once; ignored, the cluster is without a list again.
         let old = [list("usage/pods.json", 30, "[]")];
-        assert_eq!(told(&sources, &old), ["usage/pods.json"]);
+        assert_eq!(stale(&sources, &old), ["usage/pods.json"]);
         sources.ignore =
             vec![IgnoredSource { source: "usage/pods.json".to_owned(), reason: "x".to_owned(), until: None }];
-        assert_eq!(told(&sources, &old), ["eks/web", "usage/pods.json"]);
+        assert_eq!(stale(&sources, &old), ["eks/web", "usage/pods.json"]);
     }
 
     #[test]

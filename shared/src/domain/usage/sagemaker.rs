@@ -97,14 +97,14 @@ mod tests {
     #[test]
     fn a_model_has_the_images_of_its_containers_and_of_its_packages() {
         let arn = "arn:aws:sagemaker:r:1:model/m";
-        let told = json!({ "ModelArn": arn, "PrimaryContainer": { "Image": "a:1" } });
-        assert_eq!(model(&told).unwrap().images, ["a:1"]);
+        let answer = json!({ "ModelArn": arn, "PrimaryContainer": { "Image": "a:1" } });
+        assert_eq!(model(&answer).unwrap().images, ["a:1"]);
         let (ours, theirs) =
             ["arn:aws:sagemaker:r:1:model-package/p/1", "arn:aws:sagemaker:r:2:model-package/q"].into();
-        let told = json!({ "ModelArn": arn, "Containers": [{ "Image": "b:1" }, { "ModelPackageName": ours },
+        let answer = json!({ "ModelArn": arn, "Containers": [{ "Image": "b:1" }, { "ModelPackageName": ours },
             { "ModelPackageName": theirs }] });
         let expected = Model { images: vec!["b:1".to_owned()], packages: vec![ours.to_owned()] };
-        assert_eq!(model(&told), Ok(expected));
+        assert_eq!(model(&answer), Ok(expected));
         assert!(model(&json!({ "ModelArn": arn, "Containers": [{}] })).is_err());
         assert_eq!(
             package_images(&json!({ "InferenceSpecification": { "Containers": [{ "Image": "c:1" }] } })),
@@ -118,10 +118,10 @@ mod tests {
     fn an_endpoint_uses_the_digests_that_it_was_deployed_with() {
         let image =
             |name: &str| json!({ "SpecifiedImage": "app:prod", "ResolvedImage": format!("app@{name}") });
-        let told = json!({ "ProductionVariants": [{ "DeployedImages": [image("a")] }],
+        let answer = json!({ "ProductionVariants": [{ "DeployedImages": [image("a")] }],
             "ShadowProductionVariants": [{ "DeployedImages": [image("b")] }],
             "PendingDeploymentSummary": { "ProductionVariants": [{ "DeployedImages": [image("c")] }] } });
-        assert_eq!(deployed_images(&told), ["app:prod", "app@a", "app@b", "app@c"]);
+        assert_eq!(deployed_images(&answer), ["app:prod", "app@a", "app@b", "app@c"]);
         assert_eq!(deployed_images(&json!({ "EndpointStatus": "Creating" })), [""; 0]);
     }
 }

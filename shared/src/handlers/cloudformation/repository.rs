@@ -127,7 +127,7 @@ impl Server<'_> {
             if is_in_place { provisioner.find(name).await.map_err(ProvisionError::from)? } else { None };
         if found.is_none() {
             check_new(properties, provisioner.registry, permissions)?;
-            match provisioner.create(name, &properties.wish.settings, &owner.tags(false)).await? {
+            match provisioner.create(name, &properties.spec.settings, &owner.tags(false)).await? {
                 Creation::Created(Changed { repository, status, .. }) => return Ok((repository, status)),
                 Creation::Exists(repository) => found = Some(repository),
             }
@@ -136,7 +136,7 @@ impl Server<'_> {
         // Whose it is comes first: of what is another's nothing more is looked at.
         let adopted = adoption(&owner, &existing, name, properties.adopt_existing, permissions)?;
         let Compared { difference, asked } =
-            provisioner.compare(&existing, &properties.wish.settings).await?;
+            provisioner.compare(&existing, &properties.spec.settings).await?;
         let changes = changes(adopted, &existing, name, properties, old_key, difference, permissions)?;
         let Changed { repository, status, .. } = provisioner.change(existing, changes, Some(asked)).await?;
         Ok((repository, status))

@@ -71,7 +71,7 @@ impl From<crate::workflows::live_preview::LiveError> for Problem {
         use crate::workflows::live_preview::LiveError;
         match error {
             LiveError::RunError(RunError::Aws(error) | RunError::Time(error)) => error.into(),
-            LiveError::RunError(stop) => Self::new(Kind::Internal, stop.to_string()),
+            LiveError::RunError(error) => Self::new(Kind::Internal, error.to_string()),
             error @ LiveError::Policy { .. } => Self::new(Kind::Internal, error.to_string()),
         }
     }

@@ -90,7 +90,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn fate(self) -> ImageResult {
+    fn result(self) -> ImageResult {
         match self {
             Self::Goes(image) if image.expires() => ImageResult::Expires,
             Self::Goes(_) => ImageResult::Archived,
@@ -124,7 +124,7 @@ impl<'a> Row<'a> {
 
     /// What goes before what stays; of what stays, what goes soonest first.
     fn order(self) -> i64 {
-        match self.fate() {
+        match self.result() {
             ImageResult::Expires => -NEVER,
             ImageResult::Archived => 1 - NEVER,
             ImageResult::Stays => self.due().map_or(NEVER, |(_, at)| at.micros() / 1000),
@@ -217,7 +217,7 @@ fn controls(rows: &[Row<'_>], number: usize) -> Markup {
 }
 
 fn line(row: Row<'_>, now: Instant) -> Markup {
-    let (fate, pushed) = (row.fate(), row.pushed_at());
+    let (result, pushed) = (row.result(), row.pushed_at());
     let tags = row.tags();
     html! {
         tr data-group=(row.group()) {
@@ -238,7 +238,7 @@ fn line(row: Row<'_>, now: Instant) -> Markup {
             }
             td.number.size data-sort=(row.size()) title={ (grouped(row.size())) " bytes" } { (bytes(row.size())) }
             td.what data-sort=(row.order()) {
-                span.fate { (swatch(fate)) (fate.word()) }
+                span.fate { (swatch(result)) (result.word()) }
                 @if let Some((verb, at)) = row.due() {
                     " " span.muted { (verb) " " (text::time(at, &text::day(at))) ", " span.far { "in " (age(at, now)) } }
                 }

@@ -124,7 +124,7 @@ fn headline(report: &RunReport) -> Markup {
                 div {
                     dt { "Policies file" }
                     dd {
-                        @match (&run.book_version, report.has_book) {
+                        @match (&run.policies_file_version, report.has_policies_file) {
                             (Some(version), _) => { "version " code { (version) } }
                             (None, true) => "version not known",
                             // The run failed before it looked.
@@ -141,7 +141,7 @@ fn headline(report: &RunReport) -> Markup {
         @for notice in dry_run_notice(report).iter().chain(&tags_notice(report)).chain(&other_notices(report)) {
             p.notice { (text::prose(notice)) }
         }
-        @if !report.has_book && report.error.is_none() {
+        @if !report.has_policies_file && report.error.is_none() {
             p.notice {
                 strong { "There is no policies file." }
                 " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
@@ -159,18 +159,17 @@ fn picture(report: &RunReport) -> Markup {
         return html! {};
     }
     let is_done = !totals.deleted.is_zero();
-    let gone = if is_done { totals.deleted } else { totals.expiring.less(totals.held_by_obstacles) };
+    let gone = if is_done { totals.deleted } else { totals.expiring.less(totals.blocked) };
     let moved = if totals.archived.is_zero() { totals.transitioning } else { totals.archived };
     // What ECR itself takes, and what this run did not come to.
-    let later =
-        [gone, totals.held_by_obstacles, totals.failed].into_iter().fold(totals.expiring, Amount::less);
+    let later = [gone, totals.blocked, totals.failed].into_iter().fold(totals.expiring, Amount::less);
     let others = [
         gone,
         moved,
         later,
-        totals.held_by_use,
-        totals.held_by_keep,
-        totals.held_by_obstacles,
+        totals.protected_by_use,
+        totals.protected_by_keep,
+        totals.blocked,
         totals.failed,
     ];
     let kept = others.into_iter().fold(all, Amount::less);
@@ -178,21 +177,21 @@ fn picture(report: &RunReport) -> Markup {
         ("expire", if is_done { "Deleted" } else { "To be deleted" }, gone),
         ("later", "Expired, and not deleted by this run", later),
         ("archive", if totals.archived.is_zero() { "To be archived" } else { "Archived" }, moved),
-        ("held", "Protected (in use)", totals.held_by_use),
-        ("keep", "Protected (kept)", totals.held_by_keep),
-        ("blocked", "Blocked by limits or unknown use", totals.held_by_obstacles),
+        ("held", "Protected (in use)", totals.protected_by_use),
+        ("keep", "Protected (kept)", totals.protected_by_keep),
+        ("blocked", "Blocked by limits or unknown use", totals.blocked),
         ("failed", "Failed", totals.failed),
         ("stay", "Kept: no rule selects them", kept),
     ];
     let parts: Vec<_> = parts.into_iter().filter(|(_, _, amount)| !amount.is_zero()).collect();
-    let told: Vec<String> = parts
+    let described: Vec<String> = parts
         .iter()
         .map(|(_, label, amount)| format!("{label}: {}", bytes(amount.image_size_in_bytes)))
         .collect();
     html! {
         figure.registry {
             figcaption { (both(all)) " in " (repositories(totals.repositories)) }
-            span.bar.whole role="img" aria-label=(told.join(", ")) {
+            span.bar.whole role="img" aria-label=(described.join(", ")) {
                 @for (class, _, amount) in &parts {
                     @if amount.image_size_in_bytes > 0 { (bar(class, amount.image_size_in_bytes, all.image_size_in_bytes)) }
                 }
@@ -229,7 +228,7 @@ fn largest(report: &RunReport) -> Markup {
                                 td.number { (grouped(one.images.image_total_count)) }
                                 td.number { (bytes(one.images.image_size_in_bytes)) }
                                 td.number { (bytes(one.expiring.image_size_in_bytes)) }
-                                td.number { (bytes(one.held_by_use.image_size_in_bytes)) }
+                                td.number { (bytes(one.protected_by_use.image_size_in_bytes)) }
                             }
                         }
                     }
@@ -354,13 +353,13 @@ impl Shares {
         let size = |amount: Amount| amount.image_size_in_bytes;
         let all = size(totals.images);
         let gone = if totals.deleted.is_zero() {
-            size(totals.expiring).saturating_sub(size(totals.held_by_obstacles))
+            size(totals.expiring).saturating_sub(size(totals.blocked))
         } else {
             size(totals.deleted)
         };
-        let held = size(totals.held_by_use)
-            .saturating_add(size(totals.held_by_keep))
-            .saturating_add(size(totals.held_by_obstacles))
+        let held = size(totals.protected_by_use)
+            .saturating_add(size(totals.protected_by_keep))
+            .saturating_add(size(totals.blocked))
             .saturating_add(size(totals.failed));
         Self { gone, held, stays: all.saturating_sub(gone).saturating_sub(held) }
     }
@@ -428,8 +427,8 @@ fn policies(report: &RunReport) -> Markup {
                             td.number { (grouped(totals.images.image_total_count)) }
                             td.number { (bytes(totals.images.image_size_in_bytes)) }
                             @for amount in [
-                                totals.expiring, totals.deleted, totals.held_by_use, totals.held_by_keep,
-                                totals.held_by_obstacles, totals.failed,
+                                totals.expiring, totals.deleted, totals.protected_by_use, totals.protected_by_keep,
+                                totals.blocked, totals.failed,
                             ] {
                                 (cell(amount))
                             }
@@ -470,9 +469,9 @@ fn footer(report: &RunReport) -> Markup {
                 "Images share layers, and a shared layer is counted in each of them: sizes are sums that overstate what is \
                  stored and what is freed, and so do the costs."
             }
-            @if report.has_book {
+            @if report.has_policies_file {
             p {
-                "The policies that decided are in the run's copy of the policies file, " code { (report.place.address(&run.book_key())) } ". \
+                "The policies that decided are in the run's copy of the policies file, " code { (report.place.address(&run.policies_file_key())) } ". \
                  What came of each repository is below " code { (report.place.address(&run.outcomes_prefix())) }
                 ", with the first " (grouped(SHOWN as u64)) " images or so of each."
             }

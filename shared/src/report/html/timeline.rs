@@ -192,9 +192,9 @@ impl Timeline {
         let place = |at| usize::try_from(step.bin_of(at) - first).ok();
 
         let mut bins = vec![Bin::default(); usize::try_from(last - first + 1).unwrap_or_default()];
-        for (at, fate) in pushes {
+        for (at, result) in pushes {
             if let Some(bin) = place(at).and_then(|place| bins.get_mut(place)) {
-                match fate {
+                match result {
                     ImageResult::Expires => bin.expire += 1,
                     ImageResult::Archived => bin.archive += 1,
                     ImageResult::Stays => bin.stay += 1,
@@ -260,15 +260,15 @@ fn words(bin: Bin) -> String {
 
 /// The distance between the lines across the chart: 1, 2 or 5 times a power of ten, so that there are at most five.
 fn spacing(highest: u64) -> u64 {
-    let mut power = 1_u64;
+    let mut magnitude = 1_u64;
     loop {
         for factor in [1, 2, 5] {
-            let spacing = power.saturating_mul(factor);
+            let spacing = magnitude.saturating_mul(factor);
             if highest.div_ceil(spacing) <= 5 {
                 return spacing;
             }
         }
-        power = power.saturating_mul(10);
+        magnitude = magnitude.saturating_mul(10);
     }
 }
 
@@ -308,8 +308,8 @@ pub(super) fn chart(report: &PreviewReport, number: usize) -> Markup {
         figure {
             figcaption {
                 ul.legend {
-                    @for fate in [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays] {
-                        @if fate != ImageResult::Archived || archives { li { (swatch(fate)) (fate.heading()) } }
+                    @for result in [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays] {
+                        @if result != ImageResult::Archived || archives { li { (swatch(result)) (result.heading()) } }
                     }
                 }
                 span.muted { "Images by the time of their push; one bar is " (timeline.step.name()) "." }
@@ -350,11 +350,11 @@ fn bar(bin: Bin, place: u64, timeline: &Timeline, top: u64) -> Markup {
     let slots = timeline.bins.len() as u64 * 10;
     let mut upper = pixels(ABOVE + HEIGHT);
     let mut parts = Vec::new();
-    for (fate, images) in bin.parts() {
+    for (result, images) in bin.parts() {
         if images > 0 {
             let height = height(images, top).max(LOWEST);
             upper -= height;
-            parts.push((fate, upper, height));
+            parts.push((result, upper, height));
         }
     }
     html! {
@@ -362,18 +362,18 @@ fn bar(bin: Bin, place: u64, timeline: &Timeline, top: u64) -> Markup {
             title { (timeline.span(usize::try_from(place).unwrap_or_default())) ": " (words(bin)) }
             // The whole height answers to the pointer.
             rect.hit x=(text::length(place * 10, slots)) width=(text::length(10, slots)) y=(ABOVE) height=(HEIGHT) {}
-            @for (fate, y, height) in parts {
-                rect class=(fate.class()) x=(text::length(place * 10 + 1, slots)) width=(text::length(8, slots))
+            @for (result, y, height) in parts {
+                rect class=(result.class()) x=(text::length(place * 10 + 1, slots)) width=(text::length(8, slots))
                     y={ (format_args!("{y:.2}")) } height={ (format_args!("{height:.2}")) }
-                    fill=[pattern(fate)] {}
+                    fill=[pattern(result)] {}
             }
         }
     }
 }
 
 /// Solid for what stays, from the stylesheet.
-const fn pattern(fate: ImageResult) -> Option<&'static str> {
-    match fate {
+const fn pattern(result: ImageResult) -> Option<&'static str> {
+    match result {
         ImageResult::Expires => Some("url(#pattern-expire)"),
         ImageResult::Archived => Some("url(#pattern-archive)"),
         ImageResult::Stays => None,

@@ -115,13 +115,13 @@ impl<'a> Approval<'a> {
 
     /// Takes note of a plan that was made just now: saves it, or compares it with the saved one.
     pub(crate) fn take(&self, planned: &RepositoryPlan<'_>) {
-        let name = planned.surveyed.name.as_str();
-        let images = planned.surveyed.images.images();
+        let name = planned.snapshot.name.as_str();
+        let images = planned.snapshot.images.images();
         match self {
             Self::Save(saved) => {
                 let is_executable = planned.entry.apply == Apply::Delete
                     && planned.native.is_none()
-                    && planned.plan.obstacles.is_empty()
+                    && planned.plan.blockers.is_empty()
                     && planned.has_removals();
                 if !is_executable {
                     return;
@@ -186,7 +186,7 @@ impl<'a> Approval<'a> {
 
 /// Why an image of a saved plan stays, by a plan of now; for one that would go, what holds all of them.
 fn why(planned: &RepositoryPlan<'_>, saved: &PlannedImage, place: Option<u32>) -> String {
-    let image = place.and_then(|place| Some((place, planned.surveyed.images.images().get(place as usize)?)));
+    let image = place.and_then(|place| Some((place, planned.snapshot.images.images().get(place as usize)?)));
     let Some((place, image)) = image else { return "it is not there any more".to_owned() };
     if let Some(reason) = planned.used.reason(place) {
         return format!("it is in use: {reason}");
@@ -204,8 +204,8 @@ fn why(planned: &RepositoryPlan<'_>, saved: &PlannedImage, place: Option<u32>) -
     if !takes.contains(&place) {
         return "the policy does not take it any more: the repository has changed".to_owned();
     }
-    match planned.plan.obstacles.first() {
-        Some(obstacle) => format!("blocked: {obstacle}"),
+    match planned.plan.blockers.first() {
+        Some(blocker) => format!("blocked: {blocker}"),
         None => "it was not come to".to_owned(),
     }
 }

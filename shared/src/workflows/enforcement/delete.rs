@@ -18,7 +18,7 @@ impl BatchProcessor<'_> {
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         // Of a policy that is protected it is told elsewhere.
         if planned.native.is_none() {
             let attached = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
@@ -29,7 +29,7 @@ impl BatchProcessor<'_> {
         let is_blocked = executor.is_blocked();
         outcome.status = if !outcome.failed.is_zero() {
             Status::Partial
-        } else if is_blocked || !outcome.obstacles.is_empty() {
+        } else if is_blocked || !outcome.blockers.is_empty() {
             Status::Blocked
         } else {
             Status::Done

@@ -45,7 +45,7 @@ const OTHERS_LISTED: &str = "it lists other images than were remembered of it, s
 
 /// Executes the actions of one repository.
 pub(crate) struct Executor<'w, 'a> {
-    worker: &'w BatchProcessor<'a>,
+    processor: &'w BatchProcessor<'a>,
     /// The repository when the actions were decided.
     planned: &'w RepositoryPlan<'w>,
     outcome: &'w mut Outcome,
@@ -75,18 +75,18 @@ struct Look {
 impl<'w, 'a> Executor<'w, 'a> {
     /// For a repository that was read at `read_at` or later. What is in use is looked at after this.
     pub(crate) fn new(
-        worker: &'w BatchProcessor<'a>,
+        processor: &'w BatchProcessor<'a>,
         planned: &'w RepositoryPlan<'w>,
         outcome: &'w mut Outcome,
         read_at: MonotonicInstant,
     ) -> Self {
-        let current = (planned.surveyed.clone(), read_at);
+        let current = (planned.snapshot.clone(), read_at);
         let begun = MonotonicInstant::now();
-        let places = planned.surveyed.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
+        let places = planned.snapshot.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
         let stayed = HashSet::new();
         let looks_into_archive = looks_into_archive(&planned.entry.policy);
         Self {
-            worker,
+            processor,
             planned,
             outcome,
             current,
@@ -122,15 +122,15 @@ impl<'w, 'a> Executor<'w, 'a> {
                 [Action::Delete(_) | Action::Archive(_), ..] => self.remove(batch).await?,
                 // One image without its tag is no reason to leave the others without theirs.
                 [Action::PutTag { .. }, ..] => match self.put_tags(batch).await {
-                    Err(stop @ RunError::Time(_)) => return Err(stop),
-                    Err(stop) => untagged = untagged.or(Some(stop)),
+                    Err(error @ RunError::Time(_)) => return Err(error),
+                    Err(error) => untagged = untagged.or(Some(error)),
                     Ok(()) => {}
                 },
                 [Action::PutPolicy(policy)] => self.put_policy(policy, PolicyChange::Attached).await?,
                 [Action::Suspend(nothing)] => {
-                    let name = &self.planned.surveyed.name;
+                    let name = &self.planned.snapshot.name;
                     let ecr = self.protect()?;
-                    self.worker.clients.call(ecr.suspend_lifecycle_policy(name, nothing)).await?;
+                    self.processor.clients.call(ecr.suspend_lifecycle_policy(name, nothing)).await?;
                     self.note_policy(PolicyChange::Suspended);
                 }
                 // What is put back is not of a plan: the look that finds it puts it back.
@@ -152,7 +152,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     fn protect(&self) -> Result<&'w EcrProtect, RunError> {
-        match self.worker.access {
+        match self.processor.access {
             Access::Protect(ecr) => Ok(ecr),
             Access::Write(ecr) => Ok(ecr),
             Access::Read => {
@@ -162,7 +162,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     fn write(&self) -> Result<&'w EcrWrite, RunError> {
-        match self.worker.access {
+        match self.processor.access {
             Access::Write(ecr) => Ok(ecr),
             Access::Protect(_) | Access::Read => Err(RunError::Aws(AwsError::unexpected_response(
                 "BatchDeleteImage",
@@ -221,11 +221,11 @@ impl<'w, 'a> Executor<'w, 'a> {
         wanted: &[(&Removal, ImageIndex)],
         is_archival: bool,
     ) -> Result<Option<Look>, RunError> {
-        let worker = self.worker;
-        if !worker.clients.deadline.has(MIN_TIME_LEFT) {
-            return Err(RunError::Time(worker.clients.ecr.retry_observer().timeout_cause()));
+        let processor = self.processor;
+        if !processor.clients.deadline.has(MIN_TIME_LEFT) {
+            return Err(RunError::Time(processor.clients.ecr.retry_observer().timeout_cause()));
         }
-        let (observation, usage_read_at) = worker.look(self.begun).await?;
+        let (observation, usage_read_at) = processor.look(self.begun).await?;
         let described = self.read_again(wanted).await?;
         let Some(described) = described else {
             for &(_, place) in wanted {
@@ -233,10 +233,10 @@ impl<'w, 'a> Executor<'w, 'a> {
             }
             return Ok(None);
         };
-        let (entry, now) = (&self.planned.entry, worker.clients.now());
+        let (entry, now) = (&self.planned.entry, processor.clients.now());
         let (used, plan) = self.current.0.decide(entry, &observation.usage, now);
-        if !plan.obstacles.is_empty() {
-            self.block(&plan.obstacles, wanted);
+        if !plan.blockers.is_empty() {
+            self.block(&plan.blockers, wanted);
             return Ok(None);
         }
         let taken = if is_archival { &plan.archivals } else { &plan.deletions };
@@ -277,8 +277,8 @@ impl<'w, 'a> Executor<'w, 'a> {
                 None => going.push(place),
             }
         }
-        for (place, (fate, why)) in staying {
-            self.stay(place, fate, why);
+        for (place, (result, why)) in staying {
+            self.stay(place, result, why);
         }
         Ok(Some(Look { usage_read_at, going }))
     }
@@ -289,14 +289,14 @@ impl<'w, 'a> Executor<'w, 'a> {
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
     ) -> Result<Option<HashMap<String, Image>>, RunError> {
-        let worker = self.worker;
+        let processor = self.processor;
         let by_digest =
             |images: &[Image]| images.iter().map(|image| (image.digest.to_string(), image.clone())).collect();
         let is_small = self.current.0.images.images().len() <= SMALL;
         if !is_small && self.current.1.elapsed() < MAX_AGE {
             let ids: Vec<ImageId> =
                 wanted.iter().map(|(removal, _)| ImageId::Digest(removal.image_digest.clone())).collect();
-            let (name, ecr) = (&self.planned.surveyed.name, worker.clients.ecr);
+            let (name, ecr) = (&self.planned.snapshot.name, processor.clients.ecr);
             let newest = self.newest_that_stay();
             let described = async {
                 let described = ecr.images_by_digest(name, &ids).await?;
@@ -305,23 +305,23 @@ impl<'w, 'a> Executor<'w, 'a> {
                 }
                 Ok(described)
             };
-            match worker.clients.call(described).await {
+            match processor.clients.call(described).await {
                 Ok(described) => return Ok(Some(by_digest(&described))),
                 // Something has disappeared: the counts of the rules may be others.
                 Err(RunError::Aws(error)) if error.failure == Failure::NotFound => {}
-                Err(stop) => return Err(stop),
+                Err(error) => return Err(error),
             }
         }
         let read_at = MonotonicInstant::now();
-        let surveyed = &self.planned.surveyed;
-        let RepositorySnapshot { name, registry_id, arn, .. } = surveyed;
-        match RepositorySnapshot::read(&worker.clients, name.clone(), registry_id, arn).await {
+        let snapshot = &self.planned.snapshot;
+        let RepositorySnapshot { name, registry_id, arn, .. } = snapshot;
+        match RepositorySnapshot::read(&processor.clients, name.clone(), registry_id, arn).await {
             Ok(read) => {
-                let pull_gaps = surveyed.pull_gaps.clone();
+                let pull_gaps = snapshot.pull_gaps.clone();
                 self.current = (RepositorySnapshot { pull_gaps, ..read }, read_at);
             }
-            Err(stop) if stop.is_not_found() => return Ok(None),
-            Err(stop) => return Err(stop),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
         }
         Ok(Some(by_digest(self.current.0.images.images())))
     }
@@ -351,13 +351,14 @@ impl<'w, 'a> Executor<'w, 'a> {
             return Ok(going);
         }
         let Reserved { granted, limit, before } =
-            registry_limit::reserve(&self.worker.clients, self.worker.book.limits(), planned).await?;
+            registry_limit::reserve(&self.processor.clients, self.processor.policy_set.limits(), planned)
+                .await?;
         if granted >= planned {
             return Ok(going);
         }
-        let obstacle = Blocker::Registry { planned, before, limit };
-        let why = obstacle.to_string();
-        self.note_obstacles(&[obstacle]);
+        let blocker = Blocker::Registry { planned, before, limit };
+        let why = blocker.to_string();
+        self.note_blockers(&[blocker]);
         let mut left = granted;
         let mut fits = Vec::new();
         for place in going {
@@ -381,13 +382,13 @@ impl<'w, 'a> Executor<'w, 'a> {
         if going.is_empty() {
             return Ok((going, HashMap::new()));
         }
-        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let (processor, snapshot) = (self.processor, &self.planned.snapshot);
         let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
         let Manifests { found, failures } =
-            worker.clients.call(worker.clients.ecr.manifests(&surveyed.name, &ids)).await?;
+            processor.clients.call(processor.clients.ecr.manifests(&snapshot.name, &ids)).await?;
         for failure in failures.iter().filter(|failure| failure.failure_code != NOT_FOUND) {
             tracing::warn!(
-                repository = %surveyed.name,
+                repository = %snapshot.name,
                 digest = failure.image_id.image_digest,
                 code = failure.failure_code,
                 reason = failure.failure_reason,
@@ -402,7 +403,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                 certain.push(place);
                 continue;
             }
-            forget_children(&worker.clients, &surveyed.name).await?;
+            forget_children(&processor.clients, &snapshot.name).await?;
             self.stay(place, ImageResult::HeldBack, OTHERS_LISTED.to_owned());
         }
         Ok((certain, manifests))
@@ -416,24 +417,25 @@ impl<'w, 'a> Executor<'w, 'a> {
         if self.indexes_are_checked {
             return Ok(true);
         }
-        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let (processor, snapshot) = (self.processor, &self.planned.snapshot);
         let is_readable =
             |image: &Image| image.kind == ManifestKind::Index && image.status == ImageStatus::Active;
         let indexes: Vec<ImageIndex> = (0..)
-            .zip(surveyed.images.images())
+            .zip(snapshot.images.images())
             .filter(|(_, image)| is_readable(image))
             .map(|(place, _)| place)
             .collect();
         for batch in indexes.chunks(BATCH) {
             let ids: Vec<ImageId> = batch.iter().filter_map(|&place| self.id(place)).collect();
-            let found = worker.clients.call(worker.clients.ecr.manifests(&surveyed.name, &ids)).await?.found;
+            let found =
+                processor.clients.call(processor.clients.ecr.manifests(&snapshot.name, &ids)).await?.found;
             let manifests: HashMap<String, Manifest> =
                 found.into_iter().map(|manifest| (manifest.digest.clone(), manifest)).collect();
             let is_other = |place: &&ImageIndex| {
                 !self.image(**place).is_some_and(|image| self.is_as_remembered(**place, image, &manifests))
             };
             if let Some(other) = batch.iter().find(is_other).and_then(|&place| self.image(place)) {
-                forget_children(&worker.clients, &surveyed.name).await?;
+                forget_children(&processor.clients, &snapshot.name).await?;
                 self.is_blocked = true;
                 for &(_, place) in wanted {
                     self.stay(place, ImageResult::HeldBack, format!("{}: {OTHERS_LISTED}", other.digest));
@@ -458,7 +460,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
         let Ok(listed) = deletion::children(&manifest.text) else { return false };
         let listed: HashSet<ImageIndex> = listed.iter().filter_map(|digest| self.place(digest)).collect();
-        let parents = self.planned.surveyed.images.parents();
+        let parents = self.planned.snapshot.images.parents();
         let known: HashSet<ImageIndex> =
             parents.iter().filter(|(_, index)| *index == place).map(|(child, _)| *child).collect();
         listed == known
@@ -473,7 +475,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         is_archival: bool,
         usage_read_at: Instant,
     ) -> Result<(), RunError> {
-        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let (processor, snapshot) = (self.processor, &self.planned.snapshot);
         let removals: HashMap<ImageIndex, &Removal> =
             wanted.iter().map(|&(removal, place)| (place, removal)).collect();
         let mut lines = Vec::with_capacity(going.len());
@@ -486,12 +488,12 @@ impl<'w, 'a> Executor<'w, 'a> {
             };
             let manifest = manifests.get(&*image.digest);
             lines.push(Line {
-                run_id: worker.run.run_id.clone(),
-                at: worker.clients.now(),
-                registry_id: surveyed.registry_id.clone(),
-                region: worker.clients.region.to_owned(),
-                by: Actor::of_run(worker.run.started_by.as_deref()),
-                repository_name: surveyed.name.as_str().to_owned(),
+                run_id: processor.run.run_id.clone(),
+                at: processor.clients.now(),
+                registry_id: snapshot.registry_id.clone(),
+                region: processor.clients.region.to_owned(),
+                by: Actor::of_run(processor.run.started_by.as_deref()),
+                repository_name: snapshot.name.as_str().to_owned(),
                 image_digest: image.digest.to_string(),
                 image_tags: image.tags.iter().map(ToString::to_string).collect(),
                 image_pushed_at: image.pushed_at,
@@ -504,7 +506,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                     crate::domain::lifecycle::document::Action::Expire
                 }),
                 policy: Some(self.planned.entry.name.clone()),
-                book_version: worker.run.book_version.clone(),
+                policies_file_version: processor.run.policies_file_version.clone(),
                 applied_rule_priority: Some(removal.applied_rule_priority),
                 reason: removal.reason.clone(),
                 usage_read_at: Some(usage_read_at),
@@ -515,17 +517,17 @@ impl<'w, 'a> Executor<'w, 'a> {
             return Err(RunError::Aws(AwsError::unexpected_response("PutObject", problem)));
         }
         let key = write_journal::write(
-            &worker.clients,
-            &journal::prefix(worker.run),
-            surveyed.name.as_str(),
+            &processor.clients,
+            &journal::prefix(processor.run),
+            snapshot.name.as_str(),
             &lines,
         )
         .await?;
         self.outcome.add_journal_key(key);
-        worker.has_changed.set(true);
+        processor.has_changed.set(true);
         // From here on it may be gone.
-        let removed = lines.into_iter().map(|line| Removed { repository: surveyed.name.clone(), line });
-        worker.note_removed(removed);
+        let removed = lines.into_iter().map(|line| Removed { repository: snapshot.name.clone(), line });
+        processor.note_removed(removed);
         Ok(())
     }
 
@@ -534,16 +536,16 @@ impl<'w, 'a> Executor<'w, 'a> {
         going: &[ImageIndex],
         manifests: &HashMap<String, Manifest>,
     ) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
+        let name = &self.planned.snapshot.name;
         let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
-        let answer = self.worker.clients.call(self.write()?.delete_images(name, &ids)).await;
+        let answer = self.processor.clients.call(self.write()?.delete_images(name, &ids)).await;
         let (deleted, refused) = match answer {
             Ok(answer) => answer,
-            Err(stop) => {
+            Err(error) => {
                 for &place in going {
-                    self.stay(place, ImageResult::Unknown, stop.to_string());
+                    self.stay(place, ImageResult::Unknown, error.to_string());
                 }
-                return Err(stop);
+                return Err(error);
             }
         };
         let deleted: HashSet<&str> = deleted.iter().filter_map(|id| id.image_digest.as_deref()).collect();
@@ -579,42 +581,42 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     async fn archive(&mut self, going: &[ImageIndex]) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
+        let name = &self.planned.snapshot.name;
         for &place in going {
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
-            match self.worker.clients.call(self.write()?.archive(name, &digest)).await {
+            match self.processor.clients.call(self.write()?.archive(name, &digest)).await {
                 Ok(()) => self.went(place, ImageResult::Archived, None),
-                Err(stop @ RunError::Time(_)) => {
-                    self.stay(place, ImageResult::Unknown, stop.to_string());
-                    return Err(stop);
+                Err(error @ RunError::Time(_)) => {
+                    self.stay(place, ImageResult::Unknown, error.to_string());
+                    return Err(error);
                 }
-                Err(stop) => self.fail(place, stop.to_string()),
+                Err(error) => self.fail(place, error.to_string()),
             }
         }
         Ok(())
     }
 
     async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
+        let name = &self.planned.snapshot.name;
         let ecr = match self.lifts {
             Some(ecr) => ecr,
             None => self.write()?,
         };
-        self.worker.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
+        self.processor.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
         self.note_policy(change);
         Ok(())
     }
 
     fn note_policy(&mut self, change: PolicyChange) {
-        self.worker.has_changed.set(true);
+        self.processor.has_changed.set(true);
         if let Some(attached) = &mut self.outcome.attachment {
             attached.lifecycle_policy = change;
         }
     }
 
     async fn put_tags(&mut self, batch: &[Action]) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
-        let clients = &self.worker.clients;
+        let name = &self.planned.snapshot.name;
+        let clients = &self.processor.clients;
         let mut wanted: Vec<(&str, &str)> = batch
             .iter()
             .filter_map(|action| match action {
@@ -655,14 +657,14 @@ impl<'w, 'a> Executor<'w, 'a> {
             };
             match clients.call(self.protect()?.put_protection_tag(name, manifest, tag)).await {
                 Ok(()) => {}
-                Err(stop @ RunError::Time(_)) => return Err(stop),
-                Err(stop) => {
-                    tracing::warn!(repository = %name, digest, tag, error = %stop, "could not protect an image");
-                    first = first.or(Some(stop));
+                Err(error @ RunError::Time(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(repository = %name, digest, tag, error = %error, "could not protect an image");
+                    first = first.or(Some(error));
                     continue;
                 }
             }
-            self.worker.has_changed.set(true);
+            self.processor.has_changed.set(true);
             if let Some(attached) = &mut self.outcome.attachment {
                 attached.tags_added += 1;
             }
@@ -671,7 +673,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     fn image(&self, place: ImageIndex) -> Option<&'w Image> {
-        self.planned.surveyed.images.images().get(place as usize)
+        self.planned.snapshot.images.images().get(place as usize)
     }
 
     fn place(&self, digest: &str) -> Option<ImageIndex> {
@@ -687,19 +689,19 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     /// Nothing more goes here, for these reasons, each of which is told once.
-    fn note_obstacles(&mut self, obstacles: &[Blocker]) {
+    fn note_blockers(&mut self, blockers: &[Blocker]) {
         self.is_blocked = true;
-        for held in obstacles.iter().map(ReportedBlocker::from) {
-            if !self.outcome.obstacles.contains(&held) {
-                self.outcome.obstacles.push(held);
+        for held in blockers.iter().map(ReportedBlocker::from) {
+            if !self.outcome.blockers.contains(&held) {
+                self.outcome.blockers.push(held);
             }
         }
     }
 
     /// Nothing more goes here, since it is not certain that it may.
-    fn block(&mut self, obstacles: &[Blocker], wanted: &[(&Removal, ImageIndex)]) {
-        self.note_obstacles(obstacles);
-        let why = obstacles.first().map(ToString::to_string).unwrap_or_default();
+    fn block(&mut self, blockers: &[Blocker], wanted: &[(&Removal, ImageIndex)]) {
+        self.note_blockers(blockers);
+        let why = blockers.first().map(ToString::to_string).unwrap_or_default();
         for &(_, place) in wanted {
             self.stay(place, ImageResult::HeldBack, why.clone());
         }
@@ -707,7 +709,7 @@ impl<'w, 'a> Executor<'w, 'a> {
 
     /// Whether something stayed that lists the image, or that it is about.
     fn stays_with_another(&mut self, place: ImageIndex) -> bool {
-        let mut holders = self.planned.surveyed.images.holders_of(place);
+        let mut holders = self.planned.snapshot.images.holders_of(place);
         let holder = holders.find(|holder| self.stayed.contains(holder));
         let Some(holder) = holder.and_then(|holder| self.image(holder)) else { return false };
         self.stay(
@@ -720,26 +722,26 @@ impl<'w, 'a> Executor<'w, 'a> {
 
     /// Whether a saved plan, if there is one, has this become of an image as it is now. Otherwise the image stays.
     fn is_approved(&mut self, place: ImageIndex, is_archival: bool) -> bool {
-        let (Some(approval), Some(image)) = (self.worker.approval, self.image(place)) else { return true };
+        let (Some(approval), Some(image)) = (self.processor.approval, self.image(place)) else { return true };
         let action = if is_archival { PlannedAction::Archive } else { PlannedAction::Delete };
-        let allowed = approval.allows(self.planned.surveyed.name.as_str(), image, action);
+        let allowed = approval.allows(self.planned.snapshot.name.as_str(), image, action);
         let Err(deviation) = allowed else { return true };
         self.stay(place, ImageResult::HeldBack, deviation.to_string());
         false
     }
 
-    fn stay(&mut self, place: ImageIndex, fate: ImageResult, why: String) {
-        if let (Some(approval), Some(image)) = (self.worker.approval, self.image(place)) {
-            approval.stays(self.planned.surveyed.name.as_str(), &image.digest, &why);
+    fn stay(&mut self, place: ImageIndex, result: ImageResult, why: String) {
+        if let (Some(approval), Some(image)) = (self.processor.approval, self.image(place)) {
+            approval.stays(self.planned.snapshot.name.as_str(), &image.digest, &why);
         }
         self.stayed.insert(place);
-        if let Some(told) = self.planned.tell(place, fate, Some(why)) {
-            self.outcome.tell(told);
+        if let Some(image) = self.planned.image_outcome(place, result, Some(why)) {
+            self.outcome.record(image);
         }
         if let Some(image) = self.image(place)
-            && fate == ImageResult::InUse
+            && result == ImageResult::InUse
         {
-            self.outcome.held_by_use.add(image);
+            self.outcome.protected_by_use.add(image);
         }
     }
 
@@ -750,17 +752,17 @@ impl<'w, 'a> Executor<'w, 'a> {
         self.stay(place, ImageResult::Failed, why);
     }
 
-    fn went(&mut self, place: ImageIndex, fate: ImageResult, detail: Option<String>) {
+    fn went(&mut self, place: ImageIndex, result: ImageResult, detail: Option<String>) {
         let Some(image) = self.image(place) else { return };
-        if let Some(approval) = self.worker.approval {
-            approval.went(self.planned.surveyed.name.as_str(), &image.digest);
+        if let Some(approval) = self.processor.approval {
+            approval.went(self.planned.snapshot.name.as_str(), &image.digest);
         }
-        match fate {
+        match result {
             ImageResult::Archived => self.outcome.archived.add(image),
             _ => self.outcome.deleted.add(image),
         }
-        if let Some(told) = self.planned.tell(place, fate, detail) {
-            self.outcome.tell(told);
+        if let Some(image) = self.planned.image_outcome(place, result, detail) {
+            self.outcome.record(image);
         }
     }
 }

@@ -62,7 +62,7 @@ const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 pub struct BatchProcessor<'a> {
     pub(crate) clients: RunContext<'a>,
     pub(crate) run: &'a Run,
-    pub(crate) book: &'a PolicySet,
+    pub(crate) policy_set: &'a PolicySet,
     pub(crate) access: Access<'a>,
     /// Whether the stack's parameter `Enforce` is `true` now; a terminal is its own switch.
     pub(crate) is_on: bool,
@@ -97,12 +97,12 @@ pub struct Caller<'a> {
     /// The account of the function, by its own ARN. A batch of another registry is refused.
     pub account_id: &'a str,
     /// What it may do.
-    pub power: Power<'a>,
+    pub access: CallerAccess<'a>,
 }
 
 /// What a function may do with a batch.
 #[derive(Debug, Clone, Copy)]
-pub enum Power<'a> {
+pub enum CallerAccess<'a> {
     /// Tell what would be done.
     Preview,
     /// Do it.
@@ -124,7 +124,7 @@ const PROVISIONED: &str = "provisioned";
 #[derive(Debug)]
 struct Loaded {
     batch: Batch,
-    book: PolicySet,
+    policy_set: PolicySet,
     observation: UsageSnapshot,
     /// Why nothing may be deleted, archived or attached by this invocation, although the run enforces.
     blocked: Vec<ReportedBlocker>,
@@ -138,30 +138,32 @@ struct Loaded {
 /// goes wrong with one repository is in its outcome.
 pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Task, RunError> {
     let run = &task.run;
-    check_task(task, caller.power)?;
+    check_task(task, caller.access)?;
     let loaded = load(&clients, caller, task).await?;
-    let access = match caller.power {
-        Power::Preview => Access::Read,
-        Power::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => Access::Protect(ecr),
-        Power::Enforce { ecr, .. } => Access::Write(ecr),
+    let access = match caller.access {
+        CallerAccess::Preview => Access::Read,
+        CallerAccess::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => {
+            Access::Protect(ecr)
+        }
+        CallerAccess::Enforce { ecr, .. } => Access::Write(ecr),
     };
-    let mut worker = BatchProcessor::new(clients, access, run, &loaded.book, loaded.observation);
-    if let Power::Enforce { ecr, is_on } = caller.power {
-        worker.is_on = is_on;
+    let mut processor = BatchProcessor::new(clients, access, run, &loaded.policy_set, loaded.observation);
+    if let CallerAccess::Enforce { ecr, is_on } = caller.access {
+        processor.is_on = is_on;
         // What a run that may not enforce any more knows is too old to go by.
         let is_young = run.is_young(clients.now());
         // By a file that is not valid nobody knows whether it goes before what a repository was made with.
         let has_file = run.policies_file_problem.is_none();
-        worker.lifts = (is_on && is_young && has_file && loaded.blocked.is_empty()).then_some(ecr);
+        processor.lifts = (is_on && is_young && has_file && loaded.blocked.is_empty()).then_some(ecr);
     }
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
     if !matches!(access, Access::Read) {
-        worker.recall(todo).await?;
+        processor.recall(todo).await?;
     }
-    let (mut outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
+    let (mut outcomes, mut done) = processor.all(&loaded.batch.registry_id, todo).await?;
     // Neither done nor begun: nothing would come of another try.
     if done == 0
-        && !worker.has_changed.get()
+        && !processor.has_changed.get()
         && let Some(stuck) = todo.first()
     {
         outcomes.retain(|outcome| outcome.repository_name != stuck.repository_name);
@@ -180,20 +182,20 @@ pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> R
 }
 
 /// Refuses a task that is not for this function, by what it says of itself.
-fn check_task(task: &Task, power: Power<'_>) -> Result<(), RunError> {
+fn check_task(task: &Task, access: CallerAccess<'_>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
     let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
     if run.attempt.is_empty() {
         return refused("the run has no inventory; start the state machine, which takes one");
     }
-    let kind = match power {
-        Power::Preview => Kind::Preview,
-        Power::Enforce { .. } if run.dry_run && !run.only_protects() => {
+    let kind = match access {
+        CallerAccess::Preview => Kind::Preview,
+        CallerAccess::Enforce { .. } if run.dry_run && !run.only_protects() => {
             return refused(
                 "the run is a dry run, of which nothing is enforced; lifecycle-preview works on its batches",
             );
         }
-        Power::Enforce { .. } => Kind::Enforce,
+        CallerAccess::Enforce { .. } => Kind::Enforce,
     };
     // Which attempt wrote it, the list of batches knows.
     let of_kind = |rest: &str| rest.split('/').nth(1) == Some(kind.name());
@@ -212,10 +214,10 @@ async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Resu
     if !inventory::read_list(clients, &list_key, &list.text)?.iter().any(|listed| listed.key == task.key) {
         return Err(refused(format!("it is not in the list of the run's batches, {list_key}")));
     }
-    let (book_key, usage_key) = (run.book_key(), run.usage_key());
-    let (batch, book, usage) = tokio::try_join!(
+    let (policies_file_key, usage_key) = (run.policies_file_key(), run.usage_key());
+    let (batch, policy_set, usage) = tokio::try_join!(
         clients.object(&task.key, now),
-        clients.object(&book_key, now),
+        clients.object(&policies_file_key, now),
         clients.object(&usage_key, now)
     )?;
     let batch: Batch =
@@ -231,31 +233,35 @@ async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Resu
         );
         return Err(refused(problem));
     }
-    let book = PolicySet::parse(&book).map_err(|findings| {
+    let policy_set = PolicySet::parse(&policy_set).map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        clients.invalid_object(&book_key, findings.join("; "))
+        clients.invalid_object(&policies_file_key, findings.join("; "))
     })?;
-    let book = if run.policies_file_problem.is_some() { book.without_policies() } else { book };
-    let run_hash = run.book_hash.as_deref().unwrap_or_default();
+    let policy_set =
+        if run.policies_file_problem.is_some() { policy_set.without_policies() } else { policy_set };
+    let run_hash = run.policies_file_hash.as_deref().unwrap_or_default();
     // A run without a policies file goes by one without policies.
-    let is_of_run = if has_file(run) { book.hash() == run_hash } else { book.entries().is_empty() };
+    let is_of_run =
+        if has_file(run) { policy_set.hash() == run_hash } else { policy_set.entries().is_empty() };
     if !is_of_run {
-        return Err(clients
-            .invalid_object(&book_key, format!("its hash is {}, and the run's is {run_hash}", book.hash())));
+        return Err(clients.invalid_object(
+            &policies_file_key,
+            format!("its hash is {}, and the run's is {run_hash}", policy_set.hash()),
+        ));
     }
     let observation = UsageSnapshot::parse(&usage)
         .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
-    let blocked = match caller.power {
-        Power::Enforce { is_on, .. } if !run.dry_run => {
+    let blocked = match caller.access {
+        CallerAccess::Enforce { is_on, .. } if !run.dry_run => {
             blocked(clients, is_on, run, list.modified_at).await?
         }
-        Power::Enforce { .. } | Power::Preview => Vec::new(),
+        CallerAccess::Enforce { .. } | CallerAccess::Preview => Vec::new(),
     };
-    Ok(Loaded { batch, book, observation, blocked })
+    Ok(Loaded { batch, policy_set, observation, blocked })
 }
 
 const fn has_file(run: &Run) -> bool {
-    run.book_hash.is_some()
+    run.policies_file_hash.is_some()
 }
 
 /// Why an invocation of an enforcing run may not enforce any more, by what the stack says in this moment.
@@ -266,9 +272,9 @@ async fn blocked(
     listed_at: Option<Instant>,
 ) -> Result<Vec<ReportedBlocker>, RunError> {
     let now = clients.now();
-    let (run_hash, started_at) = (run.book_hash.as_deref().unwrap_or_default(), run.started_at);
+    let (run_hash, started_at) = (run.policies_file_hash.as_deref().unwrap_or_default(), run.started_at);
     let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
-    let book = match &found {
+    let policy_set = match &found {
         None => None,
         Some(object) => {
             check_clock(object.answered_at, now)?;
@@ -276,15 +282,22 @@ async fn blocked(
             PolicySet::parse(&object.text).ok()
         }
     };
-    let is_approved = book.as_ref().is_some_and(PolicySet::is_approved);
+    let is_approved = policy_set.as_ref().is_some_and(PolicySet::is_approved);
     let is_previewed = is_approved || inventory::is_previewed(clients, run_hash).await?;
-    let invocation =
-        Invocation { is_on, run_hash, book: book.as_ref(), is_previewed, started_at, listed_at, now };
-    let obstacles = invocation.obstacles();
-    for obstacle in &obstacles {
-        tracing::warn!(code = obstacle.code(), %obstacle, "nothing is enforced");
+    let invocation = Invocation {
+        is_on,
+        run_hash,
+        policy_set: policy_set.as_ref(),
+        is_previewed,
+        started_at,
+        listed_at,
+        now,
+    };
+    let blockers = invocation.blockers();
+    for blocker in &blockers {
+        tracing::warn!(code = blocker.code(), %blocker, "nothing is enforced");
     }
-    Ok(obstacles.iter().map(ReportedBlocker::from).collect())
+    Ok(blockers.iter().map(ReportedBlocker::from).collect())
 }
 
 /// Writes down what came of repositories, in the time that is kept for that.
@@ -319,7 +332,7 @@ impl<'a> BatchProcessor<'a> {
         clients: RunContext<'a>,
         access: Access<'a>,
         run: &'a Run,
-        book: &'a PolicySet,
+        policy_set: &'a PolicySet,
         initial_usage: UsageSnapshot,
     ) -> Self {
         Self {
@@ -331,7 +344,7 @@ impl<'a> BatchProcessor<'a> {
                 Access::Protect(_) | Access::Read => None,
             },
             run,
-            book,
+            policy_set,
             initial_usage,
             current: RefCell::new(None),
             has_changed: Cell::new(false),
@@ -388,14 +401,14 @@ impl<'a> BatchProcessor<'a> {
             let (planned, is_time_up) = self.plan_some(registry_id, rest).await;
             for planned in planned {
                 let outcome = match (planned, repositories.get(done)) {
-                    (Err((mut outcome, Some(stop))), Some(assignment)) => {
-                        self.suspend_unread(registry_id, assignment, &stop, &mut outcome).await;
+                    (Err((mut outcome, Some(error))), Some(assignment)) => {
+                        self.suspend_unread(registry_id, assignment, &error, &mut outcome).await;
                         outcome
                     }
                     (Err((outcome, _)), _) => outcome,
                     (Ok(planned), _) => self.one(planned, read_at).await?,
                 };
-                tell(&outcome);
+                log_outcome(&outcome);
                 let is_remaining = outcome.status == Status::Unfinished;
                 outcomes.push(outcome);
                 if is_remaining {
@@ -429,16 +442,16 @@ impl<'a> BatchProcessor<'a> {
             let Assignment { repository_name, policy, .. } = assignment;
             match planned {
                 Ok(planned) => {
-                    images.set(images.get() + planned.surveyed.images.images().len());
+                    images.set(images.get() + planned.snapshot.images.images().len());
                     all.push(Ok(planned));
                 }
                 Err(RunError::Time(_)) => return (all, true),
-                Err(stop) if stop.is_not_found() => {
-                    let gone = Outcome::failed(repository_name, policy, stop.to_string());
+                Err(error) if error.is_not_found() => {
+                    let gone = Outcome::failed(repository_name, policy, error.to_string());
                     all.push(Err((Outcome { status: Status::RepositoryDeleted, ..gone }, None)));
                 }
-                Err(stop) => {
-                    all.push(Err((Outcome::failed(repository_name, policy, stop.to_string()), Some(stop))));
+                Err(error) => {
+                    all.push(Err((Outcome::failed(repository_name, policy, error.to_string()), Some(error))));
                 }
             }
         }
@@ -452,11 +465,12 @@ impl<'a> BatchProcessor<'a> {
         assignment: &Assignment,
     ) -> Result<RepositoryPlan<'a>, RunError> {
         let Assignment { repository_name, policy, .. } = assignment;
-        let invalid_object = |problem: String| self.clients.invalid_object(&self.run.book_key(), problem);
+        let invalid_object =
+            |problem: String| self.clients.invalid_object(&self.run.policies_file_key(), problem);
         let entry = match policy.as_str() {
             "" => None,
             policy => Some(
-                self.book
+                self.policy_set
                     .entry(policy)
                     .ok_or_else(|| invalid_object(format!("it has no policy {policy} any more")))?,
             ),
@@ -469,7 +483,7 @@ impl<'a> BatchProcessor<'a> {
             return Err(RunError::Aws(AwsError::unexpected_response("ListTagsForResource", problem)));
         }
         let native = self.native(registry_id, assignment, entry).await?;
-        let surveyed =
+        let snapshot =
             RepositorySnapshot::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
         let by_ecr = native.as_ref().filter(|native| native.withdrawn.is_none()).map(|native| &native.entry);
         let decides = match (entry, by_ecr) {
@@ -479,12 +493,12 @@ impl<'a> BatchProcessor<'a> {
             (_, Some(by_ecr)) => Cow::Owned(by_ecr.clone()),
             (None, None) => Cow::Owned(nothing_assigned()?),
         };
-        let mut planned = surveyed.plan(decides, &self.initial_usage.usage, self.clients.now());
+        let mut planned = snapshot.plan(decides, &self.initial_usage.usage, self.clients.now());
         planned.assigned.clone_from(policy);
         planned.native = native;
         planned.checks_native_policy = assignment.checks_native_policy;
         planned.is_created_on_push = assignment.protection == Some(Protection::CreatedOnPush);
-        planned.is_untold = assignment.protection == Some(Protection::Untold);
+        planned.is_protection_unknown = assignment.protection == Some(Protection::Unknown);
         self.ask_who_pulls(&mut planned).await?;
         Ok(planned)
     }
@@ -512,18 +526,18 @@ impl<'a> BatchProcessor<'a> {
         let found = found.map(|found| found.of_registry(registry_id));
         // Where it is not known who asks for protection nobody has ended it.
         let file_problem = self.run.policies_file_problem.as_ref();
-        let is_untold = protection == Some(Protection::Untold) || file_problem.is_some();
+        let is_protection_unknown = protection == Some(Protection::Unknown) || file_problem.is_some();
         let known = found.as_ref().and_then(|found| found.record.as_ref().ok());
-        let asked_before = is_untold && known.is_some_and(|record| record.mode == Mode::Protect);
+        let asked_before = is_protection_unknown && known.is_some_and(|record| record.mode == Mode::Protect);
         let may_be_of_others =
-            is_protect || is_untold || protection.is_some_and(Protection::may_be_of_others);
+            is_protect || is_protection_unknown || protection.is_some_and(Protection::may_be_of_others);
         let (found, is_of_others) = match found {
             Some(found) if may_be_of_others && self.is_of_others(name, &found).await? => (None, true),
             found => (found, false),
         };
         let asks_for_protection = is_protect
             || asked_before
-            || (is_untold && is_of_others)
+            || (is_protection_unknown && is_of_others)
             || matches!(protection, Some(Protection::Tagged | Protection::CreatedOnPush));
         if found.is_none() && protection == Some(Protection::CreatedOnPush) {
             let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
@@ -603,7 +617,7 @@ impl<'a> BatchProcessor<'a> {
         outcome: &mut Outcome,
     ) {
         let Assignment { repository_name, policy, protection, .. } = assignment;
-        let apply = self.book.entry(policy).map(|entry| entry.apply);
+        let apply = self.policy_set.entry(policy).map(|entry| entry.apply);
         let is_of_others = apply == Some(Apply::Protect) || *protection == Some(Protection::Tagged);
         let Ok(name) = Name::parse(repository_name) else { return };
         let mode = match (apply, protection, self.records()) {
@@ -631,8 +645,8 @@ impl<'a> BatchProcessor<'a> {
         match self.clients.call(self.clients.ecr.lifecycle_policy(name)).await {
             Ok(Some(text)) if of_created_on_push(&text).is_some() => Some(Mode::Provisioned),
             Ok(_) => Some(Mode::Protect),
-            Err(stop) => {
-                tracing::error!(repository = name, error = %stop, "whose policy it is could not be read");
+            Err(error) => {
+                tracing::error!(repository = name, error = %error, "whose policy it is could not be read");
                 None
             }
         }
@@ -640,22 +654,22 @@ impl<'a> BatchProcessor<'a> {
 
     /// Adds what is not known of those who may pull from a repository, where something would go.
     async fn ask_who_pulls(&self, planned: &mut RepositoryPlan<'_>) -> Result<(), RunError> {
-        let goes = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
+        let has_removals = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
         let is_protected = planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none());
         // Nobody is to execute the plan of a preview.
-        let is_taken_from = goes && planned.entry.apply == Apply::Delete;
+        let is_taken_from = has_removals && planned.entry.apply == Apply::Delete;
         if !is_protected && !is_taken_from {
             return Ok(());
         }
-        let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
-        let (sources, initial_usage) = (self.book.usage(), &self.initial_usage);
+        let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+        let (sources, initial_usage) = (self.policy_set.usage(), &self.initial_usage);
         let now = self.clients.now();
         let asked = read_usage::unread_pullers(&self.clients, sources, initial_usage, name, registry_id, now);
         let (gaps, _) = asked.await?;
-        planned.surveyed.pull_gaps = gaps;
-        if goes || planned.entry.apply.is_by_ecr() {
-            let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Blocker::Usage(gap.to_string()));
-            planned.plan.obstacles.extend(gaps);
+        planned.snapshot.pull_gaps = gaps;
+        if has_removals || planned.entry.apply.is_by_ecr() {
+            let gaps = planned.snapshot.pull_gaps.iter().map(|gap| Blocker::Usage(gap.to_string()));
+            planned.plan.blockers.extend(gaps);
         }
         Ok(())
     }
@@ -673,28 +687,28 @@ impl<'a> BatchProcessor<'a> {
         let may_write = matches!(self.access, Access::Write(_));
         // What the inventory found may be otherwise by now.
         if may_write && (planned.native.is_some() || planned.has_removals()) {
-            let obstacle = match self.reassigned(&planned).await {
-                Ok(obstacle) => obstacle,
-                Err(stop) => {
+            let blocker = match self.reassigned(&planned).await {
+                Ok(blocker) => blocker,
+                Err(error) => {
                     match planned.native.clone() {
                         Some(native) if native.mode == Mode::Protect => {
                             // Its images are in use whatever the file says of it.
                             let done = self.protect(&planned, &native, &mut outcome, read_at).await;
-                            return ended(done.and(Err(stop)), outcome);
+                            return ended(done.and(Err(error)), outcome);
                         }
                         Some(native) => {
-                            let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
-                            self.suspend_unrefreshed(name, registry_id, native.mode, &stop, &mut outcome)
+                            let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+                            self.suspend_unrefreshed(name, registry_id, native.mode, &error, &mut outcome)
                                 .await;
                         }
                         None => {}
                     }
-                    return ended(Err(stop), outcome);
+                    return ended(Err(error), outcome);
                 }
             };
-            if let Some(obstacle) = obstacle {
+            if let Some(blocker) = blocker {
                 planned.record_plan(&mut outcome);
-                outcome.obstacles.push(ReportedBlocker::from(&obstacle));
+                outcome.blockers.push(ReportedBlocker::from(&blocker));
                 outcome.status = Status::Blocked;
                 // What ECR enforces by a policy that is not for the repository any more must not go on.
                 let Some(native) = planned.native.take() else { return Ok(outcome) };
@@ -703,7 +717,7 @@ impl<'a> BatchProcessor<'a> {
                     Mode::Protect => native,
                     Mode::Attach | Mode::Provisioned => {
                         let withdrawal =
-                            Withdrawal { reason: obstacle.to_string(), is_intended: false, is_final: true };
+                            Withdrawal { reason: blocker.to_string(), is_intended: false, is_final: true };
                         Native { withdrawn: Some(withdrawal), ..native }
                     }
                 };
@@ -720,12 +734,12 @@ impl<'a> BatchProcessor<'a> {
             }
         }
         if planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none()) {
-            outcome.replicated_tags = self.replicated_tags(planned.surveyed.name.as_str());
+            outcome.replicated_tags = self.replicated_tags(planned.snapshot.name.as_str());
         }
         if planned.checks_native_policy {
             match self.native_takes(&planned).await {
-                Ok(told) => outcome.native_policy = told,
-                Err(stop) => return ended(Err(stop), outcome),
+                Ok(warning) => outcome.native_policy = warning,
+                Err(error) => return ended(Err(error), outcome),
             }
         }
         let is_held = outcome.status == Status::Blocked;
@@ -761,28 +775,28 @@ impl<'a> BatchProcessor<'a> {
             return Ok(outcome);
         };
         let now = self.clients.now();
-        let mut own = planned.surveyed.plan(Cow::Owned(native.entry.clone()), &self.initial_usage.usage, now);
+        let mut own = planned.snapshot.plan(Cow::Owned(native.entry.clone()), &self.initial_usage.usage, now);
         own.assigned = planned.assigned;
         own.native = Some(native);
         own.is_created_on_push = planned.is_created_on_push;
         // What stands in the way of it was told when its protection was refreshed.
-        if !own.plan.obstacles.is_empty() || own.removals().is_empty() {
+        if !own.plan.blockers.is_empty() || own.removals().is_empty() {
             return Ok(outcome);
         }
         // What would hold the plan of a preview holds nothing of this one.
-        let of_preview = std::mem::take(&mut outcome.obstacles);
+        let of_preview = std::mem::take(&mut outcome.blockers);
         let done = self.delete(&own, &mut outcome, read_at).await;
-        outcome.obstacles.extend(of_preview);
+        outcome.blockers.extend(of_preview);
         ended(done, outcome)
     }
 
     /// What a lifecycle policy of the repository's own would take of what is in use, as a sentence.
     async fn native_takes(&self, planned: &RepositoryPlan<'_>) -> Result<Option<String>, RunError> {
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let policy = text.as_deref().map(LifecyclePolicy::parse);
         let Some(Ok(policy)) = policy else { return Ok(None) };
-        let images = &planned.surveyed.images;
+        let images = &planned.snapshot.images;
         let taken = taken_in_use(&policy, images, &planned.used, planned.now);
         let Some(&first) = taken.first() else { return Ok(None) };
         let reason = planned.used.reason(first).unwrap_or("in use");
@@ -796,7 +810,7 @@ impl<'a> BatchProcessor<'a> {
 
     /// Where protection tags of a repository are replicated to, which nobody has said does not matter: a sentence for each registry.
     fn replicated_tags(&self, repository: &str) -> Vec<String> {
-        let (now, ignored) = (self.clients.now(), &self.book.usage().ignore);
+        let (now, ignored) = (self.clients.now(), &self.policy_set.usage().ignore);
         let gaps = replication::tag_gaps(&self.initial_usage.once.registry, repository);
         let (gaps, _) = ignore::split(gaps, ignored, now);
         gaps.iter().map(|gap| format!("{}; {}", gap.problem, gap.ignore_entry(now))).collect()
@@ -822,7 +836,8 @@ impl<'a> BatchProcessor<'a> {
         }
         let once: &ReadOnce = last.as_ref().map_or(&self.initial_usage.once, |look| &look.observation.once);
         let (taken_at, now) = (MonotonicInstant::now(), self.clients.now());
-        let observation = Rc::new(read_usage::refresh(&self.clients, self.book.usage(), once, now).await?);
+        let observation =
+            Rc::new(read_usage::refresh(&self.clients, self.policy_set.usage(), once, now).await?);
         *self.current.borrow_mut() = Some(Look { observation: Rc::clone(&observation), taken_at, now });
         self.put_back(&observation).await?;
         Ok((observation, now))
@@ -873,9 +888,9 @@ impl<'a> BatchProcessor<'a> {
         }
         match self.look(MonotonicInstant::now()).await {
             Ok(_) => Ok(()),
-            Err(stop @ RunError::Clock { .. }) => Err(stop),
-            Err(stop) => {
-                tracing::warn!(%stop, "could not look at what is in use once more after images went");
+            Err(error @ RunError::Clock { .. }) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "could not look at what is in use once more after images went");
                 Ok(())
             }
         }
@@ -911,17 +926,17 @@ impl<'a> BatchProcessor<'a> {
 
     /// Why the repository is not under this policy any more, if it is not: its name and its tags as they are now decide.
     async fn reassigned(&self, planned: &RepositoryPlan<'_>) -> Result<Option<Blocker>, RunError> {
-        let (name, was) = (planned.surveyed.name.as_str(), planned.assigned.as_str());
-        let now = inventory::assign(&self.clients, self.book, name, &planned.surveyed.arn).await?;
+        let (name, was) = (planned.snapshot.name.as_str(), planned.assigned.as_str());
+        let now = inventory::assign(&self.clients, self.policy_set, name, &planned.snapshot.arn).await?;
         let now = now.map_or("", |entry| entry.name.as_str());
         if now == was {
             return Ok(None);
         }
-        let told = |policy: &str| match policy {
+        let named = |policy: &str| match policy {
             "" => "under no policy".to_owned(),
             policy => format!("under the policy {policy}"),
         };
-        let (was, is) = (told(was), told(now));
+        let (was, is) = (named(was), named(now));
         let problem = format!("the repository was {was} when the run began, and is {is} now");
         Ok(Some(Blocker::Reassigned(problem)))
     }
@@ -932,10 +947,10 @@ fn ended(done: Result<(), RunError>, mut outcome: Outcome) -> Result<Outcome, Ru
     match done {
         Ok(()) => {}
         Err(RunError::Time(_)) => outcome.status = Status::Unfinished,
-        Err(stop @ RunError::Clock { .. }) => return Err(stop),
-        Err(stop) => {
+        Err(error @ RunError::Clock { .. }) => return Err(error),
+        Err(error) => {
             outcome.status = Status::Failed;
-            outcome.error = Some(stop.to_string());
+            outcome.error = Some(error.to_string());
         }
     }
     Ok(outcome)
@@ -987,7 +1002,7 @@ fn by_itself(name: &str, apply: Apply, policy: LifecyclePolicy) -> Entry {
     }
 }
 
-fn tell(outcome: &Outcome) {
+fn log_outcome(outcome: &Outcome) {
     let Outcome { repository_name, status, deleted, expiring, .. } = outcome;
     let error = outcome.error.as_deref().unwrap_or_default();
     tracing::info!(
@@ -996,7 +1011,7 @@ fn tell(outcome: &Outcome) {
         ?status,
         expiring = expiring.image_total_count,
         deleted = deleted.image_total_count,
-        held_by_use = outcome.held_by_use.image_total_count,
+        protected_by_use = outcome.protected_by_use.image_total_count,
         error,
         "worked on a repository"
     );

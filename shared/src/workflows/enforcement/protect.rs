@@ -172,9 +172,9 @@ impl BatchProcessor<'_> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         let done = self.refresh(planned, native, outcome, read_at).await;
-        if let Err(stop) = &done {
-            let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
-            self.suspend_unrefreshed(name, registry_id, native.mode, stop, outcome).await;
+        if let Err(error) = &done {
+            let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+            self.suspend_unrefreshed(name, registry_id, native.mode, error, outcome).await;
         }
         done
     }
@@ -195,8 +195,8 @@ impl BatchProcessor<'_> {
         }
         // A policy of somebody else's is never written.
         if mode == Mode::Protect {
-            if let Err(stop) = self.remember_unrefreshed(name.as_str(), registry_id).await {
-                tracing::error!(repository = %name, error = %stop, "could not write down that protection was never right");
+            if let Err(error) = self.remember_unrefreshed(name.as_str(), registry_id).await {
+                tracing::error!(repository = %name, error = %error, "could not write down that protection was never right");
             }
             return;
         }
@@ -210,9 +210,9 @@ impl BatchProcessor<'_> {
                 attached.suspended_because = Some(reason);
             }
             Ok(false) => {}
-            Err(stop) => {
-                tracing::error!(repository = %name, error = %stop, "could not suspend the lifecycle policy");
-                note(outcome, &[Blocker::NotSuspended(stop.to_string())]);
+            Err(error) => {
+                tracing::error!(repository = %name, error = %error, "could not suspend the lifecycle policy");
+                note(outcome, &[Blocker::NotSuspended(error.to_string())]);
             }
         }
     }
@@ -305,7 +305,7 @@ impl BatchProcessor<'_> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         outcome.attachment = Some(Attached { mode: Some(native.mode), ..Attached::default() });
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         let records = self.records();
         if self.may_write() && records.is_none() {
             let problem =
@@ -316,7 +316,7 @@ impl BatchProcessor<'_> {
             Some(records) => self.clients.call(records.find(name)).await?,
             None => None,
         };
-        let record = record.map(|found| found.of_registry(&planned.surveyed.registry_id));
+        let record = record.map(|found| found.of_registry(&planned.snapshot.registry_id));
         let current_text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let current = current_text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let mut native = native.clone();
@@ -370,19 +370,19 @@ impl BatchProcessor<'_> {
         };
         let usage =
             look.as_ref().map_or_else(|| &self.initial_usage().usage, |(observation, _)| &observation.usage);
-        let (_, plan) = planned.surveyed.decide(&native.entry, usage, self.clients.now());
+        let (_, plan) = planned.snapshot.decide(&native.entry, usage, self.clients.now());
         let used_at = look.as_ref().map_or(planned.now, |(_, now)| *now);
         let mut now = Now { native: &native, current_text, current, record, plan, used_at, counted: None };
         self.check(&mut now);
         // Also where it is only attached by this run.
         let acts =
             now.acts() || (may_attach && native.mode == Mode::Attach) || (may_attach && now.is_suspended());
-        if now.plan.obstacles.is_empty() && acts && native.mode != Mode::Protect {
+        if now.plan.blockers.is_empty() && acts && native.mode != Mode::Protect {
             self.reserve(planned, &mut now).await?;
         }
-        note(outcome, &now.plan.obstacles);
+        note(outcome, &now.plan.blockers);
         outcome.expiring_by_ecr = planned.amount(&now.plan.by_ecr);
-        let may_act = now.plan.obstacles.is_empty();
+        let may_act = now.plan.blockers.is_empty();
         // An own policy that cannot be attached is an obstacle already.
         let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         let wanted = wanted.unwrap_or_else(|_| nothing.policy().clone());
@@ -451,11 +451,11 @@ impl BatchProcessor<'_> {
             Mode::Attach => false,
         };
         if governs {
-            now.plan.obstacles.push(Blocker::Unprotected);
+            now.plan.blockers.push(Blocker::Unprotected);
         }
         // Somebody deleted it: this stack does not go on with it, either.
         if now.native.mode == Mode::Provisioned && now.current_text.is_none() {
-            now.plan.obstacles.push(Blocker::NotAttached);
+            now.plan.blockers.push(Blocker::NotAttached);
         }
         // The plan is of the policy that was attached when the repository was read.
         let attached = now.current.as_ref().and_then(without_protection);
@@ -463,7 +463,7 @@ impl BatchProcessor<'_> {
             && !governs
             && attached.is_some_and(|attached| attached != now.native.entry.policy)
         {
-            now.plan.obstacles.push(Blocker::Reassigned(
+            now.plan.blockers.push(Blocker::Reassigned(
                 "the attached lifecycle policy was replaced during the run".to_owned(),
             ));
         }
@@ -471,7 +471,7 @@ impl BatchProcessor<'_> {
 
     /// Reserves what ECR takes in the registry's counter of the day, or looks whether there is room.
     async fn reserve(&self, planned: &RepositoryPlan<'_>, now: &mut Now<'_>) -> Result<(), RunError> {
-        let images = &planned.surveyed.images;
+        let images = &planned.snapshot.images;
         let at = self.clients.now();
         let counted = now.plan.all_counted(images);
         let digest = |place: &ImageIndex| images.images().get(*place as usize).map(|image| &*image.digest);
@@ -484,7 +484,7 @@ impl BatchProcessor<'_> {
             return Ok(());
         }
         now.counted = Some((at, digests));
-        let limits = self.book.limits();
+        let limits = self.policy_set.limits();
         let reserved = if self.may_write() {
             registry_limit::reserve_all(&self.clients, limits, wanted).await?
         } else {
@@ -493,7 +493,7 @@ impl BatchProcessor<'_> {
         if reserved.granted < wanted {
             let (before, limit) = (reserved.before, reserved.limit);
             now.counted = None;
-            now.plan.obstacles.push(Blocker::Registry { planned: wanted, before, limit });
+            now.plan.blockers.push(Blocker::Registry { planned: wanted, before, limit });
         }
         Ok(())
     }
@@ -510,7 +510,7 @@ impl BatchProcessor<'_> {
     ) -> Result<Option<Blocker>, RunError> {
         let written_down = match (&attachment, &now.current) {
             (Attachment::Suspend(_), Some(current)) => {
-                let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+                let place = (planned.snapshot.registry_id.as_str(), planned.snapshot.name.as_str());
                 let text = now.current_text.as_deref().unwrap_or_default();
                 self.write_down_unknown(place, text, current, now.known(), outcome).await
             }
@@ -533,13 +533,13 @@ impl BatchProcessor<'_> {
             Attachment::Attach(_) => (false, true),
             Attachment::Unchanged => (now.is_suspended(), now.acts() || now.native.mode == Mode::Protect),
         };
-        let may_act = now.plan.obstacles.is_empty();
+        let may_act = now.plan.blockers.is_empty();
         let reason = is_suspended.then(|| self.why_suspended(now));
         // What is not suspended and not certain is not refreshed: it becomes stale.
         let is_refreshed = may_act && acts;
         if !is_suspended && !is_refreshed {
             if now.native.mode == Mode::Protect {
-                let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
+                let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
                 self.remember_unrefreshed(name.as_str(), registry_id).await?;
             }
             self.record_policy_state(now, outcome);
@@ -555,7 +555,7 @@ impl BatchProcessor<'_> {
             return Ok(Some(meanwhile));
         }
         if matches!(attachment, Attachment::Suspend(_)) {
-            self.stay_suspended(&planned.surveyed.name).await?;
+            self.stay_suspended(&planned.snapshot.name).await?;
         }
         if let Attachment::Attach(policy) = attachment {
             let mut executor = Executor::new(self, planned, outcome, read_at);
@@ -575,7 +575,7 @@ impl BatchProcessor<'_> {
     ) -> Result<Option<Blocker>, RunError> {
         let Some(records) = self.records() else { return Ok(None) };
         // If this fails, what is attached is suspended.
-        let found = self.clients.call(records.find(planned.surveyed.name.as_str())).await?;
+        let found = self.clients.call(records.find(planned.snapshot.name.as_str())).await?;
         let record = found.as_ref().and_then(|found| found.record.as_ref().ok());
         let problem = match record.map(|record| &record.suspended) {
             Some(None) => return Ok(None),
@@ -591,8 +591,8 @@ impl BatchProcessor<'_> {
 
     /// Why the policy is suspended, for people.
     fn why_suspended(&self, now: &Now<'_>) -> String {
-        if let Some(obstacle) = now.plan.obstacles.first() {
-            return obstacle.to_string();
+        if let Some(blocker) = now.plan.blockers.first() {
+            return blocker.to_string();
         }
         let before = now.known().and_then(|record| record.suspended.as_ref());
         if now.native.mode == Mode::Provisioned && !self.is_on {
@@ -603,7 +603,7 @@ impl BatchProcessor<'_> {
         }
         match (before, self.run.dry_run_reason) {
             (Some(before), _) => before.reason.clone(),
-            (None, Some(reason)) => reason.explain(self.run.book_hash.as_deref()),
+            (None, Some(reason)) => reason.explain(self.run.policies_file_hash.as_deref()),
             (None, None) => "this run may not enforce".to_owned(),
         }
     }
@@ -618,13 +618,13 @@ impl BatchProcessor<'_> {
         if now.native.mode == Mode::Protect {
             return Ok(());
         }
-        let images = &planned.surveyed.images;
+        let images = &planned.snapshot.images;
         let mut places: Vec<ImageIndex> = now.newly_expiring(images).into_iter().collect();
         if places.is_empty() {
             return Ok(());
         }
         places.sort_unstable();
-        let told = RepositoryPlan {
+        let protected = RepositoryPlan {
             plan: now.plan.clone(),
             entry: std::borrow::Cow::Borrowed(&now.native.entry),
             ..planned.clone()
@@ -632,17 +632,17 @@ impl BatchProcessor<'_> {
         let mut lines = Vec::with_capacity(places.len());
         for place in places {
             let Some(image) = images.images().get(place as usize) else { continue };
-            let action = match told.rule(place) {
+            let action = match protected.rule(place) {
                 Some((_, action)) => action,
                 None => ActionTaken::from(RuleAction::Expire),
             };
             lines.push(Line {
                 run_id: self.run.run_id.clone(),
                 at: self.clients.now(),
-                registry_id: planned.surveyed.registry_id.clone(),
+                registry_id: planned.snapshot.registry_id.clone(),
                 region: self.clients.region.to_owned(),
                 by: Actor::of_run(self.run.started_by.as_deref()),
-                repository_name: planned.surveyed.name.as_str().to_owned(),
+                repository_name: planned.snapshot.name.as_str().to_owned(),
                 image_digest: image.digest.to_string(),
                 image_tags: image.tags.iter().map(ToString::to_string).collect(),
                 image_pushed_at: image.pushed_at,
@@ -651,15 +651,15 @@ impl BatchProcessor<'_> {
                 image_manifest_media_type: None,
                 action,
                 policy: Some(now.native.entry.name.clone()),
-                book_version: self.run.book_version.clone(),
-                applied_rule_priority: told.rule(place).map(|(priority, _)| priority),
-                reason: told.reason(place),
+                policies_file_version: self.run.policies_file_version.clone(),
+                applied_rule_priority: protected.rule(place).map(|(priority, _)| priority),
+                reason: protected.reason(place),
                 usage_read_at: Some(now.used_at),
             });
         }
         let folder = journal::prefix(self.run);
         let key =
-            write_journal::write_plan(&self.clients, &folder, planned.surveyed.name.as_str(), &lines).await?;
+            write_journal::write_plan(&self.clients, &folder, planned.snapshot.name.as_str(), &lines).await?;
         outcome.add_journal_key(key);
         Ok(())
     }
@@ -678,7 +678,7 @@ impl BatchProcessor<'_> {
             return Ok(());
         }
         let reason = format!("the policies file has ECR enforce the policy {}", now.native.entry.name);
-        let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+        let place = (planned.snapshot.registry_id.as_str(), planned.snapshot.name.as_str());
         let known = now.known();
         let is_own =
             now.current.as_ref().is_some_and(|current| known.is_some_and(|known| known.is_attached(current)))
@@ -739,11 +739,11 @@ impl BatchProcessor<'_> {
         outcome: &mut Outcome,
     ) -> Result<Option<Blocker>, RunError> {
         let Some(records) = self.records() else { return Ok(None) };
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         // Who does not know all that is asked for protects what may be somebody else's, and leaves what is remembered of it alone.
-        let is_untold = planned.is_untold || self.run.policies_file_problem.is_some();
+        let is_protection_unknown = planned.is_protection_unknown || self.run.policies_file_problem.is_some();
         if now.native.mode == Mode::Protect
-            && is_untold
+            && is_protection_unknown
             && now.known().is_some_and(|known| known.mode != Mode::Protect)
         {
             self.record_policy_state(now, outcome);
@@ -783,7 +783,7 @@ impl BatchProcessor<'_> {
                 return Ok(None);
             }
             let found = self.clients.call(records.find(name)).await?;
-            before = found.map(|found| found.of_registry(&planned.surveyed.registry_id));
+            before = found.map(|found| found.of_registry(&planned.snapshot.registry_id));
         }
         Err(invalid_object(
             "the record of its protection is written by others at the same time; the next run goes on",
@@ -798,7 +798,7 @@ impl BatchProcessor<'_> {
         known: Option<&ProtectionRecord>,
         suspended: Option<Suspension>,
     ) -> ProtectionRecord {
-        let RepositorySnapshot { name, registry_id, read_at, images, .. } = &planned.surveyed;
+        let RepositorySnapshot { name, registry_id, read_at, images, .. } = &planned.snapshot;
         let mode = now.native.mode;
         let of_known = known.and_then(|known| known.lifecycle_policy_text.clone());
         let current_usage = match (&suspended, known) {
@@ -894,7 +894,7 @@ impl BatchProcessor<'_> {
             attached.suspended_because = Some(reason.clone());
             attached.suspension_is_intended = *is_intended;
             if *is_intended {
-                let name = &planned.surveyed.name;
+                let name = &planned.snapshot.name;
                 outcome.drift.push(format!(
                     "the lifecycle policy that this stack attached is suspended, since {reason}; delete what is left of it with \
                      `aws ecr delete-lifecycle-policy --repository-name {name}`"
@@ -907,10 +907,10 @@ impl BatchProcessor<'_> {
             }
             return Ok(());
         }
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         let Some(records) = self.records() else { return Ok(()) };
         let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
-        let place = (planned.surveyed.registry_id.as_str(), name);
+        let place = (planned.snapshot.registry_id.as_str(), name);
         if let (true, Some(text), Some(current)) = (acts, current_text, current) {
             self.write_down_unknown(place, text, current, known, outcome).await?;
             let mut executor = Executor::new(self, planned, outcome, read_at);
@@ -963,7 +963,7 @@ impl BatchProcessor<'_> {
         // Who wrote it meanwhile goes by what is attached, too.
         self.clients.call(records.replace(&record_now, etag)).await?;
         if acts {
-            self.stay_suspended(&planned.surveyed.name).await?;
+            self.stay_suspended(&planned.snapshot.name).await?;
         }
         Ok(())
     }
@@ -1001,17 +1001,17 @@ fn invalid_object(problem: &str) -> RunError {
 }
 
 /// What keeps the policy from acting, each told once.
-fn note(outcome: &mut Outcome, obstacles: &[Blocker]) {
-    for held in obstacles.iter().map(ReportedBlocker::from) {
-        if !outcome.obstacles.contains(&held) {
-            outcome.obstacles.push(held);
+fn note(outcome: &mut Outcome, blockers: &[Blocker]) {
+    for held in blockers.iter().map(ReportedBlocker::from) {
+        if !outcome.blockers.contains(&held) {
+            outcome.blockers.push(held);
         }
     }
 }
 
 /// The protection tags that a plan adds.
 fn put_tags(planned: &RepositoryPlan<'_>, plan: &Plan) -> Vec<Action> {
-    let images = planned.surveyed.images.images();
+    let images = planned.snapshot.images.images();
     let additions = plan.tagging.additions.iter();
     let tags = additions.filter_map(|(place, tag)| {
         let image_digest = images.get(*place as usize)?.digest.to_string();

@@ -113,8 +113,8 @@ pub async fn execute(
         Ok(Done::Unchanged) => return Ok(None),
         Ok(Done::Back) => None,
         Ok(Done::Impossible(problem)) => Some(problem),
-        Err(stop @ RunError::Time(_)) => return Err(stop),
-        Err(stop) => Some(stop.to_string()),
+        Err(error @ RunError::Time(_)) => return Err(error),
+        Err(error) => Some(error.to_string()),
     };
     let line = &removed.line;
     match &problem {
@@ -156,7 +156,7 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
             Ok(()) => Ok(Done::Back),
             // It was written down, and was not archived after all.
             Err(RunError::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(Done::Unchanged),
-            Err(stop) => Err(stop),
+            Err(error) => Err(error),
         };
     }
     let Some(manifest) = &line.image_manifest else {
@@ -174,7 +174,7 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
         match clients.call(ecr.put_back_image(name, manifest, media_type, digest, Some(tag))).await {
             Ok(was_missing) => is_changed |= was_missing,
             Err(RunError::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
-            Err(stop) => return Err(stop),
+            Err(error) => return Err(error),
         }
     }
     Ok(if is_changed { Done::Back } else { Done::Unchanged })
@@ -212,7 +212,7 @@ mod tests {
             image_manifest_media_type: manifest["mediaType"].as_str().map(str::to_owned),
             action: ActionTaken::from(RuleAction::Expire),
             policy: Some("all".to_owned()),
-            book_version: None,
+            policies_file_version: None,
             applied_rule_priority: Some(1),
             reason: "old".to_owned(),
             usage_read_at: Some(at),

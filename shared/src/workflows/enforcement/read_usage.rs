@@ -203,20 +203,20 @@ pub async fn unread_pullers(
     let of_repository = match clients.call(clients.ecr.repository_policy(name.as_str())).await {
         Ok(policy) => policy,
         // Without the repository nothing of it goes.
-        Err(stop) if stop.is_not_found() => None,
+        Err(error) if error.is_not_found() => None,
         Err(RunError::Aws(error)) => {
             gaps.push(unread(format!("who may pull is not known: {error}")));
             None
         }
-        Err(stop) => return Err(stop),
+        Err(error) => return Err(error),
     };
     let policies = [("repository", &of_repository), ("registry", &once.registry_policy)];
     for (of, policy) in policies.into_iter().filter_map(|(of, policy)| Some((of, policy.as_deref()?))) {
-        let told = match pull_access::parse(policy, registry_id, name.as_str()) {
+        let gaps_of_policy = match pull_access::parse(policy, registry_id, name.as_str()) {
             Ok(pullers) => pullers.gaps(name.as_str(), registry_id, sources, &usage.reporters),
             Err(error) => vec![unread(format!("the policy of the {of} is unreadable: {error}"))],
         };
-        for gap in told {
+        for gap in gaps_of_policy {
             if !gaps.contains(&gap) {
                 gaps.push(gap);
             }
@@ -389,7 +389,7 @@ fn summaries(
     parts: &[(&str, usize)],
     now: Instant,
 ) -> Vec<SourceSummary> {
-    let told = SOURCES.iter().filter_map(|source| {
+    let gaps = SOURCES.iter().filter_map(|source| {
         if let Some((_, number)) = parts.iter().find(|(name, _)| *name == source.name) {
             return Some(source.summary(*number, gaps, now));
         }
@@ -402,7 +402,7 @@ fn summaries(
         };
         Some(summary)
     });
-    told.collect()
+    gaps.collect()
 }
 
 /// Adds what services may go back to.
@@ -622,10 +622,10 @@ async fn decide(
         }
         pinned.insert(arn, asked);
     }
-    let untold = ecs::told_by_nothing_else(&clusters, &pinned);
+    let unresolved = ecs::known_from_nothing_else(&clusters, &pinned);
     let is_known = |arn: &String| {
         once.asked.task_definitions.get(arn).or_else(|| {
-            let is_trusted = trust == Trust::Cache || !untold.contains(arn);
+            let is_trusted = trust == Trust::Cache || !unresolved.contains(arn);
             is_trusted.then(|| once.known.task_definitions.get(arn)).flatten()
         })
     };
@@ -725,9 +725,9 @@ fn asked(
     match answer {
         Ok(found) => {
             let mut found: BTreeMap<String, Vec<PinnedImage>> = found.into_iter().collect();
-            let told = |arn: &String| found.remove(arn).map_or(Asked::Indescribable, Asked::Known);
-            let mut told = told;
-            arns.iter().map(|arn| (arn.clone(), told(arn))).collect()
+            let answer = |arn: &String| found.remove(arn).map_or(Asked::Indescribable, Asked::Known);
+            let mut answer = answer;
+            arns.iter().map(|arn| (arn.clone(), answer(arn))).collect()
         }
         Err(error) if is_about_one(&error) => all(Asked::Indescribable),
         Err(error) => all(Asked::Failed(error.to_string())),

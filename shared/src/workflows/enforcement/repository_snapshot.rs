@@ -50,7 +50,7 @@ pub struct RepositorySnapshot {
 #[derive(Debug, Clone)]
 pub struct RepositoryPlan<'a> {
     /// What was read.
-    pub surveyed: RepositorySnapshot,
+    pub snapshot: RepositorySnapshot,
     /// Its policy.
     pub entry: Cow<'a, Entry>,
     /// The name of its policy in the policies file; empty where none is for it.
@@ -62,7 +62,7 @@ pub struct RepositoryPlan<'a> {
     /// Whether ECR made it on a push, by the stack's creation template.
     pub is_created_on_push: bool,
     /// Whether it is not known whether it asks for protection by its resource tag.
-    pub is_untold: bool,
+    pub is_protection_unknown: bool,
     /// What of it is in use.
     pub used: UsedImages,
     /// The plan.
@@ -156,13 +156,13 @@ impl RepositorySnapshot {
         let (used, plan) = self.decide(&entry, usage, now);
         let assigned = entry.name.clone();
         RepositoryPlan {
-            surveyed: self,
+            snapshot: self,
             entry,
             assigned,
             native: None,
             checks_native_policy: false,
             is_created_on_push: false,
-            is_untold: false,
+            is_protection_unknown: false,
             used,
             plan,
             now,
@@ -176,7 +176,7 @@ impl RepositorySnapshot {
         let mut plan = plan(entry, &self.images, &used, now);
         if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply.is_by_ecr() {
             let gaps = usage.gaps_of(self.name.as_str()).chain(&self.pull_gaps);
-            plan.obstacles.extend(gaps.map(|gap| Blocker::Usage(gap.to_string())));
+            plan.blockers.extend(gaps.map(|gap| Blocker::Usage(gap.to_string())));
         }
         (used, plan)
     }
@@ -249,25 +249,25 @@ impl RepositoryPlan<'_> {
     /// What is to be told of the repository before anything is done.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let Self { surveyed, entry, plan, .. } = self;
-        let images = &surveyed.images;
+        let Self { snapshot, entry, plan, .. } = self;
+        let images = &snapshot.images;
         if entry.name.is_empty() {
             // Only its own lifecycle policy is looked at: nothing of it counts.
             return Outcome {
-                repository_name: surveyed.name.as_str().to_owned(),
+                repository_name: snapshot.name.as_str().to_owned(),
                 status: Status::Unmatched,
                 ..Outcome::default()
             };
         }
         let mut outcome = Outcome {
-            repository_name: surveyed.name.as_str().to_owned(),
+            repository_name: snapshot.name.as_str().to_owned(),
             policy: Some(entry.name.clone()),
             apply: Some(entry.apply),
-            obstacles: plan.obstacles.iter().map(ReportedBlocker::from).collect(),
+            blockers: plan.blockers.iter().map(ReportedBlocker::from).collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };
-        if !outcome.obstacles.is_empty() {
+        if !outcome.blockers.is_empty() {
             outcome.status = Status::Blocked;
         }
         for image in images.images() {
@@ -282,12 +282,12 @@ impl RepositoryPlan<'_> {
                 continue;
             }
             let Some(image) = images.images().get(place as usize) else { continue };
-            let (amount, fate) = match self.used.reason(place) {
-                Some(_) => (&mut outcome.held_by_use, ImageResult::InUse),
-                None => (&mut outcome.held_by_keep, ImageResult::Kept),
+            let (amount, result) = match self.used.reason(place) {
+                Some(_) => (&mut outcome.protected_by_use, ImageResult::InUse),
+                None => (&mut outcome.protected_by_keep, ImageResult::Kept),
             };
             amount.add(image);
-            outcome.results.extend(self.tell(place, fate, None));
+            outcome.results.extend(self.image_outcome(place, result, None));
         }
         outcome
     }
@@ -295,7 +295,7 @@ impl RepositoryPlan<'_> {
     /// What executing the plan does to the images, in its order.
     #[must_use]
     pub fn removals(&self) -> Vec<Action> {
-        let images = &self.surveyed.images;
+        let images = &self.snapshot.images;
         let counted = self.plan.all_counted(images);
         let removal = |place: ImageIndex, step: usize| {
             let image = images.images().get(place as usize)?;
@@ -337,8 +337,8 @@ impl RepositoryPlan<'_> {
         for place in all.filter(|&place| is_told(place)) {
             let by_ecr = self.plan.by_ecr.contains(&place);
             let detail = by_ecr.then(|| when_ecr_acts(outcome).to_owned());
-            if let Some(image) = self.tell(place, ImageResult::Planned, detail) {
-                outcome.tell(image);
+            if let Some(image) = self.image_outcome(place, ImageResult::Planned, detail) {
+                outcome.record(image);
             }
         }
     }
@@ -346,7 +346,7 @@ impl RepositoryPlan<'_> {
     /// These images, added up.
     pub(super) fn amount<'p>(&self, places: impl IntoIterator<Item = &'p ImageIndex>) -> Amount {
         let mut amount = Amount::default();
-        for image in places.into_iter().filter_map(|place| self.surveyed.images.images().get(*place as usize))
+        for image in places.into_iter().filter_map(|place| self.snapshot.images.images().get(*place as usize))
         {
             amount.add(image);
         }
@@ -355,8 +355,13 @@ impl RepositoryPlan<'_> {
 
     /// Tells what became of one image.
     #[must_use]
-    pub fn tell(&self, place: ImageIndex, fate: ImageResult, detail: Option<String>) -> Option<ImageOutcome> {
-        let image = self.surveyed.images.images().get(place as usize)?;
+    pub fn image_outcome(
+        &self,
+        place: ImageIndex,
+        result: ImageResult,
+        detail: Option<String>,
+    ) -> Option<ImageOutcome> {
+        let image = self.snapshot.images.images().get(place as usize)?;
         let (priority, action) = self.rule(place)?;
         Some(ImageOutcome {
             image_digest: image.digest.to_string(),
@@ -366,7 +371,7 @@ impl RepositoryPlan<'_> {
             action,
             applied_rule_priority: priority,
             reason: self.reason(place),
-            outcome: fate,
+            outcome: result,
             detail,
         })
     }
@@ -388,7 +393,7 @@ impl RepositoryPlan<'_> {
     pub fn reason(&self, place: ImageIndex) -> String {
         let explainer = Explainer {
             policy: Some(&self.entry.policy),
-            images: &self.surveyed.images,
+            images: &self.snapshot.images,
             evaluation: &self.plan.evaluation,
             now: self.now,
         };
@@ -410,10 +415,10 @@ impl RepositoryPlan<'_> {
     /// Whether executing the plan takes anything from the repository.
     #[must_use]
     pub fn has_removals(&self) -> bool {
-        let goes = self.plan.deletions.iter().chain(&self.plan.archivals);
+        let removed = self.plan.deletions.iter().chain(&self.plan.archivals);
         self.entry.apply != Apply::Preview
-            && self.plan.obstacles.is_empty()
-            && goes.into_iter().any(|place| !self.plan.by_ecr.contains(place))
+            && self.plan.blockers.is_empty()
+            && removed.into_iter().any(|place| !self.plan.by_ecr.contains(place))
     }
 }
 
@@ -453,10 +458,10 @@ mod tests {
 
     #[test]
     fn a_plan_is_a_list_of_actions_in_an_order_that_ecr_takes() {
-        let book = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
+        let policy_set = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
             rules: [{ selection: { tagPrefixList: [old] }, maximumDaysSincePull: 1, action: archive },
                     { selection: any, maximumAgeLimit: 14 }] }]";
-        let book = PolicySet::parse(book).unwrap();
+        let policy_set = PolicySet::parse(policy_set).unwrap();
         let mut relations = Relations::default();
         relations.index("sha256:1d", ["sha256:a1"]);
         relations.refer("sha256:51", "sha256:1d");
@@ -466,7 +471,7 @@ mod tests {
             image("sha256:1d", ManifestKind::Index, &["v1"]),
             image("sha256:0a", ManifestKind::Manifest, &["old-1"]),
         ];
-        let surveyed = RepositorySnapshot {
+        let snapshot = RepositorySnapshot {
             name: Name::parse("app").unwrap(),
             arn: String::new(),
             registry_id: "123456789012".to_owned(),
@@ -476,16 +481,16 @@ mod tests {
             read_at: Instant::parse("2026-11-26T00:00:00Z").unwrap(),
         };
         let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
-        let planned = surveyed.plan(Cow::Borrowed(&book.entries()[0]), &Usage::default(), now);
+        let planned = snapshot.plan(Cow::Borrowed(&policy_set.entries()[0]), &Usage::default(), now);
         let actions = planned.removals();
-        let told: Vec<(String, bool, usize)> = actions
+        let described: Vec<(String, bool, usize)> = actions
             .iter()
             .map(|action| match action {
                 Action::Delete(removal) => (format!("delete {}", removal.image_digest), removal),
                 Action::Archive(removal) => (format!("archive {}", removal.image_digest), removal),
                 other => panic!("{other}"),
             })
-            .map(|(told, removal)| (told, removal.is_counted, removal.step))
+            .map(|(described, removal)| (described, removal.is_counted, removal.step))
             .collect();
         let expected = [
             ("delete sha256:1d", true, 0),
@@ -493,6 +498,9 @@ mod tests {
             ("delete sha256:a1", false, 2),
             ("archive sha256:0a", true, 0),
         ];
-        assert_eq!(told, expected.map(|(told, counted, step)| (told.to_owned(), counted, step)));
+        assert_eq!(
+            described,
+            expected.map(|(described, counted, step)| (described.to_owned(), counted, step))
+        );
     }
 }

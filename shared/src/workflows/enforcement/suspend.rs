@@ -72,7 +72,7 @@ enum Done {
     /// Its policy may go on, or is not this stack's.
     Nothing,
     /// Its policy is somebody else's, or nobody knows; people have to be told.
-    Told,
+    Unclear,
     /// Its record says that it is suspended, which is looked at last.
     Later,
     /// Its policy was suspended.
@@ -168,10 +168,10 @@ impl Suspender<'_> {
                 self.work(names.collect(), Turn::Unrecorded, summary).await;
             }
             Err(RunError::Time(_)) => summary.is_complete = false,
-            Err(stop) => {
-                tracing::error!(error = %stop, "could not find the repositories that ECR made on a push");
+            Err(error) => {
+                tracing::error!(error = %error, "could not find the repositories that ECR made on a push");
                 summary.failed += 1;
-                let problem = format!("which of them ECR made on a push is not known: {stop}");
+                let problem = format!("which of them ECR made on a push is not known: {error}");
                 summary.failures.insert("all repositories without a record".to_owned(), problem);
             }
         }
@@ -196,18 +196,18 @@ impl Suspender<'_> {
     /// Whether the policy of a repository whose record cannot be read is known to be somebody else's, by its resource tag or by the
     /// policies file. What cannot be read says nothing.
     async fn is_of_others(&self, name: &str) -> Result<bool, RunError> {
-        let unless_time_is_up = |stop: RunError| match stop {
-            stop @ RunError::Time(_) => Err(stop),
-            stop => {
-                tracing::warn!(repository = name, error = %stop, "whose policy it is could not be read");
+        let unless_time_is_up = |error: RunError| match error {
+            error @ RunError::Time(_) => Err(error),
+            error => {
+                tracing::warn!(repository = name, error = %error, "whose policy it is could not be read");
                 Ok(false)
             }
         };
         match self.tagged().await {
             Ok(tagged) if tagged.get(name) == Some(&TaggedBy::Owner) => return Ok(true),
             Ok(_) => {}
-            Err(stop) => {
-                unless_time_is_up(stop)?;
+            Err(error) => {
+                unless_time_is_up(error)?;
             }
         }
         let assigned = async {
@@ -249,7 +249,7 @@ impl Suspender<'_> {
     async fn adopt(&self, name: &Name) -> Result<Done, RunError> {
         let found = match self.record_of_created(name).await {
             // Deleted since it was listed.
-            Err(stop) if stop.is_not_found() => return Ok(Done::Nothing),
+            Err(error) if error.is_not_found() => return Ok(Done::Nothing),
             found => found?,
         };
         let Some((record, attached)) = found else { return Ok(Done::Nothing) };
@@ -266,7 +266,7 @@ impl Suspender<'_> {
             return Ok(Done::Adopted);
         }
         match self.clients.call(self.ecr.suspend_lifecycle_policy(name, &self.nothing)).await {
-            Err(stop) if stop.is_not_found() => Ok(Done::Nothing),
+            Err(error) if error.is_not_found() => Ok(Done::Nothing),
             suspended => suspended.map(|()| Done::Suspended),
         }
     }
@@ -286,7 +286,7 @@ impl Suspender<'_> {
         while let Some((name, done)) = working.next().await {
             match done {
                 Ok(Done::Nothing) => {}
-                Ok(Done::Told) => {
+                Ok(Done::Unclear) => {
                     summary.stale += 1;
                     tracing::warn!(
                         repository = name,
@@ -305,12 +305,12 @@ impl Suspender<'_> {
                     summary.is_complete = false;
                     break;
                 }
-                Err(stop) => {
-                    tracing::error!(repository = name, error = %stop, "could not suspend the policy");
+                Err(error) => {
+                    tracing::error!(repository = name, error = %error, "could not suspend the policy");
                     summary.stale += 1;
                     summary.failed += 1;
                     if summary.failures.len() < MAX_FAILURES_LISTED {
-                        summary.failures.insert(name, stop.to_string());
+                        summary.failures.insert(name, error.to_string());
                     }
                 }
             }
@@ -344,7 +344,7 @@ impl Suspender<'_> {
                 Demand::Tell | Demand::Suspend => {}
             }
             let text = match self.clients.call(self.ecr.lifecycle_policy(name)).await {
-                Err(stop) if stop.is_not_found() => {
+                Err(error) if error.is_not_found() => {
                     // Another repository of that name may have been made since, whose record has to stay.
                     if self.clients.call(self.records.forget_if(name, &found.etag)).await? {
                         return Ok(Done::Forgotten);
@@ -358,13 +358,13 @@ impl Suspender<'_> {
             if demand == Demand::Tell {
                 // Where no policy acts nothing is in danger, however old the tags are.
                 let acts = text.is_some() && !attached.as_ref().is_some_and(takes_nothing);
-                return Ok(if acts || found.record.is_err() { Done::Told } else { Done::Nothing });
+                return Ok(if acts || found.record.is_err() { Done::Unclear } else { Done::Nothing });
             }
             let Some(attached) = attached.filter(is_protected) else {
-                return Ok(if found.record.is_ok() { Done::Nothing } else { Done::Told });
+                return Ok(if found.record.is_ok() { Done::Nothing } else { Done::Unclear });
             };
             if takes_nothing(&attached) {
-                return Ok(if found.record.is_ok() { Done::AlreadySuspended } else { Done::Told });
+                return Ok(if found.record.is_ok() { Done::AlreadySuspended } else { Done::Unclear });
             }
             let record = self.suspended(&repository, &found.record, &attached);
             self.write_down(name, text.as_deref().unwrap_or_default(), &attached, &found.record).await?;
@@ -374,8 +374,8 @@ impl Suspender<'_> {
             match self.clients.call(self.ecr.suspend_lifecycle_policy(&repository, &self.nothing)).await {
                 Ok(()) => return Ok(Done::Suspended),
                 // Deleted between two calls.
-                Err(stop) if stop.is_not_found() => {}
-                Err(stop) => return Err(stop),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
             }
         }
         let problem = "others write it at the same time; another attempt follows within an hour".to_owned();

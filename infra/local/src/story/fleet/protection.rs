@@ -127,8 +127,8 @@ impl Port<'_> {
         let status = self.stack.deploy(&file, OWNER, &[])?;
         step.check(status == "CREATE_COMPLETE", || format!("the stack should be there, and is {status}"))?;
         let text_of = |name: &str| -> Result<String, LocalError> {
-            let told = self.stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", name])?;
-            Ok(told["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned())
+            let answer = self.stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", name])?;
+            Ok(answer["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned())
         };
         let mut builds: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for name in [IN_FILE, TAGGED] {

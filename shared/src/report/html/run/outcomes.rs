@@ -38,7 +38,7 @@ const CHOICES: [Choice; 8] = [
     ("attention", "that need attention", Outcome::needs_attention),
     ("deleted", "that images were deleted from", |outcome| !outcome.deleted.is_zero()),
     ("taken", "with images that expire", |outcome| !outcome.expiring.is_zero()),
-    ("used", "with protected images (in use)", |outcome| !outcome.held_by_use.is_zero()),
+    ("used", "with protected images (in use)", |outcome| !outcome.protected_by_use.is_zero()),
     ("held", "with blocked images", |outcome| held(outcome).image_total_count > 0),
     ("attached", "whose attached policy or tags changed", |outcome| {
         outcome.attachment.as_ref().is_some_and(Attached::has_changed)
@@ -51,8 +51,8 @@ const CHOICES: [Choice; 8] = [
 
 /// What is held by what the policy keeps and, past a limit, by that.
 fn held(outcome: &Outcome) -> Amount {
-    let mut held = outcome.held_by_keep;
-    if !outcome.obstacles.is_empty() {
+    let mut held = outcome.protected_by_keep;
+    if !outcome.blockers.is_empty() {
         held.extend(outcome.expiring);
     }
     held
@@ -184,7 +184,7 @@ fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>, prote
                 td data-sort=(outcome.images.image_size_in_bytes) { (bytes(outcome.images.image_size_in_bytes)) }
                 (cell(outcome.expiring))
                 (cell(outcome.deleted))
-                (cell(outcome.held_by_use))
+                (cell(outcome.protected_by_use))
                 (cell(held(outcome)))
                 td { @if let Some(attached) = &outcome.attachment { (attachment(attached)) } }
                 td data-sort=(outcome.drift.len()) { (outcome.drift.len()) }
@@ -219,7 +219,7 @@ fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
     let parts = [
         (u64::from(outcome.error.is_some()), "error"),
         (u64::from(outcome.native_policy.is_some()), "own policy at risk"),
-        (outcome.obstacles.len() as u64, "obstacle"),
+        (outcome.blockers.len() as u64, "obstacle"),
         (outcome.drift.len() as u64, "difference"),
         (outcome.findings.len() as u64, "finding"),
         (outcome.journal.len() as u64, "journal object"),
@@ -247,15 +247,15 @@ fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
                                 h4 { "Error" }
                                 p { (text::prose(error)) }
                             }
-                            @if let Some(told) = &outcome.native_policy {
+                            @if let Some(sentence) = &outcome.native_policy {
                                 h4 { "Its own lifecycle policy" }
-                                p { (text::prose(told)) }
+                                p { (text::prose(sentence)) }
                             }
                             (protection::facts(outcome, protection_hours))
-                            @if !outcome.obstacles.is_empty() {
+                            @if !outcome.blockers.is_empty() {
                                 h4 { "Why the plan is not executed" }
                                 ul {
-                                    @for held in &outcome.obstacles {
+                                    @for held in &outcome.blockers {
                                         li { code { (held.code) } ": " (text::prose(&held.message)) }
                                     }
                                 }

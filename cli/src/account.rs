@@ -21,7 +21,7 @@ use crate::{Failure, complete, progress};
 const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 /// Timeout of the question who calls, when a call was refused.
 const WHO_TIMEOUT: Duration = Duration::from_secs(10);
-/// The name of the stack, unless it is said.
+/// The default name of the stack.
 pub(crate) const STACK: &str = "ecr-steward";
 
 /// Why there is no account to work on.
@@ -98,7 +98,7 @@ fn meant(name: Option<&String>) -> String {
     name.map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
-/// What AWS says about a refusal often repeats all of it, and then there is nothing to add.
+/// The resource of a refusal. AWS's message often contains it already, and then there is nothing to add.
 fn on(message: &str) -> String {
     let resource =
         message.split_once("on resource: ").map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
@@ -267,7 +267,7 @@ pub(crate) fn work<T>(
     })
 }
 
-/// What a stack says of itself.
+/// The outputs of a stack.
 pub(crate) async fn outputs(
     connection: &Connection,
     stack: &str,
@@ -290,7 +290,7 @@ pub(crate) fn output(
         .ok_or_else(|| AccountError::NoOutput { stack: stack.to_owned(), output: name.to_owned() })
 }
 
-/// What went wrong in the words of the person at the terminal: which host, Region, caller, permission.
+/// Explains a failure to the person at the terminal: host, Region, caller, missing permission.
 async fn explained(failure: Failure, connection: &Connection, origin: &Origin) -> Failure {
     let error = match &failure {
         Failure::Run(RunError::Aws(error) | RunError::Time(error))
@@ -303,7 +303,7 @@ async fn explained(failure: Failure, connection: &Connection, origin: &Origin) -
     }
 }
 
-/// The same of one call; `None` when there is nothing to add.
+/// Explains the failure of one call; `None` if there is nothing to add.
 pub(crate) async fn diagnosis(
     error: &AwsError,
     connection: &Connection,
@@ -355,7 +355,7 @@ pub(crate) async fn diagnosis(
     }
 }
 
-/// The IAM action of a call that was refused: as AWS says it, or by the names of the operations that are called here.
+/// The IAM action of a refused call: from AWS's message, or from the name of the operation.
 fn action(error: &AwsError) -> String {
     let message = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
     if let Some(action) =
@@ -381,7 +381,7 @@ fn action(error: &AwsError) -> String {
     }
 }
 
-/// The Regions of today, to say which one a mistyped name is like. One that is missing here works all the same.
+/// The Regions that are known, to suggest the one that a mistyped name resembles. Other Regions work as well.
 pub(crate) const REGIONS: [&str; 38] = [
     "af-south-1",
     "ap-east-1",
@@ -437,7 +437,7 @@ pub(crate) fn like<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> 
     distances.min().filter(|(distance, _)| *distance <= 2.max(name.len() / 5)).map(|(_, known)| known)
 }
 
-/// Who sits at this terminal, as far as the system says.
+/// The user of this terminal, as far as the system knows.
 pub(crate) fn actor() -> Actor {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let of_kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -507,10 +507,10 @@ async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsError> {
     }
 }
 
-/// That there is no repository of a name, and which one is probably meant.
+/// The error for a missing repository, with the name that is probably meant.
 async fn missing(clients: &RunContext<'_>, name: &str) -> AccountError {
     let region = clients.region.to_owned();
-    // Who may not list may still be told that there is none.
+    // Without permission to list, the error says only that there is none.
     let known = clients.ecr.repositories(None, None).await.map(|page| page.repositories).unwrap_or_default();
     let similar = like(name, known.iter().map(|repository| repository.name.as_str())).map(str::to_owned);
     AccountError::Missing { name: name.to_owned(), region, similar }

@@ -21,11 +21,11 @@ use crate::pack::pack;
 use crate::repository::{name, pair};
 use crate::{Failure, Outcome, complete, output, progress};
 
-/// How often a build and its log are looked at.
+/// Interval between two reads of a build and its log.
 const PAUSE: Duration = Duration::from_millis(1200);
-/// How long CloudWatch Logs may take to have the last lines of a build that is over.
+/// Maximum delay of CloudWatch Logs for the last lines of a build that is over.
 const LOG_DELAY: Duration = Duration::from_secs(8);
-/// How long an image may take to be there after its builds: several platforms are joined.
+/// Timeout for the image after its builds, while several platforms are joined.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Build an image of a directory with a Dockerfile, and print its URI by digest
@@ -222,7 +222,7 @@ impl Build {
         self.state["buildStatus"].as_str().unwrap_or_default()
     }
 
-    /// Reads what came to the log since, and gives whether something did.
+    /// Reads new lines of the log, and returns whether there were any.
     async fn read(&mut self, logs: &Logs, prefix: &str) -> Result<bool, Failure> {
         let Some((group, stream)) = &self.log else { return Ok(false) };
         let read = logs.after(group, stream, self.position.clone()).await;
@@ -242,7 +242,7 @@ impl Build {
     }
 }
 
-/// Prints the logs of builds until all are over; gives whether all came to a good end.
+/// Prints the logs of builds until all are over; returns whether all succeeded.
 async fn follow(connection: &Connection, api: &Api, builds: &mut [Build]) -> Result<bool, Failure> {
     let logs = connection.logs();
     let several = builds.len() > 1;
@@ -288,7 +288,7 @@ async fn follow(connection: &Connection, api: &Api, builds: &mut [Build]) -> Res
     Ok(is_well)
 }
 
-/// The digest of the image by the tag that stands for its source, as soon as it is there.
+/// The digest of the image with the content tag, as soon as it exists.
 async fn digest(connection: &Connection, repository: &Name, tag: &str) -> Result<Option<String>, Failure> {
     progress::phase("waiting for the image");
     let (ecr, started) = (connection.ecr_read(), Instant::now());
@@ -303,7 +303,7 @@ async fn digest(connection: &Connection, repository: &Name, tag: &str) -> Result
     }
 }
 
-/// What of a log is for people, and what it says about a failure.
+/// Filters a log for people, and remembers the cause of a failure.
 #[derive(Debug, Default)]
 struct LogProgress {
     /// The step of the Dockerfile that failed, or the last one that began.
@@ -318,7 +318,7 @@ struct LogProgress {
 }
 
 impl LogProgress {
-    /// A line for people; `None` for what CodeBuild says of itself, which repeats the whole script.
+    /// A line for people; `None` for CodeBuild's own lines, which repeat the whole script.
     fn line(&mut self, line: &str) -> Option<String> {
         let line = line.trim_end_matches(['\n', '\r']);
         if let Some((_, said)) = line.strip_prefix("[Container] ").and_then(|rest| rest.split_once(' ')) {

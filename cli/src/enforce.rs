@@ -152,7 +152,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(if is_well { Outcome::Success } else { Outcome::Different })
 }
 
-/// Says what of a plan was not done, each cause once.
+/// Prints which parts of a plan were not executed, each cause once.
 fn tell_less(plan: &SavedPlan, undone: &[Undone], usage_has_changed: bool) {
     const SHOWN: usize = 20;
     let all = plan.len() as u64;
@@ -213,7 +213,7 @@ fn save(
     Ok(())
 }
 
-/// What came of it, and by what.
+/// The result of the command, and the input of its report.
 struct Done {
     report: RunReport,
     registry_id: String,
@@ -356,7 +356,7 @@ impl Enforcement<'_> {
         Ok(found)
     }
 
-    /// Works on the repositories, some at a time, since what is in use is looked at once for all of them.
+    /// Processes the repositories in chunks, since use is read once for all of them.
     async fn work(
         &self,
         processor: &BatchProcessor<'_>,

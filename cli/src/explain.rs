@@ -1,4 +1,4 @@
-//! `ecr-steward explain`: what becomes of one image, and why.
+//! `ecr-steward explain`: what happens to one image, and why.
 
 use std::path::PathBuf;
 
@@ -60,7 +60,7 @@ pub(crate) enum ImageError {
     Elsewhere { image: String, registry: String },
 }
 
-/// What an image of the account is called.
+/// The name of an image of the account.
 pub(crate) struct Called {
     pub(crate) repository: Name,
     pub(crate) tag: Option<String>,
@@ -222,7 +222,7 @@ async fn explain(
     Ok(explanation)
 }
 
-/// What the rules do with an image, and when a rule by age will take it.
+/// What the rules do with an image, and when a rule by age will act on it.
 fn verdict(report: &PreviewReport, digest: &str) -> Value {
     if let Some(result) = report.preview_results.iter().find(|result| result.image_digest == digest) {
         let verdict = if result.expires() { "EXPIRES" } else { "MOVES_TO_ARCHIVE" };

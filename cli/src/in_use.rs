@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     let usage = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
-        // A source that cannot be read is a gap. That nothing can be reached is told as such, and at once.
+        // An unreadable source is a gap. An unreachable network is reported at once.
         match clients.ecr.repositories(Some(1), None).await {
             Err(error) if error.failure == AwsFailure::Unreachable => Err(error.into()),
             _ => usage(&clients).await,

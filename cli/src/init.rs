@@ -20,7 +20,7 @@ use crate::{Failure, Outcome, in_use, output};
 /// Repositories that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
 
-/// A policies file that says what can be said.
+/// A policies file with all settings.
 const TEMPLATE: &str = include_str!("policies.yaml");
 
 /// Write a commented policies.yaml to begin with

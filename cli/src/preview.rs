@@ -174,7 +174,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(if newly.images.len() > arguments.allow { Outcome::Different } else { Outcome::Success })
 }
 
-/// The images that go by a policy and did not go by another one.
+/// The images that expire by a policy and did not expire by another one.
 #[derive(Debug, Default)]
 struct Newly {
     images: Vec<String>,
@@ -278,7 +278,7 @@ async fn live(
 /// all of them.
 struct Printed {
     format: Format,
-    /// How many there will be.
+    /// The number of all images.
     total: usize,
     done: usize,
     /// The reports of a page.
@@ -340,7 +340,7 @@ impl Printed {
     }
 }
 
-/// How tables look on standard output.
+/// The style of tables on standard output.
 pub(crate) fn style() -> table::Style {
     table::Style {
         width: terminal_width(),

@@ -141,7 +141,7 @@ struct Delete {
     stack: Stack,
 }
 
-/// What a repository is to be.
+/// The settings of a repository.
 #[derive(Debug, Args)]
 struct Settings {
     /// All fields in YAML or JSON, as `POST /repositories` takes them; the options below go before. `-` is standard input.
@@ -190,7 +190,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Settings {
-    /// The body of the request, given what is there where no file says all of it.
+    /// The body of the request. `before` has the present settings, for an update without a file.
     fn body(&self, before: Map<String, Value>) -> Result<Value, Failure> {
         let mut body = match &self.file {
             None => before,
@@ -337,7 +337,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(Outcome::Success)
 }
 
-/// What would have to be asked for to get a repository as it is.
+/// The request that would create a repository as it is.
 fn asked_for(repository: &Value) -> Map<String, Value> {
     const FIELDS: [&str; 7] = [
         "imageTagMutability",

@@ -1,4 +1,4 @@
-//! `ecr-steward runs` and `ecr-steward history`: what was done, by whom, and what became of one image.
+//! `ecr-steward runs` and `ecr-steward history`: past runs, and the history of one image.
 
 use std::io::Write;
 
@@ -151,7 +151,7 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
     Ok(Outcome::Success)
 }
 
-/// A report; none when it is not there any more.
+/// A report; `None` if it no longer exists.
 async fn report(clients: &RunContext<'_>, key: &str) -> Result<Option<RunReport>, Failure> {
     let Some(object) = clients.s3.get(clients.bucket, key).await? else { return Ok(None) };
     let report = serde_json::from_str(&object.text);

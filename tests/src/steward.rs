@@ -8,7 +8,7 @@ use crate::cloud::{self, BUCKET};
 use crate::ecr_stub::EcrStub;
 use crate::runtime_api::{Answer, Function};
 
-/// More than any invocation takes.
+/// More time than any invocation takes.
 pub const PLENTY: Duration = Duration::from_secs(120);
 
 /// The ARNs of executions of the state machine begin so.
@@ -22,7 +22,7 @@ pub struct Steward {
     preview: Function,
     enforce: Function,
     report: Function,
-    /// Whether the policies file is made to approve itself before a run that is to enforce it, so that no preview is needed.
+    /// Whether the policies file approves itself before a run that enforces it, so that no preview is needed.
     pub approves: bool,
 }
 
@@ -52,7 +52,7 @@ impl Steward {
         Self::on(aws)
     }
 
-    /// The stack's parameter `Enforce`: the functions that go by it are other ones from now on.
+    /// Sets the stack's parameter `Enforce`: the functions that read it are replaced.
     pub fn switch(&mut self, is_on: bool) {
         let environment = [("ENFORCE", if is_on { "true" } else { "false" })];
         let function = |name: &str| cloud::function_with(&self.aws, name, PLENTY, &environment);
@@ -138,11 +138,11 @@ impl Steward {
         list.as_array().unwrap().iter().map(|batch| batch["key"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// One batch, to its end; gives how many invocations it took.
+    /// Processes one batch to its end; returns the number of invocations.
     ///
     /// # Panics
     ///
-    /// When the function fails.
+    /// If the function fails.
     pub fn work(&self, taken: &Value, key: &str) -> usize {
         let mut task = Self::task(taken, key);
         let mut invocations = 0;
@@ -158,7 +158,7 @@ impl Steward {
         json!({ "run": taken["run"], "key": key, "done": 0, "isComplete": false })
     }
 
-    /// One invocation for a batch, by the function that its key says.
+    /// One invocation for a batch, of the function that its key names.
     pub fn invoke(&self, task: &Value) -> Answer {
         let is_preview = task["key"].as_str().unwrap().contains("/preview/");
         let function = if is_preview { &self.preview } else { &self.enforce };
@@ -190,7 +190,7 @@ impl Steward {
     }
 }
 
-/// The same policies file, made to approve itself; one that is not valid stays as it is.
+/// The same policies file, approving itself; an invalid one is unchanged.
 pub fn approved(policies_file: &str) -> String {
     match shared::domain::enforcement::policy_set::PolicySet::parse(policies_file) {
         Ok(parsed) if !parsed.is_approved() => {
@@ -200,11 +200,11 @@ pub fn approved(policies_file: &str) -> String {
     }
 }
 
-/// What a report says of a repository.
+/// The outcome of a repository in a report.
 ///
 /// # Panics
 ///
-/// When it says nothing.
+/// If there is none.
 pub fn of<'a>(report: &'a Value, repository: &str) -> &'a Value {
     let all = report["repositories"].as_array().unwrap();
     all.iter().find(|one| one["repositoryName"] == repository).unwrap_or_else(|| panic!("{report:#}"))

@@ -15,7 +15,7 @@ use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::AwsClients;
 use shared::workflows::enforcement::inventory::{InventoryError, Invocation, Progress, take};
 
-/// What the state machine hands over, at first and as long as there is more to list.
+/// The input from the state machine, at first and as long as there is more to list.
 #[derive(Debug, Deserialize)]
 struct Event {
     run: Run,
@@ -23,7 +23,7 @@ struct Event {
     inventory: Progress,
 }
 
-/// What it goes on with.
+/// The output, with which the state machine continues.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -37,7 +37,7 @@ struct Answer {
     tolerated_failure_percentage: f64,
 }
 
-/// What the stack's parameters set.
+/// The settings of the stack's parameters.
 #[derive(Debug)]
 struct Settings {
     bucket: &'static str,

@@ -24,10 +24,10 @@ use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 use shared::workflows::live_preview::{self, LiveError};
 
-/// The most bytes that Lambda takes as the answer to a synchronous invocation.
+/// Maximum size of the answer to a synchronous invocation in Lambda, in bytes.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
 
-/// For so long the gateway waits for an answer, less what is on the way.
+/// Timeout of the gateway, less the time on the network.
 const GATEWAY: Duration = Duration::from_secs(28);
 
 /// Why there is no answer; becomes `errorType` and `errorMessage`.
@@ -62,7 +62,7 @@ impl FunctionError for Failure {
     }
 }
 
-/// What tells the kinds of events apart.
+/// The fields that distinguish the kinds of events.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape<'a> {

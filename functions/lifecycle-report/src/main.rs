@@ -1,7 +1,7 @@
-//! Lambda function: one report of what came of all repositories of a run: JSON and a page in the stack's bucket, metrics in
-//! its log, a message for people.
+//! Lambda function: makes one report of the outcomes of all repositories of a run: JSON and a page in the stack's bucket, metrics
+//! in its log, a mail for people.
 //!
-//! What it says is [`shared::workflows::enforcement::summarize`]'s and [`shared::report`]'s; this file only carries it.
+//! Its content is made by [`shared::workflows::enforcement::summarize`] and [`shared::report`]; this file only publishes it.
 
 // The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
@@ -26,7 +26,7 @@ use shared::workflows::enforcement::inventory::Progress;
 use shared::workflows::enforcement::summarize::{news, remember_notice, summarize, write};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 
-/// What the state machine hands over. `error` is what it caught.
+/// The input from the state machine. `error` is a caught error.
 #[derive(Debug, Deserialize)]
 struct Event {
     run: Run,
@@ -36,7 +36,7 @@ struct Event {
     error: Option<Caught>,
 }
 
-/// An error as Step Functions hands it on.
+/// An error as Step Functions reports it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Caught {
@@ -46,7 +46,7 @@ struct Caught {
 }
 
 impl Caught {
-    /// What went wrong, as the function that failed said it.
+    /// The error message of the failed function.
     fn message(self) -> String {
         let message = message_of_cause(&self.cause).unwrap_or(self.cause);
         if message.is_empty() { self.error } else { format!("{}: {message}", self.error) }
@@ -56,7 +56,7 @@ impl Caught {
 /// The environment variable with the hours for which protection tags hold.
 const PROTECTION_HOURS_NAME: &str = "PROTECTION_HOURS";
 
-/// What is answered: all of it is in the bucket.
+/// The answer. The report itself is in the bucket.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -79,7 +79,7 @@ impl FunctionError for Failure {
     }
 }
 
-/// What the stack is, as far as reports need it.
+/// The parts of the stack that reports need.
 struct Stack {
     name: String,
     topic: String,
@@ -104,7 +104,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-/// For how many hours protection tags hold: the stack's parameter `ProtectionHours`, or its default.
+/// The hours for which protection tags are valid: the stack's parameter `ProtectionHours`, or its default.
 fn protection_hours() -> Result<u32, lambda_runtime::Error> {
     match std::env::var(PROTECTION_HOURS_NAME) {
         Ok(hours) if !hours.is_empty() => hours.parse().map_err(|_| {
@@ -134,7 +134,7 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
     Ok(Answer { run, status, error, report: address, totals })
 }
 
-/// Sends the report's mail, unless it only says once more what one less than a day ago said.
+/// Sends the report's mail, unless it only repeats one of less than a day ago.
 async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str, stack: &Stack) {
     let news = news(clients, report, Instant::now()).await.unwrap_or_else(|error| {
         // Better twice than never.
@@ -151,7 +151,7 @@ async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str
         let published = stack.sns.publish(&stack.topic, &headline, &message);
         match clients.deadline.order(published).await {
             Ok(Ok(())) => {}
-            // The report is there; another try would only tell twice what was told.
+            // The report exists; another attempt would only repeat the mail.
             Ok(Err(error)) => return tracing::error!(%error, topic = stack.topic, "could not tell people"),
             Err(_) => return tracing::error!(topic = stack.topic, "there was no time to tell people"),
         }
@@ -161,7 +161,7 @@ async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str
     }
 }
 
-/// Writes the metrics to the log, from where CloudWatch takes them.
+/// Writes the metrics to the log, from which CloudWatch extracts them.
 fn notify(report: &RunReport, stack: &Stack) {
     let mut out = std::io::stdout().lock();
     // A log that is not there is no reason not to report.

@@ -1,7 +1,7 @@
-//! Lambda function: suspends attached policies that may not act any more: once an hour those whose protection is not refreshed,
-//! all of the policies file's when that is not valid, and all when the stack is deleted.
+//! Lambda function: suspends attached policies that may not act any more: once an hour those with stale protection, all of the
+//! policies file's when that is invalid, and all when the stack is deleted.
 //!
-//! What it does is [`shared::workflows::enforcement::suspend`]'s; this file only tells the three kinds of events apart.
+//! [`shared::workflows::enforcement::suspend`] does the work; this file only distinguishes the three kinds of events.
 
 // The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
@@ -25,22 +25,22 @@ use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::suspend::{self, Summary, metrics};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 
-/// What tells the kinds of events apart; what is neither of the first two is of the schedule.
+/// The fields that distinguish the kinds of events. Anything else is an event of the schedule.
 #[derive(Deserialize)]
 struct Shape<'a> {
     /// Only a request of CloudFormation has this.
     #[serde(borrow, rename = "RequestType")]
     request_type: Option<&'a RawValue>,
-    /// Only what the state machine hands over has this.
+    /// Only the state machine's input has this.
     #[serde(borrow)]
     reason: Option<&'a RawValue>,
 }
 
-/// What the state machine hands over when the policies file is not valid.
+/// The state machine's input when the policies file is invalid.
 #[derive(Deserialize)]
 struct InvalidFile {
     run: Run,
-    /// The cause of the inventory's error, as Step Functions hands it on.
+    /// The cause of the inventory's error, as Step Functions reports it.
     reason: String,
 }
 
@@ -82,7 +82,7 @@ impl FunctionError for Failure {
     }
 }
 
-/// What the stack is, as far as this function needs it.
+/// The parts of the stack that this function needs.
 struct Stack {
     name: String,
     maximum_age_in_hours: u32,
@@ -132,7 +132,7 @@ async fn serve(payload: &RawValue, context: &Context, stack: &Stack) -> Result<O
     run(stack, &stack.clients.clients(left), &registry, &cause).await.map(Some)
 }
 
-/// Suspends what a cause asks for, and tells CloudWatch.
+/// Suspends policies for a cause, and writes metrics.
 async fn run(
     stack: &Stack,
     clients: &RunContext<'_>,
@@ -167,7 +167,7 @@ async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> 
             let cause = Cause::StackDeleted { stack_id: event.stack_id.clone() };
             match run(stack, &clients, registry, &cause).await {
                 Ok(_) => Some(Answer::success(event, physical_id(event), [].into())),
-                // Lambda hands the request over again, and CloudFormation waits.
+                // Lambda retries the request, and CloudFormation waits.
                 Err(failure @ (Failure::OutOfTime | Failure::RunError(RunError::Time(_)))) => {
                     out_of_time = Some(failure);
                     None
@@ -187,7 +187,8 @@ async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> 
     out_of_time.map_or(Ok(()), Err)
 }
 
-/// The same for good: another one would mean that the resource was replaced, and CloudFormation would delete the one before.
+/// The constant physical id. Another one would mean that the resource was replaced, and CloudFormation would delete the previous
+/// one.
 fn physical_id(event: &ResourceEvent) -> String {
     event.physical_resource_id.clone().unwrap_or_else(|| "suspend-on-delete".to_owned())
 }

@@ -21,7 +21,7 @@ use shared::workflows::enforcement::{AwsClients, RunContext};
 use shared::workflows::protection_records::ProtectionRecords;
 use shared::workflows::provision::Provisioner;
 
-/// What is kept of an invocation's time to answer in.
+/// Time of an invocation reserved for its answer.
 const ANSWER: Duration = Duration::from_millis(500);
 
 #[tokio::main(flavor = "current_thread")]
@@ -29,8 +29,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    // Without a bucket nothing can be written down, so that nothing is deleted and no lifecycle policy is attached; everything
-    // else goes on.
+    // Without a bucket nothing can be journaled, so that nothing is deleted and no lifecycle policy is attached; everything else
+    // works.
     let bucket = set("BUCKET").unwrap_or_else(|error| {
         tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()

@@ -27,8 +27,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    // Without a bucket nothing can be written down, so that no images are deleted and no lifecycle policy is attached; everything
-    // else goes on.
+    // Without a bucket nothing can be journaled, so that no images are deleted and no lifecycle policy is attached; everything
+    // else works.
     let bucket = set("BUCKET").unwrap_or_else(|error| {
         tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()

@@ -27,7 +27,7 @@ enum Command {
     Up,
     /// Show a preview, start, deploy, play what the stack can do and check every step, and stop.
     Demo {
-        /// Play everything that the stack can do, not only the most of it that goes into a few minutes.
+        /// Play everything that the stack can do, not only what fits into a few minutes.
         #[arg(long)]
         all: bool,
         /// Leave the local AWS running.
@@ -42,7 +42,7 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Run a build that the emulator hands over.
+    /// Run a build that the emulator passes on.
     #[command(hide = true)]
     Build,
     /// Stop the local AWS and forget everything in it.
@@ -128,14 +128,14 @@ fn prepare(project: &Project, started: Instant) -> Result<(), LocalError> {
     })
 }
 
-/// What a thread came to.
+/// The result of a thread.
 fn installed(joined: std::thread::Result<Result<(), LocalError>>) -> Result<(), LocalError> {
     joined.unwrap_or_else(|_| {
         Err(LocalError::Unexpected { program: "a thread".to_owned(), problem: "it panicked".to_owned() })
     })
 }
 
-/// Takes a build from standard input; says on standard output what it says, and at last how it went.
+/// Reads a build from standard input, and writes its output and its result to standard output.
 fn build(project: &Project) -> Result<(), LocalError> {
     let unexpected = |problem: String| LocalError::Unexpected { program: "the emulator".to_owned(), problem };
     let job: Job =

@@ -14,19 +14,19 @@ mod builds;
 mod fleet;
 mod terminal;
 
-/// How long anything may take that the story waits for: a build of a few kilobytes, a run over sixty repositories.
+/// Timeout of everything that the story waits for: a build of a few kilobytes, a run over sixty repositories.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// The stack that declares a repository.
 const STACK: &str = "shop";
 /// The stack that declares one which cannot be.
 const FAILING: &str = "shop-fails";
 
-/// How much of the story is played.
+/// The length of the story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// What goes into two minutes.
+    /// The part that takes two minutes.
     Short,
-    /// Everything.
+    /// All of it.
     All,
 }
 
@@ -97,11 +97,11 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool
     fleet::play(project, stack, extent)
 }
 
-/// Deletes the stack: what it attached is suspended first, since nobody protects what is in use any more.
+/// Deletes the stack. The policies that it attached are suspended first, since nothing protects images in use any more.
 ///
 /// # Errors
 ///
-/// At the first step that comes out wrong.
+/// At the first step that fails.
 pub fn delete(stack: &Stack) -> Result<(), LocalError> {
     const NAME: &str = "team/left";
     let step = Step::begin("the stack is deleted: ECR goes on with no policy that it attached");
@@ -142,7 +142,7 @@ impl Step {
         Self(what)
     }
 
-    /// What has to be so.
+    /// Asserts a condition.
     fn check(&self, is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), LocalError> {
         if is_so { Ok(()) } else { Err(LocalError::Story { step: self.0.to_owned(), problem: otherwise() }) }
     }
@@ -326,7 +326,7 @@ fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     step.check(gone.contains("RepositoryNotFoundException"), || format!("it should be gone: {gone}"))
 }
 
-/// A policy and images go to the preview function; an image in use stays, an old untagged one goes.
+/// The preview function with a policy and images: an image in use is kept, an old untagged one expires.
 fn preview(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     let step = Step::begin("previewing a policy");
     let arn = stack.output("LifecyclePreviewFunctionArn")?;

@@ -1,4 +1,4 @@
-//! AWS Batch, as far as it tells which images job definitions have.
+//! AWS Batch: reads the images of job definitions.
 
 use serde_json::{Value, json};
 

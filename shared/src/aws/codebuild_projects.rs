@@ -1,4 +1,4 @@
-//! AWS CodeBuild, as far as it tells in which images projects build.
+//! AWS CodeBuild: reads the images of projects.
 
 use serde_json::{Value, json};
 

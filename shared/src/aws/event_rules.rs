@@ -1,4 +1,4 @@
-//! Amazon EventBridge, as far as it tells which tasks its rules start.
+//! Amazon EventBridge: reads the tasks that rules start.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::domain::usage::events::{SOURCE, revision};
 use crate::domain::usage::source::Reading;
 
 /// Reads the targets of all rules that start tasks in a cluster, on all event buses. Rules are found by their target, which takes
-/// fewer calls than to look at all of them.
+/// fewer calls than reading all of them.
 pub(super) async fn read(look: Look<'_>) -> Reading {
     let protocol = Protocol::Json { version: "1.1", target: "AWSEvents" };
     let events = JsonApi::new(look.connection, &SOURCE, "events", "EVENTBRIDGE", protocol);

@@ -1,4 +1,4 @@
-//! Amazon Inspector, as far as it tells which images it has seen in use.
+//! Amazon Inspector: reads the images that it has seen in use.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Amazon EventBridge Pipes, as far as it tells which tasks pipes start.
+//! Amazon EventBridge Pipes: reads the tasks that pipes start.
 
 use serde_json::{Value, json};
 

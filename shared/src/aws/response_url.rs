@@ -24,7 +24,7 @@ pub enum CallbackError {
 }
 
 impl CallbackError {
-    /// Whether another attempt can do better.
+    /// Whether another attempt may succeed.
     const fn is_transient(&self) -> bool {
         match self {
             Self::Url(_) => false,

@@ -49,7 +49,7 @@ impl RetryObserver {
                 message: String::new(),
                 in_flight,
             },
-            // The SDK held the call back, which it does after it was throttled.
+            // The SDK delayed the call, which it does after throttling.
             (None, None) => AwsError {
                 operation: Cow::Borrowed("a call to AWS"),
                 failure: Failure::Throttled,
@@ -145,7 +145,7 @@ fn retryable_error(
             let code = body.kind.rsplit('#').next().unwrap_or_default();
             (Failure::of_code(code), body.message.into_owned())
         }
-        // S3 tells in XML, or by the status alone. That there is no such object, or another one, is an answer.
+        // S3 answers in XML, or with a status alone. A missing object, or a failed precondition, is an answer.
         (None, Some(response)) if is_of_s3 => {
             let text = String::from_utf8_lossy(body.unwrap_or_default());
             let status = response.status().as_u16();

@@ -1,4 +1,4 @@
-//! Amazon EventBridge Scheduler, as far as it tells which tasks schedules start.
+//! Amazon EventBridge Scheduler: reads the tasks that schedules start.
 
 use serde_json::{Value, json};
 

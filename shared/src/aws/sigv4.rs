@@ -33,7 +33,7 @@ pub(super) struct Service {
     retry_observer: RetryObserver,
     transport: Transport,
     pub(super) region: String,
-    /// Where it is, without a slash at the end; or why that is not known.
+    /// The endpoint without a slash at the end, or why it is unknown.
     endpoint: OnceLock<Result<String, String>>,
 }
 
@@ -80,7 +80,7 @@ impl Service {
         Self { name, retry_observer, transport, region, endpoint }
     }
 
-    /// Where the service is, without a slash at its end.
+    /// The endpoint of the service, without a slash at its end.
     fn endpoint(&self, operation: &'static str) -> Result<&str, AwsError> {
         let found = self.endpoint.get_or_init(|| self.transport.place().endpoint(self.name));
         found.as_deref().map_err(|problem| AwsError {
@@ -89,7 +89,7 @@ impl Service {
         })
     }
 
-    /// Sends a request until it is answered; the caller bounds the time. What an answer is that is none, `refusal` says.
+    /// Sends a request until it is answered; the caller bounds the time. `refusal` recognizes answers that are errors.
     pub(super) async fn send(
         &self,
         request: Unsigned<'_>,

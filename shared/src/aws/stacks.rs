@@ -1,4 +1,4 @@
-//! AWS CloudFormation, as far as it tells which images stacks name.
+//! AWS CloudFormation: reads the images that stacks name.
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,7 @@ async fn all(cloudformation: &Service, reading: &mut Reading) -> Vec<Stack> {
     all
 }
 
-/// The stacks of an answer. CloudFormation tells the name and the ARN of each before everything else.
+/// The stacks of an answer. CloudFormation writes the name and the ARN of each before everything else.
 fn stacks(xml: &str) -> Result<Vec<Stack>, AwsError> {
     let unreadable = |problem: &str| AwsError::unexpected_response("DescribeStacks", problem);
     if !xml.contains("<DescribeStacksResponse") || !xml.contains("</DescribeStacksResponse>") {

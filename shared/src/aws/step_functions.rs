@@ -1,4 +1,4 @@
-//! AWS Step Functions, as far as it tells which tasks and images state machines name.
+//! AWS Step Functions: reads the tasks and images that state machines name.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
-//! The HTTP API: what is asked, and what is answered. `infra/openapi.yaml` describes it for those who call it.
+//! The HTTP API: its requests and answers. `infra/openapi.yaml` describes it for callers.
 //!
-//! Routing and reading are pure; `serve` acts on what was read.
+//! Routing and parsing are pure; `serve` acts on the parsed request.
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub use problem::{Kind, Problem};
 /// The largest answer that Lambda carries for API Gateway, in bytes, less room for the envelope.
 const MAX_ANSWER_BYTES: usize = 5 * 1024 * 1024;
 
-/// An HTTP request, as far as the API looks at it.
+/// An HTTP request, as far as the API reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The method, in capitals.
@@ -40,16 +40,16 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
-/// What a request asks for.
+/// The parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// `POST /repositories` and `POST /repositories/{name}`.
     CreateRepository(Name, Settings),
     /// `GET /repositories`.
     ListRepositories {
-        /// How many at most, 1 to 1000.
+        /// Maximum number of results, 1 to 1000.
         max_results: Option<u16>,
-        /// Where the last page ended.
+        /// The token of the last page.
         next_token: Option<String>,
     },
     /// `GET /repositories/{name}`.
@@ -60,9 +60,9 @@ pub enum Call {
     DeleteRepository {
         /// Which one.
         name: Name,
-        /// Whether also one with images.
+        /// Whether a repository with images is deleted, too.
         force: bool,
-        /// Whether what is in use stays.
+        /// Whether images in use are kept.
         check: UseCheck,
     },
     /// `POST /images/delete` and `POST /deletions/{name}`.
@@ -109,7 +109,7 @@ impl Response {
     }
 }
 
-/// What a request asks for.
+/// Parses a request.
 ///
 /// # Errors
 ///
@@ -196,8 +196,8 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     }
 }
 
-/// A path, if it is spelled in the one way in which policies of IAM name it. A gateway resolves escapes before a function sees
-/// them, and IAM may have looked at the path before.
+/// A path, if it is spelled in the one way that IAM policies can name. A gateway resolves escapes before a function sees them,
+/// after IAM has checked the path.
 fn written(path: &str) -> Result<&str, Problem> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | ':');
     let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(is_plain);

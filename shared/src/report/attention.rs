@@ -1,4 +1,4 @@
-//! What somebody should look at, by kind, since what to do is the same for all of a kind: for terminals, pages and mails alike.
+//! What needs attention, by kind, since the advice is the same for all of a kind: for terminals, pages and mails.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,9 @@ use crate::domain::text::quantity::{bytes, count};
 /// A kind of what needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
-    /// What tells it apart; for obstacles their code.
+    /// The code of the kind; for blockers their code.
     pub code: &'static str,
-    /// What it is.
+    /// The heading.
     pub what: &'static str,
     /// The one thing to do about it.
     pub advice: &'static str,
@@ -21,7 +21,7 @@ const fn kind(code: &'static str, what: &'static str, advice: &'static str) -> K
     Kind { code, what, advice }
 }
 
-/// What is of no other kind.
+/// The kind of all other concerns.
 const OTHER: Kind = kind("other", "Blocked", "See what each of them says.");
 
 /// The kinds, the worst first.
@@ -157,36 +157,36 @@ const REPLICATED_TAGS: &str = "protection-tags-replicated";
 /// The code of a policy that is suspended for no other reason that needs attention.
 const SUSPENDED: &str = "suspended";
 
-/// Hours after which people are told once more of what has not changed.
+/// Hours after which an unchanged notice is repeated.
 const TOLD_HOURS: i64 = 24;
 
-/// What people were told last of the runs that only protect, of which there are many in a day.
+/// The last notice about runs that only protect, of which there are many in a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// When.
+    /// The time of the notice.
     pub at: Instant,
-    /// What needed attention, without what changes from run to run.
+    /// Its concerns, without what changes from run to run.
     pub concerns: Vec<String>,
 }
 
 impl Notice {
-    /// Whether people have to be told of `concerns` at `now`: they are other ones, or a day has passed.
+    /// Whether people have to be notified of `concerns` at `now`: they have changed, or a day has passed.
     #[must_use]
     pub fn is_news(before: Option<&Self>, concerns: &[String], now: Instant) -> bool {
         let Some(before) = before else { return true };
         let hours = (now.micros() - before.at.micros()) / 3_600_000_000;
-        // What was told in the future would never be told again.
+        // A notice of the future would never be repeated.
         before.concerns != concerns || !(0..TOLD_HOURS).contains(&hours)
     }
 }
 
-/// Something to look at in one repository.
+/// A concern about one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concern {
     /// Its place among [`KINDS`].
     place: usize,
-    /// What it is, in a sentence without its end.
+    /// The concern, as a sentence without its end.
     pub message: String,
 }
 
@@ -209,7 +209,7 @@ impl Concern {
     }
 }
 
-/// What somebody should look at in a repository, each cause once; none if nobody has to.
+/// The concerns about a repository, each cause once.
 #[must_use]
 pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
     let mut concerns = Vec::new();
@@ -231,7 +231,7 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         let deleted = count(outcome.deleted.image_total_count, "image");
         concerns.push(Concern::new("remaining", format!("{deleted} deleted so far")));
     }
-    // What would hold a plan that nobody is to execute needs nobody's attention.
+    // Blockers of a plan that is not to be executed need nobody's attention.
     let is_only_shown = matches!(outcome.status, Status::Previewed | Status::Unmatched);
     let blockers = outcome.blockers.iter().filter(|_| !is_only_shown);
     concerns.extend(blockers.map(|held| Concern::new(&held.code, held.message.clone())));

@@ -1,5 +1,4 @@
-//! What came of a run, as JSON: for the registry, for each policy, and for the repositories that there is something to tell
-//! of.
+//! The report of a run, as JSON: for the registry, for each policy, and for the repositories with something to report.
 
 use std::collections::BTreeMap;
 
@@ -17,42 +16,42 @@ use crate::domain::text::quantity::{bytes, count};
 use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::source::SourceSummary;
 
-/// Of so many repositories a report tells singly; counts are of all.
+/// Maximum number of repositories that a report lists. Counts include all.
 pub const REPOSITORIES: usize = 2000;
-/// Of so many images, over all repositories.
+/// Maximum number of images that a report lists, in all repositories.
 pub const IMAGES: usize = 10_000;
-/// So many names of repositories that no policy is for, and of objects in the bucket.
+/// Maximum number of names of repositories without a policy, and of objects in the bucket.
 pub const NAMES: usize = 1000;
-/// What ECR takes for a gigabyte (2³⁰ bytes) a month, in US dollars; the same in the standard class and in the archive, below
-/// 150 terabytes. (Amazon ECR pricing.)
+/// ECR's price of a gigabyte (2³⁰ bytes) a month, in US dollars; the same in the standard class and in the archive, below 150
+/// terabytes. (Amazon ECR pricing.)
 pub const USD_PER_GIGABYTE_MONTH: f64 = 0.10;
 
-/// What came of a run.
+/// The report of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunReport {
-    /// Where the run was.
+    /// The registry and the stack of the run.
     #[serde(flatten)]
     pub place: Place,
     /// The run.
     #[serde(flatten)]
     pub run: Run,
-    /// When this was written.
+    /// The time of the report.
     pub ended_at: Instant,
-    /// How it ended.
+    /// The status of the run.
     pub status: RunStatus,
-    /// Why there is no more to tell.
+    /// Why there is no more to report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Whether there is a policies file in the bucket.
     #[serde(rename = "hasBook")]
     pub has_policies_file: bool,
-    /// Whether the run shows all that its policies file does, so that the next one may enforce the file.
+    /// Whether the run previews everything that its policies file does, so that the next one may enforce the file.
     #[serde(default)]
     pub is_preview: bool,
-    /// What people should know before anything else: why nothing was taken, what is unknown, what is ignored, what a limit of
-    /// the registry blocks. One sentence or two each.
+    /// What people should know first: why nothing was removed, what is unknown, what is ignored, what a limit of the registry
+    /// blocks. One or two sentences each.
     #[serde(default)]
     pub notices: Vec<String>,
     /// Hours for which protection tags hold: a policy whose protection is older is suspended.
@@ -60,9 +59,9 @@ pub struct RunReport {
     pub protection_hours: u32,
     /// Over all repositories.
     pub totals: Totals,
-    /// For each policy of the policies file that is for some repository.
+    /// The totals of each policy of the policies file that some repository has.
     pub policies: BTreeMap<String, Totals>,
-    /// What could not be read of what is in use.
+    /// Unreadable usage sources.
     pub gaps: Vec<UnreadableSource>,
     /// How each usage source was read when the run began, and how many references to images it names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,28 +69,28 @@ pub struct RunReport {
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_tags: Option<String>,
-    /// For each of these the entry of `usage.ignore` that says for 90 days that it does not matter.
+    /// For each of these the entry of `usage.ignore` that ignores it for 90 days.
     #[serde(default)]
     pub ignore_entries: Vec<String>,
-    /// The sources of use that the policies file says do not matter.
+    /// The usage sources that the policies file ignores.
     #[serde(default)]
     pub ignored: Vec<IgnoredSource>,
     /// Batches that were not worked on to their end.
     pub unfinished_batches: Vec<String>,
-    /// What was written down before images were deleted, and no outcome tells of: a function was cut off. Whether those images
-    /// are gone, the next run sees.
+    /// Objects of the journal that no outcome mentions, since a function was cut off. The next run sees whether their images were
+    /// deleted.
     #[serde(rename = "untoldJournal")]
     pub unreported_journal: Vec<String>,
-    /// The repositories whose lifecycle policy ECR enforces and this stack protects: those that somebody should look at first, then
-    /// those whose policy is suspended.
+    /// The repositories whose lifecycle policy ECR enforces and this stack protects: first those that need attention, then those
+    /// with a suspended policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protection: Vec<ProtectedRepository>,
-    /// Of how many more of them it is not told.
+    /// The number of those repositories beyond the listed ones.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub protection_not_shown: u64,
-    /// Repositories that there is something to tell of, those that somebody should look at first.
+    /// Repositories with something to report, those that need attention first.
     pub repositories: Vec<Outcome>,
-    /// Of how many more it is not told here.
+    /// The number of such repositories beyond the listed ones.
     pub repositories_not_shown: u64,
     /// Repositories that no policy is for; the first of them.
     pub unmatched: Vec<String>,
@@ -100,7 +99,7 @@ pub struct RunReport {
     pub largest: Vec<LargeRepository>,
 }
 
-/// How many of the largest repositories a report tells of.
+/// Number of the largest repositories that a report lists.
 pub const LARGEST: usize = 10;
 
 /// One of the largest repositories.
@@ -112,14 +111,14 @@ pub struct LargeRepository {
     pub repository_name: String,
     /// All its images.
     pub images: Amount,
-    /// What its policy selects, less what is in use and kept.
+    /// What its policy expires, without what is in use or kept.
     pub expiring: Amount,
-    /// What its policy would select, and its use keeps.
+    /// What its policy would expire, and is kept since it is in use.
     #[serde(rename = "heldByUse")]
     pub protected_by_use: Amount,
 }
 
-/// Where a run was: whose registry, and the stack that it is of. Reports of earlier versions do not say.
+/// The registry and the stack of a run. Reports of earlier versions lack it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -148,7 +147,7 @@ impl Place {
 }
 
 impl RunReport {
-    /// What the run was, in a line: where, what it did, when it began.
+    /// A line that says where the run was, what it did, and when it began.
     #[must_use]
     pub fn title(&self) -> String {
         let Place { stack_name, registry_id, region, bucket: _ } = &self.place;
@@ -192,7 +191,7 @@ const fn is_none(amount: &Amount) -> bool {
     amount.is_zero()
 }
 
-/// How a repository is protected whose lifecycle policy ECR enforces.
+/// The protection of a repository whose lifecycle policy ECR enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -205,17 +204,17 @@ pub struct ProtectedRepository {
     /// Whose policy it is, when its protection was refreshed, and whether it is suspended.
     #[serde(flatten)]
     pub attached: Attached,
-    /// Until when ECR may go by the protection tags; `None` if they never were right.
+    /// The time until which ECR may rely on the protection tags; absent if they were never complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protected_until: Option<Instant>,
     /// What ECR itself deletes or archives behind the protection rule, unless the policy is suspended.
     pub expiring_by_ecr: Amount,
-    /// Whether somebody should look at the repository.
+    /// Whether the repository needs attention.
     pub needs_attention: bool,
 }
 
 impl ProtectedRepository {
-    /// How it is with the policy, in a few words.
+    /// The state of the policy, in a few words.
     #[must_use]
     pub const fn state(&self) -> &'static str {
         let Attached { lifecycle_policy, suspension_is_intended, .. } = self.attached;
@@ -232,7 +231,7 @@ impl ProtectedRepository {
         }
     }
 
-    /// Whether the protection tags are older than they may be at a time, while the policy acts.
+    /// Whether the protection tags are stale while the policy acts.
     #[must_use]
     pub fn is_stale(&self, now: Instant) -> bool {
         !self.attached.is_suspended() && self.protected_until.is_some_and(|until| until < now)
@@ -250,79 +249,79 @@ pub const fn whose(mode: Option<Mode>) -> &'static str {
     }
 }
 
-/// How a run ended.
+/// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RunStatus {
-    /// All was looked at and done.
+    /// Everything was read and done.
     Succeeded,
-    /// Something was held back, failed, or is not finished.
+    /// Something was blocked, failed, or is unfinished.
     Attention,
     /// There was no run.
     Failed,
 }
 
-/// What came of some repositories, added up. Sizes are sums over images that share layers: less is freed than they say.
+/// The sum of some repositories. Sizes are an upper bound: layers shared between images are counted once per image.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {
-    /// How many repositories.
+    /// The number of repositories.
     pub repositories: u64,
-    /// How many ended how.
+    /// The number of repositories with each status.
     pub statuses: BTreeMap<Status, u64>,
     /// All images.
     pub images: Amount,
-    /// How many images count for limits in percent of the registry.
+    /// The number of images that count for limits in percent of the registry.
     pub counted_images: u64,
-    /// What policies take, less what is in use and kept.
+    /// What policies expire, without what is in use or kept.
     pub expiring: Amount,
-    /// What policies move to the archive.
+    /// What policies archive.
     pub transitioning: Amount,
-    /// What ECR itself deletes or archives behind protection rules that are not suspended: a part of what policies take.
+    /// What ECR itself deletes or archives behind protection rules that are not suspended: a part of what policies expire.
     pub expiring_by_ecr: Amount,
     /// What was deleted.
     pub deleted: Amount,
-    /// What was moved to the archive.
+    /// What was archived.
     pub archived: Amount,
-    /// What a run that is no dry run deletes: by policies that say so, and that nothing blocks. Of a dry run only.
+    /// What a run that enforces deletes: by policies with `apply: delete`, and that nothing blocks. Of a dry run only.
     #[serde(skip_serializing_if = "is_none")]
     pub to_be_deleted: Amount,
-    /// What it moves to the archive. Of a dry run only.
+    /// What it archives. Of a dry run only.
     #[serde(skip_serializing_if = "is_none")]
     pub to_be_archived: Amount,
-    /// What policies take that are only previewed (`apply: preview`).
+    /// What policies select that are only previewed (`apply: preview`).
     #[serde(skip_serializing_if = "is_none")]
     pub only_previewed: Amount,
-    /// What the rules would take, and its use keeps.
+    /// What the rules select, and is kept since it is in use.
     #[serde(rename = "heldByUse")]
     pub protected_by_use: Amount,
-    /// What the rules would take, and policies keep all the same.
+    /// What the rules select, and `keep` of policies keeps.
     #[serde(rename = "heldByKeep")]
     pub protected_by_keep: Amount,
-    /// What came into use after it was deleted or archived, and was put back.
+    /// What came into use after it was deleted or archived, and was restored.
     pub put_back: Amount,
-    /// What is not taken since a plan is past a limit, or something is not known.
+    /// What is not removed since a plan exceeds a limit, or something is unknown.
     #[serde(rename = "heldByObstacles")]
     pub blocked: Amount,
-    /// What was to be deleted, and was not.
+    /// What could not be deleted or archived.
     pub failed: Amount,
     /// Protection tags that were added.
     pub tags_added: u64,
     /// Repositories whose lifecycle policy ECR enforces and this stack protects.
     pub protected_repositories: u64,
-    /// Those of them whose policy is suspended, meant or not.
+    /// The number of suspended policies among them, intended or not.
     pub suspended_policies: u64,
-    /// Repositories whose own lifecycle policy would delete what is in use. A repository is looked at once a week.
+    /// Repositories whose own lifecycle policy would delete images in use. A repository is checked once a week.
     pub native_policies_at_risk: u64,
-    /// Repositories that somebody should look at.
+    /// The number of repositories that need attention.
     pub needing_attention: u64,
     /// Repositories that differ from the policies file.
     pub drifted: u64,
-    /// What storing all images costs a month at most, in US dollars: images share layers.
+    /// Upper bound of the monthly cost of all images, in US dollars: images share layers.
     pub estimated_monthly_cost: f64,
-    /// What is saved a month at most, in US dollars, by what was deleted, or would be.
+    /// Upper bound of the monthly saving, in US dollars, by what was deleted, or would be.
     pub estimated_monthly_saving: f64,
 }
 
@@ -373,14 +372,14 @@ impl Totals {
         self.estimated_monthly_saving = monthly_cost(gone);
     }
 
-    /// How many repositories ended so.
+    /// The number of repositories with this status.
     #[must_use]
     pub fn count(&self, status: Status) -> u64 {
         self.statuses.get(&status).copied().unwrap_or_default()
     }
 }
 
-/// What storing images costs a month at most, in US dollars.
+/// Upper bound of the monthly cost of images, in US dollars.
 #[must_use]
 pub fn monthly_cost(amount: Amount) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "cents are shown")]
@@ -388,7 +387,7 @@ pub fn monthly_cost(amount: Amount) -> f64 {
     (gigabytes * USD_PER_GIGABYTE_MONTH * 100.0).round() / 100.0
 }
 
-/// Makes a report of outcomes as they come; holds no more than it shows.
+/// Builds a report from outcomes as they come. Only what it shows is in memory.
 #[derive(Debug)]
 pub struct Builder {
     report: RunReport,
@@ -475,7 +474,7 @@ impl Builder {
         report.repositories.push(outcome);
     }
 
-    /// What else there is to tell, to be changed.
+    /// The report, to add everything else.
     pub const fn report_mut(&mut self) -> &mut RunReport {
         &mut self.report
     }
@@ -522,7 +521,7 @@ impl Builder {
     }
 }
 
-/// How the repository of an outcome is protected; `None` if ECR enforces no policy there that this stack protects.
+/// The protection of an outcome's repository; `None` if ECR enforces no policy there that this stack protects.
 fn protected(outcome: &Outcome) -> Option<ProtectedRepository> {
     Some(ProtectedRepository {
         repository_name: outcome.repository_name.clone(),
@@ -535,7 +534,7 @@ fn protected(outcome: &Outcome) -> Option<ProtectedRepository> {
 }
 
 impl Outcome {
-    /// Whether there is more to tell than that all is as it should be.
+    /// Whether there is anything to report about the repository.
     #[must_use]
     pub fn has_something_to_tell(&self) -> bool {
         let attached = self.attachment.as_ref();
@@ -549,7 +548,7 @@ impl Outcome {
 /// The code of the obstacle that is a limit of the whole registry.
 const REGISTRY_LIMIT: &str = "limit-registry";
 
-/// What people should know before anything else.
+/// What people should know first.
 fn notices(report: &RunReport) -> Vec<String> {
     let gaps = report.gaps.iter().zip(&report.ignore_entries).map(|(gap, entry)| {
         let scope = match gap.repositories.as_slice() {
@@ -565,7 +564,7 @@ fn notices(report: &RunReport) -> Vec<String> {
     dry_run_notice(report).into_iter().chain(tags).chain(gaps).chain(other_notices(report)).collect()
 }
 
-/// What it means that nobody knows which repositories ask for protection by their resource tag.
+/// What follows if it is unknown which repositories ask for protection by their resource tag.
 pub(super) fn tags_notice(report: &RunReport) -> Option<String> {
     let problem = report.unread_tags.as_ref()?;
     Some(format!(
@@ -575,7 +574,7 @@ pub(super) fn tags_notice(report: &RunReport) -> Option<String> {
     ))
 }
 
-/// Why nothing was taken, if nobody asked for that.
+/// Why the run is a dry run, if that was not requested.
 pub(super) fn dry_run_notice(report: &RunReport) -> Option<String> {
     let reason = report.run.dry_run_reason.filter(|reason| *reason != DryRunReason::Requested)?;
     let reason = reason.explain(report.run.policies_file_hash.as_deref());
@@ -612,14 +611,14 @@ pub(super) fn other_notices(report: &RunReport) -> Vec<String> {
 }
 
 impl RunReport {
-    /// Whether people are told of the run although they did not ask. Of one that only protects they are told when something needs
-    /// attention that they were not told of lately: there are many in a day.
+    /// Whether people are notified of the run although they did not ask. For a run that only protects they are notified of new
+    /// concerns only: there are many in a day.
     #[must_use]
     pub fn is_worth_a_message(&self) -> bool {
         !self.run.protect_only || self.status != RunStatus::Succeeded
     }
 
-    /// Says for how many hours protection tags hold, and so until when each repository is protected.
+    /// Sets the hours for which protection tags are valid, and so until when each repository is protected.
     pub fn set_protection_hours(&mut self, hours: u32) {
         self.protection_hours = hours;
         for repository in &mut self.protection {
@@ -647,7 +646,7 @@ impl RunReport {
         }
     }
 
-    /// The report in a few lines, for people who are told of every run. `address` is where all of it is.
+    /// The report in a few lines, for the mail of every run. `address` is that of the whole report.
     #[must_use]
     pub fn message(&self, address: &str) -> String {
         let totals = &self.totals;
@@ -728,7 +727,7 @@ impl RunReport {
 }
 
 impl RunReport {
-    /// What needs attention, by kind, with what to do about it, for a mail.
+    /// What needs attention, by kind, with the advice, for a mail.
     fn problems(&self) -> Vec<String> {
         const SHOWN: usize = 12;
         let interrupted = self.unreported_journal.iter().map(|key| format!("cut off while deleting: {key}"));
@@ -775,7 +774,7 @@ impl RunReport {
         concerns
     }
 
-    /// What needs attention in single repositories, the worst first.
+    /// The concerns about single repositories, the worst first.
     #[must_use]
     pub fn concerns(&self) -> Vec<(&str, Concern)> {
         let mut all: Vec<(&str, Concern)> = self
@@ -790,7 +789,7 @@ impl RunReport {
     }
 }
 
-/// Why nobody asked for a dry run that is one, in a few words.
+/// Why a run is a dry run that was not requested, in a few words.
 const fn why_in_short(reason: DryRunReason) -> Option<&'static str> {
     match reason {
         DryRunReason::Requested | DryRunReason::ProtectOnly => None,

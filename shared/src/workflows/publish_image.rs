@@ -1,5 +1,5 @@
-//! What follows when a build ends: the image found, platforms joined, tags and the parameter moved, everybody told.
-//! Every step can be done again; what is done already is noticed.
+//! Publishes the image of a build that ended: finds it, joins platforms, moves tags and the parameter, and announces the result.
+//! Every step is idempotent.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,23 +27,23 @@ use crate::domain::repository::{Name, Registry};
 use crate::domain::text::instant::Instant;
 use crate::workflows::announce::EventPublisher;
 
-/// How often a ledger that others write too is tried. They are few: builds of one repository that end together.
+/// Maximum number of attempts of a conditional write. Conflicts are rare: builds of one repository that end at the same time.
 const MAX_CAS_ATTEMPTS: usize = 20;
 
-/// What publishes images, for one request.
+/// The publisher of images, for one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Publisher<'a> {
     /// The stack's name.
     pub stack_name: &'a str,
     /// The stack's bucket.
     pub bucket: &'a str,
-    /// Where repositories are.
+    /// The registry of the repositories.
     pub registry: &'a Registry,
     /// Amazon ECR.
     pub ecr: &'a EcrWrite,
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
-    /// Who tells.
+    /// The publisher of events and mails.
     pub announcer: EventPublisher<'a>,
     /// Amazon S3.
     pub s3: &'a S3,
@@ -51,9 +51,9 @@ pub struct Publisher<'a> {
     pub logs: &'a Logs,
     /// The Parameter Store.
     pub parameters: &'a Parameters,
-    /// Where CloudFormation waits.
+    /// The client for answers to CloudFormation.
     pub callback: &'a Callback,
-    /// Whether it may wait on this machine.
+    /// Whether answers may be sent to this machine, where an emulator waits.
     pub allow_loopback: bool,
 }
 
@@ -63,13 +63,13 @@ pub enum PublishError {
     /// A call failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// An event is none of CodeBuild's, and no ticket that a function of the stack hands over.
+    /// The event is neither one of CodeBuild nor a handover of a function of the stack.
     #[error("this is neither CodeBuild's `CodeBuild Build State Change` nor a ticket of this stack: {0}")]
     Event(String),
-    /// A ticket is not what this stack writes. Nothing follows from it, and somebody should know.
+    /// A build context is not one of this stack. Nothing follows from it, and it needs attention.
     #[error("the ticket of {0} is not believed: {1}")]
     BuildContext(String, String),
-    /// A ledger could not be written.
+    /// The ownership of tags could not be written.
     #[error("the ledger s3://{0}/{1} is written by others all the time")]
     TagOwnership(String, String),
     /// A manifest is none.
@@ -77,7 +77,7 @@ pub enum PublishError {
     Manifest(#[from] Unreadable),
 }
 
-/// What followed.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
@@ -85,18 +85,18 @@ pub enum Outcome {
     Published(Published),
     /// There is no image.
     Failed(Failed),
-    /// It was published, or failed, before.
+    /// The build was published before, or failed before.
     Known,
     /// The builds for other platforms have not ended.
     Waiting,
-    /// Nothing follows from this.
+    /// The event has no consequences.
     Ignored {
         /// Why.
         reason: String,
     },
 }
 
-/// An event, as far as it says what it is about.
+/// The fields of an event that tell its kind.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(rename = "detail-type")]
@@ -113,11 +113,11 @@ struct StateChange {
 }
 
 impl Publisher<'_> {
-    /// Does what follows from an event.
+    /// Processes an event.
     ///
     /// # Errors
     ///
-    /// When AWS cannot be asked; whoever delivers the event delivers it again.
+    /// If AWS cannot be asked; the event is delivered again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<Outcome, PublishError> {
         let unknown = |error: serde_json::Error| PublishError::Event(error.to_string());
         if let Ok(Handover { already_built }) = serde_json::from_str(event) {
@@ -210,12 +210,12 @@ impl Publisher<'_> {
         }
     }
 
-    /// Why a build's ticket is not believed: it is in a variable, which whoever may start builds can set, while the source is
-    /// what CodeBuild fetched.
+    /// Why a build's context is not trusted; `None` if it is. It is in a variable that anybody can set who may start builds,
+    /// while the source is what CodeBuild fetched.
     fn doubt(&self, build: &Build, context: &BuildContext, now: Instant) -> Option<String> {
         let (kind, place) = location(&context.source, self.registry);
         let (built_kind, built_place, built_version) = &build.source;
-        // An object may be told by its ARN.
+        // An object may be named by its ARN.
         let built_place = match built_place.split_once(":::") {
             Some((arn, place)) if arn.starts_with("arn:") => place,
             _ => built_place.as_str(),
@@ -262,7 +262,7 @@ impl Publisher<'_> {
         }
     }
 
-    /// A source came whose image is there already.
+    /// Publishes an image that exists already for a new source.
     async fn built(&self, context: &BuildContext, now: Instant) -> Result<Outcome, PublishError> {
         let Ok(name) = Name::parse(&context.repository_name) else {
             return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
@@ -467,7 +467,7 @@ impl Publisher<'_> {
         Ok(Outcome::Failed(failed))
     }
 
-    /// How the log of a build ends, to go on a sentence with; nothing where it cannot be read, since there is its address.
+    /// The end of a build's log, to continue a sentence; empty if it cannot be read, since the message has its URL.
     async fn end_of_log(&self, build: &Build) -> String {
         let Some((group, stream)) = &build.log else { return String::new() };
         match self.logs.end(group, stream).await {
@@ -482,14 +482,14 @@ impl Publisher<'_> {
         }
     }
 
-    /// Tells everybody, and then remembers that it did: better twice than never.
+    /// Announces the result, and then records that it did: at least once.
     async fn announce(&self, announcement: OutboundEvent, record: &str) -> Result<(), AwsError> {
         self.announcer.announce(&announcement).await?;
         let text = serde_json::to_string(&announcement).unwrap_or_default();
         self.s3.put(self.bucket, record, &text, Precondition::IfNoneMatch).await.map(drop)
     }
 
-    /// Answers the requests of CloudFormation that wait for a ticket.
+    /// Answers the requests of CloudFormation that wait for an image.
     async fn answer(
         &self,
         context: &BuildContext,
@@ -546,7 +546,7 @@ impl Publisher<'_> {
     }
 }
 
-/// How long CloudFormation may take to take an answer.
+/// Timeout of an answer to CloudFormation.
 const CALLBACK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The parameter that has the released image of a repository.

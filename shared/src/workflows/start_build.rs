@@ -1,4 +1,4 @@
-//! Builds started: for sources that arrive, and for those that are asked for. The decisions are [`crate::domain::builds`]'s.
+//! Starts builds: for source updates, and for requests. The decisions are [`crate::domain::builds`]'s.
 
 use serde::Serialize;
 
@@ -15,32 +15,21 @@ use crate::domain::builds::build_outcome::{Build, Status};
 use crate::domain::builds::event::{self, InvalidEvent, ParsedEvent, SourceUpdate, Unwrapped};
 use crate::domain::builds::handover::Handover;
 use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
+use crate::domain::builds::repository_defaults::repository_defaults;
 use crate::domain::builds::start_build_input::{NoProject, Projects, start_build_inputs};
 use crate::domain::builds::{BUILT_FROM, Platform, Source, SourceOrder, is_source_key};
 use crate::domain::lifecycle::matches_wildcard;
-use crate::domain::repository::{Name, Registry, Settings, Tags, read};
+use crate::domain::repository::{Name, Registry, Settings, Tags};
 use crate::domain::text::finding::{Finding, quoted};
 use crate::domain::text::instant::Instant;
 use crate::workflows::announce::EventPublisher;
 use crate::workflows::protection_records::ProtectionRecords;
 use crate::workflows::provision::{ProvisionError, Provisioner};
 
-/// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
+/// Time to live of an idempotency token in CodeBuild, less a minute for clock skew, in seconds.
 const IDEMPOTENCY_TOKEN_TTL: i64 = 4 * 60;
 
-/// A repository that nobody asked for before its first build. Tags that name a source stay with their image, those of
-/// caches come and go; the rest is what every repository gets.
-const BUILD_REPOSITORY_DEFAULTS: &str = r#"{
-    "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
-    "imageTagMutabilityExclusionFilters": ["src-*"],
-    "lifecyclePolicy": { "rules": [
-        { "description": "remove caches of builds that nobody runs any more",
-          "selection": { "tagPatternList": ["buildcache-*"] }, "maximumAgeLimit": 30 },
-        { "description": "remove untagged images", "selection": "untagged", "maximumNumberOfImages": 1 }
-    ] }
-}"#;
-
-/// What the stack is made of, as far as building needs it.
+/// The resources of the stack that builds need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     /// Its name.
@@ -51,14 +40,14 @@ pub struct Stack {
     pub projects: Projects,
     /// The function that moves tags.
     pub published_function: String,
-    /// How long a build may work as the projects say, in minutes.
+    /// The timeout of builds in the projects, in minutes.
     pub build_minutes: Option<i32>,
-    /// What of other buckets may be built, as `arn:aws:s3:::bucket/prefix*`.
+    /// The objects of other buckets that may be built, as `arn:aws:s3:::bucket/prefix*`.
     pub other_sources: Option<String>,
 }
 
 impl Stack {
-    /// Whether an object is a source: in the stack's own bucket by its folder, in others by `OtherSources`.
+    /// Whether an object is a source: in the stack's own bucket by its prefix, in others by `OtherSources`.
     fn has_source(&self, bucket: &str, key: &str) -> bool {
         if bucket == self.bucket {
             return is_source_key(key);
@@ -68,12 +57,12 @@ impl Stack {
     }
 }
 
-/// What starts builds, for one request.
+/// The starter of builds, for one request.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildStarter<'a> {
     /// The stack.
     pub stack: &'a Stack,
-    /// Where repositories are.
+    /// The registry of the repositories.
     pub registry: &'a Registry,
     /// Amazon ECR.
     pub ecr: &'a EcrWrite,
@@ -83,18 +72,18 @@ pub struct BuildStarter<'a> {
     pub functions: &'a Lambda,
     /// Amazon S3.
     pub s3: &'a S3,
-    /// When to stop.
+    /// The deadline.
     pub deadline: Deadline,
-    /// What names this request and no other.
+    /// The unique id of the request.
     pub request_id: &'a str,
 }
 
-/// What starts builds for sources that arrive, and tells of those that it does not start.
+/// Starts builds for events, and announces those that do not start.
 #[derive(Debug, Clone, Copy)]
 pub struct Dispatcher<'a> {
-    /// What starts builds.
+    /// The starter of builds.
     pub starter: BuildStarter<'a>,
-    /// Who tells.
+    /// The publisher of events and mails.
     pub announcer: EventPublisher<'a>,
     /// Amazon SQS.
     pub sqs: &'a Sqs,
@@ -102,7 +91,7 @@ pub struct Dispatcher<'a> {
     pub waiting_queue: &'a str,
 }
 
-/// How long an event waits that came when the account built as much as it may, in seconds.
+/// Delay of an event that arrives while the account runs as many builds as it may, in seconds.
 const WAIT_SECONDS: u16 = 600;
 
 /// Why a build is not started.
@@ -121,7 +110,7 @@ pub enum StartError {
         bucket: String,
         /// The key.
         key: String,
-        /// The version that was asked for.
+        /// The requested version.
         version: Option<String>,
     },
     /// The object is not where sources are.
@@ -135,7 +124,7 @@ pub enum StartError {
         /// The key.
         key: String,
     },
-    /// The repository was not made for the source, and nobody says that it is for it.
+    /// The repository was not created for the source, and `builds.yaml` has no entry for it.
     #[error(
         "the repository {repository} was not made by a build of the CodeCommit repository {source_name}: a name alone does not say \
          that one may be pushed to by whoever may push to the other. Name both in {key} if it is so",
@@ -147,7 +136,7 @@ pub enum StartError {
         /// The CodeCommit repository.
         source_name: String,
     },
-    /// The request asks for secrets that are not for whoever asks.
+    /// The request uses secrets that `builds.yaml` does not allow.
     #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Secrets(Vec<Finding>),
     /// The stack builds for other platforms only.
@@ -155,7 +144,7 @@ pub enum StartError {
     NoProject {
         /// The repository.
         repository: Name,
-        /// For which platform.
+        /// The missing platform.
         problem: NoProject,
     },
     /// The source could be another one by the time it is built.
@@ -176,10 +165,10 @@ pub enum StartError {
 /// Why an event is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// It is none that this understands.
+    /// The event is not one of the known kinds.
     #[error(transparent)]
     Event(#[from] InvalidEvent),
-    /// It is a request, and not a good one.
+    /// The request is invalid.
     #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Request(Vec<Finding>),
     /// A build could not be started.
@@ -187,40 +176,40 @@ pub enum EventError {
     Start(#[from] StartError),
 }
 
-/// What makes a build be started.
+/// The trigger of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// A source arrived, so many seconds ago; the event may come again.
+    /// An event about a source update, with its age in seconds; it may be delivered again.
     Event(i64),
-    /// Somebody asks for it.
+    /// A request.
     Request,
 }
 
-/// What came of a wish to build.
+/// The result of starting a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartOutcome {
     /// The image is there.
     AlreadyBuilt {
-        /// What was wished.
+        /// The context.
         context: BuildContext,
         /// Its digest.
         digest: String,
     },
-    /// It is being built, once for each platform.
+    /// Builds are running, one for each platform.
     Started {
-        /// What was wished.
+        /// The context.
         context: BuildContext,
         /// The builds.
         builds: Vec<(Platform, Build)>,
     },
 }
 
-/// What an event came to.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct EventResult {
     /// The images that are built or being built.
     pub images: Vec<Image>,
-    /// What is not built, and why.
+    /// Sources that are not built, and why.
     pub ignored: Vec<Skipped>,
 }
 
@@ -230,16 +219,16 @@ pub struct EventResult {
 pub struct Image {
     /// The repository.
     pub repository_name: String,
-    /// The tag that stands for source and recipe.
+    /// The content tag.
     pub image_tag: String,
-    /// `repository-uri:tag`, which `docker run` takes once it is built.
+    /// `repository-uri:tag`, for `docker run` once it is built.
     pub image_uri: String,
     /// `BUILT` or `BUILDING`.
     pub status: &'static str,
     /// The digest, if it is built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<String>,
-    /// What was built.
+    /// The source.
     pub source: Source,
     /// The builds.
     pub builds: Vec<BuildId>,
@@ -251,9 +240,9 @@ pub struct Image {
 pub struct BuildId {
     /// CodeBuild's id.
     pub build_id: String,
-    /// What it builds for.
+    /// The platform.
     pub platform: Platform,
-    /// How it stands.
+    /// The status.
     pub build_status: Status,
 }
 
@@ -265,7 +254,7 @@ pub struct Skipped {
 }
 
 impl StartOutcome {
-    /// The image, for those who asked.
+    /// The image for the answer.
     #[must_use]
     pub fn image(self, registry: &Registry) -> Image {
         let (context, status, image_digest, builds) = match self {
@@ -290,11 +279,11 @@ impl StartOutcome {
 }
 
 impl Dispatcher<'_> {
-    /// Starts the builds that an event asks for.
+    /// Starts the builds for an event.
     ///
     /// # Errors
     ///
-    /// When the event is none, or AWS cannot be asked; whoever delivers the event delivers it again.
+    /// If the event is invalid, or AWS cannot be asked; the event is delivered again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<EventResult, EventError> {
         let mut summary = EventResult::default();
         match event::unwrap(event) {
@@ -394,7 +383,7 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// Tells those who wait for an image that there will be none.
+    /// Announces that no image will be built.
     async fn announce_not_started(
         &self,
         repository: &str,
@@ -416,22 +405,22 @@ impl Dispatcher<'_> {
 }
 
 impl BuildStarter<'_> {
-    /// Builds what somebody asks for.
+    /// Starts the builds for a request.
     ///
     /// # Errors
     ///
-    /// When there is nothing to build, or AWS cannot be asked.
+    /// If there is nothing to build, or AWS cannot be asked.
     pub async fn build(&self, request: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
         let definition = self.granted(request).await?;
         let arrived = self.pin(&request.source, now).await?;
         self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request).await
     }
 
-    /// The recipe that somebody asks for, with the role that `builds.yaml` says, and only with secrets that it names.
+    /// The build definition of a request, with the role of `builds.yaml`, and only with secrets that it allows.
     ///
     /// # Errors
     ///
-    /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
+    /// If the request uses secrets that `builds.yaml` does not allow, or that file cannot be read.
     pub async fn granted(&self, request: &BuildRequest) -> Result<BuildDefinition, StartError> {
         let config = self.config().await?;
         let refused = config.refused_secrets(&request.definition, request.spelling);
@@ -482,11 +471,11 @@ impl BuildStarter<'_> {
         })
     }
 
-    /// Starts what is not there and not on its way.
+    /// Starts the builds that neither exist nor run.
     ///
     /// # Errors
     ///
-    /// When AWS cannot be asked, or does not want to.
+    /// If AWS cannot be asked, or refuses.
     pub async fn begin(
         &self,
         definition: &BuildDefinition,
@@ -543,8 +532,9 @@ impl BuildStarter<'_> {
         Ok(StartOutcome::Started { context, builds })
     }
 
-    /// Whether a source may go where its name says. Uploads may: who may write below `sources/<repository>/` is said by IAM. Who
-    /// may make CodeCommit repositories chooses their names, so that one only goes where its own builds made a repository.
+    /// Whether a source may be built into the repository of its name. Uploads may: IAM controls who may write below
+    /// `sources/<repository>/`. Anybody who may create CodeCommit repositories chooses their names, so that those are built only
+    /// into repositories that their own builds created.
     async fn check_name(&self, name: &Name, source: &Source) -> Result<(), StartError> {
         let Source::CodeCommit { repository_name, .. } = source else { return Ok(()) };
         let Registry { partition, region, account_id, .. } = self.registry;
@@ -559,7 +549,7 @@ impl BuildStarter<'_> {
         Err(StartError::NotByName { repository: name.clone(), source_name: repository_name.clone() })
     }
 
-    /// The digest of the ticket's image if it is there; sees to it that there is a repository.
+    /// The digest of the context's image if it exists. Creates the repository if there is none.
     async fn find_image_or_create_repository(
         &self,
         name: &Name,
@@ -586,7 +576,7 @@ impl BuildStarter<'_> {
         }
     }
 
-    /// A build of the ticket that is under way.
+    /// A running build of the context.
     async fn find_in_progress_build(
         &self,
         project: &str,
@@ -624,7 +614,7 @@ impl EventResult {
     }
 }
 
-/// Whether a direct invocation means to build something, rightly or wrongly.
+/// Whether a direct invocation is intended as a request to build, valid or not.
 fn is_request(event: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(event).is_ok_and(|event| {
         event.get("repositoryName").is_some() || event.get("source").is_some_and(serde_json::Value::is_object)
@@ -632,29 +622,8 @@ fn is_request(event: &str) -> bool {
 }
 
 fn settings() -> Result<Settings, AwsError> {
-    let spec = read::body(BUILD_REPOSITORY_DEFAULTS);
-    spec.map(|spec| spec.settings).map_err(|findings| {
+    repository_defaults().map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         AwsError::unexpected_response("CreateRepository", &findings.join("; "))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::builds::tags::{CACHE_PREFIX, CONTENT_PREFIX};
-
-    #[test]
-    fn repositories_of_builds_protect_what_names_a_source_and_forget_caches() {
-        let settings = settings().unwrap();
-        assert_eq!(
-            settings.tag_mutability.exclusions,
-            [format!("{CONTENT_PREFIX}*"), "ecr-steward-*".to_owned()]
-        );
-        assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
-        let policy = settings.lifecycle_policy.unwrap().document().to_json();
-        assert!(policy.contains("ecr-steward-in-use-"), "{policy}");
-        assert!(policy.contains(&format!("{CACHE_PREFIX}*")), "{policy}");
-        assert!(policy.contains("untagged"), "{policy}");
-    }
 }

@@ -1,4 +1,4 @@
-//! The part of the story about images: sources arrive, and images that can be pulled come of them.
+//! The part of the story about builds: sources are uploaded and pushed, and become images that can be pulled.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,11 +16,11 @@ use crate::{LocalError, Project, run, say};
 const STACK: &str = "shop-image";
 /// The stack that runs one.
 const SERVICE: &str = "shop-service";
-/// The rule by which the story hears what S3 says.
+/// The rule by which the story receives events of S3.
 const HEAR: &str = "hear";
-/// What this part makes images in.
+/// The repositories of this part.
 const REPOSITORIES: [&str; 4] = ["team/web", "api", "team/multi", "team/broken"];
-/// How often a push is delivered.
+/// Number of deliveries of one push.
 const DELIVERIES: usize = 20;
 
 /// Plays it.

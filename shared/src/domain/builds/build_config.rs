@@ -1,4 +1,4 @@
-//! `builds.yaml`: which recipe for which source. Where it says nothing, names do: `sources/<repository>/….zip` of the
+//! `builds.yaml`: the build definition for each source. Without an entry, names decide: `sources/<repository>/….zip` of the
 //! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
 
 use super::event::SourceUpdate;
@@ -16,13 +16,13 @@ pub const KEY: &str = "builds.yaml";
 
 const FILE_FIELDS: [&str; 1] = ["builds"];
 
-/// What `builds.yaml` says; by default nothing.
+/// The content of `builds.yaml`; empty by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildConfig {
     entries: Vec<Entry>,
 }
 
-/// A recipe, and the sources that it is for.
+/// A build definition, and the sources that it applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     definition: BuildDefinition,
@@ -31,7 +31,7 @@ struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum From {
-    /// Whatever is named after the repository.
+    /// Every source that is named after the repository.
     Named,
     /// Objects of the stack's bucket whose keys match.
     Key(String),
@@ -39,20 +39,20 @@ enum From {
     CodeCommit { repository_name: String, branches: Option<Vec<String>>, tags: Option<Vec<String>> },
 }
 
-/// A source that is built by request, not because it came.
+/// A request to build a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildRequest {
-    /// How.
+    /// How it is built.
     pub definition: BuildDefinition,
-    /// What.
+    /// What is built.
     pub source: RequestedSource,
-    /// How whoever asks spells the fields.
+    /// The casing of the fields in the request, for messages.
     pub(crate) spelling: FieldCasing,
-    /// How long CloudFormation waits, in seconds, if it is who asks.
+    /// The time that CloudFormation waits, in seconds, if the request is one of CloudFormation's.
     pub service_timeout: Option<u64>,
 }
 
-/// How long CloudFormation waits if a template says nothing, in seconds, and the most it can say.
+/// The time that CloudFormation waits by default, in seconds, which is also its maximum.
 const SERVICE_TIMEOUT_SECONDS: u64 = 3600;
 
 /// A source as callers name it; an object may lack its version, which is its latest then.
@@ -79,20 +79,20 @@ pub enum RequestedSource {
 }
 
 impl BuildConfig {
-    /// Whether a text means to be a `builds.yaml`, rightly or wrongly: it has a list of builds.
+    /// Whether a text is intended as a `builds.yaml`, valid or not: it has a list of builds.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         let node = syntax::parse_file(text, &FILE_FIELDS).map(|(node, _)| node);
         matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "builds"))
     }
 
-    /// How many builds it describes.
+    /// The number of builds.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it describes none, so that names alone say what is built.
+    /// Whether there are no builds, so that the names of sources decide alone.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -188,7 +188,7 @@ impl BuildConfig {
         }
     }
 
-    /// The role that builds of a repository have, as its first entry that names one says.
+    /// The service role for builds of a repository: that of its first entry that names one.
     #[cfg_attr(not(feature = "builds"), expect(dead_code, reason = "only starting a build asks for it"))]
     pub(crate) fn service_role(&self, repository: &Name) -> Option<&str> {
         let mut definitions = self
@@ -199,8 +199,8 @@ impl BuildConfig {
         definitions.find_map(|definition| definition.service_role.as_deref())
     }
 
-    /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
-    /// so could read every secret that builds may. Only who writes `builds.yaml` says which repository's builds read which.
+    /// Findings about secrets in a requested build definition. Whoever requests a build also chooses what it does, and could so
+    /// read every secret that builds may read. Only `builds.yaml` allows a repository's builds to read a secret.
     #[cfg_attr(not(feature = "builds"), expect(dead_code, reason = "only starting a build asks for it"))]
     pub(crate) fn refused_secrets(
         &self,
@@ -230,11 +230,11 @@ impl BuildConfig {
             .collect()
     }
 
-    /// The recipes for a source that came to the stack with this bucket; an error says why there are none.
+    /// The build definitions for a source update of the stack with this bucket.
     ///
     /// # Errors
     ///
-    /// Why nothing is built.
+    /// The reason, if nothing is built.
     pub fn definitions(
         &self,
         arrived: &SourceUpdate,
@@ -279,7 +279,7 @@ impl BuildConfig {
 enum Accepts {
     Yes,
     No,
-    /// It is for this source, but not for this branch or tag of it.
+    /// The entry is for this source, but not for this branch or tag.
     NotThisReference,
 }
 
@@ -315,7 +315,7 @@ impl From {
     }
 }
 
-/// Whether a text is a name that CodeCommit takes.
+/// Whether a text is a valid name of a CodeCommit repository.
 fn is_codecommit_name(text: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     (1..=100).contains(&text.len()) && text.chars().all(is_inner) && !text.ends_with(".git")
@@ -352,7 +352,7 @@ fn check_references(
     }
 }
 
-/// Whether a text is the name of a role, maybe with more of its path.
+/// Whether a text is the name of a role, with or without a part of its path.
 fn is_role(text: &str) -> bool {
     let is_part = |part: &str| {
         let is_inner = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
@@ -530,7 +530,7 @@ impl BuildRequest {
     }
 }
 
-/// How long CloudFormation waits, in seconds: enough for a build.
+/// The time that CloudFormation waits, in seconds; it has to suffice for a build.
 fn service_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
     const NAME: &str = "ServiceTimeout";
     let Some(node) = reader.field(fields, NAME).value() else { return Some(SERVICE_TIMEOUT_SECONDS) };

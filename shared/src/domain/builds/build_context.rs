@@ -1,4 +1,4 @@
-//! What a build carries from its start to its end: everything that has to be known once there is an image, or none.
+//! The build context: everything that has to be known when a build ends, in a variable of the build.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,45 +9,45 @@ use crate::domain::builds::build_definition::BuildDefinition;
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
-/// The variable that has the ticket in a build's environment.
+/// The environment variable of a build that contains its context.
 pub const VARIABLE: &str = "TICKET";
 /// The variable that has the platform.
 pub const PLATFORM: &str = "PLATFORM";
 
-/// What a build is for.
+/// The purpose of a build: source, image, tags and platforms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildContext {
-    /// The repository that the image goes to.
+    /// The repository of the image.
     pub repository_name: String,
-    /// The tag that stands for source and recipe together, and never moves: `src-…`.
+    /// The content tag `src-…`, which identifies source and build definition together and never moves.
     pub image_tag: String,
-    /// What tells the recipe from others, as far as a build sees it.
+    /// The fingerprint of the build definition.
     #[serde(default)]
     pub definition: String,
-    /// What is built; one build for each.
+    /// The platforms; there is one build for each.
     pub platforms: Vec<Platform>,
     /// The tags that move to the image, if nothing newer has them.
     pub image_tags: Vec<String>,
     /// The tags that templates make of this source and that are not for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_tags_not_moved: Vec<NotMoved>,
-    /// Whether the repository's parameter points to the image then.
+    /// Whether the repository's parameter points to the image after the build.
     pub is_released: bool,
     /// The source.
     pub source: Source,
-    /// What it was pushed as.
+    /// The branch or tag of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
-    /// Where it stands among others.
+    /// The position of the source among others.
     pub arrival: SourceOrder,
 }
 
-/// Where tags are given by nobody: the branch or the tag under its name, and `latest` for what is released.
+/// The default tags: the name of the branch or tag, and `latest` for what is released.
 const DEFAULT_TAGS: [&str; 3] = ["latest", "{branch}", "{tag}"];
 
 impl BuildContext {
-    /// The ticket for building a source by a recipe.
+    /// The context for building a source by a definition.
     #[must_use]
     pub fn new(definition: &BuildDefinition, arrived: &SourceUpdate) -> Self {
         let SourceUpdate { source, reference, arrival } = arrived;
@@ -100,7 +100,7 @@ impl BuildContext {
             is_released,
             source: source.clone(),
             reference: reference.clone(),
-            // S3 tells one moment with and without milliseconds.
+            // S3 reports the same time with and without milliseconds.
             arrival: SourceOrder {
                 at: Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
                     .unwrap_or(arrival.at),
@@ -109,8 +109,8 @@ impl BuildContext {
         }
     }
 
-    /// Why a ticket is not believed, wherever it comes from: who may hand one over could otherwise put any image in any
-    /// place, or keep later images out.
+    /// Why a context is not trusted, wherever it comes from; `None` if it is. Otherwise anybody who can pass one could give tags
+    /// to any image, or block later images.
     #[must_use]
     pub fn doubt(&self, now: Instant) -> Option<String> {
         let Self { repository_name, source, definition, image_tag, .. } = self;
@@ -133,37 +133,37 @@ impl BuildContext {
         }
     }
 
-    /// What tells this building of this source from every other.
+    /// The key of this build: source and definition.
     #[must_use]
     pub fn key(&self) -> String {
         let at = self.arrival.at.to_string();
         fingerprint(&[&self.repository_name, &self.image_tag, self.source.version(), &at], 32)
     }
 
-    /// The ticket as JSON.
+    /// The context as JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// Whether a source says that it came later than now, by more than clocks differ. Nothing would ever be newer.
+/// Whether a source claims to be of the future, by more than the maximum clock skew. No other source would ever be newer.
 #[must_use]
 pub fn is_future(arrival: &SourceOrder, now: Instant) -> bool {
     arrival.at.micros() > now.micros().saturating_add(MAX_CLOCK_SKEW_SECONDS * 1_000_000)
 }
 
-/// By how much clocks may differ, in seconds: the time after which AWS does not take a signature either.
+/// Maximum clock skew, in seconds. AWS rejects signatures after the same time.
 const MAX_CLOCK_SKEW_SECONDS: i64 = 300;
 
-/// The same for the same files built in the same way into the same repository, and for nothing else.
+/// The content tag: the same for the same files that are built in the same way into the same repository, and for nothing else.
 #[must_use]
 pub fn content_tag(repository_name: &str, source: &Source, definition: &str) -> String {
     format!("{CONTENT_PREFIX}{}", fingerprint(&[repository_name, &source.to_string(), definition], 40))
 }
 
-/// The same for what is built in the same way. What a build does not see (the tags that move, the size of the machine, the
-/// cache) is not in it.
+/// A fingerprint of everything in a definition that affects the image. Moving tags, the size of the machine and the cache are not
+/// included.
 fn definition_fingerprint(definition: &BuildDefinition) -> String {
     let platforms: Vec<&str> = definition.platforms.iter().map(|platform| platform.as_str()).collect();
     let platforms = platforms.join(",");
@@ -244,7 +244,7 @@ mod tests {
                 assert_eq!(not.image_tag, name.trim_start_matches(['/', '.', '-']));
             }
         }
-        // Also where a template makes it of several parts, and whatever the recipe calls its own.
+        // Also where a template makes it of several parts, and whatever the definition calls its own.
         let tags = |tags: &[&str], reference| {
             let image_tags = tags.iter().map(|text| Template::parse(text).unwrap()).collect();
             BuildContext::new(

@@ -1,4 +1,5 @@
-//! What CodeBuild is told: one build for each platform, everything from outside in environment variables of its own.
+//! The parameters of CodeBuild's `StartBuild`: one build for each platform, with everything from outside in environment variables
+//! of its own.
 
 use super::tags::CACHE_PREFIX;
 use super::{GitReference, Platform, Source, fingerprint};
@@ -15,9 +16,9 @@ pub const ROLE_PATH: &str = "/ecr-steward/builds/";
 /// The CodeBuild projects of the stack, one for each processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projects {
-    /// For `linux/amd64`.
+    /// The project for `linux/amd64`.
     pub amd64: String,
-    /// For `linux/arm64`; `None` where the stack does not build for it.
+    /// The project for `linux/arm64`; `None` if the stack does not build for it.
     pub arm64: Option<String>,
 }
 
@@ -61,11 +62,11 @@ pub struct StartBuildInput {
     pub project: String,
     /// The platform.
     pub platform: Platform,
-    /// For the same order it is the same, so that CodeBuild starts one build however often it is asked to.
+    /// The idempotency token. The same input has the same token, so that CodeBuild starts one build for repeated requests.
     pub token: String,
     /// The kind of source, in CodeBuild's words.
     pub source_type: &'static str,
-    /// Where it is.
+    /// The location of the source.
     pub source_location: String,
     /// The version or commit.
     pub source_version: String,
@@ -73,17 +74,17 @@ pub struct StartBuildInput {
     pub compute_type: Option<&'static str>,
     /// The ARN of the role; by default the project's.
     pub service_role: Option<String>,
-    /// How long it may wait and work; by default as the project says.
+    /// The timeouts; by default those of the project.
     pub time_limits: Option<TimeLimits>,
     /// The environment.
     pub environment: Vec<Variable>,
 }
 
-/// The orders that build a ticket. Another `attempt` is another build, though all else be the same.
+/// The builds for a context. Another `attempt` is another build, even with otherwise equal input.
 ///
 /// # Errors
 ///
-/// When the stack does not build for one of its platforms.
+/// If the stack does not build for one of the platforms.
 pub fn start_build_inputs(
     definition: &BuildDefinition,
     context: &BuildContext,
@@ -147,9 +148,9 @@ fn token(order: &StartBuildInput, attempt: &str) -> String {
     fingerprint(&parts, 64)
 }
 
-/// The tag that a build's layers are kept under for the next one, and those that it takes layers from. What is released has
-/// one that everybody reads. A branch has its own: whoever may push branches could otherwise put layers into what is released.
-/// A git tag is built once, and keeps none.
+/// The tag under which a build's layers are cached for the next one, and the tags whose layers it reads. Released sources share a
+/// cache that everybody reads. A branch has its own: otherwise anybody who may push branches could put layers into a release. A
+/// git tag is built once, and writes no cache.
 fn caches(definition: &BuildDefinition, context: &BuildContext, platform: Platform) -> (String, String) {
     if !definition.cache {
         return (String::new(), String::new());
@@ -199,7 +200,7 @@ fn environment(
     for (kind, values, is_secret) in
         [("ARG", &definition.build_args, false), ("SECRET", &definition.secrets, true)]
     {
-        // Names are words, so that a list of them can be told apart by spaces; values are anything.
+        // Names are words, so that spaces separate them in a list. Values are arbitrary.
         let mut names = Vec::new();
         for (index, (name, value)) in values.iter().enumerate() {
             names.push(format!("{name}=BUILD_{kind}_{index}"));

@@ -1,9 +1,9 @@
-//! Which source is where: for each tag that moves, and for the repository's parameter, the newest source that has ever
-//! been put there. A build that ends late finds a newer one here, and leaves what that put there alone.
+//! The newest source of each moving tag, and of the repository's parameter. A build that ends late finds a newer source here, and
+//! does not replace it.
 //!
-//! A ledger is one JSON object in the stack's bucket, replaced only if nobody replaced it meanwhile. It is written
-//! before the tags are moved; whoever moved them reads it again afterwards, and if it changed, moves them to what it says
-//! then. So the last one to move anything moves it to the newest.
+//! The ownership of a repository's tags is one JSON object in the stack's bucket, written by conditional writes (`If-Match`)
+//! before the tags are moved. Whoever moved tags reads the object again afterwards, and if it changed, moves the tags to what it
+//! says then. So the last function to move a tag moves it to the newest source.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{GitReference, SourceOrder};
 use crate::domain::builds::build_context::{BuildContext, is_future};
 use crate::domain::text::instant::Instant;
 
-/// Where an image can be put.
+/// A place for an image: a moving tag, or the repository's parameter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PublishTarget {
     /// A tag of the repository.
@@ -22,39 +22,39 @@ pub enum PublishTarget {
     Parameter,
 }
 
-/// The ledger of a repository.
+/// The owners of a repository's moving tags and of its parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TagOwnership {
-    /// What is in each tag that moves.
+    /// The owner of each moving tag.
     #[serde(default)]
     tags: BTreeMap<String, Owner>,
-    /// What is in the parameter.
+    /// The owner of the parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parameter: Option<Owner>,
 }
 
-/// What was put somewhere.
+/// The source that owns a tag or the parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
     /// The image.
     pub image_digest: String,
-    /// What pins its source.
+    /// The pinned version of the source.
     pub version: String,
-    /// Where the source stands among others.
+    /// The position of the source among others.
     pub arrival: SourceOrder,
-    /// What the source was pushed as.
+    /// The branch or tag of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
 }
 
-/// What a ticket's image may take, and what it may not.
+/// The tags that a new image gets, and those that it does not get.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claim {
-    /// What it takes.
+    /// The targets that it gets.
     pub taken: Vec<PublishTarget>,
-    /// What another source keeps, and why.
+    /// The targets that another source keeps, and why.
     pub kept: Vec<(PublishTarget, &'static str)>,
 }
 
@@ -63,11 +63,11 @@ pub const NEWER: &str = "a newer source has it";
 /// Why a branch does not get the tag of a git tag, nor the other way round.
 const OTHER_KIND: &str = "it was made from a branch and this is a git tag of that name, or the other way round; only one of both can have it";
 
-/// How long an entry is kept that nobody renews, in days. A build lasts eight hours at most, and an event is delivered for
-/// a day at most.
+/// Days after which an entry expires that nothing renews. A build lasts eight hours at most, and an event is delivered for a day
+/// at most.
 const KEPT_DAYS: u64 = 400;
 
-/// The key of a repository's ledger in the stack's bucket.
+/// The key of a repository's object in the stack's bucket.
 #[must_use]
 pub fn key(repository: &str) -> String {
     format!("ledgers/{repository}.json")
@@ -81,13 +81,13 @@ impl TagOwnership {
         }
     }
 
-    /// What is to be in a place.
+    /// The digest of a target's owner.
     #[must_use]
     pub fn digest(&self, place: &PublishTarget) -> Option<&str> {
         self.entry(place).map(|entry| entry.image_digest.as_str())
     }
 
-    /// Puts the image of a ticket wherever nothing newer is.
+    /// Assigns an image to all targets whose owner is not newer.
     pub fn claim(&mut self, context: &BuildContext, digest: &str, now: Instant) -> Claim {
         let own = Owner {
             image_digest: digest.to_owned(),
@@ -124,8 +124,8 @@ impl TagOwnership {
 }
 
 impl Owner {
-    /// Whether one is of a branch and the other of a git tag, and both are different images: whoever may push branches moves
-    /// no tag that a release has.
+    /// Whether one is from a branch and the other from a git tag, and both are different images: whoever may push branches cannot
+    /// move a release's tag.
     fn is_of_another_kind_than(&self, other: &Self) -> bool {
         use GitReference::{Branch, Tag};
         let pair = (&self.reference, &other.reference);
@@ -133,7 +133,7 @@ impl Owner {
             && matches!(pair, (Some(Branch(_)), Some(Tag(_))) | (Some(Tag(_)), Some(Branch(_))))
     }
 
-    /// Whether this is of a newer source than the other. Of two that cannot be told apart the later word counts.
+    /// Whether this source is newer than the other. If their order is unknown, the later claim counts.
     fn is_newer_than(&self, other: &Self) -> bool {
         if self.arrival.at != other.arrival.at {
             return self.arrival.at > other.arrival.at;

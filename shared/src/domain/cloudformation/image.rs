@@ -1,5 +1,5 @@
-//! `Custom::EcrImage`: an image built from a pinned source. Building takes longer than a function lives, so that the
-//! request is put aside, and answered when the build ends.
+//! `Custom::EcrImage`: an image that is built from a pinned source. A build takes longer than an invocation, so that the request
+//! is stored, and answered when the build ends.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::domain::builds::build_context::BuildContext;
 use crate::domain::builds::fingerprint;
 use crate::domain::text::finding::Finding;
 
-/// What a request of CloudFormation comes to.
+/// The plan for a request of CloudFormation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// There shall be an image of this.
     Build(Box<BuildRequest>),
-    /// Nothing is done: images outlive the resources that ask for them, since something may run them.
+    /// Nothing is done. Images outlive the resources that requested them, since something may run them.
     Leave,
 }
 
-/// What a request comes to.
+/// Plans a request.
 ///
 /// # Errors
 ///
@@ -36,13 +36,13 @@ pub fn plan(event: &Event) -> Result<Plan, Vec<Finding>> {
     Ok(Plan::Build(Box::new(request)))
 }
 
-/// What identifies the resource when there is no image: what it was, or something that no image is called.
+/// The physical id of the resource when there is no image: the previous one, or an id that cannot be an image's.
 #[must_use]
 pub fn physical_id(event: &Event) -> String {
     event.physical_resource_id.clone().unwrap_or_else(|| super::repository::marker(event))
 }
 
-/// What `Fn::GetAtt` gives.
+/// The attributes for `Fn::GetAtt`.
 #[must_use]
 pub fn attributes(context: &BuildContext, uri: &str, digest: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
@@ -53,7 +53,7 @@ pub fn attributes(context: &BuildContext, uri: &str, digest: &str) -> BTreeMap<&
     ])
 }
 
-/// The path of the parameters that hold the requests which wait for a ticket's image.
+/// The path of the parameters with the requests that wait for the image of a context.
 #[must_use]
 pub fn waiting(stack_name: &str, context: &BuildContext) -> String {
     // The name of a repository may have more parts than that of a parameter.
@@ -61,7 +61,7 @@ pub fn waiting(stack_name: &str, context: &BuildContext) -> String {
     format!("/{stack_name}/waiting/{repository}/{}", context.image_tag)
 }
 
-/// The parameter that a request is put aside in: the same for the same request.
+/// The parameter in which a request waits: its name and value. The same request has the same name.
 #[must_use]
 pub fn put_aside(stack_name: &str, context: &BuildContext, event: &Event) -> (String, String) {
     let id = fingerprint(&[&event.stack_id, &event.request_id, &event.logical_resource_id], 32);

@@ -1,4 +1,4 @@
-//! What somebody names to be deleted, over the HTTP API or with a stack: what of a repository goes with it, and why it may not.
+//! Deletions by hand, over the HTTP API or with a stack: which images of a repository are deleted, and what forbids it.
 //!
 //! Pure: nothing here reads or changes anything.
 
@@ -13,38 +13,38 @@ use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{count, count_of};
 use crate::domain::usage::{UnreadableSource, UsedImages};
 
-/// Maximum number of images or sources that a message names; CloudFormation takes 4,096 bytes.
+/// Maximum number of images or sources that a message names. CloudFormation accepts 4,096 bytes.
 const MAX_NAMED: usize = 5;
 
-/// Whether use is looked at before something is deleted by hand.
+/// Whether use is read before images are deleted by hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UseCheck {
-    /// It is: what is in use stays.
+    /// Use is read, and images in use are kept.
     #[default]
     Look,
-    /// Somebody says that they know (`inUse`), and nobody is asked.
+    /// The request overrides the check (`inUse`), and use is not read.
     Known,
 }
 
-/// What is known of the use of one repository.
+/// The use of one repository, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepositoryUse {
     /// The images in use, with what belongs to them.
     pub images: UsedImages,
     /// The tags by which something runs, and what.
     pub tags: BTreeMap<String, String>,
-    /// What could not be read, although it may use images of the repository.
+    /// Unreadable usage sources that may use images of the repository.
     pub gaps: Vec<UnreadableSource>,
 }
 
-/// What of a repository goes.
+/// The images and tags of a repository that are deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Images that go, with all their tags.
     pub going: BTreeSet<ImageIndex>,
-    /// Tags that are taken off images that have others.
+    /// Tags that are removed from images that have others.
     pub untagged: BTreeSet<(ImageIndex, String)>,
-    /// What was named and is not there.
+    /// Named images that do not exist.
     pub missing: Vec<ImageId>,
 }
 
@@ -56,7 +56,7 @@ impl Selection {
         Self { going, ..Self::default() }
     }
 
-    /// What is named. An image goes by its digest, or with the last of its tags.
+    /// The selection of the named images. An image is deleted by its digest, or with its last tag.
     #[must_use]
     pub fn named(images: &RepositoryImages, ids: &[ImageId]) -> Self {
         let mut by_digest = HashMap::new();
@@ -90,7 +90,7 @@ impl Selection {
         selection
     }
 
-    /// Whether nothing of the repository is touched.
+    /// Whether nothing is deleted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.going.is_empty() && self.untagged.is_empty()
@@ -102,7 +102,7 @@ impl Selection {
         self.going.iter().copied().chain(self.untagged.iter().map(|(place, _)| *place)).collect()
     }
 
-    /// How many images of these count for the registry's limit: not what goes along with another one.
+    /// The number of these images that count for the registry's limit: the independent ones.
     #[must_use]
     pub fn counted(&self, images: &RepositoryImages) -> u64 {
         let going: HashSet<ImageIndex> = self.going.iter().copied().collect();

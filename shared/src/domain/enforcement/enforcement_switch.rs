@@ -28,9 +28,9 @@ pub fn preview_key(hash: &str) -> String {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DryRunReason {
-    /// It was asked for.
+    /// The run was requested as a dry run.
     Requested,
-    /// It is one of the runs between those over the whole registry, which only keep protection tags right.
+    /// The run is one of those between the runs over the whole registry, which only refresh protection tags.
     ProtectOnly,
     /// The stack's parameter `Enforce` is not `true`.
     EnforceOff,
@@ -43,8 +43,8 @@ pub enum DryRunReason {
 }
 
 impl DryRunReason {
-    /// Whether the run protects nevertheless: it adds protection tags and suspends policies. A dry run that was asked for
-    /// changes nothing at all.
+    /// Whether the run protects nevertheless: it adds protection tags and suspends policies. A requested dry run changes nothing
+    /// at all.
     #[must_use]
     pub const fn protects(self) -> bool {
         !matches!(self, Self::Requested)
@@ -72,18 +72,18 @@ impl DryRunReason {
     }
 }
 
-/// What decides whether a run enforces, at its beginning.
+/// The facts that decide, at the beginning of a run, whether it enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Whether the run was asked to change nothing.
+    /// Whether the run was requested as a dry run.
     pub is_dry_run: bool,
-    /// Whether the run was asked to protect images in use, and nothing else.
+    /// Whether the run was requested to protect images in use, and nothing else.
     pub protects_only: bool,
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
     /// The policies file; `None` if there is none.
     pub policy_set: Option<&'a PolicySet>,
-    /// Whether a completed run previewed this very file.
+    /// Whether a completed run previewed this version of the file.
     pub is_previewed: bool,
 }
 
@@ -105,20 +105,20 @@ impl Request<'_> {
     }
 }
 
-/// What decides whether an invocation of an enforcing run still may enforce.
+/// The facts that decide whether an invocation of an enforcing run may still enforce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invocation<'a> {
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
-    /// The hash of the policies file that the run goes by.
+    /// The hash of the run's policies file.
     pub run_hash: &'a str,
     /// The policies file in the bucket now; `None` if there is none, or it is not valid.
     pub policy_set: Option<&'a PolicySet>,
     /// Whether a completed run previewed the file in the bucket.
     pub is_previewed: bool,
-    /// When the run began, as its task says.
+    /// The start of the run, from its task.
     pub started_at: Instant,
-    /// When its list of batches was written, as S3 says.
+    /// The time at which its list of batches was written, from S3.
     pub listed_at: Option<Instant>,
     /// The present.
     pub now: Instant,

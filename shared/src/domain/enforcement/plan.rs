@@ -1,7 +1,8 @@
-//! What a policy of the policies file takes from a repository in one run: decided as a whole, before anything is taken.
+//! Plans what a policy of the policies file removes from a repository in one run, as a whole, before anything is removed.
 //!
-//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that belongs to such an
-//! image. Deletions and archivals are limited alike: both take an image from whoever pulls it. A plan that is past a limit, or whose images are not all known, takes nothing at all.
+//! The rules decide first. Images in use, images that the policy keeps, and everything that belongs to them are excluded. The
+//! same limits apply to deletions and archivals: both take an image from whoever pulls it. A plan that exceeds a limit, or whose
+//! images are not all known, is not executed at all.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,22 +20,22 @@ use crate::domain::text::quantity::{count, count_of};
 use crate::domain::usage::UsedImages;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
-/// What becomes of a repository.
+/// The plan for a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What is deleted, in this order: image indexes before the images they list, images before what is about them.
+    /// The images to delete, in this order: image indexes before the images they list, subjects before their referrers.
     pub deletions: Vec<ImageIndex>,
-    /// What goes to the archive, oldest first.
+    /// The images to archive, oldest first.
     pub archivals: Vec<ImageIndex>,
-    /// What the policy keeps although its rules would take it, and why.
+    /// The images that the policy keeps although its rules select them, and why.
     pub kept: HashMap<ImageIndex, String>,
-    /// The images that are in use or that the policy keeps themselves. The others that stay only belong to one of these.
+    /// The images that are in use or kept by the policy. The other kept images only belong to one of these.
     pub held: HashSet<ImageIndex>,
-    /// What ECR itself deletes or archives of what is planned, once a policy is attached. The rest goes by this stack.
+    /// The planned images that ECR itself deletes or archives once a policy is attached. This stack removes the rest.
     pub by_ecr: HashSet<ImageIndex>,
     /// The protection tags that ECR has to see before the policy is attached.
     pub tagging: Tagging,
-    /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
+    /// Why the plan is not executed. If empty, it can be executed.
     pub blockers: Vec<Blocker>,
     /// The verdict for each image.
     pub evaluation: Evaluation,
@@ -43,22 +44,22 @@ pub struct Plan {
 /// Why a plan is not executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blocker {
-    /// More images than the policy lets go at once.
+    /// More images than the policy allows to remove in a run.
     #[error("{planned} would be deleted, and the limit `images` is {limit}")]
     Images {
-        /// How many would go.
+        /// The number of planned images.
         planned: u64,
         /// The limit.
         limit: u64,
     },
-    /// More of the repository than the policy lets go at once.
+    /// A larger part of the repository than the policy allows to remove in a run.
     #[error(
         "{planned} of {total} images would be deleted, which is more than the limit `percent` of {limit}"
     )]
     Percent {
-        /// How many would go.
+        /// The number of planned images.
         planned: u64,
-        /// How many there are.
+        /// The number of all images.
         total: u64,
         /// The limit, in percent.
         limit: u64,
@@ -66,12 +67,12 @@ pub enum Blocker {
     /// Fewer images would be left than the policy wants.
     #[error("{} would be left, and the limit `remaining` is {limit}", count(*.left, "image"))]
     Remaining {
-        /// How many would be left.
+        /// The number of images that would remain.
         left: u64,
         /// The limit.
         limit: u64,
     },
-    /// What some image indexes reference is not known, and their children could be taken for ordinary images.
+    /// The children of some image indexes are unknown, and could be mistaken for ordinary images.
     #[error(
         "the manifests of {} could not be read, so that what they reference is not known; the next run reads them again, and what \
          stays unreadable has to be deleted by hand",
@@ -81,7 +82,7 @@ pub enum Blocker {
     /// Images that were pushed after the present: the clock is wrong, and ages are.
     #[error("{} pushed after {now}, by which ages are counted: a clock is wrong", match .count { 1 => "1 image was".to_owned(), more => format!("{more} images were") })]
     Clock {
-        /// How many.
+        /// The number of those indexes.
         count: u64,
         /// The present.
         now: Instant,
@@ -93,9 +94,9 @@ pub enum Blocker {
         count(*.planned, "image")
     )]
     Registry {
-        /// How many would go in this step.
+        /// The number of planned images in this step.
         planned: u64,
-        /// How many went from the registry today.
+        /// The number of images that were removed from the registry today.
         before: u64,
         /// The limit of the registry for a day.
         limit: u64,
@@ -119,7 +120,7 @@ pub enum Blocker {
     /// The policy cannot be enforced by ECR beside protection tags.
     #[error("{0}")]
     Unprotectable(Finding),
-    /// ECR would delete or archive what stays.
+    /// ECR would delete or archive images that have to be kept.
     #[error(
         "by this policy ECR would delete or archive {} that is protected: its rules act on what the protection rule does not cover",
         count(*.0, "image")
@@ -131,7 +132,7 @@ pub enum Blocker {
          `ecr-steward protection-rule` prints before its rules"
     )]
     Unprotected,
-    /// The lifecycle policy that the repository was made with is not attached any more.
+    /// The lifecycle policy that the repository was created with is no longer attached.
     #[error(
         "the lifecycle policy that the repository was made with is gone: somebody deleted it; ask for a policy once more, or for none"
     )]
@@ -149,7 +150,7 @@ pub enum Blocker {
         "the stack's parameter Enforce is not true: deploy it with Enforce=true to have policies enforced"
     )]
     EnforceOff,
-    /// The policies file is another one than when the run began, is gone, or is not valid.
+    /// The policies file was changed or deleted since the run began, or is not valid.
     #[error(
         "policies.yaml is not the version any more that this run began with: the next run uses what is there now"
     )]
@@ -162,13 +163,13 @@ pub enum Blocker {
     /// The run began too long ago, or in the future.
     #[error("the run began at {started_at}, and a run enforces for a day at most: start another one")]
     RunTooOld {
-        /// When it began.
+        /// The start of the run.
         started_at: Instant,
     },
 }
 
 impl Blocker {
-    /// What kind it is, for programs.
+    /// The code of the blocker, for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -195,7 +196,7 @@ impl Blocker {
 }
 
 impl Plan {
-    /// What is deleted, step by step: nothing of a step may be deleted before all of those before it.
+    /// The images to delete, in steps: all images of a step are deleted before those of the next.
     #[must_use]
     pub fn steps(&self, images: &RepositoryImages) -> Vec<Vec<ImageIndex>> {
         let mut steps: Vec<Vec<ImageIndex>> = Vec::new();

@@ -1,6 +1,6 @@
-//! Everything ECR demands of a policy document, rule by rule and of the rules together.
+//! Validates a policy document: everything that ECR demands of each rule and of the rules together.
 //!
-//! Source: the ECR user guide, "Lifecycle policy properties". Nothing here looks at images.
+//! Source: the ECR user guide, "Lifecycle policy properties". Nothing here reads images.
 
 use super::document::{Action, LifecyclePolicy, Limit, MAX_RULES, Rule, StorageClass, TagList, TagSelection};
 use crate::domain::text::finding::{Code, Finding, quoted};
@@ -44,15 +44,15 @@ impl CountType {
     }
 }
 
-/// What is known of a rule for comparing it with the others, also when the rule itself is broken.
+/// The facts about a rule that comparing it with other rules needs, as far as they are valid.
 pub(super) struct RuleFacts {
-    /// Where a finding about the rule's priority stands.
+    /// The pointer for findings about the rule's priority.
     pub(super) priority_pointer: String,
-    /// Where a finding about the rule's tag status stands.
+    /// The pointer for findings about the rule's tag status.
     pub(super) status_pointer: String,
-    /// Where a finding about the rule's tag list stands.
+    /// The pointer for findings about the rule's tag list.
     pub(super) list_pointer: String,
-    /// How messages call the rule: "rule 3", "the rule with priority 10".
+    /// The name of the rule in messages: "rule 3", "the rule with priority 10".
     pub(super) name: String,
     /// `None` when the order of the rules is given by something else, or unknown.
     pub(super) priority: Option<u64>,
@@ -83,7 +83,7 @@ pub(super) fn document(node: &Node, reader: &mut Reader) -> Option<Vec<Rule>> {
     Some(rules)
 }
 
-/// A finding when there are more rules than ECR takes.
+/// A finding if there are more rules than ECR accepts.
 pub(super) fn rule_count(count: usize, pointer: &str, reader: &mut Reader) {
     if count > MAX_RULES {
         reader.find(
@@ -241,7 +241,7 @@ fn selection_fields(node: &Node, pointer: &str, action: Field<Action>, reader: &
     }
 }
 
-/// What `countType` demands of the fields around it.
+/// Checks what `countType` demands of the other fields.
 fn count(
     fields: &Fields<'_>,
     kind: CountType,
@@ -309,7 +309,7 @@ pub(super) fn days_in_archive(days: u64, pointer: &str, reader: &mut Reader) {
     }
 }
 
-/// `tagStatus` with the tag list that goes with `tagged`, as both models spell it.
+/// `tagStatus` with the tag list of `tagged`, in either model's spelling.
 pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
     let status = reader.word(
         fields,
@@ -385,7 +385,7 @@ pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagLis
     }
 }
 
-/// What the rules of one policy demand of each other.
+/// Checks the rules of one policy against each other.
 pub(super) fn against_each_other(rules: &[RuleFacts], reader: &mut Reader) {
     for (index, rule) in rules.iter().enumerate() {
         let earlier = rules.get(..index).unwrap_or_default();
@@ -678,8 +678,8 @@ mod tests {
         let found: BTreeSet<Code> =
             broken().into_iter().flat_map(|(_, findings)| findings).map(|finding| finding.code).collect();
         let document = Code::ALL.iter().copied().filter(|code| *code < Code::LimitMissing);
-        // A text that is too long has a test of its own; what is no policy, and a document in YAML, is told apart before it is
-        // validated.
+        // A text that is too long has a test of its own. Texts that are not a policy, and a document in YAML, are recognized
+        // before validation.
         let missing: Vec<Code> = document
             .filter(|code| {
                 !found.contains(code)

@@ -1,5 +1,5 @@
-//! What is asked for, read from JSON: an API's body, with ECR's field names, or the properties of a CloudFormation
-//! resource, with the names of `AWS::ECR::Repository` and every boolean and number as a string.
+//! Reads a requested repository from JSON: an API's body, with ECR's field names, or the properties of a CloudFormation resource,
+//! with the names of `AWS::ECR::Repository` and every boolean and number as a string.
 
 use serde_json::Value;
 
@@ -16,9 +16,9 @@ use crate::domain::text::syntax::{self, Node};
 
 /// The most tags that a repository can have.
 const MAX_TAGS: usize = 50;
-/// How many of them mark it until it is complete.
+/// Number of tags that mark an incomplete repository.
 const MARK_TAGS: usize = 1;
-/// How many of them say to which CloudFormation resource it belongs.
+/// Number of tags that name the CloudFormation resource of a repository.
 const OWNERSHIP_TAGS: usize = 3;
 
 /// A repository as an API's body asks for it.
@@ -41,7 +41,7 @@ pub struct Properties {
     pub empty_on_delete: EmptyOnDelete,
 }
 
-/// Whether images go with the repository of a resource.
+/// Whether a repository is deleted together with its images when its resource is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EmptyOnDelete {
     /// They keep it.
@@ -54,7 +54,7 @@ pub enum EmptyOnDelete {
 }
 
 impl EmptyOnDelete {
-    /// As templates spell it.
+    /// Parses the spelling of templates.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text {
@@ -534,7 +534,7 @@ fn to_json(node: &Node) -> String {
     serde_json::to_string(node).unwrap_or_default()
 }
 
-/// A lifecycle policy with its numbers and booleans, all of which CloudFormation hands over as strings.
+/// A lifecycle policy with its numbers and booleans unquoted; CloudFormation sends all of them as strings.
 fn unquoted(node: &Node, key: &str) -> Node {
     match node {
         Node::Text(text) => match key {

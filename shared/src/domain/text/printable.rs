@@ -1,22 +1,24 @@
-//! Text that a terminal shows and does not obey: characters that control it are written as escapes.
+//! Escapes characters that would control a terminal.
 //!
-//! Names, tags, reasons and messages come from outside, and may hold anything. Everything that goes to a terminal, or into a log
-//! that somebody reads in one, passes through here.
+//! Names, tags, reasons and messages come from outside, and may contain any character. All text for a terminal, or for a log that
+//! is read in one, passes through this module.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// How escapes are written.
+/// The notation of escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notation {
-    /// As in Rust, for people: `\u{9b}`.
+    /// Rust's notation, for people: `
+    /// u{9b}`.
     Text,
-    /// As in JSON: `\u009b`. JSON has such characters in strings only, so that it means the same as before.
+    /// JSON's notation: `
+    /// u009b`. In JSON such characters occur in strings only, so that the meaning of the document does not change.
     Json,
 }
 
-/// Whether a character controls a terminal: C0 but for the line break and the tab, DEL, C1, the separators of lines and
-/// paragraphs, and those that turn the direction of writing around (Unicode's "bidirectional formatting characters").
+/// Whether a character controls a terminal: C0 without the line break and the tab, DEL, C1, the line and paragraph separators,
+/// and Unicode's bidirectional formatting characters.
 #[must_use]
 pub const fn is_control(character: char) -> bool {
     match character {
@@ -46,7 +48,7 @@ pub fn printable(text: &str, notation: Notation) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same of a part of a line, in which a line break would begin another one.
+/// Escapes a part of a line: line breaks, too.
 #[must_use]
 pub fn on_one_line(text: &str) -> Cow<'_, str> {
     match printable(text, Notation::Text) {

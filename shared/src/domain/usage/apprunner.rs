@@ -1,7 +1,7 @@
-//! What AWS App Runner uses: the images of services, paused ones among them.
+//! AWS App Runner: the images of services, including paused ones.
 //!
-//! App Runner does not tell which digest a service runs. So where a service names its image by a tag, every image of the repository
-//! that was there when the service was last deployed may be the one.
+//! App Runner does not report the digest that a service runs. If a service names its image by a tag, every image that was in the
+//! repository when the service was last deployed may be the one.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,17 +25,17 @@ pub const SOURCE: UsageSource = UsageSource {
 /// The operations on a service that deploy nothing.
 const DEPLOY_NOTHING: [&str; 2] = ["PAUSE_SERVICE", "DELETE_SERVICE"];
 
-/// Whether a service still is one, as `ListServices` tells of it. Deleted ones are listed for an hour.
+/// Whether a service in the answer of `ListServices` exists. Deleted services are listed for an hour.
 #[must_use]
 pub fn is_there(summary: &Value) -> bool {
     summary["Status"] != "DELETED"
 }
 
-/// The image of a service, as `DescribeService` tells of it; `None` for a service of source code, or of Amazon ECR Public.
+/// The image of a service, from the answer of `DescribeService`; `None` for a service of source code, or of Amazon ECR Public.
 ///
 /// # Errors
 ///
-/// When it is not understood where the service's code comes from.
+/// If the source of the service's code is not understood.
 pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, String> {
     let source = &answer["Service"]["SourceConfiguration"];
     let repository = &source["ImageRepository"];
@@ -51,7 +51,7 @@ pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// When a service was last deployed, by its operations as `ListOperations` tells of them; `None` when they do not tell.
+/// The time of a service's last deployment, from its operations in `ListOperations`; `None` if they do not contain it.
 #[must_use]
 pub fn deployed_at(operations: &[Value]) -> Option<Instant> {
     let deployed = operations.iter().filter(|operation| {
@@ -64,7 +64,7 @@ pub fn deployed_at(operations: &[Value]) -> Option<Instant> {
     times?.into_iter().max()
 }
 
-/// Whether a service names its image so that it is not known which one it runs.
+/// Whether a service names its image by tag, so that its digest is unknown.
 #[must_use]
 pub fn names_by_tag(image: &str) -> bool {
     ImageReference::parse_exact(image).is_ok_and(|reference| reference.digest.is_none())

@@ -1,5 +1,5 @@
-//! What Amazon Inspector has seen in use: images that run in Amazon ECS tasks or Amazon EKS pods, as far as it scans them. A second
-//! opinion: what it tells holds back, and what it does not tell is no reason to block.
+//! Amazon Inspector: images that run in Amazon ECS tasks or Amazon EKS pods, as far as Inspector scans them. It is a second
+//! opinion: an image that it reports is kept, and one that it does not report is no reason to block.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 200 images that it has seen in use",
 };
 
-/// Adds an image that Inspector has seen in use, as `ListCoverage` tells of it.
+/// Adds an image in the answer of `ListCoverage`.
 pub fn add_image(resource: &Value, reading: &mut Reading) {
     let resource_id = resource["resourceId"].as_str().unwrap_or_default();
     let used_by = match resource["resourceMetadata"]["ecrImage"]["inUseCount"].as_u64() {

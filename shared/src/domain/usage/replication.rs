@@ -1,4 +1,4 @@
-//! Where images and their deletions are replicated to: what is deleted here may be deleted where it runs.
+//! Replication of images and deletions: what is deleted here may be deleted in the registry where it runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,13 +19,13 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1",
 };
 
-/// What `DescribeRegistry` tells of a registry.
+/// The answer of `DescribeRegistry`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryDescription {
     /// The account whose registry it is.
     pub registry_id: String,
-    /// Where it replicates to.
+    /// Its replication rules.
     #[serde(default)]
     pub replication_configuration: ReplicationConfiguration,
 }
@@ -49,7 +49,7 @@ pub struct ReplicationRule {
     /// Which repositories; without any, all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repository_filters: Vec<RepositoryFilter>,
-    /// Whether deletions are replicated too.
+    /// Whether deletions are replicated, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_replication: Option<DeleteReplication>,
 }
@@ -64,26 +64,26 @@ pub struct Destination {
     pub registry_id: String,
 }
 
-/// What repositories a rule is about.
+/// A filter of the repositories that a rule applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryFilter {
     /// The text.
     pub filter: String,
-    /// How names are compared with it: `PREFIX_MATCH`.
+    /// The kind of comparison: `PREFIX_MATCH`.
     pub filter_type: String,
 }
 
-/// Whether deletions are replicated.
+/// The replication of deletions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteReplication {
-    /// Whether they are.
+    /// Whether deletions are replicated.
     pub enabled: bool,
 }
 
 impl RepositoryFilter {
-    /// The filter as a pattern of names; in doubt it is about all.
+    /// The filter as a pattern of names; in doubt it applies to all.
     fn pattern(&self) -> String {
         match self.filter_type.as_str() {
             "PREFIX_MATCH" => format!("{}*", self.filter),
@@ -97,17 +97,17 @@ impl ReplicationRule {
         self.delete_replication.is_some_and(|delete| delete.enabled)
     }
 
-    /// What the names of the repositories match that the rule is about; without any, all.
+    /// Patterns of the repositories that the rule applies to; empty for all.
     fn patterns(&self) -> Vec<String> {
         self.repository_filters.iter().map(RepositoryFilter::pattern).collect()
     }
 }
 
-/// What the source of a gap begins with that is about protection tags in another registry: the account and the Region follow.
+/// The prefix of the source of a gap about protection tags in another registry. The account and the Region follow.
 const REPLICATED_TAGS: &str = "protection-tags";
 
-/// Where the protection tags of a repository are replicated to: each is a push. As gaps, so that the policies file can say of a
-/// registry that it does not matter there.
+/// The registries to which the protection tags of a repository are replicated, since each is a push. They are gaps, so that the
+/// policies file can ignore a registry.
 #[must_use]
 pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<UnreadableSource> {
     let mut gaps: Vec<UnreadableSource> = Vec::new();
@@ -137,13 +137,13 @@ pub struct Replica {
     /// The registry.
     #[serde(flatten)]
     pub destination: Destination,
-    /// What the names of the repositories match whose deletions are replicated there; without any, all.
+    /// Patterns of the repositories whose deletions are replicated there; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
 }
 
 impl Replica {
-    /// Whether a reference names an image of this copy of the repository, so that its source must stay.
+    /// Whether a reference names an image of this replica of the repository, so that its source has to be kept.
     #[must_use]
     pub fn is_named_by(&self, reference: &ImageReference, repository: &str) -> bool {
         reference.repository == repository
@@ -172,8 +172,8 @@ pub fn replicas(registry: &RegistryDescription) -> Vec<Replica> {
         .collect()
 }
 
-/// The gaps of those of them that no list tells of. A list of another account is enough; one of the own account has to be
-/// about the Region.
+/// The gaps of replicas that no list covers. A list of another account is enough; a list of the own account has to cover the
+/// Region.
 #[must_use]
 pub fn gaps(replicas: &[Replica], own: &str, reporters: &[Reporter]) -> Vec<UnreadableSource> {
     let is_listed = |destination: &Destination| {

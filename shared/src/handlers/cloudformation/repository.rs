@@ -1,4 +1,4 @@
-//! Does what CloudFormation asks for, and says how it went.
+//! `Custom::EcrRepository`: executes requests of CloudFormation and answers them.
 
 use crate::aws::AwsError;
 use crate::domain::cloudformation::confirmation::Unconfirmed;
@@ -15,7 +15,7 @@ use crate::workflows::confirm_request::{ConfirmationError, RequestConfirmer};
 use crate::workflows::delete_images::{ByHand, DeletionError};
 use crate::workflows::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};
 
-/// What serving a request takes.
+/// The server of requests.
 #[derive(Debug)]
 pub struct Server<'a> {
     /// Makes and changes repositories.
@@ -24,7 +24,7 @@ pub struct Server<'a> {
     pub by_hand: ByHand<'a>,
     /// Has CloudFormation confirm that it sent the request.
     pub confirmer: RequestConfirmer<'a>,
-    /// What templates may ask for.
+    /// What templates may do.
     pub permissions: &'a Permissions,
 }
 
@@ -74,7 +74,8 @@ pub async fn serve(event: &Event, server: &Server<'_>) -> Answer {
     }
 }
 
-/// A failed update leaves the resource what it was. A failed creation leaves nothing to delete, unless it says so.
+/// The physical id after a failure. A failed update leaves the resource as it was. A failed creation leaves nothing to delete,
+/// unless it says so.
 fn physical_id_after(event: &Event, failed: &Failed) -> String {
     match (&event.physical_resource_id, failed) {
         (Some(id), _) => id.clone(),

@@ -10,7 +10,7 @@ use crate::domain::repository::Registry;
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
-/// What a request asks for.
+/// The parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// `POST /builds` and `POST /builds/{name}`.
@@ -19,7 +19,7 @@ pub enum Call {
     Get(String),
 }
 
-/// What a request asks for.
+/// Parses a request.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     Ok(Call::Get(id.to_owned()))
 }
 
-/// What `GET /builds/{id}` answers.
+/// The answer of `GET /builds/{id}`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Described<'a> {
@@ -142,7 +142,7 @@ impl From<crate::workflows::start_build::StartError> for Problem {
     }
 }
 
-/// Does what is asked for.
+/// Executes a request.
 #[cfg(feature = "builds")]
 pub async fn serve(
     call: Call,

@@ -1,4 +1,4 @@
-//! What failed at AWS, as problems.
+//! Problems for failures at AWS.
 
 #[cfg(feature = "lifecycle")]
 use super::problem::MAX_FINDINGS;

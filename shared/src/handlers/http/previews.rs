@@ -6,7 +6,7 @@ use crate::domain::preview::request::{self, Asked, InvalidRequest};
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
-/// What a request asks for.
+/// Parses a request.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ impl From<InvalidRequest> for Problem {
     }
 }
 
-/// Does what is asked for.
+/// Executes a request.
 #[cfg(feature = "lifecycle")]
 pub async fn serve(
     asked: Asked,

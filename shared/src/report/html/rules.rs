@@ -1,4 +1,4 @@
-//! What each rule acts on, in images and bytes; and what stays.
+//! The effect of each rule, in images and bytes; and what is kept.
 
 use std::collections::BTreeMap;
 

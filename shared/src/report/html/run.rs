@@ -1,9 +1,8 @@
-//! What came of a run, as a page: for whoever wants to know in the morning whether something is wrong, and for whoever has
-//! to find out what was deleted, by which rule, and where that is written down.
+//! The page of a run: whether something needs attention, and what was deleted, by which rule, and where it is journaled.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | `attention` | what somebody should look at, and what to do about it |
+//! | `attention` | what needs attention, and the advice |
 //! | `protection` | the policies that ECR enforces, and until when each is protected |
 //! | `outcomes` | the table of repositories, each with its images |
 
@@ -20,7 +19,7 @@ mod outcomes;
 mod protection;
 mod sources;
 
-/// So many names are shown unfolded.
+/// Maximum number of names that are shown unfolded.
 const UNFOLDED: usize = 50;
 
 /// Renders the report of a run as one page. The same report gives the same page.
@@ -77,7 +76,7 @@ const fn word(status: RunStatus) -> &'static str {
     }
 }
 
-/// How it ended with a repository, in a word.
+/// The word for a repository's status.
 const fn ending(status: Status) -> &'static str {
     match status {
         Status::Previewed => "Previewed",
@@ -151,7 +150,7 @@ fn headline(report: &RunReport) -> Markup {
     }
 }
 
-/// What becomes of the bytes of all repositories that policies are for, as one bar, with the figures below it.
+/// A bar with the bytes of all repositories that have a policy, by result, with the figures below it.
 fn picture(report: &RunReport) -> Markup {
     let totals = &report.totals;
     let all = totals.images;
@@ -336,7 +335,7 @@ fn both(amount: Amount) -> String {
     format!("{}, {}", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
 }
 
-/// What becomes of a policy's bytes, as its bar tells them apart.
+/// The parts of a policy's bytes that its bar shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
     gone: u64,
@@ -348,7 +347,7 @@ impl Shares {
     const LEGEND: [(&'static str, &'static str); 3] =
         [("expire", "Deleted, or would be"), ("held", "Blocked or protected"), ("stay", "Kept")];
 
-    /// What a limit holds the policy takes too: it is counted once.
+    /// Computes the parts. Images that a limit blocks also expire by the policy, and are counted once.
     fn of(totals: &Totals) -> Self {
         let size = |amount: Amount| amount.image_size_in_bytes;
         let all = size(totals.images);

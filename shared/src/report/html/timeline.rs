@@ -1,4 +1,4 @@
-//! When the images were pushed, and what becomes of them: a bar for each stretch of time.
+//! A chart of push times, with the result of the images in each bar.
 
 use jiff::tz::Offset;
 use maud::{Markup, html};
@@ -8,9 +8,9 @@ use crate::domain::preview::model::PreviewReport;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{count, grouped};
 
-/// More bars are too thin to tell apart on a small screen.
+/// Maximum number of bars; more are too thin to distinguish on a small screen.
 const MOST_BINS: i64 = 60;
-/// With fewer, the bars are too wide to be seen as such; empty ones are put around them.
+/// Minimum number of bars; with fewer, the bars are too wide, so that empty ones are added around them.
 const FEWEST_BINS: i64 = 15;
 /// Labels on the axis of time; most of them are hidden on a small screen.
 const MOST_LABELS: i64 = 8;
@@ -25,7 +25,7 @@ const LOWEST: f64 = 2.0;
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
 
-/// How much time one bar stands for.
+/// The time that one bar covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Hours(i64),
@@ -77,7 +77,7 @@ impl Step {
         }
     }
 
-    /// The time at which a bin begins, as the axis says it.
+    /// The start of a bin, as the axis writes it.
     fn label(self, bin: i64) -> String {
         let at = |micros: Option<i64>| micros.and_then(Instant::from_micros);
         match self {
@@ -98,7 +98,7 @@ impl Step {
         .unwrap_or_default()
     }
 
-    /// The time that a bin covers, as a tooltip says it.
+    /// The time of a bin, as a tooltip writes it.
     fn span(self, bin: i64) -> String {
         let from = self.label(bin);
         match self {
@@ -134,7 +134,7 @@ fn month_of(at: Instant) -> i64 {
     i64::from(date.year()) * 12 + i64::from(date.month()) - 1
 }
 
-/// The images of one bar, by what becomes of them.
+/// The images of one bar, by result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Bin {
     expire: u64,
@@ -230,8 +230,8 @@ impl Timeline {
     }
 }
 
-/// The range of the pushes, with the time of the evaluation if that is near: it says how old the youngest image is.
-/// Further away it would leave little room for the images.
+/// The range of the pushes, extended to the time of the evaluation if that is near, which shows how old the youngest image is.
+/// Otherwise it would leave little room for the images.
 fn with_now(oldest: Instant, youngest: Instant, now: Instant) -> (Instant, Instant) {
     let room = (youngest.micros() - oldest.micros()) / 4;
     if now > youngest && now.micros() - youngest.micros() <= room {
@@ -371,7 +371,7 @@ fn bar(bin: Bin, place: u64, timeline: &Timeline, top: u64) -> Markup {
     }
 }
 
-/// Solid for what stays, from the stylesheet.
+/// The fill pattern. Kept images have a solid fill, from the stylesheet.
 const fn pattern(result: ImageResult) -> Option<&'static str> {
     match result {
         ImageResult::Expires => Some("url(#pattern-expire)"),

@@ -97,7 +97,7 @@ pub(super) struct SimpleRule {
     /// Images archived for more than so many days are past the limit.
     #[schemars(range(min = 90))]
     maximum_days_in_archive: Option<u64>,
-    /// What happens to images past the limit; they expire if nothing is said.
+    /// What happens to images past the limit; they expire by default.
     action: Option<SimpleAction>,
 }
 
@@ -306,7 +306,7 @@ pub(super) struct Entry {
     /// The rules, in the simple model.
     #[schemars(length(min = 1, max = 50))]
     rules: Option<Vec<SimpleRule>>,
-    /// Who applies it; nobody if nothing is said.
+    /// Who applies it; nobody by default.
     apply: Option<Apply>,
     /// What stays whatever the rules say.
     keep: Option<Keep>,
@@ -342,13 +342,13 @@ pub(super) struct Keep {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Limits {
-    /// The most images; 500 if nothing is said.
+    /// The most images; 500 by default.
     #[schemars(range(min = 1))]
     images: Option<u64>,
-    /// The most, in percent of the repository's images; 50 if nothing is said.
+    /// The most, in percent of the repository's images; 50 by default.
     #[schemars(range(min = 1, max = 100))]
     percent: Option<u64>,
-    /// The fewest images that are left; 1 if nothing is said.
+    /// The fewest images that are left; 1 by default.
     #[schemars(range(min = 1))]
     remaining: Option<u64>,
 }
@@ -357,10 +357,10 @@ pub(super) struct Limits {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RegistryLimits {
-    /// The most images; 5,000 if nothing is said.
+    /// The most images; 5,000 by default.
     #[schemars(range(min = 1))]
     images: Option<u64>,
-    /// The most, in percent of the registry's images; 25 if nothing is said.
+    /// The most, in percent of the registry's images; 25 by default.
     #[schemars(range(min = 1, max = 100))]
     percent: Option<u64>,
 }
@@ -369,10 +369,10 @@ pub(super) struct RegistryLimits {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UsageSources {
-    /// So many of the last active revisions of each family of task definitions are in use; 5 if nothing is said.
+    /// So many of the last active revisions of each family of task definitions are in use; 5 by default.
     #[schemars(range(min = 1))]
     task_definition_revisions: Option<u64>,
-    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use; no if nothing is said.
+    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use; no by default.
     stacks: Option<bool>,
     /// Lists in the stack's bucket that have to be there.
     lists: Option<Vec<ListSource>>,
@@ -393,10 +393,10 @@ pub(super) struct ListSource {
     /// Its key in the stack's bucket.
     #[schemars(regex(pattern = "^usage/.*\\.json$"))]
     key: String,
-    /// Older than so many hours it is of no use; 24 if nothing is said.
+    /// Older than so many hours it is of no use; 24 by default.
     #[schemars(range(min = 1))]
     maximum_age_in_hours: Option<u64>,
-    /// What the names of the repositories match that it is about; all if nothing is said.
+    /// What the names of the repositories match that it is about; all by default.
     repositories: Option<RepositoryPatterns>,
     /// The cluster of Amazon EKS whose use it tells.
     cluster: Option<String>,
@@ -413,7 +413,7 @@ pub(super) struct Ignored {
     source: String,
     /// Why it does not matter.
     reason: String,
-    /// The last day on which it does not matter, like 2027-01-31; always if nothing is said.
+    /// The last day on which it does not matter, like 2027-01-31; always by default.
     #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), extend("format" = "date"))]
     until: Option<String>,
 }
@@ -435,33 +435,33 @@ pub(super) struct Build {
     /// The repository that the image goes to.
     #[schemars(length(min = 2, max = 256), regex(pattern = "^[a-z0-9]([a-z0-9._/-]*[a-z0-9])?$"))]
     repository_name: String,
-    /// The folder of the source that is the build context; all of it if nothing is said.
+    /// The folder of the source that is the build context; all of it by default.
     #[schemars(length(min = 1), regex(pattern = "^[^/]"))]
     context: Option<String>,
-    /// The Dockerfile, from the source's top folder; that of the context if nothing is said.
+    /// The Dockerfile, from the source's top folder; that of the context by default.
     #[schemars(length(min = 1), regex(pattern = "^[^/]"))]
     dockerfile: Option<String>,
-    /// The stage to build; the last if nothing is said.
+    /// The stage to build; the last by default.
     #[schemars(length(min = 1), regex(pattern = "^[A-Za-z_][A-Za-z0-9_.-]*$"))]
     target: Option<String>,
     /// Values for the Dockerfile's `ARG`s.
     build_args: Option<BTreeMap<String, String>>,
     /// Secrets for `RUN --mount=type=secret,id=…`: where AWS Secrets Manager has each.
     secrets: Option<BTreeMap<String, SecretReference>>,
-    /// What to build for; linux/amd64 if nothing is said.
+    /// What to build for; linux/amd64 by default.
     #[schemars(length(min = 1))]
     platforms: Option<Vec<Platform>>,
     /// The tags besides the one that names the source.
     image_tags: Option<Vec<String>>,
     /// The branch whose images are released.
     default_branch: Option<String>,
-    /// Whether layers are kept for the next build; they are if nothing is said.
+    /// Whether layers are kept for the next build; they are by default.
     cache: Option<bool>,
     /// The size of the machine.
     compute_type: Option<ComputeType>,
-    /// What the image is for; ecs if nothing is said.
+    /// What the image is for; ecs by default.
     profile: Option<Profile>,
-    /// What is built; what is named after the repository if nothing is said.
+    /// What is built; what is named after the repository by default.
     source: Option<BuildSource>,
     /// The role of the build.
     service_role: Option<String>,

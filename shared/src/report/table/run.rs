@@ -1,4 +1,4 @@
-//! What came of a run as a table for a terminal: a row for each repository, what needs attention, totals.
+//! The report of a run as a table for a terminal: a row for each repository, what needs attention, totals.
 
 use std::fmt::Write as _;
 
@@ -45,7 +45,7 @@ pub fn render(report: &RunReport, style: Style) -> String {
     let mut lines = Vec::new();
     let concerns = report.concerns();
     for group in concerns.chunk_by(|(_, one), (_, other)| one.rank() == other.rank()) {
-        // One cause in many repositories is told once.
+        // One cause in many repositories is reported once.
         let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
         for (name, concern) in group {
             match causes.iter_mut().find(|(message, _)| *message == concern.message) {
@@ -90,12 +90,12 @@ pub fn render(report: &RunReport, style: Style) -> String {
     out
 }
 
-/// What makes the work of a dry run be done.
+/// The advice that ends a dry run.
 const APPLY: &str = "Add --apply to do it.";
 /// There is none.
 const NOTHING: &str = "There is nothing that --apply would do.";
 
-/// Whether the run would do something if it were no dry run.
+/// Whether the run would change something without being a dry run.
 fn has_work(report: &RunReport) -> bool {
     let totals = &report.totals;
     let changes = report.repositories.iter().filter_map(|outcome| outcome.attachment.as_ref());
@@ -104,7 +104,7 @@ fn has_work(report: &RunReport) -> bool {
         || changes.into_iter().any(crate::domain::enforcement::outcome::Attached::has_changed)
 }
 
-/// What becomes of the images, in one line.
+/// The results of the images, in one line.
 fn summary(report: &RunReport) -> String {
     let totals = &report.totals;
     let (word, deleted, archived) = match report.run.dry_run {
@@ -141,7 +141,7 @@ fn summary(report: &RunReport) -> String {
     format!("{}.", parts.join(" · "))
 }
 
-/// By what: the kinds of all blockers, each once.
+/// The kinds of all blockers, each once.
 fn blocked_by(report: &RunReport) -> String {
     let mut codes: Vec<&str> = Vec::new();
     let blocked = report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked);

@@ -1,4 +1,4 @@
-//! Deletes and archives what a plan takes from a repository.
+//! Deletes and archives the planned images of a repository.
 
 use tokio::time::Instant as MonotonicInstant;
 
@@ -19,7 +19,7 @@ impl BatchProcessor<'_> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         let name = planned.snapshot.name.as_str();
-        // Of a policy that is protected it is told elsewhere.
+        // A protected policy is reported elsewhere.
         if planned.native.is_none() {
             let attached = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
             outcome.drift.extend(attached.map(|text| drift(&text).to_owned()));
@@ -38,7 +38,7 @@ impl BatchProcessor<'_> {
     }
 }
 
-/// How a repository with a lifecycle policy of ECR's differs from what the policies file says.
+/// How a repository with a lifecycle policy of ECR's differs from the policies file.
 fn drift(native: &str) -> &'static str {
     if PolicySource::parse(native).is_ok_and(|source| source.policy().is_some_and(is_protected)) {
         "ECR still applies the policy that was attached when the policies file said `apply: attach`; delete it"

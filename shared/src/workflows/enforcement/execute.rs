@@ -1,6 +1,6 @@
-//! Executes what is to be done in one repository. Right before each batch of images goes, everything that it rests on is looked at
-//! again: what is in use, and the repository. Then room is reserved in the registry's limit, it is written down, and only then it
-//! is done. It is safe to stop anywhere: the next run plans anew.
+//! Executes the actions on one repository. Right before each batch of images, use and the repository are read again, and the plan
+//! is made again. Then the registry's limit is reserved, the journal is written, and only then the images are deleted or
+//! archived. It is safe to stop anywhere: the next run plans again.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -30,16 +30,16 @@ use crate::workflows::enforcement::repository_snapshot::{
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{Access, RunError};
 
-/// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
+/// Minimum time left for starting a batch of images: five calls, reading use, and recording what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
-/// A repository of more images than this takes several calls to read, and is read again before a batch only when it was last read
-/// longer ago than [`MAX_AGE`], or when something of it has disappeared; in between only the images of the batch are, and the
-/// newest of those that stay, which the counts of rules rest on.
+/// Maximum number of images in a repository that one call reads. A larger repository is read again before a batch only if it was
+/// last read longer ago than [`MAX_AGE`], or if something of it has disappeared. Otherwise only the images of the batch are read
+/// again, and the newest of those that are kept, which the counts of rules depend on.
 const SMALL: usize = 1000;
 /// See [`SMALL`].
 const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// Why an image index stays, or what it may list.
+/// Why an image index is kept if its children differ from the cached ones.
 const OTHERS_LISTED: &str = "it lists other images than were remembered of it, so that the plan was made of what is not true; the \
                              next run reads it anew";
 
@@ -51,29 +51,29 @@ pub(crate) struct Executor<'w, 'a> {
     outcome: &'w mut Outcome,
     /// The repository when it was last read, and when that was.
     current: (RepositorySnapshot, MonotonicInstant),
-    /// Images that were to go and stayed: what belongs to them stays with them.
+    /// Images that were planned and are kept. What belongs to them is kept, too.
     stayed: HashSet<ImageIndex>,
     places: HashMap<&'w str, ImageIndex>,
-    /// Whether a policy that protection tags are for looks into the archive.
+    /// Whether the policy that protection tags are for has rules about archived images.
     looks_into_archive: bool,
     /// With this policies are attached where the run itself may not.
     lifts: Option<&'w EcrWrite>,
-    /// Whether nothing more goes here.
+    /// Whether nothing more is removed here.
     is_blocked: bool,
-    /// Whether what is remembered of image indexes was compared with the indexes.
+    /// Whether the cached children of image indexes were compared with the indexes.
     indexes_are_checked: bool,
     begun: MonotonicInstant,
 }
 
-/// What a batch rests on, read right before it.
+/// The facts that a batch depends on, read right before it.
 struct Look {
     usage_read_at: Instant,
-    /// What goes after all.
+    /// The images that are still to be removed.
     going: Vec<ImageIndex>,
 }
 
 impl<'w, 'a> Executor<'w, 'a> {
-    /// For a repository that was read at `read_at` or later. What is in use is looked at after this.
+    /// The execution for a repository that was read at `read_at` or later. Use is read after this.
     pub(crate) fn new(
         processor: &'w BatchProcessor<'a>,
         planned: &'w RepositoryPlan<'w>,
@@ -140,12 +140,13 @@ impl<'w, 'a> Executor<'w, 'a> {
         untagged.map_or(Ok(()), Err)
     }
 
-    /// Whether something was to go and stayed, since it is not certain that it may.
+    /// Whether planned images are kept because something is uncertain.
     pub(crate) const fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
-    /// Whether an image is in the archive, whose manifests ECR does not give, and no rule of the policy looks there.
+    /// Whether an image is archived, so that ECR does not return its manifest, and no rule of the policy is about archived
+    /// images.
     fn is_safe_in_the_archive(&self, digest: Option<&str>) -> bool {
         let image = digest.and_then(|digest| self.place(digest)).and_then(|place| self.image(place));
         image.is_some_and(|image| image.status == ImageStatus::Archived) && !self.looks_into_archive
@@ -215,7 +216,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         if is_archival { self.archive(&going).await } else { self.delete(&going, &manifests).await }
     }
 
-    /// Looks at everything that a batch rests on, and says what of it goes after all.
+    /// Reads everything that a batch depends on, and decides again which images are removed.
     async fn look(
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
@@ -283,8 +284,8 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok(Some(Look { usage_read_at, going }))
     }
 
-    /// Reads the repository again: all of it where that is one call or something of it has disappeared, else the images of
-    /// the batch. `None` when it is gone.
+    /// Reads the repository again: all of it where that is one call or something of it has disappeared, else the images of the
+    /// batch. `None` if the repository is deleted.
     async fn read_again(
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
@@ -338,7 +339,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         staying.into_iter().map(|image| ImageId::Digest(image.digest.to_string())).collect()
     }
 
-    /// Reserves room for what goes in the registry's limit; what does not fit stays.
+    /// Reserves the registry's limit for the batch. Images beyond the limit are kept.
     async fn reserve(
         &mut self,
         going: Vec<ImageIndex>,
@@ -374,7 +375,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok(fits)
     }
 
-    /// Reads the manifests of what is to go. An image index whose children are others than the plan was made with stays.
+    /// Reads the manifests of the batch. An image index whose children differ from those of the plan is kept.
     async fn manifests(
         &mut self,
         going: Vec<ImageIndex>,
@@ -409,7 +410,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok((certain, manifests))
     }
 
-    /// Whether all image indexes that can be read list what is remembered of them; asked once. If not, nothing goes.
+    /// Whether all readable image indexes have their cached children; checked once. If not, nothing is removed.
     async fn indexes_are_as_remembered(
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
@@ -466,7 +467,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         listed == known
     }
 
-    /// Writes down what is about to go. What cannot be written down does not go.
+    /// Writes the journal for the batch. Images that are not journaled are not removed.
     async fn write_down(
         &mut self,
         going: &[ImageIndex],
@@ -688,7 +689,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         places.iter().any(|&place| self.image(place).is_some_and(|image| image.kind == ManifestKind::Index))
     }
 
-    /// Nothing more goes here, for these reasons, each of which is told once.
+    /// Stops removing images here for these reasons, each of which is reported once.
     fn note_blockers(&mut self, blockers: &[Blocker]) {
         self.is_blocked = true;
         for held in blockers.iter().map(ReportedBlocker::from) {
@@ -698,7 +699,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
     }
 
-    /// Nothing more goes here, since it is not certain that it may.
+    /// Stops removing images here because something is uncertain.
     fn block(&mut self, blockers: &[Blocker], wanted: &[(&Removal, ImageIndex)]) {
         self.note_blockers(blockers);
         let why = blockers.first().map(ToString::to_string).unwrap_or_default();
@@ -707,7 +708,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
     }
 
-    /// Whether something stayed that lists the image, or that it is about.
+    /// Whether an image index that lists the image, or its subject, was kept.
     fn stays_with_another(&mut self, place: ImageIndex) -> bool {
         let mut holders = self.planned.snapshot.images.holders_of(place);
         let holder = holders.find(|holder| self.stayed.contains(holder));
@@ -720,7 +721,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         true
     }
 
-    /// Whether a saved plan, if there is one, has this become of an image as it is now. Otherwise the image stays.
+    /// Whether a saved plan, if there is one, has this action on the image as it is now. Otherwise the image is kept.
     fn is_approved(&mut self, place: ImageIndex, is_archival: bool) -> bool {
         let (Some(approval), Some(image)) = (self.processor.approval, self.image(place)) else { return true };
         let action = if is_archival { PlannedAction::Archive } else { PlannedAction::Delete };

@@ -1,5 +1,5 @@
-//! Finds all repositories of a registry and the policy of each, and what is in use, and writes down batches of them.
-//! Holds a page of repositories in memory and no more, however many there are.
+//! Finds all repositories of a registry, the policy of each, and the images in use, and writes batches of repositories. At most
+//! one page of repositories is in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,26 +27,26 @@ use crate::workflows::protection_records::ProtectionRecords;
 
 /// Calls at the same time.
 const READ_CONCURRENCY: usize = 4;
-/// With less time than this no other page is begun.
+/// Minimum time left for starting another page.
 const LEAST: Duration = Duration::from_secs(15);
 /// The key of how many images repositories had that have many.
 pub const SIZES_KEY: &str = "cache/sizes.json";
-/// The key of the last policies file that was valid: what it says of use holds as long as the present one is not.
+/// The key of the last valid policies file. Its rules about use apply while the present file is invalid.
 pub const LAST_VALID_KEY: &str = "state/policies.yaml";
 /// Maximum length of what is wrong with a policies file, in characters: it is in the input of every task.
 const MAX_PROBLEM_CHARACTERS: usize = 2000;
 
-/// How far an inventory came: the input of another invocation, as long as there is a token, and then of what follows.
+/// The progress of an inventory: the input of the next invocation as long as there is a token, and then of the following steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Progress {
-    /// How many repositories there are.
+    /// The number of repositories.
     pub repositories: u64,
-    /// How many of them no policy is for.
+    /// The number of repositories without a policy.
     pub unmatched: u64,
-    /// How many of them could not be read, so that nobody knows which policy is for them.
+    /// The number of unreadable repositories, whose policy is unknown.
     pub unreadable: u64,
-    /// How many batches there are.
+    /// The number of batches.
     pub batches: usize,
     /// Whether there is a policies file.
     #[serde(rename = "hasBook")]
@@ -54,9 +54,9 @@ pub struct Progress {
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread_tags: Option<String>,
-    /// The invocations that took the inventory, one after the other; others were killed, and nothing of theirs counts.
+    /// The invocations that took the inventory, one after the other. Objects of others, which were killed, do not count.
     pub attempts: Vec<String>,
-    /// Where the next invocation goes on.
+    /// The token for the next invocation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
 }
@@ -64,7 +64,7 @@ pub struct Progress {
 /// The invocation that takes an inventory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invocation<'a> {
-    /// What tells it from any other: Lambda's id of the request.
+    /// Lambda's unique id of the request.
     pub request_id: &'a str,
     /// The account of the function, whose registry it is.
     pub account_id: &'a str,
@@ -89,15 +89,15 @@ fn joined(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Makes the inventory of a run, or goes on with it; gives the run as it is from now on: whether it is a dry run, by which
-/// version of the policies file it goes, and which attempt's batches are its own.
+/// Takes the inventory of a run, or continues it. Returns the run with what was decided: whether it is a dry run, the version of
+/// its policies file, and the attempt that its batches belong to.
 ///
-/// An invocation writes below its own id only, and the list of batches last. So nothing counts of one that was killed, also if
-/// it goes on beside the one that follows.
+/// An invocation writes below its own id only, and the list of batches last. So nothing counts of an invocation that was killed,
+/// even if it continues beside its successor.
 ///
 /// # Errors
 ///
-/// When the policies file is not valid or a call fails; then there is no run.
+/// If the policies file is invalid or a call fails; then there is no run.
 pub async fn take(
     clients: &RunContext<'_>,
     run: &Run,
@@ -246,16 +246,16 @@ pub async fn take(
     Ok((run, progress))
 }
 
-/// Which repositories a run works on, besides what the policies file says.
+/// The repositories that a run processes, in addition to those of the policies file.
 #[derive(Debug)]
 struct Worklist {
     /// The repositories that the stack has a record of: it attached their policies.
     recorded: BTreeSet<String>,
-    /// Those that ask for protection by their resource tag, or why they could not be read.
+    /// The repositories that ask for protection by their resource tag, or why they could not be read.
     tagged: Result<BTreeMap<String, TaggedBy>, String>,
-    /// Whether only what is protected is worked on.
+    /// Whether only protected repositories are processed.
     only_protects: bool,
-    /// Whether lifecycle policies that are not this stack's are looked at.
+    /// Whether lifecycle policies that are not this stack's are checked.
     checks_native_policies: bool,
     /// The present.
     now: Instant,
@@ -287,7 +287,7 @@ impl Worklist {
         Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
     }
 
-    /// Whether there is anything that is protected for another reason than the policies file.
+    /// Whether any repository is protected for another reason than the policies file.
     fn has_repositories(&self) -> bool {
         !self.recorded.is_empty() || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
     }
@@ -312,7 +312,7 @@ impl Worklist {
             && checks_native_policy(repository, self.now)
     }
 
-    /// Whether the run works on a repository.
+    /// Whether the run processes a repository.
     fn takes(&self, repository: &str, entry: Option<&policy_set::Entry>) -> bool {
         let is_protected =
             entry.is_some_and(|entry| entry.apply.is_by_ecr()) || self.protection(repository).is_some();
@@ -327,7 +327,7 @@ pub(super) fn read_list(clients: &RunContext<'_>, key: &str, text: &str) -> Resu
     serde_json::from_str(text).map_err(|error| clients.invalid_object(key, error.to_string()))
 }
 
-/// Keeps what all of the run goes by: the policies file, and what is in use.
+/// Stores the input of the whole run: the policies file and the images in use.
 async fn keep(clients: &RunContext<'_>, run: &Run, policy_set: &str, usage: &str) -> Result<(), RunError> {
     let (policies_file_key, usage_key) = (run.policies_file_key(), run.usage_key());
     clients
@@ -385,7 +385,7 @@ async fn begin(
     run.dry_run = run.dry_run_reason.is_some();
     let sources: &Sources = policy_set.usage();
     let before = read_usage::Before { gaps, ..read_usage::before(clients).await? };
-    // Where no policy is for anything nobody asks what is in use.
+    // Without any policy, use is not read.
     let is_by_file = policy_set.entries().iter().any(|entry| !run.protect_only || entry.apply.is_by_ecr());
     let worklist = match is_by_file {
         true => None,
@@ -423,7 +423,7 @@ fn no_file() -> (PolicySet, String) {
     (PolicySet::default(), "policies: []\n".to_owned())
 }
 
-/// What the last valid policies file says of use, its text, and what is not known if there is none.
+/// The rules about use of the last valid policies file, its text, and a gap if there is none.
 async fn last_valid(
     clients: &RunContext<'_>,
     now: Instant,
@@ -458,11 +458,11 @@ pub(super) async fn is_previewed(clients: &RunContext<'_>, hash: &str) -> Result
     Ok(clients.call(clients.s3.get(clients.bucket, &key)).await?.is_some())
 }
 
-/// The policy of a repository. Its tags are asked for only where they decide.
+/// The policy of a repository. Its tags are read only if they decide.
 ///
 /// # Errors
 ///
-/// When they cannot be read.
+/// If they cannot be read.
 pub async fn assign<'a>(
     clients: &RunContext<'_>,
     policy_set: &'a PolicySet,

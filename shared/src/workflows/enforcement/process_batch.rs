@@ -1,7 +1,7 @@
-//! Works on one batch: previews its repositories, or enforces their policies, until all is done or time is up.
+//! Processes one batch: previews its repositories, or enforces their policies, until all are done or time is up.
 //!
-//! Repositories are read and planned some at a time; then, if there is something to do, what is in use is looked at once
-//! more, and only then it is done.
+//! Repositories are read and planned in chunks. If a chunk has something to do, use is read again before its actions are
+//! executed.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -50,11 +50,11 @@ use crate::workflows::protection_records::Found;
 const READ_CONCURRENCY: usize = 4;
 /// Repositories that are planned before any of them is changed.
 const CHUNK: usize = 25;
-/// Images that are held in memory before any of their repositories is changed; a repository may have more.
+/// Maximum number of images in memory before any of their repositories is changed. A single repository may have more.
 const MAX_IMAGES_IN_MEMORY: usize = 50_000;
-/// A look at what is in use is older than this before a batch of images goes: another one is taken.
+/// Maximum age of the use that a batch of images depends on. Older use is read again.
 const USAGE_MAX_AGE: Duration = Duration::from_secs(15);
-/// With less time than this no new repository is begun: one call, and writing down what was done.
+/// Minimum time left for starting a repository: one call, and recording what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 
 /// One invocation for one batch.
@@ -69,21 +69,21 @@ pub struct BatchProcessor<'a> {
     /// With this the policy that a repository was made with comes back when everything is certain again, also in a run that enforces
     /// no policies file. `None` if nothing comes back.
     pub(crate) lifts: Option<&'a EcrWrite>,
-    /// What was in use when the run began, or was read for this invocation.
+    /// Use at the beginning of the run, or of this invocation.
     initial_usage: UsageSnapshot,
     current: RefCell<Option<Look>>,
-    /// Whether something was changed, so that another invocation begins further on.
+    /// Whether something was changed, so that the next invocation starts further on.
     pub(crate) has_changed: Cell<bool>,
-    /// What was deleted or archived, or may have been, in the order in which it was.
+    /// Images that were deleted or archived, or may have been, in that order.
     removed: RefCell<Vec<Removed>>,
-    /// Of how much of that a later look has told whether it is in use after all.
+    /// The number of them whose use was read again afterwards.
     looked_at: Cell<usize>,
     put_back: RefCell<Vec<PutBack>>,
     /// A plan that is saved, or one that was and is executed; none in a run of the stack.
     pub(crate) approval: Option<&'a Approval<'a>>,
 }
 
-/// A look at what is in use.
+/// Use as read at a time.
 #[derive(Debug, Clone)]
 struct Look {
     observation: Rc<UsageSnapshot>,
@@ -96,14 +96,14 @@ struct Look {
 pub struct Caller<'a> {
     /// The account of the function, by its own ARN. A batch of another registry is refused.
     pub account_id: &'a str,
-    /// What it may do.
+    /// What the function may do.
     pub access: CallerAccess<'a>,
 }
 
 /// What a function may do with a batch.
 #[derive(Debug, Clone, Copy)]
 pub enum CallerAccess<'a> {
-    /// Tell what would be done.
+    /// Report what would be done.
     Preview,
     /// Do it.
     Enforce {
@@ -114,13 +114,13 @@ pub enum CallerAccess<'a> {
     },
 }
 
-/// The outcome of a repository that could not be planned, and why not; none if it is gone.
+/// The outcome of a repository that could not be planned, and the error; no error if it is deleted.
 type Unplanned = (Outcome, Option<RunError>);
 
-/// What reports call the policy that a repository was made with.
+/// The name, in reports, of the policy that a repository was created with.
 const PROVISIONED: &str = "provisioned";
 
-/// What a batch needs besides itself.
+/// The objects that a batch needs.
 #[derive(Debug)]
 struct Loaded {
     batch: Batch,
@@ -130,12 +130,12 @@ struct Loaded {
     blocked: Vec<ReportedBlocker>,
 }
 
-/// Works on a batch, and says how far it came.
+/// Processes a batch, and returns its progress.
 ///
 /// # Errors
 ///
-/// When the batch cannot be worked on at all: it is none of the run's, or not for this function; and when a clock is wrong. What
-/// goes wrong with one repository is in its outcome.
+/// If the batch cannot be processed at all: it does not belong to the run, or not to this function; also if a clock is wrong. The
+/// failure of one repository is in its outcome.
 pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Task, RunError> {
     let run = &task.run;
     check_task(task, caller.access)?;
@@ -152,7 +152,7 @@ pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> R
         processor.is_on = is_on;
         // What a run that may not enforce any more knows is too old to go by.
         let is_young = run.is_young(clients.now());
-        // By a file that is not valid nobody knows whether it goes before what a repository was made with.
+        // Without a valid file it is unknown whether it overrides the policy that a repository was created with.
         let has_file = run.policies_file_problem.is_none();
         processor.lifts = (is_on && is_young && has_file && loaded.blocked.is_empty()).then_some(ecr);
     }
@@ -181,7 +181,7 @@ pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> R
     Ok(Task { run: run.clone(), key: task.key.clone(), done, is_complete })
 }
 
-/// Refuses a task that is not for this function, by what it says of itself.
+/// Refuses a task that is not for this function.
 fn check_task(task: &Task, access: CallerAccess<'_>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
     let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
@@ -240,7 +240,7 @@ async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Resu
     let policy_set =
         if run.policies_file_problem.is_some() { policy_set.without_policies() } else { policy_set };
     let run_hash = run.policies_file_hash.as_deref().unwrap_or_default();
-    // A run without a policies file goes by one without policies.
+    // A run without a policies file uses an empty one.
     let is_of_run =
         if has_file(run) { policy_set.hash() == run_hash } else { policy_set.entries().is_empty() };
     if !is_of_run {
@@ -264,7 +264,7 @@ const fn has_file(run: &Run) -> bool {
     run.policies_file_hash.is_some()
 }
 
-/// Why an invocation of an enforcing run may not enforce any more, by what the stack says in this moment.
+/// Why an invocation of an enforcing run may no longer enforce, from the present state of the stack.
 async fn blocked(
     clients: &RunContext<'_>,
     is_on: bool,
@@ -300,7 +300,7 @@ async fn blocked(
     Ok(blockers.iter().map(ReportedBlocker::from).collect())
 }
 
-/// Writes down what came of repositories, in the time that is kept for that.
+/// Writes the outcomes of repositories, in the time that is reserved for that.
 async fn write(
     clients: &RunContext<'_>,
     task: &Task,
@@ -309,7 +309,7 @@ async fn write(
     outcomes: &[Outcome],
 ) -> Result<(), RunError> {
     let batch = task.run.outcomes_of(&task.key);
-    // Another try for the same repositories has another name: what either did is told.
+    // Another attempt for the same repositories has another key: both outcomes are reported.
     let moment = clients.now().micros();
     let last = if is_complete { LAST } else { "" };
     let key = format!("{batch}{:05}-{done:05}-{moment}{last}.jsonl", task.done);
@@ -326,7 +326,7 @@ async fn write(
 }
 
 impl<'a> BatchProcessor<'a> {
-    /// One that goes by what was in use at first, until it is about to change something.
+    /// A processor that uses the initial use until it is about to change something.
     #[must_use]
     pub const fn new(
         clients: RunContext<'a>,
@@ -355,18 +355,18 @@ impl<'a> BatchProcessor<'a> {
         }
     }
 
-    /// The same, with a plan that is saved, or that is executed: that or less.
+    /// The same processor with a plan to save, or one to execute.
     #[must_use]
     pub const fn with_approval(mut self, approval: Option<&'a Approval<'a>>) -> Self {
         self.approval = approval;
         self
     }
 
-    /// Works on repositories in their order; says what came of them, and how many are done.
+    /// Processes repositories in their order. Returns their outcomes, and how many are done.
     ///
     /// # Errors
     ///
-    /// When a clock is wrong.
+    /// If a clock is wrong.
     pub async fn all(
         &self,
         registry_id: &str,
@@ -374,9 +374,9 @@ impl<'a> BatchProcessor<'a> {
     ) -> Result<(Vec<Outcome>, usize), RunError> {
         let mut outcomes = Vec::new();
         let done = self.each(registry_id, repositories, &mut outcomes).await;
-        // What was taken last came into use meanwhile, or it did not.
+        // Images that were removed last are checked for use once more.
         self.look_once_more().await?;
-        // Where nobody has looked another invocation begins.
+        // Another invocation starts where use has not been read again.
         let looked = repositories.iter().position(|assignment| self.is_unlooked(&assignment.repository_name));
         let done = done.map(|done| looked.map_or(done, |looked| looked.min(done)));
         for put_back in self.put_back.take() {
@@ -503,7 +503,7 @@ impl<'a> BatchProcessor<'a> {
         Ok(planned)
     }
 
-    /// How ECR enforces a policy in a repository, by the policies file, by what the stack remembers, and by its resource tag.
+    /// How ECR enforces a policy in a repository, from the policies file, the record of the stack, and the resource tag.
     async fn native(
         &self,
         registry_id: &str,
@@ -524,7 +524,7 @@ impl<'a> BatchProcessor<'a> {
             None => None,
         };
         let found = found.map(|found| found.of_registry(registry_id));
-        // Where it is not known who asks for protection nobody has ended it.
+        // If it is unknown who asks for protection, nobody has ended it.
         let file_problem = self.run.policies_file_problem.as_ref();
         let is_protection_unknown = protection == Some(Protection::Unknown) || file_problem.is_some();
         let known = found.as_ref().and_then(|found| found.record.as_ref().ok());
@@ -578,7 +578,7 @@ impl<'a> BatchProcessor<'a> {
             Some(Ok(_)) | None => {}
         }
         if !asks_for_protection {
-            // It was protected once, and nobody asks for it any more: nobody has to be told that it is not.
+            // It was protected once, and nobody asks for it any more. That it is unprotected is not reported.
             if let (false, Some(records)) = (matches!(self.access, Access::Read), self.records()) {
                 self.clients.call(records.forget(name)).await?;
             }
@@ -597,18 +597,18 @@ impl<'a> BatchProcessor<'a> {
         Ok(Some(Native { mode: Mode::Protect, entry, withdrawn: None }))
     }
 
-    /// Whether the policy that a repository has is somebody else's, and not the one that the stack remembers to have attached there.
+    /// Whether the repository's policy is somebody else's, and not the one that this stack attached according to its record.
     async fn is_of_others(&self, name: &str, found: &Found) -> Result<bool, RunError> {
         let Ok(record) = &found.record else { return Ok(true) };
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let Some(attached) = attached else { return Ok(true) };
-        // One with the same rules, whose protection rule somebody else wrote, is theirs.
+        // A policy with the same rules, whose protection rule somebody else wrote, is somebody else's.
         let is_remembered = takes_nothing(&attached) || record.is_attached(&attached);
         Ok(!(is_protected(&attached) && is_remembered))
     }
 
-    /// Suspends the policy that this stack attached to a repository that cannot be read, so that nobody knows what it takes.
+    /// Suspends the policy that this stack attached to an unreadable repository, since it is unknown what would expire.
     async fn suspend_unread(
         &self,
         registry_id: &str,
@@ -652,7 +652,7 @@ impl<'a> BatchProcessor<'a> {
         }
     }
 
-    /// Adds what is not known of those who may pull from a repository, where something would go.
+    /// Adds the gaps of those who may pull from a repository, if something would be removed from it.
     async fn ask_who_pulls(&self, planned: &mut RepositoryPlan<'_>) -> Result<(), RunError> {
         let has_removals = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
         let is_protected = planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none());
@@ -747,7 +747,7 @@ impl<'a> BatchProcessor<'a> {
             planned.record_plan(&mut outcome);
             outcome.status = match planned.entry.apply {
                 _ if outcome.status == Status::Unmatched => Status::Unmatched,
-                // What would hold a plan that nobody is to execute needs nobody's attention.
+                // Blockers of a plan that is not to be executed need nobody's attention.
                 Apply::Preview if !planned.is_enforced_by_ecr() => Status::Previewed,
                 _ if is_held => Status::Blocked,
                 _ if may_write => Status::Done,
@@ -763,8 +763,8 @@ impl<'a> BatchProcessor<'a> {
         ended(done, outcome)
     }
 
-    /// Takes what was protected once, by the policy that ECR enforces in a repository of which the policies file only previews
-    /// another one: ECR itself never takes it.
+    /// Removes images that were protected once, by the policy that ECR enforces in a repository for which the policies file only
+    /// previews another one. ECR itself never removes them.
     async fn take_once_protected(
         &self,
         planned: RepositoryPlan<'_>,
@@ -779,7 +779,7 @@ impl<'a> BatchProcessor<'a> {
         own.assigned = planned.assigned;
         own.native = Some(native);
         own.is_created_on_push = planned.is_created_on_push;
-        // What stands in the way of it was told when its protection was refreshed.
+        // Its blockers were reported when its protection was refreshed.
         if !own.plan.blockers.is_empty() || own.removals().is_empty() {
             return Ok(outcome);
         }
@@ -790,7 +790,7 @@ impl<'a> BatchProcessor<'a> {
         ended(done, outcome)
     }
 
-    /// What a lifecycle policy of the repository's own would take of what is in use, as a sentence.
+    /// What the repository's own lifecycle policy would expire of the images in use, as a sentence.
     async fn native_takes(&self, planned: &RepositoryPlan<'_>) -> Result<Option<String>, RunError> {
         let name = planned.snapshot.name.as_str();
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
@@ -808,7 +808,7 @@ impl<'a> BatchProcessor<'a> {
         )))
     }
 
-    /// Where protection tags of a repository are replicated to, which nobody has said does not matter: a sentence for each registry.
+    /// The registries that a repository's protection tags are replicated to, without ignored ones: a sentence for each.
     fn replicated_tags(&self, repository: &str) -> Vec<String> {
         let (now, ignored) = (self.clients.now(), &self.policy_set.usage().ignore);
         let gaps = replication::tag_gaps(&self.initial_usage.once.registry, repository);
@@ -816,13 +816,13 @@ impl<'a> BatchProcessor<'a> {
         gaps.iter().map(|gap| format!("{}; {}", gap.problem, gap.ignore_entry(now))).collect()
     }
 
-    /// What was in use when the run began, or at the beginning of the command.
+    /// Use at the beginning of the run, or of the command.
     pub(super) const fn initial_usage(&self) -> &UsageSnapshot {
         &self.initial_usage
     }
 
-    /// What is in use now: read after `after`, and a moment ago. Whatever this invocation took away before and is in use now is put
-    /// back. Also when it was read.
+    /// Use as it is now: read after `after`, and recently. Restores images that this invocation removed and that are in use now.
+    /// Also returns when use was read.
     pub(crate) async fn look(
         &self,
         after: MonotonicInstant,
@@ -843,8 +843,8 @@ impl<'a> BatchProcessor<'a> {
         Ok((observation, now))
     }
 
-    /// Remembers what an invocation before this one wrote down of these repositories: it may have been killed after it took an
-    /// image away and before it looked whether that came into use.
+    /// Reads what earlier invocations journaled for these repositories. One may have been killed after it removed an image and
+    /// before it checked whether that came into use.
     async fn recall(&self, repositories: &[Assignment]) -> Result<(), RunError> {
         let prefix = journal::prefix(self.run);
         let written = self.clients.call(self.clients.s3.list(self.clients.bucket, &prefix)).await?;
@@ -862,7 +862,7 @@ impl<'a> BatchProcessor<'a> {
         Ok(())
     }
 
-    /// Notes what is about to be taken away.
+    /// Records images that are about to be removed.
     pub(crate) fn note_removed(&self, images: impl Iterator<Item = Removed>) {
         let mut removed = self.removed.borrow_mut();
         for image in images {
@@ -875,13 +875,13 @@ impl<'a> BatchProcessor<'a> {
         self.looked_at.set(self.looked_at.get().min(removed.len().saturating_sub(1)));
     }
 
-    /// Whether something of the repository was taken away since the last look.
+    /// Whether an image of the repository was removed since use was last read.
     fn is_unlooked(&self, repository: &str) -> bool {
         let removed = self.removed.borrow();
         removed.iter().skip(self.looked_at.get()).any(|image| image.repository.as_str() == repository)
     }
 
-    /// Looks at what is in use if something was taken away since the last look.
+    /// Reads use again if something was removed since it was last read.
     async fn look_once_more(&self) -> Result<(), RunError> {
         if self.removed.borrow().len() == self.looked_at.get() {
             return Ok(());
@@ -896,7 +896,7 @@ impl<'a> BatchProcessor<'a> {
         }
     }
 
-    /// Puts back what was taken away and is in use.
+    /// Restores images that were removed and are in use.
     async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
         // It takes nothing: also what may not delete any more puts back what was deleted before.
         let ecr: &EcrProtect = match self.access {
@@ -924,7 +924,7 @@ impl<'a> BatchProcessor<'a> {
         Ok(())
     }
 
-    /// Why the repository is not under this policy any more, if it is not: its name and its tags as they are now decide.
+    /// Why the policy of the repository has changed meanwhile, if it has: its present name and tags decide.
     async fn reassigned(&self, planned: &RepositoryPlan<'_>) -> Result<Option<Blocker>, RunError> {
         let (name, was) = (planned.snapshot.name.as_str(), planned.assigned.as_str());
         let now = inventory::assign(&self.clients, self.policy_set, name, &planned.snapshot.arn).await?;
@@ -956,7 +956,7 @@ fn ended(done: Result<(), RunError>, mut outcome: Outcome) -> Result<Outcome, Ru
     Ok(outcome)
 }
 
-/// How ECR enforces the policy that a repository was made with, unless the policies file goes before it.
+/// How ECR enforces the policy that a repository was created with, unless the policies file overrides it.
 fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Native>, RunError> {
     let mode = Mode::Provisioned;
     if let Some(apply @ (Apply::Delete | Apply::Protect)) = entry.map(|entry| entry.apply) {
@@ -970,14 +970,14 @@ fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Na
     Ok(Some(Native { mode, entry, withdrawn: None }))
 }
 
-/// How ECR enforces a policy that may not act any more.
+/// How ECR enforces a policy that has to be suspended.
 fn withdrawn(mode: Mode, reason: &str, is_intended: bool) -> Result<Option<Native>, RunError> {
     let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
     let withdrawal = Withdrawal { reason: reason.to_owned(), is_intended, is_final: true };
     Ok(Some(Native { mode, entry, withdrawn: Some(withdrawal) }))
 }
 
-/// The policy of a repository that the policies file has none for: it takes nothing.
+/// The entry of a repository that has none in the policies file; nothing expires by it.
 fn nothing_assigned() -> Result<Entry, RunError> {
     Ok(by_itself("", Apply::Preview, nothing()?))
 }

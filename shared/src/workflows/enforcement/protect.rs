@@ -1,5 +1,5 @@
-//! Keeps ECR's own engine from what is in use, in a repository whose lifecycle policy ECR enforces: images in use get protection
-//! tags first, then the policy is attached. Whatever is not certain suspends the policy before anything else.
+//! In-use protection of a repository whose lifecycle policy ECR enforces: images in use get protection tags first, then the
+//! policy is attached. If anything is uncertain, the policy is suspended before everything else.
 
 use std::collections::HashSet;
 
@@ -38,19 +38,19 @@ use crate::workflows::protection_records::{Found, ProtectionRecords};
 /// Maximum number of attempts to write a record that others write at the same time.
 const MAX_CAS_ATTEMPTS: u32 = 5;
 
-/// What becomes of the lifecycle policy that a repository has.
+/// What to do with the attached lifecycle policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Attachment {
-    /// It stays as it is.
+    /// No change.
     Unchanged,
     /// This one is attached in its place.
     Attach(LifecyclePolicy),
-    /// It would act although that is not certain to be right: this one, which takes nothing, is attached in its place until it
-    /// may act again.
+    /// The policy would act although that may be wrong. It is replaced by this one, by which nothing expires, until it may act
+    /// again.
     Suspend(TakesNothing),
 }
 
-/// What decides about the policy of a repository.
+/// The facts that decide about the policy of a repository.
 #[derive(Debug, Clone, Copy)]
 struct Question<'a> {
     mode: Mode,
@@ -62,7 +62,7 @@ struct Question<'a> {
     may_act: bool,
     /// Whether this run may have ECR delete something.
     may_attach: bool,
-    /// Whether what is attached stays as it is if this run may not attach anything.
+    /// Whether the attached policy is kept if this run may not attach one.
     is_left_alone: bool,
 }
 
@@ -78,7 +78,7 @@ impl Question<'_> {
             Mode::Protect => Attachment::Unchanged,
             _ if !may_act && acts => Attachment::Suspend(nothing),
             _ if !may_act => Attachment::Unchanged,
-            // A policy that somebody else put in its place, or none, is what somebody wants.
+            // A policy that somebody else attached instead, or its removal, is intended.
             Mode::Provisioned if may_attach && is_ours => attach,
             Mode::Provisioned => Attachment::Unchanged,
             Mode::Attach if may_attach => attach,
@@ -97,17 +97,17 @@ struct Now<'a> {
     record: Option<Found>,
     plan: Plan,
     used_at: Instant,
-    /// When what is newly taken by ECR was counted in the registry's limit of a day, and which images that were.
+    /// When the images that newly expire by ECR were counted for the registry's daily limit, and which ones.
     counted: Option<(Instant, Vec<String>)>,
 }
 
 impl Now<'_> {
-    /// Whether a policy of this stack's is attached, and takes something.
+    /// Whether a policy of this stack is attached by which something can expire.
     fn acts(&self) -> bool {
         self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_acting)
     }
 
-    /// Whether a policy of this stack's is suspended.
+    /// Whether a policy of this stack is suspended.
     fn is_suspended(&self) -> bool {
         self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_suspended)
     }
@@ -117,7 +117,7 @@ impl Now<'_> {
         self.record.as_ref().and_then(|found| found.record.as_ref().ok())
     }
 
-    /// The digests of what ECR takes behind the policy.
+    /// The digests of the images that ECR expires behind the policy.
     fn expiring(&self, images: &RepositoryImages) -> Vec<String> {
         let mut digests: Vec<String> = self
             .plan
@@ -130,12 +130,12 @@ impl Now<'_> {
         digests
     }
 
-    /// What was counted of it today, also before a suspension.
+    /// Whether an image was counted today, also before a suspension.
     fn is_counted_today(&self, image: &str, now: Instant) -> bool {
         self.known().is_some_and(|record| record.is_counted_today(image, now))
     }
 
-    /// What ECR takes behind the policy that was not counted and written down before.
+    /// The images that ECR expires behind the policy and that were not counted and journaled before.
     fn newly_expiring(&self, images: &RepositoryImages) -> HashSet<ImageIndex> {
         let before: HashSet<&str> = self
             .known()
@@ -151,19 +151,19 @@ impl Now<'_> {
     }
 }
 
-/// Whether a policy begins with the protection rule and takes something besides.
+/// Whether a policy begins with the protection rule and has other rules.
 fn is_acting(policy: &LifecyclePolicy) -> bool {
     is_protected(policy) && !takes_nothing(policy)
 }
 
-/// Whether a policy is the protection rule, which takes nothing, and no more.
+/// Whether a policy has nothing but the protection rule, by which nothing expires.
 fn is_suspended(policy: &LifecyclePolicy) -> bool {
     is_protected(policy) && takes_nothing(policy)
 }
 
 impl BatchProcessor<'_> {
-    /// Refreshes the protection of a repository whose policy ECR enforces, or says what would be done. The outcome has what was
-    /// done, however it ends. If it fails, what is attached is suspended.
+    /// Refreshes the protection of a repository whose policy ECR enforces, or reports what would be done. The outcome has what
+    /// was done, even after an error. After an error the attached policy is suspended.
     pub(super) async fn protect(
         &self,
         planned: &RepositoryPlan<'_>,
@@ -193,7 +193,7 @@ impl BatchProcessor<'_> {
         if !self.may_write() || goes_on {
             return;
         }
-        // A policy of somebody else's is never written.
+        // A policy of somebody else is never written.
         if mode == Mode::Protect {
             if let Err(error) = self.remember_unrefreshed(name.as_str(), registry_id).await {
                 tracing::error!(repository = %name, error = %error, "could not write down that protection was never right");
@@ -231,7 +231,7 @@ impl BatchProcessor<'_> {
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let Some(current) = current.filter(is_acting) else { return Ok(false) };
         let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
-        // Without its record nobody knows whose policy it is.
+        // Without its record the owner of the policy is unknown.
         let found = self.clients.call(records.find(name.as_str())).await;
         let known = found.as_ref().ok().and_then(Option::as_ref).and_then(|found| found.record.as_ref().ok());
         if known.is_some_and(|known| known.mode == Mode::Protect) {
@@ -247,14 +247,14 @@ impl BatchProcessor<'_> {
             record.unwrap_or_else(|| self.unknown((registry_id, name.as_str()), mode, &current, suspension));
         let found = found?;
         let etag = found.as_ref().map(|found| found.etag.as_str());
-        // Who wrote it meanwhile goes by what is attached, too.
+        // A concurrent writer of the record uses the attached policy, too.
         self.clients.call(records.replace(&record, etag)).await?;
         self.stay_suspended(name).await?;
         Ok(true)
     }
 
-    /// Suspends the policy once more if others put it back before the record said that it is suspended. Whoever puts it back
-    /// later reads the record afterwards.
+    /// Suspends the policy again if another process attached it before the record said that it is suspended. A process that
+    /// attaches it later reads the record afterwards.
     async fn stay_suspended(&self, name: &Name) -> Result<(), RunError> {
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
@@ -281,8 +281,8 @@ impl BatchProcessor<'_> {
         }
     }
 
-    /// Remembers a repository whose protection never was right as far as anybody knows, so that it counts as stale. One that was
-    /// right once becomes so by itself.
+    /// Records a repository whose protection was never complete, as far as is known, so that it counts as stale. Complete
+    /// protection becomes stale by itself.
     async fn remember_unrefreshed(&self, name: &str, registry_id: &str) -> Result<(), RunError> {
         let Some(records) = self.records() else { return Ok(()) };
         let found = self.clients.call(records.find(name)).await?.map(|found| found.of_registry(registry_id));
@@ -344,7 +344,7 @@ impl BatchProcessor<'_> {
             Mode::Attach | Mode::Protect => matches!(self.access, Access::Write(_)),
             Mode::Provisioned => self.lifts.is_some(),
         };
-        // What may not be attached yet is not what ECR goes by.
+        // ECR does not enforce a policy that may not be attached yet.
         if native.mode != Mode::Protect
             && self.may_write()
             && !may_attach
@@ -417,8 +417,8 @@ impl BatchProcessor<'_> {
         Ok(())
     }
 
-    /// Whether an attached policy goes on acting though this run may not attach one: it only protects, or the policies file is so
-    /// new that nobody has seen its effect yet.
+    /// Whether an attached policy continues to act though this run may not attach one: the run only protects, or the policies
+    /// file is so new that its effect was not previewed.
     fn is_left_alone(&self) -> bool {
         let reason = self.run.dry_run_reason;
         self.is_on && matches!(reason, Some(DryRunReason::NotPreviewed | DryRunReason::ProtectOnly))
@@ -443,7 +443,7 @@ impl BatchProcessor<'_> {
 
     /// Adds what makes an attached policy uncertain besides its plan.
     fn check(&self, now: &mut Now<'_>) {
-        // Of somebody else's policy it is only known whether it goes by the protection tags.
+        // For somebody else's policy it is only known whether it relies on the protection tags.
         let is_foreign = now.current_text.is_some() && !now.current.as_ref().is_some_and(is_protected);
         let governs = match now.native.mode {
             Mode::Protect | Mode::Provisioned => is_foreign,
@@ -469,7 +469,7 @@ impl BatchProcessor<'_> {
         }
     }
 
-    /// Reserves what ECR takes in the registry's counter of the day, or looks whether there is room.
+    /// Reserves the registry's daily limit for what ECR expires, or checks it in a dry run.
     async fn reserve(&self, planned: &RepositoryPlan<'_>, now: &mut Now<'_>) -> Result<(), RunError> {
         let images = &planned.snapshot.images;
         let at = self.clients.now();
@@ -608,7 +608,7 @@ impl BatchProcessor<'_> {
         }
     }
 
-    /// Writes down what ECR takes behind the policy, as far as that was not done before.
+    /// Journals what ECR expires behind the policy, as far as it was not journaled before.
     async fn write_down_plan(
         &self,
         planned: &RepositoryPlan<'_>,
@@ -664,7 +664,7 @@ impl BatchProcessor<'_> {
         Ok(())
     }
 
-    /// Writes down the policy of somebody else's that is about to be replaced.
+    /// Journals somebody else's policy that is about to be replaced.
     async fn write_down_policy(
         &self,
         planned: &RepositoryPlan<'_>,
@@ -686,8 +686,8 @@ impl BatchProcessor<'_> {
         self.journal_policy(place, (text, is_own), policy, &reason, outcome).await
     }
 
-    /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
-    /// with the protection rule.
+    /// Journals a policy that is about to be suspended and is not that of the record: it may be somebody else's policy that
+    /// begins with the protection rule.
     async fn write_down_unknown(
         &self,
         place: (&str, &str),
@@ -740,7 +740,7 @@ impl BatchProcessor<'_> {
     ) -> Result<Option<Blocker>, RunError> {
         let Some(records) = self.records() else { return Ok(None) };
         let name = planned.snapshot.name.as_str();
-        // Who does not know all that is asked for protects what may be somebody else's, and leaves what is remembered of it alone.
+        // If not all requests for protection are known, the policy may be somebody else's, and the record is not changed.
         let is_protection_unknown = planned.is_protection_unknown || self.run.policies_file_problem.is_some();
         if now.native.mode == Mode::Protect
             && is_protection_unknown
@@ -752,7 +752,7 @@ impl BatchProcessor<'_> {
         let mut before = now.record.clone();
         for _ in 0..MAX_CAS_ATTEMPTS {
             let known = before.as_ref().and_then(|found| found.record.as_ref().ok());
-            // What was asked for meanwhile is not what this run goes by.
+            // Requests that were made meanwhile do not affect this run.
             let asked = known
                 .filter(|known| known.mode == Mode::Provisioned)
                 .map(|known| &known.lifecycle_policy_text);
@@ -831,7 +831,7 @@ impl BatchProcessor<'_> {
                 Mode::Attach if matches!(self.access, Access::Write(_)) => {
                     Some(now.native.entry.policy.to_json())
                 }
-                // What this run does not attach may be somebody else's.
+                // A policy that this run does not attach may be somebody else's.
                 Mode::Attach => of_known.clone(),
             },
             expiring: match (&suspended, mode) {
@@ -854,7 +854,7 @@ impl BatchProcessor<'_> {
         }
     }
 
-    /// Says in an outcome what the record says.
+    /// Copies the record into the outcome.
     fn record_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
         let Some(attached) = &mut outcome.attachment else { return };
         attached.refreshed_at = record.known_refresh();
@@ -865,7 +865,7 @@ impl BatchProcessor<'_> {
             record.suspended.is_some() && record.mode == Mode::Attach && !self.is_on;
     }
 
-    /// Suspends a policy that this stack attached and that may not act any more, whatever it takes.
+    /// Suspends a policy that this stack attached and that may not act any more, whatever expires by it.
     #[expect(clippy::too_many_arguments, reason = "one look at the repository, in its parts")]
     async fn withdraw(
         &self,
@@ -881,7 +881,7 @@ impl BatchProcessor<'_> {
         let acts = current.is_some_and(is_acting);
         let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
         let was_withdrawn = known.is_some_and(|known| known.withdrawn);
-        // What acts after this stack took its own away is somebody else's, whatever it begins with.
+        // A policy that acts after this stack removed its own is somebody else's, whatever it begins with.
         let is_of_others = was_withdrawn && acts;
         let acts = acts && !is_of_others;
         if is_of_others || !current.is_some_and(is_protected) {
@@ -960,7 +960,7 @@ impl BatchProcessor<'_> {
             (None, None) => return Ok(()),
         };
         let etag = record.as_ref().map(|found| found.etag.as_str());
-        // Who wrote it meanwhile goes by what is attached, too.
+        // A concurrent writer of the record uses the attached policy, too.
         self.clients.call(records.replace(&record_now, etag)).await?;
         if acts {
             self.stay_suspended(&planned.snapshot.name).await?;
@@ -1000,7 +1000,7 @@ fn invalid_object(problem: &str) -> RunError {
     RunError::Aws(AwsError::unexpected_response("PutLifecyclePolicy", problem))
 }
 
-/// What keeps the policy from acting, each told once.
+/// Adds blockers that keep the policy from acting, each once.
 fn note(outcome: &mut Outcome, blockers: &[Blocker]) {
     for held in blockers.iter().map(ReportedBlocker::from) {
         if !outcome.blockers.contains(&held) {
@@ -1042,7 +1042,7 @@ mod tests {
         TakesNothing::new().unwrap()
     }
 
-    /// What becomes of each of: no policy, somebody else's, an older one of this stack's, the wanted one, the suspended one.
+    /// The decisions for: no policy, somebody else's, an older one of this stack, the wanted one, the suspended one.
     fn answers(mode: Mode, may_act: bool, may_attach: bool, is_left_alone: bool) -> [&'static str; 5] {
         let simple = policy("{ selection: untagged, maximumAgeLimit: 9 }");
         let older = protected(&policy("{ selection: untagged, maximumAgeLimit: 3 }")).unwrap();

@@ -1,5 +1,5 @@
-//! Puts back what came into use after it was deleted or archived: between the look at what is in use and a deletion there is always
-//! a moment, and a task that starts in it asks for its image later. The manifest and the tags are in the journal, and ECR keeps
+//! Restores images that came into use after they were deleted or archived. Between reading use and a deletion there is always
+//! some time, and a task that starts then pulls its image later. The manifest and the tags are in the journal, and ECR keeps
 //! layers for a while.
 
 use std::collections::HashMap;
@@ -17,12 +17,12 @@ use crate::domain::repository::Name;
 use crate::domain::usage::Usage;
 use crate::workflows::enforcement::{RunContext, RunError};
 
-/// An image that was taken away, or may have been.
+/// An image that was removed, or may have been.
 #[derive(Debug, Clone)]
 pub struct Removed {
     /// Its repository.
     pub repository: Name,
-    /// What was written down of it.
+    /// Its line of the journal.
     pub line: Line,
 }
 
@@ -48,8 +48,8 @@ impl Removed {
     }
 }
 
-/// What of the images that were taken away is in use, with everything that belongs to it: in the order in which it can be put
-/// back, which is the opposite of that in which it went.
+/// The removed images that are in use, with everything that belongs to them, in the order in which they can be restored: the
+/// reverse of the removal.
 #[must_use]
 pub fn in_use_again(removed: &[Removed], usage: &Usage) -> Vec<(usize, Action)> {
     let mut of_repositories: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -141,7 +141,7 @@ pub async fn execute(
     }))
 }
 
-/// What putting an image back came to.
+/// The result of restoring an image.
 enum Done {
     Unchanged,
     Back,
@@ -220,7 +220,7 @@ mod tests {
         Removed { repository: Name::parse("app").unwrap(), line }
     }
 
-    /// A release in the order in which it goes: the index, its child, its signature; and an image before it.
+    /// A release in the order of its deletion: the index, its child, its signature; and an image before it.
     fn all() -> Vec<Removed> {
         let image = serde_json::json!({ "mediaType": MANIFEST, "layers": [] });
         let index = serde_json::json!({ "mediaType": INDEX, "manifests": [{ "digest": digest('b') }] });

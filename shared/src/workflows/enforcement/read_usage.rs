@@ -1,9 +1,9 @@
-//! Finds what is in use: asks ECS, Lambda, EKS and ECR, and reads the lists in the stack's bucket. A source that cannot be read
-//! completely is a gap, never an absence of use, and what it said all the same counts.
+//! Finds the images in use: asks ECS, Lambda, EKS and ECR, and reads the lists in the stack's bucket. A source that cannot be
+//! read completely is a gap, never an absence of use, and what was read of it counts.
 //!
-//! Some of it is read once a run: the last active task definitions, what services may go back to, daemons, EKS clusters,
-//! replication, and the sources that are read as a whole (`aws/usage_sources.rs`). The rest is read anew before anything goes:
-//! tasks, services, functions, lists.
+//! Some of it is read once in a run: the last active task definitions, the revisions that services may roll back to, daemons, EKS
+//! clusters, replication, and the sources that are read as a whole (`aws/usage_sources.rs`). The rest is read again before
+//! anything is removed: tasks, services, functions, lists.
 
 use std::collections::BTreeMap;
 

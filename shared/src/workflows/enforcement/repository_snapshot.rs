@@ -1,4 +1,4 @@
-//! Reads a repository by as few calls as there can be, and plans what its policy takes.
+//! Reads a repository with as few calls as possible, and plans what its policy removes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -24,7 +24,7 @@ use crate::domain::repository::Name;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::{UnreadableSource, Usage, UsedImages};
 
-/// The keys of what is known of image indexes, which never change, begin so; then comes the repository.
+/// The prefix of the keys of the cache of image indexes, which are immutable. The name of the repository follows.
 pub const INDEXES: &str = "cache/indexes/";
 
 /// A repository, as it was read.
@@ -38,59 +38,59 @@ pub struct RepositorySnapshot {
     pub registry_id: String,
     /// Its images.
     pub images: RepositoryImages,
-    /// Whether the children of all its image indexes are written down, from where they can be read when an index is in the archive.
+    /// Whether the children of all its image indexes are cached, so that they can be read for an archived index.
     pub children_are_cached: bool,
-    /// What is not known of those who may pull from it.
+    /// The gaps of those who may pull from it.
     pub pull_gaps: Vec<UnreadableSource>,
     /// The time right before it was read: what was pushed later may not be among the images.
     pub read_at: Instant,
 }
 
-/// A repository, and what becomes of it.
+/// A repository and its plan.
 #[derive(Debug, Clone)]
 pub struct RepositoryPlan<'a> {
-    /// What was read.
+    /// The repository as it was read.
     pub snapshot: RepositorySnapshot,
     /// Its policy.
     pub entry: Cow<'a, Entry>,
     /// The name of its policy in the policies file; empty where none is for it.
     pub assigned: String,
-    /// How ECR itself enforces a policy in it that is protected, if it does.
+    /// The protected policy that ECR itself enforces in it, if there is one.
     pub native: Option<Native>,
-    /// Whether a lifecycle policy that is not protected is looked at.
+    /// Whether an unprotected lifecycle policy is checked.
     pub checks_native_policy: bool,
-    /// Whether ECR made it on a push, by the stack's creation template.
+    /// Whether ECR created it on a push, by the stack's creation template.
     pub is_created_on_push: bool,
-    /// Whether it is not known whether it asks for protection by its resource tag.
+    /// Whether it is unknown if it asks for protection by its resource tag.
     pub is_protection_unknown: bool,
-    /// What of it is in use.
+    /// Its images in use.
     pub used: UsedImages,
     /// The plan.
     pub plan: Plan,
-    /// For when it was made.
+    /// The time of the plan.
     pub now: Instant,
 }
 
-/// How ECR itself enforces a policy in a repository, which has to be kept from what is in use.
+/// A policy that ECR itself enforces in a repository, and from which images in use are protected.
 #[derive(Debug, Clone)]
 pub struct Native {
     /// Whose policy it is.
     pub mode: Mode,
-    /// The policy without its protection rule, with what it keeps and its limits. One of somebody else's is the one that is attached.
+    /// The policy without its protection rule, with its `keep` and its limits. Somebody else's policy is the attached one.
     pub entry: Entry,
     /// Why the policy has to be suspended whatever the plan is; `None` if it may act.
     pub withdrawn: Option<Withdrawal>,
 }
 
-/// Why a policy that ECR enforces has to be suspended, whatever it takes.
+/// Why a policy that ECR enforces has to be suspended, whatever expires by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawal {
     /// The reason, for people.
     pub reason: String,
-    /// Whether somebody wants it so, by the policies file. Otherwise it needs attention.
+    /// Whether the policies file intends it. Otherwise it needs attention.
     pub is_intended: bool,
-    /// Whether the policies file has let go of the policy. Otherwise its record stays, and the next run that goes by the file and is
-    /// certain attaches it.
+    /// Whether the policies file no longer has the policy. Otherwise its record is kept, and the next run that uses the file and
+    /// knows all use attaches it.
     pub is_final: bool,
 }
 
@@ -140,7 +140,7 @@ impl RepositorySnapshot {
         Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps: Vec::new(), read_at })
     }
 
-    /// What of the repository is in use.
+    /// The images of the repository that are in use.
     #[must_use]
     pub fn used(&self, usage: &Usage) -> UsedImages {
         let name = RepositoryName {
@@ -150,7 +150,7 @@ impl RepositorySnapshot {
         usage.of_repository(&name, &self.images)
     }
 
-    /// Plans what a policy takes.
+    /// Plans what a policy removes.
     #[must_use]
     pub fn plan<'a>(self, entry: Cow<'a, Entry>, usage: &Usage, now: Instant) -> RepositoryPlan<'a> {
         let (used, plan) = self.decide(&entry, usage, now);
@@ -169,7 +169,7 @@ impl RepositorySnapshot {
         }
     }
 
-    /// What of the repository is in use, and what a policy takes of it.
+    /// The images of the repository that are in use, and what a policy removes.
     #[must_use]
     pub fn decide(&self, entry: &Entry, usage: &Usage, now: Instant) -> (UsedImages, Plan) {
         let used = self.used(usage);
@@ -182,8 +182,8 @@ impl RepositorySnapshot {
     }
 }
 
-/// The children of image indexes, and of those that are gone while some of their `untagged` children are still there: those that were read before from the bucket, the others from ECR.
-/// Also whether they are in the bucket now.
+/// The children of image indexes, and of deleted ones while some of their `untagged` children exist: from the cache in the
+/// bucket, or from ECR. Also whether they are in the cache now.
 async fn children(
     clients: &RunContext<'_>,
     name: &Name,
@@ -246,7 +246,7 @@ pub(crate) async fn forget_children(clients: &RunContext<'_>, name: &Name) -> Re
 }
 
 impl RepositoryPlan<'_> {
-    /// What is to be told of the repository before anything is done.
+    /// The outcome of the repository before anything is done.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let Self { snapshot, entry, plan, .. } = self;
@@ -292,7 +292,7 @@ impl RepositoryPlan<'_> {
         outcome
     }
 
-    /// What executing the plan does to the images, in its order.
+    /// The plan's actions on images, in order.
     #[must_use]
     pub fn removals(&self) -> Vec<Action> {
         let images = &self.snapshot.images;
@@ -322,12 +322,12 @@ impl RepositoryPlan<'_> {
         actions
     }
 
-    /// Tells of what is planned, where nothing of it is done.
+    /// Adds the planned images to an outcome, if they are not removed.
     pub fn record_plan(&self, outcome: &mut Outcome) {
         self.record_images(outcome, |_| true);
     }
 
-    /// Tells of what ECR takes itself.
+    /// Adds the images that ECR expires itself.
     pub fn record_expected_by_ecr(&self, outcome: &mut Outcome) {
         self.record_images(outcome, |place| self.plan.by_ecr.contains(&place));
     }
@@ -353,7 +353,7 @@ impl RepositoryPlan<'_> {
         amount
     }
 
-    /// Tells what became of one image.
+    /// The result of one image.
     #[must_use]
     pub fn image_outcome(
         &self,
@@ -376,7 +376,7 @@ impl RepositoryPlan<'_> {
         })
     }
 
-    /// The rule that takes an image, or would if it were not held.
+    /// The rule that selects an image.
     #[must_use]
     pub fn rule(&self, place: ImageIndex) -> Option<(u64, ActionTaken)> {
         let verdict = self.plan.evaluation.verdicts().get(place as usize)?;
@@ -388,7 +388,7 @@ impl RepositoryPlan<'_> {
         Some((rule.priority, ActionTaken::from(rule.action)))
     }
 
-    /// Why the image goes or stays, in a sentence.
+    /// Why the image is removed or kept, in a sentence.
     #[must_use]
     pub fn reason(&self, place: ImageIndex) -> String {
         let explainer = Explainer {
@@ -406,13 +406,13 @@ impl RepositoryPlan<'_> {
         }
     }
 
-    /// Whether ECR itself enforces a policy in the repository, that is not to be suspended whatever it takes.
+    /// Whether ECR itself enforces a policy in the repository that is not to be suspended anyway.
     #[must_use]
     pub fn is_enforced_by_ecr(&self) -> bool {
         self.native.as_ref().is_some_and(|native| native.withdrawn.is_none())
     }
 
-    /// Whether executing the plan takes anything from the repository.
+    /// Whether the plan removes anything from the repository.
     #[must_use]
     pub fn has_removals(&self) -> bool {
         let removed = self.plan.deletions.iter().chain(&self.plan.archivals);
@@ -422,7 +422,7 @@ impl RepositoryPlan<'_> {
     }
 }
 
-/// When ECR itself takes what the policy takes. (Amazon ECR: within 24 hours of an image meeting the criteria.)
+/// When ECR itself acts. (Amazon ECR: within 24 hours of an image meeting the criteria.)
 fn when_ecr_acts(outcome: &Outcome) -> &'static str {
     let attached = outcome.attachment.as_ref();
     let is_suspended = attached.is_some_and(Attached::is_suspended);

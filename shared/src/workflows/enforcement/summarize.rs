@@ -1,5 +1,5 @@
-//! Makes one report of what came of all repositories of a run. Outcomes are read batch by batch; what is held in memory is
-//! what the report shows.
+//! Makes one report of the outcomes of all repositories of a run. Outcomes are read batch by batch; only what the report shows is
+//! in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +22,9 @@ use crate::report::run::{Builder, NAMES, RunReport};
 
 /// Objects that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
-/// The key of what was in use when the last completed run began, for those who delete by hand.
+/// The key of the use at the beginning of the last completed run, for deletions by hand.
 pub const USAGE_KEY: &str = "state/usage.json";
-/// The key of what people were told last by runs that only protect.
+/// The key of the last notice about runs that only protect.
 pub const TOLD_KEY: &str = "state/told.json";
 /// The keys of the report of the last run begin so.
 pub const LATEST: &str = "reports/latest";
@@ -190,12 +190,12 @@ pub async fn write(clients: &RunContext<'_>, report: &RunReport, page: &str) -> 
     Ok(format!("s3://{}/{key}", clients.bucket))
 }
 
-/// What needs attention, if people have to be told of it; `None` for what they were told of less than a day ago by a run that only
-/// protects, too.
+/// The notice of what needs attention; `None` if a notice with the same concerns was sent less than a day ago, for a run that
+/// only protects.
 ///
 /// # Errors
 ///
-/// When S3 cannot be asked.
+/// If S3 cannot be asked.
 pub async fn news(
     clients: &RunContext<'_>,
     report: &RunReport,
@@ -206,16 +206,16 @@ pub async fn news(
         return Ok(Some(notice));
     }
     let before = clients.call(clients.s3.get(clients.bucket, TOLD_KEY)).await?;
-    // What cannot be read tells of nothing that people were told.
+    // An unreadable notice counts as none.
     let before: Option<Notice> = before.and_then(|object| serde_json::from_str(&object.text).ok());
     Ok(Notice::is_news(before.as_ref(), &notice.concerns, now).then_some(notice))
 }
 
-/// Remembers what people were told of by a run that only protects.
+/// Stores the last notice about runs that only protect.
 ///
 /// # Errors
 ///
-/// When S3 does not take it; then they are told once more.
+/// If S3 refuses; then the notice is repeated.
 pub async fn remember_notice(
     clients: &RunContext<'_>,
     report: &RunReport,
@@ -229,7 +229,7 @@ pub async fn remember_notice(
     clients.call(clients.s3.write(clients.bucket, TOLD_KEY, &text, "application/json")).await
 }
 
-/// Writes down what later runs go by: that this policies file was previewed, and how many images the registry has.
+/// Stores what later runs need: that this policies file was previewed, and the number of images in the registry.
 async fn record(clients: &RunContext<'_>, report: &RunReport) -> Result<(), RunError> {
     let run = &report.run;
     let latest = serde_json::json!({ "runId": run.run_id, "endedAt": report.ended_at });

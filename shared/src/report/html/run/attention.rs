@@ -1,4 +1,4 @@
-//! What somebody should look at, and what to do about it: by kind, since what to do is the same for all of a kind.
+//! What needs attention, by kind, with the advice for each.
 
 use maud::{Markup, html};
 
@@ -8,10 +8,10 @@ use crate::domain::text::quantity::{count, grouped};
 use crate::report::attention::{Concern, Kind, concerns};
 use crate::report::run::RunReport;
 
-/// So many of a kind are shown at once; the rest is folded.
+/// Maximum number of problems of a kind that are shown unfolded.
 const UNFOLDED: usize = 20;
 
-/// Something to look at in one repository.
+/// A problem of one repository.
 struct Problem<'a> {
     concern: Concern,
     /// The repository's place in the report.
@@ -24,7 +24,7 @@ fn problems(outcome: &Outcome, place: usize) -> impl Iterator<Item = Problem<'_>
     concerns(outcome).into_iter().map(move |concern| Problem { concern, place, repository })
 }
 
-/// The section, or a line that says that there is nothing.
+/// The section, or a line that says that nothing needs attention.
 pub(super) fn section(report: &RunReport) -> Markup {
     let mut problems: Vec<Problem<'_>> =
         report.repositories.iter().zip(0..).flat_map(|(outcome, place)| problems(outcome, place)).collect();

@@ -1,6 +1,6 @@
-//! The table of repositories. Each has what there is to tell of it in a second row, folded: one body of the table for both,
-//! so that they are sorted and filtered together. There may be ten thousand images: markup is short, and cells are told
-//! apart by their column.
+//! The table of repositories. Each has its details in a second, folded row: one body of the table for both, so that they are
+//! sorted and filtered together. There may be ten thousand images: the markup is short, and stylesheets select cells by their
+//! column.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ const COLUMNS: [(&str, bool); 12] = [
     ("Drift", true),
 ];
 
-/// What can be chosen in the filter: the word in the markup, what is said, and whether it is so.
+/// An option of the filter: its word in the markup, its label, and whether it applies to an outcome.
 type Choice = (&'static str, &'static str, fn(&Outcome) -> bool);
 
 const CHOICES: [Choice; 8] = [
@@ -49,7 +49,7 @@ const CHOICES: [Choice; 8] = [
     ("drift", "that are not as the policies file says", |outcome| !outcome.drift.is_empty()),
 ];
 
-/// What is held by what the policy keeps and, past a limit, by that.
+/// The amount that the policy's `keep` and its limits exclude.
 fn held(outcome: &Outcome) -> Amount {
     let mut held = outcome.protected_by_keep;
     if !outcome.blockers.is_empty() {
@@ -213,7 +213,7 @@ fn attachment(attached: &Attached) -> Markup {
     }
 }
 
-/// What there is to tell, folded, with a line that says what that is.
+/// The folded details, with a summary line.
 fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
     let images = outcome.results.len() as u64 + outcome.results_not_shown;
     let parts = [

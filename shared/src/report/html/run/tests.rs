@@ -184,7 +184,7 @@ fn full() -> RunReport {
     builder.finish()
 }
 
-/// What is between the stylesheet and the script, a tag at the beginning of each line.
+/// The content between the stylesheet and the script, a tag at the beginning of each line.
 fn content(page: &str) -> String {
     let body = page.split_once("<body>").unwrap().1;
     let body = body.split_once("<script>").unwrap().0;
@@ -210,7 +210,7 @@ fn words(markup: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What follows `start`, up to `end`.
+/// The text after `start`, up to `end`.
 fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
     let after = page.split_once(start).expect(start).1;
     after.split_once(end).expect(end).0
@@ -526,7 +526,7 @@ fn the_same_bytes_are_in_one_part_of_the_bar() {
     assert_eq!(Shares::of(&Totals::default()).bar().into_string(), "");
 }
 
-/// As much as a report holds.
+/// A report of the maximum size.
 fn large() -> RunReport {
     let mut builder = builder(run(false));
     for number in 0..2500_u64 {

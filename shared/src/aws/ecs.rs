@@ -339,7 +339,7 @@ fn unless_deleted<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsErro
 /// An empty answer if ECS does not know the operation.
 fn unless_unknown<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
     match answer {
-        Err(error) if error.message.starts_with("UnknownOperationException") => Ok(Vec::new()),
+        Err(error) if error.is_unknown_operation() => Ok(Vec::new()),
         Err(error) if error.message.starts_with("UnsupportedFeatureException") => Ok(Vec::new()),
         answer => answer,
     }

@@ -19,6 +19,7 @@
 //! | [`reports`] | the content of all lists, and the accounts and clusters that they report |
 //! | [`pull_access`] | who may pull from a repository by its policy |
 //! | [`replication`] | the registries that deletions are replicated to |
+//! | [`signing`] | whether managed signing signs protection tags |
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -55,6 +56,7 @@ pub mod replication;
 pub mod reports;
 pub mod sagemaker;
 pub mod scheduler;
+pub mod signing;
 pub mod source;
 pub mod stacks;
 pub mod states;

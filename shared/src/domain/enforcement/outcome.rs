@@ -72,6 +72,9 @@ pub struct Outcome {
     /// A sentence for each registry that protection tags are replicated to, with the consequences there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicated_tags: Vec<String>,
+    /// A sentence about managed signing of protection tags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_tags: Vec<String>,
     /// The differences between the repository and the policies file, before the run changed anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
@@ -485,6 +488,7 @@ impl Outcome {
         matches!(self.status, Status::Blocked | Status::Partial | Status::Failed | Status::Unfinished)
             || self.native_policy.is_some()
             || !self.replicated_tags.is_empty()
+            || !self.signed_tags.is_empty()
             || self.attachment.as_ref().is_some_and(Attached::is_suspended_unintentionally)
     }
 }

@@ -321,10 +321,10 @@ impl LogProgress {
     /// A line for people; `None` for CodeBuild's own lines, which repeat the whole script.
     fn line(&mut self, line: &str) -> Option<String> {
         let line = line.trim_end_matches(['\n', '\r']);
-        if let Some((_, said)) = line.strip_prefix("[Container] ").and_then(|rest| rest.split_once(' ')) {
-            self.is_script = said.contains("Running command");
-            self.is_complete |= said.contains("Phase complete: POST_BUILD")
-                || said.contains("Phase complete: UPLOAD_ARTIFACTS");
+        if let Some((_, text)) = line.strip_prefix("[Container] ").and_then(|rest| rest.split_once(' ')) {
+            self.is_script = text.contains("Running command");
+            self.is_complete |= text.contains("Phase complete: POST_BUILD")
+                || text.contains("Phase complete: UPLOAD_ARTIFACTS");
             return None;
         }
         if self.is_script && script().contains(line.trim()) {

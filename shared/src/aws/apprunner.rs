@@ -12,12 +12,12 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let protocol = Protocol::Json { version: "1.0", target: "AppRunner" };
     let apprunner = JsonApi::new(look.connection, &SOURCE, "apprunner", "APPRUNNER", protocol);
     let mut reading = Reading::default();
-    let list = |operation, member, is_always_told, request| List {
+    let list = |operation, member, is_always_present, request| List {
         operation,
         route: "",
         member,
         token: "NextToken",
-        is_always_told,
+        is_always_present,
         may_be_gone: false,
         request,
     };

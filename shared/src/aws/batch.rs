@@ -16,7 +16,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "POST /v1/describejobdefinitions",
         member: "jobDefinitions",
         token: "nextToken",
-        is_always_told: false,
+        is_always_present: false,
         may_be_gone: false,
         request: json!({ "status": "ACTIVE", "maxResults": 100 }),
     };

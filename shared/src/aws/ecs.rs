@@ -219,10 +219,10 @@ impl Ecs {
             const OPERATION: &str = "DescribeDaemonRevisions";
             let request = json!({ "daemonRevisionArns": batch });
             let described: Vec<Revision> = self.describe(OPERATION, "daemonRevisions", &request).await?;
-            let is_told = |arn: &&String| {
+            let is_reported = |arn: &&String| {
                 described.iter().any(|one| one.arn == **arn && !one.container_images.is_empty())
             };
-            if let Some(failures) = batch.iter().find(|arn| !is_told(arn)) {
+            if let Some(failures) = batch.iter().find(|arn| !is_reported(arn)) {
                 let problem =
                     format!("ECS does not tell of the images of {failures}, which runs; update the daemon");
                 return Err(AwsError::unexpected_response(OPERATION, &problem));

@@ -42,7 +42,7 @@ pub enum Failure {
     LimitExceeded,
     /// The KMS key does not exist, is disabled, or may not be used.
     Kms,
-    /// AWS does not take a value.
+    /// AWS refuses a value as invalid.
     Invalid,
     /// The role of the function lacks a permission.
     Denied,
@@ -122,7 +122,7 @@ impl Failure {
         }
     }
 
-    /// Whether a failed call of this kind may have taken effect.
+    /// Whether a failed call of this kind may have had its effect.
     pub(crate) const fn outcome_unknown(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut | Self::Unreachable | Self::Unexpected)
     }
@@ -148,7 +148,7 @@ impl fmt::Display for Failure {
 }
 
 impl AwsError {
-    /// Whether the call may have taken effect although it failed.
+    /// Whether the call may have had its effect although it failed.
     #[must_use]
     pub const fn outcome_unknown(&self) -> bool {
         self.in_flight || self.failure.outcome_unknown()

@@ -18,13 +18,13 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         // A rule starts tasks in a cluster. What of ECS could not be read is a gap of its own.
         return reading;
     }
-    let list = |operation, member, is_always_told, request| List {
+    let list = |operation, member, is_always_present, request| List {
         operation,
         route: "",
         member,
         token: "NextToken",
-        is_always_told,
-        may_be_gone: !is_always_told,
+        is_always_present,
+        may_be_gone: !is_always_present,
         request,
     };
     // Every account has the default event bus. The others, and rules, may be deleted meanwhile.

@@ -45,7 +45,7 @@ pub(super) struct List<'a> {
     /// The name of the token in the answer.
     pub(super) token: &'static str,
     /// Whether AWS's model requires the list in every answer. Otherwise an empty one may be left out.
-    pub(super) is_always_told: bool,
+    pub(super) is_always_present: bool,
     /// Whether its subject may be deleted meanwhile.
     pub(super) may_be_gone: bool,
     pub(super) request: Value,
@@ -123,7 +123,7 @@ impl JsonApi {
             };
             match answer[list.member].take() {
                 Value::Array(page) => page.into_iter().for_each(|element| take(element, reading)),
-                Value::Null if !list.is_always_told && answer.is_object() => {}
+                Value::Null if !list.is_always_present && answer.is_object() => {}
                 _ => {
                     let problem = format!("the answer has no list `{}`", list.member);
                     let error = AwsError::unexpected_response(operation, &problem);

@@ -17,7 +17,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "",
         member,
         token: "NextToken",
-        is_always_told: true,
+        is_always_present: true,
         may_be_gone: false,
         request: json!({ "MaxResults": 100 }),
     };

@@ -18,7 +18,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "GET /schedules",
         member: "Schedules",
         token: "NextToken",
-        is_always_told: true,
+        is_always_present: true,
         may_be_gone: false,
         request: json!({ "MaxResults": 100 }),
     };

@@ -1,4 +1,4 @@
-//! CloudFormation's protocol for custom resources: the event, the answer, and where the answer may go.
+//! CloudFormation's protocol for custom resources: the event, the answer, and the URLs that answers are sent to.
 //!
 //! The contract is "Custom resource request and response reference" of the CloudFormation user guide: an answer is at
 //! most 4,096 bytes, is put to a URL that the event carries, and repeats what identifies the request.
@@ -172,7 +172,7 @@ impl Answer {
     }
 }
 
-/// A URL to which an answer may go.
+/// A URL to which an answer may be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResponseUrl(String);
 

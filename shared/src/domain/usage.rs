@@ -537,13 +537,13 @@ mod tests {
         };
         let usage = Usage::of((0..10_000).map(used).collect());
         let images = images();
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         for number in 0..2000 {
             let name =
                 RepositoryName { repository_name: Some(format!("repository/{number}")), registry_id: None };
             assert_eq!(usage.of_repository(&name, &images).not_found.len(), 1);
         }
         // To look at each of them for each repository takes twenty million comparisons, which are seconds in a debug build.
-        assert!(begun.elapsed().as_millis() < 500, "{:?}", begun.elapsed());
+        assert!(started.elapsed().as_millis() < 500, "{:?}", started.elapsed());
     }
 }

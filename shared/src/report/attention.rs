@@ -166,7 +166,7 @@ const SIGNED_TAGS: &str = "protection-tags-signed";
 const SUSPENDED: &str = "suspended";
 
 /// Hours after which an unchanged notice is repeated.
-const TOLD_HOURS: i64 = 24;
+const NOTICE_HOURS: i64 = 24;
 
 /// The last notice about runs that only protect, of which there are many in a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,7 +185,7 @@ impl Notice {
         let Some(before) = before else { return true };
         let hours = (now.micros() - before.at.micros()) / 3_600_000_000;
         // A notice of the future would never be repeated.
-        before.concerns != concerns || !(0..TOLD_HOURS).contains(&hours)
+        before.concerns != concerns || !(0..NOTICE_HOURS).contains(&hours)
     }
 }
 

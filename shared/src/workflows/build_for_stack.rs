@@ -67,8 +67,8 @@ async fn act(
     // Before the build begins: it may end before this function does.
     let (name, value) = image::put_aside(&starter.stack.name, &context, event);
     parameters.put_secret(&name, &value, "Who waits for an image").await?;
-    let begun = starter.begin(&definition, context, Trigger::Request).await;
-    let answer = match begun {
+    let started = starter.begin(&definition, context, Trigger::Request).await;
+    let answer = match started {
         Ok(StartOutcome::AlreadyBuilt { context, digest }) => Ok(Some(built(&context, &digest))),
         Ok(StartOutcome::Started { context, builds }) => {
             let ids: Vec<&str> = builds.iter().map(|(_, build)| build.id.as_str()).collect();

@@ -35,7 +35,7 @@ use crate::workflows::provision::Removal;
 const TIME_TO_ACT: Duration = Duration::from_secs(8);
 /// Calls to one service at the same time.
 const READ_CONCURRENCY: usize = 4;
-/// Maximum number of images that go with their repository. Policies and batches take more, a day at a time.
+/// Maximum number of images that are deleted with their repository. Policies and batches remove more, a day at a time.
 const MAX_IMAGES_OF_REPOSITORY: usize = 5000;
 
 /// The result of a request to delete images.

@@ -310,8 +310,8 @@ impl Dispatcher<'_> {
                 return Err(InvalidEvent::Unknown.into());
             }
             let request = BuildRequest::parse(event).map_err(EventError::Request)?;
-            let begun = self.starter.build(&request, now).await?;
-            summary.images.push(begun.image(self.starter.registry));
+            let started = self.starter.build(&request, now).await?;
+            summary.images.push(started.image(self.starter.registry));
             return Ok(());
         };
         let mut config = None;
@@ -354,7 +354,7 @@ impl Dispatcher<'_> {
             for definition in definitions {
                 let context = BuildContext::new(&definition, &arrived);
                 match self.starter.begin(&definition, context, Trigger::Event(age)).await {
-                    Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
+                    Ok(started) => summary.images.push(started.image(self.starter.registry)),
                     Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
                         let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;

@@ -7,7 +7,8 @@ use crate::domain::builds::build_context::{BuildContext, PLATFORM, VARIABLE};
 use crate::domain::builds::build_definition::{BuildDefinition, TimeLimits};
 use crate::domain::repository::Registry;
 
-/// What a build does. Sent along with each, so that it is never of another version than what starts it.
+/// The buildspec of every build. It is sent with each request, so that its version matches that of the function that starts the
+/// build.
 pub const BUILDSPEC: &str = include_str!("../../../../infra/buildspec.yml");
 
 /// The IAM path of the roles that builds may have besides the stack's own; the functions may pass no others.

@@ -43,7 +43,7 @@ pub struct Assignment {
     /// The name of the policy in the policies file; empty where none is for it.
     #[serde(default)]
     pub policy: String,
-    /// Why the repository is protected, as known when the inventory is taken.
+    /// Why the repository is protected, as known at the time of the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
     /// Why it is not known which policy of the policies file is for it; `None` if that is known.

@@ -109,11 +109,7 @@ impl Selection {
         counted(images, &going, going.iter().copied()).count() as u64
     }
 
-    /// Whether it may go, by what is in use.
-    ///
-    /// # Errors
-    ///
-    /// When something of it is in use, and when that is not known.
+    /// Checks whether a selection may be deleted, from its use.
     pub fn check(
         &self,
         images: &RepositoryImages,
@@ -173,7 +169,7 @@ fn is_own_protection_tag(images: &RepositoryImages, place: ImageIndex, tag: &str
 pub struct ImageInUse {
     /// Its digest, and its tags.
     pub image: String,
-    /// By what.
+    /// The user.
     pub reason: String,
 }
 
@@ -202,18 +198,18 @@ pub enum Refusal {
         listed(.0)
     )]
     UnreadIndexes(Vec<String>),
-    /// More than may go from the whole registry today.
+    /// The deletion exceeds the registry's daily limit.
     #[error(
         "{} would be deleted, and of the {limit} that may be deleted in the registry today {before} were; nothing was changed. Delete fewer, or go \
          on tomorrow (UTC); `limits` at the top of policies.yaml and the images that the last completed run counted set the limit",
         count(*.planned, "image")
     )]
     RegistryLimit {
-        /// How many would go.
+        /// The number of images that would be deleted.
         planned: u64,
-        /// How many went today.
+        /// The number of images that were removed today.
         before: u64,
-        /// How many may go in a day.
+        /// The limit.
         limit: u64,
     },
 }

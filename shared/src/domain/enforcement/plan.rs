@@ -87,7 +87,7 @@ pub enum Blocker {
         /// The present.
         now: Instant,
     },
-    /// More than may go from the whole registry in a day.
+    /// The plan exceeds the registry's daily limit.
     #[error(
         "{} would be deleted, and of the {limit} that may be deleted in the registry today {before} were; the rest is deleted on the next days, or set \
          `limits` at the top of policies.yaml",
@@ -221,8 +221,8 @@ impl Plan {
         counted(images, &planned, planned.iter().copied()).collect()
     }
 
-    /// How many of these images, of those that the plan deletes or archives, count for limits: each that stands for
-    /// itself, and each part of another image that does not go. What goes with another image is not counted again.
+    /// The number of these images, of those that the plan deletes or archives, that count for limits: independent images, and
+    /// each part of another image that remains without it.
     #[must_use]
     pub fn counted(&self, images: &RepositoryImages, places: &[ImageIndex]) -> u64 {
         let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
@@ -245,7 +245,7 @@ fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
     evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass())
 }
 
-/// Plans one run. Protection tags say nothing of what an image is: the policy goes by the other tags.
+/// Plans one run. Protection tags are ignored: the policy applies to the other tags.
 #[must_use]
 pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Plan {
     let bare = images.without_tags(is_protection_tag);
@@ -305,8 +305,8 @@ fn acting(evaluation: &Evaluation) -> impl Iterator<Item = ImageIndex> + '_ {
 }
 
 impl Plan {
-    /// What goes where ECR enforces the policy behind the protection rule: what ECR takes of the images as they will be tagged, and
-    /// what was protected once and the policy takes, which this stack deletes itself.
+    /// The plan where ECR enforces the policy behind the protection rule: what ECR expires of the images with their future tags,
+    /// and what was protected once and is removed by this stack.
     fn behind_protection(
         &mut self,
         entry: &Entry,
@@ -354,7 +354,7 @@ impl Plan {
     }
 }
 
-/// What ECR deletes or archives of what is in use, by a lifecycle policy that somebody attached: ECR knows nothing of use.
+/// What ECR would delete or archive of the images in use, by a lifecycle policy that somebody attached.
 #[must_use]
 pub fn taken_in_use(
     policy: &LifecyclePolicy,
@@ -367,8 +367,8 @@ pub fn taken_in_use(
     acting(&evaluation).filter(|place| used.contains(place)).collect()
 }
 
-/// What ECR may take by itself, whether it ranks referrers or leaves them to their subjects, which is not settled. Artifacts
-/// that are tied by a tag are ordinary images for it.
+/// What ECR may expire by itself, with ranked referrers or with following ones, since ECR does not document which. Artifacts
+/// whose subject is named by a tag are ordinary images for ECR.
 fn by_ecr(policy: &LifecyclePolicy, images: &RepositoryImages, now: Instant) -> Evaluation {
     // ECR knows nothing of use.
     let none = HashSet::new();
@@ -401,7 +401,7 @@ fn possible_children(images: &RepositoryImages) -> impl Iterator<Item = (ImageIn
     })
 }
 
-/// Artifacts that are tied by their tags to several images stay until all of those but one are gone.
+/// Artifacts that name several images by their tags are kept until all of those but one are deleted.
 fn referrers_of_several(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
     images
         .referrers_of_several()
@@ -523,7 +523,7 @@ mod tests {
         }
     }
 
-    /// A policy that takes everything older than a day.
+    /// A policy by which everything older than a day expires.
     fn entry(more: &str) -> Entry {
         let policy_set = format!(
             "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}]{more} }}"
@@ -670,7 +670,7 @@ mod tests {
         format!("sha256:{}", format!("{number:02x}").repeat(32))
     }
 
-    /// A tag that is about the image of this number.
+    /// A referrer tag that names the image of this number.
     fn about(number: u8, suffix: &str) -> String {
         format!("{}{suffix}", digest(number).replace(':', "-"))
     }

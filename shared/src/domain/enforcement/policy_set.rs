@@ -1,41 +1,5 @@
-//! The policies file, `policies.yaml` in the stack's bucket: which lifecycle policy is for which repository, who applies it,
-//! what it may never take, and how much it may take at once.
-//!
-//! ```yaml
-//! policies:
-//!   - name: production
-//!     repositories: ["prod/*"]        # wildcards on the name
-//!     tags: { team: payments }        # and resource tags, all of them
-//!     rules:                          # the simple model
-//!       - { selection: untagged, maximumAgeLimit: 14 }
-//!     apply: delete                   # or attach, or protect (without rules); preview unless said otherwise
-//!     keep: { tags: ["latest"], newest: 3, pulledWithinDays: 30 }
-//!     limits: { images: 500, percent: 50, remaining: 5 }
-//! ```
-//!
-//! The first policy that matches a repository is the one; a repository that none matches is left alone.
-//!
-//! Beside the policies it may say what has to be known of what is in use:
-//!
-//! ```yaml
-//! usage:
-//!   taskDefinitionRevisions: 5        # the last active ones of each family are in use; 5 without it
-//!   lists:                            # lists that have to be there, and to be young
-//!     - { key: usage/shop.json, maximumAgeInHours: 6, repositories: ["shop/*"] }
-//!     - { key: usage/blue.json, cluster: blue }       # what this cluster of Amazon EKS runs
-//!     - { key: usage/partner.json, account: "210987654321" }
-//!   stacks: true                      # what stacks of CloudFormation name is in use
-//!   accounts: ["210987654321"]        # which accounts of the organization pull
-//!   ignore:                           # sources that do not matter, each with a reason
-//!     - { source: eks/old, reason: "no nodes any more", until: 2027-01-01 }
-//! ```
-//!
-//! And how much may go in the whole registry in a day, and that this very file is enforced without a preview before:
-//!
-//! ```yaml
-//! limits: { images: 5000, percent: 25 }
-//! approve: "9f86d081884c7d65"
-//! ```
+//! The policies file, `policies.yaml` in the stack's bucket: the lifecycle policy of each repository, who enforces it, its
+//! exceptions and its limits.
 
 use std::collections::BTreeMap;
 
@@ -67,10 +31,10 @@ pub struct PolicySet {
     hash: String,
 }
 
-/// What has to be known of what is in use.
+/// The settings of usage sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// So many of the last active revisions of each family of ECS task definitions are in use.
+    /// Number of the last active revisions of each family of ECS task definitions that count as in use.
     pub task_definition_revisions: u64,
     /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use.
     pub stacks: bool,
@@ -110,7 +74,7 @@ pub struct IgnoredSource {
 }
 
 impl IgnoredSource {
-    /// Whether it still holds.
+    /// Whether it still applies.
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
         let today = now.timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
@@ -118,7 +82,7 @@ impl IgnoredSource {
     }
 }
 
-/// How many images may go from the whole registry in a day, in UTC, deleted and archived together.
+/// The limits of the whole registry in a day, in UTC, for deleted and archived images together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryLimits {
@@ -129,10 +93,10 @@ pub struct RegistryLimits {
 }
 
 impl RegistryLimits {
-    /// `percent` stands for so many images at least: a small registry has to shrink, too.
+    /// Minimum number of images of a limit in percent: a small registry has to shrink, too.
     pub const LEAST: u64 = 100;
 
-    /// The most images that may go in a day, `total` being what the last completed run counted; none completed, none counted.
+    /// Maximum number of images removed in a day. `total` is the count of the last completed run, if any.
     #[must_use]
     pub fn images_a_day(self, total: Option<u64>) -> u64 {
         let share = u128::from(total.unwrap_or(0)) * u128::from(self.percent) / 100;
@@ -152,13 +116,13 @@ impl Default for RegistryLimits {
 pub struct ListSource {
     /// Its key, which begins with [`LISTS`].
     pub key: String,
-    /// Older than so many hours it is of no use.
+    /// Maximum age of the list, in hours.
     pub maximum_age_in_hours: u64,
-    /// What the names of the repositories match that it is about; without any, all of them.
+    /// Patterns of the repositories that the list covers; empty for all.
     pub repositories: Vec<String>,
-    /// The cluster of Amazon EKS in this account and Region whose use it tells.
+    /// The cluster of Amazon EKS in this account and Region whose use it reports.
     pub cluster: Option<String>,
-    /// The account whose use it tells.
+    /// The account whose use it reports.
     pub account: Option<String>,
 }
 
@@ -172,26 +136,26 @@ pub const MAXIMUM_AGE_IN_HOURS: u64 = 24;
 pub struct Entry {
     /// The name by which reports call it.
     pub name: String,
-    /// What the names of its repositories match, one of these; `*` stands for anything.
+    /// Patterns of its repositories; `*` matches anything.
     pub repositories: Vec<String>,
     /// The resource tags that its repositories have, all of these.
     pub tags: BTreeMap<String, String>,
-    /// The policy; with `apply: protect`, where a run goes by the attached one, a policy that takes nothing.
+    /// The policy. With `apply: protect`, where a run uses the attached policy, it is one by which nothing expires.
     pub policy: LifecyclePolicy,
-    /// Who applies it.
+    /// Who enforces it.
     pub apply: Apply,
-    /// What it never takes, besides what is in use.
+    /// The images that it keeps, in addition to images in use.
     pub keep: Keep,
-    /// How much it takes at once.
+    /// Its limits in one run.
     pub limits: Limits,
 }
 
-/// Who applies a policy.
+/// Who enforces a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Apply {
-    /// Nobody: it is only told what would go.
+    /// Nobody: the report shows what would be removed.
     #[default]
     Preview,
     /// ECR, whose own evaluation is kept from what is in use.
@@ -229,14 +193,14 @@ impl Apply {
     }
 }
 
-/// What stays whatever the rules say. What is in use always does.
+/// The images that are kept whatever the rules say. Images in use are always kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keep {
-    /// Images with a tag that matches one of these; `*` stands for anything.
+    /// Patterns of tags; `*` matches anything.
     pub tags: Vec<String>,
-    /// So many of the youngest images.
+    /// Number of the youngest images.
     pub newest: u64,
-    /// Images that were pulled within so many days.
+    /// Images that were pulled within this number of days.
     pub pulled_within_days: Option<u64>,
 }
 
@@ -245,7 +209,7 @@ pub struct Keep {
 pub struct Limits {
     /// The most images that go from one repository in one run.
     pub images: u64,
-    /// The most that goes, in percent of the repository's images.
+    /// Maximum part of the repository's images, in percent.
     pub percent: u64,
     /// The fewest images that are left.
     pub remaining: u64,
@@ -319,8 +283,8 @@ impl PolicySet {
         Self { entries: Vec::new(), ..self }
     }
 
-    /// Entries that no repository reaches: each is for repositories that an earlier entry takes whatever their tags are, or with
-    /// tags that these have, too.
+    /// Entries that apply to no repository, since an earlier entry matches all of them: with any tags, or with tags that they
+    /// require, too.
     #[must_use]
     pub fn unreachable(&self) -> Vec<Finding> {
         let covers = |wide: &Entry, narrow: &Entry| {
@@ -353,13 +317,13 @@ impl PolicySet {
         &self.entries
     }
 
-    /// What has to be known of what is in use.
+    /// The settings of usage sources.
     #[must_use]
     pub const fn usage(&self) -> &Sources {
         &self.usage
     }
 
-    /// How much may go from the whole registry in a day.
+    /// The limits of the whole registry in a day.
     #[must_use]
     pub const fn limits(&self) -> RegistryLimits {
         self.limits
@@ -627,7 +591,7 @@ fn rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
     }
 }
 
-/// With `apply: protect` the policy is somebody else's: what a run goes by is the one that is attached.
+/// With `apply: protect` the policy is somebody else's: a run uses the attached one.
 fn no_rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
     if reader.field(fields, "rules").value().is_some() {
         let message = "with `apply: protect` the rules are those of the attached lifecycle policy, which is never written; leave \

@@ -451,7 +451,7 @@ mod tests {
     use super::*;
     use crate::domain::lifecycle::PolicySource;
 
-    /// Rules around one that stands for `RULE`.
+    /// The findings of a document with this rule in the place of `RULE`.
     fn findings(rules: &str) -> Vec<Finding> {
         validate(&format!("{{\"rules\": [{rules}]}}{}", " ".repeat(100)))
     }

@@ -63,13 +63,13 @@ pub struct Printer<W> {
     inner: W,
     notation: Notation,
     /// The beginning of a character whose end is not written yet.
-    begun: Vec<u8>,
+    incomplete: Vec<u8>,
 }
 
 impl<W: Write> Printer<W> {
     /// Writes on to `inner`.
     pub const fn new(inner: W, notation: Notation) -> Self {
-        Self { inner, notation, begun: Vec::new() }
+        Self { inner, notation, incomplete: Vec::new() }
     }
 }
 
@@ -79,9 +79,12 @@ impl<W: Write> Write for Printer<W> {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let begun = std::mem::take(&mut self.begun);
-        let whole =
-            if begun.is_empty() { Cow::Borrowed(bytes) } else { Cow::Owned([&begun, bytes].concat()) };
+        let incomplete = std::mem::take(&mut self.incomplete);
+        let whole = if incomplete.is_empty() {
+            Cow::Borrowed(bytes)
+        } else {
+            Cow::Owned([&incomplete, bytes].concat())
+        };
         for chunk in whole.utf8_chunks() {
             self.inner.write_all(printable(chunk.valid(), self.notation).as_bytes())?;
             let is_last = std::ptr::eq(chunk.invalid().as_ptr_range().end, whole.as_ptr_range().end);
@@ -89,7 +92,7 @@ impl<W: Write> Write for Printer<W> {
                 && std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
             match chunk.invalid() {
                 [] => {}
-                invalid if may_go_on => self.begun = invalid.to_vec(),
+                invalid if may_go_on => self.incomplete = invalid.to_vec(),
                 _ => self.inner.write_all("\u{fffd}".as_bytes())?,
             }
         }

@@ -236,7 +236,7 @@ pub struct Facts<'a> {
     pub definitions: &'a BTreeMap<String, Asked<Vec<String>>>,
     /// The pinned images of service revisions, by ARN. All that are needed are present.
     pub revisions: &'a BTreeMap<String, Asked<Vec<PinnedImage>>>,
-    /// The revisions that services may go back to, by the ARNs of the services.
+    /// The revisions that services may roll back to, by the ARNs of the services.
     pub earlier_revisions: &'a BTreeMap<String, Vec<String>>,
 }
 
@@ -363,8 +363,8 @@ pub fn is_final(images: &[PinnedImage]) -> bool {
         })
 }
 
-/// The revisions of a service that its history names and that it may go back to: everything back to the last that was deployed
-/// successfully before those that it has now.
+/// The revisions of a service's history that it may roll back to: everything since the last successful deployment before its
+/// present revisions.
 #[must_use]
 pub fn earlier_revisions(mut history: Vec<PastDeployment>, current: &[RevisionSummary]) -> Vec<String> {
     history.sort_by_key(|deployment| std::cmp::Reverse(deployment.created_at));
@@ -411,11 +411,11 @@ pub fn known_from_nothing_else(
     clusters: &[Cluster],
     revisions: &BTreeMap<String, Asked<Vec<PinnedImage>>>,
 ) -> BTreeSet<String> {
-    let is_told = |revision: &RevisionSummary| matches!(revisions.get(&revision.arn), Some(Asked::Known(images)) if !images.is_empty());
+    let is_reported = |revision: &RevisionSummary| matches!(revisions.get(&revision.arn), Some(Asked::Known(images)) if !images.is_empty());
     let services = clusters.iter().flat_map(|cluster| &cluster.services);
     let unresolved = services.filter(|service| {
         let current = &service.current_service_revisions;
-        current.is_empty() || !service.task_sets.is_empty() || !current.iter().all(is_told)
+        current.is_empty() || !service.task_sets.is_empty() || !current.iter().all(is_reported)
     });
     unresolved.flat_map(RunningService::task_definitions).map(str::to_owned).collect()
 }

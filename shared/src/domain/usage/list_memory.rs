@@ -148,7 +148,7 @@ mod tests {
         Instant::from_micros(start.micros() + hours * 3_600_000_000).unwrap()
     }
 
-    /// What one list of so many references at so many hours leads to, one observation after the other.
+    /// The problems after each observation of one list: hours, and its number of references.
     fn suspicions_of(observations: &[(i64, Option<u64>)]) -> Vec<Vec<String>> {
         let mut memory = ListMemory::default();
         let mut suspicions_of = Vec::new();

@@ -111,14 +111,14 @@ impl Pullers {
             repositories: vec![repository.to_owned()],
             problem,
         };
-        let is_told =
+        let is_listed =
             |account: &str| reporters.iter().any(|reporter| reporter.account.as_deref() == Some(account));
         let mut accounts: BTreeSet<&str> = self.accounts.iter().map(String::as_str).collect();
         let mut gaps = Vec::new();
         let is_open = self.anybody || !self.organizations.is_empty();
         let named = sources.accounts.iter().map(String::as_str);
         accounts.extend(named.filter(|account| is_open && *account != own));
-        for account in accounts.into_iter().filter(|account| !is_told(account)) {
+        for account in accounts.into_iter().filter(|account| !is_listed(account)) {
             let problem = format!(
                 "the account {account} may pull from {repository}, and no list tells what it uses; have it write \
                  {LISTS}{account}/<name>.json, or declare its list with `account: \"{account}\"`"

@@ -31,9 +31,9 @@ pub const SOURCE: UsageSource = UsageSource {
 pub const LISTING: &str = "usage";
 /// Maximum number of references of all lists together.
 const MAX_REFERENCES: usize = 100_000;
-/// Lists that may be older than so many hours say nothing about what was pushed and pulled lately.
+/// Maximum age, in hours, of lists that report recent pushes and pulls.
 const MAX_FRESH_HOURS: u64 = 48;
-/// Microseconds within which ECR records a pull at least once: a recorded pull may stand for later ones.
+/// Interval, in microseconds, in which ECR records a pull at least once: a recorded pull may represent later ones.
 const PULL_RECORD_MICROS: i64 = 24 * 3_600_000_000;
 
 /// An object where lists are: what it says, or why it could not be read; and when it was written.
@@ -107,26 +107,26 @@ impl ListTime {
     }
 }
 
-/// A list that is there, by what it tells of.
+/// An existing list, by its subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reporter {
     /// Its key.
     pub key: String,
-    /// The account that it tells of, by its key or as the policies file declares; `None` for this stack's own.
+    /// The account that it reports, from its key or the policies file; `None` for this stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
 }
 
 impl Reporter {
-    /// Whether the list tells of a Region of its account: `…/eu-west-1/…` or `…/eu-west-1.json`.
+    /// Whether the list reports a Region of its account: `…/eu-west-1/…` or `…/eu-west-1.json`.
     #[must_use]
     pub fn names_region(&self, region: &str) -> bool {
         self.key.split('/').any(|part| part.strip_suffix(".json").unwrap_or(part) == region)
     }
 }
 
-/// The account that a list tells of by its key: `usage/<12 digits>/…`.
+/// The account that a list reports, from its key: `usage/<12 digits>/…`.
 #[must_use]
 pub fn account_of_key(key: &str) -> Option<&str> {
     let (account, _) = key.strip_prefix(LISTS)?.split_once('/')?;

@@ -22,13 +22,13 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 100 models, 1 for each 100 endpoints, 1 for each endpoint, and 1 or 2 for each model that is not known",
 };
 
-/// What names a model for good, as `ListModels` tells of it: a name may be given again after its model is deleted.
+/// A unique key of a model in the answer of `ListModels`; its name may be reused after the model is deleted.
 #[must_use]
 pub fn key(summary: &Value) -> String {
     format!("{} {}", summary["ModelArn"].as_str().unwrap_or_default(), summary["CreationTime"])
 }
 
-/// What a model is made of, as `DescribeModel` tells of it.
+/// A model in the answer of `DescribeModel`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     /// The images of its containers.
@@ -37,11 +37,7 @@ pub struct Model {
     pub packages: Vec<String>,
 }
 
-/// The images of a model, as `DescribeModel` tells of it, and the packages that tell the others.
-///
-/// # Errors
-///
-/// When a container has neither an image nor a package.
+/// The images of a model, from the answer of `DescribeModel`, and the packages that have the others.
 pub fn model(described: &Value) -> Result<Model, String> {
     let arn = described["ModelArn"].as_str().unwrap_or_default();
     let account = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
@@ -62,15 +58,15 @@ pub fn model(described: &Value) -> Result<Model, String> {
     Ok(model)
 }
 
-/// The images of a package of a model, as `DescribeModelPackage` tells of it.
+/// The images of a model package, from the answer of `DescribeModelPackage`.
 #[must_use]
 pub fn package_images(described: &Value) -> Vec<String> {
     let containers = described["InferenceSpecification"]["Containers"].as_array().into_iter().flatten();
     containers.filter_map(|container| container["Image"].as_str().map(str::to_owned)).collect()
 }
 
-/// The images that an endpoint was deployed with, as `DescribeEndpoint` tells of it: those of its variants, of shadow variants and
-/// of what is being deployed, by tag and by digest.
+/// The images that an endpoint was deployed with, from the answer of `DescribeEndpoint`: those of its variants, of shadow
+/// variants and of what is being deployed, by tag and by digest.
 #[must_use]
 pub fn deployed_images(described: &Value) -> Vec<String> {
     let pending = &described["PendingDeploymentSummary"];

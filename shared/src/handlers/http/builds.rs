@@ -151,8 +151,8 @@ pub async fn serve(
 ) -> Response {
     match call {
         Call::Start(request) => match starter.build(&request, now).await {
-            Ok(begun) => {
-                let image = begun.image(starter.registry);
+            Ok(started) => {
+                let image = started.image(starter.registry);
                 let status = if image.image_digest.is_some() { 200 } else { 202 };
                 Response::json(status, &image)
             }

@@ -59,7 +59,7 @@ macro_rules! kinds {
 kinds! {
     /// The request is invalid.
     InvalidRequest = 400 "invalid-request" "The request is not valid",
-    /// AWS does not take a value.
+    /// AWS refuses a value as invalid.
     Refused = 400 "refused" "AWS refuses the request",
     /// The KMS key does not exist, is disabled, or may not be used.
     KmsKey = 400 "kms-key-unusable" "The KMS key cannot be used",
@@ -85,7 +85,7 @@ kinds! {
     ImagesInUse = 409 "images-in-use" "Images are in use",
     /// Images that were to be deleted may be in use.
     UsageUnknown = 409 "usage-unknown" "What is in use is not known completely",
-    /// More images than may go from the registry in a day.
+    /// The request exceeds the registry's daily limit.
     RegistryLimit = 409 "limit-registry" "The limit of the registry for a day is reached",
     /// The repository was changed concurrently.
     ChangedMeanwhile = 409 "changed-meanwhile" "The repository was changed at the same time",

@@ -238,7 +238,7 @@ fn line(row: Row<'_>, now: Instant) -> Markup {
             }
             td.number.size data-sort=(row.size()) title={ (grouped(row.size())) " bytes" } { (bytes(row.size())) }
             td.what data-sort=(row.order()) {
-                span.fate { (swatch(result)) (result.word()) }
+                span."fate" { (swatch(result)) (result.word()) }
                 @if let Some((verb, at)) = row.due() {
                     " " span.muted { (verb) " " (text::time(at, &text::day(at))) ", " span.far { "in " (age(at, now)) } }
                 }

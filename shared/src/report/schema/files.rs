@@ -77,27 +77,27 @@ pub(super) struct Simple {
 pub(super) struct SimpleRule {
     /// A text for people.
     description: Option<String>,
-    /// Which images the rule is about.
+    /// The images that the rule selects.
     selection: Option<Selection>,
     /// The same as ECR's document says it, with a list beside it.
     tag_status: Option<TagStatus>,
     /// Beginnings of tags; an image needs one for each.
     tag_prefix_list: Option<Texts>,
-    /// Tags in which `*` stands for anything; an image needs one for each.
+    /// Patterns of tags, in which `*` matches anything; an image needs a tag for each.
     tag_pattern_list: Option<Texts>,
-    /// All but the youngest so many images are past the limit.
+    /// All images but this number of the youngest are past the limit.
     #[schemars(range(min = 1))]
     maximum_number_of_images: Option<u64>,
-    /// Images pushed more than so many days ago are past the limit.
+    /// Images that were pushed more than this number of days ago are past the limit.
     #[schemars(range(min = 1))]
     maximum_age_limit: Option<u64>,
-    /// Images not pulled for more than so many days are past the limit; they are archived.
+    /// Images that were not pulled for more than this number of days are past the limit; they are archived.
     #[schemars(range(min = 1))]
     maximum_days_since_pull: Option<u64>,
-    /// Images archived for more than so many days are past the limit.
+    /// Images that were archived more than this number of days ago are past the limit.
     #[schemars(range(min = 90))]
     maximum_days_in_archive: Option<u64>,
-    /// What happens to images past the limit; they expire by default.
+    /// The action on images past the limit; they expire by default.
     action: Option<SimpleAction>,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct Prefixes {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Patterns {
-    /// Tags in which `*` stands for anything.
+    /// Patterns of tags, in which `*` matches anything.
     tag_pattern_list: Texts,
 }
 
@@ -179,11 +179,11 @@ pub(super) struct Rule {
     description: Option<String>,
     /// Which images, and the limit.
     selection: DocumentSelection,
-    /// What happens to images past the limit.
+    /// The action on images past the limit.
     action: DocumentAction,
 }
 
-/// Which images a rule is about, and its limit.
+/// The images that a rule selects, and its limit.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("allOf" = [
@@ -205,15 +205,15 @@ pub(super) struct DocumentSelection {
     tag_status: TagStatus,
     /// Beginnings of tags; an image needs one for each.
     tag_prefix_list: Option<Texts>,
-    /// Tags in which `*` stands for anything; an image needs one for each.
+    /// Patterns of tags, in which `*` matches anything; an image needs a tag for each.
     tag_pattern_list: Option<Texts>,
-    /// Where the images are.
+    /// The storage class of the images.
     storage_class: Option<DocumentClass>,
-    /// What is counted.
+    /// The kind of the limit.
     count_type: CountType,
     /// The unit of ages.
     count_unit: Option<CountUnit>,
-    /// So many images, or days.
+    /// The number of images or days.
     #[schemars(range(min = 1))]
     count_number: u64,
 }
@@ -230,13 +230,13 @@ pub(super) enum DocumentClass {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase")]
 pub(super) enum CountType {
-    /// All but the youngest so many images.
+    /// All images but this number of the youngest.
     ImageCountMoreThan,
-    /// Images pushed so many days ago.
+    /// Images that were pushed this number of days ago.
     SinceImagePushed,
-    /// Images last pulled so many days ago.
+    /// Images that were last pulled this number of days ago.
     SinceImagePulled,
-    /// Images archived so many days ago.
+    /// Images that were archived this number of days ago.
     SinceImageTransitioned,
 }
 
@@ -247,7 +247,7 @@ pub(super) enum CountUnit {
     Days,
 }
 
-/// What happens to images.
+/// The action on images.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
@@ -257,7 +257,7 @@ pub(super) enum CountUnit {
 pub(super) struct DocumentAction {
     /// Whether images are deleted, or move.
     r#type: DocumentActionType,
-    /// Where they move.
+    /// The storage class that images move to.
     target_storage_class: Option<TargetClass>,
 }
 
@@ -283,9 +283,9 @@ pub(super) enum TargetClass {
 pub(super) struct PoliciesFile {
     /// The policies; the first that matches a repository is the one.
     policies: Vec<Entry>,
-    /// What has to be known of what is in use.
+    /// The settings of usage sources.
     usage: Option<UsageSources>,
-    /// How much may go from the whole registry in a day.
+    /// The limits of the whole registry in a day.
     limits: Option<RegistryLimits>,
     /// The hash of this file, as `ecr-steward check` prints it: it is enforced without a preview before.
     approve: Option<String>,
@@ -297,20 +297,20 @@ pub(super) struct PoliciesFile {
 #[schemars(extend("if" = { "required": ["apply"], "properties": { "apply": { "const": "protect" } } },
     "then" = { "properties": { "rules": false } }, "else" = { "required": ["rules"] }))]
 pub(super) struct Entry {
-    /// What reports call it; no two have the same.
+    /// The unique name in reports.
     name: String,
-    /// What the names of its repositories match, one of these; `*` stands for anything.
+    /// Patterns of its repositories; `*` matches anything.
     repositories: RepositoryPatterns,
     /// The resource tags that its repositories have, all of these.
     tags: Option<BTreeMap<String, String>>,
     /// The rules, in the simple model.
     #[schemars(length(min = 1, max = 50))]
     rules: Option<Vec<SimpleRule>>,
-    /// Who applies it; nobody by default.
+    /// Who enforces it; nobody by default.
     apply: Option<Apply>,
-    /// What stays whatever the rules say.
+    /// The images that are kept whatever the rules say.
     keep: Option<Keep>,
-    /// How much it takes at once.
+    /// The limits in one run.
     limits: Option<Limits>,
 }
 
@@ -321,7 +321,7 @@ pub(super) struct RepositoryPatterns(
     Vec<String>,
 );
 
-/// What stays whatever the rules say. What is in use always does.
+/// The images that are kept whatever the rules say. Images in use are always kept.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Keep {
@@ -330,15 +330,15 @@ pub(super) struct Keep {
     in_use: Option<bool>,
     /// Images with a tag that matches one of these.
     tags: Option<Texts>,
-    /// So many of the youngest images.
+    /// Number of the youngest images.
     #[schemars(range(min = 1))]
     newest: Option<u64>,
-    /// Images that were pulled within so many days.
+    /// Images that were pulled within this number of days.
     #[schemars(range(min = 1))]
     pulled_within_days: Option<u64>,
 }
 
-/// How much goes from one repository in one run; a plan past one of these is not executed at all.
+/// The limits for one repository in one run. A plan that exceeds one of them is not executed at all.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Limits {
@@ -353,7 +353,7 @@ pub(super) struct Limits {
     remaining: Option<u64>,
 }
 
-/// How much may go from the whole registry in a day.
+/// The limits of the whole registry in a day.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RegistryLimits {
@@ -365,11 +365,11 @@ pub(super) struct RegistryLimits {
     percent: Option<u64>,
 }
 
-/// What has to be known of what is in use.
+/// The settings of usage sources.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UsageSources {
-    /// So many of the last active revisions of each family of task definitions are in use; 5 by default.
+    /// Number of the last active revisions of each family of task definitions that count as in use; 5 by default.
     #[schemars(range(min = 1))]
     task_definition_revisions: Option<u64>,
     /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use; no by default.
@@ -393,14 +393,14 @@ pub(super) struct ListSource {
     /// Its key in the stack's bucket.
     #[schemars(regex(pattern = "^usage/.*\\.json$"))]
     key: String,
-    /// Older than so many hours it is of no use; 24 by default.
+    /// Maximum age in hours; 24 by default.
     #[schemars(range(min = 1))]
     maximum_age_in_hours: Option<u64>,
-    /// What the names of the repositories match that it is about; all by default.
+    /// Patterns of the repositories that it covers; all by default.
     repositories: Option<RepositoryPatterns>,
-    /// The cluster of Amazon EKS whose use it tells.
+    /// The cluster of Amazon EKS whose use it reports.
     cluster: Option<String>,
-    /// The account whose use it tells.
+    /// The account whose use it reports.
     #[schemars(regex(pattern = "^[0-9]{12}$"))]
     account: Option<String>,
 }
@@ -418,7 +418,7 @@ pub(super) struct Ignored {
     until: Option<String>,
 }
 
-/// builds.yaml: which recipe for which source.
+/// builds.yaml: the build definition for each source.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct BuildsFile {
@@ -432,7 +432,7 @@ pub(super) struct BuildsFile {
 #[schemars(extend("if" = { "required": ["profile"], "properties": { "profile": { "const": "lambda" } } },
     "then" = { "properties": { "platforms": { "maxItems": 1 } } }))]
 pub(super) struct Build {
-    /// The repository that the image goes to.
+    /// The repository of the image.
     #[schemars(length(min = 2, max = 256), regex(pattern = "^[a-z0-9]([a-z0-9._/-]*[a-z0-9])?$"))]
     repository_name: String,
     /// The folder of the source that is the build context; all of it by default.
@@ -448,7 +448,7 @@ pub(super) struct Build {
     build_args: Option<BTreeMap<String, String>>,
     /// Secrets for `RUN --mount=type=secret,id=…`: where AWS Secrets Manager has each.
     secrets: Option<BTreeMap<String, SecretReference>>,
-    /// What to build for; linux/amd64 by default.
+    /// The platforms; linux/amd64 by default.
     #[schemars(length(min = 1))]
     platforms: Option<Vec<Platform>>,
     /// The tags besides the one that names the source.
@@ -459,9 +459,9 @@ pub(super) struct Build {
     cache: Option<bool>,
     /// The size of the machine.
     compute_type: Option<ComputeType>,
-    /// What the image is for; ecs by default.
+    /// The runtime of the image; ecs by default.
     profile: Option<Profile>,
-    /// What is built; what is named after the repository by default.
+    /// The source; by default the one that is named after the repository.
     source: Option<BuildSource>,
     /// The role of the build.
     service_role: Option<String>,
@@ -495,7 +495,7 @@ pub(super) enum ComputeType {
     Xxlarge,
 }
 
-/// What is built: objects of the stack's bucket, or a CodeCommit repository.
+/// The source: objects of the stack's bucket, or a CodeCommit repository.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum BuildSource {
@@ -515,7 +515,7 @@ pub(super) struct S3Source {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct S3Keys {
-    /// The key of a zip archive, in which `*` stands for anything.
+    /// The key of a zip archive, in which `*` matches anything.
     #[schemars(regex(pattern = "^(sources|uploads)/.*(\\.[zZ][iI][pP]|\\*)$"))]
     key: String,
 }
@@ -535,9 +535,9 @@ pub(super) struct CodeCommit {
     /// Its name.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9._-]+$"))]
     repository_name: String,
-    /// The branches, in which `*` stands for anything.
+    /// Patterns of branches, in which `*` matches anything.
     branches: Option<GitNames>,
-    /// The tags, in which `*` stands for anything.
+    /// Patterns of tags, in which `*` matches anything.
     tags: Option<GitNames>,
 }
 
@@ -573,7 +573,7 @@ pub(super) enum UsedImage {
 pub(super) struct Used {
     /// The reference.
     image_uri: Reference,
-    /// Who uses it.
+    /// The user of the image.
     #[schemars(default)]
     used_by: Vec<String>,
 }

@@ -62,7 +62,7 @@ pub(crate) struct Executor<'w, 'a> {
     is_blocked: bool,
     /// Whether the cached children of image indexes were compared with the indexes.
     indexes_are_checked: bool,
-    begun: MonotonicInstant,
+    started: MonotonicInstant,
 }
 
 /// The facts that a batch depends on, read right before it.
@@ -81,7 +81,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         read_at: MonotonicInstant,
     ) -> Self {
         let current = (planned.snapshot.clone(), read_at);
-        let begun = MonotonicInstant::now();
+        let started = MonotonicInstant::now();
         let places = planned.snapshot.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
         let stayed = HashSet::new();
         let looks_into_archive = looks_into_archive(&planned.entry.policy);
@@ -96,7 +96,7 @@ impl<'w, 'a> Executor<'w, 'a> {
             lifts: None,
             is_blocked: false,
             indexes_are_checked: false,
-            begun,
+            started,
         }
     }
 
@@ -226,7 +226,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         if !processor.clients.deadline.has(MIN_TIME_LEFT) {
             return Err(RunError::Time(processor.clients.ecr.retry_observer().timeout_cause()));
         }
-        let (observation, usage_read_at) = processor.look(self.begun).await?;
+        let (observation, usage_read_at) = processor.look(self.started).await?;
         let described = self.read_again(wanted).await?;
         let Some(described) = described else {
             for &(_, place) in wanted {

@@ -310,9 +310,9 @@ async fn write(
 ) -> Result<(), RunError> {
     let batch = task.run.outcomes_of(&task.key);
     // Another attempt for the same repositories has another key: both outcomes are reported.
-    let moment = clients.now().micros();
+    let written_at = clients.now().micros();
     let last = if is_complete { LAST } else { "" };
-    let key = format!("{batch}{:05}-{done:05}-{moment}{last}.jsonl", task.done);
+    let key = format!("{batch}{:05}-{done:05}-{written_at}{last}.jsonl", task.done);
     let mut text = String::new();
     for outcome in outcomes {
         text += &serde_json::to_string(outcome).unwrap_or_default();

@@ -40,18 +40,18 @@ const MAX_LISTS_BYTES: usize = 16 * 1024 * 1024;
 /// Maximum number of objects where lists are.
 const MAX_LISTS: usize = 1000;
 
-/// What runs before this one have left behind.
+/// The results of earlier runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Before {
     /// What never changes.
     pub known: Known,
     /// Which lists there were.
     pub memory: ListMemory,
-    /// What is not known from the start.
+    /// Gaps that are known from the start.
     pub gaps: Vec<UnreadableSource>,
 }
 
-/// What is taken for known of what services and tasks need.
+/// The trusted answers about services and tasks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
     /// Also what runs before wrote down.
@@ -60,13 +60,13 @@ enum Trust {
     WhatWasAsked,
 }
 
-/// What was read anew.
+/// What was read again.
 struct Anew {
     /// The clusters of ECS that could be read, as far as they could.
     clusters: Vec<Cluster>,
     /// What of ECS could not be read.
     ecs_problems: Vec<String>,
-    /// What Lambda uses.
+    /// The use of Lambda.
     lambda: Usage,
     /// The images of versions of functions.
     functions: BTreeMap<String, Vec<String>>,
@@ -145,8 +145,8 @@ pub async fn remember_lists(
     Ok(read_lists(sources, &once, found, now).memory)
 }
 
-/// Finds what is in use at `now`, right before something goes: tasks, services, functions and lists are read anew, and what
-/// tasks and services need is not taken from a cache.
+/// Reads use at `now`, right before images are removed: tasks, services, functions and lists are read again, and what tasks and
+/// services need is not read from a cache.
 ///
 /// # Errors
 ///
@@ -179,12 +179,11 @@ pub async fn refresh(
     within_time(clients, looking).await
 }
 
-/// What is not known of those who may pull from a repository, to be asked where something would go; and what of it the policies
-/// file ignores.
+/// The gaps of those who may pull from a repository, for a repository from which images would be removed; and the ignored ones.
 ///
 /// # Errors
 ///
-/// When time is up. That the repository's policy cannot be read is a gap.
+/// If time is up. An unreadable repository policy is a gap.
 pub async fn unread_pullers(
     clients: &RunContext<'_>,
     sources: &Sources,
@@ -272,7 +271,7 @@ async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before) 
     once
 }
 
-/// What managed daemons start on new instances, and what of it is not known.
+/// The images that managed daemons start on new instances, and gaps.
 async fn daemons(
     clients: &RunContext<'_>,
     revisions: u64,
@@ -335,7 +334,7 @@ async fn daemons(
     (used, problems)
 }
 
-/// What the sources say that are read as a whole.
+/// The use of sources that are read as a whole.
 async fn whole_sources(
     clients: &RunContext<'_>,
     sources: &Sources,
@@ -383,7 +382,7 @@ fn add_whole_sources(whole: Vec<(UsageSource, Option<Reading>)>, once: &mut Read
     once.known.sources.retain(|_, known| !known.is_empty());
 }
 
-/// How each source was read that says what is in use: with the numbers of references of those that are read in parts.
+/// How each source was read, with the numbers of references of those that are read in parts.
 fn summaries(
     once: &ReadOnce,
     gaps: &[UnreadableSource],
@@ -406,7 +405,7 @@ fn summaries(
     gaps.collect()
 }
 
-/// Adds what services may go back to.
+/// Adds the revisions that services may roll back to.
 async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
     let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
     let mut histories = stream::iter(services)
@@ -476,7 +475,7 @@ async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
     (clusters, problems)
 }
 
-/// What Lambda uses, and the images of all versions of functions.
+/// The use of Lambda, and the images of all versions of functions.
 async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<String, Vec<String>>) {
     let functions = clients.functions;
     let versions = match functions.image_versions().await {
@@ -693,7 +692,7 @@ async fn decide(
     Ok(UsageSnapshot { usage, once })
 }
 
-/// What at most 20 revisions have pinned. Where ECS refuses the call because of one of them, each is asked for alone.
+/// The pinned images of at most 20 revisions. If ECS refuses the call because of one of them, each is asked for alone.
 async fn service_revisions(
     clients: &RunContext<'_>,
     arns: &[String],
@@ -735,7 +734,7 @@ fn asked(
     }
 }
 
-/// What of all that never changes is still of use.
+/// The part of what never changes that is still needed.
 fn remembered(
     once: &ReadOnce,
     definitions: &BTreeMap<String, Asked<Vec<String>>>,

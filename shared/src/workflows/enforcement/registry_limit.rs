@@ -16,7 +16,7 @@ const MAX_CAS_ATTEMPTS: u32 = 30;
 pub struct Reserved {
     /// The number of images that may be removed.
     pub granted: u64,
-    /// The most images that may go in the day.
+    /// The daily limit.
     pub limit: u64,
     /// The number of images that were removed in the day before this.
     pub before: u64,

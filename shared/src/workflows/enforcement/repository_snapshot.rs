@@ -332,9 +332,9 @@ impl RepositoryPlan<'_> {
         self.record_images(outcome, |place| self.plan.by_ecr.contains(&place));
     }
 
-    fn record_images(&self, outcome: &mut Outcome, is_told: impl Fn(ImageIndex) -> bool) {
+    fn record_images(&self, outcome: &mut Outcome, is_listed: impl Fn(ImageIndex) -> bool) {
         let all = self.plan.deletions.iter().chain(&self.plan.archivals).copied();
-        for place in all.filter(|&place| is_told(place)) {
+        for place in all.filter(|&place| is_listed(place)) {
             let by_ecr = self.plan.by_ecr.contains(&place);
             let detail = by_ecr.then(|| when_ecr_acts(outcome).to_owned());
             if let Some(image) = self.image_outcome(place, ImageResult::Planned, detail) {

@@ -25,7 +25,7 @@ const READ_CONCURRENCY: usize = 8;
 /// The key of the use at the beginning of the last completed run, for deletions by hand.
 pub const USAGE_KEY: &str = "state/usage.json";
 /// The key of the last notice about runs that only protect.
-pub const TOLD_KEY: &str = "state/told.json";
+pub const NOTICE_KEY: &str = "state/told.json";
 /// The keys of the report of the last run begin so.
 pub const LATEST: &str = "reports/latest";
 /// The keys of the report of the last run that only protects begin so: people look for that of the last run over the registry.
@@ -205,7 +205,7 @@ pub async fn news(
     if !report.run.protect_only {
         return Ok(Some(notice));
     }
-    let before = clients.call(clients.s3.get(clients.bucket, TOLD_KEY)).await?;
+    let before = clients.call(clients.s3.get(clients.bucket, NOTICE_KEY)).await?;
     // An unreadable notice counts as none.
     let before: Option<Notice> = before.and_then(|object| serde_json::from_str(&object.text).ok());
     Ok(Notice::is_news(before.as_ref(), &notice.concerns, now).then_some(notice))
@@ -224,9 +224,9 @@ pub async fn remember_notice(
     if !report.run.protect_only {
         return Ok(());
     }
-    let text =
-        serde_json::to_string(notice).map_err(|error| clients.invalid_object(TOLD_KEY, error.to_string()))?;
-    clients.call(clients.s3.write(clients.bucket, TOLD_KEY, &text, "application/json")).await
+    let text = serde_json::to_string(notice)
+        .map_err(|error| clients.invalid_object(NOTICE_KEY, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, NOTICE_KEY, &text, "application/json")).await
 }
 
 /// Stores what later runs need: that this policies file was previewed, and the number of images in the registry.

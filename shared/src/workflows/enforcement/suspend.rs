@@ -69,7 +69,7 @@ pub struct Summary {
 /// The result for one repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Done {
-    /// Its policy may go on, or is not this stack's.
+    /// Its policy may continue to act, or is not this stack's.
     Nothing,
     /// Its policy is somebody else's, or its owner is unknown; people have to be told.
     Unclear,

@@ -848,7 +848,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         let observation =
             Rc::new(read_usage::refresh(&self.clients, self.policy_set.usage(), once, now).await?);
         *self.current.borrow_mut() = Some(Look { observation: Rc::clone(&observation), taken_at, now });
-        self.put_back(&observation).await?;
+        W::put_back(self, &observation).await?;
         Ok((observation, now))
     }
 
@@ -906,7 +906,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     }
 
     /// Restores images that were removed and are in use.
-    async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
+    pub(crate) async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
         // It takes nothing: also what may not delete any more puts back what was deleted before.
         let Some(ecr) = self.access.protect() else { return Ok(()) };
         let removed = self.removed.borrow().clone();

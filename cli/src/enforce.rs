@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Failure as AwsFailure};
 use shared::domain::enforcement::batch::Assignment;
 use shared::domain::enforcement::enforcement_switch::DryRunReason;
@@ -359,7 +360,7 @@ impl Enforcement<'_> {
     /// Processes the repositories in chunks, since use is read once for all of them.
     async fn work(
         &self,
-        processor: &BatchProcessor<'_>,
+        processor: &BatchProcessor<'_, &EcrWrite>,
         policy_set: &PolicySet,
         repositories: &[Existing],
         is_given: bool,

@@ -21,7 +21,7 @@ use shared::handlers::http::{Kind, Problem, gateway, previews};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
-use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
+use shared::workflows::enforcement::{AwsClients, PreviewOnly, RunContext, RunError};
 use shared::workflows::live_preview::{self, LiveError};
 
 /// Maximum size of the answer to a synchronous invocation in Lambda, in bytes.
@@ -98,7 +98,8 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, clients: &AwsClients) -> Res
     }
     if is_batch {
         let task: Task = serde_json::from_str(payload.get())?;
-        let caller = Caller { account_id: &registry.account_id, access: CallerAccess::Preview };
+        let access = CallerAccess::<PreviewOnly>::Preview;
+        let caller = Caller { account_id: &registry.account_id, access };
         return Ok(to_raw_value(&work(clients, caller, &task).await?)?);
     }
     let reports = match request::read(payload.get(), None, Instant::now(), PolicySource::parse)? {

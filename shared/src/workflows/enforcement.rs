@@ -17,6 +17,7 @@
 //! | [`suspend`] | suspends attached policies that no run refreshes any more |
 //! | [`summarize`] | makes one report of the outcomes of all repositories |
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::aws::deadline::TimeIsUp;
@@ -135,15 +136,73 @@ pub struct RunContext<'a> {
     pub deadline: Deadline,
 }
 
+/// The client by which a part of a run may change the registry: [`EcrWrite`], or [`PreviewOnly`] where nothing ever does.
+pub trait WriteClient: Copy + fmt::Debug {
+    /// The client.
+    fn ecr(&self) -> &EcrWrite;
+}
+
+impl WriteClient for &EcrWrite {
+    fn ecr(&self) -> &EcrWrite {
+        self
+    }
+}
+
+/// The client of a function that only previews. It has no value, so that the compiler leaves everything out of the function that
+/// would delete, archive, tag or attach.
+#[derive(Debug, Clone, Copy)]
+pub enum PreviewOnly {}
+
+impl WriteClient for PreviewOnly {
+    fn ecr(&self) -> &EcrWrite {
+        match *self {}
+    }
+}
+
 /// What a part of a run may change in the registry.
 #[derive(Debug, Clone, Copy)]
-pub enum Access<'a> {
+pub enum Access<W> {
     /// Nothing: a preview.
     Read,
     /// Tags may be added and policies suspended; nothing is deleted.
-    Protect(&'a EcrProtect),
+    Protect(ProtectOnly<W>),
     /// Everything that policies ask for.
-    Write(&'a EcrWrite),
+    Write(W),
+}
+
+/// A client of which only that part may be used that protects.
+#[derive(Debug, Clone, Copy)]
+pub struct ProtectOnly<W>(W);
+
+impl<W: WriteClient> ProtectOnly<W> {
+    /// The protecting part of a client.
+    pub const fn of(client: W) -> Self {
+        Self(client)
+    }
+
+    /// The client.
+    pub fn ecr(&self) -> &EcrProtect {
+        self.0.ecr()
+    }
+}
+
+impl<W: WriteClient> Access<W> {
+    /// The client that adds tags and suspends policies; `None` in a preview.
+    pub(crate) fn protect(&self) -> Option<&EcrProtect> {
+        match self {
+            Self::Read => None,
+            Self::Protect(client) => Some(client.ecr()),
+            Self::Write(client) => Some(client.ecr()),
+        }
+    }
+
+    /// The client that does everything that policies ask for; `None` where the run may not.
+    pub(crate) fn write(&self) -> Option<&EcrWrite> {
+        match self {
+            Self::Read | Self::Protect(_) => None,
+            Self::Write(client) => Some(client.ecr()),
+        }
+    }
 }
 
 /// Why a part of a run stops before it is done.

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant as MonotonicInstant;
 
-use super::RunError;
+use super::{RunError, WriteClient};
 use crate::domain::enforcement::in_use_protection::is_protected;
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::lifecycle::PolicySource;
@@ -10,7 +10,7 @@ use crate::workflows::enforcement::execute::Executor;
 use crate::workflows::enforcement::process_batch::BatchProcessor;
 use crate::workflows::enforcement::repository_snapshot::RepositoryPlan;
 
-impl BatchProcessor<'_> {
+impl<W: WriteClient> BatchProcessor<'_, W> {
     /// Executes a plan. The outcome has what was done, however it ends.
     pub(super) async fn delete(
         &self,

@@ -28,7 +28,7 @@ use crate::workflows::enforcement::repository_snapshot::{
     RepositoryPlan, RepositorySnapshot, forget_children,
 };
 use crate::workflows::enforcement::write_journal;
-use crate::workflows::enforcement::{Access, RunError};
+use crate::workflows::enforcement::{RunError, WriteClient};
 
 /// Minimum time left for starting a batch of images: five calls, reading use, and recording what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
@@ -44,8 +44,8 @@ const OTHERS_LISTED: &str = "it lists other images than were remembered of it, s
                              next run reads it anew";
 
 /// Executes the actions of one repository.
-pub(crate) struct Executor<'w, 'a> {
-    processor: &'w BatchProcessor<'a>,
+pub(crate) struct Executor<'w, 'a, W> {
+    processor: &'w BatchProcessor<'a, W>,
     /// The repository when the actions were decided.
     planned: &'w RepositoryPlan<'w>,
     outcome: &'w mut Outcome,
@@ -57,7 +57,7 @@ pub(crate) struct Executor<'w, 'a> {
     /// Whether the policy that protection tags are for has rules about archived images.
     looks_into_archive: bool,
     /// With this policies are attached where the run itself may not.
-    lifts: Option<&'w EcrWrite>,
+    lifts: Option<W>,
     /// Whether nothing more is removed here.
     is_blocked: bool,
     /// Whether the cached children of image indexes were compared with the indexes.
@@ -72,10 +72,10 @@ struct Look {
     going: Vec<ImageIndex>,
 }
 
-impl<'w, 'a> Executor<'w, 'a> {
+impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
     /// The execution for a repository that was read at `read_at` or later. Use is read after this.
     pub(crate) fn new(
-        processor: &'w BatchProcessor<'a>,
+        processor: &'w BatchProcessor<'a, W>,
         planned: &'w RepositoryPlan<'w>,
         outcome: &'w mut Outcome,
         read_at: MonotonicInstant,
@@ -106,7 +106,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     /// Policies are attached with this, also where the run itself may not attach any.
-    pub(crate) fn puts_policies_with(&mut self, ecr: Option<&'w EcrWrite>) {
+    pub(crate) fn puts_policies_with(&mut self, ecr: Option<W>) {
         self.lifts = ecr;
     }
 
@@ -153,23 +153,15 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     fn protect(&self) -> Result<&'w EcrProtect, RunError> {
-        match self.processor.access {
-            Access::Protect(ecr) => Ok(ecr),
-            Access::Write(ecr) => Ok(ecr),
-            Access::Read => {
-                Err(RunError::Aws(AwsError::unexpected_response("PutImage", "a preview changes nothing")))
-            }
-        }
+        self.processor.access.protect().ok_or_else(|| {
+            RunError::Aws(AwsError::unexpected_response("PutImage", "a preview changes nothing"))
+        })
     }
 
     fn write(&self) -> Result<&'w EcrWrite, RunError> {
-        match self.processor.access {
-            Access::Write(ecr) => Ok(ecr),
-            Access::Protect(_) | Access::Read => Err(RunError::Aws(AwsError::unexpected_response(
-                "BatchDeleteImage",
-                "this run takes nothing away",
-            ))),
-        }
+        self.processor.access.write().ok_or_else(|| {
+            RunError::Aws(AwsError::unexpected_response("BatchDeleteImage", "this run takes nothing away"))
+        })
     }
 
     /// Deletes or archives images, all of one step and kind.
@@ -599,8 +591,8 @@ impl<'w, 'a> Executor<'w, 'a> {
 
     async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), RunError> {
         let name = &self.planned.snapshot.name;
-        let ecr = match self.lifts {
-            Some(ecr) => ecr,
+        let ecr = match &self.lifts {
+            Some(client) => client.ecr(),
             None => self.write()?,
         };
         self.processor.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;

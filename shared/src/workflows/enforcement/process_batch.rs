@@ -13,9 +13,8 @@ use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant as MonotonicInstant;
 
-use super::{Access, RunContext, RunError, check_clock, inventory};
+use super::{Access, ProtectOnly, RunContext, RunError, WriteClient, check_clock, inventory};
 use crate::aws::AwsError;
-use crate::aws::ecr::{EcrProtect, EcrWrite};
 use crate::aws::resource_tags::PROTECT_KEY;
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::batch::{Assignment, Batch, Kind, Protection};
@@ -59,16 +58,16 @@ const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 
 /// One invocation for one batch.
 #[derive(Debug)]
-pub struct BatchProcessor<'a> {
+pub struct BatchProcessor<'a, W> {
     pub(crate) clients: RunContext<'a>,
     pub(crate) run: &'a Run,
     pub(crate) policy_set: &'a PolicySet,
-    pub(crate) access: Access<'a>,
+    pub(crate) access: Access<W>,
     /// Whether the stack's parameter `Enforce` is `true` now; a terminal is its own switch.
     pub(crate) is_on: bool,
     /// With this the policy that a repository was made with comes back when everything is certain again, also in a run that enforces
     /// no policies file. `None` if nothing comes back.
-    pub(crate) lifts: Option<&'a EcrWrite>,
+    pub(crate) lifts: Option<W>,
     /// Use at the beginning of the run, or of this invocation.
     initial_usage: UsageSnapshot,
     current: RefCell<Option<Look>>,
@@ -93,22 +92,22 @@ struct Look {
 
 /// The function that works on a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
+pub struct Caller<'a, W> {
     /// The account of the function, by its own ARN. A batch of another registry is refused.
     pub account_id: &'a str,
     /// What the function may do.
-    pub access: CallerAccess<'a>,
+    pub access: CallerAccess<W>,
 }
 
 /// What a function may do with a batch.
 #[derive(Debug, Clone, Copy)]
-pub enum CallerAccess<'a> {
+pub enum CallerAccess<W> {
     /// Report what would be done.
     Preview,
     /// Do it.
     Enforce {
         /// With this.
-        ecr: &'a EcrWrite,
+        ecr: W,
         /// Whether the stack's parameter `Enforce` is `true` now. If not, it still protects.
         is_on: bool,
     },
@@ -136,14 +135,18 @@ struct Loaded {
 ///
 /// If the batch cannot be processed at all: it does not belong to the run, or not to this function; also if a clock is wrong. The
 /// failure of one repository is in its outcome.
-pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Task, RunError> {
+pub async fn work<W: WriteClient>(
+    clients: RunContext<'_>,
+    caller: Caller<'_, W>,
+    task: &Task,
+) -> Result<Task, RunError> {
     let run = &task.run;
     check_task(task, caller.access)?;
     let loaded = load(&clients, caller, task).await?;
     let access = match caller.access {
         CallerAccess::Preview => Access::Read,
         CallerAccess::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => {
-            Access::Protect(ecr)
+            Access::Protect(ProtectOnly::of(ecr))
         }
         CallerAccess::Enforce { ecr, .. } => Access::Write(ecr),
     };
@@ -182,7 +185,7 @@ pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> R
 }
 
 /// Refuses a task that is not for this function.
-fn check_task(task: &Task, access: CallerAccess<'_>) -> Result<(), RunError> {
+fn check_task<W>(task: &Task, access: CallerAccess<W>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
     let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
     if run.attempt.is_empty() {
@@ -205,7 +208,11 @@ fn check_task(task: &Task, access: CallerAccess<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Loaded, RunError> {
+async fn load<W: Copy>(
+    clients: &RunContext<'_>,
+    caller: Caller<'_, W>,
+    task: &Task,
+) -> Result<Loaded, RunError> {
     let now = clients.now();
     let run = &task.run;
     let refused = |problem: String| RunError::Refused { key: task.key.clone(), problem };
@@ -325,12 +332,12 @@ async fn write(
     }
 }
 
-impl<'a> BatchProcessor<'a> {
+impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     /// A processor that uses the initial use until it is about to change something.
     #[must_use]
     pub const fn new(
         clients: RunContext<'a>,
-        access: Access<'a>,
+        access: Access<W>,
         run: &'a Run,
         policy_set: &'a PolicySet,
         initial_usage: UsageSnapshot,
@@ -901,11 +908,7 @@ impl<'a> BatchProcessor<'a> {
     /// Restores images that were removed and are in use.
     async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
         // It takes nothing: also what may not delete any more puts back what was deleted before.
-        let ecr: &EcrProtect = match self.access {
-            Access::Read => return Ok(()),
-            Access::Protect(ecr) => ecr,
-            Access::Write(ecr) => ecr,
-        };
+        let Some(ecr) = self.access.protect() else { return Ok(()) };
         let removed = self.removed.borrow().clone();
         let mut is_back = BTreeSet::new();
         for (at, action) in in_use_again(&removed, &observation.usage) {

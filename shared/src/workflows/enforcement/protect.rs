@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use tokio::time::Instant as MonotonicInstant;
 
-use super::{Access, RunError};
+use super::{Access, RunError, WriteClient};
 use crate::aws::AwsError;
 use crate::aws::ecr::EcrProtect;
 use crate::domain::enforcement::action::Action;
@@ -161,7 +161,7 @@ fn is_suspended(policy: &LifecyclePolicy) -> bool {
     is_protected(policy) && takes_nothing(policy)
 }
 
-impl BatchProcessor<'_> {
+impl<W: WriteClient> BatchProcessor<'_, W> {
     /// Refreshes the protection of a repository whose policy ECR enforces, or reports what would be done. The outcome has what
     /// was done, even after an error. After an error the attached policy is suspended.
     pub(super) async fn protect(
@@ -429,11 +429,7 @@ impl BatchProcessor<'_> {
     }
 
     fn protects(&self) -> Result<&EcrProtect, RunError> {
-        match self.access {
-            Access::Read => Err(invalid_object("a preview changes nothing")),
-            Access::Protect(ecr) => Ok(ecr),
-            Access::Write(ecr) => Ok(ecr),
-        }
+        self.access.protect().ok_or_else(|| invalid_object("a preview changes nothing"))
     }
 
     pub(super) fn records(&self) -> Option<ProtectionRecords<'_>> {

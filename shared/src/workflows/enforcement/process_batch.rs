@@ -141,7 +141,7 @@ pub async fn work<W: WriteClient>(
     task: &Task,
 ) -> Result<Task, RunError> {
     let run = &task.run;
-    check_task(task, caller.access)?;
+    check_task(task, &caller.access)?;
     let loaded = load(&clients, caller, task).await?;
     let access = match caller.access {
         CallerAccess::Preview => Access::Read,
@@ -185,7 +185,7 @@ pub async fn work<W: WriteClient>(
 }
 
 /// Refuses a task that is not for this function.
-fn check_task<W>(task: &Task, access: CallerAccess<W>) -> Result<(), RunError> {
+fn check_task<W>(task: &Task, access: &CallerAccess<W>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
     let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
     if run.attempt.is_empty() {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::image::name::Name;
+use crate::domain::lifecycle::lint::why_no_tag;
 use crate::domain::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::instant::Instant;
@@ -611,6 +612,13 @@ fn keep(reader: &mut Reader, fields: &Fields<'_>) -> Keep {
         reader.find(Code::UnknownValue, fields.at("inUse"), message);
     }
     keep.tags = reader.texts(&fields, "tags").value().unwrap_or_default();
+    // What matches no tag keeps nothing, and somebody relies on it.
+    for (number, pattern) in keep.tags.iter().enumerate() {
+        if let Some(problem) = why_no_tag(pattern, true) {
+            let pointer = format!("{}/{number}", fields.at("tags"));
+            reader.find(Code::ListNeverMatches, pointer, format!("{} {problem}", quoted(pattern)));
+        }
+    }
     keep.newest = reader.positive(&fields, "newest").value().unwrap_or_default();
     keep.pulled_within_days = reader.positive(&fields, "pulledWithinDays").value();
     keep
@@ -681,6 +689,30 @@ policies:
         assert_eq!(found(&policy_set, "dev/api", Some(&both)), Some("the rest"));
         let nobody = PolicySet::parse("policies: []").unwrap();
         assert_eq!(found(&nobody, "prod/api", None), None);
+    }
+
+    #[test]
+    fn tags_to_keep_that_no_tag_matches_are_refused() {
+        for pattern in [
+            "^ci-11$",
+            "shop/web:ci-10",
+            "ci-9 ",
+            "ci-[78]",
+            "v?",
+            "re:.*",
+            "!ci-*",
+            "v1,v2",
+            "-x",
+            "sha256:abc",
+        ] {
+            let text = format!(
+                "policies: [{{ name: a, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}], keep: {{ tags: [ok, {}] }} }}]",
+                serde_json::json!(pattern)
+            );
+            let findings = PolicySet::parse(&text).unwrap_err();
+            let found = findings.iter().find(|finding| finding.code == Code::ListNeverMatches).unwrap();
+            assert_eq!(found.pointer, "/policies/0/keep/tags/1", "{pattern}");
+        }
     }
 
     #[test]

@@ -185,6 +185,12 @@ pub(crate) fn yaml(text: &str, place: Option<(usize, usize)>, message: &str) -> 
     if message.contains("multiple YAML documents") {
         return "a second document begins here; keep one, or write each into a file of its own".to_owned();
     }
+    if let Some((_, tag)) = message.split_once("unsupported tag `") {
+        let tag = tag.trim_end_matches('`');
+        return format!(
+            "the tag `{tag}` has no meaning here, as CloudFormation's `!Ref` and `!Sub` have none; write the value itself"
+        );
+    }
     if indentation.contains('\t') || lower.contains("tab") {
         return "a tab in the indentation, which YAML does not take; write spaces".to_owned();
     }

@@ -23,6 +23,7 @@ use crate::domain::usage::ignore::IgnoredSourceReason;
 use crate::domain::usage::list_memory::{self, ListMemory};
 use crate::domain::usage::replication::RegistryDescription;
 use crate::domain::usage::reports::{self, Expected, FoundList, LISTING, Place, Reports, key_problem};
+use crate::domain::usage::signing::ManagedSigning;
 use crate::domain::usage::source::{Reading, SourceStatus, SourceSummary, UsageSource};
 use crate::domain::usage::usage_list::{ListHead, MAX_LIST_BYTES, SourceReport, UsageList, Writer};
 use crate::domain::usage::usage_snapshot::{Known, ReadOnce, ReadSource, UsageSnapshot};
@@ -296,13 +297,13 @@ async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before, 
     let revisions = sources.task_definition_revisions;
     let of_registry = async {
         match scope {
-            Scope::Registry => tokio::join!(registry.describe(), registry.policy()),
-            Scope::Account => (Ok(RegistryDescription::default()), Ok(None)),
+            Scope::Registry => tokio::join!(registry.describe(), registry.policy(), registry.signing()),
+            Scope::Account => (Ok(RegistryDescription::default()), Ok(None), ManagedSigning::default()),
         }
     };
-    let (active, eks_clusters, (registry, registry_policy)) =
+    let (active, eks_clusters, (registry, registry_policy, signing)) =
         tokio::join!(ecs.latest_task_definitions(revisions), eks.clusters(), of_registry);
-    let mut once = ReadOnce { memory, known, gaps: before_gaps, ..ReadOnce::default() };
+    let mut once = ReadOnce { memory, known, signing, gaps: before_gaps, ..ReadOnce::default() };
     let gap = |source: &str, error: &AwsError| UnreadableSource {
         source: source.to_owned(),
         repositories: Vec::new(),

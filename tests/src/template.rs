@@ -97,7 +97,7 @@ pub fn block(resource: &str) -> Vec<String> {
 pub fn block_of(file: &str, resource: &str) -> Vec<String> {
     let text = std::fs::read_to_string(workspace().join(file)).unwrap();
     let (_, rest) = text.split_once(&format!("\n  {resource}:\n")).unwrap();
-    let is_inside = |line: &&str| !line.starts_with("  ") || line.starts_with("   ");
+    let is_inside = |line: &&str| line.is_empty() || line.starts_with("   ");
     rest.lines().take_while(is_inside).map(str::to_owned).collect()
 }
 

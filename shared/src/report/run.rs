@@ -387,6 +387,8 @@ pub fn monthly_cost(amount: Amount) -> f64 {
 pub struct Builder {
     report: RunReport,
     images: usize,
+    /// Who may pull and tells of no use.
+    unread_pullers: Vec<UnreadableSource>,
 }
 
 impl Builder {
@@ -419,11 +421,14 @@ impl Builder {
             unmatched: Vec::new(),
             largest: Vec::new(),
         };
-        Self { report, images: 0 }
+        Self { report, images: 0, unread_pullers: Vec::new() }
     }
 
     /// One more repository.
     pub fn take(&mut self, mut outcome: Outcome) {
+        for gap in std::mem::take(&mut outcome.unread_pullers) {
+            self.take_puller(gap);
+        }
         let report = &mut self.report;
         report.totals.add(&outcome);
         report.protection.extend(protected(&outcome));
@@ -469,6 +474,22 @@ impl Builder {
         report.repositories.push(outcome);
     }
 
+    /// Somebody who may pull and tells of no use: told once, with the first of the repositories.
+    fn take_puller(&mut self, gap: UnreadableSource) {
+        let pullers = &mut self.unread_pullers;
+        match pullers.iter().position(|known| known.source == gap.source) {
+            Some(place) => {
+                let known =
+                    pullers.get_mut(place).filter(|known| known.repositories.len() < REPOSITORIES_OF_GAP);
+                known
+                    .into_iter()
+                    .for_each(|known| known.repositories.extend(gap.repositories.iter().cloned()));
+            }
+            None if pullers.len() < PULLERS => pullers.push(gap),
+            None => {}
+        }
+    }
+
     /// What else there is to tell, to be changed.
     pub const fn report_mut(&mut self) -> &mut RunReport {
         &mut self.report
@@ -478,6 +499,7 @@ impl Builder {
     #[must_use]
     pub fn finish(self) -> RunReport {
         let mut report = self.report;
+        report.gaps.extend(self.unread_pullers);
         let rank = |outcome: &Outcome| {
             let gone = outcome.deleted.image_size_in_bytes.max(outcome.expiring.image_size_in_bytes);
             (!outcome.needs_attention(), std::cmp::Reverse(gone))
@@ -540,6 +562,11 @@ impl Outcome {
     }
 }
 
+/// Maximum number of accounts, organizations and services of which a report says that they may pull and tell nothing. Each repository
+/// says who blocks it all the same.
+const PULLERS: usize = 50;
+/// Maximum number of repositories that are named for each of these.
+const REPOSITORIES_OF_GAP: usize = 10;
 /// The code of the obstacle that is a limit of the whole registry.
 const REGISTRY_LIMIT: &str = "limit-registry";
 
@@ -1127,6 +1154,29 @@ pub(super) mod tests {
         let failed = RunReport { status: RunStatus::Failed, ..failed };
         assert_eq!(failed.headline(), "ECR: the lifecycle run failed");
         assert!(failed.message("s3://b/r").contains("It failed: policies.yaml: /: syntax: no"));
+    }
+
+    #[test]
+    fn an_account_that_may_pull_and_does_not_report_is_told_in_the_first_lines_with_its_repositories() {
+        let mut builder = Builder::new(run(), Instant::parse("2026-11-23T03:00:42Z").unwrap());
+        for number in 0..30 {
+            let name = format!("app/{number}");
+            let gap = UnreadableSource {
+                source: "account/210987654321".to_owned(),
+                repositories: vec![name.clone()],
+                problem: "it may pull, and no list tells what it uses".to_owned(),
+            };
+            builder.take(Outcome { unread_pullers: vec![gap], ..outcome(&name, Status::Blocked) });
+        }
+        let report = builder.finish();
+        assert_eq!((report.gaps.len(), report.gaps[0].repositories.len()), (1, REPOSITORIES_OF_GAP));
+        let first = &report.notices[0];
+        assert!(first.starts_with("It is not known what uses images of app/0, app/1, "), "{first}");
+        assert!(
+            first.contains("`{ source: account/210987654321, reason: \"…\", until: 2027-02-21 }`"),
+            "{first}"
+        );
+        assert_eq!(report.status, RunStatus::Attention);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::domain::image::Image;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
+use crate::domain::usage::UnreadableSource;
 
 /// Of so many images of a repository an outcome tells singly; counts are of all.
 pub const SHOWN: usize = 1000;
@@ -35,6 +36,9 @@ pub struct Outcome {
     /// Why the plan is not executed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub obstacles: Vec<ReportedBlocker>,
+    /// Who may pull and tells of no use, where that is among the obstacles.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread_pullers: Vec<UnreadableSource>,
     /// All images.
     pub images: Amount,
     /// How many of the images count for limits in percent of the registry: those that can be pulled by themselves.

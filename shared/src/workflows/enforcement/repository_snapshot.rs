@@ -264,6 +264,12 @@ impl RepositoryPlan<'_> {
             policy: Some(entry.name.clone()),
             apply: Some(entry.apply),
             obstacles: plan.obstacles.iter().map(ReportedBlocker::from).collect(),
+            unread_pullers: surveyed
+                .pull_gaps
+                .iter()
+                .filter(|gap| plan.obstacles.contains(&Blocker::Usage(gap.to_string())))
+                .cloned()
+                .collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };

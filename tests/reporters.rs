@@ -37,7 +37,7 @@ impl Accounts {
 
     /// The account that the reporter takes for the registry's.
     fn reporting_to(owner: &str) -> Self {
-        let steward = Steward::with_book(POLICY);
+        let steward = Steward::with_policies_file(POLICY);
         steward.aws.with(|registry| {
             for name in ["app", "own"] {
                 let described = json!({

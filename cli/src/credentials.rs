@@ -1,5 +1,5 @@
-//! Who calls AWS, and in which Region: by the SDK's own chain, so that profiles, single sign-on, roles, containers and instances
-//! work as they do with the AWS CLI, and are refreshed in a command of hours.
+//! Credentials and Region, from the SDK's own chain, so that profiles, single sign-on, roles, containers and instances work as
+//! with the AWS CLI, and are refreshed during a command of hours.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,12 +20,12 @@ use tokio::sync::Mutex;
 
 use crate::account::{AccountError, Aws};
 
-/// Credentials are refreshed so long before they expire.
+/// Time before the expiry of credentials at which they are refreshed.
 const MARGIN: Duration = Duration::from_secs(300);
 /// The metadata service of an instance is next door, or not there.
 const IMDS: Duration = Duration::from_secs(1);
 
-/// Where the Region was found, for people.
+/// The origin of the Region, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     Option,
@@ -118,7 +118,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
         .read_timeout(IMDS)
         .build();
     let chain = match &aws.profile {
-        // A profile that is named goes before keys in the environment, as with the AWS CLI.
+        // A named profile takes precedence over keys in the environment, as with the AWS CLI.
         Some(profile) => SharedCredentialsProvider::new(
             ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build(),
         ),
@@ -151,15 +151,15 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
     Ok(Session { connection, origin })
 }
 
-/// The profiles of the AWS CLI's files, and whether the one that is asked for is among them.
+/// The profiles of the AWS CLI's files, and whether the requested one is among them.
 pub(crate) async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
     let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await;
     let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
     let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();
     known.sort();
-    let asked =
+    let answered =
         aws.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty()));
-    match asked {
+    match answered {
         Some(name) if !known.contains(&name) => Err(AccountError::NoProfile { name, known }),
         _ => Ok(known),
     }

@@ -127,8 +127,9 @@ impl Port<'_> {
         let roles = ["--capabilities", "CAPABILITY_IAM", "--parameters"];
         as_reporter(&[&create[..], &roles, &parameters].concat())?;
         let status = until(&step, "the stack of the reporter", || {
-            let told = as_reporter(&["cloudformation", "describe-stacks", "--stack-name", STACK])?;
-            let status = told.pointer("/Stacks/0/StackStatus").and_then(Value::as_str).unwrap_or_default();
+            let described = as_reporter(&["cloudformation", "describe-stacks", "--stack-name", STACK])?;
+            let status =
+                described.pointer("/Stacks/0/StackStatus").and_then(Value::as_str).unwrap_or_default();
             Ok((!status.ends_with("_IN_PROGRESS")).then(|| status.to_owned()))
         })?;
         step.check(status == "CREATE_COMPLETE", || format!("the stack is {status}"))
@@ -153,7 +154,7 @@ impl Port<'_> {
         ];
         for answer in refused {
             let is_denied =
-                matches!(&answer, Err(LocalError::Failed { said, .. }) if said.contains("AccessDenied"));
+                matches!(&answer, Err(LocalError::Failed { output, .. }) if output.contains("AccessDenied"));
             step.check(is_denied, || format!("it should be refused: {answer:?}"))?;
         }
         Ok(())
@@ -163,9 +164,9 @@ impl Port<'_> {
     fn account_reports(&self) -> Result<(), LocalError> {
         let step = Step::begin("it reports: what it runs stays, and what nothing uses is deleted");
         let as_reporter = |arguments: &[&str]| self.stack.aws_as(REPORTER, arguments);
-        let told = as_reporter(&["cloudformation", "describe-stacks", "--stack-name", STACK])?;
+        let described = as_reporter(&["cloudformation", "describe-stacks", "--stack-name", STACK])?;
         let outputs =
-            told.pointer("/Stacks/0/Outputs").and_then(Value::as_array).cloned().unwrap_or_default();
+            described.pointer("/Stacks/0/Outputs").and_then(Value::as_array).cloned().unwrap_or_default();
         let function = outputs.iter().find(|output| output["OutputKey"] == "UsageReportFunctionName");
         let function = function.and_then(|output| output["OutputValue"].as_str()).unwrap_or_default();
         let answer = self.project.run().join("reported.json");

@@ -22,7 +22,7 @@ const PROGRAM: &str = "usage-report";
 const LIST: &str = "usage/210987654321/eu-west-1.json";
 const CLUSTER: &str = "partner";
 /// Of the images that all other parts of the story leave alone one is kept.
-const BOOK: &str = r#"policies:
+const POLICIES_FILE: &str = r#"policies:
   - name: what a partner pulls
     repositories: ["partner/*"]
     rules: [{ selection: any, maximumNumberOfImages: 1 }]
@@ -86,7 +86,7 @@ impl Port<'_> {
     /// An account that may pull and says nothing.
     fn silent_account(&self) -> Result<(), LocalError> {
         let step = Step::begin("as long as that account does not report, nothing of it is deleted");
-        self.report(&step, &self.upload(&step, BOOK)?)?;
+        self.report(&step, &self.upload(&step, POLICIES_FILE)?)?;
         let report = self.report(&step, &self.start(ENFORCE)?)?;
         let there = self.tags_of_partner()?;
         step.check(there == TAGS, || format!("{there:?} are left: {report}"))?;

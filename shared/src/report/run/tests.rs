@@ -266,6 +266,27 @@ fn people_are_told_in_a_few_lines() {
 }
 
 #[test]
+fn an_account_that_may_pull_and_does_not_report_is_in_the_first_lines_with_its_repositories() {
+    let mut builder = Builder::new(run(), Instant::parse("2026-11-23T03:00:42Z").unwrap());
+    for number in 0..30 {
+        let name = format!("app/{number}");
+        let gap = UnreadableSource {
+            source: "account/210987654321".to_owned(),
+            repositories: vec![name.clone()],
+            problem: "it may pull, and no list reports what it uses".to_owned(),
+        };
+        builder.take(Outcome { unread_pullers: vec![gap], ..outcome(&name, Status::Blocked) });
+    }
+    let report = builder.finish();
+    assert_eq!((report.gaps.len(), report.gaps[0].repositories.len()), (1, 10));
+    let first = &report.notices[0];
+    assert!(first.starts_with("It is not known what uses images of app/0, app/1, "), "{first}");
+    let entry = "`{ source: account/210987654321, reason: \"…\", until: 2027-02-21 }`";
+    assert!(first.contains(entry), "{first}");
+    assert_eq!(report.status, RunStatus::Attention);
+}
+
+#[test]
 fn why_nothing_was_taken_is_said_before_anything_else() {
     let reason = Some(DryRunReason::NotPreviewed);
     let run = Run { dry_run: true, dry_run_reason: reason, ..run() };

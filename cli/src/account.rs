@@ -227,14 +227,17 @@ impl Which {
     }
 }
 
+/// What work runs on: one thread.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, AccountError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AccountError::Runtime)
+}
+
 /// Does work over a connection, on one thread.
 pub(crate) fn connected<T>(
     aws: &Aws,
     work: impl AsyncFnOnce(&Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(AccountError::Runtime)?;
-    let done = runtime.block_on(async {
+    let done = runtime()?.block_on(async {
         progress::phase("signing in to AWS");
         let session = sign_in(aws).await?;
         match work(&session.connection).await {

@@ -22,17 +22,30 @@ use crate::{Failure, Outcome, output, progress};
 /// Every cluster of Amazon EKS needs a list, usage/eks/CLUSTER.json in the bucket, and every registry that deletions are
 /// replicated to. A source that cannot be read is printed with the entry of policies.yaml that ignores it.
 ///
+/// With --kubernetes reads a cluster instead: pods, and whatever has a template of pods, also what a rollback goes back to. It is
+/// found as kubectl finds it, and in a pod by its service account. With --write puts the cluster's list into the bucket.
+///
 /// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward in-use > in-use.json
-  ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'")]
+  ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'
+  ecr-steward in-use --kubernetes --context shop > in-use.json
+  ecr-steward in-use --kubernetes --write s3://BUCKET/usage/eks/CLUSTER.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     bucket: Bucket,
+
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    kubernetes: crate::kubernetes::Arguments,
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+    #[cfg(feature = "kubernetes")]
+    if arguments.kubernetes.is_asked_for() {
+        return crate::kubernetes::run(&arguments.kubernetes, aws);
+    }
     let usage = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
         // A source that cannot be read is a gap. That nothing can be reached is told as such, and at once.
         match clients.ecr.repositories(Some(1), None).await {

@@ -23,6 +23,8 @@ mod images;
 mod in_use;
 mod init;
 mod input;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod login;
 mod output;
 mod pack;
@@ -160,6 +162,9 @@ enum Failure {
     Api(#[from] api::Problem),
     #[error(transparent)]
     Build(#[from] build::BuildError),
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Cluster(#[from] kubernetes::ClusterError),
     #[error(transparent)]
     Confirm(#[from] confirm::ConfirmError),
     #[error(transparent)]

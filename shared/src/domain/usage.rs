@@ -15,6 +15,7 @@
 //! | [`usage_snapshot`] | all of it at one moment, with what could not be read |
 //! | [`ignore`] | which sources the policies file says do not matter |
 //! | [`list`] | one list of references in use, read entry by entry |
+//! | [`usage_list`] | the second form of such a list: who wrote it, and what was read completely |
 //! | [`list_memory`] | which lists there were, so that one that disappears or shrinks is noticed |
 //! | [`reports`] | what all lists together say, and which accounts and clusters they tell of |
 //! | [`pull_access`] | who may pull from a repository by its policy |
@@ -58,6 +59,7 @@ pub mod scheduler;
 pub mod source;
 pub mod stacks;
 pub mod states;
+pub mod usage_list;
 pub mod usage_snapshot;
 
 /// All usage sources, in the order in which the report tells of them. How each is read is in `aws/usage_sources.rs`, where it is

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 
     #[cfg(feature = "kubernetes")]
     #[command(flatten)]
-    kubernetes: crate::kubernetes::Arguments,
+    kubernetes: crate::kubernetes::Kubernetes,
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {

@@ -14,8 +14,8 @@ use shared::domain::usage::source::SourceStatus;
 use shared::domain::usage::usage_list::{ListHead, SourceReport, UsageList, Writer};
 use shared::domain::usage::{UnreadableSource, UsedImage};
 
-use self::cluster::{Cluster, ClusterReading};
 pub(crate) use self::cluster::ClusterError;
+use self::cluster::{Cluster, ClusterReading};
 use self::kinds::Without;
 use crate::account::{self, Aws, bucket_name};
 use crate::{Failure, Outcome, output, progress};
@@ -24,10 +24,13 @@ mod cluster;
 mod images;
 mod kinds;
 
+/// The source that lists and messages name; its parts are kinds.
+const SOURCE: &str = "kubernetes";
+
 /// Which cluster is read, and where its list goes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kubernetes")]
-pub(crate) struct Arguments {
+pub(crate) struct Kubernetes {
     /// Read a Kubernetes cluster instead of this account: the one of kubectl, or in a pod its own.
     #[arg(long, conflicts_with_all = ["bucket", "stack"])]
     kubernetes: bool,
@@ -55,7 +58,7 @@ pub(crate) struct Arguments {
     registry_host: Vec<String>,
 }
 
-impl Arguments {
+impl Kubernetes {
     /// Whether a cluster is to be read.
     pub(crate) const fn is_asked_for(&self) -> bool {
         self.kubernetes
@@ -75,7 +78,9 @@ struct Target {
 /// Reads the address of a cluster's list.
 fn target(text: &str) -> Result<Target, String> {
     let form = || {
-        format!("write s3://BUCKET/{LISTS}eks/CLUSTER.json, or s3://BUCKET/{LISTS}ACCOUNT/eks/REGION/CLUSTER.json from another account or Region")
+        format!(
+            "write s3://BUCKET/{LISTS}eks/CLUSTER.json, or s3://BUCKET/{LISTS}ACCOUNT/eks/REGION/CLUSTER.json from another account or Region"
+        )
     };
     let (bucket, key) = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or_else(form)?;
     let bucket = bucket_name(bucket)?;
@@ -84,10 +89,14 @@ fn target(text: &str) -> Result<Target, String> {
         .and_then(|name| name.strip_suffix(".json"))
         .map(|name| name.split('/').collect())
         .unwrap_or_default();
-    let is_region = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let is_region = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
     let (cluster, place) = match parts.as_slice() {
         ["eks", cluster] => (*cluster, None),
-        [account, "eks", region, cluster] if is_account(account) && !region.is_empty() && is_region(region) => {
+        [account, "eks", region, cluster]
+            if is_account(account) && !region.is_empty() && is_region(region) =>
+        {
             (*cluster, Some(((*account).to_owned(), (*region).to_owned())))
         }
         _ => return Err(form()),
@@ -101,7 +110,7 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 /// Reads a cluster, and prints or writes what it uses.
-pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
+pub(crate) fn run(arguments: &Kubernetes, aws: &Aws) -> Result<Outcome, Failure> {
     let reading = match &arguments.write {
         None => {
             let reading = account::runtime()?.block_on(read(arguments));
@@ -114,7 +123,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                     output::error(),
                     "ecr-steward: not known completely: {} runs {}, and its node does not tell the digest: the image was imported, not \
                      pulled; have it pulled, or write the list into the bucket, which tells that",
-                    image.used_by, image.reference
+                    image.used_by,
+                    image.reference
                 );
             }
             if problems > 0 || !unknown.is_empty() {
@@ -146,7 +156,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(if problems > 0 { Outcome::Unusable } else { Outcome::Success })
 }
 
-async fn read(arguments: &Arguments) -> Result<ClusterReading, ClusterError> {
+async fn read(arguments: &Kubernetes) -> Result<ClusterReading, ClusterError> {
     progress::phase("connecting to the cluster");
     let cluster = Cluster::connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
     cluster.read(&arguments.without, &arguments.registry_host).await
@@ -156,7 +166,7 @@ async fn read(arguments: &Arguments) -> Result<ClusterReading, ClusterError> {
 fn tell(reading: &ClusterReading) -> usize {
     let told = reading.problems().map(|(kind, problem)| {
         // What cannot be told to anybody is no reason to say something else.
-        let _ = writeln!(output::error(), "ecr-steward: not known completely: {kind}: {problem}");
+        let _ = writeln!(output::error(), "ecr-steward: not known completely: {SOURCE}/{kind}: {problem}");
     });
     told.count()
 }
@@ -195,7 +205,7 @@ fn list(target: &Target, writer: Writer, began_at: Instant, reading: &ClusterRea
     for kind in &reading.kinds {
         let is_complete = kind.problems.is_empty();
         head.sources.push(SourceReport {
-            source: kind.name.clone(),
+            source: format!("{SOURCE}/{}", kind.name),
             status: if is_complete { SourceStatus::Complete } else { SourceStatus::Incomplete },
             read_at: kind.read_at,
             images_in_use: kind.images as u64,
@@ -204,7 +214,7 @@ fn list(target: &Target, writer: Writer, began_at: Instant, reading: &ClusterRea
     head.gaps = reading
         .problems()
         .map(|(source, problem)| UnreadableSource {
-            source: source.to_owned(),
+            source: format!("{SOURCE}/{source}"),
             repositories: Vec::new(),
             problem: problem.to_owned(),
         })
@@ -220,9 +230,13 @@ mod tests {
 
     #[test]
     fn a_list_goes_where_the_stack_looks_for_it() {
-        let of = |text: &str| target(text).map(|target| (target.bucket, target.key, target.cluster, target.place));
+        let of =
+            |text: &str| target(text).map(|target| (target.bucket, target.key, target.cluster, target.place));
         let (bucket, key) = ("steward".to_owned(), "usage/eks/shop.json".to_owned());
-        assert_eq!(of("s3://steward/usage/eks/shop.json"), Ok((bucket.clone(), key, "shop".to_owned(), None)));
+        assert_eq!(
+            of("s3://steward/usage/eks/shop.json"),
+            Ok((bucket.clone(), key, "shop".to_owned(), None))
+        );
         let key = "usage/210987654321/eks/eu-west-1/shop.json".to_owned();
         let place = Some(("210987654321".to_owned(), "eu-west-1".to_owned()));
         assert_eq!(of(&format!("s3://steward/{key}")), Ok((bucket, key, "shop".to_owned(), place)));

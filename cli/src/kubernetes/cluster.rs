@@ -3,7 +3,6 @@
 //! What is not read completely is a problem of its kind, so that a list is never shorter and looks complete.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +40,9 @@ pub(crate) enum ClusterError {
     /// No way to a cluster.
     #[error("no cluster is known: {0}; name a file with --kubeconfig, or set KUBECONFIG")]
     NoCluster(String),
+    /// No way into a cluster.
+    #[error("signing in to the cluster: {0}")]
+    SignIn(String),
     /// A cluster that does not answer, or not as one.
     #[error("the cluster does not answer {path}: {problem}")]
     Unreadable { path: String, problem: String },
@@ -80,7 +82,9 @@ pub(crate) struct ClusterReading {
 impl ClusterReading {
     /// What was not read, by kind.
     pub(crate) fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.kinds.iter().flat_map(|kind| kind.problems.iter().map(|problem| (kind.name.as_str(), problem.as_str())))
+        self.kinds
+            .iter()
+            .flat_map(|kind| kind.problems.iter().map(|problem| (kind.name.as_str(), problem.as_str())))
     }
 }
 
@@ -92,7 +96,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Connects as kubectl does: by a file, the one that KUBECONFIG names or ~/.kube/config; and in a pod by its service account.
     pub(crate) async fn connect(file: Option<&Path>, context: Option<&str>) -> Result<Self, ClusterError> {
-        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+        let options =
+            KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
         let mut config = match file {
             Some(file) => {
                 let invalid = |problem: String| ClusterError::Kubeconfig { file: file.to_owned(), problem };
@@ -109,7 +114,7 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
         config.reset_reader_on_write = true;
-        let client = Client::try_from(config).map_err(|error| ClusterError::NoCluster(explained(&error)))?;
+        let client = Client::try_from(config).map_err(|error| ClusterError::SignIn(explained(&error)))?;
         Ok(Self { client })
     }
 
@@ -118,7 +123,11 @@ impl Cluster {
     /// # Errors
     ///
     /// When the cluster does not say what it has.
-    pub(crate) async fn read(&self, without: &[Without], hosts: &[String]) -> Result<ClusterReading, ClusterError> {
+    pub(crate) async fn read(
+        &self,
+        without: &[Without],
+        hosts: &[String],
+    ) -> Result<ClusterReading, ClusterError> {
         let (kinds, mut readings) = self.kinds(without).await?;
         let mut images = Images::default();
         for kind in kinds {
@@ -154,11 +163,16 @@ impl Cluster {
         for (group, resource) in BUILT_IN {
             if !kinds.iter().any(|kind| kind.group == group && kind.resource == resource) {
                 let name = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
-                unread.push(not_read(name, "the cluster does not say that it can be listed, as in every cluster it can be"));
+                unread.push(not_read(
+                    name,
+                    "the cluster does not say that it can be listed, as in every cluster it can be",
+                ));
             }
         }
-        let (built_in, others): (Vec<Kind>, Vec<Kind>) =
-            kinds.into_iter().filter(|kind| kind.is_built_in() || !kinds::is_own_group(&kind.group)).partition(Kind::is_built_in);
+        let (built_in, others): (Vec<Kind>, Vec<Kind>) = kinds
+            .into_iter()
+            .filter(|kind| kind.is_built_in() || !kinds::is_own_group(&kind.group))
+            .partition(Kind::is_built_in);
         let others: Vec<Kind> = others
             .into_iter()
             .filter(|kind| !without.iter().any(|without| without.is_about(&kind.group, Some(&kind.resource))))
@@ -200,8 +214,8 @@ impl Cluster {
             paths: BTreeMap<String, Document>,
         }
         #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
         struct Document {
+            #[serde(rename = "serverRelativeURL")]
             server_relative_url: String,
         }
         if kinds.is_empty() {
@@ -216,7 +230,9 @@ impl Cluster {
                 progress::phase(format!("reading the schema of {}", kind.group));
                 let found = index.paths.get(path.trim_start_matches('/'));
                 // A path and nothing else: never another host.
-                let url = found.map(|found| found.server_relative_url.as_str()).filter(|url| url.starts_with("/openapi/"));
+                let url = found
+                    .map(|found| found.server_relative_url.as_str())
+                    .filter(|url| url.starts_with("/openapi/"));
                 let schema = match url {
                     Some(url) => self.get(url).await.ok(),
                     None => None,
@@ -271,11 +287,16 @@ impl Cluster {
             items.iter().for_each(|item| images.take(&kind.kind, item, hosts));
             match page.metadata.token.filter(|token| !token.is_empty()) {
                 None => return Ok(()),
-                next if next == parameters.continue_token => return Err(invalid("the cluster gives the same page again and again")),
+                next if next == parameters.continue_token => {
+                    return Err(invalid("the cluster gives the same page again and again"));
+                }
                 next => parameters.continue_token = next,
             }
         }
-        Err(Failure::Failed { status: None, problem: format!("it has more than {MAX_PAGES} pages of {PAGE_SIZE} objects") })
+        Err(Failure::Failed {
+            status: None,
+            problem: format!("it has more than {MAX_PAGES} pages of {PAGE_SIZE} objects"),
+        })
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -293,10 +314,13 @@ impl Cluster {
         }
         let text = self.client.request_text(request).await.map_err(|error| match &error {
             Error::Api(status) if status.code == 410 || status.reason == "Expired" => Failure::Expired,
-            Error::Api(status) => Failure::Failed { status: Some(status.code), problem: status.message.clone() },
+            Error::Api(status) => {
+                Failure::Failed { status: Some(status.code), problem: status.message.clone() }
+            }
             _ => invalid(explained(&error)),
         })?;
-        serde_json::from_str(&text).map_err(|error| invalid(format!("the answer is not what it should be: {error}")))
+        serde_json::from_str(&text)
+            .map_err(|error| invalid(format!("the answer is not what it should be: {error}")))
     }
 }
 
@@ -319,7 +343,10 @@ fn advised(kind: &Kind, failure: &Failure) -> String {
     if kind.is_built_in() {
         format!("{text}; add to the ClusterRole: {rule}")
     } else {
-        format!("{text}; add to the ClusterRole: {rule}; or say --without {} if it holds no images", kind.name())
+        format!(
+            "{text}; add to the ClusterRole: {rule}; or say --without {} if it holds no images",
+            kind.name()
+        )
     }
 }
 
@@ -327,14 +354,18 @@ fn not_read(name: String, problem: &str) -> KindReading {
     KindReading { name, read_at: Instant::now(), images: 0, problems: vec![problem.to_owned()] }
 }
 
-/// What went wrong on the way to a cluster. What a program printed that signs in is not repeated but for its messages: its output is
-/// a token.
+/// What went wrong on the way to a cluster. Of a program that signs in only its messages are repeated: it prints a token, and its
+/// arguments and variables may have secrets.
 fn explained(error: &Error) -> String {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(AuthError::AuthExecRun { cmd, out }) = error.downcast_ref::<AuthError>() {
+        if let Some(AuthError::AuthExecRun { cmd: _, out }) = error.downcast_ref::<AuthError>() {
             let said = String::from_utf8_lossy(&out.stderr);
-            return format!("`{cmd}`, which signs in, failed ({}): {}", out.status, said.trim());
+            return format!(
+                "the program that the kubeconfig file names for it failed ({}): {}",
+                out.status,
+                said.trim()
+            );
         }
         cause = error.source();
     }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use shared::domain::image::reference::ImageReference;
-use shared::domain::text::finding::quoted;
 use shared::domain::text::instant::Instant;
 use shared::domain::usage::{UnknownImage, UsedImage};
 
@@ -17,6 +16,8 @@ const MAX_USERS: usize = 20;
 const MAX_REFERENCES: usize = 200_000;
 /// Maximum number of containers that are kept whose image is not known.
 const MAX_UNKNOWN_IMAGES: usize = 10_000;
+/// Maximum number of problems of a kind that are told.
+const MAX_PROBLEMS: usize = 100;
 /// Maximum depth of an object that is looked at. Kubernetes' own have less than twenty levels.
 const MAX_DEPTH: usize = 100;
 /// Maximum length of a text that is looked at for references, in bytes.
@@ -84,7 +85,8 @@ impl Images {
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.problems.clone();
         if self.used.len() >= MAX_REFERENCES {
-            problems.push(format!("it names more than {MAX_REFERENCES} images, and the others were not read"));
+            problems
+                .push(format!("it names more than {MAX_REFERENCES} images, and the others were not read"));
         }
         if self.unknown.len() > MAX_UNKNOWN_IMAGES {
             problems.push(format!(
@@ -96,10 +98,10 @@ impl Images {
 
     /// The images, each with who uses it, and those that run without being known.
     pub(crate) fn parts(&self) -> (Vec<UsedImage>, Vec<UnknownImage>) {
-        let used = self.used.values().map(|(reference, used_by)| UsedImage {
-            reference: reference.clone(),
-            used_by: used_by.clone(),
-        });
+        let used = self
+            .used
+            .values()
+            .map(|(reference, used_by)| UsedImage { reference: reference.clone(), used_by: used_by.clone() });
         (used.collect(), self.unknown.iter().take(MAX_UNKNOWN_IMAGES).cloned().collect())
     }
 
@@ -161,12 +163,19 @@ impl Walk<'_> {
             return;
         }
         if text.len() > MAX_TEXT {
-            let problem = format!("{}: a text of {} bytes names Amazon ECR, and was not read", self.user, text.len());
+            let problem =
+                format!("{}: a text of {} bytes names Amazon ECR, and was not read", self.user, text.len());
             self.images.problems.push(problem);
             return;
         }
         // The argument or variable of an operator, or a file in a field.
-        let between = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '=' | '"' | '\'' | '`' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | '|');
+        let between = |c: char| {
+            c.is_whitespace()
+                || matches!(
+                    c,
+                    ',' | ';' | '=' | '"' | '\'' | '`' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | '|'
+                )
+        };
         for word in text.split(between).filter(|word| is_of_ecr(word)) {
             if let Ok(reference) = ImageReference::parse_exact(word)
                 && reference.registry_id().is_some()
@@ -181,7 +190,9 @@ impl Walk<'_> {
         let host = reference.registry.as_deref();
         reference.digest.is_some()
             || reference.registry_id().is_some()
-            || host.is_some_and(|host| is_of_ecr(host) || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)))
+            || host.is_some_and(|host| {
+                is_of_ecr(host) || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+            })
     }
 
     fn add(&mut self, reference: ImageReference) {
@@ -200,20 +211,24 @@ impl Walk<'_> {
                 pod.get(part).and_then(|part| part.get(name)).and_then(Value::as_array).into_iter().flatten()
             };
             for status in at("status", statuses) {
-                let text = |pointer: &str| status.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+                let text =
+                    |pointer: &str| status.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let id = text("/imageID");
                 // Nothing was started yet, or its digest is told.
                 let is_id = id.parse::<ImageReference>().is_ok_and(|reference| reference.is_bare_digest());
                 if id.is_empty() || !is_id {
                     continue;
                 }
-                let by_name = |container: &&Value| container.get("name").and_then(Value::as_str) == Some(text("/name"));
-                let in_spec = at("spec", containers).find(by_name).and_then(|found| found.get("image")?.as_str());
+                let by_name =
+                    |container: &&Value| container.get("name").and_then(Value::as_str) == Some(text("/name"));
+                let in_spec =
+                    at("spec", containers).find(by_name).and_then(|found| found.get("image")?.as_str());
                 let reference = [text("/image"), in_spec.unwrap_or_default()]
                     .iter()
                     .filter_map(|text| ImageReference::parse_exact(text).ok())
                     .find(|reference| !reference.is_bare_digest());
-                let Some(reference) = reference.filter(|reference| reference.digest.is_none() && self.counts(reference))
+                let Some(reference) =
+                    reference.filter(|reference| reference.digest.is_none() && self.counts(reference))
                 else {
                     continue;
                 };
@@ -227,10 +242,9 @@ impl Walk<'_> {
                 });
             }
         }
-        if self.images.problems.len() > 100 {
-            let more = format!("{}: and others", quoted(self.user));
-            self.images.problems.truncate(100);
-            self.images.problems.push(more);
+        if self.images.problems.len() > MAX_PROBLEMS {
+            self.images.problems.truncate(MAX_PROBLEMS);
+            self.images.problems.push("and others".to_owned());
         }
     }
 }
@@ -306,7 +320,8 @@ mod tests {
             assert_eq!(unknown.used_by, "Pod/shop/web-1/web");
         }
         // An image that its spec names by digest is known, and one of another registry is nobody's business.
-        let known = json!({ "containers": [{ "name": "web", "image": format!("{ECR}/shop/web@{}", hex('b')) }] });
+        let known =
+            json!({ "containers": [{ "name": "web", "image": format!("{ECR}/shop/web@{}", hex('b')) }] });
         assert_eq!(taken(&[pod(known, status(&hex('c')))]).unknown, []);
         let foreign = json!({ "containers": [{ "name": "web", "image": "nginx:1" }] });
         assert_eq!(taken(&[pod(foreign, status("docker.io/library/nginx:1"))]).unknown, []);
@@ -334,7 +349,8 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_described_anywhere_counts_and_so_does_an_argument_that_names_an_image() {
-        let template = |image: &str| json!({ "spec": { "containers": [{ "image": format!("{ECR}/{image}") }] } });
+        let template =
+            |image: &str| json!({ "spec": { "containers": [{ "image": format!("{ECR}/{image}") }] } });
         let objects = [
             json!({ "kind": "CronJob", "metadata": { "name": "a" }, "spec": { "jobTemplate": { "spec": { "template": template("a:1") } } } }),
             json!({ "kind": "ControllerRevision", "metadata": { "name": "b" }, "data": { "spec": { "template": template("b:1") } } }),
@@ -344,7 +360,10 @@ mod tests {
                   "env": [{ "name": "IMAGE", "value": format!("{ECR}/d:2") }] }] } } } }),
             json!({ "kind": "FlinkDeployment", "metadata": { "name": "e" }, "spec": { "image": format!("{ECR}/e:1") } }),
         ];
-        assert_eq!(names(&objects), ["a:1", "b:1", "c:1", "d:1", "d:2", "e:1"].map(|name| format!("{ECR}/{name}")));
+        assert_eq!(
+            names(&objects),
+            ["a:1", "b:1", "c:1", "d:1", "d:2", "e:1"].map(|name| format!("{ECR}/{name}"))
+        );
     }
 
     #[test]
@@ -363,13 +382,18 @@ mod tests {
         assert_eq!(images(&kept), kept);
         assert_eq!(images(&["nginx:1", "app", "docker.io/library/nginx:1", "public.ecr.aws/x/y:1"]), [""; 0]);
         let mirrored = format!("mirror.example.com/app@{}", hex('a'));
-        assert_eq!(images(&[&mirrored]), [mirrored.clone()], "a digest names the same image under every host");
+        assert_eq!(
+            images(&[&mirrored]),
+            [mirrored.clone()],
+            "a digest names the same image under every host"
+        );
     }
 
     #[test]
     fn hostile_texts_are_neither_believed_nor_lost() {
         let image = |image: &str| pod(json!({ "containers": [{ "image": image }] }), Value::Null);
-        let broken = taken(&[image(&format!("{ECR}/app@sha256:12")), image("\u{1b}[2J"), image(""), image("a b")]);
+        let broken =
+            taken(&[image(&format!("{ECR}/app@sha256:12")), image("\u{1b}[2J"), image(""), image("a b")]);
         assert!(broken.used.is_empty());
         let [problem] = broken.problems.as_slice() else { panic!("{:?}", broken.problems) };
         assert!(problem.contains("Pod/shop/web-1") && problem.contains("cut off"), "{problem}");

@@ -79,7 +79,11 @@ impl Kind {
 
     /// The name, as kubectl takes it: `deployments.apps`, `pods`.
     pub(crate) fn name(&self) -> String {
-        if self.group.is_empty() { self.resource.clone() } else { format!("{}.{}", self.resource, self.group) }
+        if self.group.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
     }
 
     /// Whether it is one of [`BUILT_IN`].
@@ -103,7 +107,8 @@ pub(crate) struct Without {
 impl Without {
     /// Reads a kind as kubectl names it, with its group.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let Some((resource, group)) = text.split_once('.').filter(|(resource, group)| !resource.is_empty() && !group.is_empty())
+        let Some((resource, group)) =
+            text.split_once('.').filter(|(resource, group)| !resource.is_empty() && !group.is_empty())
         else {
             return Err("write it as kubectl names it, as rollouts.argoproj.io, or *.argoproj.io for all kinds of a group".to_owned());
         };
@@ -142,7 +147,8 @@ struct Version {
 impl Group {
     /// The versions, the preferred one first: a kind is read in the first that has it.
     pub(crate) fn versions(&self) -> Vec<&str> {
-        let preferred = self.preferred_version.iter().chain(&self.versions).map(|version| version.version.as_str());
+        let preferred =
+            self.preferred_version.iter().chain(&self.versions).map(|version| version.version.as_str());
         let mut versions: Vec<&str> = Vec::new();
         for version in preferred {
             if !versions.contains(&version) {
@@ -190,7 +196,9 @@ impl Resources {
 /// Whether objects of a kind may name images, by the OpenAPI document (version 3) of the version of its group. A kind that the
 /// document does not describe may, and so may one that holds what its schema does not say.
 pub(crate) fn may_name_images(document: &Value, kind: &Kind) -> bool {
-    let Some(schemas) = document.pointer("/components/schemas").and_then(Value::as_object) else { return true };
+    let Some(schemas) = document.pointer("/components/schemas").and_then(Value::as_object) else {
+        return true;
+    };
     let is_it = |schema: &&Value| {
         let kinds = schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
         kinds.into_iter().flatten().any(|known| {
@@ -282,12 +290,20 @@ mod tests {
     #[test]
     fn a_kind_is_read_where_its_schema_has_a_place_for_images_or_does_not_say() {
         let reads = |spec: Value| may_name_images(&document(spec), &kind());
-        assert!(reads(json!({ "properties": { "template": { "$ref": "#/components/schemas/com.example.v1.Template" } } })));
-        assert!(reads(json!({ "properties": { "jobs": { "items": { "allOf": [{ "$ref": "#/components/schemas/com.example.v1.Template" }] } } } })));
-        assert!(reads(json!({ "properties": { "pools": { "additionalProperties": { "properties": { "image": { "type": "string" } } } } } })));
+        assert!(reads(
+            json!({ "properties": { "template": { "$ref": "#/components/schemas/com.example.v1.Template" } } })
+        ));
+        assert!(reads(
+            json!({ "properties": { "jobs": { "items": { "allOf": [{ "$ref": "#/components/schemas/com.example.v1.Template" }] } } } })
+        ));
+        assert!(reads(
+            json!({ "properties": { "pools": { "additionalProperties": { "properties": { "image": { "type": "string" } } } } } })
+        ));
         assert!(reads(json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })));
         assert!(reads(json!({ "$ref": "#/components/schemas/missing" })));
-        assert!(!reads(json!({ "properties": { "replicas": { "type": "integer" }, "image": { "type": "integer" } } })));
+        assert!(!reads(
+            json!({ "properties": { "replicas": { "type": "integer" }, "image": { "type": "integer" } } })
+        ));
         assert!(!reads(json!({ "type": "object" })));
         assert!(may_name_images(&json!({}), &kind()));
         let other = Kind { kind: "Other".to_owned(), ..kind() };
@@ -316,7 +332,10 @@ mod tests {
         .unwrap();
         let kinds = resources.kinds("example.com", "v1");
         assert_eq!(kinds, [kind()]);
-        assert_eq!((kinds[0].path(), kinds[0].name()), ("/apis/example.com/v1/things".to_owned(), "things.example.com".to_owned()));
+        assert_eq!(
+            (kinds[0].path(), kinds[0].name()),
+            ("/apis/example.com/v1/things".to_owned(), "things.example.com".to_owned())
+        );
     }
 
     #[test]
@@ -324,7 +343,9 @@ mod tests {
         assert!(Without::parse("deployments.apps").is_err() && Without::parse("pods").is_err());
         let without = Without::parse("rollouts.argoproj.io").unwrap();
         assert!(without.is_about("argoproj.io", Some("rollouts")));
-        assert!(!without.is_about("argoproj.io", Some("workflows")) && !without.is_about("argoproj.io", None));
+        assert!(
+            !without.is_about("argoproj.io", Some("workflows")) && !without.is_about("argoproj.io", None)
+        );
         assert!(Without::parse("*.argoproj.io").unwrap().is_about("argoproj.io", None));
     }
 }

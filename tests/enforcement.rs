@@ -320,8 +320,8 @@ fn calls_to_ecr_are_two_a_repository_one_after_and_six_more_where_something_goes
         let calls = steward.aws.calls();
         let of_ecr =
             calls.iter().filter(|call| tests::ecr_stub::OPERATIONS.contains(&call.operation.as_str()));
-        // Pages of repositories, and where deletions are replicated to, are read once a run.
-        let once = ["DescribeRepositories", "DescribeRegistry", "GetResources"];
+        // Pages of repositories, where deletions are replicated to, and managed signing are read once a run.
+        let once = ["DescribeRepositories", "DescribeRegistry", "GetResources", "GetSigningConfiguration"];
         let all = of_ecr.filter(|call| !once.contains(&&*call.operation)).count();
         // The lifecycle policies of a seventh of the registry are looked at each day.
         let now = Instant::now();

@@ -1256,6 +1256,51 @@ fn where_protection_tags_are_replicated_to_people_are_told_until_they_say_that_i
     assert_eq!(report["status"], "SUCCEEDED", "no tags, nothing to tell: {report:#}");
 }
 
+/// Each is a push, for which a job of AWS Signer starts in the name of a role that may not sign.
+#[test]
+fn where_protection_tags_would_be_signed_people_are_told_until_they_say_that_it_does_not_matter() {
+    let profile = "arn:aws:signer:eu-west-1:123456789012:/signing-profiles/ecr";
+    let signs = |site: &Site, filter: &str| {
+        let filter = json!({ "filter": filter, "filterType": "WILDCARD_MATCH" });
+        let rule = json!({ "signingProfileArn": profile, "repositoryFilters": [filter] });
+        site.aws().cloud(|cloud| cloud.signing = vec![rule]);
+    };
+    for site in [Site::new(ATTACH), site_under_protect(), provisioned(OF_OTHERS, FOUR_BUILDS)] {
+        site.use_by_task("app:ci-0", None);
+        signs(&site, "other/*");
+        let report = site.steward.run("others", false);
+        assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+        signs(&site, "ap*");
+        let report = site.steward.run("signed", false);
+        assert_eq!(report["status"], "ATTENTION", "{report:#}");
+        let told = of(&report, "app")["signedTags"][0].as_str().unwrap().to_owned();
+        assert!(told.contains(profile) && told.contains("protection-tags/signing"), "{told}");
+        let file = site.aws().cloud(|cloud| cloud.object_text(&format!("{BUCKET}/policies.yaml"))).unwrap();
+        let file = file.split("approve:").next().unwrap().to_owned();
+        let ignore = "{ source: protection-tags/signing, reason: \"the jobs do not matter\" }";
+        site.say(&format!("{file}\nusage: {{ ignore: [{ignore}] }}\n"));
+        let report = site.steward.run("ignored", false);
+        assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    }
+}
+
+/// Not knowing it stands in nobody's way, since nothing goes by it.
+#[test]
+fn managed_signing_that_cannot_be_read_needs_attention_and_blocks_nothing() {
+    let site = Site::new(ATTACH);
+    site.aws().fault_from("GetSigningConfiguration", Fault::Denied, 0);
+    site.use_by_task("app:ci-0", None);
+    let report = site.steward.run("r", false);
+    assert_eq!(report["status"], "ATTENTION", "{report:#}");
+    let told = of(&report, "app")["signedTags"][0].as_str().unwrap();
+    assert!(told.contains("ecr:GetSigningConfiguration"), "{told}");
+    assert_eq!(of(&report, "app")["obstacles"], json!(null), "{report:#}");
+    // Where no tags are set, it is nobody's business.
+    let site = Site::new(UNLIMITED);
+    site.aws().fault_from("GetSigningConfiguration", Fault::Denied, 0);
+    assert_eq!(site.steward.run("r", false)["status"], "SUCCEEDED");
+}
+
 fn mails(site: &Site) -> usize {
     site.aws().count("Publish")
 }

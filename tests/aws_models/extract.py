@@ -44,6 +44,7 @@ OPERATIONS = {
         "GetLifecyclePolicy",
         "GetRegistryPolicy",
         "GetRepositoryPolicy",
+        "GetSigningConfiguration",
         "ListImages",
         "ListTagsForResource",
         "PutImage",

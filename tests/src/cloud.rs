@@ -35,10 +35,11 @@ pub use sources::Sources;
 pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 13] = [
+const OPERATIONS: [&str; 14] = [
     "GetAuthorizationToken",
     "DescribeRegistry",
     "GetRegistryPolicy",
+    "GetSigningConfiguration",
     "StartBuild",
     "BatchGetBuilds",
     "ListBuildsForProject",
@@ -142,6 +143,8 @@ pub struct Cloud {
     pub eks_clusters: Vec<String>,
     /// The rules of replication, as `DescribeRegistry` answers them.
     pub replication: Vec<Value>,
+    /// The rules of managed signing, as `GetSigningConfiguration` answers them.
+    pub signing: Vec<Value>,
     /// The policy of the registry of Amazon ECR.
     pub registry_policy: Option<String>,
     /// What runs in AWS Lambda.
@@ -332,6 +335,12 @@ impl Cloud {
             }
             "DescribeRegistry" => Ok(json!({ "registryId": "123456789012",
                 "replicationConfiguration": { "rules": self.replication } })),
+            "GetSigningConfiguration" if self.signing.is_empty() => Err((
+                "SigningConfigurationNotFoundException",
+                "There is no signing configuration in the registry with id '123456789012'".to_owned(),
+            )),
+            "GetSigningConfiguration" => Ok(json!({ "registryId": "123456789012",
+                "signingConfiguration": { "rules": self.signing } })),
             "GetRegistryPolicy" => match &self.registry_policy {
                 Some(policy) => Ok(json!({ "registryId": "123456789012", "policyText": policy })),
                 None => Err((

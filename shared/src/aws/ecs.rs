@@ -340,7 +340,7 @@ fn unless_deleted<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsErro
 /// Nothing, where ECS does not know what it was asked to do: there is none of what it would tell of.
 fn unless_unknown<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
     match answer {
-        Err(error) if error.message.starts_with("UnknownOperationException") => Ok(Vec::new()),
+        Err(error) if error.is_unknown_operation() => Ok(Vec::new()),
         Err(error) if error.message.starts_with("UnsupportedFeatureException") => Ok(Vec::new()),
         answer => answer,
     }

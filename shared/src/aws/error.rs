@@ -21,6 +21,13 @@ pub struct AwsError {
     pub in_flight: bool,
 }
 
+impl AwsError {
+    /// Whether the service does not know the operation: there is nothing yet of what it would tell of in this Region or partition.
+    pub(crate) fn is_unknown_operation(&self) -> bool {
+        self.message.starts_with("UnknownOperationException")
+    }
+}
+
 /// The kinds of failures that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,6 +66,7 @@ impl Failure {
             | "LifecyclePolicyNotFoundException"
             | "RepositoryPolicyNotFoundException"
             | "RegistryPolicyNotFoundException"
+            | "SigningConfigurationNotFoundException"
             | "ResourceNotFoundException"
             | "ClusterNotFoundException"
             | "ServiceNotFoundException"

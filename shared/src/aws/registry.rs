@@ -7,6 +7,7 @@ use super::Connection;
 use super::error::{AwsError, Failure};
 use crate::aws::sigv4::Service;
 use crate::domain::usage::replication::RegistryDescription;
+use crate::domain::usage::signing::{ManagedSigning, SigningConfiguration};
 
 /// What requests name the API by.
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921";
@@ -21,6 +22,12 @@ pub struct Registry {
 #[serde(rename_all = "camelCase")]
 struct RegistryPolicy {
     policy_text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Signing {
+    signing_configuration: SigningConfiguration,
 }
 
 impl Registry {
@@ -50,6 +57,20 @@ impl Registry {
             Ok(policy) => Ok(Some(policy.policy_text)),
             Err(error) if error.failure == Failure::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What managed signing signs; what could not be read, and why, where that is so. A partition whose ECR does not know the
+    /// operation signs nothing.
+    pub async fn signing(&self) -> ManagedSigning {
+        let answer: Result<Signing, AwsError> =
+            self.service.call("GetSigningConfiguration", TARGET, &json!({})).await;
+        match answer {
+            Ok(answer) => ManagedSigning::Rules(answer.signing_configuration.rules),
+            Err(error) if error.failure == Failure::NotFound || error.is_unknown_operation() => {
+                ManagedSigning::default()
+            }
+            Err(error) => ManagedSigning::Unread(error.to_string()),
         }
     }
 }

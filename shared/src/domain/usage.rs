@@ -20,6 +20,7 @@
 //! | [`reports`] | what all lists together say, and which accounts and clusters they tell of |
 //! | [`pull_access`] | who may pull from a repository by its policy |
 //! | [`replication`] | where deletions are replicated to |
+//! | [`signing`] | whether managed signing signs protection tags |
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -56,6 +57,7 @@ pub mod replication;
 pub mod reports;
 pub mod sagemaker;
 pub mod scheduler;
+pub mod signing;
 pub mod source;
 pub mod stacks;
 pub mod states;

@@ -25,7 +25,7 @@ const fn kind(code: &'static str, what: &'static str, advice: &'static str) -> K
 const OTHER: Kind = kind("other", "Blocked", "See what each of them says.");
 
 /// The kinds, the worst first.
-pub const KINDS: [Kind; 25] = [
+pub const KINDS: [Kind; 26] = [
     kind(
         "policy-not-suspended",
         "A policy could not be suspended",
@@ -138,6 +138,12 @@ pub const KINDS: [Kind; 25] = [
         "Look at the lifecycle policies of the registry that is named. If they do not count these tags, say so in the policies file.",
     ),
     kind(
+        SIGNED_TAGS,
+        "Protection tags are signed",
+        "Leave the repository out of managed signing, or delete with this stack (apply: delete). If the jobs do not matter, say so in \
+         the policies file.",
+    ),
+    kind(
         "policy-not-attached",
         "The policy that the repository was made with is gone",
         "Ask for the policy once more, or ask for none with `skip: true`.",
@@ -154,6 +160,8 @@ pub const KINDS: [Kind; 25] = [
 const NATIVE_POLICY: &str = "native-policy";
 /// The code of protection tags that are pushed to another registry, too.
 const REPLICATED_TAGS: &str = "protection-tags-replicated";
+/// The code of protection tags that managed signing signs.
+const SIGNED_TAGS: &str = "protection-tags-signed";
 /// The code of a policy that is suspended for no other reason that needs attention.
 const SUSPENDED: &str = "suspended";
 
@@ -248,6 +256,7 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
     concerns.extend(outcome.native_policy.iter().map(|told| Concern::new(NATIVE_POLICY, told.clone())));
     let replicated = outcome.replicated_tags.iter();
     concerns.extend(replicated.map(|told| Concern::new(REPLICATED_TAGS, told.clone())));
+    concerns.extend(outcome.signed_tags.iter().map(|told| Concern::new(SIGNED_TAGS, told.clone())));
     if concerns.is_empty() {
         concerns.push(Concern::new("other", "blocked".to_owned()));
     }

@@ -70,6 +70,9 @@ pub struct Outcome {
     /// Where protection tags are replicated to, and what that means there: a sentence for each registry.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicated_tags: Vec<String>,
+    /// What managed signing makes of protection tags: a sentence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_tags: Vec<String>,
     /// How the repository differs from what the policies file says, before the run changed anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
@@ -482,6 +485,7 @@ impl Outcome {
         matches!(self.status, Status::Blocked | Status::Partial | Status::Failed | Status::Unfinished)
             || self.native_policy.is_some()
             || !self.replicated_tags.is_empty()
+            || !self.signed_tags.is_empty()
             || self.attachment.as_ref().is_some_and(Attached::is_suspended_unintentionally)
     }
 }

@@ -70,7 +70,7 @@ pub struct Destination {
 pub struct RepositoryFilter {
     /// The text.
     pub filter: String,
-    /// How names are compared with it: `PREFIX_MATCH`.
+    /// How names are compared with it: `PREFIX_MATCH`, or for managed signing `WILDCARD_MATCH`.
     pub filter_type: String,
 }
 
@@ -84,8 +84,9 @@ pub struct DeleteReplication {
 
 impl RepositoryFilter {
     /// The filter as a pattern of names; in doubt it is about all.
-    fn pattern(&self) -> String {
+    pub(super) fn pattern(&self) -> String {
         match self.filter_type.as_str() {
+            "WILDCARD_MATCH" => self.filter.clone(),
             "PREFIX_MATCH" => format!("{}*", self.filter),
             _ => "*".to_owned(),
         }

@@ -15,6 +15,7 @@ use crate::domain::usage::ignore::{self, IgnoredSourceReason};
 use crate::domain::usage::list_memory::ListMemory;
 use crate::domain::usage::replication::{RegistryDescription, Replica};
 use crate::domain::usage::reports::{ListTime, Reporter};
+use crate::domain::usage::signing::ManagedSigning;
 use crate::domain::usage::source::SourceSummary;
 
 /// Maximum number of users that are listed for each image.
@@ -45,6 +46,8 @@ pub struct ReadOnce {
     pub eks_clusters: Vec<String>,
     /// The registry, and where it replicates to.
     pub registry: RegistryDescription,
+    /// What its managed signing signs.
+    pub signing: ManagedSigning,
     /// What the sources use that are read as a whole, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, ReadSource>,

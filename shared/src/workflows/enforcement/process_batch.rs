@@ -36,7 +36,7 @@ use crate::domain::repository::protection::of_created_on_push;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::count;
 use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
-use crate::domain::usage::{ignore, replication};
+use crate::domain::usage::{UnreadableSource, ignore, replication};
 use crate::workflows::enforcement::approval::Approval;
 use crate::workflows::enforcement::put_back::{self, Removed, in_use_again};
 use crate::workflows::enforcement::read_usage;
@@ -720,7 +720,10 @@ impl<'a> BatchProcessor<'a> {
             }
         }
         if planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none()) {
-            outcome.replicated_tags = self.replicated_tags(planned.surveyed.name.as_str());
+            let repository = planned.surveyed.name.as_str();
+            let once = &self.initial_usage.once;
+            outcome.replicated_tags = self.not_ignored(replication::tag_gaps(&once.registry, repository));
+            outcome.signed_tags = self.not_ignored(once.signing.tag_gaps(repository));
         }
         if planned.checks_native_policy {
             match self.native_takes(&planned).await {
@@ -794,10 +797,9 @@ impl<'a> BatchProcessor<'a> {
         )))
     }
 
-    /// Where protection tags of a repository are replicated to, which nobody has said does not matter: a sentence for each registry.
-    fn replicated_tags(&self, repository: &str) -> Vec<String> {
+    /// What protection tags of a repository mean elsewhere, which nobody has said does not matter: a sentence for each.
+    fn not_ignored(&self, gaps: Vec<UnreadableSource>) -> Vec<String> {
         let (now, ignored) = (self.clients.now(), &self.book.usage().ignore);
-        let gaps = replication::tag_gaps(&self.initial_usage.once.registry, repository);
         let (gaps, _) = ignore::split(gaps, ignored, now);
         gaps.iter().map(|gap| format!("{}; {}", gap.problem, gap.ignore_entry(now))).collect()
     }

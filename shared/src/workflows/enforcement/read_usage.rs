@@ -240,13 +240,14 @@ async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before) 
     let Before { known, memory, gaps: before_gaps } = before;
     let RunContext { ecs, eks, registry, .. } = *clients;
     let revisions = sources.task_definition_revisions;
-    let (active, eks_clusters, registry, registry_policy) = tokio::join!(
+    let (active, eks_clusters, registry, registry_policy, signing) = tokio::join!(
         ecs.latest_task_definitions(revisions),
         eks.clusters(),
         registry.describe(),
-        registry.policy()
+        registry.policy(),
+        registry.signing()
     );
-    let mut once = ReadOnce { memory, known, gaps: before_gaps, ..ReadOnce::default() };
+    let mut once = ReadOnce { memory, known, signing, gaps: before_gaps, ..ReadOnce::default() };
     let gap = |source: &str, error: &AwsError| UnreadableSource {
         source: source.to_owned(),
         repositories: Vec::new(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tests::binaries::{binary, fixture, workspace};
+use tests::binaries::{binary, fixture};
 
 const NOW: &str = "2026-11-23";
 

@@ -18,7 +18,7 @@ use crate::credentials::{Origin, sign_in};
 use crate::{Failure, complete, progress};
 
 /// Timeout of one command.
-const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 /// Timeout of the question who calls, when a call was refused.
 const WHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The name of the stack, unless it is said.
@@ -355,7 +355,7 @@ pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Ori
 }
 
 /// The IAM action of a call that was refused: as AWS says it, or by the names of the operations that are called here.
-fn action(error: &AwsError) -> String {
+pub(crate) fn action(error: &AwsError) -> String {
     let said = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
     if let Some(action) =
         said.and_then(|rest| rest.split([' ', ',']).next()).filter(|action| action.contains(':'))
@@ -423,7 +423,7 @@ pub(crate) const REGIONS: [&str; 38] = [
 ];
 
 /// The Region that a name is probably meant to be, if there is none of that name.
-fn region_like(name: &str) -> Option<&'static str> {
+pub(crate) fn region_like(name: &str) -> Option<&'static str> {
     if REGIONS.contains(&name) {
         return None;
     }
@@ -492,7 +492,8 @@ pub(crate) async fn repositories(clients: &RunContext<'_>, which: &Which) -> Res
     Ok(found)
 }
 
-async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsError> {
+/// All repositories of the registry.
+pub(crate) async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsError> {
     let mut all = Vec::new();
     let mut token = None;
     loop {

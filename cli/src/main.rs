@@ -17,6 +17,7 @@ mod confirm;
 mod credentials;
 mod demo;
 mod diff;
+mod doctor;
 mod enforce;
 mod explain;
 mod images;
@@ -56,6 +57,7 @@ enum Command {
     Check(check::Arguments),
     Compile(compile::Arguments),
     Diff(diff::Arguments),
+    Doctor(doctor::Arguments),
     Preview(preview::Arguments),
     Snapshot(snapshot::Arguments),
     InUse(in_use::Arguments),
@@ -93,7 +95,7 @@ enum Command {
 
 /// The commands, by what they are for.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Start here", &["demo", "init", "suggest", "preview", "explain"]),
+    ("Start here", &["demo", "init", "suggest", "preview", "explain", "doctor"]),
     ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule", "schema"]),
     ("Images and repositories", &["build", "repository", "images", "login", "snapshot", "in-use"]),
     ("What was done", &["runs", "history"]),
@@ -219,6 +221,7 @@ fn main() -> ExitCode {
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments, aws),
+        Command::Doctor(arguments) => doctor::run(&arguments, aws),
         Command::Snapshot(arguments) => snapshot::run(&arguments, aws),
         Command::InUse(arguments) => in_use::run(&arguments, aws),
         Command::Enforce(arguments) => enforce::run(&arguments, aws),

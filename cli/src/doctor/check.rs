@@ -105,7 +105,9 @@ impl Check {
 fn missing_action(gap: &UnreadableSource) -> Option<&'static str> {
     let (operation, problem) = gap.problem.split_once(": ")?;
     let is_refusal = problem.starts_with(&AwsFailure::Denied.to_string());
-    SOURCES.iter().find_map(|source| source.action(operation)).filter(|_| is_refusal)
+    let source = SOURCES.iter().filter(|source| source.is_of(gap));
+    let other = SOURCES.iter().filter(|source| !source.is_of(gap));
+    source.chain(other).find_map(|source| source.action(operation)).filter(|_| is_refusal)
 }
 
 /// The area of a gap.
@@ -256,8 +258,7 @@ mod tests {
         let book = PolicySet::parse(
             "policies:
 - { name: pushed, repositories: [a], rules: [{ selection: any, maximumAgeLimit: 14 }] }
-- { name: pulled, repositories: [b], policy: { rules: [{ rulePriority: 1, selection: { tagStatus: any, countType: sinceImagePulled,
-    countUnit: days, countNumber: 30 }, action: { type: expire } }] } }
+- { name: pulled, repositories: [b], rules: [{ selection: any, maximumDaysSincePull: 180, action: archive }] }
 - { name: kept, repositories: [c], keep: { pulledWithinDays: 30 }, rules: [{ selection: any, maximumAgeLimit: 14 }] }",
         )
         .unwrap();

@@ -122,7 +122,7 @@ fn a_permission_that_is_missing_is_named() {
     aws.fault_from(EKS_CLUSTERS, Fault::Denied, 0);
     only(&aws, &["CLUSTER Amazon EKS: ", "eks:ListClusters"]);
     let aws = account();
-    aws.fault_from("DescribeJobDefinitions", Fault::Denied, 0);
+    aws.fault_from("batch:DescribeJobDefinitions", Fault::Denied, 0);
     only(&aws, &["SOURCE AWS Batch: ", "allow batch:DescribeJobDefinitions", "{ source: batch, reason:"]);
 }
 

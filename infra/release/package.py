@@ -35,6 +35,9 @@ PARAMETERS = """\
 
 ARCHITECTURES = ("arm64", "x86_64")
 
+# What is deployed by itself, from a template that takes its zip from a bucket as it is.
+REPORTER = ("usage-report", "infra/usage-reporter.yaml", "usage-reporter.yaml")
+
 
 def packaged(template: str, definition_of) -> tuple[str, list[str]]:
     """The template with its code in a bucket, and the names of the functions. `definition_of` gives the text of a file."""
@@ -155,8 +158,8 @@ def missing(folder: Path) -> list[str]:
     names = re.findall(r"Key: !Sub \$\{CodePrefix\}(\S+)-\$\{Architecture\}\.zip", template)
     if not names:
         raise ValueError("deploy.yaml takes no zip")
-    wanted = [f"{name}-{architecture}.zip" for name in names for architecture in ARCHITECTURES]
-    return [name for name in wanted if not (folder / name).is_file()]
+    wanted = [f"{name}-{architecture}.zip" for name in [*names, REPORTER[0]] for architecture in ARCHITECTURES]
+    return [name for name in [*wanted, REPORTER[2]] if not (folder / name).is_file()]
 
 
 class Tests(unittest.TestCase):
@@ -192,7 +195,8 @@ Resources:
     def test_the_real_template_is_packaged(self):
         root = Path(__file__).resolve().parents[2]
         template, functions = packaged((root / "template.yaml").read_text(), lambda path: (root / path).read_text())
-        self.assertEqual(sorted(functions), sorted(entry.name for entry in (root / "functions").iterdir()))
+        self.assertEqual(sorted([*functions, REPORTER[0]]), sorted(entry.name for entry in (root / "functions").iterdir()))
+        self.assertIn(f"${{CodePrefix}}{REPORTER[0]}-${{Architecture}}.zip", (root / REPORTER[1]).read_text())
         self.assertNotIn("DefinitionUri", template)
 
     def test_the_same_program_is_the_same_zip_and_can_be_run(self):
@@ -239,7 +243,9 @@ Resources:
             folder = Path(folder)
             (folder / "deploy.yaml").write_text(packaged(self.TEMPLATE, lambda _: "{}")[0])
             (folder / "image-build-arm64.zip").write_bytes(b"")
-            self.assertEqual(missing(folder), ["image-build-x86_64.zip"])
+            for architecture in ARCHITECTURES:
+                (folder / f"{REPORTER[0]}-{architecture}.zip").write_bytes(b"")
+            self.assertEqual(missing(folder), ["image-build-x86_64.zip", REPORTER[2]])
 
 
 def main(arguments: list[str]) -> int:

@@ -97,6 +97,7 @@ functions() {
     done
   done
   python3 infra/release/package.py template template.yaml "$out/deploy.yaml"
+  cp infra/usage-reporter.yaml "$out/usage-reporter.yaml"
   python3 infra/release/package.py check "$out"
 }
 

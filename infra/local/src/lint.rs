@@ -11,8 +11,9 @@ use crate::tools::{self, CHECKOV, IAM, KUBERNETES, SAM};
 use crate::{LocalError, Project, run, say};
 
 /// The templates, and whether each has IAM policies.
-const TEMPLATES: [(&str, bool); 5] = [
+const TEMPLATES: [(&str, bool); 6] = [
     ("template.yaml", true),
+    ("infra/usage-reporter.yaml", true),
     ("infra/examples/build-role.yaml", true),
     ("infra/examples/ecs-service.yaml", true),
     ("infra/examples/image.yaml", false),
@@ -26,7 +27,7 @@ pub const MANIFESTS: [&str; 3] = [
     "infra/usage-reporter/kubernetes/usage-report.yaml",
 ];
 
-/// Lints `template.yaml`, and the templates and manifests of `infra/examples`.
+/// Lints `template.yaml`, `infra/usage-reporter.yaml`, and the templates and manifests of `infra/examples`.
 ///
 /// # Errors
 ///
@@ -54,6 +55,7 @@ pub fn lint(project: &Project) -> Result<(), LocalError> {
         .args([
             "--file",
             "template.yaml",
+            "infra/usage-reporter.yaml",
             "infra/examples/repository.yaml",
             "infra/examples/image.yaml",
             "infra/examples/build-role.yaml",

@@ -179,8 +179,8 @@ impl Eq for Usage {}
 ///
 /// The source is one of these, and what `usage.ignore` of the policies file names it by: `ecs`, `ecs/<cluster>/<service>`,
 /// `lambda`, `eks`, `eks/<cluster>`, `batch`, `events`, `scheduler`, `pipes`, `states`, `codebuild`, `apprunner`, `sagemaker`, `stacks`,
-/// `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
-/// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
+/// `usage/<key>.json`, `usage/<key>.json/<source>` (what a list says of itself), `usage` (the listing of all of these),
+/// `eks/<account>/<region>/<cluster>`, `account/<id>`, `account/<id>/<region>`, `account/*`, `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -249,8 +249,16 @@ impl Usage {
     /// What lists say.
     #[must_use]
     pub fn of_reports(reports: Reports) -> Self {
-        let Reports { used, gaps, written: list_times, reporters, memory: _ } = reports;
-        Self { used, gaps, list_times, reporters, ..Self::default() }
+        let Reports {
+            used,
+            unknown: unknown_images,
+            gaps,
+            written: list_times,
+            reporters,
+            sources,
+            memory: _,
+        } = reports;
+        Self { used, unknown_images, gaps, list_times, reporters, sources, ..Self::default() }
     }
 
     /// The references, in the order of their source.

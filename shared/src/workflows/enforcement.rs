@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`inventory`] | finds the repositories and the policy of each |
 //! | [`read_usage`] | finds which images are in use |
+//! | [`report_usage`] | reports it to the registry of another account |
 //! | [`repository_snapshot`] | reads repositories, and plans |
 //! | [`process_batch`] | previews or enforces a batch of repositories |
 //! | [`protect`] | keeps ECR's own engine from what is in use, and attaches or suspends policies |
@@ -40,6 +41,7 @@ pub mod protect;
 pub mod put_back;
 pub mod read_usage;
 pub mod registry_limit;
+pub mod report_usage;
 pub mod repository_snapshot;
 pub mod restore_policy;
 pub mod summarize;

@@ -25,7 +25,9 @@
 //!     - { key: usage/blue.json, cluster: blue }       # what this cluster of Amazon EKS runs
 //!     - { key: usage/partner.json, account: "210987654321" }
 //!   stacks: true                      # what stacks of CloudFormation name is in use
-//!   accounts: ["210987654321"]        # which accounts of the organization pull
+//!   accounts:                         # who pulls, and has to report
+//!     - "210987654321"
+//!     - { account: "321098765432", regions: [eu-west-1, us-east-1] }
 //!   ignore:                           # sources that do not matter, each with a reason
 //!     - { source: eks/old, reason: "no nodes any more", until: 2027-01-01 }
 //! ```
@@ -50,7 +52,7 @@ use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::reader::{Fields, Reader};
 use crate::domain::text::syntax::{self, Node};
-use crate::domain::usage::reports::is_account;
+use crate::domain::usage::reports::{is_account, is_region};
 
 /// The key of the file in the stack's bucket.
 pub const KEY: &str = "policies.yaml";
@@ -78,8 +80,18 @@ pub struct Sources {
     pub lists: Vec<ListSource>,
     /// Sources of which somebody says that they do not matter.
     pub ignore: Vec<IgnoredSource>,
-    /// The accounts that pull where a repository policy lets an organization or anybody pull.
-    pub accounts: Vec<String>,
+    /// The accounts that pull where a repository policy lets an organization or anybody pull, and the Regions in which accounts
+    /// that may pull do.
+    pub accounts: Vec<PullingAccount>,
+}
+
+/// An account that pulls, and has to report what it uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullingAccount {
+    /// The account: twelve digits.
+    pub account: String,
+    /// The Regions in which it pulls, each of which needs a list; without any, one list of the account is enough.
+    pub regions: Vec<String>,
 }
 
 impl Default for Sources {
@@ -475,6 +487,48 @@ fn check_account(reader: &mut Reader, account: &str, pointer: &str) {
     }
 }
 
+/// The accounts that pull: each an id, or an object with the Regions.
+fn accounts(reader: &mut Reader, fields: &Fields<'_>) -> Vec<PullingAccount> {
+    let mut accounts: Vec<PullingAccount> = Vec::new();
+    let pointer = fields.at("accounts");
+    for (index, node) in reader.list(fields, "accounts").value().unwrap_or_default().iter().enumerate() {
+        let at = format!("{pointer}/{index}");
+        let (account, at, regions) = match node {
+            Node::Text(account) => (account.clone(), at, Vec::new()),
+            Node::Object(_) => {
+                let Some(fields) = reader.fields(node, &at, &["account", "regions"]) else { continue };
+                let account = reader.text(&fields, "account");
+                reader.require(&account, &fields, "account", "the twelve digits of the account, in quotes");
+                let regions = reader.texts(&fields, "regions").value().unwrap_or_default();
+                for (index, region) in regions.iter().enumerate() {
+                    if !is_region(region) {
+                        let message = format!("{} is no Region; write it like eu-west-1", quoted(region));
+                        reader.find(Code::UnknownValue, format!("{}/{index}", fields.at("regions")), message);
+                    }
+                }
+                let Some(account) = account.value() else { continue };
+                (account, fields.at("account"), regions)
+            }
+            node => {
+                reader.wrong_type(
+                    node,
+                    &at,
+                    "the twelve digits of an account in quotes, or an object with `account`",
+                );
+                continue;
+            }
+        };
+        check_account(reader, &account, &at);
+        if accounts.iter().any(|named| named.account == account) {
+            let message =
+                format!("{} is there more than once; name all its Regions in one entry", quoted(&account));
+            reader.find(Code::NameConflict, at, message);
+        }
+        accounts.push(PullingAccount { account, regions });
+    }
+    accounts
+}
+
 fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
     let mut ignored = Vec::new();
     for (index, node) in reader.list(fields, "ignore").value().unwrap_or_default().iter().enumerate() {
@@ -556,10 +610,7 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
     }
     sources.stacks = reader.boolean(&fields, "stacks").value().unwrap_or_default();
     sources.ignore = ignored(reader, &fields);
-    sources.accounts = reader.texts(&fields, "accounts").value().unwrap_or_default();
-    for (index, account) in sources.accounts.iter().enumerate() {
-        check_account(reader, account, &format!("{}/{index}", fields.at("accounts")));
-    }
+    sources.accounts = accounts(reader, &fields);
     let lists = reader.list(&fields, "lists").value().unwrap_or_default();
     for (index, node) in lists.iter().enumerate() {
         let at = format!("{}/{index}", fields.at("lists"));

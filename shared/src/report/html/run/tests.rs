@@ -568,17 +568,36 @@ fn every_usage_source_is_told_with_when_it_was_read_and_whether_completely() {
         status,
         read_at: Instant::parse("2026-11-23T01:02:03Z").unwrap(),
         images_in_use: 1234,
+        list: None,
+        account: None,
+        region: None,
+    };
+    let reported = SourceSummary {
+        list: Some("usage/210987654321/us-east-1.json".to_owned()),
+        account: Some("210987654321".to_owned()),
+        region: Some("us-east-1".to_owned()),
+        read_at: Instant::from_micros(report.run.started_at.micros() - 5_400_000_000).unwrap(),
+        ..source("ecs", SourceStatus::Complete)
     };
     report.usage_sources = vec![
+        reported,
         source("batch", SourceStatus::Complete),
         source("pipes", SourceStatus::Incomplete),
         source("apprunner", SourceStatus::NotInRegion),
     ];
     let page = render(&report);
     let words = words(&page);
-    for text in
-        ["Title of batch", "complete", "1,234", "Title of pipes", "Title of apprunner", "not in this Region"]
-    {
+    for text in [
+        "Title of batch",
+        "complete",
+        "1,234",
+        "Title of pipes",
+        "Title of apprunner",
+        "not in this Region",
+        "usage/210987654321/us-east-1.json",
+        "210987654321 us-east-1 complete",
+        "1 h",
+    ] {
         assert!(words.contains(text), "{text}: {words}");
     }
     assert!(page.contains("<strong>incomplete</strong>"));

@@ -31,7 +31,7 @@ use crate::{Failure, Outcome, output, progress};
   ecr-steward in-use > in-use.json
   ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'
   ecr-steward in-use --kubernetes --context shop > in-use.json
-  ecr-steward in-use --kubernetes --write s3://BUCKET/usage/eks/CLUSTER.json")]
+  ecr-steward in-use --kubernetes --write s3://my-bucket/usage/eks/shop.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     bucket: Bucket,

@@ -252,9 +252,18 @@ impl Cloud {
                 Response { status: 202, ..Response::default() }
             }
             "GetCallerIdentity" => {
+                // As on the local AWS, an access key of twelve digits is an account.
+                let key = request.header("authorization").and_then(|header| header.split_once("Credential="));
+                let key = key.and_then(|(_, scope)| scope.split('/').next()).filter(|key| key.len() == 12);
+                let (arn, account) = match key {
+                    Some(account) => {
+                        (format!("arn:aws:sts::{account}:assumed-role/function/session"), account)
+                    }
+                    None => (CALLER.to_owned(), "123456789012"),
+                };
                 let body = format!(
-                    "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{CALLER}</Arn>\
-                    <UserId>AIDA</UserId><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+                    "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{arn}</Arn>\
+                    <UserId>AIDA</UserId><Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
                 );
                 Response { status: 200, body: body.into_bytes(), ..Response::default() }
             }
@@ -490,6 +499,14 @@ impl Cloud {
         if path.starts_with(&format!("{NO_BUCKET}/")) {
             let told = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
             return respond(404, &[], told);
+        }
+        // All buckets here are of one account.
+        if request.header("x-amz-expected-bucket-owner").is_some_and(|owner| owner != "123456789012") {
+            return respond(
+                403,
+                &[],
+                "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+            );
         }
         let version = query.split('&').find_map(|pair| pair.strip_prefix("versionId=")).map(decoded);
         let versions = self.objects.get(&path);

@@ -176,9 +176,9 @@ pub(super) fn of_lists(
 ) -> Vec<Check> {
     let gaps: Vec<&UnreadableSource> =
         snapshot.usage.gaps.iter().filter(|gap| area(gap) == Area::List).collect();
-    let ignored = |key: &str| snapshot.usage.ignored.iter().any(|ignored| ignored.gap.source == key);
+    let ignored = |key: &str| snapshot.usage.ignored.iter().any(|ignored| is_about(&ignored.gap.source, key));
     let mut checks: Vec<Check> = found
-        .filter(|(key, _)| !gaps.iter().any(|gap| gap.source == *key) && !ignored(key))
+        .filter(|(key, _)| !gaps.iter().any(|gap| is_about(&gap.source, key)) && !ignored(key))
         .map(|(key, written)| {
             let written = written.map_or_else(String::new, |at| format!(", written {} ago", age(now, at)));
             Check::well(Area::List, format!("{key}: complete{written}"))
@@ -189,6 +189,11 @@ pub(super) fn of_lists(
         checks.push(Check::well(Area::List, "there is none"));
     }
     checks
+}
+
+/// Whether a source is that of a list, or one that it tells of: `usage/a.json/batch`.
+fn is_about(source: &str, key: &str) -> bool {
+    source.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Where deletions are replicated to.

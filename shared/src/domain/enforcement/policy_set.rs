@@ -491,7 +491,12 @@ fn check_account(reader: &mut Reader, account: &str, pointer: &str) {
 fn accounts(reader: &mut Reader, fields: &Fields<'_>) -> Vec<PullingAccount> {
     let mut accounts: Vec<PullingAccount> = Vec::new();
     let pointer = fields.at("accounts");
-    for (index, node) in reader.list(fields, "accounts").value().unwrap_or_default().iter().enumerate() {
+    let named = reader.list(fields, "accounts").value();
+    if named.is_some_and(<[Node]>::is_empty) {
+        let message = "`accounts` is empty; name at least one".to_owned();
+        reader.find(Code::EmptyList, pointer.clone(), message);
+    }
+    for (index, node) in named.unwrap_or_default().iter().enumerate() {
         let at = format!("{pointer}/{index}");
         let (account, at, regions) = match node {
             Node::Text(account) => (account.clone(), at, Vec::new()),
@@ -824,6 +829,32 @@ policies:
         let at = |time: &str| book.usage().ignore[0].holds(Instant::parse(time).unwrap());
         assert!(at("2027-01-01T23:59:59Z"));
         assert!(!at("2027-01-02T00:00:00Z"));
+    }
+
+    #[test]
+    fn an_account_that_pulls_is_named_by_its_id_or_with_its_regions() {
+        let accounts = |text: &str| PolicySet::parse(&format!("policies: []\nusage: {{ accounts: {text} }}"));
+        let named =
+            accounts("['210987654321', { account: '321098765432', regions: [eu-west-1, us-east-1] }]")
+                .unwrap();
+        let expected = [("210987654321", &[][..]), ("321098765432", &["eu-west-1", "us-east-1"][..])];
+        let named = named.usage().accounts.iter();
+        let named: Vec<(&str, Vec<&str>)> = named
+            .map(|named| (named.account.as_str(), named.regions.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(named, expected.map(|(account, regions)| (account, regions.to_vec())));
+        for (wrong, place) in [
+            ("['1234']", "/usage/accounts/0: "),
+            ("[210987654321]", "/usage/accounts/0: "),
+            ("[]", "/usage/accounts: "),
+            ("[{ account: '1234' }]", "/usage/accounts/0/account: "),
+            ("[{ account: '210987654321', regions: [ireland] }]", "/usage/accounts/0/regions/0: "),
+            ("[{ account: '210987654321', region: eu-west-1 }]", "/usage/accounts/0/region: "),
+            ("['210987654321', { account: '210987654321' }]", "/usage/accounts/1/account: "),
+        ] {
+            let findings = accounts(wrong).unwrap_err();
+            assert!(findings[0].to_string().starts_with(place), "{wrong}: {findings:?}");
+        }
     }
 
     #[test]

@@ -413,7 +413,7 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         // A list cannot say more than there was when S3 got it.
         let stored_at = list.modified_at.unwrap_or(now);
         told.extend(read.problem.clone());
-        told.extend(read.head.as_ref().and_then(|head| head.problem(stored_at)));
+        told.extend(read.head.as_ref().and_then(|head| head.problem(Some(stored_at))));
         told.extend(read.place_problem(own));
         told.extend(age_problem(list.modified_at, read.true_at(), hours, now));
         // What is no list nobody misses when it is renamed or deleted.

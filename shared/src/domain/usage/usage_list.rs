@@ -213,9 +213,9 @@ impl ListHead {
         unread
     }
 
-    /// What is wrong with what the list says of itself at `now`; `None` for nothing.
+    /// What is wrong with what the list says of itself at `now`; `None` for nothing. Without the present all times are taken.
     #[must_use]
-    pub fn problem(&self, now: Instant) -> Option<String> {
+    pub fn problem(&self, now: Option<Instant>) -> Option<String> {
         let writer = &self.written_by;
         if !is_account(&writer.account) {
             return Some(format!(
@@ -237,7 +237,7 @@ impl ListHead {
         }
         let times = self.sources.iter().map(|source| source.read_at).chain([self.written_at]);
         let newest = times.max().unwrap_or(self.written_at);
-        let seconds = (newest.micros() - now.micros()) / 1_000_000;
+        let seconds = (newest.micros() - now.unwrap_or(newest).micros()) / 1_000_000;
         (seconds > CLOCK_SECONDS)
             .then(|| format!("it says that it was read at {newest}, which is in the future"))
     }
@@ -508,11 +508,11 @@ mod tests {
     #[test]
     fn what_a_list_says_of_itself_is_compared_with_what_can_be() {
         let head = written().head;
-        assert_eq!(head.problem(now()), None);
+        assert_eq!(head.problem(Some(now())), None);
         let told = |change: fn(&mut ListHead)| {
             let mut head = written().head;
             change(&mut head);
-            head.problem(now()).unwrap_or_default()
+            head.problem(Some(now())).unwrap_or_default()
         };
         let later = |head: &mut ListHead| head.written_at = Instant::parse("2026-11-26T17:00:00Z").unwrap();
         assert!(told(later).contains("which is in the future"));

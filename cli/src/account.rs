@@ -14,7 +14,7 @@ use shared::domain::repository::{Existing, Name};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 use shared::workflows::live_preview::LiveError;
 
-use crate::credentials::{Origin, sign_in};
+use crate::credentials::{Origin, Session, sign_in};
 use crate::{Failure, complete, progress};
 
 /// Timeout of one command.
@@ -36,6 +36,12 @@ pub(crate) enum AccountError {
     Credentials(String),
     #[error("there is no profile `{name}` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials){}", listed(.known))]
     NoProfile { name: String, known: Vec<String> },
+    #[error("--profile may be given once; `in-use` and `preview` take several, whose use they read together")]
+    SeveralProfiles,
+    #[error(
+        "the role {role} cannot be assumed: {problem}; allow sts:AssumeRole on it, and have it trust who calls"
+    )]
+    Role { role: String, problem: String },
     #[error("the files of the AWS CLI are unreadable: {0}")]
     Profiles(String),
     #[error(
@@ -115,7 +121,7 @@ pub(crate) struct Aws {
 
     /// A profile of the AWS CLI's files; takes precedence over keys in the environment.
     #[arg(long, global = true, hide_short_help = true, value_name = "NAME", add = complete::profile(), value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) profile: Option<String>,
+    pub(crate) profile: Vec<String>,
 
     /// The address of all services instead of AWS's own, as of an emulator.
     #[arg(long, global = true, hide_short_help = true, value_name = "URL", value_parser = url)]
@@ -130,6 +136,16 @@ impl Aws {
     /// Refuses another account's registry, where something may be changed.
     pub(crate) fn own_registry(&self) -> Result<(), AccountError> {
         if self.registry_id.is_some() { Err(AccountError::ForeignRegistry) } else { Ok(()) }
+    }
+
+    /// Refuses several profiles, where one account is worked on.
+    pub(crate) fn one_profile(&self) -> Result<(), AccountError> {
+        if self.profile.len() > 1 { Err(AccountError::SeveralProfiles) } else { Ok(()) }
+    }
+
+    /// The same for another profile, whose registry is its own.
+    pub(crate) fn of_profile(&self, profile: &str) -> Self {
+        Self { profile: vec![profile.to_owned()], registry_id: None, ..self.clone() }
     }
 }
 
@@ -237,10 +253,15 @@ pub(crate) fn connected<T>(
     aws: &Aws,
     work: impl AsyncFnOnce(&Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    signed_in(aws, async |session| work(&session.connection).await)
+}
+
+/// The same for work that signs in elsewhere, too.
+fn signed_in<T>(aws: &Aws, work: impl AsyncFnOnce(&Session) -> Result<T, Failure>) -> Result<T, Failure> {
     let done = runtime()?.block_on(async {
         progress::phase("signing in to AWS");
         let session = sign_in(aws).await?;
-        match work(&session.connection).await {
+        match work(&session).await {
             Ok(done) => Ok(done),
             Err(failure) => Err(explained(failure, &session.connection, &session.origin).await),
         }
@@ -255,7 +276,17 @@ pub(crate) fn work<T>(
     place: &Place,
     work: impl AsyncFnOnce(RunContext<'_>, &Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    connected(aws, async |connection| {
+    work_signed_in(aws, place, async |clients, session| work(clients, &session.connection).await)
+}
+
+/// The same for work that signs in elsewhere, too.
+pub(crate) fn work_signed_in<T>(
+    aws: &Aws,
+    place: &Place,
+    work: impl AsyncFnOnce(RunContext<'_>, &Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    signed_in(aws, async |session| {
+        let connection = &session.connection;
         let bucket = match place {
             Place::Nowhere => String::new(),
             Place::Bucket(bucket) => bucket.clone(),
@@ -266,7 +297,7 @@ pub(crate) fn work<T>(
         };
         progress::phase("reading from AWS");
         let clients = AwsClients::new(connection.clone(), bucket);
-        work(clients.clients(TIMEOUT), clients.connection()).await
+        work(clients.clients(TIMEOUT), session).await
     })
 }
 

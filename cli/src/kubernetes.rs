@@ -32,7 +32,7 @@ const SOURCE: &str = "kubernetes";
 #[command(next_help_heading = "Kubernetes")]
 pub(crate) struct Kubernetes {
     /// Read a Kubernetes cluster instead of this account: the one of kubectl, or in a pod its own.
-    #[arg(long, conflicts_with_all = ["bucket", "stack"])]
+    #[arg(long, conflicts_with_all = ["bucket", "stack", "assume_role"])]
     kubernetes: bool,
 
     /// The context of the kubeconfig file; without it the current one.
@@ -111,6 +111,7 @@ fn target(text: &str) -> Result<Target, String> {
 
 /// Reads a cluster, and prints or writes what it uses.
 pub(crate) fn run(arguments: &Kubernetes, aws: &Aws) -> Result<Outcome, Failure> {
+    aws.one_profile()?;
     let reading = match &arguments.write {
         None => {
             let reading = account::runtime()?.block_on(read(arguments));

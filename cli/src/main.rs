@@ -18,6 +18,7 @@ mod credentials;
 mod demo;
 mod diff;
 mod doctor;
+mod elsewhere;
 mod enforce;
 mod explain;
 mod images;
@@ -215,6 +216,11 @@ fn main() -> ExitCode {
         }
     };
     let aws = &arguments.aws;
+    if !matches!(arguments.command, Command::InUse(_) | Command::Preview(_))
+        && let Err(several) = aws.one_profile()
+    {
+        return failed(&several.into());
+    }
     let outcome = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{Fault, Registry, Repository};
-use tests::site::{HOST, Site, UNLIMITED, book, repository, set, use_by_task};
+use tests::site::{HOST, Site, UNLIMITED, policies_file, repository, set, use_by_task};
 use tests::steward::{Steward, of};
 
 type Happens = fn(&mut Registry, &mut Cloud);
@@ -96,7 +96,7 @@ fn what_names_no_image_for_certain_is_never_taken_for_a_repository() {
     assert_eq!(gaps(&report), ["usage/eks.json"], "{report:#}");
     // They count where somebody says that the gap does not matter.
     let ignoring = "usage: { ignore: [{ source: usage/eks.json, reason: ids }] }\n";
-    let text = format!("{}{ignoring}", book(UNLIMITED));
+    let text = format!("{}{ignoring}", policies_file(UNLIMITED));
     site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &text));
     let report = site.steward.run("ignored", false);
     let kept = site.app.old[..3].iter().chain([&site.app.young]);
@@ -225,7 +225,7 @@ fn the_newest_images_that_somebody_deletes_of_a_large_repository_count_no_more()
     limits: { images: 1000, percent: 100, remaining: 1 } }
 limits: { images: 1000, percent: 100 }
 ";
-    let steward = Steward::with_book(policies);
+    let steward = Steward::with_policies_file(policies);
     steward.aws.with(|registry| {
         let mut filled = repository("app");
         for number in 0..1100_u32 {
@@ -262,7 +262,7 @@ fn what_comes_into_use_when_time_is_up_after_the_last_batch_is_put_back_by_the_n
     site.aws().heal();
     let task = site.steward.invoke(&task).response();
     assert_eq!(task["isComplete"], true);
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert_eq!(site.left(), set([&site.app.old[1], &site.app.young]), "{report:#}");
     assert_eq!(of(&report, "app")["putBack"]["imageTotalCount"], 1, "{report:#}");
     assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
@@ -285,7 +285,7 @@ fn what_a_killed_invocation_took_is_put_back_also_after_the_switch_is_off() {
     site.aws().heal();
     site.steward.switch(false);
     site.steward.work(&taken, &key);
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert!(site.left().contains(&site.app.old[1]), "{report:#}");
 }
 
@@ -328,13 +328,13 @@ fn at_a_terminal(steward: &Steward, arguments: &[&str]) -> (Option<i32>, Value) 
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}")))
+    let output_text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output_text}")))
 }
 
 /// So many repositories of one old and one young image.
 fn row(policies: &str, count: usize) -> Steward {
-    let steward = Steward::with_book(policies);
+    let steward = Steward::with_policies_file(policies);
     steward.aws.with(|registry| {
         for number in 0..count {
             let name = format!("r{number:02}");
@@ -351,7 +351,7 @@ fn row(policies: &str, count: usize) -> Steward {
 /// C5 at a terminal: a policies file that is withdrawn while it works.
 #[test]
 fn at_a_terminal_a_policies_file_that_is_changed_meanwhile_is_not_enforced_any_more() {
-    let steward = row(&book(UNLIMITED), 30);
+    let steward = row(&policies_file(UNLIMITED), 30);
     let withdraw: Happens = |_, cloud| {
         cloud.upload(&format!("{BUCKET}/policies.yaml"), "policies: []\n");
     };
@@ -386,9 +386,9 @@ fn at_a_terminal_a_repository_that_cannot_be_read_fails_alone() {
 /// A run that could look at nothing has shown nobody what the policies file does.
 #[test]
 fn a_run_that_could_read_no_repository_is_no_preview() {
-    let mut steward = row(&book(UNLIMITED), 2);
+    let mut steward = row(&policies_file(UNLIMITED), 2);
     steward.approves = false;
-    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(UNLIMITED)));
+    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file(UNLIMITED)));
     steward.aws.fault_from("DescribeImages", Fault::Denied, 0);
     let report = steward.run("blind", true);
     assert_eq!(report["totals"]["statuses"]["FAILED"], 2, "{report:#}");
@@ -410,7 +410,7 @@ fn a_task_that_begins_behind_the_end_of_its_batch_is_refused() {
     task["done"] = 2.into();
     let (error_type, message) = site.steward.invoke(&task).error();
     assert_eq!(error_type, "Refused", "{message}");
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert_eq!(report["unfinishedBatches"], json!([key]), "{report:#}");
 }
 

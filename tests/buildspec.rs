@@ -50,7 +50,7 @@ impl Workshop {
     /// Runs a build of these files, some variables set otherwise; gives what came of it, its log and its folder.
     fn run(
         &self,
-        recipe: &BuildDefinition,
+        definition: &BuildDefinition,
         files: &[(&str, &str)],
         otherwise: &[(&str, &str)],
     ) -> (Ran, String, PathBuf) {
@@ -76,8 +76,8 @@ impl Workshop {
         };
         let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:000000000000:function:f").unwrap();
         let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
-        let ticket = BuildContext::new(recipe, &arrived);
-        let order = start_build_inputs(recipe, &ticket, &registry, &projects, "").unwrap().remove(0);
+        let context = BuildContext::new(definition, &arrived);
+        let order = start_build_inputs(definition, &context, &registry, &projects, "").unwrap().remove(0);
         let mut variables: Vec<Variable> = order
             .environment
             .iter()
@@ -139,7 +139,7 @@ impl Drop for Workshop {
     }
 }
 
-fn recipe() -> BuildDefinition {
+fn definition() -> BuildDefinition {
     BuildDefinition::of(Name::parse("team/app").unwrap())
 }
 
@@ -168,16 +168,16 @@ LABEL greeting=\"${GREETING}\"
 FROM base AS other
 RUN [\"/bin/busybox\", \"false\"]
 ";
-    let recipe = BuildDefinition {
+    let definition = BuildDefinition {
         target: Some("runtime".to_owned()),
         dockerfile: Some("docker/Dockerfile.web".to_owned()),
         build_args: [("GREETING".to_owned(), "hello $(touch pwned) world".to_owned())].into(),
         secrets: [("npm".to_owned(), "stack/npm".to_owned())].into(),
-        ..recipe()
+        ..definition()
     };
     // What CodeBuild puts in the place of the reference.
     let secret = [("BUILD_SECRET_0", "s3cr$t \"x")];
-    let (ran, log, folder) = workshop.run(&recipe, &[("docker/Dockerfile.web", dockerfile)], &secret);
+    let (ran, log, folder) = workshop.run(&definition, &[("docker/Dockerfile.web", dockerfile)], &secret);
     let built = digest(&ran, &log);
     let config = workshop.pull(&built);
     assert_eq!(config["config"]["Labels"]["greeting"], "hello $(touch pwned) world");
@@ -193,16 +193,16 @@ RUN [\"/bin/busybox\", \"false\"]
     let tag = tag.unwrap().pointer("/imageDetails/0/imageTags/0").and_then(Value::as_str).unwrap().to_owned();
     assert_eq!(workshop.digest_of(&tag).unwrap(), built);
     let again = [("BUILD_SECRET_0", "other"), ("IMAGE_TAG", tag.as_str())];
-    let (ran, log, _) = workshop.run(&recipe, &[("docker/Dockerfile.web", "FROM nothing")], &again);
+    let (ran, log, _) = workshop.run(&definition, &[("docker/Dockerfile.web", "FROM nothing")], &again);
     assert_eq!(digest(&ran, &log), built);
     assert!(log.contains("The image is there already"), "{log}");
 
     // What fails stops the build, and tells no digest.
-    let failing = BuildDefinition { target: Some("other".to_owned()), ..recipe.clone() };
+    let failing = BuildDefinition { target: Some("other".to_owned()), ..definition.clone() };
     let (ran, log, _) = workshop.run(&failing, &[("docker/Dockerfile.web", dockerfile)], &secret);
     assert_eq!(ran.phases.last().map(|phase| (phase.name.as_str(), phase.succeeded)), Some(("BUILD", false)));
     assert!(ran.exported.is_empty(), "{log}");
-    let (ran, _, _) = workshop.run(&recipe, &[], &[("REGISTRY", "127.0.0.1:1")]);
+    let (ran, _, _) = workshop.run(&definition, &[], &[("REGISTRY", "127.0.0.1:1")]);
     assert_eq!(
         ran.phases.last().map(|phase| (phase.name.as_str(), phase.succeeded)),
         Some(("PRE_BUILD", false))
@@ -227,16 +227,16 @@ fn hostile_values_are_values_and_nothing_else() {
     let dockerfile = "FROM scratch\nARG A\nCOPY marker /\nLABEL a=\"${A}\"\n";
     for hostile in HOSTILE {
         // Where any text is allowed, it is what was asked for: also a folder of that name, and a file in it.
-        let recipe = BuildDefinition {
+        let definition = BuildDefinition {
             context: hostile.to_owned(),
             dockerfile: Some(format!("{hostile}/{hostile}")),
             build_args: [("A".to_owned(), hostile.to_owned())].into(),
-            ..recipe()
+            ..definition()
         };
         let (marker, file) = (format!("{hostile}/marker"), format!("{hostile}/{hostile}"));
         let files = [(marker.as_str(), "x"), (file.as_str(), dockerfile)];
         let more = [("SOURCE", hostile), ("REVISION", hostile)];
-        let (ran, log, folder) = workshop.run(&recipe, &files, &more);
+        let (ran, log, folder) = workshop.run(&definition, &files, &more);
         assert!(!is_pwned(&folder), "{hostile}: {log}");
         if ran.succeeded() {
             let config = workshop.pull(&digest(&ran, &log));
@@ -251,7 +251,7 @@ fn hostile_values_are_values_and_nothing_else() {
             ["TARGET", "BUILD_ARGS", "BUILD_SECRETS", "CACHE_TAG", "PLATFORM", "IMAGE_TAG", "REPOSITORY"]
         {
             let files = [("Dockerfile", "FROM scratch\nCOPY busybox /\n")];
-            let (ran, log, folder) = workshop.run(&recipe(), &files, &[(name, hostile)]);
+            let (ran, log, folder) = workshop.run(&definition(), &files, &[(name, hostile)]);
             assert!(!is_pwned(&folder), "{name}={hostile}: {log}");
             // The emulator does not cache, so that the tag of a cache is nowhere looked at.
             assert!(!ran.succeeded() || name == "CACHE_TAG", "{name}={hostile}: {log}");
@@ -264,12 +264,12 @@ fn a_source_in_one_folder_is_built_from_it_and_a_dockerfile_elsewhere_is_told() 
     let workshop = Workshop::open();
     let dockerfile = "FROM scratch\nCOPY marker /\n";
     let files = [("README.md", "x"), ("web/Dockerfile", dockerfile)];
-    let (ran, log, _) = workshop.run(&recipe(), &files, &[]);
+    let (ran, log, _) = workshop.run(&definition(), &files, &[]);
     assert!(!ran.succeeded(), "{log}");
     assert!(log.contains("There is web/Dockerfile; name it as the dockerfile"), "{log}");
     // As GitHub packs a branch.
     let files = [("shop-web-main/Dockerfile", dockerfile), ("shop-web-main/marker", "x")];
-    let (ran, log, _) = workshop.run(&recipe(), &files, &[]);
+    let (ran, log, _) = workshop.run(&definition(), &files, &[]);
     digest(&ran, &log);
     assert!(log.contains("All of the source is in the folder shop-web-main"), "{log}");
 }

@@ -58,7 +58,7 @@ impl Hand {
         let aws = EcrStub::start();
         let function = |name: &str| cloud::function(&aws, name, time);
         let (api, stacks) = (function("repository-api"), function("repository-resource"));
-        let (url, answers) = cloud::desk();
+        let (url, answers) = cloud::callback_server();
         Self { aws, api, stacks, url, answers }
     }
 
@@ -326,8 +326,8 @@ fn a_source_that_cannot_be_read_blocks_and_its_pasted_entry_unblocks() {
 #[test]
 fn an_account_that_may_pull_and_tells_nothing_blocks_until_its_source_is_ignored() {
     let (hand, _) = Hand::start().with_app();
-    let wish = json!({ "pullAccess": { "accountIds": ["111111111111"] } });
-    assert_eq!(hand.ask("PUT", "/repositories/app", &wish).status, 200);
+    let spec = json!({ "pullAccess": { "accountIds": ["111111111111"] } });
+    assert_eq!(hand.ask("PUT", "/repositories/app", &spec).status, 200);
     let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "usage-unknown", &[]);
     assert!(detail.contains("{ source: account/111111111111, reason: "), "{detail}");
     let ignored = "{ source: account/111111111111, reason: nothing runs there }";
@@ -588,11 +588,14 @@ fn a_stack_takes_images_along_only_when_told_and_not_in_use() {
         assert_eq!(answer["PhysicalResourceId"], "app");
         answer["Reason"].as_str().unwrap().to_owned()
     };
-    let said = reason(&hand.delete_stack("false"));
-    assert!(said.contains("app has 6 images"), "{said}");
-    let said = reason(&hand.delete_stack("true"));
-    assert!(said.contains("the repository app is still there") && said.contains("task/blue/"), "{said}");
-    assert!(said.contains("set EmptyOnDelete to inUse"), "{said}");
+    let output_text = reason(&hand.delete_stack("false"));
+    assert!(output_text.contains("app has 6 images"), "{output_text}");
+    let output_text = reason(&hand.delete_stack("true"));
+    assert!(
+        output_text.contains("the repository app is still there") && output_text.contains("task/blue/"),
+        "{output_text}"
+    );
+    assert!(output_text.contains("set EmptyOnDelete to inUse"), "{output_text}");
     assert_eq!((hand.count(), hand.journal()), (Some(6), Vec::new()));
     let answer = hand.delete_stack("inUse");
     assert_eq!(answer["Status"], "SUCCESS", "{answer}");

@@ -152,12 +152,12 @@ fn check_says_in_one_line_why_a_file_is_no_policy() {
     ] {
         let output = steward(&["check", &file]);
         assert_eq!(output.status.code(), Some(code), "{file}");
-        let (said, silent) =
+        let (output_text, silent) =
             if code == 1 { (&output.stdout, &output.stderr) } else { (&output.stderr, &output.stdout) };
         assert!(silent.is_empty(), "{file}");
-        let said = folder.plain(said).replace(&directory, "folder");
-        assert_eq!(findings(&said).len(), 1, "{said}");
-        lines.push_str(&said);
+        let output_text = folder.plain(output_text).replace(&directory, "folder");
+        assert_eq!(findings(&output_text).len(), 1, "{output_text}");
+        lines.push_str(&output_text);
     }
     insta::assert_snapshot!(lines, @r#"
     long.json: /: policy-too-long: the policy has 30,721 characters; ECR accepts at most 30,720: shorten descriptions, merge rules or remove white space
@@ -220,12 +220,12 @@ fn check_says_the_hash_of_a_policies_file_and_how_to_approve_it() {
     let text = "policies:\n- { name: all, repositories: ['*'], rules: [{ selection: untagged, maximumAgeLimit: 14 }] }\n";
     let output = with_input(&["check", "-"], text);
     assert_eq!(output.status.code(), Some(0));
-    let said = stderr(&output);
-    let (_, hash) = said.split_once("valid: 1 policy, hash ").unwrap();
+    let output_text = stderr(&output);
+    let (_, hash) = output_text.split_once("valid: 1 policy, hash ").unwrap();
     let (hash, _) = hash.split_once(';').unwrap();
-    assert!(hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{said}");
+    assert!(hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{output_text}");
     let approve = format!("approve: \"{hash}\"\n");
-    assert!(said.ends_with(&approve), "{said}");
+    assert!(output_text.ends_with(&approve), "{output_text}");
     // What it prints is what the file has to say; and then it is the same file.
     let output = with_input(&["check", "-"], &format!("{text}{approve}"));
     assert!(
@@ -241,14 +241,14 @@ fn check_knows_builds_yaml_by_its_name_and_by_what_it_says() {
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(stderr(&output).ends_with("builds.yaml: valid: 3 builds\n"), "{}", stderr(&output));
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let book = readme.split_once("```yaml\nbuilds:").unwrap().1.split_once("```").unwrap().0;
-    let output = with_input(&["check", "-"], &format!("builds:{book}"));
+    let policies_file = readme.split_once("```yaml\nbuilds:").unwrap().1.split_once("```").unwrap().0;
+    let output = with_input(&["check", "-"], &format!("builds:{policies_file}"));
     assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
 
     let output = with_input(&["check", "-"], "builds:\n  - repositoryName: app\n    profile: fargate\n");
     assert_eq!(output.status.code(), Some(1));
-    let told = stdout(&output);
-    assert!(told.starts_with("standard input:3:14: /builds/0/profile: ") && told.contains("`ecs`"), "{told}");
+    let text = stdout(&output);
+    assert!(text.starts_with("standard input:3:14: /builds/0/profile: ") && text.contains("`ecs`"), "{text}");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("builds.yaml");
@@ -553,9 +553,9 @@ fn preview_says_in_one_line_what_is_unusable_and_exits_2() {
         let output = steward(&[&["preview"], &arguments[..]].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!(stdout(&output), "");
-        let said = folder.plain(&output.stderr);
-        assert_eq!(findings(&said).len(), 1, "{said}");
-        lines.push_str(&said);
+        let output_text = folder.plain(&output.stderr);
+        assert_eq!(findings(&output_text).len(), 1, "{output_text}");
+        lines.push_str(&output_text);
     }
     insta::assert_snapshot!(lines, @r#"
     ecr-steward: standard input can be read once; name a file for all but one of the arguments
@@ -578,7 +578,7 @@ fn preview_says_in_one_line_what_is_unusable_and_exits_2() {
 
 #[test]
 fn check_says_which_rules_of_an_attached_policy_would_count_protection_tags() {
-    let book = |apply: &str, rules: &str| {
+    let policies_file = |apply: &str, rules: &str| {
         format!(
             "policies:\n- {{ name: old, repositories: ['old/*'], rules: [{{ selection: untagged, maximumAgeLimit: 14 }}] }}\n- {{ \
              name: all, repositories: ['*'], apply: {apply}, {rules} }}\n"
@@ -586,32 +586,33 @@ fn check_says_which_rules_of_an_attached_policy_would_count_protection_tags() {
     };
     let rules = "rules: [{ selection: untagged, maximumAgeLimit: 14 }, { selection: { tagPatternList: ['*'] }, \
                  maximumNumberOfImages: 8 }, { selection: { tagPrefixList: [e] }, maximumNumberOfImages: 9 }]";
-    let output = with_input(&["check", "-"], &book("attach", rules));
+    let output = with_input(&["check", "-"], &policies_file("attach", rules));
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let said = stdout(&output);
-    let lines = findings(&said);
-    assert_eq!(lines.len(), 2, "{said}");
+    let output_text = stdout(&output);
+    let lines = findings(&output_text);
+    assert_eq!(lines.len(), 2, "{output_text}");
     for (line, rule) in lines.iter().zip([1, 2]) {
         let place = format!(": /policies/1/rules/{rule}/selection: protection-tags-match: ");
         assert!(line.starts_with("standard input:3:") && line.contains(&place), "{line}");
         assert!(line.contains("selection: any") && line.contains("apply: delete"), "{line}");
     }
-    let said = stdout(&with_input(&["check", "-"], &book("delete", rules)));
-    let [one] = findings(&said)[..] else { panic!("{said}") };
-    assert!(one.contains("/policies/1/rules/2: rule-unreachable: "), "{said}");
+    let output_text = stdout(&with_input(&["check", "-"], &policies_file("delete", rules)));
+    let [one] = findings(&output_text)[..] else { panic!("{output_text}") };
+    assert!(one.contains("/policies/1/rules/2: rule-unreachable: "), "{output_text}");
 }
 
 #[test]
 fn check_refuses_rules_for_a_policy_that_is_only_protected() {
-    let book =
+    let policies_file =
         |rules: &str| format!("policies: [{{ name: theirs, repositories: ['*'], apply: protect{rules} }}]\n");
-    let output = with_input(&["check", "-"], &book(""));
+    let output = with_input(&["check", "-"], &policies_file(""));
     assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
-    let output = with_input(&["check", "-"], &book(", rules: [{ selection: any, maximumAgeLimit: 14 }]"));
+    let output =
+        with_input(&["check", "-"], &policies_file(", rules: [{ selection: any, maximumAgeLimit: 14 }]"));
     assert_eq!(output.status.code(), Some(1));
-    let said = stdout(&output);
-    assert!(said.starts_with("standard input:1:72: /policies/0/rules: "), "{said}");
-    assert!(said.contains("leave `rules` out, or write `apply: attach`"), "{said}");
+    let output_text = stdout(&output);
+    assert!(output_text.starts_with("standard input:1:72: /policies/0/rules: "), "{output_text}");
+    assert!(output_text.contains("leave `rules` out, or write `apply: attach`"), "{output_text}");
 }
 
 fn protection_rule(arguments: &[&str]) -> String {
@@ -846,9 +847,10 @@ mod account {
         aws.cloud(|cloud| {
             let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
             cloud.ecs.run_task("prod", &definition, None);
-            let book = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
+            let policies_file =
+                "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
                 rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
-            cloud.upload(&format!("{BUCKET}/policies.yaml"), book);
+            cloud.upload(&format!("{BUCKET}/policies.yaml"), policies_file);
         });
         aws
     }
@@ -880,8 +882,11 @@ mod account {
         let output = in_account(&aws, &["in-use"]);
         assert_eq!(output.status.code(), Some(2));
         assert!(output.stdout.is_empty(), "a list that is not complete is no list");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("AWS Lambda: ListFunctions: the role that calls is not allowed"), "{said}");
+        let output_text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output_text.contains("AWS Lambda: ListFunctions: the role that calls is not allowed"),
+            "{output_text}"
+        );
     }
 
     #[test]
@@ -963,8 +968,8 @@ mod account {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(2));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.starts_with("ecr-steward: there are no credentials: sign in"), "{said}");
+        let output_text = String::from_utf8(output.stderr).unwrap();
+        assert!(output_text.starts_with("ecr-steward: there are no credentials: sign in"), "{output_text}");
     }
 
     /// The policy of the repository before a run replaced it.
@@ -1007,7 +1012,7 @@ mod account {
         let aws = account();
         let before = attached(&aws);
         let key = replaced(&aws, "team/app", "nightly", 2, THEIRS);
-        let (said, warned) = restore(&aws, &[]);
+        let (output_text, warned) = restore(&aws, &[]);
         for part in [
             "by nightly of arn:aws:iam::123456789012:role/ops\n  since policies.yaml says `apply: attach`\n",
             &key,
@@ -1016,12 +1021,12 @@ mod account {
             "Difference:\n  changed rule 1: expire images pushed more than 14 days ago → rule 1: expire untagged images",
             "Dry run: nothing was changed. Add --apply to put the policy back.\n",
         ] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(output_text.contains(part), "{part}: {output_text}");
         }
         assert!(warned.starts_with("ecr-steward: warning: the policy has no protection rule"), "{warned}");
         assert_eq!((attached(&aws), aws.count("PutLifecyclePolicy"), aws.count("PutObject")), (before, 0, 0));
-        let (said, _) = restore(&aws, &["--apply"]);
-        assert!(said.contains("Put the policy back."), "{said}");
+        let (output_text, _) = restore(&aws, &["--apply"]);
+        assert!(output_text.contains("Put the policy back."), "{output_text}");
         assert_eq!(attached(&aws), THEIRS);
         assert_eq!(
             restore(&aws, &["--apply"]).0.lines().last(),
@@ -1054,10 +1059,10 @@ mod account {
         let aws = account();
         replaced(&aws, "team/app", "nightly", 1, THEIRS);
         aws.with(|registry| registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = None);
-        let (said, _) = restore(&aws, &["--apply"]);
-        assert!(said.contains("Attached:\n  nothing\n"), "{said}");
-        assert!(said.contains("Difference:\n  added rule 1: expire untagged images"), "{said}");
-        assert!(said.ends_with("Put the policy back. Nothing was attached.\n"), "{said}");
+        let (output_text, _) = restore(&aws, &["--apply"]);
+        assert!(output_text.contains("Attached:\n  nothing\n"), "{output_text}");
+        assert!(output_text.contains("Difference:\n  added rule 1: expire untagged images"), "{output_text}");
+        assert!(output_text.ends_with("Put the policy back. Nothing was attached.\n"), "{output_text}");
         assert_eq!((attached(&aws).as_str(), aws.count("PutObject")), (THEIRS, 0));
     }
 
@@ -1098,9 +1103,12 @@ mod account {
         ] {
             let output = in_account(&aws, &[&RESTORE[..], more].concat());
             assert_eq!(output.status.code(), Some(2));
-            let said = stderr(&output);
-            assert!(said.starts_with(&format!("ecr-steward: s3://{BUCKET}/journal/: ")), "{said}");
-            assert!(said.ends_with(expected), "{said}");
+            let output_text = stderr(&output);
+            assert!(
+                output_text.starts_with(&format!("ecr-steward: s3://{BUCKET}/journal/: ")),
+                "{output_text}"
+            );
+            assert!(output_text.ends_with(expected), "{output_text}");
         }
         let output = in_account(&aws, &["policy", "restore", "team/none", "--bucket", BUCKET]);
         assert_eq!(

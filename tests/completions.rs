@@ -80,9 +80,9 @@ fn completes(shell: &str, setup: &str) {
         ("ecr-steward in-use --region eu-north", &["eu-north-1"]),
         ("ecr-steward enforce --output h", &["html"]),
     ] {
-        let said = shown(&aws, shell, setup, typed, wanted);
+        let output_text = shown(&aws, shell, setup, typed, wanted);
         for word in wanted {
-            assert!(said.contains(word), "{shell}: {typed}: {said:?}");
+            assert!(output_text.contains(word), "{shell}: {typed}: {output_text:?}");
         }
     }
 }

@@ -94,14 +94,14 @@ fn repositories_created_by_a_push_have_the_default_policy_behind_the_protection_
     let policy = LifecyclePolicy::parse(&folded[..=end].join(" ")).unwrap();
     let default = PolicySource::parse("{}").unwrap().policy().unwrap().clone();
     assert_eq!(policy, protected(&default).unwrap());
-    let wish = read::body("{}").unwrap().settings;
-    assert_eq!(Some(&policy), wish.lifecycle_policy.as_ref().map(ProtectedPolicy::document));
+    let spec = read::body("{}").unwrap().settings;
+    assert_eq!(Some(&policy), spec.lifecycle_policy.as_ref().map(ProtectedPolicy::document));
     let value = |name: &str| {
         let mut lines = block.iter().map(|line| line.trim().trim_start_matches("- "));
         lines.find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap().to_owned()
     };
-    assert_eq!(value("ImageTagMutability"), wish.tag_mutability.as_str());
-    assert_eq!([value("ImageTagMutabilityExclusionFilterValue")][..], wish.tag_mutability.exclusions[..]);
+    assert_eq!(value("ImageTagMutability"), spec.tag_mutability.as_str());
+    assert_eq!([value("ImageTagMutabilityExclusionFilterValue")][..], spec.tag_mutability.exclusions[..]);
     // No record says so: they bear the tag that asks runs for protection, and ECR tags only in the name of a role.
     let of_template = format!("!Sub \"{}\"", created_on_push("${AWS::StackName}"));
     assert_eq!((value("Key"), value("Value")), (PROTECT_KEY.to_owned(), of_template));

@@ -84,8 +84,11 @@ fn the_action_marks_lines_and_takes_names_of_files_for_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let output = act("warning-prefix-*.yaml read-tabs.json", folder.path());
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with("::warning file=warning-prefix-with-a-star.yaml,line=2,col="), "{said}");
+    let output_text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output_text.starts_with("::warning file=warning-prefix-with-a-star.yaml,line=2,col="),
+        "{output_text}"
+    );
     let output = act("read-*.json", folder.path());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     let output = act("nothing-*.json", folder.path());

@@ -283,8 +283,8 @@ fn the_pages_become_a_book_without_a_warning() {
         .arg(folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("WARN"), "{said}");
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !output_text.contains("WARN"), "{output_text}");
     for link in page("SUMMARY").links {
         assert!(folder.path().join(&link).with_extension("html").exists(), "{link}");
     }
@@ -421,12 +421,13 @@ fn every_command_line_is_one_that_the_program_takes() {
         let spans = spans.map(|span| format!("{span} --help"));
         for line in lines.chain(spans) {
             for arguments in calls(line.trim_start_matches("$ ")) {
-                let (_, said) = steward(&arguments, folder.path());
-                let is_taken = !said.starts_with("error:") && !said.contains("\nUsage: ecr-steward");
+                let (_, output_text) = steward(&arguments, folder.path());
+                let is_taken =
+                    !output_text.starts_with("error:") && !output_text.contains("\nUsage: ecr-steward");
                 let is_help = arguments.iter().any(|argument| argument == "--help");
                 assert!(
-                    is_taken || is_help && !said.starts_with("error:"),
-                    "{}: {line}\n{said}",
+                    is_taken || is_help && !output_text.starts_with("error:"),
+                    "{}: {line}\n{output_text}",
                     document.path
                 );
                 tried += 1;
@@ -447,8 +448,8 @@ fn every_console_block_is_a_script_and_names_what_is_there() {
                 continue;
             }
             let script = Command::new("bash").args(["-n", "-c", &block.code]).output().unwrap();
-            let said = String::from_utf8_lossy(&script.stderr);
-            assert!(script.status.success(), "{}: {said}\n{}", document.path, block.code);
+            let output_text = String::from_utf8_lossy(&script.stderr);
+            assert!(script.status.success(), "{}: {output_text}\n{}", document.path, block.code);
             for line in joined(&block.code) {
                 if let Some((_, rest)) = line.split_once("Outputs[?OutputKey=='")
                     && line.contains("--stack-name ecr-steward")
@@ -520,12 +521,12 @@ fn yaml_and_json_blocks_are_read_by_the_parsers_that_they_are_for() {
             let (place, code) = (&document.path, &block.code);
             match (block.language.as_str(), file_of(code)) {
                 ("yaml", Some(name)) if code.starts_with("# wrong") => {
-                    let said = &blocks.peek().expect("what is wrong is said in the next block").code;
-                    assert_eq!(&check(name, code).1, said, "{place}");
+                    let output_text = &blocks.peek().expect("what is wrong is said in the next block").code;
+                    assert_eq!(&check(name, code).1, output_text, "{place}");
                 }
                 ("yaml", Some(name)) => {
-                    let (status, said) = check(name, code);
-                    assert_eq!(status, Some(0), "{place}: {said}\n{code}");
+                    let (status, output_text) = check(name, code);
+                    assert_eq!(status, Some(0), "{place}: {output_text}\n{code}");
                 }
                 ("yaml", None) => {
                     let value = of_cloudformation(code);
@@ -583,8 +584,8 @@ fn codes_of(language: &str, code: &str) -> BTreeSet<String> {
         "json" => "policy.json",
         _ => file_of(code).unwrap(),
     };
-    let (_, said) = check(name, code);
-    said.lines().filter_map(|line| Some(line.split(": ").nth(2)?.to_owned())).collect()
+    let (_, output_text) = check(name, code);
+    output_text.lines().filter_map(|line| Some(line.split(": ").nth(2)?.to_owned())).collect()
 }
 
 #[test]
@@ -600,8 +601,8 @@ fn every_code_has_a_section_and_its_example_has_that_code() {
     let problems = shared::handlers::http::Kind::ALL.iter().map(|kind| kind.name());
     let kinds = KINDS.iter().map(|kind| kind.code);
     let known: BTreeSet<&str> = codes.chain(problems).chain(kinds).collect();
-    let told: BTreeSet<&str> = documented.iter().copied().collect();
-    let differing: Vec<_> = told.symmetric_difference(&known).collect();
+    let documented: BTreeSet<&str> = documented.iter().copied().collect();
+    let differing: Vec<_> = documented.symmetric_difference(&known).collect();
     assert!(differing.is_empty(), "{differing:?}");
     assert_eq!(documented.len(), known.len(), "a section is there twice");
     let mut examples = 0;
@@ -653,14 +654,14 @@ fn resources(kind: &str) -> BTreeSet<String> {
 fn parameters_outputs_alarms_and_functions_are_those_of_the_template() {
     let operations = page("operations");
     let rows = operations.table("parameters");
-    let told: BTreeMap<String, String> = rows
+    let documented: BTreeMap<String, String> = rows
         .iter()
         .map(|row| {
             let default = if row[1] == "empty" { "" } else { row[1].trim_matches('`') };
             (row[0].trim_matches('`').to_owned(), default.to_owned())
         })
         .collect();
-    assert_eq!(told, parameters());
+    assert_eq!(documented, parameters());
     let text = fs::read_to_string(workspace().join("template.yaml")).unwrap();
     let (_, outputs) = text.split_once("\nOutputs:\n").unwrap();
     let outputs = outputs.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
@@ -672,9 +673,9 @@ fn parameters_outputs_alarms_and_functions_are_those_of_the_template() {
     let functions: BTreeSet<String> =
         functions.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let rows = operations.table("the-functions");
-    let told: BTreeSet<String> =
+    let documented: BTreeSet<String> =
         rows.iter().map(|row| row[0].split('`').nth(1).unwrap().to_owned()).collect();
-    assert_eq!(told, functions);
+    assert_eq!(documented, functions);
     assert_eq!(page("permissions").named("the-functions-of-the-stack"), functions);
 }
 
@@ -722,9 +723,10 @@ fn every_command_of_the_program_is_described_with_its_help() {
     assert!(commands.len() > 8, "{commands:?}");
     let page = page("command-line");
     let rows = page.table("command-line");
-    let told = rows.iter().filter_map(|row| row[0].strip_prefix("`ecr-steward ")?.split([' ', '`']).next());
-    let told: BTreeSet<&str> = told.chain(["help"]).collect();
-    assert_eq!(told, commands);
+    let documented =
+        rows.iter().filter_map(|row| row[0].strip_prefix("`ecr-steward ")?.split([' ', '`']).next());
+    let documented: BTreeSet<&str> = documented.chain(["help"]).collect();
+    assert_eq!(documented, commands);
     for command in commands.into_iter().filter(|command| *command != "help") {
         let title = format!("ecr-steward {command}");
         assert!(page.headings.iter().any(|heading| heading.title == title), "{title}");
@@ -733,7 +735,7 @@ fn every_command_of_the_program_is_described_with_its_help() {
 
 #[test]
 fn the_requests_of_the_http_api_are_those_of_the_template() {
-    let told: BTreeSet<(String, String)> = page("http-api")
+    let documented: BTreeSet<(String, String)> = page("http-api")
         .named("requests")
         .iter()
         .map(|request| {
@@ -741,7 +743,7 @@ fn the_requests_of_the_http_api_are_those_of_the_template() {
             (method.to_owned(), path.replace("{name}", "{name+}"))
         })
         .collect();
-    assert_eq!(told, template::routes());
+    assert_eq!(documented, template::routes());
 }
 
 /// The actions of the IAM documents in a section, or in all of a document.
@@ -800,13 +802,14 @@ fn permissions_are_those_by_which_the_stack_does_the_same() {
         let allowed = template::ecr_actions(&resource);
         let changes: BTreeSet<String> =
             allowed.into_iter().filter(|action| is_change(&format!("ecr:{action}"))).collect();
-        let mut told: BTreeSet<String> = row[1].split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let mut documented: BTreeSet<String> =
+            row[1].split('`').skip(1).step_by(2).map(str::to_owned).collect();
         if row[1].starts_with("the same, but for") {
             let mut all = template::ecr_actions("RepositoryApiFunction");
             all.retain(|action| is_change(&format!("ecr:{action}")));
-            told = all.difference(&told).cloned().collect();
+            documented = all.difference(&documented).cloned().collect();
         }
-        assert_eq!(told, changes, "{name}");
+        assert_eq!(documented, changes, "{name}");
     }
 }
 
@@ -829,9 +832,14 @@ fn costs_add_up_and_count_what_the_stack_has() {
                 .sum()
         };
         for (cell, other) in [(1, "`attach`"), (2, "`delete`")] {
-            let told = dollars(&row[cell]).unwrap();
-            assert!((sum(other) - told).abs() < 0.03, "{} {cell}: {} and {told}", row[0], sum(other));
-            assert!((dollars(&short[cell]).unwrap() - told).abs() <= 0.5, "{short:?} and {told}");
+            let documented = dollars(&row[cell]).unwrap();
+            assert!(
+                (sum(other) - documented).abs() < 0.03,
+                "{} {cell}: {} and {documented}",
+                row[0],
+                sum(other)
+            );
+            assert!((dollars(&short[cell]).unwrap() - documented).abs() <= 0.5, "{short:?} and {documented}");
         }
     }
     assert_eq!((summary.len(), in_readme.len()), (3, 3));
@@ -853,9 +861,9 @@ fn the_answer_of_the_api_in_readme_is_what_it_answers() {
     let answer = ask("/repositories", &json!({ "repositoryName": "team/app" }));
     let readme = readme();
     let block = readme.blocks.iter().find(|block| block.code.contains("\"commands\"")).unwrap();
-    let told: Value = serde_json::from_str(&block.code).unwrap();
+    let documented: Value = serde_json::from_str(&block.code).unwrap();
     let uri = answer["repository"]["repositoryUri"].as_str().unwrap();
-    for (part, fields) in told.as_object().unwrap() {
+    for (part, fields) in documented.as_object().unwrap() {
         for (name, value) in fields.as_object().unwrap() {
             let value = value.as_str().unwrap();
             let value = value.replace("123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app", uri);
@@ -880,8 +888,8 @@ fn bodies_and_problems_of_the_http_api_are_as_they_are_described() {
         assert_eq!(page.named(section), properties.keys().cloned().collect(), "{schema}");
     }
     let block = page.blocks.iter().find(|block| block.code.contains("urn:")).unwrap();
-    let told: Value = serde_json::from_str(&block.code).unwrap();
-    assert_eq!(told, ask("/repositories", &json!({ "repositoryName": "Team/App" })));
+    let documented: Value = serde_json::from_str(&block.code).unwrap();
+    assert_eq!(documented, ask("/repositories", &json!({ "repositoryName": "Team/App" })));
 }
 
 #[test]

@@ -6,14 +6,14 @@ use shared::domain::enforcement::journal::is_removals;
 use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_stub::{Fault, Registry, Repository};
-use tests::site::{HOST, Site, UNLIMITED, book, fill, repository, set, use_by_task};
+use tests::site::{HOST, Site, UNLIMITED, fill, policies_file, repository, set, use_by_task};
 use tests::steward::{Steward, of};
 
 type Happens = fn(&mut Registry, &mut Cloud);
 
 /// Repositories of some old builds and a young one each.
 fn fleet(policies: &str, names: &[&str], builds: usize) -> Steward {
-    let steward = Steward::with_book(policies);
+    let steward = Steward::with_policies_file(policies);
     steward.aws.with(|registry| {
         for name in names {
             let mut filled = repository(name);
@@ -53,7 +53,7 @@ fn app(registry: &mut Registry) -> &mut Repository {
 
 #[test]
 fn a_task_that_starts_while_one_repository_is_worked_on_saves_its_image_in_the_next() {
-    let steward = fleet(&book(UNLIMITED), &["app", "bpp"], 4);
+    let steward = fleet(&policies_file(UNLIMITED), &["app", "bpp"], 4);
     let start: Happens = |_, cloud| use_by_task(cloud, "bpp:ci-1", None);
     steward.aws.fault("BatchDeleteImage", Fault::Then(start), 1);
     let report = steward.run("r", false);
@@ -79,10 +79,10 @@ fn an_image_that_comes_into_use_right_after_it_went_is_put_back_with_its_tags() 
     let outcome = of(&report, "app");
     assert_eq!(outcome["putBack"]["imageTotalCount"], 1);
     assert_eq!(outcome["deleted"]["imageTotalCount"], 9);
-    let told = outcome["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "PUT_BACK");
-    let told = told.unwrap();
-    assert_eq!(told["imageDigest"], site.app.old[1].as_str());
-    assert!(told["detail"].as_str().unwrap().contains("task/prod/"), "{told}");
+    let reported = outcome["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "PUT_BACK");
+    let reported = reported.unwrap();
+    assert_eq!(reported["imageDigest"], site.app.old[1].as_str());
+    assert!(reported["detail"].as_str().unwrap().contains("task/prod/"), "{reported}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn what_a_killed_invocation_took_is_put_back_by_the_next_one() {
     assert!(!site.left().contains(&site.app.old[1]), "it has gone before: {killed:?}");
     site.aws().heal();
     site.steward.work(&taken, &key);
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert!(site.left().contains(&site.app.old[1]), "{report:#}");
 }
 
@@ -172,7 +172,7 @@ fn a_repository_that_is_put_under_another_policy_after_the_inventory_is_left_alo
     for key in steward.batches(&taken) {
         steward.work(&taken, &key);
     }
-    let report = steward.tell(&taken);
+    let report = steward.report(&taken);
     assert_eq!(steward.digests("app").len(), 5, "{report:#}");
     assert_eq!(codes(of(&report, "app")), ["reassigned"]);
     // The next run goes by what it is now.
@@ -183,7 +183,7 @@ fn a_repository_that_is_put_under_another_policy_after_the_inventory_is_left_alo
 
 #[test]
 fn the_limit_of_the_registry_stops_a_run_and_the_next_day_goes_on() {
-    let policies = format!("{}limits: {{ images: 7, percent: 100 }}\n", book(UNLIMITED));
+    let policies = format!("{}limits: {{ images: 7, percent: 100 }}\n", policies_file(UNLIMITED));
     let steward = fleet(&policies, &["app", "bpp", "cpp"], 4);
     counted(&steward, 1000);
     let report = steward.run("r", false);
@@ -205,7 +205,7 @@ fn the_limit_of_the_registry_stops_a_run_and_the_next_day_goes_on() {
 
 #[test]
 fn a_quarter_of_the_registry_goes_in_a_day_and_no_more() {
-    let steward = fleet(&book(UNLIMITED), &["app", "bpp", "cpp"], 60);
+    let steward = fleet(&policies_file(UNLIMITED), &["app", "bpp", "cpp"], 60);
     counted(&steward, 480);
     let report = steward.run("r", false);
     // 25% of 480.
@@ -219,7 +219,7 @@ fn a_quarter_of_the_registry_goes_in_a_day_and_no_more() {
 
 #[test]
 fn two_runs_at_once_share_the_limit_of_the_registry() {
-    let policies = format!("{}limits: {{ images: 6, percent: 100 }}\n", book(UNLIMITED));
+    let policies = format!("{}limits: {{ images: 6, percent: 100 }}\n", policies_file(UNLIMITED));
     let steward = fleet(&policies, &["app", "bpp"], 4);
     counted(&steward, 1000);
     // Another run reserves between reading the counter and writing it.
@@ -285,8 +285,9 @@ fn a_remembered_index_without_its_children_is_not_believed() {
 #[test]
 fn what_an_index_leaves_behind_is_not_counted_again() {
     // Half of what can be pulled goes, with many children.
-    let steward =
-        Steward::with_book(&book(", apply: delete, limits: { images: 1, percent: 50, remaining: 1 }"));
+    let steward = Steward::with_policies_file(&policies_file(
+        ", apply: delete, limits: { images: 1, percent: 50, remaining: 1 }",
+    ));
     steward.aws.with(|registry| {
         let mut filled = repository("app");
         let children: Vec<String> =
@@ -327,7 +328,7 @@ fn calls_to_ecr_are_two_a_repository_one_after_and_six_more_where_something_goes
         let now = Instant::now();
         all - (0..10).filter(|number| checks_native_policy(&format!("app/{number}"), now)).count()
     };
-    let steward = Steward::with_book(&policies.replace("14", "4000"));
+    let steward = Steward::with_policies_file(&policies.replace("14", "4000"));
     steward.aws.with(|registry| {
         for number in 0..10 {
             let name = format!("app/{number}");
@@ -411,8 +412,8 @@ fn a_list_that_only_runs_without_policies_have_seen_is_missed_too() {
 }
 
 /// Replaces the policies file by one that approves itself.
-fn change_book(steward: &Steward, more: &str) {
-    let text = tests::steward::approved(&book(more));
+fn change_policies_file(steward: &Steward, more: &str) {
+    let text = tests::steward::approved(&policies_file(more));
     steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &text));
 }
 
@@ -425,19 +426,19 @@ fn the_report_says_until_when_an_attached_policy_is_protected_and_what_ecr_takes
     let would = site.steward.run("dry", true);
     assert_eq!(would["protection"][0]["lifecyclePolicy"], "TO_BE_ATTACHED", "{would:#}");
     let report = site.steward.run("r", false);
-    let told = &report["protection"][0];
+    let reported = &report["protection"][0];
     assert_eq!(
-        (&told["mode"], &told["lifecyclePolicy"]),
+        (&reported["mode"], &reported["lifecyclePolicy"]),
         (&json!("attach"), &json!("ATTACHED")),
         "{report:#}"
     );
-    let at = |name: &str| Instant::parse(told[name].as_str().unwrap()).unwrap().micros();
+    let at = |name: &str| Instant::parse(reported[name].as_str().unwrap()).unwrap().micros();
     assert_eq!(at("protectedUntil") - at("refreshedAt"), 48 * 3_600_000_000);
     assert_eq!(report["protectionHours"], 48);
-    assert_eq!(told["expiringByEcr"], report["totals"]["expiringByEcr"]);
+    assert_eq!(reported["expiringByEcr"], report["totals"]["expiringByEcr"]);
     let planned = of(&report, "app")["results"].as_array().unwrap();
     let planned: Vec<&Value> = planned.iter().filter(|image| image["outcome"] == "PLANNED").collect();
-    assert_eq!(json!(planned.len()), told["expiringByEcr"]["imageTotalCount"], "{report:#}");
+    assert_eq!(json!(planned.len()), reported["expiringByEcr"]["imageTotalCount"], "{report:#}");
     assert!(
         planned.iter().all(|image| image["detail"].as_str().unwrap().starts_with("ECR does it within a day"))
     );
@@ -454,15 +455,15 @@ fn the_report_says_until_when_an_attached_policy_is_protected_and_what_ecr_takes
 fn a_policy_that_the_policies_file_does_not_attach_any_more_is_suspended_told_and_no_alarm() {
     let site = Site::new(ATTACH);
     site.steward.run("first", false);
-    change_book(&site.steward, "");
+    change_policies_file(&site.steward, "");
     let would = site.steward.run("dry", true);
     assert_eq!(would["protection"][0]["lifecyclePolicy"], "TO_BE_SUSPENDED", "{would:#}");
     let report = site.steward.run("second", false);
     assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
-    let told = &report["protection"][0];
-    assert_eq!(told["lifecyclePolicy"], "SUSPENDED", "{report:#}");
-    assert_eq!(told["suspensionIsIntended"], true, "{report:#}");
-    assert!(told["suspendedAt"].is_string(), "{report:#}");
+    let reported = &report["protection"][0];
+    assert_eq!(reported["lifecyclePolicy"], "SUSPENDED", "{report:#}");
+    assert_eq!(reported["suspensionIsIntended"], true, "{report:#}");
+    assert!(reported["suspendedAt"].is_string(), "{report:#}");
     let drift = of(&report, "app")["drift"].to_string();
     assert!(drift.contains("aws ecr delete-lifecycle-policy --repository-name app"), "{drift}");
     // As long as something of it is left, and then it is none of this stack's any more.
@@ -494,7 +495,7 @@ fn an_own_lifecycle_policy_that_would_take_what_runs_needs_attention() {
     let now = Instant::now();
     let name =
         (0..).map(|number| format!("own/{number}")).find(|name| checks_native_policy(name, now)).unwrap();
-    let steward = Steward::with_book(&book(UNLIMITED).replace("['*']", "[other]"));
+    let steward = Steward::with_policies_file(&policies_file(UNLIMITED).replace("['*']", "[other]"));
     steward.aws.with(|registry| {
         let mut filled = repository(&name);
         fill(&mut filled, &name);
@@ -511,8 +512,8 @@ fn an_own_lifecycle_policy_that_would_take_what_runs_needs_attention() {
     let report = steward.run("r", false);
     assert_eq!(report["status"], "ATTENTION", "{report:#}");
     assert_eq!(report["totals"]["nativePoliciesAtRisk"], 1);
-    let told = of(&report, &name)["nativePolicy"].as_str().unwrap();
-    assert!(told.contains("would expire 1 image in use"), "{told}");
+    let reported = of(&report, &name)["nativePolicy"].as_str().unwrap();
+    assert!(reported.contains("would expire 1 image in use"), "{reported}");
     let mail = steward.aws.cloud(|cloud| cloud.published.last().map(|mail| format!("{mail:?}")).unwrap());
     assert!(mail.contains("would expire 1 image in use") && mail.contains("apply: protect"), "{mail}");
 }

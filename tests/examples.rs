@@ -169,10 +169,10 @@ fn the_simple_rules_of_an_example_compile_to_its_document() {
 #[test]
 fn the_example_of_a_policy_book_is_one() {
     let path = tests::binaries::workspace().join("infra/examples/policy-book/policies.yaml");
-    let book =
+    let policies_file =
         shared::domain::enforcement::policy_set::PolicySet::parse(&std::fs::read_to_string(path).unwrap())
             .unwrap();
-    let names: Vec<&str> = book.entries().iter().map(|entry| entry.name.as_str()).collect();
+    let names: Vec<&str> = policies_file.entries().iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["payments", "production", "base images", "the rest"]);
-    assert_eq!(book.usage().lists[0].maximum_age_in_hours, 6);
+    assert_eq!(policies_file.usage().lists[0].maximum_age_in_hours, 6);
 }

@@ -11,7 +11,7 @@ use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud, EKS_CLUSTERS};
 use tests::ecr_stub::{Fault, Registry, Repository};
 use tests::runtime_api::Answer;
-use tests::site::{HOST, UNLIMITED, book, other, repository};
+use tests::site::{HOST, UNLIMITED, other, policies_file, repository};
 use tests::steward::{Steward, of};
 
 /// Enforced by ECR, within no limits of the policy.
@@ -138,7 +138,7 @@ struct Site {
 
 impl Site {
     fn new(more: &str) -> Self {
-        let steward = Steward::with_book(&book(more));
+        let steward = Steward::with_policies_file(&policies_file(more));
         let (used, unused) = steward.aws.with(|registry| {
             let mut app = repository("app");
             let used = (0..SOURCES.len())
@@ -181,7 +181,7 @@ impl Site {
         for key in self.steward.batches(&taken) {
             self.steward.work(&taken, &key);
         }
-        self.steward.tell(&taken)
+        self.steward.report(&taken)
     }
 
     fn app<T>(&self, look: impl FnOnce(&mut Repository) -> T) -> T {
@@ -200,14 +200,14 @@ fn app(registry: &mut Registry) -> &mut Repository {
 }
 
 /// What a report tells of an image.
-fn fate<'a>(report: &'a Value, digest: &str) -> Option<&'a str> {
+fn result<'a>(report: &'a Value, digest: &str) -> Option<&'a str> {
     let results = of(report, "app")["results"].as_array()?;
     results.iter().find(|image| image["imageDigest"] == digest)?["outcome"].as_str()
 }
 
 fn codes(report: &Value) -> Vec<&str> {
-    let obstacles = of(report, "app")["obstacles"].as_array().into_iter().flatten();
-    obstacles.map(|held| held["code"].as_str().unwrap()).collect()
+    let blockers = of(report, "app")["obstacles"].as_array().into_iter().flatten();
+    blockers.map(|held| held["code"].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -216,9 +216,9 @@ fn a_preview_knows_of_everything_that_uses_an_image() {
     site.use_by(|_| true);
     let report = site.steward.run("r", true);
     assert_eq!(codes(&report), Vec::<&str>::new(), "{report:#}");
-    assert_eq!(fate(&report, &site.unused), Some("PLANNED"), "{report:#}");
+    assert_eq!(result(&report, &site.unused), Some("PLANNED"), "{report:#}");
     for ((source, ..), used) in SOURCES.iter().zip(&site.used) {
-        assert_eq!(fate(&report, &used.digest), Some("IN_USE"), "{source}: {report:#}");
+        assert_eq!(result(&report, &used.digest), Some("IN_USE"), "{source}: {report:#}");
     }
 }
 
@@ -413,7 +413,7 @@ type Unclear = (&'static str, &'static str, fn(&Steward));
 /// Something after which it is not known what is in use.
 type Failing = (&'static str, fn(&Steward));
 
-const TROUBLES: [Failing; 11] = [
+const FAULTS: [Failing; 11] = [
     ("tasks cannot be listed", |steward| steward.aws.fault_from("ListTasks", Fault::Denied, 0)),
     ("daemons cannot be listed", |steward| steward.aws.fault_from("ListDaemons", Fault::Denied, 0)),
     ("functions cannot be listed", |steward| steward.aws.fault_from("ListFunctions", Fault::Denied, 0)),
@@ -468,20 +468,20 @@ fn whatever_is_not_known_of_use_suspends_the_attached_policy_and_what_is_known_p
     heal(&site.steward);
     let report = site.steward.run("first", false);
     assert!(site.rules() > 1, "{report:#}");
-    for (number, (trouble, cause)) in TROUBLES.iter().enumerate() {
+    for (number, (fault, cause)) in FAULTS.iter().enumerate() {
         cause(&site.steward);
         let report = site.steward.run(&format!("trouble-{number}"), false);
-        assert_eq!(site.rules(), 1, "{trouble}: {report:#}");
-        assert!(codes(&report).contains(&"usage-unknown"), "{trouble}: {report:#}");
+        assert_eq!(site.rules(), 1, "{fault}: {report:#}");
+        assert!(codes(&report).contains(&"usage-unknown"), "{fault}: {report:#}");
         heal(&site.steward);
         let report = site.steward.run(&format!("healed-{number}"), false);
-        assert!(site.rules() > 1, "{trouble}: {report:#}");
+        assert!(site.rules() > 1, "{fault}: {report:#}");
     }
 }
 
 #[test]
 fn whatever_is_not_known_of_use_blocks_deletion_and_a_preview_says_so() {
-    for (trouble, cause) in TROUBLES {
+    for (fault, cause) in FAULTS {
         let site = Site::new(UNLIMITED);
         site.steward.aws.cloud(others);
         heal(&site.steward);
@@ -490,8 +490,8 @@ fn whatever_is_not_known_of_use_blocks_deletion_and_a_preview_says_so() {
         cause(&site.steward);
         for (run_id, dry_run) in [("preview", true), ("second", false)] {
             let report = site.steward.run(run_id, dry_run);
-            assert!(site.left(&site.unused), "{trouble}: {report:#}");
-            assert!(codes(&report).contains(&"usage-unknown"), "{trouble}: {run_id}: {report:#}");
+            assert!(site.left(&site.unused), "{fault}: {report:#}");
+            assert!(codes(&report).contains(&"usage-unknown"), "{fault}: {run_id}: {report:#}");
         }
     }
 }
@@ -552,14 +552,14 @@ fn a_preview_knows_what_may_be_in_use_unknown() {
         cloud.ecs.run_untold_task("prod", &definition, 2.0);
     });
     let report = site.steward.run("r", true);
-    assert_eq!(fate(&report, &site.unused), Some("IN_USE"), "{report:#}");
+    assert_eq!(result(&report, &site.unused), Some("IN_USE"), "{report:#}");
     let site = Site::new(UNLIMITED);
     let now = tests::clock::micros() as f64 / 1e6;
     site.app(|app| app.image_mut(&site.used[0].digest).last_pulled_at = Some(now - 3600.0));
     site.steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), "[]"));
     let report = site.steward.run("r", true);
-    assert_eq!(fate(&report, &site.used[0].digest), Some("IN_USE"), "{report:#}");
-    assert_eq!(fate(&report, &site.unused), Some("PLANNED"), "{report:#}");
+    assert_eq!(result(&report, &site.used[0].digest), Some("IN_USE"), "{report:#}");
+    assert_eq!(result(&report, &site.unused), Some("PLANNED"), "{report:#}");
 }
 
 /// A list that is missing would not be missed.
@@ -642,8 +642,8 @@ fn answers_about_use_that_cannot_be_read_block_deletion() {
         cause(&site.steward);
         let report = site.steward.run("r", false);
         assert!(site.left(&site.unused), "{what}: {report:#}");
-        let told = of(&report, "app")["obstacles"].to_string();
-        assert!(told.contains(&format!("{source}: ")), "{what}: {told}");
+        let reported = of(&report, "app")["obstacles"].to_string();
+        assert!(reported.contains(&format!("{source}: ")), "{what}: {reported}");
     }
 }
 
@@ -743,7 +743,7 @@ impl Native {
         for key in steward.batches(&taken) {
             steward.work(&taken, &key);
         }
-        steward.tell(&taken)
+        steward.report(&taken)
     }
 
     /// So many images went from the registry today.
@@ -950,7 +950,7 @@ fn where_ecr_enforces_the_policy_this_stack_deletes_only_what_was_protected_once
 /// ECR goes on by itself: tomorrow an image is old enough.
 #[test]
 fn a_policy_that_takes_nothing_yet_is_suspended_all_the_same_where_something_is_not_known() {
-    let trouble: [Unclear; 3] = [
+    let fault: [Unclear; 3] = [
         ("use", "usage-unknown", |steward| steward.aws.fault_from("ListFunctions", Fault::Denied, 0)),
         ("an index", "unread-manifest-lists", |steward| {
             steward.aws.with(|registry| {
@@ -965,15 +965,18 @@ fn a_policy_that_takes_nothing_yet_is_suspended_all_the_same_where_something_is_
             });
         }),
     ];
-    for (what, code, cause) in trouble {
+    for (what, code, cause) in fault {
         let native = Native::attaching(NONE);
         native.run("first");
         assert!(!native.is_suspended());
         cause(&native.site.steward);
         let report = native.run("second");
         assert!(native.is_suspended(), "{what}: {report:#}");
-        let told = codes(&report);
-        assert!(!told.is_empty() && told.iter().all(|told| *told == code), "{what}: {report:#}");
+        let reported = codes(&report);
+        assert!(
+            !reported.is_empty() && reported.iter().all(|reported| *reported == code),
+            "{what}: {report:#}"
+        );
     }
 }
 
@@ -1081,7 +1084,7 @@ fn a_run_whose_policies_are_not_those_that_it_began_with_takes_nothing() {
         let mut keys = cloud.keys(BUCKET, "runs/r/");
         keys.retain(|key| key.ends_with("/policies.yaml"));
         assert_eq!(keys.len(), 1);
-        let wider = book(UNLIMITED).replace("maximumAgeLimit: 14", "maximumAgeLimit: 1");
+        let wider = policies_file(UNLIMITED).replace("maximumAgeLimit: 14", "maximumAgeLimit: 1");
         cloud.upload(&format!("{BUCKET}/{}", keys[0]), &wider);
     });
     for key in site.steward.batches(&taken) {

@@ -102,12 +102,12 @@ impl Host {
         symlink(to, self.path("source").join(name)).unwrap();
     }
 
-    fn build(&self, recipe: &BuildDefinition) -> Output {
-        self.build_with(recipe, &[])
+    fn build(&self, definition: &BuildDefinition) -> Output {
+        self.build_with(definition, &[])
     }
 
     /// Runs the phases as CodeBuild does: in one shell each, what is exported carried on.
-    fn build_with(&self, recipe: &BuildDefinition, more: &[(&str, &str)]) -> Output {
+    fn build_with(&self, definition: &BuildDefinition, more: &[(&str, &str)]) -> Output {
         let arrived = SourceUpdate {
             source: Source::S3 {
                 bucket: "b".to_owned(),
@@ -119,10 +119,15 @@ impl Host {
         };
         let registry = Registry::of_arn("arn:aws:lambda:eu-west-1:123456789012:function:f").unwrap();
         let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
-        let order =
-            start_build_inputs(recipe, &BuildContext::new(recipe, &arrived), &registry, &projects, "")
-                .unwrap()
-                .remove(0);
+        let order = start_build_inputs(
+            definition,
+            &BuildContext::new(definition, &arrived),
+            &registry,
+            &projects,
+            "",
+        )
+        .unwrap()
+        .remove(0);
         let buildspec: Buildspec = serde_saphyr::from_str(BUILDSPEC).unwrap();
         let commands = ["pre_build", "build"].map(|phase| buildspec.phases[phase].commands.join("\n"));
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
@@ -178,20 +183,20 @@ fn split(file: &Path) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-fn recipe() -> BuildDefinition {
+fn definition() -> BuildDefinition {
     BuildDefinition::of(Name::parse("app").unwrap())
 }
 
 fn in_context(context: &str) -> BuildDefinition {
-    BuildDefinition { context: context.to_owned(), ..recipe() }
+    BuildDefinition { context: context.to_owned(), ..definition() }
 }
 
 #[track_caller]
 fn succeeded(output: &Output) {
-    assert!(output.status.success(), "{}", said(output));
+    assert!(output.status.success(), "{}", output_text(output));
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -215,7 +220,7 @@ fn trap(folder: &Path, kind: &str, pwned: &Path) {
     fs::write(folder.join(".gitattributes"), "* filter=trap\n").unwrap();
     for arguments in [&["init", "-q"][..], &["add", "."], &["commit", "-q", "-m", "m"]] {
         let output = git(folder, arguments);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", output_text(&output));
     }
     let program = folder.join(".git/trap");
     fs::write(&program, format!("#!/bin/sh\ntouch '{}'\nexit 1\n", pwned.display())).unwrap();
@@ -263,10 +268,11 @@ fn a_repository_in_a_source_runs_nothing_however_git_is_called() {
         assert!(host.is_pwned(), "{kind}: this trap is none");
         fs::remove_file(host.path("pwned")).unwrap();
         for context in [".", "deep", "deep/below"] {
-            let recipe = BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
-            let output = host.build(&recipe);
+            let definition =
+                BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
+            let output = host.build(&definition);
             succeeded(&output);
-            assert!(!host.is_pwned(), "{kind} in {context}: {}", said(&output));
+            assert!(!host.is_pwned(), "{kind} in {context}: {}", output_text(&output));
             let _ = fs::remove_dir_all(host.path("noted"));
             fs::create_dir_all(host.path("noted")).unwrap();
         }
@@ -284,12 +290,12 @@ fn nothing_of_git_reaches_docker_be_it_a_folder_a_file_or_a_link() {
     host.write("b/c/file", "");
     host.link("b/c/.git", "../../hidden/repository");
     host.link(".git", "hidden/repository");
-    let output = host.build(&recipe());
+    let output = host.build(&definition());
     succeeded(&output);
-    assert!(!host.is_pwned(), "{}", said(&output));
+    assert!(!host.is_pwned(), "{}", output_text(&output));
     let found =
         Command::new("find").arg(host.path("noted/context")).args(["-name", ".git"]).output().unwrap();
-    assert_eq!(said(&found), "");
+    assert_eq!(output_text(&found), "");
     assert!(host.path("noted/context/b/c/file").is_file());
     // A folder that is a repository without being called so is none to docker.
     let output = host.build(&BuildDefinition {
@@ -297,7 +303,7 @@ fn nothing_of_git_reaches_docker_be_it_a_folder_a_file_or_a_link() {
         ..in_context("hidden/repository")
     });
     succeeded(&output);
-    assert!(!host.is_pwned(), "{}", said(&output));
+    assert!(!host.is_pwned(), "{}", output_text(&output));
     let (_, environment) = host_built(&host);
     assert_eq!(environment["GIT_DIR"], "/dev/null");
 }
@@ -328,20 +334,28 @@ fn a_context_that_leads_out_of_the_source_is_refused_before_docker_sees_it() {
         fs::create_dir_all(host.path("home/below")).unwrap();
         host.write("Dockerfile", "FROM scratch\nCOPY config.json /\n");
         host.link(link, to.replace("HOME", &host.path("home").display().to_string()));
-        let recipe = BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
-        let output = host.build(&recipe);
+        let definition = BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context(context) };
+        let output = host.build(&definition);
         assert!(!output.status.success(), "{context} -> {to}");
-        assert!(said(&output).contains("leads out of the source, by a link"), "{}", said(&output));
+        assert!(
+            output_text(&output).contains("leads out of the source, by a link"),
+            "{}",
+            output_text(&output)
+        );
         assert!(host.built().is_none(), "{context} -> {to}");
     }
     let host = Host::new();
     host.write("Dockerfile", "FROM scratch\n");
     let output =
         host.build(&BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context("none") });
-    assert!(said(&output).contains("There is no none in the source."), "{}", said(&output));
+    assert!(output_text(&output).contains("There is no none in the source."), "{}", output_text(&output));
     let output = host
         .build(&BuildDefinition { dockerfile: Some("Dockerfile".to_owned()), ..in_context("Dockerfile") });
-    assert!(said(&output).contains("Dockerfile is no folder of the source."), "{}", said(&output));
+    assert!(
+        output_text(&output).contains("Dockerfile is no folder of the source."),
+        "{}",
+        output_text(&output)
+    );
     assert!(host.built().is_none());
 }
 
@@ -356,14 +370,18 @@ fn a_dockerfile_that_leads_out_of_the_source_is_refused_before_docker_sees_it() 
         let host = Host::new();
         host.write("file", "");
         host.link(link, to.replace("HOME", &host.path("home").display().to_string()));
-        let output = host.build(&BuildDefinition { dockerfile: Some(dockerfile.to_owned()), ..recipe() });
+        let output = host.build(&BuildDefinition { dockerfile: Some(dockerfile.to_owned()), ..definition() });
         assert!(!output.status.success(), "{dockerfile} -> {to}");
-        assert!(said(&output).contains("leads out of the source, by a link"), "{}", said(&output));
+        assert!(
+            output_text(&output).contains("leads out of the source, by a link"),
+            "{}",
+            output_text(&output)
+        );
         assert!(host.built().is_none(), "{dockerfile} -> {to}");
     }
     let host = Host::new();
     host.write("Dockerfile/file", "");
-    assert!(said(&host.build(&recipe())).contains("Dockerfile is no file of the source."));
+    assert!(output_text(&host.build(&definition())).contains("Dockerfile is no file of the source."));
     assert!(host.built().is_none());
 }
 
@@ -374,9 +392,9 @@ fn links_inside_of_the_source_lead_where_they_lead() {
     host.write("services/web/index.html", "web");
     host.link("current", "services/web");
     host.link("services/Dockerfile.web", "web/Dockerfile");
-    let recipe =
+    let definition =
         BuildDefinition { dockerfile: Some("services/Dockerfile.web".to_owned()), ..in_context("current") };
-    let output = host.build(&recipe);
+    let output = host.build(&definition);
     succeeded(&output);
     let (arguments, _) = host.built().unwrap();
     let source = fs::canonicalize(host.path("source/services/web")).unwrap();
@@ -390,14 +408,14 @@ fn links_inside_of_the_source_lead_where_they_lead() {
 fn docker_gets_what_it_needs_and_no_credentials() {
     let host = Host::new();
     host.write("Dockerfile", "FROM scratch\n");
-    let recipe = BuildDefinition {
+    let definition = BuildDefinition {
         build_args: [("A".to_owned(), "x y".to_owned()), ("B".to_owned(), String::new())].into(),
         secrets: [("npm".to_owned(), "stack/npm".to_owned())].into(),
         target: Some("web".to_owned()),
-        ..recipe()
+        ..definition()
     };
     let more = [("BUILD_SECRET_0", "s3cr$t"), ("BUILD_SECRET_1", "another's"), ("GITHUB_TOKEN", "secret")];
-    let output = host.build_with(&recipe, &more);
+    let output = host.build_with(&definition, &more);
     succeeded(&output);
     let (arguments, environment) = host.built().unwrap();
     let source = fs::canonicalize(host.path("source")).unwrap();
@@ -471,9 +489,9 @@ fn docker_hub_is_asked_last_and_by_who_is_known() {
         if !has_ecr_public {
             fs::write(host.path("bin/no-ecr-public"), "").unwrap();
         }
-        let output = host.build_with(&recipe(), more);
+        let output = host.build_with(&definition(), more);
         succeeded(&output);
-        assert!(!said(&output).contains("hub-token"), "{}", said(&output));
+        assert!(!output_text(&output).contains("hub-token"), "{}", output_text(&output));
         host
     };
     let own = format!("--username AWS --password-stdin {OWN}");
@@ -510,12 +528,12 @@ fn a_build_that_a_registry_turned_away_is_tried_once_more_and_no_other_one() {
         fs::write(&sleep, "#!/bin/sh\n").unwrap();
         fs::set_permissions(&sleep, fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(host.path("fail"), format!("{problem}\n")).unwrap();
-        let output = host.build(&recipe());
-        assert_eq!(output.status.success(), is_tried, "{problem}: {}", said(&output));
-        assert!(said(&output).contains(problem), "{}", said(&output));
-        assert_eq!(said(&output).contains("Once more"), is_tried, "{}", said(&output));
+        let output = host.build(&definition());
+        assert_eq!(output.status.success(), is_tried, "{problem}: {}", output_text(&output));
+        assert!(output_text(&output).contains(problem), "{}", output_text(&output));
+        assert_eq!(output_text(&output).contains("Once more"), is_tried, "{}", output_text(&output));
         // What the build said last is what the log ends with.
-        let last = said(&output).trim_end().lines().last().map(str::to_owned);
+        let last = output_text(&output).trim_end().lines().last().map(str::to_owned);
         assert!(is_tried || last.as_deref() == Some(problem), "{last:?}");
     }
 }
@@ -524,9 +542,9 @@ fn a_build_that_a_registry_turned_away_is_tried_once_more_and_no_other_one() {
 fn what_cannot_be_looked_for_is_not_built() {
     let host = Host::new();
     host.write("Dockerfile", "FROM scratch\n");
-    let output = host.build_with(&recipe(), &[("DESCRIBE_ERROR", "AccessDeniedException")]);
+    let output = host.build_with(&definition(), &[("DESCRIBE_ERROR", "AccessDeniedException")]);
     assert!(!output.status.success());
-    assert!(said(&output).contains("AccessDeniedException"), "{}", said(&output));
+    assert!(output_text(&output).contains("AccessDeniedException"), "{}", output_text(&output));
     assert!(host.built().is_none());
 }
 
@@ -538,7 +556,7 @@ fn the_registry_token_is_readable_by_its_owner_only() {
     let docker = host.path("bin/docker");
     let noting = DOCKER.replace("cp -a", "stat --format=%a \"$DOCKER_CONFIG\" >\"$noted/mode\"\n    cp -a");
     fs::write(&docker, noting).unwrap();
-    succeeded(&host.build(&recipe()));
+    succeeded(&host.build(&definition()));
     assert_eq!(fs::read_to_string(host.path("noted/mode")).unwrap(), "700\n");
 }
 
@@ -555,16 +573,16 @@ fn arguments_that_choose_what_builds_are_refused_here_too() {
     ] {
         let host = Host::new();
         host.write("Dockerfile", "FROM scratch\n");
-        let recipe = BuildDefinition {
+        let definition = BuildDefinition {
             build_args: [(name.to_owned(), "evil/frontend".to_owned())].into(),
-            ..recipe()
+            ..definition()
         };
-        let output = host.build(&recipe);
+        let output = host.build(&definition);
         assert!(!output.status.success() && host.built().is_none(), "{name}");
         assert!(
-            said(&output).contains(&format!("{name} is no argument of a Dockerfile")),
+            output_text(&output).contains(&format!("{name} is no argument of a Dockerfile")),
             "{}",
-            said(&output)
+            output_text(&output)
         );
     }
 }

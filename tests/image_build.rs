@@ -45,7 +45,7 @@ impl Site {
         self.aws.cloud(|cloud| cloud.variable(build, name)).unwrap_or_default()
     }
 
-    fn book(&self, text: &str) {
+    fn put_builds_file(&self, text: &str) {
         self.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/builds.yaml"), text));
     }
 
@@ -192,11 +192,11 @@ fn a_push_is_built_by_commit_and_tagged_by_branch() {
     let location = "https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/web";
     assert_eq!(build["source"], json!({ "type": "CODECOMMIT", "location": location }));
     assert_eq!(build["sourceVersion"], COMMIT);
-    let ticket: Value = serde_json::from_str(&site.variable(0, "TICKET")).unwrap();
-    assert_eq!(ticket["imageTags"], json!(["latest", "main"]));
+    let context: Value = serde_json::from_str(&site.variable(0, "TICKET")).unwrap();
+    assert_eq!(context["imageTags"], json!(["latest", "main"]));
     site.send(&pushed("web", "feature/x", &"f".repeat(40)));
-    let ticket: Value = serde_json::from_str(&site.variable(1, "TICKET")).unwrap();
-    assert_eq!((&ticket["imageTags"], &ticket["isReleased"]), (&json!(["feature-x"]), &json!(false)));
+    let context: Value = serde_json::from_str(&site.variable(1, "TICKET")).unwrap();
+    assert_eq!((&context["imageTags"], &context["isReleased"]), (&json!(["feature-x"]), &json!(false)));
     assert_eq!(site.builds(), 2);
 }
 
@@ -251,9 +251,9 @@ fn a_branch_or_tag_moves_no_tag_that_is_not_for_it() {
     for (index, name) in ["latest", &in_use, &signature, "src-x", "buildcache-amd64"].into_iter().enumerate()
     {
         site.send(&pushed("web", name, &format!("{index}").repeat(40)));
-        let ticket: Value = serde_json::from_str(&site.variable(index, "TICKET")).unwrap();
-        assert_eq!(ticket["imageTags"], json!([]), "{name}");
-        assert_eq!(ticket["imageTagsNotMoved"][0]["imageTag"], name);
+        let context: Value = serde_json::from_str(&site.variable(index, "TICKET")).unwrap();
+        assert_eq!(context["imageTags"], json!([]), "{name}");
+        assert_eq!(context["imageTagsNotMoved"][0]["imageTag"], name);
     }
     // Nor by request.
     for name in [&in_use, &signature] {
@@ -286,8 +286,8 @@ fn what_is_nothing_to_build_is_acknowledged_with_a_reason() {
         (unversioned, "turn its versioning on"),
     ] {
         let answer = site.send(&event);
-        let told = answer["ignored"][0]["reason"].as_str().unwrap();
-        assert!(told.contains(reason), "{told}");
+        let reported = answer["ignored"][0]["reason"].as_str().unwrap();
+        assert!(reported.contains(reason), "{reported}");
     }
     assert_eq!(site.builds(), 0);
     assert!(site.aws.snapshot().is_empty());
@@ -324,7 +324,7 @@ fn builds_yaml_names_the_role_of_a_build_and_nobody_else_does() {
         calls.map(|call| call.request["serviceRoleOverride"].clone()).collect::<Vec<_>>()
     };
     site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/a.zip"), "zip"));
-    site.book("builds:\n  - repositoryName: payments\n    serviceRole: team/payments\n");
+    site.put_builds_file("builds:\n  - repositoryName: payments\n    serviceRole: team/payments\n");
     site.send(&uploaded("sources/payments/v1.zip", "v1", &now()));
     site.send(&uploaded("sources/other/v1.zip", "v1", &now()));
     assert_eq!(roles(), [json!(ROLE), Value::Null]);
@@ -340,7 +340,7 @@ fn builds_yaml_names_the_role_of_a_build_and_nobody_else_does() {
     let (status, problem) = ask(r#", "serviceRole": "team/admin""#);
     assert_eq!(status, 400, "{problem}");
     for role in ["/x", "../x", "a//b", "arn:aws:iam::1:role/x", "a b", "''"] {
-        site.book(&format!("builds:\n  - repositoryName: payments\n    serviceRole: {role}\n"));
+        site.put_builds_file(&format!("builds:\n  - repositoryName: payments\n    serviceRole: {role}\n"));
         let answer = site.send(&uploaded("sources/payments/v2.zip", "v1", &now()));
         let reason = answer["ignored"][0]["reason"].as_str().unwrap();
         assert!(reason.contains("/builds/0/serviceRole"), "{role}: {reason}");
@@ -383,7 +383,7 @@ fn a_codecommit_repository_is_built_only_where_its_own_builds_made_a_repository_
     site.send(&pushed("web", "main", COMMIT));
     site.send(&pushed("web", "main", &"f".repeat(40)));
     assert_eq!(site.builds(), 3);
-    site.book("builds:\n  - repositoryName: payments\n");
+    site.put_builds_file("builds:\n  - repositoryName: payments\n");
     site.send(&pushed("payments", "main", COMMIT));
     assert_eq!(site.builds(), 4);
 }
@@ -391,7 +391,7 @@ fn a_codecommit_repository_is_built_only_where_its_own_builds_made_a_repository_
 #[test]
 fn builds_yaml_says_how() {
     let site = Site::new();
-    site.book(
+    site.put_builds_file(
         "builds:
   - repositoryName: shop/web
     source: { codeCommit: { repositoryName: shop, branches: [main] } }
@@ -433,8 +433,8 @@ fn builds_yaml_says_how() {
         .map(|v| &v["name"])
         .collect();
     assert_eq!(secrets, ["BUILD_SECRET_0"]);
-    let ticket: Value = serde_json::from_str(&site.variable(0, "TICKET")).unwrap();
-    assert_eq!(ticket["imageTags"], json!(["main-0123456"]));
+    let context: Value = serde_json::from_str(&site.variable(0, "TICKET")).unwrap();
+    assert_eq!(context["imageTags"], json!(["main-0123456"]));
     let other = site.send(&pushed("shop", "feature", COMMIT));
     assert_eq!(other["ignored"][0]["reason"], "no build of builds.yaml takes the branch `feature`");
 }
@@ -442,7 +442,7 @@ fn builds_yaml_says_how() {
 #[test]
 fn a_bad_builds_yaml_builds_nothing_and_is_told() {
     let site = Site::new();
-    site.book("builds:\n  - repositoryName: Shop\n    contxt: a\n");
+    site.put_builds_file("builds:\n  - repositoryName: Shop\n    contxt: a\n");
     let answer = site.send(&pushed("shop", "main", COMMIT));
     let reason = answer["ignored"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("s3://stack-sources/builds.yaml is not valid"), "{reason}");
@@ -512,7 +512,7 @@ fn a_build_for_machines_that_the_stack_does_not_have_is_refused_with_what_to_do(
         assert!(detail.contains(part), "{part}: {detail}");
     }
     // Of a source that arrives, those who wait are told.
-    site.book(
+    site.put_builds_file(
         "builds:
   - repositoryName: app
     source: { codeCommit: { repositoryName: shop, branches: [main] } }
@@ -520,9 +520,9 @@ fn a_build_for_machines_that_the_stack_does_not_have_is_refused_with_what_to_do(
 ",
     );
     site.send(&pushed("shop", "main", COMMIT));
-    let told = site.aws.cloud(|cloud| cloud.events.clone());
-    assert_eq!((told.len(), told[0].0.as_str()), (1, "Image Build Failed"), "{told:?}");
-    assert!(told[0].1["reason"].as_str().unwrap().contains("linux/arm64"), "{told:?}");
+    let reported = site.aws.cloud(|cloud| cloud.events.clone());
+    assert_eq!((reported.len(), reported[0].0.as_str()), (1, "Image Build Failed"), "{reported:?}");
+    assert!(reported[0].1["reason"].as_str().unwrap().contains("linux/arm64"), "{reported:?}");
     // Half of an image is none: nothing was built, and no repository was made for it.
     assert_eq!(site.builds(), 0);
     assert!(site.aws.with(|registry| registry.repositories.is_empty()));
@@ -645,7 +645,7 @@ fn nobody_chooses_what_builds_by_an_argument() {
         assert_eq!(status, 400, "{name}: {problem}");
         let text = problem.to_string();
         assert!(text.contains(&format!("/buildArgs/{name}")) && text.contains("is for BuildKit"), "{text}");
-        site.book(&format!(
+        site.put_builds_file(&format!(
             "builds:\n  - repositoryName: app\n    source: {{ s3: {{ key: 'sources/app/*' }} }}\n    buildArgs: {{ {name}: x }}\n"
         ));
         let answer = site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
@@ -677,12 +677,14 @@ fn only_sources_are_built_and_nothing_else_of_a_bucket() {
                 source["s3"]["bucket"] = bucket.into();
             }
             let body = json!({ "repositoryName": "app", "source": source }).to_string();
-            site.book("builds: []\n");
+            site.put_builds_file("builds: []\n");
             let (status, problem) = site.call("POST", "/builds", &body);
             assert_eq!(status, 400, "{key}: {problem}");
             assert!(problem.to_string().contains("sources/"), "{problem}");
         }
-        site.book(&format!("builds:\n  - repositoryName: app\n    source: {{ s3: {{ key: '{key}' }} }}\n"));
+        site.put_builds_file(&format!(
+            "builds:\n  - repositoryName: app\n    source: {{ s3: {{ key: '{key}' }} }}\n"
+        ));
         let answer = site.send(&uploaded(key, "v1", &now()));
         let reason = answer["ignored"][0]["reason"].as_str().unwrap();
         assert!(
@@ -690,7 +692,7 @@ fn only_sources_are_built_and_nothing_else_of_a_bucket() {
             "{reason}"
         );
     }
-    site.book("builds: []\n");
+    site.put_builds_file("builds: []\n");
     for (bucket, key, status) in [
         ("artifacts", "team-a/a.zip", 202),
         ("artifacts", "team-b/a.zip", 400),
@@ -718,7 +720,7 @@ fn who_asks_for_a_build_gets_only_the_secrets_that_builds_yaml_names_for_it() {
     assert_eq!(status, 400, "{problem}");
     assert!(problem.to_string().contains("/secrets/npm"), "{problem}");
     assert!(problem.to_string().contains("no build of app in builds.yaml has the secret"), "{problem}");
-    site.book(
+    site.put_builds_file(
         "builds:
   - repositoryName: app
     source: { s3: { key: 'uploads/app-*.zip' } }
@@ -733,7 +735,7 @@ fn who_asks_for_a_build_gets_only_the_secrets_that_builds_yaml_names_for_it() {
     }
     assert_eq!(site.builds(), 1);
     // A file that cannot be read grants nothing.
-    site.book("builds: {}\n");
+    site.put_builds_file("builds: {}\n");
     assert!(ask("app", "steward/npm:token").0 >= 400);
     assert_eq!(site.builds(), 1);
 }
@@ -792,7 +794,7 @@ fn the_role_allows_what_is_called_and_nothing_else() {
     site.call("GET", "/builds/steward-amd64:00000000", "");
     site.aws.fault("StartBuild", Fault::Error("AccountLimitExceededException", "too many"), 1);
     site.send(&uploaded("sources/app/v2.zip", "v1", &now()));
-    site.book("no");
+    site.put_builds_file("no");
     site.send(&uploaded("sources/app/v1.zip", "v1", &now()));
     let called: std::collections::BTreeSet<String> = site
         .aws

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::cloud::{self, BUCKET, desk};
+use tests::cloud::{self, BUCKET, callback_server};
 use tests::ecr_stub::{EcrStub, Fault, Repository};
 use tests::runtime_api::{Answer, Function};
 use tests::template;
@@ -31,7 +31,7 @@ fn tag(number: u32) -> String {
 }
 
 /// What a build is started for: the `number`th source of the branch main.
-fn ticket(number: u32) -> Value {
+fn context(number: u32) -> Value {
     json!({
         "repositoryName": "app", "imageTag": tag(number), "definition": "definition", "platforms": ["linux/amd64"],
         "imageTags": ["latest", "main"], "isReleased": true,
@@ -48,17 +48,17 @@ impl Site {
     }
 
     /// A build that is under way.
-    fn start(&self, ticket: &Value, platform: &str) -> String {
+    fn start(&self, context: &Value, platform: &str) -> String {
         self.aws.cloud(|cloud| {
             let id = format!("steward-amd64:{:08}", cloud.builds.len());
             cloud.builds.push(json!({
                 "id": id, "arn": format!("arn:aws:codebuild:eu-west-1:123456789012:build/{id}"),
                 "projectName": "steward-amd64", "buildStatus": "IN_PROGRESS",
                 "source": { "type": "S3", "location": "b/k" },
-                "sourceVersion": ticket.pointer("/source/s3/versionId"),
+                "sourceVersion": context.pointer("/source/s3/versionId"),
                 "environment": { "type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL",
                     "environmentVariables": [
-                        { "name": "TICKET", "value": ticket.to_string(), "type": "PLAINTEXT" },
+                        { "name": "TICKET", "value": context.to_string(), "type": "PLAINTEXT" },
                         { "name": "PLATFORM", "value": platform, "type": "PLAINTEXT" } ] },
             }));
             id
@@ -71,14 +71,14 @@ impl Site {
 
     /// A build that pushed its image and ended well.
     fn built(&self, number: u32) -> (String, String) {
-        let id = self.start(&ticket(number), "linux/amd64");
+        let id = self.start(&context(number), "linux/amd64");
         let digest = self.push(&format!("image {number}"), &tag(number));
         self.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
         (id, digest)
     }
 
-    fn tell(&self, id: &str) -> Value {
-        tell(&self.function, id, "SUCCEEDED")
+    fn finish(&self, id: &str) -> Value {
+        finish(&self.function, id, "SUCCEEDED")
     }
 
     /// The digest that a tag has.
@@ -102,9 +102,9 @@ impl Site {
         let event = json!({ "RequestType": "Create", "ResponseURL": url, "StackId": "arn:stack", "RequestId": request,
             "LogicalResourceId": "Web", "PhysicalResourceId": null });
         self.aws.cloud(|cloud| {
-            let ticket = json!({ "repositoryName": "app", "imageTag": tag, "definition": "", "platforms": [], "imageTags": [],
+            let context = json!({ "repositoryName": "app", "imageTag": tag, "definition": "", "platforms": [], "imageTags": [],
                 "isReleased": false, "source": source(1), "arrival": { "at": "2026-11-23T10:00:00Z" } });
-            let waiting = shared::domain::cloudformation::image::waiting("steward", &serde_json::from_value(ticket).unwrap());
+            let waiting = shared::domain::cloudformation::image::waiting("steward", &serde_json::from_value(context).unwrap());
             let name = format!("{waiting}/{request}");
             cloud.parameters.insert(name, ("SecureString".to_owned(), event.to_string()))
         });
@@ -112,7 +112,7 @@ impl Site {
 }
 
 /// CodeBuild says that a build ended.
-fn tell(function: &Function, id: &str, status: &str) -> Value {
+fn finish(function: &Function, id: &str, status: &str) -> Value {
     function.invoke(ended(id, status).to_string()).response()
 }
 
@@ -130,7 +130,7 @@ fn ended(id: &str, status: &str) -> Value {
 fn an_image_is_published_once_however_often_its_build_ends() {
     let site = Site::new();
     let (id, digest) = site.built(1);
-    let answer = site.tell(&id);
+    let answer = site.finish(&id);
     assert_eq!(answer["outcome"], "PUBLISHED", "{answer}");
     for tag in ["latest", "main", &*tag(1)] {
         assert_eq!(site.tagged(tag).as_deref(), Some(&*digest), "{tag}");
@@ -144,7 +144,7 @@ fn an_image_is_published_once_however_often_its_build_ends() {
     assert_eq!(detail["buildId"], id);
     let before = site.aws.snapshot();
     site.aws.forget_calls();
-    assert_eq!(site.tell(&id), json!({ "outcome": "KNOWN" }));
+    assert_eq!(site.finish(&id), json!({ "outcome": "KNOWN" }));
     assert_eq!(site.aws.snapshot(), before);
     assert_eq!(site.events().len(), 1);
     let calls: Vec<String> = site.aws.calls().into_iter().map(|call| call.operation).collect();
@@ -155,7 +155,7 @@ fn an_image_is_published_once_however_often_its_build_ends() {
 fn what_follows_a_build_takes_few_calls() {
     let site = Site::new();
     let (id, _) = site.built(1);
-    site.tell(&id);
+    site.finish(&id);
     let calls: Vec<String> = site.aws.calls().into_iter().map(|call| call.operation).collect();
     let expected = [
         "BatchGetBuilds",
@@ -179,8 +179,8 @@ fn an_older_source_never_takes_the_place_of_a_newer_one() {
     let site = Site::new();
     let (old, old_digest) = site.built(1);
     let (new, new_digest) = site.built(2);
-    assert_eq!(site.tell(&new)["outcome"], "PUBLISHED");
-    let answer = site.tell(&old);
+    assert_eq!(site.finish(&new)["outcome"], "PUBLISHED");
+    let answer = site.finish(&old);
     assert_eq!(answer["imageTags"], json!([]), "{answer}");
     assert_eq!(
         answer["imageTagsNotMoved"][0],
@@ -192,7 +192,7 @@ fn an_older_source_never_takes_the_place_of_a_newer_one() {
     // It is there all the same, for those who ask for it by digest or by its own tag.
     assert_eq!(site.tagged(&tag(1)).unwrap(), old_digest);
     let (newest, newest_digest) = site.built(3);
-    site.tell(&newest);
+    site.finish(&newest);
     assert_eq!(site.tagged("main").unwrap(), newest_digest);
     assert_eq!(site.aws.snapshot()["app"].images.len(), 3);
 }
@@ -201,8 +201,8 @@ fn an_older_source_never_takes_the_place_of_a_newer_one() {
 fn what_a_branch_may_not_have_stays_and_is_told() {
     let site = Site::new();
     let (released, digest) = site.built(1);
-    site.tell(&released);
-    let mut branch = ticket(2);
+    site.finish(&released);
+    let mut branch = context(2);
     branch["imageTags"] = json!(["x"]);
     branch["imageTagsNotMoved"] = json!([{ "imageTag": "latest", "reason": "it is for what is released" }]);
     branch["isReleased"] = json!(false);
@@ -210,7 +210,7 @@ fn what_a_branch_may_not_have_stays_and_is_told() {
     let id = site.start(&branch, "linux/amd64");
     let other = site.push("image 2", branch["imageTag"].as_str().unwrap());
     site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&other)));
-    let answer = site.tell(&id);
+    let answer = site.finish(&id);
     assert_eq!(answer["imageTags"], json!(["x"]));
     assert_eq!(answer["imageTagsNotMoved"], branch["imageTagsNotMoved"]);
     assert_eq!(site.tagged("latest").unwrap(), digest);
@@ -228,9 +228,9 @@ fn builds_that_end_together_leave_the_newest_in_place() {
         let other = function(&site.aws);
         let overtaking = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(400));
-            tell(&other, &two, "SUCCEEDED")
+            finish(&other, &two, "SUCCEEDED")
         });
-        site.tell(&one);
+        site.finish(&one);
         overtaking.join().unwrap();
         let newest = site.tagged(&tag(2)).unwrap();
         for tag in ["latest", "main"] {
@@ -249,23 +249,23 @@ fn every_other_end_is_told_with_its_reason_and_log() {
         ("STOPPED", "it was stopped"),
     ] {
         let site = Site::new();
-        let (url, answers) = desk();
-        let id = site.start(&ticket(1), "linux/amd64");
+        let (url, answers) = callback_server();
+        let id = site.start(&context(1), "linux/amd64");
         site.wait(&tag(1), "request", &url);
         site.aws.cloud(|cloud| cloud.end(&id, status, None));
-        let answer = tell(&site.function, &id, status);
+        let answer = finish(&site.function, &id, status);
         assert_eq!((&answer["outcome"], &answer["buildStatus"]), (&json!("FAILED"), &json!(status)));
         let (kind, detail) = site.events()[0].clone();
         assert_eq!((kind.as_str(), detail["reason"].as_str()), ("Image Build Failed", Some(reason)));
         assert_eq!(detail["logLink"], format!("https://console.aws.amazon.com/logs/{id}"));
-        let told = answers.recv_timeout(Duration::from_secs(5)).unwrap();
+        let answer = answers.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_eq!(
-            (&told["Status"], &told["PhysicalResourceId"]),
+            (&answer["Status"], &answer["PhysicalResourceId"]),
             (&json!("FAILED"), &json!("NotCreated:Web"))
         );
-        let told = told["Reason"].as_str().unwrap();
-        assert!(told.contains(reason) && told.contains("https://console.aws.amazon.com"), "{told}");
-        assert_eq!(tell(&site.function, &id, status), json!({ "outcome": "KNOWN" }));
+        let answer = answer["Reason"].as_str().unwrap();
+        assert!(answer.contains(reason) && answer.contains("https://console.aws.amazon.com"), "{answer}");
+        assert_eq!(finish(&site.function, &id, status), json!({ "outcome": "KNOWN" }));
         assert_eq!(site.events().len(), 1);
         assert!(answers.try_recv().is_err());
         assert_eq!((site.tagged("latest"), site.parameter()), (None, None));
@@ -278,8 +278,8 @@ fn every_other_end_is_told_with_its_reason_and_log() {
 #[test]
 fn a_build_that_fails_is_told_with_the_last_lines_of_its_log() {
     let site = Site::new();
-    let (url, answers) = desk();
-    let id = site.start(&ticket(1), "linux/amd64");
+    let (url, answers) = callback_server();
+    let id = site.start(&context(1), "linux/amd64");
     site.wait(&tag(1), "request", &url);
     let stream = id.rsplit(':').next().unwrap().to_owned();
     let log = "[Container] Running command set -e\n#7 RUN make\n#7 main.c:7: error: expected ';'\n\
@@ -288,7 +288,7 @@ fn a_build_that_fails_is_told_with_the_last_lines_of_its_log() {
         cloud.logs.insert(stream, log.to_owned());
         cloud.end(&id, "FAILED", None);
     });
-    tell(&site.function, &id, "FAILED");
+    finish(&site.function, &id, "FAILED");
     let reason = site.events()[0].1["reason"].as_str().unwrap().to_owned();
     assert_eq!(
         reason,
@@ -297,28 +297,28 @@ fn a_build_that_fails_is_told_with_the_last_lines_of_its_log() {
     let (_, mail) = site.aws.cloud(|cloud| cloud.published[0].clone());
     assert!(mail.contains("#7 main.c:7: error: expected ';'\nSource: "), "{mail}");
     let answer = answers.recv_timeout(Duration::from_secs(5)).unwrap();
-    let told = answer["Reason"].as_str().unwrap();
-    assert!(told.contains("Its log: https://") && told.ends_with("error: expected ';'"), "{told}");
+    let answer = answer["Reason"].as_str().unwrap();
+    assert!(answer.contains("Its log: https://") && answer.ends_with("error: expected ';'"), "{answer}");
     // A log that cannot be read keeps nobody waiting.
     let site = Site::new();
-    let id = site.start(&ticket(1), "linux/amd64");
+    let id = site.start(&context(1), "linux/amd64");
     site.aws.cloud(|cloud| cloud.end(&id, "FAILED", None));
     site.aws.fault("GetLogEvents", Fault::Denied, 1);
-    assert_eq!(tell(&site.function, &id, "FAILED")["reason"], "the phase BUILD failed: exit status 1");
+    assert_eq!(finish(&site.function, &id, "FAILED")["reason"], "the phase BUILD failed: exit status 1");
 }
 
 #[test]
 fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
     let site = Site::new();
-    let (url, answers) = desk();
+    let (url, answers) = callback_server();
     let (id, digest) = site.built(1);
-    site.tell(&id);
+    site.finish(&id);
     let other = site.push("image 2", &tag(2));
     site.wait(&tag(2), "request", &url);
     let before = (site.aws.snapshot(), site.parameter());
     // As anybody may put it on the account's bus.
     let forged = json!({ "source": "ecr-steward", "detail-type": "Image Already Built",
-        "detail": { "stackName": "steward", "ticket": ticket(2), "alreadyBuilt": ticket(2) } });
+        "detail": { "stackName": "steward", "ticket": context(2), "alreadyBuilt": context(2) } });
     assert_eq!(site.function.invoke(forged.to_string()).error().0, "InvalidEvent");
     // And what even one who may invoke the function does not get.
     let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
@@ -330,9 +330,9 @@ fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
         ("arrival", json!({ "at": "2999-01-01T00:00:00Z" }), "is in the future"),
         ("imageTags", json!([in_use]), "is reserved"),
     ] {
-        let mut ticket = ticket(2);
-        ticket[field] = value;
-        let (kind, message) = site.function.invoke(json!({ "alreadyBuilt": ticket }).to_string()).error();
+        let mut context = context(2);
+        context[field] = value;
+        let (kind, message) = site.function.invoke(json!({ "alreadyBuilt": context }).to_string()).error();
         assert_eq!(kind, "InvalidTicket", "{field}: {message}");
         assert!(message.contains(reason), "{message}");
     }
@@ -340,7 +340,7 @@ fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
     assert!(answers.try_recv().is_err());
     assert_eq!(site.tagged("latest").unwrap(), digest);
     // The ticket as it is.
-    let answer = site.function.invoke(json!({ "alreadyBuilt": ticket(2) }).to_string()).response();
+    let answer = site.function.invoke(json!({ "alreadyBuilt": context(2) }).to_string()).response();
     assert_eq!(
         (&answer["outcome"], &answer["imageDigest"]),
         (&json!("PUBLISHED"), &json!(other)),
@@ -369,7 +369,7 @@ fn a_build_that_was_given_the_ticket_of_another_publishes_nothing() {
     let (id, _) = site.built(1);
     site.aws
         .cloud(|cloud| cloud.builds.last_mut().unwrap()["source"]["location"] = "arn:aws:s3:::b/k".into());
-    assert_eq!(site.tell(&id)["outcome"], "PUBLISHED");
+    assert_eq!(site.finish(&id)["outcome"], "PUBLISHED");
 }
 
 #[test]
@@ -381,30 +381,30 @@ fn success_without_an_image_is_a_failure() {
         (Some("$(touch pwned)"), "reports a digest that is none"),
         (None, "but no digest of an image"),
     ] {
-        let id = site.start(&ticket(1), "linux/amd64");
+        let id = site.start(&context(1), "linux/amd64");
         site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", digest));
-        let answer = site.tell(&id);
+        let answer = site.finish(&id);
         assert_eq!(answer["outcome"], "FAILED");
         assert!(answer["reason"].as_str().unwrap().contains(part), "{answer}");
     }
     // Another image under the tag is not the one that was built.
     site.push("somebody else's", &tag(1));
-    let id = site.start(&ticket(1), "linux/amd64");
+    let id = site.start(&context(1), "linux/amd64");
     site.aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&missing)));
-    assert_eq!(site.tell(&id)["outcome"], "FAILED");
+    assert_eq!(site.finish(&id)["outcome"], "FAILED");
     assert_eq!(site.tagged("latest"), None);
 }
 
 #[test]
 fn nothing_follows_from_builds_that_run_or_are_not_ours() {
     let site = Site::new();
-    let running = site.start(&ticket(1), "linux/amd64");
-    assert_eq!(tell(&site.function, &running, "IN_PROGRESS")["outcome"], "IGNORED");
-    assert_eq!(site.tell(&running)["outcome"], "IGNORED");
-    assert_eq!(site.tell("steward-amd64:unknown")["outcome"], "IGNORED");
+    let running = site.start(&context(1), "linux/amd64");
+    assert_eq!(finish(&site.function, &running, "IN_PROGRESS")["outcome"], "IGNORED");
+    assert_eq!(site.finish(&running)["outcome"], "IGNORED");
+    assert_eq!(site.finish("steward-amd64:unknown")["outcome"], "IGNORED");
     let foreign = site.start(&json!("?"), "linux/amd64");
     site.aws.cloud(|cloud| cloud.end(&foreign, "SUCCEEDED", None));
-    assert_eq!(site.tell(&foreign)["outcome"], "IGNORED");
+    assert_eq!(site.finish(&foreign)["outcome"], "IGNORED");
     let (kind, _) = site.function.invoke(r#"{"detail-type": "Other", "detail": {}}"#).error();
     assert_eq!(kind, "InvalidEvent");
     assert!(site.events().is_empty());
@@ -413,17 +413,17 @@ fn nothing_follows_from_builds_that_run_or_are_not_ours() {
 #[test]
 fn images_of_several_platforms_are_joined_when_the_last_one_is_there() {
     let site = Site::new();
-    let mut both = ticket(1);
+    let mut both = context(1);
     both["platforms"] = json!(["linux/amd64", "linux/arm64"]);
     let amd64 = site.start(&both, "linux/amd64");
     let digest = site.push("amd64", &format!("{}-amd64", tag(1)));
     site.aws.cloud(|cloud| cloud.end(&amd64, "SUCCEEDED", Some(&digest)));
-    assert_eq!(site.tell(&amd64), json!({ "outcome": "WAITING" }));
+    assert_eq!(site.finish(&amd64), json!({ "outcome": "WAITING" }));
     assert_eq!(site.tagged("latest"), None);
     let arm64 = site.start(&both, "linux/arm64");
     let other = site.push("arm64", &format!("{}-arm64", tag(1)));
     site.aws.cloud(|cloud| cloud.end(&arm64, "SUCCEEDED", Some(&other)));
-    let answer = site.tell(&arm64);
+    let answer = site.finish(&arm64);
     assert_eq!(answer["outcome"], "PUBLISHED", "{answer}");
     let index = site.tagged("latest").unwrap();
     assert_eq!(site.tagged(&tag(1)).unwrap(), index);
@@ -436,7 +436,7 @@ fn images_of_several_platforms_are_joined_when_the_last_one_is_there() {
         manifest["manifests"].as_array().unwrap().iter().map(|entry| &entry["digest"]).collect();
     assert_eq!(children, [&json!(digest), &json!(other)]);
     // The other event comes late, and again.
-    assert_eq!(site.tell(&amd64), json!({ "outcome": "KNOWN" }));
+    assert_eq!(site.finish(&amd64), json!({ "outcome": "KNOWN" }));
     assert_eq!(site.events().len(), 1);
 }
 
@@ -444,7 +444,7 @@ fn images_of_several_platforms_are_joined_when_the_last_one_is_there() {
 fn an_immutable_repository_keeps_its_tags_and_the_image_is_published_all_the_same() {
     let site = Site::new();
     let (first, _) = site.built(1);
-    site.tell(&first);
+    site.finish(&first);
     site.aws.with(|registry| {
         registry.repositories.get_mut("app").unwrap().described = json!({
             "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
@@ -452,7 +452,7 @@ fn an_immutable_repository_keeps_its_tags_and_the_image_is_published_all_the_sam
         });
     });
     let (second, digest) = site.built(2);
-    let answer = site.tell(&second);
+    let answer = site.finish(&second);
     assert_eq!(answer["outcome"], "PUBLISHED");
     assert_eq!(answer["imageTags"], json!(["latest"]));
     let reason = answer["imageTagsNotMoved"][0]["reason"].as_str().unwrap();
@@ -463,14 +463,14 @@ fn an_immutable_repository_keeps_its_tags_and_the_image_is_published_all_the_sam
 #[test]
 fn cloudformation_is_answered_by_whoever_ends_the_build() {
     let site = Site::new();
-    let (url, answers) = desk();
+    let (url, answers) = callback_server();
     // More than a page of parameters.
     for number in 0..12 {
         site.wait(&tag(1), &format!("request-{number:02}"), &url);
     }
     site.wait(&tag(2), "another", &url);
     let (id, digest) = site.built(1);
-    site.tell(&id);
+    site.finish(&id);
     let mut requests = Vec::new();
     for _ in 0..12 {
         let answer = answers.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -490,7 +490,7 @@ fn cloudformation_is_answered_by_whoever_ends_the_build() {
     assert!(left.len() == 1 && left[0].ends_with(&format!("/{}/another", tag(2))), "{left:?}");
     // One who began to wait when the image was there already.
     site.wait(&tag(1), "late", &url);
-    assert_eq!(site.tell(&id)["outcome"], "KNOWN");
+    assert_eq!(site.finish(&id)["outcome"], "KNOWN");
     assert_eq!(answers.recv_timeout(Duration::from_secs(5)).unwrap()["Status"], "SUCCESS");
 }
 
@@ -499,10 +499,10 @@ fn going_back_to_a_commit_that_is_built_moves_the_tags_back() {
     let site = Site::new();
     let (one, first) = site.built(1);
     let (two, second) = site.built(2);
-    site.tell(&one);
-    site.tell(&two);
+    site.finish(&one);
+    site.finish(&two);
     assert_eq!(site.tagged("latest").unwrap(), second);
-    let mut back = ticket(1);
+    let mut back = context(1);
     back["arrival"]["at"] = "2026-11-23T12:00:00Z".into();
     let event = json!({ "alreadyBuilt": back });
     for expected in ["PUBLISHED", "KNOWN"] {
@@ -555,14 +555,14 @@ fn a_ledger_that_is_none_is_left_alone() {
 #[test]
 fn the_role_allows_what_is_called_and_no_deletion() {
     let site = Site::new();
-    let (url, answers) = desk();
+    let (url, answers) = callback_server();
     site.wait(&tag(1), "request", &url);
     let (id, _) = site.built(1);
-    site.tell(&id);
+    site.finish(&id);
     answers.recv_timeout(Duration::from_secs(5)).unwrap();
-    let failed = site.start(&ticket(2), "linux/amd64");
+    let failed = site.start(&context(2), "linux/amd64");
     site.aws.cloud(|cloud| cloud.end(&failed, "FAILED", None));
-    site.tell(&failed);
+    site.finish(&failed);
     let called: std::collections::BTreeSet<String> = site
         .aws
         .calls()
@@ -630,17 +630,17 @@ for event in json.load(open(sys.argv[1])):
     let site = Site::new();
     let (old, _) = site.built(1);
     let (new, _) = site.built(2);
-    site.tell(&new);
-    let answer = site.tell(&old);
+    site.finish(&new);
+    let answer = site.finish(&old);
     assert!(!answer["imageTagsNotMoved"].as_array().unwrap().is_empty(), "{answer}");
     for status in ["FAILED", "FAULT", "TIMED_OUT", "STOPPED", "SUCCEEDED"] {
-        let id = site.start(&ticket(3), "linux/amd64");
+        let id = site.start(&context(3), "linux/amd64");
         site.aws.cloud(|cloud| cloud.end(&id, status, None));
-        tell(&site.function, &id, status);
+        finish(&site.function, &id, status);
     }
     // Somebody asks for an image that was there before there were tickets.
     let digest = site.push("image 4", &tag(4));
-    let handover = json!({ "alreadyBuilt": ticket(4) });
+    let handover = json!({ "alreadyBuilt": context(4) });
     let answer = site.function.invoke(handover.to_string()).response();
     assert_eq!(answer["imageDigest"], digest, "{answer}");
     let events: Vec<Value> = site

@@ -4,7 +4,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::cloud::{self, BUCKET, desk};
+use tests::cloud::{self, BUCKET, callback_server};
 use tests::ecr_stub::{EcrStub, Repository};
 use tests::runtime_api::Function;
 use tests::template;
@@ -24,7 +24,7 @@ impl Site {
         aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/uploads/app.zip"), "zip"));
         let start = |name: &str| cloud::function(&aws, name, Duration::from_secs(60));
         let (resource, published) = (start("image-resource"), start("image-published"));
-        let (url, answers) = desk();
+        let (url, answers) = callback_server();
         Self { resource, published, aws, answers, url }
     }
 

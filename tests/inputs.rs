@@ -61,7 +61,7 @@ const LIBRARY_WORDS: [&str; 15] = [
 ];
 
 /// What was said about a file; nobody needs to know a library for it.
-fn said(file: &str, output: &Output) -> String {
+fn output_text(file: &str, output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8(text).unwrap();
     let lower = text.to_lowercase();
@@ -73,10 +73,10 @@ fn said(file: &str, output: &Output) -> String {
 
 #[test]
 fn check_reads_policies_as_people_have_them_and_says_what_other_files_are() {
-    let mut told = String::new();
+    let mut summary = String::new();
     for file in files("policies") {
         let output = steward(&["check", &file]);
-        let text = said(&file, &output);
+        let text = output_text(&file, &output);
         let code = output.status.code().unwrap();
         match (is_read(&file), is_odd(&file)) {
             (true, _) => assert_eq!(code, 0, "{text}"),
@@ -87,27 +87,27 @@ fn check_reads_policies_as_people_have_them_and_says_what_other_files_are() {
             _ => {
                 assert!(code == 1 || code == 2, "{text}");
                 assert!(!text.contains(": valid: "), "{text}");
-                told.push_str(&text);
+                summary.push_str(&text);
                 continue;
             }
         }
-        told.push_str(&text);
+        summary.push_str(&text);
     }
-    insta::assert_snapshot!("inputs_policies", told);
+    insta::assert_snapshot!("inputs_policies", summary);
 }
 
 #[test]
 fn preview_reads_listings_as_people_have_them_and_says_what_other_files_are() {
     let folder = tempfile::tempdir().unwrap();
     let policy = policy(folder.path());
-    let mut told = String::new();
+    let mut summary = String::new();
     for file in files("images") {
         let arguments = ["preview", "--now", NOW, "--policy", &policy, "--images", &file, "--output", "json"];
         let output = steward(&arguments);
         if !output.status.success() {
-            assert!(!is_read(&file) && !is_odd(&file), "{file}: {}", said(&file, &output));
+            assert!(!is_read(&file) && !is_odd(&file), "{file}: {}", output_text(&file, &output));
             assert!(output.stdout.is_empty());
-            told.push_str(&said(&file, &output));
+            summary.push_str(&output_text(&file, &output));
             continue;
         }
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -121,7 +121,7 @@ fn preview_reads_listings_as_people_have_them_and_says_what_other_files_are() {
                 texts.map(|entry| entry[field].to_string().replace('"', "")).collect()
             };
             writeln!(
-                told,
+                summary,
                 "{file}: {}: expires {:?}, keeps {:?} by {:?}, {:?}",
                 report["repositoryName"].as_str().unwrap_or("?"),
                 of("previewResults", "imageTags"),
@@ -132,7 +132,7 @@ fn preview_reads_listings_as_people_have_them_and_says_what_other_files_are() {
             .unwrap();
         }
     }
-    insta::assert_snapshot!("inputs_images", told);
+    insta::assert_snapshot!("inputs_images", summary);
 }
 
 /// A policy by which an image goes after a month.
@@ -146,7 +146,7 @@ fn policy(folder: &Path) -> String {
 fn preview_reads_what_is_in_use_as_people_have_it_and_says_what_other_files_are() {
     let folder = tempfile::tempdir().unwrap();
     let policy = policy(folder.path());
-    let mut told = String::new();
+    let mut summary = String::new();
     for file in files("in-use") {
         let images = "images/read-byte-order-mark.json";
         let output = steward(&[
@@ -154,8 +154,8 @@ fn preview_reads_what_is_in_use_as_people_have_it_and_says_what_other_files_are(
             "json",
         ]);
         if !output.status.success() {
-            assert!(!is_read(&file), "{}", said(&file, &output));
-            told.push_str(&said(&file, &output));
+            assert!(!is_read(&file), "{}", output_text(&file, &output));
+            summary.push_str(&output_text(&file, &output));
             continue;
         }
         assert!(is_read(&file), "{file} is read");
@@ -164,7 +164,7 @@ fn preview_reads_what_is_in_use_as_people_have_it_and_says_what_other_files_are(
         let protects = !file.contains("no-pods");
         assert_eq!(expiring == 0, protects, "{file}: 1.0 is in use\n{report:#}");
     }
-    insta::assert_snapshot!("inputs_in_use", told);
+    insta::assert_snapshot!("inputs_in_use", summary);
 }
 
 #[test]
@@ -280,8 +280,8 @@ fn files_are_named_as_the_aws_cli_names_them() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let output = steward(&["check", "s3://bucket/policy.json"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("an object in Amazon S3; copy it first"), "{said}");
+    let output_text = String::from_utf8(output.stderr).unwrap();
+    assert!(output_text.contains("an object in Amazon S3; copy it first"), "{output_text}");
 }
 
 #[test]

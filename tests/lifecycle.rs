@@ -9,7 +9,7 @@ use shared::domain::text::instant::Instant;
 use tests::cloud::{self, BUCKET, Cloud, TAGGED_RESOURCES};
 use tests::ecr_stub::{EcrStub, Fault, Registry};
 use tests::runtime_api::Answer;
-use tests::site::{HOST, Images, Site, UNLIMITED, book, fill, other, repository, set, use_by_task};
+use tests::site::{HOST, Images, Site, UNLIMITED, fill, other, policies_file, repository, set, use_by_task};
 use tests::steward::{PLENTY, Steward, of};
 
 #[test]
@@ -216,7 +216,7 @@ fn where_a_source_of_use_is_down_nothing_is_deleted() {
         for key in site.steward.batches(&taken) {
             site.steward.work(&taken, &key);
         }
-        let report = site.steward.tell(&taken);
+        let report = site.steward.report(&taken);
         site.assert_untouched(operation);
         assert_eq!(report["status"], "ATTENTION", "{operation}: {report:#}");
         assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{operation}: {report:#}");
@@ -265,7 +265,7 @@ fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
         let list = format!("usage: {{ lists: [{{ key: usage/shop.json, repositories: {scope} }}] }}\n");
         let site = Site::new(UNLIMITED);
         site.aws().cloud(|cloud| {
-            cloud.upload(&format!("{BUCKET}/policies.yaml"), &format!("{}{list}", book(UNLIMITED)))
+            cloud.upload(&format!("{BUCKET}/policies.yaml"), &format!("{}{list}", policies_file(UNLIMITED)))
         });
         let report = site.steward.run("r", false);
         if is_held {
@@ -320,12 +320,12 @@ fn a_book_that_is_not_valid_is_no_book_and_the_report_says_everything() {
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
     let mut caught = begun;
     caught["error"] = json!({ "Error": error_type, "Cause": cause });
-    let report = site.steward.tell(&caught);
+    let report = site.steward.report(&caught);
     assert_eq!(report["status"], "FAILED");
     assert_eq!(report["error"], format!("InvalidPolicyBook: {message}"));
-    let told = site.aws().cloud(|cloud| cloud.published.clone());
-    assert_eq!(told[0].0, "ECR: the lifecycle run failed");
-    assert!(told[0].1.contains("/policies/0/apply"), "{told:?}");
+    let mails = site.aws().cloud(|cloud| cloud.published.clone());
+    assert_eq!(mails[0].0, "ECR: the lifecycle run failed");
+    assert!(mails[0].1.contains("/policies/0/apply"), "{mails:?}");
 }
 
 #[test]
@@ -510,7 +510,7 @@ fn a_function_that_is_killed_leaves_the_rest_to_the_next_run() {
     site.aws().heal();
     let before = site.left();
     assert!(before.len() > 2 && before.len() < 11, "some of it went: {}", before.len());
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert_eq!(report["status"], "ATTENTION");
     assert_eq!(report["unfinishedBatches"], json!([key]));
     assert!(!report["untoldJournal"].as_array().unwrap().is_empty(), "{report:#}");
@@ -528,7 +528,7 @@ fn is_waiting(site: &Site) -> bool {
 fn what_time_does_not_suffice_for_another_invocation_does() {
     let names: Vec<String> = (0..12).map(|number| format!("app/{number:02}")).collect();
     let aws = EcrStub::start();
-    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(UNLIMITED)));
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file(UNLIMITED)));
     let young: Vec<String> = aws.with(|registry| {
         let filled = names.iter().map(|name| {
             let mut repository = repository(name);
@@ -557,7 +557,7 @@ fn what_time_does_not_suffice_for_another_invocation_does() {
     for (name, young) in names.iter().zip(&young) {
         assert_eq!(steward.digests(name), set([young]), "{name}");
     }
-    let report = steward.tell(&taken);
+    let report = steward.report(&taken);
     assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
     assert_eq!(
         report["totals"]["deleted"]["imageTotalCount"], 120,
@@ -569,7 +569,7 @@ fn what_time_does_not_suffice_for_another_invocation_does() {
 /// A book of several policies, by names and resource tags.
 #[test]
 fn the_first_policy_that_matches_is_the_one_and_others_are_left_alone() {
-    let steward = Steward::with_book(
+    let steward = Steward::with_policies_file(
         "policies:
 - { name: payments, repositories: ['prod/*'], tags: { team: payments }, rules: [{ selection: any, maximumAgeLimit: 400 }], apply: delete }
 - { name: production, repositories: ['prod/*'], rules: [{ selection: any, maximumAgeLimit: 14 }], apply: delete,
@@ -609,8 +609,8 @@ fn without_a_book_no_repository_has_a_policy_and_the_report_says_so() {
     assert_eq!(report["hasBook"], false);
     assert_eq!(report["unmatched"], json!(["app"]));
     assert_eq!(report["status"], "SUCCEEDED");
-    let told = steward.aws.cloud(|cloud| cloud.published.clone());
-    assert!(told[0].1.contains("There is no policies.yaml"), "{told:?}");
+    let mails = steward.aws.cloud(|cloud| cloud.published.clone());
+    assert!(mails[0].1.contains("There is no policies.yaml"), "{mails:?}");
 }
 
 mod attached {
@@ -759,7 +759,7 @@ mod attached {
         site.aws().heal();
         site.steward.run("u", false);
         assert!(!site.taken_by_ecr().is_empty(), "it acts again");
-        let narrow = book(", apply: attach, limits: { images: 3, percent: 100, remaining: 1 }");
+        let narrow = policies_file(", apply: attach, limits: { images: 3, percent: 100, remaining: 1 }");
         site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &narrow));
         let report = site.steward.run("v", false);
         assert_eq!(of(&report, "app")["obstacles"][0]["code"], "limit-images");
@@ -769,7 +769,7 @@ mod attached {
 
 #[test]
 fn the_roles_allow_what_the_functions_do_and_nothing_else() {
-    let steward = Steward::with_book(
+    let steward = Steward::with_policies_file(
         "policies:
 - { name: attached, repositories: ['attached'], rules: [{ selection: any, maximumAgeLimit: 14 }], apply: attach,
     limits: { images: 100, percent: 100, remaining: 1 } }
@@ -861,7 +861,7 @@ usage: { stacks: true }
         steward.work(&taken, &key);
     }
     check(called(&steward, |_| true), "LifecycleEnforceFunction");
-    steward.tell(&taken);
+    steward.report(&taken);
     check(called(&steward, |_| true), "LifecycleReportFunction");
     let taken = steward.take_inventory(&Steward::begin("s", true)).response();
     called(&steward, |_| true);
@@ -912,7 +912,7 @@ fn the_sample_events_are_what_the_functions_take() {
     let mut event = sample("report");
     event["run"]["attempt"] = attempt.into();
     event["inventory"]["attempts"] = json!([attempt]);
-    let report = site.steward.tell(&event);
+    let report = site.steward.report(&event);
     assert_eq!(report["totals"]["expiring"]["imageTotalCount"], 10, "{report:#}");
 }
 
@@ -925,7 +925,7 @@ fn sweep(repositories: usize, images: usize, dry_run: bool) -> (Counts, u64, Val
     aws.generate(repositories, images);
     aws.only_count();
     let more = ", apply: delete, limits: { images: 10000, percent: 100, remaining: 1 }";
-    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(more)));
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file(more)));
     let steward = Steward::on(aws);
     let report = steward.run("sweep", dry_run);
     let function = if dry_run { steward.preview() } else { steward.enforce() };
@@ -949,7 +949,7 @@ fn calls_are_the_fewest_that_there_can_be() {
     // Three pages of images each; fifty image indexes, which are read once and never again.
     let aws = EcrStub::start();
     aws.generate(5, 2500);
-    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book("")));
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file("")));
     let steward = Steward::on(aws);
     for (run, manifests) in [("first", 5), ("second", 0)] {
         steward.aws.forget_calls();
@@ -972,7 +972,7 @@ fn throttling_costs_few_calls_and_no_repository() {
     aws.limit(20.0, 20.0);
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/registry.json"), r#"{"images": 10000}"#));
     let more = ", apply: delete, limits: { images: 10000, percent: 100, remaining: 1 }";
-    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book(more)));
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file(more)));
     let paced = [("ECR_REQUESTS_PER_SECOND", "20"), ("MAX_CONCURRENCY", "1")];
     let steward = Steward::of(aws, |aws, name| cloud::function_with(aws, name, PLENTY, &paced));
     let report = steward.run("r", false);

@@ -51,13 +51,13 @@ fn the_functions_do_what_their_description_says() {
         .current_dir(folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output_text}{}", String::from_utf8_lossy(&output.stderr));
     // What it sent got as far as AWS: repositories were made, changed and deleted, and a build was started.
     for operation in
         ["CreateRepository", "DescribeRepositories", "DeleteRepository", "BatchDeleteImage", "StartBuild"]
     {
-        assert!(aws.count(operation) > 0, "{operation}: {said}");
+        assert!(aws.count(operation) > 0, "{operation}: {output_text}");
     }
 }
 
@@ -95,6 +95,6 @@ fn requests_are_checked_against_what_the_pinned_models_say() {
         .output()
         .unwrap();
     let program = programs.join("python");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\nwith {}", program.display());
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{output_text}\nwith {}", program.display());
 }

@@ -97,7 +97,7 @@ impl Outcome {
     }
 
     /// Every verdict by digest, with the digests that it names in place of places.
-    fn told(&self) -> BTreeMap<String, (Verdict, Option<String>)> {
+    fn explained_verdicts(&self) -> BTreeMap<String, (Verdict, Option<String>)> {
         self.verdicts()
             .map(|(image, verdict)| {
                 let (verdict, named) = match verdict {
@@ -332,7 +332,7 @@ proptest! {
         for passes in PASSES {
             let outcome = Outcome::of(&policy, &repository, passes);
             let shuffled = Outcome::of_listing(&policy, listed.clone(), &repository, passes);
-            prop_assert_eq!(outcome.told(), shuffled.told());
+            prop_assert_eq!(outcome.explained_verdicts(), shuffled.explained_verdicts());
         }
     }
 
@@ -872,7 +872,7 @@ proptest! {
         let total = standing.len() as u64;
         prop_assert!(total - going >= newest.min(total));
 
-        if plan.obstacles.is_empty() && !planned.is_empty() {
+        if plan.blockers.is_empty() && !planned.is_empty() {
             prop_assert!(going * 100 <= percent * total, "{going} of {total}, {percent} percent");
             prop_assert!(going == 0 || total - going >= remaining);
             let archived = family
@@ -921,7 +921,7 @@ proptest! {
         let plan = plan(&entry, &images, &used, now());
         let planned: HashSet<ImageIndex> = plan.deletions.iter().chain(&plan.archivals).copied().collect();
         let Ok(attached) = protected(&entry.policy) else {
-            prop_assert!(plan.by_ecr.is_empty() && !plan.obstacles.is_empty());
+            prop_assert!(plan.by_ecr.is_empty() && !plan.blockers.is_empty());
             return Ok(());
         };
         let tagged = images.with_tags(&plan.tagging.additions);

@@ -12,7 +12,7 @@ use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_engine;
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
-use tests::site::{HOST, Site, UNLIMITED, book, fill, repository, set, use_by_task};
+use tests::site::{HOST, Site, UNLIMITED, fill, policies_file, repository, set, use_by_task};
 use tests::steward::{Steward, of};
 
 type Happens = fn(&mut Registry, &mut Cloud);
@@ -150,7 +150,7 @@ fn protect_only(steward: &Steward, run_id: &str) -> Value {
         assert!(key.contains("/enforce/"), "{key}");
         steward.work(&taken, &key);
     }
-    steward.tell(&taken)
+    steward.report(&taken)
 }
 
 fn is_removal(name: &str) -> bool {
@@ -244,12 +244,12 @@ fn an_image_that_ran_until_this_minute_is_not_taken_by_ecr_and_leaves_within_lim
     ecr_engine::act(site.aws(), "app");
     assert!(site.left().contains(&lone));
     // Its going counts against the limits of the policy.
-    let narrow = book(", apply: attach, limits: { images: 10000, percent: 40, remaining: 1 }");
+    let narrow = policies_file(", apply: attach, limits: { images: 10000, percent: 40, remaining: 1 }");
     site.say(&narrow);
     let report = site.steward.run("s", false);
     assert_eq!(codes(of(&report, "app")), ["limit-percent"], "{report:#}");
     assert!(site.left().contains(&lone) && site.is_suspended());
-    site.say(&book(ATTACH));
+    site.say(&policies_file(ATTACH));
     let report = site.steward.run("t", false);
     assert!(!site.left().contains(&lone), "{report:#}");
     let lines = site.journal(is_removal);
@@ -466,14 +466,14 @@ fn the_plan_is_of_the_images_as_they_will_be_tagged() {
     assert_eq!(app["attachment"]["lifecyclePolicy"], "ATTACHED", "{report:#}");
     let taken = site.taken_by_ecr();
     assert!(taken.is_disjoint(&set(&lone[1..4])));
-    let told: BTreeSet<String> = app["results"]
+    let reported: BTreeSet<String> = app["results"]
         .as_array()
         .unwrap()
         .iter()
         .filter(|image| image["outcome"] == "PLANNED")
         .map(|image| image["imageDigest"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(told, taken, "{app:#}");
+    assert_eq!(reported, taken, "{app:#}");
     let planned: BTreeSet<String> =
         site.journal(is_plan).iter().map(|line| line["imageDigest"].as_str().unwrap().to_owned()).collect();
     assert_eq!(planned, taken, "it is written down");
@@ -549,7 +549,9 @@ fn enforce_off_suspends_by_a_run_that_only_protects_too() {
 /// A8: the policies file.
 #[test]
 fn what_the_policies_file_does_not_have_attached_any_more_is_suspended() {
-    for policies in [book(""), book(UNLIMITED), OF_OTHERS.to_owned(), "policies: []\n".to_owned()] {
+    for policies in
+        [policies_file(""), policies_file(UNLIMITED), OF_OTHERS.to_owned(), "policies: []\n".to_owned()]
+    {
         for only_protects in [false, true] {
             let site = Site::new(ATTACH);
             site.steward.run("r", false);
@@ -618,7 +620,7 @@ fn a_repository_that_comes_under_another_policy_during_the_run_is_suspended() {
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert!(site.is_suspended(), "{report:#}");
     assert_eq!(codes(of(&report, "app")), ["reassigned"]);
 }
@@ -706,7 +708,7 @@ fn a_terminal_without_a_bucket_attaches_nothing() {
     let in_use = json!([format!("{HOST}/app:ci-0")]).to_string();
     site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/eks.json"), &in_use));
     let path = std::env::temp_dir().join(format!("protection-{}.yaml", std::process::id()));
-    std::fs::write(&path, book(ATTACH)).unwrap();
+    std::fs::write(&path, policies_file(ATTACH)).unwrap();
     for bucket in [&["--bucket", ""][..], &[]] {
         let output = std::process::Command::new(tests::binaries::binary("ecr-steward"))
             .args(["enforce", "--all", "--apply", "--yes", "--output", "json", "--book"])
@@ -720,8 +722,8 @@ fn a_terminal_without_a_bucket_attaches_nothing() {
             .env("ECR_STEWARD_BUCKET", "")
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains("bucket"), "{said}");
+        let output_text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output_text.contains("bucket"), "{output_text}");
         assert_eq!(site.policy(), None);
     }
     std::fs::remove_file(&path).unwrap();
@@ -873,7 +875,9 @@ fn ask_by_tag(site: &Site) {
 
 #[test]
 fn a_repository_that_asks_by_its_resource_tag_is_protected_whatever_the_file_says_of_it() {
-    for policies in ["policies: []\n".to_owned(), OF_OTHERS.to_owned(), book(""), book(UNLIMITED)] {
+    for policies in
+        ["policies: []\n".to_owned(), OF_OTHERS.to_owned(), policies_file(""), policies_file(UNLIMITED)]
+    {
         let site = site(&policies);
         ask_by_tag(&site);
         let policy = behind(FOUR_BUILDS);
@@ -883,7 +887,7 @@ fn a_repository_that_asks_by_its_resource_tag_is_protected_whatever_the_file_say
         assert!(!site.taken_by_ecr().contains(&site.app.old[0]), "{policies}: {report:#}");
         assert_eq!(site.record().unwrap()["mode"], "protect");
         assert_eq!(site.policy(), Some(policy));
-        let left = match policies == book(UNLIMITED) {
+        let left = match policies == policies_file(UNLIMITED) {
             true => set([&site.app.old[0], &site.app.young]),
             false => site.app.all(),
         };
@@ -909,7 +913,7 @@ fn a_repository_that_asks_by_its_resource_tag_is_protected_whatever_the_file_say
 
 #[test]
 fn a_policy_that_a_repository_was_made_with_is_suspended_when_uncertain_and_put_back_when_certain() {
-    for policies in ["policies: []\n".to_owned(), OF_OTHERS.to_owned(), book("")] {
+    for policies in ["policies: []\n".to_owned(), OF_OTHERS.to_owned(), policies_file("")] {
         let site = provisioned(&policies, FOUR_BUILDS);
         site.use_by_task("app:ci-0", None);
         let report = site.steward.run("r", false);
@@ -979,7 +983,7 @@ fn template_policy() -> String {
 
 #[test]
 fn the_policy_that_a_push_made_a_repository_with_is_this_stacks_to_suspend_and_to_put_back() {
-    for policies in ["policies: []\n".to_owned(), OF_OTHERS.to_owned(), book("")] {
+    for policies in ["policies: []\n".to_owned(), OF_OTHERS.to_owned(), policies_file("")] {
         let site = created_on_push(&policies);
         let once = site.lone("once", &[]);
         site.use_by_task("app:latest", Some(&once));
@@ -1093,7 +1097,7 @@ fn run_without_file(site: &Site, run_id: &str) -> Value {
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }
-    site.steward.tell(&taken)
+    site.steward.report(&taken)
 }
 
 #[test]
@@ -1139,7 +1143,7 @@ fn a_policies_file_that_is_not_valid_keeps_no_protection_from_being_refreshed_th
         assert!(site.is_suspended());
         assert_eq!(site.record().unwrap()["mode"], "attach");
     }
-    site.say(&book(ATTACH));
+    site.say(&policies_file(ATTACH));
     site.steward.run("u", false);
     assert!(site.acts());
 }
@@ -1168,8 +1172,8 @@ fn what_the_last_valid_policies_file_says_of_use_holds_while_the_present_one_is_
 
 #[test]
 fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_lets_go_of_it() {
-    let of_api = provisioned(&book(ATTACH), FOUR_BUILDS);
-    let of_push = created_on_push(&book(ATTACH));
+    let of_api = provisioned(&policies_file(ATTACH), FOUR_BUILDS);
+    let of_push = created_on_push(&policies_file(ATTACH));
     for (site, made_with) in [(of_api, behind(FOUR_BUILDS)), (of_push, template_policy())] {
         for run in ["r", "s"] {
             site.steward.run(run, false);
@@ -1206,10 +1210,10 @@ fn a_policy_that_the_file_let_go_of_is_told_until_nothing_of_it_is_left() {
 
 #[test]
 fn where_the_file_only_previews_what_ran_once_leaves_by_the_policy_that_ecr_enforces() {
-    let by_tag = site(&book(", apply: preview"));
+    let by_tag = site(&policies_file(", apply: preview"));
     by_tag.attach_by_hand(Some(&behind(FOUR_BUILDS)));
     ask_by_tag(&by_tag);
-    let made_here = provisioned(&book(", apply: preview"), FOUR_BUILDS);
+    let made_here = provisioned(&policies_file(", apply: preview"), FOUR_BUILDS);
     for site in [by_tag, made_here] {
         site.use_by_task("app:ci-0", None);
         site.steward.run("r", false);
@@ -1238,10 +1242,10 @@ fn where_protection_tags_are_replicated_to_people_are_told_until_they_say_that_i
         site.use_by_task("app:ci-0", None);
         let report = site.steward.run("r", false);
         assert_eq!(report["status"], "ATTENTION", "{report:#}");
-        let told = of(&report, "app")["replicatedTags"][0].as_str().unwrap().to_owned();
+        let reported = of(&report, "app")["replicatedTags"][0].as_str().unwrap().to_owned();
         assert!(
-            told.contains("eu-north-1") && told.contains("protection-tags/123456789012/eu-north-1"),
-            "{told}"
+            reported.contains("eu-north-1") && reported.contains("protection-tags/123456789012/eu-north-1"),
+            "{reported}"
         );
         let file = site.aws().cloud(|cloud| cloud.object_text(&format!("{BUCKET}/policies.yaml"))).unwrap();
         let file = file.split("approve:").next().unwrap().to_owned();
@@ -1323,16 +1327,16 @@ fn a_lasting_concern_of_the_hourly_run_is_mailed_once_a_day_and_a_new_one_at_onc
     // A day passes.
     site.aws().cloud(|cloud| {
         let path = format!("{BUCKET}/state/told.json");
-        let mut told: Value = serde_json::from_str(&cloud.object_text(&path).unwrap()).unwrap();
+        let mut reported: Value = serde_json::from_str(&cloud.object_text(&path).unwrap()).unwrap();
         let at = Instant::now().micros() - 86_400_000_000;
-        told["at"] = Instant::from_micros(at).unwrap().to_string().into();
-        cloud.upload(&path, &told.to_string());
+        reported["at"] = Instant::from_micros(at).unwrap().to_string().into();
+        cloud.upload(&path, &reported.to_string());
     });
     site.protect_only("5");
     assert_eq!(mails(&site), 3);
     // When all was well in between it is new.
     site.aws().heal();
-    site.say(&book(ATTACH));
+    site.say(&policies_file(ATTACH));
     site.steward.run("s", false);
     let before = mails(&site);
     site.protect_only("6");
@@ -1374,7 +1378,7 @@ fn nothing_is_deleted_by_a_policy_that_a_repository_was_made_with_and_has_no_mor
 
 #[test]
 fn the_policies_file_goes_before_the_policy_that_a_repository_was_made_with() {
-    for policies in [book(UNLIMITED), PROTECT.to_owned()] {
+    for policies in [policies_file(UNLIMITED), PROTECT.to_owned()] {
         let site = provisioned(&policies, FOUR_BUILDS);
         site.use_by_task("app:ci-0", None);
         let report = site.steward.run("r", false);
@@ -1386,7 +1390,7 @@ fn the_policies_file_goes_before_the_policy_that_a_repository_was_made_with() {
         site.steward.run("s", false);
         assert_eq!(site.policy(), Some(behind(FOUR_BUILDS)));
     }
-    let site = provisioned(&book(ATTACH), FOUR_BUILDS);
+    let site = provisioned(&policies_file(ATTACH), FOUR_BUILDS);
     site.steward.run("r", false);
     assert_eq!(site.policy(), Some(behind(TWO_WEEKS)));
 }
@@ -1616,7 +1620,7 @@ fn a_policy_of_a_repositorys_own_that_takes_what_is_in_use_needs_attention() {
     let policies = format!(
         "policies:\n- {{ name: matched, repositories: ['matched/*'], rules: [{TWO_WEEKS}]{UNLIMITED} }}\n"
     );
-    let steward = Steward::with_book(&policies);
+    let steward = Steward::with_policies_file(&policies);
     steward.aws.with(|registry| {
         for name in [&matched, &unmatched] {
             let mut filled = repository(name);
@@ -1638,9 +1642,9 @@ fn a_policy_of_a_repositorys_own_that_takes_what_is_in_use_needs_attention() {
         }
         let report = steward.run(&format!("r{is_complete}"), false);
         for name in [&matched, &unmatched] {
-            let told =
+            let reported =
                 of(&report, name)["nativePolicy"].as_str().unwrap_or_else(|| panic!("{name}: {report:#}"));
-            assert!(told.contains("1 image in use") && told.contains("task/prod/"), "{told}");
+            assert!(reported.contains("1 image in use") && reported.contains("task/prod/"), "{reported}");
         }
         assert_eq!(report["status"], "ATTENTION");
     }
@@ -1786,7 +1790,7 @@ fn an_image_that_is_pushed_and_run_while_protection_is_refreshed_is_not_taken_fo
 #[test]
 fn where_a_repository_cannot_be_read_what_this_stack_attached_is_suspended() {
     for operation in ["DescribeImages", "BatchGetImage"] {
-        for policies in [book(ATTACH), OF_OTHERS.to_owned()] {
+        for policies in [policies_file(ATTACH), OF_OTHERS.to_owned()] {
             let is_attached = policies != OF_OTHERS;
             let site = match is_attached {
                 true => site(&policies),
@@ -1828,7 +1832,7 @@ fn where_nobody_knows_which_policy_is_for_a_repository_what_is_attached_is_suspe
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert!(site.is_suspended(), "{report:#}");
     assert_eq!(of(&report, "app")["status"], "FAILED");
     // Also where it is not known from the beginning.
@@ -2001,7 +2005,7 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
     suspend.invoke(json!({ "run": begun["run"], "reason": cause }).to_string()).response();
     assert!(site.is_suspended());
     // And it is attached again when the file is valid.
-    site.say(&book(ATTACH));
+    site.say(&policies_file(ATTACH));
     site.steward.run("t", false);
     assert!(site.acts());
 }

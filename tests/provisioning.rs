@@ -103,13 +103,13 @@ fn properties(body: &Value) -> Value {
     spelled(body, false)
 }
 
-fn wish(body: &Value) -> RepositorySpec {
+fn spec(body: &Value) -> RepositorySpec {
     read::body(&body.to_string()).unwrap_or_else(|findings| panic!("{body}: {findings:?}"))
 }
 
 /// A repository as it is after this wish, with tags of others on it.
 fn made(body: &Value) -> Existing {
-    let settings = wish(body).settings;
+    let settings = spec(body).settings;
     let mut tags = settings.tags;
     tags.extend(Tags::from([
         ("aws:own".to_owned(), "1".to_owned()),
@@ -196,7 +196,7 @@ proptest! {
     #[test]
     fn a_repository_is_what_its_own_wish_asks_for(body in body()) {
         let existing = made(&body);
-        let difference = difference(&existing, &wish(&body).settings, &registry(), &refreshed(&existing));
+        let difference = difference(&existing, &spec(&body).settings, &registry(), &refreshed(&existing));
         prop_assert!(difference.is_empty(), "{difference}");
         let bare = existing.lifecycle_policy_text.is_none();
         prop_assert_eq!(difference.policy.record, if bare { RecordChange::Forget } else { RecordChange::Keep });
@@ -205,7 +205,7 @@ proptest! {
     #[test]
     fn the_changes_lead_to_what_is_asked_for_and_back(before in body(), after in body()) {
         let existing = made(&before);
-        let wanted = wish(&after).settings;
+        let wanted = spec(&after).settings;
         let steps = difference(&existing, &wanted, &registry(), &refreshed(&existing));
         prop_assert_eq!(steps.encryption.is_some(), !wanted.encryption.is_met_by(&existing.encryption));
         let mut changed = existing.clone();
@@ -224,7 +224,7 @@ proptest! {
     fn nothing_of_others_is_touched(before in body(), after in body()) {
         let existing = made(&before);
         let mut changed = existing.clone();
-        for change in all(difference(&existing, &wish(&after).settings, &registry(), &refreshed(&existing))) {
+        for change in all(difference(&existing, &spec(&after).settings, &registry(), &refreshed(&existing))) {
             change.apply_to(&mut changed);
         }
         for key in ["aws:own", "ecr-steward:stack-id"] {
@@ -244,7 +244,7 @@ proptest! {
             recorded(&existing, mode, is_suspended.then(|| suspension.clone()))
         });
         let known = Protection { is_new, ..known(record.clone(), has_images && !is_new) };
-        let plan = difference(&existing, &wish(&after).settings, &registry(), &known).policy;
+        let plan = difference(&existing, &spec(&after).settings, &registry(), &known).policy;
         let written = match &plan.record {
             RecordChange::Write(record) => Some(&**record),
             RecordChange::Keep => record.as_ref(),
@@ -267,7 +267,7 @@ proptest! {
         }
         if record.as_ref().is_some_and(|record| record.mode == Mode::Attach) {
             prop_assert_eq!((&plan.change, &plan.record), (&None, &RecordChange::Keep), "the policies file wins");
-        } else if wish(&after).settings.lifecycle_policy.is_none() {
+        } else if spec(&after).settings.lifecycle_policy.is_none() {
             prop_assert_eq!(written, None);
             let mut changed = existing.clone();
             plan.change.iter().for_each(|change| change.apply_to(&mut changed));
@@ -279,7 +279,7 @@ proptest! {
             let attached = changed.lifecycle_policy_text.as_ref().and_then(parse).unwrap();
             prop_assert!(is_protected(&attached));
             let known = Protection { record: written.cloned(), is_new: false, ..known };
-            let again = difference(&changed, &wish(&after).settings, &registry(), &known).policy;
+            let again = difference(&changed, &spec(&after).settings, &registry(), &known).policy;
             prop_assert_eq!((again.change, again.record), (None, RecordChange::Keep), "asking again changes nothing");
             prop_assert!(!again.is_different);
         }
@@ -289,12 +289,12 @@ proptest! {
     fn both_spellings_say_the_same(body in body()) {
         let declared = read::properties(&properties(&body).to_string());
         let declared = declared.unwrap_or_else(|findings| panic!("{body}: {findings:?}"));
-        prop_assert_eq!(declared.wish, wish(&body));
+        prop_assert_eq!(declared.spec, spec(&body));
     }
 
     #[test]
     fn a_policy_is_itself_in_any_order(body in body(), turn in 0_usize..8) {
-        if let Some(text) = wish(&body).settings.policy.text(&registry(), None) {
+        if let Some(text) = spec(&body).settings.policy.text(&registry(), None) {
             let mut policy: Value = serde_json::from_str(&text).unwrap();
             for statement in policy["Statement"].as_array_mut().unwrap() {
                 let actions = statement["Action"].as_array_mut().unwrap();

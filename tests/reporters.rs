@@ -37,7 +37,7 @@ impl Accounts {
 
     /// The account that the reporter takes for the registry's.
     fn reporting_to(owner: &str) -> Self {
-        let steward = Steward::with_book(POLICY);
+        let steward = Steward::with_policies_file(POLICY);
         steward.aws.with(|registry| {
             for name in ["app", "own"] {
                 let described = json!({
@@ -158,6 +158,11 @@ fn an_account_that_may_pull_and_does_not_report_blocks_its_repositories_until_it
     site.run_task("ci-0");
     let message = site.assert_blocked(&format!("account/{OTHER}"));
     assert!(message.contains("infra/usage-reporter.yaml"), "{message}");
+    let report = site.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.json"))).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let first = report["notices"][0].as_str().unwrap();
+    let expected = format!("It is not known what uses images of app: account/{OTHER}: ");
+    assert!(first.starts_with(&expected), "{first}");
     let told = site.cloud(|cloud| cloud.published.last().cloned()).unwrap();
     let page = site.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.html"))).unwrap();
     for text in [told.1, page] {

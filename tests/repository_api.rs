@@ -52,8 +52,8 @@ impl Api {
         }
     }
 
-    fn create(&self, wish: &Value) -> Answer {
-        self.ask("POST", "/repositories", wish)
+    fn create(&self, spec: &Value) -> Answer {
+        self.ask("POST", "/repositories", spec)
     }
 
     fn repository(&self, name: &str) -> Repository {
@@ -204,7 +204,7 @@ fn a_repository_takes_a_name_and_three_calls_and_is_recorded_before_its_policy_i
 #[test]
 fn the_same_wish_again_is_the_same_repository_untouched() {
     let api = Api::start(PLENTY);
-    let wish = json!({
+    let spec = json!({
         "repositoryName": "app", "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
         "imageTagMutabilityExclusionFilters": [{ "filterType": "WILDCARD", "filter": "latest" }],
         "imageScanningConfiguration": { "scanOnPush": true },
@@ -213,11 +213,11 @@ fn the_same_wish_again_is_the_same_repository_untouched() {
         "lifecyclePolicy": { "rules": [{ "selection": "any", "maximumNumberOfImages": 30 }] },
         "pullAccess": { "accountIds": ["111111111111"], "lambda": true },
     });
-    let created = api.create(&wish);
+    let created = api.create(&spec);
     assert_eq!(created.status, 201, "{}", created.body);
     let before = api.ecr.snapshot();
     assert_eq!(before["app"].tags.len(), 1);
-    let again = api.create(&wish);
+    let again = api.create(&spec);
     assert_eq!(again.status, 200, "{}", again.body);
     let text = |answer: &Answer, field: &str| -> Value {
         serde_json::from_str(answer.body["repository"][field].as_str().unwrap()).unwrap()
@@ -255,11 +255,11 @@ fn an_update_changes_what_differs_and_says_so() {
     let api = Api::start(PLENTY);
     api.create(&json!({ "repositoryName": "app", "tags": [{ "Key": "a", "Value": "1" }, { "Key": "b", "Value": "2" }] }));
     api.ecr.forget_calls();
-    let wish = json!({
+    let spec = json!({
         "imageScanningConfiguration": { "scanOnPush": true },
         "tags": [{ "Key": "b", "Value": "3" }, { "Key": "c", "Value": "4" }],
     });
-    let updated = api.ask("PUT", "/repositories/app", &wish);
+    let updated = api.ask("PUT", "/repositories/app", &spec);
     assert_eq!(updated.status, 200, "{}", updated.body);
     let changes = updated.body["changes"].as_array().unwrap();
     assert_eq!(changes.len(), 2);
@@ -279,7 +279,7 @@ fn an_update_changes_what_differs_and_says_so() {
     assert_eq!(tags.into_iter().collect::<Vec<_>>(), [("b".into(), "3".into()), ("c".into(), "4".into())]);
 
     api.ecr.forget_calls();
-    let again = api.ask("PUT", "/repositories/app", &wish);
+    let again = api.ask("PUT", "/repositories/app", &spec);
     assert_eq!(again.body["changes"], json!([]));
     assert!(!api.ecr.operations().iter().any(|name| name.starts_with("Put") || name.starts_with("Tag")));
     let shown = api.ask("GET", "/repositories/app", &Value::Null);
@@ -360,11 +360,11 @@ fn what_is_remembered_of_a_repository_goes_with_it() {
 #[test]
 fn a_policy_of_an_earlier_version_gets_the_protection_rule() {
     let api = Api::start(PLENTY);
-    let wish = json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) });
+    let spec = json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) });
     let bare = policy_of(&older_than(9)).to_json();
     let before = |has_images: bool| {
         api.ecr.with(|registry| registry.repositories.clear());
-        api.create(&wish);
+        api.create(&spec);
         api.ecr.cloud(|cloud| cloud.delete(&record_path("app")));
         api.change("app", |app| {
             app.lifecycle_policy = Some(bare.clone());
@@ -376,11 +376,11 @@ fn a_policy_of_an_earlier_version_gets_the_protection_rule() {
         });
         let shown = api.ask("GET", "/repositories/app", &Value::Null);
         assert_eq!(shown.body["repository"]["lifecyclePolicyStatus"], "UNPROTECTED");
-        let detail = api.create(&wish).problem(409, "repository-exists");
+        let detail = api.create(&spec).problem(409, "repository-exists");
         assert!(detail.contains("protection rule") && detail.contains("is MUTABLE and not"), "{detail}");
     };
     before(false);
-    let updated = api.ask("PUT", "/repositories/app", &wish);
+    let updated = api.ask("PUT", "/repositories/app", &spec);
     let fields: Vec<&Value> =
         updated.body["changes"].as_array().unwrap().iter().map(|change| &change["field"]).collect();
     assert_eq!(fields, ["imageTagMutability", "lifecyclePolicyText"]);
@@ -388,11 +388,11 @@ fn a_policy_of_an_earlier_version_gets_the_protection_rule() {
     let made = api.repository("app");
     assert_eq!(made.lifecycle_policy, Some(attached(&older_than(9))));
     assert_eq!(made.described["imageTagMutabilityExclusionFilters"], filters(&["ecr-steward-*"]));
-    assert_eq!(api.ask("PUT", "/repositories/app", &wish).body["changes"], json!([]));
+    assert_eq!(api.ask("PUT", "/repositories/app", &spec).body["changes"], json!([]));
 
     // Images that run may be among those that are there, and no run has tagged them: the policy waits for one.
     before(true);
-    let updated = api.ask("PUT", "/repositories/app", &wish);
+    let updated = api.ask("PUT", "/repositories/app", &spec);
     assert_eq!(updated.body["repository"]["lifecyclePolicyStatus"], "SUSPENDED", "{}", updated.body);
     let reason = updated.body["repository"]["lifecyclePolicyStatusReason"].as_str().unwrap();
     assert!(
@@ -403,10 +403,10 @@ fn a_policy_of_an_earlier_version_gets_the_protection_rule() {
     let record = api.record("app").unwrap();
     assert_eq!(policy(&record["lifecyclePolicyText"]), policy_of(&older_than(9)));
     assert!(record["suspended"]["reason"].as_str().unwrap().contains("no protection tags yet"));
-    let again = api.ask("PUT", "/repositories/app", &wish);
+    let again = api.ask("PUT", "/repositories/app", &spec);
     assert_eq!(again.body["changes"], json!([]));
     assert_eq!(again.body["repository"], updated.body["repository"]);
-    assert_eq!(api.create(&wish).body["repository"], updated.body["repository"]);
+    assert_eq!(api.create(&spec).body["repository"], updated.body["repository"]);
 }
 
 #[test]
@@ -493,9 +493,9 @@ fn a_policy_of_the_policies_file_stays_whatever_is_asked_for() {
     let mut record = api.record("app").unwrap();
     record["mode"] = "attach".into();
     api.put_record("app", &record);
-    for wish in [older_than(5), json!({ "skip": true }), json!({})] {
-        let wish = json!({ "lifecyclePolicy": wish, "imageScanningConfiguration": { "scanOnPush": true } });
-        let updated = api.ask("PUT", "/repositories/app", &wish);
+    for spec in [older_than(5), json!({ "skip": true }), json!({})] {
+        let spec = json!({ "lifecyclePolicy": spec, "imageScanningConfiguration": { "scanOnPush": true } });
+        let updated = api.ask("PUT", "/repositories/app", &spec);
         assert_eq!(updated.body["repository"]["lifecyclePolicyStatus"], "POLICIES_FILE", "{}", updated.body);
         let reason = updated.body["repository"]["lifecyclePolicyStatusReason"].as_str().unwrap();
         assert!(reason.contains("change policies.yaml"), "{reason}");
@@ -511,25 +511,25 @@ fn without_a_record_no_policy_is_put_and_nothing_is_changed() {
     let api = Api::start(LITTLE);
     api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
     let (before, record) = (api.ecr.snapshot(), api.record("app"));
-    let wish = json!({ "lifecyclePolicy": older_than(5), "imageTagMutability": "IMMUTABLE" });
+    let spec = json!({ "lifecyclePolicy": older_than(5), "imageTagMutability": "IMMUTABLE" });
     let new = json!({ "repositoryName": "new" });
     for operation in ["GetObject", "PutObject"] {
         api.ecr.fault_from(operation, Fault::Denied, 0);
         api.create(&new).problem(500, "not-permitted");
-        api.ask("PUT", "/repositories/app", &wish).problem(500, "not-permitted");
+        api.ask("PUT", "/repositories/app", &spec).problem(500, "not-permitted");
         api.ecr.heal();
         assert_eq!((api.ecr.snapshot(), api.record("app")), (before.clone(), record.clone()), "{operation}");
     }
     assert_eq!(api.record("new"), None);
     api.put_record("app", &json!("broken"));
-    let detail = api.ask("PUT", "/repositories/app", &wish).problem(503, "state-unreadable");
+    let detail = api.ask("PUT", "/repositories/app", &spec).problem(503, "state-unreadable");
     assert!(detail.contains("state/protection/app.json cannot be read"), "{detail}");
     assert_eq!(api.ecr.snapshot(), before);
 
     let function = cloud::function_with(&api.ecr, "repository-api", LITTLE, &[("BUCKET", "")]);
     let api = Api { function, ..api };
     api.create(&new).problem(503, "no-bucket");
-    api.ask("PUT", "/repositories/app", &wish).problem(503, "no-bucket");
+    api.ask("PUT", "/repositories/app", &spec).problem(503, "no-bucket");
     assert_eq!(api.ecr.snapshot(), before);
     let none = json!({ "repositoryName": "new", "lifecyclePolicy": { "skip": true } });
     assert_eq!(api.create(&none).status, 201, "no policy needs no protection");
@@ -540,7 +540,7 @@ fn a_policy_that_could_not_be_put_leaves_record_and_policy_as_they_were() {
     let api = Api::start(LITTLE);
     api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": older_than(9) }));
     let (before, record) = (api.ecr.snapshot(), api.record("app"));
-    let wish =
+    let spec =
         json!({ "lifecyclePolicy": older_than(5), "imageScanningConfiguration": { "scanOnPush": true } });
     for (fault, status, kind) in [
         (Fault::Denied, 500, "not-permitted"),
@@ -552,7 +552,7 @@ fn a_policy_that_could_not_be_put_leaves_record_and_policy_as_they_were() {
             Fault::AfterEffect(_) => api.ecr.fault("PutLifecyclePolicy", fault.clone(), 1),
             _ => api.ecr.fault_from("PutLifecyclePolicy", fault.clone(), 0),
         }
-        let detail = api.ask("PUT", "/repositories/app", &wish).problem(status, kind);
+        let detail = api.ask("PUT", "/repositories/app", &spec).problem(status, kind);
         assert!(detail.contains("nothing was changed"), "{detail}");
         api.ecr.heal();
         assert_eq!((api.ecr.snapshot(), api.record("app")), (before.clone(), record.clone()), "{fault:?}");
@@ -561,7 +561,7 @@ fn a_policy_that_could_not_be_put_leaves_record_and_policy_as_they_were() {
     let bare = policy_of(&older_than(9)).to_json();
     api.change("app", |app| app.lifecycle_policy = Some(bare));
     api.ecr.fault("PutLifecyclePolicy", Fault::AfterEffect(Box::new(Fault::Denied)), 1);
-    let detail = api.ask("PUT", "/repositories/app", &wish).problem(500, "not-permitted");
+    let detail = api.ask("PUT", "/repositories/app", &spec).problem(500, "not-permitted");
     assert!(
         detail.contains("does not begin with the protection rule, and is not attached again"),
         "{detail}"
@@ -571,7 +571,7 @@ fn a_policy_that_could_not_be_put_leaves_record_and_policy_as_they_were() {
     api.change("app", |app| drop(app.push("image", &[])));
     api.ecr.cloud(|cloud| cloud.delete(&record_path("app")));
     api.ecr.fault("PutLifecyclePolicy", Fault::AfterEffect(Box::new(Fault::Denied)), 1);
-    let detail = api.ask("PUT", "/repositories/app", &wish).problem(500, "not-permitted");
+    let detail = api.ask("PUT", "/repositories/app", &spec).problem(500, "not-permitted");
     assert!(detail.contains("the policy is suspended, and stays so"), "{detail}");
     assert_eq!(api.repository("app").lifecycle_policy, Some(nothing()));
     assert!(api.record("app").unwrap()["suspended"].is_object());
@@ -582,9 +582,9 @@ fn a_rule_that_conflicts_with_protection_is_refused_where_it_is_and_nothing_is_c
     let api = Api::start(PLENTY);
     api.create(&json!({ "repositoryName": "app" }));
     api.ecr.forget_calls();
-    let wish = json!({ "lifecyclePolicy": { "rules": [{ "selection": "untagged", "maximumAgeLimit": 1 },
+    let spec = json!({ "lifecyclePolicy": { "rules": [{ "selection": "untagged", "maximumAgeLimit": 1 },
         { "selection": { "tagPatternList": ["*"] }, "maximumNumberOfImages": 8 }] } });
-    let refused = api.ask("PUT", "/repositories/app", &wish);
+    let refused = api.ask("PUT", "/repositories/app", &spec);
     refused.problem(400, "invalid-request");
     let finding = &refused.body["findings"][0];
     assert_eq!(
@@ -597,19 +597,19 @@ fn a_rule_that_conflicts_with_protection_is_refused_where_it_is_and_nothing_is_c
 #[test]
 fn protection_tags_cannot_be_moved_whatever_else_can() {
     let api = Api::start(PLENTY);
-    let mut wish = json!({ "repositoryName": "app", "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
+    let mut spec = json!({ "repositoryName": "app", "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
         "imageTagMutabilityExclusionFilters": ["v*"] });
-    assert_eq!(api.create(&wish).status, 201);
+    assert_eq!(api.create(&spec).status, 201);
     let described = |filter: &[&str]| {
         assert_eq!(api.repository("app").described["imageTagMutabilityExclusionFilters"], filters(filter));
     };
     described(&["v*", "ecr-steward-*"]);
-    assert_eq!(api.create(&wish).status, 200, "the same again");
-    wish["imageTagMutability"] = "IMMUTABLE_WITH_EXCLUSION".into();
-    assert_eq!(api.ask("PUT", "/repositories/app", &wish).status, 200);
+    assert_eq!(api.create(&spec).status, 200, "the same again");
+    spec["imageTagMutability"] = "IMMUTABLE_WITH_EXCLUSION".into();
+    assert_eq!(api.ask("PUT", "/repositories/app", &spec).status, 200);
     described(&["v*"]);
-    wish["imageTagMutabilityExclusionFilters"] = json!(["v*", "*"]);
-    let refused = api.ask("PUT", "/repositories/app", &wish);
+    spec["imageTagMutabilityExclusionFilters"] = json!(["v*", "*"]);
+    let refused = api.ask("PUT", "/repositories/app", &spec);
     refused.problem(400, "invalid-request");
     assert_eq!(refused.body["findings"][0]["pointer"], "/imageTagMutabilityExclusionFilters/1");
 }
@@ -623,8 +623,8 @@ fn the_statement_that_lambda_wrote_itself_stays() {
         "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
     }] });
     api.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().policy = Some(own.to_string()));
-    let wish = json!({ "pullAccess": { "accountIds": ["111111111111"] } });
-    assert_eq!(api.ask("PUT", "/repositories/app", &wish).status, 200);
+    let spec = json!({ "pullAccess": { "accountIds": ["111111111111"] } });
+    assert_eq!(api.ask("PUT", "/repositories/app", &spec).status, 200);
     let policy = api.repository("app").policy.unwrap();
     assert!(policy.contains("LambdaECRImageRetrievalPolicy") && policy.contains("111111111111"), "{policy}");
 }
@@ -716,8 +716,8 @@ fn passing_trouble_is_waited_out() {
 fn a_lost_answer_to_the_creation_is_no_conflict() {
     let api = Api::start(PLENTY);
     api.ecr.fault("CreateRepository", Fault::AfterEffect(Box::new(Fault::Cut)), 1);
-    let wish = json!({ "repositoryName": "app", "pullAccess": { "lambda": true } });
-    let created = api.create(&wish);
+    let spec = json!({ "repositoryName": "app", "pullAccess": { "lambda": true } });
+    let created = api.create(&spec);
     assert_eq!(created.status, 201, "{}", created.body);
     let made = api.repository("app");
     assert!(made.tags.is_empty() && made.lifecycle_policy.is_some() && made.policy.is_some());
@@ -726,14 +726,14 @@ fn a_lost_answer_to_the_creation_is_no_conflict() {
 #[test]
 fn a_creation_that_was_killed_is_completed_by_the_next_request() {
     let api = Api::start(PLENTY);
-    let wish = json!({ "repositoryName": "app", "tags": [{ "Key": "a", "Value": "1" }] });
-    api.create(&wish);
+    let spec = json!({ "repositoryName": "app", "tags": [{ "Key": "a", "Value": "1" }] });
+    api.create(&spec);
     api.ecr.with(|registry| {
         let repository = registry.repositories.get_mut("app").unwrap();
         repository.lifecycle_policy = None;
         repository.tags.insert("ecr-steward:incomplete".to_owned(), "another-request".to_owned());
     });
-    let completed = api.create(&wish);
+    let completed = api.create(&spec);
     assert_eq!(completed.status, 201, "{}", completed.body);
     let made = api.repository("app");
     assert!(made.lifecycle_policy.is_some() && made.tags.len() == 1, "{made:?}");
@@ -801,29 +801,29 @@ fn effects_without_an_answer_are_taken_back() {
     let api = Api::start(LITTLE);
     api.create(&json!({ "repositoryName": "app" }));
     let before = api.ecr.snapshot();
-    let wish = json!({ "repositoryName": "new", "tags": [{ "Key": "a", "Value": "1" }] });
+    let spec = json!({ "repositoryName": "new", "tags": [{ "Key": "a", "Value": "1" }] });
     for operation in ["CreateRepository", "PutLifecyclePolicy"] {
         api.ecr.fault_from(operation, Fault::AfterEffect(Box::new(Fault::ServerError)), 0);
-        api.create(&wish).problem(502, "aws-unavailable");
+        api.create(&spec).problem(502, "aws-unavailable");
         api.ecr.heal();
         assert_eq!(api.ecr.snapshot(), before, "{operation}");
     }
     // Throttled first, so that this is what the problem tells; the attempt after it has its effect and no answer.
     api.ecr.fault("CreateRepository", Fault::Throttled, 1);
     api.ecr.fault_from("CreateRepository", Fault::AfterEffect(Box::new(Fault::Hang)), 0);
-    let detail = api.create(&wish).problem(503, "throttled");
+    let detail = api.create(&spec).problem(503, "throttled");
     api.ecr.heal();
     assert_eq!(api.ecr.snapshot(), before, "{detail}");
     // The last call: with its effect the repository is what was asked for.
     api.ecr.fault_from("UntagResource", Fault::AfterEffect(Box::new(Fault::ServerError)), 0);
-    let created = api.create(&wish);
+    let created = api.create(&spec);
     assert_eq!(created.status, 201, "{}", created.body);
     assert_eq!(api.repository("new").tags.len(), 1);
     api.ecr.heal();
     let before = api.ecr.snapshot();
     api.ecr.fault_from("TagResource", Fault::AfterEffect(Box::new(Fault::Hang)), 0);
-    let wish = json!({ "tags": [{ "Key": "a", "Value": "2" }], "imageTagMutability": "IMMUTABLE" });
-    api.ask("PUT", "/repositories/app", &wish).problem(504, "aws-timed-out");
+    let spec = json!({ "tags": [{ "Key": "a", "Value": "2" }], "imageTagMutability": "IMMUTABLE" });
+    api.ask("PUT", "/repositories/app", &spec).problem(504, "aws-timed-out");
     assert_eq!(api.ecr.snapshot(), before);
 }
 
@@ -986,8 +986,8 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
     });
     let nothing = json!({ "lifecyclePolicy": { "skip": true } });
     assert_eq!(api.create(&json!({ "repositoryName": "app" })).status, 201);
-    for wish in [&everything, &nothing, &everything] {
-        assert_eq!(api.ask("PUT", "/repositories/app", wish).status, 200);
+    for spec in [&everything, &nothing, &everything] {
+        assert_eq!(api.ask("PUT", "/repositories/app", spec).status, 200);
     }
     assert_eq!(api.ask("GET", "/repositories", &Value::Null).status, 200);
     // What has images and no record is looked into before a policy is put.

@@ -114,7 +114,7 @@ impl Site {
         for key in keys {
             self.steward.work(taken, &key);
         }
-        let report = self.steward.tell(taken);
+        let report = self.steward.report(taken);
         self.assert_untouched(code);
         let app = of(&report, "app");
         assert_eq!(app["status"], "HELD", "{report:#}");
@@ -202,7 +202,7 @@ fn a_file_that_is_not_valid_changes_nothing_and_is_no_preview() {
     assert_eq!(error_type, "InvalidPolicyBook");
     let mut caught = begun;
     caught["error"] = json!({ "Error": error_type, "Cause": message });
-    let report = site.steward.tell(&caught);
+    let report = site.steward.report(&caught);
     assert_eq!(report["status"], "FAILED");
     assert_eq!(site.keys("state/"), [""; 0]);
     site.upload(POLICIES, &policies("delete"));
@@ -215,7 +215,7 @@ fn a_run_that_failed_or_was_interrupted_is_no_preview() {
     let site = Site::new(&policies("delete"));
     // Its batch was never worked on.
     let taken = site.steward.take_inventory(&Steward::begin("interrupted", true)).response();
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert_eq!(report["unfinishedBatches"].as_array().unwrap().len(), 1);
     // All was worked on, and then the state machine says that something failed.
     let mut taken = site.steward.take_inventory(&Steward::begin("failed", true)).response();
@@ -223,7 +223,7 @@ fn a_run_that_failed_or_was_interrupted_is_no_preview() {
         site.steward.work(&taken, &key);
     }
     taken["error"] = json!({ "Error": "States.ExceedToleratedFailureThreshold", "Cause": "" });
-    assert_eq!(site.steward.tell(&taken)["status"], "FAILED");
+    assert_eq!(site.steward.report(&taken)["status"], "FAILED");
     assert_eq!(site.keys("state/"), ["state/policies.yaml"]);
     let report = site.steward.run("third", false);
     site.assert_untouched("nobody has seen all that the file does");
@@ -357,7 +357,7 @@ fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
     let keys = site.steward.batches(&taken);
     assert!(keys.len() == 1 && keys[0].contains("/preview/"), "{keys:?}");
     site.steward.work(&taken, &keys[0]);
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert_eq!(report["unfinishedBatches"], json!([]), "{report:#}");
     assert_eq!(report["totals"]["repositories"], 1, "{report:#}");
     // Nor by who hands it over by hand.
@@ -396,7 +396,7 @@ fn an_inventory_of_several_invocations_is_one_and_goes_by_one_policies_file() {
     for key in &keys {
         steward.work(&state, key);
     }
-    let report = steward.tell(&state);
+    let report = steward.report(&state);
     assert_eq!(report["totals"]["repositories"], 2500, "{report:#}");
     assert_eq!(report["totals"]["statuses"]["PREVIEWED"], 2500);
     assert_eq!(report["bookHash"], hash(&policies("preview")));
@@ -514,7 +514,7 @@ fn each_function_reads_and_writes_only_what_its_role_names() {
             site.steward.work(&taken, &key);
         }
         check(if dry_run { "LifecyclePreviewFunction" } else { "LifecycleEnforceFunction" });
-        site.steward.tell(&taken);
+        site.steward.report(&taken);
         check("LifecycleReportFunction");
     }
     assert!(site.keys("state/taken/").len() == 1 && site.keys("journal/").len() == 1, "all of it was done");
@@ -526,8 +526,8 @@ fn the_report_says_who_started_the_run() {
     let report = site.steward.run("r", true);
     let execution = format!("{EXECUTIONS}r");
     assert_eq!(report["startedBy"], execution);
-    let told = site.steward.aws.cloud(|cloud| cloud.published.clone());
-    assert!(told[0].1.contains(&format!("Started by {execution}")), "{told:?}");
+    let mails = site.steward.aws.cloud(|cloud| cloud.published.clone());
+    assert!(mails[0].1.contains(&format!("Started by {execution}")), "{mails:?}");
     assert!(site.text("reports/latest.html").unwrap().contains(&execution));
 }
 
@@ -552,8 +552,8 @@ fn the_report_says_first_what_is_unknown_and_how_to_ignore_it_and_what_is_ignore
     assert!(entry.starts_with("{ source: usage/shop.json, reason: \"…\", until: "), "{entry}");
     assert!(notices[0].contains(entry), "{notices:?}");
     assert_eq!(notices[1], "The policies file ignores eks/old until 2999-01-01: no nodes any more.");
-    let told = site.steward.aws.cloud(|cloud| cloud.published.clone());
-    assert!(notices.iter().all(|notice| told[0].1.contains(notice)), "{told:?}");
+    let mails = site.steward.aws.cloud(|cloud| cloud.published.clone());
+    assert!(notices.iter().all(|notice| mails[0].1.contains(notice)), "{mails:?}");
     let page = site.text("reports/latest.html").unwrap();
     assert!(page.contains(&entry.replace('"', "&quot;")), "{page}");
     assert!(page.find("shop/*").unwrap() < page.find("class=\"tiles").unwrap(), "before anything else");
@@ -718,7 +718,7 @@ fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_told_of_only_
     for key in &keys {
         site.steward.work(&taken, key);
     }
-    let report = site.steward.tell(&taken);
+    let report = site.steward.report(&taken);
     assert_eq!((&report["status"], &report["isPreview"]), (&json!("SUCCEEDED"), &json!(false)), "{report:#}");
     assert_eq!(site.steward.aws.cloud(|cloud| cloud.published.clone()), [], "once an hour is too often");
     assert_eq!(site.keys("state/previewed/"), [""; 0], "it shows nothing of what the file does");
@@ -732,7 +732,7 @@ fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_told_of_only_
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }
-    assert_eq!(site.steward.tell(&taken)["status"], "ATTENTION");
+    assert_eq!(site.steward.report(&taken)["status"], "ATTENTION");
     assert_eq!(site.steward.aws.cloud(|cloud| cloud.published.len()), 1);
 }
 

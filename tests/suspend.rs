@@ -119,7 +119,7 @@ impl Site {
 }
 
 /// The numbers of a summary that are not zero.
-fn told(summary: &Value) -> BTreeMap<String, u64> {
+fn counted(summary: &Value) -> BTreeMap<String, u64> {
     let numbers = summary.as_object().unwrap().iter();
     let numbers = numbers.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?)));
     numbers.filter(|(_, number)| *number > 0).collect()
@@ -136,7 +136,7 @@ fn a_policy_whose_protection_nobody_refreshes_is_suspended_and_its_record_says_w
     site.attach("made/here", Mode::Provisioned, 49);
     let before = site.record("attached").unwrap();
     let summary = site.hour();
-    assert_eq!(told(&summary), counts([("records", 2), ("stale", 2), ("suspended", 2)]));
+    assert_eq!(counted(&summary), counts([("records", 2), ("stale", 2), ("suspended", 2)]));
     assert_eq!(summary["isComplete"], true);
     for name in ["attached", "made/here"] {
         assert!(site.is_suspended(name), "{name}: {:?}", site.policy(name));
@@ -168,7 +168,7 @@ fn what_is_suspended_stays_so_and_is_not_told_as_stale_again() {
     site.hour();
     let before = site.record("app");
     site.aws.forget_calls();
-    assert_eq!(told(&site.hour()), counts([("records", 1), ("alreadySuspended", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 1), ("alreadySuspended", 1)]));
     assert_eq!(site.record("app"), before);
     site.assert_nothing_written();
 }
@@ -179,7 +179,7 @@ fn a_policy_whose_protection_is_fresh_is_not_even_looked_at() {
     for mode in [Mode::Attach, Mode::Provisioned, Mode::Protect] {
         site.attach(&format!("{mode:?}").to_lowercase(), mode, 47);
     }
-    assert_eq!(told(&site.hour()), counts([("records", 3)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 3)]));
     site.assert_unchanged("attach", Mode::Attach);
     site.assert_nothing_written();
     assert_eq!(site.aws.count("GetLifecyclePolicy"), 0);
@@ -226,7 +226,7 @@ fn a_policy_that_does_not_begin_with_the_protection_rule_is_not_ours_to_suspend(
         site.aws.with(|registry| add(registry, name, policy.clone()));
         site.aws.cloud(|cloud| write(cloud, &record(name, Mode::Attach, 1000)));
     }
-    assert_eq!(told(&site.hour()), counts([("records", 3)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 3)]));
     site.assert_nothing_written();
 }
 
@@ -238,19 +238,19 @@ fn a_repository_whose_record_cannot_be_read_counts_as_stale_and_its_policy_is_ke
     {
         site.aws.with(|registry| add(registry, "app", Some(behind_protection())));
         site.aws.cloud(|cloud| cloud.upload(&path("app"), text));
-        assert_eq!(told(&site.hour()), counts([("records", 1), ("stale", 1), ("suspended", 1)]), "{text}");
+        assert_eq!(counted(&site.hour()), counts([("records", 1), ("stale", 1), ("suspended", 1)]), "{text}");
         assert!(site.is_suspended("app"));
         let record = site.record("app").unwrap();
         assert_eq!(record.lifecycle_policy_text, Some(policy().to_json()));
         assert!(record.suspended.unwrap().reason.contains("could not be read"));
-        assert_eq!(told(&site.hour()), counts([("records", 1), ("alreadySuspended", 1)]));
+        assert_eq!(counted(&site.hour()), counts([("records", 1), ("alreadySuspended", 1)]));
     }
     // Where no policy of this stack's acts there is nothing to suspend, but people are told.
     site.aws.cloud(|cloud| cloud.upload(&path("app"), "{"));
     for policy in [Some(POLICY.to_owned()), None, Some(suspended())] {
         site.aws.with(|registry| add(registry, "app", policy.clone()));
         site.aws.forget_calls();
-        assert_eq!(told(&site.hour()), counts([("records", 1), ("stale", 1)]), "{policy:?}");
+        assert_eq!(counted(&site.hour()), counts([("records", 1), ("stale", 1)]), "{policy:?}");
         site.assert_nothing_written();
     }
 }
@@ -277,14 +277,14 @@ fn what_a_push_made_is_suspended_when_no_run_comes() {
     let site = Site::new();
     site.push_makes("old", 49, "create-on-push:steward");
     site.push_makes("new", 1, "create-on-push:steward");
-    assert_eq!(told(&site.hour()), counts([("adopted", 1), ("stale", 1), ("suspended", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("adopted", 1), ("stale", 1), ("suspended", 1)]));
     assert!(site.is_suspended("old") && site.reason("old").contains("48 hours"), "{:?}", site.record("old"));
     let record = site.record("new").unwrap();
     assert_eq!((record.mode, record.suspended), (Mode::Provisioned, None));
     let default = LifecyclePolicy::parse(&record.lifecycle_policy_text.unwrap()).unwrap();
     assert_eq!(protected(&default).unwrap().to_json(), created_on_push(), "a run attaches it again");
     assert_eq!(site.policy("new"), Some(created_on_push()));
-    assert_eq!(told(&site.hour()), counts([("records", 2), ("alreadySuspended", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 2), ("alreadySuspended", 1)]));
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn what_another_stack_or_somebody_else_made_is_not_this_stacks_to_suspend() {
     site.aws.with(|registry| {
         registry.repositories.get_mut("changed").unwrap().lifecycle_policy = Some(behind_protection());
     });
-    assert_eq!(told(&site.hour()), counts([]));
+    assert_eq!(counted(&site.hour()), counts([]));
     request(&site, "Delete");
     site.assert_nothing_written();
 }
@@ -342,7 +342,7 @@ fn a_policy_that_is_known_to_be_somebody_elses_is_not_suspended_although_its_rec
 - { name: tagged, repositories: ['*'], tags: { team: infra }, apply: protect }
 ";
     site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), file));
-    assert_eq!(told(&site.hour()), counts([("records", 4), ("stale", 4), ("suspended", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 4), ("stale", 4), ("suspended", 1)]));
     for name in ["by-tag", "by-file", "by-file-and-tags"] {
         assert_eq!(site.policy(name), Some(behind_protection()), "{name}");
     }
@@ -364,7 +364,7 @@ fn protection_that_never_was_right_is_told_as_long_as_a_policy_acts_there() {
         site.aws.cloud(|cloud| write(cloud, &record));
     }
     for _ in 0..2 {
-        assert_eq!(told(&site.hour()), counts([("records", 3), ("stale", 1)]));
+        assert_eq!(counted(&site.hour()), counts([("records", 3), ("stale", 1)]));
     }
     site.assert_nothing_written();
 }
@@ -376,7 +376,7 @@ fn a_policy_that_somebody_attached_after_this_stack_took_its_own_away_is_left_al
     let suspension = Suspension { at: hours_ago(100), reason: "the file let go of it".to_owned() };
     let record = record("app", Mode::Attach, 100).suspended(suspension);
     site.aws.cloud(|cloud| write(cloud, &ProtectionRecord { withdrawn: true, ..record }));
-    assert_eq!(told(&site.hour()), counts([("records", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 1)]));
     request(&site, "Delete");
     site.assert_nothing_written();
 }
@@ -397,7 +397,7 @@ fn an_object_that_is_no_record_of_a_repository_keeps_nobody_from_anything() {
 fn the_record_of_a_repository_that_is_gone_is_forgotten_and_not_that_of_another_one_of_its_name() {
     let site = Site::new();
     site.aws.cloud(|cloud| write(cloud, &record("app", Mode::Attach, 49)));
-    assert_eq!(told(&site.hour()), counts([("records", 1), ("forgotten", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 1), ("forgotten", 1)]));
     assert_eq!(site.record("app"), None);
     // It is made anew while it is looked for.
     site.aws.cloud(|cloud| write(cloud, &record("app", Mode::Provisioned, 49)));
@@ -406,7 +406,7 @@ fn the_record_of_a_repository_that_is_gone_is_forgotten_and_not_that_of_another_
         add(registry, "app", Some(behind_protection()));
     };
     site.aws.fault("GetLifecyclePolicy", Fault::Then(make), 1);
-    assert_eq!(told(&site.hour()), counts([("records", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 1)]));
     site.assert_unchanged("app", Mode::Provisioned);
     // It is deleted right before its policy is suspended.
     site.attach("app", Mode::Attach, 49);
@@ -424,7 +424,7 @@ fn protection_that_is_refreshed_at_the_same_time_counts() {
     site.attach("app", Mode::Attach, 49);
     let refresh: fn(&mut Registry, &mut Cloud) = |_, cloud| write(cloud, &record("app", Mode::Attach, 0));
     site.aws.fault("GetLifecyclePolicy", Fault::Then(refresh), 1);
-    assert_eq!(told(&site.hour()), counts([("records", 1)]));
+    assert_eq!(counted(&site.hour()), counts([("records", 1)]));
     site.assert_unchanged("app", Mode::Attach);
     assert_eq!(site.aws.count("PutLifecyclePolicy"), 0);
     // Whoever else writes it, as stale as it was, keeps nothing from being suspended.
@@ -468,7 +468,7 @@ fn one_repository_that_cannot_be_suspended_keeps_none_of_the_others_and_is_tried
     assert_eq!(suspended, 2);
     let summary = site.hour();
     assert_eq!(
-        told(&summary),
+        counted(&summary),
         counts([("records", 3), ("stale", 1), ("suspended", 1), ("alreadySuspended", 2)])
     );
 }
@@ -549,7 +549,7 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_nothing_else(
 
 /// A request of CloudFormation, and its answer, if there is one in time.
 fn request(site: &Site, request_type: &str) -> (tests::runtime_api::Answer, Option<Value>) {
-    let (url, answers) = cloud::desk();
+    let (url, answers) = cloud::callback_server();
     let mut event = json!({
         "RequestType": request_type, "ResponseURL": url, "RequestId": "request",
         "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/steward/1",

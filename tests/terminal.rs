@@ -12,7 +12,8 @@ use tests::cloud::{BUCKET, NO_BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, Repository};
 
 const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
-const BOOK: &str = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
+const POLICIES_FILE: &str =
+    "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
     rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
 
 /// An account with one repository of four old images and a young one.
@@ -33,7 +34,7 @@ fn account() -> EcrStub {
         }
     });
     aws.cloud(|cloud| {
-        cloud.upload(&format!("{BUCKET}/policies.yaml"), BOOK);
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), POLICIES_FILE);
         cloud
             .stacks
             .deploy("ecr-steward", &[("SourceBucketName", BUCKET), ("ApiEndpoint", "http://127.0.0.1:1")]);
@@ -67,7 +68,7 @@ fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn well(output: Output) -> String {
+fn succeed(output: Output) -> String {
     assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
     stdout(&output)
 }
@@ -82,17 +83,17 @@ fn stdout(output: &Output) -> String {
 
 /// What a wrong use is told: at once, on standard error alone, in one line or two.
 #[track_caller]
-fn told(command: &mut Command) -> String {
+fn refusal(command: &mut Command) -> String {
     let begun = Instant::now();
     let output = command.output().unwrap();
     let took = begun.elapsed();
     assert_eq!(output.status.code(), Some(2), "{}{}", stdout(&output), stderr(&output));
     assert_eq!(stdout(&output), "");
     assert!(took < Duration::from_secs(12), "{took:?}");
-    let said = stderr(&output);
-    assert!((1..=2).contains(&said.lines().count()), "{said}");
-    assert!(!said.contains("Error {") && !said.contains("Kind:"), "no structures of a library: {said}");
-    said
+    let output = stderr(&output);
+    assert!((1..=2).contains(&output.lines().count()), "{output}");
+    assert!(!output.contains("Error {") && !output.contains("Kind:"), "no structures of a library: {output}");
+    output
 }
 
 #[test]
@@ -100,24 +101,25 @@ fn a_host_that_cannot_be_reached_is_told_at_once_with_the_region_and_what_it_may
     let aws = account();
     let mut typo = signed_in(&aws);
     typo.env_remove("AWS_ENDPOINT_URL").env("AWS_REGION", "eu-wset-1").args(["snapshot", "--all"]);
-    let said = told(&mut typo);
+    let output = refusal(&mut typo);
     let expected =
         "in the Region eu-wset-1 (from AWS_REGION): AWS cannot be reached there; did you mean eu-west-1?\n";
     assert!(
-        said.starts_with("ecr-steward: DescribeRepositories: api.ecr.eu-wset-1.") && said.ends_with(expected),
-        "{said}"
+        output.starts_with("ecr-steward: DescribeRepositories: api.ecr.eu-wset-1.")
+            && output.ends_with(expected),
+        "{output}"
     );
 
     // Nobody listens there any more.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     for arguments in [&["snapshot", "--all"][..], &["preview", "--all"], &["in-use"], &["enforce", "--all"]] {
-        let said =
-            told(signed_in(&aws).args(arguments).args(["--endpoint-url", &url, "--region", "eu-west-1"]));
-        let said = said.replace(&port.to_string(), "PORT");
-        let (_, said) = said.split_once("127.0.0.1").unwrap();
+        let output =
+            refusal(signed_in(&aws).args(arguments).args(["--endpoint-url", &url, "--region", "eu-west-1"]));
+        let output = output.replace(&port.to_string(), "PORT");
+        let (_, output) = output.split_once("127.0.0.1").unwrap();
         assert_eq!(
-            said,
+            output,
             ":PORT: Connection refused (os error 111), in the Region eu-west-1 (from --region): AWS cannot be reached there; look at \
              the network, the Region and --endpoint-url\n"
         );
@@ -158,7 +160,7 @@ fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
         if with {
             with_files(command);
         }
-        lines += &told(command);
+        lines += &refusal(command);
     };
     tell(bare(&aws).args(["in-use"]), false);
     tell(bare(&aws).args(["in-use"]), true);
@@ -188,12 +190,12 @@ fn who_may_not_do_something_is_told_who_they_are_and_what_to_ask_for() {
     ] {
         let aws = account();
         aws.fault_from(operation, Fault::Denied, 0);
-        lines += &told(signed_in(&aws).args(arguments));
+        lines += &refusal(signed_in(&aws).args(arguments));
     }
     let aws = account();
     aws.fault_from("DescribeRepositories", Fault::Denied, 0);
     aws.fault_from("GetCallerIdentity", Fault::Denied, 0);
-    lines += &told(signed_in(&aws).args(["snapshot", "--all"]));
+    lines += &refusal(signed_in(&aws).args(["snapshot", "--all"]));
     insta::assert_snapshot!(lines, @"
     ecr-steward: arn:aws:iam::123456789012:user/ana is not allowed to do ecr:DescribeRepositories in eu-west-1: ask for that permission
       DescribeRepositories: the role that calls is not allowed to do this: User: arn:aws:sts::123456789012:assumed-role/stub is not authorized
@@ -213,7 +215,7 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     let (aws, folder) = (account(), tempfile::tempdir().unwrap());
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("policy.yaml", "rules: [{ selection: untagged, maximumAgeLimit: 14 }]\n");
-    write("book.yaml", BOOK);
+    write("book.yaml", POLICIES_FILE);
     let listing = signed_in(&aws).args(["snapshot", "--repository", "team/app"]).output().unwrap();
     fs::write(folder.path().join("images.json"), listing.stdout).unwrap();
     let mut lines = String::new();
@@ -238,7 +240,7 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     ] {
         let mut command = signed_in(&aws);
         command.current_dir(folder.path()).args(arguments.split(' '));
-        lines += &format!("$ ecr-steward {arguments}\n{}", told(&mut command));
+        lines += &format!("$ ecr-steward {arguments}\n{}", refusal(&mut command));
     }
     insta::assert_snapshot!(lines, @"
     $ ecr-steward preview
@@ -277,8 +279,8 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
     ");
     let empty = EcrStub::start();
-    let said = told(signed_in(&empty).args(["snapshot", "--all"]));
-    assert_eq!(said, "ecr-steward: there is no repository in the registry of eu-west-1\n");
+    let output = refusal(signed_in(&empty).args(["snapshot", "--all"]));
+    assert_eq!(output, "ecr-steward: there is no repository in the registry of eu-west-1\n");
 }
 
 #[test]
@@ -316,7 +318,7 @@ fn a_bucket_is_found_by_its_address_and_by_the_stack() {
 fn a_policies_file_from_disk_is_previewed_over_a_registry_before_anything_is_deployed() {
     let (aws, folder) = (account(), tempfile::tempdir().unwrap());
     let file = folder.path().join("policies.yaml");
-    fs::write(&file, BOOK).unwrap();
+    fs::write(&file, POLICIES_FILE).unwrap();
     aws.cloud(|cloud| cloud.stacks = Default::default());
     let mut command = signed_in(&aws);
     let output = command.args(["enforce", "--all", "--book"]).arg(&file).output().unwrap();
@@ -327,8 +329,8 @@ fn a_policies_file_from_disk_is_previewed_over_a_registry_before_anything_is_dep
             .iter()
             .all(|operation| !operation.contains("Object") && operation != "DescribeStacks")
     );
-    let said = told(signed_in(&aws).args(["enforce", "--all", "--apply", "--book"]).arg(&file));
-    assert!(said.starts_with("ecr-steward: there is no stack ecr-steward in eu-west-1"), "{said}");
+    let output = refusal(signed_in(&aws).args(["enforce", "--all", "--apply", "--book"]).arg(&file));
+    assert!(output.starts_with("ecr-steward: there is no stack ecr-steward in eu-west-1"), "{output}");
 }
 
 #[test]
@@ -445,25 +447,26 @@ mod questions {
             cloud.ecs.run_task("prod", &definition, None);
         });
         // By its own policy it goes in a month; by policies.yaml now.
-        let own = well(run(&aws, &["explain", "team/app:ci-1"]));
+        let own = succeed(run(&aws, &["explain", "team/app:ci-1"]));
         assert!(
             own.contains("Policy: the lifecycle policy of the repository, which ECR applies\nKept: "),
             "{own}"
         );
         assert!(own.contains("Expires: 2") && own.contains("if nothing changes"), "{own}");
-        let book = well(run(&aws, &["explain", &format!("{HOST}/team/app:ci-1"), "--stack", "ecr-steward"]));
+        let policies_file =
+            succeed(run(&aws, &["explain", &format!("{HOST}/team/app:ci-1"), "--stack", "ecr-steward"]));
         assert!(
-            book.contains(
+            policies_file.contains(
                 "Policy: all of policies.yaml (apply: delete)\nExpires: Pushed 30 days ago; rule 1"
             ),
-            "{book}"
+            "{policies_file}"
         );
-        let used = well(run(&aws, &["explain", "team/app:ci-0", "--bucket", BUCKET]));
+        let used = succeed(run(&aws, &["explain", "team/app:ci-0", "--bucket", BUCKET]));
         assert!(
             used.contains("\nKept: ") && used.contains("\nIn use: ") && used.contains("task/prod/"),
             "{used}"
         );
-        let json: Value = serde_json::from_str(&well(run(
+        let json: Value = serde_json::from_str(&succeed(run(
             &aws,
             &["explain", "team/app:ci-1", "--bucket", BUCKET, "--output", "json"],
         )))
@@ -487,7 +490,7 @@ mod questions {
                  sign in to that account and Region (--profile, --region)\n",
             ),
         ] {
-            assert_eq!(told(signed_in(&aws).args(["explain", image])), expected);
+            assert_eq!(refusal(signed_in(&aws).args(["explain", image])), expected);
         }
     }
 
@@ -499,20 +502,20 @@ mod questions {
             let images = &registry.repositories["team/app"].images;
             images.iter().find(|image| image.tags.contains("ci-1")).unwrap().digest.clone()
         });
-        well(run(&aws, &["enforce", "--repository", "team/app", "--apply"]));
-        let list = well(run(&aws, &["runs", "list"]));
+        succeed(run(&aws, &["enforce", "--repository", "team/app", "--apply"]));
+        let list = succeed(run(&aws, &["runs", "list"]));
         let line = list.lines().nth(1).unwrap();
         assert!(
             line.starts_with("terminal-") && line.contains(" done ") && line.ends_with("user/ana"),
             "{list}"
         );
         let id = line.split(' ').next().unwrap();
-        let shown = well(run(&aws, &["runs", "show", id]));
+        let shown = succeed(run(&aws, &["runs", "show", id]));
         assert!(shown.contains("4 of 5 images deleted"), "{shown}");
-        let said = told(signed_in(&aws).args(["runs", "show", "nothing"]));
-        assert!(said.contains("`ecr-steward runs list` has those that there are"), "{said}");
+        let output = refusal(signed_in(&aws).args(["runs", "show", "nothing"]));
+        assert!(output.contains("`ecr-steward runs list` has those that there are"), "{output}");
 
-        let history = well(run(&aws, &["history", "team/app:ci-1"]));
+        let history = succeed(run(&aws, &["history", "team/app:ci-1"]));
         assert!(history.starts_with(&format!("{digest} deleted on 2")), "{history}");
         for part in [
             "user/ana\n",
@@ -522,7 +525,7 @@ mod questions {
         ] {
             assert!(history.contains(part), "{part}: {history}");
         }
-        let json: Value = serde_json::from_str(&well(run(
+        let json: Value = serde_json::from_str(&succeed(run(
             &aws,
             &["history", &format!("team/app@{digest}"), "--output", "json"],
         )))
@@ -538,8 +541,8 @@ mod questions {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         let here =
             |arguments: &[&str]| signed_in(&aws).current_dir(folder.path()).args(arguments).output().unwrap();
-        well(here(&["init"]));
-        well(here(&["check", "policies.yaml"]));
+        succeed(here(&["init"]));
+        succeed(here(&["check", "policies.yaml"]));
         assert!(
             stdout(&here(&["enforce", "--book", "policies.yaml", "--all"]))
                 .contains("0 of 10 images will be deleted")
@@ -557,14 +560,14 @@ mod questions {
                 app.age(&digest, 100.0);
             }
         });
-        let suggested = well(here(&["suggest", "--all"]));
+        let suggested = succeed(here(&["suggest", "--all"]));
         assert!(
             suggested.contains("tagPrefixList: [\"build-\"]") && suggested.contains("# expires "),
             "{suggested}"
         );
         assert!(!suggested.contains("ci-"), "four are not many: {suggested}");
         fs::write(folder.path().join("suggested.yaml"), &suggested).unwrap();
-        well(here(&["check", "suggested.yaml"]));
+        succeed(here(&["check", "suggested.yaml"]));
         let shown = stdout(&here(&["enforce", "--book", "suggested.yaml", "--all"]));
         let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(shown.contains("expire under policies that only preview (apply: preview)"), "{shown}");
@@ -595,11 +598,11 @@ mod questions {
         };
         let output = against(&["--images", "images.json"]);
         assert_eq!(output.status.code(), Some(1));
-        let said = stderr(&output);
+        let output = stderr(&output);
         assert!(
-            said.starts_with("4 images more would expire, ")
-                && said.contains("\n  team/app: ci-0: Pushed 30 days ago"),
-            "{said}"
+            output.starts_with("4 images more would expire, ")
+                && output.contains("\n  team/app: ci-0: Pushed 30 days ago"),
+            "{output}"
         );
         assert_eq!(against(&["--images", "images.json", "--allow", "4"]).status.code(), Some(0));
         assert_eq!(against(&["--all", "--allow", "7"]).status.code(), Some(1), "eight in two repositories");
@@ -708,7 +711,7 @@ mod plans {
         assert_eq!(output.status.code(), Some(1), "{}{}", stdout(&output), stderr(&output));
         assert_eq!(tags(&aws, "team/app"), ["ci-0", "ci-1", "ci-2", "latest", "stable"]);
         assert_eq!(tags(&aws, "team/web"), ["latest"]);
-        let said = stderr(&output);
+        let output = stderr(&output);
         for line in [
             "4 of the 8 images of the plan are done\nWhat is in use has changed since the plan was saved\n",
             "  team/app: ci-0 is kept: its tags have changed since the plan was saved, from ci-0 to ci-0, stable\n",
@@ -716,7 +719,7 @@ mod plans {
             "  team/app: ci-2 is kept: it is in use: ",
             "  team/web: ci-3 is kept: it is not there any more\n",
         ] {
-            assert!(said.contains(line), "{line}: {said}");
+            assert!(output.contains(line), "{line}: {output}");
         }
     }
 
@@ -724,11 +727,13 @@ mod plans {
     fn a_plan_by_another_policies_file_is_not_executed() {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         let file = saved(&aws, folder.path());
-        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &BOOK.replace("14", "15")));
-        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        aws.cloud(|cloud| {
+            cloud.upload(&format!("{BUCKET}/policies.yaml"), &POLICIES_FILE.replace("14", "15"))
+        });
+        let output = refusal(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
         assert!(
-            said.contains("plan.json: the policies file was changed since the plan was saved (hash "),
-            "{said}"
+            output.contains("plan.json: the policies file was changed since the plan was saved (hash "),
+            "{output}"
         );
         assert_eq!(aws.count("BatchDeleteImage"), 0);
     }
@@ -762,8 +767,8 @@ mod plans {
         image["imageTags"] = json!(["latest"]);
         fs::write(&file, plan.to_string()).unwrap();
         let output = apply(&aws, &file);
-        let said = stderr(&output);
-        assert!(said.contains("latest is kept: the policy does not take it any more"), "{said}");
+        let output = stderr(&output);
+        assert!(output.contains("latest is kept: the policy does not take it any more"), "{output}");
         assert_eq!(
             tags(&aws, "team/app").len(),
             2,
@@ -772,19 +777,19 @@ mod plans {
         let mut plan = plan.clone();
         plan["savedAt"] = "2026-01-01T00:00:00Z".into();
         fs::write(&file, plan.to_string()).unwrap();
-        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
-        assert!(said.contains("was for execution until 2026-01-02T00:00:00Z"), "{said}");
-        fs::write(&file, BOOK).unwrap();
-        let said = told(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
-        assert!(said.contains("is no plan that `enforce --save-plan` saved"), "{said}");
+        let output = refusal(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(output.contains("was for execution until 2026-01-02T00:00:00Z"), "{output}");
+        fs::write(&file, POLICIES_FILE).unwrap();
+        let output = refusal(signed_in(&aws).args(["enforce", "--apply", "--plan", &file]));
+        assert!(output.contains("is no plan that `enforce --save-plan` saved"), "{output}");
     }
 
     #[test]
     fn a_whole_registry_is_not_enforced_by_mistake() {
         let aws = account();
-        let said = told(signed_in(&aws).args(["enforce", "--all", "--apply"]));
+        let output = refusal(signed_in(&aws).args(["enforce", "--all", "--apply"]));
         assert_eq!(
-            said,
+            output,
             "ecr-steward: nothing was done: The policies will be enforced in all 2 repositories of 123456789012 in eu-west-1; deleted \
              images cannot be restored, which has to be confirmed; nobody can be asked here, so add --yes\n"
         );
@@ -850,34 +855,36 @@ mod deployed {
     #[test]
     fn a_repository_is_a_line() {
         let (aws, folder) = (deployed(), tempfile::tempdir().unwrap());
-        let uri = well(run(&aws, &["repository", "create", "shop/web"]));
+        let uri = succeed(run(&aws, &["repository", "create", "shop/web"]));
         assert_eq!(uri, format!("{HOST}/shop/web\n"));
         let again = run(&aws, &["repository", "create", "shop/web"]);
         assert_eq!(
             (stdout(&again), stderr(&again)),
             (uri, "shop/web exists already, as asked for\n".to_owned())
         );
-        let names = well(run(&aws, &["repository", "list"]));
+        let names = succeed(run(&aws, &["repository", "list"]));
         assert_eq!(names, "shop/web\nteam/app\nteam/web\n");
-        let shown = well(run(&aws, &["repository", "show", "shop/web"]));
+        let shown = succeed(run(&aws, &["repository", "show", "shop/web"]));
         assert!(shown.contains("To push") && shown.contains("rule 2: expire untagged images"), "{shown}");
 
         let policy = folder.path().join("policy.yaml");
         fs::write(&policy, "rules: [{ selection: untagged, maximumAgeLimit: 3 }]\n").unwrap();
         let policy = policy.to_str().unwrap();
-        well(run(
+        succeed(run(
             &aws,
             &["repository", "update", "shop/web", "--scan-on-push", "--resource-tag", "team=shop"],
         ));
-        let changed = well(run(
+        let changed = succeed(run(
             &aws,
             &["repository", "update", "shop/web", "--immutable", "--lifecycle-policy", policy],
         ));
         let fields: Vec<&str> = changed.lines().filter_map(|line| line.split(':').next()).collect();
         assert_eq!(fields, ["imageTagMutability", "lifecyclePolicyText"], "nothing else: {changed}");
-        let shown: Value =
-            serde_json::from_str(&well(run(&aws, &["repository", "show", "shop/web", "--output", "json"])))
-                .unwrap();
+        let shown: Value = serde_json::from_str(&succeed(run(
+            &aws,
+            &["repository", "show", "shop/web", "--output", "json"],
+        )))
+        .unwrap();
         let repository = &shown["repository"];
         assert_eq!(repository["imageTagMutability"], "IMMUTABLE");
         assert_eq!(repository["imageScanningConfiguration"]["scanOnPush"], true, "what nobody named stays");
@@ -888,17 +895,17 @@ mod deployed {
             (String::new(), "shop/web is as asked for already\n".to_owned())
         );
 
-        let unasked = told(signed_in(&aws).args(["repository", "delete", "shop/web"]));
+        let unasked = refusal(signed_in(&aws).args(["repository", "delete", "shop/web"]));
         assert_eq!(
             unasked,
             "ecr-steward: nothing was done: The repository shop/web will be deleted, which has to be confirmed; nobody can be asked \
              here, so add --yes\n"
         );
-        well(run(&aws, &["repository", "delete", "shop/web", "--yes"]));
-        let said = told(signed_in(&aws).args(["repository", "show", "shop/web"]));
-        assert!(said.contains("there is no repository shop/web in this registry"), "{said}");
-        let said = told(signed_in(&aws).args(["repository", "delete", "team/app", "--yes"]));
-        assert!(said.contains("team/app has 5 images, and is still there"), "{said}");
+        succeed(run(&aws, &["repository", "delete", "shop/web", "--yes"]));
+        let output = refusal(signed_in(&aws).args(["repository", "show", "shop/web"]));
+        assert!(output.contains("there is no repository shop/web in this registry"), "{output}");
+        let output = refusal(signed_in(&aws).args(["repository", "delete", "team/app", "--yes"]));
+        assert!(output.contains("team/app has 5 images, and is still there"), "{output}");
     }
 
     #[test]
@@ -908,12 +915,12 @@ mod deployed {
             let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
             cloud.ecs.run_task("prod", &definition, None);
         });
-        let table = well(run(&aws, &["images", "list", "team/*"]));
+        let table = succeed(run(&aws, &["images", "list", "team/*"]));
         assert!(table.contains("team/app: 5 images") && table.contains("team/web: 5 images"), "{table}");
         let first = table.lines().nth(2).unwrap();
         assert!(first.ends_with("active   latest"), "the newest first: {table}");
         let json: Value =
-            serde_json::from_str(&well(run(&aws, &["images", "list", "team/app", "--output", "json"])))
+            serde_json::from_str(&succeed(run(&aws, &["images", "list", "team/app", "--output", "json"])))
                 .unwrap();
         assert_eq!(json.as_array().unwrap().len(), 5);
 
@@ -927,12 +934,12 @@ mod deployed {
         assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 5);
         let output = run(&aws, &["images", "delete", "team/app", "ci-1", "nothing", "--yes"]);
         assert_eq!(output.status.code(), Some(1), "one of them is not there");
-        let said = stdout(&output);
-        assert!(said.starts_with("deleted ci-1 sha256:") && said.contains("kept nothing: "), "{said}");
+        let output = stdout(&output);
+        assert!(output.starts_with("deleted ci-1 sha256:") && output.contains("kept nothing: "), "{output}");
         assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 4);
         let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
         assert!(!journal.is_empty(), "written down before");
-        let unasked = told(signed_in(&aws).args(["images", "delete", "team/app", "ci-2"]));
+        let unasked = refusal(signed_in(&aws).args(["images", "delete", "team/app", "ci-2"]));
         assert!(unasked.contains("add --yes"), "{unasked}");
     }
 
@@ -984,8 +991,8 @@ mod deployed {
             "VERSION=2",
         ]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        assert!(said.next().unwrap().starts_with("Packed 4 files, "));
+        let mut output = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(output.next().unwrap().starts_with("Packed 4 files, "));
         let id = until(|| {
             aws.cloud(|cloud| cloud.builds.first().map(|build| build["id"].as_str().unwrap().to_owned()))
         });
@@ -993,9 +1000,9 @@ mod deployed {
         log(&aws, &id, "cd /");
         log(&aws, &id, "#7 [2/2] COPY run.sh /");
         // It is there before the build is over.
-        assert_eq!(said.next().unwrap(), "#7 [2/2] COPY run.sh /");
+        assert_eq!(output.next().unwrap(), "#7 [2/2] COPY run.sh /");
         log(&aws, &id, "#7 DONE 0.1s");
-        assert_eq!(said.next().unwrap(), "#7 DONE 0.1s");
+        assert_eq!(output.next().unwrap(), "#7 DONE 0.1s");
         let tag = aws.cloud(|cloud| cloud.variable(0, "IMAGE_TAG")).unwrap();
         let digest =
             aws.with(|registry| registry.repositories.get_mut("shop/web").unwrap().push("built", &[&tag]));
@@ -1065,10 +1072,10 @@ mod deployed {
         aws.cloud(|cloud| cloud.end(&id, "FAILED", None));
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
-        let said = stderr(&output);
+        let output = stderr(&output);
         let expected = "ecr-steward: the build for linux/amd64 failed at [2/2] RUN make: process \"/bin/sh -c make\" did not complete \
                         successfully: exit code: 2\n  Its log: https://console.aws.amazon.com/logs/";
-        assert!(said.contains(expected), "{said}");
+        assert!(output.contains(expected), "{output}");
     }
 
     #[test]
@@ -1077,8 +1084,9 @@ mod deployed {
         let directory = source.path().to_str().unwrap();
         let build = |more: &[&str]| {
             let arguments = [&["build", directory, "--repository", "shop/web"][..], more].concat();
-            let said = told(signed_in(&aws).args(arguments)).replace(directory, "DIRECTORY");
-            said.lines()
+            let output = refusal(signed_in(&aws).args(arguments)).replace(directory, "DIRECTORY");
+            output
+                .lines()
                 .filter(|line| !line.starts_with("Packed "))
                 .map(|line| format!("{line}\n"))
                 .collect::<String>()
@@ -1087,10 +1095,10 @@ mod deployed {
             "ecr-steward: DIRECTORY: there is no Containerfile in it; name another one with --dockerfile\n";
         assert_eq!(build(&["--dockerfile", "Containerfile"]), missing);
         assert_eq!(aws.calls().len(), 0);
-        let said = build(&["--platform", "linux/mips"]);
-        assert!(said.starts_with("ecr-steward: The request is not valid: /platforms/0: "), "{said}");
-        let said = build(&["--secret", "npm=ecr-steward/npm"]);
-        assert!(said.contains("builds.yaml"), "{said}");
+        let output = build(&["--platform", "linux/mips"]);
+        assert!(output.starts_with("ecr-steward: The request is not valid: /platforms/0: "), "{output}");
+        let output = build(&["--secret", "npm=ecr-steward/npm"]);
+        assert!(output.contains("builds.yaml"), "{output}");
         assert_eq!(aws.cloud(|cloud| cloud.builds.len()), 0);
     }
 
@@ -1117,11 +1125,11 @@ mod deployed {
             "{}",
             stderr(&output)
         );
-        well(login(&["podman", "helm", "--registry-id", "210987654321"]));
-        let told = fs::read_to_string(folder.path().join("told")).unwrap();
+        succeed(login(&["podman", "helm", "--registry-id", "210987654321"]));
+        let calls = fs::read_to_string(folder.path().join("told")).unwrap();
         let other = HOST.replace("123456789012", "210987654321");
         assert_eq!(
-            told,
+            calls,
             format!(
                 "docker login --username AWS --password-stdin {HOST}\npodman login --username AWS --password-stdin {other}\n\
                  helm registry login --username AWS --password-stdin {other}\n"

@@ -128,9 +128,9 @@ impl HttpConnector for Wire {
             headers: request.headers().iter().map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned())).collect(),
             body: request.body().bytes().unwrap().to_vec(),
         };
-        let told = self.0.answer(&asked).expect("every request is answered");
-        let mut answer = HttpResponse::new(told.status.try_into().unwrap(), SdkBody::from(told.body));
-        for (name, value) in told.headers {
+        let answered = self.0.answer(&asked).expect("every request is answered");
+        let mut answer = HttpResponse::new(answered.status.try_into().unwrap(), SdkBody::from(answered.body));
+        for (name, value) in answered.headers {
             answer.headers_mut().insert(name.to_ascii_lowercase(), value);
         }
         HttpConnectorFuture::ready(Ok(answer))

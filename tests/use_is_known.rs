@@ -25,7 +25,7 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        let steward = Steward::with_book(POLICY);
+        let steward = Steward::with_policies_file(POLICY);
         let (old, untagged, young) = steward.aws.with(|registry| {
             let described = json!({
                 "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/app", "registryId": "123456789012",
@@ -94,10 +94,10 @@ impl Site {
         assert_eq!(self.left(), self.all(), "{report:#}");
         let app = of(&report, "app");
         assert_eq!(app["status"], "HELD", "{report:#}");
-        let obstacles = app["obstacles"].as_array().unwrap();
-        assert_eq!(obstacles.len(), 1, "{app:#}");
-        assert_eq!(obstacles[0]["code"], "usage-unknown", "{app:#}");
-        let message = obstacles[0]["message"].as_str().unwrap().to_owned();
+        let blockers = app["obstacles"].as_array().unwrap();
+        assert_eq!(blockers.len(), 1, "{app:#}");
+        assert_eq!(blockers[0]["code"], "usage-unknown", "{app:#}");
+        let message = blockers[0]["message"].as_str().unwrap().to_owned();
         assert!(message.contains(&format!(": {source}: ")), "{message}");
         message
     }
@@ -564,7 +564,7 @@ fn a_service_of_aws_that_does_not_answer_is_a_gap_that_passes_with_it() {
         for key in site.steward.batches(&taken) {
             site.steward.work(&taken, &key);
         }
-        let report = site.steward.tell(&taken);
+        let report = site.steward.report(&taken);
         assert_eq!(site.left(), site.all(), "{operation}: {report:#}");
         assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{operation}: {report:#}");
         assert_eq!(report["gaps"][0]["source"], source, "{operation}");
@@ -734,17 +734,17 @@ fn the_report_tells_of_every_source_whether_it_was_read_completely_and_what_it_n
     });
     site.aws().fault_from("pipes:ListPipes", Fault::Denied, 0);
     let report = site.run("r");
-    let told = |name: &str| {
+    let reported = |name: &str| {
         let sources = report["usageSources"].as_array().unwrap();
         let source = sources.iter().find(|source| source["source"] == name).unwrap();
         (source["status"].as_str().unwrap().to_owned(), source["imagesInUse"].as_u64().unwrap())
     };
-    assert_eq!(told("batch"), ("COMPLETE".to_owned(), 2));
-    assert_eq!(told("lambda"), ("COMPLETE".to_owned(), 1));
-    assert_eq!(told("pipes"), ("INCOMPLETE".to_owned(), 0));
-    assert_eq!(told("apprunner"), ("NOT_IN_REGION".to_owned(), 0));
+    assert_eq!(reported("batch"), ("COMPLETE".to_owned(), 2));
+    assert_eq!(reported("lambda"), ("COMPLETE".to_owned(), 1));
+    assert_eq!(reported("pipes"), ("INCOMPLETE".to_owned(), 0));
+    assert_eq!(reported("apprunner"), ("NOT_IN_REGION".to_owned(), 0));
     for name in ["ecs", "events", "scheduler", "states", "codebuild", "sagemaker", "usage"] {
-        assert_eq!(told(name).0, "COMPLETE", "{name}");
+        assert_eq!(reported(name).0, "COMPLETE", "{name}");
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{Failure, complete, progress};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 /// Timeout of the question who calls, when a call was refused.
 const WHO_TIMEOUT: Duration = Duration::from_secs(10);
-/// The name of the stack, unless it is said.
+/// The default name of the stack.
 pub(crate) const STACK: &str = "ecr-steward";
 
 /// Why there is no account to work on.
@@ -104,7 +104,7 @@ fn meant(name: Option<&String>) -> String {
     name.map_or_else(String::new, |name| format!("; did you mean {name}?"))
 }
 
-/// What AWS says about a refusal often repeats all of it, and then there is nothing to add.
+/// The resource of a refusal. AWS's message often contains it already, and then there is nothing to add.
 fn on(message: &str) -> String {
     let resource =
         message.split_once("on resource: ").map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
@@ -301,7 +301,7 @@ pub(crate) fn work_signed_in<T>(
     })
 }
 
-/// What a stack says of itself.
+/// The outputs of a stack.
 pub(crate) async fn outputs(
     connection: &Connection,
     stack: &str,
@@ -324,21 +324,25 @@ pub(crate) fn output(
         .ok_or_else(|| AccountError::NoOutput { stack: stack.to_owned(), output: name.to_owned() })
 }
 
-/// What went wrong in the words of the person at the terminal: which host, Region, caller, permission.
+/// Explains a failure to the person at the terminal: host, Region, caller, missing permission.
 async fn explained(failure: Failure, connection: &Connection, origin: &Origin) -> Failure {
     let error = match &failure {
         Failure::Run(RunError::Aws(error) | RunError::Time(error))
         | Failure::Live(LiveError::RunError(RunError::Aws(error) | RunError::Time(error))) => error,
         _ => return failure,
     };
-    match told(error, connection, origin).await {
-        Some(told) => told.into(),
+    match diagnosis(error, connection, origin).await {
+        Some(diagnosis) => diagnosis.into(),
         None => failure,
     }
 }
 
-/// The same of one call; `None` when there is nothing to add.
-pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Origin) -> Option<AccountError> {
+/// Explains the failure of one call; `None` if there is nothing to add.
+pub(crate) async fn diagnosis(
+    error: &AwsError,
+    connection: &Connection,
+    origin: &Origin,
+) -> Option<AccountError> {
     let region = connection.region().to_owned();
     match error.failure {
         AwsFailure::Unreachable => {
@@ -357,14 +361,14 @@ pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Ori
         AwsFailure::Denied => {
             progress::phase("asking who calls");
             // Everybody may ask this: a refusal means that the credentials are none.
-            let asked = tokio::time::timeout(WHO_TIMEOUT, connection.sts().caller()).await;
-            match asked {
+            let answered = tokio::time::timeout(WHO_TIMEOUT, connection.sts().caller()).await;
+            match answered {
                 Ok(Err(refused)) if refused.failure == AwsFailure::Denied => {
                     let message = if refused.message.is_empty() { &error.message } else { &refused.message };
                     Some(AccountError::NotSignedIn { message: message.clone() })
                 }
-                asked => {
-                    let caller = asked
+                answered => {
+                    let caller = answered
                         .ok()
                         .and_then(Result::ok)
                         .map_or_else(|| "this caller".to_owned(), |who| who.arn);
@@ -385,11 +389,11 @@ pub(crate) async fn told(error: &AwsError, connection: &Connection, origin: &Ori
     }
 }
 
-/// The IAM action of a call that was refused: as AWS says it, or by the names of the operations that are called here.
+/// The IAM action of a refused call: from AWS's message, or from the name of the operation.
 pub(crate) fn action(error: &AwsError) -> String {
-    let said = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
+    let message = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
     if let Some(action) =
-        said.and_then(|rest| rest.split([' ', ',']).next()).filter(|action| action.contains(':'))
+        message.and_then(|rest| rest.split([' ', ',']).next()).filter(|action| action.contains(':'))
     {
         return action.to_owned();
     }
@@ -411,7 +415,7 @@ pub(crate) fn action(error: &AwsError) -> String {
     }
 }
 
-/// The Regions of today, to say which one a mistyped name is like. One that is missing here works all the same.
+/// The Regions that are known, to suggest the one that a mistyped name resembles. Other Regions work as well.
 pub(crate) const REGIONS: [&str; 38] = [
     "af-south-1",
     "ap-east-1",
@@ -467,7 +471,7 @@ pub(crate) fn like<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> 
     distances.min().filter(|(distance, _)| *distance <= 2.max(name.len() / 5)).map(|(_, known)| known)
 }
 
-/// Who sits at this terminal, as far as the system says.
+/// The user of this terminal, as far as the system knows.
 pub(crate) fn actor() -> Actor {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let of_kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -538,10 +542,10 @@ pub(crate) async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsEr
     }
 }
 
-/// That there is no repository of a name, and which one is probably meant.
+/// The error for a missing repository, with the name that is probably meant.
 async fn missing(clients: &RunContext<'_>, name: &str) -> AccountError {
     let region = clients.region.to_owned();
-    // Who may not list may still be told that there is none.
+    // Without permission to list, the error says only that there is none.
     let known = clients.ecr.repositories(None, None).await.map(|page| page.repositories).unwrap_or_default();
     let similar = like(name, known.iter().map(|repository| repository.name.as_str())).map(str::to_owned);
     AccountError::Missing { name: name.to_owned(), region, similar }
@@ -576,11 +580,11 @@ mod tests {
             message: message.to_owned(),
             in_flight: false,
         };
-        let said = "User: arn:aws:iam::1:user/ana is not authorized to perform: ecr:DescribeImages on resource: arn:x because";
-        assert_eq!(action(&error("DescribeImages", said)), "ecr:DescribeImages");
+        let message = "User: arn:aws:iam::1:user/ana is not authorized to perform: ecr:DescribeImages on resource: arn:x because";
+        assert_eq!(action(&error("DescribeImages", message)), "ecr:DescribeImages");
         assert_eq!(action(&error("ListObjectsV2", "Access Denied")), "s3:ListBucket");
         assert_eq!(action(&error("DescribeTasks", "")), "ecs:DescribeTasks");
         assert_eq!(action(&error("POST /repositories", "Forbidden")), "execute-api:Invoke");
-        assert_eq!(on(said), " on arn:x");
+        assert_eq!(on(message), " on arn:x");
     }
 }

@@ -8,7 +8,7 @@ use shared::aws::http_api::{HttpAnswer, HttpApi};
 use crate::account::{output, outputs};
 use crate::{Failure, progress};
 
-/// Why the API did not do what it was asked for.
+/// Why the API refused a request.
 #[derive(Debug, thiserror::Error)]
 #[error("{title}: {detail}{}", .findings.iter().map(|finding| format!("\n  {finding}")).collect::<String>())]
 pub(crate) struct Problem {
@@ -67,7 +67,7 @@ impl Api {
         Ok(Self { http: connection.http_api(&endpoint), bucket })
     }
 
-    /// Asks, and takes what the API says where it does as asked.
+    /// Sends a request, and returns a successful answer.
     pub(crate) async fn ask(
         &self,
         operation: &'static str,

@@ -21,11 +21,11 @@ use crate::pack::pack;
 use crate::repository::{name, pair};
 use crate::{Failure, Outcome, complete, output, progress};
 
-/// How often a build and its log are looked at.
+/// Interval between two reads of a build and its log.
 const PAUSE: Duration = Duration::from_millis(1200);
-/// How long CloudWatch Logs may take to have the last lines of a build that is over.
+/// Maximum delay of CloudWatch Logs for the last lines of a build that is over.
 const LOG_DELAY: Duration = Duration::from_secs(8);
-/// How long an image may take to be there after its builds: several platforms are joined.
+/// Timeout for the image after its builds, while several platforms are joined.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Build an image of a directory with a Dockerfile, and print its URI by digest
@@ -118,24 +118,24 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         let api = Api::of(connection, &arguments.stack.stack).await?;
         let key = format!("uploads/ecr-steward-build/{}/{hash}.zip", arguments.repository);
         let version = upload(connection, &api.bucket, &key, packed.archive).await?;
-        let begun = api
+        let started = api
             .ask(
                 "POST /builds/{name}",
                 &path(&["builds", arguments.repository.as_str()]),
-                Some(&wish(arguments, &key, version.as_deref())),
+                Some(&spec(arguments, &key, version.as_deref())),
             )
             .await?
             .body;
-        let answer = || BuildError::Answer(begun.clone());
-        let uri = begun["imageUri"].as_str().ok_or_else(answer)?;
+        let answer = || BuildError::Answer(started.clone());
+        let uri = started["imageUri"].as_str().ok_or_else(answer)?;
         let (image, tag) = uri.rsplit_once(':').ok_or_else(answer)?;
-        if let Some(digest) = begun["imageDigest"].as_str() {
+        if let Some(digest) = started["imageDigest"].as_str() {
             output::note("The image is there already");
             output::line(&format!("{image}@{digest}"))?;
             return Ok(Outcome::Success);
         }
         let mut builds = Vec::new();
-        for build in begun["builds"].as_array().ok_or_else(answer)? {
+        for build in started["builds"].as_array().ok_or_else(answer)? {
             builds.push(Build::new(build).ok_or_else(answer)?);
         }
         if !follow(connection, &api, &mut builds).await? {
@@ -164,32 +164,32 @@ async fn upload(
 }
 
 /// The request for a build.
-fn wish(arguments: &Arguments, key: &str, version: Option<&str>) -> Value {
+fn spec(arguments: &Arguments, key: &str, version: Option<&str>) -> Value {
     let mut source = json!({ "key": key });
     if let Some(version) = version {
         source["versionId"] = json!(version);
     }
-    let mut wish =
+    let mut spec =
         json!({ "source": { "s3": source }, "dockerfile": arguments.dockerfile, "imageTags": arguments.tag });
     let pairs = |pairs: &[(String, String)]| -> Value {
         pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>().into()
     };
     if !arguments.platform.is_empty() {
-        wish["platforms"] = json!(arguments.platform);
+        spec["platforms"] = json!(arguments.platform);
     }
     if !arguments.build_arg.is_empty() {
-        wish["buildArgs"] = pairs(&arguments.build_arg);
+        spec["buildArgs"] = pairs(&arguments.build_arg);
     }
     if !arguments.secret.is_empty() {
-        wish["secrets"] = pairs(&arguments.secret);
+        spec["secrets"] = pairs(&arguments.secret);
     }
     if let Some(target) = &arguments.target {
-        wish["target"] = json!(target);
+        spec["target"] = json!(target);
     }
     if arguments.no_cache {
-        wish["cache"] = json!(false);
+        spec["cache"] = json!(false);
     }
-    wish
+    spec
 }
 
 /// A build that is followed.
@@ -198,20 +198,20 @@ struct Build {
     platform: String,
     log: Option<(String, String)>,
     position: Position,
-    told: Told,
+    progress: LogProgress,
     state: Value,
     ended: Option<Instant>,
     is_read: bool,
 }
 
 impl Build {
-    fn new(begun: &Value) -> Option<Self> {
+    fn new(started: &Value) -> Option<Self> {
         Some(Self {
-            id: begun["buildId"].as_str()?.to_owned(),
-            platform: begun["platform"].as_str()?.to_owned(),
+            id: started["buildId"].as_str()?.to_owned(),
+            platform: started["platform"].as_str()?.to_owned(),
             log: None,
             position: Position::default(),
-            told: Told::default(),
+            progress: LogProgress::default(),
             state: Value::Null,
             ended: None,
             is_read: false,
@@ -222,7 +222,7 @@ impl Build {
         self.state["buildStatus"].as_str().unwrap_or_default()
     }
 
-    /// Reads what came to the log since, and gives whether something did.
+    /// Reads new lines of the log, and returns whether there were any.
     async fn read(&mut self, logs: &Logs, prefix: &str) -> Result<bool, Failure> {
         let Some((group, stream)) = &self.log else { return Ok(false) };
         let read = logs.after(group, stream, self.position.clone()).await;
@@ -234,7 +234,7 @@ impl Build {
         };
         self.position = position;
         for line in &lines {
-            if let Some(line) = self.told.line(line) {
+            if let Some(line) = self.progress.line(line) {
                 output::note(&format!("{prefix}{line}"));
             }
         }
@@ -242,7 +242,7 @@ impl Build {
     }
 }
 
-/// Prints the logs of builds until all are over; gives whether all came to a good end.
+/// Prints the logs of builds until all are over; returns whether all succeeded.
 async fn follow(connection: &Connection, api: &Api, builds: &mut [Build]) -> Result<bool, Failure> {
     let logs = connection.logs();
     let several = builds.len() > 1;
@@ -265,7 +265,7 @@ async fn follow(connection: &Connection, api: &Api, builds: &mut [Build]) -> Res
             let waited = build.ended.is_some_and(|ended| ended.elapsed() > LOG_DELAY);
             build.is_read = build.ended.is_some()
                 && !has_new
-                && (waited || build.told.is_complete || build.log.is_none());
+                && (waited || build.progress.is_complete || build.log.is_none());
         }
         if builds.iter().all(|build| build.is_read) {
             break;
@@ -278,8 +278,8 @@ async fn follow(connection: &Connection, api: &Api, builds: &mut [Build]) -> Res
         is_well = false;
         let reason =
             build.state["reason"].as_str().map_or_else(|| build.status().to_lowercase(), str::to_owned);
-        let reason = build.told.error.as_ref().map_or(reason, Clone::clone);
-        let step = build.told.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
+        let reason = build.progress.error.as_ref().map_or(reason, Clone::clone);
+        let step = build.progress.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
         output::note(&format!("ecr-steward: the build for {} failed{step}: {reason}", build.platform));
         if let Some(link) = build.state["logLink"].as_str() {
             output::note(&format!("  Its log: {link}"));
@@ -288,24 +288,24 @@ async fn follow(connection: &Connection, api: &Api, builds: &mut [Build]) -> Res
     Ok(is_well)
 }
 
-/// The digest of the image by the tag that stands for its source, as soon as it is there.
+/// The digest of the image with the content tag, as soon as it exists.
 async fn digest(connection: &Connection, repository: &Name, tag: &str) -> Result<Option<String>, Failure> {
     progress::phase("waiting for the image");
-    let (ecr, begun) = (connection.ecr_read(), Instant::now());
+    let (ecr, started) = (connection.ecr_read(), Instant::now());
     loop {
         if let Some(digest) = ecr.digest_of(repository, tag).await? {
             return Ok(Some(digest));
         }
-        if begun.elapsed() > JOIN_TIMEOUT {
+        if started.elapsed() > JOIN_TIMEOUT {
             return Ok(None);
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// What of a log is for people, and what it says about a failure.
+/// Filters a log for people, and remembers the cause of a failure.
 #[derive(Debug, Default)]
-struct Told {
+struct LogProgress {
     /// The step of the Dockerfile that failed, or the last one that began.
     step: Option<String>,
     /// The builder's own words about what failed.
@@ -317,14 +317,14 @@ struct Told {
     is_script: bool,
 }
 
-impl Told {
-    /// A line for people; `None` for what CodeBuild says of itself, which repeats the whole script.
+impl LogProgress {
+    /// A line for people; `None` for CodeBuild's own lines, which repeat the whole script.
     fn line(&mut self, line: &str) -> Option<String> {
         let line = line.trim_end_matches(['\n', '\r']);
-        if let Some((_, said)) = line.strip_prefix("[Container] ").and_then(|rest| rest.split_once(' ')) {
-            self.is_script = said.contains("Running command");
-            self.is_complete |= said.contains("Phase complete: POST_BUILD")
-                || said.contains("Phase complete: UPLOAD_ARTIFACTS");
+        if let Some((_, text)) = line.strip_prefix("[Container] ").and_then(|rest| rest.split_once(' ')) {
+            self.is_script = text.contains("Running command");
+            self.is_complete |= text.contains("Phase complete: POST_BUILD")
+                || text.contains("Phase complete: UPLOAD_ARTIFACTS");
             return None;
         }
         if self.is_script && script().contains(line.trim()) {
@@ -372,23 +372,23 @@ mod tests {
                    #7 [2/3] RUN make\n#7 0.2 make: nothing\n#7 ERROR: process \"/bin/sh -c make\" did not complete successfully: exit code: 2\n\
                    ------\n > [2/3] RUN make:\n------\nERROR: failed to build: failed to solve: exit code: 2\n\
                    [Container] 2026/11/26 12:00:09 Phase complete: POST_BUILD State: SUCCEEDED\n";
-        let mut told = Told::default();
-        let lines: Vec<String> = log.lines().filter_map(|line| told.line(line)).collect();
+        let mut progress = LogProgress::default();
+        let lines: Vec<String> = log.lines().filter_map(|line| progress.line(line)).collect();
         assert_eq!(lines.first().map(String::as_str), Some("#7 [2/3] RUN make"));
         assert_eq!(lines.len(), 7, "{lines:?}");
-        assert_eq!(told.step.as_deref(), Some("[2/3] RUN make"));
-        assert_eq!(told.error.as_deref(), Some("failed to build: failed to solve: exit code: 2"));
-        assert!(told.is_complete);
+        assert_eq!(progress.step.as_deref(), Some("[2/3] RUN make"));
+        assert_eq!(progress.error.as_deref(), Some("failed to build: failed to solve: exit code: 2"));
+        assert!(progress.is_complete);
 
-        let mut told = Told::default();
+        let mut progress = LogProgress::default();
         for line in [
             "STEP 1/2: FROM scratch",
             "STEP 2/2: RUN false",
             "Error: building at STEP \"RUN false\": exit status 1",
         ] {
-            assert!(told.line(line).is_some());
+            assert!(progress.line(line).is_some());
         }
-        assert_eq!(told.step.as_deref(), Some("STEP 2/2: RUN false"));
-        assert_eq!(told.error.as_deref(), Some("building at STEP \"RUN false\": exit status 1"));
+        assert_eq!(progress.step.as_deref(), Some("STEP 2/2: RUN false"));
+        assert_eq!(progress.error.as_deref(), Some("building at STEP \"RUN false\": exit status 1"));
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         let checked = if is_named(policy_set::KEY) || PolicySet::is_meant(&text) {
             check_policies(&text)
         } else if is_named(build_config::KEY) || BuildConfig::is_meant(&text) {
-            BuildConfig::parse(&text).map(|book| (count(book.len() as u64, "build"), Vec::new()))
+            BuildConfig::parse(&text).map(|policy_set| (count(policy_set.len() as u64, "build"), Vec::new()))
         } else {
             PolicySource::parse(&text).map(|source| {
                 let warnings = source.policy().map(lint_alone).unwrap_or_default();
@@ -226,8 +226,8 @@ fn sarif(found: &[Found]) -> Value {
 
 /// A policies file; what ECR enforces has to fit into ECR behind the protection rule, and must not count protection tags.
 fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
-    let book = PolicySet::parse(text)?;
-    let attached = (0..).zip(book.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
+    let policy_set = PolicySet::parse(text)?;
+    let attached = (0..).zip(policy_set.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
     let findings: Vec<Finding> = attached
         .flat_map(|(index, entry)| {
             let mut findings = conflicts(&entry.policy);
@@ -243,14 +243,14 @@ fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
     if !findings.is_empty() {
         return Err(findings);
     }
-    let policies = count(book.entries().len() as u64, "policy").replace("policys", "policies");
-    let hash = book.hash();
-    let approval = if book.is_approved() {
+    let policies = count(policy_set.entries().len() as u64, "policy").replace("policys", "policies");
+    let hash = policy_set.hash();
+    let approval = if policy_set.is_approved() {
         "the file approves itself: it is enforced without a preview before".to_owned()
     } else {
         format!("a run previews it before one enforces it, unless the file says approve: \"{hash}\"")
     };
-    let entries = (0..).zip(book.entries());
+    let entries = (0..).zip(policy_set.entries());
     let mut warnings: Vec<Finding> = entries
         .filter(|(_, entry)| entry.apply != Apply::Protect)
         .flat_map(|(index, entry)| {
@@ -260,7 +260,7 @@ fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
             })
         })
         .collect();
-    warnings.extend(book.unreachable());
+    warnings.extend(policy_set.unreachable());
     Ok((format!("{policies}, hash {hash}; {approval}"), warnings))
 }
 

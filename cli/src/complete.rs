@@ -16,7 +16,7 @@ use crate::output;
 
 /// Set by the scripts when a shell asks.
 const VARIABLE: &str = "COMPLETE";
-/// How long a shell waits for names out of the account.
+/// Timeout for names from the account, for which a shell waits.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers a shell that asks; gives whether one did.
@@ -93,7 +93,7 @@ pub(crate) fn repository() -> ArgValueCompleter {
     })
 }
 
-/// The names of the first repositories; none where nobody is signed in.
+/// The names of the first repositories; `None` if nobody is signed in.
 async fn repositories() -> Option<Vec<String>> {
     let words: Vec<String> = std::env::args().collect();
     let value = |option: &str| {

@@ -1,4 +1,4 @@
-//! Asks before something goes that nobody can bring back.
+//! Asks for confirmation before something is deleted that cannot be restored.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -15,7 +15,7 @@ pub(crate) enum ConfirmError {
     Unread(io::Error),
 }
 
-/// Has something confirmed by a word, unless it is confirmed already. `what` says what will be done.
+/// Asks for confirmation by a word, unless it was given already. `what` says what will be done.
 pub(crate) fn confirm(what: &str, word: &str, is_confirmed: bool) -> Result<(), ConfirmError> {
     if is_confirmed {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Who calls AWS, and in which Region: by the SDK's own chain, so that profiles, single sign-on, roles, containers and instances
-//! work as they do with the AWS CLI, and are refreshed in a command of hours.
+//! Credentials and Region, from the SDK's own chain, so that profiles, single sign-on, roles, containers and instances work as
+//! with the AWS CLI, and are refreshed during a command of hours.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,15 +21,15 @@ use tokio::sync::Mutex;
 
 use crate::account::{AccountError, Aws};
 
-/// Credentials are refreshed so long before they expire.
+/// Time before the expiry of credentials at which they are refreshed.
 const MARGIN: Duration = Duration::from_secs(300);
 /// The metadata service of an instance is next door, or not there.
 const IMDS: Duration = Duration::from_secs(1);
 
-/// What CloudTrail tells of sessions of roles that are assumed here.
+/// What CloudTrail calls the sessions of roles that are assumed here.
 const SESSION_NAME: &str = "ecr-steward";
 
-/// Where the Region was found, for people.
+/// The origin of the Region, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     Option,
@@ -123,7 +123,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
         .read_timeout(IMDS)
         .build();
     let chain = match aws.profile.first() {
-        // A profile that is named goes before keys in the environment, as with the AWS CLI.
+        // A named profile takes precedence over keys in the environment, as with the AWS CLI.
         Some(profile) => SharedCredentialsProvider::new(
             ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build(),
         ),
@@ -191,7 +191,7 @@ fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error
     cause
 }
 
-/// The profiles of the AWS CLI's files, and whether the one that is asked for is among them.
+/// The profiles of the AWS CLI's files, and whether the requested one is among them.
 pub(crate) async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
     let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await;
     let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;

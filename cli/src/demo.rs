@@ -69,14 +69,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut out = output::text();
     writeln!(out, "{}", path.display())?;
     out.flush()?;
-    // Where nobody looks at a screen, the page is only written.
+    // Without a screen, the page is only written.
     if !arguments.no_open && io::stdout().is_terminal() && !open(&path) {
         let _ = writeln!(output::error(), "ecr-steward: no browser was found; open the page yourself");
     }
     Ok(Outcome::Success)
 }
 
-/// Writes a file of its own into the folder for temporary files, which others may write to: never through a link of theirs.
+/// Writes a new file into the folder for temporary files, which other users may write to. Never follows a link of theirs.
 fn write_new(page: &str) -> io::Result<PathBuf> {
     let folder = std::env::temp_dir();
     let process = std::process::id();

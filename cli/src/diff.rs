@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     Ok(Outcome::Different)
 }
 
-/// What leads from one policy, or none, to another, or none: a line for each change.
+/// The changes from one policy, or none, to another, or none: a line for each.
 pub(crate) fn changes(from: Option<&LifecyclePolicy>, to: Option<&LifecyclePolicy>) -> Vec<String> {
     match (from, to) {
         (None, None) => Vec::new(),

@@ -116,8 +116,8 @@ async fn examine(aws: &Aws, place: &Place) -> Vec<Check> {
     let caller = match connection.sts().caller().await {
         Ok(caller) => caller,
         Err(error) => {
-            let told = account::told(&error, connection, &session.origin).await;
-            let to_do = told.map_or_else(|| error.to_string(), |told| told.to_string());
+            let diagnosis = account::diagnosis(&error, connection, &session.origin).await;
+            let to_do = diagnosis.map_or_else(|| error.to_string(), |problem| problem.to_string());
             checks.push(Check::to_do(Area::Credentials, "AWS does not say who calls", to_do));
             return checks;
         }
@@ -188,16 +188,16 @@ fn refused(area: Area, what: &str, error: &AwsError) -> Check {
 async fn examine_account(clients: &RunContext<'_>, caller: &Caller, checks: &mut Vec<Check>) {
     let now = Instant::now();
     let repositories = permissions(clients, checks).await;
-    let mut book = None;
+    let mut policy_set = None;
     if !clients.bucket.is_empty() {
         match clients.s3.list(clients.bucket, LISTS).await {
             Err(error) => checks.push(refused(Area::Bucket, clients.bucket, &error)),
             Ok(_) => checks
                 .push(Check::well(Area::Bucket, format!("{}, whose objects may be listed", clients.bucket))),
         }
-        book = policies(clients, now, checks).await;
+        policy_set = policies(clients, now, checks).await;
     }
-    let sources = book.as_ref().map(PolicySet::usage).cloned().unwrap_or_default();
+    let sources = policy_set.as_ref().map(PolicySet::usage).cloned().unwrap_or_default();
     progress::phase("reading what is in use");
     let observed = async {
         let before = read_usage::before(clients).await?;
@@ -215,7 +215,7 @@ async fn examine_account(clients: &RunContext<'_>, caller: &Caller, checks: &mut
     lists(clients, &snapshot, now, checks).await;
     pullers(clients, &sources, &snapshot, (&repositories, caller), now, checks).await;
     checks.extend(of_replication(&snapshot, now));
-    pull_times(clients, book.as_ref(), caller, checks).await;
+    pull_times(clients, policy_set.as_ref(), caller, checks).await;
 }
 
 /// Tries every action on repositories that reading takes. Nothing is pulled: the image that is asked for does not exist.
@@ -302,10 +302,10 @@ async fn policies(clients: &RunContext<'_>, now: Instant, checks: &mut Vec<Check
     };
     let written = object.modified_at.map_or_else(String::new, |at| format!(", written {} ago", age(now, at)));
     match PolicySet::parse(&object.text) {
-        Ok(book) => {
-            let policies = count_of_policies(book.entries().len());
+        Ok(policy_set) => {
+            let policies = count_of_policies(policy_set.entries().len());
             checks.push(Check::well(Area::Policies, format!("{KEY} is valid: {policies}{written}")));
-            Some(book)
+            Some(policy_set)
         }
         Err(findings) => {
             let problem = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -395,11 +395,11 @@ fn count_of_repositories(number: usize) -> String {
 /// Whether reading manifests counts as pulls for policies that go by pulls.
 async fn pull_times(
     clients: &RunContext<'_>,
-    book: Option<&PolicySet>,
+    policy_set: Option<&PolicySet>,
     caller: &Caller,
     checks: &mut Vec<Check>,
 ) {
-    let by_pulls: Vec<&str> = book.map(goes_by_pulls).unwrap_or_default();
+    let by_pulls: Vec<&str> = policy_set.map(goes_by_pulls).unwrap_or_default();
     if by_pulls.is_empty() {
         checks.push(Check::well(Area::PullTimes, format!("no policy of {KEY} goes by pulls")));
         return;

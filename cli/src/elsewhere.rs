@@ -111,8 +111,8 @@ async fn read(
     let caller = match connection.sts().caller().await {
         Ok(caller) => caller,
         Err(error) => {
-            let told = account::told(&error, connection, &session.origin).await;
-            return Err(told.map_or_else(|| error.to_string(), |told| told.to_string()));
+            let diagnosis = account::diagnosis(&error, connection, &session.origin).await;
+            return Err(diagnosis.map_or_else(|| error.to_string(), |problem| problem.to_string()));
         }
     };
     let (account, region) = (caller.account_id, connection.region().to_owned());

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Failure as AwsFailure};
 use shared::domain::enforcement::batch::Assignment;
 use shared::domain::enforcement::enforcement_switch::DryRunReason;
@@ -61,8 +62,8 @@ pub(crate) struct Arguments {
     bucket: Bucket,
 
     /// Another policies file than the bucket's policies.yaml; `-` is standard input.
-    #[arg(long, value_name = "FILE")]
-    book: Option<PathBuf>,
+    #[arg(long = "book", value_name = "FILE")]
+    policies_file: Option<PathBuf>,
 
     #[command(flatten)]
     which: Which,
@@ -98,7 +99,7 @@ pub(crate) enum PlanFileError {
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
-    let given = match &arguments.book {
+    let given = match &arguments.policies_file {
         None => None,
         Some(path) => Some((input::name(path), input::read(path, MAX_POLICY_BYTES)?)),
     };
@@ -112,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     };
     aws.own_registry()?;
     // A file from disk can be looked at before anything is deployed: a dry run writes nothing down.
-    let place = match (&arguments.book, arguments.apply) {
+    let place = match (&arguments.policies_file, arguments.apply) {
         (Some(_), false) => arguments.bucket.if_named(),
         _ => arguments.bucket.needed(),
     };
@@ -152,7 +153,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(if is_well { Outcome::Success } else { Outcome::Different })
 }
 
-/// Says what of a plan was not done, each cause once.
+/// Prints which parts of a plan were not executed, each cause once.
 fn tell_less(plan: &SavedPlan, undone: &[Undone], usage_has_changed: bool) {
     const SHOWN: usize = 20;
     let all = plan.len() as u64;
@@ -213,7 +214,7 @@ fn save(
     Ok(())
 }
 
-/// What came of it, and by what.
+/// The result of the command, and the input of its report.
 struct Done {
     report: RunReport,
     registry_id: String,
@@ -238,7 +239,7 @@ impl Enforcement<'_> {
     ) -> Result<Done, Failure> {
         let Self { clients, connection, arguments, plan } = self;
         let started_at = Instant::now();
-        let (file, text, book_version) = match given {
+        let (file, text, policies_file_version) = match given {
             Some((file, text)) => (file.as_str(), text.clone(), None),
             None => {
                 let object = clients.s3.get(clients.bucket, KEY).await?.ok_or_else(|| Failure::Policy {
@@ -250,13 +251,13 @@ impl Enforcement<'_> {
                 (KEY, object.text, object.version)
             }
         };
-        let book = parse(file, &text, given.is_some())?;
+        let policy_set = parse(file, &text, given.is_some())?;
         let of_plan = |problem| PlanFileError::Plan {
             file: arguments.plan.as_deref().map(input::name).unwrap_or_default(),
             problem,
         };
         if let Some(plan) = plan {
-            plan.check_policies_file(book.hash()).map_err(of_plan)?;
+            plan.check_policies_file(policy_set.hash()).map_err(of_plan)?;
         }
         let repositories = self.repositories(approval).await?;
         if let (Some(plan), Some(first)) = (plan, repositories.first()) {
@@ -288,19 +289,20 @@ impl Enforcement<'_> {
             protect_only: false,
             dry_run_reason: dry_run.then_some(DryRunReason::Requested),
             attempt: String::new(),
-            book_version,
-            book_hash: Some(book.hash().to_owned()),
+            policies_file_version,
+            policies_file_hash: Some(policy_set.hash().to_owned()),
         };
         progress::phase("reading what is in use");
         let before = read_usage::before(clients).await?;
-        let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
+        let observation = read_usage::observe(clients, policy_set.usage(), before, Instant::now()).await?;
         let (gaps, usage) = (observation.usage.gaps.clone(), usage_fingerprint(&observation.usage));
         let usage_sources = observation.usage.sources.clone();
         // A dry run holds nothing that could change something.
         let ecr = arguments.apply.then(|| connection.ecr_write());
         let access = ecr.as_ref().map_or(Access::Read, Access::Write);
-        let worker = BatchProcessor::new(*clients, access, &run, &book, observation).with_approval(approval);
-        let outcomes = self.work(&worker, &book, &repositories, given.is_some(), approval).await?;
+        let processor =
+            BatchProcessor::new(*clients, access, &run, &policy_set, observation).with_approval(approval);
+        let outcomes = self.work(&processor, &policy_set, &repositories, given.is_some(), approval).await?;
         let mut builder = Builder::new(run, Instant::now());
         let report = builder.report_mut();
         let registry_id = repositories.first().map(|first| first.registry_id.clone()).unwrap_or_default();
@@ -313,7 +315,7 @@ impl Enforcement<'_> {
         report.gaps = gaps;
         report.usage_sources = usage_sources;
         report.ignored =
-            book.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
+            policy_set.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
         for outcome in outcomes {
             builder.take(outcome);
         }
@@ -325,7 +327,7 @@ impl Enforcement<'_> {
             report,
             registry_id,
             region: clients.region.to_owned(),
-            hash: book.hash().to_owned(),
+            hash: policy_set.hash().to_owned(),
             usage,
         })
     }
@@ -355,11 +357,11 @@ impl Enforcement<'_> {
         Ok(found)
     }
 
-    /// Works on the repositories, some at a time, since what is in use is looked at once for all of them.
+    /// Processes the repositories in chunks, since use is read once for all of them.
     async fn work(
         &self,
-        worker: &BatchProcessor<'_>,
-        book: &PolicySet,
+        processor: &BatchProcessor<'_, &EcrWrite>,
+        policy_set: &PolicySet,
         repositories: &[Existing],
         is_given: bool,
         approval: Option<&Approval<'_>>,
@@ -369,7 +371,7 @@ impl Enforcement<'_> {
         let progress = Progress::new("repositories", repositories.len());
         for some in repositories.chunks(CHUNK) {
             // It may take hours, and whoever changes the bucket's file means from now on.
-            if arguments.apply && !is_given && !is_current(clients, book).await? {
+            if arguments.apply && !is_given && !is_current(clients, policy_set).await? {
                 let changed = Blocker::PoliciesFileChanged;
                 for repository in some {
                     if let Some(approval) = approval {
@@ -378,7 +380,7 @@ impl Enforcement<'_> {
                     outcomes.push(RepositoryOutcome {
                         repository_name: repository.name.clone(),
                         status: Status::Blocked,
-                        obstacles: vec![ReportedBlocker::from(&changed)],
+                        blockers: vec![ReportedBlocker::from(&changed)],
                         ..RepositoryOutcome::default()
                     });
                 }
@@ -393,7 +395,7 @@ impl Enforcement<'_> {
                     error,
                     ..RepositoryOutcome::default()
                 };
-                let assigned = assign(clients, book, &repository.name, &repository.arn).await;
+                let assigned = assign(clients, policy_set, &repository.name, &repository.arn).await;
                 if let (Some(approval), Ok(entry)) = (approval, &assigned)
                     && !approval.may_work_on(
                         &repository.name,
@@ -420,12 +422,12 @@ impl Enforcement<'_> {
                         }
                         outcomes.push(outcome(Status::Failed, Some(problem)));
                     }
-                    Err(stop) => return Err(stop.into()),
+                    Err(error) => return Err(error.into()),
                 }
             }
             let registry_id =
                 some.first().map(|repository| repository.registry_id.as_str()).unwrap_or_default();
-            outcomes.extend(worker.all(registry_id, &assignments).await?.0);
+            outcomes.extend(processor.all(registry_id, &assignments).await?.0);
             progress.step(some.len());
         }
         Ok(outcomes)
@@ -463,13 +465,13 @@ fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
                       `repositories`, or look at it with `preview --policy`"
                 .to_owned(),
         },
-        _ => in_use::invalid_book(file, &findings),
+        _ => in_use::invalid_policies_file(file, &findings),
     })
 }
 
 /// Whether the bucket's policies file still is this one.
-async fn is_current(clients: &RunContext<'_>, book: &PolicySet) -> Result<bool, Failure> {
+async fn is_current(clients: &RunContext<'_>, policy_set: &PolicySet) -> Result<bool, Failure> {
     let Some(object) = clients.s3.get(clients.bucket, KEY).await? else { return Ok(false) };
     // One that is not valid is another one.
-    Ok(PolicySet::parse(&object.text).is_ok_and(|now| now.hash() == book.hash()))
+    Ok(PolicySet::parse(&object.text).is_ok_and(|now| now.hash() == policy_set.hash()))
 }

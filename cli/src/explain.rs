@@ -1,8 +1,8 @@
-//! `ecr-steward explain`: what becomes of one image, and why.
+//! `ecr-steward explain`: what happens to one image, and why.
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 use shared::domain::enforcement::policy_set::{KEY, PolicySet};
 use shared::domain::image::listing::{ListedRepository, RepositoryName};
@@ -44,16 +44,7 @@ pub(crate) struct Arguments {
 
     /// How to print.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// JSON for programs.
-    Json,
+    output: output::Format,
 }
 
 /// Why an image is not explained.
@@ -69,7 +60,7 @@ pub(crate) enum ImageError {
     Elsewhere { image: String, registry: String },
 }
 
-/// What an image of the account is called.
+/// The name of an image of the account.
 pub(crate) struct Called {
     pub(crate) repository: Name,
     pub(crate) tag: Option<String>,
@@ -107,11 +98,11 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     let called = Called::parse(&arguments.image)?;
     let given = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
     let place = arguments.bucket.if_named();
-    let told =
+    let explanation =
         account::work(aws, &place, async |clients, _| explain(&clients, arguments, &called, given).await)?;
     match arguments.output {
-        Format::Json => output::value(&told)?,
-        Format::Text => print(&told)?,
+        output::Format::Json => output::value(&explanation)?,
+        output::Format::Text => print(&explanation)?,
     }
     Ok(Outcome::Success)
 }
@@ -136,14 +127,15 @@ async fn explain(
         return Err(ImageError::Elsewhere { image: arguments.image.clone(), registry }.into());
     }
     let usage = in_use::usage(clients).await?;
-    let mut book = PolicySet::default();
+    let mut policy_set = PolicySet::default();
     if given.is_none()
         && !clients.bucket.is_empty()
         && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
     {
-        book = PolicySet::parse(&object.text).map_err(|findings| in_use::invalid_book(KEY, &findings))?;
+        policy_set = PolicySet::parse(&object.text)
+            .map_err(|findings| in_use::invalid_policies_file(KEY, &findings))?;
     }
-    let entry = assign(clients, &book, &repository.name, &repository.arn).await?;
+    let entry = assign(clients, &policy_set, &repository.name, &repository.arn).await?;
     let own = match (&given, entry) {
         (None, None) => clients.ecr.lifecycle_policy(&repository.name).await?,
         _ => None,
@@ -209,28 +201,28 @@ async fn explain(
         .as_ref()
         .is_some_and(|plan| plan.deletions.contains(&place) || plan.archivals.contains(&place));
     let blockers: Vec<String> = match &decided {
-        Some(plan) if is_going => plan.obstacles.iter().map(ToString::to_string).collect(),
+        Some(plan) if is_going => plan.blockers.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     };
     let gaps: Vec<String> = usage.gaps_of(&repository.name).map(ToString::to_string).collect();
     let listed = ListedRepository { name, images: snapshot.images };
     let report = preview(Question { policy, usage: &usage, now, passes: Passes::One }, &listed);
-    let mut told = verdict(&report, &image.digest);
-    told["repositoryName"] = json!(repository.name);
-    told["imageDigest"] = json!(image.digest);
-    told["imageTags"] = json!(image.tags);
-    told["imagePushedAt"] = json!(image.pushed_at);
-    told["lastRecordedPullTime"] = json!(image.last_pulled_at);
-    told["imageSizeInBytes"] = json!(image.size_in_bytes);
-    told["policy"] = json!(by);
-    told["usedBy"] = json!(used_by);
-    told["keptByPolicy"] = json!(kept);
-    told["blockedBy"] = json!(blockers);
-    told["usageUnknown"] = json!(gaps);
-    Ok(told)
+    let mut explanation = verdict(&report, &image.digest);
+    explanation["repositoryName"] = json!(repository.name);
+    explanation["imageDigest"] = json!(image.digest);
+    explanation["imageTags"] = json!(image.tags);
+    explanation["imagePushedAt"] = json!(image.pushed_at);
+    explanation["lastRecordedPullTime"] = json!(image.last_pulled_at);
+    explanation["imageSizeInBytes"] = json!(image.size_in_bytes);
+    explanation["policy"] = json!(by);
+    explanation["usedBy"] = json!(used_by);
+    explanation["keptByPolicy"] = json!(kept);
+    explanation["blockedBy"] = json!(blockers);
+    explanation["usageUnknown"] = json!(gaps);
+    Ok(explanation)
 }
 
-/// What the rules do with an image, and when a rule by age will take it.
+/// What the rules do with an image, and when a rule by age will act on it.
 fn verdict(report: &PreviewReport, digest: &str) -> Value {
     if let Some(result) = report.preview_results.iter().find(|result| result.image_digest == digest) {
         let verdict = if result.expires() { "EXPIRES" } else { "MOVES_TO_ARCHIVE" };
@@ -246,20 +238,20 @@ fn verdict(report: &PreviewReport, digest: &str) -> Value {
     })
 }
 
-fn print(told: &Value) -> Result<(), Failure> {
+fn print(explanation: &Value) -> Result<(), Failure> {
     use std::io::Write as _;
-    let text = |name: &str| told[name].as_str().map(str::to_owned);
+    let text = |name: &str| explanation[name].as_str().map(str::to_owned);
     let at = |name: &str| text(name).and_then(|text| Instant::parse(&text).ok());
     let now = Instant::now();
     let mut out = output::text();
     let tags: Vec<&str> =
-        told["imageTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        explanation["imageTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let tags = if tags.is_empty() { "untagged".to_owned() } else { tags.join(", ") };
     writeln!(out, "{}: {tags}", text("repositoryName").unwrap_or_default())?;
     let pushed = at("imagePushedAt").map(|pushed| age(now, pushed)).unwrap_or_default();
     let pulled = at("lastRecordedPullTime")
         .map_or_else(|| "never pulled".to_owned(), |pulled| format!("pulled {} ago", age(now, pulled)));
-    let size = bytes(told["imageSizeInBytes"].as_u64().unwrap_or_default());
+    let size = bytes(explanation["imageSizeInBytes"].as_u64().unwrap_or_default());
     writeln!(out, "  {}\n  {size}, pushed {pushed} ago, {pulled}", text("imageDigest").unwrap_or_default())?;
     writeln!(out, "Policy: {}", text("policy").unwrap_or_default())?;
     let verdict = match (text("verdict").as_deref(), text("keptByPolicy")) {
@@ -275,7 +267,7 @@ fn print(told: &Value) -> Result<(), Failure> {
         writeln!(out, "In use: {used_by}")?;
     }
     for (name, label) in [("blockedBy", "Blocked"), ("usageUnknown", "Unreadable usage source")] {
-        for line in told[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        for line in explanation[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
             writeln!(out, "{label}: {line}")?;
         }
     }

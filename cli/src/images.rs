@@ -21,7 +21,7 @@ use crate::progress::{self, Progress};
 use crate::repository::name;
 use crate::{Failure, Outcome, complete, output};
 
-/// How many images one request deletes.
+/// Maximum number of images in one request.
 const BATCH: usize = 1000;
 
 /// List and delete the images of repositories
@@ -162,7 +162,7 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
     })
 }
 
-/// A line for each image: written as it is made, so that many of them take no more room than they have.
+/// Writes a line for each image as it is made, so that memory does not grow with their number.
 fn table(out: &mut impl Write, repository: &str, images: &[Image]) -> std::io::Result<()> {
     let now = Instant::now();
     let size = images.iter().map(|image| image.size_in_bytes).fold(0, u64::saturating_add);

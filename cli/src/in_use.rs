@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         return crate::kubernetes::run(&arguments.kubernetes, aws);
     }
     let usage = account::work_signed_in(aws, &arguments.bucket.if_named(), async |clients, session| {
-        // A source that cannot be read is a gap. That nothing can be reached is told as such, and at once.
+        // An unreadable source is a gap. An unreachable network is reported at once.
         match clients.ecr.repositories(Some(1), None).await {
             Err(error) if error.failure == AwsFailure::Unreachable => Err(error.into()),
             _ => {
@@ -89,19 +89,23 @@ pub(crate) async fn usage(clients: &RunContext<'_>) -> Result<Usage, Failure> {
 /// The same, with those settings.
 pub(crate) async fn observe(clients: &RunContext<'_>) -> Result<(Usage, Sources), Failure> {
     progress::phase("reading what is in use");
-    let mut book = PolicySet::default();
+    let mut policy_set = PolicySet::default();
     if !clients.bucket.is_empty()
         && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
     {
-        book = PolicySet::parse(&object.text).map_err(|findings| invalid_book(KEY, &findings))?;
+        policy_set =
+            PolicySet::parse(&object.text).map_err(|findings| invalid_policies_file(KEY, &findings))?;
     }
     let before = read_usage::before(clients).await?;
-    let observation = read_usage::observe(clients, book.usage(), before, Instant::now()).await?;
-    Ok((observation.usage, book.usage().clone()))
+    let observation = read_usage::observe(clients, policy_set.usage(), before, Instant::now()).await?;
+    Ok((observation.usage, policy_set.usage().clone()))
 }
 
 /// A policies file that nothing can be done by.
-pub(crate) fn invalid_book(file: &str, findings: &[shared::domain::text::finding::Finding]) -> Failure {
+pub(crate) fn invalid_policies_file(
+    file: &str,
+    findings: &[shared::domain::text::finding::Finding],
+) -> Failure {
     let problem = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     Failure::Policy { file: file.to_owned(), problem }
 }

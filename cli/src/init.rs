@@ -20,7 +20,7 @@ use crate::{Failure, Outcome, in_use, output};
 /// Repositories that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
 
-/// A policies file that says what can be said.
+/// A policies file with all settings.
 const TEMPLATE: &str = include_str!("policies.yaml");
 
 /// Write a commented policies.yaml to begin with
@@ -114,8 +114,8 @@ pub(crate) fn run(arguments: &Suggest, aws: &Aws) -> Result<Outcome, Failure> {
         drop(progress);
         let found = snapshots.iter().map(|read| (read.name.as_str().to_owned(), families(&read.images)));
         let suggestions = suggest(&found.collect());
-        let set =
-            policy_set(&suggestions).map_err(|findings| in_use::invalid_book("the suggestion", &findings))?;
+        let set = policy_set(&suggestions)
+            .map_err(|findings| in_use::invalid_policies_file("the suggestion", &findings))?;
         let mut freed: BTreeMap<(String, u64), Freed> = BTreeMap::new();
         let now = Instant::now();
         for (repository, read) in repositories.iter().zip(snapshots) {
@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Suggest, aws: &Aws) -> Result<Outcome, Failure> {
             let name = entry.name.clone();
             let plan = read.plan(std::borrow::Cow::Borrowed(entry), &usage, now);
             for &place in &plan.plan.deletions {
-                let image = plan.surveyed.images.images().get(place as usize);
+                let image = plan.snapshot.images.images().get(place as usize);
                 let (Some(image), Some((rule, _))) = (image, plan.rule(place)) else { continue };
                 let freed = freed.entry((name.clone(), rule)).or_default();
                 freed.images += 1;

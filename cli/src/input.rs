@@ -32,7 +32,7 @@ pub(crate) enum InputError {
     TooLarge { file: String, limit: u64 },
     #[error("standard input can be read once; name a file for all but one of the arguments")]
     StandardInputTwice,
-    /// The content is not what the argument stands for.
+    /// The content is not of the kind that the argument asks for.
     #[error("{file}: {problem}")]
     Content { file: String, problem: String },
 }
@@ -54,7 +54,7 @@ pub(crate) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The path in a name that the AWS CLI takes: `file://policy.json`.
+/// The path of a name as the AWS CLI accepts it: `file://policy.json`.
 fn without_scheme(path: &Path) -> &Path {
     let stripped =
         path.to_str().and_then(|text| text.strip_prefix("file://").or_else(|| text.strip_prefix("fileb://")));
@@ -100,7 +100,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
     Ok(text)
 }
 
-/// What a file is that was named where a policy is needed, if it is one of the others.
+/// The kind of a file that is not a policy, if it is one of the other known kinds.
 pub(crate) fn other_kind(text: &str) -> Option<String> {
     if PolicySet::is_meant(text) {
         let advice = "`enforce --book` and `check` read it; a policy is one of those that its entries have";

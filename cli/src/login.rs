@@ -56,7 +56,7 @@ impl Program {
         std::env::split_paths(&path).any(|folder| folder.join(self.name()).is_file())
     }
 
-    /// Hands the password over, and waits.
+    /// Passes the password to the program's standard input, and waits.
     fn sign_in(self, host: &str, password: &str) -> Result<(), LoginError> {
         let name = self.name();
         let mut command = Command::new(name);

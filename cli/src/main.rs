@@ -138,14 +138,14 @@ fn command() -> clap::Command {
     ))
 }
 
-/// How a command ended, when it ended well enough to say so.
+/// How a command ended, unless it failed.
 enum Outcome {
     Success,
-    /// What was examined is invalid; it was said on standard output.
+    /// The examined file is invalid; the findings are on standard output.
     Invalid,
-    /// What was compared differs; it was said on standard output.
+    /// The compared things differ; the differences are on standard output.
     Different,
-    /// Some of the files cannot be used; it was said on standard error, and the others were examined.
+    /// Some files cannot be used, which is on standard error; the others were examined.
     Unusable,
 }
 

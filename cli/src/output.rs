@@ -1,11 +1,22 @@
-//! Standard output and standard error: whatever they are given, a terminal shows it and does not obey it.
+//! Standard output and standard error. Characters that would control a terminal are escaped.
 //!
-//! Who reads a pipe may leave early. What is written then goes nowhere, and the command ends with the exit code that it would have
-//! had: `enforce | head` says with it whether something needs attention.
+//! The reader of a pipe may close it early. Further output is then dropped, and the command ends with its usual exit code:
+//! `enforce | head` still tells whether something needs attention.
 
 use std::io::{self, BufWriter, StderrLock, StdoutLock, Write};
 
+use clap::ValueEnum;
 use shared::domain::text::printable::{Notation, Printer};
+
+/// The format of a command's output that is not a table.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON for programs.
+    Json,
+}
 
 /// Standard output, which may have been closed by its reader.
 #[derive(Debug)]
@@ -36,7 +47,7 @@ pub(crate) fn text() -> BufWriter<Printer<Pipe>> {
     out(Notation::Text)
 }
 
-/// Standard output for JSON, which stays as exact as it is.
+/// Standard output for JSON, whose values remain exact.
 pub(crate) fn json() -> BufWriter<Printer<Pipe>> {
     out(Notation::Json)
 }
@@ -66,7 +77,7 @@ pub(crate) fn value(value: &impl serde::Serialize) -> io::Result<()> {
     out.flush()
 }
 
-/// Tells something on standard error that is no failure. What cannot be told to anybody is no reason to stop.
+/// Prints a note on standard error. If that fails, the command continues.
 pub(crate) fn note(text: &str) {
     crate::progress::suspended(|| {
         let _ = writeln!(error(), "{text}");

@@ -1,7 +1,7 @@
-//! A directory as an archive that a build reads: without what `.dockerignore` names, with the bits of programs, with links as links.
+//! Packs a directory as an archive for a build: without what `.dockerignore` names, with executable bits, with links as links.
 //!
-//! The same files make the same archive, byte by byte, so that the same source is one image however often it is sent. BuildKit goes by
-//! `.dockerignore` itself as well: what is left out here only need not travel.
+//! The same files make the same archive, byte by byte, so that the same source is one image however often it is sent. BuildKit
+//! applies `.dockerignore` itself as well; leaving files out here only saves bandwidth.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,7 @@ pub(crate) fn pack(directory: &Path, dockerfile: &str) -> Result<Packed, PackErr
         let (directory, dockerfile) = (directory.to_owned(), dockerfile.to_owned());
         return Err(PackError::NoDockerfile { directory, dockerfile });
     }
-    // One of a Dockerfile's own goes before that of all.
+    // A Dockerfile's own ignore file takes precedence over the general one.
     let own = format!("{dockerfile}.dockerignore");
     let mut ignored = Ignored::default();
     for name in [own.as_str(), ".dockerignore"] {
@@ -159,7 +159,7 @@ impl Packer<'_> {
     }
 }
 
-/// How an entry is written: always of the same time.
+/// The options of an entry, with a constant time.
 fn options(mode: u32) -> SimpleFileOptions {
     SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
@@ -221,7 +221,7 @@ impl Ignored {
         self.patterns.iter().any(|(_, is_exception)| *is_exception)
     }
 
-    /// Whether a path, or a directory that it is in, is named: the last pattern that says something about it decides.
+    /// Whether a path, or a directory above it, is ignored. The last pattern that matches it decides.
     fn is_ignored(&self, path: &str) -> bool {
         let parents = path.match_indices('/').filter_map(|(at, _)| path.get(..at));
         let all: Vec<&str> = parents.chain([path]).collect();
@@ -248,7 +248,7 @@ fn clean(pattern: &str) -> String {
     parts.join("/")
 }
 
-/// The regular expression that a pattern stands for.
+/// The regular expression of a pattern.
 fn expression(pattern: &str) -> String {
     let mut out = "^".to_owned();
     let mut rest = pattern.chars().peekable();
@@ -353,10 +353,10 @@ mod tests {
                 ("src/run.sh".to_owned(), 0o100_755),
             ]
         );
-        let said = pack(&folder, "docker/Dockerfile").unwrap_err().to_string();
+        let message = pack(&folder, "docker/Dockerfile").unwrap_err().to_string();
         assert!(
-            said.ends_with("there is no docker/Dockerfile in it; name another one with --dockerfile"),
-            "{said}"
+            message.ends_with("there is no docker/Dockerfile in it; name another one with --dockerfile"),
+            "{message}"
         );
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -176,12 +176,12 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         })?,
     }
     if against.is_some() {
-        newly.tell();
+        newly.warn();
     }
     Ok(if newly.images.len() > arguments.allow { Outcome::Different } else { Outcome::Success })
 }
 
-/// The images that go by a policy and did not go by another one.
+/// The images that expire by a policy and did not expire by another one.
 #[derive(Debug, Default)]
 struct Newly {
     images: Vec<String>,
@@ -204,7 +204,7 @@ impl Newly {
         }
     }
 
-    fn tell(&self) {
+    fn warn(&self) {
         const SHOWN: usize = 20;
         let images = count(self.images.len() as u64, "image");
         output::note(&format!(
@@ -286,7 +286,7 @@ async fn live(
 /// all of them.
 struct Printed {
     format: Format,
-    /// How many there will be.
+    /// The number of all images.
     total: usize,
     done: usize,
     /// The reports of a page.
@@ -348,7 +348,7 @@ impl Printed {
     }
 }
 
-/// How tables look on standard output.
+/// The style of tables on standard output.
 pub(crate) fn style() -> table::Style {
     table::Style {
         width: terminal_width(),

@@ -1,4 +1,4 @@
-//! How far long work is: on standard error, and only if that is a terminal.
+//! Progress of long commands, on standard error, and only if that is a terminal.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,18 +20,18 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// Says what is done now, of which nobody knows how much there is.
+/// Shows the present phase, whose length is unknown.
 pub(crate) fn phase(what: impl Into<String>) {
     let bar = bar();
     bar.set_style(style("{spinner} {msg} ({elapsed})"));
     bar.set_message(what.into());
 }
 
-/// How far counted work is; what is drawn goes away with it.
+/// The progress of counted work. The display is removed when it is dropped.
 pub(crate) struct Progress;
 
 impl Progress {
-    /// So much work, of this kind.
+    /// Progress of `total` pieces of work.
     pub(crate) fn new(what: &'static str, total: usize) -> Self {
         let bar = bar();
         bar.set_style(style("{spinner} {pos} of {len} {msg} {bar:24} {elapsed}, {eta} left"));
@@ -42,7 +42,7 @@ impl Progress {
         Self
     }
 
-    /// So much more is done.
+    /// Advances the progress.
     pub(crate) fn step(&self, done: usize) {
         bar().inc(done as u64);
     }
@@ -59,7 +59,7 @@ pub(crate) fn suspended<T>(write: impl FnOnce() -> T) -> T {
     bar().suspend(write)
 }
 
-/// Takes off what is drawn.
+/// Removes the display.
 pub(crate) fn clear() {
     bar().finish_and_clear();
 }

@@ -1,4 +1,4 @@
-//! `ecr-steward protection-rule`: the rule that keeps ECR's own engine from what is in use, for policies that are somebody else's.
+//! `ecr-steward protection-rule`: the rule that keeps ECR's own engine from images in use, for policies of other tools.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -68,7 +68,7 @@ fn json(rules: &[Rule]) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(&Document { rules }).map_err(io::Error::from)?)
 }
 
-/// The number from which on rules are somebody else's.
+/// The number for the first rule of the policy's owner.
 fn next(rules: &[Rule]) -> u64 {
     rules.last().map_or(1, |rule| rule.priority + 1)
 }
@@ -106,7 +106,7 @@ const fn action(rule: &Rule) -> &'static str {
     }
 }
 
-/// A text of letters, digits and punctuation that HCL takes as it is, in quotation marks.
+/// A text of letters, digits and punctuation in quotation marks, for HCL.
 fn quoted(text: &str) -> String {
     format!("{text:?}")
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use shared::aws::Connection;
 use shared::aws::http_api::path;
@@ -71,7 +71,7 @@ struct List {
 
     /// How to print.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: output::Format,
 }
 
 /// Print a repository with its policies and tags
@@ -89,7 +89,7 @@ struct Show {
 
     /// How to print.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: output::Format,
 }
 
 /// Change what differs from what is asked for, and print what was changed
@@ -141,7 +141,7 @@ struct Delete {
     stack: Stack,
 }
 
-/// What a repository is to be.
+/// The settings of a repository.
 #[derive(Debug, Args)]
 struct Settings {
     /// All fields in YAML or JSON, as `POST /repositories` takes them; the options below go before. `-` is standard input.
@@ -177,16 +177,6 @@ struct Settings {
     pull_account: Vec<String>,
 }
 
-/// How to print a repository.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// JSON for programs.
-    Json,
-}
-
 pub(crate) fn name(text: &str) -> Result<Name, String> {
     Name::parse(text).map_err(|error| error.to_string())
 }
@@ -200,7 +190,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl Settings {
-    /// The body of the request, given what is there where no file says all of it.
+    /// The body of the request. `before` has the present settings, for an update without a file.
     fn body(&self, before: Map<String, Value>) -> Result<Value, Failure> {
         let mut body = match &self.file {
             None => before,
@@ -281,8 +271,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         Command::List(list) => {
             let all = account::connected(aws, async |connection| all(connection, &list.stack.stack).await)?;
             match list.output {
-                Format::Json => output::value(&all)?,
-                Format::Text => {
+                output::Format::Json => output::value(&all)?,
+                output::Format::Text => {
                     let mut out = output::text();
                     for repository in &all {
                         writeln!(out, "{}", repository["repositoryName"].as_str().unwrap_or_default())?;
@@ -297,8 +287,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                 api.ask("GET /repositories/{name}", &path(&["repositories", show.name.as_str()]), None).await
             })?;
             match show.output {
-                Format::Json => output::value(&shown.body)?,
-                Format::Text => print(&shown.body)?,
+                output::Format::Json => output::value(&shown.body)?,
+                output::Format::Text => print(&shown.body)?,
             }
         }
         Command::Update(update) => {
@@ -347,7 +337,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(Outcome::Success)
 }
 
-/// What would have to be asked for to get a repository as it is.
+/// The request that would create a repository as it is.
 fn asked_for(repository: &Value) -> Map<String, Value> {
     const FIELDS: [&str; 7] = [
         "imageTagMutability",

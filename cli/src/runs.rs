@@ -1,8 +1,8 @@
-//! `ecr-steward runs` and `ecr-steward history`: what was done, by whom, and what became of one image.
+//! `ecr-steward runs` and `ecr-steward history`: past runs, and the history of one image.
 
 use std::io::Write;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::domain::enforcement::journal::{self, Line};
 use shared::domain::enforcement::run::RUNS;
@@ -98,16 +98,7 @@ pub(crate) struct History {
 
     /// How to print; JSON has the lines of the journal, with manifests.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Told,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Told {
-    /// For people.
-    #[default]
-    Text,
-    /// JSON for programs.
-    Json,
+    output: output::Format,
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
@@ -152,7 +143,7 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
             "{:38}{started:22}{status:9}{:>9}{:>9}  {}",
             on_one_line(&report.run.run_id),
             grouped(totals.deleted.image_total_count),
-            grouped(totals.held_by_obstacles.image_total_count),
+            grouped(totals.blocked.image_total_count),
             on_one_line(by)
         )?;
     }
@@ -160,7 +151,7 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
     Ok(Outcome::Success)
 }
 
-/// A report; none when it is not there any more.
+/// A report; `None` if it no longer exists.
 async fn report(clients: &RunContext<'_>, key: &str) -> Result<Option<RunReport>, Failure> {
     let Some(object) = clients.s3.get(clients.bucket, key).await? else { return Ok(None) };
     let report = serde_json::from_str(&object.text);
@@ -230,8 +221,8 @@ pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure
         Ok(lines)
     })?;
     match arguments.output {
-        Told::Json => output::value(&lines)?,
-        Told::Text => print(&called, &lines)?,
+        output::Format::Json => output::value(&lines)?,
+        output::Format::Text => print(&called, &lines)?,
     }
     if lines.is_empty() {
         output::note(&format!(
@@ -259,7 +250,7 @@ fn print(called: &Called, lines: &[Line]) -> Result<(), Failure> {
         match (&line.policy, line.applied_rule_priority) {
             (Some(policy), Some(rule)) => {
                 let version = line
-                    .book_version
+                    .policies_file_version
                     .as_ref()
                     .map(|version| format!(", version {version}"))
                     .unwrap_or_default();

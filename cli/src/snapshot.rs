@@ -35,14 +35,14 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                 name: repository.name.clone(),
                 problem: error.to_string(),
             })?;
-            let surveyed =
+            let read =
                 RepositorySnapshot::read(&clients, name, &repository.registry_id, &repository.arn).await?;
             let name = RepositoryName {
                 repository_name: Some(repository.name),
                 registry_id: Some(repository.registry_id),
             };
             progress::suspended(|| -> io::Result<()> {
-                serde_json::to_writer_pretty(&mut out, &snapshot(&name, &surveyed.images))
+                serde_json::to_writer_pretty(&mut out, &snapshot(&name, &read.images))
                     .map_err(io::Error::from)?;
                 out.write_all(b"\n")
             })?;

@@ -1,21 +1,21 @@
-//! AWS: the only place that calls it. Pages are followed, batches filled, throttling waited for, failures named.
+//! Calls to AWS; no other module calls it. Pagination, batches, throttling and retries are handled here, and failures get a type.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | [`error`] | what can go wrong with a call, in the terms of this project |
-//! | [`deadline`] | stopping in time, with time left to put things in order |
-//! | [`retry_observer`] | what the last attempt ran into, for when time runs out between two |
-//! | [`transport`] | what carries requests: connector, clock, credentials, region, endpoint |
-//! | `endpoint` | where the services are that no client of the SDK is there for |
-//! | `trust` | whose certificates count |
+//! | [`error`] | the errors of calls |
+//! | [`deadline`] | stopping in time, with time left for a rollback |
+//! | [`retry_observer`] | the last retryable error of a call, for timeouts |
+//! | [`transport`] | connector, clock, credentials, Region and endpoint |
+//! | `endpoint` | the endpoints of services that are called without a client of the SDK |
+//! | `trust` | the trusted root certificates |
 //! | [`ecr`] | Amazon ECR |
 //! | `s3` | Amazon S3, with the feature `signed` |
 //! | `reachability` | giving up on hosts that never answer, at a terminal |
-//! | `http_api`, `sts` | the stack's own HTTP API, and who calls, with the feature `signed` |
-//! | `codebuild`, `eventbridge`, `ssm` | what building images calls besides, with the feature `builds` |
-//! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | what previewing and enforcing calls besides, with the feature `lifecycle` |
+//! | `http_api`, `sts` | the stack's own HTTP API, and the caller's identity, with the feature `signed` |
+//! | `codebuild`, `eventbridge`, `ssm` | other services for building images, with the feature `builds` |
+//! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | other services for previewing and enforcing, with the feature `lifecycle` |
 //! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `inspector`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
-//! | `region_services` | which services a Region lacks |
+//! | `region_services` | the services that a Region lacks |
 
 use std::time::Duration;
 
@@ -108,28 +108,27 @@ pub use deadline::Deadline;
 pub use error::{AwsError, Failure};
 pub use transport::{AccessKeys, Clock, Transport};
 
-/// How long one attempt of a call may take. ECR answers in well under a second, a page of 1,000 images in two.
+/// Timeout of one attempt of a call. ECR answers in well under a second, with a page of 1,000 images in two.
 const ATTEMPT: Duration = Duration::from_secs(8);
 
-/// So many attempts are made of a call, which take minutes. In a function the deadline is there before.
+/// Maximum number of attempts of a call, which take minutes. In a function the deadline comes first.
 const ATTEMPTS: u32 = 50;
 
 /// TLS by rustls with ring.
 const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
-/// How AWS is reached: region, credentials, endpoints, retries.
+/// A connection to AWS: Region, credentials, endpoints, retries.
 #[derive(Debug, Clone)]
 pub struct Connection {
     config: SdkConfig,
     transport: Transport,
     retry_observer: retry_observer::RetryObserver,
-    /// The registry that is looked at, if it is another account's.
+    /// The account of the registry that is read, if it is not the caller's own.
     registry_id: Option<String>,
 }
 
 impl Connection {
-    /// The connection of a Lambda function or a command: everything is in its environment, and nothing else is looked at, which is
-    /// what makes this quick.
+    /// The connection of a Lambda function or a command, from its environment alone. Looking nowhere else keeps the start fast.
     #[must_use]
     pub fn from_env() -> Self {
         Self::over(Transport::from_env())
@@ -185,7 +184,7 @@ impl Connection {
         }
     }
 
-    /// The same, with another account's registry to be looked at. What changes something still changes the caller's own.
+    /// The same connection, reading another account's registry. Changes are still made in the caller's own.
     #[must_use]
     pub fn of_registry(mut self, registry_id: Option<String>) -> Self {
         self.registry_id = registry_id;
@@ -204,19 +203,19 @@ impl Connection {
         &self.transport.clock
     }
 
-    /// What the calls over this connection run into.
+    /// The observer of retryable errors on this connection.
     #[must_use]
     pub const fn retry_observer(&self) -> &retry_observer::RetryObserver {
         &self.retry_observer
     }
 
-    /// Amazon ECR over this connection, to be looked at.
+    /// Amazon ECR for reading.
     #[must_use]
     pub fn ecr_read(&self) -> ecr::EcrRead {
         ecr::EcrRead::new(self)
     }
 
-    /// Amazon ECR over this connection, to be looked at and protected: tags are added, policies suspended.
+    /// Amazon ECR for reading and protecting: tags are added, policies suspended.
     #[must_use]
     pub fn ecr_protect(&self) -> ecr::EcrProtect {
         ecr::EcrProtect::new(self.ecr_read())
@@ -343,13 +342,13 @@ impl Connection {
     }
 }
 
-/// The HTTPS client of this project, for calls in a Region: what finds credentials has to ask somebody, too.
+/// The HTTPS client of this project, for calls in a Region. Credential providers use it, too.
 #[must_use]
 pub fn http_client(region: &str) -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(TLS).tls_context(trust::context(region)).build_https()
 }
 
-/// Whether a variable of the environment says yes, as the SDK reads it.
+/// Whether an environment variable is true, as the SDK reads it.
 fn is_on(name: &str) -> bool {
     variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
@@ -363,8 +362,7 @@ fn retries() -> RetryConfig {
     patient(RetryConfig::adaptive())
 }
 
-/// For calls that must not wait behind a lowered rate: those to S3, and those that put things in order at the end of an
-/// invocation, which are few.
+/// Retries without a rate limit: for calls to S3, and for the few calls of a rollback at the end of an invocation.
 fn retries_at_once() -> RetryConfig {
     patient(RetryConfig::standard())
 }

@@ -1,15 +1,15 @@
 //! Decisions: pure, without AWS, clock, environment or async.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | [`text`] | reading documents, and what is wrong with them; times and quantities as people write them |
-//! | [`image`] | the images of a repository, how they relate, their names and URIs |
+//! | [`text`] | parsing documents, findings about them, times and quantities as people write them |
+//! | [`image`] | the images of a repository, their relations, names and URIs |
 //! | [`lifecycle`] | lifecycle policies: the document, the simple model, evaluation, explanations |
-//! | [`usage`] | which images are in use, from each source, and which sources could not be read |
-//! | [`enforcement`] | which policy is for which repository, what a run does to it, and within which limits |
-//! | [`preview`] | the preview of a policy over the images of a repository |
-//! | [`repository`] | a repository as it is asked for and as it exists, and the difference |
-//! | [`builds`] | which builds an event asks for, what each is told, what follows when it ends |
+//! | [`usage`] | images in use, from each source, and unreadable sources |
+//! | [`enforcement`] | the policy for each repository, the actions of a run, and their limits |
+//! | [`preview`] | the preview of a policy on the images of a repository |
+//! | [`repository`] | the requested repository, the existing one, and the difference |
+//! | [`builds`] | the builds for an event, the input of a build, and the consequences of its end |
 //! | [`cloudformation`] | CloudFormation's protocol for custom resources |
 
 pub mod builds;

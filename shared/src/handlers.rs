@@ -1,6 +1,6 @@
-//! Requests from outside and their answers. Handlers read a request, call a workflow, and answer.
+//! Requests from outside and their answers. Handlers parse a request, call a workflow, and answer.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
 //! | [`http`] | the HTTP API |
 //! | `cloudformation` | the custom resources |

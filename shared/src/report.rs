@@ -1,4 +1,4 @@
-//! What a preview says: renderings as a table and as a page.
+//! Renderings of previews and runs: as JSON, tables, pages and mails.
 
 pub mod attention;
 #[cfg(feature = "html")]

@@ -1,8 +1,8 @@
-//! What every Lambda function needs around its work.
+//! The shell of every Lambda function.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | [`environment`] | what the template sets in the environment |
+//! | [`environment`] | the environment variables that the template sets |
 //! | `custom_resource` | answering CloudFormation in time, with the feature `aws` |
 //! | `function` | serving invocations, time left, errors, with the feature `function` |
 //! | `log` | logs as JSON lines, with the feature `function` |

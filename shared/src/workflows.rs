@@ -1,17 +1,17 @@
-//! Several calls to AWS, in an order in which it is safe to stop anywhere.
+//! Workflows: several calls to AWS in an order that is safe to interrupt.
 //!
 //! | module | does |
 //! | --- | --- |
 //! | `enforcement` | previews and enforces lifecycle policies over a registry |
 //! | `confirm_request` | has CloudFormation confirm that it sent a request |
-//! | `delete_images` | deletes images that somebody names |
-//! | `live_preview` | previews a policy over a repository as it is now |
-//! | `provision` | makes repositories as they are asked for, and rolls back when that fails |
-//! | `protection_records` | keeps what is remembered of repositories whose policy ECR enforces |
-//! | `start_build` | starts builds for source that arrives and for requests |
+//! | `delete_images` | deletes images by hand |
+//! | `live_preview` | previews a policy on a repository as it is now |
+//! | `provision` | creates and changes repositories, and rolls back failed requests |
+//! | `protection_records` | stores the records of repositories whose policy ECR enforces |
+//! | `start_build` | starts builds for source updates and for requests |
 //! | `build_for_stack` | starts the build that a CloudFormation stack waits for |
-//! | `publish_image` | moves tags and tells others when a build ends |
-//! | `announce` | sends the events that others read |
+//! | `publish_image` | moves tags and publishes events when a build ends |
+//! | `announce` | publishes the events of builds |
 
 #[cfg(feature = "builds")]
 pub mod announce;

@@ -157,7 +157,7 @@ fn looks(folder: &Path) -> ExitCode {
         "DescribeServiceRevisions",
         "DescribeTaskDefinition",
     ];
-    let told = |what: &str| {
+    let counted = |what: &str| {
         let (again, first) = (count(&anew), count(&once));
         let lambda = count(&["ListFunctions", "GetFunction"]);
         println!("{what:<44}{:>12}{lambda:>12}{first:>24}", again + first);
@@ -166,7 +166,7 @@ fn looks(folder: &Path) -> ExitCode {
     for (what, run) in [("the first of the first run", "first"), ("the first of a later run", "second")] {
         steward.aws.forget_calls();
         steward.take_inventory(&Steward::begin(run, true)).response();
-        told(what);
+        counted(what);
     }
     let whole = |aws: &EcrStub| {
         let mut calls: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
@@ -188,7 +188,7 @@ fn looks(folder: &Path) -> ExitCode {
     }
     let batches = steward.aws.count("BatchDeleteImage");
     // One before the repository and one after it; the revisions of services are asked once in an invocation.
-    let calls = told(&format!("both around a repository of {batches} batches"));
+    let calls = counted(&format!("both around a repository of {batches} batches"));
     let again = whole(&steward.aws);
     if !again.is_empty() {
         println!("MISSED: what is read once a run was read again: {again:?}");
@@ -217,10 +217,10 @@ fn steward(folder: &Path, repositories: usize) -> Steward {
     let aws = EcrStub::start();
     aws.generate(repositories, IMAGES);
     aws.only_count();
-    let book =
+    let policies_file =
         "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 14 }],
         limits: { images: 1000, percent: 100 } }]";
-    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), book));
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), policies_file));
     let start =
         |aws: &EcrStub, name: &str| cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY);
     Steward::of(aws, start)

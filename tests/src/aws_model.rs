@@ -1,10 +1,9 @@
-//! Requests against AWS's own models of its services: types, required members, patterns, enumerations, lengths and ranges, and
-//! how each protocol carries them. What the models say is in `tests/aws_models/requests.json`, which `extract.py` beside it makes
-//! of botocore.
+//! Checks requests against AWS's own models of its services: types, required members, patterns, enumerations, lengths and ranges,
+//! and their encoding in each protocol. `extract.py` makes `tests/aws_models/requests.json` from the models of botocore.
 //!
-//! Every request that reaches a stub is checked here, those of the SDK's clients and those that are signed by hand, in tests of
-//! single functions as in the simulation. The host is not looked at, since the stubs are not at AWS's; the name that a request is
-//! signed for says which service it is meant for.
+//! Every request to a stub is checked here, those of the SDK's clients and those that are signed by hand, in tests of single
+//! functions as in the simulation. The host is ignored, since stubs are not at AWS's. The service name of the signature tells the
+//! service.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -27,13 +26,13 @@ static MODELS: LazyLock<Models> = LazyLock::new(|| {
 
 #[derive(Debug)]
 struct Models {
-    /// By the names that requests are signed for.
+    /// The services by the names that requests are signed for.
     services: HashMap<String, Service>,
     /// Compiled when they are needed: some are large.
     patterns: HashMap<String, OnceLock<Regex>>,
 }
 
-/// A pattern of the models. AWS has the whole of a value match, whether or not a pattern says so.
+/// The regular expression of a pattern in the models, which AWS matches against the whole value.
 fn whole(pattern: &str) -> &'static Regex {
     MODELS.patterns[pattern].get_or_init(|| {
         // One looks back whether a hyphen is last, which these expressions cannot; so it takes a little more than AWS does.
@@ -128,9 +127,9 @@ struct Member {
 pub struct Violation {
     /// The service and the operation, as far as they are known.
     pub operation: String,
-    /// Where in the input of the operation: a JSON pointer, empty for the request as a whole.
+    /// The JSON pointer into the input of the operation; empty for the whole request.
     pub pointer: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
@@ -155,11 +154,11 @@ const TRANSPORT: [&str; 7] = [
 const STANDARD: [&str; 5] =
     ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"];
 
-/// What of a request AWS would not take; nothing is the usual.
+/// Why AWS would refuse a request; usually empty.
 ///
 /// # Panics
 ///
-/// When the file of the models is not readable.
+/// If the file of the models is not readable.
 pub fn violations(request: &Request) -> Vec<Violation> {
     let mut check = Check { violations: Vec::new(), operation: request.target.clone() };
     check.request(request);
@@ -380,7 +379,7 @@ impl Check {
         Some((operation, input.into()))
     }
 
-    /// What the body of a REST request has of the input.
+    /// The input in the body of a REST request.
     fn rest_body(
         &mut self,
         service: &Service,
@@ -517,7 +516,7 @@ fn labels(template: &str, path: &str) -> Option<Vec<(String, String)>> {
     (rest.is_empty() && labels.iter().all(|(_, value)| !value.is_empty())).then_some(labels)
 }
 
-/// A text as what a shape makes of it; what is none stays a text, which the shape refuses.
+/// Parses a text by a shape. A text that does not match remains a text, which the shape refuses.
 fn read(service: &Service, shape: &str, text: String) -> Value {
     match service.shapes[shape].kind.as_str() {
         "integer" | "long" => text.parse::<i64>().map_or_else(|_| text.into(), Value::from),
@@ -528,7 +527,8 @@ fn read(service: &Service, shape: &str, text: String) -> Value {
     }
 }
 
-/// What the fields of a form have of a shape, as `Member.member.1.Name` or `Map.entry.1.key` say it; takes those that it reads.
+/// The members of a shape in the fields of a form, such as `Member.member.1.Name` or `Map.entry.1.key`; removes the fields that
+/// it reads.
 fn from_fields(
     service: &Service,
     name: &str,
@@ -631,7 +631,7 @@ mod tests {
         signed("ecr", "POST", "/", &[("content-type", JSON), ("x-amz-target", &target)], body)
     }
 
-    fn told(request: &Request) -> String {
+    fn message(request: &Request) -> String {
         violations(request).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
@@ -662,12 +662,12 @@ mod tests {
                 "Action=Publish&Version=2010-03-31&TopicArn=arn&Message=a+b",
             ),
         ] {
-            assert_eq!(told(&request), "");
+            assert_eq!(message(&request), "");
         }
         let mut invoke =
             signed("lambda", "POST", "/2015-03-31/functions/one/invocations", &[(name, "Event")], "{}");
         invoke.headers[0].1 = invoke.headers[0].1.replace("x-amz-target", name);
-        assert_eq!(told(&invoke), "");
+        assert_eq!(message(&invoke), "");
     }
 
     #[test]
@@ -753,8 +753,8 @@ mod tests {
             (signed("kms", "POST", "/", &[], ""), "signed for kms"),
             (Request::default(), "no signature"),
         ] {
-            let told = told(&request);
-            assert!(told.contains(problem), "{told:?} instead of {problem:?}");
+            let message = message(&request);
+            assert!(message.contains(problem), "{message:?} instead of {problem:?}");
         }
     }
 }

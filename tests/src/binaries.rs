@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use local::Project;
 
-/// The path of a binary of the workspace, by its name. The first call builds them all, which takes no time when they
-/// are up to date.
+/// The path of a binary of the workspace, by its name. The first call builds all of them, which takes no time if they are up to
+/// date.
 ///
 /// # Panics
 ///
-/// When the build fails or there is no such binary.
+/// If the build fails or there is no such binary.
 pub fn binary(name: &str) -> &'static PathBuf {
     static BINARIES: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let binaries = BINARIES.get_or_init(build);

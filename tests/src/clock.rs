@@ -1,4 +1,4 @@
-//! The present, by which the AWS in memory tells time: this machine's, unless the thread has one of its own.
+//! The clock of AWS in memory: this machine's, unless the thread has one of its own.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ pub fn micros() -> i64 {
     })
 }
 
-/// What this thread takes for the present from now on, in microseconds since 1970; `None` for this machine's clock.
+/// Sets this thread's clock, in microseconds since 1970; `None` for this machine's clock.
 pub fn set(micros: Option<i64>) {
     PRESENT.set(micros);
 }

@@ -1,5 +1,6 @@
-//! What is called besides ECR, in memory behind the same port: AWS CodeBuild, Amazon EventBridge, the Parameter Store, Amazon
-//! S3, Amazon ECS, Amazon EKS, AWS Lambda, Amazon SNS, AWS CloudFormation; and what Amazon ECR tells of a registry as a whole. It shares no code with what it tests.
+//! Fakes of AWS services besides ECR, in memory behind the same port: AWS CodeBuild, Amazon EventBridge, the Parameter Store,
+//! Amazon S3, Amazon ECS, Amazon EKS, AWS Lambda, Amazon SNS, AWS CloudFormation; and Amazon ECR's description of a registry.
+//! They share no code with the tested programs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,12 +54,12 @@ const OPERATIONS: [&str; 15] = [
     "DeleteParameters",
 ];
 
-/// Whether an operation in JSON is known here.
+/// Whether a JSON operation is implemented.
 pub(crate) fn is_known(operation: &str) -> bool {
     OPERATIONS.contains(&operation) || ecs::OPERATIONS.contains(&operation) || operation.contains(':')
 }
 
-/// The operations that are told by methods and paths, by the names of the SDKs.
+/// The REST operations, by the names of the SDKs.
 pub const REST: [&str; 14] = [
     "GetCallerIdentity",
     "GetObject",
@@ -76,7 +77,7 @@ pub const REST: [&str; 14] = [
     EKS_CLUSTERS,
 ];
 
-/// How `ListClusters` of Amazon EKS is called here, since Amazon ECS has one too.
+/// The name of Amazon EKS's `ListClusters` here, since Amazon ECS has one, too.
 pub const EKS_CLUSTERS: &str = "eks:ListClusters";
 
 /// The operation of the Resource Groups Tagging API; the tags are those of the repositories.
@@ -103,14 +104,14 @@ pub(crate) fn operation(request: &Request) -> &'static str {
     }
 }
 
-/// What such a request asks for.
-pub(crate) fn told(operation: &str, request: &Request) -> Value {
+/// The parsed input of a REST request.
+pub(crate) fn parsed_request(operation: &str, request: &Request) -> Value {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-    let mut told = json!({ "key": decoded(path.trim_start_matches('/')), "query": query });
+    let mut parsed_request = json!({ "key": decoded(path.trim_start_matches('/')), "query": query });
     if operation == "PutObject" {
-        told["body"] = String::from_utf8_lossy(&request.body).into_owned().into();
+        parsed_request["body"] = String::from_utf8_lossy(&request.body).into_owned().into();
     }
-    told
+    parsed_request
 }
 
 /// The services: look into them and change them with [`crate::ecr_stub::EcrStub::cloud`].
@@ -126,19 +127,19 @@ pub struct Cloud {
     pub events: Vec<(String, Value)>,
     /// Objects by `bucket/key`, the newest version last: content and version.
     pub objects: BTreeMap<String, Vec<(String, String)>>,
-    /// What was uploaded that is no text, by `bucket/key`.
+    /// Uploaded objects that are not text, by `bucket/key`.
     pub archives: BTreeMap<String, Vec<u8>>,
-    /// How many versions objects had that were deleted: no two have the same one.
+    /// The number of deleted versions of each object, so that version ids are unique.
     deleted: BTreeMap<String, usize>,
-    /// When objects were written, in seconds since 1970.
+    /// The times at which objects were written, in seconds since 1970.
     pub written: BTreeMap<String, i64>,
-    /// Whether buckets keep no versions.
+    /// Whether buckets have no versions.
     pub is_unversioned: bool,
     /// The largest page of a list of objects; 1000 unless set.
     pub list_page: usize,
-    /// By how many seconds S3's clock differs.
+    /// The offset of S3's clock, in seconds.
     pub clock_offset: i64,
-    /// What runs in containers.
+    /// Amazon ECS.
     pub ecs: Ecs,
     /// The names of the clusters of Amazon EKS.
     pub eks_clusters: Vec<String>,
@@ -150,13 +151,13 @@ pub struct Cloud {
     pub pull_time_exclusions: Vec<String>,
     /// The policy of the registry of Amazon ECR.
     pub registry_policy: Option<String>,
-    /// What runs in AWS Lambda.
+    /// AWS Lambda.
     pub functions: Lambda,
-    /// What other services use.
+    /// Other usage sources.
     pub sources: Sources,
     /// The services that AWS lacks in this Region, by the names that Systems Manager's public parameters have for them.
     pub lacking: Vec<String>,
-    /// What CloudFormation is doing.
+    /// CloudFormation's stacks.
     pub stacks: Stacks,
     /// Messages in queues: the queue and the message.
     pub messages: Vec<(String, String)>,
@@ -164,7 +165,7 @@ pub struct Cloud {
     pub logs: BTreeMap<String, String>,
     /// Functions that were invoked and not waited for, with their payloads.
     pub invoked: Vec<(String, Value)>,
-    /// What was told to people: subject and message.
+    /// Mails that were sent: subject and message.
     pub published: Vec<(String, String)>,
 }
 
@@ -221,7 +222,7 @@ impl Cloud {
         *self.deleted.entry(path.to_owned()).or_default() += versions.len();
     }
 
-    /// What an object has in it now.
+    /// The present content of an object.
     pub fn object_text(&self, path: &str) -> Option<String> {
         self.objects.get(path)?.last().map(|(content, _)| content.clone())
     }
@@ -233,13 +234,13 @@ impl Cloud {
         paths.map(|path| path[bucket.len() + 1..].to_owned()).collect()
     }
 
-    /// Makes an object so many hours old.
+    /// Makes an object `hours` old.
     pub fn age(&mut self, path: &str, hours: f64) {
         #[expect(clippy::cast_possible_truncation, reason = "seconds")]
         self.written.insert(path.to_owned(), seconds() - (hours * 3600.0) as i64);
     }
 
-    /// Does what is asked by a method and a path.
+    /// Executes a REST operation.
     pub(crate) fn rest(&mut self, operation: &str, request: &Request) -> Response {
         match operation {
             "Invoke" => {
@@ -333,7 +334,7 @@ impl Cloud {
         Response { status: 200, body: xml.into_bytes(), ..Response::default() }
     }
 
-    /// Does what is asked in JSON.
+    /// Executes a JSON operation.
     pub(crate) fn act(&mut self, operation: &str, asked: &Value) -> Answered {
         if let Some(answered) = self.sources.act(operation, asked) {
             return answered;
@@ -487,7 +488,7 @@ impl Cloud {
         Ok(json!({ "build": build }))
     }
 
-    /// Does what is asked of S3.
+    /// Executes an operation of S3.
     pub(crate) fn object(&mut self, request: &Request) -> Response {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let path = decoded(path.trim_start_matches('/'));
@@ -497,8 +498,8 @@ impl Cloud {
             body: body.as_bytes().to_vec(),
         };
         if path.starts_with(&format!("{NO_BUCKET}/")) {
-            let told = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
-            return respond(404, &[], told);
+            let parsed_request = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+            return respond(404, &[], parsed_request);
         }
         // All buckets here are of one account.
         if request.header("x-amz-expected-bucket-owner").is_some_and(|owner| owner != "123456789012") {
@@ -579,7 +580,7 @@ fn http_date(seconds: i64) -> String {
     format!("{weekday}, {} {month} {} {} GMT", &iso[8..10], &iso[..4], &iso[11..19])
 }
 
-/// Who calls, as AWS STS says it.
+/// The caller, as AWS STS reports it.
 pub const CALLER: &str = "arn:aws:iam::123456789012:user/ana";
 /// A bucket that does not exist; all others do.
 pub const NO_BUCKET: &str = "no-such-bucket";
@@ -592,12 +593,12 @@ pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
     function_at(aws, binary(name), time)
 }
 
-/// The same, with more in its environment.
+/// The same with additional environment variables.
 pub fn function_with(aws: &EcrStub, name: &str, time: Duration, more: &[(&str, &str)]) -> Function {
     start(aws, binary(name), time, more)
 }
 
-/// The same of a binary that was built otherwise.
+/// The same for a binary that was built in another way.
 pub fn function_at(aws: &EcrStub, binary: &Path, time: Duration) -> Function {
     start(aws, binary, time, &[])
 }
@@ -624,8 +625,8 @@ fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) ->
     Function::start_with(binary, &[&environment[..], more].concat(), time)
 }
 
-/// Where CloudFormation takes answers: a response URL, and the answers put to it.
-pub fn desk() -> (String, Receiver<Value>) {
+/// A server for answers to CloudFormation: a response URL, and the answers that were put to it.
+pub fn callback_server() -> (String, Receiver<Value>) {
     let (sender, answers) = mpsc::channel();
     let sender = Mutex::new(sender);
     let address = http::serve(move |request: Request, stream| {

@@ -22,11 +22,11 @@ pub enum Doc {
 /// One change to one value inside of a document.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// The value (with its key) goes.
+    /// Removes the value (with its key).
     Remove,
     /// The value (with its key) is there twice.
     Duplicate,
-    /// Another value takes the place.
+    /// Replaces the value.
     Replace(Doc),
     /// The key becomes another; an item of a list becomes a string.
     Rename(String),
@@ -56,7 +56,7 @@ impl Doc {
         Self::Text(text.into())
     }
 
-    /// How many values are inside of this one, at any depth.
+    /// The number of values inside of this one, at any depth.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -118,7 +118,7 @@ impl Doc {
         }
     }
 
-    /// Whether the JSON pointer (RFC 6901) leads to a value, by way of any of several equal keys.
+    /// Whether the JSON pointer (RFC 6901) leads to a value, through any of several equal keys.
     #[must_use]
     pub fn has(&self, pointer: &str) -> bool {
         let Some(path) = pointer.strip_prefix('/') else {

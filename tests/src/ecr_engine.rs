@@ -1,5 +1,5 @@
-//! ECR's own lifecycle engine: it goes by the policy that a repository has, and knows nothing of use. Played by the plain
-//! evaluator of [`crate::reference`], which shares nothing with the one that is tested.
+//! ECR's own lifecycle engine: it executes the policy of a repository, and does not know use. It uses the plain evaluator of
+//! [`crate::reference`], which shares no code with the tested one.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -11,12 +11,12 @@ use shared::domain::text::instant::Instant;
 use crate::ecr_stub::{self, EcrStub};
 use crate::reference::evaluate;
 
-/// The digests of what ECR takes from a repository now, whether it ranks referrers or lets them follow; nothing where no policy
-/// is attached.
+/// The digests of the images that ECR would expire in a repository now, with ranked or with following referrers; empty without an
+/// attached policy.
 ///
 /// # Panics
 ///
-/// When there is no such repository, or its policy is none.
+/// If there is no such repository, or its policy is invalid.
 pub fn takes(aws: &EcrStub, repository: &str) -> BTreeSet<String> {
     let (policy, images) = aws.with(|registry| {
         let repository = &registry.repositories[repository];
@@ -46,7 +46,7 @@ pub fn takes(aws: &EcrStub, repository: &str) -> BTreeSet<String> {
     both.into_iter().flatten().collect()
 }
 
-/// ECR acts: what it takes is gone. Gives the digests.
+/// Expires images as ECR would, and returns their digests.
 pub fn act(aws: &EcrStub, repository: &str) -> BTreeSet<String> {
     let taken = takes(aws, repository);
     aws.with(|registry| {

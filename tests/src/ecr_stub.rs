@@ -71,7 +71,7 @@ const MEMBERS: [(&str, &[&str]); 20] = [
     ("PutImage", &["repositoryName", "imageManifest", "imageManifestMediaType", "imageTag", "imageDigest"]),
 ];
 
-/// So many tags an image may have.
+/// Maximum number of tags of an image.
 const MAX_TAGS: usize = 1000;
 /// The status of a response that is to be cut off; ECR has none such.
 const CUT: u16 = 299;
@@ -104,7 +104,7 @@ struct State {
 struct Limit {
     per_second: f64,
     burst: f64,
-    /// What is left in the buckets, and when that was.
+    /// The content of the rate limit's buckets, and the times of their last refill.
     left: BTreeMap<String, (f64, Instant)>,
     throttled: usize,
 }
@@ -125,7 +125,7 @@ impl Limit {
     }
 }
 
-/// Repositories that are made when they are asked for.
+/// Repositories that are generated when they are requested.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fleet {
     repositories: usize,
@@ -181,13 +181,13 @@ impl Fleet {
 pub struct Call {
     /// The operation.
     pub operation: String,
-    /// What was asked.
+    /// The input of the call.
     pub request: Value,
     /// The status of the answer; 0 for none.
     pub status: u16,
 }
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// `ThrottlingException`.
@@ -208,11 +208,11 @@ pub enum Fault {
     Slow(Duration),
     /// The call has its effect, and this is the answer.
     AfterEffect(Box<Fault>),
-    /// The call goes well, and then something happens in the world.
+    /// The call succeeds, and then the world is changed by this function.
     Then(fn(&mut Registry, &mut Cloud)),
     /// `BatchDeleteImage` and `BatchGetImage` fail for images whose digest or tag contains this text, with `KmsError`.
     ForImages(&'static str),
-    /// The answer says nothing of images whose digest contains this text.
+    /// The answer leaves out images whose digest contains this text.
     Silent(&'static str),
 }
 
@@ -220,11 +220,11 @@ pub enum Fault {
 struct PlannedFault {
     operation: &'static str,
     fault: Fault,
-    /// How many calls go well before.
+    /// The number of calls that succeed before.
     after: usize,
-    /// How many calls go wrong; `None` for all.
+    /// The number of calls that fail; `None` for all.
     left: Option<usize>,
-    /// What the path of the call has to have in it; every path has the empty one.
+    /// A text that the path of the call has to contain; empty for every path.
     path: &'static str,
 }
 
@@ -235,9 +235,9 @@ pub struct Registry {
     pub repositories: BTreeMap<String, Repository>,
     /// The KMS keys that exist.
     pub keys: BTreeSet<String>,
-    /// How many repositories the account may have.
+    /// The account's quota of repositories.
     pub quota: usize,
-    /// Whether reading a manifest is no pull, since the reader is registered so.
+    /// Whether reading a manifest does not count as a pull, since the reader is registered as excluded.
     pub is_pull_excluded: bool,
     /// The access key and the Region that the last request was signed with.
     pub signed_by: Option<String>,
@@ -276,15 +276,15 @@ pub struct Image {
     pub media_type: &'static str,
     /// Its tags.
     pub tags: BTreeSet<String>,
-    /// When it was pushed, in seconds since 1970.
+    /// The push time, in seconds since 1970.
     pub pushed_at: f64,
-    /// Whether it is in the archive, where lists do not look unless told to.
+    /// Whether it is archived, so that lists omit it by default.
     pub archived: bool,
-    /// When it was last pulled.
+    /// The time of the last pull.
     pub last_pulled_at: Option<f64>,
-    /// When it was last archived.
+    /// The time of the last archival.
     pub last_archived_at: Option<f64>,
-    /// What it is about.
+    /// The digest of its subject.
     pub subject: Option<String>,
     /// Its size in bytes.
     pub size: u64,
@@ -346,7 +346,7 @@ impl Repository {
         self.images.iter_mut().find(|image| image.digest == digest).unwrap()
     }
 
-    /// Makes an image so many days old.
+    /// Makes an image `days` days old.
     pub fn age(&mut self, digest: &str, days: f64) {
         self.image_mut(digest).pushed_at = now() - days * 86_400.0;
     }
@@ -406,7 +406,7 @@ impl EcrStub {
         Self { address, state }
     }
 
-    /// A stub with an empty registry that listens nowhere: requests are handed to it by [`Self::answer`].
+    /// A stub with an empty registry and no port: [`Self::answer`] takes its requests.
     pub fn in_memory() -> Self {
         Self { address: String::new(), state: Arc::default() }
     }
@@ -422,16 +422,16 @@ impl EcrStub {
         answer
     }
 
-    /// Takes requests that AWS would refuse by its models, for tests of what the stub itself refuses.
+    /// Accepts requests that AWS's models forbid, for tests of the stub's own refusals.
     pub fn take_any_request(&self) {
         self.state.takes_any_request.store(true, Ordering::Relaxed);
     }
 
-    /// Sees that AWS would have taken every request so far by its own models. Dropping the stub does it too.
+    /// Asserts that AWS's models allow all requests so far. Dropping the stub does so, too.
     ///
     /// # Panics
     ///
-    /// When it would not, with all of them.
+    /// If they do not, with all violations.
     pub fn assert_valid(&self) {
         let violations = lock(&self.state.violations);
         assert!(violations.is_empty(), "AWS would not take this:\n{}", violations.join("\n"));
@@ -448,7 +448,7 @@ impl EcrStub {
         }
     }
 
-    /// The endpoint, as `AWS_ENDPOINT_URL_ECR` takes it.
+    /// The endpoint, for `AWS_ENDPOINT_URL_ECR`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -474,7 +474,7 @@ impl EcrStub {
         lock(&self.state.faults).push(planned);
     }
 
-    /// Makes all calls of an operation go wrong once `after` have gone well.
+    /// Makes all calls of an operation fail after `after` successful ones.
     pub fn fault_from(&self, operation: &'static str, fault: Fault, after: usize) {
         lock(&self.state.faults).push(PlannedFault { operation, fault, after, left: None, path: "" });
     }
@@ -484,7 +484,7 @@ impl EcrStub {
         lock(&self.state.faults).push(PlannedFault { operation, fault, after: 0, left: None, path });
     }
 
-    /// No more faults.
+    /// Removes all faults.
     pub fn heal(&self) {
         lock(&self.state.faults).clear();
     }
@@ -499,23 +499,23 @@ impl EcrStub {
         self.calls().into_iter().filter(|call| call.status == 200).map(|call| call.operation).collect()
     }
 
-    /// How often an operation was called.
+    /// The number of calls of an operation.
     pub fn count(&self, operation: &str) -> usize {
         lock(&self.state.calls).iter().filter(|call| call.operation == operation).count()
     }
 
-    /// Lets so many calls of each operation of ECR through in a second, and so many at once; the others are throttled.
+    /// Throttles each operation of ECR to this rate and burst.
     pub fn limit(&self, per_second: f64, burst: f64) {
         *lock(&self.state.limit) = Some(Limit { per_second, burst, left: BTreeMap::new(), throttled: 0 });
     }
 
-    /// How many calls were throttled by the limit.
+    /// The number of throttled calls.
     pub fn throttled(&self) -> usize {
         lock(&self.state.limit).as_ref().map_or(0, |limit| limit.throttled)
     }
 
-    /// Makes a registry of so many repositories with so many images each, which are made when they are asked for: names
-    /// are `fleet/00000` and so on. Only what is changed is kept.
+    /// Generates a registry of `repositories` repositories with `images` images each, named `fleet/00000` and so on, when they
+    /// are requested. Only changed repositories are stored.
     pub fn generate(&self, repositories: usize, images: usize) {
         *lock(&self.state.fleet) = Fleet { repositories, images };
     }
@@ -525,7 +525,7 @@ impl EcrStub {
         self.state.is_counting.store(true, Ordering::Relaxed);
     }
 
-    /// How many calls there were of each operation, since counting began.
+    /// The number of calls of each operation, since counting began.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         lock(&self.state.counts).clone()
     }
@@ -551,9 +551,9 @@ impl State {
         if !self.takes_any_request.load(Ordering::Relaxed) {
             let violations = aws_model::violations(request);
             if !violations.is_empty() {
-                let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
-                let answer = respond(Err(("ValidationException", told.join("; "))));
-                lock(&self.violations).extend(told);
+                let messages: Vec<String> = violations.iter().map(ToString::to_string).collect();
+                let answer = respond(Err(("ValidationException", messages.join("; "))));
+                lock(&self.violations).extend(messages);
                 return Some(answer);
             }
         }
@@ -580,7 +580,7 @@ impl State {
             false => respond(self.act(&operation, &asked, None)),
         };
         let asked_for = || match is_rest {
-            true => cloud::told(&operation, request),
+            true => cloud::parsed_request(&operation, request),
             false => asked.clone(),
         };
         let response = match fault {
@@ -692,7 +692,7 @@ fn respond(answered: Answered) -> Response {
     Response { status, headers, body: body.to_string().into_bytes() }
 }
 
-/// The statuses by which S3 and Lambda tell what others tell by names.
+/// The statuses of errors in REST APIs, where others have codes.
 fn in_rest(operation: &str, fault: &Fault, mut answer: Response) -> Response {
     match fault {
         Fault::Throttled | Fault::Denied | Fault::ServerError if operation.contains("Object") => {
@@ -755,7 +755,7 @@ fn without(mut answer: Value, text: &str) -> Value {
 }
 
 impl Registry {
-    /// The same with repositories that are made when they are asked for; those that are changed stay.
+    /// The same with generated repositories; changed ones are stored.
     fn act_with(&mut self, fleet: Fleet, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
         if operation == "DescribeRepositories" && asked["repositoryNames"].is_null() {
             let size = asked["maxResults"].as_u64().unwrap_or(100) as usize;
@@ -812,7 +812,7 @@ impl Registry {
         Ok(json!({ "ResourceTagMappingList": list, "PaginationToken": token }))
     }
 
-    /// The members that each operation takes, and what it does.
+    /// The members of each operation, and what it does.
     fn act(&mut self, operation: &str, asked: &Value, failing: Option<&str>) -> Answered {
         let Some((_, known)) = MEMBERS.iter().find(|(name, _)| *name == operation) else {
             return Err(("UnknownOperationException", format!("{operation} is not known")));
@@ -1248,13 +1248,13 @@ impl Repository {
                 continue;
             };
             let digest = self.images[index].digest.clone();
-            let goes = id["imageDigest"].is_string() || self.images[index].tags.len() == 1;
+            let is_deleted = id["imageDigest"].is_string() || self.images[index].tags.len() == 1;
             let parent = self.images.iter().find(|image| {
                 image.digest != digest
                     && image.media_type.contains("index")
                     && image.manifest.contains(&digest)
             });
-            if let Some(parent) = parent.filter(|_| goes) {
+            if let Some(parent) = parent.filter(|_| is_deleted) {
                 let reason = format!("Requested image referenced by image index: [{}]", parent.digest);
                 failures.push(failure(id, "ImageReferencedByManifestList", &reason));
                 continue;
@@ -1272,7 +1272,7 @@ impl Repository {
                     }
                 }
             }
-            if goes {
+            if is_deleted {
                 self.images.remove(index);
             }
         }
@@ -1394,8 +1394,8 @@ mod tests {
         assert!(String::from_utf8(served.body).unwrap().contains("it has no signature"));
         assert_eq!(stub.calls(), [], "it has no effect");
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(stub.clone())));
-        let told = dropped.unwrap_err().downcast::<String>().unwrap();
-        assert!(told.contains("AWS would not take this"), "{told}");
+        let messages = dropped.unwrap_err().downcast::<String>().unwrap();
+        assert!(messages.contains("AWS would not take this"), "{messages}");
         lock(&stub.state.violations).clear();
     }
 }

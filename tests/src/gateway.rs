@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::http::{self, Request, Response};
 use crate::runtime_api::Function;
 
-/// Who signs the requests.
+/// The principal that signs the requests.
 pub const CALLER: &str = "arn:aws:sts::123456789012:assumed-role/ops/ana";
 
 /// The event of a request.
@@ -106,8 +106,8 @@ pub fn response(answer: &Value) -> Response {
     }
 }
 
-/// Puts a gateway before functions, each for the paths that begin with something and the first of them that fits; gives
-/// its address. Like one with IAM authorization it refuses requests that are not signed, though it takes any signature.
+/// Starts a gateway before functions, each for the paths with a prefix, and returns its address. It refuses unsigned requests,
+/// and accepts any signature.
 pub fn serve(functions: Vec<(&'static str, Function)>) -> String {
     let functions: Vec<(&str, Mutex<Function>)> =
         functions.into_iter().map(|(paths, function)| (paths, Mutex::new(function))).collect();

@@ -49,7 +49,7 @@ impl Request {
     }
 }
 
-/// A target without `x-id`, by which the SDK names the operation in the query once more, and which S3 does not look at.
+/// A target without `x-id`, which repeats the name of the operation, and which S3 ignores.
 pub fn without_id(target: &str) -> String {
     let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
     let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("x-id=")).collect();
@@ -86,11 +86,11 @@ impl Response {
     }
 }
 
-/// Serves connections, each in a thread of its own, until the program ends; gives the address.
+/// Serves connections, each in a thread of its own, until the program ends; returns the address.
 ///
 /// # Panics
 ///
-/// When there is no free port.
+/// If there is no free port.
 pub fn serve(
     handle: impl Fn(Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> String {
@@ -100,7 +100,7 @@ pub fn serve(
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let handle = Arc::clone(&handle);
-            // A client that goes away is no trouble of the server's.
+            // A client that disconnects is no error of the server.
             std::thread::spawn(move || connection(stream, &*handle));
         }
     });

@@ -15,23 +15,23 @@ use crate::document::Doc;
 /// Microseconds in the only unit that policies count in.
 const DAY: i128 = 86_400 * 1_000_000;
 
-/// What happens to an image that does not stay.
+/// The action on an image that is not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acted {
     /// `rulePriority` of the rule that acts on it.
     pub priority: u64,
-    /// What that rule does.
+    /// The action of that rule.
     pub action: Action,
     /// The pass in which it happens, the first being 1.
     pub pass: u16,
-    /// The digest of its subject, when it goes only because that goes.
+    /// The digest of its subject, if it is removed only together with that.
     pub follows: Option<String>,
 }
 
-/// What the policy does, by digest; images that stay are not in the map.
+/// The actions of the policy, by digest. Kept images are not in the map.
 ///
-/// Every image is listed once. Images `in_use` take their places in counts, and nothing happens to them. Artifacts about
-/// other images are `ranked` like those, or only follow them.
+/// Every image is listed once. Images `in_use` count, and nothing happens to them. Referrers are `ranked` like other images, or
+/// only follow their subject.
 #[must_use]
 pub fn evaluate(
     policy: &LifecyclePolicy,
@@ -60,10 +60,10 @@ pub fn evaluate(
     acted
 }
 
-/// Whether the rule's selection, its tags and its storage class, is satisfied by the image.
+/// Whether the image satisfies the rule's selection: its tags and its storage class.
 #[must_use]
 pub fn identifies(rule: &Rule, image: &Image) -> bool {
-    // An image between the two, or in a status that nobody knows, is in neither.
+    // An image between two classes, or with an unknown status, is in neither.
     let sees = match rule.limit.storage_class() {
         StorageClass::Standard => image.status == ImageStatus::Active,
         StorageClass::Archive => image.status == ImageStatus::Archived,
@@ -80,7 +80,7 @@ pub fn identifies(rule: &Rule, image: &Image) -> bool {
     }
 }
 
-/// Whether `pattern` is the whole of `tag` when every `*` stands for some run of characters.
+/// Whether `pattern` matches the whole `tag`, where every `*` matches some run of characters.
 #[must_use]
 pub fn matches_pattern(pattern: &str, tag: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else {
@@ -93,7 +93,7 @@ pub fn matches_pattern(pattern: &str, tag: &str) -> bool {
     (0..=rest.len()).filter_map(|length| rest.get(length..)).any(|rest| matches_pattern(after, rest))
 }
 
-/// Whether `one` goes after `other`: younger, or of the same age with a greater digest.
+/// Whether `one` expires after `other`: it is younger, or of the same age with a greater digest.
 #[must_use]
 pub fn is_younger(one: &Image, other: &Image) -> bool {
     match age_time(one).cmp(&age_time(other)) {
@@ -122,7 +122,7 @@ fn is_older(time: Instant, days: u64, now: Instant) -> bool {
     i128::from(now.micros()) - i128::from(time.micros()) > i128::from(days) * DAY
 }
 
-/// Everything there is to know in one pass.
+/// The state of one pass.
 struct Pass<'a> {
     policy: &'a LifecyclePolicy,
     /// The images that are in the repository when the pass begins.
@@ -132,11 +132,11 @@ struct Pass<'a> {
     relations: &'a Relations,
     in_use: &'a HashSet<&'a str>,
     now: Instant,
-    /// Whether artifacts about other images are ordinary images to the rules.
+    /// Whether rules treat referrers as ordinary images.
     ranked: bool,
     /// Digests that an image index in the repository references.
     held: BTreeSet<&'a str>,
-    /// For each rule the images that it identifies.
+    /// The images that each rule identifies.
     identified: Vec<Vec<&'a Image>>,
 }
 
@@ -199,7 +199,7 @@ impl<'a> Pass<'a> {
         acted
     }
 
-    /// The image that this one is about, when it is another one and in the repository.
+    /// The subject of the image, if it is another one in the repository.
     fn subject(&self, image: &Image) -> Option<&'a Image> {
         let subject = self.relations.subject_of(&image.digest)?;
         self.present.iter().copied().find(|other| &*other.digest == subject && other.digest != image.digest)
@@ -230,7 +230,7 @@ impl<'a> Pass<'a> {
         };
         let is_there_already = rule.action == Action::Transition && image.status == ImageStatus::Archived;
         match by_itself {
-            // It would be archived; now it is, or it goes.
+            // It would be archived; now it is, or it is deleted.
             Some(_) if rule.action == Action::Transition => by_itself,
             _ => (!is_there_already).then_some((rule, Some(subject))),
         }
@@ -291,7 +291,7 @@ pub fn accepts(document: &Doc) -> bool {
     accepts() == Some(true)
 }
 
-/// What the rules of one policy are compared by.
+/// The facts by which the rules of one policy are compared.
 struct Facts<'a> {
     priority: u64,
     class: &'a str,
@@ -300,7 +300,7 @@ struct Facts<'a> {
     lists: [Option<BTreeSet<&'a str>>; 2],
 }
 
-/// What there is to know of a rule that is valid by itself.
+/// The facts of a rule that is valid by itself.
 fn accepted_rule(rule: &Doc) -> Option<Facts<'_>> {
     let [priority, description, selection, action] =
         fields(rule, ["rulePriority", "description", "selection", "action"])?;
@@ -373,7 +373,7 @@ fn word(value: &Doc) -> Option<&str> {
     }
 }
 
-/// A whole number of at least one, in any spelling that tells it exactly.
+/// A whole number of at least one, in any exact notation.
 fn positive(value: &Doc) -> Option<u64> {
     /// Up to here every whole number is a double.
     const EXACT: f64 = 9_007_199_254_740_992.0;

@@ -1,4 +1,4 @@
-//! A Lambda Runtime API on a loopback port: starts a function's real binary, hands it events and takes its answers.
+//! A Lambda Runtime API on a loopback port: starts a function's real binary, sends it events and receives its answers.
 //!
 //! Protocol: "Using the Lambda runtime API for custom runtimes" in the AWS Lambda developer guide.
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::http::Request;
 
-/// How long a function may take to answer before a test gives up on it.
+/// Timeout of a function's answer in tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A function that is running and waiting for events.
@@ -22,11 +22,11 @@ pub struct Function {
     process: Child,
     events: Sender<String>,
     answers: Receiver<Answer>,
-    /// How long it may take to answer.
+    /// The timeout of its answer.
     patience: Duration,
 }
 
-/// What a function said about an event.
+/// The answer of a function.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The body of its response.
@@ -117,20 +117,20 @@ impl Function {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Hands the function one event, without waiting for what it says.
+    /// Sends the function an event, without waiting for the answer.
     ///
     /// # Panics
     ///
-    /// When it has ended.
+    /// If it has ended.
     pub fn hand(&self, event: impl Into<String>) {
         self.events.send(event.into()).unwrap();
     }
 
-    /// Hands the function one event and waits for what it says.
+    /// Sends the function an event and waits for the answer.
     ///
     /// # Panics
     ///
-    /// When it says nothing in its time, or within a minute if that is longer.
+    /// If it does not answer in its time, or within a minute if that is longer.
     pub fn invoke(&self, event: impl Into<String>) -> Answer {
         self.events.send(event.into()).unwrap();
         self.answers.recv_timeout(self.patience).unwrap()
@@ -180,7 +180,7 @@ fn connection(
     let mut reader = BufReader::new(stream);
     while let Some(request) = Request::read(&mut reader)? {
         if request.target == "/2018-06-01/runtime/invocation/next" {
-            // The test is over when there is nobody left to send an event.
+            // The test is over when nobody is left to send an event.
             let Ok(event) = events.recv() else { return Ok(()) };
             *number = REQUESTS.fetch_add(1, Ordering::Relaxed);
             let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + time;

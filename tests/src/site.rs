@@ -11,8 +11,8 @@ use crate::steward::Steward;
 /// The host of the registry.
 pub const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
-/// A policy that takes everything older than two weeks, with more said about it.
-pub fn book(more: &str) -> String {
+/// A policies file by which everything older than two weeks expires, with additional fields.
+pub fn policies_file(more: &str) -> String {
     format!(
         "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 14 }}]{more} }}\n"
     )
@@ -67,14 +67,14 @@ impl Images {
 pub struct Site {
     /// The functions of a run.
     pub steward: Steward,
-    /// What is in the repository `app`.
+    /// The images of the repository `app`.
     pub app: Images,
 }
 
 impl Site {
-    /// One whose policy says more.
+    /// A site whose policy has additional fields.
     pub fn new(more: &str) -> Self {
-        let steward = Steward::with_book(&book(more));
+        let steward = Steward::with_policies_file(&policies_file(more));
         let app = steward.aws.with(|registry| {
             let mut repository = repository("app");
             let images = fill(&mut repository, "app");
@@ -99,7 +99,7 @@ impl Site {
         self.aws().cloud(|cloud| use_by_task(cloud, image, digest));
     }
 
-    /// Nothing was deleted, tagged or attached.
+    /// Asserts that nothing was deleted, tagged or attached.
     pub fn assert_untouched(&self, why: &str) {
         assert_eq!(self.left(), self.app.all(), "{why}");
         for operation in ["BatchDeleteImage", "PutImage", "PutLifecyclePolicy", "UpdateImageStorageClass"] {

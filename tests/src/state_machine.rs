@@ -4,19 +4,19 @@ use serde_json::{Value, json};
 
 use crate::binaries::workspace;
 
-/// What an execution begins as.
+/// The first state of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begins {
-    /// As a dry run that was asked for, which changes nothing.
+    /// A requested dry run, which changes nothing.
     Dry,
-    /// As a run that enforces where it may, or a dry run, by its flag.
+    /// A run that enforces where it may, or a dry run, by its flag.
     AsAsked,
-    /// As a run that only protects.
+    /// A run that only protects.
     Protecting,
 }
 
 impl Begins {
-    /// The state of the machine that says so.
+    /// The state of the machine.
     pub const fn state(self) -> &'static str {
         match self {
             Self::Dry => "BeginDry",

@@ -8,7 +8,7 @@ use crate::cloud::{self, BUCKET};
 use crate::ecr_stub::EcrStub;
 use crate::runtime_api::{Answer, Function};
 
-/// More than any invocation takes.
+/// More time than any invocation takes.
 pub const PLENTY: Duration = Duration::from_secs(120);
 
 /// The ARNs of executions of the state machine begin so.
@@ -22,7 +22,7 @@ pub struct Steward {
     preview: Function,
     enforce: Function,
     report: Function,
-    /// Whether the policies file is made to approve itself before a run that is to enforce it, so that no preview is needed.
+    /// Whether the policies file approves itself before a run that enforces it, so that no preview is needed.
     pub approves: bool,
 }
 
@@ -46,13 +46,13 @@ impl Steward {
     }
 
     /// On an empty AWS, with this policies file.
-    pub fn with_book(book: &str) -> Self {
+    pub fn with_policies_file(policies_file: &str) -> Self {
         let aws = EcrStub::start();
-        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &approved(book)));
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &approved(policies_file)));
         Self::on(aws)
     }
 
-    /// The stack's parameter `Enforce`: the functions that go by it are other ones from now on.
+    /// Sets the stack's parameter `Enforce`: the functions that read it are replaced.
     pub fn switch(&mut self, is_on: bool) {
         let environment = [("ENFORCE", if is_on { "true" } else { "false" })];
         let function = |name: &str| cloud::function_with(&self.aws, name, PLENTY, &environment);
@@ -81,7 +81,7 @@ impl Steward {
         for key in self.batches(&taken) {
             self.work(&taken, &key);
         }
-        self.tell(&taken)
+        self.report(&taken)
     }
 
     /// The function that takes the inventory.
@@ -138,11 +138,11 @@ impl Steward {
         list.as_array().unwrap().iter().map(|batch| batch["key"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// One batch, to its end; gives how many invocations it took.
+    /// Processes one batch to its end; returns the number of invocations.
     ///
     /// # Panics
     ///
-    /// When the function fails.
+    /// If the function fails.
     pub fn work(&self, taken: &Value, key: &str) -> usize {
         let mut task = Self::task(taken, key);
         let mut invocations = 0;
@@ -158,7 +158,7 @@ impl Steward {
         json!({ "run": taken["run"], "key": key, "done": 0, "isComplete": false })
     }
 
-    /// One invocation for a batch, by the function that its key says.
+    /// One invocation for a batch, of the function that its key names.
     pub fn invoke(&self, task: &Value) -> Answer {
         let is_preview = task["key"].as_str().unwrap().contains("/preview/");
         let function = if is_preview { &self.preview } else { &self.enforce };
@@ -170,7 +170,7 @@ impl Steward {
     /// # Panics
     ///
     /// When there is none.
-    pub fn tell(&self, taken: &Value) -> Value {
+    pub fn report(&self, taken: &Value) -> Value {
         let answer = self.report.invoke(taken.to_string()).response();
         let key = format!("{BUCKET}/runs/{}/report.json", answer["run"]["runId"].as_str().unwrap());
         let text = self.aws.cloud(|cloud| cloud.object_text(&key)).unwrap();
@@ -190,21 +190,21 @@ impl Steward {
     }
 }
 
-/// The same policies file, made to approve itself; one that is not valid stays as it is.
-pub fn approved(book: &str) -> String {
-    match shared::domain::enforcement::policy_set::PolicySet::parse(book) {
+/// The same policies file, approving itself; an invalid one is unchanged.
+pub fn approved(policies_file: &str) -> String {
+    match shared::domain::enforcement::policy_set::PolicySet::parse(policies_file) {
         Ok(parsed) if !parsed.is_approved() => {
-            format!("{}\napprove: \"{}\"\n", book.trim_end(), parsed.hash())
+            format!("{}\napprove: \"{}\"\n", policies_file.trim_end(), parsed.hash())
         }
-        _ => book.to_owned(),
+        _ => policies_file.to_owned(),
     }
 }
 
-/// What a report says of a repository.
+/// The outcome of a repository in a report.
 ///
 /// # Panics
 ///
-/// When it says nothing.
+/// If there is none.
 pub fn of<'a>(report: &'a Value, repository: &str) -> &'a Value {
     let all = report["repositories"].as_array().unwrap();
     all.iter().find(|one| one["repositoryName"] == repository).unwrap_or_else(|| panic!("{report:#}"))

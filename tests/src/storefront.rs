@@ -15,7 +15,7 @@ use crate::workload::Numbers;
 const REGISTRY: &str = "123456789012";
 /// The repository's name.
 pub const REPOSITORY: &str = "storefront/web";
-/// The moment for which the fixtures are meant.
+/// The time for which the fixtures are made.
 pub const NOW: &str = "2026-11-23T00:00:00Z";
 
 const DAY: i64 = 86_400;
@@ -23,7 +23,7 @@ const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json
 const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// How the AWS CLI spells times.
+/// The AWS CLI's format of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
     /// Version 1: seconds since the epoch.
@@ -144,7 +144,7 @@ struct Story {
 }
 
 impl Story {
-    /// The moment `days` days before the end, at some time of a working day.
+    /// The time `days` days before the end, at some hour of a working day.
     fn days_ago(&mut self, days: i64) -> i64 {
         self.now - days * DAY + 8 * 3600 + self.numbers.below(9 * 3600) as i64 - DAY
     }
@@ -373,8 +373,8 @@ pub fn images() -> Vec<Pushed> {
     story.images
 }
 
-/// What `aws ecr describe-images` prints for the images, followed by what `aws ecr batch-get-image` prints for the
-/// image indexes among them: the file `storefront/images.json`.
+/// The output of `aws ecr describe-images`, followed by that of `aws ecr batch-get-image` for the image indexes: the file
+/// `storefront/images.json`.
 #[must_use]
 pub fn listing() -> String {
     let images = listed(images());
@@ -415,7 +415,7 @@ fn few() -> Vec<Pushed> {
     listed(few)
 }
 
-/// The same few images as AWS CLI version 1 prints them: the file `listings/cli-v1.json`.
+/// A few images as AWS CLI version 1 prints them: the file `listings/cli-v1.json`.
 #[must_use]
 pub fn cli_v1() -> String {
     let details: Vec<Value> =
@@ -423,14 +423,14 @@ pub fn cli_v1() -> String {
     print(&json!({ "imageDetails": details }))
 }
 
-/// The same few images as a bare array: the file `listings/array.json`.
+/// The same images as a bare array: the file `listings/array.json`.
 #[must_use]
 pub fn array() -> String {
     let details: Vec<Value> = few().iter().map(|image| json!(image.detail(REPOSITORY, Times::Iso))).collect();
     print(&details)
 }
 
-/// The same few images on three pages, one after another: the file `listings/pages.json`.
+/// The same images on three pages, one after another: the file `listings/pages.json`.
 #[must_use]
 pub fn pages() -> String {
     let few = few();
@@ -460,7 +460,7 @@ pub fn two_repositories() -> String {
     print(&json!({ "imageDetails": details }))
 }
 
-/// What runs somewhere: the file `storefront/in-use.json`. The policy would take all of it but the newest release.
+/// Images that run: the file `storefront/in-use.json`. The policy would expire all of them but the newest release.
 #[must_use]
 pub fn in_use() -> String {
     let images = images();

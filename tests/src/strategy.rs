@@ -31,7 +31,7 @@ pub fn now() -> Instant {
     Instant::parse("2026-11-23T00:00:00Z").expect("a time")
 }
 
-/// What a rule is about, before the rules of one policy are made to go together.
+/// The selection of a rule, before the rules of one policy are made compatible.
 #[derive(Debug, Clone, PartialEq)]
 enum Tags {
     Untagged,
@@ -41,7 +41,7 @@ enum Tags {
 }
 
 impl Tags {
-    /// What tells the rules of one storage class apart.
+    /// The key that distinguishes the rules of one storage class.
     fn key(&self) -> (u8, BTreeSet<String>) {
         match self {
             Self::Untagged => (0, BTreeSet::new()),
@@ -57,10 +57,10 @@ struct Rule {
     tags: Tags,
     count_type: &'static str,
     count_number: u64,
-    /// Whether to archive where the count type leaves the choice.
+    /// Whether to archive where the count type allows both.
     archives: bool,
     description: Option<String>,
-    /// Whether to write what could be left out, or the other of two spellings.
+    /// Whether to write optional fields, or the other of two spellings.
     is_verbose: bool,
 }
 
@@ -154,7 +154,7 @@ impl Rule {
     }
 }
 
-/// Strings of so many of these letters.
+/// Strings of these letters, with a length of this range.
 fn letters(alphabet: &str, length: RangeInclusive<usize>) -> impl Strategy<Value = String> + use<> {
     let alphabet: Vec<char> = alphabet.chars().collect();
     vec(select(alphabet), length).prop_map(String::from_iter)
@@ -262,7 +262,7 @@ fn rules(most: usize, wild: bool) -> impl Strategy<Value = Vec<Rule>> {
     })
 }
 
-/// A valid policy document whose rules match what [`repository`] holds.
+/// A valid policy document whose rules match the images of [`repository`].
 pub fn policy() -> impl Strategy<Value = Doc> {
     document(FEW_RULES, false)
 }
@@ -487,12 +487,12 @@ impl Dice {
         rolled
     }
 
-    /// Whether something happens that happens so many times out of twenty.
+    /// True with a probability of `times` in twenty.
     fn happens(&mut self, times: u64) -> bool {
         self.roll(20) >= 20 - times
     }
 
-    /// Microseconds before the present: so many whole days or up to `span - 1` more, now and then a microsecond off.
+    /// Microseconds before the present: `days` to `days + span - 1` whole days, sometimes a microsecond off.
     fn ago(&mut self, days: i64, span: u64) -> i64 {
         let days = days + self.roll(span) as i64;
         let off = match self.roll(8) {
@@ -523,7 +523,7 @@ fn digest(place: usize) -> String {
     }
 }
 
-/// What one image is rolled from: its tags, its fields, its relations.
+/// The random numbers that one image is made from: its tags, its fields, its relations.
 type Rolls = (u64, u64, u64);
 
 /// A repository of up to 200 images.

@@ -1,4 +1,4 @@
-//! What `template.yaml` says, as far as tests hold the functions to it.
+//! Parts of `template.yaml` that tests compare with the functions.
 
 use std::collections::BTreeSet;
 
@@ -47,12 +47,12 @@ pub fn role(function: &str) -> BTreeSet<String> {
     actions
 }
 
-/// The keys in the stack's bucket for which a function's role, or the policy for reading use, allows an action; `*` stands for
+/// The keys in the stack's bucket for which a function's role, or the policy for reading use, allows an action; `*` matches
 /// anything.
 ///
 /// # Panics
 ///
-/// When the template has no such resource.
+/// If the template has no such resource.
 pub fn keys(resource: &str, action: &str) -> Vec<String> {
     let mut keys = Vec::new();
     let mut is_allowed = false;
@@ -70,7 +70,7 @@ pub fn keys(resource: &str, action: &str) -> Vec<String> {
     keys
 }
 
-/// Whether a key is one of those that a pattern names, in which `*` stands for anything.
+/// Whether a pattern, in which `*` matches anything, matches a key.
 pub fn is_match(pattern: &str, key: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == key,

@@ -40,7 +40,7 @@ pub fn front(address: String) -> Front {
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let (config, address) = (Arc::clone(&config), address.clone());
-            // A client that goes away is no trouble of the server's.
+            // A client that disconnects is no error of the server.
             std::thread::spawn(move || carry(client, config, &address));
         }
     });

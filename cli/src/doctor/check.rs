@@ -211,9 +211,10 @@ pub(super) fn of_replication(snapshot: &UsageSnapshot, now: Instant) -> Vec<Chec
 }
 
 /// The policies of a policies file that go by when images were pulled, by name.
-pub(super) fn goes_by_pulls(book: &PolicySet) -> Vec<&str> {
+pub(super) fn goes_by_pulls(policy_set: &PolicySet) -> Vec<&str> {
     let by_pulls = |limit: &Limit| matches!(limit, Limit::SinceImagePulled(_));
-    book.entries()
+    policy_set
+        .entries()
         .iter()
         .filter(|entry| {
             entry.keep.pulled_within_days.is_some()
@@ -260,14 +261,14 @@ mod tests {
 
     #[test]
     fn policies_that_go_by_pulls_are_found_by_their_rules_and_by_what_they_keep() {
-        let book = PolicySet::parse(
+        let policy_set = PolicySet::parse(
             "policies:
 - { name: pushed, repositories: [a], rules: [{ selection: any, maximumAgeLimit: 14 }] }
 - { name: pulled, repositories: [b], rules: [{ selection: any, maximumDaysSincePull: 180, action: archive }] }
 - { name: kept, repositories: [c], keep: { pulledWithinDays: 30 }, rules: [{ selection: any, maximumAgeLimit: 14 }] }",
         )
         .unwrap();
-        assert_eq!(goes_by_pulls(&book), ["pulled", "kept"]);
+        assert_eq!(goes_by_pulls(&policy_set), ["pulled", "kept"]);
     }
 
     #[test]

@@ -28,10 +28,10 @@ use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::announce::EventPublisher;
 use shared::workflows::start_build::{BuildStarter, Dispatcher, EventError, Stack};
 
-/// What is kept of an invocation's time to answer in.
+/// Time of an invocation reserved for its answer.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// Why an event is not served; Lambda delivers it again if nobody waits for the answer.
+/// Why an event failed. Lambda retries asynchronous invocations.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -56,7 +56,7 @@ impl FunctionError for Failure {
     }
 }
 
-/// What is called.
+/// The clients.
 struct Clients {
     connection: Connection,
     ecr: EcrWrite,
@@ -68,7 +68,7 @@ struct Clients {
     s3: S3,
 }
 
-/// Where what is not built goes.
+/// The destinations of events that do not start a build.
 struct Destinations {
     /// The topic of failed builds.
     topic: String,

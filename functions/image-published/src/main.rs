@@ -25,7 +25,7 @@ use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::announce::EventPublisher;
 use shared::workflows::publish_image::{Outcome, PublishError, Publisher};
 
-/// What is kept of an invocation's time to answer in.
+/// Time of an invocation reserved for its answer.
 const ANSWER: Duration = Duration::from_millis(500);
 
 /// Why an event is not served; Lambda delivers it again.
@@ -51,7 +51,7 @@ impl FunctionError for Failure {
     }
 }
 
-/// What stays from one event to the next.
+/// The clients, which are kept between events.
 struct Function {
     stack_name: String,
     bucket: String,

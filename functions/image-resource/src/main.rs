@@ -21,11 +21,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connection = &Connection::from_env();
     let (ecr, codebuild) = (&connection.ecr_write(), &connection.codebuild());
     let (functions, s3, parameters) = (&connection.functions(), &connection.s3(), &connection.parameters());
-    let desk = &Responder::of_function();
+    let responder = &Responder::of_function();
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let request_id = &context.request_id;
-        let served = desk.serve(
+        let served = responder.serve(
             payload.get(),
             &context.invoked_function_arn,
             context.deadline(),

@@ -11,7 +11,7 @@ use shared::domain::enforcement::run::Task;
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::shell::environment::{is_on, set};
 use shared::shell::function::{self, FunctionError, time_left};
-use shared::workflows::enforcement::process_batch::{Caller, Power, work};
+use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
 use shared::workflows::enforcement::{AwsClients, RunError};
 
 /// Why a batch was not worked on.
@@ -26,7 +26,7 @@ enum Failure {
 impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
-            Failure::Batch(stop) => stop.kind(),
+            Failure::Batch(error) => error.kind(),
             Failure::Arn(_) => "Internal",
         }
     }
@@ -37,14 +37,14 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    let hands = &AwsClients::new(connection, set("BUCKET")?);
+    let clients = &AwsClients::new(connection, set("BUCKET")?);
     function::run(move |event: LambdaEvent<Task>| async move {
         let LambdaEvent { payload: task, context } = event;
         let left = time_left(&context);
         let registry = Registry::of_arn(&context.invoked_function_arn)?;
-        let power = Power::Enforce { ecr, is_on: is_on("ENFORCE") };
-        let caller = Caller { account_id: &registry.account_id, power };
-        let worked = work(hands.clients(left), caller, &task).await;
+        let access = CallerAccess::Enforce { ecr, is_on: is_on("ENFORCE") };
+        let caller = Caller { account_id: &registry.account_id, access };
+        let worked = work(clients.clients(left), caller, &task).await;
         let worked = worked
             .inspect_err(|error| tracing::error!(%error, key = task.key, "did not work on the batch"))?;
         Ok::<_, Failure>(worked)

@@ -15,7 +15,7 @@ use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::AwsClients;
 use shared::workflows::enforcement::inventory::{InventoryError, Invocation, Progress, take};
 
-/// What the state machine hands over, at first and as long as there is more to list.
+/// The input from the state machine, at first and as long as there is more to list.
 #[derive(Debug, Deserialize)]
 struct Event {
     run: Run,
@@ -23,7 +23,7 @@ struct Event {
     inventory: Progress,
 }
 
-/// What it goes on with.
+/// The output, with which the state machine continues.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -37,7 +37,7 @@ struct Answer {
     tolerated_failure_percentage: f64,
 }
 
-/// What the stack's parameters set.
+/// The settings of the stack's parameters.
 #[derive(Debug)]
 struct Settings {
     bucket: &'static str,
@@ -59,7 +59,7 @@ impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
             Failure::Inventory(InventoryError::PolicySet(_)) => "InvalidPolicyBook",
-            Failure::Inventory(InventoryError::RunError(stop)) => stop.kind(),
+            Failure::Inventory(InventoryError::RunError(error)) => error.kind(),
             Failure::Arn(_) => "Internal",
         }
     }
@@ -76,7 +76,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
     };
-    let hands = &AwsClients::new(Connection::from_env(), bucket);
+    let clients = &AwsClients::new(Connection::from_env(), bucket);
     function::run(move |event: LambdaEvent<Event>| async move {
         let LambdaEvent { payload: Event { run, inventory }, context } = event;
         let left = time_left(&context);
@@ -87,7 +87,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             stack: &settings.stack,
             is_on: is_on("ENFORCE"),
         };
-        let taken = take(&hands.clients(left), &run, inventory, invocation).await;
+        let taken = take(&clients.clients(left), &run, inventory, invocation).await;
         let (run, inventory) = taken
             .inspect_err(|error| tracing::error!(%error, run = run.run_id, "did not take the inventory"))?;
         Ok::<_, Failure>(Answer {

@@ -20,14 +20,14 @@ use shared::domain::text::instant::Instant;
 use shared::handlers::http::{Kind, Problem, gateway, previews};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
-use shared::workflows::enforcement::process_batch::{Caller, Power, work};
-use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
+use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
+use shared::workflows::enforcement::{AwsClients, PreviewOnly, RunContext, RunError};
 use shared::workflows::live_preview::{self, LiveError};
 
-/// The most bytes that Lambda takes as the answer to a synchronous invocation.
+/// Maximum size of the answer to a synchronous invocation in Lambda, in bytes.
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
 
-/// For so long the gateway waits for an answer, less what is on the way.
+/// Timeout of the gateway, less the time on the network.
 const GATEWAY: Duration = Duration::from_secs(28);
 
 /// Why there is no answer; becomes `errorType` and `errorMessage`.
@@ -54,7 +54,7 @@ impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
             Failure::Request(request) => request.kind(),
-            Failure::Live(LiveError::RunError(stop)) | Failure::Batch(stop) => stop.kind(),
+            Failure::Live(LiveError::RunError(error)) | Failure::Batch(error) => error.kind(),
             Failure::Live(LiveError::Policy { .. }) => "InvalidLifecyclePolicy",
             Failure::AnswerTooLarge(_) => "AnswerTooLarge",
             Failure::Arn(_) | Failure::Json(_) => "Internal",
@@ -62,10 +62,10 @@ impl FunctionError for Failure {
     }
 }
 
-/// What tells the kinds of events apart.
+/// The fields that distinguish the kinds of events.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Told<'a> {
+struct Shape<'a> {
     /// Only a request through the gateway has this.
     #[serde(borrow)]
     request_context: Option<&'a RawValue>,
@@ -77,28 +77,29 @@ struct Told<'a> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
-    let hands = &AwsClients::new(Connection::from_env(), set("BUCKET")?);
+    let clients = &AwsClients::new(Connection::from_env(), set("BUCKET")?);
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
-        let answered = answer(&event, hands).await;
+        let answered = answer(&event, clients).await;
         answered.inspect_err(|error| tracing::warn!(%error, "did not answer"))
     })
     .await
 }
 
-async fn answer(event: &LambdaEvent<Box<RawValue>>, hands: &AwsClients) -> Result<Box<RawValue>, Failure> {
+async fn answer(event: &LambdaEvent<Box<RawValue>>, clients: &AwsClients) -> Result<Box<RawValue>, Failure> {
     let LambdaEvent { payload, context } = event;
     let left = time_left(context);
     let registry = Registry::of_arn(&context.invoked_function_arn)?;
-    let told = serde_json::from_str::<Told<'_>>(payload.get());
+    let fields = serde_json::from_str::<Shape<'_>>(payload.get());
     let (is_gateway, is_batch) =
-        told.map_or((false, false), |told| (told.request_context.is_some(), told.run.is_some()));
-    let clients = hands.clients(if is_gateway { left.min(GATEWAY) } else { left });
+        fields.map_or((false, false), |fields| (fields.request_context.is_some(), fields.run.is_some()));
+    let clients = clients.clients(if is_gateway { left.min(GATEWAY) } else { left });
     if is_gateway {
         return Ok(to_raw_value(&gateway::answer(respond(payload.get(), &clients, &registry).await))?);
     }
     if is_batch {
         let task: Task = serde_json::from_str(payload.get())?;
-        let caller = Caller { account_id: &registry.account_id, power: Power::Preview };
+        let access = CallerAccess::<PreviewOnly>::Preview;
+        let caller = Caller { account_id: &registry.account_id, access };
         return Ok(to_raw_value(&work(clients, caller, &task).await?)?);
     }
     let reports = match request::read(payload.get(), None, Instant::now(), PolicySource::parse)? {

@@ -1,7 +1,7 @@
-//! Lambda function: one report of what came of all repositories of a run: JSON and a page in the stack's bucket, metrics in
-//! its log, a message for people.
+//! Lambda function: makes one report of the outcomes of all repositories of a run: JSON and a page in the stack's bucket, metrics
+//! in its log, a mail for people.
 //!
-//! What it says is [`shared::workflows::enforcement::summarize`]'s and [`shared::report`]'s; this file only carries it.
+//! Its content is made by [`shared::workflows::enforcement::summarize`] and [`shared::report`]; this file only publishes it.
 
 // The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
@@ -14,19 +14,19 @@ use shared::aws::Connection;
 use shared::aws::sns::Sns;
 use shared::domain::enforcement::protection_record::PROTECTION_HOURS;
 use shared::domain::enforcement::run::Run;
-use shared::domain::enforcement::run::said_by;
+use shared::domain::enforcement::run::message_of_cause;
 use shared::domain::repository::Registry;
 use shared::domain::text::instant::Instant;
-use shared::report::attention::Told;
+use shared::report::attention::Notice;
 use shared::report::html;
 use shared::report::run::{RunReport, RunStatus, Totals, metrics};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::inventory::Progress;
-use shared::workflows::enforcement::summarize::{news, remember_told, summarize, write};
+use shared::workflows::enforcement::summarize::{news, remember_notice, summarize, write};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 
-/// What the state machine hands over. `error` is what it caught.
+/// The input from the state machine. `error` is a caught error.
 #[derive(Debug, Deserialize)]
 struct Event {
     run: Run,
@@ -36,7 +36,7 @@ struct Event {
     error: Option<Caught>,
 }
 
-/// An error as Step Functions hands it on.
+/// An error as Step Functions reports it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Caught {
@@ -46,17 +46,17 @@ struct Caught {
 }
 
 impl Caught {
-    /// What went wrong, as the function that failed said it.
+    /// The error message of the failed function.
     fn message(self) -> String {
-        let said = said_by(&self.cause).unwrap_or(self.cause);
-        if said.is_empty() { self.error } else { format!("{}: {said}", self.error) }
+        let message = message_of_cause(&self.cause).unwrap_or(self.cause);
+        if message.is_empty() { self.error } else { format!("{}: {message}", self.error) }
     }
 }
 
 /// The environment variable with the hours for which protection tags hold.
 const PROTECTION_HOURS_NAME: &str = "PROTECTION_HOURS";
 
-/// What is answered: all of it is in the bucket.
+/// The answer. The report itself is in the bucket.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -79,14 +79,14 @@ impl FunctionError for Failure {
     }
 }
 
-/// What the stack is, as far as reports need it.
+/// The parts of the stack that reports need.
 struct Stack {
     name: String,
     topic: String,
     /// Hours for which protection tags hold.
     protection_hours: u32,
     sns: Sns,
-    hands: AwsClients,
+    clients: AwsClients,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -95,8 +95,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connection = Connection::from_env();
     let sns = connection.sns();
     let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
-    let hands = AwsClients::new(connection, set("BUCKET")?);
-    let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, hands };
+    let clients = AwsClients::new(connection, set("BUCKET")?);
+    let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, clients };
     function::run(move |event: LambdaEvent<Event>| async move {
         let reported = report(event, stack).await;
         reported.inspect_err(|error| tracing::error!(%error, "did not report"))
@@ -104,7 +104,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-/// For how many hours protection tags hold: the stack's parameter `ProtectionHours`, or its default.
+/// The hours for which protection tags are valid: the stack's parameter `ProtectionHours`, or its default.
 fn protection_hours() -> Result<u32, lambda_runtime::Error> {
     match std::env::var(PROTECTION_HOURS_NAME) {
         Ok(hours) if !hours.is_empty() => hours.parse().map_err(|_| {
@@ -117,7 +117,7 @@ fn protection_hours() -> Result<u32, lambda_runtime::Error> {
 async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Failure> {
     let LambdaEvent { payload: Event { run, inventory, error }, context } = event;
     let left = time_left(&context);
-    let clients = stack.hands.clients(left);
+    let clients = stack.clients.clients(left);
     let error = error.map(Caught::message);
     let mut report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
     report.set_protection_hours(stack.protection_hours);
@@ -128,20 +128,20 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
         Err(error) => tracing::warn!(%error, "whose registry it is is not known"),
     }
     let address = write(&clients, &report, &html::run::render(&report)).await?;
-    tell(&report, stack);
+    notify(&report, stack);
     tell_people(&clients, &report, &address, stack).await;
     let RunReport { run, status, error, totals, .. } = report;
     Ok(Answer { run, status, error, report: address, totals })
 }
 
-/// Sends the report's mail, unless it only says once more what one less than a day ago said.
+/// Sends the report's mail, unless it only repeats one of less than a day ago.
 async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str, stack: &Stack) {
     let news = news(clients, report, Instant::now()).await.unwrap_or_else(|error| {
         // Better twice than never.
         tracing::error!(%error, "could not read what people were told before");
-        Some(Told { at: Instant::now(), concerns: report.lasting_concerns() })
+        Some(Notice { at: Instant::now(), concerns: report.lasting_concerns() })
     });
-    let Some(told) = news else {
+    let Some(notice) = news else {
         tracing::info!("people were told of what needs attention less than a day ago");
         return;
     };
@@ -151,18 +151,18 @@ async fn tell_people(clients: &RunContext<'_>, report: &RunReport, address: &str
         let published = stack.sns.publish(&stack.topic, &headline, &message);
         match clients.deadline.order(published).await {
             Ok(Ok(())) => {}
-            // The report is there; another try would only tell twice what was told.
+            // The report exists; another attempt would only repeat the mail.
             Ok(Err(error)) => return tracing::error!(%error, topic = stack.topic, "could not tell people"),
             Err(_) => return tracing::error!(topic = stack.topic, "there was no time to tell people"),
         }
     }
-    if let Err(error) = remember_told(clients, report, &told).await {
+    if let Err(error) = remember_notice(clients, report, &notice).await {
         tracing::error!(%error, "could not remember what people were told");
     }
 }
 
-/// Writes the metrics to the log, from where CloudWatch takes them.
-fn tell(report: &RunReport, stack: &Stack) {
+/// Writes the metrics to the log, from which CloudWatch extracts them.
+fn notify(report: &RunReport, stack: &Stack) {
     let mut out = std::io::stdout().lock();
     // A log that is not there is no reason not to report.
     let _ = writeln!(out, "{}", metrics(report, &stack.name));

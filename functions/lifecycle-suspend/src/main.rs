@@ -1,7 +1,7 @@
-//! Lambda function: suspends attached policies that may not act any more: once an hour those whose protection is not refreshed,
-//! all of the policies file's when that is not valid, and all when the stack is deleted.
+//! Lambda function: suspends attached policies that may not act any more: once an hour those with stale protection, all of the
+//! policies file's when that is invalid, and all when the stack is deleted.
 //!
-//! What it does is [`shared::workflows::enforcement::suspend`]'s; this file only tells the three kinds of events apart.
+//! [`shared::workflows::enforcement::suspend`] does the work; this file only distinguishes the three kinds of events.
 
 // The SDK's futures are nested deeper than the compiler follows by default.
 #![recursion_limit = "256"]
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use shared::aws::Connection;
 use shared::aws::ecr::EcrProtect;
 use shared::domain::cloudformation::{Answer, Event as ResourceEvent, RequestType};
-use shared::domain::enforcement::run::{Run, said_by};
+use shared::domain::enforcement::run::{Run, message_of_cause};
 use shared::domain::enforcement::suspension::Cause;
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::domain::text::quantity::count;
@@ -25,22 +25,22 @@ use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::suspend::{self, Summary, metrics};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 
-/// What tells the kinds of events apart; what is neither of the first two is of the schedule.
+/// The fields that distinguish the kinds of events. Anything else is an event of the schedule.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct Shape<'a> {
     /// Only a request of CloudFormation has this.
     #[serde(borrow, rename = "RequestType")]
     request_type: Option<&'a RawValue>,
-    /// Only what the state machine hands over has this.
+    /// Only the state machine's input has this.
     #[serde(borrow)]
     reason: Option<&'a RawValue>,
 }
 
-/// What the state machine hands over when the policies file is not valid.
+/// The state machine's input when the policies file is invalid.
 #[derive(Deserialize)]
 struct InvalidFile {
     run: Run,
-    /// The cause of the inventory's error, as Step Functions hands it on.
+    /// The cause of the inventory's error, as Step Functions reports it.
     reason: String,
 }
 
@@ -73,7 +73,7 @@ fn failed(summary: &Summary) -> String {
 impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
-            Failure::RunError(stop) => stop.kind(),
+            Failure::RunError(error) => error.kind(),
             Failure::OutOfTime => "OutOfTime",
             Failure::Repositories(_) => "AwsFailed",
             Failure::Arn(_) | Failure::Json(_) => "Internal",
@@ -82,13 +82,13 @@ impl FunctionError for Failure {
     }
 }
 
-/// What the stack is, as far as this function needs it.
+/// The parts of the stack that this function needs.
 struct Stack {
     name: String,
     maximum_age_in_hours: u32,
     ecr: EcrProtect,
-    hands: AwsClients,
-    desk: Responder,
+    clients: AwsClients,
+    responder: Responder,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -96,13 +96,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = connection.ecr_protect();
-    let hands = AwsClients::with_ecr(connection, (*ecr).clone(), set("BUCKET")?);
+    let clients = AwsClients::with_ecr(connection, (*ecr).clone(), set("BUCKET")?);
     let stack = &Stack {
         name: set("STACK_NAME")?,
         maximum_age_in_hours: set("PROTECTION_HOURS")?.parse()?,
         ecr,
-        hands,
-        desk: Responder::of_function(),
+        clients,
+        responder: Responder::of_function(),
     };
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
@@ -113,15 +113,15 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 }
 
 async fn serve(payload: &RawValue, context: &Context, stack: &Stack) -> Result<Option<Summary>, Failure> {
-    let (is_request, is_of_run) = serde_json::from_str::<Told<'_>>(payload.get())
-        .map_or((false, false), |told| (told.request_type.is_some(), told.reason.is_some()));
+    let (is_request, is_of_run) = serde_json::from_str::<Shape<'_>>(payload.get())
+        .map_or((false, false), |fields| (fields.request_type.is_some(), fields.reason.is_some()));
     if is_request {
         serve_request(payload, context, stack).await?;
         return Ok(None);
     }
     let cause = if is_of_run {
         let InvalidFile { run, reason } = serde_json::from_str(payload.get())?;
-        let problem = said_by(&reason).unwrap_or(reason);
+        let problem = message_of_cause(&reason).unwrap_or(reason);
         tracing::warn!(run = run.run_id, problem, "the policies file is not valid");
         Cause::InvalidPoliciesFile { problem }
     } else {
@@ -129,10 +129,10 @@ async fn serve(payload: &RawValue, context: &Context, stack: &Stack) -> Result<O
     };
     let registry = Registry::of_arn(&context.invoked_function_arn)?;
     let left = time_left(context);
-    run(stack, &stack.hands.clients(left), &registry, &cause).await.map(Some)
+    run(stack, &stack.clients.clients(left), &registry, &cause).await.map(Some)
 }
 
-/// Suspends what a cause asks for, and tells CloudWatch.
+/// Suspends policies for a cause, and writes metrics.
 async fn run(
     stack: &Stack,
     clients: &RunContext<'_>,
@@ -154,7 +154,7 @@ async fn run(
 /// Serves CloudFormation: when the resource is deleted, which is before the stack is, all policies of the stack are suspended.
 async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> Result<(), Failure> {
     let mut out_of_time = None;
-    let served = stack.desk.serve(
+    let served = stack.responder.serve(
         payload.get(),
         &context.invoked_function_arn,
         context.deadline(),
@@ -163,11 +163,11 @@ async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> 
                 return Some(Answer::success(event, physical_id(event), [].into()));
             }
             // The time of the request is the desk's to share out.
-            let clients = RunContext { deadline, ..stack.hands.clients(Duration::ZERO) };
+            let clients = RunContext { deadline, ..stack.clients.clients(Duration::ZERO) };
             let cause = Cause::StackDeleted { stack_id: event.stack_id.clone() };
             match run(stack, &clients, registry, &cause).await {
                 Ok(_) => Some(Answer::success(event, physical_id(event), [].into())),
-                // Lambda hands the request over again, and CloudFormation waits.
+                // Lambda retries the request, and CloudFormation waits.
                 Err(failure @ (Failure::OutOfTime | Failure::RunError(RunError::Time(_)))) => {
                     out_of_time = Some(failure);
                     None
@@ -187,7 +187,8 @@ async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> 
     out_of_time.map_or(Ok(()), Err)
 }
 
-/// The same for good: another one would mean that the resource was replaced, and CloudFormation would delete the one before.
+/// The constant physical id. Another one would mean that the resource was replaced, and CloudFormation would delete the previous
+/// one.
 fn physical_id(event: &ResourceEvent) -> String {
     event.physical_resource_id.clone().unwrap_or_else(|| "suspend-on-delete".to_owned())
 }

@@ -21,7 +21,7 @@ use shared::workflows::enforcement::{AwsClients, RunContext};
 use shared::workflows::protection_records::ProtectionRecords;
 use shared::workflows::provision::Provisioner;
 
-/// What is kept of an invocation's time to answer in.
+/// Time of an invocation reserved for its answer.
 const ANSWER: Duration = Duration::from_millis(500);
 
 #[tokio::main(flavor = "current_thread")]
@@ -29,20 +29,20 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    // Without a bucket nothing can be written down, so that nothing is deleted and no lifecycle policy is attached; everything
-    // else goes on.
+    // Without a bucket nothing can be journaled, so that nothing is deleted and no lifecycle policy is attached; everything else
+    // works.
     let bucket = set("BUCKET").unwrap_or_else(|error| {
         tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()
     });
-    let hands = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
+    let clients = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
-        Ok::<_, std::convert::Infallible>(gateway::answer(answer(event, ecr, hands).await))
+        Ok::<_, std::convert::Infallible>(gateway::answer(answer(event, ecr, clients).await))
     })
     .await
 }
 
-async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, hands: &AwsClients) -> Response {
+async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, clients: &AwsClients) -> Response {
     let LambdaEvent { payload, context } = event;
     let received = match gateway::Received::read(payload.get()) {
         Ok(received) => received,
@@ -59,7 +59,7 @@ async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, hands: &AwsCl
     let left = time_left(&context);
     let deadline = Deadline::within(left, ANSWER);
     let by_hand = ByHand {
-        clients: RunContext { deadline, ..hands.clients(left) },
+        clients: RunContext { deadline, ..clients.clients(left) },
         ecr,
         registry_id: &registry.account_id,
         run_id: format!("api-{}", context.request_id),

@@ -27,8 +27,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    // Without a bucket nothing can be written down, so that no images are deleted and no lifecycle policy is attached; everything
-    // else goes on.
+    // Without a bucket nothing can be journaled, so that no images are deleted and no lifecycle policy is attached; everything
+    // else works.
     let bucket = set("BUCKET").unwrap_or_else(|error| {
         tracing::error!(%error, "images cannot be deleted, and lifecycle policies not be attached");
         String::new()
@@ -42,19 +42,19 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     });
     let cloudformation = &connection.cloudformation();
     let confirmer = RequestConfirmer { cloudformation };
-    let hands = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
-    let desk = &Responder::of_function();
+    let clients = &AwsClients::with_ecr(connection, (***ecr).clone(), bucket);
+    let responder = &Responder::of_function();
     function::run(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let request_id = &context.request_id;
-        let served = desk.serve(
+        let served = responder.serve(
             payload.get(),
             &context.invoked_function_arn,
             context.deadline(),
             async |event, registry, deadline| {
                 let by_hand = ByHand {
                     // The time of the request is the desk's to share out.
-                    clients: RunContext { deadline, ..hands.clients(Duration::ZERO) },
+                    clients: RunContext { deadline, ..clients.clients(Duration::ZERO) },
                     ecr,
                     registry_id: &registry.account_id,
                     run_id: format!("stack-{request_id}"),

@@ -30,7 +30,7 @@ enum Failure {
 impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
-            Failure::RunError(stop) => stop.kind(),
+            Failure::RunError(error) => error.kind(),
             Failure::Arn(_) => "Internal",
         }
     }

@@ -19,7 +19,7 @@ use crate::{LocalError, Project, run};
 /// The docker commands that builds use.
 const DOCKER: &str = include_str!("../docker.sh");
 
-/// A build to run, as the emulator hands it over.
+/// A build to run, as the emulator passes it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
@@ -29,7 +29,7 @@ pub struct Job {
     pub buildspec: String,
     /// `S3`, `CODECOMMIT` or `NO_SOURCE`.
     pub source_type: String,
-    /// Where the source is.
+    /// The location of the source.
     pub source_location: String,
     /// The version or commit.
     pub source_version: String,
@@ -57,7 +57,7 @@ impl Variable {
     }
 }
 
-/// How a build went.
+/// The result of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ran {
     /// The phases that began.
@@ -71,14 +71,14 @@ pub struct Ran {
 pub struct Phase {
     /// `BUILD` and so on.
     pub name: String,
-    /// Whether it did what it should.
+    /// Whether it succeeded.
     pub succeeded: bool,
     /// Why not, in CodeBuild's words.
     pub message: String,
 }
 
 impl Ran {
-    /// Whether all phases did what they should.
+    /// Whether all phases succeeded.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         self.phases.iter().all(|phase| phase.succeeded)
@@ -107,7 +107,7 @@ struct Commands {
     on_failure: Option<String>,
 }
 
-/// Where builds run.
+/// The environment that builds run in.
 #[derive(Debug, Clone)]
 pub struct Builder {
     project: Project,
@@ -121,17 +121,17 @@ impl Builder {
         Self { project: project.clone(), emulator: emulator.clone() }
     }
 
-    /// Where CodeCommit's repositories are: folders of Git with their names.
+    /// The folder with CodeCommit's repositories: Git repositories by name.
     #[must_use]
     pub fn repositories(project: &Project) -> PathBuf {
         project.run().join("codecommit")
     }
 
-    /// Runs a build in `folder`, which is made, and writes what it says to `log`.
+    /// Runs a build in `folder`, which is created, and writes its output to `log`.
     ///
     /// # Errors
     ///
-    /// When it cannot even be begun. What goes wrong in a phase is in the result.
+    /// If it cannot be started. The failure of a phase is in the result.
     pub fn run(&self, job: &Job, folder: &Path, log: &mut impl Write) -> Result<Ran, LocalError> {
         let io = |what: &Path| LocalError::io(what.display().to_string());
         let unexpected = |problem: String| LocalError::Unexpected { program: job.build_id.clone(), problem };
@@ -265,7 +265,7 @@ impl Builder {
         Ok(environment)
     }
 
-    /// `secret-id:json-key:version-stage:version-id`, of which CodeBuild takes the first or the first two as well.
+    /// Resolves `secret-id:json-key:version-stage:version-id`, which CodeBuild accepts without its last parts as well.
     fn secret(&self, reference: &str, aws: &Path) -> Result<String, LocalError> {
         let (id, key) = reference.split_once(':').map_or((reference, None), |(id, key)| (id, Some(key)));
         let mut command = Command::new(aws.join("aws"));

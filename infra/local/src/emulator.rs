@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::tools::{self, EMULATOR};
 use crate::{LocalError, Project, run, say, tail};
 
-/// How long the emulator may take to answer. It takes about a second.
+/// Timeout for the emulator's first answer, which takes about a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running emulator.
@@ -22,18 +22,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Emulator {
     /// Its loopback port.
     pub port: u16,
-    /// Its process, which leads a group of its own.
+    /// The process, which leads a process group.
     pid: u32,
 }
 
 impl Emulator {
-    /// The endpoint of every AWS service, as `AWS_ENDPOINT_URL` takes it.
+    /// The endpoint of every AWS service, for `AWS_ENDPOINT_URL`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What the AWS tools and SDKs need to know; the credentials are no secret.
+    /// The environment for AWS tools and SDKs. The credentials are no secret.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 4] {
         [
@@ -94,9 +94,9 @@ impl Emulator {
         while !emulator.is_ready() {
             let has_ended = !matches!(child.try_wait(), Ok(None));
             if started.elapsed() > PATIENCE || has_ended {
-                let said = tail(&fs::read_to_string(&log).unwrap_or_default());
+                let output = tail(&fs::read_to_string(&log).unwrap_or_default());
                 Self::down(project)?;
-                return Err(LocalError::NotReady { port, log, said });
+                return Err(LocalError::NotReady { port, log, output });
             }
             sleep(Duration::from_millis(100));
         }
@@ -125,8 +125,8 @@ impl Emulator {
             // The group: the functions that it runs are its children.
             let group = format!("-{}", emulator.pid);
             let _ = run(Command::new("kill").args(["-TERM", "--", &group]));
-            let asked = Instant::now();
-            while emulator.is_alive() && asked.elapsed() < Duration::from_secs(5) {
+            let signalled = Instant::now();
+            while emulator.is_alive() && signalled.elapsed() < Duration::from_secs(5) {
                 sleep(Duration::from_millis(50));
             }
             let _ = run(Command::new("kill").args(["-KILL", "--", &group]));
@@ -144,7 +144,7 @@ impl Emulator {
         fs::write(&file, text).map_err(LocalError::io(file.display().to_string()))
     }
 
-    /// Whether the process is there and is an emulator, and not another that got its number since.
+    /// Whether the process exists and is an emulator, and not another one with a reused id.
     fn is_alive(&self) -> bool {
         fs::read(format!("/proc/{}/cmdline", self.pid))
             .is_ok_and(|line| String::from_utf8_lossy(&line).contains("ministack"))

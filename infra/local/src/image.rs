@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use crate::LocalError;
 
-/// Writes an image that says `text` in a label into `folder`, and gives its digest.
+/// Writes an image with `text` in a label into `folder`, and returns its digest.
 ///
 /// # Errors
 ///
-/// When the files cannot be written.
+/// If the files cannot be written.
 pub fn write(folder: &Path, text: &str) -> Result<String, LocalError> {
     let io = |what: &Path| LocalError::io(what.display().to_string());
     let blobs = folder.join("blobs/sha256");

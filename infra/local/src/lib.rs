@@ -1,19 +1,19 @@
-//! The local AWS: installs an emulator and the ordinary AWS tools into `target/local`, starts the emulator on a free
-//! loopback port, and builds and deploys `template.yaml` with them.
+//! The local AWS: installs an emulator and the ordinary AWS tools into `target/local`, starts the emulator on a free loopback
+//! port, and builds and deploys `template.yaml` with them.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
 //! | [`tools`] | the Python tools, pinned, each in an environment of its own |
 //! | [`emulator`] | the emulator's process |
-//! | [`codebuild`] | builds, which the emulator hands over |
+//! | [`codebuild`] | builds, which the emulator passes on |
 //! | [`functions`] | the functions, built for this machine |
 //! | [`image`] | an image on disk, to push |
-//! | [`lint`] | the templates, linted |
-//! | [`registry`] | the registry under the name that AWS gives it |
+//! | [`lint`] | checks of the templates |
+//! | [`registry`] | the registry under its host name in AWS |
 //! | [`stack`] | deploying the stack, calling what it has deployed |
-//! | [`story`] | what `cargo local demo` plays |
+//! | [`story`] | the end-to-end test of `cargo local demo` |
 //!
-//! Everything but the installed tools lives in `target/local/run`, which `down` removes.
+//! Everything but the installed tools is in `target/local/run`, which `down` removes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,51 +29,51 @@ pub mod stack;
 pub mod story;
 pub mod tools;
 
-/// Why the local AWS does not do what it was asked for.
+/// An error of the local AWS.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// A file or a process could not be handled.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done, or to which file.
+        /// The action or the file that failed.
         what: String,
         /// Why it failed.
         source: io::Error,
     },
     /// A program failed.
-    #[error("`{program}` failed ({status}); the end of what it said:\n{said}")]
+    #[error("`{program}` failed ({status}); the end of what it said:\n{output}")]
     Failed {
         /// The program and its arguments.
         program: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
         /// The last lines of its output.
-        said: String,
+        output: String,
     },
     /// The emulator did not start.
-    #[error("the emulator does not answer on port {port}; the end of {}:\n{said}", .log.display())]
+    #[error("the emulator does not answer on port {port}; the end of {}:\n{output}", .log.display())]
     NotReady {
         /// Its port.
         port: u16,
         /// Its log.
         log: PathBuf,
         /// The last lines of the log.
-        said: String,
+        output: String,
     },
     /// A program printed something else than expected.
     #[error("`{program}` printed something unexpected: {problem}")]
     Unexpected {
         /// The program.
         program: String,
-        /// What is odd about it.
+        /// The problem with it.
         problem: String,
     },
-    /// A step of the story came out wrong.
+    /// A step of the story failed.
     #[error("{step}: {problem}")]
     Story {
         /// The step.
         step: String,
-        /// What is and what was expected.
+        /// The actual and the expected result.
         problem: String,
     },
 }
@@ -101,7 +101,7 @@ impl Project {
         Self { run: root.join("target/local/run"), root }
     }
 
-    /// The same checkout with an emulator of its own, which keeps its things in `folder`.
+    /// The same checkout with an emulator of its own, whose files are in `folder`.
     #[must_use]
     pub fn running_in(self, folder: PathBuf) -> Self {
         Self { run: folder, ..self }
@@ -119,28 +119,28 @@ impl Project {
         self.root.join("target/local/tools")
     }
 
-    /// Everything that belongs to a running emulator.
+    /// The folder of the running emulator's files.
     #[must_use]
     pub fn run(&self) -> PathBuf {
         self.run.clone()
     }
 }
 
-/// Says on standard error what is going on.
+/// Reports progress on standard error.
 pub fn say(what: &str) {
     use std::io::Write as _;
     let _ = writeln!(anstream::stderr(), "local: {what}");
 }
 
-/// Runs a program to its end and takes its output; what it said is told only if it fails.
+/// Runs a program to its end and captures its output, which is only shown if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<Output, LocalError> {
     let program = describe(command);
     let output = command.stdin(Stdio::null()).output().map_err(LocalError::io(&program))?;
     if output.status.success() {
         return Ok(output);
     }
-    let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    Err(LocalError::Failed { program, status: output.status, said: tail(&String::from_utf8_lossy(&said)) })
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    Err(LocalError::Failed { program, status: output.status, output: tail(&String::from_utf8_lossy(&text)) })
 }
 
 fn describe(command: &Command) -> String {

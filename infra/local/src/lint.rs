@@ -89,12 +89,12 @@ pub fn expand(project: &Project, template: &Path, folder: &Path) -> Result<PathB
     Ok(file)
 }
 
-/// Checks the IAM policies of a template, of which [`expand`] made another: that actions and condition keys exist, that resources fit
-/// them, and that whatever gives more than its words say is justified beside the statement. `infra/local/iam.py` has the rules.
+/// Checks the IAM policies of a template that [`expand`] made: that actions and condition keys exist, that resources match them,
+/// and that wide permissions are justified beside the statement. `infra/local/iam.py` has the rules.
 ///
 /// # Errors
 ///
-/// When a tool cannot be installed, and with all findings that no comment justifies.
+/// If a tool cannot be installed, and with all findings that no comment justifies.
 pub fn policies(project: &Project, template: &Path, expanded: &Path) -> Result<(), LocalError> {
     let iam = tools::install(project, IAM)?;
     run(at_root(project, iam.join("python")).arg("infra/local/iam.py").arg(template).arg(expanded)).map(drop)
@@ -104,7 +104,7 @@ pub fn policies(project: &Project, template: &Path, expanded: &Path) -> Result<(
 #[derive(Debug, Deserialize)]
 struct Group {
     regions: Vec<String>,
-    /// What the templates would deploy there, though the Regions do not have it.
+    /// Resource types of the templates that the Regions lack.
     missing: Vec<String>,
 }
 

@@ -27,7 +27,7 @@ enum Command {
     Up,
     /// Show a preview, start, deploy, play what the stack can do and check every step, and stop.
     Demo {
-        /// Play everything that the stack can do, not only the most of it that goes into a few minutes.
+        /// Play everything that the stack can do, not only what fits into a few minutes.
         #[arg(long)]
         all: bool,
         /// Leave the local AWS running.
@@ -42,7 +42,7 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Run a build that the emulator hands over.
+    /// Run a build that the emulator passes on.
     #[command(hide = true)]
     Build,
     /// Stop the local AWS and forget everything in it.
@@ -69,10 +69,10 @@ fn run(command: Command) -> Result<(), LocalError> {
     match command {
         Command::Up => up(&project).map(drop),
         Command::Demo { all, keep } => {
-            let begun = Instant::now();
+            let started = Instant::now();
             let extent = if all { Extent::All } else { Extent::Short };
             let begun_before = Emulator::running(&project).is_some();
-            let played = prepare(&project, begun).and_then(|()| up(&project)).and_then(|stack| {
+            let played = prepare(&project, started).and_then(|()| up(&project)).and_then(|stack| {
                 story::play(&project, &stack, extent, begun_before)?;
                 if keep || !all { Ok(()) } else { story::delete(&stack) }
             });
@@ -81,7 +81,7 @@ fn run(command: Command) -> Result<(), LocalError> {
                 say("stopped");
             }
             if played.is_ok() {
-                say(&format!("the story ended after {} s", begun.elapsed().as_secs()));
+                say(&format!("the story ended after {} s", started.elapsed().as_secs()));
             }
             played
         }
@@ -101,7 +101,7 @@ fn run(command: Command) -> Result<(), LocalError> {
 }
 
 /// Shows a first result while what the rest needs is installed, and then builds the functions while the local AWS starts.
-fn prepare(project: &Project, begun: Instant) -> Result<(), LocalError> {
+fn prepare(project: &Project, started: Instant) -> Result<(), LocalError> {
     std::thread::scope(|scope| {
         let installing = scope.spawn(|| {
             tools::debian(&tools::BUILD)?;
@@ -114,7 +114,7 @@ fn prepare(project: &Project, begun: Instant) -> Result<(), LocalError> {
         if shown.is_ok() {
             say(&format!(
                 "the first result came after {} s; the rest is being prepared",
-                begun.elapsed().as_secs()
+                started.elapsed().as_secs()
             ));
         }
         installed(installing.join())?;
@@ -128,14 +128,14 @@ fn prepare(project: &Project, begun: Instant) -> Result<(), LocalError> {
     })
 }
 
-/// What a thread came to.
+/// The result of a thread.
 fn installed(joined: std::thread::Result<Result<(), LocalError>>) -> Result<(), LocalError> {
     joined.unwrap_or_else(|_| {
         Err(LocalError::Unexpected { program: "a thread".to_owned(), problem: "it panicked".to_owned() })
     })
 }
 
-/// Takes a build from standard input; says on standard output what it says, and at last how it went.
+/// Reads a build from standard input, and writes its output and its result to standard output.
 fn build(project: &Project) -> Result<(), LocalError> {
     let unexpected = |problem: String| LocalError::Unexpected { program: "the emulator".to_owned(), problem };
     let job: Job =

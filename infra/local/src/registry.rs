@@ -24,14 +24,14 @@ impl Proxy {
         let port = listener.local_addr().map_err(LocalError::io("a port for the registry"))?.port();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // A client that goes away in the middle is no trouble of ours.
+                // A client that disconnects is no error.
                 std::thread::spawn(move || carry(client, emulator_port));
             }
         });
         Ok(Self { port })
     }
 
-    /// The proxy, as `HTTP_PROXY` takes it.
+    /// The URL of the proxy, for `HTTP_PROXY`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)

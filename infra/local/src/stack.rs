@@ -15,6 +15,8 @@ use crate::tools::{self, AWS, SAM};
 use crate::{LocalError, Project, functions, run, say};
 
 const NAME: &str = "ecr-steward";
+/// An account that may report what it uses, on the same local AWS.
+pub const REPORTER: &str = "210987654321";
 
 /// The deployed stack.
 #[derive(Debug, Clone)]
@@ -65,6 +67,7 @@ impl Stack {
             "Enforce=true",
             // The emulator knows no Region in conditions, by which the template has its default.
             "Builds=both",
+            &format!("ReporterAccounts={REPORTER}"),
         ];
         sam(&deploy)?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };
@@ -78,7 +81,22 @@ impl Stack {
     ///
     /// When it fails.
     pub fn aws(&self, arguments: &[&str]) -> Result<Value, LocalError> {
-        let output = run(self.emulator.lead(Command::new(&self.aws).args(arguments)))?;
+        self.aws_with(arguments, &[])
+    }
+
+    /// The same as another account: the emulator takes an access key of twelve digits for one.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn aws_as(&self, account: &str, arguments: &[&str]) -> Result<Value, LocalError> {
+        self.aws_with(arguments, &[("AWS_ACCESS_KEY_ID", account)])
+    }
+
+    fn aws_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Value, LocalError> {
+        let mut command = Command::new(&self.aws);
+        let command = self.emulator.lead(command.args(arguments)).envs(environment.iter().copied());
+        let output = run(command)?;
         if output.stdout.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
         }
@@ -94,16 +112,16 @@ impl Stack {
         self.emulator.endpoint()
     }
 
-    /// Gives a command the environment of somebody who uses this AWS.
+    /// Sets the environment for using this AWS on a command.
     pub fn lead<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         self.emulator.lead(command)
     }
 
-    /// What carries requests for the registry's host, which is one of AWS, to the emulator.
+    /// A proxy that sends requests for the registry's host, which is one of AWS, to the emulator.
     ///
     /// # Errors
     ///
-    /// When there is no port for it.
+    /// If there is no free port.
     pub fn registry_proxy(&self) -> Result<Proxy, LocalError> {
         Proxy::start(self.emulator.port)
     }
@@ -118,14 +136,14 @@ impl Stack {
         Ok(answer.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default())
     }
 
-    /// Calls the AWS CLI where it has to fail, and takes what it says.
+    /// Runs the AWS CLI where it has to fail, and returns its output.
     ///
     /// # Errors
     ///
-    /// When it does not fail.
+    /// If it does not fail.
     pub fn aws_fails(&self, arguments: &[&str]) -> Result<String, LocalError> {
         match self.aws(arguments) {
-            Err(LocalError::Failed { said, .. }) => Ok(said),
+            Err(LocalError::Failed { output, .. }) => Ok(output),
             Err(error) => Err(error),
             Ok(answer) => Err(LocalError::Unexpected {
                 program: format!("aws {}", arguments.join(" ")),
@@ -190,11 +208,11 @@ impl Stack {
         self.aws(&[&["sqs", "--endpoint-url", &endpoint], arguments].concat())
     }
 
-    /// Pushes the image in an OCI layout to a URI as ECR tells it, after logging in.
+    /// Pushes the image in an OCI layout to a URI of ECR, after logging in.
     ///
     /// # Errors
     ///
-    /// When the push fails.
+    /// If the push fails.
     pub fn push(&self, layout: &Path, uri: &str, run_folder: &Path) -> Result<(), LocalError> {
         let (layout, to) = (format!("oci:{}", layout.display()), format!("docker://{uri}"));
         self.copy(
@@ -226,7 +244,7 @@ impl Stack {
         read(config.trim_start_matches("sha256:"))
     }
 
-    /// Copies an image, as somebody who logged in.
+    /// Copies an image with the credentials of a login.
     fn copy(
         &self,
         options: &[&str],
@@ -253,11 +271,11 @@ impl Stack {
         .map(drop)
     }
 
-    /// Deploys a template of `infra/examples` as a stack of its own, and gives the status that it ends in.
+    /// Deploys a template of `infra/examples` as a stack of its own, and returns its final status.
     ///
     /// # Errors
     ///
-    /// When CloudFormation refuses it at once.
+    /// If CloudFormation refuses it at once.
     pub fn deploy(
         &self,
         template: &Path,
@@ -278,11 +296,11 @@ impl Stack {
         Ok(self.settled(name)?.map(|stack| stack.status).unwrap_or_default())
     }
 
-    /// Deletes a stack, if there is one, and gives the status that it ends in; `None` when it is gone.
+    /// Deletes a stack, if it exists, and returns its final status; `None` if it is deleted.
     ///
     /// # Errors
     ///
-    /// When CloudFormation refuses it at once.
+    /// If CloudFormation refuses it at once.
     pub fn delete(&self, name: &str) -> Result<Option<String>, LocalError> {
         if self.describe(name)?.is_none() {
             return Ok(None);
@@ -291,37 +309,37 @@ impl Stack {
         Ok(self.settled(name)?.map(|stack| stack.status))
     }
 
-    /// Deletes this stack, and gives the status that it ends in; `None` when it is gone.
+    /// Deletes this stack, and returns its final status; `None` if it is deleted.
     ///
     /// # Errors
     ///
-    /// When CloudFormation refuses it at once.
+    /// If CloudFormation refuses it at once.
     pub fn delete_itself(&self) -> Result<Option<String>, LocalError> {
         self.delete(NAME)
     }
 
     /// Waits until nothing is done to a stack any more. The waiters of the AWS CLI look only twice a minute.
     fn settled(&self, name: &str) -> Result<Option<Described>, LocalError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let described = self.describe(name)?;
             let is_busy = described.as_ref().is_some_and(|stack| stack.status.ends_with("_IN_PROGRESS"));
-            if !is_busy || begun.elapsed() > PATIENCE {
+            if !is_busy || started.elapsed() > PATIENCE {
                 return Ok(described);
             }
             sleep(Duration::from_millis(300));
         }
     }
 
-    /// A stack; `None` when there is none of that name.
+    /// A stack; `None` if there is none of that name.
     ///
     /// # Errors
     ///
-    /// When CloudFormation cannot be asked.
+    /// If CloudFormation cannot be asked.
     pub fn describe(&self, name: &str) -> Result<Option<Described>, LocalError> {
         let arguments = ["cloudformation", "describe-stacks", "--stack-name", name, "--output", "json"];
         let answer = match self.aws(&arguments) {
-            Err(LocalError::Failed { said, .. }) if said.contains("does not exist") => return Ok(None),
+            Err(LocalError::Failed { output, .. }) if output.contains("does not exist") => return Ok(None),
             answer => answer?,
         };
         let status =
@@ -354,7 +372,7 @@ impl Stack {
     }
 }
 
-/// How long CloudFormation may take for a small stack. It takes seconds.
+/// Timeout of CloudFormation for a small stack, which takes seconds.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A stack as CloudFormation describes it.
@@ -366,7 +384,7 @@ pub struct Described {
     pub outputs: BTreeMap<String, String>,
 }
 
-/// What the HTTP API answers.
+/// An answer of the HTTP API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The status code.

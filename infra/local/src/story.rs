@@ -14,19 +14,19 @@ mod builds;
 mod fleet;
 mod terminal;
 
-/// How long anything may take that the story waits for: a build of a few kilobytes, a run over sixty repositories.
+/// Timeout of everything that the story waits for: a build of a few kilobytes, a run over sixty repositories.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// The stack that declares a repository.
 const STACK: &str = "shop";
 /// The stack that declares one which cannot be.
 const FAILING: &str = "shop-fails";
 
-/// How much of the story is played.
+/// The length of the story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// What goes into two minutes.
+    /// The part that takes two minutes.
     Short,
-    /// Everything.
+    /// All of it.
     All,
 }
 
@@ -97,20 +97,20 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool
     fleet::play(project, stack, extent)
 }
 
-/// Deletes the stack: what it attached is suspended first, since nobody protects what is in use any more.
+/// Deletes the stack. The policies that it attached are suspended first, since nothing protects images in use any more.
 ///
 /// # Errors
 ///
-/// At the first step that comes out wrong.
+/// At the first step that fails.
 pub fn delete(stack: &Stack) -> Result<(), LocalError> {
     const NAME: &str = "team/left";
     let step = Step::begin("the stack is deleted: ECR goes on with no policy that it attached");
-    let wish = json!({ "repositoryName": NAME });
-    let created = step.expect(stack.request("POST", "/repositories", Some(&wish))?, 201)?;
+    let spec = json!({ "repositoryName": NAME });
+    let created = step.expect(stack.request("POST", "/repositories", Some(&spec))?, 201)?;
     step.check(created["repository"]["lifecyclePolicyStatus"] == "ACTIVE", || created.to_string())?;
     let policy = || -> Result<String, LocalError> {
-        let told = stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", NAME])?;
-        Ok(told["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned())
+        let answer = stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", NAME])?;
+        Ok(answer["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned())
     };
     let before = policy()?;
     step.check(!fleet::protection::is_suspended(&before), || before)?;
@@ -142,7 +142,7 @@ impl Step {
         Self(what)
     }
 
-    /// What has to be so.
+    /// Asserts a condition.
     fn check(&self, is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), LocalError> {
         if is_so { Ok(()) } else { Err(LocalError::Story { step: self.0.to_owned(), problem: otherwise() }) }
     }
@@ -161,12 +161,12 @@ fn until<T>(
     what: &str,
     mut ask: impl FnMut() -> Result<Option<T>, LocalError>,
 ) -> Result<T, LocalError> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         if let Some(found) = ask()? {
             return Ok(found);
         }
-        step.check(begun.elapsed() < PATIENCE, || {
+        step.check(started.elapsed() < PATIENCE, || {
             format!("{what} did not come within {} s", PATIENCE.as_secs())
         })?;
         sleep(Duration::from_millis(300));
@@ -177,9 +177,9 @@ fn until<T>(
 fn over_http(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     const NAME: &str = "team/app";
     let step = Step::begin("a repository by one line: POST /repositories {\"repositoryName\": \"team/app\"}");
-    let wish = json!({ "repositoryName": NAME });
-    let created = step.expect(stack.request("POST", "/repositories", Some(&wish))?, 201)?;
-    let again = step.expect(stack.request("POST", "/repositories", Some(&wish))?, 200)?;
+    let spec = json!({ "repositoryName": NAME });
+    let created = step.expect(stack.request("POST", "/repositories", Some(&spec))?, 201)?;
+    let again = step.expect(stack.request("POST", "/repositories", Some(&spec))?, 200)?;
     step.check(created["repository"] == again["repository"], || {
         format!("asked for twice it should be one repository: {created} and {again}")
     })?;
@@ -206,16 +206,16 @@ fn over_http(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     say(&format!("  {uri}@{digest}"));
 
     let step = Step::begin("tags made immutable by PUT /repositories/team/app");
-    let wish = json!({ "imageTagMutability": "IMMUTABLE" });
-    let changed = step.expect(stack.request("PUT", "/repositories/team/app", Some(&wish))?, 200)?;
+    let spec = json!({ "imageTagMutability": "IMMUTABLE" });
+    let changed = step.expect(stack.request("PUT", "/repositories/team/app", Some(&spec))?, 200)?;
     let fields: Vec<&Value> =
         changed["changes"].as_array().into_iter().flatten().map(|change| &change["field"]).collect();
     step.check(fields == ["imageTagMutability"], || format!("only that should change: {changed}"))?;
 
     let step = Step::begin("a bad policy is told with every finding, and changes nothing");
-    let wish =
+    let spec =
         json!({ "lifecyclePolicy": { "rules": [{ "selection": "untagged" }, { "maximumAgeLimit": 0 }] } });
-    let problem = step.expect(stack.request("PUT", "/repositories/team/app", Some(&wish))?, 400)?;
+    let problem = step.expect(stack.request("PUT", "/repositories/team/app", Some(&spec))?, 400)?;
     let findings = problem["findings"].as_array().cloned().unwrap_or_default();
     step.check(findings.len() == 3, || format!("three findings were expected: {problem}"))?;
     for finding in findings {
@@ -326,7 +326,7 @@ fn declared(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     step.check(gone.contains("RepositoryNotFoundException"), || format!("it should be gone: {gone}"))
 }
 
-/// A policy and images go to the preview function; an image in use stays, an old untagged one goes.
+/// The preview function with a policy and images: an image in use is kept, an old untagged one expires.
 fn preview(project: &Project, stack: &Stack) -> Result<(), LocalError> {
     let step = Step::begin("previewing a policy");
     let arn = stack.output("LifecyclePreviewFunctionArn")?;

@@ -35,7 +35,7 @@ pub const IAM: Tool = Tool { name: "iam", packages: &["policy_sentry==0.15.2", "
 /// An interpreter of the Amazon States Language, in JavaScript.
 pub const STATES: &str = "aws-local-stepfunctions@3.0.0";
 
-/// Held by whoever installs something: tests do so side by side.
+/// Locked during an installation, since tests install concurrently.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// The folder of a tool's programs, installing the tool if it is not there or not the right one.
@@ -47,10 +47,10 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = project.tools().join(tool.name);
     let programs = folder.join("bin");
-    // Written last, so that a half installation is not taken for one.
+    // Written last, so that an incomplete installation is not used.
     let marker = folder.join("installed");
-    let wanted = tool.packages.join("\n");
-    if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+    let required = tool.packages.join("\n");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == required) {
         return Ok(programs);
     }
     say(&format!("installing {} (once)", tool.packages.join(" and ")));
@@ -59,7 +59,7 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
     run(Command::new(programs.join("pip"))
         .args(["install", "--quiet", "--disable-pip-version-check"])
         .args(tool.packages))?;
-    fs::write(&marker, wanted).map_err(LocalError::io(marker.display().to_string()))?;
+    fs::write(&marker, required).map_err(LocalError::io(marker.display().to_string()))?;
     Ok(programs)
 }
 
@@ -74,7 +74,7 @@ pub fn install_from_npm(project: &Project, package: &str) -> Result<PathBuf, Loc
     let name = package.rsplit_once('@').map_or(package, |(name, _)| name);
     let folder = project.tools().join(name);
     let modules = folder.join("node_modules");
-    // Written last, so that a half installation is not taken for one.
+    // Written last, so that an incomplete installation is not used.
     let marker = folder.join("installed");
     if fs::read_to_string(&marker).is_ok_and(|installed| installed == package) {
         return Ok(modules);
@@ -90,14 +90,15 @@ pub fn install_from_npm(project: &Project, package: &str) -> Result<PathBuf, Loc
     Ok(modules)
 }
 
-/// What builds of images take: a builder, what the buildspec calls, what plays CodeCommit, and something to run in an image.
+/// The programs that builds of images need: a builder, what the buildspec calls, what stands in for CodeCommit, and something to
+/// run in an image.
 pub const BUILD: [&str; 5] = ["buildah", "busybox-static", "git", "jq", "skopeo"];
 
-/// Sees to Debian's packages; each has a program of its own name.
+/// Installs missing packages of Debian; each has a program of its own name.
 ///
 /// # Errors
 ///
-/// When one is missing and cannot be installed.
+/// If one is missing and cannot be installed.
 pub fn debian(packages: &[&str]) -> Result<(), LocalError> {
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let is_there = |package: &str| match package {

@@ -1,4 +1,4 @@
-//! AWS App Runner, as far as it tells which images services run.
+//! AWS App Runner: reads the images of services.
 
 use serde_json::{Value, json};
 
@@ -12,12 +12,12 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let protocol = Protocol::Json { version: "1.0", target: "AppRunner" };
     let apprunner = JsonApi::new(look.connection, &SOURCE, "apprunner", "APPRUNNER", protocol);
     let mut reading = Reading::default();
-    let list = |operation, member, is_always_told, request| List {
+    let list = |operation, member, is_always_present, request| List {
         operation,
         route: "",
         member,
         token: "NextToken",
-        is_always_told,
+        is_always_present,
         may_be_gone: false,
         request,
     };
@@ -43,7 +43,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
                 List { may_be_gone: true, ..list("ListOperations", "OperationSummaryList", false, request) };
             operations = apprunner.all(list, &mut reading).await;
         }
-        // Of operations that are not all known nobody knows which is the last.
+        // Without all operations the last one is unknown.
         let is_known = reading.problems.len() == problems;
         let deployed_at = if is_known { deployed_at(&operations) } else { None };
         add_service(&image, &arn, deployed_at, &mut reading);

@@ -1,4 +1,4 @@
-//! AWS Batch, as far as it tells which images job definitions have.
+//! AWS Batch: reads the images of job definitions.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "POST /v1/describejobdefinitions",
         member: "jobDefinitions",
         token: "nextToken",
-        is_always_told: false,
+        is_always_present: false,
         may_be_gone: false,
         request: json!({ "status": "ACTIVE", "maxResults": 100 }),
     };

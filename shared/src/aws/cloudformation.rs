@@ -1,4 +1,4 @@
-//! AWS CloudFormation, as far as it is asked whether it sent a request.
+//! AWS CloudFormation: describes stacks and resources, to confirm requests.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ impl CloudFormation {
     ///
     /// # Errors
     ///
-    /// What CloudFormation answers.
+    /// Any error of CloudFormation.
     pub async fn resource(
         &self,
         stack_id: &str,
@@ -47,7 +47,7 @@ impl CloudFormation {
     ///
     /// # Errors
     ///
-    /// What CloudFormation answers.
+    /// Any error of CloudFormation.
     pub async fn stack_status(&self, stack_id: &str) -> Result<Option<String>, AwsError> {
         const OPERATION: &str = "DescribeStacks";
         let fields = [("Action", OPERATION), VERSION, ("StackName", stack_id)];
@@ -55,11 +55,11 @@ impl CloudFormation {
         required(OPERATION, &xml, "StackStatus").map(Some)
     }
 
-    /// What a stack says of itself by the names of its outputs. `None` when there is no such stack.
+    /// The outputs of a stack by name. `None` if there is no such stack.
     ///
     /// # Errors
     ///
-    /// What CloudFormation answers.
+    /// Any error of CloudFormation.
     pub async fn outputs(&self, stack_id: &str) -> Result<Option<BTreeMap<String, String>>, AwsError> {
         const OPERATION: &str = "DescribeStacks";
         let fields = [("Action", OPERATION), VERSION, ("StackName", stack_id)];

@@ -15,14 +15,14 @@ use crate::domain::builds::build_outcome::{Build, Status};
 use crate::domain::builds::start_build_input::{BUILDSPEC, StartBuildInput};
 use crate::domain::text::instant::Instant;
 
-/// The most builds that CodeBuild tells about in one call.
+/// Maximum number of builds in one call of CodeBuild.
 const BATCH: usize = 100;
 
 /// Builds in AWS CodeBuild.
 #[derive(Debug)]
 pub struct CodeBuild {
     config: Config,
-    /// Made for the first call: of the events of a function many are about no build.
+    /// The client, created for the first call, since many events of a function are not about builds.
     client: OnceLock<Client>,
 }
 
@@ -41,7 +41,7 @@ impl CodeBuild {
     ///
     /// # Errors
     ///
-    /// What CodeBuild answers.
+    /// Any error of CodeBuild.
     pub async fn start(&self, order: &StartBuildInput) -> Result<Build, AwsError> {
         let variables = order.environment.iter().map(|variable| {
             let kind = match variable.is_secret {
@@ -79,7 +79,7 @@ impl CodeBuild {
     ///
     /// # Errors
     ///
-    /// What CodeBuild answers.
+    /// Any error of CodeBuild.
     pub async fn builds(&self, ids: &[String]) -> Result<Vec<Build>, AwsError> {
         let mut builds = Vec::with_capacity(ids.len());
         for batch in ids.chunks(BATCH) {
@@ -94,7 +94,7 @@ impl CodeBuild {
     ///
     /// # Errors
     ///
-    /// What CodeBuild answers.
+    /// Any error of CodeBuild.
     pub async fn newest(&self, project: &str) -> Result<Vec<Build>, AwsError> {
         // The newest come first without a sort order, and a project of more than a hundred builds refuses one.
         let request = self.client().list_builds_for_project().project_name(project);
@@ -103,7 +103,7 @@ impl CodeBuild {
     }
 }
 
-/// What CodeBuild says about a phase, on one line and without the command that failed: that is a screen of the buildspec, and
+/// CodeBuild's message about a phase, on one line and without the failed command, which is a long part of the buildspec and
 /// always the same.
 fn without_command(message: &str) -> String {
     let reason = message

@@ -1,4 +1,4 @@
-//! AWS CodeBuild, as far as it tells in which images projects build.
+//! AWS CodeBuild: reads the images of projects.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "",
         member: "projects",
         token: "nextToken",
-        is_always_told: false,
+        is_always_present: false,
         may_be_gone: false,
         request: json!({}),
     };

@@ -1,11 +1,11 @@
-//! Stopping in time: a Lambda function that is cut off answers nobody.
+//! Deadlines: a Lambda function that is cut off answers nobody.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-/// When work has to end, and when the putting in order after failed work has to.
+/// The end of the time for work, and the end of the time for a rollback after that.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     work: Instant,
@@ -28,7 +28,7 @@ impl Deadline {
         Self { work: order.checked_sub(reserve).unwrap_or(order), order }
     }
 
-    /// The same with so much less time for work, or half of what is left: what comes after this work needs it.
+    /// The same deadline with less time for work, or half of what is left, to reserve time for what follows.
     #[must_use]
     pub fn keeping(self, time: Duration) -> Self {
         let left = self.work.saturating_duration_since(Instant::now());
@@ -36,16 +36,16 @@ impl Deadline {
         Self { work, ..self }
     }
 
-    /// Does work until the time for it is up.
+    /// Does work until the time for it is over.
     ///
     /// # Errors
     ///
-    /// When it is; the work is dropped where it stands.
+    /// If the time is over. The work is dropped where it is.
     pub async fn work<T>(&self, work: impl Future<Output = T>) -> Result<T, TimeIsUp> {
         timeout_at(self.work, work).await.map_err(|_| TimeIsUp)
     }
 
-    /// Whether there is so much time left for work.
+    /// Whether this much time is left for work.
     #[must_use]
     pub fn has(&self, time: Duration) -> bool {
         Instant::now().checked_add(time).is_some_and(|end| end <= self.work)

@@ -35,20 +35,20 @@ use crate::domain::text::instant::Instant;
 
 /// The largest page ECR gives; fewer pages are fewer calls.
 const PAGE: i32 = 1000;
-/// The most images that ECR takes in one call.
+/// Maximum number of images in one call of ECR.
 pub const BATCH: usize = 100;
 
 /// ECR's code for an image that is not there.
 pub const NOT_FOUND: &str = "ImageNotFound";
 
-/// What signs a client of containers in, as the user `AWS`.
+/// A password for container clients, with the user name `AWS`.
 #[derive(Clone)]
 pub struct RegistryPassword {
     /// The password.
     pub password: String,
     /// The host of the registry.
     pub host: String,
-    /// Until when the password holds.
+    /// The time at which the password expires.
     pub expires_at: Option<Instant>,
 }
 
@@ -58,26 +58,26 @@ impl std::fmt::Debug for RegistryPassword {
     }
 }
 
-/// A registry in Amazon ECR, to be looked at. A preview holds nothing else, so that it cannot change anything.
+/// A registry in Amazon ECR, for reading. A preview has nothing else, so that it cannot change anything.
 #[derive(Debug, Clone)]
 pub struct EcrRead {
     client: Client,
     limiter: RateLimiter,
-    /// For what must not wait behind a rate that was lowered, which is seldom: a client takes as long to make as half of
-    /// all else before the first event.
+    /// The configuration of a second client without a rate limit. It is rarely needed, and creating a client takes half as long
+    /// as everything else before the first event.
     at_once: aws_sdk_ecr::config::Builder,
     retry_observer: RetryObserver,
     /// The account of the registry, if it is not the caller's own.
     registry_id: Option<String>,
 }
 
-/// A registry whose images can be protected besides: tags are added, lifecycle policies suspended. Nothing is taken away.
+/// A registry whose images can be protected: tags are added, lifecycle policies suspended. It cannot delete anything.
 #[derive(Debug, Clone)]
 pub struct EcrProtect {
     read: EcrRead,
 }
 
-/// A registry that can be changed: what is built to change something holds this, and nothing else does.
+/// A registry that can be changed. Only code that is built to change something has one.
 #[derive(Debug, Clone)]
 pub struct EcrWrite {
     protect: EcrProtect,
@@ -104,7 +104,7 @@ impl Deref for EcrWrite {
 pub struct RepositoryPage {
     /// The repositories, without their tags and policies.
     pub repositories: Vec<Existing>,
-    /// What to ask the next page with.
+    /// The token for the next page.
     pub next_token: Option<String>,
 }
 
@@ -113,15 +113,15 @@ pub struct RepositoryPage {
 pub struct Manifest {
     /// The image's digest.
     pub digest: String,
-    /// The tag by which it was asked for.
+    /// The tag of the request.
     pub tag: Option<String>,
     /// The manifest.
     pub text: String,
-    /// Its media type. Not every manifest says it itself, and `PutImage` asks for it then.
+    /// The media type. Not every manifest contains it, and `PutImage` needs it then.
     pub media_type: Option<String>,
 }
 
-/// What `BatchGetImage` answers for a batch of images.
+/// The answer of `BatchGetImage` for a batch of images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifests {
     /// The manifests that were given.
@@ -150,7 +150,7 @@ impl Manifests {
     }
 }
 
-/// The images of a repository, as `DescribeImages` tells of them.
+/// The images of a repository, from `DescribeImages`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DescribedImages {
     /// The images, in no order.
@@ -196,17 +196,17 @@ impl EcrRead {
         Self { client, limiter: RateLimiter::unlimited(), ..self.clone() }
     }
 
-    /// The account whose registry is looked at, if it is not the caller's own.
+    /// The account of the registry, if it is not the caller's own.
     #[must_use]
     pub fn registry_id(&self) -> Option<&str> {
         self.registry_id.as_deref()
     }
 
-    /// A password for docker and others, which holds for twelve hours.
+    /// A password for docker and other clients, valid for twelve hours.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn password(&self) -> Result<RegistryPassword, AwsError> {
         const OPERATION: &str = "GetAuthorizationToken";
         let answer = call!(self, "GetAuthorizationToken", self.client.get_authorization_token())?;
@@ -231,7 +231,7 @@ impl EcrRead {
         })
     }
 
-    /// What the calls run into.
+    /// The observer of retryable errors.
     #[must_use]
     pub const fn retry_observer(&self) -> &RetryObserver {
         &self.retry_observer
@@ -241,7 +241,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn repository(&self, name: &Name) -> Result<Option<Existing>, AwsError> {
         let described = call!(
             self,
@@ -276,7 +276,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn repositories(
         &self,
         size: Option<u16>,
@@ -299,7 +299,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers; [`Failure::NotFound`] if there is none of a name.
+    /// Any error of ECR; [`Failure::NotFound`] if there is none of a name.
     pub async fn repositories_named(&self, names: &[Name]) -> Result<Vec<Existing>, AwsError> {
         let names = names.iter().map(|name| name.as_str().to_owned()).collect();
         let request = self
@@ -315,7 +315,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn tags(&self, arn: &str) -> Result<Tags, AwsError> {
         let answer =
             call!(self, "ListTagsForResource", self.client.list_tags_for_resource().resource_arn(arn))?;
@@ -326,7 +326,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn lifecycle_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
         self.limiter.wait("GetLifecyclePolicy").await;
         match self
@@ -353,7 +353,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn repository_policy(&self, name: &str) -> Result<Option<String>, AwsError> {
         self.limiter.wait("GetRepositoryPolicy").await;
         match self
@@ -376,11 +376,11 @@ impl EcrRead {
         }
     }
 
-    /// Whether there is an image in a repository, archived or not.
+    /// Whether a repository has an image, archived or not.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn has_images(&self, name: &str) -> Result<bool, AwsError> {
         // Without this ECR leaves out what is archived.
         let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
@@ -403,11 +403,11 @@ impl EcrRead {
         }
     }
 
-    /// How many images a repository has, the archived ones among them.
+    /// The number of images in a repository, including archived ones.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn count_images(&self, name: &str) -> Result<usize, AwsError> {
         // Without this ECR leaves out what is archived.
         let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
@@ -436,7 +436,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn images(&self, name: &Name) -> Result<DescribedImages, AwsError> {
         // Without this ECR leaves out what is archived.
         let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
@@ -468,7 +468,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers; [`Failure::NotFound`] if there is no such repository.
+    /// Any error of ECR; [`Failure::NotFound`] if there is no such repository.
     pub async fn digest_of(&self, name: &Name, tag: &str) -> Result<Option<String>, AwsError> {
         let id = identifier(&ImageId::Tag(tag.to_owned()));
         let request = self
@@ -497,7 +497,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers; [`Failure::NotFound`] if one of them is not there any more.
+    /// Any error of ECR; [`Failure::NotFound`] if one of them no longer exists.
     pub async fn images_by_digest(&self, name: &Name, ids: &[ImageId]) -> Result<Vec<Image>, AwsError> {
         let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let request = self
@@ -519,7 +519,7 @@ impl EcrRead {
     ///
     /// # Errors
     ///
-    /// What ECR answers to the call; what it answers for each image is in the result.
+    /// Any error of ECR to the call; what it answers for each image is in the result.
     pub async fn manifests(&self, name: &Name, ids: &[ImageId]) -> Result<Manifests, AwsError> {
         let request = self
             .client
@@ -551,11 +551,11 @@ impl EcrProtect {
         &self.read.client
     }
 
-    /// Replaces the lifecycle policy of a repository by one that takes nothing, so that ECR stops deleting there.
+    /// Replaces the lifecycle policy of a repository by one by which nothing expires.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn suspend_lifecycle_policy(
         &self,
         name: &Name,
@@ -566,11 +566,11 @@ impl EcrProtect {
         Ok(())
     }
 
-    /// Gives an image another tag, or stores an index of images that are there. A tag that has it already is no trouble.
+    /// Adds a tag to an image, or stores an index of existing images. Idempotent: a tag that the image has already is no error.
     ///
     /// # Errors
     ///
-    /// What ECR answers; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved.
+    /// Any error of ECR; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved.
     pub async fn put_image(
         &self,
         name: &Name,
@@ -583,11 +583,11 @@ impl EcrProtect {
         Ok(digest)
     }
 
-    /// Gives an image a protection tag. A tag that it has already is no trouble.
+    /// Adds a protection tag to an image. Idempotent: a tag that it has already is no error.
     ///
     /// # Errors
     ///
-    /// What ECR answers; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved. Also when the manifest is
+    /// Any error of ECR; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved. Also if the manifest is
     /// that of another image.
     pub async fn put_protection_tag(
         &self,
@@ -606,7 +606,7 @@ impl EcrProtect {
     ///
     /// # Errors
     ///
-    /// What ECR answers; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved.
+    /// Any error of ECR; [`Failure::AlreadyExists`] if the tag is another image's and cannot be moved.
     pub async fn put_back_image(
         &self,
         name: &Name,
@@ -620,11 +620,11 @@ impl EcrProtect {
         Ok(put.is_some())
     }
 
-    /// Takes an image back from the archive, which takes ECR up to 20 minutes.
+    /// Restores an image from the archive, which takes ECR up to 20 minutes.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn restore(&self, name: &Name, digest: &str) -> Result<(), AwsError> {
         let request = self
             .client()
@@ -671,17 +671,17 @@ impl EcrWrite {
         Self { protect }
     }
 
-    /// The same registry for a few calls that must not wait behind a rate that was lowered.
+    /// The same registry without a rate limit, for a few calls that must not wait.
     #[must_use]
     pub fn at_once(&self) -> Self {
         Self { protect: EcrProtect { read: self.protect.read.at_once() } }
     }
 
-    /// Creates a repository with everything that can be said at creation; its policies are set afterwards.
+    /// Creates a repository with all settings but its policies, which are set afterwards.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn create(&self, name: &Name, settings: &Settings, tags: &Tags) -> Result<Existing, AwsError> {
         let (mutability, filters) = mutability(&settings.tag_mutability);
         let encryption = EncryptionConfiguration::builder()
@@ -714,7 +714,7 @@ impl EcrWrite {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn apply(&self, repository: &Existing, change: &Change) -> Result<(), AwsError> {
         let name = repository.name.as_str();
         let (client, arn) = (self.client(), repository.arn.as_str());
@@ -777,7 +777,7 @@ impl EcrWrite {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn delete(&self, name: &str, force: bool) -> Result<(), AwsError> {
         call!(
             self,
@@ -788,11 +788,11 @@ impl EcrWrite {
         Ok(())
     }
 
-    /// Moves an image to the archive. One that is there already is no trouble.
+    /// Archives an image. Idempotent: an archived image is no error.
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn archive(&self, name: &Name, digest: &str) -> Result<(), AwsError> {
         let request = self
             .client()
@@ -824,7 +824,7 @@ impl EcrWrite {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn put_lifecycle_policy(&self, name: &Name, text: &str) -> Result<(), AwsError> {
         put_lifecycle_policy(self, name, text).await?;
         tracing::info!(repository = %name, "attached the lifecycle policy");
@@ -835,7 +835,7 @@ impl EcrWrite {
     ///
     /// # Errors
     ///
-    /// What ECR answers to the call; what it answers for each image is in the result.
+    /// Any error of ECR to the call; what it answers for each image is in the result.
     pub async fn delete_images(
         &self,
         name: &Name,
@@ -866,7 +866,7 @@ async fn put_lifecycle_policy(ecr: &EcrRead, name: &Name, text: &str) -> Result<
     Ok(())
 }
 
-/// What ECR did not do or give, in this project's terms.
+/// The failures of a batch as one error.
 fn refused(failures: Option<Vec<ImageFailure>>) -> Vec<Refused> {
     let refused = failures.unwrap_or_default().into_iter().map(|failure| {
         let (image_digest, image_tag) =
@@ -908,7 +908,7 @@ impl ClassifyRetry for QuotaIsNoThrottling {
 }
 
 impl DescribedImages {
-    /// Takes in an image. One of which ECR does not say what every image has would be judged by what it has not.
+    /// Adds an image. An incomplete description is an error, since the image would be judged by what is missing.
     fn take(&mut self, detail: ImageDetail) -> Result<(), AwsError> {
         let missing =
             |what: &str| AwsError::unexpected_response("DescribeImages", &format!("an image has no {what}"));

@@ -1,4 +1,4 @@
-//! Amazon ECS, as far as it tells what runs.
+//! Amazon ECS: reads what runs.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ use crate::domain::usage::ecs::{
     Asked, PastDeployment, PinnedImage, Revision, RunningService, RunningTask, TaskDefinition, latest,
 };
 
-/// What requests name the API by.
+/// The prefix of `X-Amz-Target`.
 const TARGET: &str = "AmazonEC2ContainerServiceV20141113";
 /// Maximum number of tasks that ECS describes in one call.
 const TASKS: usize = 100;
@@ -59,7 +59,7 @@ struct DaemonRevisionSummary {
 }
 
 #[derive(Deserialize)]
-struct Untold {
+struct DescribeFailure {
     arn: Option<String>,
     reason: Option<String>,
 }
@@ -73,33 +73,33 @@ impl Ecs {
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn clusters(&self) -> Result<Vec<String>, AwsError> {
         self.listed("ListClusters", "clusterArns", json!({})).await
     }
 
-    /// Those of some clusters that are not deleted.
+    /// The clusters that are not deleted.
     ///
     /// # Errors
     ///
-    /// What ECS answers, also about one cluster.
+    /// Any error of ECS, also about one cluster.
     pub async fn not_deleted(&self, clusters: &[String]) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "DescribeClusters";
         let mut active = Vec::with_capacity(clusters.len());
         for batch in clusters.chunks(CLUSTERS) {
             let request = json!({ "clusters": batch });
-            let found: Vec<ClusterStatus> = self.told(OPERATION, "clusters", &request).await?;
+            let found: Vec<ClusterStatus> = self.describe(OPERATION, "clusters", &request).await?;
             active
                 .extend(found.into_iter().filter(|found| found.status != "INACTIVE").map(|found| found.arn));
         }
         Ok(active)
     }
 
-    /// The tasks of a cluster that run or are about to; none of a cluster that is deleted.
+    /// The tasks of a cluster that run or are starting; none for a deleted cluster.
     ///
     /// # Errors
     ///
-    /// What ECS answers, also about one task.
+    /// Any error of ECS, also about one task.
     pub async fn tasks(&self, cluster: &str) -> Result<Vec<RunningTask>, AwsError> {
         let all = async {
             let arns = self.listed("ListTasks", "taskArns", json!({ "cluster": cluster })).await?;
@@ -112,7 +112,7 @@ impl Ecs {
     ///
     /// # Errors
     ///
-    /// What ECS answers, also about one service.
+    /// Any error of ECS, also about one service.
     pub async fn services(&self, cluster: &str) -> Result<Vec<RunningService>, AwsError> {
         let all = async {
             let arns = self.listed("ListServices", "serviceArns", json!({ "cluster": cluster })).await?;
@@ -125,32 +125,32 @@ impl Ecs {
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn deployments(&self, cluster: &str, service: &str) -> Result<Vec<PastDeployment>, AwsError> {
         let request = json!({ "cluster": cluster, "service": service });
         unless_deleted(self.listed("ListServiceDeployments", "serviceDeployments", request).await)
     }
 
-    /// What at most 20 service revisions have pinned, by their ARNs. Those of which ECS cannot tell are not among it.
+    /// The pinned images of at most 20 service revisions, by ARN. Revisions that ECS cannot describe are missing.
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn service_revisions(
         &self,
         arns: &[String],
     ) -> Result<Vec<(String, Vec<PinnedImage>)>, AwsError> {
         let request = json!({ "serviceRevisionArns": arns });
         let found: Vec<Revision> =
-            self.told("DescribeServiceRevisions", "serviceRevisions", &request).await?;
+            self.describe("DescribeServiceRevisions", "serviceRevisions", &request).await?;
         Ok(found.into_iter().map(|revision| (revision.arn, revision.container_images)).collect())
     }
 
-    /// The ARNs of the last active revisions of each family of task definitions, so many of each.
+    /// The ARNs of the last active revisions of each family of task definitions.
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn latest_task_definitions(&self, revisions: u64) -> Result<Vec<String>, AwsError> {
         let active = json!({ "status": "ACTIVE" });
         let arns = self.listed("ListTaskDefinitions", "taskDefinitionArns", active).await?;
@@ -161,17 +161,16 @@ impl Ecs {
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn task_definition(&self, arn: &str) -> Result<Asked<Vec<String>>, AwsError> {
         self.definition("DescribeTaskDefinition", "taskDefinition", arn).await
     }
 
-    /// The ARNs of the last active revisions of each family of daemon task definitions, so many of each; none where ECS has
-    /// no managed daemons.
+    /// The ARNs of the last active revisions of each family of daemon task definitions; none where ECS has no managed daemons.
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn latest_daemon_definitions(&self, revisions: u64) -> Result<Vec<String>, AwsError> {
         let active = json!({ "status": "ACTIVE" });
         let listed = self.listed("ListDaemonTaskDefinitions", "daemonTaskDefinitions", active).await;
@@ -183,7 +182,7 @@ impl Ecs {
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn daemon_definition(&self, arn: &str) -> Result<Asked<Vec<String>>, AwsError> {
         self.definition("DescribeDaemonTaskDefinition", "daemonTaskDefinition", arn).await
     }
@@ -192,7 +191,7 @@ impl Ecs {
     ///
     /// # Errors
     ///
-    /// What ECS answers.
+    /// Any error of ECS.
     pub async fn daemons(&self, cluster: &str) -> Result<Vec<String>, AwsError> {
         let request = json!({ "clusterArn": cluster });
         let listed = self.listed("ListDaemons", "daemonSummariesList", request).await;
@@ -200,11 +199,11 @@ impl Ecs {
         Ok(found.into_iter().map(|found| found.daemon_arn).collect())
     }
 
-    /// The revisions of a daemon that run now; none of a daemon that is deleted.
+    /// The revisions of a daemon that run now; none for a deleted daemon.
     ///
     /// # Errors
     ///
-    /// What ECS answers, also about one revision; and when it does not tell of one that the daemon runs.
+    /// Any error of ECS, also about one revision; and if it does not describe one that the daemon runs.
     pub async fn daemon_revisions(&self, daemon: &str) -> Result<Vec<Revision>, AwsError> {
         const OPERATION: &str = "DescribeDaemon";
         let request = json!({ "daemonArn": daemon });
@@ -219,15 +218,16 @@ impl Ecs {
         for batch in arns.chunks(REVISIONS) {
             const OPERATION: &str = "DescribeDaemonRevisions";
             let request = json!({ "daemonRevisionArns": batch });
-            let told: Vec<Revision> = self.told(OPERATION, "daemonRevisions", &request).await?;
-            let is_told =
-                |arn: &&String| told.iter().any(|one| one.arn == **arn && !one.container_images.is_empty());
-            if let Some(untold) = batch.iter().find(|arn| !is_told(arn)) {
+            let described: Vec<Revision> = self.describe(OPERATION, "daemonRevisions", &request).await?;
+            let is_reported = |arn: &&String| {
+                described.iter().any(|one| one.arn == **arn && !one.container_images.is_empty())
+            };
+            if let Some(failures) = batch.iter().find(|arn| !is_reported(arn)) {
                 let problem =
-                    format!("ECS does not tell of the images of {untold}, which runs; update the daemon");
+                    format!("ECS does not tell of the images of {failures}, which runs; update the daemon");
                 return Err(AwsError::unexpected_response(OPERATION, &problem));
             }
-            all.extend(told);
+            all.extend(described);
         }
         Ok(all)
     }
@@ -279,7 +279,7 @@ impl Ecs {
         }
     }
 
-    /// What the ARNs name. What ended meanwhile is left out; that something cannot be told is an error.
+    /// Describes what the ARNs name. Whatever ended meanwhile is left out; anything else that cannot be described is an error.
     async fn described<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -291,22 +291,21 @@ impl Ecs {
         let mut all = Vec::with_capacity(arns.len());
         for batch in arns.chunks(size) {
             let request = json!({ "cluster": cluster, member: batch });
-            all.extend(self.told(operation, member, &request).await?);
+            all.extend(self.describe(operation, member, &request).await?);
         }
         Ok(all)
     }
 
-    /// What a call tells of what it was asked about. What is not there any more is left out; that ECS does not tell of
-    /// something for another reason is an error.
-    async fn told<T: DeserializeOwned>(
+    /// Describes what a request names. Whatever no longer exists is left out; a failure for another reason is an error.
+    async fn describe<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         member: &str,
         request: &Value,
     ) -> Result<Vec<T>, AwsError> {
         let mut answer: Value = self.service.call(operation, TARGET, request).await?;
-        let untold: Option<Vec<Untold>> = read(operation, answer["failures"].take())?;
-        for Untold { arn, reason } in untold.into_iter().flatten() {
+        let failures: Option<Vec<DescribeFailure>> = read(operation, answer["failures"].take())?;
+        for DescribeFailure { arn, reason } in failures.into_iter().flatten() {
             if reason.as_deref() != Some("MISSING") {
                 let (arn, reason) = (arn.unwrap_or_default(), reason.unwrap_or_default());
                 return Err(AwsError::unexpected_response(
@@ -319,7 +318,7 @@ impl Ecs {
     }
 }
 
-/// Nothing, where what was asked about is deleted.
+/// An empty answer if what the request names is deleted.
 fn unless_deleted<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
     match answer {
         Err(error) if error.failure == Failure::NotFound => Ok(Vec::new()),
@@ -337,7 +336,7 @@ fn unless_deleted<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsErro
     }
 }
 
-/// Nothing, where ECS does not know what it was asked to do: there is none of what it would tell of.
+/// An empty answer if ECS does not know the operation.
 fn unless_unknown<T>(answer: Result<Vec<T>, AwsError>) -> Result<Vec<T>, AwsError> {
     match answer {
         Err(error) if error.is_unknown_operation() => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! Amazon EKS, as far as it tells which clusters there are. What they run only they can tell.
+//! Amazon EKS: reads which clusters exist. Only the clusters themselves know what they run.
 
 use serde::Deserialize;
 
@@ -28,7 +28,7 @@ impl Eks {
     ///
     /// # Errors
     ///
-    /// What EKS answers.
+    /// Any error of EKS.
     pub async fn clusters(&self) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "ListClusters";
         let mut clusters = Vec::new();

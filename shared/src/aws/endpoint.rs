@@ -1,4 +1,4 @@
-//! Where the services are that no client of the SDK is there for: by the SDK's own data about partitions, and by the few
+//! The endpoints of services that are called without a client of the SDK: from the SDK's own data about partitions, and a few
 //! exceptions of the services' endpoint rules.
 
 use std::future::Future;
@@ -7,14 +7,14 @@ use std::task::{Context, Poll, Waker};
 
 use aws_sdk_ecr::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 
-/// What a Region's partition calls its hosts, and which of them are asked for.
+/// The Region's partition and the kind of its endpoints.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     /// The Region.
     pub(super) region: &'a str,
-    /// Whether endpoints are asked for whose cryptography is validated (`AWS_USE_FIPS_ENDPOINT`).
+    /// Whether FIPS endpoints are requested (`AWS_USE_FIPS_ENDPOINT`).
     pub(super) use_fips: bool,
-    /// Whether endpoints are asked for that have IPv6 as well (`AWS_USE_DUALSTACK_ENDPOINT`).
+    /// Whether dual-stack endpoints are requested (`AWS_USE_DUALSTACK_ENDPOINT`).
     pub(super) use_dual_stack: bool,
 }
 
@@ -29,7 +29,7 @@ impl Place<'_> {
             return self.of_ecr();
         }
         let Self { region, use_fips, use_dual_stack } = self;
-        // ECR's own rules have no exceptions where no FIPS is asked for, so that its host tells what hosts end with.
+        // ECR's own rules have no exceptions without FIPS, so that its host name has the partition's suffix.
         let url = Self { use_fips: false, ..self }.of_ecr()?;
         let (_, suffix) = url.split_once(&format!(".{region}.")).ok_or_else(|| {
             format!("the AWS SDK places Amazon ECR of {region} at {url}, which tells no suffix")

@@ -1,4 +1,4 @@
-//! What can go wrong with a call to AWS.
+//! Errors of calls to AWS.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -13,28 +13,28 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 pub struct AwsError {
     /// The operation, as AWS names it.
     pub operation: Cow<'static, str>,
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub failure: Failure,
-    /// What AWS says about it.
+    /// AWS's message.
     pub message: String,
-    /// Whether an attempt was under way when time was up.
+    /// Whether an attempt was in flight when the time was over.
     pub in_flight: bool,
 }
 
 impl AwsError {
-    /// Whether the service does not know the operation: there is nothing yet of what it would tell of in this Region or partition.
+    /// Whether the service does not know the operation, which is then not available in this Region or partition.
     pub(crate) fn is_unknown_operation(&self) -> bool {
         self.message.starts_with("UnknownOperationException")
     }
 }
 
-/// The kinds of failures that are told apart.
+/// The kinds of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// What the call is about does not exist.
+    /// The subject of the call does not exist.
     NotFound,
-    /// What is to be created exists.
+    /// The thing to create exists already.
     AlreadyExists,
     /// The repository has images.
     NotEmpty,
@@ -42,13 +42,13 @@ pub enum Failure {
     LimitExceeded,
     /// The KMS key does not exist, is disabled, or may not be used.
     Kms,
-    /// AWS does not take a value.
+    /// AWS refuses a value as invalid.
     Invalid,
     /// The role of the function lacks a permission.
     Denied,
-    /// AWS takes no more calls for the time being.
+    /// AWS throttles calls.
     Throttled,
-    /// AWS has trouble of its own.
+    /// AWS failed internally.
     Unavailable,
     /// There was no answer in time; whether the call had an effect is not known.
     TimedOut,
@@ -108,21 +108,21 @@ impl Failure {
         }
     }
 
-    /// What kind of failure S3 tells of, by its status, and where one is for several kinds by its code.
+    /// The kind of failure of S3, from the status, and from the code where one status has several kinds.
     pub(super) fn of_s3(status: u16, code: Option<&str>) -> Self {
         match (status, code.unwrap_or_default()) {
             (_, "NoSuchBucket") | (404, _) => Self::NotFound,
             (_, "SlowDown") | (429 | 503, _) => Self::Throttled,
             // A connection on which nothing came for a while.
             (_, "RequestTimeout") | (500.., _) => Self::Unavailable,
-            // Expired or foreign credentials are told with 400.
+            // Expired or foreign credentials have the status 400.
             (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") | (401 | 403, _) => Self::Denied,
             (301 | 307 | 400, _) => Self::Invalid,
             _ => Self::Unexpected,
         }
     }
 
-    /// Whether a call that fails so may have had its effect.
+    /// Whether a failed call of this kind may have had its effect.
     pub(crate) const fn outcome_unknown(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut | Self::Unreachable | Self::Unexpected)
     }

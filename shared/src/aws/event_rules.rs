@@ -1,4 +1,4 @@
-//! Amazon EventBridge, as far as it tells which tasks its rules start.
+//! Amazon EventBridge: reads the tasks that rules start.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::domain::usage::events::{SOURCE, revision};
 use crate::domain::usage::source::Reading;
 
 /// Reads the targets of all rules that start tasks in a cluster, on all event buses. Rules are found by their target, which takes
-/// fewer calls than to look at all of them.
+/// fewer calls than reading all of them.
 pub(super) async fn read(look: Look<'_>) -> Reading {
     let protocol = Protocol::Json { version: "1.1", target: "AWSEvents" };
     let events = JsonApi::new(look.connection, &SOURCE, "events", "EVENTBRIDGE", protocol);
@@ -18,13 +18,13 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         // A rule starts tasks in a cluster. What of ECS could not be read is a gap of its own.
         return reading;
     }
-    let list = |operation, member, is_always_told, request| List {
+    let list = |operation, member, is_always_present, request| List {
         operation,
         route: "",
         member,
         token: "NextToken",
-        is_always_told,
-        may_be_gone: !is_always_told,
+        is_always_present,
+        may_be_gone: !is_always_present,
         request,
     };
     // Every account has the default event bus. The others, and rules, may be deleted meanwhile.

@@ -39,7 +39,7 @@ impl EventBridge {
     ///
     /// # Errors
     ///
-    /// What EventBridge answers, also about the one event.
+    /// Any error of EventBridge, also about the one event.
     pub async fn announce(&self, announcement: &OutboundEvent) -> Result<(), AwsError> {
         const OPERATION: &str = "PutEvents";
         let detail = serde_json::to_string(announcement)

@@ -12,7 +12,7 @@ pub struct HttpApi {
     host: Option<String>,
 }
 
-/// What the API answered.
+/// An answer of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// The HTTP status.
@@ -27,11 +27,11 @@ impl HttpApi {
         Self { service: Service::at("execute-api", &endpoint, connection), host }
     }
 
-    /// Sends a request, with a body or without, and gives the answer whatever its status: a problem is an answer as well.
+    /// Sends a request, with or without a body, and returns the answer whatever its status.
     ///
     /// # Errors
     ///
-    /// When there is no answer, it is no JSON, or IAM does not let the request through.
+    /// If there is no answer, it is not JSON, or IAM denies the request.
     pub async fn request(
         &self,
         operation: &'static str,
@@ -56,8 +56,8 @@ impl HttpApi {
     }
 }
 
-/// Where requests to an endpoint are sent, and the host that they are for if that is another one. Names below `localhost` are those
-/// of this machine (RFC 6761), though not every resolver knows it; emulators have their APIs there.
+/// The address that requests to an endpoint are sent to, and its host if that is another one. Names below `localhost` are those
+/// of this machine (RFC 6761), which not every resolver knows; emulators have their APIs there.
 fn resolved(endpoint: &str) -> (String, Option<String>) {
     let host = endpoint.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
     let name = host.map(|host| host.rsplit_once(':').unwrap_or((host, "80")));
@@ -69,7 +69,7 @@ fn resolved(endpoint: &str) -> (String, Option<String>) {
     }
 }
 
-/// What the gateway itself refuses, and what is worth another attempt. The functions answer with problems of their own.
+/// Refusals of the gateway itself, and answers that are worth another attempt. The functions answer with problems of their own.
 fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
     let is_ours = answered.header("content-type").is_some_and(|kind| kind.starts_with("application/problem"));
     let failure = match answered.status {
@@ -78,8 +78,8 @@ fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
         500.. if !is_ours => Failure::Unavailable,
         _ => return None,
     };
-    let told = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
-    let message = ["message", "Message", "detail"].iter().find_map(|name| told[*name].as_str());
+    let body = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
+    let message = ["message", "Message", "detail"].iter().find_map(|name| body[*name].as_str());
     let message = message.map_or_else(|| format!("HTTP status {}", answered.status), str::to_owned);
     Some(AwsError { failure, ..AwsError::unexpected_response(operation, &message) })
 }
@@ -90,7 +90,7 @@ pub fn escaped(text: &str) -> String {
     encoded(text)
 }
 
-/// A path of the API, of parts that may hold anything; a repository's slashes stay as they are.
+/// A path of the API with escaped parts; a repository's slashes remain.
 #[must_use]
 pub fn path(parts: &[&str]) -> String {
     parts.iter().map(|part| format!("/{}", encoded(part).replace("%2F", "/"))).collect()

@@ -1,4 +1,4 @@
-//! Amazon Inspector, as far as it tells which images it has seen in use.
+//! Amazon Inspector: reads the images that it has seen in use.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "POST /coverage/list",
         member: "coveredResources",
         token: "nextToken",
-        is_always_told: false,
+        is_always_present: false,
         may_be_gone: false,
         request: json!({ "maxResults": 200, "filterCriteria": {
             "resourceType": [{ "comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE" }],

@@ -1,5 +1,5 @@
-//! Read-only calls to APIs in JSON of which nothing but lists and descriptions is needed: pages are followed, what was read before
-//! something failed counts, and whatever fails makes the reading of its usage source incomplete.
+//! Read-only calls to JSON APIs, of lists and descriptions. Pagination is followed. What was read before a failure counts, and a
+//! failure makes the reading of the usage source incomplete.
 
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
@@ -25,12 +25,12 @@ pub(super) struct JsonApi {
     source: &'static UsageSource,
 }
 
-/// How an API takes requests.
+/// The protocol of an API.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Protocol {
     /// AWS JSON of a version, with what requests name the API by.
     Json { version: &'static str, target: &'static str },
-    /// By methods and paths.
+    /// REST: methods and paths.
     Rest,
 }
 
@@ -38,15 +38,15 @@ pub(super) enum Protocol {
 #[derive(Debug)]
 pub(super) struct List<'a> {
     pub(super) operation: &'static str,
-    /// The method and the path, where the API goes by these: `GET /schedules`.
+    /// The method and the path of a REST API: `GET /schedules`.
     pub(super) route: &'a str,
-    /// What the answer calls the list.
+    /// The name of the list in the answer.
     pub(super) member: &'static str,
-    /// What the token is called.
+    /// The name of the token in the answer.
     pub(super) token: &'static str,
-    /// Whether AWS's model says that every answer has the list. Elsewhere an empty one may be left out.
-    pub(super) is_always_told: bool,
-    /// Whether it is about something that may be deleted meanwhile.
+    /// Whether AWS's model requires the list in every answer. Otherwise an empty one may be left out.
+    pub(super) is_always_present: bool,
+    /// Whether its subject may be deleted meanwhile.
     pub(super) may_be_gone: bool,
     pub(super) request: Value,
 }
@@ -104,7 +104,7 @@ impl JsonApi {
         all
     }
 
-    /// The same element by element, so that no more than a page is in memory.
+    /// Reads element by element, so that no more than a page is in memory.
     pub(super) async fn for_all(
         &self,
         mut list: List<'_>,
@@ -123,7 +123,7 @@ impl JsonApi {
             };
             match answer[list.member].take() {
                 Value::Array(page) => page.into_iter().for_each(|element| take(element, reading)),
-                Value::Null if !list.is_always_told && answer.is_object() => {}
+                Value::Null if !list.is_always_present && answer.is_object() => {}
                 _ => {
                     let problem = format!("the answer has no list `{}`", list.member);
                     let error = AwsError::unexpected_response(operation, &problem);
@@ -143,10 +143,11 @@ impl JsonApi {
         ));
     }
 
-    /// Describes some things, each by one call of its own that `call` says: the route and the request. What is deleted meanwhile is
-    /// left out; what cannot be described makes the reading incomplete. An answer is taken as it comes, so that few are in memory.
+    /// Describes things by one call each, which `call` returns: the route and the request. Whatever is deleted meanwhile is left
+    /// out; anything that cannot be described makes the reading incomplete. Answers are processed as they arrive, so that few are
+    /// in memory.
     ///
-    /// Nothing of it is generic: each reader would have it compiled once more.
+    /// The function is not generic: otherwise it would be compiled once for each reader.
     pub(super) async fn for_each(
         &self,
         operation: &'static str,
@@ -178,13 +179,13 @@ impl JsonApi {
         }
     }
 
-    /// What failed, and what to do about it.
+    /// The failure, and what to do about it.
     pub(super) fn explained(&self, error: &AwsError) -> String {
         explained(self.source, error)
     }
 }
 
-/// What failed of reading a source, and what to do about it.
+/// The failure of reading a source, and what to do about it.
 pub(super) fn explained(source: &UsageSource, error: &AwsError) -> String {
     match (error.failure, source.action(&error.operation)) {
         (Failure::Denied, Some(action)) => format!("{error}; allow {action}"),
@@ -193,9 +194,9 @@ pub(super) fn explained(source: &UsageSource, error: &AwsError) -> String {
     }
 }
 
-/// Whether what was asked about does not exist.
+/// Whether the subject of a call does not exist.
 fn is_gone(error: &AwsError) -> bool {
-    // SageMaker tells so with the code for values that are not valid.
+    // SageMaker reports that with the code for invalid values.
     let is_not_found = error.failure == Failure::Invalid && error.message.starts_with("Could not find");
     error.failure == Failure::NotFound || is_not_found
 }

@@ -36,7 +36,7 @@ impl Lambda {
     ///
     /// # Errors
     ///
-    /// What Lambda answers.
+    /// Any error of Lambda.
     pub async fn image_versions(&self) -> Result<Vec<FunctionVersion>, AwsError> {
         let mut versions = Vec::new();
         let mut query = "?FunctionVersion=ALL&MaxItems=50".to_owned();
@@ -59,7 +59,7 @@ impl Lambda {
     ///
     /// # Errors
     ///
-    /// What Lambda answers.
+    /// Any error of Lambda.
     pub async fn code(&self, version: &FunctionVersion) -> Result<Option<FunctionCode>, AwsError> {
         let name = encoded(&version.function_name);
         let path = format!("{name}?Qualifier={}", encoded(&version.version));
@@ -72,7 +72,7 @@ impl Lambda {
     ///
     /// # Errors
     ///
-    /// What Lambda answers.
+    /// Any error of Lambda.
     pub async fn invoke(&self, function_name: &str, payload: &str) -> Result<(), AwsError> {
         const OPERATION: &str = "Invoke";
         let name = encoded(function_name);
@@ -116,10 +116,10 @@ fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
     }
     let kind = answered.header("x-amzn-errortype").unwrap_or_default();
     let code = kind.split(':').next().unwrap_or_default();
-    let told = crate::aws::sigv4::refused(operation, answered)?;
+    let error = crate::aws::sigv4::refused(operation, answered)?;
     match Failure::of_code(code) {
-        Failure::Unexpected if answered.status == 403 => Some(AwsError { failure: Failure::Denied, ..told }),
-        Failure::Unexpected => Some(told),
-        failure => Some(AwsError { failure, ..told }),
+        Failure::Unexpected if answered.status == 403 => Some(AwsError { failure: Failure::Denied, ..error }),
+        Failure::Unexpected => Some(error),
+        failure => Some(AwsError { failure, ..error }),
     }
 }

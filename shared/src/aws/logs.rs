@@ -7,7 +7,7 @@ use super::Connection;
 use super::error::AwsError;
 use crate::aws::sigv4::Service;
 
-/// How many lines of a log's end are read: CodeBuild repeats a failed command there, which is a whole buildspec.
+/// Number of lines that are read from the end of a log: CodeBuild repeats a failed command there, which is a whole buildspec.
 const MAX_EVENTS: u32 = 500;
 
 /// Logs in Amazon CloudWatch Logs.
@@ -25,11 +25,11 @@ struct Page {
     next_forward_token: Option<String>,
 }
 
-/// How far a log is read.
+/// A position in a log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Position {
     token: Option<String>,
-    /// How many lines were read, for answers without a token, which begin anew.
+    /// The number of lines read, for answers without a token, which start again from the beginning.
     lines: usize,
 }
 
@@ -48,18 +48,18 @@ impl Logs {
     ///
     /// # Errors
     ///
-    /// What CloudWatch Logs answers.
+    /// Any error of CloudWatch Logs.
     pub async fn end(&self, group: &str, stream: &str) -> Result<Vec<String>, AwsError> {
         let asked = json!({ "logGroupName": group, "logStreamName": stream, "limit": MAX_EVENTS, "startFromHead": false });
         let page: Page = self.service.call("GetLogEvents", "Logs_20140328", &asked).await?;
         Ok(page.events.into_iter().map(|event| event.message).collect())
     }
 
-    /// What a log has behind a position, line by line, and the position behind that. Nothing new leaves the position as it is.
+    /// The lines of a log after a position, and the new position. Without new lines the position does not change.
     ///
     /// # Errors
     ///
-    /// What CloudWatch Logs answers; [`super::error::Failure::NotFound`] as long as nothing was written.
+    /// Any error of CloudWatch Logs; [`super::error::Failure::NotFound`] as long as nothing was written.
     pub async fn after(
         &self,
         group: &str,

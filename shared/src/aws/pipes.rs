@@ -1,4 +1,4 @@
-//! Amazon EventBridge Pipes, as far as it tells which tasks pipes start.
+//! Amazon EventBridge Pipes: reads the tasks that pipes start.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "GET /v1/pipes",
         member: "Pipes",
         token: "NextToken",
-        is_always_told: false,
+        is_always_present: false,
         may_be_gone: false,
         request: json!({ "Limit": 100 }),
     };

@@ -1,7 +1,8 @@
-//! Keeps calls to ECR below the rate at which ECR throttles them, for each operation by itself, as ECR counts them.
+//! Limits the rate of calls to ECR below the rate at which ECR throttles, for each operation by itself, as ECR counts them.
 //!
-//! The SDK's adaptive retries have no limit until they are throttled, and then crawl for seconds. Here the rate begins at what is
-//! configured, is halved when ECR throttles, comes back quickly to just below where that happened, and grows slowly from there.
+//! The SDK's adaptive retries have no limit until the first call is throttled, and are then slow for seconds. Here the rate
+//! begins at a configured value, falls to [`LOWERED`] of itself when ECR throttles, returns quickly to just below where that was,
+//! and grows slowly from there.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,31 +15,30 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use tokio::time::Instant;
 
 use super::error::Failure;
-use super::retry_observer::{operation, retryable_error};
+use super::retry_observer::{LastAttempt, operation};
 
-/// Calls a second of each operation until ECR says otherwise. AWS does not publish its limits for most operations; what people
-/// measure begins there.
+/// Initial rate of each operation, in calls a second. AWS does not publish its limits for most operations; measured limits begin
+/// there.
 pub(super) const REQUESTS_PER_SECOND: f64 = 20.0;
 /// The rate is never lower, in calls a second.
 const LOWEST: f64 = 1.0;
 /// The rate is never higher, in calls a second.
 const HIGHEST: f64 = 10_000.0;
-/// What is throttled within this time is for calls that were made at the rate before.
+/// Throttling within this time after a reduction is caused by calls at the rate before.
 const ONE_EVENT: Duration = Duration::from_millis(500);
-/// Calls that may be made at once, in seconds of the rate. Less than what ECR lets through at once at the same rate, since clocks
-/// and networks are not exact.
+/// Size of the bucket, in seconds of the rate. Less than ECR's burst at the same rate, since clocks and networks are not exact.
 const BURST: f64 = 0.95;
 /// The part of the rate that is left when ECR throttles.
 const LOWERED: f64 = 0.6;
 /// The part of the rate at which ECR throttled that is aimed for afterwards.
 const BELOW: f64 = 0.95;
-/// How much of that the rate gains in a second until it is there.
+/// Growth of the rate up to [`BELOW`], as a part of it for each second.
 const BACK: f64 = 0.4;
-/// How much the rate gains in a second that it limits calls: where nothing was throttled yet, and where something was.
+/// Growth of the rate in a second in which it limits calls, before the first throttling and after it.
 const UNTRIED: f64 = 0.05;
 const TRIED: f64 = 0.005;
 
-/// The rate of one operation. Times are since any moment in the past.
+/// The rate of one operation. Times are relative to a fixed moment in the past.
 #[derive(Debug, Clone, PartialEq)]
 struct Rate {
     per_second: f64,
@@ -62,7 +62,7 @@ impl Rate {
         self.counted_at = now;
     }
 
-    /// Takes the place of one call; it may be made after this time.
+    /// Reserves a call, which may be made after the returned time.
     fn reserve(&mut self, now: Duration) -> Duration {
         self.refill(now);
         self.tokens -= 1.0;
@@ -87,7 +87,7 @@ impl Rate {
         self.refill(now);
         let seconds = now.saturating_sub(self.grown_at).as_secs_f64().min(1.0);
         self.grown_at = now;
-        // Calls that are not held back say nothing of what ECR would take.
+        // Calls below the rate say nothing about ECR's limit.
         if self.tokens > self.per_second / 2.0 {
             return;
         }
@@ -103,7 +103,7 @@ impl Rate {
 /// The rates of all operations over one connection. Its clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct RateLimiter {
-    /// None for calls that must not wait.
+    /// `None` for calls that must not wait.
     rates: Option<Arc<Mutex<Rates>>>,
 }
 
@@ -158,12 +158,15 @@ impl Intercept for RateLimiter {
 
     fn read_after_attempt(
         &self,
-        context: &FinalizerInterceptorContextRef<'_>,
+        _: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let operation = operation(config);
-        let error = retryable_error(context, operation.clone(), false);
+        // The retry observer, which comes before, has parsed the answer.
+        let Some(LastAttempt(error)) = config.load::<LastAttempt>() else {
+            return Err("the rate limiter needs a retry observer before it".into());
+        };
         match error {
             Some(error) if error.failure == Failure::Throttled => {
                 self.with(&operation, |rate, now| {
@@ -203,7 +206,7 @@ mod tests {
         }
     }
 
-    /// What calls cost that some workers make one after another: the part that is throttled, and the time, to the least there is.
+    /// The cost of calls that some workers make one after another: the throttled part, and the time relative to the minimum.
     fn cost(first: f64, limit: f64, workers: usize, calls: u32, latency: Duration) -> (f64, f64) {
         let mut ecr = Limit { per_second: limit, left: limit, at: Duration::ZERO };
         let mut rate = Rate::new(first, Duration::ZERO);

@@ -1,8 +1,8 @@
-//! Gives up on hosts that never answer: a person waits, and a typo in a Region is no outage.
+//! Gives up on hosts that never answer, at a terminal: a person waits, and a mistyped Region is no outage.
 //!
-//! The SDK tries a call again whatever host it goes to, for minutes. That is right for a function, whose deadline comes first. At a
-//! terminal a host that did not answer once is given two attempts; after its first answer every call has the attempts that calls
-//! have in functions, so that a command of hours survives a bad minute of the network. Throttling is an answer.
+//! The SDK retries calls to any host for minutes. That is right for a function, whose deadline comes first. At a terminal a host
+//! that never answered gets two attempts. After its first answer every call has as many attempts as in functions, so that a
+//! command of hours survives a bad minute of the network. Throttling is an answer.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 /// Attempts at a host that never answered.
 const MAX_ATTEMPTS: u32 = 2;
 
-/// What is known of the hosts that requests went to.
+/// The state of the hosts that requests were sent to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hosts(Arc<Mutex<BTreeMap<String, State>>>);
 
@@ -35,7 +35,7 @@ pub(super) struct Unreachable {
 }
 
 impl Hosts {
-    /// Why no more requests go to the host of a URL; `None` as long as they do.
+    /// Why no more requests are sent to the host of a URL; `None` as long as they are.
     pub(super) fn given_up(&self, url: &str) -> Option<Unreachable> {
         let host = host_of(url);
         let states = self.states();
@@ -73,7 +73,7 @@ struct Counting {
     hosts: Hosts,
 }
 
-/// A request under way. One that is dropped without an answer took too long.
+/// An attempt in flight. One that is dropped without an answer timed out.
 struct Attempt {
     hosts: Hosts,
     url: String,
@@ -123,7 +123,7 @@ fn host_of(url: &str) -> &str {
     rest.split(['/', '?']).next().unwrap_or(rest)
 }
 
-/// What is at the bottom of an error, in the words of the system: those above it say that something was not done.
+/// The root cause of an error, in the words of the operating system.
 pub(super) fn cause_of(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -159,33 +159,33 @@ mod tests {
         }
     }
 
-    async fn told(mut plan: Vec<bool>) -> Vec<String> {
+    async fn outcomes(mut plan: Vec<bool>) -> Vec<String> {
         plan.reverse();
         let calls = plan.len();
         let connector = Hosts::default().counting(SharedHttpConnector::new(Flaky(Mutex::new(plan))));
-        let mut told = Vec::new();
+        let mut outcomes = Vec::new();
         for _ in 0..calls {
             let mut request = HttpRequest::new(SdkBody::empty());
             request.set_uri("https://ecr.eu-wset-1.amazonaws.com/a?b").unwrap();
-            told.push(match connector.call(request).await {
+            outcomes.push(match connector.call(request).await {
                 Ok(_) => "answered".to_owned(),
                 Err(error) if error.is_user() => format!("given up: {}", cause_of(&error)),
                 Err(error) => cause_of(&error),
             });
         }
-        told
+        outcomes
     }
 
     #[tokio::test]
     async fn a_host_that_never_answered_is_given_up_at_the_second_attempt() {
         let given_up = "given up: ecr.eu-wset-1.amazonaws.com: Connection refused";
-        assert_eq!(told(vec![false, false, true]).await, ["Connection refused", given_up, given_up]);
+        assert_eq!(outcomes(vec![false, false, true]).await, ["Connection refused", given_up, given_up]);
     }
 
     #[tokio::test]
     async fn a_host_that_answered_once_is_never_given_up() {
         let refused = "Connection refused";
-        let told = told(vec![false, true, false, false, false, true]).await;
-        assert_eq!(told, [refused, "answered", refused, refused, refused, "answered"]);
+        let outcomes = outcomes(vec![false, true, false, false, false, true]).await;
+        assert_eq!(outcomes, [refused, "answered", refused, refused, refused, "answered"]);
     }
 }

@@ -9,9 +9,9 @@ use super::Connection;
 use super::error::AwsError;
 use crate::aws::sigv4::Service;
 
-/// What requests name the API by.
+/// The prefix of `X-Amz-Target`.
 const TARGET: &str = "AmazonSSM";
-/// Where the parameters are.
+/// The path of the parameters.
 const ROOT: &str = "/aws/service/global-infrastructure";
 /// Maximum number of parameters of one call.
 const BATCH: usize = 10;
@@ -38,7 +38,7 @@ struct Parameter {
 ///
 /// # Errors
 ///
-/// What Systems Manager answers.
+/// Any error of Systems Manager.
 pub(super) async fn lacking(
     connection: &Connection,
     services: &[&'static str],

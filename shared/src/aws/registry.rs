@@ -1,4 +1,4 @@
-//! What Amazon ECR tells of a registry as a whole. The SDK's client leaves out whether deletions are replicated.
+//! Amazon ECR: the description of a registry. The SDK's client leaves out whether deletions are replicated.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::aws::sigv4::Service;
 use crate::domain::usage::replication::RegistryDescription;
 use crate::domain::usage::signing::{ManagedSigning, SigningConfiguration};
 
-/// What requests name the API by.
+/// The prefix of `X-Amz-Target`.
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921";
 
 /// The registry of the account in one Region.
@@ -39,7 +39,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn describe(&self) -> Result<RegistryDescription, AwsError> {
         self.service.call("DescribeRegistry", TARGET, &json!({})).await
     }
@@ -49,7 +49,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// What ECR answers.
+    /// Any error of ECR.
     pub async fn policy(&self) -> Result<Option<String>, AwsError> {
         let answer: Result<RegistryPolicy, AwsError> =
             self.service.call("GetRegistryPolicy", TARGET, &json!({})).await;

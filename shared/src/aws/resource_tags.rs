@@ -11,7 +11,7 @@ use crate::aws::sigv4::Service;
 pub use crate::domain::enforcement::protect_tag::{PROTECT_KEY, PROTECT_VALUE, TaggedBy, created_on_push};
 use crate::domain::repository::Registry;
 
-/// What requests name the API by.
+/// The prefix of `X-Amz-Target`.
 const TARGET: &str = "ResourceGroupsTaggingAPI_20170126";
 /// The name of the operation.
 const OPERATION: &str = "GetResources";
@@ -52,12 +52,12 @@ impl ResourceTags {
         Self { service: Service::new("tagging", "RESOURCE_GROUPS_TAGGING_API", connection) }
     }
 
-    /// The names of the repositories of an account's registry in this Region that ask for protection by their resource tag, and
-    /// who gave it to them; those of other stacks' templates are not among them.
+    /// The repositories of an account in this Region that ask for protection by their resource tag, and who added it. Those of
+    /// other stacks' templates are left out.
     ///
     /// # Errors
     ///
-    /// What the API answers; and a resource in the answer that is no repository, since nobody knows then which one is meant.
+    /// Any error of the API; also a resource in the answer that is not a repository, since it is unknown which one is meant.
     pub async fn protected_repositories(
         &self,
         account_id: &str,
@@ -81,10 +81,11 @@ impl ResourceTags {
                         &format!("{arn:?} in the answer is not the ARN of a repository"),
                     )
                 })?;
-                // The API tells of the caller's account and Region; what another registry has is not this one's to protect.
+                // The API returns resources of the caller's account and Region. Repositories of another registry are not
+                // protected by this stack.
                 if registry.account_id == account_id && registry.region == self.service.region {
                     let is_of_template = |tag: &Tag| tag.key == PROTECT_KEY && tag.value == of_template;
-                    // In doubt the policy is somebody's, and never written.
+                    // In doubt the policy is the owner's, and never written.
                     let by = match tags.iter().any(is_of_template) {
                         true => TaggedBy::Template,
                         false => TaggedBy::Owner,

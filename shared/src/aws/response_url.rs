@@ -18,13 +18,13 @@ pub enum CallbackError {
     /// There is no answer.
     #[error("CloudFormation's response URL cannot be reached: {0}")]
     Unreachable(String),
-    /// S3 does not take it.
+    /// S3 refuses the answer.
     #[error("CloudFormation's response URL answers with status {0}")]
     Refused(u16),
 }
 
 impl CallbackError {
-    /// Whether another attempt can do better.
+    /// Whether another attempt may succeed.
     const fn is_transient(&self) -> bool {
         match self {
             Self::Url(_) => false,

@@ -1,4 +1,4 @@
-//! What the last attempt of a call ran into. When time runs out while a call waits for its next attempt, this is why.
+//! Remembers the last retryable error of a call, so that a timeout can report its cause.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,15 +10,16 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use serde::Deserialize;
 
 use super::error::{AwsError, Failure};
 use super::xml::element;
 
-/// Notes the trouble of each attempt; a good one clears it.
+/// Remembers the error of the last attempt; an attempt that succeeds clears it.
 #[derive(Debug, Clone, Default)]
 pub struct RetryObserver {
-    noted: Arc<Mutex<State>>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -31,16 +32,16 @@ struct State {
 impl RetryObserver {
     /// Forgets what was before: another request begins.
     pub fn reset(&self) {
-        *self.noted() = State::default();
+        *self.state() = State::default();
     }
 
     /// Why a call was not done when time was up. Its attempts are over with that.
     #[must_use]
     pub fn timeout_cause(&self) -> AwsError {
-        let mut noted = self.noted();
-        let attempts = std::mem::take(&mut noted.attempts);
+        let mut state = self.state();
+        let attempts = std::mem::take(&mut state.attempts);
         let in_flight = !attempts.is_empty();
-        match (&noted.last, attempts.last()) {
+        match (&state.last, attempts.last()) {
             (Some(last), _) => AwsError { in_flight, ..last.clone() },
             (None, Some(operation)) => AwsError {
                 operation: Cow::Owned(operation.clone()),
@@ -48,7 +49,7 @@ impl RetryObserver {
                 message: String::new(),
                 in_flight,
             },
-            // The SDK held the call back, which it does after it was throttled.
+            // The SDK delayed the call, which it does after throttling.
             (None, None) => AwsError {
                 operation: Cow::Borrowed("a call to AWS"),
                 failure: Failure::Throttled,
@@ -61,21 +62,30 @@ impl RetryObserver {
     /// An attempt begins, of a call that no SDK makes.
     #[cfg(feature = "signed")]
     pub(super) fn begin(&self, operation: &str) {
-        self.noted().attempts.push(operation.to_owned());
+        self.state().attempts.push(operation.to_owned());
     }
 
-    /// An attempt ends, with this trouble or none.
-    pub(super) fn end(&self, operation: &str, retry_observer: Option<AwsError>) {
-        let mut noted = self.noted();
-        if let Some(index) = noted.attempts.iter().position(|attempt| attempt == operation) {
-            noted.attempts.swap_remove(index);
+    /// An attempt ends, with a retryable error or none.
+    pub(super) fn end(&self, operation: &str, error: Option<AwsError>) {
+        let mut state = self.state();
+        if let Some(index) = state.attempts.iter().position(|attempt| attempt == operation) {
+            state.attempts.swap_remove(index);
         }
-        noted.last = retry_observer;
+        state.last = error;
     }
 
-    fn noted(&self) -> MutexGuard<'_, State> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The retryable error of the last attempt of a call, for interceptors that come after [`RetryObserver`]; `None` if the service
+/// answered.
+#[derive(Debug)]
+pub(super) struct LastAttempt(pub(super) Option<AwsError>);
+
+impl Storable for LastAttempt {
+    type Storer = StoreReplace<Self>;
 }
 
 pub(super) fn operation(config: &ConfigBag) -> String {
@@ -102,7 +112,7 @@ impl Intercept for RetryObserver {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.noted().attempts.push(operation(config));
+        self.state().attempts.push(operation(config));
         Ok(())
     }
 
@@ -114,27 +124,28 @@ impl Intercept for RetryObserver {
     ) -> Result<(), BoxError> {
         let operation = operation(config);
         let is_of_s3 = config.load::<Metadata>().is_some_and(|metadata| metadata.service() == "S3");
-        let retry_observer = retryable_error(context, operation.clone(), is_of_s3);
-        self.end(&operation, retry_observer);
+        let error = retryable_error(context, operation.clone(), is_of_s3);
+        config.interceptor_state().store_put(LastAttempt(error.clone()));
+        self.end(&operation, error);
         Ok(())
     }
 }
 
-/// What is worth another attempt; an answer is none, though it be no.
-pub(super) fn retryable_error(
+/// The error of an attempt that is worth another one; `None` if the service answered, even with a refusal.
+fn retryable_error(
     context: &FinalizerInterceptorContextRef<'_>,
     operation: String,
     is_of_s3: bool,
 ) -> Option<AwsError> {
     let Some(Err(error)) = context.output_or_error() else { return None };
     let body = context.response().and_then(|response| response.body().bytes());
-    let told = body.and_then(|body| serde_json::from_slice::<ErrorBody<'_>>(body).ok());
-    let (failure, message) = match (told, context.response()) {
+    let parsed = body.and_then(|body| serde_json::from_slice::<ErrorBody<'_>>(body).ok());
+    let (failure, message) = match (parsed, context.response()) {
         (Some(body), _) => {
             let code = body.kind.rsplit('#').next().unwrap_or_default();
             (Failure::of_code(code), body.message.into_owned())
         }
-        // S3 tells in XML, or by the status alone. That there is no such object, or another one, is an answer.
+        // S3 answers in XML, or with a status alone. A missing object, or a failed precondition, is an answer.
         (None, Some(response)) if is_of_s3 => {
             let text = String::from_utf8_lossy(body.unwrap_or_default());
             let status = response.status().as_u16();

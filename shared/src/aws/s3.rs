@@ -39,7 +39,7 @@ pub struct S3 {
     region: String,
 }
 
-/// An object's content, and what tells it from any other.
+/// An object's content, and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// The content.
@@ -48,9 +48,9 @@ pub struct Object {
     pub etag: String,
     /// The id of its version; `None` in a bucket that keeps no versions.
     pub version: Option<String>,
-    /// When it was written.
+    /// The time of writing.
     pub modified_at: Option<Instant>,
-    /// When S3 answered, by S3's own clock.
+    /// The time of the answer, by S3's own clock.
     pub answered_at: Option<Instant>,
 }
 
@@ -59,16 +59,16 @@ pub struct Object {
 pub struct Listed {
     /// The key.
     pub key: String,
-    /// When it was written.
+    /// The time of writing.
     pub modified_at: Option<Instant>,
 }
 
-/// What an object must be for a write to take effect.
+/// The precondition of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precondition<'a> {
     /// There is none yet.
     IfNoneMatch,
-    /// It is still this one.
+    /// The object has this ETag (`If-Match`).
     IfMatch(&'a str),
 }
 
@@ -77,7 +77,7 @@ pub enum Precondition<'a> {
 pub struct Version {
     /// Its id; `None` in a bucket that keeps no versions.
     pub id: Option<String>,
-    /// When it was written.
+    /// The time of writing.
     pub at: Option<Instant>,
 }
 
@@ -94,14 +94,14 @@ impl S3 {
             transport.retry_partition().map_or_else(|| "s3".to_owned(), |world| format!("s3-{world}"));
         let mut config = aws_sdk_s3::config::Builder::from(&connection.config)
             .interceptor(connection.retry_observer.clone())
-            // S3 has no rate for an account that calls would have to be held back for, and attempts end with the deadline.
+            // S3 has no rate for an account that calls would have to be limited to, and attempts end with the deadline.
             .retry_config(retries_at_once())
             .retry_partition(RetryPartition::custom(partition).token_bucket(TokenBucket::unlimited()).build())
             // Answers are read within an attempt, which has its time.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .disable_s3_express_session_auth(true)
             .disable_multi_region_access_points(true)
-            // What stands at an address of somebody else's has no names for buckets.
+            // Another endpoint, such as an emulator's, has no host names for buckets.
             .force_path_style(endpoint.is_some());
         config.set_endpoint_url(endpoint);
         if region != connection.region() {
@@ -119,16 +119,16 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// What S3 answers, and when it is larger than 32 megabytes or no text.
+    /// Any error of S3; also when it is larger than 32 megabytes or no text.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Object>, AwsError> {
         self.get_up_to(MAX_BYTES, bucket, key).await
     }
 
-    /// An object of at most so many bytes; `None` when there is none. Of a larger one no more than that is read.
+    /// An object of at most this number of bytes; `None` if there is none. Of a larger one no more than that is read.
     ///
     /// # Errors
     ///
-    /// What S3 answers, and when the object is larger or no text.
+    /// Any error of S3; also if the object is larger, or not text.
     pub async fn get_up_to(
         &self,
         max_bytes: usize,
@@ -166,7 +166,7 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// What S3 answers, a list that is cut off, and one in which a key cannot be read: what is missing could be what matters.
+    /// Any error of S3, a list that is cut off, and one in which a key cannot be read: what is missing could be what matters.
     pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Listed>, AwsError> {
         const OPERATION: &str = "ListObjectsV2";
         let unexpected_response = |problem: &str| {
@@ -195,11 +195,11 @@ impl S3 {
         }
     }
 
-    /// Writes an object, whatever is there.
+    /// Writes an object, replacing any existing one.
     ///
     /// # Errors
     ///
-    /// What S3 answers.
+    /// Any error of S3.
     pub async fn write(
         &self,
         bucket: &str,
@@ -235,11 +235,11 @@ impl S3 {
         }
     }
 
-    /// Uploads a file as it is, whatever is there; gives the id of its version, in a bucket that keeps some.
+    /// Uploads a file, replacing any existing object; returns the id of its version, in a bucket with versions.
     ///
     /// # Errors
     ///
-    /// What S3 answers, and when the file is unreadable.
+    /// Any error of S3; also if the file is unreadable.
     pub async fn upload(
         &self,
         bucket: &str,
@@ -258,7 +258,7 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// What S3 answers.
+    /// Any error of S3.
     pub async fn put(
         &self,
         bucket: &str,
@@ -273,7 +273,7 @@ impl S3 {
         };
         match Box::pin(request.body(ByteStream::from(text.as_bytes().to_vec())).send()).await {
             Ok(_) => Ok(true),
-            // 404: somebody deleted it.
+            // 404: the object was deleted meanwhile.
             Err(error) if is_other(&error) || is_missing(&error) => Ok(false),
             Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
         }
@@ -283,7 +283,7 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// What S3 answers.
+    /// Any error of S3.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), AwsError> {
         match Box::pin(self.client.delete_object().bucket(bucket).key(key).send()).await {
             Ok(_) => Ok(()),
@@ -296,7 +296,7 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// What S3 answers.
+    /// Any error of S3.
     pub async fn delete_if(&self, bucket: &str, key: &str, etag: &str) -> Result<bool, AwsError> {
         match Box::pin(self.client.delete_object().bucket(bucket).key(key).if_match(etag).send()).await {
             Ok(_) => Ok(true),
@@ -312,7 +312,7 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// What S3 answers.
+    /// Any error of S3.
     pub async fn version(
         &self,
         bucket: &str,
@@ -341,7 +341,7 @@ impl S3 {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let told = match (error, error.raw_response()) {
+        let parsed = match (error, error.raw_response()) {
             (SdkError::ServiceError(service), Some(answered)) => {
                 let metadata = service.err();
                 let status = answered.status().as_u16();
@@ -373,22 +373,21 @@ impl S3 {
                 None => AwsError::new(operation, error),
             },
         };
-        let message = match told.message.as_str() {
+        let message = match parsed.message.as_str() {
             "" => format!("s3://{bucket}/{key}"),
             message => format!("s3://{bucket}/{key}: {message}"),
         };
-        AwsError { message, ..told }
+        AwsError { message, ..parsed }
     }
 }
 
-/// Whether S3 says that there is no such object, or no such version of it. A bucket that is not there is none of these, as far
-/// as S3 says so: it does not in answers to `HeadObject`.
+/// Whether S3 says that the object, or its version, does not exist. A missing bucket is another error, as far as S3 says so: not
+/// in answers to `HeadObject`.
 fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     status(error) == Some(404) && code(error) != Some("NoSuchBucket")
 }
 
-/// Whether S3 says that the object is not as expected: 412, or 409 when somebody writes it at the same time
-/// (`ConditionalRequestConflict`).
+/// Whether a precondition failed: 412, or 409 during a concurrent write (`ConditionalRequestConflict`).
 fn is_other<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     matches!(status(error), Some(409 | 412))
 }
@@ -404,7 +403,7 @@ fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&s
     error.as_service_error().and_then(ProvideErrorMetadata::code)
 }
 
-/// That an answer is larger than it may be, if that is why a call failed.
+/// The error for an answer that is too large, if that is why a call failed.
 fn too_large<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
     let SdkError::DispatchFailure(failure) = error else { return None };
     let source = std::error::Error::source(failure.as_connector_error()?)?;
@@ -419,7 +418,7 @@ fn instant(at: &DateTime) -> Option<Instant> {
     Instant::from_micros(at.secs().checked_mul(1_000_000)?)
 }
 
-/// How many bytes the answer to a request may have.
+/// Maximum size of the answer to a request, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct AtMost(usize);
 
@@ -444,8 +443,8 @@ impl Intercept for AtMost {
 #[error("the answer has more than {0} bytes")]
 struct TooLarge(usize);
 
-/// Reads answers to their end before anybody sees them. So that is a part of the attempt: it has the attempt's time, a
-/// connection that breaks on the way is tried again, and what is larger than it may be is read no further.
+/// Reads answers to their end before the SDK sees them. Reading is then part of the attempt: it has the attempt's timeout, a
+/// connection that breaks is retried, and reading stops at the maximum size.
 #[derive(Debug)]
 struct ReadWhole(SharedHttpConnector);
 
@@ -498,7 +497,7 @@ impl Intercept for DateOfAnswer {
     }
 }
 
-/// Refuses a list that is cut off: the SDK takes what there is of it for all.
+/// Refuses a truncated list, which the SDK would accept.
 #[derive(Debug)]
 struct WholeList;
 

@@ -1,4 +1,4 @@
-//! Amazon SageMaker AI, as far as it tells which images models have and endpoints run.
+//! Amazon SageMaker AI: reads the images of models and endpoints.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "",
         member,
         token: "NextToken",
-        is_always_told: true,
+        is_always_present: true,
         may_be_gone: false,
         request: json!({ "MaxResults": 100 }),
     };

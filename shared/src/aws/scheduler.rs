@@ -1,4 +1,4 @@
-//! Amazon EventBridge Scheduler, as far as it tells which tasks schedules start.
+//! Amazon EventBridge Scheduler: reads the tasks that schedules start.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "GET /schedules",
         member: "Schedules",
         token: "NextToken",
-        is_always_told: true,
+        is_always_present: true,
         may_be_gone: false,
         request: json!({ "MaxResults": 100 }),
     };

@@ -33,7 +33,7 @@ pub(super) struct Service {
     retry_observer: RetryObserver,
     transport: Transport,
     pub(super) region: String,
-    /// Where it is, without a slash at the end; or why that is not known.
+    /// The endpoint without a slash at the end, or why it is unknown.
     endpoint: OnceLock<Result<String, String>>,
 }
 
@@ -80,7 +80,7 @@ impl Service {
         Self { name, retry_observer, transport, region, endpoint }
     }
 
-    /// Where the service is, without a slash at its end.
+    /// The endpoint of the service, without a slash at its end.
     fn endpoint(&self, operation: &'static str) -> Result<&str, AwsError> {
         let found = self.endpoint.get_or_init(|| self.transport.place().endpoint(self.name));
         found.as_deref().map_err(|problem| AwsError {
@@ -89,7 +89,7 @@ impl Service {
         })
     }
 
-    /// Sends a request until it is answered; the caller bounds the time. What an answer is that is none, `refusal` says.
+    /// Sends a request until it is answered; the caller bounds the time. `refusal` recognizes answers that are errors.
     pub(super) async fn send(
         &self,
         request: Unsigned<'_>,
@@ -251,8 +251,8 @@ pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<Aw
     if answered.status < 300 {
         return None;
     }
-    let told = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
-    let text = |names: [&str; 2]| names.iter().find_map(|name| told[*name].as_str()).unwrap_or_default();
+    let body = serde_json::from_slice::<serde_json::Value>(&answered.body).unwrap_or_default();
+    let text = |names: [&str; 2]| names.iter().find_map(|name| body[*name].as_str()).unwrap_or_default();
     // Services that are called by methods and paths have the kind of an error in a header.
     let of_header =
         || answered.header("x-amzn-errortype").unwrap_or_default().split(':').next().unwrap_or_default();

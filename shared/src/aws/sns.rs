@@ -4,7 +4,7 @@ use super::Connection;
 use super::error::AwsError;
 use crate::aws::sigv4::Service;
 
-/// The longest subject that SNS takes, in characters.
+/// Maximum length of a subject in SNS, in characters.
 const MAX_SUBJECT: usize = 99;
 
 /// Topics in Amazon SNS.
@@ -22,7 +22,7 @@ impl Sns {
     ///
     /// # Errors
     ///
-    /// What SNS answers.
+    /// Any error of SNS.
     pub async fn publish(&self, topic: &str, subject: &str, message: &str) -> Result<(), AwsError> {
         const OPERATION: &str = "Publish";
         let subject: String =

@@ -1,4 +1,4 @@
-//! Amazon SQS, as far as events are put aside.
+//! Amazon SQS: keeps events for a later attempt.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -24,11 +24,11 @@ impl Sqs {
         Self { service: Service::new("sqs", "SQS", connection) }
     }
 
-    /// Puts a message into a queue, from which nobody gets it for so many seconds.
+    /// Sends a message that stays invisible in the queue for a number of seconds.
     ///
     /// # Errors
     ///
-    /// What SQS answers.
+    /// Any error of SQS.
     pub async fn send(&self, queue_url: &str, message: &str, delay_seconds: u16) -> Result<(), AwsError> {
         const OPERATION: &str = "SendMessage";
         let headers =

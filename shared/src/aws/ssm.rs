@@ -7,7 +7,7 @@ use super::Connection;
 use super::error::{AwsError, Failure};
 use crate::aws::sigv4::Service;
 
-/// What its operations are called by.
+/// The prefix of `X-Amz-Target`.
 const TARGET: &str = "AmazonSSM";
 /// The most parameters that are deleted in one call.
 const BATCH: usize = 10;
@@ -45,7 +45,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// What Systems Manager answers.
+    /// Any error of Systems Manager.
     pub async fn put(&self, name: &str, value: &str, description: &str) -> Result<(), AwsError> {
         self.set(name, value, description, "String").await?;
         tracing::info!(parameter = name, value, "set the parameter");
@@ -56,7 +56,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// What Systems Manager answers.
+    /// Any error of Systems Manager.
     pub async fn put_secret(&self, name: &str, value: &str, description: &str) -> Result<(), AwsError> {
         self.set(name, value, description, "SecureString").await
     }
@@ -79,7 +79,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// What Systems Manager answers.
+    /// Any error of Systems Manager.
     pub async fn secure_strings_by_path(&self, path: &str) -> Result<Vec<SecretParameter>, AwsError> {
         let mut parameters = Vec::new();
         let mut token = None;
@@ -97,11 +97,11 @@ impl Parameters {
         }
     }
 
-    /// Deletes parameters; those that do not exist are no trouble.
+    /// Deletes parameters. Idempotent: a missing parameter is no error.
     ///
     /// # Errors
     ///
-    /// What Systems Manager answers.
+    /// Any error of Systems Manager.
     pub async fn delete(&self, names: &[String]) -> Result<(), AwsError> {
         for batch in names.chunks(BATCH) {
             let request = json!({ "Names": batch });

@@ -1,4 +1,4 @@
-//! AWS CloudFormation, as far as it tells which images stacks name.
+//! AWS CloudFormation: reads the images that stacks name.
 
 use std::collections::BTreeMap;
 
@@ -95,32 +95,33 @@ async fn all(cloudformation: &Service, reading: &mut Reading) -> Vec<Stack> {
     all
 }
 
-/// The stacks of an answer. CloudFormation tells the name and the ARN of each before everything else.
+/// The stacks of an answer. CloudFormation writes the name and the ARN of each before everything else.
 fn stacks(xml: &str) -> Result<Vec<Stack>, AwsError> {
     let unreadable = |problem: &str| AwsError::unexpected_response("DescribeStacks", problem);
     if !xml.contains("<DescribeStacksResponse") || !xml.contains("</DescribeStacksResponse>") {
         return Err(unreadable("the answer is not all there"));
     }
-    let told = xml.split("<StackId>").skip(1);
-    told.map(|told| {
-        let told = format!("<StackId>{told}");
-        let text = |name: &str| element(&told, name);
-        let status = text("StackStatus").ok_or_else(|| unreadable("a stack has no status"))?;
-        let id = text("StackId").unwrap_or_default();
-        let changed_at = text("LastUpdatedTime").or_else(|| text("CreationTime")).unwrap_or_default();
-        let mut parameters = BTreeMap::new();
-        for parameter in told.split("<ParameterKey>").skip(1) {
-            let parameter = format!("<ParameterKey>{parameter}");
-            if let Some(name) = element(&parameter, "ParameterKey") {
-                // One whose value comes from Systems Manager has that besides.
-                let value =
-                    element(&parameter, "ResolvedValue").or_else(|| element(&parameter, "ParameterValue"));
-                parameters.insert(name, value.unwrap_or_default());
+    let stacks = xml.split("<StackId>").skip(1);
+    stacks
+        .map(|stack| {
+            let stack = format!("<StackId>{stack}");
+            let text = |name: &str| element(&stack, name);
+            let status = text("StackStatus").ok_or_else(|| unreadable("a stack has no status"))?;
+            let id = text("StackId").unwrap_or_default();
+            let changed_at = text("LastUpdatedTime").or_else(|| text("CreationTime")).unwrap_or_default();
+            let mut parameters = BTreeMap::new();
+            for parameter in stack.split("<ParameterKey>").skip(1) {
+                let parameter = format!("<ParameterKey>{parameter}");
+                if let Some(name) = element(&parameter, "ParameterKey") {
+                    // One whose value comes from Systems Manager has that besides.
+                    let value = element(&parameter, "ResolvedValue")
+                        .or_else(|| element(&parameter, "ParameterValue"));
+                    parameters.insert(name, value.unwrap_or_default());
+                }
             }
-        }
-        Ok(Stack { id, status, changed_at, parameters })
-    })
-    .collect()
+            Ok(Stack { id, status, changed_at, parameters })
+        })
+        .collect()
 }
 
 /// The template of a stack as CloudFormation processed it; `None` when the stack is deleted.

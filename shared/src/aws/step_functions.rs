@@ -1,4 +1,4 @@
-//! AWS Step Functions, as far as it tells which tasks and images state machines name.
+//! AWS Step Functions: reads the tasks and images that state machines name.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         route: "",
         member: "stateMachines",
         token: "nextToken",
-        is_always_told: true,
+        is_always_present: true,
         may_be_gone: false,
         request: json!({ "maxResults": 1000 }),
     };

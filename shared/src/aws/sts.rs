@@ -1,4 +1,4 @@
-//! AWS STS, as far as it says who calls.
+//! AWS STS: the caller's identity.
 
 use super::Connection;
 use super::error::AwsError;
@@ -11,7 +11,7 @@ pub struct Sts {
     service: Service,
 }
 
-/// Who calls AWS.
+/// The caller's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The account.
@@ -25,11 +25,11 @@ impl Sts {
         Self { service: Service::new("sts", "STS", connection) }
     }
 
-    /// Who calls. Everybody may ask, so that a refusal means that the credentials are none.
+    /// The caller's identity. No permission is needed, so that a refusal means invalid credentials.
     ///
     /// # Errors
     ///
-    /// What STS answers.
+    /// Any error of STS.
     pub async fn caller(&self) -> Result<Caller, AwsError> {
         const OPERATION: &str = "GetCallerIdentity";
         let fields = [("Action", OPERATION), ("Version", "2011-06-15")];

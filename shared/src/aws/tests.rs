@@ -16,7 +16,7 @@ use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
 use crate::domain::repository::{Name, Registry, URL_SUFFIXES};
 use crate::domain::text::instant::Instant;
 
-/// A body that comes in so many parts of a kilobyte, counts those that were asked for, and may break then.
+/// A body of several parts of a kilobyte, which counts those that were read, and may break then.
 struct Parts {
     read: Arc<AtomicUsize>,
     left: usize,

@@ -1,5 +1,5 @@
-//! What carries requests to AWS: connector, clock, credentials, region, endpoint. A function takes them from its environment;
-//! a simulation hands them in, and then nothing here opens a socket or looks at a clock.
+//! The transport of requests to AWS: connector, clock, credentials, Region, endpoint. A function takes them from its environment.
+//! A simulation passes its own, and then nothing here opens a socket or reads a clock.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ impl fmt::Debug for AccessKeys {
     }
 }
 
-/// Tells the present.
+/// A clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Instant + Send + Sync>);
 
@@ -48,7 +48,7 @@ impl Clock {
         Self(Arc::new(Instant::now))
     }
 
-    /// A clock that somebody else moves.
+    /// A clock that the caller moves.
     #[must_use]
     pub fn of(present: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         Self(Arc::new(present))
@@ -74,18 +74,18 @@ impl TimeSource for Clock {
     }
 }
 
-/// Where the keys come from that requests are signed with.
+/// The source of the credentials that sign requests.
 #[derive(Debug, Clone)]
 enum Keys {
     /// The environment, which is read anew for each request.
     Environment,
-    /// Somebody hands them in.
+    /// Fixed keys.
     Fixed(AccessKeys),
-    /// Whatever a person signed in with; they are refreshed before they expire.
+    /// A credentials provider, which refreshes them before they expire.
     Provider(SharedCredentialsProvider),
 }
 
-/// What carries requests to AWS.
+/// The transport of requests to AWS.
 #[derive(Debug, Clone)]
 pub struct Transport {
     pub(super) region: String,
@@ -99,9 +99,9 @@ pub struct Transport {
     use_dual_stack: bool,
     /// Made for the first request, which a cold start need not wait for.
     connector: Arc<OnceLock<SharedHttpConnector>>,
-    /// Whether requests go over the network.
+    /// Whether requests are sent over the network.
     is_network: bool,
-    /// Calls a second of each operation of ECR, until ECR says otherwise.
+    /// Initial rate of each operation of ECR, in calls a second.
     requests_per_second: f64,
 }
 
@@ -125,8 +125,8 @@ impl Transport {
         }
     }
 
-    /// The transport of a person at a terminal: credentials of their own, and hosts that never answer are given up at the
-    /// second attempt. An endpoint stands for those of all services; without one, those of the environment count.
+    /// The transport of a terminal: the user's credentials, and giving up on hosts that do not answer two attempts. The endpoint
+    /// replaces those of all services; without one, those of the environment count.
     #[must_use]
     pub fn of_terminal(region: &str, endpoint: Option<&str>, credentials: SharedCredentialsProvider) -> Self {
         Self {
@@ -138,7 +138,7 @@ impl Transport {
         }
     }
 
-    /// A transport over a connector of somebody else's: no sockets, no environment, and the time is that of `clock`.
+    /// A transport over the given connector and clock: no sockets, no environment.
     #[must_use]
     pub fn over(
         connector: SharedHttpConnector,
@@ -161,19 +161,19 @@ impl Transport {
         }
     }
 
-    /// The same to AWS's own endpoints of these kinds.
+    /// The same transport to AWS's own endpoints of these kinds.
     #[cfg(test)]
     pub(super) fn at_aws(self, use_fips: bool, use_dual_stack: bool) -> Self {
         Self { endpoint: None, use_fips, use_dual_stack, ..self }
     }
 
-    /// Where AWS is, and at which of its endpoints.
+    /// The Region's partition and the kind of its endpoints.
     pub(super) fn place(&self) -> Place<'_> {
         let Self { region, use_fips, use_dual_stack, .. } = self;
         Place { region, use_fips: *use_fips, use_dual_stack: *use_dual_stack }
     }
 
-    /// Whether requests go over the network, by the connector of this machine.
+    /// Whether requests are sent over the network, by the connector of this machine.
     pub(super) const fn is_network(&self) -> bool {
         self.is_network
     }
@@ -197,7 +197,7 @@ impl Transport {
         self.endpoint.clone().or_else(of_environment)
     }
 
-    /// The keys that were handed in, or those of the environment.
+    /// The fixed keys, or those of the environment.
     pub(super) fn fixed_keys(&self) -> AccessKeys {
         match &self.keys {
             Keys::Fixed(keys) => keys.clone(),
@@ -209,7 +209,7 @@ impl Transport {
         }
     }
 
-    /// What a person signed in with, if it is not the environment that says it.
+    /// The user's credentials provider, if credentials do not come from the environment.
     pub(super) const fn credentials(&self) -> Option<&SharedCredentialsProvider> {
         match &self.keys {
             Keys::Provider(provider) => Some(provider),
@@ -234,18 +234,18 @@ impl Transport {
         })
     }
 
-    /// What counts attempts at hosts that never answered.
+    /// The counter of attempts at hosts that never answered.
     pub(super) const fn hosts(&self) -> Option<&Hosts> {
         self.hosts.as_ref()
     }
 
-    /// Whether no more requests go to the host of a URL.
+    /// Whether no more requests are sent to the host of a URL.
     #[cfg(feature = "signed")]
     pub(super) fn has_given_up(&self, url: &str) -> bool {
         self.hosts.as_ref().is_some_and(|hosts| hosts.given_up(url).is_some())
     }
 
-    /// What sends requests that no client of the SDK makes.
+    /// The connector for requests without a client of the SDK.
     pub(crate) fn connector(&self) -> &SharedHttpConnector {
         self.connector.get_or_init(|| {
             let settings = HttpConnectorSettings::builder()

@@ -8,9 +8,9 @@ use super::{is_on, variable};
 /// <https://www.amazontrust.com/repository/>. The first of them expires at the end of 2037.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
 
-/// Amazon's own roots for AWS itself: five certificates instead of all that a system has, which take milliseconds to read.
-/// The system's for the partitions that have other roots, for FIPS endpoints, and wherever the environment says which
-/// certificates to trust, as behind a proxy that looks into connections.
+/// The trusted root certificates: Amazon's own five for AWS itself, instead of all certificates of the system, which take
+/// milliseconds to read. The system's are used for partitions with other roots, for FIPS endpoints, and wherever the environment
+/// names certificates, as behind a proxy that inspects connections.
 pub(crate) fn context(region: &str) -> TlsContext {
     let is_set = |name: &str| variable(name).is_some();
     if is_set("SSL_CERT_FILE")
@@ -24,7 +24,7 @@ pub(crate) fn context(region: &str) -> TlsContext {
     TlsContext::builder().with_trust_store(store).build().unwrap_or_default()
 }
 
-/// Whether a region is in the partition `aws`, by the beginning of its name.
+/// Whether a Region is in the partition `aws`, by the beginning of its name.
 fn is_commercial(region: &str) -> bool {
     const PREFIXES: [&str; 9] = ["us-", "eu-", "ap-", "ca-", "sa-", "me-", "af-", "il-", "mx-"];
     PREFIXES.iter().any(|prefix| region.starts_with(prefix))

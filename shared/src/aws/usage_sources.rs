@@ -15,14 +15,14 @@ use super::{
 use crate::domain::usage;
 use crate::domain::usage::source::{Reading, UsageSource};
 
-/// What reading a source goes by.
+/// The input for reading a usage source.
 #[derive(Debug, Clone, Copy)]
 pub struct Look<'a> {
-    /// How AWS is reached.
+    /// The connection to AWS.
     pub connection: &'a Connection,
     /// The ARNs of the clusters of Amazon ECS that are not deleted.
     pub ecs_clusters: &'a [String],
-    /// The images of what never changes, as readings before told them, by the names of the sources.
+    /// The cached images of what never changes, by the names of the sources.
     pub known: &'a BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// Whether stacks of AWS CloudFormation are read, which the policies file has to ask for.
     pub reads_stacks: bool,
@@ -31,7 +31,7 @@ pub struct Look<'a> {
 /// A reading that is under way.
 pub type Pending<'a> = Pin<Box<dyn Future<Output = Reading> + Send + 'a>>;
 
-/// What reads a source.
+/// A function that reads a source.
 pub type Reader = for<'a> fn(Look<'a>) -> Pending<'a>;
 
 /// Every source that is read as a whole, and what reads it.
@@ -48,7 +48,7 @@ pub static READERS: [(UsageSource, Reader); 10] = [
     (usage::inspector::SOURCE, |look| Box::pin(inspector::read(look))),
 ];
 
-/// Those of [`READERS`] that are read: stacks only where the policies file asks for them.
+/// The sources of [`READERS`] that are read: stacks only if the policies file asks for them.
 pub fn asked_for(reads_stacks: bool) -> impl Iterator<Item = &'static (UsageSource, Reader)> {
     READERS.iter().filter(move |(source, _)| reads_stacks || *source != usage::stacks::SOURCE)
 }
@@ -59,9 +59,9 @@ impl<'a> Look<'a> {
         self.known.get(source.name)?.get(name).cloned()
     }
 
-    /// Reads all of [`READERS`] side by side. `None` for a source whose service AWS does not have in this Region.
+    /// Reads all of [`READERS`] concurrently. `None` for a source whose service AWS does not have in this Region.
     ///
-    /// Only Systems Manager says that a Region lacks a service. When it cannot be asked, all sources are read.
+    /// Only Systems Manager says that a Region lacks a service. If that fails, all sources are read.
     pub async fn read_all(self) -> Vec<(UsageSource, Option<Reading>)> {
         let services: Vec<&'static str> = READERS.iter().filter_map(|(source, _)| source.service).collect();
         let lacking = region_services::lacking(self.connection, &services).await;

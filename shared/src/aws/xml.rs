@@ -1,4 +1,4 @@
-//! What answers in XML say, as far as one element of them matters.
+//! Reads single elements of XML answers.
 
 /// The content of the first element of this name in a piece of XML, which has no other markup inside of it.
 pub(super) fn element(xml: &str, name: &str) -> Option<String> {

@@ -1,19 +1,20 @@
-//! Building images: which builds an event asks for, what a build is told, what follows when it ends. All of it is pure;
-//! `start` and `publish` act on it.
+//! Building images: the builds for an event, the input of a build, and the consequences of its end. Everything here is pure;
+//! `workflows::start_build` and `workflows::publish_image` act on it.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | [`event`] | what S3, CodeCommit and callers say, as one kind of arrival |
-//! | [`build_definition`] | how an image is built, and reading that from JSON and YAML |
-//! | [`build_config`] | `builds.yaml`: which recipe for which source |
-//! | [`tags`] | tags from templates |
+//! | [`event`] | events of S3 and CodeCommit as source updates |
+//! | [`build_definition`] | how an image is built, read from JSON and YAML |
+//! | [`build_config`] | `builds.yaml`: the build definition for each source |
+//! | [`tags`] | image tags from templates |
 //! | [`build_context`] | what a build carries from its start to its end |
+//! | [`repository_defaults`] | settings of a repository that is created for its first build |
 //! | [`start_build_input`] | the parameters of CodeBuild's `StartBuild` |
-//! | [`build_outcome`] | a build as CodeBuild tells it, and what it comes to |
-//! | [`tag_ownership`] | which source is where, so that an older one never replaces a newer one |
-//! | [`index`] | images of several platforms joined by an index |
-//! | [`outbound_event`] | the events that tell others |
-//! | [`handover`] | how one function of the stack gives a ticket to another |
+//! | [`build_outcome`] | the result of a build, from CodeBuild's description |
+//! | [`tag_ownership`] | which source owns which tag, so that an older one never replaces a newer one |
+//! | [`index`] | joins the images of several platforms in an image index |
+//! | [`outbound_event`] | the events that the stack publishes |
+//! | [`handover`] | a build context that one function of the stack passes to another |
 
 pub mod build_config;
 pub mod build_context;
@@ -23,6 +24,7 @@ pub mod event;
 pub mod handover;
 pub mod index;
 pub mod outbound_event;
+pub mod repository_defaults;
 pub mod start_build_input;
 pub mod tag_ownership;
 pub mod tags;
@@ -34,13 +36,13 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::text::instant::Instant;
 
-/// The folder in the stack's bucket whose uploads are built without being told how: `sources/<repository>/<name>.zip`.
+/// The prefix in the stack's bucket whose uploads are built without a definition: `sources/<repository>/<name>.zip`.
 pub const SOURCES: &str = "sources/";
 
 /// The folder in the stack's bucket for sources that are built by request, or by an entry of `builds.yaml`.
 pub const UPLOADS: &str = "uploads/";
 
-/// Whether a key of the stack's bucket is a source's. What else is in there (the journal, reports, caches) is never built.
+/// Whether a key of the stack's bucket is that of a source. Other objects (the journal, reports, caches) are never built.
 #[must_use]
 pub fn is_source_key(key: &str) -> bool {
     [SOURCES, UPLOADS].iter().any(|folder| key.starts_with(folder))
@@ -75,7 +77,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What pins it: the version of the object, or the commit.
+    /// The pinned version: the version of the object, or the commit.
     #[must_use]
     pub fn version(&self) -> &str {
         match self {
@@ -86,7 +88,7 @@ impl Source {
 }
 
 impl Source {
-    /// What it comes from, whichever version it is: the value of [`BUILT_FROM`].
+    /// The origin without the version: the value of [`BUILT_FROM`].
     #[must_use]
     pub fn origin(&self) -> String {
         match self {
@@ -108,7 +110,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a commit is known as where it was pushed.
+/// The branch or tag that a commit was pushed as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GitReference {
@@ -118,17 +120,17 @@ pub enum GitReference {
     Tag(String),
 }
 
-/// Where a source stands among others of the same line: a build that takes long must not put an older one in the place
-/// of a newer one.
+/// The position of a source among others of the same origin, so that a slow build of an older source does not replace a newer
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceOrder {
-    /// When the source came.
+    /// The time of the upload or the push.
     pub at: Instant,
     /// S3's order among events of one key: hexadecimal, the longer or else the greater one is the later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequencer: Option<String>,
-    /// The version that this one came after, as a push tells it.
+    /// The version that this one replaced, if the push says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
 }
@@ -175,7 +177,7 @@ impl Platform {
     }
 }
 
-/// So many hexadecimal digits of the SHA-256 of the parts, each told apart from the next.
+/// The first `digits` hexadecimal digits of the SHA-256 of the parts, which are separated unambiguously.
 pub(crate) fn fingerprint(parts: &[&str], digits: usize) -> String {
     let mut hash = Sha256::new();
     for part in parts {

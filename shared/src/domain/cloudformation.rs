@@ -1,4 +1,4 @@
-//! CloudFormation's protocol for custom resources: the event, the answer, and where the answer may go.
+//! CloudFormation's protocol for custom resources: the event, the answer, and the URLs that answers are sent to.
 //!
 //! The contract is "Custom resource request and response reference" of the CloudFormation user guide: an answer is at
 //! most 4,096 bytes, is put to a URL that the event carries, and repeats what identifies the request.
@@ -17,10 +17,10 @@ pub mod confirmation;
 pub mod image;
 pub mod repository;
 
-/// The most bytes that CloudFormation takes as an answer.
+/// Maximum size of an answer that CloudFormation accepts, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 4096;
 
-/// What CloudFormation wants done with a resource.
+/// The type of a request: create, update or delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum RequestType {
     /// Make it.
@@ -35,18 +35,18 @@ pub enum RequestType {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Event {
-    /// What to do.
+    /// The type of the request.
     pub request_type: RequestType,
-    /// Where the answer goes: whoever has this URL can answer once, so that it is as good as a password.
+    /// The presigned URL for the answer. Anybody who has it can answer once, so that it is a secret.
     #[serde(rename = "ResponseURL")]
     pub response_url: Secret,
     /// The ARN of the stack.
     pub stack_id: String,
-    /// What identifies the request.
+    /// The identifier of the request.
     pub request_id: String,
     /// The resource's name in the template.
     pub logical_resource_id: String,
-    /// What identifies the resource; there is none before it is made.
+    /// The identifier of the resource; absent before it is created.
     #[serde(default)]
     pub physical_resource_id: Option<String>,
     /// The resource's properties; booleans and numbers are strings in them.
@@ -82,7 +82,7 @@ pub struct Answer {
     status: Status,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
-    /// What identifies the resource from now on. Another one than before means that the resource was replaced.
+    /// The identifier of the resource from now on. Another one than before means that the resource was replaced.
     pub physical_resource_id: String,
     stack_id: String,
     request_id: String,
@@ -132,7 +132,7 @@ impl Answer {
         }
     }
 
-    /// Whether the request is done.
+    /// Whether the request succeeded.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.status == Status::Success
@@ -144,7 +144,8 @@ impl Answer {
         &self.reason
     }
 
-    /// The answer as JSON, within what CloudFormation takes: of a longer reason the end is kept, which says what to do.
+    /// The answer as JSON, within the size that CloudFormation accepts. A longer reason is cut at its beginning, since the end
+    /// says what to do.
     #[must_use]
     pub fn to_json(&self) -> String {
         let write =
@@ -171,11 +172,11 @@ impl Answer {
     }
 }
 
-/// A URL to which an answer may go.
+/// A URL to which an answer may be sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResponseUrl(String);
 
-/// Why an answer does not go to a URL. The URL itself is not told: it is as good as a password.
+/// Why an answer is not sent to a URL. The error does not contain the URL, which is a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the ResponseURL is not of Amazon S3 ({0}); CloudFormation's is `https://….s3.….amazonaws.com/…`, and the answer goes \

@@ -1,22 +1,22 @@
-//! Enforcing lifecycle policies: whether, what is done to a repository, and within which limits.
+//! Enforcing lifecycle policies: whether a run may, its actions on a repository, and their limits.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | [`policy_set`] | `policies.yaml`: which policy is for which repository, and how much it may delete |
-//! | [`plan`] | what a policy does with the images of one repository in one run |
-//! | [`action`] | what is done to a repository, as values |
-//! | [`actor`] | who does it |
-//! | [`by_hand`] | which images somebody asks to delete, and whether they may be deleted |
-//! | [`in_use_protection`] | the protection rule and its tags, which keep ECR's own engine from what is in use |
-//! | [`protect_tag`] | the resource tag by which a repository asks for that |
-//! | [`protection_record`] | what is remembered of a repository whose policy ECR enforces |
+//! | [`policy_set`] | `policies.yaml`: the policy for each repository, and its limits |
+//! | [`plan`] | the effect of a policy on the images of one repository in one run |
+//! | [`action`] | actions on a repository, as values |
+//! | [`actor`] | who performs an action |
+//! | [`by_hand`] | images that somebody asks to delete, and whether they may be deleted |
+//! | [`in_use_protection`] | the protection rule and its tags, which keep ECR's own engine from images in use |
+//! | [`protect_tag`] | the resource tag by which a repository asks for that protection |
+//! | [`protection_record`] | the record of a repository whose policy ECR enforces |
 //! | [`enforcement_switch`] | whether a run may delete, and whether each of its invocations still may |
-//! | [`suspension`] | when attached policies may not act any more although no run looks at them |
-//! | [`taken`] | how many images were deleted in the registry in a day |
-//! | [`run`] | one run over a registry, and where it is kept in the stack's bucket |
-//! | [`batch`] | repositories in batches of about the same work |
-//! | [`outcome`] | what came of a repository |
-//! | [`journal`] | what is written down before an image is deleted |
+//! | [`suspension`] | when attached policies are suspended although no run refreshes them |
+//! | [`taken`] | the number of images that were deleted from the registry in a day |
+//! | [`run`] | a run over a registry, and its keys in the stack's bucket |
+//! | [`batch`] | repositories in batches of similar size |
+//! | [`outcome`] | the outcome of a repository |
+//! | [`journal`] | the record that is written before an image is deleted |
 
 pub mod action;
 pub mod actor;

@@ -26,8 +26,8 @@ pub const MANIFEST_TYPES: [&str; 4] = [
 /// Maximum number of subjects followed from one artifact to the next. Longer chains do not occur.
 const MAX_SUBJECT_DEPTH: u16 = 32;
 
-/// The digest, without `sha256:`, that a referrer tag is about: `sha256-<64 lowercase hexadecimal digits>`, alone (the
-/// fallback tag of OCI's referrers, SOCI) or with a suffix such as `.sig`, `.att` or `.sbom` (cosign).
+/// The digest, without `sha256:`, of the subject that a referrer tag names: `sha256-<64 lowercase hexadecimal digits>`, alone
+/// (the fallback tag of OCI's referrers, SOCI) or with a suffix such as `.sig`, `.att` or `.sbom` (cosign).
 #[must_use]
 pub fn subject_of_tag(tag: &str) -> Option<&str> {
     let (hex, suffix) = tag.strip_prefix("sha256-")?.split_at_checked(64)?;
@@ -35,7 +35,7 @@ pub fn subject_of_tag(tag: &str) -> Option<&str> {
     (is_hex && (suffix.is_empty() || suffix.starts_with('.'))).then_some(hex)
 }
 
-/// Where ECR has an image: `imageStatus`.
+/// `imageStatus`: whether an image is active, archived or between the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub enum ImageStatus {
     /// In the standard storage class.
@@ -73,10 +73,10 @@ impl ImageStatus {
     }
 }
 
-/// What kind of manifest a digest names, from `imageManifestMediaType`.
+/// The kind of manifest that a digest names, from `imageManifestMediaType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub enum ManifestKind {
-    /// The media type was not told.
+    /// The media type is unknown.
     #[default]
     Unknown,
     /// A single image or another artifact.
@@ -86,7 +86,7 @@ pub enum ManifestKind {
 }
 
 impl ManifestKind {
-    /// The kind that a manifest's media type tells.
+    /// The kind of manifest of a media type.
     #[must_use]
     pub fn of_media_type(media_type: &str) -> Self {
         match media_type {
@@ -97,7 +97,7 @@ impl ManifestKind {
     }
 }
 
-/// One image, as `DescribeImages` tells of it. The fields are ECR's `ImageDetail`.
+/// One image, as `DescribeImages` returns it. The fields are ECR's `ImageDetail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// `imageDigest`.
@@ -112,12 +112,12 @@ pub struct Image {
     pub last_archived_at: Option<Instant>,
     /// `lastActivatedAt`; `None` for an image that was never restored from the archive.
     pub last_activated_at: Option<Instant>,
-    /// `imageSizeInBytes`: the compressed size of the image's layers; zero when not told. For an index not the sum
-    /// of its children, and layers are shared between images, so sums overstate what deleting frees.
+    /// `imageSizeInBytes`: the compressed size of the image's layers; zero if unknown. The size of an index does not include its
+    /// children. Images share layers, so that sums are an upper bound of what deletion frees.
     pub size_in_bytes: u64,
     /// `imageStatus`.
     pub status: ImageStatus,
-    /// What `imageManifestMediaType` says.
+    /// The kind of `imageManifestMediaType`.
     pub kind: ManifestKind,
 }
 
@@ -128,8 +128,8 @@ impl Image {
         self.last_activated_at.unwrap_or(self.pushed_at)
     }
 
-    /// The time that `sinceImagePulled` looks at: the last recorded pull; for an image never pulled its
-    /// [age time](Self::age_time); for one restored from the archive and not pulled since, the restoration.
+    /// The time that `sinceImagePulled` compares: the last recorded pull; without one the [age time](Self::age_time); for an
+    /// image that was restored from the archive and not pulled since, the time of its restoration.
     #[must_use]
     pub fn pull_time(&self) -> Instant {
         match (self.last_pulled_at, self.last_activated_at) {
@@ -139,7 +139,7 @@ impl Image {
         }
     }
 
-    /// Takes in what another listing of the same digest says. Which of the two is seen first does not matter.
+    /// Merges another listing of the same digest. The result does not depend on the order of the two.
     fn merge(&mut self, other: Self) {
         let mut tags = std::mem::take(&mut self.tags).into_vec();
         tags.extend(other.tags);
@@ -156,9 +156,9 @@ impl Image {
     }
 }
 
-/// How images relate, by digest: what image indexes reference, and what artifacts are about.
+/// Relations between images, by digest: the children of image indexes, and the subjects of referrers.
 ///
-/// Digests of images that are not in the repository may be in it; they do no harm.
+/// Digests may belong to images outside of the repository. Those are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Relations {
     children: HashMap<Box<str>, Vec<Box<str>>>,
@@ -166,19 +166,17 @@ pub struct Relations {
 }
 
 impl Relations {
-    /// Records that the image index `index` references exactly `children`. Image indexes never change, so what is
-    /// recorded first stays.
+    /// Records the children of an image index. Image indexes are immutable, so that the first record counts.
     pub fn index(&mut self, index: &str, children: impl IntoIterator<Item = impl Into<Box<str>>>) {
         self.children.entry(index.into()).or_insert_with(|| children.into_iter().map(Into::into).collect());
     }
 
-    /// Records that the artifact `referrer` (a signature, an SBOM, an attestation) is about `subject`, its
-    /// `subjectManifestDigest`.
+    /// Records the subject of a referrer (a signature, an SBOM, an attestation): its `subjectManifestDigest`.
     pub fn refer(&mut self, referrer: &str, subject: &str) {
         self.subjects.entry(referrer.into()).or_insert_with(|| subject.into());
     }
 
-    /// Takes in other relations.
+    /// Adds other relations.
     pub fn extend(&mut self, other: Self) {
         for (index, children) in other.children {
             self.children.entry(index).or_insert(children);
@@ -188,7 +186,7 @@ impl Relations {
         }
     }
 
-    /// Whether nothing is known.
+    /// Whether there are no relations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.children.is_empty() && self.subjects.is_empty()
@@ -205,7 +203,7 @@ impl Relations {
         self.children.get(index).map(Vec::as_slice)
     }
 
-    /// The digest that the artifact is about.
+    /// The digest of the referrer's subject.
     #[must_use]
     pub fn subject_of(&self, referrer: &str) -> Option<&str> {
         self.subjects.get(referrer).map(AsRef::as_ref)
@@ -228,7 +226,7 @@ pub struct RepositoryImages {
     tag_subjects: Vec<(ImageIndex, ImageIndex)>,
     /// Image indexes whose children are not known.
     unread_indexes: Vec<ImageIndex>,
-    /// Untagged images whose image indexes are all gone, in ascending order.
+    /// Untagged images that were listed by image indexes, all of which are deleted, in ascending order.
     orphans: Vec<ImageIndex>,
     /// Images that were listed with different push times, in ascending order.
     push_times_differ: Vec<ImageIndex>,
@@ -304,10 +302,9 @@ impl RepositoryImages {
         }
     }
 
-    /// The same images with the artifacts that are tied to another image by their tags among the
-    /// [subjects](Self::subjects): those that have no subject of OCI's, and all of whose tags are about one and the
-    /// same image. ECR takes them for ordinary images; plans of this project delete them with their subject, and keep
-    /// them as long as it stays.
+    /// The same images with subjects by tag: an artifact without an OCI subject, all of whose tags name the same image, counts as
+    /// its referrer. ECR treats such artifacts as ordinary images. Plans of this project delete them together with their subject,
+    /// and keep them as long as it exists.
     #[must_use]
     pub fn with_tag_referrers(&self) -> Self {
         let mut view = self.clone();
@@ -328,14 +325,14 @@ impl RepositoryImages {
         })
     }
 
-    /// For each artifact that is nothing but a referrer by its tags, and has no subject of OCI's: its pairs.
+    /// The pairs of referrer and subject for artifacts that name their subject by tags alone.
     fn tag_referrers(&self) -> impl Iterator<Item = &[(ImageIndex, ImageIndex)]> + '_ {
         self.tag_subjects.chunk_by(|one, two| one.0 == two.0).filter(|pairs| {
             pairs.first().is_some_and(|&(at, _)| !is_first(&self.subjects, at) && self.is_tag_referrer(at))
         })
     }
 
-    /// The same images in the same order, without the tags for which `is_left_out` holds.
+    /// The same images in the same order, without the tags that `is_left_out` selects.
     #[must_use]
     pub fn without_tags(&self, is_left_out: impl Fn(&str) -> bool) -> Cow<'_, Self> {
         if !self.images.iter().any(|image| image.tags.iter().any(|tag| is_left_out(tag))) {
@@ -350,7 +347,7 @@ impl RepositoryImages {
         Cow::Owned(view)
     }
 
-    /// The same images in the same order, with more tags.
+    /// The same images in the same order, with additional tags.
     #[must_use]
     pub fn with_tags(&self, added: &[(ImageIndex, String)]) -> Cow<'_, Self> {
         if added.is_empty() {
@@ -389,43 +386,42 @@ impl RepositoryImages {
         seconds(&self.parents, child)
     }
 
-    /// What takes an image along when it goes: the image indexes that list it, and what it is about, by its manifest or
-    /// by its tags.
+    /// The images whose deletion also deletes this one: the image indexes that list it, and its subjects, by manifest or by tag.
     pub fn holders_of(&self, part: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
         self.lists_of(part).chain(self.subjects_of(part))
     }
 
-    /// The images that an artifact is about, by its manifest or by its tags; one may be named twice.
+    /// The subjects of a referrer, by manifest or by tag. One may occur twice.
     fn subjects_of(&self, referrer: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
         seconds(&self.subjects, referrer).chain(seconds(&self.tag_subjects, referrer))
     }
 
-    /// Whether the image is about another one that is here: by its manifest, or by all of its tags.
+    /// Whether the image is a referrer of another image in the repository: by its manifest, or by all of its tags.
     #[must_use]
     pub fn is_referrer(&self, place: ImageIndex) -> bool {
         is_first(&self.subjects, place) || self.is_tag_referrer(place)
     }
 
-    /// Whether the image is part of another one that is here: a child of an image index, or a referrer.
+    /// Whether the image is a part of another image in the repository: a child of an image index, or a referrer.
     #[must_use]
     pub fn is_part(&self, place: ImageIndex) -> bool {
         is_first(&self.parents, place) || self.is_referrer(place)
     }
 
-    /// Whether the image is what an image index has left behind: untagged, and no index that listed it is here any more. Limits
-    /// counted its index when that went.
+    /// Whether the image is left over from an image index: it is untagged, and every index that listed it is deleted. Limits
+    /// counted the index when that was deleted.
     #[must_use]
     pub fn is_orphan(&self, place: ImageIndex) -> bool {
         self.orphans.binary_search(&place).is_ok()
     }
 
-    /// Whether the image stands for itself: it is no [part](Self::is_part) of another one, and no [orphan](Self::is_orphan).
+    /// Whether the image is independent: no [part](Self::is_part) of another one, and no [orphan](Self::is_orphan).
     #[must_use]
     pub fn stands_alone(&self, place: ImageIndex) -> bool {
         !self.is_part(place) && !self.is_orphan(place)
     }
 
-    /// Whether every tag of the image (but those of this project's own) is about an image that is here.
+    /// Whether every tag of the image, apart from protection tags, names a subject in the repository.
     fn is_tag_referrer(&self, place: ImageIndex) -> bool {
         if !is_first(&self.tag_subjects, place) {
             return false;
@@ -443,7 +439,7 @@ impl RepositoryImages {
             .all(|tag| subject_of_tag(tag).is_some_and(is_about_another))
     }
 
-    /// How many referrers stand between the image and one that is about nothing: 0 for an ordinary image.
+    /// The length of the chain of subjects: 0 for an ordinary image, 1 for its signature, 2 for the signature of that.
     #[must_use]
     pub fn referrer_depth(&self, place: ImageIndex) -> u16 {
         let mut at = place;
@@ -458,7 +454,7 @@ impl RepositoryImages {
         depth
     }
 
-    /// How many images can be pulled and stand for themselves: active, and [alone](Self::stands_alone).
+    /// The number of images that can be pulled and are independent: active, and [alone](Self::stands_alone).
     #[must_use]
     pub fn pullable(&self) -> u64 {
         (0..)
@@ -467,11 +463,11 @@ impl RepositoryImages {
             .count() as u64
     }
 
-    /// Everything that belongs to held images, with the reason for each. Up first: the image indexes that list them and
-    /// the images that they are about, and so on. Then down from all of those: children and referrers, and so on. Last,
-    /// what one of those is about, since a referrer goes when its subject goes.
+    /// Adds everything that belongs to the given images, with the reason for each. First the image indexes that list them and
+    /// their subjects, upwards to the end. Then the children and referrers of all those, downwards to the end. Last, the subjects
+    /// of what was added, since a referrer is deleted with its subject.
     ///
-    /// The reason of what is added is a sentence without its beginning: "its child sha256:… is kept", `how` being "is kept".
+    /// The reason of an added image is a sentence without its beginning: "its child sha256:… is kept", where `how` is "is kept".
     #[must_use]
     pub fn closure(&self, mut held: HashMap<ImageIndex, String>, how: &str) -> HashMap<ImageIndex, String> {
         let mut below: Vec<(ImageIndex, ImageIndex, &'static str)> = Vec::new();
@@ -495,7 +491,7 @@ impl RepositoryImages {
         held
     }
 
-    /// Adds what `next` leads to from held images, each with what the image it was reached from is to it.
+    /// Adds what `next` leads to from the given images, each with its relation to the image that it was reached from.
     fn spread<I: Iterator<Item = (ImageIndex, &'static str)>>(
         &self,
         held: &mut HashMap<ImageIndex, String>,
@@ -517,15 +513,15 @@ impl RepositoryImages {
         }
     }
 
-    /// Images that were listed more than once with different push times, as the listings of one repository in two Regions tell
-    /// them: the later time counts, by which less expires.
+    /// Images that were listed with different push times, as listings of one repository from two Regions are. The later time
+    /// counts, so that less expires.
     #[must_use]
     pub fn push_times_differ(&self) -> &[ImageIndex] {
         &self.push_times_differ
     }
 
-    /// Image indexes whose children are not known, because only `DescribeImages` was read: their children are
-    /// taken for ordinary images.
+    /// Image indexes whose children are unknown, because only `DescribeImages` was read. Their children are treated as ordinary
+    /// images.
     #[must_use]
     pub fn unread_indexes(&self) -> &[ImageIndex] {
         &self.unread_indexes
@@ -536,18 +532,18 @@ const fn is_active(image: &Image) -> bool {
     matches!(image.status, ImageStatus::Active)
 }
 
-/// Whether one of the pairs, in ascending order, has this first one.
+/// Whether a pair has this first element. The pairs are in ascending order.
 fn is_first(pairs: &[(ImageIndex, ImageIndex)], first: ImageIndex) -> bool {
     pairs.binary_search_by_key(&first, |pair| pair.0).is_ok()
 }
 
-/// The second of each pair with this first one, of pairs in ascending order.
+/// The second elements of the pairs with this first element. The pairs are in ascending order.
 fn seconds(pairs: &[(ImageIndex, ImageIndex)], first: ImageIndex) -> impl Iterator<Item = ImageIndex> + '_ {
     let from = pairs.partition_point(|(other, _)| *other < first);
     pairs.iter().skip(from).take_while(move |(other, _)| *other == first).map(|(_, second)| *second)
 }
 
-/// Each digest once, in the order of first mention; and the places of those that were told with different push times.
+/// Every digest once, in the order of first occurrence, and the places of those that have different push times.
 fn merge_duplicates(listed: Vec<Image>) -> (Vec<Image>, Vec<ImageIndex>) {
     let distinct: HashSet<&str> = listed.iter().map(|image| &*image.digest).collect();
     if distinct.len() == listed.len() {

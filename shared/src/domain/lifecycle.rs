@@ -1,16 +1,16 @@
-//! Lifecycle policies: what a policy says, what it does with the images of a repository, and why.
+//! Lifecycle policies: parsing, validating, evaluating and explaining them.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
 //! | [`document`] | ECR's policy document: typed, valid by construction, its JSON |
 //! | [`rules`] | the simple rule model of awsx |
 //! | [`compile`] | the simple model to the document and back |
 //! | [`source`] | a policy text of either language |
 //! | [`mod@validate`] | everything that ECR demands of a document |
-//! | [`mod@evaluate`] | which image is acted on by which rule |
+//! | [`mod@evaluate`] | which rule acts on which image |
 //! | [`explain`] | the reason for every image, in a sentence |
-//! | [`lint`] | findings on a policy against the contents of a repository |
-//! | [`mod@diff`] | what differs between two policies |
+//! | [`lint`] | warnings about a policy and the contents of a repository |
+//! | [`mod@diff`] | the differences between two policies |
 //!
 //! Everything here is pure: values and the time in, values out.
 

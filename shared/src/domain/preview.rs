@@ -17,7 +17,7 @@ use crate::domain::usage::Usage;
 pub mod model;
 pub mod request;
 
-/// What a preview is asked with, beside the images.
+/// The input of a preview besides the images.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// The policy; `None` when there is to be none.
@@ -141,7 +141,7 @@ pub fn preview(question: Question<'_>, repository: &ListedRepository) -> Preview
     }
 }
 
-/// Says so where it matters whether ECR ranks artifacts about other images.
+/// A warning where the result depends on whether ECR ranks referrers.
 fn referrers_may_count(
     policy: &LifecyclePolicy,
     follow: &Evaluation,
@@ -176,7 +176,8 @@ fn referrers_may_count(
     })
 }
 
-/// Says so where a listing tells an image twice, and not as pushed at the same time: two Regions' listings of one repository.
+/// A warning where a listing contains an image twice with different push times, as listings of one repository from two Regions
+/// do.
 fn differing_push_times(images: &RepositoryImages) -> Option<Finding> {
     let places = images.push_times_differ();
     let example = images.images().get(*places.first()? as usize)?;
@@ -192,11 +193,11 @@ fn differing_push_times(images: &RepositoryImages) -> Option<Finding> {
     ))
 }
 
-/// So much younger than the time of a preview an image may be, in microseconds: a day. The time may be given as a day, which
-/// is its beginning.
+/// Maximum age difference, in microseconds, by which an image may be younger than the time of a preview: a day, since the time
+/// may be given as a day, which is its beginning.
 const MAX_YOUNGER_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// Says so where images are younger than the time that the preview is for.
+/// A warning where images are younger than the time of the preview.
 fn from_the_future(images: &RepositoryImages, now: Instant) -> Option<Finding> {
     let is_future = |image: &&Image| image.pushed_at.micros() - now.micros() > MAX_YOUNGER_MICROS;
     let number = images.images().iter().filter(is_future).count();
@@ -216,7 +217,7 @@ fn from_the_future(images: &RepositoryImages, now: Instant) -> Option<Finding> {
     ))
 }
 
-/// Says so where only `DescribeImages` was read: children of indexes were taken for ordinary images.
+/// A warning where only `DescribeImages` was read, so that children of indexes count as ordinary images.
 fn unknown_relations(repository: &ListedRepository, verdicts: &[Verdict]) -> Option<Finding> {
     let gone =
         |place: &&ImageIndex| verdicts.get(**place as usize).is_some_and(|v| v.acting_rule().is_some());
@@ -287,7 +288,7 @@ mod tests {
 
     const NOW: &str = "2026-11-23T00:00:00Z";
 
-    /// An image pushed so many days (and a second) before now; `more` holds other fields of `ImageDetail`.
+    /// An image that was pushed this number of days (and a second) ago; `more` has other fields of `ImageDetail`.
     fn image(name: &str, tags: &[&str], days_ago: i64, more: &Value) -> Value {
         let mut detail = json!({
             "repositoryName": "app",
@@ -336,7 +337,7 @@ mod tests {
         reports.remove(0)
     }
 
-    /// A report in lines: what goes, what stays, what is to be known.
+    /// A report as lines: what expires, what is kept, and the findings.
     fn lines(report: &PreviewReport) -> String {
         let mut lines = String::new();
         let name = |digest: &str| digest.trim_start_matches("sha256:").trim_start_matches('0').to_owned();

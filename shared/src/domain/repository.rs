@@ -1,18 +1,18 @@
-//! A repository: as it is asked for, as it exists, and what lies between. Knows neither AWS calls nor where the wish
-//! comes from.
+//! A repository: the requested one, the existing one, and the difference. Independent of AWS calls and of where the request comes
+//! from.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | [`read`] | the wish, read from an API's JSON or from CloudFormation's properties |
-//! | [`access`] | who may pull, and the repository policy that follows |
-//! | [`mod@difference`] | from what exists to what is asked for, change by change |
-//! | [`protection`] | what becomes of the lifecycle policy: behind the protection rule, or not at all |
-//! | [`describe`] | a repository as the API answers it, with what to type next |
-//! | [`ownership`] | which CloudFormation resource made a repository |
-//! | [`permissions`] | what templates may take over, and whom they may let in |
+//! | [`read`] | reads the request from an API's JSON or from CloudFormation's properties |
+//! | [`access`] | who may pull, and the repository policy that is generated from it |
+//! | [`mod@difference`] | the changes from the existing repository to the requested one |
+//! | [`protection`] | whether the lifecycle policy is attached behind the protection rule, or suspended |
+//! | [`describe`] | the API's representation of a repository, with the commands to push and pull |
+//! | [`ownership`] | which CloudFormation resource created a repository |
+//! | [`permissions`] | which repositories templates may adopt, and with whom they may share |
 //!
-//! The names of fields and values are those of ECR's `CreateRepository`. The defaults are ECR's and awsx's: mutable
-//! tags (but for this project's own), no scan on push, AES256, and a lifecycle policy that keeps one untagged image.
+//! The names of fields and values are those of ECR's `CreateRepository`. The defaults are ECR's and awsx's: mutable tags (apart
+//! from this project's own), no scan on push, AES256, and a lifecycle policy that keeps one untagged image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,18 +39,18 @@ pub use protection::{PolicyPlan, PolicyStatus, ProtectedPolicy, Protection};
 /// Tags of the repository itself, by key.
 pub type Tags = BTreeMap<String, String>;
 
-/// What is asked for, without the name: every setting has a value, given or default.
+/// The requested settings without the name. Every setting has a value, given or default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Which image tags may be moved.
     pub tag_mutability: TagMutability,
-    /// Whether ECR scans each image when it is pushed (registry-wide scanning goes before this).
+    /// Whether ECR scans each image when it is pushed. Registry-wide scanning takes precedence.
     pub scan_on_push: bool,
-    /// How ECR encrypts the layers; fixed when the repository is created.
+    /// The encryption of the layers; fixed when the repository is created.
     pub encryption: Encryption,
     /// The repository's tags.
     pub tags: Tags,
-    /// The lifecycle policy; `None` for a repository without one, which has to be asked for with `skip`.
+    /// The lifecycle policy; `None` for a repository without one, which the request has to ask for by `skip`.
     pub lifecycle_policy: Option<ProtectedPolicy>,
     /// Who may pull from other accounts and services.
     pub policy: RepositoryPolicy,
@@ -59,13 +59,13 @@ pub struct Settings {
 /// `imageTagMutability` with `imageTagMutabilityExclusionFilters`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TagMutability {
-    /// Whether tags can not be moved once they are pushed.
+    /// Whether tags cannot be moved once they are pushed.
     pub immutable: bool,
-    /// Tags for which the opposite holds; `*` stands for any run of characters. ECR takes [`MAX_FILTERS`] at most.
+    /// Patterns of tags that are exceptions; `*` matches any run of characters. ECR accepts at most [`MAX_FILTERS`].
     pub exclusions: Vec<String>,
 }
 
-/// The most filters of tag mutability that ECR takes.
+/// Maximum number of filters of tag mutability that ECR accepts.
 pub const MAX_FILTERS: usize = 5;
 
 /// Why protection tags could be moved to other images.
@@ -73,17 +73,17 @@ pub const MAX_FILTERS: usize = 5;
 pub enum Movable {
     /// There is no room for the filter that keeps them.
     TooManyFilters,
-    /// The filter at this place lets them be moved although other tags cannot be.
+    /// The filter at this index makes them movable although other tags are immutable.
     ByFilter(usize),
 }
 
 impl TagMutability {
-    /// The same with this project's own tags among those that cannot be moved: who could move a protection tag could take it
-    /// from an image in use.
+    /// Adds this project's own tags to those that cannot be moved. Anybody who could move a protection tag could take it from an
+    /// image in use.
     ///
     /// # Errors
     ///
-    /// When that cannot be.
+    /// If the filters make that impossible.
     pub fn protecting(mut self) -> Result<Self, Movable> {
         if self.immutable {
             let movable = self.exclusions.iter().position(|filter| may_match_protection_tag(filter));
@@ -114,7 +114,7 @@ impl TagMutability {
         }
     }
 
-    /// Whether both say the same: the order of filters does not count.
+    /// Whether both are equal; the order of filters does not count.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let set = |filters: &[String]| filters.iter().cloned().collect::<BTreeSet<_>>();
@@ -122,8 +122,7 @@ impl TagMutability {
     }
 }
 
-/// Whether there is a protection tag that a filter matches: the prefix, 64 hexadecimal digits, and a number if it is a spare
-/// one.
+/// Whether a filter matches some protection tag: the prefix, 64 hexadecimal digits, and a number for a spare one.
 fn may_match_protection_tag(filter: &str) -> bool {
     let filter: Vec<char> = filter.chars().collect();
     // The places of the filter that the beginning of some protection tag leads to.
@@ -189,7 +188,7 @@ impl Serialize for ExclusionFilters<'_> {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Encryption {
-    /// What encrypts.
+    /// The kind of encryption.
     pub encryption_type: EncryptionType,
     /// The ARN or the id of the KMS key. `None` for AES256; with KMS it means the key that AWS manages for ECR.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,8 +227,8 @@ impl EncryptionType {
 }
 
 impl Encryption {
-    /// Whether a repository that is encrypted like `existing` is what this asks for. ECR tells the key's ARN also for
-    /// the key that AWS manages, so that asking for no key in particular is content with any of the right type.
+    /// Whether a repository with the encryption `existing` fulfils this request. ECR returns the ARN of the key that AWS manages,
+    /// too, so that a request without a key is fulfilled by any key of the right type.
     #[must_use]
     pub fn is_met_by(&self, existing: &Self) -> bool {
         let id = |key: &str| key.rsplit('/').next().unwrap_or(key).to_owned();
@@ -242,7 +241,7 @@ impl Encryption {
     }
 }
 
-/// A repository that exists, with everything about it that can be asked for.
+/// An existing repository, with everything that a request can set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Existing {
     /// Its name.
@@ -251,15 +250,15 @@ pub struct Existing {
     pub arn: String,
     /// The account of its registry.
     pub registry_id: String,
-    /// What to push to and pull from, without a tag.
+    /// The URI to push to and pull from, without a tag.
     pub uri: String,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Option<Instant>,
     /// Which image tags may be moved.
     pub tag_mutability: TagMutability,
     /// Whether ECR scans each image when it is pushed.
     pub scan_on_push: bool,
-    /// How its layers are encrypted.
+    /// The encryption of its layers.
     pub encryption: Encryption,
     /// Its tags.
     pub tags: Tags,
@@ -269,7 +268,7 @@ pub struct Existing {
     pub policy_text: Option<String>,
 }
 
-/// Where repositories are: what their ARNs and generated policies are made of.
+/// A registry: partition, account and Region, of which ARNs and generated policies are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registry {
     /// `aws`, `aws-cn`, `aws-us-gov` ….
@@ -280,7 +279,7 @@ pub struct Registry {
     pub account_id: String,
 }
 
-/// The partitions, and what the names of AWS's hosts end with in each; as the AWS SDK has them, which a test looks at.
+/// The partitions and the suffixes of their host names, as the AWS SDK has them; a test compares both.
 pub const URL_SUFFIXES: [(&str, &str); 8] = [
     ("aws", "amazonaws.com"),
     ("aws-cn", "amazonaws.com.cn"),
@@ -298,7 +297,7 @@ pub const URL_SUFFIXES: [(&str, &str); 8] = [
 pub struct NotAnArn(String);
 
 impl Registry {
-    /// What the names of AWS's hosts end with here.
+    /// The suffix of AWS's host names in this partition.
     #[must_use]
     pub fn url_suffix(&self) -> &'static str {
         let found = URL_SUFFIXES.iter().find(|(partition, _)| *partition == self.partition);

@@ -1,16 +1,16 @@
-//! Documents that people and programs write, and values as they spell them.
+//! Text formats that people and programs write, and the values in them.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | `syntax` | JSON and YAML as values with their places |
-//! | `plain_words` | what is wrong with a text that is not JSON or YAML, in words for people |
-//! | [`recognize`] | what a text is that is not what was asked for |
+//! | `syntax` | JSON and YAML as trees of values with their places |
+//! | `plain_words` | parse errors of JSON and YAML in words for people |
+//! | [`recognize`] | recognizes files of another kind than the expected one |
 //! | [`locate`] | the line and column of a JSON pointer |
-//! | `reader` | values read field by field, every mistake reported at its place |
-//! | [`finding`] | what is wrong with a document, or worth knowing about it: code, place, message |
-//! | [`mod@printable`] | text that a terminal shows and does not obey |
+//! | `reader` | reads values field by field and reports every mistake at its place |
+//! | [`finding`] | an error or warning about a document: code, place, message |
+//! | [`mod@printable`] | escapes characters that would control a terminal |
 //! | [`instant`] | points in time |
-//! | [`quantity`] | sizes, ages and counts as people read them |
+//! | [`quantity`] | sizes, ages and counts for people |
 
 pub mod finding;
 pub mod instant;

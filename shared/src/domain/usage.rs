@@ -1,25 +1,25 @@
-//! What is in use: references from tasks, functions and clusters, and which images of a repository they keep.
+//! Images in use: references from tasks, functions and clusters, and the images of a repository that they keep.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | [`source`] | what a usage source is, and what one reading of it gives; [`SOURCES`] are all of them |
-//! | [`ecs`] | what Amazon ECS uses |
-//! | [`lambda`] | what AWS Lambda uses |
-//! | `kubernetes` | what kubectl prints of a cluster |
-//! | [`eks`] | which clusters of Amazon EKS there are |
-//! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | what job definitions, projects, services and models use |
-//! | [`inspector`] | what Amazon Inspector has seen in use, as a second opinion |
-//! | [`stacks`] | what templates and parameters of stacks name |
-//! | [`events`], [`scheduler`], [`pipes`], [`states`] | which revisions of task definitions are started by name |
-//! | [`listed`] | what somebody says is in use |
-//! | [`usage_snapshot`] | all of it at one moment, with what could not be read |
-//! | [`ignore`] | which sources the policies file says do not matter |
-//! | [`list`] | one list of references in use, read entry by entry |
-//! | [`usage_list`] | the second form of such a list: who wrote it, and what was read completely |
-//! | [`list_memory`] | which lists there were, so that one that disappears or shrinks is noticed |
-//! | [`reports`] | what all lists together say, and which accounts and clusters they tell of |
+//! | [`source`] | the description of a usage source, and the result of reading it; [`SOURCES`] lists all of them |
+//! | [`ecs`] | Amazon ECS |
+//! | [`lambda`] | AWS Lambda |
+//! | `kubernetes` | output of kubectl |
+//! | [`eks`] | clusters of Amazon EKS |
+//! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | job definitions, projects, services and models |
+//! | [`inspector`] | images that Amazon Inspector has seen running, as a second opinion |
+//! | [`stacks`] | templates and parameters of CloudFormation stacks |
+//! | [`events`], [`scheduler`], [`pipes`], [`states`] | revisions of task definitions that are started by name |
+//! | [`listed`] | lists that somebody wrote |
+//! | [`usage_snapshot`] | all use at one time, with unreadable sources |
+//! | [`ignore`] | sources that the policies file ignores |
+//! | [`list`] | one list of references in use, parsed entry by entry |
+//! | [`usage_list`] | the second form of a list: who wrote it, and which sources are complete |
+//! | [`list_memory`] | the lists of earlier runs, so that one that disappears or shrinks is noticed |
+//! | [`reports`] | the content of all lists, and the accounts and clusters that they report |
 //! | [`pull_access`] | who may pull from a repository by its policy |
-//! | [`replication`] | where deletions are replicated to |
+//! | [`replication`] | the registries that deletions are replicated to |
 //! | [`signing`] | whether managed signing signs protection tags |
 
 use std::collections::hash_map::Entry;
@@ -64,8 +64,8 @@ pub mod states;
 pub mod usage_list;
 pub mod usage_snapshot;
 
-/// All usage sources, in the order in which the report tells of them. How each is read is in `aws/usage_sources.rs`, where it is
-/// read by one call after the other, and in `workflows/enforcement/read_usage.rs`.
+/// All usage sources, in the order of the report. `aws/usage_sources.rs` reads those that are read by one call after the other,
+/// and `workflows/enforcement/read_usage.rs` the others.
 pub const SOURCES: [source::UsageSource; 16] = [
     ecs::SOURCE,
     lambda::SOURCE,
@@ -88,9 +88,9 @@ pub const SOURCES: [source::UsageSource; 16] = [
 /// One reference in use, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsedImage {
-    /// What is referenced.
+    /// The referenced image.
     pub reference: ImageReference,
-    /// Who references it: ARNs, pod names, whatever the source knows.
+    /// The users of the image: ARNs, pod names, anything that the source reports.
     pub used_by: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ pub struct UnknownImage {
     /// The reference by which the image was pulled.
     #[serde(with = "as_text")]
     pub reference: ImageReference,
-    /// When what runs it was started; `None` when that is not known either.
+    /// The start time of what runs it; `None` if that is unknown, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Instant>,
     /// What runs it.
@@ -129,21 +129,21 @@ mod as_text {
     }
 }
 
-/// Everything in use.
+/// All images in use.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
     used: Vec<UsedImage>,
-    /// What could not be read; none, and this is everything.
+    /// Unreadable usage sources. If there are none, use is known completely.
     pub gaps: Vec<UnreadableSource>,
-    /// What could not be read and does not matter, as the policies file says.
+    /// Unreadable sources that the policies file ignores.
     pub ignored: Vec<IgnoredSourceReason>,
-    /// What runs although it is not known which image it is.
+    /// Running containers whose image is unknown.
     pub unknown_images: Vec<UnknownImage>,
-    /// When the lists were written that say what is in use lately.
+    /// The times at which lists were written that tell recent use.
     pub list_times: Vec<ListTime>,
-    /// The lists that tell of something.
+    /// The lists that report use.
     pub reporters: Vec<Reporter>,
-    /// Where images disappear that are deleted here.
+    /// The registries to which deletions are replicated.
     pub replicas: Vec<Replica>,
     /// How each source was read.
     pub sources: Vec<SourceSummary>,
@@ -187,7 +187,7 @@ impl Eq for Usage {}
 pub struct UnreadableSource {
     /// The source.
     pub source: String,
-    /// What the names of repositories match that it may use images of; without any, all of them.
+    /// Patterns of the repositories whose images it may use; empty for all repositories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
     /// Why it could not be read, and what to do.
@@ -195,7 +195,7 @@ pub struct UnreadableSource {
 }
 
 impl UnreadableSource {
-    /// Whether images of the repository may be in use unknown.
+    /// Whether it may use images of the repository.
     #[must_use]
     pub fn is_about(&self, repository: &str) -> bool {
         self.repositories.is_empty()
@@ -213,26 +213,26 @@ impl std::fmt::Display for UnreadableSource {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsedImages {
     reasons: HashMap<ImageIndex, String>,
-    /// Of those, the images that are used themselves, and not only since they belong to one that is.
+    /// The images that are used themselves; the others belong to one of these.
     named: HashSet<ImageIndex>,
     /// References to this repository that name no image in it.
     pub not_found: Vec<String>,
 }
 
 impl UsedImages {
-    /// The images that must stay.
+    /// The images in use, which are kept.
     #[must_use]
     pub fn images(&self) -> HashSet<ImageIndex> {
         self.reasons.keys().copied().collect()
     }
 
-    /// Of those, the images that are used themselves: the others only belong to one that is.
+    /// The images that are used themselves; the others belong to one of these.
     #[must_use]
     pub const fn named(&self) -> &HashSet<ImageIndex> {
         &self.named
     }
 
-    /// How the image is used.
+    /// The reason why an image is in use.
     #[must_use]
     pub fn reason(&self, image: ImageIndex) -> Option<&str> {
         self.reasons.get(&image).map(String::as_str)
@@ -246,7 +246,7 @@ impl Usage {
         Self { used, ..Self::default() }
     }
 
-    /// What lists say.
+    /// The use that lists report.
     #[must_use]
     pub fn of_reports(reports: Reports) -> Self {
         let Reports {
@@ -267,14 +267,14 @@ impl Usage {
         &self.used
     }
 
-    /// Finds the images of a repository that are in use: by tag where the reference may name the repository, by digest
-    /// whatever name or host it was seen under, and what may be in use although nobody is known to reference it. Everything
-    /// that belongs to them is among it: [`RepositoryImages::closure`].
+    /// Finds the images of a repository that are in use: by tag if the reference may name the repository, by digest under any
+    /// name or host, and images that may run although no reference names them. Includes everything that belongs to them:
+    /// [`RepositoryImages::closure`].
     #[must_use]
     pub fn of_repository(&self, name: &RepositoryName, images: &RepositoryImages) -> UsedImages {
         let mut found = UsedImages::default();
         let index = self.index.get_or_init(|| Index::of(&self.used));
-        // The first reference that names an image is the one that is told.
+        // The reason names the first reference to an image.
         let mut first: HashMap<ImageIndex, usize> = HashMap::new();
         let mut hold = |place: ImageIndex, reference: usize| {
             first.entry(place).and_modify(|known| *known = reference.min(*known)).or_insert(reference);
@@ -336,7 +336,8 @@ impl Usage {
             .collect()
     }
 
-    /// Whether a reference may name an image of a repository, or of a copy of it from which images disappear with those here.
+    /// Whether a reference may name an image of a repository, or of a replica from which images are deleted together with those
+    /// here.
     fn may_name(&self, reference: &ImageReference, name: &RepositoryName) -> bool {
         let (repository, registry) = (name.repository_name.as_deref(), name.registry_id.as_deref());
         reference.may_name(repository, registry)
@@ -382,7 +383,7 @@ impl Usage {
         }
     }
 
-    /// What could not be read although it may use images of the repository.
+    /// Unreadable usage sources that may use images of the repository.
     pub fn gaps_of<'a>(&'a self, repository: &'a str) -> impl Iterator<Item = &'a UnreadableSource> {
         self.gaps.iter().filter(move |gap| gap.is_about(repository))
     }
@@ -546,13 +547,13 @@ mod tests {
         };
         let usage = Usage::of((0..10_000).map(used).collect());
         let images = images();
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         for number in 0..2000 {
             let name =
                 RepositoryName { repository_name: Some(format!("repository/{number}")), registry_id: None };
             assert_eq!(usage.of_repository(&name, &images).not_found.len(), 1);
         }
         // To look at each of them for each repository takes twenty million comparisons, which are seconds in a debug build.
-        assert!(begun.elapsed().as_millis() < 500, "{:?}", begun.elapsed());
+        assert!(started.elapsed().as_millis() < 500, "{:?}", started.elapsed());
     }
 }

@@ -1,6 +1,6 @@
-//! The HTTP API: what is asked, and what is answered. `infra/openapi.yaml` describes it for those who call it.
+//! The HTTP API: its requests and answers. `infra/openapi.yaml` describes it for callers.
 //!
-//! Routing and reading are pure; `serve` acts on what was read.
+//! Routing and parsing are pure; `serve` acts on the parsed request.
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub use problem::{Kind, Problem};
 /// The largest answer that Lambda carries for API Gateway, in bytes, less room for the envelope.
 const MAX_ANSWER_BYTES: usize = 5 * 1024 * 1024;
 
-/// An HTTP request, as far as the API looks at it.
+/// An HTTP request, as far as the API reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The method, in capitals.
@@ -40,16 +40,16 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
-/// What a request asks for.
+/// The parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// `POST /repositories` and `POST /repositories/{name}`.
     CreateRepository(Name, Settings),
     /// `GET /repositories`.
     ListRepositories {
-        /// How many at most, 1 to 1000.
+        /// Maximum number of results, 1 to 1000.
         max_results: Option<u16>,
-        /// Where the last page ended.
+        /// The token of the last page.
         next_token: Option<String>,
     },
     /// `GET /repositories/{name}`.
@@ -60,9 +60,9 @@ pub enum Call {
     DeleteRepository {
         /// Which one.
         name: Name,
-        /// Whether also one with images.
+        /// Whether a repository with images is deleted, too.
         force: bool,
-        /// Whether what is in use stays.
+        /// Whether images in use are kept.
         check: UseCheck,
     },
     /// `POST /images/delete` and `POST /deletions/{name}`.
@@ -109,7 +109,7 @@ impl Response {
     }
 }
 
-/// What a request asks for.
+/// Parses a request.
 ///
 /// # Errors
 ///
@@ -152,14 +152,14 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             "GET" => parameters(request, []).map(|[]| Call::GetRepository(name)),
             "POST" | "PUT" => {
                 let [] = parameters(request, [])?;
-                let wish = read::body(text(request)?).map_err(Problem::invalid)?;
-                if wish.name.as_ref().is_some_and(|other| *other != name) {
+                let spec = read::body(text(request)?).map_err(Problem::invalid)?;
+                if spec.name.as_ref().is_some_and(|other| *other != name) {
                     let finding = Finding::new(Code::NameConflict, "/repositoryName", OTHER_NAME);
                     return Err(Problem::invalid(vec![finding]));
                 }
                 Ok(match request.method {
-                    "POST" => Call::CreateRepository(name, wish.settings),
-                    _ => Call::UpdateRepository(name, wish.settings),
+                    "POST" => Call::CreateRepository(name, spec.settings),
+                    _ => Call::UpdateRepository(name, spec.settings),
                 })
             }
             _ => {
@@ -185,19 +185,19 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
         }
         ("/repositories", _) => {
             let [] = parameters(request, [])?;
-            let wish = read::body(text(request)?).map_err(Problem::invalid)?;
-            let Some(name) = wish.name else {
+            let spec = read::body(text(request)?).map_err(Problem::invalid)?;
+            let Some(name) = spec.name else {
                 let message = "`repositoryName` is missing; add the name of the repository";
                 return Err(Problem::invalid(vec![Finding::new(Code::MissingField, "", message)]));
             };
-            Ok(Call::CreateRepository(name, wish.settings))
+            Ok(Call::CreateRepository(name, spec.settings))
         }
         _ => delete_images(None),
     }
 }
 
-/// A path, if it is spelled in the one way in which policies of IAM name it. A gateway resolves escapes before a function sees
-/// them, and IAM may have looked at the path before.
+/// A path, if it is spelled in the one way that IAM policies can name. A gateway resolves escapes before a function sees them,
+/// after IAM has checked the path.
 fn written(path: &str) -> Result<&str, Problem> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | ':');
     let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(is_plain);
@@ -236,8 +236,8 @@ fn parameters<const N: usize>(
             let detail = format!("{} is not a query parameter here; {known}", quoted(key));
             return Err(Problem::new(Kind::InvalidRequest, detail));
         };
-        if let Some(slot) = values.get_mut(index)
-            && slot.replace(value.clone()).is_some()
+        if let Some(found) = values.get_mut(index)
+            && found.replace(value.clone()).is_some()
         {
             let detail = format!("the query parameter {} is there twice; keep one", quoted(key));
             return Err(Problem::new(Kind::InvalidRequest, detail));
@@ -365,7 +365,7 @@ mod tests {
                 assert_eq!(deletion.repository_name, name);
                 assert!(matches!(created, Ok(Call::CreateRepository(created, _)) if created == name));
                 let Ok(builds::Call::Start(wanted)) = build else { panic!("{build:?}") };
-                assert_eq!(wanted.recipe.repository, name);
+                assert_eq!(wanted.definition.repository, name);
                 let Ok(Asked::Live(live)) = preview else { panic!("{preview:?}") };
                 assert_eq!(live.repository_name, name);
             } else {

@@ -1,4 +1,4 @@
-//! What somebody should look at, by kind, since what to do is the same for all of a kind: for terminals, pages and mails alike.
+//! What needs attention, by kind, since the advice is the same for all of a kind: for terminals, pages and mails.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,9 @@ use crate::domain::text::quantity::{bytes, count};
 /// A kind of what needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
-    /// What tells it apart; for obstacles their code.
+    /// The code of the kind; for blockers their code.
     pub code: &'static str,
-    /// What it is.
+    /// The heading.
     pub what: &'static str,
     /// The one thing to do about it.
     pub advice: &'static str,
@@ -21,7 +21,7 @@ const fn kind(code: &'static str, what: &'static str, advice: &'static str) -> K
     Kind { code, what, advice }
 }
 
-/// What is of no other kind.
+/// The kind of all other concerns.
 const OTHER: Kind = kind("other", "Blocked", "See what each of them says.");
 
 /// The kinds, the worst first.
@@ -165,36 +165,36 @@ const SIGNED_TAGS: &str = "protection-tags-signed";
 /// The code of a policy that is suspended for no other reason that needs attention.
 const SUSPENDED: &str = "suspended";
 
-/// Hours after which people are told once more of what has not changed.
-const TOLD_HOURS: i64 = 24;
+/// Hours after which an unchanged notice is repeated.
+const NOTICE_HOURS: i64 = 24;
 
-/// What people were told last of the runs that only protect, of which there are many in a day.
+/// The last notice about runs that only protect, of which there are many in a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Told {
-    /// When.
+pub struct Notice {
+    /// The time of the notice.
     pub at: Instant,
-    /// What needed attention, without what changes from run to run.
+    /// Its concerns, without what changes from run to run.
     pub concerns: Vec<String>,
 }
 
-impl Told {
-    /// Whether people have to be told of `concerns` at `now`: they are other ones, or a day has passed.
+impl Notice {
+    /// Whether people have to be notified of `concerns` at `now`: they have changed, or a day has passed.
     #[must_use]
     pub fn is_news(before: Option<&Self>, concerns: &[String], now: Instant) -> bool {
         let Some(before) = before else { return true };
         let hours = (now.micros() - before.at.micros()) / 3_600_000_000;
-        // What was told in the future would never be told again.
-        before.concerns != concerns || !(0..TOLD_HOURS).contains(&hours)
+        // A notice of the future would never be repeated.
+        before.concerns != concerns || !(0..NOTICE_HOURS).contains(&hours)
     }
 }
 
-/// Something to look at in one repository.
+/// A concern about one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concern {
     /// Its place among [`KINDS`].
     place: usize,
-    /// What it is, in a sentence without its end.
+    /// The concern, as a sentence without its end.
     pub message: String,
 }
 
@@ -217,7 +217,7 @@ impl Concern {
     }
 }
 
-/// What somebody should look at in a repository, each cause once; none if nobody has to.
+/// The concerns about a repository, each cause once.
 #[must_use]
 pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
     let mut concerns = Vec::new();
@@ -228,21 +228,21 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         concerns.push(Concern::new("failed", error.clone()));
     }
     if !outcome.failed.is_zero() || outcome.status == Status::Partial {
-        let said = outcome.results.iter().find(|image| image.outcome == ImageResult::Failed);
-        let said = said.and_then(|image| image.detail.as_deref());
-        let said = said.map(|detail| format!(": {detail}")).unwrap_or_default();
+        let detail = outcome.results.iter().find(|image| image.outcome == ImageResult::Failed);
+        let detail = detail.and_then(|image| image.detail.as_deref());
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         let Amount { image_total_count, image_size_in_bytes } = outcome.failed;
         let failed = format!("{}, {}", count(image_total_count, "image"), bytes(image_size_in_bytes));
-        concerns.push(Concern::new("partial", format!("{failed}{said}")));
+        concerns.push(Concern::new("partial", format!("{failed}{detail}")));
     }
     if outcome.status == Status::Unfinished {
         let deleted = count(outcome.deleted.image_total_count, "image");
         concerns.push(Concern::new("remaining", format!("{deleted} deleted so far")));
     }
-    // What would hold a plan that nobody is to execute needs nobody's attention.
+    // Blockers of a plan that is not to be executed need nobody's attention.
     let is_only_shown = matches!(outcome.status, Status::Previewed | Status::Unmatched);
-    let obstacles = outcome.obstacles.iter().filter(|_| !is_only_shown);
-    concerns.extend(obstacles.map(|held| Concern::new(&held.code, held.message.clone())));
+    let blockers = outcome.blockers.iter().filter(|_| !is_only_shown);
+    concerns.extend(blockers.map(|held| Concern::new(&held.code, held.message.clone())));
     // What suspended the policy in this run is said already.
     let suspended = outcome.attachment.as_ref().filter(|attached| attached.is_suspended_unintentionally());
     if let Some(attached) = suspended
@@ -253,10 +253,10 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
         concerns
             .push(Concern::new(SUSPENDED, format!("its lifecycle policy is suspended{since}: {because}")));
     }
-    concerns.extend(outcome.native_policy.iter().map(|told| Concern::new(NATIVE_POLICY, told.clone())));
+    concerns.extend(outcome.native_policy.iter().map(|message| Concern::new(NATIVE_POLICY, message.clone())));
     let replicated = outcome.replicated_tags.iter();
-    concerns.extend(replicated.map(|told| Concern::new(REPLICATED_TAGS, told.clone())));
-    concerns.extend(outcome.signed_tags.iter().map(|told| Concern::new(SIGNED_TAGS, told.clone())));
+    concerns.extend(replicated.map(|message| Concern::new(REPLICATED_TAGS, message.clone())));
+    concerns.extend(outcome.signed_tags.iter().map(|message| Concern::new(SIGNED_TAGS, message.clone())));
     if concerns.is_empty() {
         concerns.push(Concern::new("other", "blocked".to_owned()));
     }
@@ -275,13 +275,13 @@ mod tests {
         let at = |time: &str| Instant::parse(time).unwrap();
         let concerns = |concerns: &[&str]| concerns.iter().map(|&code| code.to_owned()).collect::<Vec<_>>();
         let lasting = concerns(&["app usage-unknown"]);
-        let told = Told { at: at("2026-11-23T03:00:00Z"), concerns: lasting.clone() };
-        assert!(Told::is_news(None, &lasting, at("2026-11-23T03:00:00Z")));
-        assert!(!Told::is_news(Some(&told), &lasting, at("2026-11-24T02:59:59Z")));
-        assert!(Told::is_news(Some(&told), &lasting, at("2026-11-24T03:00:00Z")));
-        assert!(Told::is_news(Some(&told), &lasting, at("2026-11-23T01:00:00Z")));
+        let notice = Notice { at: at("2026-11-23T03:00:00Z"), concerns: lasting.clone() };
+        assert!(Notice::is_news(None, &lasting, at("2026-11-23T03:00:00Z")));
+        assert!(!Notice::is_news(Some(&notice), &lasting, at("2026-11-24T02:59:59Z")));
+        assert!(Notice::is_news(Some(&notice), &lasting, at("2026-11-24T03:00:00Z")));
+        assert!(Notice::is_news(Some(&notice), &lasting, at("2026-11-23T01:00:00Z")));
         let more = concerns(&["app usage-unknown", "web failed"]);
-        assert!(Told::is_news(Some(&told), &more, at("2026-11-23T04:00:00Z")));
+        assert!(Notice::is_news(Some(&notice), &more, at("2026-11-23T04:00:00Z")));
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         let text = String::new;
         let tag = Blocker::ProtectionTagTaken { tag: text(), wanted_by: text(), held_by: text() };
         let finding = Finding::new(Code::RuleMatchesNothing, "/rules/2", "it matches nothing");
-        for obstacle in [
+        for blocker in [
             Blocker::Images { planned: 1, limit: 1 },
             Blocker::Percent { planned: 1, total: 1, limit: 1 },
             Blocker::Remaining { left: 1, limit: 1 },
@@ -308,8 +308,8 @@ mod tests {
             Blocker::PoliciesFileNotPreviewed,
             Blocker::RunTooOld { started_at: now },
         ] {
-            let concern = Concern::new(obstacle.code(), obstacle.to_string());
-            assert_eq!(concern.kind().code, obstacle.code(), "{obstacle}");
+            let concern = Concern::new(blocker.code(), blocker.to_string());
+            assert_eq!(concern.kind().code, blocker.code(), "{blocker}");
         }
     }
 }

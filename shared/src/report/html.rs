@@ -1,16 +1,16 @@
-//! Reports as one self-contained page: it fetches nothing, needs no script to be read, and prints. Previews here, and what
-//! came of a run in [`run`].
+//! Reports as one self-contained page: it fetches nothing, is readable without scripts, and prints. Previews are here, and runs
+//! in [`run`].
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
 //! | [`run`] | the page of a run |
-//! | `timeline` | when the images were pushed, as a chart |
-//! | `rules` | what each rule acts on, in images and bytes |
+//! | `timeline` | a chart of push times |
+//! | `rules` | the effect of each rule, in images and bytes |
 //! | `images` | the table of all images |
 //! | `text` | digests, times and counts as the page writes them |
 //!
-//! Whatever comes from outside (names, tags, descriptions, messages) gets into the page through `maud`, which escapes
-//! it; only the stylesheet and the script beside this file are put in as they are.
+//! All text from outside (names, tags, descriptions, messages) is escaped by `maud`; only the stylesheet and the script beside
+//! this file are inserted as they are.
 
 use std::sync::LazyLock;
 
@@ -33,8 +33,8 @@ mod timeline;
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
-/// Nothing is loaded from anywhere, nothing is sent anywhere; style and script are in the page itself, and no other ones are
-/// followed, were something from outside to get into the page as it is.
+/// The content security policy of the page: nothing is loaded or sent. Only the page's own style and script are allowed, in case
+/// that text from outside gets into the page unescaped.
 static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     format!(
@@ -44,7 +44,7 @@ static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What becomes of an image, as the page tells it apart: by word, by colour and by pattern.
+/// The result of an image, which the page shows by word, colour and pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ImageResult {
     Expires,
@@ -62,7 +62,7 @@ impl ImageResult {
         }
     }
 
-    /// What is said of one image.
+    /// The word for one image.
     const fn word(self) -> &'static str {
         match self {
             Self::Expires => "expire",
@@ -71,7 +71,7 @@ impl ImageResult {
         }
     }
 
-    /// What is said of many.
+    /// The heading for several images.
     const fn heading(self) -> &'static str {
         match self {
             Self::Expires => "Expire",
@@ -140,9 +140,9 @@ fn head(title: &str) -> Markup {
 /// One line for each repository, with links to the sections.
 fn overview(reports: &[PreviewReport]) -> Markup {
     let archives = reports.iter().any(|report| report.summary.transitioning_image_total_count() > 0);
-    let fates = [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays]
+    let results = [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays]
         .into_iter()
-        .filter(|fate| *fate != ImageResult::Archived || archives);
+        .filter(|result| *result != ImageResult::Archived || archives);
     html! {
         section.overview aria-labelledby="overview" {
             h2 #overview { (text::plural(reports.len() as u64, "repository", "repositories")) }
@@ -151,13 +151,13 @@ fn overview(reports: &[PreviewReport]) -> Markup {
                     thead {
                         tr {
                             th rowspan="2" scope="col" { "Repository" }
-                            @for fate in fates.clone() {
-                                th.group colspan="2" scope="colgroup" { (swatch(fate)) (fate.heading()) }
+                            @for result in results.clone() {
+                                th.group colspan="2" scope="colgroup" { (swatch(result)) (result.heading()) }
                             }
                             th.number rowspan="2" scope="col" { "Findings" }
                         }
                         tr {
-                            @for _ in fates {
+                            @for _ in results {
                                 th.number scope="col" { "Images" }
                                 th.number scope="col" { "Size" }
                             }
@@ -237,10 +237,10 @@ fn tiles(report: &PreviewReport) -> Markup {
     let images = tiles.iter().map(|(_, images, _)| images).sum();
     html! {
         ul.tiles {
-            @for (fate, number, size) in tiles {
-                @if fate != ImageResult::Archived || number > 0 {
+            @for (result, number, size) in tiles {
+                @if result != ImageResult::Archived || number > 0 {
                     li {
-                        span.label { (swatch(fate)) (fate.heading()) }
+                        span.label { (swatch(result)) (result.heading()) }
                         span.figure { (grouped(number)) span.unit { @if number == 1 { " image" } @else { " images" } } }
                         span.muted {
                             (bytes(size))
@@ -259,9 +259,9 @@ fn tiles(report: &PreviewReport) -> Markup {
     }
 }
 
-/// A sample of colour and pattern; what it stands for is always written beside it.
-fn swatch(fate: ImageResult) -> Markup {
-    html! { span class={ "swatch fill " (fate.class()) } aria-hidden="true" {} }
+/// A sample of colour and pattern, always with its meaning beside it.
+fn swatch(result: ImageResult) -> Markup {
+    html! { span class={ "swatch fill " (result.class()) } aria-hidden="true" {} }
 }
 
 fn findings(findings: &[Finding], number: usize) -> Markup {

@@ -1,7 +1,7 @@
-//! JSON Schemas of the files that people write and of what programs read: for editors, and for whoever reads reports.
+//! JSON Schemas of the files that people write and of the JSON that programs read: for editors, and for readers of reports.
 //!
-//! What is written as JSON has its schema made from the types that are written. Files are read field by field, so that all of
-//! their mistakes are told at once: the types here describe them for schemas alone, and a test holds both to the same files.
+//! The schema of a written document is generated from the types that are written. Files are read field by field, so that all
+//! mistakes are reported at once: the types here describe them for schemas alone, and a test validates the same files with both.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -19,13 +19,13 @@ use files::{BuildsFile, InUse, OneOrMore, PoliciesFile, Policy, UsageListFile};
 pub struct Schema {
     /// Its name.
     pub name: &'static str,
-    /// What it is of, in a few words.
+    /// The subject of the schema, in a few words.
     pub about: &'static str,
     generate: fn(Direction) -> Value,
     direction: Direction,
 }
 
-/// Whether a document is read or written: what may be left out when it is read may always be there when it is written.
+/// Whether a document is read or written. A field that may be left out of a read document may always be present in a written one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Read,
@@ -119,7 +119,7 @@ fn of<T: JsonSchema>(direction: Direction) -> Value {
     schema
 }
 
-/// What may be left out is not null when it is there: ECR refuses nulls, and so do the files.
+/// Removes null: an optional field is absent or has a value. ECR refuses nulls, and so do the files.
 fn without_nulls(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(without_nulls),

@@ -20,7 +20,7 @@ const WIDE: u16 = 190;
 /// Below this width columns would be too narrow for words.
 const NARROWEST: u16 = 60;
 
-/// How to print.
+/// The style of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
     /// Characters in a line.
@@ -126,7 +126,7 @@ fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bo
     cells
 }
 
-/// What goes and what stays, on a line that begins with a word to be set in bold.
+/// What expires and what is kept, on a line that begins with a word in bold.
 fn totals(report: &PreviewReport) -> String {
     let summary = &report.summary;
     let images = |number, size| format!("{}, {}", count(number, "image"), bytes(size));
@@ -144,7 +144,7 @@ fn totals(report: &PreviewReport) -> String {
     totals
 }
 
-/// What holds the images that stay, most first.
+/// What keeps the images that are kept, most frequent first.
 fn held(report: &PreviewReport) -> Option<String> {
     let mut holders: BTreeMap<&str, u64> = BTreeMap::new();
     for image in &report.kept {

@@ -9,10 +9,10 @@ use crate::domain::cloudformation::{Answer, Event, ForeignUrl, ResponseUrl};
 use crate::domain::repository::{NotAnArn, Registry};
 use crate::shell::environment::is_on;
 
-/// What is kept of an invocation's time to get the answer to CloudFormation, a second attempt included.
+/// Time reserved for sending the answer to CloudFormation, including a second attempt.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What is kept to let Lambda know.
+/// Time reserved for returning to Lambda.
 const RETURN: Duration = Duration::from_millis(300);
 
 /// Why CloudFormation gets no answer; Lambda delivers the event again then.
@@ -56,7 +56,7 @@ impl crate::shell::function::FunctionError for Unanswered {
     }
 }
 
-/// Where answers go, and whether they may go to this machine.
+/// Sends answers to CloudFormation.
 #[derive(Debug, Default)]
 pub struct Responder {
     callback: Callback,
@@ -64,19 +64,19 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// The desk of a Lambda function, whose environment says whether an emulator's CloudFormation waits on this machine.
+    /// The responder of a Lambda function. Its environment says whether an emulator's CloudFormation waits on this machine.
     #[must_use]
     pub fn of_function() -> Self {
         let allow_loopback = is_on("ALLOW_LOOPBACK_RESPONSE_URL");
         Self { callback: Callback::default(), allow_loopback }
     }
 
-    /// Reads a request, lets `work` find the answer, and sends it, all before `deadline`. An answer of `None` is given
-    /// later by somebody else.
+    /// Parses a request, has `work` find the answer, and sends it, all before `deadline`. An answer of `None` is sent later by
+    /// another function.
     ///
     /// # Errors
     ///
-    /// When CloudFormation gets no answer; the log has it then.
+    /// If CloudFormation gets no answer, which is then in the log.
     pub async fn serve(
         &self,
         payload: &str,

@@ -1,4 +1,4 @@
-//! What the template sets in the environment of a function.
+//! The environment variables that the template sets.
 
 /// A variable that the template sets is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,18 +14,17 @@ pub fn set(name: &'static str) -> Result<String, Unset> {
     std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(Unset(name))
 }
 
-/// Whether a switch is on: it is set to `true`, and to nothing else. Read it when something is done, since it may be changed
-/// at any time.
+/// Whether a switch is on: it is exactly `true`. Read it right before acting, since it may be changed at any time.
 #[must_use]
 pub fn is_on(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| value == "true")
 }
 
-/// The stack as the functions that start and publish builds are told of it.
+/// The stack, for the functions that start and publish builds.
 ///
 /// # Errors
 ///
-/// When a variable is missing.
+/// If a variable is missing.
 #[cfg(feature = "builds")]
 pub fn build_stack() -> Result<crate::workflows::start_build::Stack, Unset> {
     use crate::domain::builds::start_build_input::Projects;

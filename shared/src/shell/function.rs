@@ -1,4 +1,4 @@
-//! The shell of a Lambda function: how it starts, how much time an invocation has, and what Lambda is told of a failure.
+//! The shell of a Lambda function: how it starts, how much time an invocation has, and how failures are reported to Lambda.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 
 /// A failure of a function. Lambda answers a failed invocation with `errorType`, for programs, and `errorMessage`, for people.
 pub trait FunctionError: std::error::Error {
-    /// The kind of the failure, as `errorType`. The state machine, alarms and callers may depend on it: it stays the same.
+    /// The kind of the failure, as `errorType`. State machine, alarms and callers may depend on it, so that it is stable.
     fn error_type(&self) -> &'static str;
 }
 
-/// A function whose answer says what went wrong never fails.
+/// A function whose answers contain all failures never fails.
 impl FunctionError for std::convert::Infallible {
     fn error_type(&self) -> &'static str {
         match *self {}

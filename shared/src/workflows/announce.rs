@@ -1,11 +1,11 @@
-//! What came of a build, told: to programs by an event, to people by a mail.
+//! Announces the result of a build: an event for programs, a mail for people.
 
 use crate::aws::AwsError;
 use crate::aws::eventbridge::EventBridge;
 use crate::aws::sns::Sns;
 use crate::domain::builds::outbound_event::OutboundEvent;
 
-/// Who tells.
+/// The publisher of events and mails.
 #[derive(Debug, Clone, Copy)]
 pub struct EventPublisher<'a> {
     /// Amazon EventBridge.
@@ -17,11 +17,11 @@ pub struct EventPublisher<'a> {
 }
 
 impl EventPublisher<'_> {
-    /// Tells everybody: better twice than never.
+    /// Announces a result at least once.
     ///
     /// # Errors
     ///
-    /// When programs or people could not be told.
+    /// If the event or the mail could not be sent.
     pub async fn announce(&self, announcement: &OutboundEvent) -> Result<(), AwsError> {
         self.events.announce(announcement).await?;
         let OutboundEvent::Failed(failed) = announcement else { return Ok(()) };

@@ -52,30 +52,30 @@ async fn act(
     parameters: &Parameters,
     now: Instant,
 ) -> Result<Option<Answer>, Failed> {
-    let wanted = match image::plan(event).map_err(Failed::Properties)? {
-        Plan::Build(wanted) => wanted,
+    let request = match image::plan(event).map_err(Failed::Properties)? {
+        Plan::Build(request) => request,
         Plan::Leave => return Ok(Some(Answer::success(event, image::physical_id(event), [].into()))),
     };
-    let recipe = starter.granted(&wanted).await?;
-    let arrived = starter.pin(&wanted.source, now).await?;
-    let ticket = BuildContext::new(&recipe, &arrived);
-    let built = |ticket: &BuildContext, digest: &str| {
-        let uri = format!("{}/{}@{digest}", starter.registry.host(), ticket.repository_name);
-        let attributes = image::attributes(ticket, &uri, digest);
+    let definition = starter.granted(&request).await?;
+    let arrived = starter.pin(&request.source, now).await?;
+    let context = BuildContext::new(&definition, &arrived);
+    let built = |context: &BuildContext, digest: &str| {
+        let uri = format!("{}/{}@{digest}", starter.registry.host(), context.repository_name);
+        let attributes = image::attributes(context, &uri, digest);
         Answer::success(event, uri, attributes)
     };
     // Before the build begins: it may end before this function does.
-    let (name, value) = image::put_aside(&starter.stack.name, &ticket, event);
+    let (name, value) = image::put_aside(&starter.stack.name, &context, event);
     parameters.put_secret(&name, &value, "Who waits for an image").await?;
-    let begun = starter.begin(&recipe, ticket, Trigger::Request).await;
-    let answer = match begun {
-        Ok(StartOutcome::AlreadyBuilt { ticket, digest }) => Ok(Some(built(&ticket, &digest))),
-        Ok(StartOutcome::Started { ticket, builds }) => {
+    let started = starter.begin(&definition, context, Trigger::Request).await;
+    let answer = match started {
+        Ok(StartOutcome::AlreadyBuilt { context, digest }) => Ok(Some(built(&context, &digest))),
+        Ok(StartOutcome::Started { context, builds }) => {
             let ids: Vec<&str> = builds.iter().map(|(_, build)| build.id.as_str()).collect();
             tracing::info!(
                 stack = event.stack_id,
                 resource = event.logical_resource_id,
-                image_tag = ticket.image_tag,
+                image_tag = context.image_tag,
                 builds = ids.join(" "),
                 "CloudFormation waits for the image"
             );

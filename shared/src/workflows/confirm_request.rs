@@ -1,4 +1,4 @@
-//! Has CloudFormation confirm that it sent a request: whoever may invoke the function can send it any event.
+//! Has CloudFormation confirm that it sent a request: anybody who may invoke the function can send it any event.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::domain::cloudformation::confirmation::{
 };
 use crate::workflows::provision::Provisioner;
 
-/// Pauses before CloudFormation is asked again about what it does not confirm. It sends a request when it has written down that it
-/// does, so that this is for what is read from another place than it was written to.
+/// Pauses before CloudFormation is asked again about a resource that it does not confirm. It records a resource's status before
+/// it sends a request, so that a retry only covers a delayed read.
 const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// Why a request is not confirmed. Nothing may be done for it.
@@ -20,7 +20,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1
 pub enum ConfirmationError {
     /// CloudFormation did not send it.
     Unconfirmed(Unconfirmed),
-    /// CloudFormation could not be asked.
+    /// The call to CloudFormation failed.
     NotAsked(AwsError),
 }
 
@@ -36,7 +36,7 @@ impl RequestConfirmer<'_> {
     ///
     /// # Errors
     ///
-    /// When it does not, or cannot be asked before the deadline of `provisioner`.
+    /// If it does not, or cannot be asked before the deadline of `provisioner`.
     pub async fn confirm(
         &self,
         event: &Event,

@@ -1,7 +1,7 @@
-//! Deletes images that somebody names, and repositories with their images: over the HTTP API, and with a stack.
+//! Deletes images by hand, and repositories with their images: over the HTTP API, and with a stack.
 //!
-//! It goes as in a run: what is in use is looked at, the registry's limit of the day is kept, and what goes is written down before
-//! it goes. What cannot be found out in time leaves everything as it is.
+//! The steps are those of a run: use is read, the registry's daily limit is reserved, and the journal is written before anything
+//! is deleted. If something cannot be read in time, nothing is deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -31,47 +31,47 @@ use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{RunContext, RunError, check_clock, read_usage};
 use crate::workflows::provision::Removal;
 
-/// What is kept of the time for deleting once it is known what is in use.
+/// Time reserved for deleting once use is known.
 const TIME_TO_ACT: Duration = Duration::from_secs(8);
 /// Calls to one service at the same time.
 const READ_CONCURRENCY: usize = 4;
-/// Maximum number of images that go with their repository. Policies and batches take more, a day at a time.
+/// Maximum number of images that are deleted with their repository. Policies and batches remove more, a day at a time.
 const MAX_IMAGES_OF_REPOSITORY: usize = 5000;
 
-/// What came of a wish to delete images.
+/// The result of a request to delete images.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImagesDeleted {
-    /// What is deleted.
+    /// The deleted images and tags.
     pub deleted: Vec<Deleted>,
-    /// What is not, and why.
+    /// The images that were not deleted, and why.
     pub refused: Vec<Refused>,
 }
 
-/// Deletes by hand, for one request.
+/// Deletes images for one request.
 #[derive(Debug, Clone)]
 pub struct ByHand<'a> {
-    /// What is looked at.
+    /// The clients for reading.
     pub clients: RunContext<'a>,
-    /// What is changed.
+    /// The registry for writing.
     pub ecr: &'a EcrWrite,
     /// The account whose registry it is.
     pub registry_id: &'a str,
-    /// What names the request in the journal, the same when it is delivered twice: `api-…` or `stack-…`.
+    /// The name of the request in the journal, the same if it is delivered twice: `api-…` or `stack-…`.
     pub run_id: String,
-    /// Who asks for it.
+    /// The actor of the request.
     pub by: Actor,
 }
 
 /// Why something is not deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeletionError {
-    /// There is nowhere to write down what goes.
+    /// There is no bucket for the journal.
     #[error(
         "the function knows no bucket to write down what it deletes, and nothing was changed; set its environment variable BUCKET, as \
          template.yaml does"
     )]
     NoBucket,
-    /// It may not be deleted.
+    /// The deletion is not allowed.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// There was no time to find out what is in use.
@@ -83,13 +83,13 @@ pub enum DeletionError {
          batches first"
     )]
     TooMany {
-        /// How many there are.
+        /// The number of images.
         images: usize,
     },
-    /// Somebody else changed the repository.
+    /// The repository was changed meanwhile.
     #[error("{0} since this request looked at the repository, and nothing was deleted; try again")]
     Changed(String),
-    /// The policies file says what counts as use, and how much may go.
+    /// The policies file is invalid, which says what counts as use, and how much may be deleted.
     #[error(
         "{} is not valid, and it says what counts as use and how much may go; nothing was changed: {}",
         policy_set::KEY,
@@ -105,11 +105,11 @@ pub enum DeletionError {
 }
 
 impl From<RunError> for DeletionError {
-    fn from(stop: RunError) -> Self {
-        match stop {
+    fn from(error: RunError) -> Self {
+        match error {
             RunError::Time(error) | RunError::Aws(error) => Self::Aws(error),
-            stop @ (RunError::Object { .. } | RunError::Clock { .. } | RunError::Refused { .. }) => {
-                Self::State(stop)
+            error @ (RunError::Object { .. } | RunError::Clock { .. } | RunError::Refused { .. }) => {
+                Self::State(error)
             }
         }
     }
@@ -122,15 +122,15 @@ struct Looked {
     selection: Selection,
     /// Manifests that were read.
     manifests: HashMap<String, Manifest>,
-    book: PolicySet,
-    book_version: Option<String>,
-    /// When use was looked at; `None` if somebody said that they know.
+    policy_set: PolicySet,
+    policies_file_version: Option<String>,
+    /// The time at which use was read; `None` if the request overrides the check.
     usage_read_at: Option<Instant>,
-    /// Whether the repository goes too.
+    /// Whether the repository is deleted, too.
     is_whole: bool,
 }
 
-/// What is named.
+/// The images of a request.
 #[derive(Clone, Copy)]
 enum Named<'a> {
     Images(&'a [ImageId]),
@@ -142,7 +142,7 @@ impl ByHand<'_> {
     ///
     /// # Errors
     ///
-    /// When nothing was deleted: something of it is in use or may be, the limit of the day is reached, or AWS cannot be asked.
+    /// If nothing was deleted: an image is or may be in use, the daily limit is reached, or AWS cannot be asked.
     pub async fn delete_images(
         &self,
         request: &DeletionRequest,
@@ -202,8 +202,8 @@ impl ByHand<'_> {
                     outcome.deleted.extend(deleted);
                     outcome.refused.extend(refused);
                 }
-                Err(stop) => {
-                    let error = DeletionError::from(stop);
+                Err(error) => {
+                    let error = DeletionError::from(error);
                     let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
                     if !is_begun && !is_in_doubt {
                         return Err(error);
@@ -223,12 +223,12 @@ impl ByHand<'_> {
     ///
     /// # Errors
     ///
-    /// When it was not deleted: something of it is in use or may be, the limit of the day is reached, there are too many images, or
-    /// AWS cannot be asked.
+    /// If it was not deleted: an image is or may be in use, the daily limit is reached, there are too many images, or AWS cannot
+    /// be asked.
     pub async fn delete_repository(&self, name: &Name, check: UseCheck) -> Result<Removal, DeletionError> {
         let looked = match self.look(name, Named::Repository, check).await {
             Ok(Some(looked)) => looked,
-            // Without images nothing goes that anybody uses; one that comes now keeps the repository.
+            // Without images nothing in use can be deleted; an image that is pushed now keeps the repository.
             Ok(None) => return self.delete_empty(name).await,
             Err(error) if error.is_not_found() => return Ok(Removal::Missing),
             Err(error) => return Err(error),
@@ -245,16 +245,16 @@ impl ByHand<'_> {
         self.compare(name, &looked).await?;
         match self.clients.call(self.ecr.delete(name.as_str(), true)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
-            Err(stop) => {
-                let error = DeletionError::from(stop);
+            Err(error) if error.is_not_found() => Ok(Removal::Missing),
+            Err(error) => {
+                let error = DeletionError::from(error);
                 let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
                 if is_in_doubt && self.is_gone(name).await { Ok(Removal::Deleted) } else { Err(error) }
             }
         }
     }
 
-    /// Whether there is no such repository any more, after a call that was not answered.
+    /// Whether the repository no longer exists, after a call that was not answered.
     async fn is_gone(&self, name: &Name) -> bool {
         let ecr = self.ecr.at_once();
         matches!(self.clients.deadline.order(ecr.repository(name)).await, Ok(Ok(None)))
@@ -263,15 +263,15 @@ impl ByHand<'_> {
     async fn delete_empty(&self, name: &Name) -> Result<Removal, DeletionError> {
         match self.clients.call(self.ecr.delete(name.as_str(), false)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(stop) if stop.is_not_found() => Ok(Removal::Missing),
+            Err(error) if error.is_not_found() => Ok(Removal::Missing),
             Err(RunError::Aws(error)) if error.failure == Failure::NotEmpty => {
                 Err(DeletionError::Changed("an image was pushed".to_owned()))
             }
-            Err(stop) => Err(stop.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Looks at everything that a deletion rests on, and says whether it may be; `None` when nothing that is there is named.
+    /// Reads everything that a deletion depends on, and checks whether it is allowed; `None` if no named image exists.
     async fn look(
         &self,
         name: &Name,
@@ -302,7 +302,7 @@ impl ByHand<'_> {
             };
             let reads_all_indexes = matches!(named, Named::Repository) || check == UseCheck::Look;
             let reading = relations(&clients, name, &described, &images, &wanted, reads_all_indexes);
-            let ((relations, manifests), (book, book_version, usage)) =
+            let ((relations, manifests), (policy_set, policies_file_version, usage)) =
                 tokio::try_join!(reading, self.usage(&clients, name, check))?;
             // The same images, so that their places stay.
             let images = RepositoryImages::new(described.images, &relations);
@@ -316,14 +316,14 @@ impl ByHand<'_> {
                 relations,
                 selection,
                 manifests,
-                book,
-                book_version,
+                policy_set,
+                policies_file_version,
                 usage_read_at,
                 is_whole,
             };
             let planned = looked.selection.counted(&looked.images);
             let Reserved { granted, limit, before } =
-                registry_limit::room(&clients, looked.book.limits(), planned).await?;
+                registry_limit::room(&clients, looked.policy_set.limits(), planned).await?;
             if granted < planned {
                 return Err(Refusal::RegistryLimit { planned, before, limit }.into());
             }
@@ -338,7 +338,7 @@ impl ByHand<'_> {
         })
     }
 
-    /// Reads the policies file, and then what is in use, unless somebody knows.
+    /// Reads the policies file, and then use, unless the request overrides the check.
     async fn usage(
         &self,
         clients: &RunContext<'_>,
@@ -347,7 +347,7 @@ impl ByHand<'_> {
     ) -> Result<(PolicySet, Option<String>, Option<(Usage, Instant)>), DeletionError> {
         let now = clients.now();
         let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
-        let (book, version) = match found {
+        let (policy_set, version) = match found {
             None => (PolicySet::default(), None),
             Some(object) => {
                 check_clock(object.answered_at, now)?;
@@ -356,9 +356,11 @@ impl ByHand<'_> {
         };
         let usage = match check {
             UseCheck::Known => None,
-            UseCheck::Look => Some((in_use(clients, book.usage(), name, self.registry_id, now).await?, now)),
+            UseCheck::Look => {
+                Some((in_use(clients, policy_set.usage(), name, self.registry_id, now).await?, now))
+            }
         };
-        Ok((book, version, usage))
+        Ok((policy_set, version, usage))
     }
 
     fn of_repository(&self, usage: &Usage, name: &Name, images: &RepositoryImages) -> RepositoryUse {
@@ -375,21 +377,22 @@ impl ByHand<'_> {
         RepositoryUse { images: usage.of_repository(&repository, images), tags, gaps }
     }
 
-    /// Reserves room for all that goes in the registry's limit of the day.
+    /// Reserves the registry's daily limit for all images of the request.
     async fn reserve(&self, looked: &Looked) -> Result<(), DeletionError> {
         let planned = looked.selection.counted(&looked.images);
         if planned == 0 {
             return Ok(());
         }
         let Reserved { granted, limit, before } =
-            registry_limit::reserve_all(&self.clients, looked.book.limits(), planned).await?;
+            registry_limit::reserve_all(&self.clients, looked.policy_set.limits(), planned).await?;
         if granted < planned {
             return Err(Refusal::RegistryLimit { planned, before, limit }.into());
         }
         Ok(())
     }
 
-    /// Reads the repository once more right before something goes: what goes has to be what was looked at and written down.
+    /// Reads the repository again right before the deletion: the images have to be as they were when they were checked and
+    /// journaled.
     async fn compare(&self, name: &Name, looked: &Looked) -> Result<(), DeletionError> {
         let now = self.clients.call(self.clients.ecr.images(name)).await?.images;
         let before: HashMap<&str, ImageIndex> =
@@ -420,7 +423,7 @@ impl ByHand<'_> {
             .await
     }
 
-    /// Writes down what is about to go of some images. What cannot be written down does not go.
+    /// Writes the journal for images that are about to be deleted. Images that are not journaled are not deleted.
     async fn write_down(
         &self,
         name: &Name,
@@ -458,7 +461,7 @@ impl ByHand<'_> {
                 image_manifest_media_type: manifest.and_then(|manifest| manifest.media_type.clone()),
                 action: ActionTaken::from(RuleAction::Expire),
                 policy: None,
-                book_version: looked.book_version.clone(),
+                policies_file_version: looked.policies_file_version.clone(),
                 applied_rule_priority: None,
                 reason,
                 usage_read_at: looked.usage_read_at,
@@ -501,10 +504,10 @@ impl Looked {
     }
 }
 
-/// What is in use of a repository, and what is not known of it: what the last completed run read once, and what runs now. Without
-/// such a run, and after one that did not look at use, everything is read.
+/// The use of a repository, and what is unknown of it: what the last completed run read once, and what runs now. Without such a
+/// run, and after one that did not read use, everything is read.
 ///
-/// This is the one place of deletions by hand that knows how use is looked at.
+/// This is the one place of deletions by hand that knows how use is read.
 async fn in_use(
     clients: &RunContext<'_>,
     sources: &Sources,
@@ -539,8 +542,8 @@ async fn in_use(
     Ok(usage)
 }
 
-/// How the images relate, and the manifests of `wanted` ones. The children of other indexes are read from the cache of runs where
-/// that has them.
+/// The relations of the images, and the manifests of `wanted` ones. The children of other indexes come from the cache of runs
+/// where possible.
 async fn relations(
     clients: &RunContext<'_>,
     name: &Name,

@@ -7,17 +7,18 @@
 //! | [`report_usage`] | reports it to the registry of another account |
 //! | [`repository_snapshot`] | reads repositories, and plans |
 //! | [`process_batch`] | previews or enforces a batch of repositories |
-//! | [`protect`] | keeps ECR's own engine from what is in use, and attaches or suspends policies |
-//! | [`delete`] | deletes and archives what a plan takes from one repository |
+//! | [`protect`] | keeps ECR's own engine from images in use, and attaches or suspends policies |
+//! | [`delete`] | deletes and archives the planned images of one repository |
 //! | [`execute`] | executes actions: checks, writes the journal, acts, reports |
 //! | [`write_journal`] | writes the journal, and reads it |
-//! | [`put_back`] | puts back what came into use after it was deleted |
-//! | [`registry_limit`] | reserves room in the limit of the registry, so that a bad policy stops |
-//! | [`restore_policy`] | puts a lifecycle policy back that another one replaced |
-//! | [`approval`] | saves a plan, and executes a saved one: that or less |
-//! | [`suspend`] | suspends attached policies that no run looks at any more |
+//! | [`put_back`] | restores images that came into use after they were deleted |
+//! | [`registry_limit`] | reserves the limit of the registry, which bounds the damage of a bad policy |
+//! | [`restore_policy`] | restores a lifecycle policy that another one replaced |
+//! | [`approval`] | saves a plan, and executes a saved one |
+//! | [`suspend`] | suspends attached policies that no run refreshes any more |
 //! | [`summarize`] | makes one report of the outcomes of all repositories |
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::aws::deadline::TimeIsUp;
@@ -48,7 +49,7 @@ pub mod summarize;
 pub mod suspend;
 pub mod write_journal;
 
-/// What the functions of a run call, made once and kept between invocations.
+/// The clients of a run's function, created once and kept between invocations.
 #[derive(Debug)]
 pub struct AwsClients {
     connection: Connection,
@@ -70,7 +71,7 @@ impl AwsClients {
         Self::with_ecr(connection, ecr, bucket)
     }
 
-    /// The same with a client of ECR that is there already: another one would take as long to make.
+    /// The same with an existing client of ECR, which takes time to create.
     #[must_use]
     pub fn with_ecr(connection: Connection, ecr: EcrRead, bucket: String) -> Self {
         let (registry, s3) = (connection.registry(), connection.s3());
@@ -85,7 +86,7 @@ impl AwsClients {
         &self.connection
     }
 
-    /// For one invocation, which has so much time left. What is kept of it is for writing down what was done.
+    /// The context of one invocation, which has this much time left. A part of it is reserved for recording what was done.
     #[must_use]
     pub fn clients(&self, left: Duration) -> RunContext<'_> {
         const ANSWER: Duration = Duration::from_millis(500);
@@ -108,24 +109,24 @@ impl AwsClients {
     }
 }
 
-/// What a part of a run calls, and until when.
+/// The clients, the deadline and the bucket of a part of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct RunContext<'a> {
-    /// How AWS is reached.
+    /// The connection to AWS.
     pub connection: &'a Connection,
     /// The registry.
     pub ecr: &'a EcrRead,
-    /// What runs in containers.
+    /// Amazon ECS.
     pub ecs: &'a Ecs,
     /// Which Kubernetes clusters there are.
     pub eks: &'a Eks,
-    /// What runs in AWS Lambda.
+    /// AWS Lambda.
     pub functions: &'a Lambda,
-    /// Where the registry replicates to.
+    /// The registry's replication rules.
     pub registry: &'a Registry,
     /// Which repositories ask for protection by a resource tag.
     pub resource_tags: &'a ResourceTags,
-    /// Where runs are kept.
+    /// Amazon S3, for the objects of runs.
     pub s3: &'a S3,
     /// The stack's bucket; empty for none, where nothing is kept and no lists are read.
     pub bucket: &'a str,
@@ -133,25 +134,83 @@ pub struct RunContext<'a> {
     pub region: &'a str,
     /// The clock by which ages are counted.
     pub clock: &'a Clock,
-    /// When to stop.
+    /// The deadline.
     pub deadline: Deadline,
+}
+
+/// The client by which a part of a run may change the registry: [`EcrWrite`], or [`PreviewOnly`] where nothing ever does.
+pub trait WriteClient: Copy + fmt::Debug {
+    /// The client.
+    fn ecr(&self) -> &EcrWrite;
+}
+
+impl WriteClient for &EcrWrite {
+    fn ecr(&self) -> &EcrWrite {
+        self
+    }
+}
+
+/// The client of a function that only previews. It has no value, so that the compiler leaves everything out of the function that
+/// would delete, archive, tag or attach.
+#[derive(Debug, Clone, Copy)]
+pub enum PreviewOnly {}
+
+impl WriteClient for PreviewOnly {
+    fn ecr(&self) -> &EcrWrite {
+        match *self {}
+    }
 }
 
 /// What a part of a run may change in the registry.
 #[derive(Debug, Clone, Copy)]
-pub enum Access<'a> {
+pub enum Access<W> {
     /// Nothing: a preview.
     Read,
-    /// It may add tags and suspend policies; nothing is taken away.
-    Protect(&'a EcrProtect),
-    /// It may do what policies say.
-    Write(&'a EcrWrite),
+    /// Tags may be added and policies suspended; nothing is deleted.
+    Protect(ProtectOnly<W>),
+    /// Everything that policies ask for.
+    Write(W),
+}
+
+/// A client of which only that part may be used that protects.
+#[derive(Debug, Clone, Copy)]
+pub struct ProtectOnly<W>(W);
+
+impl<W: WriteClient> ProtectOnly<W> {
+    /// The protecting part of a client.
+    pub const fn of(client: W) -> Self {
+        Self(client)
+    }
+
+    /// The client.
+    pub fn ecr(&self) -> &EcrProtect {
+        self.0.ecr()
+    }
+}
+
+impl<W: WriteClient> Access<W> {
+    /// The client that adds tags and suspends policies; `None` in a preview.
+    pub(crate) fn protect(&self) -> Option<&EcrProtect> {
+        match self {
+            Self::Read => None,
+            Self::Protect(client) => Some(client.ecr()),
+            Self::Write(client) => Some(client.ecr()),
+        }
+    }
+
+    /// The client that does everything that policies ask for; `None` where the run may not.
+    pub(crate) fn write(&self) -> Option<&EcrWrite> {
+        match self {
+            Self::Read | Self::Protect(_) => None,
+            Self::Write(client) => Some(client.ecr()),
+        }
+    }
 }
 
 /// Why a part of a run stops before it is done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
-    /// Time is up; another invocation goes on.
+    /// Time is up; another invocation continues.
     #[error("the time of the function is up: {0}")]
     Time(AwsError),
     /// A call failed.
@@ -164,18 +223,18 @@ pub enum RunError {
         bucket: String,
         /// The key.
         key: String,
-        /// What is wrong, and what to do.
+        /// The problem, and what to do.
         problem: String,
     },
-    /// A task is refused that no run of this stack hands to this function.
+    /// The task is refused, since no run of this stack sends it to this function.
     #[error("{key}: {problem}")]
     Refused {
         /// The key of the batch.
         key: String,
-        /// What is wrong with the task.
+        /// The problem with the task.
         problem: String,
     },
-    /// The clock of this function or that of AWS is wrong, and everything here goes by age.
+    /// The clock of this function or that of AWS is wrong, and all decisions depend on ages.
     #[error("it is {here} here and {there} at AWS: a clock is wrong, and nothing is done by its time")]
     Clock {
         /// The time here.
@@ -208,12 +267,12 @@ impl RunContext<'_> {
         !self.bucket.is_empty()
     }
 
-    /// The text of an object that has to be there, after a look at the clock: S3 says what time it is.
+    /// The text of an object that has to exist, after comparing the clock with that of S3.
     pub(crate) async fn object(&self, key: &str, now: Instant) -> Result<String, RunError> {
         Ok(self.whole_object(key, now).await?.text)
     }
 
-    /// An object that has to be there, after a look at the clock.
+    /// An object that has to exist, after comparing the clock with that of S3.
     pub(crate) async fn whole_object(&self, key: &str, now: Instant) -> Result<Object, RunError> {
         let Some(object) = self.call(self.s3.get(self.bucket, key)).await? else {
             let problem = "there is no such object; the run that it is of may be forgotten".to_owned();
@@ -256,7 +315,7 @@ impl RunError {
         }
     }
 
-    /// Whether the call found that something is not there.
+    /// Whether the error is that something does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Aws(error) if error.failure == Failure::NotFound)

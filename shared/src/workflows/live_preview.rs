@@ -23,7 +23,7 @@ pub enum LiveError {
     Policy {
         /// The repository.
         repository: String,
-        /// What is not understood.
+        /// Findings about the request.
         findings: Vec<Finding>,
     },
 }
@@ -50,21 +50,21 @@ impl ReadRepository {
                 None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await,
             }
         };
-        let (surveyed, own) =
+        let (snapshot, own) =
             tokio::try_join!(RepositorySnapshot::read(clients, name.clone(), registry_id, ""), own)?;
         let own = own.map(|text| {
             PolicySource::parse_json(&text)
                 .map_err(|findings| LiveError::Policy { repository: name.as_str().to_owned(), findings })
         });
         let name = RepositoryName {
-            repository_name: Some(surveyed.name.as_str().to_owned()),
-            registry_id: Some(surveyed.registry_id),
+            repository_name: Some(snapshot.name.as_str().to_owned()),
+            registry_id: Some(snapshot.registry_id),
         };
-        Ok(Self { listed: ListedRepository { name, images: surveyed.images }, own: own.transpose()? })
+        Ok(Self { listed: ListedRepository { name, images: snapshot.images }, own: own.transpose()? })
     }
 
-    /// Answers a request, given everything that is in use, also what the request says. Whoever asks for many repositories gathers
-    /// it once, since that is made ready once for fast access by repository. That a source of use cannot be read is a finding.
+    /// The answer to a request, given everything that is in use, including the images of the request. A caller with many
+    /// repositories prepares `usage` once. An unreadable usage source is a finding.
     #[must_use]
     pub fn preview(&self, live: &Live, usage: &Usage, now: Instant) -> PreviewReport {
         let source = live.policy.as_ref().or(self.own.as_ref());
@@ -85,11 +85,11 @@ impl ReadRepository {
     }
 }
 
-/// Answers a request, after a look at what is in use.
+/// Reads use, and answers a request.
 ///
 /// # Errors
 ///
-/// When the repository cannot be read. That a source of use cannot be is a finding.
+/// If the repository cannot be read. An unreadable usage source is a finding.
 pub async fn look_and_answer(
     clients: &RunContext<'_>,
     registry_id: &str,

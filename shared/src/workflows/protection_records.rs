@@ -14,17 +14,17 @@ pub struct ProtectionRecords<'a> {
     pub bucket: &'a str,
 }
 
-/// What a bucket has under the key of a record.
+/// The object under the key of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The record; `Err` says what is wrong with one that cannot be read.
+    /// The record; `Err` says why it cannot be read.
     pub record: Result<ProtectionRecord, String>,
     /// The object's `ETag`.
     pub etag: String,
 }
 
 impl Found {
-    /// The same; a record of another registry than this one is none that can be read.
+    /// The same; a record of another registry counts as unreadable.
     #[must_use]
     pub fn of_registry(self, registry_id: &str) -> Self {
         let record = self.record.and_then(|record| {
@@ -45,11 +45,11 @@ impl<'a> ProtectionRecords<'a> {
         (!bucket.is_empty()).then_some(Self { s3, bucket })
     }
 
-    /// The record of a repository; `None` when there is none.
+    /// The record of a repository; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// When S3 cannot be asked.
+    /// If S3 cannot be asked.
     pub async fn find(&self, repository_name: &str) -> Result<Option<Found>, AwsError> {
         let found = self.s3.get(self.bucket, &ProtectionRecord::key(repository_name)).await?;
         Ok(found.map(|object| {
@@ -66,22 +66,22 @@ impl<'a> ProtectionRecords<'a> {
         }))
     }
 
-    /// The names of the repositories that have a record, sorted.
+    /// The sorted names of the repositories that have a record.
     ///
     /// # Errors
     ///
-    /// When S3 cannot be asked.
+    /// If S3 cannot be asked.
     pub async fn names(&self) -> Result<Vec<String>, AwsError> {
         let listed = self.s3.list(self.bucket, RECORDS).await?;
         let names = listed.iter().filter_map(|object| ProtectionRecord::repository_of(&object.key));
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Writes a record in the place of the one with this `ETag`, or of none; `false` when it is not that one any more.
+    /// Writes a record if the present one has this `ETag`, or if there is none; `false` if the precondition fails.
     ///
     /// # Errors
     ///
-    /// When S3 refuses, or cannot be asked.
+    /// If S3 refuses, or cannot be asked.
     pub async fn replace(&self, record: &ProtectionRecord, before: Option<&str>) -> Result<bool, AwsError> {
         let key = ProtectionRecord::key(&record.repository_name);
         let text = serde_json::to_string(record).map_err(|error| {
@@ -92,20 +92,20 @@ impl<'a> ProtectionRecords<'a> {
             .await
     }
 
-    /// Forgets a repository: it is gone, or its policy is not enforced by ECR any more.
+    /// Deletes the record of a repository that is deleted, or whose policy ECR no longer enforces.
     ///
     /// # Errors
     ///
-    /// When S3 refuses, or cannot be asked.
+    /// If S3 refuses, or cannot be asked.
     pub async fn forget(&self, repository_name: &str) -> Result<(), AwsError> {
         self.s3.delete(self.bucket, &ProtectionRecord::key(repository_name)).await
     }
 
-    /// Forgets a repository if its record is still the one with this `ETag`; `false` when it is not.
+    /// Deletes the record of a repository if it has this `ETag`; `false` if it has not.
     ///
     /// # Errors
     ///
-    /// When S3 refuses, or cannot be asked.
+    /// If S3 refuses, or cannot be asked.
     pub async fn forget_if(&self, repository_name: &str, etag: &str) -> Result<bool, AwsError> {
         self.s3.delete_if(self.bucket, &ProtectionRecord::key(repository_name), etag).await
     }

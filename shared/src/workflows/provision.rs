@@ -1,5 +1,5 @@
-//! Making repositories as they are asked for: the decisions of [`crate::domain::repository`] put into effect in ECR, one call
-//! after the other, each taken back when a later one fails.
+//! Creates and changes repositories: executes the decisions of [`crate::domain::repository`] in ECR, one call after the other,
+//! and rolls back the calls of a request that fails.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use crate::domain::repository::{
 use crate::domain::text::instant::Instant;
 use crate::workflows::protection_records::{Found, ProtectionRecords};
 
-/// Maximum number of times that a record is written which somebody else writes at the same time.
+/// Maximum number of attempts to write a record that somebody else writes concurrently.
 const MAX_RECORD_ATTEMPTS: usize = 5;
 
 /// A registry to work on, for one request.
@@ -25,46 +25,46 @@ const MAX_RECORD_ATTEMPTS: usize = 5;
 pub struct Provisioner<'a> {
     /// ECR.
     pub ecr: &'a EcrWrite,
-    /// Where the repositories are.
+    /// The registry of the repositories.
     pub registry: &'a Registry,
     /// The records of the policies that ECR enforces. Without a bucket there are none, and no policy is attached.
     pub records: Option<ProtectionRecords<'a>>,
-    /// When to stop.
+    /// The deadline.
     pub deadline: Deadline,
-    /// What names this request and no other; a repository carries it until it is complete.
+    /// The unique id of the request, which tags a repository until it is complete.
     pub request_id: &'a str,
 }
 
-/// Why a repository is not as asked for.
+/// The error of a failed request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}{left}")]
 pub struct ProvisionError {
-    /// What went wrong.
+    /// The cause.
     pub cause: Cause,
-    /// What could not be taken back.
+    /// What could not be rolled back.
     pub left: Left,
 }
 
-/// What went wrong with a request.
+/// The cause of a failed request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// A call failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// Nobody would keep ECR from what is in use.
+    /// There is no bucket for the record, so that ECR could not be kept from images in use.
     #[error(
         "the function knows no bucket to remember lifecycle policies in, without which none is attached; set its environment \
          variable BUCKET, as template.yaml does, or ask for no policy (`skip: true`)"
     )]
     NoBucket,
-    /// What is remembered of the repository cannot be read.
+    /// The record of the repository is unreadable.
     #[error(
         "{place} cannot be read: {problem}; correct it, or delete it if the repository's lifecycle policy is to be this stack's"
     )]
     Record {
         /// The object.
         place: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// Others write the record all the time.
@@ -83,10 +83,10 @@ impl Cause {
     }
 }
 
-/// What a failed request leaves behind.
+/// What a failed request could not roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Left {
-    /// Nothing: all is as it was.
+    /// Nothing: everything is as it was before.
     #[default]
     Nothing,
     /// A repository without its policies.
@@ -135,7 +135,7 @@ impl From<AwsError> for ProvisionError {
     }
 }
 
-/// What came of a wish to create a repository.
+/// The result of a request to create a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Creation {
     /// It was created.
@@ -147,24 +147,24 @@ pub enum Creation {
 /// A repository that was made or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// As it is now.
+    /// The repository as it is now.
     pub repository: Existing,
-    /// What was changed.
+    /// The changes.
     pub changes: Vec<Change>,
-    /// What can be said of its lifecycle policy.
+    /// The status of its lifecycle policy.
     pub status: Option<PolicyStatus>,
 }
 
-/// A repository that exists, compared with what is asked for.
+/// An existing repository, compared with the requested one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared<'w> {
     /// In what it differs.
     pub difference: Difference,
-    /// The lifecycle policy that is asked for.
+    /// The requested lifecycle policy.
     pub asked: AskedPolicy<'w>,
 }
 
-/// The lifecycle policy that is asked for, and what was known of the repository's protection when it was looked at.
+/// The requested lifecycle policy, and the repository's protection when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AskedPolicy<'w> {
     /// The policy; `None` for none.
@@ -172,7 +172,7 @@ pub struct AskedPolicy<'w> {
     seen: Seen,
 }
 
-/// What is known of the protection of a repository.
+/// The state of a repository's protection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     protection: Protection,
@@ -183,9 +183,9 @@ struct Seen {
 /// A lifecycle policy that could not be settled.
 struct Unsettled {
     cause: Cause,
-    /// What may be made.
+    /// A change that may have been made.
     change: Option<Change>,
-    /// What may be written.
+    /// A record that may have been written.
     wrote: Option<Wrote>,
 }
 
@@ -203,26 +203,26 @@ struct Wrote {
 }
 
 impl AskedPolicy<'_> {
-    /// What is remembered of the repository's protection.
+    /// The record of the repository's protection.
     #[must_use]
     pub const fn record(&self) -> Option<&ProtectionRecord> {
         self.seen.protection.record.as_ref()
     }
 }
 
-/// What came of a wish to delete a repository.
+/// The result of a request to delete a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It is deleted.
+    /// It was deleted.
     Deleted,
     /// There is none of this name.
     Missing,
-    /// It has so many images, and is still there.
+    /// It has this number of images, and was not deleted.
     NotEmpty(usize),
 }
 
 impl Provisioner<'_> {
-    /// Does one thing, or says why time ran out before it was done.
+    /// Does one call before the deadline, or returns why the time ran out.
     async fn work<T>(&self, call: impl Future<Output = Result<T, AwsError>>) -> Result<T, AwsError> {
         match self.deadline.work(call).await {
             Ok(result) => result,
@@ -254,16 +254,16 @@ impl Provisioner<'_> {
     ///
     /// # Errors
     ///
-    /// When ECR cannot be asked.
+    /// If ECR cannot be asked.
     pub async fn find(&self, name: &Name) -> Result<Option<Existing>, AwsError> {
         self.work(self.ecr.repository(name)).await
     }
 
-    /// A repository that exists, compared with what is asked for.
+    /// Compares an existing repository with the requested one.
     ///
     /// # Errors
     ///
-    /// When there is no telling: AWS cannot be asked, or a record cannot be read.
+    /// If AWS cannot be asked, or a record cannot be read.
     pub async fn compare<'w>(
         &self,
         existing: &Existing,
@@ -274,11 +274,11 @@ impl Provisioner<'_> {
         Ok(Compared { difference, asked })
     }
 
-    /// What can be said of the lifecycle policy of a repository.
+    /// The status of the lifecycle policy of a repository.
     ///
     /// # Errors
     ///
-    /// When S3 cannot be asked.
+    /// If S3 cannot be asked.
     pub async fn status(&self, existing: &Existing) -> Result<Option<PolicyStatus>, AwsError> {
         let mut record = None;
         if let Some(records) = &self.records
@@ -359,7 +359,7 @@ impl Provisioner<'_> {
         self.complete(name, repository, changes, asked, true).await
     }
 
-    /// Sets what a new repository lacks, and takes the mark off that says so.
+    /// Completes a new repository, and removes the tag that marks it as incomplete.
     async fn complete(
         &self,
         name: &Name,
@@ -425,11 +425,11 @@ impl Provisioner<'_> {
         ProvisionError { cause, left }
     }
 
-    /// Makes the changes, the lifecycle policy that is `asked` for last, and takes back those that were made when one fails.
+    /// Makes the changes, the requested lifecycle policy last, and rolls them back if one fails.
     ///
     /// # Errors
     ///
-    /// When ECR refuses one, or time runs out.
+    /// If ECR refuses one, or time runs out.
     pub async fn change(
         &self,
         mut repository: Existing,
@@ -467,7 +467,7 @@ impl Provisioner<'_> {
         }
     }
 
-    /// Looks at what is known of the protection of a repository.
+    /// Reads the protection of a repository.
     async fn look_at_policy<'w>(
         &self,
         existing: &Existing,
@@ -498,14 +498,14 @@ impl Provisioner<'_> {
         Ok(AskedPolicy { wanted, seen: Seen { protection, etag } })
     }
 
-    /// Where the record of a repository is, for a message.
+    /// The location of a repository's record, for messages.
     fn place(&self, repository_name: &str) -> String {
         let bucket = self.records.map_or("", |records| records.bucket);
         format!("s3://{bucket}/{}", ProtectionRecord::key(repository_name))
     }
 
-    /// Gives a repository the lifecycle policy that is asked for: the record is written before the policy is put, and forgotten
-    /// after it is gone. A policy that somebody suspends at the same time is suspended.
+    /// Sets the requested lifecycle policy: the record is written before the policy is put, and deleted after it is deleted. A
+    /// policy that is suspended concurrently remains suspended.
     async fn settle_policy(
         &self,
         repository: &mut Existing,
@@ -592,8 +592,9 @@ impl Provisioner<'_> {
         self.ecr.apply(repository, change).await
     }
 
-    /// Takes back a change of the lifecycle policy that may be made, and the record that may be written. What ECR takes less by
-    /// stays: a suspended policy is not attached again, and none that does not begin with the protection rule is.
+    /// Rolls back a change of the lifecycle policy that may have been made, and the record that may have been written. A change
+    /// by which less expires is not rolled back: a suspended policy is not attached again, and neither is one that does not begin
+    /// with the protection rule.
     async fn undo_policy(&self, name: &str, change: Option<&Change>, wrote: Option<Wrote>) -> Left {
         let ecr = self.ecr.at_once();
         let undo = async {
@@ -633,8 +634,7 @@ impl Provisioner<'_> {
         Left::Changes { fields: vec!["lifecyclePolicyText"], because }
     }
 
-    /// Forgets the protection of a repository that is gone. A record that stays is forgotten by the next function that finds no
-    /// repository for it.
+    /// Deletes the record of a deleted repository. If that fails, the next function that finds no repository for it deletes it.
     pub async fn forget(&self, repository_name: &str) {
         let Some(records) = &self.records else { return };
         if let Err(error) = self.order(records.forget(repository_name)).await {
@@ -642,8 +642,7 @@ impl Provisioner<'_> {
         }
     }
 
-    /// Takes back what was done, and then what may have been done: that is looked at first, since its call is the one
-    /// that does not work.
+    /// Rolls back the changes that were made, and the one that may have been made. That one is read first, since its call failed.
     async fn undo_changes(
         &self,
         repository: &Existing,

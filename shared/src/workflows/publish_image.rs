@@ -1,5 +1,5 @@
-//! What follows when a build ends: the image found, platforms joined, tags and the parameter moved, everybody told.
-//! Every step can be done again; what is done already is noticed.
+//! Publishes the image of a build that ended: finds it, joins platforms, moves tags and the parameter, and announces the result.
+//! Every step is idempotent.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,23 +27,23 @@ use crate::domain::repository::{Name, Registry};
 use crate::domain::text::instant::Instant;
 use crate::workflows::announce::EventPublisher;
 
-/// How often a ledger that others write too is tried. They are few: builds of one repository that end together.
+/// Maximum number of attempts of a conditional write. Conflicts are rare: builds of one repository that end at the same time.
 const MAX_CAS_ATTEMPTS: usize = 20;
 
-/// What publishes images, for one request.
+/// The publisher of images, for one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Publisher<'a> {
     /// The stack's name.
     pub stack_name: &'a str,
     /// The stack's bucket.
     pub bucket: &'a str,
-    /// Where repositories are.
+    /// The registry of the repositories.
     pub registry: &'a Registry,
     /// Amazon ECR.
     pub ecr: &'a EcrWrite,
     /// AWS CodeBuild.
     pub codebuild: &'a CodeBuild,
-    /// Who tells.
+    /// The publisher of events and mails.
     pub announcer: EventPublisher<'a>,
     /// Amazon S3.
     pub s3: &'a S3,
@@ -51,9 +51,9 @@ pub struct Publisher<'a> {
     pub logs: &'a Logs,
     /// The Parameter Store.
     pub parameters: &'a Parameters,
-    /// Where CloudFormation waits.
+    /// The client for answers to CloudFormation.
     pub callback: &'a Callback,
-    /// Whether it may wait on this machine.
+    /// Whether answers may be sent to this machine, where an emulator waits.
     pub allow_loopback: bool,
 }
 
@@ -63,13 +63,13 @@ pub enum PublishError {
     /// A call failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// An event is none of CodeBuild's, and no ticket that a function of the stack hands over.
+    /// The event is neither one of CodeBuild nor a handover of a function of the stack.
     #[error("this is neither CodeBuild's `CodeBuild Build State Change` nor a ticket of this stack: {0}")]
     Event(String),
-    /// A ticket is not what this stack writes. Nothing follows from it, and somebody should know.
+    /// A build context is not one of this stack. Nothing follows from it, and it needs attention.
     #[error("the ticket of {0} is not believed: {1}")]
     BuildContext(String, String),
-    /// A ledger could not be written.
+    /// The ownership of tags could not be written.
     #[error("the ledger s3://{0}/{1} is written by others all the time")]
     TagOwnership(String, String),
     /// A manifest is none.
@@ -77,7 +77,7 @@ pub enum PublishError {
     Manifest(#[from] Unreadable),
 }
 
-/// What followed.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
@@ -85,18 +85,18 @@ pub enum Outcome {
     Published(Published),
     /// There is no image.
     Failed(Failed),
-    /// It was published, or failed, before.
+    /// The build was published before, or failed before.
     Known,
     /// The builds for other platforms have not ended.
     Waiting,
-    /// Nothing follows from this.
+    /// The event has no consequences.
     Ignored {
         /// Why.
         reason: String,
     },
 }
 
-/// An event, as far as it says what it is about.
+/// The fields of an event that tell its kind.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(rename = "detail-type")]
@@ -113,11 +113,11 @@ struct StateChange {
 }
 
 impl Publisher<'_> {
-    /// Does what follows from an event.
+    /// Processes an event.
     ///
     /// # Errors
     ///
-    /// When AWS cannot be asked; whoever delivers the event delivers it again.
+    /// If AWS cannot be asked; the event is delivered again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<Outcome, PublishError> {
         let unknown = |error: serde_json::Error| PublishError::Event(error.to_string());
         if let Ok(Handover { already_built }) = serde_json::from_str(event) {
@@ -153,40 +153,43 @@ impl Publisher<'_> {
                 reason: format!("CodeBuild does not know the build {id} any more"),
             });
         };
-        if let Ok((ticket, _)) = build.ticket()
-            && let Some(reason) = self.doubt(&build, &ticket, now)
+        if let Ok((context, _)) = build.context()
+            && let Some(reason) = self.doubt(&build, &context, now)
         {
             return Err(PublishError::BuildContext(build.id, reason));
         }
         match build.ended() {
             BuildOutcome::InProgress => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
             BuildOutcome::Foreign(reason) => Ok(Outcome::Ignored { reason }),
-            BuildOutcome::Failed { ticket, status, reason } => {
-                self.failed(&build, &ticket, status, &reason).await
+            BuildOutcome::Failed { context, status, reason } => {
+                self.failed(&build, &context, status, &reason).await
             }
-            BuildOutcome::Pushed { ticket, platform, digest } => {
-                let Ok(name) = Name::parse(&ticket.repository_name) else {
+            BuildOutcome::Pushed { context, platform, digest } => {
+                let Ok(name) = Name::parse(&context.repository_name) else {
                     return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
                 };
-                let tags: Vec<ImageId> =
-                    ticket.platforms.iter().map(|&platform| ImageId::Tag(ticket.tag_for(platform))).collect();
+                let tags: Vec<ImageId> = context
+                    .platforms
+                    .iter()
+                    .map(|&platform| ImageId::Tag(context.tag_for(platform)))
+                    .collect();
                 let found = match self.ecr.manifests(&name, &tags).await {
                     Err(error) if error.failure == Failure::NotFound => Vec::new(),
                     found => found?.complete()?,
                 };
                 let of = |platform| {
-                    let tag = ticket.tag_for(platform);
+                    let tag = context.tag_for(platform);
                     found.iter().find(|manifest| manifest.tag.as_deref() == Some(&*tag))
                 };
                 if of(platform).is_none_or(|manifest| manifest.digest != digest) {
                     let reason = format!(
                         "the build reports {digest}, which is not in {name} as {}; it may have been deleted meanwhile. \
                          Start the build again",
-                        ticket.tag_for(platform)
+                        context.tag_for(platform)
                     );
-                    return self.failed(&build, &ticket, Status::Succeeded, &reason).await;
+                    return self.failed(&build, &context, Status::Succeeded, &reason).await;
                 }
-                let images: Option<Vec<Pushed>> = ticket
+                let images: Option<Vec<Pushed>> = context
                     .platforms
                     .iter()
                     .map(|&platform| {
@@ -200,42 +203,42 @@ impl Publisher<'_> {
                 let Some(images) = images else { return Ok(Outcome::Waiting) };
                 let image = match images.as_slice() {
                     [image] => (image.digest.clone(), image.manifest.clone()),
-                    images => self.join(&name, &ticket, images).await?,
+                    images => self.join(&name, &context, images).await?,
                 };
-                self.publish(&name, &ticket, &image.0, &image.1, Some(build.id), now).await
+                self.publish(&name, &context, &image.0, &image.1, Some(build.id), now).await
             }
         }
     }
 
-    /// Why a build's ticket is not believed: it is in a variable, which whoever may start builds can set, while the source is
-    /// what CodeBuild fetched.
-    fn doubt(&self, build: &Build, ticket: &BuildContext, now: Instant) -> Option<String> {
-        let (kind, place) = location(&ticket.source, self.registry);
+    /// Why a build's context is not trusted; `None` if it is. It is in a variable that anybody can set who may start builds,
+    /// while the source is what CodeBuild fetched.
+    fn doubt(&self, build: &Build, context: &BuildContext, now: Instant) -> Option<String> {
+        let (kind, place) = location(&context.source, self.registry);
         let (built_kind, built_place, built_version) = &build.source;
-        // An object may be told by its ARN.
+        // An object may be named by its ARN.
         let built_place = match built_place.split_once(":::") {
             Some((arn, place)) if arn.starts_with("arn:") => place,
             _ => built_place.as_str(),
         };
-        let is_same = kind == built_kind && place == built_place && ticket.source.version() == built_version;
+        let is_same = kind == built_kind && place == built_place && context.source.version() == built_version;
         if !is_same {
             return Some(format!(
                 "its ticket is for {}, and it built {built_place} {built_version}",
-                ticket.source
+                context.source
             ));
         }
-        ticket.doubt(now)
+        context.doubt(now)
     }
 
     /// Stores the index of several images; the one that is there if it was joined before.
     async fn join(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         images: &[Pushed],
     ) -> Result<(String, String), PublishError> {
         let text = index::join(images)?;
-        match self.ecr.put_image(name, &text, Some(index::MEDIA_TYPE), &ticket.image_tag).await {
+        match self.ecr.put_image(name, &text, Some(index::MEDIA_TYPE), &context.image_tag).await {
             Ok(digest) => {
                 let digest = digest.unwrap_or_else(|| {
                     let hex: String =
@@ -245,52 +248,52 @@ impl Publisher<'_> {
                 Ok((digest, text))
             }
             Err(error) if error.failure == Failure::AlreadyExists => {
-                let found = self.image(name, ticket).await?;
+                let found = self.image(name, context).await?;
                 found.map(|found| (found.digest, found.text)).ok_or(PublishError::Aws(error))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn image(&self, name: &Name, ticket: &BuildContext) -> Result<Option<Manifest>, AwsError> {
-        match self.ecr.manifests(name, &[ImageId::Tag(ticket.image_tag.clone())]).await {
+    async fn image(&self, name: &Name, context: &BuildContext) -> Result<Option<Manifest>, AwsError> {
+        match self.ecr.manifests(name, &[ImageId::Tag(context.image_tag.clone())]).await {
             Err(error) if error.failure == Failure::NotFound => Ok(None),
             found => Ok(found?.complete()?.into_iter().next()),
         }
     }
 
-    /// A source came whose image is there already.
-    async fn built(&self, ticket: &BuildContext, now: Instant) -> Result<Outcome, PublishError> {
-        let Ok(name) = Name::parse(&ticket.repository_name) else {
+    /// Publishes an image that exists already for a new source.
+    async fn built(&self, context: &BuildContext, now: Instant) -> Result<Outcome, PublishError> {
+        let Ok(name) = Name::parse(&context.repository_name) else {
             return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
         };
-        if let Some(reason) = ticket.doubt(now) {
+        if let Some(reason) = context.doubt(now) {
             return Err(PublishError::BuildContext(format!("what is built already in {name}"), reason));
         }
-        match self.image(&name, ticket).await? {
+        match self.image(&name, context).await? {
             None => Ok(Outcome::Ignored { reason: "its image is not there any more".to_owned() }),
-            Some(found) => self.publish(&name, ticket, &found.digest, &found.text, None, now).await,
+            Some(found) => self.publish(&name, context, &found.digest, &found.text, None, now).await,
         }
     }
 
     async fn publish(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         digest: &str,
         manifest: &str,
         build_id: Option<String>,
         now: Instant,
     ) -> Result<Outcome, PublishError> {
         let image_uri = format!("{}/{name}@{digest}", self.registry.host());
-        let record = format!("outcomes/{}.json", fingerprint(&[&ticket.key(), digest], 32));
+        let record = format!("outcomes/{}.json", fingerprint(&[&context.key(), digest], 32));
         if self.s3.get(self.bucket, &record).await?.is_some() {
             // CloudFormation may have begun to wait since.
-            self.answer(ticket, &Ok((image_uri, digest.to_owned()))).await?;
+            self.answer(context, &Ok((image_uri, digest.to_owned()))).await?;
             return Ok(Outcome::Known);
         }
-        let (claim, not_moved) = self.move_tags(name, ticket, digest, manifest, now).await?;
-        self.answer(ticket, &Ok((image_uri.clone(), digest.to_owned()))).await?;
+        let (claim, not_moved) = self.move_tags(name, context, digest, manifest, now).await?;
+        self.answer(context, &Ok((image_uri.clone(), digest.to_owned()))).await?;
         let has_parameter = claim.taken.contains(&PublishTarget::Parameter);
         let moved = claim.taken.into_iter().filter_map(|place| match place {
             PublishTarget::Tag(tag) if !not_moved.iter().any(|not| not.image_tag == tag) => Some(tag),
@@ -301,11 +304,11 @@ impl Publisher<'_> {
             repository_name: name.to_string(),
             image_uri,
             image_digest: digest.to_owned(),
-            image_tag: ticket.image_tag.clone(),
+            image_tag: context.image_tag.clone(),
             image_tags: moved.collect(),
             image_tags_not_moved: not_moved,
             parameter_name: has_parameter.then(|| parameter(self.stack_name, name)),
-            source: ticket.source.clone(),
+            source: context.source.clone(),
             build_id,
         };
         self.announce(OutboundEvent::Published(published.clone()), &record).await?;
@@ -316,7 +319,7 @@ impl Publisher<'_> {
     async fn move_tags(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         digest: &str,
         manifest: &str,
         now: Instant,
@@ -326,7 +329,7 @@ impl Publisher<'_> {
         let mut claimed = None;
         for _ in 0..MAX_CAS_ATTEMPTS {
             let (mut ledger, etag) = self.ledger(&key).await?;
-            let claim = ledger.claim(ticket, digest, now);
+            let claim = ledger.claim(context, digest, now);
             if claim.taken.is_empty() {
                 claimed = Some(claim);
                 break;
@@ -343,7 +346,7 @@ impl Publisher<'_> {
             PublishTarget::Tag(tag) => Some(NotMoved { image_tag: tag.clone(), reason: reason.to_owned() }),
             PublishTarget::Parameter => None,
         };
-        let mut not_moved = ticket.image_tags_not_moved.clone();
+        let mut not_moved = context.image_tags_not_moved.clone();
         not_moved.extend(claim.kept.iter().filter_map(|(place, reason)| kept(place, reason)));
         let mut moved: Vec<(PublishTarget, String)> =
             claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
@@ -357,7 +360,7 @@ impl Publisher<'_> {
                     texts.extend(found.into_iter().map(|found| (found.digest, found.text)));
                 }
                 let Some(text) = texts.get(digest) else { continue };
-                if let Some(not) = self.put(name, place, digest, text, ticket).await? {
+                if let Some(not) = self.put(name, place, digest, text, context).await? {
                     not_moved.retain(|before| before.image_tag != not.image_tag);
                     not_moved.push(not);
                 }
@@ -410,7 +413,7 @@ impl Publisher<'_> {
         place: &PublishTarget,
         digest: &str,
         manifest: &str,
-        ticket: &BuildContext,
+        context: &BuildContext,
     ) -> Result<Option<NotMoved>, AwsError> {
         match place {
             PublishTarget::Tag(tag) => match self.ecr.put_image(name, manifest, None, tag).await {
@@ -427,7 +430,7 @@ impl Publisher<'_> {
             PublishTarget::Parameter => {
                 let uri = format!("{}/{name}@{digest}", self.registry.host());
                 let description =
-                    format!("The newest released image of {name}, built from {}", ticket.source);
+                    format!("The newest released image of {name}, built from {}", context.source);
                 // AWS takes 1,024 characters.
                 let description: String = description.chars().take(1024).collect();
                 self.parameters.put(&parameter(self.stack_name, name), &uri, &description).await?;
@@ -439,7 +442,7 @@ impl Publisher<'_> {
     async fn failed(
         &self,
         build: &Build,
-        ticket: &BuildContext,
+        context: &BuildContext,
         status: Status,
         reason: &str,
     ) -> Result<Outcome, PublishError> {
@@ -449,22 +452,22 @@ impl Publisher<'_> {
         }
         let log = build.log_link.clone().unwrap_or_default();
         let end = self.end_of_log(build).await;
-        let told = format!(
+        let message = format!(
             "the build {} of {} for {} ended as {}: {reason}. Its log: {log}{end}",
             build.id,
-            ticket.source,
-            ticket.repository_name,
+            context.source,
+            context.repository_name,
             status.as_str()
         );
         let reason = format!("{reason}{end}");
         let reason = reason.as_str();
-        self.answer(ticket, &Err(told)).await?;
-        let failed = Failed::of_build(self.stack_name, ticket, status, reason, &build.id, &log);
+        self.answer(context, &Err(message)).await?;
+        let failed = Failed::of_build(self.stack_name, context, status, reason, &build.id, &log);
         self.announce(OutboundEvent::Failed(failed.clone()), &record).await?;
         Ok(Outcome::Failed(failed))
     }
 
-    /// How the log of a build ends, to go on a sentence with; nothing where it cannot be read, since there is its address.
+    /// The end of a build's log, to continue a sentence; empty if it cannot be read, since the message has its URL.
     async fn end_of_log(&self, build: &Build) -> String {
         let Some((group, stream)) = &build.log else { return String::new() };
         match self.logs.end(group, stream).await {
@@ -479,20 +482,20 @@ impl Publisher<'_> {
         }
     }
 
-    /// Tells everybody, and then remembers that it did: better twice than never.
+    /// Announces the result, and then records that it did: at least once.
     async fn announce(&self, announcement: OutboundEvent, record: &str) -> Result<(), AwsError> {
         self.announcer.announce(&announcement).await?;
         let text = serde_json::to_string(&announcement).unwrap_or_default();
         self.s3.put(self.bucket, record, &text, Precondition::IfNoneMatch).await.map(drop)
     }
 
-    /// Answers the requests of CloudFormation that wait for a ticket.
+    /// Answers the requests of CloudFormation that wait for an image.
     async fn answer(
         &self,
-        ticket: &BuildContext,
+        context: &BuildContext,
         image: &Result<(String, String), String>,
     ) -> Result<(), AwsError> {
-        let path = image::waiting(self.stack_name, ticket);
+        let path = image::waiting(self.stack_name, context);
         let waiting = self.parameters.secure_strings_by_path(&path).await?;
         let mut done = Vec::with_capacity(waiting.len());
         for waiter in waiting {
@@ -503,7 +506,7 @@ impl Publisher<'_> {
             };
             let answer = match image {
                 Ok((uri, digest)) => {
-                    Answer::success(&event, uri.clone(), image::attributes(ticket, uri, digest))
+                    Answer::success(&event, uri.clone(), image::attributes(context, uri, digest))
                 }
                 Err(reason) => Answer::failed(&event, image::physical_id(&event), reason.clone()),
             };
@@ -543,7 +546,7 @@ impl Publisher<'_> {
     }
 }
 
-/// How long CloudFormation may take to take an answer.
+/// Timeout of an answer to CloudFormation.
 const CALLBACK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The parameter that has the released image of a repository.

@@ -1,4 +1,4 @@
-//! Builds started: for sources that arrive, and for those that are asked for. The decisions are [`crate::domain::builds`]'s.
+//! Starts builds: for source updates, and for requests. The decisions are [`crate::domain::builds`]'s.
 
 use serde::Serialize;
 
@@ -15,32 +15,21 @@ use crate::domain::builds::build_outcome::{Build, Status};
 use crate::domain::builds::event::{self, InvalidEvent, ParsedEvent, SourceUpdate, Unwrapped};
 use crate::domain::builds::handover::Handover;
 use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
+use crate::domain::builds::repository_defaults::repository_defaults;
 use crate::domain::builds::start_build_input::{NoProject, Projects, start_build_inputs};
 use crate::domain::builds::{BUILT_FROM, Platform, Source, SourceOrder, is_source_key};
 use crate::domain::lifecycle::matches_wildcard;
-use crate::domain::repository::{Name, Registry, Settings, Tags, read};
+use crate::domain::repository::{Name, Registry, Settings, Tags};
 use crate::domain::text::finding::{Finding, quoted};
 use crate::domain::text::instant::Instant;
 use crate::workflows::announce::EventPublisher;
 use crate::workflows::protection_records::ProtectionRecords;
 use crate::workflows::provision::{ProvisionError, Provisioner};
 
-/// For so long CodeBuild knows an order again, less a minute for clocks that differ, in seconds.
+/// Time to live of an idempotency token in CodeBuild, less a minute for clock skew, in seconds.
 const IDEMPOTENCY_TOKEN_TTL: i64 = 4 * 60;
 
-/// A repository that nobody asked for before its first build. Tags that name a source stay with their image, those of
-/// caches come and go; the rest is what every repository gets.
-const BUILD_REPOSITORY_DEFAULTS: &str = r#"{
-    "imageTagMutability": "MUTABLE_WITH_EXCLUSION",
-    "imageTagMutabilityExclusionFilters": ["src-*"],
-    "lifecyclePolicy": { "rules": [
-        { "description": "remove caches of builds that nobody runs any more",
-          "selection": { "tagPatternList": ["buildcache-*"] }, "maximumAgeLimit": 30 },
-        { "description": "remove untagged images", "selection": "untagged", "maximumNumberOfImages": 1 }
-    ] }
-}"#;
-
-/// What the stack is made of, as far as building needs it.
+/// The resources of the stack that builds need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     /// Its name.
@@ -51,14 +40,14 @@ pub struct Stack {
     pub projects: Projects,
     /// The function that moves tags.
     pub published_function: String,
-    /// How long a build may work as the projects say, in minutes.
+    /// The timeout of builds in the projects, in minutes.
     pub build_minutes: Option<i32>,
-    /// What of other buckets may be built, as `arn:aws:s3:::bucket/prefix*`.
+    /// The objects of other buckets that may be built, as `arn:aws:s3:::bucket/prefix*`.
     pub other_sources: Option<String>,
 }
 
 impl Stack {
-    /// Whether an object is a source: in the stack's own bucket by its folder, in others by `OtherSources`.
+    /// Whether an object is a source: in the stack's own bucket by its prefix, in others by `OtherSources`.
     fn has_source(&self, bucket: &str, key: &str) -> bool {
         if bucket == self.bucket {
             return is_source_key(key);
@@ -68,12 +57,12 @@ impl Stack {
     }
 }
 
-/// What starts builds, for one request.
+/// The starter of builds, for one request.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildStarter<'a> {
     /// The stack.
     pub stack: &'a Stack,
-    /// Where repositories are.
+    /// The registry of the repositories.
     pub registry: &'a Registry,
     /// Amazon ECR.
     pub ecr: &'a EcrWrite,
@@ -83,18 +72,18 @@ pub struct BuildStarter<'a> {
     pub functions: &'a Lambda,
     /// Amazon S3.
     pub s3: &'a S3,
-    /// When to stop.
+    /// The deadline.
     pub deadline: Deadline,
-    /// What names this request and no other.
+    /// The unique id of the request.
     pub request_id: &'a str,
 }
 
-/// What starts builds for sources that arrive, and tells of those that it does not start.
+/// Starts builds for events, and announces those that do not start.
 #[derive(Debug, Clone, Copy)]
 pub struct Dispatcher<'a> {
-    /// What starts builds.
+    /// The starter of builds.
     pub starter: BuildStarter<'a>,
-    /// Who tells.
+    /// The publisher of events and mails.
     pub announcer: EventPublisher<'a>,
     /// Amazon SQS.
     pub sqs: &'a Sqs,
@@ -102,7 +91,7 @@ pub struct Dispatcher<'a> {
     pub waiting_queue: &'a str,
 }
 
-/// How long an event waits that came when the account built as much as it may, in seconds.
+/// Delay of an event that arrives while the account runs as many builds as it may, in seconds.
 const WAIT_SECONDS: u16 = 600;
 
 /// Why a build is not started.
@@ -121,7 +110,7 @@ pub enum StartError {
         bucket: String,
         /// The key.
         key: String,
-        /// The version that was asked for.
+        /// The requested version.
         version: Option<String>,
     },
     /// The object is not where sources are.
@@ -135,7 +124,7 @@ pub enum StartError {
         /// The key.
         key: String,
     },
-    /// The repository was not made for the source, and nobody says that it is for it.
+    /// The repository was not created for the source, and `builds.yaml` has no entry for it.
     #[error(
         "the repository {repository} was not made by a build of the CodeCommit repository {source_name}: a name alone does not say \
          that one may be pushed to by whoever may push to the other. Name both in {key} if it is so",
@@ -147,7 +136,7 @@ pub enum StartError {
         /// The CodeCommit repository.
         source_name: String,
     },
-    /// The request asks for secrets that are not for whoever asks.
+    /// The request uses secrets that `builds.yaml` does not allow.
     #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Secrets(Vec<Finding>),
     /// The stack builds for other platforms only.
@@ -155,7 +144,7 @@ pub enum StartError {
     NoProject {
         /// The repository.
         repository: Name,
-        /// For which platform.
+        /// The missing platform.
         problem: NoProject,
     },
     /// The source could be another one by the time it is built.
@@ -176,10 +165,10 @@ pub enum StartError {
 /// Why an event is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// It is none that this understands.
+    /// The event is not one of the known kinds.
     #[error(transparent)]
     Event(#[from] InvalidEvent),
-    /// It is a request, and not a good one.
+    /// The request is invalid.
     #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Request(Vec<Finding>),
     /// A build could not be started.
@@ -187,40 +176,40 @@ pub enum EventError {
     Start(#[from] StartError),
 }
 
-/// What makes a build be started.
+/// The trigger of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// A source arrived, so many seconds ago; the event may come again.
+    /// An event about a source update, with its age in seconds; it may be delivered again.
     Event(i64),
-    /// Somebody asks for it.
+    /// A request.
     Request,
 }
 
-/// What came of a wish to build.
+/// The result of starting a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartOutcome {
     /// The image is there.
     AlreadyBuilt {
-        /// What was wished.
-        ticket: BuildContext,
+        /// The context.
+        context: BuildContext,
         /// Its digest.
         digest: String,
     },
-    /// It is being built, once for each platform.
+    /// Builds are running, one for each platform.
     Started {
-        /// What was wished.
-        ticket: BuildContext,
+        /// The context.
+        context: BuildContext,
         /// The builds.
         builds: Vec<(Platform, Build)>,
     },
 }
 
-/// What an event came to.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct EventResult {
     /// The images that are built or being built.
     pub images: Vec<Image>,
-    /// What is not built, and why.
+    /// Sources that are not built, and why.
     pub ignored: Vec<Skipped>,
 }
 
@@ -230,16 +219,16 @@ pub struct EventResult {
 pub struct Image {
     /// The repository.
     pub repository_name: String,
-    /// The tag that stands for source and recipe.
+    /// The content tag.
     pub image_tag: String,
-    /// `repository-uri:tag`, which `docker run` takes once it is built.
+    /// `repository-uri:tag`, for `docker run` once it is built.
     pub image_uri: String,
     /// `BUILT` or `BUILDING`.
     pub status: &'static str,
     /// The digest, if it is built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<String>,
-    /// What was built.
+    /// The source.
     pub source: Source,
     /// The builds.
     pub builds: Vec<BuildId>,
@@ -251,9 +240,9 @@ pub struct Image {
 pub struct BuildId {
     /// CodeBuild's id.
     pub build_id: String,
-    /// What it builds for.
+    /// The platform.
     pub platform: Platform,
-    /// How it stands.
+    /// The status.
     pub build_status: Status,
 }
 
@@ -265,12 +254,12 @@ pub struct Skipped {
 }
 
 impl StartOutcome {
-    /// The image, for those who asked.
+    /// The image for the answer.
     #[must_use]
     pub fn image(self, registry: &Registry) -> Image {
-        let (ticket, status, image_digest, builds) = match self {
-            Self::AlreadyBuilt { ticket, digest } => (ticket, "BUILT", Some(digest), Vec::new()),
-            Self::Started { ticket, builds } => (ticket, "BUILDING", None, builds),
+        let (context, status, image_digest, builds) = match self {
+            Self::AlreadyBuilt { context, digest } => (context, "BUILT", Some(digest), Vec::new()),
+            Self::Started { context, builds } => (context, "BUILDING", None, builds),
         };
         let builds = builds.into_iter().map(|(platform, build)| BuildId {
             build_id: build.id,
@@ -278,23 +267,23 @@ impl StartOutcome {
             build_status: build.status,
         });
         Image {
-            image_uri: format!("{}/{}:{}", registry.host(), ticket.repository_name, ticket.image_tag),
-            repository_name: ticket.repository_name,
-            image_tag: ticket.image_tag,
+            image_uri: format!("{}/{}:{}", registry.host(), context.repository_name, context.image_tag),
+            repository_name: context.repository_name,
+            image_tag: context.image_tag,
             status,
             image_digest,
-            source: ticket.source,
+            source: context.source,
             builds: builds.collect(),
         }
     }
 }
 
 impl Dispatcher<'_> {
-    /// Starts the builds that an event asks for.
+    /// Starts the builds for an event.
     ///
     /// # Errors
     ///
-    /// When the event is none, or AWS cannot be asked; whoever delivers the event delivers it again.
+    /// If the event is invalid, or AWS cannot be asked; the event is delivered again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<EventResult, EventError> {
         let mut summary = EventResult::default();
         match event::unwrap(event) {
@@ -316,29 +305,29 @@ impl Dispatcher<'_> {
         has_waited: bool,
         summary: &mut EventResult,
     ) -> Result<(), EventError> {
-        let Some(said) = event::read(event)? else {
+        let Some(parsed) = event::read(event)? else {
             if !is_request(event) {
                 return Err(InvalidEvent::Unknown.into());
             }
-            let wanted = BuildRequest::parse(event).map_err(EventError::Request)?;
-            let begun = self.starter.build(&wanted, now).await?;
-            summary.images.push(begun.image(self.starter.registry));
+            let request = BuildRequest::parse(event).map_err(EventError::Request)?;
+            let started = self.starter.build(&request, now).await?;
+            summary.images.push(started.image(self.starter.registry));
             return Ok(());
         };
-        let mut book = None;
-        for said in said {
-            let arrived = match said {
+        let mut config = None;
+        for parsed in parsed {
+            let arrived = match parsed {
                 ParsedEvent::Update(arrived) => arrived,
                 ParsedEvent::Skip(reason) => {
                     summary.ignore(reason);
                     continue;
                 }
             };
-            if book.is_none() {
-                book = Some(self.starter.book().await);
+            if config.is_none() {
+                config = Some(self.starter.config().await);
             }
-            let book = match &book {
-                Some(Ok(book)) => book,
+            let config = match &config {
+                Some(Ok(config)) => config,
                 Some(Err(error @ StartError::BuildConfig { .. })) => {
                     self.announce_not_started("", &arrived.source, &error.to_string()).await?;
                     summary.ignore(error.to_string());
@@ -354,26 +343,26 @@ impl Dispatcher<'_> {
                 ));
                 continue;
             }
-            let recipes = match book.recipes(&arrived, &self.starter.stack.bucket) {
-                Ok(recipes) => recipes,
+            let definitions = match config.definitions(&arrived, &self.starter.stack.bucket) {
+                Ok(definitions) => definitions,
                 Err(reason) => {
                     summary.ignore(reason);
                     continue;
                 }
             };
             let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
-            for recipe in recipes {
-                let ticket = BuildContext::new(&recipe, &arrived);
-                match self.starter.begin(&recipe, ticket, Trigger::Event(age)).await {
-                    Ok(begun) => summary.images.push(begun.image(self.starter.registry)),
+            for definition in definitions {
+                let context = BuildContext::new(&definition, &arrived);
+                match self.starter.begin(&definition, context, Trigger::Event(age)).await {
+                    Ok(started) => summary.images.push(started.image(self.starter.registry)),
                     Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
-                        let name = recipe.repository.as_str();
+                        let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
                     }
                     // Another attempt would be refused too.
                     Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
-                        let name = recipe.repository.as_str();
+                        let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(error.to_string());
                     }
@@ -394,7 +383,7 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// Tells those who wait for an image that there will be none.
+    /// Announces that no image will be built.
     async fn announce_not_started(
         &self,
         repository: &str,
@@ -416,33 +405,33 @@ impl Dispatcher<'_> {
 }
 
 impl BuildStarter<'_> {
-    /// Builds what somebody asks for.
+    /// Starts the builds for a request.
     ///
     /// # Errors
     ///
-    /// When there is nothing to build, or AWS cannot be asked.
-    pub async fn build(&self, wanted: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
-        let recipe = self.granted(wanted).await?;
-        let arrived = self.pin(&wanted.source, now).await?;
-        self.begin(&recipe, BuildContext::new(&recipe, &arrived), Trigger::Request).await
+    /// If there is nothing to build, or AWS cannot be asked.
+    pub async fn build(&self, request: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
+        let definition = self.granted(request).await?;
+        let arrived = self.pin(&request.source, now).await?;
+        self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request).await
     }
 
-    /// The recipe that somebody asks for, with the role that `builds.yaml` says, and only with secrets that it names.
+    /// The build definition of a request, with the role of `builds.yaml`, and only with secrets that it allows.
     ///
     /// # Errors
     ///
-    /// When it asks for secrets that `builds.yaml` does not name, or that file cannot be read.
-    pub async fn granted(&self, wanted: &BuildRequest) -> Result<BuildDefinition, StartError> {
-        let book = self.book().await?;
-        let refused = book.refused_secrets(&wanted.recipe, wanted.spelling);
+    /// If the request uses secrets that `builds.yaml` does not allow, or that file cannot be read.
+    pub async fn granted(&self, request: &BuildRequest) -> Result<BuildDefinition, StartError> {
+        let config = self.config().await?;
+        let refused = config.refused_secrets(&request.definition, request.spelling);
         if !refused.is_empty() {
             return Err(StartError::Secrets(refused));
         }
         let limits = |seconds| TimeLimits::within(seconds, self.stack.build_minutes);
         Ok(BuildDefinition {
-            service_role: book.service_role(&wanted.recipe.repository).map(str::to_owned),
-            time_limits: wanted.service_timeout.and_then(limits),
-            ..wanted.recipe.clone()
+            service_role: config.service_role(&request.definition.repository).map(str::to_owned),
+            time_limits: request.service_timeout.and_then(limits),
+            ..request.definition.clone()
         })
     }
 
@@ -451,11 +440,11 @@ impl BuildStarter<'_> {
     /// # Errors
     ///
     /// When there is none, or it cannot be pinned.
-    pub async fn pin(&self, wanted: &RequestedSource, now: Instant) -> Result<SourceUpdate, StartError> {
-        if let Some(arrived) = wanted.commit(SourceOrder::at(now)) {
+    pub async fn pin(&self, request: &RequestedSource, now: Instant) -> Result<SourceUpdate, StartError> {
+        if let Some(arrived) = request.commit(SourceOrder::at(now)) {
             return Ok(arrived);
         }
-        let RequestedSource::S3 { bucket, key, version_id } = wanted else {
+        let RequestedSource::S3 { bucket, key, version_id } = request else {
             return Err(AwsError::unexpected_response(
                 "HeadObject",
                 "the source is neither a commit nor an object",
@@ -482,32 +471,34 @@ impl BuildStarter<'_> {
         })
     }
 
-    /// Starts what is not there and not on its way.
+    /// Starts the builds that neither exist nor run.
     ///
     /// # Errors
     ///
-    /// When AWS cannot be asked, or does not want to.
+    /// If AWS cannot be asked, or refuses.
     pub async fn begin(
         &self,
-        recipe: &BuildDefinition,
-        ticket: BuildContext,
+        definition: &BuildDefinition,
+        context: BuildContext,
         because: Trigger,
     ) -> Result<StartOutcome, StartError> {
-        let no_project = |problem| StartError::NoProject { repository: recipe.repository.clone(), problem };
+        let no_project =
+            |problem| StartError::NoProject { repository: definition.repository.clone(), problem };
         let projects = &self.stack.projects;
-        let ordered = start_build_inputs(recipe, &ticket, self.registry, projects, "").map_err(no_project)?;
-        if recipe.is_by_name {
-            self.check_name(&recipe.repository, &ticket.source).await?;
+        let ordered =
+            start_build_inputs(definition, &context, self.registry, projects, "").map_err(no_project)?;
+        if definition.is_by_name {
+            self.check_name(&definition.repository, &context.source).await?;
         }
         if let Some(digest) =
-            self.find_image_or_create_repository(&recipe.repository, &ticket, because).await?
+            self.find_image_or_create_repository(&definition.repository, &context, because).await?
         {
-            tracing::info!(repository = ticket.repository_name, digest, "the image is built already");
+            tracing::info!(repository = context.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
-            let handover = serde_json::to_string(&Handover { already_built: ticket.clone() })
+            let handover = serde_json::to_string(&Handover { already_built: context.clone() })
                 .map_err(|error| AwsError::unexpected_response("Invoke", &error.to_string()))?;
             self.functions.invoke(&self.stack.published_function, &handover).await?;
-            return Ok(StartOutcome::AlreadyBuilt { ticket, digest });
+            return Ok(StartOutcome::AlreadyBuilt { context, digest });
         }
         let idempotency_expired = match because {
             Trigger::Event(age) => age > IDEMPOTENCY_TOKEN_TTL,
@@ -516,7 +507,7 @@ impl BuildStarter<'_> {
         let mut builds = Vec::new();
         for order in ordered {
             let running = if idempotency_expired {
-                self.find_in_progress_build(&order.project, &ticket, order.platform).await?
+                self.find_in_progress_build(&order.project, &context, order.platform).await?
             } else {
                 None
             };
@@ -526,7 +517,8 @@ impl BuildStarter<'_> {
             };
             // The same order a moment ago, and it came to nothing; whoever asks again means it.
             let build = if because == Trigger::Request && build.status != Status::InProgress {
-                let again = start_build_inputs(recipe, &ticket, self.registry, projects, self.request_id);
+                let again =
+                    start_build_inputs(definition, &context, self.registry, projects, self.request_id);
                 let again = again.map_err(no_project)?;
                 match again.iter().find(|again| again.platform == order.platform) {
                     Some(again) => self.codebuild.start(again).await?,
@@ -537,11 +529,12 @@ impl BuildStarter<'_> {
             };
             builds.push((order.platform, build));
         }
-        Ok(StartOutcome::Started { ticket, builds })
+        Ok(StartOutcome::Started { context, builds })
     }
 
-    /// Whether a source may go where its name says. Uploads may: who may write below `sources/<repository>/` is said by IAM. Who
-    /// may make CodeCommit repositories chooses their names, so that one only goes where its own builds made a repository.
+    /// Whether a source may be built into the repository of its name. Uploads may: IAM controls who may write below
+    /// `sources/<repository>/`. Anybody who may create CodeCommit repositories chooses their names, so that those are built only
+    /// into repositories that their own builds created.
     async fn check_name(&self, name: &Name, source: &Source) -> Result<(), StartError> {
         let Source::CodeCommit { repository_name, .. } = source else { return Ok(()) };
         let Registry { partition, region, account_id, .. } = self.registry;
@@ -556,14 +549,14 @@ impl BuildStarter<'_> {
         Err(StartError::NotByName { repository: name.clone(), source_name: repository_name.clone() })
     }
 
-    /// The digest of the ticket's image if it is there; sees to it that there is a repository.
+    /// The digest of the context's image if it exists. Creates the repository if there is none.
     async fn find_image_or_create_repository(
         &self,
         name: &Name,
-        ticket: &BuildContext,
+        context: &BuildContext,
         because: Trigger,
     ) -> Result<Option<String>, StartError> {
-        match self.ecr.digest_of(name, &ticket.image_tag).await {
+        match self.ecr.digest_of(name, &context.image_tag).await {
             Ok(digest) => Ok(digest),
             Err(error) if error.failure == Failure::NotFound => {
                 let settings = settings()?;
@@ -574,7 +567,7 @@ impl BuildStarter<'_> {
                     deadline: self.deadline,
                     request_id: self.request_id,
                 };
-                let made_by = Tags::from([(BUILT_FROM.to_owned(), ticket.source.origin())]);
+                let made_by = Tags::from([(BUILT_FROM.to_owned(), context.source.origin())]);
                 provisioner.create(name, &settings, &made_by).await?;
                 tracing::info!(repository = %name, ?because, "made the repository for its first build");
                 Ok(None)
@@ -583,25 +576,25 @@ impl BuildStarter<'_> {
         }
     }
 
-    /// A build of the ticket that is under way.
+    /// A running build of the context.
     async fn find_in_progress_build(
         &self,
         project: &str,
-        ticket: &BuildContext,
+        context: &BuildContext,
         platform: Platform,
     ) -> Result<Option<Build>, AwsError> {
         let builds = self.codebuild.newest(project).await?;
         let is_same = |build: &Build| {
-            build.ticket().is_ok_and(|(other, of)| {
-                other.image_tag == ticket.image_tag
-                    && other.repository_name == ticket.repository_name
+            build.context().is_ok_and(|(other, of)| {
+                other.image_tag == context.image_tag
+                    && other.repository_name == context.repository_name
                     && of == platform
             })
         };
         Ok(builds.into_iter().find(|build| build.status == Status::InProgress && is_same(build)))
     }
 
-    async fn book(&self) -> Result<BuildConfig, StartError> {
+    async fn config(&self) -> Result<BuildConfig, StartError> {
         let bucket = &self.stack.bucket;
         match self.s3.get(bucket, build_config::KEY).await? {
             None => Ok(BuildConfig::default()),
@@ -621,7 +614,7 @@ impl EventResult {
     }
 }
 
-/// Whether a direct invocation means to build something, rightly or wrongly.
+/// Whether a direct invocation is intended as a request to build, valid or not.
 fn is_request(event: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(event).is_ok_and(|event| {
         event.get("repositoryName").is_some() || event.get("source").is_some_and(serde_json::Value::is_object)
@@ -629,29 +622,8 @@ fn is_request(event: &str) -> bool {
 }
 
 fn settings() -> Result<Settings, AwsError> {
-    let wish = read::body(BUILD_REPOSITORY_DEFAULTS);
-    wish.map(|wish| wish.settings).map_err(|findings| {
+    repository_defaults().map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         AwsError::unexpected_response("CreateRepository", &findings.join("; "))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::builds::tags::{CACHE_PREFIX, CONTENT_PREFIX};
-
-    #[test]
-    fn repositories_of_builds_protect_what_names_a_source_and_forget_caches() {
-        let settings = settings().unwrap();
-        assert_eq!(
-            settings.tag_mutability.exclusions,
-            [format!("{CONTENT_PREFIX}*"), "ecr-steward-*".to_owned()]
-        );
-        assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
-        let policy = settings.lifecycle_policy.unwrap().document().to_json();
-        assert!(policy.contains("ecr-steward-in-use-"), "{policy}");
-        assert!(policy.contains(&format!("{CACHE_PREFIX}*")), "{policy}");
-        assert!(policy.contains("untagged"), "{policy}");
-    }
 }

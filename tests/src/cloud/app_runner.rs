@@ -1,4 +1,4 @@
-//! AWS App Runner, as far as it tells which images services run.
+//! AWS App Runner: the images of services.
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,12 @@ use super::sources::{Source, list};
 /// Services.
 #[derive(Debug, Default)]
 pub struct AppRunner {
-    /// As `DescribeService` answers them, with their operations as `ListOperations` answers them.
+    /// The answers of `DescribeService`, with those of `ListOperations`.
     pub services: Vec<(Value, Vec<Value>)>,
 }
 
 impl AppRunner {
-    /// Creates a service of an image, so many days ago.
+    /// Creates a service of an image, `days` days ago.
     pub fn create(&mut self, name: &str, image: &str, days: f64) {
         let arn = format!("arn:aws:apprunner:eu-west-1:123456789012:service/{name}/1");
         let service = json!({ "ServiceArn": arn, "ServiceName": name, "Status": "RUNNING", "SourceConfiguration":
@@ -22,7 +22,7 @@ impl AppRunner {
         self.deploy(name, days);
     }
 
-    /// Deploys a service, so many days ago.
+    /// Deploys a service, `days` days ago.
     pub fn deploy(&mut self, name: &str, days: f64) {
         #[expect(clippy::cast_precision_loss, reason = "a time of this century has 51 bits of microseconds")]
         let ended_at = crate::clock::micros() as f64 / 1e6 - days * 86_400.0;

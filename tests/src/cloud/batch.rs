@@ -1,4 +1,4 @@
-//! AWS Batch, as far as it tells which images job definitions have.
+//! AWS Batch: the images of job definitions.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::sources::{Source, list};
 /// Job definitions.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// As `DescribeJobDefinitions` answers them.
+    /// The answers of `DescribeJobDefinitions`.
     pub job_definitions: Vec<Value>,
 }
 

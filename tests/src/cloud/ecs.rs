@@ -1,4 +1,4 @@
-//! Amazon ECS, as far as it tells what runs.
+//! Amazon ECS: clusters, services, tasks and task definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ pub(super) const OPERATIONS: [&str; 15] = [
     "DescribeDaemonTaskDefinition",
 ];
 
-/// What runs.
+/// The state of Amazon ECS.
 #[derive(Debug, Default)]
 pub struct Ecs {
     /// Tasks by cluster and ARN.
@@ -32,7 +32,7 @@ pub struct Ecs {
     services: BTreeMap<String, BTreeMap<String, Value>>,
     /// The images of task definitions by ARN, in the order in which they were registered.
     definitions: Vec<(String, Vec<String>)>,
-    /// What service revisions have pinned, by their ARNs, as `DescribeServiceRevisions` answers.
+    /// The answers of `DescribeServiceRevisions`, by ARN.
     revisions: BTreeMap<String, Value>,
     /// The deployments of services, by the services' ARNs, the oldest first.
     deployments: BTreeMap<String, Vec<Value>>,
@@ -74,7 +74,7 @@ impl Ecs {
         arn
     }
 
-    /// Deregisters a task definition: it is listed no more, and can be described still.
+    /// Deregisters a task definition: it is not listed any more, and can still be described.
     pub fn deregister(&mut self, definition: &str) {
         self.inactive.insert(definition.to_owned());
     }
@@ -102,11 +102,11 @@ impl Ecs {
         task
     }
 
-    /// Starts a task whose agent does not tell what it pulled, so many days ago.
+    /// Starts a task whose agent does not report the pulled digest, `days` days ago.
     ///
     /// # Panics
     ///
-    /// When there is no such task definition.
+    /// If there is no such task definition.
     pub fn run_untold_task(&mut self, cluster: &str, definition: &str, days: f64) -> String {
         let task = self.run_task(cluster, definition, None);
         let described =
@@ -208,11 +208,11 @@ impl Ecs {
         revision
     }
 
-    /// The last deployment of a service came to this.
+    /// Sets the status of a service's last deployment.
     ///
     /// # Panics
     ///
-    /// When there is no such service.
+    /// If there is no such service.
     pub fn set_deployment_status(&mut self, cluster: &str, name: &str, status: &str) {
         let service = arn(&format!("service/{cluster}/{name}"));
         self.deployments.get_mut(&service).unwrap().last_mut().unwrap()["status"] = status.into();
@@ -245,7 +245,7 @@ impl Ecs {
         self.deleted_clusters.insert(cluster);
     }
 
-    /// Nothing runs any more, and no task definition is active.
+    /// Stops everything, and deregisters all task definitions.
     pub fn stop_all(&mut self) {
         *self = Self { page: self.page, ..Self::default() };
     }

@@ -1,4 +1,4 @@
-//! The rules of Amazon EventBridge, as far as they tell which tasks they start.
+//! Amazon EventBridge: rules and their targets.
 
 use serde_json::{Value, json};
 

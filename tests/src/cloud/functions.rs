@@ -1,4 +1,4 @@
-//! AWS Lambda, as far as it tells which images functions run.
+//! AWS Lambda: functions and their images.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ impl Lambda {
         self.versions.push((configuration, code));
     }
 
-    /// Adds a version of a function of which Lambda does not tell the image.
+    /// Adds a version of a function whose image Lambda does not report.
     pub fn add_without_image(&mut self, name: &str, version: &str) {
         self.add(name, version, "", "");
         if let Some((_, code)) = self.versions.last_mut() {

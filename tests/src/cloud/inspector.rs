@@ -1,4 +1,4 @@
-//! Amazon Inspector, as far as it tells which images it has seen in use.
+//! Amazon Inspector: covered images.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::sources::{Source, list};
 /// Images: their repositories, their digests, and by how many tasks and pods they are used.
 #[derive(Debug, Default)]
 pub struct Inspector {
-    /// What it covers.
+    /// The covered images.
     pub images: Vec<(String, String, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Amazon SageMaker AI, as far as it tells which images models have and endpoints run.
+//! Amazon SageMaker AI: models and endpoints.
 
 use serde_json::{Value, json};
 

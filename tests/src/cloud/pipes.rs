@@ -1,4 +1,4 @@
-//! Amazon EventBridge Pipes, as far as it tells which tasks pipes start.
+//! Amazon EventBridge Pipes: pipes and their targets.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::sources::{Source, list};
 /// Pipes.
 #[derive(Debug, Default)]
 pub struct Pipes {
-    /// As `DescribePipe` answers them.
+    /// The answers of `DescribePipe`.
     pub pipes: Vec<Value>,
 }
 

@@ -1,4 +1,4 @@
-//! The projects of AWS CodeBuild, as far as they tell in which images they build.
+//! AWS CodeBuild: projects and their images.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Amazon EventBridge Scheduler, as far as it tells which tasks schedules start.
+//! Amazon EventBridge Scheduler: schedules and their targets.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::sources::{Source, list};
 /// Schedules.
 #[derive(Debug, Default)]
 pub struct Schedules {
-    /// As `GetSchedule` answers them.
+    /// The answers of `GetSchedule`.
     pub schedules: Vec<Value>,
 }
 

@@ -1,5 +1,5 @@
-//! Services that tell which images they use, and nothing else: each is one file here and one line in [`Sources::of`]. They are told
-//! apart by the names that requests are signed for, since several have operations of one name.
+//! Fakes of usage sources: each is one file here and one line in [`Sources::of`]. The names that requests are signed for tell
+//! them apart, since several have operations of one name.
 
 use serde_json::{Map, Value, json};
 
@@ -15,12 +15,12 @@ use super::state_machines::StateMachines;
 use super::{Answered, decoded};
 use crate::http::{Request, Response};
 
-/// What a fake service does.
+/// A fake service.
 pub(super) trait Source {
-    /// Answers an operation, or says that it is none of the service's that is known here.
+    /// Executes an operation, or `None` if the service does not implement it.
     fn act(&self, operation: &str, asked: &Value) -> Option<Answered>;
 
-    /// The operation of a method and a path, where the service goes by these.
+    /// The operation of a method and a path, for REST services.
     fn route(&self, _method: &str, _path: &str) -> Option<&'static str> {
         None
     }
@@ -67,14 +67,14 @@ impl Sources {
         })
     }
 
-    /// Does what is asked, if it is asked of one of these services.
+    /// Executes an operation, if it is one of these services.
     pub(crate) fn act(&self, operation: &str, asked: &Value) -> Option<Answered> {
         let (service, operation) = operation.split_once(':')?;
         let answered = self.of(service)?.act(operation, asked)?;
         Some(answered.map(|answer| self.paged(operation, answer, asked)))
     }
 
-    /// The part of a list that is asked for. A fake answers all of it, with the name of the token in `pages`.
+    /// The requested page of a list. A fake returns the whole list, with the name of the token in `pages`.
     fn paged(&self, operation: &str, mut answer: Value, asked: &Value) -> Value {
         let Value::String(pages) = answer["pages"].take() else {
             if let Some(members) = answer.as_object_mut() {
@@ -126,7 +126,7 @@ fn service(request: &Request) -> Option<&str> {
     scope.split('/').nth(3)
 }
 
-/// What a request by a method and a path asks for: its query, and the last part of its path as `Name`.
+/// The parsed input of a REST request: its query, and the last part of its path as `Name`.
 pub(crate) fn asked(request: &Request) -> Value {
     if !request.body.is_empty() {
         return serde_json::from_slice(&request.body).unwrap();
@@ -139,7 +139,7 @@ pub(crate) fn asked(request: &Request) -> Value {
     asked.into()
 }
 
-/// An answer as services tell it that go by methods and paths: the kind of an error is in a header and in the status.
+/// An answer in the form of REST services: the kind of an error is in a header and in the status.
 pub(crate) fn in_rest(mut answer: Response) -> Response {
     let mut body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let Some(kind) = body["__type"].as_str().map(str::to_owned) else { return answer };

@@ -1,4 +1,4 @@
-//! AWS CloudFormation, as far as it tells what it is doing with which resource.
+//! AWS CloudFormation: stacks and the status of their resources.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ struct Stack {
     outputs: BTreeMap<String, String>,
     /// The template, and the parameters.
     template: Option<(String, Vec<(String, String)>)>,
-    /// By logical id: type, status, physical id.
+    /// The resources by logical id: type, status, physical id.
     resources: BTreeMap<String, (String, String, Option<String>)>,
 }
 
@@ -53,7 +53,7 @@ impl Stacks {
         }
     }
 
-    /// A stack by its name, with what it says of itself.
+    /// Adds a stack with its outputs.
     pub fn deploy(&mut self, name: &str, outputs: &[(&str, &str)]) {
         let outputs = outputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let stack = Stack { status: "CREATE_COMPLETE".to_owned(), outputs, ..Stack::default() };

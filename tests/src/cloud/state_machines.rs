@@ -1,4 +1,4 @@
-//! AWS Step Functions, as far as it tells what state machines name.
+//! AWS Step Functions: state machines.
 
 use serde_json::{Value, json};
 

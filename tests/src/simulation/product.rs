@@ -13,7 +13,7 @@ use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::repository::Registry;
 use shared::domain::text::instant::Instant;
 use shared::workflows::enforcement::inventory::{self, InventoryError, Invocation, Progress};
-use shared::workflows::enforcement::process_batch::{Caller, Power, work};
+use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
 use shared::workflows::enforcement::suspend::{Stack, suspend};
 use shared::workflows::enforcement::{AwsClients, RunError, summarize};
 use tests::cloud::BUCKET;
@@ -117,8 +117,9 @@ impl Product {
 
     pub(super) async fn work(&self, task: &Task, is_on: bool) -> Result<Task, Failed> {
         let is_preview = task.key.contains("/preview/");
-        let power = if is_preview { Power::Preview } else { Power::Enforce { ecr: &self.ecr, is_on } };
-        Ok(work(self.hands.clients(FUNCTION), Caller { account_id: ACCOUNT, power }, task).await?)
+        let access =
+            if is_preview { CallerAccess::Preview } else { CallerAccess::Enforce { ecr: &self.ecr, is_on } };
+        Ok(work(self.hands.clients(FUNCTION), Caller { account_id: ACCOUNT, access }, task).await?)
     }
 
     /// The dead man's switch.

@@ -1,4 +1,4 @@
-//! The part of the story about images: sources arrive, and images that can be pulled come of them.
+//! The part of the story about builds: sources are uploaded and pushed, and become images that can be pulled.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,11 +16,11 @@ use crate::{LocalError, Project, run, say};
 const STACK: &str = "shop-image";
 /// The stack that runs one.
 const SERVICE: &str = "shop-service";
-/// The rule by which the story hears what S3 says.
+/// The rule by which the story receives events of S3.
 const HEAR: &str = "hear";
-/// What this part makes images in.
+/// The repositories of this part.
 const REPOSITORIES: [&str; 4] = ["team/web", "api", "team/multi", "team/broken"];
-/// How often a push is delivered.
+/// Number of deliveries of one push.
 const DELIVERIES: usize = 20;
 
 /// Plays it.
@@ -140,8 +140,8 @@ impl Bench<'_> {
 
     /// The image with a tag: its digest and all its tags.
     fn image(&self, repository: &str, id: &str) -> Result<(String, BTreeSet<String>), LocalError> {
-        let asked = ["ecr", "describe-images", "--repository-name", repository, "--image-ids", id];
-        let answer = self.stack.aws(&asked)?;
+        let arguments = ["ecr", "describe-images", "--repository-name", repository, "--image-ids", id];
+        let answer = self.stack.aws(&arguments)?;
         let image = &answer["imageDetails"][0];
         let tags = image["imageTags"].as_array().into_iter().flatten();
         Ok((
@@ -167,8 +167,8 @@ impl Bench<'_> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let made = self.stack.sqs(&["create-queue", "--queue-name", name])?;
         let url = text(&made["QueueUrl"]);
-        let asked = ["get-queue-attributes", "--queue-url", &url, "--attribute-names", "QueueArn"];
-        let attributes = self.stack.sqs(&asked)?;
+        let arguments = ["get-queue-attributes", "--queue-url", &url, "--attribute-names", "QueueArn"];
+        let attributes = self.stack.sqs(&arguments)?;
         Ok(Queue { arn: text(&attributes["Attributes"]["QueueArn"]), url })
     }
 
@@ -247,15 +247,15 @@ impl Bench<'_> {
     }
 
     fn committed(&self) -> Result<(), LocalError> {
-        const BOOK: &str = "builds:\n  - repositoryName: api\n    source:\n      codeCommit:\n        repositoryName: api\n        \
+        const BUILDS_FILE: &str = "builds:\n  - repositoryName: api\n    source:\n      codeCommit:\n        repositoryName: api\n        \
             branches: [main]\n    imageTags: [\"{branch}\", \"{shortCommit}\"]\n    buildArgs:\n      \
             GREETING: 'a; touch pwned'\n";
         let step = Step::begin(
             "a push to CodeCommit, with a builds.yaml that names its branch, tags and an argument",
         );
-        let book = self.project.run().join("builds.yaml");
-        fs::write(&book, BOOK).map_err(LocalError::io(book.display().to_string()))?;
-        self.put("builds.yaml", &book)?;
+        let file = self.project.run().join("builds.yaml");
+        fs::write(&file, BUILDS_FILE).map_err(LocalError::io(file.display().to_string()))?;
+        self.put("builds.yaml", &file)?;
         let dockerfile = "FROM scratch\nARG GREETING\nLABEL greeting=$GREETING\nCOPY index.html /\n";
         let folder = self.source("api", &[("Dockerfile", dockerfile), ("index.html", "api")])?;
         let remote = Builder::repositories(self.project).join("api");
@@ -303,14 +303,18 @@ impl Bench<'_> {
         let step = Step::begin("POST /builds for linux/amd64 and linux/arm64: two builds, one index");
         let files = [("Dockerfile", "FROM scratch\nCOPY index.html /\n"), ("index.html", "everywhere")];
         self.upload("uploads/multi.zip", &files)?;
-        let wish = json!({
+        let spec = json!({
             "repositoryName": "team/multi", "platforms": ["linux/amd64", "linux/arm64"],
             "source": { "s3": { "key": "uploads/multi.zip" } },
         });
-        let begun = step.expect(self.stack.request("POST", "/builds", Some(&wish))?, 202)?;
-        let ids: Vec<&str> =
-            begun["builds"].as_array().into_iter().flatten().filter_map(|b| b["buildId"].as_str()).collect();
-        step.check(ids.len() == 2, || format!("two builds should have begun: {begun}"))?;
+        let started = step.expect(self.stack.request("POST", "/builds", Some(&spec))?, 202)?;
+        let ids: Vec<&str> = started["builds"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|b| b["buildId"].as_str())
+            .collect();
+        step.check(ids.len() == 2, || format!("two builds should have begun: {started}"))?;
         for id in ids {
             let build = until(&step, &format!("the end of {id}"), || {
                 let build = step.expect(self.stack.request("GET", &format!("/builds/{id}"), None)?, 200)?;
@@ -323,10 +327,10 @@ impl Bench<'_> {
                 build["imageDigest"].as_str().unwrap_or_default()
             ));
         }
-        let tag = format!("imageTag={}", begun["imageTag"].as_str().unwrap_or_default());
-        let asked = ["ecr", "batch-get-image", "--repository-name", "team/multi", "--image-ids", &tag];
+        let tag = format!("imageTag={}", started["imageTag"].as_str().unwrap_or_default());
+        let arguments = ["ecr", "batch-get-image", "--repository-name", "team/multi", "--image-ids", &tag];
         let index = until(&step, "the index", || {
-            let answer = self.stack.aws(&asked)?;
+            let answer = self.stack.aws(&arguments)?;
             let manifest = answer.pointer("/images/0/imageManifest").and_then(Value::as_str);
             Ok(manifest.and_then(|text| serde_json::from_str::<Value>(text).ok()))
         })?;
@@ -339,7 +343,7 @@ impl Bench<'_> {
         step.check(platforms == BTreeSet::from(["amd64", "arm64"]), || {
             format!("both platforms should be in {index}")
         })?;
-        let again = step.expect(self.stack.request("POST", "/builds", Some(&wish))?, 200)?;
+        let again = step.expect(self.stack.request("POST", "/builds", Some(&spec))?, 200)?;
         step.check(again["imageDigest"].is_string(), || {
             format!("asked again, it is there already: {again}")
         })?;
@@ -362,12 +366,12 @@ impl Bench<'_> {
             &queue.arn,
         ])?;
         self.upload("sources/team/broken/a.zip", &[("Dockerfile", "FROM scratch\nCOPY nothing /\n")])?;
-        let told = self.received(&step, &queue)?;
-        let told: Value = serde_json::from_str(&told).unwrap_or_default();
-        let message = told["Message"].as_str().unwrap_or_default();
+        let answer = self.received(&step, &queue)?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let message = answer["Message"].as_str().unwrap_or_default();
         step.check(
             ["team/broken", "sources/team/broken/a.zip", "/logs/"].iter().all(|part| message.contains(part)),
-            || format!("the repository, the source and the log should be named: {told}"),
+            || format!("the repository, the source and the log should be named: {answer}"),
         )?;
         step.check(Self::parameter_of(self.stack, "team/broken")?.is_none(), || {
             "there is no image to point to".to_owned()
@@ -474,8 +478,8 @@ impl Bench<'_> {
                 resource.map(|resource| text(resource, "/PhysicalResourceId")).unwrap_or_default()
             };
             let (cluster, service) = (id("Cluster"), id("Service"));
-            let asked = ["ecs", "describe-services", "--cluster", &cluster, "--services", &service];
-            let service = self.stack.aws(&asked)?;
+            let arguments = ["ecs", "describe-services", "--cluster", &cluster, "--services", &service];
+            let service = self.stack.aws(&arguments)?;
             let task = text(&service, "/services/0/taskDefinition");
             let task = self.stack.aws(&["ecs", "describe-task-definition", "--task-definition", &task])?;
             let count = service.pointer("/services/0/desiredCount").and_then(Value::as_u64);

@@ -14,9 +14,10 @@ use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
 
 pub(super) mod protection;
+mod reporters;
 
 /// The policies: a quarter of the fleet is ECR's to apply, the rest this stack's. `<limits>` and `<ignore>` change.
-const BOOK: &str = r#"limits: <limits>
+const POLICIES_FILE: &str = r#"limits: <limits>
 policies:
   - name: applied by ECR
     repositories: ["fleet/*"]
@@ -46,25 +47,25 @@ usage:
     - { key: usage/eks.json, repositories: ["fleet/*"], cluster: shop }
   ignore: [<ignore>]
 "#;
-/// So many images may go from the registry in a day, at first.
+/// The registry's daily limit, at first.
 const FEW: u64 = 1000;
-/// So many may later: more than go.
+/// The registry's daily limit afterwards: more than is removed.
 const MANY: u64 = 5000;
-/// So many images of the fleet go.
+/// Number of images of the fleet that are removed.
 const GOING: usize = 2892;
 /// The signatures in each repository of which ECR does not say whether it takes them: their releases stay.
 const MAYBE: usize = 2;
 /// The account of the local AWS.
 const HOST: &str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com";
 const CLUSTER: &str = "fleet";
-/// The clusters of Amazon EKS: one that reports what it runs, and one of which nobody knows.
+/// The clusters of Amazon EKS: one that reports its use, and one that does not.
 const REPORTING: &str = "shop";
 const SILENT: &str = "old";
 /// The repository of a service that is scaled to zero, and its tag.
 const SERVICE: &str = "shop/api";
 const LIVE: &str = "live";
 const FUNCTIONS: [u32; 4] = [2, 5, 8, 11];
-/// Where ECR applies the policy, and the image of a function leaves when the function is gone.
+/// The repository where ECR enforces the policy, and the image of a function is deleted after the function.
 const LEAVER: &str = "fleet/11";
 /// The names of its schedules begin so. The emulator starts nothing for a second one of the same name.
 const SCHEDULE: &str = "story-";
@@ -79,6 +80,9 @@ type Fleet = BTreeMap<String, Images>;
 /// Plays it.
 pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(), LocalError> {
     let port = Port { project, stack, bucket: stack.output("SourceBucketName")?.to_owned() };
+    if extent == Extent::All {
+        port.reporters()?;
+    }
     let fleet = port.fill()?;
     port.take_into_use(&fleet)?;
     let service = port.scale_to_zero()?;
@@ -88,12 +92,12 @@ pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(
     if extent == Extent::Short {
         return Ok(());
     }
-    port.unseen_book(&entry)?;
+    port.unpreviewed_policies_file(&entry)?;
     port.whole_run(&fleet, &service, gone)?;
     port.spared_by_ecr(&fleet)?;
     port.another_run()?;
     port.protected(&fleet)?;
-    port.broken_book()
+    port.invalid_policies_file()
 }
 
 /// Removes what a story that was broken off has left.
@@ -125,6 +129,7 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
         }
     }
     protection::clear(stack)?;
+    reporters::clear(stack)?;
     // The broken policies; what went today, what was previewed, and which lists there were.
     let bucket = stack.output("SourceBucketName")?;
     for folder in ["state", "usage"] {
@@ -133,10 +138,10 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
     stack.aws(&["s3", "rm", "--quiet", &format!("s3://{bucket}/policies.yaml")]).map(drop)
 }
 
-/// The policies with so many images a day, and these entries of what is ignored.
-fn book(images: u64, ignore: &str) -> String {
+/// The policies file with this daily limit, and these entries of ignored sources.
+fn policies_file(images: u64, ignore: &str) -> String {
     let limits = format!("{{ images: {images}, percent: 100 }}");
-    BOOK.replace("<limits>", &limits).replace("<ignore>", ignore)
+    POLICIES_FILE.replace("<limits>", &limits).replace("<ignore>", ignore)
 }
 
 /// The present, in UTC.
@@ -153,13 +158,13 @@ fn number(repository: &str) -> u32 {
     repository.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
-/// Whether ECR applies the policy of a repository.
+/// Whether ECR enforces the policy of a repository.
 fn is_attached(repository: &str) -> bool {
     number(repository) % 4 == 3
 }
 
-/// What the policy takes from every repository, if nothing were in use: all builds but the youngest 20, all releases but the
-/// youngest three with what belongs to them, and what nothing has named for two weeks.
+/// What the policy would remove from every repository without use: all builds but the youngest 20, all releases but the youngest
+/// three with what belongs to them, and images that were untagged for two weeks.
 fn taken() -> BTreeSet<String> {
     let builds = (0..50).map(|build| format!("ci-{build:03}"));
     let releases = (1..=3).flat_map(|release| family(&format!("v{release}")));
@@ -172,7 +177,7 @@ fn family(release: &str) -> [String; 4] {
     ["", "/amd64", "/arm64", "/signature"].map(|part| format!("{release}{part}"))
 }
 
-/// What is kept of a repository since it is in use.
+/// The images of a repository that are kept since they are in use.
 fn used(repository: &str) -> BTreeSet<String> {
     let number = number(repository);
     let mut used = BTreeSet::new();
@@ -188,7 +193,7 @@ fn used(repository: &str) -> BTreeSet<String> {
     used
 }
 
-/// The digests of what stays in a repository of the fleet.
+/// The digests of the images that are kept in a repository of the fleet.
 fn kept(name: &str, images: &Images) -> BTreeSet<String> {
     let stays = |image: &str| is_attached(name) || !taken().contains(image) || used(name).contains(image);
     images.iter().filter(|(image, _)| stays(image)).map(|(_, digest)| digest.clone()).collect()
@@ -311,8 +316,9 @@ impl Port<'_> {
         let python = tools::install(self.project, AWS)?.join("python");
         let script = self.project.root().join("infra/local/fleet.py");
         let now = date("+%Y-%m-%dT%H:%M:%SZ")?;
-        let told = run(Command::new(python).arg(script).args([&self.stack.endpoint(), what, &now]).args(of))?;
-        serde_json::from_slice(&told.stdout).map_err(|error| LocalError::Unexpected {
+        let answer =
+            run(Command::new(python).arg(script).args([&self.stack.endpoint(), what, &now]).args(of))?;
+        serde_json::from_slice(&answer.stdout).map_err(|error| LocalError::Unexpected {
             program: "fleet.py".to_owned(),
             problem: error.to_string(),
         })
@@ -323,7 +329,7 @@ impl Port<'_> {
         self.fleet("list")
     }
 
-    /// Starts a run by hand, and gives its execution.
+    /// Starts a run by hand, and returns its execution.
     fn start(&self, input: &str) -> Result<String, LocalError> {
         let machine = self.stack.output("LifecycleStateMachineArn")?;
         let start = ["stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", input];
@@ -346,9 +352,9 @@ impl Port<'_> {
     }
 
     /// Uploads a policies file, and gives the execution that this starts.
-    fn upload(&self, step: &Step, book: &str) -> Result<String, LocalError> {
+    fn upload(&self, step: &Step, policies_file: &str) -> Result<String, LocalError> {
         let before = self.executions()?;
-        self.put("policies.yaml", book)?;
+        self.put("policies.yaml", policies_file)?;
         let execution = self.started(step, "a run that the upload starts", &before)?;
         let describe = ["stepfunctions", "describe-execution", "--execution-arn", &execution];
         let described = self.stack.aws(&describe)?;
@@ -364,7 +370,7 @@ impl Port<'_> {
         fs::read_to_string(&file).map_err(LocalError::io(file.display().to_string()))
     }
 
-    /// How many images went from the registry today, as the runs count them.
+    /// The number of images that were removed from the registry today, as the runs count them.
     fn taken_today(&self) -> Result<Value, LocalError> {
         let key = format!("state/taken/{}.json", date("+%Y-%m-%d")?);
         serde_json::from_str(&self.get(&key)?)
@@ -404,9 +410,9 @@ impl Port<'_> {
         })
     }
 
-    /// How many images are told to go: what the policies take, less what is in use; in the service's repository an image that
-    /// nothing uses, and its signature. Where ECR applies the policy, the signatures of two releases that stay are among it: ECR
-    /// does not say whether its rules take them.
+    /// The number of images that a report lists as removed: what the policies select without what is in use; in the service's
+    /// repository an unused image and its signature. Where ECR enforces the policy, the signatures of two kept releases are
+    /// included: ECR does not document whether its rules select them.
     fn expected(fleet: &Fleet) -> usize {
         let of_repository = |name: &String| {
             let by_ecr = if is_attached(name) { MAYBE } else { 0 };
@@ -415,12 +421,12 @@ impl Port<'_> {
         fleet.keys().map(of_repository).sum::<usize>() + 2
     }
 
-    /// A cluster of Amazon EKS that tells nothing keeps everything from going; the report says how to ignore it.
+    /// A cluster of Amazon EKS that reports nothing blocks all deletions; the report says how to ignore it.
     fn unknown_cluster(&self, fleet: &Fleet) -> Result<String, LocalError> {
         let step = Step::begin(
             "policies.yaml uploaded: a dry run starts at once, and says what would be deleted and what is unknown",
         );
-        let report = self.report(&step, &self.upload(&step, &book(FEW, ""))?)?;
+        let report = self.report(&step, &self.upload(&step, &policies_file(FEW, ""))?)?;
         let expected = Self::expected(fleet);
         step.check(report["totals"]["expiring"]["imageTotalCount"] == expected, || {
             format!("{expected} images would be deleted; the report has {}", report["totals"])
@@ -461,11 +467,11 @@ impl Port<'_> {
         step.check(there.values().all(|images| images.len() == 100), || "images are gone".to_owned())
     }
 
-    /// The entry that the report prints, pasted, is all that it takes.
+    /// The entry that the report prints is sufficient to ignore the cluster.
     fn ignored_cluster(&self, fleet: &Fleet, entry: &str) -> Result<(), LocalError> {
         let step =
             Step::begin("the entry that the report prints, pasted into policies.yaml: it blocks nothing");
-        let report = self.report(&step, &self.upload(&step, &book(FEW, entry))?)?;
+        let report = self.report(&step, &self.upload(&step, &policies_file(FEW, entry))?)?;
         step.check(report["totals"]["expiring"]["imageTotalCount"] == Self::expected(fleet), || {
             report["totals"].to_string()
         })?;
@@ -481,7 +487,7 @@ impl Port<'_> {
         self.all_there(&step)
     }
 
-    /// Gives how many images went.
+    /// A run that reaches the daily limit; returns the number of removed images.
     fn limited_run(&self, fleet: &Fleet) -> Result<usize, LocalError> {
         let step =
             Step::begin("a scheduled run enforces what was previewed, up to the registry's limit of the day");
@@ -507,8 +513,8 @@ impl Port<'_> {
         step.check((gone..=gone + 2).contains(&deleted), || {
             format!("{gone} are gone; {}", report["totals"])
         })?;
-        // What goes with other images is not counted. What ECR takes behind the policies that are attached by now is, and with it
-        // what it may take alone.
+        // What is removed together with other images is not counted. What ECR expires behind the attached policies is, including
+        // what it may expire alone.
         let stands_alone = |image: &&String| !image.contains('/');
         let of_stack = fleet.iter().flat_map(|(name, images)| {
             images.iter().filter(|(_, digest)| !there[name].contains(*digest)).map(|(image, _)| image)
@@ -550,7 +556,7 @@ impl Port<'_> {
     }
 
     /// A policies file that no run has previewed is not enforced.
-    fn unseen_book(&self, entry: &str) -> Result<(), LocalError> {
+    fn unpreviewed_policies_file(&self, entry: &str) -> Result<(), LocalError> {
         let step = Step::begin(
             "a run that is to enforce a file which no run has previewed is a dry run, and says why",
         );
@@ -560,7 +566,7 @@ impl Port<'_> {
         let before = self.there()?;
         // Otherwise the upload would have it previewed.
         self.stack.aws(&["events", "disable-rule", "--name", rule])?;
-        self.put("policies.yaml", &book(MANY, entry))?;
+        self.put("policies.yaml", &policies_file(MANY, entry))?;
         let report = self.report(&step, &self.start(ENFORCE)?)?;
         self.stack.aws(&["events", "enable-rule", "--name", rule])?;
         let notice = report["notices"][0].as_str().unwrap_or_default();
@@ -578,7 +584,7 @@ impl Port<'_> {
         Ok(())
     }
 
-    /// What the limit left goes.
+    /// A run that removes what the limit left over.
     fn whole_run(&self, fleet: &Fleet, service: &Images, before: usize) -> Result<(), LocalError> {
         let step =
             Step::begin("the next run enforces it: what the limit left is deleted, less what is in use");
@@ -619,9 +625,9 @@ impl Port<'_> {
         let outcomes = report["repositories"].as_array().into_iter().flatten();
         let outcome = outcomes.into_iter().find(|outcome| outcome["repositoryName"] == SERVICE);
         let mut results = outcome.and_then(|outcome| outcome["results"].as_array()).into_iter().flatten();
-        let told = results.find(|image| image["imageDigest"] == service["running"]);
-        let reason = told.and_then(|told| told["reason"].as_str()).unwrap_or_default();
-        let is_used = told.is_some_and(|told| told["outcome"] == "IN_USE");
+        let answer = results.find(|image| image["imageDigest"] == service["running"]);
+        let reason = answer.and_then(|answer| answer["reason"].as_str()).unwrap_or_default();
+        let is_used = answer.is_some_and(|answer| answer["outcome"] == "IN_USE");
         step.check(is_used && reason.contains(&format!("service/{CLUSTER}/api")), || format!("{outcome:?}"))?;
         say(&format!("  {reason}"));
         Ok(())
@@ -642,7 +648,7 @@ impl Port<'_> {
         Ok(())
     }
 
-    /// What the journal has of what a run deleted.
+    /// The journal's lines of what a run deleted.
     fn removals(&self, report: &Value) -> Result<Vec<Value>, LocalError> {
         let folder = self.project.run().join("journal");
         tools::remove(&folder)?;
@@ -660,7 +666,7 @@ impl Port<'_> {
         Ok(lines)
     }
 
-    /// What ECR itself would take by the policies that were attached, as the preview evaluates them.
+    /// What ECR itself would expire by the attached policies, as the preview evaluates them.
     fn spared_by_ecr(&self, fleet: &Fleet) -> Result<(), LocalError> {
         let step =
             Step::begin("where ECR applies the policy, it has rules and tags that spare what is in use");
@@ -699,7 +705,7 @@ impl Port<'_> {
         step.check(before == after, || "images are gone".to_owned())
     }
 
-    fn broken_book(&self) -> Result<(), LocalError> {
+    fn invalid_policies_file(&self) -> Result<(), LocalError> {
         let step = Step::begin(
             "a policies file with a mistake fails the run, which says where it is; what ECR enforces by it is suspended",
         );

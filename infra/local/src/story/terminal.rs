@@ -14,7 +14,7 @@ use crate::{LocalError, Project, functions, run, say};
 
 /// The repository of this part.
 const REPOSITORY: &str = "team/terminal";
-/// How long a step of the Dockerfile works, so that its line is seen before the build is over.
+/// Duration of a step of the Dockerfile, so that its line is printed before the build is over.
 const WORK: Duration = Duration::from_secs(3);
 /// Steps that say what they do, on nothing but a program.
 const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/\nRUN [\"/bin/busybox\", \"echo\", \"compiling the application\"]\n\
@@ -56,7 +56,7 @@ impl Terminal<'_> {
         self.command(arguments).output().map_err(LocalError::io(what))
     }
 
-    /// What it prints, where it has to do as it is told.
+    /// The output of a command that has to succeed.
     fn prints(&self, arguments: &[&str]) -> Result<String, LocalError> {
         let output = run(&mut self.command(arguments))?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -108,8 +108,8 @@ impl Terminal<'_> {
             self.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io())?;
         let mut seen = None;
         let mut lines = Vec::new();
-        if let Some(told) = child.stderr.take() {
-            for line in BufReader::new(told).lines() {
+        if let Some(answer) = child.stderr.take() {
+            for line in BufReader::new(answer).lines() {
                 let line = line.map_err(io())?;
                 if line == "compiling the application" {
                     seen = Some(Instant::now());
@@ -124,7 +124,8 @@ impl Terminal<'_> {
         }
         let status = child.wait().map_err(io())?;
         step.check(status.success(), || format!("{status}: {}", lines.join("\n")))?;
-        // Half of the time that a later step takes is enough to tell a line that comes from one that is told in the end.
+        // Half the time of a later step is enough to distinguish a line that is printed at once from one that is printed at the
+        // end.
         let before = seen.map(|seen| seen.elapsed());
         step.check(before.is_some_and(|before| before > WORK / 2), || {
             format!("the first step's line should be seen long before the end, and was {before:?}: {lines:?}")
@@ -146,13 +147,13 @@ impl Terminal<'_> {
         let folder = self.source("terminal-broken", dockerfile)?;
         let folder = folder.to_string_lossy();
         let output = self.output(&["build", &folder, "--repository", REPOSITORY])?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let line = said
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = errors
             .lines()
             .find(|line| line.starts_with("ecr-steward: the build for linux/"))
             .unwrap_or_default();
         step.check(output.status.code() == Some(1) && output.stdout.is_empty(), || format!("{output:?}"))?;
-        step.check(line.contains("failed at") && line.contains("busybox"), || said.clone())?;
+        step.check(line.contains("failed at") && line.contains("busybox"), || errors.clone())?;
         say(&format!("  {line}"));
         let missing = self.output(&["build", "/bin", "--repository", REPOSITORY])?;
         step.check(missing.status.code() == Some(2), || format!("{missing:?}"))
@@ -165,8 +166,8 @@ impl Terminal<'_> {
         for line in table.lines() {
             say(&format!("  {line}"));
         }
-        let told = self.prints(&["explain", uri])?;
-        step.check(told.contains("Policy: ") && told.contains("Kept: "), || told.clone())
+        let answer = self.prints(&["explain", uri])?;
+        step.check(answer.contains("Policy: ") && answer.contains("Kept: "), || answer.clone())
     }
 
     fn pull(&self, uri: &str) -> Result<(), LocalError> {

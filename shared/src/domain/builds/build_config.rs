@@ -1,4 +1,4 @@
-//! `builds.yaml`: which recipe for which source. Where it says nothing, names do: `sources/<repository>/….zip` of the
+//! `builds.yaml`: the build definition for each source. Without an entry, names decide: `sources/<repository>/….zip` of the
 //! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
 
 use super::event::SourceUpdate;
@@ -16,22 +16,22 @@ pub const KEY: &str = "builds.yaml";
 
 const FILE_FIELDS: [&str; 1] = ["builds"];
 
-/// What `builds.yaml` says; by default nothing.
+/// The content of `builds.yaml`; empty by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildConfig {
     entries: Vec<Entry>,
 }
 
-/// A recipe, and the sources that it is for.
+/// A build definition, and the sources that it applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    recipe: BuildDefinition,
+    definition: BuildDefinition,
     from: From,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum From {
-    /// Whatever is named after the repository.
+    /// Every source that is named after the repository.
     Named,
     /// Objects of the stack's bucket whose keys match.
     Key(String),
@@ -39,20 +39,20 @@ enum From {
     CodeCommit { repository_name: String, branches: Option<Vec<String>>, tags: Option<Vec<String>> },
 }
 
-/// A source that is built by request, not because it came.
+/// A request to build a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildRequest {
-    /// How.
-    pub recipe: BuildDefinition,
-    /// What.
+    /// How it is built.
+    pub definition: BuildDefinition,
+    /// What is built.
     pub source: RequestedSource,
-    /// How whoever asks spells the fields.
+    /// The casing of the fields in the request, for messages.
     pub(crate) spelling: FieldCasing,
-    /// How long CloudFormation waits, in seconds, if it is who asks.
+    /// The time that CloudFormation waits, in seconds, if the request is one of CloudFormation's.
     pub service_timeout: Option<u64>,
 }
 
-/// How long CloudFormation waits if a template says nothing, in seconds, and the most it can say.
+/// The time that CloudFormation waits by default, in seconds, which is also its maximum.
 const SERVICE_TIMEOUT_SECONDS: u64 = 3600;
 
 /// A source as callers name it; an object may lack its version, which is its latest then.
@@ -79,20 +79,20 @@ pub enum RequestedSource {
 }
 
 impl BuildConfig {
-    /// Whether a text means to be a `builds.yaml`, rightly or wrongly: it has a list of builds.
+    /// Whether a text is intended as a `builds.yaml`, valid or not: it has a list of builds.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         let node = syntax::parse_file(text, &FILE_FIELDS).map(|(node, _)| node);
         matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "builds"))
     }
 
-    /// How many builds it describes.
+    /// The number of builds.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether it describes none, so that names alone say what is built.
+    /// Whether there are no builds, so that the names of sources decide alone.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -106,16 +106,16 @@ impl BuildConfig {
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
         let (node, _) = syntax::parse_file(text, &FILE_FIELDS).map_err(|finding| vec![finding])?;
         let mut reader = Reader::default();
-        let mut book = Self::default();
+        let mut config = Self::default();
         if let Some(fields) = reader.fields(&node, "", &FILE_FIELDS) {
             let items = reader.list(&fields, "builds");
             reader.require(&items, &fields, "builds", "a list of builds");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
                 let at = format!("/builds/{index}");
-                book.entries.extend(Self::entry(&mut reader, item, &at));
+                config.entries.extend(Self::entry(&mut reader, item, &at));
             }
         }
-        if reader.findings.is_empty() { Ok(book) } else { Err(reader.findings) }
+        if reader.findings.is_empty() { Ok(config) } else { Err(reader.findings) }
     }
 
     fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
@@ -131,12 +131,12 @@ impl BuildConfig {
             );
             reader.find(Code::UnknownValue, fields.at("serviceRole"), message);
         }
-        let recipe = build_definition::read(reader, &fields, FieldCasing::Api);
+        let definition = build_definition::read(reader, &fields, FieldCasing::Api);
         let from = match reader.field(&fields, "source").value() {
             None => Some(From::Named),
             Some(node) => Self::from(reader, node, &fields.at("source")),
         };
-        Some(Entry { recipe: BuildDefinition { service_role, ..recipe? }, from: from? })
+        Some(Entry { definition: BuildDefinition { service_role, ..definition? }, from: from? })
     }
 
     fn from(reader: &mut Reader, node: &Node, pointer: &str) -> Option<From> {
@@ -188,34 +188,41 @@ impl BuildConfig {
         }
     }
 
-    /// The role that builds of a repository have, as its first entry that names one says.
+    /// The service role for builds of a repository: that of its first entry that names one.
     #[cfg_attr(not(feature = "builds"), expect(dead_code, reason = "only starting a build asks for it"))]
     pub(crate) fn service_role(&self, repository: &Name) -> Option<&str> {
-        let mut recipes =
-            self.entries.iter().map(|entry| &entry.recipe).filter(|recipe| recipe.repository == *repository);
-        recipes.find_map(|recipe| recipe.service_role.as_deref())
+        let mut definitions = self
+            .entries
+            .iter()
+            .map(|entry| &entry.definition)
+            .filter(|definition| definition.repository == *repository);
+        definitions.find_map(|definition| definition.service_role.as_deref())
     }
 
-    /// What is wrong with the secrets of a recipe that somebody asks for: who asks for a build also chooses what it does, and
-    /// so could read every secret that builds may. Only who writes `builds.yaml` says which repository's builds read which.
+    /// Findings about secrets in a requested build definition. Whoever requests a build also chooses what it does, and could so
+    /// read every secret that builds may read. Only `builds.yaml` allows a repository's builds to read a secret.
     #[cfg_attr(not(feature = "builds"), expect(dead_code, reason = "only starting a build asks for it"))]
-    pub(crate) fn refused_secrets(&self, recipe: &BuildDefinition, spelling: FieldCasing) -> Vec<Finding> {
+    pub(crate) fn refused_secrets(
+        &self,
+        definition: &BuildDefinition,
+        spelling: FieldCasing,
+    ) -> Vec<Finding> {
         let is_named = |value: &String| {
             let mut of_repository = self
                 .entries
                 .iter()
-                .map(|entry| &entry.recipe)
-                .filter(|named| named.repository == recipe.repository);
+                .map(|entry| &entry.definition)
+                .filter(|named| named.repository == definition.repository);
             of_repository.any(|named| named.secrets.values().any(|named| named == value))
         };
         let pointer = join_pointer("", &spelling.of("secrets"));
-        let refused = recipe.secrets.iter().filter(|(_, value)| !is_named(value));
+        let refused = definition.secrets.iter().filter(|(_, value)| !is_named(value));
         refused
             .map(|(id, value)| {
                 let message = format!(
                     "no build of {} in {KEY} has the secret {}; only secrets that stand there are given to builds that are \
                      asked for",
-                    recipe.repository,
+                    definition.repository,
                     quoted(value)
                 );
                 Finding::new(Code::SecretNotNamed, join_pointer(&pointer, id), message)
@@ -223,12 +230,12 @@ impl BuildConfig {
             .collect()
     }
 
-    /// The recipes for a source that came to the stack with this bucket; an error says why there are none.
+    /// The build definitions for a source update of the stack with this bucket.
     ///
     /// # Errors
     ///
-    /// Why nothing is built.
-    pub fn recipes(
+    /// The reason, if nothing is built.
+    pub fn definitions(
         &self,
         arrived: &SourceUpdate,
         stack_bucket: &str,
@@ -242,17 +249,17 @@ impl BuildConfig {
             }
         }
         let named = named(&arrived.source);
-        let mut recipes = Vec::new();
+        let mut definitions = Vec::new();
         let mut filtered = false;
         for entry in &self.entries {
-            match entry.from.takes(arrived, named.as_ref().ok(), &entry.recipe.repository) {
-                Takes::Yes => recipes.push(entry.recipe.clone()),
-                Takes::NotThisReference => filtered = true,
-                Takes::No => {}
+            match entry.from.accepts(arrived, named.as_ref().ok(), &entry.definition.repository) {
+                Accepts::Yes => definitions.push(entry.definition.clone()),
+                Accepts::NotThisReference => filtered = true,
+                Accepts::No => {}
             }
         }
-        match (recipes.is_empty(), filtered, named) {
-            (false, _, _) => Ok(recipes),
+        match (definitions.is_empty(), filtered, named) {
+            (false, _, _) => Ok(definitions),
             (true, true, _) => {
                 let reference = match &arrived.reference {
                     Some(GitReference::Branch(name)) => format!("the branch {}", quoted(name)),
@@ -269,16 +276,16 @@ impl BuildConfig {
     }
 }
 
-enum Takes {
+enum Accepts {
     Yes,
     No,
-    /// It is for this source, but not for this branch or tag of it.
+    /// The entry is for this source, but not for this branch or tag.
     NotThisReference,
 }
 
 impl From {
-    fn takes(&self, arrived: &SourceUpdate, named: Option<&Name>, repository: &Name) -> Takes {
-        let yes = |is_so: bool| if is_so { Takes::Yes } else { Takes::No };
+    fn accepts(&self, arrived: &SourceUpdate, named: Option<&Name>, repository: &Name) -> Accepts {
+        let yes = |is_so: bool| if is_so { Accepts::Yes } else { Accepts::No };
         match (self, &arrived.source) {
             (Self::Named, _) => yes(named == Some(repository)),
             (Self::Key(pattern), Source::S3 { key, .. }) => {
@@ -296,19 +303,19 @@ impl From {
                         (None, None) => true,
                     }
                 };
-                let takes = match &arrived.reference {
+                let accepts = match &arrived.reference {
                     Some(GitReference::Branch(name)) => has(branches, tags, name),
                     Some(GitReference::Tag(name)) => has(tags, branches, name),
                     None => true,
                 };
-                if takes { Takes::Yes } else { Takes::NotThisReference }
+                if accepts { Accepts::Yes } else { Accepts::NotThisReference }
             }
-            _ => Takes::No,
+            _ => Accepts::No,
         }
     }
 }
 
-/// Whether a text is a name that CodeCommit takes.
+/// Whether a text is a valid name of a CodeCommit repository.
 fn is_codecommit_name(text: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     (1..=100).contains(&text.len()) && text.chars().all(is_inner) && !text.ends_with(".git")
@@ -345,7 +352,7 @@ fn check_references(
     }
 }
 
-/// Whether a text is the name of a role, maybe with more of its path.
+/// Whether a text is the name of a role, with or without a part of its path.
 fn is_role(text: &str) -> bool {
     let is_part = |part: &str| {
         let is_inner = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
@@ -442,8 +449,8 @@ impl BuildRequest {
         let names: Vec<String> =
             BuildDefinition::FIELDS.into_iter().chain(["source"]).map(|name| spelling.of(name)).collect();
         let known: Vec<&str> = names.iter().map(String::as_str).chain(own.iter().copied()).collect();
-        let wanted = reader.fields(&node, "", &known).and_then(|fields| {
-            let recipe = build_definition::read(&mut reader, &fields, spelling);
+        let request = reader.fields(&node, "", &known).and_then(|fields| {
+            let definition = build_definition::read(&mut reader, &fields, spelling);
             let name = spelling.of("source");
             let node = reader.field(&fields, &name);
             reader.require(&node, &fields, &name, "what to build");
@@ -453,10 +460,10 @@ impl BuildRequest {
                 FieldCasing::Api => None,
                 FieldCasing::CloudFormation => Some(service_timeout(&mut reader, &fields)?),
             };
-            Some(Self { recipe: recipe?, source: source?, spelling, service_timeout })
+            Some(Self { definition: definition?, source: source?, spelling, service_timeout })
         });
-        match wanted {
-            Some(wanted) if reader.findings.is_empty() => Ok(wanted),
+        match request {
+            Some(request) if reader.findings.is_empty() => Ok(request),
             _ => Err(reader.findings),
         }
     }
@@ -523,7 +530,7 @@ impl BuildRequest {
     }
 }
 
-/// How long CloudFormation waits, in seconds: enough for a build.
+/// The time that CloudFormation waits, in seconds; it has to suffice for a build.
 fn service_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
     const NAME: &str = "ServiceTimeout";
     let Some(node) = reader.field(fields, NAME).value() else { return Some(SERVICE_TIMEOUT_SECONDS) };
@@ -599,17 +606,17 @@ mod tests {
         GitReference::Branch(name.to_owned())
     }
 
-    fn repositories(book: &BuildConfig, arrived: &SourceUpdate) -> Result<Vec<String>, String> {
-        let recipes = book.recipes(arrived, "b")?;
-        Ok(recipes.into_iter().map(|recipe| recipe.repository.to_string()).collect())
+    fn repositories(config: &BuildConfig, arrived: &SourceUpdate) -> Result<Vec<String>, String> {
+        let definitions = config.definitions(arrived, "b")?;
+        Ok(definitions.into_iter().map(|definition| definition.repository.to_string()).collect())
     }
 
     #[test]
     fn names_say_where_a_source_goes_when_nothing_else_does() {
-        let book = BuildConfig::default();
-        assert_eq!(repositories(&book, &upload("sources/team/app/v1.zip")).unwrap(), ["team/app"]);
-        assert_eq!(repositories(&book, &upload("sources/app/a/b/v1.ZIP")).unwrap(), ["app/a/b"]);
-        assert_eq!(repositories(&book, &push("web", branch("x"))).unwrap(), ["web"]);
+        let config = BuildConfig::default();
+        assert_eq!(repositories(&config, &upload("sources/team/app/v1.zip")).unwrap(), ["team/app"]);
+        assert_eq!(repositories(&config, &upload("sources/app/a/b/v1.ZIP")).unwrap(), ["app/a/b"]);
+        assert_eq!(repositories(&config, &push("web", branch("x"))).unwrap(), ["web"]);
         for (key, reason) in [
             ("other/app/v1.zip", "`other/app/v1.zip` is not named sources/<repository>/<anything>.zip"),
             ("sources/v1.zip", "`sources/v1.zip` is not named"),
@@ -617,16 +624,16 @@ mod tests {
             ("sources/App/v1.zip", "`App` is no name for a repository"),
             ("sources/$(touch pwned)/v1.zip", "`$(touch pwned)` is no name for a repository"),
         ] {
-            let told = repositories(&book, &upload(key)).unwrap_err();
-            assert!(told.starts_with(reason), "{told}");
+            let output = repositories(&config, &upload(key)).unwrap_err();
+            assert!(output.starts_with(reason), "{output}");
         }
-        let elsewhere = book.recipes(&upload("sources/app/v1.zip"), "another").unwrap_err();
+        let elsewhere = config.definitions(&upload("sources/app/v1.zip"), "another").unwrap_err();
         assert_eq!(elsewhere, "`b` is not the stack's bucket");
     }
 
     #[test]
     fn the_book_goes_before_names_and_one_source_may_be_several_images() {
-        let book = BuildConfig::parse(
+        let config = BuildConfig::parse(
             "builds:
   - repositoryName: shop/web
     source: { codeCommit: { repositoryName: shop, branches: [main, 'release/*'] } }
@@ -640,21 +647,21 @@ mod tests {
 ",
         )
         .unwrap();
-        assert_eq!(repositories(&book, &push("shop", branch("main"))).unwrap(), ["shop/web", "shop/api"]);
-        assert_eq!(repositories(&book, &push("shop", branch("release/2"))).unwrap(), ["shop/web"]);
+        assert_eq!(repositories(&config, &push("shop", branch("main"))).unwrap(), ["shop/web", "shop/api"]);
+        assert_eq!(repositories(&config, &push("shop", branch("release/2"))).unwrap(), ["shop/web"]);
         assert_eq!(
-            repositories(&book, &push("shop", GitReference::Tag("v1".to_owned()))).unwrap(),
+            repositories(&config, &push("shop", GitReference::Tag("v1".to_owned()))).unwrap(),
             ["shop/api"]
         );
         assert_eq!(
-            repositories(&book, &push("shop", branch("feature"))).unwrap_err(),
+            repositories(&config, &push("shop", branch("feature"))).unwrap_err(),
             "no build of builds.yaml takes the branch `feature`"
         );
-        assert_eq!(repositories(&book, &upload("uploads/batch-7.zip")).unwrap(), ["batch"]);
-        let recipes = book.recipes(&upload("sources/app/x.zip"), "b").unwrap();
-        assert_eq!(recipes.len(), 1);
-        assert_eq!(recipes[0].profile, build_definition::Profile::Lambda);
-        assert_eq!(repositories(&book, &upload("sources/other/x.zip")).unwrap(), ["other"]);
+        assert_eq!(repositories(&config, &upload("uploads/batch-7.zip")).unwrap(), ["batch"]);
+        let definitions = config.definitions(&upload("sources/app/x.zip"), "b").unwrap();
+        assert_eq!(definitions.len(), 1);
+        assert_eq!(definitions[0].profile, build_definition::Profile::Lambda);
+        assert_eq!(repositories(&config, &upload("sources/other/x.zip")).unwrap(), ["other"]);
     }
 
     #[test]
@@ -662,8 +669,8 @@ mod tests {
         let findings = |result: Result<(), Vec<Finding>>| -> String {
             result.unwrap_err().iter().map(|finding| format!("{finding}\n")).collect()
         };
-        let mut told = String::new();
-        told += &findings(
+        let mut output = String::new();
+        output += &findings(
             BuildConfig::parse(
                 "builds:
   - repositoryName: App
@@ -690,23 +697,23 @@ mod tests {
             r#"{"repositoryName": "app", "source": {"codeCommit": {"repositoryName": "web", "commitId": "main"}}}"#,
             r#"{"repositoryName": "app", "source": {"codeCommit": {}}, "platforms": ["linux/amd64", "linux/arm64"], "profile": "lambda"}"#,
         ] {
-            told += &format!("{text}\n{}", findings(BuildRequest::parse(text).map(drop)));
+            output += &format!("{text}\n{}", findings(BuildRequest::parse(text).map(drop)));
         }
-        insta::assert_snapshot!(told);
+        insta::assert_snapshot!(output);
     }
 
     #[test]
     fn properties_have_capitals_and_quoted_booleans() {
-        let wanted = BuildRequest::properties(
+        let request = BuildRequest::properties(
             r#"{"ServiceToken": "arn", "RepositoryName": "app", "Cache": "false", "ImageTags": [], "BuildArgs": {"a": "b"},
                 "Source": {"S3": {"Bucket": "b", "Key": "k.zip"}}}"#,
         )
         .unwrap();
-        assert!(!wanted.recipe.cache);
-        assert_eq!(wanted.recipe.image_tags, Some(Vec::new()));
-        assert_eq!(wanted.recipe.build_args["a"], "b");
+        assert!(!request.definition.cache);
+        assert_eq!(request.definition.image_tags, Some(Vec::new()));
+        assert_eq!(request.definition.build_args["a"], "b");
         let source =
             RequestedSource::S3 { bucket: Some("b".to_owned()), key: "k.zip".to_owned(), version_id: None };
-        assert_eq!(wanted.source, source);
+        assert_eq!(request.source, source);
     }
 }

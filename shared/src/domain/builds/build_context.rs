@@ -1,4 +1,4 @@
-//! What a build carries from its start to its end: everything that has to be known once there is an image, or none.
+//! The build context: everything that has to be known when a build ends, in a variable of the build.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,56 +9,56 @@ use crate::domain::builds::build_definition::BuildDefinition;
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
-/// The variable that has the ticket in a build's environment.
+/// The environment variable of a build that contains its context.
 pub const VARIABLE: &str = "TICKET";
 /// The variable that has the platform.
 pub const PLATFORM: &str = "PLATFORM";
 
-/// What a build is for.
+/// The purpose of a build: source, image, tags and platforms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildContext {
-    /// The repository that the image goes to.
+    /// The repository of the image.
     pub repository_name: String,
-    /// The tag that stands for source and recipe together, and never moves: `src-…`.
+    /// The content tag `src-…`, which identifies source and build definition together and never moves.
     pub image_tag: String,
-    /// What tells the recipe from others, as far as a build sees it.
+    /// The fingerprint of the build definition.
     #[serde(default)]
     pub definition: String,
-    /// What is built; one build for each.
+    /// The platforms; there is one build for each.
     pub platforms: Vec<Platform>,
     /// The tags that move to the image, if nothing newer has them.
     pub image_tags: Vec<String>,
     /// The tags that templates make of this source and that are not for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_tags_not_moved: Vec<NotMoved>,
-    /// Whether the repository's parameter points to the image then.
+    /// Whether the repository's parameter points to the image after the build.
     pub is_released: bool,
     /// The source.
     pub source: Source,
-    /// What it was pushed as.
+    /// The branch or tag of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
-    /// Where it stands among others.
+    /// The position of the source among others.
     pub arrival: SourceOrder,
 }
 
-/// Where tags are given by nobody: the branch or the tag under its name, and `latest` for what is released.
+/// The default tags: the name of the branch or tag, and `latest` for what is released.
 const DEFAULT_TAGS: [&str; 3] = ["latest", "{branch}", "{tag}"];
 
 impl BuildContext {
-    /// The ticket for building a source by a recipe.
+    /// The context for building a source by a definition.
     #[must_use]
-    pub fn new(recipe: &BuildDefinition, arrived: &SourceUpdate) -> Self {
+    pub fn new(definition: &BuildDefinition, arrived: &SourceUpdate) -> Self {
         let SourceUpdate { source, reference, arrival } = arrived;
-        let is_released = match (reference, &recipe.default_branch) {
+        let is_released = match (reference, &definition.default_branch) {
             (None, _) => true,
             (Some(GitReference::Branch(name)), Some(default)) => name == default,
             (Some(GitReference::Branch(name)), None) => name == "main" || name == "master",
             (Some(GitReference::Tag(_)), _) => false,
         };
         let default: Vec<Template>;
-        let templates = match &recipe.image_tags {
+        let templates = match &definition.image_tags {
             Some(templates) => templates,
             None => {
                 default = DEFAULT_TAGS.iter().filter_map(|text| Template::parse(text).ok()).collect();
@@ -89,18 +89,18 @@ impl BuildContext {
         }
         image_tags.sort_unstable();
         image_tags.dedup();
-        let definition = definition(recipe);
+        let fingerprint = definition_fingerprint(definition);
         Self {
-            repository_name: recipe.repository.to_string(),
-            image_tag: content_tag(recipe.repository.as_str(), source, &definition),
-            definition,
-            platforms: recipe.platforms.clone(),
+            repository_name: definition.repository.to_string(),
+            image_tag: content_tag(definition.repository.as_str(), source, &fingerprint),
+            definition: fingerprint,
+            platforms: definition.platforms.clone(),
             image_tags,
             image_tags_not_moved,
             is_released,
             source: source.clone(),
             reference: reference.clone(),
-            // S3 tells one moment with and without milliseconds.
+            // S3 reports the same time with and without milliseconds.
             arrival: SourceOrder {
                 at: Instant::from_micros(arrival.at.micros().div_euclid(1_000_000) * 1_000_000)
                     .unwrap_or(arrival.at),
@@ -109,8 +109,8 @@ impl BuildContext {
         }
     }
 
-    /// Why a ticket is not believed, wherever it comes from: who may hand one over could otherwise put any image in any
-    /// place, or keep later images out.
+    /// Why a context is not trusted, wherever it comes from; `None` if it is. Otherwise anybody who can pass one could give tags
+    /// to any image, or block later images.
     #[must_use]
     pub fn doubt(&self, now: Instant) -> Option<String> {
         let Self { repository_name, source, definition, image_tag, .. } = self;
@@ -133,49 +133,49 @@ impl BuildContext {
         }
     }
 
-    /// What tells this building of this source from every other.
+    /// The key of this build: source and definition.
     #[must_use]
     pub fn key(&self) -> String {
         let at = self.arrival.at.to_string();
         fingerprint(&[&self.repository_name, &self.image_tag, self.source.version(), &at], 32)
     }
 
-    /// The ticket as JSON.
+    /// The context as JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// Whether a source says that it came later than now, by more than clocks differ. Nothing would ever be newer.
+/// Whether a source claims to be of the future, by more than the maximum clock skew. No other source would ever be newer.
 #[must_use]
 pub fn is_future(arrival: &SourceOrder, now: Instant) -> bool {
     arrival.at.micros() > now.micros().saturating_add(MAX_CLOCK_SKEW_SECONDS * 1_000_000)
 }
 
-/// By how much clocks may differ, in seconds: the time after which AWS does not take a signature either.
+/// Maximum clock skew, in seconds. AWS rejects signatures after the same time.
 const MAX_CLOCK_SKEW_SECONDS: i64 = 300;
 
-/// The same for the same files built in the same way into the same repository, and for nothing else.
+/// The content tag: the same for the same files that are built in the same way into the same repository, and for nothing else.
 #[must_use]
 pub fn content_tag(repository_name: &str, source: &Source, definition: &str) -> String {
     format!("{CONTENT_PREFIX}{}", fingerprint(&[repository_name, &source.to_string(), definition], 40))
 }
 
-/// The same for what is built in the same way. What a build does not see (the tags that move, the size of the machine, the
-/// cache) is not in it.
-fn definition(recipe: &BuildDefinition) -> String {
-    let platforms: Vec<&str> = recipe.platforms.iter().map(|platform| platform.as_str()).collect();
+/// A fingerprint of everything in a definition that affects the image. Moving tags, the size of the machine and the cache are not
+/// included.
+fn definition_fingerprint(definition: &BuildDefinition) -> String {
+    let platforms: Vec<&str> = definition.platforms.iter().map(|platform| platform.as_str()).collect();
     let platforms = platforms.join(",");
-    let attestations = recipe.profile.has_attestations().to_string();
+    let attestations = definition.profile.has_attestations().to_string();
     let mut parts = vec![
-        recipe.context.as_str(),
-        recipe.dockerfile.as_deref().unwrap_or_default(),
-        recipe.target.as_deref().unwrap_or_default(),
+        definition.context.as_str(),
+        definition.dockerfile.as_deref().unwrap_or_default(),
+        definition.target.as_deref().unwrap_or_default(),
         &platforms,
         &attestations,
     ];
-    for (kind, values) in [("arg", &recipe.build_args), ("secret", &recipe.secrets)] {
+    for (kind, values) in [("arg", &definition.build_args), ("secret", &definition.secrets)] {
         parts.extend(values.iter().flat_map(|(name, value)| [kind, name.as_str(), value.as_str()]));
     }
     fingerprint(&parts, 40)
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::domain::repository::Name;
 
-    fn recipe() -> BuildDefinition {
+    fn definition() -> BuildDefinition {
         BuildDefinition::of(Name::parse("app").unwrap())
     }
 
@@ -204,19 +204,19 @@ mod tests {
 
     #[test]
     fn only_what_is_released_is_the_latest() {
-        let tags = |recipe: &BuildDefinition, reference| {
-            let ticket = BuildContext::new(recipe, &arrived(reference));
-            (ticket.image_tags.join(" "), ticket.is_released)
+        let tags = |definition: &BuildDefinition, reference| {
+            let context = BuildContext::new(definition, &arrived(reference));
+            (context.image_tags.join(" "), context.is_released)
         };
-        assert_eq!(tags(&recipe(), branch("main")), ("latest main".to_owned(), true));
-        assert_eq!(tags(&recipe(), branch("feature/x")), ("feature-x".to_owned(), false));
-        assert_eq!(tags(&recipe(), None), ("latest".to_owned(), true));
+        assert_eq!(tags(&definition(), branch("main")), ("latest main".to_owned(), true));
+        assert_eq!(tags(&definition(), branch("feature/x")), ("feature-x".to_owned(), false));
+        assert_eq!(tags(&definition(), None), ("latest".to_owned(), true));
         let tag = Some(GitReference::Tag("v1".to_owned()));
-        assert_eq!(tags(&recipe(), tag), ("v1".to_owned(), false));
-        let trunk = BuildDefinition { default_branch: Some("trunk".to_owned()), ..recipe() };
+        assert_eq!(tags(&definition(), tag), ("v1".to_owned(), false));
+        let trunk = BuildDefinition { default_branch: Some("trunk".to_owned()), ..definition() };
         assert_eq!(tags(&trunk, branch("main")), ("main".to_owned(), false));
         assert_eq!(tags(&trunk, branch("trunk")), ("latest trunk".to_owned(), true));
-        let none = BuildDefinition { image_tags: Some(Vec::new()), ..recipe() };
+        let none = BuildDefinition { image_tags: Some(Vec::new()), ..definition() };
         assert_eq!(tags(&none, branch("main")), (String::new(), true));
     }
 
@@ -236,19 +236,19 @@ mod tests {
         ];
         for name in taken {
             for reference in [GitReference::Branch(name.to_owned()), GitReference::Tag(name.to_owned())] {
-                let ticket = BuildContext::new(&recipe(), &arrived(Some(reference.clone())));
-                assert_eq!(ticket.image_tags, [""; 0], "{reference:?}");
-                let [not] = ticket.image_tags_not_moved.as_slice() else {
-                    panic!("{reference:?}: {ticket:?}")
+                let context = BuildContext::new(&definition(), &arrived(Some(reference.clone())));
+                assert_eq!(context.image_tags, [""; 0], "{reference:?}");
+                let [not] = context.image_tags_not_moved.as_slice() else {
+                    panic!("{reference:?}: {context:?}")
                 };
                 assert_eq!(not.image_tag, name.trim_start_matches(['/', '.', '-']));
             }
         }
-        // Also where a template makes it of several parts, and whatever the recipe calls its own.
+        // Also where a template makes it of several parts, and whatever the definition calls its own.
         let tags = |tags: &[&str], reference| {
             let image_tags = tags.iter().map(|text| Template::parse(text).unwrap()).collect();
             BuildContext::new(
-                &BuildDefinition { image_tags: Some(image_tags), ..recipe() },
+                &BuildDefinition { image_tags: Some(image_tags), ..definition() },
                 &arrived(reference),
             )
             .image_tags
@@ -258,36 +258,39 @@ mod tests {
         assert_eq!(tags(&["stable", "{branch}-x"], branch("stable")), ["stable-x"]);
         // The default branch may be called as it likes.
         assert_eq!(tags(&["main", "{branch}"], branch("main")), ["main"]);
-        let latest = BuildDefinition { default_branch: Some("latest".to_owned()), ..recipe() };
+        let latest = BuildDefinition { default_branch: Some("latest".to_owned()), ..definition() };
         assert_eq!(BuildContext::new(&latest, &arrived(branch("latest"))).image_tags, ["latest"]);
     }
 
     #[test]
     fn the_content_tag_changes_with_what_is_built_and_with_nothing_else() {
-        let tag = |recipe: &BuildDefinition| BuildContext::new(recipe, &arrived(None)).image_tag;
-        let first = tag(&recipe());
+        let tag = |definition: &BuildDefinition| BuildContext::new(definition, &arrived(None)).image_tag;
+        let first = tag(&definition());
         assert!(first.starts_with("src-") && first.len() == 44, "{first}");
         let same = BuildDefinition {
             cache: false,
             compute_type: Some("BUILD_GENERAL1_LARGE"),
             image_tags: Some(Vec::new()),
             profile: crate::domain::builds::build_definition::Profile::Eks,
-            ..recipe()
+            ..definition()
         };
         assert_eq!(first, tag(&same));
-        assert_eq!(first, BuildContext::new(&recipe(), &arrived(branch("main"))).image_tag);
+        assert_eq!(first, BuildContext::new(&definition(), &arrived(branch("main"))).image_tag);
         let mut seen = std::collections::BTreeSet::from([first]);
         for other in [
             BuildDefinition::of(Name::parse("other").unwrap()),
-            BuildDefinition { context: "web".to_owned(), ..recipe() },
-            BuildDefinition { dockerfile: Some("web".to_owned()), ..recipe() },
-            BuildDefinition { target: Some("web".to_owned()), ..recipe() },
-            BuildDefinition { build_args: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
-            BuildDefinition { build_args: [("ab".to_owned(), String::new())].into(), ..recipe() },
-            BuildDefinition { secrets: [("a".to_owned(), "b".to_owned())].into(), ..recipe() },
-            BuildDefinition { platforms: vec![Platform::Arm64], ..recipe() },
-            BuildDefinition { platforms: vec![Platform::Amd64, Platform::Arm64], ..recipe() },
-            BuildDefinition { profile: crate::domain::builds::build_definition::Profile::Lambda, ..recipe() },
+            BuildDefinition { context: "web".to_owned(), ..definition() },
+            BuildDefinition { dockerfile: Some("web".to_owned()), ..definition() },
+            BuildDefinition { target: Some("web".to_owned()), ..definition() },
+            BuildDefinition { build_args: [("a".to_owned(), "b".to_owned())].into(), ..definition() },
+            BuildDefinition { build_args: [("ab".to_owned(), String::new())].into(), ..definition() },
+            BuildDefinition { secrets: [("a".to_owned(), "b".to_owned())].into(), ..definition() },
+            BuildDefinition { platforms: vec![Platform::Arm64], ..definition() },
+            BuildDefinition { platforms: vec![Platform::Amd64, Platform::Arm64], ..definition() },
+            BuildDefinition {
+                profile: crate::domain::builds::build_definition::Profile::Lambda,
+                ..definition()
+            },
         ] {
             assert!(seen.insert(tag(&other)), "{other:?}");
         }
@@ -296,19 +299,19 @@ mod tests {
     #[test]
     fn a_ticket_is_believed_as_it_was_written_and_not_otherwise() {
         let now = Instant::parse("2026-11-23T10:00:00Z").unwrap();
-        let ticket = BuildContext::new(&recipe(), &arrived(branch("main")));
-        assert_eq!(ticket.doubt(now), None);
+        let context = BuildContext::new(&definition(), &arrived(branch("main")));
+        assert_eq!(context.doubt(now), None);
         let other = Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "d".repeat(40) };
         let later = Instant::parse("2999-01-01T00:00:00Z").unwrap();
         let in_use = format!("ecr-steward-in-use-{}", "0".repeat(64));
         for (changed, reason) in [
-            (BuildContext { repository_name: "prod/web".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { source: other, ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { image_tag: "src-1".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { image_tag: "latest".to_owned(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { definition: String::new(), ..ticket.clone() }, "is not the tag of"),
-            (BuildContext { image_tags: vec![in_use], ..ticket.clone() }, "is reserved"),
-            (BuildContext { arrival: SourceOrder::at(later), ..ticket.clone() }, "is in the future"),
+            (BuildContext { repository_name: "prod/web".to_owned(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { source: other, ..context.clone() }, "is not the tag of"),
+            (BuildContext { image_tag: "src-1".to_owned(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { image_tag: "latest".to_owned(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { definition: String::new(), ..context.clone() }, "is not the tag of"),
+            (BuildContext { image_tags: vec![in_use], ..context.clone() }, "is reserved"),
+            (BuildContext { arrival: SourceOrder::at(later), ..context.clone() }, "is in the future"),
         ] {
             let doubt = changed.doubt(now).unwrap();
             assert!(doubt.contains(reason), "{doubt}");
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_ticket_survives_its_journey() {
-        let ticket = BuildContext::new(&recipe(), &arrived(branch("main")));
-        assert_eq!(serde_json::from_str::<BuildContext>(&ticket.to_json()).unwrap(), ticket);
+        let context = BuildContext::new(&definition(), &arrived(branch("main")));
+        assert_eq!(serde_json::from_str::<BuildContext>(&context.to_json()).unwrap(), context);
     }
 }

@@ -1,4 +1,4 @@
-//! How an image is built: what of the source, with which arguments, for which platforms.
+//! How an image is built: the part of the source, arguments, platforms, secrets.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::domain::text::syntax::Node;
 /// How an image is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildDefinition {
-    /// The repository that it goes to.
+    /// The repository of the image.
     pub repository: Name,
     /// The folder of the source that is the build context; `.` is all of it.
     pub context: String,
@@ -26,32 +26,32 @@ pub struct BuildDefinition {
     pub build_args: BTreeMap<String, String>,
     /// Secrets for `RUN --mount=type=secret,id=…`: where AWS Secrets Manager has each, never its value.
     pub secrets: BTreeMap<String, String>,
-    /// What to build for; several are joined by an index.
+    /// The platforms; several are joined in an image index.
     pub platforms: Vec<Platform>,
     /// The tags besides the one that names the source.
     pub image_tags: Option<Vec<Template>>,
     /// The branch whose images are released; by default `main` and `master` are.
     pub default_branch: Option<String>,
-    /// Whether layers are kept in the repository for the next build.
+    /// Whether layers are cached in the repository for the next build.
     pub cache: bool,
     /// The size of the machine, in CodeBuild's words; by default the project's.
     pub compute_type: Option<&'static str>,
-    /// What the image is for.
+    /// The runtime that the image is for.
     pub profile: Profile,
     /// The role of the build, by its name below [`crate::domain::builds::start_build_input::ROLE_PATH`]; by default the stack's.
     pub service_role: Option<String>,
-    /// How long the build may wait and work; by default as long as the project says.
+    /// The timeouts of the build; by default those of the project.
     pub time_limits: Option<TimeLimits>,
-    /// Whether nothing but the name of the source says where it goes.
+    /// Whether only the name of the source decides about the repository.
     pub is_by_name: bool,
 }
 
-/// What an image is for, which decides what is attached to it.
+/// The runtime of an image, which decides about its attestations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// AWS Lambda, which takes no index: one platform, no provenance, no SBOM.
+    /// AWS Lambda, which accepts no image index: one platform, no provenance, no SBOM.
     Lambda,
     /// Amazon ECS: provenance and SBOM are attached.
     #[default]
@@ -71,7 +71,7 @@ impl Profile {
     }
 }
 
-/// How long a build may wait for its machine, and how long it may work, in minutes.
+/// Timeouts of a build, in minutes: waiting for a machine, and running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
     /// In the queue.
@@ -81,15 +81,15 @@ pub struct TimeLimits {
 }
 
 impl TimeLimits {
-    /// The least that CodeBuild takes for either.
+    /// Minimum of both timeouts in CodeBuild, in minutes.
     const LEAST: i32 = 5;
-    /// What is kept for starting the build, and for telling what came of it.
+    /// Minutes reserved for starting the build and for answering CloudFormation.
     const AROUND: i32 = 5;
     /// The least `ServiceTimeout` in which a build fits, in seconds.
     pub const LEAST_SERVICE_SECONDS: u64 = 60 * (2 * Self::LEAST + Self::AROUND) as u64;
 
-    /// The limits of a build that CloudFormation waits for: it fails, and is told so, before CloudFormation gives up. `None` when
-    /// there is no time for a build.
+    /// The timeouts of a build that CloudFormation waits for: the build fails, and CloudFormation is answered, before
+    /// CloudFormation gives up. `None` if there is no time for a build.
     #[must_use]
     pub fn within(service_timeout_seconds: u64, project_minutes: Option<i32>) -> Option<Self> {
         let minutes = i32::try_from(service_timeout_seconds / 60).ok()? - Self::AROUND;
@@ -113,7 +113,7 @@ const COMPUTE_TYPES: [(&str, &str); 5] = [
 const MAX_VALUES: usize = 50;
 
 impl BuildDefinition {
-    /// How an image is built when nobody says how.
+    /// The default definition for a repository.
     #[must_use]
     pub fn of(repository: Name) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl BuildDefinition {
         }
     }
 
-    /// The names of a recipe's fields.
+    /// The names of a definition's fields.
     pub(crate) const FIELDS: [&'static str; 12] = [
         "repositoryName",
         "context",
@@ -152,7 +152,8 @@ impl BuildDefinition {
     ];
 }
 
-/// Reads a recipe out of an object that may have other fields too. Everything is read before any of it is given up on.
+/// Reads a definition from an object that may have other fields. Reads all fields before it gives up, so that all findings come
+/// at once.
 pub(crate) fn read(
     reader: &mut Reader,
     fields: &Fields<'_>,
@@ -237,14 +238,14 @@ pub(crate) fn read(
     })
 }
 
-/// Whether a build argument is BuildKit's own: `BUILDKIT_SYNTAX` replaces the Dockerfile's frontend by any image, and the
-/// proxies see and answer what a build asks of others. BuildKit knows proxies in capitals and in small letters.
+/// Whether a build argument changes BuildKit itself: `BUILDKIT_SYNTAX` replaces the Dockerfile's frontend by any image, and
+/// proxies see and answer a build's requests. BuildKit knows the proxies in upper and lower case.
 fn changes_the_builder(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     name.starts_with("BUILDKIT_") || PROXIES.contains(&name.as_str())
 }
 
-/// The proxies that every build takes as arguments.
+/// The proxy arguments that every build accepts.
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// A letter or `_`, then letters, digits, `_`, `.` and `-`.
@@ -277,7 +278,7 @@ fn path(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<String> 
     Some(text)
 }
 
-/// An object of texts, each held against a check.
+/// Reads an object of strings, and checks each value.
 fn values(
     reader: &mut Reader,
     fields: &Fields<'_>,

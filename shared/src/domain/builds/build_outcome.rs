@@ -1,4 +1,4 @@
-//! A build as CodeBuild tells it, and what it comes to.
+//! The result of a build, from CodeBuild's description of it.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use crate::domain::text::instant::Instant;
 /// The variable that a build exports the digest of its image in.
 const DIGEST: &str = "IMAGE_DIGEST";
 
-/// How a build stands: `buildStatus`.
+/// `buildStatus`: the status of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
-    /// It waits or works.
+    /// It is waiting or running.
     InProgress,
     /// All its phases did what they should.
     Succeeded,
     /// A phase did not.
     Failed,
-    /// CodeBuild had trouble of its own.
+    /// CodeBuild failed internally.
     Fault,
-    /// It took longer than the project allows, or waited longer.
+    /// It exceeded a timeout of the project, running or waiting.
     TimedOut,
-    /// Somebody stopped it.
+    /// It was stopped.
     Stopped,
 }
 
@@ -54,81 +54,81 @@ pub struct Build {
     pub id: String,
     /// Its ARN.
     pub arn: String,
-    /// How it stands.
+    /// The status.
     pub status: Status,
     /// The kind of its source, where it is, and the version, as CodeBuild fetched it.
     pub source: (String, String, String),
     /// The phase that it is in, in CodeBuild's words.
     pub phase: String,
-    /// When it began.
+    /// The start time.
     pub started_at: Option<Instant>,
-    /// When it ended.
+    /// The end time.
     pub ended_at: Option<Instant>,
-    /// The phase that failed and what CodeBuild says about it.
+    /// The failed phase and CodeBuild's message about it.
     pub failure: Option<String>,
     /// Its environment, secrets left out.
     pub environment: BTreeMap<String, String>,
     /// The variables that it exports.
     pub exported: BTreeMap<String, String>,
-    /// Where its log is: group and stream.
+    /// The group and stream of its log.
     pub log: Option<(String, String)>,
-    /// Where its log is, for a browser.
+    /// The URL of its log in the console.
     pub log_link: Option<String>,
 }
 
-/// What an ended build comes to.
+/// The result of a build that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildOutcome {
     /// An image was pushed for a platform.
     Pushed {
-        /// What for.
-        ticket: BuildContext,
+        /// The build's context.
+        context: BuildContext,
         /// Which platform.
         platform: Platform,
-        /// The image's digest, as the push told it.
+        /// The image's digest, from the push.
         digest: String,
     },
-    /// No image came of it.
+    /// The build made no image.
     Failed {
-        /// What for.
-        ticket: BuildContext,
-        /// How it ended.
+        /// The build's context.
+        context: BuildContext,
+        /// The final status.
         status: Status,
         /// Why.
         reason: String,
     },
-    /// It has not ended.
+    /// The build has not ended.
     InProgress,
-    /// It was not started by this stack: it has no ticket, or one that cannot be read.
+    /// This stack did not start the build: it has no context, or an unreadable one.
     Foreign(String),
 }
 
 impl Build {
-    /// What the build was started for.
+    /// The context and platform of the build.
     ///
     /// # Errors
     ///
-    /// Why that cannot be told.
-    pub fn ticket(&self) -> Result<(BuildContext, Platform), String> {
+    /// Why they cannot be read.
+    pub fn context(&self) -> Result<(BuildContext, Platform), String> {
         let text =
             self.environment.get(VARIABLE).ok_or("it carries no ticket, so that nobody asked for it here")?;
-        let ticket: BuildContext =
+        let context: BuildContext =
             serde_json::from_str(text).map_err(|error| format!("its ticket is unreadable: {error}"))?;
         let platform = self.environment.get(PLATFORM);
         let platform =
             Platform::NAMES.into_iter().find(|(name, _)| Some(*name) == platform.map(String::as_str));
         let (_, platform) = platform.ok_or("it does not say its platform")?;
-        if !ticket.platforms.contains(&platform) {
+        if !context.platforms.contains(&platform) {
             return Err("its platform is none of its ticket".to_owned());
         }
-        Ok((ticket, platform))
+        Ok((context, platform))
     }
 
-    /// What it comes to.
+    /// The result of the build.
     #[must_use]
     pub fn ended(&self) -> BuildOutcome {
-        let (ticket, platform) = match self.ticket() {
-            Ok(ticket) => ticket,
+        let (context, platform) = match self.context() {
+            Ok(context) => context,
             Err(reason) => return BuildOutcome::Foreign(reason),
         };
         let status = self.status;
@@ -136,31 +136,30 @@ impl Build {
             Status::InProgress => return BuildOutcome::InProgress,
             Status::Succeeded => match self.exported.get(DIGEST) {
                 Some(digest) if is_digest(digest) => {
-                    return BuildOutcome::Pushed { ticket, platform, digest: digest.clone() };
+                    return BuildOutcome::Pushed { context, platform, digest: digest.clone() };
                 }
                 Some(_) => "it reports a digest that is none".to_owned(),
                 None => "it reports success, but no digest of an image".to_owned(),
             },
             Status::Failed => self.failure.clone().unwrap_or_else(|| "a phase failed".to_owned()),
             Status::Fault => {
-                let trouble =
-                    self.failure.as_deref().map_or(String::new(), |failure| format!(" ({failure})"));
-                format!("CodeBuild had trouble of its own{trouble}; start the build again")
+                let detail = self.failure.as_deref().map_or(String::new(), |failure| format!(" ({failure})"));
+                format!("CodeBuild had trouble of its own{detail}; start the build again")
             }
             Status::TimedOut => "it took longer than the project's time limit".to_owned(),
             Status::Stopped => "it was stopped".to_owned(),
         };
-        BuildOutcome::Failed { ticket, status, reason }
+        BuildOutcome::Failed { context, status, reason }
     }
 }
 
-/// Maximum number of lines that are told of a failed build's log.
+/// Maximum number of lines from a failed build's log.
 const MAX_LINES: usize = 12;
 /// Maximum length of such a line, in characters.
 const MAX_LINE: usize = 200;
 
-/// What a build itself said last, from the end of its log: without what CodeBuild says about its phases, and without the
-/// command that failed, which it repeats.
+/// The last output of the build itself, from the end of its log: without CodeBuild's lines about phases, and without the failed
+/// command, which CodeBuild repeats.
 #[must_use]
 pub fn last_words(log: &[String]) -> Vec<String> {
     let lines: Vec<&str> = log.iter().flat_map(|event| event.lines()).map(str::trim_end).collect();

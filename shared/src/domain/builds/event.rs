@@ -1,4 +1,4 @@
-//! What S3 and CodeCommit say, by EventBridge or by their own notifications, as one kind of arrival.
+//! Parses events of S3 and CodeCommit, from EventBridge or as their own notifications, as source updates.
 
 use serde::Deserialize;
 
@@ -6,39 +6,39 @@ use super::{GitReference, Source, SourceOrder};
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
-/// A source that came.
+/// A new version of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceUpdate {
     /// The source, pinned.
     pub source: Source,
-    /// What it was pushed as.
+    /// The branch or tag that was pushed.
     pub reference: Option<GitReference>,
-    /// Where it stands among others.
+    /// The position of the source among others.
     pub arrival: SourceOrder,
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParsedEvent {
-    /// A source came.
+    /// A source was updated.
     Update(SourceUpdate),
-    /// Nothing to build, for this reason.
+    /// Nothing is built, for this reason.
     Skip(String),
 }
 
 /// Why an event is not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidEvent {
-    /// It is none of those that start builds.
+    /// It is not an event that starts builds.
     #[error(
         "this is no event that starts a build: it is neither EventBridge's `Object Created` or `CodeCommit Repository State \
          Change`, nor a notification of S3 or a trigger of CodeCommit, nor a request with `repositoryName` and `source`"
     )]
     Unknown,
-    /// It is one, and lacks something.
+    /// It is such an event, and a field is missing or invalid.
     #[error("the event is not as {0} sends it: {1}")]
     Shape(&'static str, String),
-    /// It comes from elsewhere.
+    /// It is an event of another service.
     #[error("there are records of {} in the event, which start no builds here", quoted(.0))]
     Foreign(String),
 }
@@ -53,7 +53,7 @@ struct Envelope<'a> {
     detail: Option<&'a serde_json::value::RawValue>,
     #[serde(default, rename = "Records")]
     records: Option<Vec<Record>>,
-    /// S3 says so when notifications are set up.
+    /// S3's test event, which it sends when notifications are set up.
     #[serde(default, rename = "Event")]
     test: Option<String>,
 }
@@ -130,17 +130,17 @@ struct RecordReference {
     deleted: bool,
 }
 
-/// Events that came in another one.
+/// Events that were wrapped in another event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwrapped {
     /// The events.
     pub events: Vec<String>,
-    /// Whether a queue delivered them: what cannot be served stays there, and comes again.
+    /// Whether a queue delivered them. An event that fails remains in the queue, and is delivered again.
     pub has_waited: bool,
 }
 
-/// The events in an event of a queue or a topic, also those of a topic in a queue; `None` when it is another one. The stack's own
-/// queue has what was put there when no build could be started; somebody else's may stand between S3 and the function.
+/// The events in an event of a queue or a topic, also those of a topic in a queue; `None` for other events. The stack's own queue
+/// has events for which no build could be started; another queue may be between S3 and the function.
 #[must_use]
 pub fn unwrap(event: &str) -> Option<Unwrapped> {
     #[derive(Deserialize)]
@@ -168,7 +168,7 @@ pub fn unwrap(event: &str) -> Option<Unwrapped> {
     Some(Unwrapped { events, has_waited })
 }
 
-/// What a topic delivers, with its envelope around it.
+/// A topic's message with its envelope.
 #[derive(Deserialize)]
 struct Notification {
     #[serde(rename = "Type")]
@@ -185,22 +185,22 @@ fn of_topic(text: String) -> String {
     }
 }
 
-/// What an event says, one entry for each source in it. `None` when it is no event of S3 or CodeCommit at all.
+/// The content of an event, one entry for each source in it. `None` if it is not an event of S3 or CodeCommit at all.
 ///
 /// # Errors
 ///
-/// When it is one, and not as S3 and CodeCommit send it.
+/// If it is one that does not have the form that S3 and CodeCommit send.
 pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(event) else { return Ok(None) };
     if let Some(records) = envelope.records {
-        let said = records.into_iter().map(parse_record).collect::<Result<Vec<_>, _>>()?;
-        return Ok(Some(said.into_iter().flatten().collect()));
+        let parsed = records.into_iter().map(parse_record).collect::<Result<Vec<_>, _>>()?;
+        return Ok(Some(parsed.into_iter().flatten().collect()));
     }
     if envelope.test.as_deref() == Some("s3:TestEvent") {
         return Ok(Some(vec![ParsedEvent::Skip("it is the test event of S3".to_owned())]));
     }
     let detail = envelope.detail.map_or("null", serde_json::value::RawValue::get);
-    let said = match envelope.detail_type.as_deref() {
+    let parsed = match envelope.detail_type.as_deref() {
         Some("Object Created") => {
             const BY: &str = "EventBridge for S3";
             let created: Created = shaped(detail, BY)?;
@@ -217,7 +217,7 @@ pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
         Some(_) => return Err(InvalidEvent::Unknown),
         None => return Ok(None),
     };
-    Ok(Some(vec![said]))
+    Ok(Some(vec![parsed]))
 }
 
 fn shaped<'a, T: Deserialize<'a>>(detail: &'a str, by: &'static str) -> Result<T, InvalidEvent> {
@@ -356,9 +356,9 @@ mod tests {
     use super::*;
 
     fn only(event: &serde_json::Value) -> ParsedEvent {
-        let mut said = read(&event.to_string()).unwrap().unwrap();
-        assert_eq!(said.len(), 1, "{said:?}");
-        said.remove(0)
+        let mut parsed = read(&event.to_string()).unwrap().unwrap();
+        assert_eq!(parsed.len(), 1, "{parsed:?}");
+        parsed.remove(0)
     }
 
     fn arrived(event: &serde_json::Value) -> SourceUpdate {

@@ -1,5 +1,6 @@
-//! A ticket whose image exists already, handed to the function that alone moves tags. It is the payload of an invocation,
-//! which takes `lambda:InvokeFunction` on that function: on a bus everybody who may write to it could hand over tickets.
+//! The handover of a build context whose image exists already, to the function that alone moves tags. It is the payload of an
+//! invocation, which needs `lambda:InvokeFunction` on that function. On an event bus everybody who may write to it could hand
+//! over contexts.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,6 @@ use crate::domain::builds::build_context::BuildContext;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handover {
-    /// What the image was built for; it takes the places that this names.
+    /// The context of the image, which gets its tags.
     pub already_built: BuildContext,
 }

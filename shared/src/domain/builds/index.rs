@@ -7,7 +7,7 @@ use super::Platform;
 /// The media type of an index.
 pub const MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
-/// What was pushed for one platform.
+/// The image that was pushed for one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
     /// The platform.
@@ -26,12 +26,12 @@ pub struct Unreadable {
     problem: String,
 }
 
-/// The index of the images; the same for the same images, whoever joins them. What is an index already is taken apart,
-/// so that attestations stay with their subject.
+/// The image index of the images. The same images give the same index. Images that are indexes already are flattened, so that
+/// attestations remain with their subject.
 ///
 /// # Errors
 ///
-/// When a manifest is none.
+/// If a manifest is invalid.
 pub fn join(images: &[Pushed]) -> Result<String, Unreadable> {
     let mut entries = Vec::new();
     for image in images {

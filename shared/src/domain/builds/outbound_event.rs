@@ -1,5 +1,5 @@
-//! The events that tell others what came of a build; `infra/events` has their schemas. Everybody may read the bus that they
-//! are on, and many may write to it, so that nothing here ever follows from one.
+//! The events that the stack publishes about builds; `infra/events` has their schemas. Everybody may read the bus that they are
+//! on, and many may write to it, so that the stack never acts on one.
 
 use serde::Serialize;
 
@@ -44,7 +44,7 @@ pub struct Published {
     pub image_uri: String,
     /// The image's digest.
     pub image_digest: String,
-    /// The tag that stands for the source, and never moves.
+    /// The content tag, which never moves.
     pub image_tag: String,
     /// The tags that were moved to the image.
     pub image_tags: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Published {
     /// The parameter that points to the image now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter_name: Option<String>,
-    /// What was built.
+    /// The built source.
     pub source: Source,
     /// The build, unless the image was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,11 +68,11 @@ pub struct Failed {
     pub stack_name: String,
     /// The repository; empty if it is not even known.
     pub repository_name: String,
-    /// How the build ended, in CodeBuild's words; `NOT_STARTED` if it did not begin.
+    /// The final status of the build, in CodeBuild's words; `NOT_STARTED` if it did not start.
     pub build_status: String,
     /// Why, and what to do.
     pub reason: String,
-    /// What was to be built.
+    /// The source.
     pub source: String,
     /// The build; empty if there was none.
     pub build_id: String,
@@ -81,11 +81,11 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// What a build that failed is told as.
+    /// The event about a build that failed.
     #[must_use]
     pub fn of_build(
         stack_name: &str,
-        ticket: &BuildContext,
+        context: &BuildContext,
         status: Status,
         reason: &str,
         id: &str,
@@ -93,10 +93,10 @@ impl Failed {
     ) -> Self {
         Self {
             stack_name: stack_name.to_owned(),
-            repository_name: ticket.repository_name.clone(),
+            repository_name: context.repository_name.clone(),
             build_status: status.as_str().to_owned(),
             reason: reason.to_owned(),
-            source: ticket.source.to_string(),
+            source: context.source.to_string(),
             build_id: id.to_owned(),
             log_link: log.to_owned(),
         }

@@ -1,4 +1,5 @@
-//! What CodeBuild is told: one build for each platform, everything from outside in environment variables of its own.
+//! The parameters of CodeBuild's `StartBuild`: one build for each platform, with everything from outside in environment variables
+//! of its own.
 
 use super::tags::CACHE_PREFIX;
 use super::{GitReference, Platform, Source, fingerprint};
@@ -6,7 +7,8 @@ use crate::domain::builds::build_context::{BuildContext, PLATFORM, VARIABLE};
 use crate::domain::builds::build_definition::{BuildDefinition, TimeLimits};
 use crate::domain::repository::Registry;
 
-/// What a build does. Sent along with each, so that it is never of another version than what starts it.
+/// The buildspec of every build. It is sent with each request, so that its version matches that of the function that starts the
+/// build.
 pub const BUILDSPEC: &str = include_str!("../../../../infra/buildspec.yml");
 
 /// The IAM path of the roles that builds may have besides the stack's own; the functions may pass no others.
@@ -15,9 +17,9 @@ pub const ROLE_PATH: &str = "/ecr-steward/builds/";
 /// The CodeBuild projects of the stack, one for each processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projects {
-    /// For `linux/amd64`.
+    /// The project for `linux/amd64`.
     pub amd64: String,
-    /// For `linux/arm64`; `None` where the stack does not build for it.
+    /// The project for `linux/arm64`; `None` if the stack does not build for it.
     pub arm64: Option<String>,
 }
 
@@ -61,11 +63,11 @@ pub struct StartBuildInput {
     pub project: String,
     /// The platform.
     pub platform: Platform,
-    /// For the same order it is the same, so that CodeBuild starts one build however often it is asked to.
+    /// The idempotency token. The same input has the same token, so that CodeBuild starts one build for repeated requests.
     pub token: String,
     /// The kind of source, in CodeBuild's words.
     pub source_type: &'static str,
-    /// Where it is.
+    /// The location of the source.
     pub source_location: String,
     /// The version or commit.
     pub source_version: String,
@@ -73,42 +75,42 @@ pub struct StartBuildInput {
     pub compute_type: Option<&'static str>,
     /// The ARN of the role; by default the project's.
     pub service_role: Option<String>,
-    /// How long it may wait and work; by default as the project says.
+    /// The timeouts; by default those of the project.
     pub time_limits: Option<TimeLimits>,
     /// The environment.
     pub environment: Vec<Variable>,
 }
 
-/// The orders that build a ticket. Another `attempt` is another build, though all else be the same.
+/// The builds for a context. Another `attempt` is another build, even with otherwise equal input.
 ///
 /// # Errors
 ///
-/// When the stack does not build for one of its platforms.
+/// If the stack does not build for one of the platforms.
 pub fn start_build_inputs(
-    recipe: &BuildDefinition,
-    ticket: &BuildContext,
+    definition: &BuildDefinition,
+    context: &BuildContext,
     registry: &Registry,
     projects: &Projects,
     attempt: &str,
 ) -> Result<Vec<StartBuildInput>, NoProject> {
-    ticket
+    context
         .platforms
         .iter()
         .map(|&platform| {
-            let (source_type, source_location) = location(&ticket.source, registry);
+            let (source_type, source_location) = location(&context.source, registry);
             let mut order = StartBuildInput {
                 project: projects.project(platform)?.to_owned(),
                 platform,
                 token: String::new(),
                 source_type,
                 source_location,
-                source_version: ticket.source.version().to_owned(),
-                compute_type: recipe.compute_type,
-                service_role: recipe.service_role.as_ref().map(|name| {
+                source_version: context.source.version().to_owned(),
+                compute_type: definition.compute_type,
+                service_role: definition.service_role.as_ref().map(|name| {
                     format!("arn:{}:iam::{}:role{ROLE_PATH}{name}", registry.partition, registry.account_id)
                 }),
-                time_limits: recipe.time_limits,
-                environment: environment(recipe, ticket, registry, platform),
+                time_limits: definition.time_limits,
+                environment: environment(definition, context, registry, platform),
             };
             order.token = token(&order, attempt);
             Ok(order)
@@ -147,57 +149,59 @@ fn token(order: &StartBuildInput, attempt: &str) -> String {
     fingerprint(&parts, 64)
 }
 
-/// The tag that a build's layers are kept under for the next one, and those that it takes layers from. What is released has
-/// one that everybody reads. A branch has its own: whoever may push branches could otherwise put layers into what is released.
-/// A git tag is built once, and keeps none.
-fn caches(recipe: &BuildDefinition, ticket: &BuildContext, platform: Platform) -> (String, String) {
-    if !recipe.cache {
+/// The tag under which a build's layers are cached for the next one, and the tags whose layers it reads. Released sources share a
+/// cache that everybody reads. A branch has its own: otherwise anybody who may push branches could put layers into a release. A
+/// git tag is built once, and writes no cache.
+fn caches(definition: &BuildDefinition, context: &BuildContext, platform: Platform) -> (String, String) {
+    if !definition.cache {
         return (String::new(), String::new());
     }
     let released = format!("{CACHE_PREFIX}{}", platform.processor());
-    match &ticket.reference {
-        Some(GitReference::Branch(name)) if !ticket.is_released => {
+    match &context.reference {
+        Some(GitReference::Branch(name)) if !context.is_released => {
             let own = format!("{released}-{}", fingerprint(&[name], 16));
             let from = format!("{own} {released}");
             (own, from)
         }
-        Some(GitReference::Tag(_)) if !ticket.is_released => (String::new(), released),
+        Some(GitReference::Tag(_)) if !context.is_released => (String::new(), released),
         _ => (released.clone(), released),
     }
 }
 
 fn environment(
-    recipe: &BuildDefinition,
-    ticket: &BuildContext,
+    definition: &BuildDefinition,
+    context: &BuildContext,
     registry: &Registry,
     platform: Platform,
 ) -> Vec<Variable> {
-    let dockerfile = recipe.dockerfile.clone().unwrap_or_else(|| match recipe.context.as_str() {
+    let dockerfile = definition.dockerfile.clone().unwrap_or_else(|| match definition.context.as_str() {
         "." => "Dockerfile".to_owned(),
         context => format!("{}/Dockerfile", context.trim_end_matches('/')),
     });
-    let (cache_tag, cache_from) = caches(recipe, ticket, platform);
-    let attestations = if recipe.profile.has_attestations() { "true" } else { "false" };
+    let (cache_tag, cache_from) = caches(definition, context, platform);
+    let attestations = if definition.profile.has_attestations() { "true" } else { "false" };
     let mut variables: Vec<Variable> = [
         ("REGISTRY", registry.host()),
-        ("REPOSITORY", ticket.repository_name.clone()),
-        ("IMAGE_TAG", ticket.tag_for(platform)),
+        ("REPOSITORY", context.repository_name.clone()),
+        ("IMAGE_TAG", context.tag_for(platform)),
         (PLATFORM, platform.as_str().to_owned()),
-        ("CONTEXT", recipe.context.clone()),
+        ("CONTEXT", definition.context.clone()),
         ("DOCKERFILE", dockerfile),
-        ("TARGET", recipe.target.clone().unwrap_or_default()),
+        ("TARGET", definition.target.clone().unwrap_or_default()),
         ("CACHE_TAG", cache_tag),
         ("CACHE_FROM", cache_from),
         ("ATTESTATIONS", attestations.to_owned()),
-        ("SOURCE", ticket.source.to_string()),
-        ("REVISION", ticket.source.version().to_owned()),
-        (VARIABLE, ticket.to_json()),
+        ("SOURCE", context.source.to_string()),
+        ("REVISION", context.source.version().to_owned()),
+        (VARIABLE, context.to_json()),
     ]
     .into_iter()
     .map(|(name, value)| Variable { name: name.to_owned(), value, is_secret: false })
     .collect();
-    for (kind, values, is_secret) in [("ARG", &recipe.build_args, false), ("SECRET", &recipe.secrets, true)] {
-        // Names are words, so that a list of them can be told apart by spaces; values are anything.
+    for (kind, values, is_secret) in
+        [("ARG", &definition.build_args, false), ("SECRET", &definition.secrets, true)]
+    {
+        // Names are words, so that spaces separate them in a list. Values are arbitrary.
         let mut names = Vec::new();
         for (index, (name, value)) in values.iter().enumerate() {
             names.push(format!("{name}=BUILD_{kind}_{index}"));
@@ -220,7 +224,7 @@ mod tests {
     use crate::domain::repository::Name;
     use crate::domain::text::instant::Instant;
 
-    fn ordered(recipe: &BuildDefinition, attempt: &str) -> Vec<StartBuildInput> {
+    fn ordered(definition: &BuildDefinition, attempt: &str) -> Vec<StartBuildInput> {
         let arrived = SourceUpdate {
             source: Source::S3 {
                 bucket: "b".to_owned(),
@@ -232,20 +236,26 @@ mod tests {
         };
         let registry = Registry::of_arn("arn:aws-cn:lambda:cn-north-1:123456789012:function:f").unwrap();
         let projects = Projects { amd64: "x".to_owned(), arm64: Some("a".to_owned()) };
-        start_build_inputs(recipe, &BuildContext::new(recipe, &arrived), &registry, &projects, attempt)
-            .unwrap()
+        start_build_inputs(
+            definition,
+            &BuildContext::new(definition, &arrived),
+            &registry,
+            &projects,
+            attempt,
+        )
+        .unwrap()
     }
 
     #[test]
     fn an_order_says_all_that_a_build_needs() {
-        let recipe = BuildDefinition {
+        let definition = BuildDefinition {
             build_args: [("A".to_owned(), "\"; touch pwned".to_owned()), ("B".to_owned(), String::new())]
                 .into(),
             secrets: [("npm".to_owned(), "stack/npm:token".to_owned())].into(),
             context: "web/".to_owned(),
             ..BuildDefinition::of(Name::parse("app").unwrap())
         };
-        let start_build_inputs: Vec<StartBuildInput> = ordered(&recipe, "")
+        let start_build_inputs: Vec<StartBuildInput> = ordered(&definition, "")
             .into_iter()
             .map(|order| StartBuildInput { token: String::new(), ..order })
             .collect();
@@ -273,16 +283,16 @@ mod tests {
 
     #[test]
     fn a_branch_reads_the_cache_of_what_is_released_and_writes_one_of_its_own() {
-        let recipe = BuildDefinition::of(Name::parse("app").unwrap());
+        let definition = BuildDefinition::of(Name::parse("app").unwrap());
         let caches = |reference: Option<GitReference>, is_released: bool| {
             let arrived = SourceUpdate {
                 source: Source::CodeCommit { repository_name: "app".to_owned(), commit_id: "c".repeat(40) },
                 reference,
                 arrival: SourceOrder::at(Instant::parse("2026-11-23T10:00:00Z").unwrap()),
             };
-            let ticket = BuildContext::new(&recipe, &arrived);
-            assert_eq!(ticket.is_released, is_released);
-            caches(&recipe, &ticket, Platform::Amd64)
+            let context = BuildContext::new(&definition, &arrived);
+            assert_eq!(context.is_released, is_released);
+            caches(&definition, &context, Platform::Amd64)
         };
         let branch = |name: &str| Some(GitReference::Branch(name.to_owned()));
         let released = ("buildcache-amd64".to_owned(), "buildcache-amd64".to_owned());
@@ -299,12 +309,16 @@ mod tests {
 
     #[test]
     fn the_token_is_the_same_for_the_same_order_only() {
-        let recipe = BuildDefinition::of(Name::parse("app").unwrap());
-        let token = |recipe: &BuildDefinition, attempt: &str| ordered(recipe, attempt)[0].token.clone();
-        assert_eq!(token(&recipe, ""), token(&recipe, ""));
-        assert_ne!(token(&recipe, ""), token(&recipe, "again"));
-        assert_ne!(token(&recipe, ""), token(&BuildDefinition { cache: false, ..recipe.clone() }, ""));
-        let large = BuildDefinition { compute_type: Some("BUILD_GENERAL1_LARGE"), ..recipe.clone() };
-        assert_ne!(token(&recipe, ""), token(&large, ""));
+        let definition = BuildDefinition::of(Name::parse("app").unwrap());
+        let token =
+            |definition: &BuildDefinition, attempt: &str| ordered(definition, attempt)[0].token.clone();
+        assert_eq!(token(&definition, ""), token(&definition, ""));
+        assert_ne!(token(&definition, ""), token(&definition, "again"));
+        assert_ne!(
+            token(&definition, ""),
+            token(&BuildDefinition { cache: false, ..definition.clone() }, "")
+        );
+        let large = BuildDefinition { compute_type: Some("BUILD_GENERAL1_LARGE"), ..definition.clone() };
+        assert_ne!(token(&definition, ""), token(&large, ""));
     }
 }

@@ -1,9 +1,9 @@
-//! Which source is where: for each tag that moves, and for the repository's parameter, the newest source that has ever
-//! been put there. A build that ends late finds a newer one here, and leaves what that put there alone.
+//! The newest source of each moving tag, and of the repository's parameter. A build that ends late finds a newer source here, and
+//! does not replace it.
 //!
-//! A ledger is one JSON object in the stack's bucket, replaced only if nobody replaced it meanwhile. It is written
-//! before the tags are moved; whoever moved them reads it again afterwards, and if it changed, moves them to what it says
-//! then. So the last one to move anything moves it to the newest.
+//! The ownership of a repository's tags is one JSON object in the stack's bucket, written by conditional writes (`If-Match`)
+//! before the tags are moved. Whoever moved tags reads the object again afterwards, and if it changed, moves the tags to what it
+//! says then. So the last function to move a tag moves it to the newest source.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{GitReference, SourceOrder};
 use crate::domain::builds::build_context::{BuildContext, is_future};
 use crate::domain::text::instant::Instant;
 
-/// Where an image can be put.
+/// A place for an image: a moving tag, or the repository's parameter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PublishTarget {
     /// A tag of the repository.
@@ -22,39 +22,39 @@ pub enum PublishTarget {
     Parameter,
 }
 
-/// The ledger of a repository.
+/// The owners of a repository's moving tags and of its parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TagOwnership {
-    /// What is in each tag that moves.
+    /// The owner of each moving tag.
     #[serde(default)]
     tags: BTreeMap<String, Owner>,
-    /// What is in the parameter.
+    /// The owner of the parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parameter: Option<Owner>,
 }
 
-/// What was put somewhere.
+/// The source that owns a tag or the parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
     /// The image.
     pub image_digest: String,
-    /// What pins its source.
+    /// The pinned version of the source.
     pub version: String,
-    /// Where the source stands among others.
+    /// The position of the source among others.
     pub arrival: SourceOrder,
-    /// What the source was pushed as.
+    /// The branch or tag of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
 }
 
-/// What a ticket's image may take, and what it may not.
+/// The tags that a new image gets, and those that it does not get.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claim {
-    /// What it takes.
+    /// The targets that it gets.
     pub taken: Vec<PublishTarget>,
-    /// What another source keeps, and why.
+    /// The targets that another source keeps, and why.
     pub kept: Vec<(PublishTarget, &'static str)>,
 }
 
@@ -63,11 +63,11 @@ pub const NEWER: &str = "a newer source has it";
 /// Why a branch does not get the tag of a git tag, nor the other way round.
 const OTHER_KIND: &str = "it was made from a branch and this is a git tag of that name, or the other way round; only one of both can have it";
 
-/// How long an entry is kept that nobody renews, in days. A build lasts eight hours at most, and an event is delivered for
-/// a day at most.
+/// Days after which an entry expires that nothing renews. A build lasts eight hours at most, and an event is delivered for a day
+/// at most.
 const KEPT_DAYS: u64 = 400;
 
-/// The key of a repository's ledger in the stack's bucket.
+/// The key of a repository's object in the stack's bucket.
 #[must_use]
 pub fn key(repository: &str) -> String {
     format!("ledgers/{repository}.json")
@@ -81,23 +81,23 @@ impl TagOwnership {
         }
     }
 
-    /// What is to be in a place.
+    /// The digest of a target's owner.
     #[must_use]
     pub fn digest(&self, place: &PublishTarget) -> Option<&str> {
         self.entry(place).map(|entry| entry.image_digest.as_str())
     }
 
-    /// Puts the image of a ticket wherever nothing newer is.
-    pub fn claim(&mut self, ticket: &BuildContext, digest: &str, now: Instant) -> Claim {
+    /// Assigns an image to all targets whose owner is not newer.
+    pub fn claim(&mut self, context: &BuildContext, digest: &str, now: Instant) -> Claim {
         let own = Owner {
             image_digest: digest.to_owned(),
-            version: ticket.source.version().to_owned(),
-            arrival: ticket.arrival.clone(),
-            reference: ticket.reference.clone(),
+            version: context.source.version().to_owned(),
+            arrival: context.arrival.clone(),
+            reference: context.reference.clone(),
         };
-        let places = ticket.image_tags.iter().cloned().map(PublishTarget::Tag);
+        let places = context.image_tags.iter().cloned().map(PublishTarget::Tag);
         let mut claim = Claim::default();
-        for place in places.chain(ticket.is_released.then_some(PublishTarget::Parameter)) {
+        for place in places.chain(context.is_released.then_some(PublishTarget::Parameter)) {
             let kept = match (&place, self.entry(&place)) {
                 (_, None) => None,
                 (PublishTarget::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => {
@@ -124,8 +124,8 @@ impl TagOwnership {
 }
 
 impl Owner {
-    /// Whether one is of a branch and the other of a git tag, and both are different images: whoever may push branches moves
-    /// no tag that a release has.
+    /// Whether one is from a branch and the other from a git tag, and both are different images: whoever may push branches cannot
+    /// move a release's tag.
     fn is_of_another_kind_than(&self, other: &Self) -> bool {
         use GitReference::{Branch, Tag};
         let pair = (&self.reference, &other.reference);
@@ -133,7 +133,7 @@ impl Owner {
             && matches!(pair, (Some(Branch(_)), Some(Tag(_))) | (Some(Tag(_)), Some(Branch(_))))
     }
 
-    /// Whether this is of a newer source than the other. Of two that cannot be told apart the later word counts.
+    /// Whether this source is newer than the other. If their order is unknown, the later claim counts.
     fn is_newer_than(&self, other: &Self) -> bool {
         if self.arrival.at != other.arrival.at {
             return self.arrival.at > other.arrival.at;
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::domain::builds::Source;
 
-    fn ticket(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> BuildContext {
+    fn context(version: &str, at: &str, sequencer: Option<&str>, replaces: Option<&str>) -> BuildContext {
         BuildContext {
             repository_name: "app".to_owned(),
             image_tag: format!("src-{version}"),
@@ -183,8 +183,8 @@ mod tests {
 
     fn latest(tickets: &[&BuildContext]) -> String {
         let mut ledger = TagOwnership::default();
-        for ticket in tickets {
-            ledger.claim(ticket, ticket.source.version(), now());
+        for context in tickets {
+            ledger.claim(context, context.source.version(), now());
         }
         for place in [PublishTarget::Tag("main".to_owned()), PublishTarget::Parameter] {
             assert_eq!(ledger.digest(&place), ledger.digest(&PublishTarget::Tag("latest".to_owned())));
@@ -195,12 +195,12 @@ mod tests {
     #[test]
     fn the_newest_source_stays_in_whatever_order_builds_end() {
         let pairs = [
-            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:01", None, None)),
+            (context("old", "10:00:00", None, None), context("new", "10:00:01", None, None)),
             // Of uploads within a second S3's own order decides.
-            (ticket("old", "10:00:00", Some("00FF"), None), ticket("new", "10:00:00", Some("0100"), None)),
-            (ticket("old", "10:00:00", Some("FF"), None), ticket("new", "10:00:00", Some("000100"), None)),
+            (context("old", "10:00:00", Some("00FF"), None), context("new", "10:00:00", Some("0100"), None)),
+            (context("old", "10:00:00", Some("FF"), None), context("new", "10:00:00", Some("000100"), None)),
             // Of pushes within a second what the push replaced.
-            (ticket("old", "10:00:00", None, None), ticket("new", "10:00:00", None, Some("old"))),
+            (context("old", "10:00:00", None, None), context("new", "10:00:00", None, Some("old"))),
         ];
         for (old, new) in &pairs {
             assert_eq!(latest(&[old, new]), "new", "{new:?}");
@@ -211,14 +211,14 @@ mod tests {
 
     #[test]
     fn going_back_to_an_old_commit_is_going_forward() {
-        let one = ticket("one", "10:00:00", None, None);
-        let two = ticket("two", "11:00:00", None, Some("one"));
-        let back = ticket("one", "11:30:00", None, Some("two"));
+        let one = context("one", "10:00:00", None, None);
+        let two = context("two", "11:00:00", None, Some("one"));
+        let back = context("one", "11:30:00", None, Some("two"));
         assert_eq!(latest(&[&one, &two, &back]), "one");
         // An event of the first push that comes again changes nothing.
         let mut ledger = TagOwnership::default();
-        for ticket in [&one, &two, &back] {
-            ledger.claim(ticket, ticket.source.version(), now());
+        for context in [&one, &two, &back] {
+            ledger.claim(context, context.source.version(), now());
         }
         let again = ledger.claim(&one, "sha256:other", now());
         assert_eq!((again.taken.len(), again.kept.len()), (0, 3));
@@ -226,15 +226,15 @@ mod tests {
 
     #[test]
     fn a_source_of_the_future_keeps_nothing() {
-        let mut future = ticket("future", "10:00:00", None, None);
+        let mut future = context("future", "10:00:00", None, None);
         future.arrival.at = Instant::parse("2999-01-01T00:00:00Z").unwrap();
-        assert_eq!(latest(&[&future, &ticket("one", "10:00:00", None, None)]), "one");
+        assert_eq!(latest(&[&future, &context("one", "10:00:00", None, None)]), "one");
     }
 
     #[test]
     fn branches_do_not_meet() {
-        let main = ticket("new", "11:00:00", None, None);
-        let mut feature = ticket("old", "10:00:00", None, None);
+        let main = context("new", "11:00:00", None, None);
+        let mut feature = context("old", "10:00:00", None, None);
         (feature.image_tags, feature.is_released) = (vec!["feature".to_owned()], false);
         let mut ledger = TagOwnership::default();
         ledger.claim(&main, "main", now());
@@ -249,7 +249,7 @@ mod tests {
             image_tags: vec!["v1.0".to_owned()],
             is_released: false,
             reference: Some(reference),
-            ..ticket(version, at, None, None)
+            ..context(version, at, None, None)
         };
         let release = pushed("release", "11:00:00", GitReference::Tag("v1.0".to_owned()));
         let branch = pushed("branch", "11:00:00", GitReference::Branch("v1.0".to_owned()));
@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn a_ledger_forgets_branches_that_nobody_builds_any_more() {
         let mut ledger = TagOwnership::default();
-        ledger.claim(&ticket("old", "10:00:00", None, None), "d", now());
-        let mut other = ticket("new", "10:00:00", None, None);
+        ledger.claim(&context("old", "10:00:00", None, None), "d", now());
+        let mut other = context("new", "10:00:00", None, None);
         (other.image_tags, other.is_released) = (vec!["x".to_owned()], false);
         ledger.claim(&other, "e", now().plus_days(399).unwrap());
         assert!(ledger.digest(&PublishTarget::Tag("main".to_owned())).is_some());

@@ -9,8 +9,8 @@ use crate::domain::text::finding::quoted;
 pub const CONTENT_PREFIX: &str = "src-";
 /// The tags of build caches begin so.
 pub const CACHE_PREFIX: &str = "buildcache-";
-/// Tags that begin so are taken: for sources, for caches, for the protection of what is in use, and for what is about the
-/// image of a digest (signatures, attestations, and referrers where a registry has no API for them).
+/// Reserved prefixes of tags: for sources, caches, the protection of images in use, and artifacts about the image of a digest
+/// (signatures, attestations, and referrers in registries without an API for them).
 pub const RESERVED_PREFIXES: [&str; 4] = [CONTENT_PREFIX, CACHE_PREFIX, "ecr-steward-", "sha256-"];
 /// The longest tag, in characters.
 const MAX_CHARACTERS: usize = 128;
@@ -49,7 +49,7 @@ const VALUES: [(&str, Value); 6] = [
 /// Why a text is no template of a tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTemplate {
-    /// A name in braces that stands for nothing.
+    /// An unknown placeholder in braces.
     #[error(
         "{} stands for nothing; there are {{commit}}, {{shortCommit}}, {{branch}}, {{tag}}, {{version}} and {{date}}",
         quoted(.0)
@@ -61,7 +61,7 @@ pub enum InvalidTemplate {
     /// A character that no tag has, or has at this place.
     #[error("it has {}; a tag is letters, digits, `_`, `.` and `-`, and begins with none of the last two", quoted(&.0.to_string()))]
     Character(char),
-    /// Nothing, or too much.
+    /// The template is empty or too long.
     #[error("it has {0} characters; write 1 to {MAX_CHARACTERS}")]
     Length(usize),
     /// Tags that begin so are not for builds to move.
@@ -69,7 +69,7 @@ pub enum InvalidTemplate {
     Reserved(&'static str),
 }
 
-/// A tag that stays where it is.
+/// A tag that is not moved to the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotMoved {
@@ -133,7 +133,7 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// Whether every source would get the same tag, as with `latest`. Only what is released gets such a tag.
+    /// Whether the template gives every source the same tag, as `latest` does. Only what is released gets such a tag.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.parts.iter().all(|part| matches!(part, Part::Text(_) | Part::Value(Value::Date)))

@@ -1,33 +1,33 @@
-//! Whether CloudFormation sent a request: it says itself what it is doing with which resource. Whoever may invoke the function
-//! can send it an event, in the name of any stack.
+//! Confirms that CloudFormation sent a request, from what CloudFormation says it is doing with the resource. Otherwise anybody
+//! who may invoke the function could send a request in the name of any stack.
 
 use super::{Event, RequestType};
 use crate::domain::repository::Registry;
 use crate::domain::text::finding::quoted;
 
-/// What CloudFormation tells of a resource of a stack.
+/// CloudFormation's description of a resource of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackResource {
-    /// What it does with the resource, as `CREATE_IN_PROGRESS`.
+    /// The status of the resource, such as `CREATE_IN_PROGRESS`.
     pub status: String,
     /// The type in the template.
     pub resource_type: String,
-    /// What identifies the resource; there is none before it is made.
+    /// The identifier of the resource; absent before it is created.
     pub physical_id: Option<String>,
 }
 
-/// What CloudFormation's answer about a resource means for a request.
+/// The conclusion from CloudFormation's description of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirmation {
     /// CloudFormation is doing what the request says.
     Confirmed,
-    /// The request is about an earlier resource of that name, so that it depends on what the stack is doing.
+    /// The request is about an earlier resource of that name, so that the status of the stack decides.
     AskStack,
     /// CloudFormation is not doing that.
     Contradicted(Unconfirmed),
 }
 
-/// Why a request is taken for made up.
+/// Why a request is rejected as forged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "AWS CloudFormation does not confirm this request, and nothing was changed: {0}. Requests are served while a stack operation \
@@ -38,7 +38,7 @@ pub struct Unconfirmed(String);
 /// Statuses of a resource in which an update of it is sent; those of a rollback send one, too.
 const UPDATING: [&str; 3] = ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"];
 
-/// Statuses of a stack in which it deletes resources that others have replaced, or that it goes back behind.
+/// The statuses of a stack in which it deletes resources that were replaced, or that a rollback removes.
 const REMOVING_OLD_RESOURCES: [&str; 5] = [
     "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
     "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
@@ -47,12 +47,12 @@ const REMOVING_OLD_RESOURCES: [&str; 5] = [
     "DELETE_IN_PROGRESS",
 ];
 
-/// Whether the stack of a request is one of this account and Region: CloudFormation takes functions of no other Region, and is
-/// asked about stacks of no other account.
+/// Checks that the stack of a request is one of this account and Region. CloudFormation invokes no functions of other Regions,
+/// and this function cannot describe stacks of other accounts.
 ///
 /// # Errors
 ///
-/// When it is not.
+/// If it is not.
 pub fn check_stack(event: &Event, registry: &Registry) -> Result<(), Unconfirmed> {
     let Registry { partition, region, account_id } = registry;
     let own = format!("arn:{partition}:cloudformation:{region}:{account_id}:stack/");
@@ -65,7 +65,7 @@ pub fn check_stack(event: &Event, registry: &Registry) -> Result<(), Unconfirmed
     )))
 }
 
-/// What CloudFormation's answer about the resource of a request means.
+/// The conclusion from the status of the request's resource.
 #[must_use]
 pub fn by_resource(event: &Event, resource: Option<&StackResource>) -> Confirmation {
     let Event { request_type, stack_id, logical_resource_id: logical_id, .. } = event;
@@ -101,11 +101,11 @@ pub fn by_resource(event: &Event, resource: Option<&StackResource>) -> Confirmat
     ))
 }
 
-/// Whether a stack of this status deletes a resource that it has no more, or has another one in the place of.
+/// Checks that a stack of this status deletes resources that it no longer has, or has replaced.
 ///
 /// # Errors
 ///
-/// When it does not.
+/// If it does not.
 pub fn by_stack(event: &Event, status: Option<&str>) -> Result<(), Unconfirmed> {
     let Event { stack_id, logical_resource_id: logical_id, .. } = event;
     match status {

@@ -1,5 +1,5 @@
-//! `Custom::EcrImage`: an image built from a pinned source. Building takes longer than a function lives, so that the
-//! request is put aside, and answered when the build ends.
+//! `Custom::EcrImage`: an image that is built from a pinned source. A build takes longer than an invocation, so that the request
+//! is stored, and answered when the build ends.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::domain::builds::build_context::BuildContext;
 use crate::domain::builds::fingerprint;
 use crate::domain::text::finding::Finding;
 
-/// What a request of CloudFormation comes to.
+/// The plan for a request of CloudFormation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// There shall be an image of this.
     Build(Box<BuildRequest>),
-    /// Nothing is done: images outlive the resources that ask for them, since something may run them.
+    /// Nothing is done. Images outlive the resources that requested them, since something may run them.
     Leave,
 }
 
-/// What a request comes to.
+/// Plans a request.
 ///
 /// # Errors
 ///
@@ -30,40 +30,40 @@ pub fn plan(event: &Event) -> Result<Plan, Vec<Finding>> {
         return Ok(Plan::Leave);
     }
     let text = event.resource_properties.as_ref().map_or("{}", |properties| properties.get());
-    let mut wanted = BuildRequest::properties(text)?;
+    let mut request = BuildRequest::properties(text)?;
     // A stack is rolled back too; tags move only if it says so.
-    wanted.recipe.image_tags.get_or_insert_default();
-    Ok(Plan::Build(Box::new(wanted)))
+    request.definition.image_tags.get_or_insert_default();
+    Ok(Plan::Build(Box::new(request)))
 }
 
-/// What identifies the resource when there is no image: what it was, or something that no image is called.
+/// The physical id of the resource when there is no image: the previous one, or an id that cannot be an image's.
 #[must_use]
 pub fn physical_id(event: &Event) -> String {
     event.physical_resource_id.clone().unwrap_or_else(|| super::repository::marker(event))
 }
 
-/// What `Fn::GetAtt` gives.
+/// The attributes for `Fn::GetAtt`.
 #[must_use]
-pub fn attributes(ticket: &BuildContext, uri: &str, digest: &str) -> BTreeMap<&'static str, String> {
+pub fn attributes(context: &BuildContext, uri: &str, digest: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("ImageUri", uri.to_owned()),
         ("ImageDigest", digest.to_owned()),
-        ("ImageTag", ticket.image_tag.clone()),
-        ("RepositoryName", ticket.repository_name.clone()),
+        ("ImageTag", context.image_tag.clone()),
+        ("RepositoryName", context.repository_name.clone()),
     ])
 }
 
-/// The path of the parameters that hold the requests which wait for a ticket's image.
+/// The path of the parameters with the requests that wait for the image of a context.
 #[must_use]
-pub fn waiting(stack_name: &str, ticket: &BuildContext) -> String {
+pub fn waiting(stack_name: &str, context: &BuildContext) -> String {
     // The name of a repository may have more parts than that of a parameter.
-    let repository = fingerprint(&[&ticket.repository_name], 32);
-    format!("/{stack_name}/waiting/{repository}/{}", ticket.image_tag)
+    let repository = fingerprint(&[&context.repository_name], 32);
+    format!("/{stack_name}/waiting/{repository}/{}", context.image_tag)
 }
 
-/// The parameter that a request is put aside in: the same for the same request.
+/// The parameter in which a request waits: its name and value. The same request has the same name.
 #[must_use]
-pub fn put_aside(stack_name: &str, ticket: &BuildContext, event: &Event) -> (String, String) {
+pub fn put_aside(stack_name: &str, context: &BuildContext, event: &Event) -> (String, String) {
     let id = fingerprint(&[&event.stack_id, &event.request_id, &event.logical_resource_id], 32);
     let request = match event.request_type {
         RequestType::Create => "Create",
@@ -78,7 +78,7 @@ pub fn put_aside(stack_name: &str, ticket: &BuildContext, event: &Event) -> (Str
         "LogicalResourceId": event.logical_resource_id,
         "PhysicalResourceId": event.physical_resource_id,
     });
-    (format!("{}/{id}", waiting(stack_name, ticket)), value.to_string())
+    (format!("{}/{id}", waiting(stack_name, context)), value.to_string())
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
                 r#"{{"ServiceToken": "t", "RepositoryName": "app", "Source": {{"S3": {{"Key": "uploads/a.zip"}}}}{more}}}"#
             );
             match plan(&event("Create", &properties)).unwrap() {
-                Plan::Build(wanted) => wanted.recipe.image_tags.unwrap().len(),
+                Plan::Build(request) => request.definition.image_tags.unwrap().len(),
                 Plan::Leave => panic!(),
             }
         };
@@ -117,16 +117,16 @@ mod tests {
     #[test]
     fn a_request_that_is_put_aside_can_be_answered_later() {
         let event = event("Create", "{}");
-        let ticket: BuildContext = serde_json::from_str(
+        let context: BuildContext = serde_json::from_str(
             r#"{"repositoryName": "app", "imageTag": "src-1", "definition": "d", "platforms": [], "imageTags": [], "isReleased": true,
                 "source": {"s3": {"bucket": "b", "key": "k", "versionId": "v"}}, "arrival": {"at": "2026-11-23T00:00:00Z"}}"#,
         )
         .unwrap();
-        let (name, value) = put_aside("stack", &ticket, &event);
-        assert!(name.starts_with(&format!("{}/", waiting("stack", &ticket))), "{name}");
+        let (name, value) = put_aside("stack", &context, &event);
+        assert!(name.starts_with(&format!("{}/", waiting("stack", &context))), "{name}");
         assert!(name.contains("/src-1/"), "{name}");
         // The same tag in another repository is another image.
-        let other = BuildContext { repository_name: "other".to_owned(), ..ticket };
+        let other = BuildContext { repository_name: "other".to_owned(), ..context };
         assert!(!name.starts_with(&waiting("stack", &other)));
         let again: Event = serde_json::from_str(&value).unwrap();
         assert_eq!(again.response_url, event.response_url);

@@ -1,4 +1,4 @@
-//! `Custom::EcrRepository`: which repository a request is about, and what to do with the one that is found.
+//! `Custom::EcrRepository`: plans a request, and what is done with the repository that exists.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use crate::domain::repository::{
 };
 use crate::domain::text::finding::Finding;
 
-/// Maximum length of a reason among the attributes: CloudFormation takes 4,096 bytes as an answer, all in all.
+/// Maximum length of a reason among the attributes, in characters. CloudFormation accepts 4,096 bytes as a whole answer.
 const MAX_REASON_CHARACTERS: usize = 600;
 
-/// What a request of CloudFormation comes to.
+/// The plan for a request of CloudFormation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// There shall be a repository of this name with these properties.
     Ensure {
         /// The repository.
         name: Name,
-        /// How it is declared.
+        /// The declared properties.
         properties: Box<Properties>,
         /// The KMS key that was declared before.
         old_key: Option<String>,
@@ -30,10 +30,10 @@ pub enum Plan {
     Remove {
         /// The repository.
         name: Name,
-        /// Whether its images go with it.
+        /// Whether its images are deleted with it.
         empty_on_delete: EmptyOnDelete,
     },
-    /// Nothing was made, so that there is nothing to remove.
+    /// Nothing was created, so that there is nothing to delete.
     Nothing,
 }
 
@@ -52,7 +52,7 @@ pub enum Refusal {
     EncryptionFixed {
         /// The repository.
         name: Name,
-        /// How it differs.
+        /// The difference.
         difference: String,
     },
     /// There is a repository that no resource made.
@@ -77,18 +77,18 @@ pub enum Refusal {
     NotPermitted(#[from] NotPermitted),
 }
 
-/// What to do with a repository that exists.
+/// What deleting a resource does to its repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removing {
     /// Delete it.
     Delete,
-    /// It was adopted: take the tags off and leave it.
+    /// It was adopted: its ownership tags are removed, and it is kept.
     Release(Change),
-    /// It is not this resource's: leave it.
+    /// It belongs to something else, and is kept.
     Leave,
 }
 
-/// Who asks.
+/// The resource that sends the request.
 #[must_use]
 pub fn owner(event: &Event) -> Owner {
     Owner { stack_id: event.stack_id.clone(), logical_id: event.logical_resource_id.clone() }
@@ -101,11 +101,11 @@ pub fn marker(event: &Event) -> String {
     format!("NotCreated:{}", event.logical_resource_id)
 }
 
-/// What a request comes to.
+/// Plans a request.
 ///
 /// # Errors
 ///
-/// When it cannot be done.
+/// If it cannot be done.
 pub fn plan(event: &Event) -> Result<Plan, Refusal> {
     let text = event.resource_properties.as_ref().map_or("{}", |properties| properties.get());
     if event.request_type == RequestType::Delete {
@@ -114,14 +114,14 @@ pub fn plan(event: &Event) -> Result<Plan, Refusal> {
         return Ok(name.map_or(Plan::Nothing, |name| Plan::Remove { name, empty_on_delete: empties(text) }));
     }
     let properties = read::properties(text).map_err(Refusal::Properties)?;
-    let name = properties.wish.name.clone().unwrap_or_else(|| generated(event, &properties));
+    let name = properties.spec.name.clone().unwrap_or_else(|| generated(event, &properties));
     // Old properties that are not valid never came into effect.
     let old = event.old_resource_properties.as_ref().and_then(|old| read::properties(old.get()).ok());
-    let old_key = old.and_then(|old| old.wish.settings.encryption.kms_key);
+    let old_key = old.and_then(|old| old.spec.settings.encryption.kms_key);
     Ok(Plan::Ensure { name, properties: Box::new(properties), old_key })
 }
 
-/// What cannot be read keeps the images.
+/// Whether images are deleted with the repository. Properties that cannot be read keep the images.
 fn empties(properties: &str) -> EmptyOnDelete {
     let properties: Option<BTreeMap<String, serde_json::Value>> = serde_json::from_str(properties).ok();
     let value = properties.and_then(|mut properties| properties.remove("EmptyOnDelete"));
@@ -132,11 +132,11 @@ fn empties(properties: &str) -> EmptyOnDelete {
     }
 }
 
-/// The same name for the same resource each time; another one when the repository has to be another.
+/// The generated name: the same for the same resource each time, and another one if the repository has to be replaced.
 fn generated(event: &Event, properties: &Properties) -> Name {
     let stack = event.stack_id.rsplit(':').next().unwrap_or_default();
     let stack = stack.split('/').nth(1).unwrap_or("stack");
-    let encryption = &properties.wish.settings.encryption;
+    let encryption = &properties.spec.settings.encryption;
     let mut seed = vec![event.stack_id.as_str(), event.logical_resource_id.as_str()];
     if encryption.encryption_type != EncryptionType::Aes256 {
         seed.push(encryption.encryption_type.as_str());
@@ -184,7 +184,7 @@ pub fn check_new(
     registry: &Registry,
     permissions: &Permissions,
 ) -> Result<(), Refusal> {
-    match properties.wish.settings.policy.text(registry, None) {
+    match properties.spec.settings.policy.text(registry, None) {
         Some(policy) => Ok(permissions.check_sharing(&policy, None, &registry.account_id)?),
         None => Ok(()),
     }
@@ -205,9 +205,10 @@ pub fn changes(
     difference: Difference,
     permissions: &Permissions,
 ) -> Result<Vec<Change>, Refusal> {
-    let wanted = &properties.wish.settings.encryption;
+    let wanted = &properties.spec.settings.encryption;
     let Difference { mut encryption, changes, policy } = difference;
-    // A policy that stays lets in nobody new: what was shared before the parameter was there does not fail a rollback.
+    // A policy that does not change gives nobody new access: what was shared before the parameter existed does not fail a
+    // rollback.
     for change in &changes {
         if let Change::Policy { from, to: Some(policy) } = change {
             permissions.check_sharing(policy, from.as_deref(), &existing.registry_id)?;
@@ -226,7 +227,7 @@ pub fn changes(
     Ok(adopted.into_iter().chain(changes).collect())
 }
 
-/// What removing the resource means for a repository that exists.
+/// What deleting the resource does to an existing repository.
 #[must_use]
 pub fn removing(owner: &Owner, existing: &Existing) -> Removing {
     match owner.of(existing) {
@@ -239,7 +240,7 @@ pub fn removing(owner: &Owner, existing: &Existing) -> Removing {
     }
 }
 
-/// What `Fn::GetAtt` gives.
+/// The attributes for `Fn::GetAtt`.
 #[must_use]
 pub fn attributes(repository: &Existing, status: Option<&PolicyStatus>) -> BTreeMap<&'static str, String> {
     // An attribute that is not there would fail the stack that asks for it.
@@ -336,7 +337,7 @@ mod tests {
         };
         let permissions = Permissions::parse("app", "").unwrap();
         let adopted = adoption(owner, existing, &app, properties.adopt_existing, &permissions)?;
-        let difference = difference(existing, &properties.wish.settings, &registry, &protection);
+        let difference = difference(existing, &properties.spec.settings, &registry, &protection);
         changes(adopted, existing, &app, properties, old_key, difference, &permissions)
     }
 
@@ -344,10 +345,10 @@ mod tests {
     fn a_given_name_has_to_change_with_the_encryption() {
         let me = owner(&event("Update", Some("app"), "{}", "{}"));
         let key = |id: &str| format!("arn:aws:kms:eu-west-1:123456789012:key/{id}");
-        let is_refused = |has: Encryption, wanted: &str, old_key: Option<&str>| {
+        let is_refused = |has: Encryption, encryption: &str, old_key: Option<&str>| {
             let existing = Existing { encryption: has, ..existing(me.tags(false)) };
             let properties = read::properties(&format!(
-                r#"{{"EncryptionConfiguration": {{"EncryptionType": {wanted}}}}}"#
+                r#"{{"EncryptionConfiguration": {{"EncryptionType": {encryption}}}}}"#
             ))
             .unwrap();
             match changes_of(&me, &existing, &properties, old_key) {

@@ -1,5 +1,5 @@
-//! What is done to a repository, as values: a preview prints them, and one interpreter executes them. An image is named by its
-//! digest, so that an action means the same when the repository was read again.
+//! Actions on a repository, as values: a preview prints them, and one interpreter executes them. An image is named by its digest,
+//! so that an action means the same after the repository is read again.
 
 use std::fmt;
 
@@ -22,34 +22,34 @@ pub enum Action {
     },
     /// A lifecycle policy is attached, which ECR applies from then on.
     PutPolicy(LifecyclePolicy),
-    /// A policy that takes nothing is attached in place of one that would act.
+    /// Attaches the protection rule alone, by which nothing expires, instead of a policy that would act.
     Suspend(TakesNothing),
-    /// An image is put back that came into use after it was deleted or archived.
+    /// Restores an image that came into use after it was deleted or archived.
     PutBack {
         /// The image's digest.
         image_digest: String,
         /// The tags that it had.
         image_tags: Vec<String>,
-        /// Who uses it.
+        /// The user of the image.
         reason: String,
     },
 }
 
-/// An image that goes.
+/// An image that is deleted or archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
     /// The image's digest.
     pub image_digest: String,
     /// Its tags when this was decided.
     pub image_tags: Vec<String>,
-    /// `rulePriority` of the rule that takes it.
+    /// `rulePriority` of the rule that selects it.
     pub applied_rule_priority: u64,
-    /// Why the rule takes it, in a sentence.
+    /// Why the rule selects it, in a sentence.
     pub reason: String,
-    /// Whether limits count it: it can be used by itself, and is no child or referrer of another image.
+    /// Whether limits count it: it is independent, and not a child or referrer of another image.
     pub is_counted: bool,
-    /// Nothing of a step goes before all of the step before it: an image index before its children, a subject before its
-    /// referrers.
+    /// The step of the deletion. All images of a step are deleted before those of the next: an image index before its children, a
+    /// subject before its referrers.
     pub step: usize,
 }
 
@@ -138,12 +138,13 @@ mod tests {
             image_tags: Vec::new(),
             reason: "app@sha256:aa by task/1".to_owned(),
         };
-        let told: Vec<String> = [Action::Delete(removal("sha256:aa", 0)), put_tag("keep"), suspend, put_back]
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let described: Vec<String> =
+            [Action::Delete(removal("sha256:aa", 0)), put_tag("keep"), suspend, put_back]
+                .iter()
+                .map(ToString::to_string)
+                .collect();
         assert_eq!(
-            told,
+            described,
             [
                 "delete sha256:aa (v1, latest) (rule 2): Pushed 30 days ago; the limit is 14 days.",
                 "add the tag keep to sha256:aa",

@@ -1,15 +1,15 @@
-//! Who changes something: reports and the journal say it.
+//! The actor of a change, for reports and the journal.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Who changes something, as far as it is known.
+/// The actor of a change, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Actor {
-    /// The ARN of the principal that asked for it: the caller of the HTTP API, the stack of a custom resource.
+    /// The ARN of the requesting principal: the caller of the HTTP API, the stack of a custom resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// The ARN of the execution of the state machine.
@@ -24,13 +24,13 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// A principal that asked for it.
+    /// An actor that is a principal.
     #[must_use]
     pub fn principal(arn: impl Into<String>) -> Self {
         Self { principal: Some(arn.into()), ..Self::default() }
     }
 
-    /// Who started a run: an execution by its ARN, or somebody at a terminal.
+    /// The actor that started a run: an execution by its ARN, or a user at a terminal.
     #[must_use]
     pub fn of_run(started_by: Option<&str>) -> Self {
         match started_by {
@@ -38,10 +38,10 @@ impl Actor {
                 Self { execution: Some(arn.to_owned()), ..Self::default() }
             }
             Some(arn) if arn.starts_with("arn:") => Self::principal(arn),
-            Some(told) => {
-                let (person, principal) = match told.split_once(" as arn:") {
+            Some(text) => {
+                let (person, principal) = match text.split_once(" as arn:") {
                     Some((person, arn)) => (person, Some(format!("arn:{arn}"))),
-                    None => (told, None),
+                    None => (text, None),
                 };
                 let (user, host) = person.split_once(" at ").unwrap_or((person, ""));
                 let host = (!host.is_empty()).then(|| host.to_owned());
@@ -51,7 +51,7 @@ impl Actor {
         }
     }
 
-    /// Whether nothing is known.
+    /// Whether the actor is unknown.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()

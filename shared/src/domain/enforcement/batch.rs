@@ -10,10 +10,10 @@ use crate::domain::text::instant::Instant;
 
 /// Images on a page of ECR's lists, which are what work is counted in: calls.
 const PAGE: u64 = 1000;
-/// A batch takes about so many calls.
+/// Approximate number of calls for one batch.
 const CALLS: u64 = 100;
 
-/// What is done with a batch.
+/// What a batch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Nothing is changed.
@@ -43,18 +43,18 @@ pub struct Assignment {
     /// The name of the policy in the policies file; empty where none is for it.
     #[serde(default)]
     pub policy: String,
-    /// Whether ECR enforces a policy in it besides, or instead: what is known of that when the inventory is taken.
+    /// Why the repository is protected, as known at the time of the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
     /// Why it is not known which policy of the policies file is for it; `None` if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unassigned: Option<String>,
-    /// Whether this run looks what a lifecycle policy of its own would take: a seventh of the registry a day.
+    /// Whether this run checks the effect of the repository's own lifecycle policy: a seventh of the registry each day.
     #[serde(default, skip_serializing_if = "crate::domain::enforcement::run::is_false")]
     pub checks_native_policy: bool,
 }
 
-/// Whether a repository's own lifecycle policy is looked at on the day of `now`: each is once in seven days.
+/// Whether a repository's own lifecycle policy is checked on the day of `now`: each is checked once in seven days.
 #[must_use]
 pub fn checks_native_policy(repository_name: &str, now: Instant) -> bool {
     const DAYS: u64 = 7;
@@ -64,7 +64,7 @@ pub fn checks_native_policy(repository_name: &str, now: Instant) -> bool {
     hash % DAYS == day % DAYS
 }
 
-/// Why a repository is protected, besides what the policies file says of it.
+/// Why a repository is protected, apart from the policies file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Protection {
@@ -75,14 +75,15 @@ pub enum Protection {
     /// ECR made it on a push, by the stack's creation template: it bears the resource tag with the value for those.
     CreatedOnPush,
     /// The stack has a record of it, and whether it has the resource tag could not be read.
-    Untold,
+    #[serde(rename = "untold")]
+    Unknown,
 }
 
 impl Protection {
-    /// Whether the policy that is attached may be somebody's who asks for protection.
+    /// Whether the attached policy may be one of the repository's owner, who asks for protection.
     #[must_use]
     pub const fn may_be_of_others(self) -> bool {
-        matches!(self, Self::Tagged | Self::CreatedOnPush | Self::Untold)
+        matches!(self, Self::Tagged | Self::CreatedOnPush | Self::Unknown)
     }
 }
 
@@ -103,8 +104,7 @@ pub struct Listed {
     pub key: String,
 }
 
-/// How many images repositories had when they were last looked at; those with more than a page of them, since all others
-/// take one call.
+/// The number of images in each repository when it was last read. Only repositories with more than one page of images are listed.
 pub type Sizes = BTreeMap<String, u64>;
 
 /// Fills batches.
@@ -117,13 +117,13 @@ pub struct Batcher<'a> {
 }
 
 impl<'a> Batcher<'a> {
-    /// Batches of a run, after so many that were filled before.
+    /// Batches of a run, after a number of batches that were filled before.
     #[must_use]
     pub const fn new(run: &'a Run, sizes: &'a Sizes, filled: usize) -> Self {
         Self { run, sizes, open: BTreeMap::new(), filled }
     }
 
-    /// How many batches were filled.
+    /// The number of filled batches.
     #[must_use]
     pub const fn filled(&self) -> usize {
         self.filled
@@ -183,8 +183,8 @@ mod tests {
             protect_only: false,
             dry_run_reason: dry_run.then_some(DryRunReason::Requested),
             attempt: "a".to_owned(),
-            book_version: None,
-            book_hash: None,
+            policies_file_version: None,
+            policies_file_hash: None,
             policies_file_problem: None,
         }
     }

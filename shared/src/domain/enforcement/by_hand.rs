@@ -1,4 +1,4 @@
-//! What somebody names to be deleted, over the HTTP API or with a stack: what of a repository goes with it, and why it may not.
+//! Deletions by hand, over the HTTP API or with a stack: which images of a repository are deleted, and what forbids it.
 //!
 //! Pure: nothing here reads or changes anything.
 
@@ -13,38 +13,38 @@ use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{count, count_of};
 use crate::domain::usage::{UnreadableSource, UsedImages};
 
-/// Maximum number of images or sources that a message names; CloudFormation takes 4,096 bytes.
+/// Maximum number of images or sources that a message names. CloudFormation accepts 4,096 bytes.
 const MAX_NAMED: usize = 5;
 
-/// Whether use is looked at before something is deleted by hand.
+/// Whether use is read before images are deleted by hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UseCheck {
-    /// It is: what is in use stays.
+    /// Use is read, and images in use are kept.
     #[default]
     Look,
-    /// Somebody says that they know (`inUse`), and nobody is asked.
+    /// The request overrides the check (`inUse`), and use is not read.
     Known,
 }
 
-/// What is known of the use of one repository.
+/// The use of one repository, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepositoryUse {
     /// The images in use, with what belongs to them.
     pub images: UsedImages,
     /// The tags by which something runs, and what.
     pub tags: BTreeMap<String, String>,
-    /// What could not be read, although it may use images of the repository.
+    /// Unreadable usage sources that may use images of the repository.
     pub gaps: Vec<UnreadableSource>,
 }
 
-/// What of a repository goes.
+/// The images and tags of a repository that are deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Images that go, with all their tags.
     pub going: BTreeSet<ImageIndex>,
-    /// Tags that are taken off images that have others.
+    /// Tags that are removed from images that have others.
     pub untagged: BTreeSet<(ImageIndex, String)>,
-    /// What was named and is not there.
+    /// Named images that do not exist.
     pub missing: Vec<ImageId>,
 }
 
@@ -56,7 +56,7 @@ impl Selection {
         Self { going, ..Self::default() }
     }
 
-    /// What is named. An image goes by its digest, or with the last of its tags.
+    /// The selection of the named images. An image is deleted by its digest, or with its last tag.
     #[must_use]
     pub fn named(images: &RepositoryImages, ids: &[ImageId]) -> Self {
         let mut by_digest = HashMap::new();
@@ -90,7 +90,7 @@ impl Selection {
         selection
     }
 
-    /// Whether nothing of the repository is touched.
+    /// Whether nothing is deleted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.going.is_empty() && self.untagged.is_empty()
@@ -102,18 +102,14 @@ impl Selection {
         self.going.iter().copied().chain(self.untagged.iter().map(|(place, _)| *place)).collect()
     }
 
-    /// How many images of these count for the registry's limit: not what goes along with another one.
+    /// The number of these images that count for the registry's limit: the independent ones.
     #[must_use]
     pub fn counted(&self, images: &RepositoryImages) -> u64 {
         let going: HashSet<ImageIndex> = self.going.iter().copied().collect();
         counted(images, &going, going.iter().copied()).count() as u64
     }
 
-    /// Whether it may go, by what is in use.
-    ///
-    /// # Errors
-    ///
-    /// When something of it is in use, and when that is not known.
+    /// Checks whether a selection may be deleted, from its use.
     pub fn check(
         &self,
         images: &RepositoryImages,
@@ -173,7 +169,7 @@ fn is_own_protection_tag(images: &RepositoryImages, place: ImageIndex, tag: &str
 pub struct ImageInUse {
     /// Its digest, and its tags.
     pub image: String,
-    /// By what.
+    /// The user.
     pub reason: String,
 }
 
@@ -202,18 +198,18 @@ pub enum Refusal {
         listed(.0)
     )]
     UnreadIndexes(Vec<String>),
-    /// More than may go from the whole registry today.
+    /// The deletion exceeds the registry's daily limit.
     #[error(
         "{} would be deleted, and of the {limit} that may be deleted in the registry today {before} were; nothing was changed. Delete fewer, or go \
          on tomorrow (UTC); `limits` at the top of policies.yaml and the images that the last completed run counted set the limit",
         count(*.planned, "image")
     )]
     RegistryLimit {
-        /// How many would go.
+        /// The number of images that would be deleted.
         planned: u64,
-        /// How many went today.
+        /// The number of images that were removed today.
         before: u64,
-        /// How many may go in a day.
+        /// The limit.
         limit: u64,
     },
 }
@@ -314,8 +310,8 @@ mod tests {
         let used = RepositoryUse { images: usage.of_repository(&name, &images), ..RepositoryUse::default() };
         let check =
             |name: &str, used| Selection::named(&images, &[tag(name)]).check(&images, used, now()).is_ok();
-        let told = [&own, &spare, &foreign].map(|tag| check(tag, &used));
-        assert_eq!(told, [false, false, true]);
+        let checked = [&own, &spare, &foreign].map(|tag| check(tag, &used));
+        assert_eq!(checked, [false, false, true]);
         assert!(check(&own, &RepositoryUse::default()), "nothing runs it");
     }
 

@@ -28,9 +28,9 @@ pub fn preview_key(hash: &str) -> String {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DryRunReason {
-    /// It was asked for.
+    /// The run was requested as a dry run.
     Requested,
-    /// It is one of the runs between those over the whole registry, which only keep protection tags right.
+    /// The run is one of those between the runs over the whole registry, which only refresh protection tags.
     ProtectOnly,
     /// The stack's parameter `Enforce` is not `true`.
     EnforceOff,
@@ -43,8 +43,8 @@ pub enum DryRunReason {
 }
 
 impl DryRunReason {
-    /// Whether the run protects nevertheless: it adds protection tags and suspends policies. A dry run that was asked for
-    /// changes nothing at all.
+    /// Whether the run protects nevertheless: it adds protection tags and suspends policies. A requested dry run changes nothing
+    /// at all.
     #[must_use]
     pub const fn protects(self) -> bool {
         !matches!(self, Self::Requested)
@@ -72,18 +72,18 @@ impl DryRunReason {
     }
 }
 
-/// What decides whether a run enforces, at its beginning.
+/// The facts that decide, at the beginning of a run, whether it enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// Whether the run was asked to change nothing.
+    /// Whether the run was requested as a dry run.
     pub is_dry_run: bool,
-    /// Whether the run was asked to protect images in use, and nothing else.
+    /// Whether the run was requested to protect images in use, and nothing else.
     pub protects_only: bool,
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
     /// The policies file; `None` if there is none.
-    pub book: Option<&'a PolicySet>,
-    /// Whether a completed run previewed this very file.
+    pub policy_set: Option<&'a PolicySet>,
+    /// Whether a completed run previewed this version of the file.
     pub is_previewed: bool,
 }
 
@@ -91,32 +91,34 @@ impl Request<'_> {
     /// Why the run is a dry run; `None` if it enforces.
     #[must_use]
     pub fn dry_run_reason(&self) -> Option<DryRunReason> {
-        let Self { is_dry_run, protects_only, is_on, book, is_previewed } = *self;
-        match book {
+        let Self { is_dry_run, protects_only, is_on, policy_set, is_previewed } = *self;
+        match policy_set {
             _ if is_dry_run => Some(DryRunReason::Requested),
             _ if protects_only => Some(DryRunReason::ProtectOnly),
             None => Some(DryRunReason::NoPoliciesFile),
             Some(_) if !is_on => Some(DryRunReason::EnforceOff),
-            Some(book) if !(is_previewed || book.is_approved()) => Some(DryRunReason::NotPreviewed),
+            Some(policy_set) if !(is_previewed || policy_set.is_approved()) => {
+                Some(DryRunReason::NotPreviewed)
+            }
             Some(_) => None,
         }
     }
 }
 
-/// What decides whether an invocation of an enforcing run still may enforce.
+/// The facts that decide whether an invocation of an enforcing run may still enforce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invocation<'a> {
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
-    /// The hash of the policies file that the run goes by.
+    /// The hash of the run's policies file.
     pub run_hash: &'a str,
     /// The policies file in the bucket now; `None` if there is none, or it is not valid.
-    pub book: Option<&'a PolicySet>,
+    pub policy_set: Option<&'a PolicySet>,
     /// Whether a completed run previewed the file in the bucket.
     pub is_previewed: bool,
-    /// When the run began, as its task says.
+    /// The start of the run, from its task.
     pub started_at: Instant,
-    /// When its list of batches was written, as S3 says.
+    /// The time at which its list of batches was written, from S3.
     pub listed_at: Option<Instant>,
     /// The present.
     pub now: Instant,
@@ -125,19 +127,19 @@ pub struct Invocation<'a> {
 impl Invocation<'_> {
     /// Why the invocation must not delete, archive or attach; empty if it may.
     #[must_use]
-    pub fn obstacles(&self) -> Vec<Blocker> {
-        let Self { is_on, run_hash, book, is_previewed, started_at, listed_at, now } = *self;
-        let mut obstacles = Vec::new();
+    pub fn blockers(&self) -> Vec<Blocker> {
+        let Self { is_on, run_hash, policy_set, is_previewed, started_at, listed_at, now } = *self;
+        let mut blockers = Vec::new();
         if !is_on {
-            obstacles.push(Blocker::EnforceOff);
+            blockers.push(Blocker::EnforceOff);
         }
-        match book {
-            Some(book) if book.hash() == run_hash => {
-                if !(is_previewed || book.is_approved()) {
-                    obstacles.push(Blocker::PoliciesFileNotPreviewed);
+        match policy_set {
+            Some(policy_set) if policy_set.hash() == run_hash => {
+                if !(is_previewed || policy_set.is_approved()) {
+                    blockers.push(Blocker::PoliciesFileNotPreviewed);
                 }
             }
-            _ => obstacles.push(Blocker::PoliciesFileChanged),
+            _ => blockers.push(Blocker::PoliciesFileChanged),
         }
         // A run of the future would never become old.
         let is_odd = |at: &Instant| {
@@ -146,9 +148,9 @@ impl Invocation<'_> {
         };
         let times = [Some(started_at), listed_at];
         if let Some(started_at) = times.into_iter().flatten().find(is_odd) {
-            obstacles.push(Blocker::RunTooOld { started_at });
+            blockers.push(Blocker::RunTooOld { started_at });
         }
-        obstacles
+        blockers
     }
 }
 
@@ -156,7 +158,7 @@ impl Invocation<'_> {
 mod tests {
     use super::*;
 
-    fn book(more: &str) -> PolicySet {
+    fn policy_set(more: &str) -> PolicySet {
         let text = format!(
             "policies: [{{ name: a, repositories: ['*'], rules: [{{ selection: untagged, maximumAgeLimit: 1 }}] }}]\n{more}"
         );
@@ -169,52 +171,59 @@ mod tests {
 
     #[test]
     fn a_run_enforces_only_if_asked_to_switched_on_and_previewed_or_approved() {
-        let new = book("");
-        let approved = book(&format!("approve: \"{}\"\n", new.hash()));
+        let new = policy_set("");
+        let approved = policy_set(&format!("approve: \"{}\"\n", new.hash()));
         assert!(approved.is_approved());
         let request = Request {
             is_dry_run: false,
             protects_only: false,
             is_on: true,
-            book: Some(&new),
+            policy_set: Some(&new),
             is_previewed: true,
         };
         for (request, reason) in [
             (request, None),
             (Request { is_dry_run: true, ..request }, Some(DryRunReason::Requested)),
             (Request { is_on: false, ..request }, Some(DryRunReason::EnforceOff)),
-            (Request { book: None, ..request }, Some(DryRunReason::NoPoliciesFile)),
+            (Request { policy_set: None, ..request }, Some(DryRunReason::NoPoliciesFile)),
             (Request { is_previewed: false, ..request }, Some(DryRunReason::NotPreviewed)),
-            (Request { is_previewed: false, book: Some(&approved), ..request }, None),
-            (Request { is_on: false, book: Some(&approved), ..request }, Some(DryRunReason::EnforceOff)),
+            (Request { is_previewed: false, policy_set: Some(&approved), ..request }, None),
+            (
+                Request { is_on: false, policy_set: Some(&approved), ..request },
+                Some(DryRunReason::EnforceOff),
+            ),
         ] {
             assert_eq!(request.dry_run_reason(), reason, "{request:?}");
         }
         assert!(!DryRunReason::Requested.protects() && DryRunReason::EnforceOff.protects());
-        let told = DryRunReason::NotPreviewed.explain(Some(new.hash()));
-        assert!(told.contains(&format!("approve: \"{}\"", new.hash())), "{told}");
+        let reason = DryRunReason::NotPreviewed.explain(Some(new.hash()));
+        assert!(reason.contains(&format!("approve: \"{}\"", new.hash())), "{reason}");
     }
 
     #[test]
     fn a_run_that_only_protects_enforces_nothing_and_protects_whatever_the_switch_and_the_file_say() {
-        let book = book("");
+        let policy_set = policy_set("");
         let request = Request {
             is_dry_run: false,
             protects_only: true,
             is_on: true,
-            book: Some(&book),
+            policy_set: Some(&policy_set),
             is_previewed: true,
         };
         for request in [
             request,
             Request { is_on: false, ..request },
-            Request { book: None, ..request },
+            Request { policy_set: None, ..request },
             Request { is_previewed: false, ..request },
         ] {
             assert_eq!(request.dry_run_reason(), Some(DryRunReason::ProtectOnly), "{request:?}");
         }
-        let asked = Request { is_dry_run: true, ..request };
-        assert_eq!(asked.dry_run_reason(), Some(DryRunReason::Requested), "a dry run changes nothing at all");
+        let requested = Request { is_dry_run: true, ..request };
+        assert_eq!(
+            requested.dry_run_reason(),
+            Some(DryRunReason::Requested),
+            "a dry run changes nothing at all"
+        );
         assert!(DryRunReason::ProtectOnly.protects());
         let name = serde_json::to_string(&DryRunReason::ProtectOnly).unwrap();
         assert_eq!(name, "\"protect-only\"");
@@ -222,12 +231,12 @@ mod tests {
 
     #[test]
     fn an_invocation_goes_by_the_switch_and_the_file_of_its_own_moment_and_not_by_those_of_the_run() {
-        let (same, other) = (book(""), book("limits: { images: 7 }\n"));
+        let (same, other) = (policy_set(""), policy_set("limits: { images: 7 }\n"));
         let now = at("2026-11-23T12:00:00Z");
         let good = Invocation {
             is_on: true,
             run_hash: same.hash(),
-            book: Some(&same),
+            policy_set: Some(&same),
             is_previewed: true,
             started_at: at("2026-11-22T12:00:00Z"),
             listed_at: Some(at("2026-11-22T12:01:00Z")),
@@ -236,19 +245,19 @@ mod tests {
         for (invocation, codes) in [
             (good, vec![]),
             (Invocation { is_on: false, ..good }, vec!["enforce-off"]),
-            (Invocation { book: Some(&other), ..good }, vec!["policies-file-changed"]),
-            (Invocation { book: None, ..good }, vec!["policies-file-changed"]),
+            (Invocation { policy_set: Some(&other), ..good }, vec!["policies-file-changed"]),
+            (Invocation { policy_set: None, ..good }, vec!["policies-file-changed"]),
             (Invocation { is_previewed: false, ..good }, vec!["policies-file-not-previewed"]),
             (Invocation { started_at: at("2026-11-22T11:59:59Z"), ..good }, vec!["run-too-old"]),
             (Invocation { started_at: at("2026-11-23T12:05:00Z"), ..good }, vec![]),
             (Invocation { listed_at: Some(at("2026-11-22T11:00:00Z")), ..good }, vec!["run-too-old"]),
             (Invocation { started_at: at("2999-01-01T00:00:00Z"), ..good }, vec!["run-too-old"]),
             (
-                Invocation { is_on: false, book: None, started_at: at("2026-11-01T00:00:00Z"), ..good },
+                Invocation { is_on: false, policy_set: None, started_at: at("2026-11-01T00:00:00Z"), ..good },
                 vec!["enforce-off", "policies-file-changed", "run-too-old"],
             ),
         ] {
-            let found: Vec<&str> = invocation.obstacles().iter().map(Blocker::code).collect();
+            let found: Vec<&str> = invocation.blockers().iter().map(Blocker::code).collect();
             assert_eq!(found, codes, "{invocation:?}");
         }
     }

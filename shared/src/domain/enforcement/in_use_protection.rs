@@ -1,11 +1,11 @@
-//! How a policy that ECR itself enforces is kept from what is in use, of which ECR knows nothing.
+//! In-use protection: keeps a policy that ECR itself enforces from images in use, which ECR does not know.
 //!
-//! Every image in use gets a *protection tag* of its own ([`IN_USE`] and its digest: no two images want the same tag, so that
-//! this works where tags are immutable, too). The first rule of the policy, the *protection rule*, identifies the images with
-//! such a tag and marks none of them, so that no later rule acts on them (ECR user guide, "How lifecycle policies work").
+//! Every image in use gets a *protection tag* of its own ([`IN_USE`] and its digest: no two images share a tag, so that this
+//! works with immutable tags, too). The first rule of the policy, the *protection rule*, identifies the images with such a tag
+//! and marks none of them, so that no later rule acts on them (ECR user guide, "How lifecycle policies work").
 //!
-//! A protection tag is never taken off: an image that ever had one leaves only by this stack's own path, with limits and
-//! journal. Plans of this project take no notice of protection tags: an image with no other tag is untagged for them.
+//! A protection tag is never removed: an image that ever had one is deleted only by this stack itself, with limits and journal.
+//! Plans of this project ignore protection tags: an image with no other tag is untagged for them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,23 +20,23 @@ use crate::domain::text::finding::{Code, Finding};
 pub const IN_USE: &str = "ecr-steward-in-use-";
 /// Earlier versions put tags that begin so on images whose use had ended. An image that has one counts as protected once.
 pub const RELEASED: &str = "ecr-steward-released-";
-/// Every tag that this project puts on images of its own accord begins so.
+/// The prefix of all tags that this project adds to images by itself.
 pub const OWN_TAGS: &str = "ecr-steward-";
-/// What the protection tags of a repository match, as a filter of `imageTagMutabilityExclusionFilters`.
+/// The filter of `imageTagMutabilityExclusionFilters` that matches the protection tags.
 pub const OWN_TAGS_PATTERN: &str = "ecr-steward-*";
 
-/// So many images with a protection tag are kept: more than a repository can have.
+/// Number of images with a protection tag that the rule keeps: more than a repository can have.
 const ALL: u64 = 1_000_000;
-/// In so many days nothing archived is old.
+/// Number of days after which no archived image expires in practice.
 const EVER: u64 = 36_500;
 
-/// Whether a tag is a protection tag, or one that an earlier version put in its place.
+/// Whether a tag is a protection tag, or one that an earlier version used instead.
 #[must_use]
 pub fn is_protection_tag(tag: &str) -> bool {
     tag.starts_with(IN_USE) || tag.starts_with(RELEASED)
 }
 
-/// Whether an image was protected once: it leaves by this stack's own path only.
+/// Whether an image was ever protected, so that only this stack itself deletes it.
 #[must_use]
 pub fn was_protected(image: &Image) -> bool {
     image.tags.iter().any(|tag| is_protection_tag(tag))
@@ -93,20 +93,20 @@ pub fn without_protection(policy: &LifecyclePolicy) -> Option<LifecyclePolicy> {
     if rules.is_empty() { None } else { LifecyclePolicy::from_valid(rules).ok() }
 }
 
-/// How many protection rules a policy begins with.
+/// The number of protection rules at the beginning of a policy.
 #[must_use]
 pub fn protection_rule_count(policy: &LifecyclePolicy) -> usize {
     policy.rules().iter().take_while(|rule| is_protection_rule(rule)).count()
 }
 
-/// Whether the first rule of a policy is the protection rule, whatever it is described as and how many images it keeps beyond
-/// those that a repository can have.
+/// Whether the first rule of a policy is the protection rule, whatever its description, and whatever its number beyond the images
+/// that a repository can have.
 #[must_use]
 pub fn is_protected(policy: &LifecyclePolicy) -> bool {
     policy.rules().first().is_some_and(is_active_protection_rule)
 }
 
-/// Whether a policy takes nothing: protection rules are all there is in it.
+/// Whether nothing expires by a policy: it has only protection rules.
 #[must_use]
 pub fn takes_nothing(policy: &LifecyclePolicy) -> bool {
     policy.rules().iter().all(is_protection_rule)
@@ -132,8 +132,9 @@ fn selects_protected(rule: &Rule) -> bool {
     }
 }
 
-/// Why rules cannot be enforced by ECR beside protection tags: each counts images by a tag that every protection tag matches, or
-/// is about protection tags. Such a rule would take other images than the policy says. With the rewrite that works.
+/// Why rules cannot be enforced by ECR beside protection tags: they count images by a tag that every protection tag matches, or
+/// they select protection tags. Such a rule would select other images than the policy says. Each finding says what to write
+/// instead.
 #[must_use]
 pub fn conflicts(policy: &LifecyclePolicy) -> Vec<Finding> {
     let sample = format!("{IN_USE}{}", "0".repeat(64));
@@ -171,7 +172,7 @@ pub fn conflicts(policy: &LifecyclePolicy) -> Vec<Finding> {
     found
 }
 
-/// A lifecycle policy that takes nothing, by construction.
+/// A lifecycle policy by which nothing expires, by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakesNothing(LifecyclePolicy);
 
@@ -191,16 +192,16 @@ impl TakesNothing {
         &self.0
     }
 
-    /// As ECR's document.
+    /// The policy as ECR's document.
     #[must_use]
     pub fn to_json(&self) -> String {
         self.0.to_json()
     }
 }
 
-/// What the protection rule is described as.
+/// The description of the protection rule.
 const IN_USE_STAYS: &str = "images in use, which stay";
-/// What its counterpart for the archive is described as.
+/// The description of the protection rule for the archive.
 const ARCHIVED: &str = "archived images in use, which stay";
 
 fn protection_rule() -> Rule {
@@ -218,13 +219,13 @@ fn rule(priority: u64, description: &str, limit: Limit) -> Rule {
     }
 }
 
-/// What has to be added so that every image in use, and what belongs to it, has a protection tag of its own.
+/// The protection tags to add, so that every image in use, and what belongs to it, has one of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tagging {
     /// Tags to add, by image.
     pub additions: Vec<(ImageIndex, String)>,
-    /// Wanted tags that another image has. Its own image gets another protection tag; but somebody means ill, or something is
-    /// wrong, so that ECR must not go by these tags.
+    /// Protection tags that another image already has. The image gets a spare protection tag. ECR must not enforce the policy
+    /// meanwhile, since this is an attack or a mistake.
     pub taken: Vec<TakenTag>,
 }
 
@@ -239,7 +240,7 @@ pub struct TakenTag {
     pub held_by: ImageIndex,
 }
 
-/// What has to be added; `held` are the images that are in use or kept themselves.
+/// The protection tags to add; `held` are the images that are in use or kept by the policy.
 #[must_use]
 pub fn tagging(images: &RepositoryImages, held: &HashSet<ImageIndex>) -> Tagging {
     let protected = images_to_protect(images, held);
@@ -275,8 +276,8 @@ pub fn tagging(images: &RepositoryImages, held: &HashSet<ImageIndex>) -> Tagging
     tagging
 }
 
-/// The images in use and those that belong to them, as far as each needs a tag of its own: ECR does not act on what an index
-/// lists that is there, but it may act on artifacts about an image that is there.
+/// The images in use and those that belong to them, as far as each needs a tag of its own. ECR does not act on the children of an
+/// existing index, but it may act on referrers of an existing image.
 fn images_to_protect(images: &RepositoryImages, held: &HashSet<ImageIndex>) -> HashSet<ImageIndex> {
     let named = held.iter().map(|place| (*place, String::new())).collect();
     let all = images.closure(named, "");
@@ -337,7 +338,7 @@ mod tests {
         images
     }
 
-    /// What ECR takes, which does not know of use.
+    /// The images that ECR would expire, which does not know their use.
     fn taken(policy: &LifecyclePolicy, images: &[Image]) -> Vec<usize> {
         let packed = packed(images);
         let evaluation = evaluate(Some(policy), &packed, &HashSet::new(), now(), Passes::UntilStable);

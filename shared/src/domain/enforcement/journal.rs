@@ -1,10 +1,10 @@
-//! What is written down before images are taken away: one line of JSON for each, with everything that it takes to know what
-//! went, why, and who decided so, and to put it back.
+//! The journal, which is written before images are deleted or archived: one line of JSON for each, with what was deleted, why, by
+//! whose decision, and what is needed to restore it.
 //!
-//! | object | holds |
+//! | object | contains |
 //! | --- | --- |
 //! | `<hash>.jsonl` | images that are about to be deleted or archived: [`Line`]s |
-//! | `plan-<hash>.jsonl` | images that ECR is going to take behind an attached policy: [`Line`]s, of which none says that its image went |
+//! | `plan-<hash>.jsonl` | images that ECR is going to expire behind an attached policy: [`Line`]s, which do not say that an image was deleted |
 //! | `policy-<hash>.json` | a lifecycle policy that is about to be replaced: a [`PolicyLine`] |
 
 use serde::{Deserialize, Serialize};
@@ -22,21 +22,21 @@ const PLAN: &str = "plan-";
 /// The file name of a replaced policy begins so. No hash does.
 const POLICY: &str = "policy-";
 
-/// One image that is about to be deleted or archived.
+/// An image that is about to be deleted or archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// The run, or the request that named the image.
     pub run_id: String,
-    /// When this is written.
+    /// The time of writing.
     pub at: Instant,
     /// The registry: the account.
     pub registry_id: String,
     /// The Region.
     #[serde(default)]
     pub region: String,
-    /// Who decided so.
+    /// The actor that decided.
     #[serde(default)]
     pub by: Actor,
     /// The repository.
@@ -45,7 +45,7 @@ pub struct Line {
     pub image_digest: String,
     /// Its tags, which go with it.
     pub image_tags: Vec<String>,
-    /// When it was pushed.
+    /// The push time.
     pub image_pushed_at: Instant,
     /// Its size in bytes.
     pub image_size_in_bytes: u64,
@@ -54,45 +54,46 @@ pub struct Line {
     /// The media type of the manifest.
     #[serde(default)]
     pub image_manifest_media_type: Option<String>,
-    /// What is about to happen.
+    /// The action that follows.
     pub action: ActionTaken,
-    /// The policy in the policies file; none for an image that somebody named.
+    /// The policy in the policies file; absent for an image that somebody named.
     pub policy: Option<String>,
     /// The version of the policies file.
-    pub book_version: Option<String>,
-    /// The rule that takes it.
+    #[serde(rename = "bookVersion")]
+    pub policies_file_version: Option<String>,
+    /// The rule that selects it.
     pub applied_rule_priority: Option<u64>,
-    /// Why it goes.
+    /// Why it is deleted or archived.
     pub reason: String,
-    /// When the use was read that this rests on.
+    /// The time at which the use was read that the decision rests on.
     #[serde(default)]
     pub usage_read_at: Option<Instant>,
 }
 
-/// A lifecycle policy that is about to be replaced by another one.
+/// A lifecycle policy that is about to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyLine {
     /// The run, or the command that puts a policy back.
     pub run_id: String,
-    /// When this is written.
+    /// The time of writing.
     pub at: Instant,
     /// The registry: the account.
     pub registry_id: String,
     /// The Region.
     pub region: String,
-    /// Who decided so.
+    /// The actor that decided.
     pub by: Actor,
     /// The repository.
     pub repository_name: String,
     /// The policy that is replaced, as ECR gave it.
     pub lifecycle_policy_text: String,
-    /// The policy that takes its place.
+    /// The policy that replaces it.
     pub replaced_by: String,
     /// Why it is replaced.
     pub reason: String,
-    /// Whether this stack had attached it, so that it is nobody else's.
+    /// Whether this stack had attached it, so that nobody else owns it.
     #[serde(default)]
     pub was_attached_by_stack: bool,
 }
@@ -108,7 +109,7 @@ pub fn entry(folder: &str, repository: &str, lines: &[Line]) -> Result<(String, 
     Ok((format!("{folder}{repository}/{name}.jsonl"), content))
 }
 
-/// A plan as an object, as [`entry`] has images that are about to go.
+/// The object of a plan, as [`entry`] writes images that are about to be deleted.
 ///
 /// # Errors
 ///
@@ -157,7 +158,7 @@ fn hash(digest: Sha256) -> String {
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether an object of the journal says which images are about to be deleted or archived by this project: neither a plan nor a
+/// Whether an object of the journal is about images that this project is about to delete or archive: not a plan, and not a
 /// replaced policy.
 #[must_use]
 pub fn is_removals(key: &str) -> bool {
@@ -196,8 +197,7 @@ pub fn folder(at: Instant, id: &str) -> String {
     format!("{}{id}/", day(at))
 }
 
-/// The keys of what was written down on a day begin so, whoever wrote it. Days are those of UTC, and a run's is that on which it
-/// began.
+/// The prefix of the journal's keys of a day, in UTC. A run's day is that of its start.
 #[must_use]
 pub fn day(at: Instant) -> String {
     let day = at.to_string();
@@ -232,7 +232,7 @@ mod tests {
             image_manifest_media_type: None,
             action: ActionTaken::from(Action::Expire),
             policy: Some("all".to_owned()),
-            book_version: None,
+            policies_file_version: None,
             applied_rule_priority: Some(1),
             reason: "old".to_owned(),
             usage_read_at: None,

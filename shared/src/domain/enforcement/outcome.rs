@@ -1,4 +1,4 @@
-//! What came of one repository in a run, as a line of JSON.
+//! The outcome of one repository in a run, as a line of JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,12 @@ use crate::domain::image::Image;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
+use crate::domain::usage::UnreadableSource;
 
-/// Of so many images of a repository an outcome tells singly; counts are of all.
+/// Maximum number of images that an outcome lists. Counts include all images.
 pub const SHOWN: usize = 1000;
 
-/// What came of a repository.
+/// The outcome of a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -24,68 +25,73 @@ pub struct Outcome {
     /// The name of its policy in the policies file; none for a repository that none matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Who applies the policy.
+    /// Who enforces the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apply: Option<Apply>,
-    /// How it ended.
+    /// The status of the repository in this run.
     pub status: Status,
     /// Why nothing is known or done, if something failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Why the plan is not executed.
+    #[serde(rename = "obstacles", skip_serializing_if = "Vec::is_empty")]
+    pub blockers: Vec<ReportedBlocker>,
+    /// The accounts and services that may pull and report no use, where they are among the blockers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub obstacles: Vec<ReportedBlocker>,
+    pub unread_pullers: Vec<UnreadableSource>,
     /// All images.
     pub images: Amount,
-    /// How many of the images count for limits in percent of the registry: those that can be pulled by themselves.
+    /// The number of images that count for limits in percent of the registry: those that can be pulled by themselves.
     pub counted_images: u64,
-    /// What the policy takes, less what is in use and kept.
+    /// What the policy expires, without what is in use or kept.
     pub expiring: Amount,
-    /// What the policy moves to the archive, less what is in use and kept.
+    /// What the policy archives, without what is in use or kept.
     pub transitioning: Amount,
-    /// What ECR itself deletes or archives behind the protection rule, a part of what the policy takes. Nothing of it as long as
-    /// the policy is suspended.
+    /// What ECR itself deletes or archives behind the protection rule, a part of what the policy expires. Zero while the policy
+    /// is suspended.
     #[serde(skip_serializing_if = "is_none")]
     pub expiring_by_ecr: Amount,
     /// What was deleted.
     pub deleted: Amount,
-    /// What was moved to the archive.
+    /// What was archived.
     pub archived: Amount,
-    /// What the rules would take, and its use keeps.
-    pub held_by_use: Amount,
-    /// What the rules would take, and the policy keeps all the same.
-    pub held_by_keep: Amount,
-    /// What was to be deleted, and was not.
+    /// What the rules select, and is kept since it is in use.
+    #[serde(rename = "heldByUse")]
+    pub protected_by_use: Amount,
+    /// What the rules select, and `keep` of the policy keeps.
+    #[serde(rename = "heldByKeep")]
+    pub protected_by_keep: Amount,
+    /// What could not be deleted or archived.
     pub failed: Amount,
-    /// What came into use after it was deleted or archived, and was put back.
+    /// What came into use after it was deleted or archived, and was restored.
     #[serde(skip_serializing_if = "is_none")]
     pub put_back: Amount,
-    /// How the policy that ECR enforces here is protected; `None` where ECR enforces none of this stack's concern.
+    /// The protection of the policy that ECR enforces here; absent if ECR enforces no policy that this stack protects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attachment: Option<Attached>,
-    /// What is in use and its own lifecycle policy, which is not protected, would have ECR delete: a sentence. It is looked at once
-    /// a week.
+    /// A sentence about images in use that the repository's own, unprotected lifecycle policy would expire. It is checked once a
+    /// week.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native_policy: Option<String>,
-    /// Where protection tags are replicated to, and what that means there: a sentence for each registry.
+    /// A sentence for each registry that protection tags are replicated to, with the consequences there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicated_tags: Vec<String>,
-    /// What managed signing makes of protection tags: a sentence.
+    /// A sentence about managed signing of protection tags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signed_tags: Vec<String>,
-    /// How the repository differs from what the policies file says, before the run changed anything.
+    /// The differences between the repository and the policies file, before the run changed anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
-    /// What is worth knowing about the policy, given these images.
+    /// Findings about the policy and these images.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// Where it was written down what was to be deleted.
+    /// The keys of the journal's objects about these images.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub journal: Vec<String>,
-    /// What became of images that the rules take.
+    /// The results of images that the rules select.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<ImageOutcome>,
-    /// Of how many more it is not told.
+    /// The number of results beyond those listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub results_not_shown: u64,
 }
@@ -104,7 +110,7 @@ const fn is_none(amount: &Amount) -> bool {
     amount.is_zero()
 }
 
-/// How it ended with a repository.
+/// The status of a repository in a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -112,9 +118,9 @@ pub enum Status {
     /// Nothing was to be changed.
     #[default]
     Previewed,
-    /// It is as the policy wants it.
+    /// The repository is as the policy wants it.
     Done,
-    /// Time was up; another invocation goes on.
+    /// Time was up; another invocation continues.
     #[serde(rename = "REMAINING")]
     Unfinished,
     /// An obstacle keeps the plan from being executed.
@@ -122,9 +128,9 @@ pub enum Status {
     Blocked,
     /// Some of it could not be done.
     Partial,
-    /// It could not be looked at, or nothing could be done.
+    /// The repository could not be read, or no action was possible.
     Failed,
-    /// It was deleted meanwhile.
+    /// The repository was deleted during the run.
     #[serde(rename = "GONE")]
     RepositoryDeleted,
     /// No policy of the policies file is for it.
@@ -136,7 +142,7 @@ pub enum Status {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Amount {
-    /// How many.
+    /// The number of images.
     pub image_total_count: u64,
     /// Bytes.
     pub image_size_in_bytes: u64,
@@ -149,26 +155,26 @@ impl Amount {
         self.image_size_in_bytes = self.image_size_in_bytes.saturating_add(image.size_in_bytes);
     }
 
-    /// As many more.
+    /// Adds an amount.
     pub const fn extend(&mut self, other: Self) {
         self.image_total_count += other.image_total_count;
         self.image_size_in_bytes = self.image_size_in_bytes.saturating_add(other.image_size_in_bytes);
     }
 
-    /// So many fewer.
+    /// Subtracts an amount.
     pub const fn remove(&mut self, other: Self) {
         self.image_total_count = self.image_total_count.saturating_sub(other.image_total_count);
         self.image_size_in_bytes = self.image_size_in_bytes.saturating_sub(other.image_size_in_bytes);
     }
 
-    /// What is left without so many.
+    /// The amount without another.
     #[must_use]
     pub const fn less(mut self, other: Self) -> Self {
         self.remove(other);
         self
     }
 
-    /// Whether there are none.
+    /// Whether the amount is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.image_total_count == 0
@@ -179,91 +185,92 @@ impl Amount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReportedBlocker {
-    /// What kind of reason it is.
+    /// The kind of the reason.
     pub code: String,
     /// A sentence.
     pub message: String,
 }
 
 impl From<&Blocker> for ReportedBlocker {
-    fn from(obstacle: &Blocker) -> Self {
-        Self { code: obstacle.code().to_owned(), message: obstacle.to_string() }
+    fn from(blocker: &Blocker) -> Self {
+        Self { code: blocker.code().to_owned(), message: blocker.to_string() }
     }
 }
 
-/// How a policy that ECR enforces is protected, and what was done for that.
+/// The protection of a policy that ECR enforces, and the changes to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Attached {
-    /// What became of the policy.
+    /// The change of the policy.
     pub lifecycle_policy: PolicyChange,
     /// Whose policy it is; none in what an earlier version wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// How many images got a protection tag.
+    /// The number of images that got a protection tag.
     pub tags_added: u64,
-    /// When the use was read for which the protection tags are right; none before that.
+    /// The time at which the use was read for which the protection tags are complete; absent before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refreshed_at: Option<Instant>,
-    /// Since when a policy that takes nothing is attached in place of the policy; `None` if the policy acts, or nobody knows.
+    /// The time since which the policy is suspended; absent if it is not, or the time is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended_at: Option<Instant>,
-    /// Why a policy that takes nothing is attached in place of the policy; none if the policy acts.
+    /// Why the policy is suspended; absent if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended_because: Option<String>,
-    /// Whether the policy is suspended since somebody wants it so: the policies file does not have ECR enforce it any more, or the
-    /// stack's parameter `Enforce` is off.
+    /// Whether the suspension is intended: the policies file no longer has ECR enforce the policy, or the stack's parameter
+    /// `Enforce` is off.
     #[serde(skip_serializing_if = "is_false")]
     pub suspension_is_intended: bool,
 }
 
 impl Attached {
-    /// Until when ECR may go by the protection tags, if they may be so many hours old; `None` if they never were right.
+    /// The time until which ECR may rely on the protection tags, if they may be this number of hours old; `None` if they were
+    /// never complete.
     #[must_use]
     pub fn protected_until(&self, protection_hours: u32) -> Option<Instant> {
         self.refreshed_at.map(|refreshed_at| protected_until(refreshed_at, protection_hours))
     }
 
-    /// Whether a policy that takes nothing is in place of the policy, or would be if this were no dry run.
+    /// Whether the policy is suspended, or would be without a dry run.
     #[must_use]
     pub const fn is_suspended(&self) -> bool {
         self.suspended_because.is_some()
             || matches!(self.lifecycle_policy, PolicyChange::Suspended | PolicyChange::ToBeSuspended)
     }
 
-    /// Whether the policy is suspended, and nobody wants that.
+    /// Whether the policy is suspended unintentionally.
     #[must_use]
     pub const fn is_suspended_unintentionally(&self) -> bool {
         self.is_suspended() && !self.suspension_is_intended
     }
 
-    /// Whether the run changed the policy or the protection tags, or would.
+    /// Whether the run changed the policy or the protection tags, or would without a dry run.
     #[must_use]
     pub fn has_changed(&self) -> bool {
         self.tags_added > 0 || self.lifecycle_policy != PolicyChange::Unchanged
     }
 }
 
-/// What became of an attached policy.
+/// The change of an attached policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PolicyChange {
-    /// It is as it was.
+    /// No change.
     #[default]
     Unchanged,
     /// It was attached.
     Attached,
-    /// It would be attached, if this were no dry run.
+    /// It would be attached without a dry run.
     ToBeAttached,
-    /// One that takes nothing was attached in its place.
+    /// It was suspended.
     Suspended,
-    /// One that takes nothing would be attached in its place.
+    /// It would be suspended without a dry run.
     ToBeSuspended,
 }
 
-/// What became of an image that the rules take.
+/// The result of an image that the rules select.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -272,58 +279,58 @@ pub struct ImageOutcome {
     pub image_digest: String,
     /// The image's tags.
     pub image_tags: Vec<String>,
-    /// When it was pushed.
+    /// The push time.
     pub image_pushed_at: Instant,
     /// Its compressed size in bytes.
     pub image_size_in_bytes: u64,
-    /// What the rule does.
+    /// The action of the rule.
     pub action: ActionTaken,
-    /// `rulePriority` of the rule that takes it.
+    /// `rulePriority` of the rule that selects it.
     pub applied_rule_priority: u64,
-    /// Why the rule takes it, or what holds it.
+    /// Why the rule selects it, or why it is kept.
     pub reason: String,
-    /// What became of it.
+    /// The result.
     pub outcome: ImageResult,
     /// Why it is not as planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// What became of an image.
+/// The result of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ImageResult {
-    /// It would go, or will in another run.
+    /// It would be deleted or archived, or will be in another run.
     Planned,
     /// It is deleted.
     Deleted,
-    /// It is in the archive.
+    /// It is archived.
     Archived,
     /// It is in use.
     InUse,
-    /// The policy keeps it all the same.
+    /// The policy's `keep` keeps it.
     Kept,
     /// Something happened to it since the plan was made.
     HeldBack,
     /// It could not be deleted or archived.
     Failed,
-    /// Whether it is deleted is not known: AWS did not answer.
+    /// The outcome is unknown: AWS did not answer.
     Unknown,
-    /// It came into use after it was deleted or archived, and was put back.
+    /// It came into use after it was deleted or archived, and was restored.
     PutBack,
 }
 
-/// What came of putting an image back.
+/// The result of restoring an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutBack {
     /// Its repository.
     pub repository_name: String,
-    /// What was written down of it.
+    /// Its line of the journal.
     pub line: Line,
     /// Whether it had been archived rather than deleted.
     pub was_archived: bool,
-    /// Who uses it.
+    /// The user of the image.
     pub reason: String,
     /// Why it is not back; none, and it is.
     pub problem: Option<String>,
@@ -337,7 +344,7 @@ impl Outcome {
         }
     }
 
-    /// Of a repository that could not be looked at.
+    /// The outcome of a repository that could not be read.
     #[must_use]
     pub fn failed(repository_name: &str, policy: &str, error: String) -> Self {
         Self {
@@ -349,8 +356,8 @@ impl Outcome {
         }
     }
 
-    /// Tells what became of an image, unless it is one too many.
-    pub fn tell(&mut self, image: ImageOutcome) {
+    /// Adds the result of an image, up to the maximum number.
+    pub fn record(&mut self, image: ImageOutcome) {
         if self.results.len() < SHOWN {
             self.results.push(image);
         } else {
@@ -358,11 +365,11 @@ impl Outcome {
         }
     }
 
-    /// Takes in that an image was put back, or could not be.
+    /// Records that an image was restored, or could not be.
     #[cfg(feature = "lifecycle")]
     pub fn take_in(&mut self, put_back: &PutBack) {
         let line = &put_back.line;
-        let told = self.results.iter_mut().find(|image| {
+        let listed = self.results.iter_mut().find(|image| {
             image.image_digest == line.image_digest
                 && matches!(
                     image.outcome,
@@ -370,7 +377,7 @@ impl Outcome {
                 )
         });
         let one = Amount { image_total_count: 1, image_size_in_bytes: line.image_size_in_bytes };
-        let (fate, detail) = match &put_back.problem {
+        let (result, detail) = match &put_back.problem {
             None => (
                 ImageResult::PutBack,
                 format!("it came into use after it was deleted, and is back: {}", put_back.reason),
@@ -383,16 +390,16 @@ impl Outcome {
                 ),
             ),
         };
-        if let Some(told) = told {
-            if told.outcome != ImageResult::Unknown {
+        if let Some(listed) = listed {
+            if listed.outcome != ImageResult::Unknown {
                 let gone = if put_back.was_archived { &mut self.archived } else { &mut self.deleted };
                 gone.remove(one);
             }
-            told.outcome = fate;
-            told.detail = Some(detail);
+            listed.outcome = result;
+            listed.detail = Some(detail);
         } else {
             // Another invocation took it.
-            self.tell(ImageOutcome {
+            self.record(ImageOutcome {
                 image_digest: line.image_digest.clone(),
                 image_tags: line.image_tags.clone(),
                 image_pushed_at: line.image_pushed_at,
@@ -400,7 +407,7 @@ impl Outcome {
                 action: line.action,
                 applied_rule_priority: line.applied_rule_priority.unwrap_or_default(),
                 reason: line.reason.clone(),
-                outcome: fate,
+                outcome: result,
                 detail: Some(detail),
             });
         }
@@ -415,7 +422,7 @@ impl Outcome {
         }
     }
 
-    /// Says that the invocation was not allowed to enforce the policy, if there was something to enforce.
+    /// Records that the invocation was not allowed to enforce the policy, if there was something to enforce.
     pub fn block(&mut self, reasons: &[ReportedBlocker]) {
         let has_effects = match self.apply {
             Some(Apply::Attach | Apply::Protect) => true,
@@ -425,23 +432,23 @@ impl Outcome {
         if reasons.is_empty() || !has_effects {
             return;
         }
-        // Before what the plan itself is held by: that would be of no use to change.
-        self.obstacles.splice(0..0, reasons.iter().cloned());
+        // These come before the blockers of the plan, which it would not help to resolve.
+        self.blockers.splice(0..0, reasons.iter().cloned());
         if matches!(self.status, Status::Previewed | Status::Done) {
             self.status = Status::Blocked;
         }
     }
 
-    /// Takes in what another invocation did before this one in the same repository.
+    /// Adds the outcome of an earlier invocation in the same repository.
     pub fn follow(&mut self, mut before: Self) {
-        // What it took and this one put back, or could not, is told once.
-        let told = self
+        // An image that it deleted, and that this one restored or could not restore, is listed once.
+        let listed = self
             .results
             .iter()
             .filter(|image| matches!(image.outcome, ImageResult::PutBack | ImageResult::Failed));
-        let told: Vec<&str> = told.map(|image| image.image_digest.as_str()).collect();
+        let listed: Vec<&str> = listed.map(|image| image.image_digest.as_str()).collect();
         let (again, results): (Vec<ImageOutcome>, Vec<ImageOutcome>) =
-            before.results.into_iter().partition(|image| told.contains(&image.image_digest.as_str()));
+            before.results.into_iter().partition(|image| listed.contains(&image.image_digest.as_str()));
         before.results = results;
         for image in again {
             let one = Amount { image_total_count: 1, image_size_in_bytes: image.image_size_in_bytes };
@@ -474,12 +481,12 @@ impl Outcome {
                 image.outcome,
                 ImageResult::Deleted | ImageResult::Archived | ImageResult::Unknown | ImageResult::PutBack
             ) {
-                self.tell(image);
+                self.record(image);
             }
         }
     }
 
-    /// Whether somebody should look at it.
+    /// Whether the outcome needs somebody's attention.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         matches!(self.status, Status::Blocked | Status::Partial | Status::Failed | Status::Unfinished)

@@ -1,7 +1,8 @@
-//! What a policy of the policies file takes from a repository in one run: decided as a whole, before anything is taken.
+//! Plans what a policy of the policies file removes from a repository in one run, as a whole, before anything is removed.
 //!
-//! The rules decide first; nothing that is in use or that the policy keeps is taken, nor anything that belongs to such an
-//! image. Deletions and archivals are limited alike: both take an image from whoever pulls it. A plan that is past a limit, or whose images are not all known, takes nothing at all.
+//! The rules decide first. Images in use, images that the policy keeps, and everything that belongs to them are excluded. The
+//! same limits apply to deletions and archivals: both take an image from whoever pulls it. A plan that exceeds a limit, or whose
+//! images are not all known, is not executed at all.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,23 +20,23 @@ use crate::domain::text::quantity::{count, count_of};
 use crate::domain::usage::UsedImages;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
-/// What becomes of a repository.
+/// The plan for a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What is deleted, in this order: image indexes before the images they list, images before what is about them.
+    /// The images to delete, in this order: image indexes before the images they list, subjects before their referrers.
     pub deletions: Vec<ImageIndex>,
-    /// What goes to the archive, oldest first.
+    /// The images to archive, oldest first.
     pub archivals: Vec<ImageIndex>,
-    /// What the policy keeps although its rules would take it, and why.
+    /// The images that the policy keeps although its rules select them, and why.
     pub kept: HashMap<ImageIndex, String>,
-    /// The images that are in use or that the policy keeps themselves. The others that stay only belong to one of these.
+    /// The images that are in use or kept by the policy. The other kept images only belong to one of these.
     pub held: HashSet<ImageIndex>,
-    /// What ECR itself deletes or archives of what is planned, once a policy is attached. The rest goes by this stack.
+    /// The planned images that ECR itself deletes or archives once a policy is attached. This stack removes the rest.
     pub by_ecr: HashSet<ImageIndex>,
     /// The protection tags that ECR has to see before the policy is attached.
     pub tagging: Tagging,
-    /// Why nothing is done, though the rules and what holds images were decided; none, and the plan can be executed.
-    pub obstacles: Vec<Blocker>,
+    /// Why the plan is not executed. If empty, it can be executed.
+    pub blockers: Vec<Blocker>,
     /// The verdict for each image.
     pub evaluation: Evaluation,
 }
@@ -43,22 +44,22 @@ pub struct Plan {
 /// Why a plan is not executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blocker {
-    /// More images than the policy lets go at once.
+    /// More images than the policy allows to remove in a run.
     #[error("{planned} would be deleted, and the limit `images` is {limit}")]
     Images {
-        /// How many would go.
+        /// The number of planned images.
         planned: u64,
         /// The limit.
         limit: u64,
     },
-    /// More of the repository than the policy lets go at once.
+    /// A larger part of the repository than the policy allows to remove in a run.
     #[error(
         "{planned} of {total} images would be deleted, which is more than the limit `percent` of {limit}"
     )]
     Percent {
-        /// How many would go.
+        /// The number of planned images.
         planned: u64,
-        /// How many there are.
+        /// The number of all images.
         total: u64,
         /// The limit, in percent.
         limit: u64,
@@ -66,12 +67,12 @@ pub enum Blocker {
     /// Fewer images would be left than the policy wants.
     #[error("{} would be left, and the limit `remaining` is {limit}", count(*.left, "image"))]
     Remaining {
-        /// How many would be left.
+        /// The number of images that would remain.
         left: u64,
         /// The limit.
         limit: u64,
     },
-    /// What some image indexes reference is not known, and their children could be taken for ordinary images.
+    /// The children of some image indexes are unknown, and could be mistaken for ordinary images.
     #[error(
         "the manifests of {} could not be read, so that what they reference is not known; the next run reads them again, and what \
          stays unreadable has to be deleted by hand",
@@ -81,21 +82,21 @@ pub enum Blocker {
     /// Images that were pushed after the present: the clock is wrong, and ages are.
     #[error("{} pushed after {now}, by which ages are counted: a clock is wrong", match .count { 1 => "1 image was".to_owned(), more => format!("{more} images were") })]
     Clock {
-        /// How many.
+        /// The number of those indexes.
         count: u64,
         /// The present.
         now: Instant,
     },
-    /// More than may go from the whole registry in a day.
+    /// The plan exceeds the registry's daily limit.
     #[error(
         "{} would be deleted, and of the {limit} that may be deleted in the registry today {before} were; the rest is deleted on the next days, or set \
          `limits` at the top of policies.yaml",
         count(*.planned, "image")
     )]
     Registry {
-        /// How many would go in this step.
+        /// The number of planned images in this step.
         planned: u64,
-        /// How many went from the registry today.
+        /// The number of images that were removed from the registry today.
         before: u64,
         /// The limit of the registry for a day.
         limit: u64,
@@ -119,7 +120,7 @@ pub enum Blocker {
     /// The policy cannot be enforced by ECR beside protection tags.
     #[error("{0}")]
     Unprotectable(Finding),
-    /// ECR would delete or archive what stays.
+    /// ECR would delete or archive images that have to be kept.
     #[error(
         "by this policy ECR would delete or archive {} that is protected: its rules act on what the protection rule does not cover",
         count(*.0, "image")
@@ -131,7 +132,7 @@ pub enum Blocker {
          `ecr-steward protection-rule` prints before its rules"
     )]
     Unprotected,
-    /// The lifecycle policy that the repository was made with is not attached any more.
+    /// The lifecycle policy that the repository was created with is no longer attached.
     #[error(
         "the lifecycle policy that the repository was made with is gone: somebody deleted it; ask for a policy once more, or for none"
     )]
@@ -149,7 +150,7 @@ pub enum Blocker {
         "the stack's parameter Enforce is not true: deploy it with Enforce=true to have policies enforced"
     )]
     EnforceOff,
-    /// The policies file is another one than when the run began, is gone, or is not valid.
+    /// The policies file was changed or deleted since the run began, or is not valid.
     #[error(
         "policies.yaml is not the version any more that this run began with: the next run uses what is there now"
     )]
@@ -162,13 +163,13 @@ pub enum Blocker {
     /// The run began too long ago, or in the future.
     #[error("the run began at {started_at}, and a run enforces for a day at most: start another one")]
     RunTooOld {
-        /// When it began.
+        /// The start of the run.
         started_at: Instant,
     },
 }
 
 impl Blocker {
-    /// What kind it is, for programs.
+    /// The code of the blocker, for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -195,7 +196,7 @@ impl Blocker {
 }
 
 impl Plan {
-    /// What is deleted, step by step: nothing of a step may be deleted before all of those before it.
+    /// The images to delete, in steps: all images of a step are deleted before those of the next.
     #[must_use]
     pub fn steps(&self, images: &RepositoryImages) -> Vec<Vec<ImageIndex>> {
         let mut steps: Vec<Vec<ImageIndex>> = Vec::new();
@@ -220,8 +221,8 @@ impl Plan {
         counted(images, &planned, planned.iter().copied()).collect()
     }
 
-    /// How many of these images, of those that the plan deletes or archives, count for limits: each that stands for
-    /// itself, and each part of another image that does not go. What goes with another image is not counted again.
+    /// The number of these images, of those that the plan deletes or archives, that count for limits: independent images, and
+    /// each part of another image that remains without it.
     #[must_use]
     pub fn counted(&self, images: &RepositoryImages, places: &[ImageIndex]) -> u64 {
         let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
@@ -244,7 +245,7 @@ fn pass(evaluation: &Evaluation, place: ImageIndex) -> Option<u16> {
     evaluation.verdicts().get(place as usize).and_then(|verdict| verdict.pass())
 }
 
-/// Plans one run. Protection tags say nothing of what an image is: the policy goes by the other tags.
+/// Plans one run. Protection tags are ignored: the policy applies to the other tags.
 #[must_use]
 pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Plan {
     let bare = images.without_tags(is_protection_tag);
@@ -268,7 +269,7 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         held,
         by_ecr: HashSet::new(),
         tagging: Tagging::default(),
-        obstacles: Vec::new(),
+        blockers: Vec::new(),
         evaluation: own,
     };
     let going = if entry.apply.is_by_ecr() {
@@ -293,7 +294,7 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         (pass(&plan.evaluation, place), images.referrer_depth(place), age(&place))
     });
     archivals.sort_by_cached_key(age);
-    plan.obstacles.extend(obstacles(entry, images, &deletions, &archivals, now));
+    plan.blockers.extend(blockers(entry, images, &deletions, &archivals, now));
     Plan { deletions, archivals, ..plan }
 }
 
@@ -304,8 +305,8 @@ fn acting(evaluation: &Evaluation) -> impl Iterator<Item = ImageIndex> + '_ {
 }
 
 impl Plan {
-    /// What goes where ECR enforces the policy behind the protection rule: what ECR takes of the images as they will be tagged, and
-    /// what was protected once and the policy takes, which this stack deletes itself.
+    /// The plan where ECR enforces the policy behind the protection rule: what ECR expires of the images with their future tags,
+    /// and what was protected once and is removed by this stack.
     fn behind_protection(
         &mut self,
         entry: &Entry,
@@ -317,7 +318,7 @@ impl Plan {
             images.images().get(place as usize).map(|image| image.digest.to_string()).unwrap_or_default()
         };
         self.tagging = tagging(images, &self.held);
-        self.obstacles.extend(self.tagging.taken.iter().map(|taken| Blocker::ProtectionTagTaken {
+        self.blockers.extend(self.tagging.taken.iter().map(|taken| Blocker::ProtectionTagTaken {
             tag: taken.tag.clone(),
             wanted_by: digest(taken.wanted_by),
             held_by: digest(taken.held_by),
@@ -332,14 +333,14 @@ impl Plan {
             }
         }
         match in_use_protection::protected(&entry.policy) {
-            Err(finding) => self.obstacles.push(Blocker::Unprotectable(finding)),
+            Err(finding) => self.blockers.push(Blocker::Unprotectable(finding)),
             Ok(policy) => {
                 let tagged = images.with_tags(&self.tagging.additions);
                 let evaluation = by_ecr(&policy, &tagged, now);
                 self.by_ecr = acting(&evaluation).collect();
                 let wrong = self.by_ecr.intersection(protected).count();
                 if wrong > 0 {
-                    self.obstacles.push(Blocker::TakesProtected(wrong as u64));
+                    self.blockers.push(Blocker::TakesProtected(wrong as u64));
                 }
                 let offset = protection_rule_count(&policy);
                 let own = std::mem::take(&mut self.evaluation);
@@ -353,7 +354,7 @@ impl Plan {
     }
 }
 
-/// What ECR deletes or archives of what is in use, by a lifecycle policy that somebody attached: ECR knows nothing of use.
+/// What ECR would delete or archive of the images in use, by a lifecycle policy that somebody attached.
 #[must_use]
 pub fn taken_in_use(
     policy: &LifecyclePolicy,
@@ -366,8 +367,8 @@ pub fn taken_in_use(
     acting(&evaluation).filter(|place| used.contains(place)).collect()
 }
 
-/// What ECR may take by itself, whether it ranks referrers or leaves them to their subjects, which is not settled. Artifacts
-/// that are tied by a tag are ordinary images for it.
+/// What ECR may expire by itself, with ranked referrers or with following ones, since ECR does not document which. Artifacts
+/// whose subject is named by a tag are ordinary images for ECR.
 fn by_ecr(policy: &LifecyclePolicy, images: &RepositoryImages, now: Instant) -> Evaluation {
     // ECR knows nothing of use.
     let none = HashSet::new();
@@ -400,25 +401,25 @@ fn possible_children(images: &RepositoryImages) -> impl Iterator<Item = (ImageIn
     })
 }
 
-/// Artifacts that are tied by their tags to several images stay until all of those but one are gone.
+/// Artifacts that name several images by their tags are kept until all of those but one are deleted.
 fn referrers_of_several(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
     images
         .referrers_of_several()
         .map(|(place, subjects)| (place, format!("its tags are about {subjects} images that are here")))
 }
 
-fn obstacles(
+fn blockers(
     entry: &Entry,
     images: &RepositoryImages,
     deletions: &[ImageIndex],
     archivals: &[ImageIndex],
     now: Instant,
 ) -> Vec<Blocker> {
-    let mut obstacles = Vec::new();
+    let mut blockers = Vec::new();
     let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
     // What ECR enforces goes on by itself, also with images of which nobody knows enough yet.
     if all.is_empty() && !entry.apply.is_by_ecr() {
-        return obstacles;
+        return blockers;
     }
     let limits = entry.limits;
     let is = |place: ImageIndex, status| {
@@ -426,7 +427,7 @@ fn obstacles(
     };
     let planned = counted(images, &all, all.iter().copied()).count() as u64;
     if planned > limits.images {
-        obstacles.push(Blocker::Images { planned, limit: limits.images });
+        blockers.push(Blocker::Images { planned, limit: limits.images });
     }
     // Of the images that can be pulled: what is in the archive is not left to anybody.
     let total = images.pullable();
@@ -434,21 +435,21 @@ fn obstacles(
     let planned = all.iter().filter(is_pullable).count() as u64;
     let left = total.saturating_sub(planned);
     if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
-        obstacles.push(Blocker::Percent { planned, total, limit: limits.percent });
+        blockers.push(Blocker::Percent { planned, total, limit: limits.percent });
     }
     if planned > 0 && left < limits.remaining {
-        obstacles.push(Blocker::Remaining { left, limit: limits.remaining });
+        blockers.push(Blocker::Remaining { left, limit: limits.remaining });
     }
     let unread = images.unread_indexes().iter().filter(|index| !is(**index, ImageStatus::Archived)).count();
     if unread > 0 {
-        obstacles.push(Blocker::UnreadIndexes(unread as u64));
+        blockers.push(Blocker::UnreadIndexes(unread as u64));
     }
     let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
     let count = images.images().iter().filter(|image| image.pushed_at.micros() > latest).count() as u64;
     if count > 0 {
-        obstacles.push(Blocker::Clock { count, now });
+        blockers.push(Blocker::Clock { count, now });
     }
-    obstacles
+    blockers
 }
 
 impl Keep {
@@ -522,12 +523,12 @@ mod tests {
         }
     }
 
-    /// A policy that takes everything older than a day.
+    /// A policy by which everything older than a day expires.
     fn entry(more: &str) -> Entry {
-        let book = format!(
+        let policy_set = format!(
             "policies:\n- {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}]{more} }}"
         );
-        PolicySet::parse(&book).unwrap().entries()[0].clone()
+        PolicySet::parse(&policy_set).unwrap().entries()[0].clone()
     }
 
     const UNLIMITED: &str = ", limits: { images: 10000, percent: 100, remaining: 1 }";
@@ -568,7 +569,7 @@ mod tests {
         assert_eq!(gone.len(), 5, "{gone:?}");
         assert!(at("sha256:1d") < at("sha256:a1") && at("sha256:1d") < at("sha256:a2"), "{gone:?}");
         assert!(at("sha256:1d") < at("sha256:51"), "{gone:?}");
-        assert!(plan.obstacles.is_empty());
+        assert!(plan.blockers.is_empty());
     }
 
     #[test]
@@ -622,28 +623,28 @@ mod tests {
     fn a_plan_past_a_limit_is_told_and_not_trimmed() {
         let listed = (0..10).map(|n| image(&format!("sha256:{n:02}"), &[], if n < 8 { 9 } else { 0 }));
         let images = RepositoryImages::new(listed.collect(), &Relations::default());
-        let obstacles = |limits: &str| {
+        let blockers = |limits: &str| {
             let plan = plan(&entry(limits), &images, &UsedImages::default(), now());
             assert_eq!(plan.deletions.len(), 8);
-            plan.obstacles.iter().map(ToString::to_string).collect::<Vec<_>>()
+            plan.blockers.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert!(obstacles(", limits: { images: 8, percent: 80, remaining: 2 }").is_empty());
+        assert!(blockers(", limits: { images: 8, percent: 80, remaining: 2 }").is_empty());
         assert_eq!(
-            obstacles(", limits: { images: 7, percent: 79, remaining: 3 }"),
+            blockers(", limits: { images: 7, percent: 79, remaining: 3 }"),
             [
                 "8 would be deleted, and the limit `images` is 7",
                 "8 of 10 images would be deleted, which is more than the limit `percent` of 79",
                 "2 images would be left, and the limit `remaining` is 3",
             ]
         );
-        assert_eq!(obstacles("").len(), 1, "half of a repository is the most unless said otherwise");
+        assert_eq!(blockers("").len(), 1, "half of a repository is the most unless said otherwise");
     }
 
     #[test]
     fn a_policy_never_empties_a_repository() {
         let images = RepositoryImages::new(vec![image("sha256:01", &[], 9)], &Relations::default());
         let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
-        assert_eq!(plan.obstacles, [Blocker::Remaining { left: 0, limit: 1 }]);
+        assert_eq!(plan.blockers, [Blocker::Remaining { left: 0, limit: 1 }]);
     }
 
     #[test]
@@ -653,7 +654,7 @@ mod tests {
         let listed = vec![index, image("sha256:a1", &[], 9), image("sha256:a2", &[], 0)];
         let images = RepositoryImages::new(listed, &Relations::default());
         let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
-        assert_eq!(plan.obstacles, [Blocker::UnreadIndexes(1)]);
+        assert_eq!(plan.blockers, [Blocker::UnreadIndexes(1)]);
     }
 
     #[test]
@@ -669,7 +670,7 @@ mod tests {
         format!("sha256:{}", format!("{number:02x}").repeat(32))
     }
 
-    /// A tag that is about the image of this number.
+    /// A referrer tag that names the image of this number.
     fn about(number: u8, suffix: &str) -> String {
         format!("{}{suffix}", digest(number).replace(':', "-"))
     }
@@ -688,8 +689,8 @@ mod tests {
     }
 
     fn entry_with(rules: &str, more: &str) -> Entry {
-        let book = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
-        PolicySet::parse(&book).unwrap().entries()[0].clone()
+        let policy_set = format!("policies:\n- {{ name: all, repositories: ['*'], rules: [{rules}]{more} }}");
+        PolicySet::parse(&policy_set).unwrap().entries()[0].clone()
     }
 
     const ARCHIVE: &str = "{ selection: any, maximumDaysSincePull: 1, action: archive }";
@@ -700,7 +701,7 @@ mod tests {
     }
 
     fn codes(plan: &Plan) -> Vec<&'static str> {
-        plan.obstacles.iter().map(Blocker::code).collect()
+        plan.blockers.iter().map(Blocker::code).collect()
     }
 
     #[test]
@@ -786,7 +787,7 @@ mod tests {
         let images = packed(listed);
         let plan = plan_for(&entry(""), &images, &[]);
         assert_eq!(
-            plan.obstacles,
+            plan.blockers,
             [
                 Blocker::Percent { planned: 10, total: 10, limit: 50 },
                 Blocker::Remaining { left: 0, limit: 1 }
@@ -810,23 +811,23 @@ mod tests {
         assert_eq!(images.pullable(), 2);
         let plan = plan_for(&entry(", limits: { images: 1, percent: 50, remaining: 1 }"), &images, &[]);
         assert_eq!(plan.deletions.len(), 4);
-        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
         assert_eq!(plan.counted(&images, &plan.deletions), 1);
-        let obstacles = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).obstacles;
-        assert_eq!(obstacles, [Blocker::Percent { planned: 1, total: 2, limit: 49 }]);
+        let blockers = plan_for(&entry(", limits: { percent: 49 }"), &images, &[]).blockers;
+        assert_eq!(blockers, [Blocker::Percent { planned: 1, total: 2, limit: 49 }]);
     }
 
     #[test]
     fn archiving_is_limited_as_deleting_is() {
         let listed = (0..11).map(|number| image(&digest(number), &["v"], if number < 9 { 9 } else { 0 }));
         let images = packed(listed.collect());
-        let obstacles = |more: &str| codes(&plan_for(&entry_with(ARCHIVE, more), &images, &[]));
-        assert_eq!(obstacles(""), ["limit-percent"]);
+        let blockers = |more: &str| codes(&plan_for(&entry_with(ARCHIVE, more), &images, &[]));
+        assert_eq!(blockers(""), ["limit-percent"]);
         assert_eq!(
-            obstacles(", limits: { images: 8, percent: 81, remaining: 3 }"),
+            blockers(", limits: { images: 8, percent: 81, remaining: 3 }"),
             ["limit-images", "limit-percent", "limit-remaining"]
         );
-        assert!(obstacles(", limits: { images: 9, percent: 82, remaining: 2 }").is_empty());
+        assert!(blockers(", limits: { images: 9, percent: 82, remaining: 2 }").is_empty());
     }
 
     #[test]
@@ -844,9 +845,9 @@ mod tests {
         let mut listed: Vec<Image> = (1..=5).map(|number| archived(number, &["x"])).collect();
         listed.push(image(&digest(9), &["v"], 0));
         let images = packed(listed);
-        let obstacles = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).obstacles;
-        assert!(obstacles(", limits: { images: 5, remaining: 1 }").is_empty());
-        assert_eq!(obstacles(", limits: { images: 4 }"), [Blocker::Images { planned: 5, limit: 4 }]);
+        let blockers = |more: &str| plan_for(&entry_with(BOTH, more), &images, &[]).blockers;
+        assert!(blockers(", limits: { images: 5, remaining: 1 }").is_empty());
+        assert_eq!(blockers(", limits: { images: 4 }"), [Blocker::Images { planned: 5, limit: 4 }]);
     }
 
     #[test]
@@ -861,7 +862,7 @@ mod tests {
         ]);
         let plan = plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]);
         assert_eq!(plan.deletions, [0, 2, 3]);
-        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(plan.blockers.is_empty(), "{:?}", plan.blockers);
         assert!(plan.kept[&1].contains("restored or gone"), "{}", plan.kept[&1]);
         // Without the index nothing holds it.
         let images = packed(images.images()[1..].to_vec());
@@ -897,12 +898,12 @@ mod tests {
         }
         let images = RepositoryImages::new(listed, &relations);
         let rule = "{ selection: untagged, maximumAgeLimit: 1 }";
-        let obstacles = |limit: u64| {
+        let blockers = |limit: u64| {
             let more = format!(", apply: attach, limits: {{ images: {limit} }}");
-            plan_for(&entry_with(rule, &more), &images, &[]).obstacles
+            plan_for(&entry_with(rule, &more), &images, &[]).blockers
         };
-        assert!(obstacles(4).is_empty());
-        assert_eq!(obstacles(3), [Blocker::Images { planned: 4, limit: 3 }]);
+        assert!(blockers(4).is_empty());
+        assert_eq!(blockers(3), [Blocker::Images { planned: 4, limit: 3 }]);
     }
 
     #[test]
@@ -927,7 +928,7 @@ mod tests {
         };
         let plan = untagged("1");
         assert_eq!((gone(&plan, &images), plan.by_ecr.len()), (vec!["sha256:03".to_owned()], 0));
-        assert!(plan.obstacles.is_empty());
+        assert!(plan.blockers.is_empty());
     }
 
     #[test]
@@ -942,8 +943,8 @@ mod tests {
             let more = format!(", apply: attach, limits: {{ images: {limit}, percent: 100, remaining: 1 }}");
             plan_for(&entry(&more), &images, &[])
         };
-        assert!(plan(2).obstacles.is_empty());
-        assert_eq!(plan(1).obstacles, [Blocker::Images { planned: 2, limit: 1 }]);
+        assert!(plan(2).blockers.is_empty());
+        assert_eq!(plan(1).blockers, [Blocker::Images { planned: 2, limit: 1 }]);
     }
 
     #[test]

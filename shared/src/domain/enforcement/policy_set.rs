@@ -1,43 +1,5 @@
-//! The policies file, `policies.yaml` in the stack's bucket: which lifecycle policy is for which repository, who applies it,
-//! what it may never take, and how much it may take at once.
-//!
-//! ```yaml
-//! policies:
-//!   - name: production
-//!     repositories: ["prod/*"]        # wildcards on the name
-//!     tags: { team: payments }        # and resource tags, all of them
-//!     rules:                          # the simple model
-//!       - { selection: untagged, maximumAgeLimit: 14 }
-//!     apply: delete                   # or attach, or protect (without rules); preview unless said otherwise
-//!     keep: { tags: ["latest"], newest: 3, pulledWithinDays: 30 }
-//!     limits: { images: 500, percent: 50, remaining: 5 }
-//! ```
-//!
-//! The first policy that matches a repository is the one; a repository that none matches is left alone.
-//!
-//! Beside the policies it may say what has to be known of what is in use:
-//!
-//! ```yaml
-//! usage:
-//!   taskDefinitionRevisions: 5        # the last active ones of each family are in use; 5 without it
-//!   lists:                            # lists that have to be there, and to be young
-//!     - { key: usage/shop.json, maximumAgeInHours: 6, repositories: ["shop/*"] }
-//!     - { key: usage/blue.json, cluster: blue }       # what this cluster of Amazon EKS runs
-//!     - { key: usage/partner.json, account: "210987654321" }
-//!   stacks: true                      # what stacks of CloudFormation name is in use
-//!   accounts:                         # who pulls, and has to report
-//!     - "210987654321"
-//!     - { account: "321098765432", regions: [eu-west-1, us-east-1] }
-//!   ignore:                           # sources that do not matter, each with a reason
-//!     - { source: eks/old, reason: "no nodes any more", until: 2027-01-01 }
-//! ```
-//!
-//! And how much may go in the whole registry in a day, and that this very file is enforced without a preview before:
-//!
-//! ```yaml
-//! limits: { images: 5000, percent: 25 }
-//! approve: "9f86d081884c7d65"
-//! ```
+//! The policies file, `policies.yaml` in the stack's bucket: the lifecycle policy of each repository, who enforces it, its
+//! exceptions and its limits.
 
 use std::collections::BTreeMap;
 
@@ -69,10 +31,10 @@ pub struct PolicySet {
     hash: String,
 }
 
-/// What has to be known of what is in use.
+/// The settings of usage sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// So many of the last active revisions of each family of ECS task definitions are in use.
+    /// Number of the last active revisions of each family of ECS task definitions that count as in use.
     pub task_definition_revisions: u64,
     /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use.
     pub stacks: bool,
@@ -122,7 +84,7 @@ pub struct IgnoredSource {
 }
 
 impl IgnoredSource {
-    /// Whether it still holds.
+    /// Whether it still applies.
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
         let today = now.timestamp().to_zoned(jiff::tz::TimeZone::UTC).date();
@@ -130,7 +92,7 @@ impl IgnoredSource {
     }
 }
 
-/// How many images may go from the whole registry in a day, in UTC, deleted and archived together.
+/// The limits of the whole registry in a day, in UTC, for deleted and archived images together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryLimits {
@@ -141,10 +103,10 @@ pub struct RegistryLimits {
 }
 
 impl RegistryLimits {
-    /// `percent` stands for so many images at least: a small registry has to shrink, too.
+    /// Minimum number of images of a limit in percent: a small registry has to shrink, too.
     pub const LEAST: u64 = 100;
 
-    /// The most images that may go in a day, `total` being what the last completed run counted; none completed, none counted.
+    /// Maximum number of images removed in a day. `total` is the count of the last completed run, if any.
     #[must_use]
     pub fn images_a_day(self, total: Option<u64>) -> u64 {
         let share = u128::from(total.unwrap_or(0)) * u128::from(self.percent) / 100;
@@ -164,13 +126,13 @@ impl Default for RegistryLimits {
 pub struct ListSource {
     /// Its key, which begins with [`LISTS`].
     pub key: String,
-    /// Older than so many hours it is of no use.
+    /// Maximum age of the list, in hours.
     pub maximum_age_in_hours: u64,
-    /// What the names of the repositories match that it is about; without any, all of them.
+    /// Patterns of the repositories that the list covers; empty for all.
     pub repositories: Vec<String>,
-    /// The cluster of Amazon EKS in this account and Region whose use it tells.
+    /// The cluster of Amazon EKS in this account and Region whose use it reports.
     pub cluster: Option<String>,
-    /// The account whose use it tells.
+    /// The account whose use it reports.
     pub account: Option<String>,
 }
 
@@ -184,26 +146,26 @@ pub const MAXIMUM_AGE_IN_HOURS: u64 = 24;
 pub struct Entry {
     /// The name by which reports call it.
     pub name: String,
-    /// What the names of its repositories match, one of these; `*` stands for anything.
+    /// Patterns of its repositories; `*` matches anything.
     pub repositories: Vec<String>,
     /// The resource tags that its repositories have, all of these.
     pub tags: BTreeMap<String, String>,
-    /// The policy; with `apply: protect`, where a run goes by the attached one, a policy that takes nothing.
+    /// The policy. With `apply: protect`, where a run uses the attached policy, it is one by which nothing expires.
     pub policy: LifecyclePolicy,
-    /// Who applies it.
+    /// Who enforces it.
     pub apply: Apply,
-    /// What it never takes, besides what is in use.
+    /// The images that it keeps, in addition to images in use.
     pub keep: Keep,
-    /// How much it takes at once.
+    /// Its limits in one run.
     pub limits: Limits,
 }
 
-/// Who applies a policy.
+/// Who enforces a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Apply {
-    /// Nobody: it is only told what would go.
+    /// Nobody: the report shows what would be removed.
     #[default]
     Preview,
     /// ECR, whose own evaluation is kept from what is in use.
@@ -241,14 +203,14 @@ impl Apply {
     }
 }
 
-/// What stays whatever the rules say. What is in use always does.
+/// The images that are kept whatever the rules say. Images in use are always kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keep {
-    /// Images with a tag that matches one of these; `*` stands for anything.
+    /// Patterns of tags; `*` matches anything.
     pub tags: Vec<String>,
-    /// So many of the youngest images.
+    /// Number of the youngest images.
     pub newest: u64,
-    /// Images that were pulled within so many days.
+    /// Images that were pulled within this number of days.
     pub pulled_within_days: Option<u64>,
 }
 
@@ -257,7 +219,7 @@ pub struct Keep {
 pub struct Limits {
     /// The most images that go from one repository in one run.
     pub images: u64,
-    /// The most that goes, in percent of the repository's images.
+    /// Maximum part of the repository's images, in percent.
     pub percent: u64,
     /// The fewest images that are left.
     pub remaining: u64,
@@ -300,13 +262,13 @@ impl PolicySet {
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
         let (node, _) = syntax::parse_file(text, &FILE_FIELDS).map_err(|finding| vec![finding])?;
         let mut reader = Reader::default();
-        let mut book = Self::default();
+        let mut policy_set = Self::default();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
         if let Some(fields) = reader.fields(&node, "", &FILE_FIELDS) {
-            book.hash = content_hash(&node);
-            book.usage = sources(&mut reader, &fields);
-            book.limits = registry_limits(&mut reader, &fields);
-            book.approve = reader.text(&fields, "approve").value();
+            policy_set.hash = content_hash(&node);
+            policy_set.usage = sources(&mut reader, &fields);
+            policy_set.limits = registry_limits(&mut reader, &fields);
+            policy_set.approve = reader.text(&fields, "approve").value();
             let items = reader.list(&fields, "policies");
             reader.require(&items, &fields, "policies", "a list of policies");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
@@ -319,10 +281,10 @@ impl PolicySet {
                     );
                     reader.find(Code::NameConflict, format!("{at}/name"), message);
                 }
-                book.entries.push(entry);
+                policy_set.entries.push(entry);
             }
         }
-        if reader.findings.is_empty() { Ok(book) } else { Err(reader.findings) }
+        if reader.findings.is_empty() { Ok(policy_set) } else { Err(reader.findings) }
     }
 
     /// The same without its policies: what has to be known of what is in use, and the limits of the registry.
@@ -331,8 +293,8 @@ impl PolicySet {
         Self { entries: Vec::new(), ..self }
     }
 
-    /// Entries that no repository reaches: each is for repositories that an earlier entry takes whatever their tags are, or with
-    /// tags that these have, too.
+    /// Entries that apply to no repository, since an earlier entry matches all of them: with any tags, or with tags that they
+    /// require, too.
     #[must_use]
     pub fn unreachable(&self) -> Vec<Finding> {
         let covers = |wide: &Entry, narrow: &Entry| {
@@ -365,13 +327,13 @@ impl PolicySet {
         &self.entries
     }
 
-    /// What has to be known of what is in use.
+    /// The settings of usage sources.
     #[must_use]
     pub const fn usage(&self) -> &Sources {
         &self.usage
     }
 
-    /// How much may go from the whole registry in a day.
+    /// The limits of the whole registry in a day.
     #[must_use]
     pub const fn limits(&self) -> RegistryLimits {
         self.limits
@@ -683,7 +645,7 @@ fn rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
     }
 }
 
-/// With `apply: protect` the policy is somebody else's: what a run goes by is the one that is attached.
+/// With `apply: protect` the policy is somebody else's: a run uses the attached one.
 fn no_rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy> {
     if reader.field(fields, "rules").value().is_some() {
         let message = "with `apply: protect` the rules are those of the attached lifecycle policy, which is never written; leave \
@@ -725,7 +687,7 @@ fn limits(reader: &mut Reader, fields: &Fields<'_>) -> Limits {
 mod tests {
     use super::*;
 
-    const BOOK: &str = r#"
+    const POLICIES_FILE: &str = r#"
 policies:
   - name: payments
     repositories: ["prod/*"]
@@ -745,10 +707,14 @@ policies:
     rules: [{ selection: untagged, maximumNumberOfImages: 1 }]
 "#;
 
-    fn found<'a>(book: &'a PolicySet, repository: &str, tags: Option<&[(&str, &str)]>) -> Option<&'a str> {
+    fn found<'a>(
+        policy_set: &'a PolicySet,
+        repository: &str,
+        tags: Option<&[(&str, &str)]>,
+    ) -> Option<&'a str> {
         let tags: Option<ResourceTags> =
             tags.map(|tags| tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
-        match book.entry_for(repository, tags.as_ref()) {
+        match policy_set.entry_for(repository, tags.as_ref()) {
             Match::Entry(entry) => Some(&entry.name),
             Match::None => None,
             Match::TagsNeeded => Some("?"),
@@ -757,32 +723,32 @@ policies:
 
     #[test]
     fn the_first_policy_that_matches_name_and_tags_is_the_one() {
-        let book = PolicySet::parse(BOOK).unwrap();
+        let policy_set = PolicySet::parse(POLICIES_FILE).unwrap();
         let both = [("team", "payments"), ("tier", "1"), ("other", "x")];
-        assert_eq!(found(&book, "prod/api", Some(&both)), Some("payments"));
-        assert_eq!(found(&book, "prod/api", Some(&both[..1])), Some("production"));
+        assert_eq!(found(&policy_set, "prod/api", Some(&both)), Some("payments"));
+        assert_eq!(found(&policy_set, "prod/api", Some(&both[..1])), Some("production"));
         assert_eq!(
-            found(&book, "prod/api", Some(&[("team", "payments"), ("tier", "2")])),
+            found(&policy_set, "prod/api", Some(&[("team", "payments"), ("tier", "2")])),
             Some("production")
         );
-        assert_eq!(found(&book, "a/b/release", Some(&[])), Some("production"));
-        assert_eq!(found(&book, "dev/api", Some(&both)), Some("the rest"));
+        assert_eq!(found(&policy_set, "a/b/release", Some(&[])), Some("production"));
+        assert_eq!(found(&policy_set, "dev/api", Some(&both)), Some("the rest"));
         let nobody = PolicySet::parse("policies: []").unwrap();
         assert_eq!(found(&nobody, "prod/api", None), None);
     }
 
     #[test]
     fn tags_are_asked_for_only_where_they_decide() {
-        let book = PolicySet::parse(BOOK).unwrap();
-        assert_eq!(found(&book, "prod/api", None), Some("?"));
-        assert_eq!(found(&book, "dev/api", None), Some("the rest"));
-        assert_eq!(found(&book, "x/release", None), Some("production"));
+        let policy_set = PolicySet::parse(POLICIES_FILE).unwrap();
+        assert_eq!(found(&policy_set, "prod/api", None), Some("?"));
+        assert_eq!(found(&policy_set, "dev/api", None), Some("the rest"));
+        assert_eq!(found(&policy_set, "x/release", None), Some("production"));
     }
 
     #[test]
     fn what_is_not_said_is_careful() {
-        let book = PolicySet::parse(BOOK).unwrap();
-        let [payments, production, rest] = book.entries() else { panic!("{book:?}") };
+        let policy_set = PolicySet::parse(POLICIES_FILE).unwrap();
+        let [payments, production, rest] = policy_set.entries() else { panic!("{policy_set:?}") };
         assert_eq!((rest.apply, &rest.keep), (Apply::Preview, &Keep::default()));
         assert_eq!(rest.limits, Limits { images: 500, percent: 50, remaining: 1 });
         assert_eq!((payments.apply, production.apply), (Apply::Attach, Apply::Delete));
@@ -825,8 +791,8 @@ policies:
     #[test]
     fn a_source_is_ignored_until_the_end_of_its_last_day() {
         let text = "policies: []\nusage: { ignore: [{ source: eks/old, reason: gone, until: 2027-01-01 }], accounts: ['210987654321'] }";
-        let book = PolicySet::parse(text).unwrap();
-        let at = |time: &str| book.usage().ignore[0].holds(Instant::parse(time).unwrap());
+        let policy_set = PolicySet::parse(text).unwrap();
+        let at = |time: &str| policy_set.usage().ignore[0].holds(Instant::parse(time).unwrap());
         assert!(at("2027-01-01T23:59:59Z"));
         assert!(!at("2027-01-02T00:00:00Z"));
     }
@@ -879,8 +845,8 @@ policies:
 "#,
         )
         .unwrap_err();
-        let told: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-        insta::assert_snapshot!(told);
+        let output: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        insta::assert_snapshot!(output);
         for text in ["- a", "policies: 7", "", "policies: [7]"] {
             assert!(PolicySet::parse(text).is_err(), "{text}");
         }

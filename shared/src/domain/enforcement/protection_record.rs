@@ -39,26 +39,26 @@ pub struct ProtectionRecord {
     pub mode: Mode,
     /// The protection tags were right for the use that was read at this time.
     pub refreshed_at: Instant,
-    /// Who refreshed them: a run, or the request that made the repository.
+    /// Who refreshed them: a run, or the request that created the repository.
     pub refreshed_by: String,
-    /// The policy that belongs attached, without the protection rule; `None` for one that is somebody else's.
+    /// The policy to attach, without the protection rule; absent for one that is somebody else's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle_policy_text: Option<String>,
-    /// Whether and why one that takes nothing is attached in its place.
+    /// The suspension of the policy, if it is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspension>,
-    /// The digests of the images that ECR takes behind the attached policy, of which it is written down and counted.
+    /// The digests of the images that ECR expires behind the attached policy, which the journal contains and the limit counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expiring: Vec<String>,
-    /// What was counted last in the registry's limit of a day. It outlives a suspension: a policy that comes back on the same day
-    /// takes what was counted on it already.
+    /// The images last counted for the registry's daily limit. They outlive a suspension, so that a policy that is attached again
+    /// on the same day does not count them twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
-    /// The policy that the repository was made with, without the protection rule, while the policies file attaches another one. It
-    /// comes back when the file does not attach one any more.
+    /// The policy that the repository was created with, without the protection rule, while the policies file attaches another
+    /// one. It is attached again when the file no longer attaches one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned_policy_text: Option<String>,
-    /// Whether the policies file does not attach its policy any more: what is left of it is suspended, and nobody has deleted that.
+    /// Whether the policies file no longer attaches its policy, which is suspended until somebody deletes it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub withdrawn: bool,
 }
@@ -79,7 +79,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// What is counted when more images are at a time: what was counted on another day does not count any more.
+    /// The count after more images are added at a time. Counts of other days are dropped.
     #[must_use]
     pub fn with(before: Option<Self>, at: Instant, more: impl IntoIterator<Item = String>) -> Option<Self> {
         let day = day(at);
@@ -94,7 +94,7 @@ impl Counted {
     }
 }
 
-/// That a policy is suspended.
+/// The suspension of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -105,7 +105,7 @@ pub struct Suspension {
     pub reason: String,
 }
 
-/// Until when ECR may go by protection tags that were right at a time, if they may be so many hours old.
+/// The time until which ECR may rely on protection tags that were complete at a time, if they may be this number of hours old.
 #[must_use]
 pub fn protected_until(refreshed_at: Instant, maximum_age_in_hours: u32) -> Instant {
     let micros = i64::from(maximum_age_in_hours) * 3_600_000_000;
@@ -137,27 +137,27 @@ impl ProtectionRecord {
         }
     }
 
-    /// A record of protection tags that never were right, as far as anybody knows: they are stale from the start. `why` is what
-    /// stands in the place of who refreshed them.
+    /// A record of protection tags that were never complete, as far as is known: they are stale from the start. `why` takes the
+    /// place of `refreshed_by`.
     #[must_use]
     pub fn never_refreshed(registry_id: &str, repository_name: &str, mode: Mode, why: &str) -> Self {
         Self::new(registry_id, repository_name, mode, Instant::EPOCH, &format!("nobody: {why}"))
     }
 
-    /// When the protection tags were right; `None` if they never were, as far as anybody knows.
+    /// The time at which the protection tags were complete; `None` if they never were, as far as is known.
     #[must_use]
     pub fn known_refresh(&self) -> Option<Instant> {
         (self.refreshed_at > Instant::EPOCH).then_some(self.refreshed_at)
     }
 
-    /// The same, with its policy suspended. What ECR takes behind it counts no more, and what was counted today does.
+    /// The record with its policy suspended. Images that ECR would expire no longer count, except those counted today.
     #[must_use]
     pub fn suspended(&self, suspension: Suspension) -> Self {
         Self { suspended: Some(suspension), expiring: Vec::new(), ..self.clone() }
     }
 
-    /// The record of the policy that the repository was made with, when the policies file attaches another one no more; `None` if it
-    /// was made with none. It is suspended: the next run that is certain attaches it.
+    /// The record of the policy that the repository was created with, for when the policies file no longer attaches another one;
+    /// `None` if it was created with none. The policy is suspended; the next run that knows all use attaches it.
     #[must_use]
     pub fn back_to_provisioned(&self, suspension: Suspension) -> Option<Self> {
         let text = self.provisioned_policy_text.clone()?;
@@ -170,7 +170,7 @@ impl ProtectionRecord {
         })
     }
 
-    /// Whether an image was counted in the limit of the registry for the day of `now`.
+    /// Whether an image was counted for the registry's limit on the day of `now`.
     #[must_use]
     pub fn is_counted_today(&self, image_digest: &str, now: Instant) -> bool {
         let counted = self.counted.as_ref().filter(|counted| counted.day == day(now));
@@ -189,8 +189,8 @@ impl ProtectionRecord {
         key.strip_prefix(RECORDS)?.strip_suffix(".json")
     }
 
-    /// Whether a policy is the one of this record behind the protection rule, to the letter: what only has the same rules is somebody
-    /// else's.
+    /// Whether a policy is that of this record behind the protection rule, exactly. One that merely has the same rules is
+    /// somebody else's.
     #[must_use]
     pub fn is_attached(&self, policy: &LifecyclePolicy) -> bool {
         let recorded = self.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
@@ -199,13 +199,13 @@ impl ProtectionRecord {
         })
     }
 
-    /// Until when ECR may go by the protection tags, if they may be so many hours old.
+    /// The time until which ECR may rely on the protection tags, if they may be this number of hours old.
     #[must_use]
     pub fn protected_until(&self, maximum_age_in_hours: u32) -> Instant {
         protected_until(self.refreshed_at, maximum_age_in_hours)
     }
 
-    /// Whether the protection tags are too old, or of the future, by which they would never become old.
+    /// Whether the protection tags are too old, or of the future, in which case they would never become old.
     #[must_use]
     pub fn is_stale(&self, now: Instant, maximum_age_in_hours: u32) -> bool {
         let latest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);

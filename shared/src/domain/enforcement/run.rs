@@ -1,4 +1,4 @@
-//! One run over a registry: what its parts hand to each other, and where it is kept in the stack's bucket.
+//! A run over a registry: the values that its parts exchange, and its keys in the stack's bucket.
 //!
 //! ```text
 //! inventory → batches of repositories → each previewed or enforced → one report
@@ -17,38 +17,38 @@ pub const RUNS: &str = "runs/";
 /// With this, before `.jsonl`, ends the key of the outcomes with which a batch is complete.
 pub const LAST: &str = "-last";
 
-/// A run, as its parts hand it on.
+/// A run, as its parts pass it on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// What names it and no other: the name of the state machine's execution.
+    /// The unique name of the run: that of the state machine's execution.
     pub run_id: String,
-    /// When it began.
+    /// The start of the run.
     pub started_at: Instant,
-    /// Who started it: the ARN of the state machine's execution, by which CloudTrail has the caller, or a user of a terminal.
+    /// The ARN of the state machine's execution, for which CloudTrail has the caller, or the user of a terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_by: Option<String>,
-    /// Whether nothing is deleted, archived or attached.
+    /// Whether the run is a dry run: nothing is deleted, archived or attached.
     pub dry_run: bool,
-    /// Whether the run was asked to protect images in use in protected repositories, and nothing else.
+    /// Whether the run was requested to protect images in use in protected repositories, and nothing else.
     #[serde(default, skip_serializing_if = "is_false")]
     pub protect_only: bool,
     /// Why; `None` for a run that enforces, and before that is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run_reason: Option<DryRunReason>,
-    /// The invocation that took the inventory, or the last part of it: what it wrote is the run's, and what another invocation
-    /// wrote, which was killed, is not. Empty before there is an inventory.
+    /// The invocation that took the inventory, or its last part. Only objects of this invocation belong to the run, and not those
+    /// of one that was killed. Empty before there is an inventory.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attempt: String,
-    /// The version of the policies file that it goes by; none before the policies file was read, and in a bucket without versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub book_version: Option<String>,
-    /// The hash of the policies file that it goes by; none before the policies file was read, and where there is no policies file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub book_hash: Option<String>,
-    /// Why the policies file is not valid, as the function said it that read the file, or as Step Functions hands that on. Such a run
-    /// goes by no file: it only protects what is protected for another reason.
+    /// The version of the run's policies file; absent before the file is read, and in a bucket without versions.
+    #[serde(rename = "bookVersion", default, skip_serializing_if = "Option::is_none")]
+    pub policies_file_version: Option<String>,
+    /// The hash of the run's policies file; absent before the file is read, and without a policies file.
+    #[serde(rename = "bookHash", default, skip_serializing_if = "Option::is_none")]
+    pub policies_file_hash: Option<String>,
+    /// Why the policies file is invalid, from the error of the function that read it. Such a run uses no policies file: it only
+    /// protects repositories that are protected for another reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies_file_problem: Option<String>,
 }
@@ -66,17 +66,17 @@ pub struct Task {
     pub run: Run,
     /// The key of the batch.
     pub key: String,
-    /// How many of its repositories are done.
+    /// The number of its repositories that are done.
     #[serde(default)]
     pub done: usize,
-    /// Whether all are.
+    /// Whether all are done.
     #[serde(default)]
     pub is_complete: bool,
 }
 
-/// What a function that failed said, by the cause that Step Functions hands on.
+/// The error message of a failed function, from the cause that Step Functions reports.
 #[must_use]
-pub fn said_by(cause: &str) -> Option<String> {
+pub fn message_of_cause(cause: &str) -> Option<String> {
     /// A function's error.
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -94,7 +94,7 @@ impl Run {
         self.dry_run && self.dry_run_reason.is_some_and(DryRunReason::protects)
     }
 
-    /// Whether the run began so lately that what it knows says something of the present.
+    /// Whether the run is recent enough for its data to be valid.
     #[must_use]
     pub fn is_young(&self, now: Instant) -> bool {
         let age = (now.micros() - self.started_at.micros()) / 1_000_000;
@@ -117,7 +117,7 @@ impl Run {
 
     /// The key of the run's copy of the policies file.
     #[must_use]
-    pub fn book_key(&self) -> String {
+    pub fn policies_file_key(&self) -> String {
         self.inventory_key("policies.yaml")
     }
 

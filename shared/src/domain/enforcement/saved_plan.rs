@@ -1,8 +1,8 @@
-//! A plan that somebody saves, reads, and has executed later: that or less, and nothing else.
+//! A plan that is saved, reviewed and executed later: its actions or fewer, and nothing else.
 //!
-//! It names every image with its tags and its last pull. When it is executed everything is decided anew, by the policies file and the
-//! use of that moment, and of what would go then only that goes which the plan names, as it was. So a plan permits nothing by itself:
-//! one that is edited takes no image that the policies file would not take.
+//! It names every image with its tags and its last pull. When it is executed, everything is decided again, from the policies file
+//! and the use at that time. Of the resulting actions only those are executed that the plan contains, for unchanged images. So a
+//! plan permits nothing by itself: an edited plan removes no image that the policies file would not remove.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::domain::usage::Usage;
 
 /// The version of the format.
 pub const FORMAT_VERSION: u32 = 1;
-/// How long a plan may be executed, in hours: as long as a run may go by what it decided.
+/// Maximum age of a plan, in hours; the same as for the decisions of a run.
 pub const HOURS: i64 = 24;
 
 /// A plan in a file.
@@ -24,13 +24,13 @@ pub const HOURS: i64 = 24;
 pub struct SavedPlan {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// When it was made.
+    /// The time of saving.
     pub saved_at: Instant,
     /// Until when it may be executed.
     pub expires_at: Instant,
-    /// Who made it.
+    /// Who saved it.
     pub saved_by: String,
-    /// The account whose registry it is about.
+    /// The account of the registry.
     pub registry_id: String,
     /// The Region of the registry.
     pub region: String,
@@ -38,11 +38,11 @@ pub struct SavedPlan {
     pub policies_file_hash: String,
     /// A fingerprint of what was in use.
     pub usage_fingerprint: String,
-    /// What goes from which repository.
+    /// The planned actions by repository.
     pub repositories: Vec<PlannedRepository>,
 }
 
-/// What goes from a repository.
+/// The planned actions in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlannedRepository {
@@ -54,7 +54,7 @@ pub struct PlannedRepository {
     pub images: Vec<PlannedImage>,
 }
 
-/// An image that goes.
+/// A planned action on an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlannedImage {
@@ -62,31 +62,31 @@ pub struct PlannedImage {
     pub image_digest: String,
     /// Its tags, sorted.
     pub image_tags: Vec<String>,
-    /// When it was last pulled, if it ever was.
+    /// The last recorded pull, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_recorded_pull_time: Option<Instant>,
     /// Its compressed size in bytes.
     pub image_size_in_bytes: u64,
-    /// What becomes of it.
+    /// The action.
     pub action: PlannedAction,
     /// Why, in a sentence.
     pub reason: String,
 }
 
-/// What becomes of an image.
+/// An action on an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum PlannedAction {
-    /// It is deleted.
+    /// The image is deleted.
     Delete,
-    /// It is moved to the archive.
+    /// The image is archived.
     Archive,
 }
 
 /// Why a plan cannot be executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// It is none.
+    /// The text is not a plan.
     #[error("is no plan that `enforce --save-plan` saved: {0}")]
     Unreadable(String),
     /// Another version wrote it.
@@ -94,26 +94,26 @@ pub enum PlanError {
         "is of the format version {0}, and this program reads {FORMAT_VERSION}; save it once more with this program"
     )]
     Version(u32),
-    /// It is too old.
+    /// The plan is too old.
     #[error("was for execution until {expires_at}, {HOURS} hours after it was saved; save another one")]
     Expired {
-        /// Until when it held.
+        /// The end of its validity.
         expires_at: Instant,
     },
-    /// It is of the future.
+    /// The plan is of the future.
     #[error("was saved at {saved_at}, and it is {now} here: a clock is wrong")]
     OfTheFuture {
-        /// When it was saved.
+        /// The time of saving.
         saved_at: Instant,
         /// The present.
         now: Instant,
     },
-    /// It is about something else.
+    /// The plan is for another registry.
     #[error("is about the registry {planned}, and this is {here}; sign in there, or save another one")]
     Elsewhere {
         /// The account and Region of the plan.
         planned: String,
-        /// Those of the caller.
+        /// The account and Region of the caller.
         here: String,
     },
     /// Another policies file decides now.
@@ -128,7 +128,7 @@ pub enum PlanError {
     },
 }
 
-/// Why an image of the present may not go by a plan.
+/// Why an action on an image is not executed by a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Deviation {
     /// The plan does not name it.
@@ -137,12 +137,12 @@ pub enum Deviation {
     /// A tag was moved, added or removed.
     #[error("its tags have changed since the plan was saved, from {before} to {now}")]
     Tags {
-        /// As the plan has them.
+        /// The tags in the plan.
         before: String,
-        /// As they are.
+        /// The tags now.
         now: String,
     },
-    /// It was pulled.
+    /// The image was pulled.
     #[error("it was pulled at {0}, after the plan was saved")]
     Pulled(Instant),
     /// Something else would become of it.
@@ -177,17 +177,17 @@ impl SavedPlan {
         if expires_at <= now { Err(PlanError::Expired { expires_at }) } else { Ok(plan) }
     }
 
-    /// Until when a plan of a moment may be executed.
+    /// The end of a plan's validity.
     #[must_use]
     pub fn expiry(saved_at: Instant) -> Instant {
         Instant::from_micros(saved_at.micros() + HOURS * 3_600_000_000).unwrap_or(saved_at)
     }
 
-    /// Refuses to execute the plan in another registry than its own.
+    /// Checks that the plan is for this registry.
     ///
     /// # Errors
     ///
-    /// When it is about another one.
+    /// If it is for another one.
     pub fn check_registry(&self, registry_id: &str, region: &str) -> Result<(), PlanError> {
         if self.registry_id == registry_id && self.region == region {
             return Ok(());
@@ -211,19 +211,19 @@ impl SavedPlan {
         Err(PlanError::PoliciesFileChanged { planned: self.policies_file_hash.clone(), now: hash.to_owned() })
     }
 
-    /// What goes from a repository.
+    /// The planned actions in a repository.
     #[must_use]
     pub fn of(&self, repository: &str) -> Option<&PlannedRepository> {
         self.repositories.iter().find(|planned| planned.repository_name == repository)
     }
 
-    /// How many images it names.
+    /// The number of images in the plan.
     #[must_use]
     pub fn len(&self) -> usize {
         self.repositories.iter().map(|repository| repository.images.len()).sum()
     }
 
-    /// Whether it names none.
+    /// Whether the plan is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -231,11 +231,11 @@ impl SavedPlan {
 }
 
 impl PlannedRepository {
-    /// Whether an image may go as the plan has it.
+    /// Checks that the plan contains an action on an image, and that the image is unchanged.
     ///
     /// # Errors
     ///
-    /// When the plan does not name it, or it is not as it was.
+    /// If it does not, or the image was changed.
     pub fn allows(&self, image: &Image, action: PlannedAction) -> Result<(), Deviation> {
         let planned = self.images.iter().find(|planned| *planned.image_digest == *image.digest);
         let planned = planned.ok_or(Deviation::NotPlanned)?;
@@ -258,11 +258,11 @@ impl PlannedImage {
         }
     }
 
-    /// Whether the image is as it was.
+    /// Checks that the image is unchanged.
     ///
     /// # Errors
     ///
-    /// How it differs.
+    /// The difference.
     pub fn compare(&self, image: &Image) -> Result<(), Deviation> {
         let now = sorted(image);
         if self.image_tags != now {
@@ -284,7 +284,7 @@ fn sorted(image: &Image) -> Vec<String> {
     tags
 }
 
-/// A fingerprint of what is in use, whatever order it was found in.
+/// A fingerprint of everything in use, independent of its order.
 #[must_use]
 pub fn usage_fingerprint(usage: &Usage) -> String {
     let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -348,10 +348,10 @@ mod tests {
     #[test]
     fn what_is_no_plan_is_told_as_such() {
         let now = at("2026-11-26T12:00:00Z");
-        let told = |text: &str| SavedPlan::parse(text, now).unwrap_err().to_string();
-        assert!(told("{}").starts_with("is no plan that `enforce --save-plan` saved: missing field"));
-        assert!(told("{\"formatVersion\": 2}").starts_with("is of the format version 2"));
+        let refusal = |text: &str| SavedPlan::parse(text, now).unwrap_err().to_string();
+        assert!(refusal("{}").starts_with("is no plan that `enforce --save-plan` saved: missing field"));
+        assert!(refusal("{\"formatVersion\": 2}").starts_with("is of the format version 2"));
         let more = serde_json::to_string(&plan()).unwrap().replacen('{', "{\"force\": true, ", 1);
-        assert!(told(&more).contains("unknown field `force`"), "{}", told(&more));
+        assert!(refusal(&more).contains("unknown field `force`"), "{}", refusal(&more));
     }
 }

@@ -1,8 +1,7 @@
-//! A policies file out of what is there: which tags there are many of, and what rules about them would free.
+//! Suggests a policies file from the images of repositories: rules for frequent kinds of tags, and what they would free.
 //!
-//! It suggests little, and what is easy to agree with: `apply: preview`; images that nothing names, a month old; and builds, by tags
-//! that are counted up, three months old, of which the newest and whatever was pulled lately stay. What looks like a release is never
-//! suggested to go.
+//! The suggestions are cautious: `apply: preview`; untagged images after a month; and builds, by tags with a counter, after three
+//! months, except for the newest and those that were pulled recently. Tags that look like releases are never suggested to expire.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,19 +11,19 @@ use crate::domain::image::RepositoryImages;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::quantity::{bytes, grouped};
 
-/// Days after which an image that nothing names goes.
+/// Days after which an untagged image expires.
 const UNTAGGED_DAYS: u32 = 30;
-/// Days after which a build goes.
+/// Days after which a build expires.
 const BUILD_DAYS: u32 = 90;
-/// How many images with tags of one kind there are in a repository before a rule is suggested for them.
+/// Minimum number of images with tags of one kind in a repository for a rule to be suggested.
 const MANY: usize = 20;
-/// How many of the newest images stay.
+/// Number of the newest images that are kept.
 const NEWEST: u32 = 10;
-/// Images that were pulled within so many days stay.
+/// Images that were pulled within this number of days are kept.
 const PULLED_DAYS: u32 = 30;
-/// How many rules a policy gets at most.
+/// Maximum number of rules in a policy.
 const MAX_RULES: usize = 8;
-/// What tags of releases begin with: never suggested to go.
+/// Prefixes of release tags, which are never suggested to expire.
 const RELEASES: [&str; 8] = ["v", "release", "rel", "stable", "prod", "production", "latest", "version"];
 
 /// A policy that is suggested.
@@ -38,16 +37,16 @@ pub struct Suggestion {
     pub builds: Vec<String>,
 }
 
-/// What a rule would take, over all repositories of its policy.
+/// What a rule would free, in all repositories of its policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freed {
-    /// How many images.
+    /// The number of images.
     pub images: u64,
     /// Their sizes, added up.
     pub bytes: u64,
 }
 
-/// What the tags of a repository begin with that is counted up, with how many images have such a tag.
+/// The prefixes of tags with a counter in a repository, each with its number of images.
 #[must_use]
 pub fn families(images: &RepositoryImages) -> BTreeMap<String, usize> {
     let mut families: BTreeMap<String, usize> = BTreeMap::new();
@@ -61,7 +60,7 @@ pub fn families(images: &RepositoryImages) -> BTreeMap<String, usize> {
     families
 }
 
-/// What of a tag stands before what is counted up: `ci-` of `ci-1207-bba1f99`; none of `latest`, and of what looks like a release.
+/// The prefix of a tag with a counter: `ci-` of `ci-1207-bba1f99`; `None` for `latest`, and for what looks like a release.
 fn family(tag: &str) -> Option<&str> {
     let mut start = 0;
     for (at, separator) in tag.match_indices(['-', '_']) {
@@ -144,16 +143,16 @@ pub fn to_yaml(suggestions: &[Suggestion], freed: Option<&BTreeMap<(String, u64)
         });
         let untagged = format!("{{ selection: untagged, maximumAgeLimit: {UNTAGGED_DAYS} }}");
         for (number, rule) in (1..).zip(builds.chain([untagged])) {
-            let told =
+            let description =
                 freed.map(|freed| freed.get(&(suggestion.name.clone(), number)).copied().unwrap_or_default());
-            let told = match told {
+            let description = match description {
                 None => String::new(),
                 Some(Freed { images: 0, .. }) => "   # expires nothing now".to_owned(),
                 Some(Freed { images, bytes: size }) => {
                     format!("   # expires {} images now, {} at most", grouped(images), bytes(size))
                 }
             };
-            let _ = writeln!(out, "      - {rule}{told}");
+            let _ = writeln!(out, "      - {rule}{description}");
         }
     }
     out

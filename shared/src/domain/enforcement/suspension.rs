@@ -1,5 +1,5 @@
-//! When attached lifecycle policies may not act any more although no run looks at them: protection is not refreshed, the policies
-//! file is not valid, the stack is deleted. Decides only; see `workflows::enforcement::suspend`.
+//! When attached lifecycle policies are suspended although no run refreshes them: protection is stale, the policies file is
+//! invalid, or the stack is deleted. Decides only; `workflows::enforcement::suspend` acts.
 
 use super::protection_record::{Mode, ProtectionRecord};
 use crate::domain::enforcement::policy_set;
@@ -12,14 +12,14 @@ const MAX_PROBLEM_CHARACTERS: usize = 500;
 /// Why policies are suspended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// Protection that was not refreshed for so many hours.
+    /// Protection was not refreshed for a number of hours.
     StaleProtection {
         /// Maximum age of protection, in hours.
         maximum_age_in_hours: u32,
     },
-    /// The policies file is not valid, so that nobody knows which policies it attaches.
+    /// The policies file is invalid, so that it is unknown which policies it attaches.
     InvalidPoliciesFile {
-        /// What is wrong with it.
+        /// Why it is invalid.
         problem: String,
     },
     /// The stack is deleted: nothing refreshes protection any more.
@@ -29,23 +29,23 @@ pub enum Cause {
     },
 }
 
-/// What a cause asks for in a repository.
+/// What has to be done in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// Nothing: its policy may go on.
+    /// Nothing: its policy remains attached.
     Nothing,
-    /// Nothing can be done: the policy is somebody else's. People have to be told.
+    /// People have to be told: the policy is somebody else's, and cannot be suspended.
     Tell,
     /// Its policy is suspended.
     Suspend,
 }
 
 impl Cause {
-    /// What is to be done in the repository with this record.
+    /// What has to be done in the repository of this record.
     #[must_use]
     pub fn demand(&self, record: &ProtectionRecord, now: Instant) -> Demand {
         match (self, record.mode) {
-            // It is suspended, and whatever policy came after that is somebody else's.
+            // It is suspended, and any policy that came after that is somebody else's.
             _ if record.withdrawn => Demand::Nothing,
             (Self::StaleProtection { maximum_age_in_hours }, mode) => {
                 match (record.is_stale(now, *maximum_age_in_hours), mode) {

@@ -1,5 +1,5 @@
-//! How many images went from the registry in a day: one number that all runs and terminals share, and add to before they take
-//! anything.
+//! The number of images that were removed from the registry in a day. All runs and terminals share it, and add to it before they
+//! remove anything.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,15 +11,15 @@ pub const TAKEN: &str = "state/taken/";
 /// The key of what the last completed run counted.
 pub const REGISTRY_KEY: &str = "state/registry.json";
 
-/// How many images went in one day, in UTC: deleted and archived together.
+/// The number of images that were removed in one day, in UTC: deleted and archived together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Taken {
-    /// Images that went, or for which room was reserved. What is reserved and does not go is not given back.
+    /// Images that were removed, or that the limit was reserved for. Unused reservations are not returned.
     pub images: u64,
 }
 
-/// What the last completed run counted in the whole registry.
+/// The counts of the last completed run in the whole registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryCount {
@@ -41,7 +41,7 @@ impl Taken {
         format!("{TAKEN}{}.json", day(now))
     }
 
-    /// How many of `wanted` more images may go.
+    /// How many of `wanted` more images the limit allows.
     #[must_use]
     pub fn room(self, wanted: u64, limits: RegistryLimits, total: Option<u64>) -> u64 {
         limits.images_a_day(total).saturating_sub(self.images).min(wanted)

@@ -1,4 +1,4 @@
-//! Deleting images by hand: which ones, and in which order ECR takes them.
+//! Deleting images by hand: the request, and the order in which ECR accepts the deletions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +12,16 @@ use crate::domain::text::syntax;
 /// The most images in one request: ten calls of ECR's hundred.
 pub const MAX_IMAGES: usize = 1000;
 
-/// How an image to delete is named.
+/// The name of an image to delete: its digest, or one of its tags.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ImageId {
     /// The image itself, with all its tags.
     Digest(String),
-    /// One tag; the image goes with its last one.
+    /// One tag. The image is deleted with its last tag.
     Tag(String),
 }
 
-/// What was deleted, as ECR tells it: an image's digest and the tag that went.
+/// An image that ECR deleted: its digest and the removed tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deleted {
@@ -42,7 +42,7 @@ impl From<&ImageId> for Deleted {
     }
 }
 
-/// What was not deleted, and why, in the terms of ECR's `ImageFailure`.
+/// An image that was not deleted, and the reason, in the terms of ECR's `ImageFailure`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refused {
@@ -183,7 +183,7 @@ pub fn children(manifest: &str) -> Result<Vec<String>, UnreadIndex> {
     Ok(index.manifests.into_iter().map(|child| child.digest.into_owned()).collect())
 }
 
-/// The digest that a manifest is about, its `subject`; none for an ordinary image.
+/// The digest of a manifest's `subject`; `None` for an ordinary image.
 #[must_use]
 pub fn subject(manifest: &str) -> Option<String> {
     #[derive(Deserialize)]
@@ -194,15 +194,15 @@ pub fn subject(manifest: &str) -> Option<String> {
     struct Subject {
         digest: String,
     }
-    // What is no manifest is about nothing.
+    // Anything that is not a manifest has no subject.
     let referrer: Referrer = serde_json::from_str(manifest).ok()?;
     referrer.subject.map(|subject| subject.digest)
 }
 
-/// The images in the order in which ECR deletes them: it refuses what an index still names, so that an index goes in
-/// an earlier call than its children. Each batch is one call, of `size` images at most.
+/// The images in the order in which ECR accepts their deletion. ECR refuses to delete what an index still lists, so that an index
+/// is deleted in an earlier call than its children. Each batch is one call of at most `size` images.
 ///
-/// `digests` are those of tags, `children` those of indexes, both as far as they are known.
+/// `digests` are those of tags, `children` those of indexes, as far as they are known.
 #[must_use]
 pub fn in_order(
     ids: &[ImageId],

@@ -19,12 +19,12 @@ use crate::domain::text::plain_words;
 use crate::domain::text::recognize::{self, Recognized, Wanted};
 use crate::domain::text::syntax::{self, without_mark};
 
-/// Everything that a listing says.
+/// A parsed listing of images.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// The repositories in ascending order of their names.
     pub repositories: Vec<ListedRepository>,
-    /// Whether the last page ends with a token: there are more images than the listing has.
+    /// Whether the last page ends with a token: the registry has more images than the listing.
     pub incomplete: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct ListedRepository {
     pub images: RepositoryImages,
 }
 
-/// The name of a repository, as far as it is told.
+/// The name of a repository, as far as the listing contains it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct RepositoryName {
     /// `repositoryName`, with its slashes.
@@ -62,7 +62,7 @@ pub enum InvalidListing {
     Manifest {
         /// The image's digest.
         digest: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// The text is something else.
@@ -94,7 +94,7 @@ pub struct UnreadableJson {
     pub column: usize,
     /// JSON pointer into the JSON value at that line.
     pub pointer: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
@@ -165,9 +165,9 @@ impl Listing {
     }
 }
 
-/// What a text is instead of a listing. Looks only at as much of it as such a thing needs.
+/// Recognizes a text that is not a listing. Reads only as much of it as that needs.
 fn recognized(text: &str) -> Option<InvalidListing> {
-    /// Whoever hands in another file seldom hands in a large one.
+    /// Bytes of a text that are examined for being another kind of file. Other kinds of files are rarely large.
     const LOOKED_AT: usize = 4 * 1024 * 1024;
     let other = match syntax::parse_json(text.get(..LOOKED_AT).unwrap_or(text)) {
         Ok(node) => recognize::node(&node, Wanted::Images),
@@ -176,8 +176,8 @@ fn recognized(text: &str) -> Option<InvalidListing> {
     other.map(InvalidListing::Other)
 }
 
-/// Writes images as a snapshot: what `DescribeImages` says, and for image indexes as much of `BatchGetImage` as tells their
-/// children. [`Listing::parse`] reads it again.
+/// Writes images as a snapshot: `DescribeImages`, and for image indexes the part of `BatchGetImage` that has their children.
+/// [`Listing::parse`] reads it again.
 #[must_use]
 pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json::Value {
     use serde_json::{Value, json};
@@ -515,7 +515,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Page<'a> {
 
 #[derive(Default)]
 struct Builder {
-    /// What is assumed where an image does not say which repository it is in.
+    /// The repository of images that do not name one.
     default: RepositoryName,
     /// The repository whose images are being read; most listings have one.
     current: RepositoryName,
@@ -523,7 +523,7 @@ struct Builder {
     others: BTreeMap<RepositoryName, Vec<Image>>,
     relations: Relations,
     incomplete: bool,
-    /// Whether there was a listing at all, maybe of no image.
+    /// Whether the text contained a listing at all, even an empty one.
     has_details: bool,
 }
 
@@ -545,11 +545,11 @@ impl Builder {
     }
 
     fn take_detail(&mut self, detail: ImageDetail<'_>) {
-        fn told<'a>(text: Option<&'a Text<'_>>, default: Option<&'a String>) -> Option<&'a str> {
+        fn text_or<'a>(text: Option<&'a Text<'_>>, default: Option<&'a String>) -> Option<&'a str> {
             text.map(|text| &*text.0).or(default.map(String::as_str))
         }
-        let repository = told(detail.repository_name.as_ref(), self.default.repository_name.as_ref());
-        let registry = told(detail.registry_id.as_ref(), self.default.registry_id.as_ref());
+        let repository = text_or(detail.repository_name.as_ref(), self.default.repository_name.as_ref());
+        let registry = text_or(detail.registry_id.as_ref(), self.default.registry_id.as_ref());
         if self.current.repository_name.as_deref() != repository
             || self.current.registry_id.as_deref() != registry
         {
@@ -572,7 +572,7 @@ impl Builder {
             last_archived_at: detail.last_archived_at,
             last_activated_at: detail.last_activated_at,
             size_in_bytes: detail.image_size_in_bytes.unwrap_or_default(),
-            // The SDK for Go writes an empty word for one that was not told.
+            // The SDK for Go writes an empty word for an absent one.
             status: ImageStatus::of_name(
                 detail.image_status.as_ref().map(|status| &*status.0.0).filter(|status| !status.is_empty()),
             ),

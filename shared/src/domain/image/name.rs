@@ -1,4 +1,4 @@
-//! What ECR takes as a repository's name, and a name for those that were not given one.
+//! Names of repositories: ECR's rules, and generated names.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 use crate::domain::text::finding::{Code, Finding, quoted};
 use crate::domain::text::quantity::count;
 
-/// The longest name ECR takes, in characters.
+/// Maximum length of a repository's name, in characters.
 pub const MAX_CHARACTERS: usize = 256;
-/// The shortest name ECR takes, in characters.
+/// Minimum length of a repository's name, in characters.
 pub const MIN_CHARACTERS: usize = 2;
 
 /// A repository's name: lower-case letters and digits, in words joined by `.`, `_`, `__` or dashes, in parts joined by
@@ -26,7 +26,7 @@ pub enum InvalidName {
     /// A character that no name has.
     #[error("it has {}; write lower-case letters, digits, `-`, `_`, `.` and `/` only", quoted(&.0.to_string()))]
     Character(char),
-    /// Nothing before, between or after slashes.
+    /// A slash at the beginning or the end, or two in a row.
     #[error("it has an empty part; remove the slash that begins it, ends it or is doubled")]
     EmptyPart,
     /// A part begins or ends with a separator.
@@ -74,7 +74,7 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
-    /// Why no name matches a pattern in which `*` stands for anything; `None` when some name does.
+    /// Why a pattern, in which `*` stands for any characters, can match no name; `None` if some name matches.
     #[must_use]
     pub(crate) fn why_never_matched(pattern: &str) -> Option<String> {
         let is_host =
@@ -84,7 +84,7 @@ impl Name {
         }
         if !pattern.contains('*') {
             return match Self::parse(pattern) {
-                // A name of one character is told when a repository is to have it.
+                // A name of one character is reported when a repository is to have it.
                 Ok(_) | Err(InvalidName::Length(1)) => None,
                 Err(problem) => Some(problem.to_string()),
             };
@@ -104,11 +104,11 @@ impl Name {
         })
     }
 
-    /// Checks a name that stands at `pointer` of a document.
+    /// Parses a name at `pointer` of a document.
     ///
     /// # Errors
     ///
-    /// The finding that says what ECR would refuse.
+    /// The finding that says why ECR would refuse the name.
     pub fn parse_at(text: &str, pointer: impl Into<String>) -> Result<Self, Finding> {
         Self::parse(text).map_err(|problem| {
             let message = format!("{} is no name for a repository: {problem}", quoted(text));
@@ -116,8 +116,7 @@ impl Name {
         })
     }
 
-    /// A name made of what people call the thing (`words`, in any spelling) and of what tells it apart (`seed`): the
-    /// same each time for the same input.
+    /// Generates a name from `words`, in any spelling, and a hash of `seed`. The same input gives the same name.
     #[must_use]
     pub fn generate(words: &[&str], seed: &[&str]) -> Self {
         // Room for the suffix, and for reading the name in a console.
@@ -183,7 +182,7 @@ impl Serialize for Name {
     }
 }
 
-/// Where one is in a name, read from its beginning.
+/// A state of the automaton that reads names.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     PartStart,
@@ -197,7 +196,7 @@ enum At {
 impl At {
     const ALL: [Self; 5] = [Self::PartStart, Self::Word, Self::Separator, Self::Underscore, Self::Dash];
 
-    /// Where one is after one more character; `None` when no name goes on so.
+    /// The state after one more character; `None` if no name continues like this.
     const fn after(self, character: char) -> Option<Self> {
         match (self, character) {
             (_, 'a'..='z' | '0'..='9') => Some(Self::Word),
@@ -210,7 +209,7 @@ impl At {
     }
 }
 
-/// Whether some name matches a pattern: everywhere that a name may be at is followed through the pattern, and `*` leads anywhere.
+/// Whether some name matches a pattern. Runs the automaton of names along the pattern; at a `*` every state is reachable.
 fn can_match(pattern: &str) -> bool {
     let mut places = vec![At::PartStart];
     for character in pattern.chars() {

@@ -19,7 +19,7 @@ pub struct ImageReference {
     pub digest: Option<String>,
 }
 
-/// What runtimes put before a reference to say how they came by the image.
+/// Prefixes that container runtimes add to a reference.
 const RUNTIME_PREFIXES: [&str; 4] = ["docker-pullable://", "docker://", "oci://", "containerd://"];
 
 /// Why a text is not an image reference.
@@ -38,8 +38,8 @@ impl ImageReference {
         Self { registry: None, repository: String::new(), tag: None, digest }
     }
 
-    /// Whether the reference is a digest and nothing else. Runtimes tell the id of an image in the same form, which is the
-    /// digest of something else.
+    /// Whether the reference is a bare digest. Runtimes write the id of an image in the same form, which is the digest of its
+    /// configuration.
     #[must_use]
     pub const fn is_bare_digest(&self) -> bool {
         self.repository.is_empty()
@@ -80,14 +80,14 @@ impl ImageReference {
         host.split('.').nth(1)
     }
 
-    /// The digest that a service tells beside a name; `None` for one that is not whole, which tells nothing.
+    /// The digest that a service reports beside a name; `None` if it is truncated, since a truncated digest identifies nothing.
     #[must_use]
-    pub fn told_digest(digest: Option<&str>) -> Option<String> {
+    pub fn recorded_digest(digest: Option<&str>) -> Option<String> {
         digest.map(str::to_ascii_lowercase).filter(|digest| is_whole_digest(digest))
     }
 
-    /// Whether the reference may name an image of the repository. In doubt it does: a registry under another name
-    /// can stand before ECR.
+    /// Whether the reference may name an image of the repository. In doubt it does: a registry of another name can be a proxy for
+    /// ECR.
     #[must_use]
     pub fn may_name(&self, repository: Option<&str>, registry_id: Option<&str>) -> bool {
         let same_registry = match (self.registry_id(), registry_id) {
@@ -105,12 +105,12 @@ const SHA256: &str = "sha256";
 /// Maximum length of a tag.
 const MAX_TAG: usize = 128;
 
-/// Whether a byte may stand in a tag, or in a part of a repository's name.
+/// Whether a byte may occur in a tag, or in a part of a repository's name.
 const fn is_of_names(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-/// Whether a text may be the host of a registry, with a port or without.
+/// Whether a text may be the host of a registry, with or without a port.
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
@@ -124,7 +124,7 @@ fn is_host(text: &str) -> bool {
 /// The problem of a digest that is not all there.
 const CUT_OFF: &str = "its digest is cut off, and names no image for certain";
 
-/// Whether a digest has its whole length: 64 hexadecimal digits for SHA-256, which is what ECR has.
+/// Whether a digest is complete: 64 hexadecimal digits for SHA-256, the algorithm of ECR.
 fn is_whole_digest(digest: &str) -> bool {
     let Some((algorithm, hex)) = digest.split_once(':') else { return false };
     let digits = match algorithm {

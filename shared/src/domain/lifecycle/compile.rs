@@ -1,4 +1,4 @@
-//! From the simple model to ECR's document, and back where the document says nothing that the simple model cannot.
+//! Compiles the simple model to ECR's document, and back where the simple model can express the document.
 
 use super::document::{LifecyclePolicy, Rule, TagSelection};
 use super::rules::{SimplePolicy, SimpleRule};

@@ -1,4 +1,4 @@
-//! What differs between two policies, rule by rule. No difference means that the policies are equal.
+//! The differences between two policies, rule by rule. Equal policies have none.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -48,7 +48,7 @@ pub struct Rule {
     pub pointer: String,
 }
 
-/// `selection.tagStatus`, with the list that goes with `tagged`.
+/// `selection.tagStatus`, with the tag list of `tagged`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TagSelection {
     /// Images with tags that satisfy every entry of a list (one tag may satisfy several).
@@ -64,20 +64,20 @@ pub enum TagSelection {
 pub enum TagList {
     /// Each entry is the beginning of a tag.
     Prefixes(Vec<String>),
-    /// Each entry is a whole tag in which `*` stands for any run of characters, also none.
+    /// Tags, in which `*` stands for any run of characters, also an empty one.
     Patterns(Vec<String>),
 }
 
 /// `countType` with `countNumber` (and `countUnit`, which is always days).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit {
-    /// `imageCountMoreThan`: all but the youngest so many images.
+    /// `imageCountMoreThan`: all images but this number of the youngest.
     ImageCountMoreThan(u64),
-    /// `sinceImagePushed`: images pushed more than so many days ago.
+    /// `sinceImagePushed`: images that were pushed more than this number of days ago.
     SinceImagePushed(u64),
-    /// `sinceImagePulled`: images last pulled more than so many days ago.
+    /// `sinceImagePulled`: images that were last pulled more than this number of days ago.
     SinceImagePulled(u64),
-    /// `sinceImageTransitioned`: images archived more than so many days ago.
+    /// `sinceImageTransitioned`: images that were archived more than this number of days ago.
     SinceImageTransitioned(u64),
 }
 
@@ -90,7 +90,7 @@ pub enum Action {
     Transition,
 }
 
-/// Where ECR keeps an image.
+/// The storage class of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
@@ -201,7 +201,7 @@ impl PartialEq for Rule {
 impl Eq for Rule {}
 
 impl fmt::Display for Rule {
-    /// What the rule does, as a sentence without its end: "rule 2: keep the 5 youngest images tagged prod*".
+    /// Writes what the rule does, as a sentence without its end: "rule 2: keep the 5 youngest images tagged prod*".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = match self.action {
             Action::Expire => "expire",

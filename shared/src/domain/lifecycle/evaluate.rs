@@ -1,11 +1,12 @@
-//! What a policy does with the images of a repository at one moment.
+//! Evaluates a policy on the images of a repository at a point in time.
 //!
-//! ECR evaluates every rule against all images as if no other rule existed: a rule *identifies* the images that match
-//! its selection and *marks* some of them. An image is then acted on by the first rule that identifies it, if that rule
-//! marks it, and otherwise by none. Children of an image index that is there, and artifacts about an image that is
-//! there, are neither identified nor ranked; nor is an image that is being restored or whose status is not known. (ECR user guide, "Lifecycle policies", "How lifecycle policies work".)
+//! ECR evaluates every rule against all images as if no other rule existed: a rule *identifies* the images that match its
+//! selection and *marks* some of them. An image is then acted on by the first rule that identifies it, if that rule marks it, and
+//! otherwise by none. Children of an existing image index, and referrers of an existing subject, are neither identified nor
+//! ranked; nor is an image that is being restored or whose status is unknown. (ECR user guide, "Lifecycle policies", "How
+//! lifecycle policies work".)
 //!
-//! Older goes before younger; of images of the same age the one whose digest sorts first goes first.
+//! Older images expire before younger ones. Of images of the same age the one whose digest sorts first expires first.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -15,29 +16,28 @@ use super::matching::{Matcher, RuleSet};
 use crate::domain::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use crate::domain::text::instant::Instant;
 
-/// How long to go on evaluating.
+/// The number of passes of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Passes {
     /// One pass: what ECR's own preview shows.
     #[default]
     One,
-    /// Remove what each pass takes and evaluate again until nothing changes: everything the policy will take at this
-    /// moment. An image index that went in one pass leaves its children to the next.
+    /// Repeats until nothing changes: each pass removes what the pass before selected. The result is everything that the policy
+    /// removes at this time. The children of an image index that one pass removes are evaluated by the next.
     UntilStable,
 }
 
-/// What rules do with artifacts about another image of the repository (signatures, SBOMs, attestations). Which of the two
-/// ECR does is not settled: it documents the first, users report the second.
+/// How rules treat referrers (signatures, SBOMs, attestations). ECR documents the first of the two, and users report the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Referrers {
-    /// No rule identifies or ranks them; they go where their subject goes.
+    /// No rule identifies or ranks referrers. They are deleted with their subject.
     #[default]
     Follow,
     /// Rules identify and rank them as any other image; and they go with their subject, too.
     Ranked,
 }
 
-/// What becomes of one image, and what decided it. `rule` is the place in [`LifecyclePolicy::rules`].
+/// The result for one image, and what decided it. `rule` is the index in [`LifecyclePolicy::rules`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The rule acts on the image.
@@ -49,18 +49,18 @@ pub enum Verdict {
         /// The image's rank among those the rule counts, the youngest being 1; 0 for a limit by age.
         rank: u32,
     },
-    /// The image is an artifact about another, and goes where that one goes.
+    /// The image is a referrer, and is deleted or archived together with its subject.
     Follows {
         /// The rule that acts on the subject.
         rule: u8,
         /// The pass in which it acts, from 1.
         pass: u16,
-        /// The image it is about.
+        /// Its subject.
         subject: ImageIndex,
     },
     /// The first rule that identifies the image leaves it alone.
     HeldByRule {
-        /// That rule.
+        /// The index of that rule.
         rule: u8,
         /// The image's rank among those the rule counts, the youngest being 1; 0 for a limit by age.
         rank: u32,
@@ -70,9 +70,9 @@ pub enum Verdict {
         /// The image index; of several the one whose digest sorts first.
         index: ImageIndex,
     },
-    /// The image is an artifact about another, which stays (or goes to the archive, where this one is already).
+    /// The image is a referrer whose subject is kept (or archived, where this one is already).
     HeldBySubject {
-        /// The image it is about.
+        /// Its subject.
         subject: ImageIndex,
     },
     /// A rule would act on the image, but it is in use.
@@ -122,8 +122,8 @@ impl Evaluation {
         &self.verdicts
     }
 
-    /// What either of two evaluations of a policy on the same images acts on. Where both act on an image the verdict is
-    /// that of the one that expires it, otherwise that of `self`.
+    /// The union of two evaluations of a policy on the same images. If both act on an image, the verdict that expires it counts,
+    /// otherwise that of `self`.
     #[must_use]
     pub fn union(mut self, other: Self, policy: &LifecyclePolicy) -> Self {
         let loss = |verdict: Verdict| match verdict.acting_rule().and_then(|rule| policy.rules().get(rule)) {
@@ -140,8 +140,8 @@ impl Evaluation {
         self
     }
 
-    /// What this evaluation says, and for the images on which `other` acts what that says: `other` is of a policy with `offset`
-    /// more rules at its beginning.
+    /// This evaluation, overlaid with the verdicts of `other` for the images that `other` acts on. The policy of `other` has
+    /// `offset` more rules at its beginning.
     #[must_use]
     pub fn overlaid_with(mut self, other: &Self, offset: usize) -> Self {
         for (verdict, other) in self.verdicts.iter_mut().zip(&other.verdicts) {
@@ -220,7 +220,7 @@ const fn unidentified(image: &Image) -> Verdict {
     }
 }
 
-/// What an image is to a pass.
+/// The role of an image in a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// Identified and ranked by the rules.
@@ -229,7 +229,7 @@ enum Part {
     Child(ImageIndex),
     /// About this image.
     Referrer(ImageIndex),
-    /// Acted on in an earlier pass and gone.
+    /// An earlier pass removed it.
     Gone,
     /// Archived in an earlier pass: there, and nothing more will happen to it now.
     Archived,
@@ -239,13 +239,13 @@ enum Part {
 #[derive(Clone, Copy)]
 struct Test {
     limit: Limit,
-    /// For a limit by age: images from before this microsecond are marked.
+    /// For a limit by age: images older than this are marked, in microseconds since the Unix epoch.
     cutoff: i64,
     action: Action,
 }
 
 impl Test {
-    /// Whether a rule that counts marks an image of this rank.
+    /// Whether a rule that counts images marks one of this rank.
     fn marks_by_rank(&self, rank: u32) -> bool {
         matches!(self.limit, Limit::ImageCountMoreThan(keep) if u64::from(rank) > keep)
     }
@@ -412,7 +412,7 @@ impl<'a> Run<'a> {
         acted
     }
 
-    /// What follows for an image from what the first rule that identifies it says.
+    /// The verdict of an image, from the result of the first rule that identifies it.
     fn verdict(&self, place: usize, rule: u32, marked: bool, rank: u32, pass: u16) -> Verdict {
         // At most 50 rules.
         let rule = rule as u8;
@@ -425,7 +425,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Takes what the pass took out of the repository.
+    /// Removes what the pass selected from the repository.
     fn take_away(&mut self, pass: u16) {
         if self.parts.is_empty() {
             self.parts = vec![Part::Candidate; self.verdicts.len()];
@@ -520,8 +520,8 @@ impl<'a> Run<'a> {
 }
 
 impl Run<'_> {
-    /// Takes referrers along, which were ranked, with their subject: those that no rule acts on, and those that would
-    /// only be archived while their subject expires.
+    /// Removes ranked referrers together with their subject: those that no rule acts on, and those that would be archived while
+    /// their subject expires.
     fn go_along(&mut self, pass: u16) {
         let action = |tests: &[Test], verdict: Verdict| {
             let acts = verdict.pass() == Some(pass);
@@ -561,8 +561,7 @@ impl Run<'_> {
     }
 }
 
-/// Sorts images youngest first; of the same age the digest that sorts last comes first, so that the one that sorts
-/// first goes first.
+/// Sorts images youngest first. Of images of the same age the one whose digest sorts last comes first.
 fn sort_youngest_first(order: &mut [(i64, ImageIndex)], images: &[Image]) {
     // Comparing numbers alone is what the sort is fastest at; images of the same age are few.
     order.sort_unstable_by_key(|(time, _)| Reverse(*time));

@@ -18,12 +18,12 @@ pub fn short_digest(digest: &str) -> &str {
     hex.char_indices().nth(SHORT_DIGEST).map_or(hex, |(end, _)| hex.get(..end).unwrap_or(hex))
 }
 
-/// When a rule by age will take a kept image, if nothing changes.
+/// When a rule by age will act on a kept image, if nothing changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    /// The moment from which the rule takes it.
+    /// The time from which the rule acts on it.
     pub at: Instant,
-    /// What it does then.
+    /// The action of the rule.
     pub action: Action,
 }
 
@@ -49,7 +49,8 @@ impl Explainer<'_> {
         self.policy?.rules().get(usize::from(place))
     }
 
-    /// One sentence: the rule that acts and why, or what holds the image. `used_by` names the use of an image in use.
+    /// One sentence with the rule that acts on the image and why, or with what keeps the image. `used_by` names the user of an
+    /// image in use.
     #[must_use]
     pub fn reason(&self, place: ImageIndex, used_by: Option<&str>) -> String {
         let Some((image, verdict)) = self.image(place) else {
@@ -115,8 +116,8 @@ impl Explainer<'_> {
         }
     }
 
-    /// What holds a kept image: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`,
-    /// `unknownStatus`, `archived` or `no rule`.
+    /// What keeps an image: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`, `unknownStatus`, `archived` or
+    /// `no rule`.
     #[must_use]
     pub fn held_by(&self, place: ImageIndex) -> String {
         let digest = |place| self.image(place).map_or("", |(image, _)| &image.digest);
@@ -134,8 +135,8 @@ impl Explainer<'_> {
         }
     }
 
-    /// When a rule by age takes a kept image if nothing changes: the first rule that identifies it, or identifies
-    /// what it is about.
+    /// When a rule by age acts on a kept image if nothing changes. The first rule that identifies the image, or its subject,
+    /// decides.
     #[must_use]
     pub fn due(&self, place: ImageIndex) -> Option<Due> {
         let mut place = place;
@@ -159,7 +160,7 @@ impl Explainer<'_> {
         None
     }
 
-    /// The sentence about a rule's limit and the image, acted on or held.
+    /// The sentence about a rule's limit and an image, which the rule marks or not.
     fn limit(&self, image: &Image, rule: &Rule, rank: u32, verdict: Verdict) -> String {
         let priority = rule.priority;
         let (what, since, days) = match rule.limit {

@@ -8,12 +8,12 @@ use crate::domain::image::{Image, RepositoryImages};
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::quantity::count;
 
-/// What one rule meets in the repository.
+/// The effect of one rule in a repository.
 #[derive(Debug, Clone, Default)]
 struct Met<'a> {
     /// Images that the rule identifies.
     identified: usize,
-    /// Of those, images that no earlier rule identifies.
+    /// The number of those that no earlier rule identifies.
     first: usize,
     /// The earlier rules that identify the others first.
     taken_by: RuleSet,
@@ -22,7 +22,7 @@ struct Met<'a> {
     /// Images that the rule expires with tags that match no entry of its list, and one of them.
     other_tags: usize,
     example: Option<(&'a Image, &'a str)>,
-    /// For a rule that counts: the oldest image that it keeps, and the youngest that it takes.
+    /// For a rule that counts images: the oldest one that it keeps, and the youngest one that it marks.
     last_kept: Option<&'a Image>,
     first_taken: Option<&'a Image>,
 }
@@ -188,8 +188,8 @@ pub fn lint(policy: &LifecyclePolicy, images: &RepositoryImages, evaluation: &Ev
     findings
 }
 
-/// What is wrong with a policy whatever the repository: prefixes and patterns that no tag can match, and rules that earlier ones
-/// leave nothing to. ECR takes such a policy, and does less by it than it seems to say.
+/// Warnings about a policy that hold in every repository: prefixes and patterns that no tag can match, and rules that can never
+/// act because of earlier ones. ECR accepts such a policy, which then does less than it seems to.
 #[must_use]
 pub fn lint_alone(policy: &LifecyclePolicy) -> Vec<Finding> {
     let rules = policy.rules();
@@ -305,7 +305,7 @@ fn of_images(number: usize) -> String {
     count(number as u64, "image")
 }
 
-/// Whether every image that `narrow` identifies, whatever the repository, is identified by `wide`.
+/// Whether every image that `narrow` identifies, in any repository, is identified by `wide`.
 fn covers(wide: &Rule, narrow: &Rule) -> bool {
     if wide.limit.storage_class() != narrow.limit.storage_class() {
         return false;

@@ -10,7 +10,7 @@ use crate::domain::image::{Image, ImageStatus};
 /// A set of rules by their place in the order of priority; a policy has at most 50.
 pub(super) type RuleSet = u64;
 
-/// A tag list taken apart once, to be matched against many images.
+/// A tag list, prepared for matching many images.
 pub(super) struct Matchable<'a> {
     entries: Vec<Pattern<'a>>,
 }
@@ -31,12 +31,12 @@ impl<'a> Matchable<'a> {
         Self { entries: list.entries().iter().map(|entry| pattern(entry)).collect() }
     }
 
-    /// Whether for every entry there is a tag that matches it.
+    /// Whether every entry is matched by some tag.
     fn is_satisfied_by(&self, tags: &[Box<str>]) -> bool {
         self.entries.iter().all(|entry| tags.iter().any(|tag| entry.matches(tag)))
     }
 
-    /// Whether the tag alone matches some entry.
+    /// Whether the tag matches some entry.
     pub(super) fn has_entry_for(&self, tag: &str) -> bool {
         self.entries.iter().any(|entry| entry.matches(tag))
     }
@@ -48,7 +48,7 @@ impl<'a> Pattern<'a> {
         Self { head: prefix, rest: Some((Vec::new(), "")) }
     }
 
-    /// A pattern in which `*` stands for any run of characters, also none.
+    /// Parses a pattern in which `*` stands for any run of characters, also an empty one.
     pub(super) fn new(pattern: &'a str) -> Self {
         let Some((head, rest)) = pattern.split_once('*') else {
             return Self { head: pattern, rest: None };
@@ -96,7 +96,7 @@ impl Filed {
 
 struct Entry<'a> {
     text: &'a str,
-    /// What is filed under this text and under every text that it starts with.
+    /// The rules at this text and at all its prefixes.
     filed: Filed,
     /// The longest other text that this one starts with.
     ancestor: Option<u16>,
@@ -106,9 +106,9 @@ struct Entry<'a> {
 pub(super) struct Matcher<'a> {
     untagged: RuleSet,
     any: RuleSet,
-    /// Rules about archived images; all others are about standard ones.
+    /// Rules about archived images. All others are about active ones.
     archive: RuleSet,
-    /// Filed under the empty text: asked for every tagged image.
+    /// The rules at the empty text, which apply to every tagged image.
     always: Filed,
     entries: Vec<Entry<'a>>,
     /// For each first byte the range of entries that start with it.
@@ -202,7 +202,7 @@ impl<'a> Matcher<'a> {
         rules
     }
 
-    /// Everything filed under a text that the tag starts with.
+    /// The rules at all prefixes of the tag.
     fn under(&self, tag: &str) -> Filed {
         if self.entries.is_empty() {
             return Filed::default();
@@ -226,7 +226,7 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// Where to file a rule: under the longest literal beginning among its entries.
+/// Indexes a rule by the longest literal prefix among its entries.
 fn file(list: &TagList, bit: RuleSet) -> (&str, Filed) {
     let head = |entry: &'_ String| match list {
         TagList::Prefixes(_) => entry.len(),

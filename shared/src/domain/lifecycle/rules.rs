@@ -65,7 +65,7 @@ impl Default for SimplePolicy {
     }
 }
 
-/// A name of the simple model, and the limit it stands for.
+/// A name of the simple model, and its limit.
 type NamedLimit = (&'static str, fn(u64) -> Limit);
 
 /// The four limits and their names in the simple model.
@@ -100,7 +100,7 @@ const RULE_FIELDS: [&str; 10] = [
 ];
 
 impl SimplePolicy {
-    /// Whether the repository is to get no lifecycle policy at all; the rules, if any, are not used then.
+    /// Whether the repository is to have no lifecycle policy; then the rules are unused.
     #[must_use]
     pub const fn is_skip(&self) -> bool {
         self.skip
@@ -112,8 +112,8 @@ impl SimplePolicy {
         &self.rules
     }
 
-    /// The policy as YAML. One with characters that a terminal obeys has all strings in double quotes, as in JSON, so that
-    /// escapes can stand for them.
+    /// Serializes the policy as YAML. If it contains control characters, all strings are in double quotes, as in JSON, so that
+    /// those can be escaped.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         // Strings, numbers and lists only: serialization has nothing to fail on.

@@ -1,4 +1,4 @@
-//! A policy as people hand it in: ECR's document or the simple model, told apart by what it says.
+//! A policy text in either language: ECR's document, or the simple model. Its content tells which of the two it is.
 
 use super::document::LifecyclePolicy;
 use super::rules::SimplePolicy;
@@ -16,12 +16,12 @@ pub enum PolicySource {
 }
 
 impl PolicySource {
-    /// Reads a policy: ECR's document in JSON, or the simple model in YAML or JSON. Either may be wrapped as people have it: in
-    /// the answer of `GetLifecyclePolicy`, in the properties of CloudFormation, or as a string that holds the document.
+    /// Parses a policy: ECR's document in JSON, or the simple model in YAML or JSON. Either may be wrapped: in the answer of
+    /// `GetLifecyclePolicy`, in the properties of CloudFormation, or as a string that contains the document.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, as found in the language that it resembles most; or what it is instead of a policy.
+    /// All mistakes, in the terms of the language that the text resembles most; or what the text is instead of a policy.
     pub fn parse(text: &str) -> Result<Self, Vec<Finding>> {
         Self::parse_wrapped(text, MAX_WRAPPINGS)
     }
@@ -118,7 +118,7 @@ impl PolicySource {
         compiled.ok_or_else(none)
     }
 
-    /// The document that ECR would get; `None` when the policy says that there is to be none.
+    /// The document that ECR would get; `None` for a policy with `skip: true`.
     #[must_use]
     pub const fn policy(&self) -> Option<&LifecyclePolicy> {
         match self {
@@ -136,15 +136,15 @@ enum Model {
 /// The fields that the simple model has at its top.
 const SIMPLE_FIELDS: [&str; 4] = ["skip", "rules", "lifecyclePolicy", CLASSIC];
 
-/// What awsx called `lifecyclePolicy` before its version 1.
+/// The name of `lifecyclePolicy` in awsx before version 1.
 const CLASSIC: &str = "lifeCyclePolicyArgs";
 
-/// How often a policy may be wrapped: an answer of AWS in a string in a file is two.
+/// Maximum depth of wrappings of a policy. An answer of AWS as a string in a file has two.
 const MAX_WRAPPINGS: u32 = 3;
 
 /// A policy within something else.
 enum Wrapped<'a> {
-    /// A text, and where it stands.
+    /// A text and its JSON pointer.
     Text {
         pointer: String,
         text: &'a str,
@@ -152,7 +152,7 @@ enum Wrapped<'a> {
     Node(Node),
 }
 
-/// What a policy is wrapped in, as AWS, its SDKs, CloudFormation and awsx wrap it.
+/// Unwraps a policy from what AWS, its SDKs, CloudFormation and awsx put around it.
 fn unwrap(node: &Node) -> Option<Wrapped<'_>> {
     let fields = match node {
         Node::Text(text) if text.trim_start().starts_with(['{', '"']) => {
@@ -191,12 +191,12 @@ fn inside<'a>(pointer: &str, value: &'a Node) -> Option<Wrapped<'a>> {
     }
 }
 
-/// Whether a text in braces begins with a name without quotation marks, as YAML has them.
+/// Whether a text in braces begins with an unquoted name, as YAML has them.
 fn begins_with_name(text: &str) -> bool {
     text.trim_start().trim_start_matches(['{', '[']).trim_start().starts_with(char::is_alphanumeric)
 }
 
-/// Whether nothing of a policy is in it.
+/// Whether the value has no field of a policy.
 fn has_no_rules(node: &Node) -> bool {
     match node {
         Node::Object(fields) => {

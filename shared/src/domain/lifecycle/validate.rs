@@ -1,6 +1,6 @@
-//! Everything ECR demands of a policy document, rule by rule and of the rules together.
+//! Validates a policy document: everything that ECR demands of each rule and of the rules together.
 //!
-//! Source: the ECR user guide, "Lifecycle policy properties". Nothing here looks at images.
+//! Source: the ECR user guide, "Lifecycle policy properties". Nothing here reads images.
 
 use super::document::{Action, LifecyclePolicy, Limit, MAX_RULES, Rule, StorageClass, TagList, TagSelection};
 use crate::domain::text::finding::{Code, Finding, quoted};
@@ -44,15 +44,15 @@ impl CountType {
     }
 }
 
-/// What is known of a rule for comparing it with the others, also when the rule itself is broken.
+/// The facts about a rule that comparing it with other rules needs, as far as they are valid.
 pub(super) struct RuleFacts {
-    /// Where a finding about the rule's priority stands.
+    /// The pointer for findings about the rule's priority.
     pub(super) priority_pointer: String,
-    /// Where a finding about the rule's tag status stands.
+    /// The pointer for findings about the rule's tag status.
     pub(super) status_pointer: String,
-    /// Where a finding about the rule's tag list stands.
+    /// The pointer for findings about the rule's tag list.
     pub(super) list_pointer: String,
-    /// How messages call the rule: "rule 3", "the rule with priority 10".
+    /// The name of the rule in messages: "rule 3", "the rule with priority 10".
     pub(super) name: String,
     /// `None` when the order of the rules is given by something else, or unknown.
     pub(super) priority: Option<u64>,
@@ -63,9 +63,9 @@ pub(super) struct RuleFacts {
 /// Reads a whole document. The rules are complete only if there was no finding.
 pub(super) fn document(node: &Node, reader: &mut Reader) -> Option<Vec<Rule>> {
     let fields = reader.fields(node, "", &["rules"])?;
-    let slot = reader.list(&fields, "rules");
-    reader.require(&slot, &fields, "rules", "the list of rules");
-    let nodes = slot.value()?;
+    let field = reader.list(&fields, "rules");
+    reader.require(&field, &fields, "rules", "the list of rules");
+    let nodes = field.value()?;
     if nodes.is_empty() {
         reader.find(Code::EmptyList, "/rules", "`rules` is empty; a policy has at least one rule");
     }
@@ -83,7 +83,7 @@ pub(super) fn document(node: &Node, reader: &mut Reader) -> Option<Vec<Rule>> {
     Some(rules)
 }
 
-/// A finding when there are more rules than ECR takes.
+/// A finding if there are more rules than ECR accepts.
 pub(super) fn rule_count(count: usize, pointer: &str, reader: &mut Reader) {
     if count > MAX_RULES {
         reader.find(
@@ -241,7 +241,7 @@ fn selection_fields(node: &Node, pointer: &str, action: Field<Action>, reader: &
     }
 }
 
-/// What `countType` demands of the fields around it.
+/// Checks what `countType` demands of the other fields.
 fn count(
     fields: &Fields<'_>,
     kind: CountType,
@@ -309,7 +309,7 @@ pub(super) fn days_in_archive(days: u64, pointer: &str, reader: &mut Reader) {
     }
 }
 
-/// `tagStatus` with the tag list that goes with `tagged`, as both models spell it.
+/// `tagStatus` with the tag list of `tagged`, in either model's spelling.
 pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
     let status = reader.word(
         fields,
@@ -385,7 +385,7 @@ pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagLis
     }
 }
 
-/// What the rules of one policy demand of each other.
+/// Checks the rules of one policy against each other.
 pub(super) fn against_each_other(rules: &[RuleFacts], reader: &mut Reader) {
     for (index, rule) in rules.iter().enumerate() {
         let earlier = rules.get(..index).unwrap_or_default();
@@ -451,7 +451,7 @@ mod tests {
     use super::*;
     use crate::domain::lifecycle::PolicySource;
 
-    /// Rules around one that stands for `RULE`.
+    /// The findings of a document with this rule in the place of `RULE`.
     fn findings(rules: &str) -> Vec<Finding> {
         validate(&format!("{{\"rules\": [{rules}]}}{}", " ".repeat(100)))
     }
@@ -662,7 +662,7 @@ mod tests {
 
     #[test]
     fn every_broken_constraint_is_found_where_it_is() {
-        let said: Vec<String> = broken()
+        let messages: Vec<String> = broken()
             .into_iter()
             .map(|(what, findings)| {
                 let lines: Vec<String> = findings.iter().map(|finding| format!("  {finding}\n")).collect();
@@ -670,7 +670,7 @@ mod tests {
                 format!("{what}:\n{}", lines.concat())
             })
             .collect();
-        insta::assert_snapshot!(said.concat());
+        insta::assert_snapshot!(messages.concat());
     }
 
     #[test]
@@ -678,8 +678,8 @@ mod tests {
         let found: BTreeSet<Code> =
             broken().into_iter().flat_map(|(_, findings)| findings).map(|finding| finding.code).collect();
         let document = Code::ALL.iter().copied().filter(|code| *code < Code::LimitMissing);
-        // A text that is too long has a test of its own; what is no policy, and a document in YAML, is told apart before it is
-        // validated.
+        // A text that is too long has a test of its own. Texts that are not a policy, and a document in YAML, are recognized
+        // before validation.
         let missing: Vec<Code> = document
             .filter(|code| {
                 !found.contains(code)
@@ -724,7 +724,7 @@ mod tests {
 
     #[test]
     fn the_simple_model_says_everything_that_is_wrong_with_it() {
-        let said: Vec<String> = [
+        let messages: Vec<String> = [
             "rules:\n- {}",
             "rules:\n- selection: any",
             "rules:\n- maximumAgeLimit: 1",
@@ -757,6 +757,6 @@ mod tests {
             format!("{text}\n{}\n", lines.concat())
         })
         .collect();
-        insta::assert_snapshot!(said.concat());
+        insta::assert_snapshot!(messages.concat());
     }
 }

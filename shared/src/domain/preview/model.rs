@@ -7,7 +7,7 @@ use crate::domain::lifecycle::document::{Action, StorageClass};
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 
-/// What a policy does with one repository.
+/// The effect of a policy on one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -18,7 +18,7 @@ pub struct PreviewReport {
     /// The repository, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository_name: Option<String>,
-    /// The policy that was evaluated, as ECR takes it; absent where there is to be no policy.
+    /// The evaluated policy as ECR's document; absent for a policy with `skip: true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle_policy_text: Option<String>,
     /// The time for which the policy was evaluated.
@@ -29,9 +29,9 @@ pub struct PreviewReport {
     pub preview_results: Vec<PreviewResult>,
     /// Totals.
     pub summary: Summary,
-    /// Images that stay, oldest first.
+    /// The images that are kept, oldest first.
     pub kept: Vec<KeptImage>,
-    /// What is worth knowing about the policy, given these images.
+    /// Findings about the policy and these images.
     pub findings: Vec<Finding>,
 }
 
@@ -53,15 +53,15 @@ pub struct PreviewResult {
     pub image_digest: String,
     /// The image's tags; all of them go with it.
     pub image_tags: Vec<String>,
-    /// When it was pushed.
+    /// The push time.
     pub image_pushed_at: Instant,
     /// Its compressed size in bytes.
     pub image_size_in_bytes: u64,
-    /// What happens to it.
+    /// The action on the image.
     pub action: ActionTaken,
     /// `rulePriority` of the rule that acts; for an artifact about another image, the rule that acts on that one.
     pub applied_rule_priority: u64,
-    /// Where the image is now.
+    /// The storage class of the image now.
     pub storage_class: StorageClass,
     /// Why the rule acts, in a sentence.
     pub reason: String,
@@ -81,19 +81,19 @@ pub struct ActionTaken {
     /// EXPIRE or TRANSITION.
     #[serde(rename = "type")]
     pub kind: ActionKind,
-    /// Where a transition leads.
+    /// The storage class that a transition moves the image to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_storage_class: Option<StorageClass>,
 }
 
-/// What happens to an image, in ECR's words.
+/// The action on an image, in ECR's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ActionKind {
-    /// It is deleted.
+    /// The image is deleted.
     Expire,
-    /// It moves to another storage class.
+    /// The image moves to another storage class.
     Transition,
 }
 
@@ -108,7 +108,7 @@ impl From<Action> for ActionTaken {
     }
 }
 
-/// An image that stays.
+/// An image that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -117,18 +117,18 @@ pub struct KeptImage {
     pub image_digest: String,
     /// The image's tags.
     pub image_tags: Vec<String>,
-    /// When it was pushed.
+    /// The push time.
     pub image_pushed_at: Instant,
     /// Its compressed size in bytes.
     pub image_size_in_bytes: u64,
-    /// What holds it: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`,
-    /// `unknownStatus`, `archived`, `no rule`.
+    /// What keeps it: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`, `unknownStatus`, `archived`, `no
+    /// rule`.
     pub held_by: String,
-    /// Why it stays, in a sentence.
+    /// Why it is kept, in a sentence.
     pub reason: String,
-    /// When a rule by age will expire it if nothing changes; null if none will.
+    /// The time at which a rule by age will expire it if nothing changes; null if none will.
     pub expires_at: Option<Instant>,
-    /// When a rule by age will archive it if nothing changes; absent if none will.
+    /// The time at which a rule by age will archive it if nothing changes; absent if none will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transitions_at: Option<Instant>,
 }
@@ -146,20 +146,20 @@ pub struct Summary {
     pub transitioning_image_total_counts: Vec<TransitioningCount>,
     /// The sum of the sizes of images that move, in bytes.
     pub transitioning_image_size_in_bytes: u64,
-    /// Images that stay as they are.
+    /// The number of images that are kept as they are.
     pub kept_image_total_count: u64,
     /// The sum of their sizes in bytes.
     pub kept_image_size_in_bytes: u64,
 }
 
-/// How many images move to a storage class.
+/// The number of images that move to a storage class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TransitioningCount {
     /// The storage class they move to.
     pub target_storage_class: StorageClass,
-    /// How many.
+    /// The number.
     pub image_total_count: u64,
 }
 

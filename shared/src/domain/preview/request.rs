@@ -1,5 +1,5 @@
-//! A preview asked for as one JSON request: with the policy and the images in it, so that nothing is read from AWS, or of
-//! a repository as it is.
+//! The request for a preview, in JSON: with a policy and images, so that nothing is read from AWS, or with the name of a
+//! repository, which is read.
 //!
 //! ```json
 //! { "lifecyclePolicyText": "…", "imageDetails": [ … ], "images": [ … ],
@@ -27,7 +27,7 @@ use crate::domain::text::syntax::without_mark;
 use crate::domain::usage::Usage;
 use crate::domain::usage::listed::InvalidUsage;
 
-/// What is wrong with a request; nothing was evaluated.
+/// Why a request is invalid. Nothing was evaluated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRequest {
@@ -46,7 +46,7 @@ pub enum InvalidRequest {
          `repositoryName` for a repository as it is"
     )]
     Images,
-    /// The repository has no name that ECR takes.
+    /// The name is not valid for a repository.
     #[error("repositoryName: {0}")]
     Name(#[from] InvalidName),
     /// The repository is another one than the path of the request names.
@@ -95,7 +95,7 @@ struct Request<'a> {
     all_passes: bool,
 }
 
-/// What a request asks for.
+/// The subject of a preview: the images of the request, or a repository.
 #[derive(Debug, Clone)]
 pub enum Asked {
     /// These previews, one for each repository in the request.
@@ -111,7 +111,7 @@ pub struct Live {
     pub repository_name: Name,
     /// The policy; that of the repository without it.
     pub policy: Option<PolicySource>,
-    /// What is in use besides what can be found.
+    /// Images in use, in addition to those that are found.
     pub usage: Usage,
     /// The time for which to evaluate, if it is not the present.
     pub evaluated_at: Option<Instant>,

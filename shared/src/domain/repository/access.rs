@@ -1,7 +1,7 @@
-//! Who may pull, and the repository policy that says so.
+//! Who may pull, and the repository policy that allows it.
 //!
-//! Tasks and nodes of the repository's own account pull with the permissions of their role; a policy is needed for
-//! other accounts, for an organisation, and for AWS Lambda, which pulls as a service.
+//! Tasks and nodes of the repository's own account pull with the permissions of their role. A policy is needed for other
+//! accounts, for an organization, and for AWS Lambda, which pulls as a service.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use serde_json::{Map, Value, json};
 
 use super::Registry;
 
-/// What a client does to pull an image, besides `ecr:GetAuthorizationToken`, which is no permission of a repository.
+/// The actions of a client that pulls an image, besides `ecr:GetAuthorizationToken`, which is not a permission of a repository.
 pub const PULL_ACTIONS: [&str; 3] =
     ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
 
-/// What AWS Lambda does to pull an image, from "Create a Lambda function using a container image" of its guide.
+/// The actions of AWS Lambda that pulls an image, from "Create a Lambda function using a container image" of its guide.
 const LAMBDA_ACTIONS: [&str; 2] = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
 
 /// The statement that AWS Lambda adds to the policy itself when a function of the same account is made of an image.
 /// Without it such a function stops working when it has to be optimized again.
 const LAMBDA_OWN_STATEMENT: &str = "LambdaECRImageRetrievalPolicy";
 
-/// The longest repository policy ECR takes, in characters.
+/// Maximum length of a repository policy, in characters.
 pub const MAX_POLICY_CHARACTERS: usize = 10_240;
 
-/// The repository policy that is asked for.
+/// The requested repository policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum RepositoryPolicy {
     /// No policy: roles of the own account only.
@@ -42,14 +42,14 @@ pub struct PullAccess {
     pub account_ids: BTreeSet<String>,
     /// An organisation, `o-…`.
     pub organization_id: Option<String>,
-    /// Whether AWS Lambda may, for functions of the own account, of the accounts and of the organisation.
+    /// Whether AWS Lambda may pull for functions of the own account, of the accounts and of the organization.
     pub lambda: bool,
 }
 
 impl RepositoryPolicy {
     /// The policy for a repository of `registry` that has the policy `existing`; `None` for no policy.
     ///
-    /// A statement that AWS Lambda wrote itself stays, unless the policy was given literally.
+    /// A statement that AWS Lambda wrote itself is kept, unless the policy was given literally.
     #[must_use]
     pub fn text(&self, registry: &Registry, existing: Option<&str>) -> Option<String> {
         let mut statements = match self {
@@ -114,8 +114,8 @@ impl PullAccess {
     }
 }
 
-/// Whether two policy texts mean the same: spelling, the order of lists, and one value instead of a list of one do not
-/// count, nor does an account's number instead of its root's ARN, which is how IAM reads it.
+/// Whether two policy texts are equivalent. Formatting, the order of lists, one value instead of a list of one, and an account's
+/// number instead of its root's ARN make no difference, as in IAM.
 #[must_use]
 pub fn is_same_policy(one: &str, other: &str) -> bool {
     let canonical = |text: &str| serde_json::from_str::<Value>(text).ok().map(|value| canonical(&value, ""));

@@ -13,12 +13,12 @@ pub struct Description<'a> {
     pub repository: Shown<'a>,
     /// The command lines that push a first image.
     pub commands: Commands,
-    /// What was changed just now; only an update says so.
+    /// The changes of an update; absent in other answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<&'a [Change]>,
 }
 
-/// The fields of ECR's `Repository`, and those that ECR tells apart from it.
+/// The fields of ECR's `Repository`, and settings that ECR returns by other operations.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown<'a> {
@@ -104,7 +104,7 @@ impl Commands {
 }
 
 impl<'a> Shown<'a> {
-    /// The repository with its tags and policies, and what can be said of the lifecycle policy.
+    /// The repository with its tags, policies and the status of its lifecycle policy.
     #[must_use]
     pub fn new(repository: &'a Existing, status: Option<&PolicyStatus>) -> Self {
         let details = Details {
@@ -117,7 +117,7 @@ impl<'a> Shown<'a> {
         Self { details: Some(details), ..Self::brief(repository) }
     }
 
-    /// The repository as a list shows it: without what ECR has to be asked for one by one.
+    /// The repository without what needs a call for each repository, for lists.
     #[must_use]
     pub fn brief(repository: &'a Existing) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! From a repository that exists to the one that is asked for: what can be changed, and what cannot.
+//! The changes from an existing repository to the requested one, and the differences that cannot be changed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,18 +11,18 @@ use super::protection::{PolicyPlan, Protection, begins_with_protection, plan_pol
 use super::{Encryption, Existing, Registry, Settings, TagMutability, Tags, ownership};
 use crate::domain::text::quantity;
 
-/// Everything in which a repository is not what is asked for.
+/// All differences between an existing repository and the requested one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The encryption it has and the one that is asked for: ECR cannot change it.
+    /// The existing and the requested encryption, if they differ. ECR cannot change it.
     pub encryption: Option<(Encryption, Encryption)>,
-    /// What can be changed besides the lifecycle policy, in the order in which to do it.
+    /// The changes besides the lifecycle policy, in the order in which they are made.
     pub changes: Vec<Change>,
-    /// What is to be done about the lifecycle policy, after all other changes.
+    /// The change of the lifecycle policy, which comes after all others.
     pub policy: PolicyPlan,
 }
 
-/// One change of a repository. Each is one thing to ECR, and can be taken back.
+/// A reversible change of a repository: one call of ECR.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The repository policy; `None` is no policy.
@@ -46,7 +46,7 @@ pub enum Change {
         /// The setting to put.
         to: TagMutability,
     },
-    /// Whether pushed images are scanned.
+    /// Scanning of pushed images.
     ScanOnPush {
         /// The setting there is.
         from: bool,
@@ -62,10 +62,10 @@ pub enum Change {
     },
 }
 
-/// What has to be done to `existing` so that it is as `wanted`.
+/// The difference between `existing` and `wanted`.
 ///
-/// Tags that AWS or this stack keep for themselves do not count. Policies are compared by their meaning, not by their
-/// text, and lifecycle policies without the protection rule.
+/// Tags that AWS or this stack reserves are ignored. Policies are compared by their meaning, not by their text, and lifecycle
+/// policies without the protection rule.
 #[must_use]
 pub fn difference(
     existing: &Existing,
@@ -115,7 +115,7 @@ fn tags(existing: &Tags, wanted: &Tags) -> Option<Change> {
 }
 
 impl Difference {
-    /// Whether the repository is as asked for.
+    /// Whether the repository is as requested.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.encryption.is_none() && self.changes.is_empty() && !self.policy.is_different
@@ -123,7 +123,7 @@ impl Difference {
 }
 
 impl Change {
-    /// The change that takes this one back.
+    /// The reverse of the change.
     #[must_use]
     pub fn reversed(&self) -> Self {
         match self.clone() {
@@ -163,7 +163,7 @@ impl Change {
 }
 
 impl fmt::Display for Change {
-    /// What is different, as a clause: "it has no lifecycle policy".
+    /// Writes the difference as a clause: "it has no lifecycle policy".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy =
             |f: &mut fmt::Formatter<'_>, what: &str, from: &Option<String>, to: &Option<String>| match (

@@ -1,4 +1,4 @@
-//! Which CloudFormation resource made a repository: told by tags on the repository, which live as long as it does.
+//! Which CloudFormation resource created a repository, from tags on the repository.
 
 use super::{Existing, Tags};
 
@@ -9,7 +9,7 @@ const RESOURCE: &str = "ecr-steward:logical-id";
 const ADOPTED: &str = "ecr-steward:adopted";
 const INCOMPLETE: &str = "ecr-steward:incomplete";
 
-/// Whether a tag key is not the user's to set or remove: AWS's own, or this stack's.
+/// Whether a tag key is reserved: AWS's own, or this stack's.
 #[must_use]
 pub fn is_reserved(key: &str) -> bool {
     key.starts_with(PREFIX) || key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
@@ -24,12 +24,12 @@ pub struct Owner {
     pub logical_id: String,
 }
 
-/// How a repository belongs to a resource.
+/// The relation of a repository to a CloudFormation resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
     /// The resource created it.
     Created,
-    /// The resource was told to take it as it was.
+    /// The resource adopted it.
     Adopted,
     /// Another resource created or adopted it.
     Another,
@@ -38,7 +38,7 @@ pub enum Ownership {
 }
 
 impl Owner {
-    /// How the repository belongs to this resource.
+    /// The relation of the repository to this resource.
     #[must_use]
     pub fn of(&self, repository: &Existing) -> Ownership {
         let tags = &repository.tags;

@@ -1,5 +1,5 @@
-//! What templates may ask of repositories that their stacks do not own yet, and for whom: the stack's parameters `AdoptPrefixes`
-//! and `ShareWith`. Whoever may deploy a template needs no permission in ECR, so that these bound what it takes.
+//! The limits of what templates may do to repositories that their stacks do not own yet: the stack's parameters `AdoptPrefixes`
+//! and `ShareWith`. Deploying a template needs no permission in ECR, so that these parameters bound it.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use crate::domain::text::finding::quoted;
 use crate::domain::text::syntax::Node;
 use crate::domain::usage::pull_access::{self, Pullers};
 
-/// The parameter of the stack that names the repositories that may be taken over.
+/// The parameter of the stack that names the repositories that templates may adopt.
 const ADOPT_PREFIXES: &str = "AdoptPrefixes";
 /// The parameter of the stack that names who may be let in.
 const SHARE_WITH: &str = "ShareWith";
 /// In [`ADOPT_PREFIXES`]: every repository, as in `CreateOnPushPrefix`.
 const ROOT: &str = "ROOT";
 
-/// What templates may ask for. By default nothing.
+/// What templates may do. By default nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Permissions {
     adopt_prefixes: Vec<String>,
@@ -33,16 +33,16 @@ pub struct InvalidPermission {
     expected: &'static str,
 }
 
-/// What the parameters do not allow.
+/// A request that the parameters do not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotPermitted {
-    /// The repository is not below a prefix that may be taken over.
+    /// The repository is outside of the prefixes that may be adopted.
     #[error(
         "AdoptExisting may not take over {0}, and nothing was changed: the parameter AdoptPrefixes of ecr-steward's stack does not \
          name it. Whoever runs that stack can add {0}, or the part of it before a slash"
     )]
     Adoption(Name),
-    /// Somebody would be let in who may not be.
+    /// The policy gives access to somebody that `ShareWith` does not name.
     #[error(
         "the repository policy may not let in {}, and nothing was changed: the parameter ShareWith of ecr-steward's stack does not \
          name them. Whoever runs that stack can add them: accounts, organisations (o-…), services (….amazonaws.com)",
@@ -94,11 +94,11 @@ impl Permissions {
         Ok(permissions)
     }
 
-    /// Checks whether a repository that no resource made may be taken over: one that a prefix names, or that is below it.
+    /// Checks whether a repository that no resource created may be adopted: one that a prefix names, or that is below it.
     ///
     /// # Errors
     ///
-    /// When it may not.
+    /// If it may not be adopted.
     pub fn check_adoption(&self, name: &Name) -> Result<(), NotPermitted> {
         let covers = |prefix: &String| {
             let rest = name.as_str().strip_prefix(prefix.as_str());
@@ -111,12 +111,12 @@ impl Permissions {
         Err(NotPermitted::Adoption(name.clone()))
     }
 
-    /// Checks whether everybody that a repository policy lets in may be let in, whatever they may do then. The repository's own
-    /// account `own` always may. The policy is to stand where `before` does, if there is one.
+    /// Checks that a repository policy gives access only to principals that `ShareWith` allows, whatever the actions. The
+    /// repository's own account `own` is always allowed. `before` is the policy that it replaces, if any.
     ///
     /// # Errors
     ///
-    /// When somebody may not, or the policy cannot be read.
+    /// If somebody else would get access, or the policy cannot be read.
     pub fn check_sharing(&self, policy: &str, before: Option<&str>, own: &str) -> Result<(), NotPermitted> {
         plain_policy(policy)?;
         let Pullers { accounts, organizations, anybody, services } =
@@ -138,8 +138,8 @@ impl Permissions {
     }
 }
 
-/// Checks whether a policy says everything once and under the names that IAM gives it: of two values for one name, or of a name
-/// in other letters, ECR may take what is not looked at here.
+/// Checks that a policy has no name twice and only the names of IAM's policy language. With two values for one name, or a name in
+/// other letters, ECR may apply something that is not checked here.
 fn plain_policy(policy: &str) -> Result<(), NotPermitted> {
     const POLICY: [&str; 3] = ["Version", "Id", "Statement"];
     const STATEMENT: [&str; 9] = [
@@ -177,7 +177,7 @@ fn plain_policy(policy: &str) -> Result<(), NotPermitted> {
     }
 }
 
-/// A name that an object has twice, in whatever letters: keys of conditions are the same in capitals.
+/// A name that occurs twice in an object, ignoring case: IAM ignores the case of condition keys.
 fn twice(node: &Node) -> Option<&str> {
     match node {
         Node::Object(entries) => {
@@ -292,7 +292,7 @@ mod tests {
     }
     const OWN: &str = "123456789012";
 
-    /// Asserts that nothing in the parameter lets in whom the statement does.
+    /// Asserts that no value of the parameter allows the statement.
     #[track_caller]
     fn is_refused(statement: &str) {
         let all = permissions("", "222222222222,o-abcdefghij,codebuild.amazonaws.com");

@@ -1,8 +1,9 @@
-//! What becomes of the lifecycle policy of a repository that is asked for: ECR gets it behind the protection rule, or not at all.
+//! Plans the lifecycle policy of a requested repository: attached behind the protection rule, or suspended.
 //!
-//! ECR goes by a policy only where the protection tags are right: in a repository without images, or in one of which a
-//! [record](ProtectionRecord) says so. Elsewhere the policy is suspended from the start, and with Enforce=true the next run that finds nothing uncertain attaches
-//! it. A policy that is suspended stays suspended, and one that the policies file governs stays as it is.
+//! ECR may enforce a policy only where the protection tags are complete: in a repository without images, or in one whose
+//! [record](ProtectionRecord) says so. Elsewhere the policy is suspended at first, and with `Enforce=true` the next run attaches
+//! it if everything about use is known. A suspended policy remains suspended, and one that the policies file governs is not
+//! changed.
 
 use std::fmt;
 
@@ -58,7 +59,7 @@ impl ProtectedPolicy {
         &self.document
     }
 
-    /// What is attached while this policy is suspended.
+    /// The policy that is attached while this one is suspended.
     #[must_use]
     pub const fn suspended(&self) -> &TakesNothing {
         &self.suspended
@@ -79,15 +80,15 @@ impl ProtectedPolicy {
     }
 }
 
-/// What is known of the protection of a repository, besides what ECR tells of the repository itself.
+/// The state of protection of a repository, besides what ECR returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protection {
-    /// What is remembered of it.
+    /// Its record in the bucket.
     pub record: Option<ProtectionRecord>,
-    /// Whether the repository was made just now: what is remembered under its name is of one that is gone, unless the policies
-    /// file governs it.
+    /// Whether the repository was created just now. A record under its name is then one of a deleted repository, unless the
+    /// policies file governs it.
     pub is_new: bool,
-    /// Whether images are in it. It matters only when there is no record.
+    /// Whether it has images. That matters only without a record.
     pub has_images: bool,
     /// The present.
     pub now: Instant,
@@ -95,56 +96,56 @@ pub struct Protection {
     pub request_id: String,
 }
 
-/// What is to be done about the lifecycle policy of a repository: first the record is written, then the policy changes, and last
-/// a record is forgotten.
+/// The plan for a repository's lifecycle policy. The record is written first, then the policy changes, and last a record is
+/// deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyPlan {
-    /// What changes in ECR.
+    /// The change in ECR.
     pub change: Option<Change>,
-    /// What changes in the record.
+    /// The change of the record.
     pub record: RecordChange,
-    /// Whether another policy is asked for than there is, attached or suspended.
+    /// Whether the requested policy differs from the existing one, attached or suspended.
     pub is_different: bool,
-    /// What can be said of the policy when all that is done.
+    /// The status of the policy after all that.
     pub status: Option<PolicyStatus>,
 }
 
-/// What is to be done about the record of a repository.
+/// The change of a repository's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordChange {
-    /// It stays, or there is none.
+    /// No change.
     Keep,
-    /// It is written, before the policy changes.
+    /// The record is written before the policy changes.
     Write(Box<ProtectionRecord>),
-    /// It is forgotten, after the policy is gone.
+    /// The record is deleted after the policy.
     Forget,
 }
 
-/// What can be said of a lifecycle policy, besides its text.
+/// The status of a lifecycle policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyStatus {
-    /// ECR goes by it, behind the protection rule.
+    /// ECR enforces it, behind the protection rule.
     Active,
-    /// ECR goes by it, and it does not begin with the protection rule: it takes what is in use, too.
+    /// ECR enforces it, and it does not begin with the protection rule: it expires images in use, too.
     Unprotected,
-    /// One that takes nothing is attached in its place.
+    /// A policy by which nothing expires is attached instead.
     Suspended {
         /// Since when and why, if that is known.
         since: Option<Suspension>,
-        /// Whether the policy that belongs attached is the policies file's.
+        /// Whether it is a policy of the policies file.
         is_of_policies_file: bool,
     },
-    /// The policies file says what is attached, whatever was asked for here.
+    /// The policies file decides which policy is attached, whatever the request says.
     PoliciesFile,
 }
 
-/// Images were here before the policy, and nobody looked at their use.
+/// The reason for a suspension: images existed before the policy, and their use has not been read.
 const NOT_LOOKED_AT: &str =
     "the repository had images before it had this policy, and those in use have no protection tags yet";
-/// A policy that takes nothing was attached, and nothing is remembered of why.
+/// The reason for a suspension without a record.
 const NO_RECORD: &str = "a policy that takes nothing was attached, and there was no record of why";
 
-/// What is to be done so that a repository has the policy that is asked for, as far as that is safe.
+/// Plans the change to the requested policy, as far as that is safe.
 #[must_use]
 pub fn plan_policy(existing: &Existing, wanted: Option<&ProtectedPolicy>, known: &Protection) -> PolicyPlan {
     let attached = existing.lifecycle_policy_text.as_deref();
@@ -242,7 +243,7 @@ pub fn of_created_on_push(text: &str) -> Option<LifecyclePolicy> {
     is_it.then_some(made_with.policy)
 }
 
-/// Whether the text is that of a policy that takes nothing.
+/// Whether the text is that of a suspended policy.
 #[must_use]
 pub fn is_suspended(text: &str) -> bool {
     LifecyclePolicy::parse(text).is_ok_and(|policy| takes_nothing(&policy))
@@ -255,7 +256,7 @@ pub fn begins_with_protection(text: &str) -> bool {
 }
 
 impl PolicyStatus {
-    /// What can be said of the attached policy; the record matters only for one that is suspended.
+    /// The status of the attached policy. The record matters only for a suspended one.
     #[must_use]
     pub fn of(existing: &Existing, record: Option<&ProtectionRecord>) -> Option<Self> {
         let text = existing.lifecycle_policy_text.as_deref()?;
@@ -282,7 +283,7 @@ impl PolicyStatus {
         }
     }
 
-    /// Why it is so, in a sentence; `None` where there is nothing to explain.
+    /// The reason for the status, in a sentence; `None` if there is nothing to explain.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match self {

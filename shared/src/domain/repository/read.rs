@@ -1,5 +1,5 @@
-//! What is asked for, read from JSON: an API's body, with ECR's field names, or the properties of a CloudFormation
-//! resource, with the names of `AWS::ECR::Repository` and every boolean and number as a string.
+//! Reads a requested repository from JSON: an API's body, with ECR's field names, or the properties of a CloudFormation resource,
+//! with the names of `AWS::ECR::Repository` and every boolean and number as a string.
 
 use serde_json::Value;
 
@@ -16,9 +16,9 @@ use crate::domain::text::syntax::{self, Node};
 
 /// The most tags that a repository can have.
 const MAX_TAGS: usize = 50;
-/// How many of them mark it until it is complete.
+/// Number of tags that mark an incomplete repository.
 const MARK_TAGS: usize = 1;
-/// How many of them say to which CloudFormation resource it belongs.
+/// Number of tags that name the CloudFormation resource of a repository.
 const OWNERSHIP_TAGS: usize = 3;
 
 /// A repository as an API's body asks for it.
@@ -34,14 +34,14 @@ pub struct RepositorySpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Properties {
     /// Its name and settings.
-    pub wish: RepositorySpec,
+    pub spec: RepositorySpec,
     /// `AdoptExisting`: whether a repository that no resource made may become this resource's.
     pub adopt_existing: bool,
     /// `EmptyOnDelete`: whether images go with the repository.
     pub empty_on_delete: EmptyOnDelete,
 }
 
-/// Whether images go with the repository of a resource.
+/// Whether a repository is deleted together with its images when its resource is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EmptyOnDelete {
     /// They keep it.
@@ -54,7 +54,7 @@ pub enum EmptyOnDelete {
 }
 
 impl EmptyOnDelete {
-    /// As templates spell it.
+    /// Parses the spelling of templates.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text {
@@ -73,9 +73,9 @@ impl EmptyOnDelete {
 /// Everything that is wrong with it.
 pub fn body(text: &str) -> Result<RepositorySpec, Vec<Finding>> {
     let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
-    let mut wishes = RepositorySpecs { reader: Reader::default(), spelling: FieldCasing::Api };
-    let wish = wishes.wish(&node, &[]).and_then(|(wish, _)| wish);
-    wishes.finish(wish)
+    let mut specs = RepositorySpecs { reader: Reader::default(), spelling: FieldCasing::Api };
+    let spec = specs.spec(&node, &[]).and_then(|(spec, _)| spec);
+    specs.finish(spec)
 }
 
 /// Reads the properties of a CloudFormation resource.
@@ -87,18 +87,18 @@ pub fn properties(text: &str) -> Result<Properties, Vec<Finding>> {
     const OWN: [&str; 4] = ["ServiceToken", "ServiceTimeout", "AdoptExisting", "EmptyOnDelete"];
     let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
     let reader = Reader { quoted_scalars: true, ..Reader::default() };
-    let mut wishes = RepositorySpecs { reader, spelling: FieldCasing::CloudFormation };
-    let properties = wishes.wish(&node, &OWN).and_then(|(wish, fields)| {
-        let adopt_existing = wishes.reader.boolean(&fields, "AdoptExisting").optional()?;
-        let empty_on_delete = wishes.reader.boolean_or(&fields, "EmptyOnDelete", "inUse").optional()?;
+    let mut specs = RepositorySpecs { reader, spelling: FieldCasing::CloudFormation };
+    let properties = specs.spec(&node, &OWN).and_then(|(spec, fields)| {
+        let adopt_existing = specs.reader.boolean(&fields, "AdoptExisting").optional()?;
+        let empty_on_delete = specs.reader.boolean_or(&fields, "EmptyOnDelete", "inUse").optional()?;
         let empty_on_delete = match empty_on_delete {
             None | Some(Some(false)) => EmptyOnDelete::No,
             Some(Some(true)) => EmptyOnDelete::Yes,
             Some(None) => EmptyOnDelete::InUse,
         };
-        Some(Properties { wish: wish?, adopt_existing: adopt_existing.unwrap_or_default(), empty_on_delete })
+        Some(Properties { spec: spec?, adopt_existing: adopt_existing.unwrap_or_default(), empty_on_delete })
     });
-    wishes.finish(properties)
+    specs.finish(properties)
 }
 
 struct RepositorySpecs {
@@ -130,7 +130,7 @@ impl RepositorySpecs {
         self.reader.fields(node, pointer, &known)
     }
 
-    fn wish<'a>(&mut self, node: &'a Node, own: &[&str]) -> Option<(Option<RepositorySpec>, Fields<'a>)> {
+    fn spec<'a>(&mut self, node: &'a Node, own: &[&str]) -> Option<(Option<RepositorySpec>, Fields<'a>)> {
         let fields = self.fields(
             node,
             "",
@@ -156,7 +156,7 @@ impl RepositorySpecs {
         let tags = self.tags(&fields);
         let lifecycle_policy = self.lifecycle_policy(&fields);
         let policy = self.policy(&fields);
-        let wish = || {
+        let spec = || {
             let settings = Settings {
                 tag_mutability: tag_mutability?,
                 scan_on_push: scan_on_push?,
@@ -167,7 +167,7 @@ impl RepositorySpecs {
             };
             Some(RepositorySpec { name: name?, settings })
         };
-        Some((wish(), fields))
+        Some((spec(), fields))
     }
 
     fn name(&mut self, fields: &Fields<'_>) -> Option<Option<Name>> {
@@ -534,7 +534,7 @@ fn to_json(node: &Node) -> String {
     serde_json::to_string(node).unwrap_or_default()
 }
 
-/// A lifecycle policy with its numbers and booleans, all of which CloudFormation hands over as strings.
+/// A lifecycle policy with its numbers and booleans unquoted; CloudFormation sends all of them as strings.
 fn unquoted(node: &Node, key: &str) -> Node {
     match node {
         Node::Text(text) => match key {
@@ -575,9 +575,9 @@ mod tests {
 
     #[test]
     fn a_name_is_all_it_takes() {
-        let wish = body(r#"{"repositoryName": "team/app"}"#).unwrap();
-        assert_eq!(wish.name.unwrap().as_str(), "team/app");
-        let settings = wish.settings;
+        let spec = body(r#"{"repositoryName": "team/app"}"#).unwrap();
+        assert_eq!(spec.name.unwrap().as_str(), "team/app");
+        let settings = spec.settings;
         assert_eq!(settings.tag_mutability.as_str(), "MUTABLE_WITH_EXCLUSION");
         assert_eq!(settings.tag_mutability.exclusions, ["ecr-steward-*"], "but for this stack's own tags");
         assert!(!settings.scan_on_push);
@@ -616,7 +616,7 @@ mod tests {
                 "PullAccess": {"AccountIds": ["111111111111"], "OrganizationId": "o-abcdefghij", "Lambda": "true"}}"#,
         )
         .unwrap();
-        assert_eq!(api, cloud_formation.wish);
+        assert_eq!(api, cloud_formation.spec);
         assert!(cloud_formation.adopt_existing && cloud_formation.empty_on_delete == EmptyOnDelete::No);
         assert_eq!(api.settings.tag_mutability.as_str(), "IMMUTABLE_WITH_EXCLUSION");
         let RepositoryPolicy::Pull(access) = api.settings.policy else { panic!() };
@@ -637,11 +637,11 @@ mod tests {
             body(&format!(r#"{{"lifecyclePolicy": {simple}}}"#)).unwrap(),
             body(&format!(r#"{{"lifecyclePolicyText": {}}}"#, text(document))).unwrap(),
             body(&format!(r#"{{"lifecyclePolicyText": {}}}"#, text(simple))).unwrap(),
-            properties(&format!(r#"{{"LifecyclePolicy": {quoted_document}}}"#)).unwrap().wish,
+            properties(&format!(r#"{{"LifecyclePolicy": {quoted_document}}}"#)).unwrap().spec,
             properties(&format!(r#"{{"LifecyclePolicy": {{"LifecyclePolicyText": {}}}}}"#, text(document)))
                 .unwrap()
-                .wish,
-            properties(&format!(r#"{{"LifecyclePolicyText": {}}}"#, text(simple))).unwrap().wish,
+                .spec,
+            properties(&format!(r#"{{"LifecyclePolicyText": {}}}"#, text(simple))).unwrap().spec,
             // As ECR shows it once it is attached.
             body(&format!(r#"{{"lifecyclePolicyText": {}}}"#, text(&shown))).unwrap(),
         ] {
@@ -651,7 +651,7 @@ mod tests {
         }
         for none in [
             body(r#"{"lifecyclePolicy": {"skip": true}}"#).unwrap(),
-            properties(r#"{"LifecyclePolicy": {"skip": "true"}}"#).unwrap().wish,
+            properties(r#"{"LifecyclePolicy": {"skip": "true"}}"#).unwrap().spec,
         ] {
             assert_eq!(none.settings.lifecycle_policy, None);
         }

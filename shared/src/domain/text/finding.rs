@@ -1,21 +1,20 @@
-//! What is wrong with a policy or another document, or worth knowing about it: a stable code, the place, and what to
-//! change.
+//! Findings: errors and warnings about a policy or another document, each with a stable code, a place and what to change.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One finding about a policy or another document, or about what a policy meets in a repository.
+/// A finding: an error or a warning about a document, or about a policy on the images of a repository.
 ///
 /// Serializes as `{"code", "pointer", "message"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
-    /// What kind of finding this is; stable across releases.
+    /// The kind of finding; stable across releases.
     pub code: Code,
     /// RFC 6901 JSON pointer into the document as it was written; empty for the document as a whole.
     pub pointer: String,
-    /// One sentence: what is so, and what to change.
+    /// One sentence that says what is wrong and what to change.
     pub message: String,
 }
 
@@ -27,7 +26,8 @@ impl Finding {
 }
 
 impl Finding {
-    /// The same for where its place is told beside it: without the line and column that the message begins with.
+    /// The same finding without the line and column that its message begins with, for output that shows the place beside the
+    /// message.
     #[must_use]
     pub fn without_place(&self) -> Self {
         let message = match crate::domain::text::locate::split_place(&self.message) {
@@ -173,7 +173,7 @@ codes! {
     NameConflict = "name-conflict",
     /// A KMS key with an encryption that uses none.
     KmsKeyUnexpected = "kms-key-unexpected",
-    /// The alias of a KMS key, which says nothing certain about a repository.
+    /// The alias of a KMS key. An alias can be moved to another key, so that it does not identify the key of a repository.
     KmsKeyAlias = "kms-key-alias",
     /// A tag key that belongs to AWS or to this stack.
     ReservedTag = "reserved-tag",
@@ -201,7 +201,7 @@ codes! {
     InvalidPath = "invalid-path",
     /// A template that makes no tag.
     InvalidTag = "invalid-tag",
-    /// Several platforms for what takes one.
+    /// Several platforms for something that supports a single one.
     PlatformConflict = "platform-conflict",
     /// No source, or two.
     SourceConflict = "source-conflict",
@@ -213,23 +213,24 @@ codes! {
     RuleMatchesNothing = "rule-matches-nothing",
     /// A rule all of whose images are identified by earlier rules.
     RuleNeverActs = "rule-never-acts",
-    /// A rule that can act in no repository: an earlier rule identifies whatever it identifies.
+    /// A rule that can never act, in any repository: earlier rules identify all images that it identifies.
     RuleUnreachable = "rule-unreachable",
     /// A list of prefixes or patterns that looks like "one of", and means "all of".
     ListMeansAll = "list-means-all",
     /// A prefix or pattern that no tag can match, in any repository.
     ListNeverMatches = "list-never-matches",
-    /// An entry of policies.yaml that no repository reaches, since an earlier one takes all that it is for.
+    /// An entry of policies.yaml that applies to no repository, since an earlier entry matches all of them.
     EntryUnreachable = "entry-unreachable",
-    /// Every image goes.
+    /// Every image expires.
     EverythingExpires = "everything-expires",
-    /// Every tagged image goes.
+    /// Every tagged image expires.
     EveryTaggedImageExpires = "every-tagged-image-expires",
-    /// Images go with tags that the rule does not name.
+    /// Images expire that have tags which the rule does not name.
     OtherTagsExpire = "other-tags-expire",
-    /// A limit between images of the same age, of which digests decide which goes.
+    /// A limit falls between images of the same age, so that their digests decide which of them expires.
     TieDecidedByDigest = "tie-decided-by-digest",
-    /// The policy takes other images if ECR ranks artifacts about other images, which is not settled.
+    /// The policy selects other images if ECR counts referrers (signatures, SBOMs, attestations). Whether ECR counts them is not
+    /// documented.
     ReferrersMayCount = "referrers-may-count",
     /// An image index whose children are not known, so that they are ranked like ordinary images.
     RelationsUnknown = "relations-unknown",
@@ -237,18 +238,19 @@ codes! {
     ListingIncomplete = "listing-incomplete",
     /// An image that was pushed after the time that a preview is for.
     ImageFromFuture = "image-from-future",
-    /// An image that a listing tells twice with different push times, as two Regions' listings of one repository do.
+    /// An image that a listing contains twice with different push times, as listings of one repository from two Regions do.
     PushTimesDiffer = "push-times-differ",
     /// A reference in use that names no image here.
     InUseNotFound = "in-use-not-found",
-    /// An image that was to be deleted by hand is in use.
+    /// An image that was to be deleted by hand, and is in use.
     ImageInUse = "image-in-use",
-    /// A source of what is in use that could not be read completely.
+    /// A usage source that could not be read completely.
     UsageUnknown = "usage-unknown",
 }
 
 impl Code {
-    /// Whether what it is about works, and probably does not do what was meant. Everything else has to be changed.
+    /// Whether the finding is a warning: the document is valid, and probably does not mean what its author intended. All others
+    /// are errors.
     #[must_use]
     pub const fn is_warning(self) -> bool {
         matches!(
@@ -295,7 +297,7 @@ pub fn join_pointer(base: &str, token: &str) -> String {
     pointer
 }
 
-/// A text from outside as it stands in a message: in backticks, on one line, of bounded length.
+/// Formats a text from outside for a message: in backticks, on one line, of bounded length.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 60;
     let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();

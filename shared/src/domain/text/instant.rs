@@ -1,5 +1,5 @@
-//! Points in time as the evaluator compares them: microseconds since the Unix epoch in eight bytes, `Option`
-//! included. Knows no clock: the present is always handed in.
+//! Points in time: microseconds since the Unix epoch in eight bytes, `Option` included. This module reads no clock; the caller
+//! passes the present.
 
 use std::fmt;
 use std::num::NonZeroI64;
@@ -82,11 +82,11 @@ impl Instant {
         Timestamp::from_microsecond(self.micros()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// Reads ISO 8601 with an offset or `Z`, as AWS CLI v2 prints it.
+    /// Parses ISO 8601 with an offset or `Z`, as AWS CLI v2 prints it.
     ///
     /// # Errors
     ///
-    /// When the text is no such time; the message says what one looks like.
+    /// If the text is not such a time. The message shows an example.
     pub fn parse(text: &str) -> Result<Self, InvalidTime> {
         text.parse::<Timestamp>().map(Self::from).map_err(|_| InvalidTime(text.to_owned()))
     }
@@ -100,12 +100,12 @@ impl Instant {
         Self::from_micros(milliseconds.parse::<i64>().ok()?.checked_mul(1000)?)
     }
 
-    /// Reads a time as people write it on a command line: ISO 8601 with an offset, a day as its beginning in UTC, `now`, or epoch
-    /// seconds as `date +%s` prints them.
+    /// Parses a time of a command line: ISO 8601 with an offset, a day (its beginning in UTC), `now`, or epoch seconds as `date
+    /// +%s` prints them.
     ///
     /// # Errors
     ///
-    /// When the text is no such time; the message says what one looks like.
+    /// If the text is not such a time. The message shows an example.
     pub fn parse_argument(text: &str, now: Self) -> Result<Self, InvalidTime> {
         let text = text.trim();
         if text == "now" {

@@ -1,4 +1,4 @@
-//! Where a JSON pointer points in a text: the line and column of the value, for messages that an editor can jump to.
+//! Finds the line and column of the value that a JSON pointer names, for messages that an editor can jump to.
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Value {
 }
 
 impl Places {
-    /// The places of a text in YAML or JSON; none are known of a text that is neither.
+    /// The places of a text in YAML or JSON. Empty for a text that is neither.
     #[must_use]
     pub fn of(text: &str) -> Self {
         let options = serde_saphyr::options! {

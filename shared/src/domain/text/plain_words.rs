@@ -1,5 +1,5 @@
-//! What is wrong with a text that is not JSON or not YAML, in words for people: what stands at the place and what to write
-//! instead. The libraries that read such texts speak of tokens, sequences and of their own functions.
+//! Explains parse errors of JSON and YAML in words for people: which character is wrong, and what to write instead. The messages
+//! of the parsing libraries speak of tokens, sequences and their own functions.
 
 use crate::domain::text::finding::quoted;
 
@@ -81,7 +81,7 @@ pub(crate) fn json(text: &str, error: &serde_json::Error) -> (usize, usize, Stri
     (error.line(), column, problem)
 }
 
-/// What is wrong where a character stands that cannot stand there.
+/// Explains a character that is not allowed at its place.
 fn unexpected(cause: &str, first: char, next: &str) -> String {
     let word: String =
         next.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')).collect();
@@ -111,7 +111,7 @@ fn unexpected(cause: &str, first: char, next: &str) -> String {
     }
 }
 
-/// What is wrong with a value of JSON that is not of the kind that is read, as serde says it, in our words.
+/// Explains a JSON value of the wrong type, from serde's message.
 pub(crate) fn shape(cause: &str) -> String {
     if let Some((found, wanted)) =
         cause.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
@@ -175,7 +175,7 @@ fn wanted_kind(wanted: &str) -> &str {
     }
 }
 
-/// Why a text is not YAML, from the place, from 1 and in characters, and what the parser says.
+/// Explains why a text is not YAML. `place` counts lines and characters from 1.
 pub(crate) fn yaml(text: &str, place: Option<(usize, usize)>, message: &str) -> String {
     let (line, column) = place.unwrap_or((1, 1));
     let source = line_of(text, line);

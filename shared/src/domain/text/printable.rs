@@ -1,22 +1,24 @@
-//! Text that a terminal shows and does not obey: characters that control it are written as escapes.
+//! Escapes characters that would control a terminal.
 //!
-//! Names, tags, reasons and messages come from outside, and may hold anything. Everything that goes to a terminal, or into a log
-//! that somebody reads in one, passes through here.
+//! Names, tags, reasons and messages come from outside, and may contain any character. All text for a terminal, or for a log that
+//! is read in one, passes through this module.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// How escapes are written.
+/// The notation of escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notation {
-    /// As in Rust, for people: `\u{9b}`.
+    /// Rust's notation, for people: `
+    /// u{9b}`.
     Text,
-    /// As in JSON: `\u009b`. JSON has such characters in strings only, so that it means the same as before.
+    /// JSON's notation: `
+    /// u009b`. In JSON such characters occur in strings only, so that the meaning of the document does not change.
     Json,
 }
 
-/// Whether a character controls a terminal: C0 but for the line break and the tab, DEL, C1, the separators of lines and
-/// paragraphs, and those that turn the direction of writing around (Unicode's "bidirectional formatting characters").
+/// Whether a character controls a terminal: C0 without the line break and the tab, DEL, C1, the line and paragraph separators,
+/// and Unicode's bidirectional formatting characters.
 #[must_use]
 pub const fn is_control(character: char) -> bool {
     match character {
@@ -46,7 +48,7 @@ pub fn printable(text: &str, notation: Notation) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same of a part of a line, in which a line break would begin another one.
+/// Escapes a part of a line: line breaks, too.
 #[must_use]
 pub fn on_one_line(text: &str) -> Cow<'_, str> {
     match printable(text, Notation::Text) {
@@ -61,13 +63,13 @@ pub struct Printer<W> {
     inner: W,
     notation: Notation,
     /// The beginning of a character whose end is not written yet.
-    begun: Vec<u8>,
+    incomplete: Vec<u8>,
 }
 
 impl<W: Write> Printer<W> {
     /// Writes on to `inner`.
     pub const fn new(inner: W, notation: Notation) -> Self {
-        Self { inner, notation, begun: Vec::new() }
+        Self { inner, notation, incomplete: Vec::new() }
     }
 }
 
@@ -77,9 +79,12 @@ impl<W: Write> Write for Printer<W> {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let begun = std::mem::take(&mut self.begun);
-        let whole =
-            if begun.is_empty() { Cow::Borrowed(bytes) } else { Cow::Owned([&begun, bytes].concat()) };
+        let incomplete = std::mem::take(&mut self.incomplete);
+        let whole = if incomplete.is_empty() {
+            Cow::Borrowed(bytes)
+        } else {
+            Cow::Owned([&incomplete, bytes].concat())
+        };
         for chunk in whole.utf8_chunks() {
             self.inner.write_all(printable(chunk.valid(), self.notation).as_bytes())?;
             let is_last = std::ptr::eq(chunk.invalid().as_ptr_range().end, whole.as_ptr_range().end);
@@ -87,7 +92,7 @@ impl<W: Write> Write for Printer<W> {
                 && std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
             match chunk.invalid() {
                 [] => {}
-                invalid if may_go_on => self.begun = invalid.to_vec(),
+                invalid if may_go_on => self.incomplete = invalid.to_vec(),
                 _ => self.inner.write_all("\u{fffd}".as_bytes())?,
             }
         }

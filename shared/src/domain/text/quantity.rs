@@ -12,7 +12,7 @@ pub fn bytes(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = bytes as f64 / 1000.0;
     let mut unit = 0;
-    // What would be shown as 1000 goes to the next unit.
+    // What would be shown as 1000 is shown in the next unit.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;
@@ -37,7 +37,7 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
-/// A number with a noun whose plural has no `s` of its own: `1 index`, `3 indexes`.
+/// A number with a noun that has an irregular plural: `1 index`, `3 indexes`.
 #[must_use]
 pub fn count_of(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })

@@ -7,15 +7,15 @@ use crate::domain::repository::Name;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::syntax::Node;
 
-/// What is wrong with a body that names another repository than the path of its request.
+/// The message for a body that names another repository than the path of its request.
 pub(crate) const OTHER_NAME: &str = "this is another name than the path has; leave it out";
 
-/// A field as it was found: what follows from it must be told only once.
+/// A field of an object. `Invalid` fields have been reported already, so that later checks do not report them again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field<T> {
     /// The field is not there.
     Missing,
-    /// The field is there and wrong, and a finding says so already.
+    /// The field is present and invalid. A finding reports it already.
     Invalid,
     /// The field's value.
     Value(T),
@@ -39,7 +39,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// Whether the field is there, right or wrong.
+    /// Whether the field is present, valid or not.
     pub(crate) const fn is_present(&self) -> bool {
         !matches!(self, Self::Missing)
     }
@@ -78,7 +78,7 @@ impl FieldCasing {
     }
 }
 
-/// The fields of one object, and where it stands.
+/// The fields of one object, and its JSON pointer.
 pub(crate) struct Fields<'a> {
     pub(crate) pointer: String,
     entries: &'a [(String, Node)],
@@ -90,12 +90,12 @@ impl Fields<'_> {
         join_pointer(&self.pointer, name)
     }
 
-    /// Whether the field is there and says something.
+    /// Whether the field is present and not null.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|(key, value)| key == name && *value != Node::Null)
     }
 
-    /// Whether the field is there and null, which a finding says.
+    /// Whether the field is present and null, which a finding reports.
     pub(crate) fn is_null(&self, name: &str) -> bool {
         self.entries.iter().any(|(key, value)| key == name && *value == Node::Null)
     }
@@ -105,7 +105,7 @@ impl Fields<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) findings: Vec<Finding>,
-    /// Whether booleans stand in quotes, as CloudFormation hands them over.
+    /// Whether booleans may be strings, as CloudFormation sends them.
     pub(crate) quoted_scalars: bool,
     /// The repository that the path of a request names: a body need not name it, and must not name another one.
     pub(crate) repository_of_path: Option<Name>,
@@ -163,8 +163,8 @@ impl Reader {
     }
 
     /// A finding when the field is not there.
-    pub(crate) fn require<T>(&mut self, slot: &Field<T>, fields: &Fields<'_>, name: &str, hint: &str) {
-        if !slot.is_present() && !fields.is_null(name) {
+    pub(crate) fn require<T>(&mut self, field: &Field<T>, fields: &Fields<'_>, name: &str, hint: &str) {
+        if !field.is_present() && !fields.is_null(name) {
             self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
         }
     }
@@ -172,11 +172,11 @@ impl Reader {
     pub(crate) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Field<String> {
         match self.field(fields, name) {
             Field::Value(Node::Text(text)) => Field::Value(text.clone()),
-            slot => self.not(slot, fields, name, "a string"),
+            field => self.not(field, fields, name, "a string"),
         }
     }
 
-    /// The repository that a request is about: what the field names, or what the path does.
+    /// The repository of a request: the one that the field names, or the one of the request's path.
     pub(crate) fn repository(&mut self, fields: &Fields<'_>, name: &str, hint: &str) -> Option<Name> {
         let text = self.text(fields, name);
         let of_path = self.repository_of_path.clone();
@@ -202,7 +202,7 @@ impl Reader {
             Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
                 Field::Value(text.eq_ignore_ascii_case("true"))
             }
-            slot => self.not(slot, fields, name, "true or false"),
+            field => self.not(field, fields, name, "true or false"),
         }
     }
 
@@ -214,20 +214,20 @@ impl Reader {
             Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
                 Field::Value(Some(text.eq_ignore_ascii_case("true")))
             }
-            slot => self.not(slot, fields, name, &format!("true, false or {word}")),
+            field => self.not(field, fields, name, &format!("true, false or {word}")),
         }
     }
 
     /// A whole number of one or more.
     pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Field<u64> {
-        let slot = self.field(fields, name);
-        let written = match slot {
+        let field = self.field(fields, name);
+        let written = match field {
             Field::Value(Node::Whole(number)) if *number >= 1 => return Field::Value(*number),
             Field::Value(Node::Whole(number)) => number.to_string(),
             Field::Value(Node::Number(number)) => number.to_string(),
-            slot => return self.not(slot, fields, name, "a whole number of 1 or more"),
+            field => return self.not(field, fields, name, "a whole number of 1 or more"),
         };
-        let message = if matches!(slot, Field::Value(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
+        let message = if matches!(field, Field::Value(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
         {
             format!("`{name}` is {written}, too large to be kept exactly; write a smaller number")
         } else {
@@ -258,7 +258,7 @@ impl Reader {
     pub(crate) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Field<Vec<String>> {
         let items = match self.field(fields, name) {
             Field::Value(Node::List(items)) => items,
-            slot => return self.not(slot, fields, name, "a list of strings"),
+            field => return self.not(field, fields, name, "a list of strings"),
         };
         let pointer = fields.at(name);
         if items.is_empty() {
@@ -284,12 +284,12 @@ impl Reader {
     pub(crate) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Field<&'a [Node]> {
         match self.field(fields, name) {
             Field::Value(Node::List(items)) => Field::Value(items),
-            slot => self.not(slot, fields, name, "a list"),
+            field => self.not(field, fields, name, "a list"),
         }
     }
 
-    fn not<T>(&mut self, slot: Field<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Field<T> {
-        match slot {
+    fn not<T>(&mut self, field: Field<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Field<T> {
+        match field {
             Field::Missing => Field::Missing,
             Field::Invalid => Field::Invalid,
             Field::Value(node) => {
@@ -322,7 +322,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// Everything that was found, in the order of the document's rules; what is about the whole comes first.
+    /// All findings in the order of the document's rules. Findings about the whole document come first.
     pub(crate) fn into_findings(mut self) -> Vec<Finding> {
         let place = |finding: &Finding| -> Option<usize> {
             finding.pointer.split_once("/rules/")?.1.split('/').next()?.parse().ok()
@@ -331,7 +331,7 @@ impl Reader {
         self.findings
     }
 
-    /// Whether the document is an object at all; the one finding if it is not.
+    /// Whether the document is an object. If it is not, that is the only finding.
     pub(crate) fn is_policy(&mut self, node: &Node) -> bool {
         match node {
             Node::Object(_) => return true,
@@ -346,7 +346,7 @@ impl Reader {
     }
 }
 
-/// A boolean as text: CloudFormation hands on what a template has in quotes, also `"True"`.
+/// Whether a text is a boolean. CloudFormation sends quoted booleans of a template as they are written, also `"True"`.
 fn is_boolean(text: &str) -> bool {
     text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")
 }

@@ -1,5 +1,5 @@
-//! What a text is that is not what was asked for: people hand in what the AWS CLI printed, a template, a program, a page.
-//! A message that names it and says what to do is worth more than one about its first character.
+//! Recognizes files of another kind than the expected one: output of the AWS CLI, a template, a program, a web page. The message
+//! then names what the file is and what to do, instead of its first unexpected character.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::domain::text::finding::{Code, Finding, quoted};
 use crate::domain::text::plain_words::line_of;
 use crate::domain::text::syntax::Node;
 
-/// What a text was to be.
+/// The kind of document that is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// A lifecycle policy.
@@ -18,7 +18,7 @@ pub(crate) enum Wanted {
     InUse,
 }
 
-/// What a text is instead, and what to do.
+/// What a text is instead of the expected document, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recognized {
     what: String,
@@ -65,7 +65,7 @@ const fn place_of_images(wanted: Wanted) -> &'static str {
     }
 }
 
-/// What a text is by its look: for one that is neither JSON nor a YAML document of ours.
+/// Recognizes a text that is neither JSON nor one of this project's YAML files.
 pub(crate) fn text(text: &str, wanted: Wanted) -> Option<Recognized> {
     let text = text.trim_start();
     let first = text.lines().next().unwrap_or_default().trim_end();
@@ -208,7 +208,7 @@ fn program(text: &str, first: &str) -> Option<&'static str> {
     None
 }
 
-/// The line, from 1, in which JSON begins that something else stands before.
+/// The line, from 1, at which JSON begins after other text.
 fn before_json(text: &str) -> Option<usize> {
     if text.starts_with(['{', '[', '"']) {
         return None;
@@ -241,7 +241,7 @@ fn before_json(text: &str) -> Option<usize> {
     None
 }
 
-/// What a value is that is not what was asked for.
+/// Recognizes a value of another kind than the expected one.
 pub(crate) fn node(node: &Node, wanted: Wanted) -> Option<Recognized> {
     match node {
         Node::List(items) => list(items, wanted),
@@ -302,7 +302,7 @@ fn repositories() -> Recognized {
     )
 }
 
-/// Whether there is a field of this name, or of the name with a capital as AWS's SDKs have it.
+/// Whether there is a field of this name. AWS's SDKs begin names with a capital letter.
 fn has(fields: &[(String, Node)], name: &str) -> bool {
     fields.iter().any(|(key, _)| {
         key == name
@@ -413,9 +413,9 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
         ));
     }
     if has("__type") || has("Error") || ((has("message") || has("code")) && fields.len() <= 3) {
-        let said = ["message", "Message", "__type", "code"].into_iter().find_map(text_of);
-        let what =
-            said.map_or("an error answer".to_owned(), |said| format!("an error answer, {}", quoted(said)));
+        let message = ["message", "Message", "__type", "code"].into_iter().find_map(text_of);
+        let what = message
+            .map_or("an error answer".to_owned(), |message| format!("an error answer, {}", quoted(message)));
         return Some(Recognized::new(what, "ask again once it works"));
     }
     None
@@ -427,7 +427,7 @@ pub enum NotText {
     /// The bytes are packed.
     #[error("it is packed by {by}; unpack it first: {command}")]
     Packed {
-        /// What packed it.
+        /// The program that packed it.
         by: &'static str,
         /// The command that unpacks it.
         command: &'static str,
@@ -442,7 +442,7 @@ pub enum NotText {
         line: usize,
         /// The byte of the line, from 1.
         byte: usize,
-        /// Whether the bytes around are text in one byte for each character.
+        /// Whether the bytes nearby are text with one byte for each character.
         is_latin: bool,
     },
 }

@@ -25,7 +25,7 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    /// What the value is, with its article, for messages.
+    /// The type of the value with its article, for messages.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -158,8 +158,8 @@ pub(crate) fn parse_json(text: &str) -> Result<Node, Finding> {
     })
 }
 
-/// Reads a file of ours, an object with some of these fields in YAML or JSON. JSON with a mistake, such as a comment, is often
-/// YAML that means something else: it is told as the JSON that it was to be.
+/// Parses a file of this project: an object with some of these fields, in YAML or JSON. JSON with a mistake, such as a comment,
+/// is often valid YAML of another meaning; such a text is reported as invalid JSON.
 pub(crate) fn parse_file(text: &str, known: &[&str]) -> Result<(Node, Language), Finding> {
     let json_error = match parse_json(text) {
         Ok(node) => return Ok((node, Language::Json)),
@@ -180,7 +180,7 @@ fn is_meant_as_yaml(node: &Node, known: &[&str]) -> bool {
         && !has_comment(node)
 }
 
-/// Whether there is a key that is a comment to other languages.
+/// Whether there is a key that other languages read as a comment.
 fn has_comment(node: &Node) -> bool {
     match node {
         Node::Object(fields) => fields

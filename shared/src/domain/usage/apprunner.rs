@@ -1,7 +1,7 @@
-//! What AWS App Runner uses: the images of services, paused ones among them.
+//! AWS App Runner: the images of services, including paused ones.
 //!
-//! App Runner does not tell which digest a service runs. So where a service names its image by a tag, every image of the repository
-//! that was there when the service was last deployed may be the one.
+//! App Runner does not report the digest that a service runs. If a service names its image by a tag, every image that was in the
+//! repository when the service was last deployed may be the one.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,17 +25,17 @@ pub const SOURCE: UsageSource = UsageSource {
 /// The operations on a service that deploy nothing.
 const DEPLOY_NOTHING: [&str; 2] = ["PAUSE_SERVICE", "DELETE_SERVICE"];
 
-/// Whether a service still is one, as `ListServices` tells of it. Deleted ones are listed for an hour.
+/// Whether a service in the answer of `ListServices` exists. Deleted services are listed for an hour.
 #[must_use]
 pub fn is_there(summary: &Value) -> bool {
     summary["Status"] != "DELETED"
 }
 
-/// The image of a service, as `DescribeService` tells of it; `None` for a service of source code, or of Amazon ECR Public.
+/// The image of a service, from the answer of `DescribeService`; `None` for a service of source code, or of Amazon ECR Public.
 ///
 /// # Errors
 ///
-/// When it is not understood where the service's code comes from.
+/// If the source of the service's code is not understood.
 pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, String> {
     let source = &answer["Service"]["SourceConfiguration"];
     let repository = &source["ImageRepository"];
@@ -51,7 +51,7 @@ pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// When a service was last deployed, by its operations as `ListOperations` tells of them; `None` when they do not tell.
+/// The time of a service's last deployment, from its operations in `ListOperations`; `None` if they do not contain it.
 #[must_use]
 pub fn deployed_at(operations: &[Value]) -> Option<Instant> {
     let deployed = operations.iter().filter(|operation| {
@@ -64,7 +64,7 @@ pub fn deployed_at(operations: &[Value]) -> Option<Instant> {
     times?.into_iter().max()
 }
 
-/// Whether a service names its image so that it is not known which one it runs.
+/// Whether a service names its image by tag, so that its digest is unknown.
 #[must_use]
 pub fn names_by_tag(image: &str) -> bool {
     ImageReference::parse_exact(image).is_ok_and(|reference| reference.digest.is_none())
@@ -88,14 +88,14 @@ mod tests {
 
     #[test]
     fn a_service_names_an_image_of_ecr_or_none() {
-        let told = |source: Value| image(&json!({ "Service": { "SourceConfiguration": source } }), "arn");
+        let parsed = |source: Value| image(&json!({ "Service": { "SourceConfiguration": source } }), "arn");
         let ecr = json!({ "ImageRepository": { "ImageIdentifier": "app:1", "ImageRepositoryType": "ECR" } });
-        assert_eq!(told(ecr), Ok(Some("app:1".to_owned())));
+        assert_eq!(parsed(ecr), Ok(Some("app:1".to_owned())));
         let public = json!({ "ImageRepository":
             { "ImageIdentifier": "public.ecr.aws/a/b:1", "ImageRepositoryType": "ECR_PUBLIC" } });
-        assert_eq!(told(public), Ok(None));
-        assert_eq!(told(json!({ "CodeRepository": { "RepositoryUrl": "u" } })), Ok(None));
-        assert!(told(json!({})).is_err());
+        assert_eq!(parsed(public), Ok(None));
+        assert_eq!(parsed(json!({ "CodeRepository": { "RepositoryUrl": "u" } })), Ok(None));
+        assert!(parsed(json!({})).is_err());
     }
 
     #[test]
@@ -109,9 +109,9 @@ mod tests {
         ];
         assert_eq!(deployed_at(&operations), Instant::from_micros(1_790_000_000_500_000));
         assert_eq!(deployed_at(&[]), None);
-        let untold =
+        let without_end =
             [&operations[..], &[json!({ "Type": "UPDATE_SERVICE", "Status": "SUCCEEDED" })]].concat();
-        assert_eq!(deployed_at(&untold), None, "a deployment whose end is not told may be the last");
+        assert_eq!(deployed_at(&without_end), None, "a deployment whose end is not told may be the last");
         let mut reading = Reading::default();
         add_service("app:prod", "arn", deployed_at(&operations), &mut reading);
         add_service(&format!("app@sha256:{}", "a".repeat(64)), "other", None, &mut reading);

@@ -1,4 +1,4 @@
-//! What AWS Batch uses: the images of active job definitions, all revisions. A job may be submitted by any of them at any time.
+//! AWS Batch: the images of all revisions of active job definitions. A job may be submitted by any of them at any time.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ pub const SOURCE: UsageSource = UsageSource {
 /// The members of a job definition whose names users choose: what is called `image` there is no image.
 const CHOSEN_BY_USERS: [&str; 6] = ["parameters", "tags", "options", "labels", "annotations", "environment"];
 
-/// Adds what a job definition uses, as `DescribeJobDefinitions` tells of it: the image of its container, or those of the
+/// Adds the images of a job definition in the answer of `DescribeJobDefinitions`: that of its container, or those of the
 /// containers of its nodes, its tasks (Amazon ECS) or its pods (Amazon EKS).
 pub fn add_job_definition(definition: &Value, reading: &mut Reading) {
     let arn = definition["jobDefinitionArn"].as_str().unwrap_or("a job definition without an ARN");

@@ -1,4 +1,4 @@
-//! What AWS CodeBuild uses: the image of each project's environment, in which its next build runs.
+//! AWS CodeBuild: the image of each project's environment, in which its next build runs.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "2 for each 100 projects",
 };
 
-/// Adds what a project uses, as `BatchGetProjects` tells of it.
+/// Adds the image of a project in the answer of `BatchGetProjects`.
 pub fn add_project(project: &Value, reading: &mut Reading) {
     let arn = project["arn"].as_str().or(project["name"].as_str()).unwrap_or("a project without a name");
     match project["environment"]["image"].as_str() {

@@ -1,8 +1,8 @@
-//! What Amazon ECS uses: the images of tasks that run or are about to, what services have pinned and would start next or go
-//! back to, and the last revisions of task definitions, which the next task may be of.
+//! Amazon ECS: the images of tasks that run or are starting, the pinned images of services' revisions that may start next or on a
+//! rollback, and the last revisions of task definitions, which the next task may be of.
 //!
-//! ECS turns the tags of a service into digests when it is deployed, once for each *service revision*, and starts every later
-//! task by these, wherever the tags have moved since.
+//! ECS resolves the tags of a service to digests when it is deployed, once for each *service revision*, and starts every later
+//! task by those digests, even if the tags have moved since.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,7 @@ pub const SOURCE: UsageSource = UsageSource {
             each 100 revisions of task definitions, and 1 for each that is not known",
 };
 
-/// A task, as `DescribeTasks` tells of it.
+/// A task in the answer of `DescribeTasks`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningTask {
@@ -49,13 +49,13 @@ pub struct RunningTask {
     pub task_arn: String,
     /// The ARN of what it is made after.
     pub task_definition_arn: String,
-    /// What it belongs to: `service:<name>` for the task of a service.
+    /// The group: `service:<name>` for the task of a service.
     #[serde(default)]
     pub group: Option<String>,
-    /// How far it is: `RUNNING`.
+    /// The last known status, such as `RUNNING`.
     #[serde(default)]
     pub last_status: Option<String>,
-    /// When its containers had all been pulled and it ran.
+    /// The time at which all its containers had been pulled and it was running.
     #[serde(default)]
     pub started_at: Option<Instant>,
     /// Its containers.
@@ -69,14 +69,14 @@ pub struct RunningTask {
 pub struct Container {
     /// The image, as the task definition has it.
     pub image: Option<String>,
-    /// What was pulled; not told while it is pulled, and by old agents.
+    /// The pulled digest; absent while it is pulled, and with old agents.
     pub image_digest: Option<String>,
-    /// How far it is.
+    /// The last known status.
     #[serde(default)]
     pub last_status: Option<String>,
 }
 
-/// A service, as `DescribeServices` tells of it.
+/// A service in the answer of `DescribeServices`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningService {
@@ -84,16 +84,16 @@ pub struct RunningService {
     pub service_arn: String,
     /// The task definition of its next tasks.
     pub task_definition: Option<String>,
-    /// What it deploys, and what it did before that still runs.
+    /// Its deployments, including earlier ones that still have tasks.
     #[serde(default)]
     pub deployments: Vec<Deployment>,
-    /// The same for services that others deploy.
+    /// The same for services with an external deployment controller.
     #[serde(default)]
     pub task_sets: Vec<Deployment>,
-    /// What it runs, and what is being deployed: revisions that have their digests pinned.
+    /// The running revisions and those being deployed, which have pinned digests.
     #[serde(default)]
     pub current_service_revisions: Vec<RevisionSummary>,
-    /// Who deploys it.
+    /// The deployment controller.
     #[serde(default)]
     pub deployment_controller: Option<DeploymentController>,
 }
@@ -113,7 +113,7 @@ pub struct RevisionSummary {
     pub arn: String,
 }
 
-/// Who deploys a service.
+/// The deployment controller of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct DeploymentController {
     /// `ECS`, `CODE_DEPLOY` or `EXTERNAL`.
@@ -121,28 +121,28 @@ pub struct DeploymentController {
     pub kind: Option<String>,
 }
 
-/// A deployment in the history of a service, as `ListServiceDeployments` tells of it.
+/// A deployment in the history of a service, from `ListServiceDeployments`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PastDeployment {
     /// The revision that was deployed.
     pub target_service_revision_arn: Option<String>,
-    /// What came of it: `SUCCESSFUL`.
+    /// The status, such as `SUCCESSFUL`.
     #[serde(default)]
     pub status: Option<String>,
-    /// When it was asked for.
+    /// The time of the request.
     #[serde(default)]
     pub created_at: Option<Instant>,
 }
 
-/// What `DescribeServiceRevisions` and `DescribeDaemonRevisions` tell of an image.
+/// A container's image in the answer of `DescribeServiceRevisions` or `DescribeDaemonRevisions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PinnedImage {
     /// The image, as the task definition has it.
     #[serde(default)]
     pub image: Option<String>,
-    /// The digest by which tasks are started; not told where ECS has not turned the tag into one.
+    /// The digest by which tasks are started; absent if ECS has not resolved the tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<String>,
 }
@@ -154,7 +154,7 @@ pub struct Revision {
     /// Its ARN.
     #[serde(alias = "serviceRevisionArn", alias = "daemonRevisionArn")]
     pub arn: String,
-    /// What it has pinned.
+    /// The pinned images.
     #[serde(default)]
     pub container_images: Vec<PinnedImage>,
     /// The daemon task definition, of a daemon's.
@@ -162,7 +162,7 @@ pub struct Revision {
     pub daemon_task_definition_arn: Option<String>,
 }
 
-/// A task definition, as `DescribeTaskDefinition` and `DescribeDaemonTaskDefinition` tell of it.
+/// A task definition in the answer of `DescribeTaskDefinition` or `DescribeDaemonTaskDefinition`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskDefinition {
@@ -203,12 +203,12 @@ impl NamedRevision {
     }
 }
 
-/// What became of asking for something that never changes.
+/// The answer about something immutable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked<T> {
-    /// What it is.
+    /// Its description.
     Known(T),
-    /// ECS says that it cannot tell of it.
+    /// ECS says that it cannot describe it.
     Indescribable,
     /// The call failed, for this reason.
     Failed(String),
@@ -225,7 +225,7 @@ pub struct Cluster {
     pub services: Vec<RunningService>,
 }
 
-/// All that is known of ECS when use is decided.
+/// All facts about ECS that decide what is in use.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The clusters that are active.
@@ -234,20 +234,20 @@ pub struct Facts<'a> {
     pub active_definitions: &'a [String],
     /// The images of task definitions, by their ARNs; all that are needed are there.
     pub definitions: &'a BTreeMap<String, Asked<Vec<String>>>,
-    /// What service revisions have pinned, by their ARNs; all that are needed are there.
+    /// The pinned images of service revisions, by ARN. All that are needed are present.
     pub revisions: &'a BTreeMap<String, Asked<Vec<PinnedImage>>>,
-    /// The revisions that services may go back to, by the ARNs of the services.
+    /// The revisions that services may roll back to, by the ARNs of the services.
     pub earlier_revisions: &'a BTreeMap<String, Vec<String>>,
 }
 
-/// What ECS uses.
+/// The images that ECS uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EcsUse {
     /// References.
     pub used: Vec<UsedImage>,
-    /// What runs although it is not known which image it is.
+    /// Running containers whose image is unknown.
     pub unknown: Vec<UnknownImage>,
-    /// What is not known.
+    /// What is unknown.
     pub gaps: Vec<UnreadableSource>,
 }
 
@@ -267,7 +267,7 @@ impl RunningService {
         self.task_definition.as_deref().into_iter().chain(deployed)
     }
 
-    /// Whether ECS deploys it, so that there is a history of its deployments.
+    /// Whether ECS deploys the service, so that there is a history of deployments.
     #[must_use]
     pub fn has_deployments(&self) -> bool {
         let kind = self.deployment_controller.as_ref().and_then(|controller| controller.kind.as_deref());
@@ -280,7 +280,7 @@ impl RunningService {
         self.service_arn.rsplit('/').next().unwrap_or(&self.service_arn)
     }
 
-    /// The source of gaps that are about it alone.
+    /// The source of gaps about this service alone.
     fn source(&self, cluster: &Cluster) -> String {
         let name = cluster.arn.rsplit('/').next().unwrap_or(&cluster.arn);
         format!("{}/{name}/{}", SOURCE.name, self.name())
@@ -288,14 +288,14 @@ impl RunningService {
 }
 
 impl Container {
-    /// The digest of what was pulled, as far as it is told.
+    /// The pulled digest, if known.
     fn pulled(&self) -> Option<String> {
-        ImageReference::told_digest(self.image_digest.as_deref())
+        ImageReference::recorded_digest(self.image_digest.as_deref())
     }
 }
 
 impl RunningTask {
-    /// What the task uses: the image by the name that it has in the task definition, and by what was pulled.
+    /// The images of the task: by their names in the task definition, and by their pulled digests.
     pub fn images(&self) -> impl Iterator<Item = UsedImage> + '_ {
         self.containers.iter().filter_map(|container| {
             let named = container.image.as_deref().and_then(|image| ImageReference::parse_exact(image).ok());
@@ -310,16 +310,16 @@ impl RunningTask {
         })
     }
 
-    /// Why the names of images cannot be read of which it is not told what was pulled.
+    /// Why image names cannot be parsed for containers whose pulled digest is unknown.
     fn problems(&self) -> impl Iterator<Item = String> + '_ {
-        let untold = self.containers.iter().filter(|container| container.pulled().is_none());
-        untold.filter_map(|container| {
+        let unresolved = self.containers.iter().filter(|container| container.pulled().is_none());
+        unresolved.filter_map(|container| {
             let error = ImageReference::parse_exact(container.image.as_deref()?).err()?;
             Some(format!("{}: {error}", self.task_arn))
         })
     }
 
-    /// The containers that run although it is not told what was pulled for them: the tag may have moved since.
+    /// Running containers whose pulled digest is unknown: the tag may have moved since.
     fn unknown(&self) -> impl Iterator<Item = UnknownImage> + '_ {
         let runs = |status: &Option<String>| status.as_deref() == Some("RUNNING");
         let unknown = self.containers.iter().filter(move |container| {
@@ -345,7 +345,7 @@ impl PinnedImage {
     #[must_use]
     pub fn reference(&self) -> Option<Result<ImageReference, String>> {
         let named = self.image.as_deref().map(ImageReference::parse_exact);
-        match (named, ImageReference::told_digest(self.image_digest.as_deref())) {
+        match (named, ImageReference::recorded_digest(self.image_digest.as_deref())) {
             (None, None) => None,
             (Some(Ok(named)), digest @ Some(_)) => Some(Ok(ImageReference { digest, ..named })),
             (_, Some(digest)) => Some(Ok(ImageReference::bare_digest(&digest))),
@@ -354,7 +354,7 @@ impl PinnedImage {
     }
 }
 
-/// Whether what a revision tells can be kept: that it has images, and each its digest. What is not there yet comes later.
+/// Whether the description of a revision is final, so that it can be cached: it has images, and each has a digest.
 #[must_use]
 pub fn is_final(images: &[PinnedImage]) -> bool {
     !images.is_empty()
@@ -363,8 +363,8 @@ pub fn is_final(images: &[PinnedImage]) -> bool {
         })
 }
 
-/// The revisions of a service that its history names and that it may go back to: everything back to the last that was deployed
-/// successfully before those that it has now.
+/// The revisions of a service's history that it may roll back to: everything since the last successful deployment before its
+/// present revisions.
 #[must_use]
 pub fn earlier_revisions(mut history: Vec<PastDeployment>, current: &[RevisionSummary]) -> Vec<String> {
     history.sort_by_key(|deployment| std::cmp::Reverse(deployment.created_at));
@@ -404,20 +404,20 @@ pub fn needed(
     (definitions, revisions)
 }
 
-/// The task definitions that only their own description tells the images of: those of services whose revisions are not all
-/// known. Elsewhere the revisions name all images, as tasks do by their containers.
+/// The task definitions whose images are known only from their own description: those of services whose revisions are not all
+/// known. Otherwise the revisions name all images, as the containers of tasks do.
 #[must_use]
-pub fn told_by_nothing_else(
+pub fn known_from_nothing_else(
     clusters: &[Cluster],
     revisions: &BTreeMap<String, Asked<Vec<PinnedImage>>>,
 ) -> BTreeSet<String> {
-    let is_told = |revision: &RevisionSummary| matches!(revisions.get(&revision.arn), Some(Asked::Known(images)) if !images.is_empty());
+    let is_reported = |revision: &RevisionSummary| matches!(revisions.get(&revision.arn), Some(Asked::Known(images)) if !images.is_empty());
     let services = clusters.iter().flat_map(|cluster| &cluster.services);
-    let untold = services.filter(|service| {
+    let unresolved = services.filter(|service| {
         let current = &service.current_service_revisions;
-        current.is_empty() || !service.task_sets.is_empty() || !current.iter().all(is_told)
+        current.is_empty() || !service.task_sets.is_empty() || !current.iter().all(is_reported)
     });
-    untold.flat_map(RunningService::task_definitions).map(str::to_owned).collect()
+    unresolved.flat_map(RunningService::task_definitions).map(str::to_owned).collect()
 }
 
 /// Decides what ECS uses.
@@ -448,12 +448,13 @@ pub fn decide(facts: Facts<'_>) -> EcsUse {
 struct Deciding<'a> {
     facts: Facts<'a>,
     all: EcsUse,
-    /// What is not known of ECS as a whole.
+    /// What is unknown of ECS as a whole.
     problems: Vec<String>,
 }
 
 impl Deciding<'_> {
-    /// Adds the images of a task definition. That ECS cannot tell of one is a gap of the service that needs it, if one does.
+    /// Adds the images of a task definition. If ECS cannot describe it, that is a gap of the service that needs it, if there is
+    /// one.
     fn definition(&mut self, arn: &str, used_by: &str, service: Option<&str>) {
         match self.facts.definitions.get(arn) {
             Some(Asked::Known(images)) => {
@@ -463,7 +464,7 @@ impl Deciding<'_> {
             }
             Some(Asked::Failed(problem)) => self.problems.push(problem.clone()),
             Some(Asked::Indescribable) | None => {
-                // Daemons' tasks are told of by their containers.
+                // The tasks of daemons are known from their containers.
                 if arn.contains(":daemon-task-definition/") {
                     return;
                 }
@@ -520,7 +521,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// Adds what a revision has pinned; `false` when ECS cannot tell of it.
+    /// Adds the pinned images of a revision; `false` if ECS cannot describe it.
     fn revision(&mut self, arn: &str, used_by: &str) -> bool {
         match self.facts.revisions.get(arn) {
             Some(Asked::Known(images)) => {
@@ -543,8 +544,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// The repositories that a service names by tag of which none of its tasks tells the digest. While it has several revisions
-    /// its tasks tell nothing: which of them a task is of is not said.
+    /// The repositories that a service names by tag, if none of its tasks reports a digest. While a service has several revisions
+    /// its tasks do not count, since the revision of a task is not reported.
     fn unseen(&self, cluster: &Cluster, service: &RunningService) -> BTreeSet<String> {
         let group = format!("service:{}", service.name());
         let is_one = service.current_service_revisions.len() <= 1;
@@ -569,7 +570,7 @@ impl Deciding<'_> {
     }
 }
 
-/// The last revisions of each family, so many of each, of the ARNs of task definitions.
+/// The ARNs of the last `revisions` revisions of each family.
 #[must_use]
 pub fn latest(arns: Vec<String>, revisions: u64) -> Vec<String> {
     let mut families: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
@@ -717,7 +718,7 @@ mod tests {
             world.cluster.tasks = vec![task("RUNNING", &container)];
             assert_eq!(world.decide().gaps, []);
             assert!(world.names().contains(&format!("app:latest@{}", digest('b'))));
-            // What is named by digest needs nobody to tell it.
+            // An image that is named by digest needs no task.
             world.cluster.tasks.clear();
             let named = Asked::Known(vec![format!("app@{}", digest('c'))]);
             world.definitions.insert("td:1".to_owned(), named);

@@ -1,4 +1,4 @@
-//! What Amazon EventBridge's rules use: the revisions of task definitions that their targets start, though nothing runs them now.
+//! Rules of Amazon EventBridge: the revisions of task definitions that their targets start, even if nothing runs them now.
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ pub const SOURCE: UsageSource = UsageSource {
             each revision that is not known",
 };
 
-/// What a target starts, as `ListTargetsByRule` tells of it.
+/// The revision that a target in the answer of `ListTargetsByRule` starts.
 #[must_use]
 pub fn revision(target: &Value, used_by: &str) -> Option<NamedRevision> {
     NamedRevision::of(target["EcsParameters"]["TaskDefinitionArn"].as_str()?, used_by)

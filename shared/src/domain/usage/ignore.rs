@@ -1,4 +1,4 @@
-//! Sources of use that the policies file says do not matter, and the entries that say so.
+//! Usage sources that the policies file ignores.
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub fn entry_for<'a>(entries: &'a [IgnoredSource], source: &str, now: Instant) -
     entries.iter().find(|entry| entry.source == source && entry.holds(now))
 }
 
-/// Takes out of the gaps those whose sources are ignored at `now`.
+/// Separates the gaps whose sources are ignored at `now`.
 #[must_use]
 pub fn split(
     gaps: Vec<UnreadableSource>,

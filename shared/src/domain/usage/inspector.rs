@@ -1,5 +1,5 @@
-//! What Amazon Inspector has seen in use: images that run in Amazon ECS tasks or Amazon EKS pods, as far as it scans them. A second
-//! opinion: what it tells holds back, and what it does not tell is no reason to block.
+//! Amazon Inspector: images that run in Amazon ECS tasks or Amazon EKS pods, as far as Inspector scans them. It is a second
+//! opinion: an image that it reports is kept, and one that it does not report is no reason to block.
 
 use serde_json::Value;
 
@@ -19,9 +19,9 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 200 images that it has seen in use",
 };
 
-/// Adds an image that Inspector has seen in use, as `ListCoverage` tells of it.
+/// Adds an image in the answer of `ListCoverage`.
 pub fn add_image(resource: &Value, reading: &mut Reading) {
-    let told = resource["resourceId"].as_str().unwrap_or_default();
+    let resource_id = resource["resourceId"].as_str().unwrap_or_default();
     let used_by = match resource["resourceMetadata"]["ecrImage"]["inUseCount"].as_u64() {
         Some(0) => return,
         Some(number) => {
@@ -30,7 +30,7 @@ pub fn add_image(resource: &Value, reading: &mut Reading) {
         None => "Amazon Inspector".to_owned(),
     };
     // arn:aws:ecr:REGION:ACCOUNT:repository/NAME/sha256:…
-    let parts: Vec<&str> = told.splitn(6, ':').collect();
+    let parts: Vec<&str> = resource_id.splitn(6, ':').collect();
     let named = match parts[..] {
         [_, _, "ecr", region, account, resource] => resource
             .strip_prefix("repository/")
@@ -44,13 +44,16 @@ pub fn add_image(resource: &Value, reading: &mut Reading) {
         return;
     }
     // However it names the image: a digest counts wherever it is found.
-    let digest = told.find("sha256:").and_then(|at| ImageReference::told_digest(told.get(at..)));
+    let digest =
+        resource_id.find("sha256:").and_then(|at| ImageReference::recorded_digest(resource_id.get(at..)));
     match digest {
         Some(digest) => {
             let reference = ImageReference::bare_digest(&digest);
             reading.used.push(UsedImage { reference, used_by: vec![used_by] });
         }
-        None => reading.problems.push(format!("ListCoverage: `{told}` names no image {}", problems.concat())),
+        None => reading
+            .problems
+            .push(format!("ListCoverage: `{resource_id}` names no image {}", problems.concat())),
     }
 }
 

@@ -1,5 +1,4 @@
-//! What AWS Lambda uses: the images of all versions of functions, `$LATEST` among them. Aliases name versions, which are
-//! all here.
+//! AWS Lambda: the images of all versions of functions, including `$LATEST`. Aliases name versions, all of which are listed.
 
 use serde::Deserialize;
 
@@ -17,7 +16,7 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 50 versions of functions, and 1 for each that is not known",
 };
 
-/// A version of a function, as `ListFunctions` tells of it.
+/// A version of a function, from `ListFunctions`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct FunctionVersion {
@@ -29,26 +28,26 @@ pub struct FunctionVersion {
     pub version: String,
     /// `Image` or `Zip`.
     package_type: Option<String>,
-    /// What changes with the code.
+    /// A hash of the code.
     #[serde(default)]
     code_sha256: String,
-    /// What changes with anything.
+    /// An identifier that changes with every update.
     #[serde(default)]
     revision_id: String,
 }
 
-/// Where the code of a version is, as `GetFunction` tells.
+/// The code of a version, from `GetFunction`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct FunctionCode {
     /// The image, as it was named.
     pub image_uri: Option<String>,
-    /// The same by its digest, which is what runs.
+    /// The image by its digest, which is what runs.
     pub resolved_image_uri: Option<String>,
 }
 
 impl FunctionVersion {
-    /// The image that runs, as far as the version itself tells: of an image Lambda gives its digest as the code's sum.
+    /// The image that runs, as far as the version reports it: for an image, Lambda uses its digest as the hash of the code.
     #[must_use]
     pub fn digest(&self) -> Option<ImageReference> {
         let reference = ImageReference::parse_exact(&format!("sha256:{}", self.code_sha256)).ok()?;
@@ -61,7 +60,7 @@ impl FunctionVersion {
         self.package_type.as_deref() == Some("Image")
     }
 
-    /// What its code is known by: another one has another.
+    /// The cache key of its code, which changes with the code.
     #[must_use]
     pub fn key(&self) -> String {
         format!("{} {} {}", self.function_arn, self.code_sha256, self.revision_id)

@@ -148,56 +148,67 @@ mod tests {
         Instant::from_micros(start.micros() + hours * 3_600_000_000).unwrap()
     }
 
-    /// What one list of so many references at so many hours leads to, one observation after the other.
-    fn told(observations: &[(i64, Option<u64>)]) -> Vec<Vec<String>> {
+    /// The problems after each observation of one list: hours, and its number of references.
+    fn suspicions_of(observations: &[(i64, Option<u64>)]) -> Vec<Vec<String>> {
         let mut memory = ListMemory::default();
-        let mut told = Vec::new();
+        let mut suspicions_of = Vec::new();
         for &(hours, references) in observations {
             let present = references
                 .map(|references| Present { key: "usage/eks/web.json", references: Some(references) });
             let (next, suspicions) = memory.compare(present, at(hours));
             // It is written down in between.
             memory = serde_json::from_str(&serde_json::to_string(&next).unwrap()).unwrap();
-            told.push(suspicions.into_iter().map(|suspicion| suspicion.problem).collect());
+            suspicions_of.push(suspicions.into_iter().map(|suspicion| suspicion.problem).collect());
         }
-        told
+        suspicions_of
     }
 
     #[test]
     fn a_list_that_was_there_is_missed_until_it_is_back() {
-        let told = told(&[(0, Some(9)), (24, None), (240, None), (264, Some(9)), (288, Some(9))]);
-        assert!(told[0].is_empty());
+        let suspicions_of =
+            suspicions_of(&[(0, Some(9)), (24, None), (240, None), (264, Some(9)), (288, Some(9))]);
+        assert!(suspicions_of[0].is_empty());
         assert!(
-            told[1][0].starts_with("it was there at 2026-11-23T03:00:00Z and is missing now"),
-            "{told:?}"
+            suspicions_of[1][0].starts_with("it was there at 2026-11-23T03:00:00Z and is missing now"),
+            "{suspicions_of:?}"
         );
-        assert_eq!(told[2], told[1], "also after a long time");
-        assert!(told[3].is_empty() && told[4].is_empty());
+        assert_eq!(suspicions_of[2], suspicions_of[1], "also after a long time");
+        assert!(suspicions_of[3].is_empty() && suspicions_of[4].is_empty());
     }
 
     #[test]
     fn a_list_that_shrinks_is_believed_after_a_day() {
-        let told =
-            told(&[(0, Some(9)), (24, Some(2)), (36, Some(2)), (48, Some(2)), (72, Some(2)), (96, Some(0))]);
-        assert!(told[1][0].starts_with("it names 2 images now, and 9 within the last week"), "{told:?}");
-        assert_eq!(told[2].len(), 1);
-        assert!(told[3].is_empty() && told[4].is_empty(), "{told:?}");
-        assert_eq!(told[5].len(), 1, "it is measured by the new normal");
+        let suspicions_of = suspicions_of(&[
+            (0, Some(9)),
+            (24, Some(2)),
+            (36, Some(2)),
+            (48, Some(2)),
+            (72, Some(2)),
+            (96, Some(0)),
+        ]);
+        assert!(
+            suspicions_of[1][0].starts_with("it names 2 images now, and 9 within the last week"),
+            "{suspicions_of:?}"
+        );
+        assert_eq!(suspicions_of[2].len(), 1);
+        assert!(suspicions_of[3].is_empty() && suspicions_of[4].is_empty(), "{suspicions_of:?}");
+        assert_eq!(suspicions_of[5].len(), 1, "it is measured by the new normal");
     }
 
     #[test]
     fn a_third_is_enough_and_what_was_never_longer_is_short_by_right() {
-        assert!(told(&[(0, Some(9)), (24, Some(3))]).iter().all(Vec::is_empty));
-        assert!(told(&[(0, Some(0)), (24, Some(0))]).iter().all(Vec::is_empty));
+        assert!(suspicions_of(&[(0, Some(9)), (24, Some(3))]).iter().all(Vec::is_empty));
+        assert!(suspicions_of(&[(0, Some(0)), (24, Some(0))]).iter().all(Vec::is_empty));
         // What was large more than a week ago does not count any more.
-        let slowly = told(&[(0, Some(90)), (24 * 4, Some(40)), (24 * 8, Some(14))]);
+        let slowly = suspicions_of(&[(0, Some(90)), (24 * 4, Some(40)), (24 * 8, Some(14))]);
         assert!(slowly.iter().all(Vec::is_empty), "{slowly:?}");
     }
 
     #[test]
     fn a_list_that_recovers_is_no_longer_short() {
-        let told = told(&[(0, Some(9)), (12, Some(0)), (24, Some(9)), (44, Some(0)), (50, Some(0))]);
-        assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 0, 1, 1]);
+        let suspicions_of =
+            suspicions_of(&[(0, Some(9)), (12, Some(0)), (24, Some(9)), (44, Some(0)), (50, Some(0))]);
+        assert_eq!(suspicions_of.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 0, 1, 1]);
     }
 
     #[test]

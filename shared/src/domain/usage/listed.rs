@@ -123,8 +123,8 @@ impl Usage {
     fn of_list(json: &str) -> Result<Self, InvalidUsage> {
         let ListContent { used, problem, head } = list::parse(json);
         let unread = |head: &ListHead| head.unread().first().map(|gap| format!("it is not complete: {gap}"));
-        let told = || head.as_ref().and_then(|head| head.problem(None).or_else(|| unread(head)));
-        if let Some(problem) = problem.or_else(told) {
+        let of_head = || head.as_ref().and_then(|head| head.problem(None).or_else(|| unread(head)));
+        if let Some(problem) = problem.or_else(of_head) {
             return Err(InvalidUsage::Shape(problem));
         }
         let unknown_images = head.map(|head| head.unknown_images).unwrap_or_default();

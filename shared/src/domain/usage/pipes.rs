@@ -1,4 +1,4 @@
-//! What Amazon EventBridge Pipes uses: the revisions of task definitions that pipes start, though nothing runs them now.
+//! Amazon EventBridge Pipes: the revisions of task definitions that pipes start, even if nothing runs them now.
 
 use serde_json::Value;
 
@@ -16,13 +16,13 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 100 pipes, 1 for each that starts tasks, and 1 for each revision that is not known",
 };
 
-/// Whether a pipe starts tasks of Amazon ECS, as `ListPipes` tells of it.
+/// Whether a pipe in the answer of `ListPipes` starts tasks of Amazon ECS.
 #[must_use]
 pub fn starts_tasks(summary: &Value) -> bool {
     summary["Target"].as_str().is_some_and(|arn| arn.contains(":ecs:"))
 }
 
-/// What a pipe starts, as `DescribePipe` tells of it.
+/// The revision that a pipe in the answer of `DescribePipe` starts.
 #[must_use]
 pub fn revision(pipe: &Value, used_by: &str) -> Option<NamedRevision> {
     let named = pipe["TargetParameters"]["EcsTaskParameters"]["TaskDefinitionArn"].as_str()?;

@@ -1,6 +1,6 @@
-//! Who may pull from a repository by its policy, besides its own account, and whose use of it is not known.
+//! Who may pull from a repository by its policy, besides its own account, and whose use of it is unknown.
 //!
-//! A policy is read so that it never lets in fewer than it does: denials do not count, nor do conditions that are not
+//! A policy is never read as giving less access than it gives: denials are ignored, and so are conditions that are not
 //! understood.
 
 use std::collections::BTreeSet;
@@ -23,43 +23,43 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 once a run, and 1 for each repository from which something is deleted",
 };
 
-/// What pulling an image takes, in lower case. Who has the manifest needs the layers only.
+/// The actions that pulling an image needs, in lower case. A client that has the manifest needs the layers only.
 const PULL_ACTIONS: [&str; 2] = ["ecr:batchgetimage", "ecr:getdownloadurlforlayer"];
 /// The service that pulls for functions.
 const LAMBDA: &str = "lambda.amazonaws.com";
 /// The statement that AWS Lambda writes itself, for functions of the repository's own account.
 const LAMBDA_OWN_STATEMENT: &str = "LambdaECRImageRetrievalPolicy";
 
-/// Who may pull.
+/// The principals that may pull.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pullers {
     /// Accounts.
     pub accounts: BTreeSet<String>,
     /// Organisations, `o-…`.
     pub organizations: BTreeSet<String>,
-    /// Whether everybody may, or somebody who cannot be told.
+    /// Whether everybody may, or a principal that cannot be identified.
     pub anybody: bool,
-    /// Services that pull on somebody's behalf, besides AWS Lambda on behalf of the accounts.
+    /// Services that pull on somebody's behalf, besides AWS Lambda for functions of the accounts.
     pub services: BTreeSet<String>,
 }
 
-/// Reads the policy of a repository, or of its registry. The account `own` is the repository's, whose use is asked of AWS
+/// Parses the policy of a repository, or of its registry. The account `own` is that of the repository, whose use is read from AWS
 /// itself.
 ///
 /// # Errors
 ///
-/// When it is not a policy.
+/// If it is not a policy.
 pub fn parse(policy: &str, own: &str, repository: &str) -> Result<Pullers, serde_json::Error> {
     let counts = |statement: &Value| lets_pull(statement) && is_about(statement, repository);
     let_in(policy, own, Written::ByEcr, counts)
 }
 
-/// Reads from a policy that is to be a repository's whom it lets in, be it to pull or to do anything else. What AWS Lambda wrote
-/// itself into the policy `before` lets in nobody new.
+/// The principals that a future policy of a repository gives access to, to pull or to do anything else. A statement that AWS
+/// Lambda wrote itself into the policy `before` adds no principal.
 ///
 /// # Errors
 ///
-/// When it is not a policy.
+/// If it is not a policy.
 pub fn everybody(policy: &str, before: Option<&str>, own: &str) -> Result<Pullers, serde_json::Error> {
     // Of what cannot be read nothing stays.
     let before: Option<Value> = before.and_then(|before| serde_json::from_str(before).ok());
@@ -70,7 +70,7 @@ pub fn everybody(policy: &str, before: Option<&str>, own: &str) -> Result<Puller
     let_in(policy, own, Written::BySomebody, |statement| !stays(statement))
 }
 
-/// Who wrote the text of a policy.
+/// The author of a policy's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Written {
     /// ECR, which has it in force.
@@ -97,7 +97,7 @@ fn let_in(
 }
 
 impl Pullers {
-    /// The gaps of a repository that these may pull from, as far as no list tells of them.
+    /// The gaps of a repository that these principals may pull from, without those that lists cover.
     #[must_use]
     pub fn gaps(
         &self,
@@ -111,9 +111,11 @@ impl Pullers {
             repositories: vec![repository.to_owned()],
             problem,
         };
-        let is_told = |account: &str| reporters.iter().any(|reporter| reporter.tells_of(account));
-        let is_region_told = |account: &str, region: &str| {
-            reporters.iter().any(|reporter| reporter.tells_of(account) && reporter.names_region(region))
+        let is_listed = |account: &str| reporters.iter().any(|reporter| reporter.reports_account(account));
+        let is_region_listed = |account: &str, region: &str| {
+            reporters
+                .iter()
+                .any(|reporter| reporter.reports_account(account) && reporter.names_region(region))
         };
         let mut accounts: BTreeSet<&str> = self.accounts.iter().map(String::as_str).collect();
         let mut gaps = Vec::new();
@@ -121,7 +123,7 @@ impl Pullers {
         let named = sources.accounts.iter().map(|named| named.account.as_str());
         accounts.extend(named.filter(|account| is_open && *account != own));
         for account in accounts {
-            if !is_told(account) {
+            if !is_listed(account) {
                 let problem = format!(
                     "the account {account} may pull from {repository}, and no list tells what it uses; deploy the usage reporter \
                      there (infra/usage-reporter.yaml), have it write {LISTS}{account}/<name>.json, or declare its list with \
@@ -132,7 +134,7 @@ impl Pullers {
             }
             let regions = sources.accounts.iter().filter(|named| named.account == account);
             for region in regions.flat_map(|named| &named.regions) {
-                if !is_region_told(account, region) {
+                if !is_region_listed(account, region) {
                     let problem = format!(
                         "the account {account} may pull from {repository}, and no list tells what it uses in {region}, which \
                          `usage.accounts` names; deploy the usage reporter there, which writes {LISTS}{account}/{region}.json"
@@ -180,8 +182,8 @@ impl Pullers {
                         Some(account) => {
                             self.accounts.insert(account.to_owned());
                         }
-                        // What ECR has left of a role or user that is deleted: nobody is it any more. In what somebody wrote it is
-                        // one that there is, of whatever account.
+                        // ECR replaces the ARN of a deleted role or user by its unique id, which nobody has any more. In a text
+                        // that somebody wrote it is an existing one, of an unknown account.
                         None if is_unique_id(name) && written == Written::ByEcr => {}
                         None => self.add_anybody(&narrowed),
                     },
@@ -207,7 +209,7 @@ impl Pullers {
         }
     }
 
-    /// Lets in whom a condition names; `false` when it does not say whom.
+    /// Adds the principals that a condition names; `false` if it names none.
     fn add_narrowed(&mut self, narrowed: &Narrowed) -> bool {
         match narrowed {
             Narrowed::Accounts(accounts) => self.accounts.extend(accounts.iter().cloned()),
@@ -220,7 +222,7 @@ impl Pullers {
     }
 }
 
-/// Whom a condition lets in.
+/// The principals that a condition narrows a statement to.
 #[derive(Debug, PartialEq, Eq)]
 enum Narrowed {
     /// Everybody, as far as is understood.
@@ -270,7 +272,7 @@ impl Narrowed {
     }
 }
 
-/// Whether a statement lets somebody do what pulling takes.
+/// Whether a statement allows an action that pulling needs.
 fn lets_pull(statement: &Value) -> bool {
     let names_pull = |actions: &Value, every: bool| {
         let is_named = |pull: &str| {
@@ -291,7 +293,7 @@ fn lets_pull(statement: &Value) -> bool {
     }
 }
 
-/// Whether a statement is about the repository, as far as it says; the policy of a repository does not.
+/// Whether a statement applies to the repository. Statements of a repository's policy have no resource.
 fn is_about(statement: &Value, repository: &str) -> bool {
     let mut resources = one_or_many(&statement["Resource"]).peekable();
     let names = |resource: &Value| {
@@ -356,7 +358,7 @@ fn organization(text: &str) -> Option<&str> {
     (text.starts_with("o-") && !text.contains(['*', '?'])).then_some(text)
 }
 
-/// The id that stands in a policy for a role or user that is deleted.
+/// Whether a principal is the unique id that replaces a deleted role or user.
 fn is_unique_id(name: &str) -> bool {
     name.len() > 15
         && name.starts_with('A')

@@ -1,4 +1,4 @@
-//! Where images and their deletions are replicated to: what is deleted here may be deleted where it runs.
+//! Replication of images and deletions: what is deleted here may be deleted in the registry where it runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,13 +19,13 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1",
 };
 
-/// What `DescribeRegistry` tells of a registry.
+/// The answer of `DescribeRegistry`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryDescription {
     /// The account whose registry it is.
     pub registry_id: String,
-    /// Where it replicates to.
+    /// Its replication rules.
     #[serde(default)]
     pub replication_configuration: ReplicationConfiguration,
 }
@@ -49,7 +49,7 @@ pub struct ReplicationRule {
     /// Which repositories; without any, all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repository_filters: Vec<RepositoryFilter>,
-    /// Whether deletions are replicated too.
+    /// Whether deletions are replicated, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_replication: Option<DeleteReplication>,
 }
@@ -64,26 +64,26 @@ pub struct Destination {
     pub registry_id: String,
 }
 
-/// What repositories a rule is about.
+/// A filter of the repositories that a rule applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryFilter {
     /// The text.
     pub filter: String,
-    /// How names are compared with it: `PREFIX_MATCH`, or for managed signing `WILDCARD_MATCH`.
+    /// The kind of comparison: `PREFIX_MATCH`, or for managed signing `WILDCARD_MATCH`.
     pub filter_type: String,
 }
 
-/// Whether deletions are replicated.
+/// The replication of deletions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteReplication {
-    /// Whether they are.
+    /// Whether deletions are replicated.
     pub enabled: bool,
 }
 
 impl RepositoryFilter {
-    /// The filter as a pattern of names; in doubt it is about all.
+    /// The filter as a pattern of names; in doubt it applies to all.
     pub(super) fn pattern(&self) -> String {
         match self.filter_type.as_str() {
             "WILDCARD_MATCH" => self.filter.clone(),
@@ -98,17 +98,17 @@ impl ReplicationRule {
         self.delete_replication.is_some_and(|delete| delete.enabled)
     }
 
-    /// What the names of the repositories match that the rule is about; without any, all.
+    /// Patterns of the repositories that the rule applies to; empty for all.
     fn patterns(&self) -> Vec<String> {
         self.repository_filters.iter().map(RepositoryFilter::pattern).collect()
     }
 }
 
-/// What the source of a gap begins with that is about protection tags in another registry: the account and the Region follow.
+/// The prefix of the source of a gap about protection tags in another registry. The account and the Region follow.
 const REPLICATED_TAGS: &str = "protection-tags";
 
-/// Where the protection tags of a repository are replicated to: each is a push. As gaps, so that the policies file can say of a
-/// registry that it does not matter there.
+/// The registries to which the protection tags of a repository are replicated, since each is a push. They are gaps, so that the
+/// policies file can ignore a registry.
 #[must_use]
 pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<UnreadableSource> {
     let mut gaps: Vec<UnreadableSource> = Vec::new();
@@ -122,8 +122,8 @@ pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<Unreada
             );
             let source = format!("{REPLICATED_TAGS}/{registry_id}/{region}");
             let gap = UnreadableSource { source, repositories: rule.patterns(), problem };
-            let is_told = gaps.iter().any(|told| told.source == gap.source);
-            if gap.is_about(repository) && !is_told {
+            let is_listed = gaps.iter().any(|unlisted| unlisted.source == gap.source);
+            if gap.is_about(repository) && !is_listed {
                 gaps.push(gap);
             }
         }
@@ -138,13 +138,13 @@ pub struct Replica {
     /// The registry.
     #[serde(flatten)]
     pub destination: Destination,
-    /// What the names of the repositories match whose deletions are replicated there; without any, all.
+    /// Patterns of the repositories whose deletions are replicated there; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
 }
 
 impl Replica {
-    /// Whether a reference names an image of this copy of the repository, so that its source must stay.
+    /// Whether a reference names an image of this replica of the repository, so that its source has to be kept.
     #[must_use]
     pub fn is_named_by(&self, reference: &ImageReference, repository: &str) -> bool {
         reference.repository == repository
@@ -173,18 +173,18 @@ pub fn replicas(registry: &RegistryDescription) -> Vec<Replica> {
         .collect()
 }
 
-/// The gaps of those of them that no list tells of. A list of another account is enough; one of the own account has to be
-/// about the Region.
+/// The gaps of replicas that no list covers. A list of another account is enough; a list of the own account has to cover the
+/// Region.
 #[must_use]
 pub fn gaps(replicas: &[Replica], own: &str, reporters: &[Reporter]) -> Vec<UnreadableSource> {
-    let is_told = |destination: &Destination| {
+    let is_listed = |destination: &Destination| {
         reporters.iter().any(|reporter| {
-            reporter.tells_of(&destination.registry_id)
+            reporter.reports_account(&destination.registry_id)
                 && (destination.registry_id != own || reporter.names_region(&destination.region))
         })
     };
-    let untold = replicas.iter().filter(|replica| !is_told(&replica.destination));
-    untold
+    let unlisted_replicas = replicas.iter().filter(|replica| !is_listed(&replica.destination));
+    unlisted_replicas
         .map(|replica| {
             let Destination { region, registry_id } = &replica.destination;
             let problem = format!(
@@ -218,7 +218,7 @@ mod tests {
         .unwrap()
     }
 
-    fn told(keys: &[(&str, &str)]) -> Vec<String> {
+    fn unlisted(keys: &[(&str, &str)]) -> Vec<String> {
         let reporters: Vec<Reporter> = keys
             .iter()
             .map(|(key, account)| Reporter {
@@ -234,12 +234,12 @@ mod tests {
     #[test]
     fn where_deletions_are_replicated_the_destination_has_to_report() {
         let all = ["replication/123456789012/us-east-1", "replication/222222222222/us-east-1"];
-        assert_eq!(told(&[]), all);
-        assert_eq!(told(&[("usage/222222222222/eks.json", "222222222222")]), all[..1]);
+        assert_eq!(unlisted(&[]), all);
+        assert_eq!(unlisted(&[("usage/222222222222/eks.json", "222222222222")]), all[..1]);
         // A list of the own account that is not about the Region is about this one.
-        assert_eq!(told(&[("usage/123456789012/eks.json", OWN)]), all);
-        assert_eq!(told(&[("usage/123456789012/us-east-1/eks.json", OWN)]), all[1..]);
-        assert_eq!(told(&[("usage/123456789012/eks/us-east-1/web.json", OWN)]), all[1..]);
+        assert_eq!(unlisted(&[("usage/123456789012/eks.json", OWN)]), all);
+        assert_eq!(unlisted(&[("usage/123456789012/us-east-1/eks.json", OWN)]), all[1..]);
+        assert_eq!(unlisted(&[("usage/123456789012/eks/us-east-1/web.json", OWN)]), all[1..]);
         let gap = &gaps(&replicas(&registry()), OWN, &[])[0];
         assert!(gap.is_about("prod/web") && !gap.is_about("dev/web"));
     }

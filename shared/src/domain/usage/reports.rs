@@ -37,11 +37,11 @@ const MAX_REFERENCES: usize = 100_000;
 const MAX_UNKNOWN_IMAGES: usize = 10_000;
 /// Maximum number of gaps that all lists together tell of. What is more is one gap about all repositories.
 const MAX_GAPS: usize = 1000;
-/// Maximum number of sources that the report tells of for all lists together. No decision rests on these.
-const MAX_TOLD_SOURCES: usize = 1000;
-/// Lists that may be older than so many hours say nothing about what was pushed and pulled lately.
+/// Maximum number of sources of all lists together in the report. No decision depends on them.
+const MAX_REPORTED_SOURCES: usize = 1000;
+/// Maximum age, in hours, of lists that report recent pushes and pulls.
 const MAX_FRESH_HOURS: u64 = 48;
-/// Microseconds within which ECR records a pull at least once: a recorded pull may stand for later ones.
+/// Interval, in microseconds, in which ECR records a pull at least once: a recorded pull may represent later ones.
 const PULL_RECORD_MICROS: i64 = 24 * 3_600_000_000;
 
 /// An object where lists are: what it says, or why it could not be read; and when it was written.
@@ -92,7 +92,7 @@ pub struct Reports {
     pub written: Vec<ListTime>,
     /// The lists that tell of something.
     pub reporters: Vec<Reporter>,
-    /// How each list was read, and each source that it tells of.
+    /// The status of each list, and of each source in it.
     pub sources: Vec<SourceSummary>,
     /// What is to be remembered of the lists for the next run.
     pub memory: ListMemory,
@@ -130,31 +130,31 @@ impl ListTime {
     }
 }
 
-/// A list that is there, by what it tells of.
+/// An existing list, by its subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reporter {
     /// Its key.
     pub key: String,
-    /// The account that it tells of, by its key or as the policies file declares; `None` for this stack's own.
+    /// The account that it reports, from its key or the policies file; `None` for this stack's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// The Region that it tells of, as the list says; `None` for an array, which does not.
+    /// The Region that it reports, as the list says; `None` for an array, which does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The EKS cluster that it tells of, and of nothing else.
+    /// The EKS cluster, if the list reports that cluster only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
 }
 
 impl Reporter {
-    /// Whether the list tells what an account uses, and not only one cluster of it.
+    /// Whether the list reports what an account uses, and not only one cluster of it.
     #[must_use]
-    pub fn tells_of(&self, account: &str) -> bool {
+    pub fn reports_account(&self, account: &str) -> bool {
         self.cluster.is_none() && self.account.as_deref() == Some(account)
     }
 
-    /// Whether the list tells of a Region of its account: it says so, or has a key with `…/eu-west-1/…` or `…/eu-west-1.json`.
+    /// Whether the list reports a Region of its account: it says so, or has a key with `…/eu-west-1/…` or `…/eu-west-1.json`.
     #[must_use]
     pub fn names_region(&self, region: &str) -> bool {
         self.region.as_deref() == Some(region)
@@ -162,7 +162,7 @@ impl Reporter {
     }
 }
 
-/// What a list tells of by its key.
+/// The account, Region and cluster that the key of a list names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct KeyParts<'a> {
     account: Option<&'a str>,
@@ -212,7 +212,7 @@ pub fn is_reported(source: &UsageSource) -> bool {
     source.blocks && !of_registry.contains(&source.name)
 }
 
-/// The account that a list tells of by its key: `usage/<12 digits>/…`.
+/// The account that a list reports, from its key: `usage/<12 digits>/…`.
 #[must_use]
 pub fn account_of_key(key: &str) -> Option<&str> {
     let (account, _) = key.strip_prefix(LISTS)?.split_once('/')?;
@@ -245,28 +245,28 @@ struct ReadList<'a> {
 }
 
 impl<'a> ReadList<'a> {
-    /// The account that it tells of; `None` for the registry's own, as long as the list does not say of which.
+    /// The account that it reports; `None` where neither the key nor the list says.
     fn account(&self) -> Option<&str> {
         let declared = self.declared.and_then(|list| list.account.as_deref());
-        let told = || self.head.as_ref().map(|head| head.written_by.account.as_str());
-        declared.or(self.key.account).or_else(told)
+        let claimed = || self.head.as_ref().map(|head| head.written_by.account.as_str());
+        declared.or(self.key.account).or_else(claimed)
     }
 
-    /// The Region that it tells of, if that is known.
+    /// The Region that it reports, if that is known.
     fn region(&self) -> Option<&str> {
-        let told = || self.head.as_ref().map(|head| head.written_by.region.as_str());
-        self.key.region.or_else(told)
+        let claimed = || self.head.as_ref().map(|head| head.written_by.region.as_str());
+        self.key.region.or_else(claimed)
     }
 
-    /// The EKS cluster that it tells of, and nothing else.
+    /// The EKS cluster, if it reports that cluster only.
     fn cluster(&self) -> Option<&str> {
         self.head.as_ref()?.cluster.as_deref()
     }
 
     /// When what it says was true: of what it says and what S3 says the earlier.
     fn true_at(&self) -> Option<Instant> {
-        let told = self.head.as_ref().map(ListHead::oldest_reading);
-        let times = [told, self.list.modified_at];
+        let claimed = self.head.as_ref().map(ListHead::oldest_reading);
+        let times = [claimed, self.list.modified_at];
         self.list.modified_at.and(times.into_iter().flatten().min())
     }
 
@@ -279,11 +279,11 @@ impl<'a> ReadList<'a> {
         let head = self.head.as_ref()?;
         let declared = self.declared;
         let writer = &head.written_by;
-        let differs = |what: &str, told: &str, expected: &str| {
+        let differs = |what: &str, claimed: &str, expected: &str| {
             format!(
                 "it says that it tells of {what} {}, and its key or its declaration says {expected}; have that reporter write \
                  where it belongs, and look who wrote this list",
-                quoted(told)
+                quoted(claimed)
             )
         };
         let accounts = [declared.and_then(|list| list.account.as_deref()), self.key.account];
@@ -303,7 +303,9 @@ impl<'a> ReadList<'a> {
         }
         let cluster = self.key.cluster.or_else(|| declared?.cluster.as_deref());
         match (cluster, head.cluster.as_deref()) {
-            (Some(expected), Some(told)) if expected != told => Some(differs("the cluster", told, expected)),
+            (Some(expected), Some(claimed)) if expected != claimed => {
+                Some(differs("the cluster", claimed, expected))
+            }
             (Some(expected), None) => {
                 Some(format!("it is to tell of the EKS cluster {expected}, and has no `cluster`"))
             }
@@ -311,7 +313,7 @@ impl<'a> ReadList<'a> {
         }
     }
 
-    /// The gaps of the sources that it tells of, or has to.
+    /// The gaps of the sources that it reports, or has to report.
     fn source_gaps(&self, wants_stacks: bool) -> Vec<UnreadableSource> {
         let Some(head) = &self.head else { return Vec::new() };
         let key = &self.list.key;
@@ -322,7 +324,7 @@ impl<'a> ReadList<'a> {
             };
             SOURCES.iter().find(of).map_or_else(|| name.to_owned(), |source| source.title.to_owned())
         };
-        let told = head.unread().into_iter().map(|gap| UnreadableSource {
+        let unread = head.unread().into_iter().map(|gap| UnreadableSource {
             source: format!("{key}/{}", gap.source),
             problem: format!(
                 "{} in the account {account}, {region}, was not read completely: {}; correct it there, and the next list is \
@@ -332,7 +334,8 @@ impl<'a> ReadList<'a> {
             ),
             repositories: if gap.repositories.is_empty() { self.repositories() } else { gap.repositories },
         });
-        let is_listed = |source: &&UsageSource| head.sources.iter().any(|told| told.source == source.name);
+        let is_listed =
+            |source: &&UsageSource| head.sources.iter().any(|report| report.source == source.name);
         let expected = SOURCES.iter().filter(|source| {
             let is_wanted = is_reported(source) || wants_stacks && source.name == stacks::SOURCE.name;
             self.key.is_of_region() && is_wanted
@@ -346,10 +349,10 @@ impl<'a> ReadList<'a> {
             ),
             repositories: self.repositories(),
         });
-        told.chain(missing).collect()
+        unread.chain(missing).collect()
     }
 
-    /// How the list was read, and each source that it tells of, for the report.
+    /// The status of the list, and of each source in it, for the report.
     fn summaries(&self, problems: &[String]) -> Vec<SourceSummary> {
         let Some(read_at) = self.list.modified_at else { return Vec::new() };
         let of = |source: &str, title: &str, is_complete: bool, read_at, images_in_use| SourceSummary {
@@ -366,7 +369,7 @@ impl<'a> ReadList<'a> {
             return vec![of(SOURCE.name, "list", problems.is_empty(), read_at, self.references)];
         };
         let unread = head.unread();
-        let told = head.sources.iter().map(|report| {
+        let summaries = head.sources.iter().map(|report| {
             let known = SOURCES.iter().find(|source| source.name == report.source);
             let title = known.map_or(report.source.as_str(), |source| source.title);
             let is_about = |gap: &UnreadableSource| {
@@ -381,7 +384,7 @@ impl<'a> ReadList<'a> {
             }
             summary
         });
-        told.collect()
+        summaries.collect()
     }
 }
 
@@ -409,13 +412,13 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
     for list in found {
         let read = reports.take(list, declared(sources, &list.key), own);
         let hours = read.declared.map_or(MAXIMUM_AGE_IN_HOURS, |list| list.maximum_age_in_hours);
-        let told = problems.entry(&list.key).or_default();
+        let of_list = problems.entry(&list.key).or_default();
         // A list cannot say more than there was when S3 got it.
         let stored_at = list.modified_at.unwrap_or(now);
-        told.extend(read.problem.clone());
-        told.extend(read.head.as_ref().and_then(|head| head.problem(Some(stored_at))));
-        told.extend(read.place_problem(own));
-        told.extend(age_problem(list.modified_at, read.true_at(), hours, now));
+        of_list.extend(read.problem.clone());
+        of_list.extend(read.head.as_ref().and_then(|head| head.problem(Some(stored_at))));
+        of_list.extend(read.place_problem(own));
+        of_list.extend(age_problem(list.modified_at, read.true_at(), hours, now));
         // What is no list nobody misses when it is renamed or deleted.
         if key_problem(&list.key).is_none() {
             let references = read.problem.is_none().then_some(read.references);
@@ -426,22 +429,22 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
     let (remembered, suspicions) = memory.compare(present, now);
     reports.memory = remembered;
     for suspicion in &suspicions {
-        let told = problems.entry(&suspicion.key).or_default();
+        let of_list = problems.entry(&suspicion.key).or_default();
         // That a declared list is not there is told once.
-        if told.is_empty() {
-            told.push(suspicion.problem.clone());
+        if of_list.is_empty() {
+            of_list.push(suspicion.problem.clone());
         }
     }
     for read in &lists {
         let list = read.list;
-        let told = problems.get(list.key.as_str()).map_or(&[][..], Vec::as_slice);
+        let of_list = problems.get(list.key.as_str()).map_or(&[][..], Vec::as_slice);
         if key_problem(&list.key).is_some() {
             continue;
         }
-        reports.sources.extend(read.summaries(told));
+        reports.sources.extend(read.summaries(of_list));
         let is_ignored = ignore::entry_for(&sources.ignore, &list.key, now).is_some();
         // Who ignores what is wrong with a list does not say that it tells of anything.
-        if !told.is_empty() && is_ignored {
+        if !of_list.is_empty() && is_ignored {
             continue;
         }
         let hours = read.declared.map_or(MAXIMUM_AGE_IN_HOURS, |list| list.maximum_age_in_hours);
@@ -465,7 +468,7 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         });
         reports.gaps.extend(read.source_gaps(sources.stacks));
     }
-    reports.sources.truncate(MAX_TOLD_SOURCES);
+    reports.sources.truncate(MAX_REPORTED_SOURCES);
     for cluster in eks_clusters {
         if !reports.reporters.iter().any(|reporter| covers_cluster(sources, &reporter.key, cluster)) {
             reports.gaps.push(UnreadableSource {
@@ -486,9 +489,9 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         }
     }
     reports.gaps.extend(own_regions(sources, own, &reports.reporters));
-    for (key, told) in problems {
+    for (key, of_list) in problems {
         let repositories = declared(sources, key).map(|list| list.repositories.clone()).unwrap_or_default();
-        reports.gaps.extend(told.into_iter().map(|problem| UnreadableSource {
+        reports.gaps.extend(of_list.into_iter().map(|problem| UnreadableSource {
             source: key.to_owned(),
             repositories: repositories.clone(),
             problem,
@@ -578,7 +581,7 @@ impl Reports {
     }
 }
 
-/// The gaps of EKS clusters that a list of another account or Region tells of, and that no list is about.
+/// The gaps of EKS clusters in another account or Region that report nothing.
 fn other_clusters(
     sources: &Sources,
     read: &ReadList<'_>,
@@ -591,19 +594,19 @@ fn other_clusters(
     if account == own.account && region == own.region {
         return Vec::new();
     }
-    let untold = head.eks_clusters.iter().filter(|cluster| {
+    let unlisted = head.eks_clusters.iter().filter(|cluster| {
         let key = format!("{LISTS}{account}/eks/{region}/{cluster}.json");
         !reporters.iter().any(|reporter| {
             let is_declared = || {
                 let declared = declared(sources, &reporter.key);
                 declared.is_some_and(|list| list.cluster.as_deref() == Some(cluster.as_str()))
                     && reporter.account.as_deref() == Some(account)
-                    && reporter.region.as_deref().is_none_or(|told| told == region)
+                    && reporter.region.as_deref().is_none_or(|of_list| of_list == region)
             };
             reporter.key == key || is_declared()
         })
     });
-    untold
+    unlisted
         .map(|cluster| UnreadableSource {
             source: format!("eks/{account}/{region}/{cluster}"),
             repositories: read.repositories(),
@@ -620,12 +623,13 @@ fn other_clusters(
 fn own_regions(sources: &Sources, own: Place<'_>, reporters: &[Reporter]) -> Vec<UnreadableSource> {
     let named = sources.accounts.iter().filter(|named| named.account == own.account);
     let regions = named.flat_map(|named| &named.regions).filter(|region| *region != own.region);
-    let is_told = |region: &str| {
-        let of_region = |reporter: &Reporter| reporter.tells_of(own.account) && reporter.names_region(region);
+    let is_listed = |region: &str| {
+        let of_region =
+            |reporter: &Reporter| reporter.reports_account(own.account) && reporter.names_region(region);
         reporters.iter().any(of_region)
     };
-    let untold = regions.filter(|region| !is_told(region));
-    untold
+    let unlisted = regions.filter(|region| !is_listed(region));
+    unlisted
         .map(|region| UnreadableSource {
             source: format!("account/{}/{region}", own.account),
             repositories: Vec::new(),
@@ -740,25 +744,25 @@ mod tests {
     #[test]
     fn an_eks_cluster_needs_a_list_by_its_key_or_by_declaration() {
         let mut sources = Sources::default();
-        let told = |sources: &Sources, found: &[FoundList]| -> Vec<String> {
+        let stale = |sources: &Sources, found: &[FoundList]| -> Vec<String> {
             read_with(sources, &["web"], found).gaps.into_iter().map(|gap| gap.source).collect()
         };
-        assert_eq!(told(&sources, &[]), ["eks/web"]);
-        assert!(told(&sources, &[list("usage/eks/web.json", 1, "[]")]).is_empty());
+        assert_eq!(stale(&sources, &[]), ["eks/web"]);
+        assert!(stale(&sources, &[list("usage/eks/web.json", 1, "[]")]).is_empty());
         // Another one of that name is not this cluster.
-        assert_eq!(told(&sources, &[list("usage/222222222222/eks/web.json", 1, "[]")]), ["eks/web"]);
+        assert_eq!(stale(&sources, &[list("usage/222222222222/eks/web.json", 1, "[]")]), ["eks/web"]);
         let other = list("usage/pods.json", 1, "[]");
-        assert_eq!(told(&sources, std::slice::from_ref(&other)), ["eks/web"]);
+        assert_eq!(stale(&sources, std::slice::from_ref(&other)), ["eks/web"]);
         let declared =
             ListSource { cluster: Some("web".to_owned()), ..declaring("usage/pods.json", 24, &[]) };
         sources.lists = vec![declared];
-        assert!(told(&sources, &[other]).is_empty());
+        assert!(stale(&sources, &[other]).is_empty());
         // One that is old is told once; ignored, the cluster is without a list again.
         let old = [list("usage/pods.json", 30, "[]")];
-        assert_eq!(told(&sources, &old), ["usage/pods.json"]);
+        assert_eq!(stale(&sources, &old), ["usage/pods.json"]);
         sources.ignore =
             vec![IgnoredSource { source: "usage/pods.json".to_owned(), reason: "x".to_owned(), until: None }];
-        assert_eq!(told(&sources, &old), ["eks/web", "usage/pods.json"]);
+        assert_eq!(stale(&sources, &old), ["eks/web", "usage/pods.json"]);
     }
 
     #[test]
@@ -806,8 +810,8 @@ mod tests {
 
     const OTHER: &str = "usage/210987654321/eu-west-1.json";
 
-    /// A list of the second form, by an account in a Region, which tells of all sources.
-    fn told_by(account: &str, region: &str, change: impl Fn(&mut serde_json::Value)) -> String {
+    /// A list of the second form, by an account in a Region, with all sources.
+    fn list_by(account: &str, region: &str, change: impl Fn(&mut serde_json::Value)) -> String {
         let read_at = Instant::from_micros(now().micros() - 3_600_000_000).unwrap().to_string();
         let reported = SOURCES.iter().filter(|source| is_reported(source));
         let sources: Vec<serde_json::Value> = reported
@@ -836,12 +840,13 @@ mod tests {
 
     #[test]
     fn a_list_of_another_account_tells_who_uses_what_there_and_how_it_was_read() {
-        let found = [list(OTHER, 1, &told_by("210987654321", "eu-west-1", unchanged))];
+        let found = [list(OTHER, 1, &list_by("210987654321", "eu-west-1", unchanged))];
         let reports = read_with(&Sources::default(), &[], &found);
         assert_eq!(reports.gaps, []);
         assert_eq!(reports.used[0].used_by, ["service/web in 210987654321/eu-west-1"]);
         assert!(
-            reports.reporters[0].tells_of("210987654321") && reports.reporters[0].names_region("eu-west-1")
+            reports.reporters[0].reports_account("210987654321")
+                && reports.reporters[0].names_region("eu-west-1")
         );
         let ecs = &reports.sources[0];
         assert_eq!((&*ecs.source, &*ecs.title, ecs.status), ("ecs", "Amazon ECS", SourceStatus::Complete));
@@ -864,21 +869,24 @@ mod tests {
             ("usage/eks/web.json", "123456789012", "us-east-1", "its key or its declaration says eu-west-1"),
             ("usage/eks/web.json", "123456789012", "eu-west-1", "and has no `cluster`"),
         ] {
-            let told = problems_of(key, &told_by(account, region, unchanged));
-            assert!(told.iter().any(|told| told.starts_with(key) && told.contains(expected)), "{told:?}");
+            let problems = problems_of(key, &list_by(account, region, unchanged));
+            assert!(
+                problems.iter().any(|problems| problems.starts_with(key) && problems.contains(expected)),
+                "{problems:?}"
+            );
         }
-        let of_green = told_by("123456789012", "eu-west-1", |list| list["cluster"] = "green".into());
+        let of_green = list_by("123456789012", "eu-west-1", |list| list["cluster"] = "green".into());
         assert!(problems_of("usage/eks/web.json", &of_green)[0].contains("the cluster `green`"));
-        let of_web = told_by("123456789012", "eu-west-1", |list| list["cluster"] = "web".into());
+        let of_web = list_by("123456789012", "eu-west-1", |list| list["cluster"] = "web".into());
         assert_eq!(problems_of("usage/eks/web.json", &of_web), [""; 0]);
         // Who says so does not speak for that account either.
-        let forged = list("usage/pods.json", 1, &told_by("333333333333", "eu-west-1", unchanged));
+        let forged = list("usage/pods.json", 1, &list_by("333333333333", "eu-west-1", unchanged));
         assert_eq!(read_with(&Sources::default(), &[], &[forged]).reporters[0].account, None);
     }
 
     #[test]
     fn what_a_reporter_could_not_read_is_a_gap_with_its_account_and_region() {
-        let content = told_by("210987654321", "eu-west-1", |list| {
+        let content = list_by("210987654321", "eu-west-1", |list| {
             list["gaps"] = serde_json::json!([
                 { "source": "batch", "problem": "DescribeJobDefinitions: denied; allow batch:DescribeJobDefinitions" },
                 { "source": "ecs/web/cart", "repositories": ["shop/*"], "problem": "no task tells" },
@@ -902,17 +910,17 @@ mod tests {
 
     #[test]
     fn a_reporter_that_does_not_know_a_source_is_out_of_date() {
-        let content = told_by("210987654321", "eu-west-1", |list| {
-            list["sources"].as_array_mut().unwrap().retain(|told| told["source"] != "lambda");
+        let content = list_by("210987654321", "eu-west-1", |list| {
+            list["sources"].as_array_mut().unwrap().retain(|problems| problems["source"] != "lambda");
         });
-        let told = problems_of(OTHER, &content);
-        assert_eq!(told.len(), 1);
+        let problems = problems_of(OTHER, &content);
+        assert_eq!(problems.len(), 1);
         assert!(
-            told[0].starts_with("usage/210987654321/eu-west-1.json/lambda: the list does not say"),
-            "{told:?}"
+            problems[0].starts_with("usage/210987654321/eu-west-1.json/lambda: the list does not say"),
+            "{problems:?}"
         );
         let sources = Sources { stacks: true, ..Sources::default() };
-        let found = [list(OTHER, 1, &told_by("210987654321", "eu-west-1", unchanged))];
+        let found = [list(OTHER, 1, &list_by("210987654321", "eu-west-1", unchanged))];
         let gaps = read_with(&sources, &[], &found).gaps;
         assert!(gaps[0].source.ends_with("/stacks") && gaps[0].problem.contains("ReadStacks"), "{gaps:?}");
         // A list under a name of its own may be about anything, and says of what.
@@ -922,19 +930,19 @@ mod tests {
     #[test]
     fn a_list_is_as_old_as_what_it_tells_whenever_it_was_stored() {
         let old = |list: &mut serde_json::Value| list["sources"][0]["readAt"] = "2026-11-22T11:00:00Z".into();
-        let told = problems_of(OTHER, &told_by("210987654321", "eu-west-1", old));
+        let problems = problems_of(OTHER, &list_by("210987654321", "eu-west-1", old));
         assert!(
-            told[0].contains("written at 2026-11-22T11:00:00Z, and is of no use after 24 hours"),
-            "{told:?}"
+            problems[0].contains("written at 2026-11-22T11:00:00Z, and is of no use after 24 hours"),
+            "{problems:?}"
         );
         // It cannot tell of a time after it was stored.
         let late = |list: &mut serde_json::Value| list["writtenAt"] = "2026-11-23T11:50:00Z".into();
-        let told = problems_of(OTHER, &told_by("210987654321", "eu-west-1", late));
-        assert!(told[0].contains("which is in the future"), "{told:?}");
+        let problems = problems_of(OTHER, &list_by("210987654321", "eu-west-1", late));
+        assert!(problems[0].contains("which is in the future"), "{problems:?}");
         let reports = read_with(
             &Sources::default(),
             &[],
-            &[list(OTHER, 0, &told_by("210987654321", "eu-west-1", unchanged))],
+            &[list(OTHER, 0, &list_by("210987654321", "eu-west-1", unchanged))],
         );
         assert_eq!(
             reports.written[0].written_at.to_string(),
@@ -946,7 +954,7 @@ mod tests {
     #[test]
     fn an_eks_cluster_of_another_account_needs_a_list_of_its_own() {
         let with_cluster = |list: &mut serde_json::Value| list["eksClusters"] = serde_json::json!(["web"]);
-        let of_account = list(OTHER, 1, &told_by("210987654321", "eu-west-1", with_cluster));
+        let of_account = list(OTHER, 1, &list_by("210987654321", "eu-west-1", with_cluster));
         let gaps = |found: &[FoundList]| -> Vec<String> {
             read_with(&Sources::default(), &[], found).gaps.into_iter().map(|gap| gap.source).collect()
         };
@@ -971,9 +979,9 @@ mod tests {
         };
         let own = named("123456789012");
         assert_eq!(gaps(&own, &[]), ["account/123456789012/us-east-1"]);
-        let told =
-            list("usage/123456789012/us-east-1.json", 1, &told_by("123456789012", "us-east-1", unchanged));
-        assert_eq!(gaps(&own, &[told]), [""; 0]);
+        let problems =
+            list("usage/123456789012/us-east-1.json", 1, &list_by("123456789012", "us-east-1", unchanged));
+        assert_eq!(gaps(&own, &[problems]), [""; 0]);
         assert_eq!(gaps(&named("210987654321"), &[]), [""; 0], "others are asked for where they may pull");
     }
 
@@ -1000,7 +1008,7 @@ mod tests {
         };
         let found: Vec<FoundList> = ["eu-west-1", "eu-west-2", "eu-west-3"]
             .map(|region| {
-                list(&format!("usage/210987654321/{region}.json"), 1, &told_by("210987654321", region, many))
+                list(&format!("usage/210987654321/{region}.json"), 1, &list_by("210987654321", region, many))
             })
             .into();
         let gaps = read_with(&Sources::default(), &[], &found).gaps;

@@ -22,13 +22,13 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 100 models, 1 for each 100 endpoints, 1 for each endpoint, and 1 or 2 for each model that is not known",
 };
 
-/// What names a model for good, as `ListModels` tells of it: a name may be given again after its model is deleted.
+/// A unique key of a model in the answer of `ListModels`; its name may be reused after the model is deleted.
 #[must_use]
 pub fn key(summary: &Value) -> String {
     format!("{} {}", summary["ModelArn"].as_str().unwrap_or_default(), summary["CreationTime"])
 }
 
-/// What a model is made of, as `DescribeModel` tells of it.
+/// A model in the answer of `DescribeModel`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     /// The images of its containers.
@@ -37,11 +37,7 @@ pub struct Model {
     pub packages: Vec<String>,
 }
 
-/// The images of a model, as `DescribeModel` tells of it, and the packages that tell the others.
-///
-/// # Errors
-///
-/// When a container has neither an image nor a package.
+/// The images of a model, from the answer of `DescribeModel`, and the packages that have the others.
 pub fn model(described: &Value) -> Result<Model, String> {
     let arn = described["ModelArn"].as_str().unwrap_or_default();
     let account = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
@@ -62,15 +58,15 @@ pub fn model(described: &Value) -> Result<Model, String> {
     Ok(model)
 }
 
-/// The images of a package of a model, as `DescribeModelPackage` tells of it.
+/// The images of a model package, from the answer of `DescribeModelPackage`.
 #[must_use]
 pub fn package_images(described: &Value) -> Vec<String> {
     let containers = described["InferenceSpecification"]["Containers"].as_array().into_iter().flatten();
     containers.filter_map(|container| container["Image"].as_str().map(str::to_owned)).collect()
 }
 
-/// The images that an endpoint was deployed with, as `DescribeEndpoint` tells of it: those of its variants, of shadow variants and
-/// of what is being deployed, by tag and by digest.
+/// The images that an endpoint was deployed with, from the answer of `DescribeEndpoint`: those of its variants, of shadow
+/// variants and of what is being deployed, by tag and by digest.
 #[must_use]
 pub fn deployed_images(described: &Value) -> Vec<String> {
     let pending = &described["PendingDeploymentSummary"];
@@ -97,14 +93,14 @@ mod tests {
     #[test]
     fn a_model_has_the_images_of_its_containers_and_of_its_packages() {
         let arn = "arn:aws:sagemaker:r:1:model/m";
-        let told = json!({ "ModelArn": arn, "PrimaryContainer": { "Image": "a:1" } });
-        assert_eq!(model(&told).unwrap().images, ["a:1"]);
+        let answer = json!({ "ModelArn": arn, "PrimaryContainer": { "Image": "a:1" } });
+        assert_eq!(model(&answer).unwrap().images, ["a:1"]);
         let (ours, theirs) =
             ["arn:aws:sagemaker:r:1:model-package/p/1", "arn:aws:sagemaker:r:2:model-package/q"].into();
-        let told = json!({ "ModelArn": arn, "Containers": [{ "Image": "b:1" }, { "ModelPackageName": ours },
+        let answer = json!({ "ModelArn": arn, "Containers": [{ "Image": "b:1" }, { "ModelPackageName": ours },
             { "ModelPackageName": theirs }] });
         let expected = Model { images: vec!["b:1".to_owned()], packages: vec![ours.to_owned()] };
-        assert_eq!(model(&told), Ok(expected));
+        assert_eq!(model(&answer), Ok(expected));
         assert!(model(&json!({ "ModelArn": arn, "Containers": [{}] })).is_err());
         assert_eq!(
             package_images(&json!({ "InferenceSpecification": { "Containers": [{ "Image": "c:1" }] } })),
@@ -118,10 +114,10 @@ mod tests {
     fn an_endpoint_uses_the_digests_that_it_was_deployed_with() {
         let image =
             |name: &str| json!({ "SpecifiedImage": "app:prod", "ResolvedImage": format!("app@{name}") });
-        let told = json!({ "ProductionVariants": [{ "DeployedImages": [image("a")] }],
+        let answer = json!({ "ProductionVariants": [{ "DeployedImages": [image("a")] }],
             "ShadowProductionVariants": [{ "DeployedImages": [image("b")] }],
             "PendingDeploymentSummary": { "ProductionVariants": [{ "DeployedImages": [image("c")] }] } });
-        assert_eq!(deployed_images(&told), ["app:prod", "app@a", "app@b", "app@c"]);
+        assert_eq!(deployed_images(&answer), ["app:prod", "app@a", "app@b", "app@c"]);
         assert_eq!(deployed_images(&json!({ "EndpointStatus": "Creating" })), [""; 0]);
     }
 }

@@ -16,13 +16,14 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 100 schedules, 1 for each that starts tasks, and 1 for each revision that is not known",
 };
 
-/// Whether a schedule starts tasks of Amazon ECS, as `ListSchedules` tells of it: its target is a cluster, or an operation of ECS.
+/// Whether a schedule in the answer of `ListSchedules` starts tasks of Amazon ECS: its target is a cluster, or an operation of
+/// ECS.
 #[must_use]
 pub fn starts_tasks(summary: &Value) -> bool {
     summary["Target"]["Arn"].as_str().is_some_and(|arn| arn.contains(":ecs:"))
 }
 
-/// What a schedule starts, as `GetSchedule` tells of it.
+/// The revision that a schedule in the answer of `GetSchedule` starts.
 #[must_use]
 pub fn revision(schedule: &Value, used_by: &str) -> Option<NamedRevision> {
     let target = &schedule["Target"];

@@ -67,7 +67,7 @@ pub struct SourceSummary {
     pub read_at: Instant,
     /// How many references to images it names.
     pub images_in_use: u64,
-    /// The key of the list that tells of it; none for what was read here.
+    /// The key of the list that reports it; none for what was read here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<String>,
     /// The account whose use it is; none for this one.

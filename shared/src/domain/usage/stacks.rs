@@ -20,7 +20,7 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each page of stacks, and 1 for each stack that is not known",
 };
 
-/// A stack, as `DescribeStacks` tells of it.
+/// A stack in the answer of `DescribeStacks`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stack {
     /// Its ARN.

@@ -28,7 +28,7 @@ const MAX_SOURCES: usize = 500;
 const MAX_CLUSTERS: usize = 1000;
 /// Maximum number of running containers whose image is not known.
 const MAX_UNKNOWN_IMAGES: usize = 10_000;
-/// Maximum length of a text that is told to people, in characters.
+/// Maximum length of a problem, in characters.
 const MAX_TEXT: usize = 2000;
 /// Maximum length of a name, in characters.
 const MAX_NAME: usize = 300;
@@ -74,7 +74,7 @@ pub struct ListHead {
     pub written_at: Instant,
     /// Who wrote it.
     pub written_by: Writer,
-    /// The EKS cluster that it tells of; `None` for a list of an account and Region.
+    /// The EKS cluster that it reports; `None` for a list of an account and Region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// The EKS clusters that the account has in the Region. Each needs a list of its own.
@@ -106,7 +106,7 @@ pub struct Writer {
     pub program: String,
 }
 
-/// A source that a list tells of.
+/// A source in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -200,9 +200,9 @@ impl ListHead {
     pub fn unread(&self) -> Vec<UnreadableSource> {
         let mut unread = self.gaps.clone();
         for report in &self.sources {
-            let is_told = unread.iter().any(|gap| is_part_of(&gap.source, &report.source));
+            let is_explained = unread.iter().any(|gap| is_part_of(&gap.source, &report.source));
             let is_opinion = SOURCES.iter().any(|known| known.name == report.source && !known.blocks);
-            if report.status == SourceStatus::Incomplete && !is_told && !is_opinion {
+            if report.status == SourceStatus::Incomplete && !is_explained && !is_opinion {
                 unread.push(UnreadableSource {
                     source: report.source.clone(),
                     repositories: Vec::new(),
@@ -213,7 +213,7 @@ impl ListHead {
         unread
     }
 
-    /// What is wrong with what the list says of itself at `now`; `None` for nothing. Without the present all times are taken.
+    /// What is wrong with what the list says of itself at `now`; `None` for nothing. Without a time, no time is wrong.
     #[must_use]
     pub fn problem(&self, now: Option<Instant>) -> Option<String> {
         let writer = &self.written_by;
@@ -509,20 +509,23 @@ mod tests {
     fn what_a_list_says_of_itself_is_compared_with_what_can_be() {
         let head = written().head;
         assert_eq!(head.problem(Some(now())), None);
-        let told = |change: fn(&mut ListHead)| {
+        let problem_of = |change: fn(&mut ListHead)| {
             let mut head = written().head;
             change(&mut head);
             head.problem(Some(now())).unwrap_or_default()
         };
         let later = |head: &mut ListHead| head.written_at = Instant::parse("2026-11-26T17:00:00Z").unwrap();
-        assert!(told(later).contains("which is in the future"));
+        assert!(problem_of(later).contains("which is in the future"));
         let read_later =
             |head: &mut ListHead| head.sources[0].read_at = Instant::parse("2026-11-27T16:00:00Z").unwrap();
-        assert!(told(read_later).contains("which is in the future"));
-        assert!(told(|head| head.sources.clear()).contains("what was read"));
-        assert!(told(|head| head.written_by.account = "x".to_owned()).contains("no account has that number"));
+        assert!(problem_of(read_later).contains("which is in the future"));
+        assert!(problem_of(|head| head.sources.clear()).contains("what was read"));
+        assert!(
+            problem_of(|head| head.written_by.account = "x".to_owned())
+                .contains("no account has that number")
+        );
         let other = |head: &mut ListHead| head.written_by.account = "333333333333".to_owned();
-        assert!(told(other).contains("which is not of that account"));
+        assert!(problem_of(other).contains("which is not of that account"));
     }
 
     #[test]

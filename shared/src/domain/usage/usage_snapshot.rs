@@ -38,7 +38,7 @@ pub struct UsageSnapshot {
 pub struct ReadOnce {
     /// The ARNs of the last active revisions of task definitions.
     pub active_definitions: Vec<String>,
-    /// The service revisions that services may go back to, by the ARNs of the services.
+    /// The service revisions that services may roll back to, by the ARNs of the services.
     pub earlier_revisions: BTreeMap<String, Vec<String>>,
     /// What managed daemons of ECS start on new instances.
     pub daemons: Vec<UsedImage>,
@@ -59,20 +59,20 @@ pub struct ReadOnce {
     pub memory: ListMemory,
     /// What never changes.
     pub known: Known,
-    /// What of that was asked by this process: not read from the bucket, which others may write. Before something is deleted
-    /// only this counts for what services and tasks need.
+    /// The part of it that this process asked AWS itself, and did not read from the bucket, which others may write. Before images
+    /// are removed only this part counts for services and tasks.
     #[serde(skip)]
     pub asked: Known,
 }
 
-/// What a source uses that is read as a whole.
+/// The use of a source that is read as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadSource {
     /// The images in use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used: Vec<UsedImage>,
-    /// What runs although it is not known which image it is.
+    /// Running containers whose image is unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<UnknownImage>,
     /// When it was read.
@@ -84,14 +84,13 @@ pub struct ReadSource {
     pub is_complete: bool,
 }
 
-/// The images of what never changes, once it is known: revisions of task definitions and services by their ARNs, versions of
-/// functions by their ARNs and what tells their code. What has no images is never among it.
+/// The images of what never changes: revisions of task definitions and services by ARN, versions of functions by ARN and code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Known {
     /// The images of revisions of task definitions.
     pub task_definitions: BTreeMap<String, Vec<String>>,
-    /// What service revisions have pinned.
+    /// The pinned images of service revisions.
     pub service_revisions: BTreeMap<String, Vec<PinnedImage>>,
     /// The images of versions of functions.
     pub functions: BTreeMap<String, Vec<String>>,
@@ -115,7 +114,7 @@ impl Known {
         known
     }
 
-    /// Takes in what else is known.
+    /// Adds other known images.
     pub fn extend(&mut self, other: Self) {
         self.task_definitions.extend(other.task_definitions);
         self.service_revisions.extend(other.service_revisions);

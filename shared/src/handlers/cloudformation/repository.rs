@@ -1,4 +1,4 @@
-//! Does what CloudFormation asks for, and says how it went.
+//! `Custom::EcrRepository`: executes requests of CloudFormation and answers them.
 
 use crate::aws::AwsError;
 use crate::domain::cloudformation::confirmation::Unconfirmed;
@@ -15,7 +15,7 @@ use crate::workflows::confirm_request::{ConfirmationError, RequestConfirmer};
 use crate::workflows::delete_images::{ByHand, DeletionError};
 use crate::workflows::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};
 
-/// What serving a request takes.
+/// The server of requests.
 #[derive(Debug)]
 pub struct Server<'a> {
     /// Makes and changes repositories.
@@ -24,7 +24,7 @@ pub struct Server<'a> {
     pub by_hand: ByHand<'a>,
     /// Has CloudFormation confirm that it sent the request.
     pub confirmer: RequestConfirmer<'a>,
-    /// What templates may ask for.
+    /// What templates may do.
     pub permissions: &'a Permissions,
 }
 
@@ -74,7 +74,8 @@ pub async fn serve(event: &Event, server: &Server<'_>) -> Answer {
     }
 }
 
-/// A failed update leaves the resource what it was. A failed creation leaves nothing to delete, unless it says so.
+/// The physical id after a failure. A failed update leaves the resource as it was. A failed creation leaves nothing to delete,
+/// unless it says so.
 fn physical_id_after(event: &Event, failed: &Failed) -> String {
     match (&event.physical_resource_id, failed) {
         (Some(id), _) => id.clone(),
@@ -127,7 +128,7 @@ impl Server<'_> {
             if is_in_place { provisioner.find(name).await.map_err(ProvisionError::from)? } else { None };
         if found.is_none() {
             check_new(properties, provisioner.registry, permissions)?;
-            match provisioner.create(name, &properties.wish.settings, &owner.tags(false)).await? {
+            match provisioner.create(name, &properties.spec.settings, &owner.tags(false)).await? {
                 Creation::Created(Changed { repository, status, .. }) => return Ok((repository, status)),
                 Creation::Exists(repository) => found = Some(repository),
             }
@@ -136,7 +137,7 @@ impl Server<'_> {
         // Whose it is comes first: of what is another's nothing more is looked at.
         let adopted = adoption(&owner, &existing, name, properties.adopt_existing, permissions)?;
         let Compared { difference, asked } =
-            provisioner.compare(&existing, &properties.wish.settings).await?;
+            provisioner.compare(&existing, &properties.spec.settings).await?;
         let changes = changes(adopted, &existing, name, properties, old_key, difference, permissions)?;
         let Changed { repository, status, .. } = provisioner.change(existing, changes, Some(asked)).await?;
         Ok((repository, status))

@@ -10,7 +10,7 @@ use crate::domain::repository::Registry;
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
-/// What a request asks for.
+/// The parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// `POST /builds` and `POST /builds/{name}`.
@@ -19,7 +19,7 @@ pub enum Call {
     Get(String),
 }
 
-/// What a request asks for.
+/// Parses a request.
 ///
 /// # Errors
 ///
@@ -33,8 +33,8 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     };
     let start = |name| {
         let [] = parameters(request, [])?;
-        let wanted = BuildRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
-        Ok(Call::Start(Box::new(wanted)))
+        let request = BuildRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
+        Ok(Call::Start(Box::new(request)))
     };
     if path == "/builds" {
         if request.method != "POST" {
@@ -64,7 +64,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     Ok(Call::Get(id.to_owned()))
 }
 
-/// What `GET /builds/{id}` answers.
+/// The answer of `GET /builds/{id}`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Described<'a> {
@@ -97,7 +97,7 @@ struct Described<'a> {
 #[must_use]
 pub fn describe(build: &Build, registry: &Registry) -> Option<Response> {
     use crate::domain::builds::build_outcome::BuildOutcome;
-    let (ticket, platform) = build.ticket().ok()?;
+    let (context, platform) = build.context().ok()?;
     let (digest, reason) = match build.ended() {
         BuildOutcome::Pushed { digest, .. } => (Some(digest), None),
         BuildOutcome::Failed { reason, .. } => (None, Some(reason)),
@@ -108,11 +108,11 @@ pub fn describe(build: &Build, registry: &Registry) -> Option<Response> {
         build_arn: &build.arn,
         build_status: build.status,
         current_phase: &build.phase,
-        repository_name: &ticket.repository_name,
-        image_tag: &ticket.image_tag,
-        image_uri: format!("{}/{}:{}", registry.host(), ticket.repository_name, ticket.image_tag),
+        repository_name: &context.repository_name,
+        image_tag: &context.image_tag,
+        image_uri: format!("{}/{}:{}", registry.host(), context.repository_name, context.image_tag),
         platform,
-        source: &ticket.source,
+        source: &context.source,
         image_digest: digest.as_deref(),
         reason,
         start_time: build.started_at,
@@ -142,7 +142,7 @@ impl From<crate::workflows::start_build::StartError> for Problem {
     }
 }
 
-/// Does what is asked for.
+/// Executes a request.
 #[cfg(feature = "builds")]
 pub async fn serve(
     call: Call,
@@ -150,9 +150,9 @@ pub async fn serve(
     now: Instant,
 ) -> Response {
     match call {
-        Call::Start(wanted) => match starter.build(&wanted, now).await {
-            Ok(begun) => {
-                let image = begun.image(starter.registry);
+        Call::Start(request) => match starter.build(&request, now).await {
+            Ok(started) => {
+                let image = started.image(starter.registry);
                 let status = if image.image_digest.is_some() { 200 } else { 202 };
                 Response::json(status, &image)
             }

@@ -1,4 +1,4 @@
-//! What failed at AWS, as problems.
+//! Problems for failures at AWS.
 
 #[cfg(feature = "lifecycle")]
 use super::problem::MAX_FINDINGS;
@@ -60,22 +60,22 @@ impl From<ProvisionError> for Problem {
 impl From<DeletionError> for Problem {
     fn from(error: DeletionError) -> Self {
         const IN_USE: &str = "if you know that it may go all the same, add `?inUse=true`";
-        let said = error.to_string();
+        let message = error.to_string();
         match error {
             DeletionError::Aws(error) => error.into(),
-            DeletionError::NoBucket => Self::new(Kind::NoBucket, said),
+            DeletionError::NoBucket => Self::new(Kind::NoBucket, message),
             DeletionError::NoTimeToLook(_) => {
-                let detail = format!("{said}; try again, or {IN_USE}");
+                let detail = format!("{message}; try again, or {IN_USE}");
                 Self::new(Kind::UsageNotRead, detail).with_header("retry-after", "30")
             }
-            DeletionError::TooMany { .. } => Self::new(Kind::TooManyImages, said),
-            DeletionError::Changed(_) => Self::new(Kind::ChangedMeanwhile, said),
+            DeletionError::TooMany { .. } => Self::new(Kind::TooManyImages, message),
+            DeletionError::Changed(_) => Self::new(Kind::ChangedMeanwhile, message),
             DeletionError::PoliciesFile(findings) => {
-                let detail = format!("{said}; correct it (`ecr-steward check policies.yaml`)");
+                let detail = format!("{message}; correct it (`ecr-steward check policies.yaml`)");
                 Self::new(Kind::StateUnreadable, detail).with_findings(findings)
             }
-            DeletionError::State(RunError::Clock { .. }) => Self::new(Kind::Internal, said),
-            DeletionError::State(_) => Self::new(Kind::StateUnreadable, said),
+            DeletionError::State(RunError::Clock { .. }) => Self::new(Kind::Internal, message),
+            DeletionError::State(_) => Self::new(Kind::StateUnreadable, message),
             DeletionError::Refused(refusal) => {
                 let finding = |code, message| Finding::new(code, "", message);
                 let (kind, advice, findings): (_, _, Vec<Finding>) = match refusal {
@@ -98,9 +98,9 @@ impl From<DeletionError> for Problem {
                             findings.map(|index| finding(Code::RelationsUnknown, index)).collect(),
                         )
                     }
-                    Refusal::RegistryLimit { .. } => return Self::new(Kind::RegistryLimit, said),
+                    Refusal::RegistryLimit { .. } => return Self::new(Kind::RegistryLimit, message),
                 };
-                Self::new(kind, format!("{said}; {advice}{IN_USE}")).with_findings(findings)
+                Self::new(kind, format!("{message}; {advice}{IN_USE}")).with_findings(findings)
             }
         }
     }

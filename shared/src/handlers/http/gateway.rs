@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use super::{Kind, Problem, Request, Response};
 use crate::domain::text::plain_words;
 
-/// A request, its parts taken out of their encodings.
+/// A request with its parts decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     method: String,
@@ -22,7 +22,7 @@ pub struct Received {
     caller: Option<String>,
 }
 
-/// As much of an event as tells what carries the request.
+/// The fields of an event that tell which gateway sent it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Carried {
@@ -36,11 +36,11 @@ struct CarriedBy {
 }
 
 impl Received {
-    /// Takes a request apart.
+    /// Decodes a request.
     ///
     /// # Errors
     ///
-    /// When something else carries it, or the body is not what the gateway says.
+    /// If another gateway sent it, or the body is not encoded as it says.
     pub fn read(event: &str) -> Result<Self, Problem> {
         let carried = serde_json::from_str::<Carried>(event).ok();
         let other = carried.and_then(|carried| {
@@ -83,13 +83,13 @@ impl Received {
         Ok(Self { method, path, query, body, caller })
     }
 
-    /// The ARN of the principal that signed the request; `None` where no gateway with IAM authorization said so.
+    /// The ARN of the principal that signed the request; `None` without IAM authorization.
     #[must_use]
     pub fn caller(&self) -> Option<&str> {
         self.caller.as_deref()
     }
 
-    /// The request, as the API looks at it.
+    /// The request, as the API reads it.
     #[must_use]
     pub fn request(&self) -> Request<'_> {
         Request { method: &self.method, path: &self.path, query: &self.query, body: &self.body }
@@ -113,7 +113,7 @@ pub fn answer(response: Response) -> ApiGatewayV2httpResponse {
     answer
 }
 
-/// Says in the log that a request is refused.
+/// Logs a refused request.
 pub fn refused(problem: Problem) -> Response {
     tracing::warn!(kind = problem.kind.name(), detail = problem.detail, "refused a request");
     problem.into()

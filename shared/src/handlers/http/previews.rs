@@ -6,7 +6,7 @@ use crate::domain::preview::request::{self, Asked, InvalidRequest};
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
-/// What a request asks for.
+/// Parses a request.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ impl From<InvalidRequest> for Problem {
     }
 }
 
-/// Does what is asked for.
+/// Executes a request.
 #[cfg(feature = "lifecycle")]
 pub async fn serve(
     asked: Asked,
@@ -71,7 +71,7 @@ impl From<crate::workflows::live_preview::LiveError> for Problem {
         use crate::workflows::live_preview::LiveError;
         match error {
             LiveError::RunError(RunError::Aws(error) | RunError::Time(error)) => error.into(),
-            LiveError::RunError(stop) => Self::new(Kind::Internal, stop.to_string()),
+            LiveError::RunError(error) => Self::new(Kind::Internal, error.to_string()),
             error @ LiveError::Policy { .. } => Self::new(Kind::Internal, error.to_string()),
         }
     }

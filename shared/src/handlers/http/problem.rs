@@ -15,9 +15,9 @@ pub(super) const MAX_FINDINGS: usize = 1000;
 pub struct Problem {
     /// The kind of problem.
     pub kind: Kind,
-    /// What is so in this case, and what to do.
+    /// The problem in this case, and what to do.
     pub detail: String,
-    /// Everything that is wrong with the body, or each image or source of use that stands against the request.
+    /// Everything that is wrong with the body, or each image or usage source that blocks the request.
     pub findings: Vec<Finding>,
     headers: Vec<(&'static str, String)>,
 }
@@ -57,9 +57,9 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The request is not what the API takes.
+    /// The request is invalid.
     InvalidRequest = 400 "invalid-request" "The request is not valid",
-    /// AWS does not take a value.
+    /// AWS refuses a value as invalid.
     Refused = 400 "refused" "AWS refuses the request",
     /// The KMS key does not exist, is disabled, or may not be used.
     KmsKey = 400 "kms-key-unusable" "The KMS key cannot be used",
@@ -73,7 +73,7 @@ kinds! {
     BuildNotFound = 404 "build-not-found" "There is no such build",
     /// The path is for other methods.
     MethodNotAllowed = 405 "method-not-allowed" "The method is not allowed here",
-    /// A repository of this name exists, and is not as asked for.
+    /// A repository of this name exists, and differs from the request.
     RepositoryExists = 409 "repository-exists" "The repository exists, and is not as asked for",
     /// The encryption of a repository cannot be changed.
     EncryptionFixed = 409 "encryption-fixed" "The encryption of a repository cannot be changed",
@@ -85,9 +85,9 @@ kinds! {
     ImagesInUse = 409 "images-in-use" "Images are in use",
     /// Images that were to be deleted may be in use.
     UsageUnknown = 409 "usage-unknown" "What is in use is not known completely",
-    /// More images than may go from the registry in a day.
+    /// The request exceeds the registry's daily limit.
     RegistryLimit = 409 "limit-registry" "The limit of the registry for a day is reached",
-    /// Somebody else changed the repository after it was looked at.
+    /// The repository was changed concurrently.
     ChangedMeanwhile = 409 "changed-meanwhile" "The repository was changed at the same time",
     /// The answer is larger than Lambda carries.
     AnswerTooLarge = 413 "answer-too-large" "The answer is too large",
@@ -95,17 +95,17 @@ kinds! {
     Internal = 500 "internal" "The function failed",
     /// The role of the function lacks a permission.
     NotPermitted = 500 "not-permitted" "The function is not allowed to do this",
-    /// AWS has trouble of its own.
+    /// AWS failed internally.
     AwsUnavailable = 502 "aws-unavailable" "AWS could not answer",
-    /// AWS takes no more calls for the time being.
+    /// AWS throttles calls.
     Throttled = 503 "throttled" "AWS throttles the calls of this account",
-    /// There was no time to look at what is in use.
+    /// There was no time to read use.
     UsageNotRead = 503 "usage-not-read" "There was no time to find out what is in use",
     /// More images than can be written down and deleted in the time of a request.
     TooManyImages = 503 "too-many-images" "There are too many images to delete at once",
     /// Something in the stack's bucket is not what it has to be.
     StateUnreadable = 503 "state-unreadable" "Something in the stack's bucket cannot be read",
-    /// The function is not told where to write down what it deletes.
+    /// The function has no bucket for the journal.
     NoBucket = 503 "no-bucket" "The function knows no bucket",
     /// AWS did not answer in time.
     AwsTimedOut = 504 "aws-timed-out" "AWS did not answer in time",

@@ -1,4 +1,4 @@
-//! The table of all images: what is acted on in the report's order, then what stays.
+//! The table of all images: first those that are removed, in the report's order, then those that are kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,17 +14,17 @@ use crate::domain::text::quantity::{age, bytes, count, grouped};
 pub(super) const MOST_ROWS: usize = 5_000;
 /// Tags of one image that are shown at once; ECR allows a thousand.
 const TAGS_SHOWN: usize = 8;
-/// Milliseconds since the Unix epoch after everything: where what never goes is sorted.
+/// Milliseconds since the Unix epoch after all times, for sorting images that never expire.
 const NEVER: i64 = 1 << 53;
 
-/// An image acted on, or one that stays.
+/// A removed image, or a kept one.
 #[derive(Clone, Copy)]
 enum Row<'a> {
     Goes(&'a PreviewResult),
     Stays(&'a KeptImage),
 }
 
-/// What can be chosen in the filter: what happens, and by or because of what.
+/// An option of the filter: a result and its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Group<'a> {
     ActedOn(u64),
@@ -90,7 +90,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn fate(self) -> ImageResult {
+    fn result(self) -> ImageResult {
         match self {
             Self::Goes(image) if image.expires() => ImageResult::Expires,
             Self::Goes(_) => ImageResult::Archived,
@@ -98,7 +98,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// When a kept image will go if nothing changes, and the word for it.
+    /// The time at which a kept image will be removed if nothing changes, and the word for the action.
     fn due(self) -> Option<(&'static str, Instant)> {
         match self {
             Self::Goes(_) => None,
@@ -122,9 +122,9 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// What goes before what stays; of what stays, what goes soonest first.
+    /// The sort order: removed images before kept ones, and of those the ones that are removed soonest first.
     fn order(self) -> i64 {
-        match self.fate() {
+        match self.result() {
             ImageResult::Expires => -NEVER,
             ImageResult::Archived => 1 - NEVER,
             ImageResult::Stays => self.due().map_or(NEVER, |(_, at)| at.micros() / 1000),
@@ -217,7 +217,7 @@ fn controls(rows: &[Row<'_>], number: usize) -> Markup {
 }
 
 fn line(row: Row<'_>, now: Instant) -> Markup {
-    let (fate, pushed) = (row.fate(), row.pushed_at());
+    let (result, pushed) = (row.result(), row.pushed_at());
     let tags = row.tags();
     html! {
         tr data-group=(row.group()) {
@@ -238,7 +238,7 @@ fn line(row: Row<'_>, now: Instant) -> Markup {
             }
             td.number.size data-sort=(row.size()) title={ (grouped(row.size())) " bytes" } { (bytes(row.size())) }
             td.what data-sort=(row.order()) {
-                span.fate { (swatch(fate)) (fate.word()) }
+                span."fate" { (swatch(result)) (result.word()) }
                 @if let Some((verb, at)) = row.due() {
                     " " span.muted { (verb) " " (text::time(at, &text::day(at))) ", " span.far { "in " (age(at, now)) } }
                 }

@@ -1,4 +1,4 @@
-//! What each rule acts on, in images and bytes; and what stays.
+//! The effect of each rule, in images and bytes; and what is kept.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::domain::text::quantity::{bytes, grouped};
 struct Line<'a> {
     name: String,
     description: Option<&'a str>,
-    fate: ImageResult,
+    result: ImageResult,
     images: u64,
     size: u64,
 }
@@ -25,7 +25,7 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
         let line = Line {
             name: rule.to_string(),
             description: rule.description.as_deref(),
-            fate: match rule.action {
+            result: match rule.action {
                 Action::Expire => ImageResult::Expires,
                 Action::Transition => ImageResult::Archived,
             },
@@ -39,7 +39,7 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
         let line = lines.entry(priority).or_insert_with(|| Line {
             name: format!("rule {priority}"),
             description: None,
-            fate: if result.expires() { ImageResult::Expires } else { ImageResult::Archived },
+            result: if result.expires() { ImageResult::Expires } else { ImageResult::Archived },
             images: 0,
             size: 0,
         });
@@ -50,7 +50,7 @@ fn lines<'a>(report: &PreviewReport, policy: Option<&'a LifecyclePolicy>) -> Vec
     lines.push(Line {
         name: "Kept".to_owned(),
         description: None,
-        fate: ImageResult::Stays,
+        result: ImageResult::Stays,
         images: report.summary.kept_image_total_count,
         size: report.summary.kept_image_size_in_bytes,
     });
@@ -82,7 +82,7 @@ pub(super) fn table(report: &PreviewReport, policy: Option<&LifecyclePolicy>, nu
                             }
                             span.bar aria-hidden="true" {
                                 @if line.size > 0 {
-                                    (bar(line.fate.class(), line.size, total))
+                                    (bar(line.result.class(), line.size, total))
                                 }
                             }
                         }

@@ -1,9 +1,8 @@
-//! What came of a run, as a page: for whoever wants to know in the morning whether something is wrong, and for whoever has
-//! to find out what was deleted, by which rule, and where that is written down.
+//! The page of a run: whether something needs attention, and what was deleted, by which rule, and where it is journaled.
 //!
-//! | module | holds |
+//! | module | contains |
 //! | --- | --- |
-//! | `attention` | what somebody should look at, and what to do about it |
+//! | `attention` | what needs attention, and the advice |
 //! | `protection` | the policies that ECR enforces, and until when each is protected |
 //! | `outcomes` | the table of repositories, each with its images |
 
@@ -20,7 +19,7 @@ mod outcomes;
 mod protection;
 mod sources;
 
-/// So many names are shown unfolded.
+/// Maximum number of names that are shown unfolded.
 const UNFOLDED: usize = 50;
 
 /// Renders the report of a run as one page. The same report gives the same page.
@@ -77,7 +76,7 @@ const fn word(status: RunStatus) -> &'static str {
     }
 }
 
-/// How it ended with a repository, in a word.
+/// The word for a repository's status.
 const fn ending(status: Status) -> &'static str {
     match status {
         Status::Previewed => "Previewed",
@@ -124,7 +123,7 @@ fn headline(report: &RunReport) -> Markup {
                 div {
                     dt { "Policies file" }
                     dd {
-                        @match (&run.book_version, report.has_book) {
+                        @match (&run.policies_file_version, report.has_policies_file) {
                             (Some(version), _) => { "version " code { (version) } }
                             (None, true) => "version not known",
                             // The run failed before it looked.
@@ -141,7 +140,7 @@ fn headline(report: &RunReport) -> Markup {
         @for notice in dry_run_notice(report).iter().chain(&tags_notice(report)).chain(&other_notices(report)) {
             p.notice { (text::prose(notice)) }
         }
-        @if !report.has_book && report.error.is_none() {
+        @if !report.has_policies_file && report.error.is_none() {
             p.notice {
                 strong { "There is no policies file." }
                 " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
@@ -151,7 +150,7 @@ fn headline(report: &RunReport) -> Markup {
     }
 }
 
-/// What becomes of the bytes of all repositories that policies are for, as one bar, with the figures below it.
+/// A bar with the bytes of all repositories that have a policy, by result, with the figures below it.
 fn picture(report: &RunReport) -> Markup {
     let totals = &report.totals;
     let all = totals.images;
@@ -159,18 +158,17 @@ fn picture(report: &RunReport) -> Markup {
         return html! {};
     }
     let is_done = !totals.deleted.is_zero();
-    let gone = if is_done { totals.deleted } else { totals.expiring.less(totals.held_by_obstacles) };
+    let gone = if is_done { totals.deleted } else { totals.expiring.less(totals.blocked) };
     let moved = if totals.archived.is_zero() { totals.transitioning } else { totals.archived };
     // What ECR itself takes, and what this run did not come to.
-    let later =
-        [gone, totals.held_by_obstacles, totals.failed].into_iter().fold(totals.expiring, Amount::less);
+    let later = [gone, totals.blocked, totals.failed].into_iter().fold(totals.expiring, Amount::less);
     let others = [
         gone,
         moved,
         later,
-        totals.held_by_use,
-        totals.held_by_keep,
-        totals.held_by_obstacles,
+        totals.protected_by_use,
+        totals.protected_by_keep,
+        totals.blocked,
         totals.failed,
     ];
     let kept = others.into_iter().fold(all, Amount::less);
@@ -178,21 +176,21 @@ fn picture(report: &RunReport) -> Markup {
         ("expire", if is_done { "Deleted" } else { "To be deleted" }, gone),
         ("later", "Expired, and not deleted by this run", later),
         ("archive", if totals.archived.is_zero() { "To be archived" } else { "Archived" }, moved),
-        ("held", "Protected (in use)", totals.held_by_use),
-        ("keep", "Protected (kept)", totals.held_by_keep),
-        ("blocked", "Blocked by limits or unknown use", totals.held_by_obstacles),
+        ("held", "Protected (in use)", totals.protected_by_use),
+        ("keep", "Protected (kept)", totals.protected_by_keep),
+        ("blocked", "Blocked by limits or unknown use", totals.blocked),
         ("failed", "Failed", totals.failed),
         ("stay", "Kept: no rule selects them", kept),
     ];
     let parts: Vec<_> = parts.into_iter().filter(|(_, _, amount)| !amount.is_zero()).collect();
-    let told: Vec<String> = parts
+    let described: Vec<String> = parts
         .iter()
         .map(|(_, label, amount)| format!("{label}: {}", bytes(amount.image_size_in_bytes)))
         .collect();
     html! {
         figure.registry {
             figcaption { (both(all)) " in " (repositories(totals.repositories)) }
-            span.bar.whole role="img" aria-label=(told.join(", ")) {
+            span.bar.whole role="img" aria-label=(described.join(", ")) {
                 @for (class, _, amount) in &parts {
                     @if amount.image_size_in_bytes > 0 { (bar(class, amount.image_size_in_bytes, all.image_size_in_bytes)) }
                 }
@@ -229,7 +227,7 @@ fn largest(report: &RunReport) -> Markup {
                                 td.number { (grouped(one.images.image_total_count)) }
                                 td.number { (bytes(one.images.image_size_in_bytes)) }
                                 td.number { (bytes(one.expiring.image_size_in_bytes)) }
-                                td.number { (bytes(one.held_by_use.image_size_in_bytes)) }
+                                td.number { (bytes(one.protected_by_use.image_size_in_bytes)) }
                             }
                         }
                     }
@@ -337,7 +335,7 @@ fn both(amount: Amount) -> String {
     format!("{}, {}", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
 }
 
-/// What becomes of a policy's bytes, as its bar tells them apart.
+/// The parts of a policy's bytes that its bar shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
     gone: u64,
@@ -349,18 +347,18 @@ impl Shares {
     const LEGEND: [(&'static str, &'static str); 3] =
         [("expire", "Deleted, or would be"), ("held", "Blocked or protected"), ("stay", "Kept")];
 
-    /// What a limit holds the policy takes too: it is counted once.
+    /// Computes the parts. Images that a limit blocks also expire by the policy, and are counted once.
     fn of(totals: &Totals) -> Self {
         let size = |amount: Amount| amount.image_size_in_bytes;
         let all = size(totals.images);
         let gone = if totals.deleted.is_zero() {
-            size(totals.expiring).saturating_sub(size(totals.held_by_obstacles))
+            size(totals.expiring).saturating_sub(size(totals.blocked))
         } else {
             size(totals.deleted)
         };
-        let held = size(totals.held_by_use)
-            .saturating_add(size(totals.held_by_keep))
-            .saturating_add(size(totals.held_by_obstacles))
+        let held = size(totals.protected_by_use)
+            .saturating_add(size(totals.protected_by_keep))
+            .saturating_add(size(totals.blocked))
             .saturating_add(size(totals.failed));
         Self { gone, held, stays: all.saturating_sub(gone).saturating_sub(held) }
     }
@@ -428,8 +426,8 @@ fn policies(report: &RunReport) -> Markup {
                             td.number { (grouped(totals.images.image_total_count)) }
                             td.number { (bytes(totals.images.image_size_in_bytes)) }
                             @for amount in [
-                                totals.expiring, totals.deleted, totals.held_by_use, totals.held_by_keep,
-                                totals.held_by_obstacles, totals.failed,
+                                totals.expiring, totals.deleted, totals.protected_by_use, totals.protected_by_keep,
+                                totals.blocked, totals.failed,
                             ] {
                                 (cell(amount))
                             }
@@ -470,9 +468,9 @@ fn footer(report: &RunReport) -> Markup {
                 "Images share layers, and a shared layer is counted in each of them: sizes are sums that overstate what is \
                  stored and what is freed, and so do the costs."
             }
-            @if report.has_book {
+            @if report.has_policies_file {
             p {
-                "The policies that decided are in the run's copy of the policies file, " code { (report.place.address(&run.book_key())) } ". \
+                "The policies that decided are in the run's copy of the policies file, " code { (report.place.address(&run.policies_file_key())) } ". \
                  What came of each repository is below " code { (report.place.address(&run.outcomes_prefix())) }
                 ", with the first " (grouped(SHOWN as u64)) " images or so of each."
             }

@@ -17,7 +17,7 @@ const POLICY: &str = r#"{"rules": [
     {"rulePriority": 7, "selection": {"tagStatus": "tagged", "tagPatternList": ["nothing*"],
      "countType": "imageCountMoreThan", "countNumber": 3}, "action": {"type": "expire"}}]}"#;
 
-/// `image(number, days, tags)` is an image pushed so many days before the evaluation.
+/// An image that was pushed `days` days before the evaluation.
 fn image(number: u32, days: u32, tags: &[&str]) -> serde_json::Value {
     let now = Instant::parse("2026-11-23T00:00:00Z").unwrap();
     serde_json::json!({
@@ -167,7 +167,7 @@ fn the_page_loads_nothing() {
     assert!(page.contains(r#"http-equiv="Content-Security-Policy" content="default-src 'none'; "#));
 }
 
-/// Asserts that the policy of a page lets in its own style and script, and no other ones.
+/// Asserts that the policy of a page allows its own style and script, and no others.
 #[track_caller]
 pub(super) fn follows_its_policy(page: &str) {
     use sha2::Digest;

@@ -55,7 +55,7 @@ pub(super) fn time(at: Instant, shown: &str) -> Markup {
     html! { time datetime=(at) title=(at) { (shown) } }
 }
 
-/// How far a time is from the time of the evaluation: `31 d ago`, `in 5 h`.
+/// The distance of a time from the time of the evaluation: `31 d ago`, `in 5 h`.
 pub(super) fn distance(now: Instant, at: Instant) -> String {
     if at > now { format!("in {}", age(at, now)) } else { format!("{} ago", age(now, at)) }
 }

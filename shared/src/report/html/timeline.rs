@@ -1,4 +1,4 @@
-//! When the images were pushed, and what becomes of them: a bar for each stretch of time.
+//! A chart of push times, with the result of the images in each bar.
 
 use jiff::tz::Offset;
 use maud::{Markup, html};
@@ -8,9 +8,9 @@ use crate::domain::preview::model::PreviewReport;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{count, grouped};
 
-/// More bars are too thin to tell apart on a small screen.
+/// Maximum number of bars; more are too thin to distinguish on a small screen.
 const MOST_BINS: i64 = 60;
-/// With fewer, the bars are too wide to be seen as such; empty ones are put around them.
+/// Minimum number of bars; with fewer, the bars are too wide, so that empty ones are added around them.
 const FEWEST_BINS: i64 = 15;
 /// Labels on the axis of time; most of them are hidden on a small screen.
 const MOST_LABELS: i64 = 8;
@@ -25,7 +25,7 @@ const LOWEST: f64 = 2.0;
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
 
-/// How much time one bar stands for.
+/// The time that one bar covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Hours(i64),
@@ -77,7 +77,7 @@ impl Step {
         }
     }
 
-    /// The time at which a bin begins, as the axis says it.
+    /// The start of a bin, as the axis writes it.
     fn label(self, bin: i64) -> String {
         let at = |micros: Option<i64>| micros.and_then(Instant::from_micros);
         match self {
@@ -98,7 +98,7 @@ impl Step {
         .unwrap_or_default()
     }
 
-    /// The time that a bin covers, as a tooltip says it.
+    /// The time of a bin, as a tooltip writes it.
     fn span(self, bin: i64) -> String {
         let from = self.label(bin);
         match self {
@@ -134,7 +134,7 @@ fn month_of(at: Instant) -> i64 {
     i64::from(date.year()) * 12 + i64::from(date.month()) - 1
 }
 
-/// The images of one bar, by what becomes of them.
+/// The images of one bar, by result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Bin {
     expire: u64,
@@ -192,9 +192,9 @@ impl Timeline {
         let place = |at| usize::try_from(step.bin_of(at) - first).ok();
 
         let mut bins = vec![Bin::default(); usize::try_from(last - first + 1).unwrap_or_default()];
-        for (at, fate) in pushes {
+        for (at, result) in pushes {
             if let Some(bin) = place(at).and_then(|place| bins.get_mut(place)) {
-                match fate {
+                match result {
                     ImageResult::Expires => bin.expire += 1,
                     ImageResult::Archived => bin.archive += 1,
                     ImageResult::Stays => bin.stay += 1,
@@ -230,8 +230,8 @@ impl Timeline {
     }
 }
 
-/// The range of the pushes, with the time of the evaluation if that is near: it says how old the youngest image is.
-/// Further away it would leave little room for the images.
+/// The range of the pushes, extended to the time of the evaluation if that is near, which shows how old the youngest image is.
+/// Otherwise it would leave little room for the images.
 fn with_now(oldest: Instant, youngest: Instant, now: Instant) -> (Instant, Instant) {
     let room = (youngest.micros() - oldest.micros()) / 4;
     if now > youngest && now.micros() - youngest.micros() <= room {
@@ -260,15 +260,15 @@ fn words(bin: Bin) -> String {
 
 /// The distance between the lines across the chart: 1, 2 or 5 times a power of ten, so that there are at most five.
 fn spacing(highest: u64) -> u64 {
-    let mut power = 1_u64;
+    let mut magnitude = 1_u64;
     loop {
         for factor in [1, 2, 5] {
-            let spacing = power.saturating_mul(factor);
+            let spacing = magnitude.saturating_mul(factor);
             if highest.div_ceil(spacing) <= 5 {
                 return spacing;
             }
         }
-        power = power.saturating_mul(10);
+        magnitude = magnitude.saturating_mul(10);
     }
 }
 
@@ -308,8 +308,8 @@ pub(super) fn chart(report: &PreviewReport, number: usize) -> Markup {
         figure {
             figcaption {
                 ul.legend {
-                    @for fate in [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays] {
-                        @if fate != ImageResult::Archived || archives { li { (swatch(fate)) (fate.heading()) } }
+                    @for result in [ImageResult::Expires, ImageResult::Archived, ImageResult::Stays] {
+                        @if result != ImageResult::Archived || archives { li { (swatch(result)) (result.heading()) } }
                     }
                 }
                 span.muted { "Images by the time of their push; one bar is " (timeline.step.name()) "." }
@@ -350,11 +350,11 @@ fn bar(bin: Bin, place: u64, timeline: &Timeline, top: u64) -> Markup {
     let slots = timeline.bins.len() as u64 * 10;
     let mut upper = pixels(ABOVE + HEIGHT);
     let mut parts = Vec::new();
-    for (fate, images) in bin.parts() {
+    for (result, images) in bin.parts() {
         if images > 0 {
             let height = height(images, top).max(LOWEST);
             upper -= height;
-            parts.push((fate, upper, height));
+            parts.push((result, upper, height));
         }
     }
     html! {
@@ -362,18 +362,18 @@ fn bar(bin: Bin, place: u64, timeline: &Timeline, top: u64) -> Markup {
             title { (timeline.span(usize::try_from(place).unwrap_or_default())) ": " (words(bin)) }
             // The whole height answers to the pointer.
             rect.hit x=(text::length(place * 10, slots)) width=(text::length(10, slots)) y=(ABOVE) height=(HEIGHT) {}
-            @for (fate, y, height) in parts {
-                rect class=(fate.class()) x=(text::length(place * 10 + 1, slots)) width=(text::length(8, slots))
+            @for (result, y, height) in parts {
+                rect class=(result.class()) x=(text::length(place * 10 + 1, slots)) width=(text::length(8, slots))
                     y={ (format_args!("{y:.2}")) } height={ (format_args!("{height:.2}")) }
-                    fill=[pattern(fate)] {}
+                    fill=[pattern(result)] {}
             }
         }
     }
 }
 
-/// Solid for what stays, from the stylesheet.
-const fn pattern(fate: ImageResult) -> Option<&'static str> {
-    match fate {
+/// The fill pattern. Kept images have a solid fill, from the stylesheet.
+const fn pattern(result: ImageResult) -> Option<&'static str> {
+    match result {
         ImageResult::Expires => Some("url(#pattern-expire)"),
         ImageResult::Archived => Some("url(#pattern-archive)"),
         ImageResult::Stays => None,

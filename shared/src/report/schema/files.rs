@@ -80,27 +80,27 @@ pub(super) struct Simple {
 pub(super) struct SimpleRule {
     /// A text for people.
     description: Option<String>,
-    /// Which images the rule is about.
+    /// The images that the rule selects.
     selection: Option<Selection>,
     /// The same as ECR's document says it, with a list beside it.
     tag_status: Option<TagStatus>,
     /// Beginnings of tags; an image needs one for each.
     tag_prefix_list: Option<Texts>,
-    /// Tags in which `*` stands for anything; an image needs one for each.
+    /// Patterns of tags, in which `*` matches anything; an image needs a tag for each.
     tag_pattern_list: Option<Texts>,
-    /// All but the youngest so many images are past the limit.
+    /// All images but this number of the youngest are past the limit.
     #[schemars(range(min = 1))]
     maximum_number_of_images: Option<u64>,
-    /// Images pushed more than so many days ago are past the limit.
+    /// Images that were pushed more than this number of days ago are past the limit.
     #[schemars(range(min = 1))]
     maximum_age_limit: Option<u64>,
-    /// Images not pulled for more than so many days are past the limit; they are archived.
+    /// Images that were not pulled for more than this number of days are past the limit; they are archived.
     #[schemars(range(min = 1))]
     maximum_days_since_pull: Option<u64>,
-    /// Images archived for more than so many days are past the limit.
+    /// Images that were archived more than this number of days ago are past the limit.
     #[schemars(range(min = 90))]
     maximum_days_in_archive: Option<u64>,
-    /// What happens to images past the limit; they expire if nothing is said.
+    /// The action on images past the limit; they expire by default.
     action: Option<SimpleAction>,
 }
 
@@ -134,7 +134,7 @@ pub(super) struct Prefixes {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Patterns {
-    /// Tags in which `*` stands for anything.
+    /// Patterns of tags, in which `*` matches anything.
     tag_pattern_list: Texts,
 }
 
@@ -182,11 +182,11 @@ pub(super) struct Rule {
     description: Option<String>,
     /// Which images, and the limit.
     selection: DocumentSelection,
-    /// What happens to images past the limit.
+    /// The action on images past the limit.
     action: DocumentAction,
 }
 
-/// Which images a rule is about, and its limit.
+/// The images that a rule selects, and its limit.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("allOf" = [
@@ -208,15 +208,15 @@ pub(super) struct DocumentSelection {
     tag_status: TagStatus,
     /// Beginnings of tags; an image needs one for each.
     tag_prefix_list: Option<Texts>,
-    /// Tags in which `*` stands for anything; an image needs one for each.
+    /// Patterns of tags, in which `*` matches anything; an image needs a tag for each.
     tag_pattern_list: Option<Texts>,
-    /// Where the images are.
+    /// The storage class of the images.
     storage_class: Option<DocumentClass>,
-    /// What is counted.
+    /// The kind of the limit.
     count_type: CountType,
     /// The unit of ages.
     count_unit: Option<CountUnit>,
-    /// So many images, or days.
+    /// The number of images or days.
     #[schemars(range(min = 1))]
     count_number: u64,
 }
@@ -233,13 +233,13 @@ pub(super) enum DocumentClass {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase")]
 pub(super) enum CountType {
-    /// All but the youngest so many images.
+    /// All images but this number of the youngest.
     ImageCountMoreThan,
-    /// Images pushed so many days ago.
+    /// Images that were pushed this number of days ago.
     SinceImagePushed,
-    /// Images last pulled so many days ago.
+    /// Images that were last pulled this number of days ago.
     SinceImagePulled,
-    /// Images archived so many days ago.
+    /// Images that were archived this number of days ago.
     SinceImageTransitioned,
 }
 
@@ -250,7 +250,7 @@ pub(super) enum CountUnit {
     Days,
 }
 
-/// What happens to images.
+/// The action on images.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
@@ -260,7 +260,7 @@ pub(super) enum CountUnit {
 pub(super) struct DocumentAction {
     /// Whether images are deleted, or move.
     r#type: DocumentActionType,
-    /// Where they move.
+    /// The storage class that images move to.
     target_storage_class: Option<TargetClass>,
 }
 
@@ -286,9 +286,9 @@ pub(super) enum TargetClass {
 pub(super) struct PoliciesFile {
     /// The policies; the first that matches a repository is the one.
     policies: Vec<Entry>,
-    /// What has to be known of what is in use.
+    /// The settings of usage sources.
     usage: Option<UsageSources>,
-    /// How much may go from the whole registry in a day.
+    /// The limits of the whole registry in a day.
     limits: Option<RegistryLimits>,
     /// The hash of this file, as `ecr-steward check` prints it: it is enforced without a preview before.
     approve: Option<String>,
@@ -300,20 +300,20 @@ pub(super) struct PoliciesFile {
 #[schemars(extend("if" = { "required": ["apply"], "properties": { "apply": { "const": "protect" } } },
     "then" = { "properties": { "rules": false } }, "else" = { "required": ["rules"] }))]
 pub(super) struct Entry {
-    /// What reports call it; no two have the same.
+    /// The unique name in reports.
     name: String,
-    /// What the names of its repositories match, one of these; `*` stands for anything.
+    /// Patterns of its repositories; `*` matches anything.
     repositories: RepositoryPatterns,
     /// The resource tags that its repositories have, all of these.
     tags: Option<BTreeMap<String, String>>,
     /// The rules, in the simple model.
     #[schemars(length(min = 1, max = 50))]
     rules: Option<Vec<SimpleRule>>,
-    /// Who applies it; nobody if nothing is said.
+    /// Who enforces it; nobody by default.
     apply: Option<Apply>,
-    /// What stays whatever the rules say.
+    /// The images that are kept whatever the rules say.
     keep: Option<Keep>,
-    /// How much it takes at once.
+    /// The limits in one run.
     limits: Option<Limits>,
 }
 
@@ -324,7 +324,7 @@ pub(super) struct RepositoryPatterns(
     Vec<String>,
 );
 
-/// What stays whatever the rules say. What is in use always does.
+/// The images that are kept whatever the rules say. Images in use are always kept.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Keep {
@@ -333,49 +333,49 @@ pub(super) struct Keep {
     in_use: Option<bool>,
     /// Images with a tag that matches one of these.
     tags: Option<Texts>,
-    /// So many of the youngest images.
+    /// Number of the youngest images.
     #[schemars(range(min = 1))]
     newest: Option<u64>,
-    /// Images that were pulled within so many days.
+    /// Images that were pulled within this number of days.
     #[schemars(range(min = 1))]
     pulled_within_days: Option<u64>,
 }
 
-/// How much goes from one repository in one run; a plan past one of these is not executed at all.
+/// The limits for one repository in one run. A plan that exceeds one of them is not executed at all.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Limits {
-    /// The most images; 500 if nothing is said.
+    /// The most images; 500 by default.
     #[schemars(range(min = 1))]
     images: Option<u64>,
-    /// The most, in percent of the repository's images; 50 if nothing is said.
+    /// The most, in percent of the repository's images; 50 by default.
     #[schemars(range(min = 1, max = 100))]
     percent: Option<u64>,
-    /// The fewest images that are left; 1 if nothing is said.
+    /// The fewest images that are left; 1 by default.
     #[schemars(range(min = 1))]
     remaining: Option<u64>,
 }
 
-/// How much may go from the whole registry in a day.
+/// The limits of the whole registry in a day.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RegistryLimits {
-    /// The most images; 5,000 if nothing is said.
+    /// The most images; 5,000 by default.
     #[schemars(range(min = 1))]
     images: Option<u64>,
-    /// The most, in percent of the registry's images; 25 if nothing is said.
+    /// The most, in percent of the registry's images; 25 by default.
     #[schemars(range(min = 1, max = 100))]
     percent: Option<u64>,
 }
 
-/// What has to be known of what is in use.
+/// The settings of usage sources.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UsageSources {
-    /// So many of the last active revisions of each family of task definitions are in use; 5 if nothing is said.
+    /// Number of the last active revisions of each family of task definitions that count as in use; 5 by default.
     #[schemars(range(min = 1))]
     task_definition_revisions: Option<u64>,
-    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use; no if nothing is said.
+    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use; no by default.
     stacks: Option<bool>,
     /// Lists in the stack's bucket that have to be there.
     lists: Option<Vec<ListSource>>,
@@ -424,14 +424,14 @@ pub(super) struct ListSource {
     /// Its key in the stack's bucket.
     #[schemars(regex(pattern = "^usage/.*\\.json$"))]
     key: String,
-    /// Older than so many hours it is of no use; 24 if nothing is said.
+    /// Maximum age in hours; 24 by default.
     #[schemars(range(min = 1))]
     maximum_age_in_hours: Option<u64>,
-    /// What the names of the repositories match that it is about; all if nothing is said.
+    /// Patterns of the repositories that it covers; all by default.
     repositories: Option<RepositoryPatterns>,
-    /// The cluster of Amazon EKS whose use it tells.
+    /// The cluster of Amazon EKS whose use it reports.
     cluster: Option<String>,
-    /// The account whose use it tells.
+    /// The account whose use it reports.
     #[schemars(regex(pattern = "^[0-9]{12}$"))]
     account: Option<String>,
 }
@@ -444,12 +444,12 @@ pub(super) struct Ignored {
     source: String,
     /// Why it does not matter.
     reason: String,
-    /// The last day on which it does not matter, like 2027-01-31; always if nothing is said.
+    /// The last day on which it does not matter, like 2027-01-31; always by default.
     #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), extend("format" = "date"))]
     until: Option<String>,
 }
 
-/// builds.yaml: which recipe for which source.
+/// builds.yaml: the build definition for each source.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct BuildsFile {
@@ -463,36 +463,36 @@ pub(super) struct BuildsFile {
 #[schemars(extend("if" = { "required": ["profile"], "properties": { "profile": { "const": "lambda" } } },
     "then" = { "properties": { "platforms": { "maxItems": 1 } } }))]
 pub(super) struct Build {
-    /// The repository that the image goes to.
+    /// The repository of the image.
     #[schemars(length(min = 2, max = 256), regex(pattern = "^[a-z0-9]([a-z0-9._/-]*[a-z0-9])?$"))]
     repository_name: String,
-    /// The folder of the source that is the build context; all of it if nothing is said.
+    /// The folder of the source that is the build context; all of it by default.
     #[schemars(length(min = 1), regex(pattern = "^[^/]"))]
     context: Option<String>,
-    /// The Dockerfile, from the source's top folder; that of the context if nothing is said.
+    /// The Dockerfile, from the source's top folder; that of the context by default.
     #[schemars(length(min = 1), regex(pattern = "^[^/]"))]
     dockerfile: Option<String>,
-    /// The stage to build; the last if nothing is said.
+    /// The stage to build; the last by default.
     #[schemars(length(min = 1), regex(pattern = "^[A-Za-z_][A-Za-z0-9_.-]*$"))]
     target: Option<String>,
     /// Values for the Dockerfile's `ARG`s.
     build_args: Option<BTreeMap<String, String>>,
     /// Secrets for `RUN --mount=type=secret,id=…`: where AWS Secrets Manager has each.
     secrets: Option<BTreeMap<String, SecretReference>>,
-    /// What to build for; linux/amd64 if nothing is said.
+    /// The platforms; linux/amd64 by default.
     #[schemars(length(min = 1))]
     platforms: Option<Vec<Platform>>,
     /// The tags besides the one that names the source.
     image_tags: Option<Vec<String>>,
     /// The branch whose images are released.
     default_branch: Option<String>,
-    /// Whether layers are kept for the next build; they are if nothing is said.
+    /// Whether layers are kept for the next build; they are by default.
     cache: Option<bool>,
     /// The size of the machine.
     compute_type: Option<ComputeType>,
-    /// What the image is for; ecs if nothing is said.
+    /// The runtime of the image; ecs by default.
     profile: Option<Profile>,
-    /// What is built; what is named after the repository if nothing is said.
+    /// The source; by default the one that is named after the repository.
     source: Option<BuildSource>,
     /// The role of the build.
     service_role: Option<String>,
@@ -526,7 +526,7 @@ pub(super) enum ComputeType {
     Xxlarge,
 }
 
-/// What is built: objects of the stack's bucket, or a CodeCommit repository.
+/// The source: objects of the stack's bucket, or a CodeCommit repository.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum BuildSource {
@@ -546,7 +546,7 @@ pub(super) struct S3Source {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct S3Keys {
-    /// The key of a zip archive, in which `*` stands for anything.
+    /// The key of a zip archive, in which `*` matches anything.
     #[schemars(regex(pattern = "^(sources|uploads)/.*(\\.[zZ][iI][pP]|\\*)$"))]
     key: String,
 }
@@ -566,9 +566,9 @@ pub(super) struct CodeCommit {
     /// Its name.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9._-]+$"))]
     repository_name: String,
-    /// The branches, in which `*` stands for anything.
+    /// Patterns of branches, in which `*` matches anything.
     branches: Option<GitNames>,
-    /// The tags, in which `*` stands for anything.
+    /// Patterns of tags, in which `*` matches anything.
     tags: Option<GitNames>,
 }
 
@@ -601,7 +601,7 @@ pub(super) struct UsageListFile {
     written_at: Instant,
     /// Who wrote it.
     written_by: Writer,
-    /// The EKS cluster that it tells of; none for a list of an account and Region.
+    /// The EKS cluster that it reports; none for a list of an account and Region.
     cluster: Option<String>,
     /// The EKS clusters that the account has in the Region. Each needs a list of its own.
     #[schemars(default)]
@@ -645,7 +645,7 @@ pub(super) enum UsedImage {
 pub(super) struct Used {
     /// The reference.
     image_uri: Reference,
-    /// Who uses it.
+    /// The user of the image.
     #[schemars(default)]
     used_by: Vec<String>,
 }

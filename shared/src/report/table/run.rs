@@ -1,4 +1,4 @@
-//! What came of a run as a table for a terminal: a row for each repository, what needs attention, totals.
+//! The report of a run as a table for a terminal: a row for each repository, what needs attention, totals.
 
 use std::fmt::Write as _;
 
@@ -45,7 +45,7 @@ pub fn render(report: &RunReport, style: Style) -> String {
     let mut lines = Vec::new();
     let concerns = report.concerns();
     for group in concerns.chunk_by(|(_, one), (_, other)| one.rank() == other.rank()) {
-        // One cause in many repositories is told once.
+        // One cause in many repositories is reported once.
         let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
         for (name, concern) in group {
             match causes.iter_mut().find(|(message, _)| *message == concern.message) {
@@ -90,12 +90,12 @@ pub fn render(report: &RunReport, style: Style) -> String {
     out
 }
 
-/// What makes the work of a dry run be done.
+/// The advice that ends a dry run.
 const APPLY: &str = "Add --apply to do it.";
 /// There is none.
 const NOTHING: &str = "There is nothing that --apply would do.";
 
-/// Whether the run would do something if it were no dry run.
+/// Whether the run would change something without being a dry run.
 fn has_work(report: &RunReport) -> bool {
     let totals = &report.totals;
     let changes = report.repositories.iter().filter_map(|outcome| outcome.attachment.as_ref());
@@ -104,7 +104,7 @@ fn has_work(report: &RunReport) -> bool {
         || changes.into_iter().any(crate::domain::enforcement::outcome::Attached::has_changed)
 }
 
-/// What becomes of the images, in one line.
+/// The results of the images, in one line.
 fn summary(report: &RunReport) -> String {
     let totals = &report.totals;
     let (word, deleted, archived) = match report.run.dry_run {
@@ -133,7 +133,7 @@ fn summary(report: &RunReport) -> String {
     part(totals.failed, "failed");
     part(totals.put_back, "put back");
     part(totals.only_previewed, "expire under policies that only preview (apply: preview)");
-    parts.push(format!("{} protected (in use)", grouped(totals.held_by_use.image_total_count)));
+    parts.push(format!("{} protected (in use)", grouped(totals.protected_by_use.image_total_count)));
     let unmatched = totals.count(Status::Unmatched);
     if unmatched > 0 {
         parts.push(format!("{unmatched} of {} repositories under no policy", totals.repositories));
@@ -141,11 +141,11 @@ fn summary(report: &RunReport) -> String {
     format!("{}.", parts.join(" · "))
 }
 
-/// By what: the kinds of all blockers, each once.
+/// The kinds of all blockers, each once.
 fn blocked_by(report: &RunReport) -> String {
     let mut codes: Vec<&str> = Vec::new();
     let blocked = report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked);
-    for blocker in blocked.flat_map(|outcome| &outcome.obstacles) {
+    for blocker in blocked.flat_map(|outcome| &outcome.blockers) {
         if !codes.contains(&blocker.code.as_str()) {
             codes.push(&blocker.code);
         }
@@ -270,7 +270,7 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         number(outcome.images),
         number(outcome.expiring),
         number(outcome.deleted),
-        number(outcome.held_by_use),
+        number(outcome.protected_by_use),
         color.map_or_else(|| status.clone(), |color| status.clone().fg(color)),
     ]
 }
@@ -292,7 +292,7 @@ mod tests {
             status: Status::Blocked,
             images: Amount { image_total_count: 100, image_size_in_bytes: 100 },
             expiring: Amount { image_total_count: 54, image_size_in_bytes: 54 },
-            obstacles: vec![ReportedBlocker {
+            blockers: vec![ReportedBlocker {
                 code: "usage-unknown".to_owned(),
                 message: "what is in use is not known completely: usage/eks.json: there is no such list"
                     .to_owned(),
@@ -304,24 +304,24 @@ mod tests {
         let mut builder = Builder::new(run.clone(), run.started_at);
         (0..7).for_each(|number| builder.take(held(&format!("fleet/{number}"))));
         let style = Style { width: 80, color: false };
-        let told = render(&builder.finish(), style);
-        assert_eq!(told.matches("there is no such list").count(), 1, "one cause is told once: {told}");
-        let (_, end) = told.split_once("\n0 of").unwrap();
+        let text = render(&builder.finish(), style);
+        assert_eq!(text.matches("there is no such list").count(), 1, "one cause is told once: {text}");
+        let (_, end) = text.split_once("\n0 of").unwrap();
         assert_eq!(
             end,
             " 700 images will be deleted (0 B) · 378 blocked by usage-unknown · 0\n  protected (in use).\nThere is nothing that --apply would do.\n"
         );
         let mut builder = Builder::new(run.clone(), run.started_at);
         builder.take(held("a"));
-        let free = Outcome { status: Status::Previewed, obstacles: Vec::new(), ..held("b") };
+        let free = Outcome { status: Status::Previewed, blockers: Vec::new(), ..held("b") };
         builder.take(Outcome { apply: Some(Apply::Preview), ..free.clone() });
         builder.take(free);
-        let told = render(&builder.finish(), style);
+        let text = render(&builder.finish(), style);
         assert!(
-            told.contains("54 of 300 images will be deleted (54 B) · 54 blocked by usage-unknown · 54"),
-            "{told}"
+            text.contains("54 of 300 images will be deleted (54 B) · 54 blocked by usage-unknown · 54"),
+            "{text}"
         );
-        assert!(told.ends_with("Add --apply to do it.\n"), "{told}");
+        assert!(text.ends_with("Add --apply to do it.\n"), "{text}");
     }
 
     #[test]

@@ -10,14 +10,14 @@ use crate::domain::enforcement::saved_plan::{
 use crate::domain::image::Image;
 use crate::workflows::enforcement::repository_snapshot::RepositoryPlan;
 
-/// What a terminal does with a plan.
+/// A plan that a terminal saves or executes.
 #[derive(Debug)]
 pub enum Approval<'a> {
     /// Saves what would be done.
     Save(RefCell<Vec<PlannedRepository>>),
     /// Does what was saved, or less.
     Execute {
-        /// What was saved.
+        /// The saved plan.
         plan: &'a SavedPlan,
         /// Why images of it are still there, by repository and digest.
         undone: RefCell<BTreeMap<(String, String), String>>,
@@ -36,13 +36,13 @@ pub struct Undone {
 }
 
 impl<'a> Approval<'a> {
-    /// Nothing is saved yet.
+    /// An approval that saves a plan, which is empty at first.
     #[must_use]
     pub const fn save() -> Self {
         Self::Save(RefCell::new(Vec::new()))
     }
 
-    /// Nothing is done yet.
+    /// An approval that executes a plan, of which nothing is done yet.
     #[must_use]
     pub fn execute(plan: &'a SavedPlan) -> Self {
         let images = plan.repositories.iter().flat_map(|repository| {
@@ -55,7 +55,7 @@ impl<'a> Approval<'a> {
         Self::Execute { plan, undone: RefCell::new(images.collect()) }
     }
 
-    /// What is saved.
+    /// The saved plan.
     #[must_use]
     pub fn saved(self) -> Vec<PlannedRepository> {
         match self {
@@ -64,7 +64,7 @@ impl<'a> Approval<'a> {
         }
     }
 
-    /// What of a plan was not done, and why, in the order of the plan.
+    /// The planned actions that were not executed, and why, in the order of the plan.
     #[must_use]
     pub fn undone(&self) -> Vec<Undone> {
         let Self::Execute { plan, undone } = self else { return Vec::new() };
@@ -80,7 +80,7 @@ impl<'a> Approval<'a> {
             .collect()
     }
 
-    /// Whether a repository may be worked on at all; otherwise why not is told of its images.
+    /// Whether a repository may be processed at all. Otherwise the reason is reported for each of its images.
     pub fn may_work_on(&self, repository: &str, policy: Option<(&str, Apply)>) -> bool {
         let Self::Execute { plan, .. } = self else { return true };
         let Some(planned) = plan.of(repository) else { return false };
@@ -98,7 +98,7 @@ impl<'a> Approval<'a> {
         false
     }
 
-    /// Tells of all images of a repository why they are still there.
+    /// Reports for all images of a repository why they still exist.
     pub fn tell_repository(&self, repository: &str, why: &str) {
         if let Self::Execute { plan, .. } = self
             && let Some(planned) = plan.of(repository)
@@ -113,15 +113,15 @@ impl<'a> Approval<'a> {
         }
     }
 
-    /// Takes note of a plan that was made just now: saves it, or compares it with the saved one.
+    /// Saves a plan that was made just now, or compares it with the saved one.
     pub(crate) fn take(&self, planned: &RepositoryPlan<'_>) {
-        let name = planned.surveyed.name.as_str();
-        let images = planned.surveyed.images.images();
+        let name = planned.snapshot.name.as_str();
+        let images = planned.snapshot.images.images();
         match self {
             Self::Save(saved) => {
                 let is_executable = planned.entry.apply == Apply::Delete
                     && planned.native.is_none()
-                    && planned.plan.obstacles.is_empty()
+                    && planned.plan.blockers.is_empty()
                     && planned.has_removals();
                 if !is_executable {
                     return;
@@ -152,7 +152,7 @@ impl<'a> Approval<'a> {
         }
     }
 
-    /// Whether an image may go; otherwise why not.
+    /// Whether an action on an image is approved. Otherwise the reason is reported.
     pub(crate) fn allows(
         &self,
         repository: &str,
@@ -176,7 +176,7 @@ impl<'a> Approval<'a> {
         }
     }
 
-    /// An image went as the plan has it.
+    /// Records that an action of the plan was executed.
     pub(crate) fn went(&self, repository: &str, digest: &str) {
         if let Self::Execute { undone, .. } = self {
             undone.borrow_mut().remove(&(repository.to_owned(), digest.to_owned()));
@@ -184,9 +184,10 @@ impl<'a> Approval<'a> {
     }
 }
 
-/// Why an image of a saved plan stays, by a plan of now; for one that would go, what holds all of them.
+/// Why the present plan keeps an image of a saved plan. For an image that would be deleted it is the reason that blocks all of
+/// them.
 fn why(planned: &RepositoryPlan<'_>, saved: &PlannedImage, place: Option<u32>) -> String {
-    let image = place.and_then(|place| Some((place, planned.surveyed.images.images().get(place as usize)?)));
+    let image = place.and_then(|place| Some((place, planned.snapshot.images.images().get(place as usize)?)));
     let Some((place, image)) = image else { return "it is not there any more".to_owned() };
     if let Some(reason) = planned.used.reason(place) {
         return format!("it is in use: {reason}");
@@ -204,8 +205,8 @@ fn why(planned: &RepositoryPlan<'_>, saved: &PlannedImage, place: Option<u32>) -
     if !takes.contains(&place) {
         return "the policy does not take it any more: the repository has changed".to_owned();
     }
-    match planned.plan.obstacles.first() {
-        Some(obstacle) => format!("blocked: {obstacle}"),
+    match planned.plan.blockers.first() {
+        Some(blocker) => format!("blocked: {blocker}"),
         None => "it was not come to".to_owned(),
     }
 }

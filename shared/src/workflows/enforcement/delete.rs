@@ -1,8 +1,8 @@
-//! Deletes and archives what a plan takes from a repository.
+//! Deletes and archives the planned images of a repository.
 
 use tokio::time::Instant as MonotonicInstant;
 
-use super::RunError;
+use super::{RunError, WriteClient};
 use crate::domain::enforcement::in_use_protection::is_protected;
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::lifecycle::PolicySource;
@@ -10,7 +10,7 @@ use crate::workflows::enforcement::execute::Executor;
 use crate::workflows::enforcement::process_batch::BatchProcessor;
 use crate::workflows::enforcement::repository_snapshot::RepositoryPlan;
 
-impl BatchProcessor<'_> {
+impl<W: WriteClient> BatchProcessor<'_, W> {
     /// Executes a plan. The outcome has what was done, however it ends.
     pub(super) async fn delete(
         &self,
@@ -18,8 +18,8 @@ impl BatchProcessor<'_> {
         outcome: &mut Outcome,
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
-        let name = planned.surveyed.name.as_str();
-        // Of a policy that is protected it is told elsewhere.
+        let name = planned.snapshot.name.as_str();
+        // A protected policy is reported elsewhere.
         if planned.native.is_none() {
             let attached = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
             outcome.drift.extend(attached.map(|text| drift(&text).to_owned()));
@@ -29,7 +29,7 @@ impl BatchProcessor<'_> {
         let is_blocked = executor.is_blocked();
         outcome.status = if !outcome.failed.is_zero() {
             Status::Partial
-        } else if is_blocked || !outcome.obstacles.is_empty() {
+        } else if is_blocked || !outcome.blockers.is_empty() {
             Status::Blocked
         } else {
             Status::Done
@@ -38,7 +38,7 @@ impl BatchProcessor<'_> {
     }
 }
 
-/// How a repository with a lifecycle policy of ECR's differs from what the policies file says.
+/// How a repository with a lifecycle policy of ECR's differs from the policies file.
 fn drift(native: &str) -> &'static str {
     if PolicySource::parse(native).is_ok_and(|source| source.policy().is_some_and(is_protected)) {
         "ECR still applies the policy that was attached when the policies file said `apply: attach`; delete it"

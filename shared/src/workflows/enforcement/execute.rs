@@ -1,6 +1,6 @@
-//! Executes what is to be done in one repository. Right before each batch of images goes, everything that it rests on is looked at
-//! again: what is in use, and the repository. Then room is reserved in the registry's limit, it is written down, and only then it
-//! is done. It is safe to stop anywhere: the next run plans anew.
+//! Executes the actions on one repository. Right before each batch of images, use and the repository are read again, and the plan
+//! is made again. Then the registry's limit is reserved, the journal is written, and only then the images are deleted or
+//! archived. It is safe to stop anywhere: the next run plans again.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -28,65 +28,65 @@ use crate::workflows::enforcement::repository_snapshot::{
     RepositoryPlan, RepositorySnapshot, forget_children,
 };
 use crate::workflows::enforcement::write_journal;
-use crate::workflows::enforcement::{Access, RunError};
+use crate::workflows::enforcement::{RunError, WriteClient};
 
-/// With less time than this no batch of images is begun: five calls, the reading of use, and writing down what was done.
+/// Minimum time left for starting a batch of images: five calls, reading use, and recording what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
-/// A repository of more images than this takes several calls to read, and is read again before a batch only when it was last read
-/// longer ago than [`MAX_AGE`], or when something of it has disappeared; in between only the images of the batch are, and the
-/// newest of those that stay, which the counts of rules rest on.
+/// Maximum number of images in a repository that one call reads. A larger repository is read again before a batch only if it was
+/// last read longer ago than [`MAX_AGE`], or if something of it has disappeared. Otherwise only the images of the batch are read
+/// again, and the newest of those that are kept, which the counts of rules depend on.
 const SMALL: usize = 1000;
 /// See [`SMALL`].
 const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// Why an image index stays, or what it may list.
+/// Why an image index is kept if its children differ from the cached ones.
 const OTHERS_LISTED: &str = "it lists other images than were remembered of it, so that the plan was made of what is not true; the \
                              next run reads it anew";
 
 /// Executes the actions of one repository.
-pub(crate) struct Executor<'w, 'a> {
-    worker: &'w BatchProcessor<'a>,
+pub(crate) struct Executor<'w, 'a, W> {
+    processor: &'w BatchProcessor<'a, W>,
     /// The repository when the actions were decided.
     planned: &'w RepositoryPlan<'w>,
     outcome: &'w mut Outcome,
     /// The repository when it was last read, and when that was.
     current: (RepositorySnapshot, MonotonicInstant),
-    /// Images that were to go and stayed: what belongs to them stays with them.
+    /// Images that were planned and are kept. What belongs to them is kept, too.
     stayed: HashSet<ImageIndex>,
     places: HashMap<&'w str, ImageIndex>,
-    /// Whether a policy that protection tags are for looks into the archive.
+    /// Whether the policy that protection tags are for has rules about archived images.
     looks_into_archive: bool,
     /// With this policies are attached where the run itself may not.
-    lifts: Option<&'w EcrWrite>,
-    /// Whether nothing more goes here.
+    lifts: Option<W>,
+    /// Whether nothing more is removed here.
     is_blocked: bool,
-    /// Whether what is remembered of image indexes was compared with the indexes.
+    /// Whether the cached children of image indexes were compared with the indexes.
     indexes_are_checked: bool,
-    begun: MonotonicInstant,
+    started: MonotonicInstant,
 }
 
-/// What a batch rests on, read right before it.
+/// The facts that a batch depends on, read right before it.
 struct Look {
     usage_read_at: Instant,
-    /// What goes after all.
+    /// The images that are still to be removed.
     going: Vec<ImageIndex>,
 }
 
-impl<'w, 'a> Executor<'w, 'a> {
-    /// For a repository that was read at `read_at` or later. What is in use is looked at after this.
+impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
+    /// The execution for a repository that was read at `read_at` or later. Use is read after this.
     pub(crate) fn new(
-        worker: &'w BatchProcessor<'a>,
+        processor: &'w BatchProcessor<'a, W>,
         planned: &'w RepositoryPlan<'w>,
         outcome: &'w mut Outcome,
         read_at: MonotonicInstant,
     ) -> Self {
-        let current = (planned.surveyed.clone(), read_at);
-        let begun = MonotonicInstant::now();
-        let places = planned.surveyed.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
+        let current = (planned.snapshot.clone(), read_at);
+        let started = MonotonicInstant::now();
+        let places = planned.snapshot.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
         let stayed = HashSet::new();
         let looks_into_archive = looks_into_archive(&planned.entry.policy);
         Self {
-            worker,
+            processor,
             planned,
             outcome,
             current,
@@ -96,7 +96,7 @@ impl<'w, 'a> Executor<'w, 'a> {
             lifts: None,
             is_blocked: false,
             indexes_are_checked: false,
-            begun,
+            started,
         }
     }
 
@@ -106,7 +106,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     /// Policies are attached with this, also where the run itself may not attach any.
-    pub(crate) fn puts_policies_with(&mut self, ecr: Option<&'w EcrWrite>) {
+    pub(crate) fn puts_policies_with(&mut self, ecr: Option<W>) {
         self.lifts = ecr;
     }
 
@@ -122,15 +122,15 @@ impl<'w, 'a> Executor<'w, 'a> {
                 [Action::Delete(_) | Action::Archive(_), ..] => self.remove(batch).await?,
                 // One image without its tag is no reason to leave the others without theirs.
                 [Action::PutTag { .. }, ..] => match self.put_tags(batch).await {
-                    Err(stop @ RunError::Time(_)) => return Err(stop),
-                    Err(stop) => untagged = untagged.or(Some(stop)),
+                    Err(error @ RunError::Time(_)) => return Err(error),
+                    Err(error) => untagged = untagged.or(Some(error)),
                     Ok(()) => {}
                 },
                 [Action::PutPolicy(policy)] => self.put_policy(policy, PolicyChange::Attached).await?,
                 [Action::Suspend(nothing)] => {
-                    let name = &self.planned.surveyed.name;
+                    let name = &self.planned.snapshot.name;
                     let ecr = self.protect()?;
-                    self.worker.clients.call(ecr.suspend_lifecycle_policy(name, nothing)).await?;
+                    self.processor.clients.call(ecr.suspend_lifecycle_policy(name, nothing)).await?;
                     self.note_policy(PolicyChange::Suspended);
                 }
                 // What is put back is not of a plan: the look that finds it puts it back.
@@ -140,35 +140,28 @@ impl<'w, 'a> Executor<'w, 'a> {
         untagged.map_or(Ok(()), Err)
     }
 
-    /// Whether something was to go and stayed, since it is not certain that it may.
+    /// Whether planned images are kept because something is uncertain.
     pub(crate) const fn is_blocked(&self) -> bool {
         self.is_blocked
     }
 
-    /// Whether an image is in the archive, whose manifests ECR does not give, and no rule of the policy looks there.
+    /// Whether an image is archived, so that ECR does not return its manifest, and no rule of the policy is about archived
+    /// images.
     fn is_safe_in_the_archive(&self, digest: Option<&str>) -> bool {
         let image = digest.and_then(|digest| self.place(digest)).and_then(|place| self.image(place));
         image.is_some_and(|image| image.status == ImageStatus::Archived) && !self.looks_into_archive
     }
 
     fn protect(&self) -> Result<&'w EcrProtect, RunError> {
-        match self.worker.access {
-            Access::Protect(ecr) => Ok(ecr),
-            Access::Write(ecr) => Ok(ecr),
-            Access::Read => {
-                Err(RunError::Aws(AwsError::unexpected_response("PutImage", "a preview changes nothing")))
-            }
-        }
+        self.processor.access.protect().ok_or_else(|| {
+            RunError::Aws(AwsError::unexpected_response("PutImage", "a preview changes nothing"))
+        })
     }
 
     fn write(&self) -> Result<&'w EcrWrite, RunError> {
-        match self.worker.access {
-            Access::Write(ecr) => Ok(ecr),
-            Access::Protect(_) | Access::Read => Err(RunError::Aws(AwsError::unexpected_response(
-                "BatchDeleteImage",
-                "this run takes nothing away",
-            ))),
-        }
+        self.processor.access.write().ok_or_else(|| {
+            RunError::Aws(AwsError::unexpected_response("BatchDeleteImage", "this run takes nothing away"))
+        })
     }
 
     /// Deletes or archives images, all of one step and kind.
@@ -215,17 +208,17 @@ impl<'w, 'a> Executor<'w, 'a> {
         if is_archival { self.archive(&going).await } else { self.delete(&going, &manifests).await }
     }
 
-    /// Looks at everything that a batch rests on, and says what of it goes after all.
+    /// Reads everything that a batch depends on, and decides again which images are removed.
     async fn look(
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
         is_archival: bool,
     ) -> Result<Option<Look>, RunError> {
-        let worker = self.worker;
-        if !worker.clients.deadline.has(MIN_TIME_LEFT) {
-            return Err(RunError::Time(worker.clients.ecr.retry_observer().timeout_cause()));
+        let processor = self.processor;
+        if !processor.clients.deadline.has(MIN_TIME_LEFT) {
+            return Err(RunError::Time(processor.clients.ecr.retry_observer().timeout_cause()));
         }
-        let (observation, usage_read_at) = worker.look(self.begun).await?;
+        let (observation, usage_read_at) = processor.look(self.started).await?;
         let described = self.read_again(wanted).await?;
         let Some(described) = described else {
             for &(_, place) in wanted {
@@ -233,10 +226,10 @@ impl<'w, 'a> Executor<'w, 'a> {
             }
             return Ok(None);
         };
-        let (entry, now) = (&self.planned.entry, worker.clients.now());
+        let (entry, now) = (&self.planned.entry, processor.clients.now());
         let (used, plan) = self.current.0.decide(entry, &observation.usage, now);
-        if !plan.obstacles.is_empty() {
-            self.block(&plan.obstacles, wanted);
+        if !plan.blockers.is_empty() {
+            self.block(&plan.blockers, wanted);
             return Ok(None);
         }
         let taken = if is_archival { &plan.archivals } else { &plan.deletions };
@@ -277,26 +270,26 @@ impl<'w, 'a> Executor<'w, 'a> {
                 None => going.push(place),
             }
         }
-        for (place, (fate, why)) in staying {
-            self.stay(place, fate, why);
+        for (place, (result, why)) in staying {
+            self.stay(place, result, why);
         }
         Ok(Some(Look { usage_read_at, going }))
     }
 
-    /// Reads the repository again: all of it where that is one call or something of it has disappeared, else the images of
-    /// the batch. `None` when it is gone.
+    /// Reads the repository again: all of it where that is one call or something of it has disappeared, else the images of the
+    /// batch. `None` if the repository is deleted.
     async fn read_again(
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
     ) -> Result<Option<HashMap<String, Image>>, RunError> {
-        let worker = self.worker;
+        let processor = self.processor;
         let by_digest =
             |images: &[Image]| images.iter().map(|image| (image.digest.to_string(), image.clone())).collect();
         let is_small = self.current.0.images.images().len() <= SMALL;
         if !is_small && self.current.1.elapsed() < MAX_AGE {
             let ids: Vec<ImageId> =
                 wanted.iter().map(|(removal, _)| ImageId::Digest(removal.image_digest.clone())).collect();
-            let (name, ecr) = (&self.planned.surveyed.name, worker.clients.ecr);
+            let (name, ecr) = (&self.planned.snapshot.name, processor.clients.ecr);
             let newest = self.newest_that_stay();
             let described = async {
                 let described = ecr.images_by_digest(name, &ids).await?;
@@ -305,23 +298,23 @@ impl<'w, 'a> Executor<'w, 'a> {
                 }
                 Ok(described)
             };
-            match worker.clients.call(described).await {
+            match processor.clients.call(described).await {
                 Ok(described) => return Ok(Some(by_digest(&described))),
                 // Something has disappeared: the counts of the rules may be others.
                 Err(RunError::Aws(error)) if error.failure == Failure::NotFound => {}
-                Err(stop) => return Err(stop),
+                Err(error) => return Err(error),
             }
         }
         let read_at = MonotonicInstant::now();
-        let surveyed = &self.planned.surveyed;
-        let RepositorySnapshot { name, registry_id, arn, .. } = surveyed;
-        match RepositorySnapshot::read(&worker.clients, name.clone(), registry_id, arn).await {
+        let snapshot = &self.planned.snapshot;
+        let RepositorySnapshot { name, registry_id, arn, .. } = snapshot;
+        match RepositorySnapshot::read(&processor.clients, name.clone(), registry_id, arn).await {
             Ok(read) => {
-                let pull_gaps = surveyed.pull_gaps.clone();
+                let pull_gaps = snapshot.pull_gaps.clone();
                 self.current = (RepositorySnapshot { pull_gaps, ..read }, read_at);
             }
-            Err(stop) if stop.is_not_found() => return Ok(None),
-            Err(stop) => return Err(stop),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
         }
         Ok(Some(by_digest(self.current.0.images.images())))
     }
@@ -338,7 +331,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         staying.into_iter().map(|image| ImageId::Digest(image.digest.to_string())).collect()
     }
 
-    /// Reserves room for what goes in the registry's limit; what does not fit stays.
+    /// Reserves the registry's limit for the batch. Images beyond the limit are kept.
     async fn reserve(
         &mut self,
         going: Vec<ImageIndex>,
@@ -351,13 +344,14 @@ impl<'w, 'a> Executor<'w, 'a> {
             return Ok(going);
         }
         let Reserved { granted, limit, before } =
-            registry_limit::reserve(&self.worker.clients, self.worker.book.limits(), planned).await?;
+            registry_limit::reserve(&self.processor.clients, self.processor.policy_set.limits(), planned)
+                .await?;
         if granted >= planned {
             return Ok(going);
         }
-        let obstacle = Blocker::Registry { planned, before, limit };
-        let why = obstacle.to_string();
-        self.note_obstacles(&[obstacle]);
+        let blocker = Blocker::Registry { planned, before, limit };
+        let why = blocker.to_string();
+        self.note_blockers(&[blocker]);
         let mut left = granted;
         let mut fits = Vec::new();
         for place in going {
@@ -373,7 +367,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         Ok(fits)
     }
 
-    /// Reads the manifests of what is to go. An image index whose children are others than the plan was made with stays.
+    /// Reads the manifests of the batch. An image index whose children differ from those of the plan is kept.
     async fn manifests(
         &mut self,
         going: Vec<ImageIndex>,
@@ -381,13 +375,13 @@ impl<'w, 'a> Executor<'w, 'a> {
         if going.is_empty() {
             return Ok((going, HashMap::new()));
         }
-        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let (processor, snapshot) = (self.processor, &self.planned.snapshot);
         let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
         let Manifests { found, failures } =
-            worker.clients.call(worker.clients.ecr.manifests(&surveyed.name, &ids)).await?;
+            processor.clients.call(processor.clients.ecr.manifests(&snapshot.name, &ids)).await?;
         for failure in failures.iter().filter(|failure| failure.failure_code != NOT_FOUND) {
             tracing::warn!(
-                repository = %surveyed.name,
+                repository = %snapshot.name,
                 digest = failure.image_id.image_digest,
                 code = failure.failure_code,
                 reason = failure.failure_reason,
@@ -402,13 +396,13 @@ impl<'w, 'a> Executor<'w, 'a> {
                 certain.push(place);
                 continue;
             }
-            forget_children(&worker.clients, &surveyed.name).await?;
+            forget_children(&processor.clients, &snapshot.name).await?;
             self.stay(place, ImageResult::HeldBack, OTHERS_LISTED.to_owned());
         }
         Ok((certain, manifests))
     }
 
-    /// Whether all image indexes that can be read list what is remembered of them; asked once. If not, nothing goes.
+    /// Whether all readable image indexes have their cached children; checked once. If not, nothing is removed.
     async fn indexes_are_as_remembered(
         &mut self,
         wanted: &[(&Removal, ImageIndex)],
@@ -416,24 +410,25 @@ impl<'w, 'a> Executor<'w, 'a> {
         if self.indexes_are_checked {
             return Ok(true);
         }
-        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let (processor, snapshot) = (self.processor, &self.planned.snapshot);
         let is_readable =
             |image: &Image| image.kind == ManifestKind::Index && image.status == ImageStatus::Active;
         let indexes: Vec<ImageIndex> = (0..)
-            .zip(surveyed.images.images())
+            .zip(snapshot.images.images())
             .filter(|(_, image)| is_readable(image))
             .map(|(place, _)| place)
             .collect();
         for batch in indexes.chunks(BATCH) {
             let ids: Vec<ImageId> = batch.iter().filter_map(|&place| self.id(place)).collect();
-            let found = worker.clients.call(worker.clients.ecr.manifests(&surveyed.name, &ids)).await?.found;
+            let found =
+                processor.clients.call(processor.clients.ecr.manifests(&snapshot.name, &ids)).await?.found;
             let manifests: HashMap<String, Manifest> =
                 found.into_iter().map(|manifest| (manifest.digest.clone(), manifest)).collect();
             let is_other = |place: &&ImageIndex| {
                 !self.image(**place).is_some_and(|image| self.is_as_remembered(**place, image, &manifests))
             };
             if let Some(other) = batch.iter().find(is_other).and_then(|&place| self.image(place)) {
-                forget_children(&worker.clients, &surveyed.name).await?;
+                forget_children(&processor.clients, &snapshot.name).await?;
                 self.is_blocked = true;
                 for &(_, place) in wanted {
                     self.stay(place, ImageResult::HeldBack, format!("{}: {OTHERS_LISTED}", other.digest));
@@ -458,13 +453,13 @@ impl<'w, 'a> Executor<'w, 'a> {
         }
         let Ok(listed) = deletion::children(&manifest.text) else { return false };
         let listed: HashSet<ImageIndex> = listed.iter().filter_map(|digest| self.place(digest)).collect();
-        let parents = self.planned.surveyed.images.parents();
+        let parents = self.planned.snapshot.images.parents();
         let known: HashSet<ImageIndex> =
             parents.iter().filter(|(_, index)| *index == place).map(|(child, _)| *child).collect();
         listed == known
     }
 
-    /// Writes down what is about to go. What cannot be written down does not go.
+    /// Writes the journal for the batch. Images that are not journaled are not removed.
     async fn write_down(
         &mut self,
         going: &[ImageIndex],
@@ -473,7 +468,7 @@ impl<'w, 'a> Executor<'w, 'a> {
         is_archival: bool,
         usage_read_at: Instant,
     ) -> Result<(), RunError> {
-        let (worker, surveyed) = (self.worker, &self.planned.surveyed);
+        let (processor, snapshot) = (self.processor, &self.planned.snapshot);
         let removals: HashMap<ImageIndex, &Removal> =
             wanted.iter().map(|&(removal, place)| (place, removal)).collect();
         let mut lines = Vec::with_capacity(going.len());
@@ -486,12 +481,12 @@ impl<'w, 'a> Executor<'w, 'a> {
             };
             let manifest = manifests.get(&*image.digest);
             lines.push(Line {
-                run_id: worker.run.run_id.clone(),
-                at: worker.clients.now(),
-                registry_id: surveyed.registry_id.clone(),
-                region: worker.clients.region.to_owned(),
-                by: Actor::of_run(worker.run.started_by.as_deref()),
-                repository_name: surveyed.name.as_str().to_owned(),
+                run_id: processor.run.run_id.clone(),
+                at: processor.clients.now(),
+                registry_id: snapshot.registry_id.clone(),
+                region: processor.clients.region.to_owned(),
+                by: Actor::of_run(processor.run.started_by.as_deref()),
+                repository_name: snapshot.name.as_str().to_owned(),
                 image_digest: image.digest.to_string(),
                 image_tags: image.tags.iter().map(ToString::to_string).collect(),
                 image_pushed_at: image.pushed_at,
@@ -504,7 +499,7 @@ impl<'w, 'a> Executor<'w, 'a> {
                     crate::domain::lifecycle::document::Action::Expire
                 }),
                 policy: Some(self.planned.entry.name.clone()),
-                book_version: worker.run.book_version.clone(),
+                policies_file_version: processor.run.policies_file_version.clone(),
                 applied_rule_priority: Some(removal.applied_rule_priority),
                 reason: removal.reason.clone(),
                 usage_read_at: Some(usage_read_at),
@@ -515,17 +510,17 @@ impl<'w, 'a> Executor<'w, 'a> {
             return Err(RunError::Aws(AwsError::unexpected_response("PutObject", problem)));
         }
         let key = write_journal::write(
-            &worker.clients,
-            &journal::prefix(worker.run),
-            surveyed.name.as_str(),
+            &processor.clients,
+            &journal::prefix(processor.run),
+            snapshot.name.as_str(),
             &lines,
         )
         .await?;
         self.outcome.add_journal_key(key);
-        worker.has_changed.set(true);
+        processor.has_changed.set(true);
         // From here on it may be gone.
-        let removed = lines.into_iter().map(|line| Removed { repository: surveyed.name.clone(), line });
-        worker.note_removed(removed);
+        let removed = lines.into_iter().map(|line| Removed { repository: snapshot.name.clone(), line });
+        processor.note_removed(removed);
         Ok(())
     }
 
@@ -534,16 +529,16 @@ impl<'w, 'a> Executor<'w, 'a> {
         going: &[ImageIndex],
         manifests: &HashMap<String, Manifest>,
     ) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
+        let name = &self.planned.snapshot.name;
         let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
-        let answer = self.worker.clients.call(self.write()?.delete_images(name, &ids)).await;
+        let answer = self.processor.clients.call(self.write()?.delete_images(name, &ids)).await;
         let (deleted, refused) = match answer {
             Ok(answer) => answer,
-            Err(stop) => {
+            Err(error) => {
                 for &place in going {
-                    self.stay(place, ImageResult::Unknown, stop.to_string());
+                    self.stay(place, ImageResult::Unknown, error.to_string());
                 }
-                return Err(stop);
+                return Err(error);
             }
         };
         let deleted: HashSet<&str> = deleted.iter().filter_map(|id| id.image_digest.as_deref()).collect();
@@ -579,42 +574,42 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     async fn archive(&mut self, going: &[ImageIndex]) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
+        let name = &self.planned.snapshot.name;
         for &place in going {
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
-            match self.worker.clients.call(self.write()?.archive(name, &digest)).await {
+            match self.processor.clients.call(self.write()?.archive(name, &digest)).await {
                 Ok(()) => self.went(place, ImageResult::Archived, None),
-                Err(stop @ RunError::Time(_)) => {
-                    self.stay(place, ImageResult::Unknown, stop.to_string());
-                    return Err(stop);
+                Err(error @ RunError::Time(_)) => {
+                    self.stay(place, ImageResult::Unknown, error.to_string());
+                    return Err(error);
                 }
-                Err(stop) => self.fail(place, stop.to_string()),
+                Err(error) => self.fail(place, error.to_string()),
             }
         }
         Ok(())
     }
 
     async fn put_policy(&mut self, policy: &LifecyclePolicy, change: PolicyChange) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
-        let ecr = match self.lifts {
-            Some(ecr) => ecr,
+        let name = &self.planned.snapshot.name;
+        let ecr = match &self.lifts {
+            Some(client) => client.ecr(),
             None => self.write()?,
         };
-        self.worker.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
+        self.processor.clients.call(ecr.put_lifecycle_policy(name, &policy.to_json())).await?;
         self.note_policy(change);
         Ok(())
     }
 
     fn note_policy(&mut self, change: PolicyChange) {
-        self.worker.has_changed.set(true);
+        self.processor.has_changed.set(true);
         if let Some(attached) = &mut self.outcome.attachment {
             attached.lifecycle_policy = change;
         }
     }
 
     async fn put_tags(&mut self, batch: &[Action]) -> Result<(), RunError> {
-        let name = &self.planned.surveyed.name;
-        let clients = &self.worker.clients;
+        let name = &self.planned.snapshot.name;
+        let clients = &self.processor.clients;
         let mut wanted: Vec<(&str, &str)> = batch
             .iter()
             .filter_map(|action| match action {
@@ -655,14 +650,14 @@ impl<'w, 'a> Executor<'w, 'a> {
             };
             match clients.call(self.protect()?.put_protection_tag(name, manifest, tag)).await {
                 Ok(()) => {}
-                Err(stop @ RunError::Time(_)) => return Err(stop),
-                Err(stop) => {
-                    tracing::warn!(repository = %name, digest, tag, error = %stop, "could not protect an image");
-                    first = first.or(Some(stop));
+                Err(error @ RunError::Time(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(repository = %name, digest, tag, error = %error, "could not protect an image");
+                    first = first.or(Some(error));
                     continue;
                 }
             }
-            self.worker.has_changed.set(true);
+            self.processor.has_changed.set(true);
             if let Some(attached) = &mut self.outcome.attachment {
                 attached.tags_added += 1;
             }
@@ -671,7 +666,7 @@ impl<'w, 'a> Executor<'w, 'a> {
     }
 
     fn image(&self, place: ImageIndex) -> Option<&'w Image> {
-        self.planned.surveyed.images.images().get(place as usize)
+        self.planned.snapshot.images.images().get(place as usize)
     }
 
     fn place(&self, digest: &str) -> Option<ImageIndex> {
@@ -686,28 +681,28 @@ impl<'w, 'a> Executor<'w, 'a> {
         places.iter().any(|&place| self.image(place).is_some_and(|image| image.kind == ManifestKind::Index))
     }
 
-    /// Nothing more goes here, for these reasons, each of which is told once.
-    fn note_obstacles(&mut self, obstacles: &[Blocker]) {
+    /// Stops removing images here for these reasons, each of which is reported once.
+    fn note_blockers(&mut self, blockers: &[Blocker]) {
         self.is_blocked = true;
-        for held in obstacles.iter().map(ReportedBlocker::from) {
-            if !self.outcome.obstacles.contains(&held) {
-                self.outcome.obstacles.push(held);
+        for held in blockers.iter().map(ReportedBlocker::from) {
+            if !self.outcome.blockers.contains(&held) {
+                self.outcome.blockers.push(held);
             }
         }
     }
 
-    /// Nothing more goes here, since it is not certain that it may.
-    fn block(&mut self, obstacles: &[Blocker], wanted: &[(&Removal, ImageIndex)]) {
-        self.note_obstacles(obstacles);
-        let why = obstacles.first().map(ToString::to_string).unwrap_or_default();
+    /// Stops removing images here because something is uncertain.
+    fn block(&mut self, blockers: &[Blocker], wanted: &[(&Removal, ImageIndex)]) {
+        self.note_blockers(blockers);
+        let why = blockers.first().map(ToString::to_string).unwrap_or_default();
         for &(_, place) in wanted {
             self.stay(place, ImageResult::HeldBack, why.clone());
         }
     }
 
-    /// Whether something stayed that lists the image, or that it is about.
+    /// Whether an image index that lists the image, or its subject, was kept.
     fn stays_with_another(&mut self, place: ImageIndex) -> bool {
-        let mut holders = self.planned.surveyed.images.holders_of(place);
+        let mut holders = self.planned.snapshot.images.holders_of(place);
         let holder = holders.find(|holder| self.stayed.contains(holder));
         let Some(holder) = holder.and_then(|holder| self.image(holder)) else { return false };
         self.stay(
@@ -718,28 +713,28 @@ impl<'w, 'a> Executor<'w, 'a> {
         true
     }
 
-    /// Whether a saved plan, if there is one, has this become of an image as it is now. Otherwise the image stays.
+    /// Whether a saved plan, if there is one, has this action on the image as it is now. Otherwise the image is kept.
     fn is_approved(&mut self, place: ImageIndex, is_archival: bool) -> bool {
-        let (Some(approval), Some(image)) = (self.worker.approval, self.image(place)) else { return true };
+        let (Some(approval), Some(image)) = (self.processor.approval, self.image(place)) else { return true };
         let action = if is_archival { PlannedAction::Archive } else { PlannedAction::Delete };
-        let allowed = approval.allows(self.planned.surveyed.name.as_str(), image, action);
+        let allowed = approval.allows(self.planned.snapshot.name.as_str(), image, action);
         let Err(deviation) = allowed else { return true };
         self.stay(place, ImageResult::HeldBack, deviation.to_string());
         false
     }
 
-    fn stay(&mut self, place: ImageIndex, fate: ImageResult, why: String) {
-        if let (Some(approval), Some(image)) = (self.worker.approval, self.image(place)) {
-            approval.stays(self.planned.surveyed.name.as_str(), &image.digest, &why);
+    fn stay(&mut self, place: ImageIndex, result: ImageResult, why: String) {
+        if let (Some(approval), Some(image)) = (self.processor.approval, self.image(place)) {
+            approval.stays(self.planned.snapshot.name.as_str(), &image.digest, &why);
         }
         self.stayed.insert(place);
-        if let Some(told) = self.planned.tell(place, fate, Some(why)) {
-            self.outcome.tell(told);
+        if let Some(image) = self.planned.image_outcome(place, result, Some(why)) {
+            self.outcome.record(image);
         }
         if let Some(image) = self.image(place)
-            && fate == ImageResult::InUse
+            && result == ImageResult::InUse
         {
-            self.outcome.held_by_use.add(image);
+            self.outcome.protected_by_use.add(image);
         }
     }
 
@@ -750,17 +745,17 @@ impl<'w, 'a> Executor<'w, 'a> {
         self.stay(place, ImageResult::Failed, why);
     }
 
-    fn went(&mut self, place: ImageIndex, fate: ImageResult, detail: Option<String>) {
+    fn went(&mut self, place: ImageIndex, result: ImageResult, detail: Option<String>) {
         let Some(image) = self.image(place) else { return };
-        if let Some(approval) = self.worker.approval {
-            approval.went(self.planned.surveyed.name.as_str(), &image.digest);
+        if let Some(approval) = self.processor.approval {
+            approval.went(self.planned.snapshot.name.as_str(), &image.digest);
         }
-        match fate {
+        match result {
             ImageResult::Archived => self.outcome.archived.add(image),
             _ => self.outcome.deleted.add(image),
         }
-        if let Some(told) = self.planned.tell(place, fate, detail) {
-            self.outcome.tell(told);
+        if let Some(image) = self.planned.image_outcome(place, result, detail) {
+            self.outcome.record(image);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Finds all repositories of a registry and the policy of each, and what is in use, and writes down batches of them.
-//! Holds a page of repositories in memory and no more, however many there are.
+//! Finds all repositories of a registry, the policy of each, and the images in use, and writes batches of repositories. At most
+//! one page of repositories is in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::domain::enforcement::enforcement_switch::{DryRunReason, Request, prev
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::enforcement::policy_set::{self, Apply, Match, PolicySet, Sources};
 use crate::domain::enforcement::run::Run;
-use crate::domain::enforcement::run::said_by;
+use crate::domain::enforcement::run::message_of_cause;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
@@ -27,35 +27,36 @@ use crate::workflows::protection_records::ProtectionRecords;
 
 /// Calls at the same time.
 const READ_CONCURRENCY: usize = 4;
-/// With less time than this no other page is begun.
+/// Minimum time left for starting another page.
 const LEAST: Duration = Duration::from_secs(15);
 /// The key of how many images repositories had that have many.
 pub const SIZES_KEY: &str = "cache/sizes.json";
-/// The key of the last policies file that was valid: what it says of use holds as long as the present one is not.
+/// The key of the last valid policies file. Its rules about use apply while the present file is invalid.
 pub const LAST_VALID_KEY: &str = "state/policies.yaml";
 /// Maximum length of what is wrong with a policies file, in characters: it is in the input of every task.
 const MAX_PROBLEM_CHARACTERS: usize = 2000;
 
-/// How far an inventory came: the input of another invocation, as long as there is a token, and then of what follows.
+/// The progress of an inventory: the input of the next invocation as long as there is a token, and then of the following steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Progress {
-    /// How many repositories there are.
+    /// The number of repositories.
     pub repositories: u64,
-    /// How many of them no policy is for.
+    /// The number of repositories without a policy.
     pub unmatched: u64,
-    /// How many of them could not be read, so that nobody knows which policy is for them.
+    /// The number of unreadable repositories, whose policy is unknown.
     pub unreadable: u64,
-    /// How many batches there are.
+    /// The number of batches.
     pub batches: usize,
     /// Whether there is a policies file.
-    pub has_book: bool,
+    #[serde(rename = "hasBook")]
+    pub has_policies_file: bool,
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread_tags: Option<String>,
-    /// The invocations that took the inventory, one after the other; others were killed, and nothing of theirs counts.
+    /// The invocations that took the inventory, one after the other. Objects of others, which were killed, do not count.
     pub attempts: Vec<String>,
-    /// Where the next invocation goes on.
+    /// The token for the next invocation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
 }
@@ -63,7 +64,7 @@ pub struct Progress {
 /// The invocation that takes an inventory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invocation<'a> {
-    /// What tells it from any other: Lambda's id of the request.
+    /// Lambda's unique id of the request.
     pub request_id: &'a str,
     /// The account of the function, whose registry it is.
     pub account_id: &'a str,
@@ -80,23 +81,23 @@ pub enum InventoryError {
     #[error(transparent)]
     RunError(#[from] RunError),
     /// The policies file is not valid; nothing is done by it.
-    #[error("{}: {}", policy_set::KEY, told(.0))]
+    #[error("{}: {}", policy_set::KEY, joined(.0))]
     PolicySet(Vec<Finding>),
 }
 
-fn told(findings: &[Finding]) -> String {
+fn joined(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Makes the inventory of a run, or goes on with it; gives the run as it is from now on: whether it is a dry run, by which
-/// version of the policies file it goes, and which attempt's batches are its own.
+/// Takes the inventory of a run, or continues it. Returns the run with what was decided: whether it is a dry run, the version of
+/// its policies file, and the attempt that its batches belong to.
 ///
-/// An invocation writes below its own id only, and the list of batches last. So nothing counts of one that was killed, also if
-/// it goes on beside the one that follows.
+/// An invocation writes below its own id only, and the list of batches last. So nothing counts of an invocation that was killed,
+/// even if it continues beside its successor.
 ///
 /// # Errors
 ///
-/// When the policies file is not valid or a call fails; then there is no run.
+/// If the policies file is invalid or a call fails; then there is no run.
 pub async fn take(
     clients: &RunContext<'_>,
     run: &Run,
@@ -108,29 +109,30 @@ pub async fn take(
     let mut run = Run { attempt: invocation.request_id.to_owned(), ..before.clone() };
     let mut progress = progress;
     let mut batches: Vec<Listed> = Vec::new();
-    let (book, worklist) = if progress.next_token.is_none() {
-        let (book, has_book, worklist) = begin(clients, &mut run, invocation, now).await?;
-        progress = Progress { has_book, ..Progress::default() };
-        (book, worklist)
+    let (policy_set, worklist) = if progress.next_token.is_none() {
+        let (policy_set, has_policies_file, worklist) = begin(clients, &mut run, invocation, now).await?;
+        progress = Progress { has_policies_file, ..Progress::default() };
+        (policy_set, worklist)
     } else {
-        let (book_key, usage_key) = (before.book_key(), before.usage_key());
+        let (policies_file_key, usage_key) = (before.policies_file_key(), before.usage_key());
         let list_key = before.batch_list_key();
         let (text, usage, list) = tokio::try_join!(
-            clients.object(&book_key, now),
+            clients.object(&policies_file_key, now),
             clients.object(&usage_key, now),
             clients.object(&list_key, now)
         )?;
         batches = read_list(clients, &list_key, &list)?;
         keep(clients, &run, &text, &usage).await?;
-        let book = PolicySet::parse(&text);
-        let book = if run.policies_file_problem.is_some() {
-            let book = book.map_err(|findings| clients.invalid_object(&book_key, told(&findings)))?;
-            book.without_policies()
+        let policy_set = PolicySet::parse(&text);
+        let policy_set = if run.policies_file_problem.is_some() {
+            let policy_set = policy_set
+                .map_err(|findings| clients.invalid_object(&policies_file_key, joined(&findings)))?;
+            policy_set.without_policies()
         } else {
-            book.map_err(InventoryError::PolicySet)?
+            policy_set.map_err(InventoryError::PolicySet)?
         };
-        let worklist = Worklist::read(clients, &run, &book, invocation, now).await?;
-        (book, worklist)
+        let worklist = Worklist::read(clients, &run, &policy_set, invocation, now).await?;
+        (policy_set, worklist)
     };
     let sizes = clients.call(clients.s3.get(clients.bucket, SIZES_KEY)).await?;
     // Without them batches are of uneven size, no more.
@@ -147,7 +149,7 @@ pub async fn take(
         let mut full = Vec::new();
         let mut outcomes = String::new();
         let assigned: Vec<_> = stream::iter(page.repositories.iter())
-            .map(|repository| assign(clients, &book, &repository.name, &repository.arn))
+            .map(|repository| assign(clients, &policy_set, &repository.name, &repository.arn))
             .buffered(READ_CONCURRENCY)
             .collect()
             .await;
@@ -203,7 +205,7 @@ pub async fn take(
                         ..Outcome::default()
                     }
                 }
-                Err(stop) => return Err(stop.into()),
+                Err(error) => return Err(error.into()),
             };
             outcomes += &serde_json::to_string(&outcome).unwrap_or_default();
             outcomes.push('\n');
@@ -244,16 +246,16 @@ pub async fn take(
     Ok((run, progress))
 }
 
-/// Which repositories a run works on, besides what the policies file says.
+/// The repositories that a run processes, in addition to those of the policies file.
 #[derive(Debug)]
 struct Worklist {
     /// The repositories that the stack has a record of: it attached their policies.
     recorded: BTreeSet<String>,
-    /// Those that ask for protection by their resource tag, or why they could not be read.
+    /// The repositories that ask for protection by their resource tag, or why they could not be read.
     tagged: Result<BTreeMap<String, TaggedBy>, String>,
-    /// Whether only what is protected is worked on.
+    /// Whether only protected repositories are processed.
     only_protects: bool,
-    /// Whether lifecycle policies that are not this stack's are looked at.
+    /// Whether lifecycle policies that are not this stack's are checked.
     checks_native_policies: bool,
     /// The present.
     now: Instant,
@@ -263,7 +265,7 @@ impl Worklist {
     async fn read(
         clients: &RunContext<'_>,
         run: &Run,
-        book: &PolicySet,
+        policy_set: &PolicySet,
         invocation: Invocation<'_>,
         now: Instant,
     ) -> Result<Self, RunError> {
@@ -278,14 +280,14 @@ impl Worklist {
                 tracing::error!(%error, "could not read which repositories ask for protection by a tag");
                 Err(error.to_string())
             }
-            Err(stop) => return Err(stop),
+            Err(error) => return Err(error),
         };
         let only_protects = run.protect_only || run.policies_file_problem.is_some();
-        let checks_native_policies = !only_protects && !book.entries().is_empty();
+        let checks_native_policies = !only_protects && !policy_set.entries().is_empty();
         Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
     }
 
-    /// Whether there is anything that is protected for another reason than the policies file.
+    /// Whether any repository is protected for another reason than the policies file.
     fn has_repositories(&self) -> bool {
         !self.recorded.is_empty() || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
     }
@@ -298,7 +300,7 @@ impl Worklist {
                 Some(TaggedBy::Template) => Some(Protection::CreatedOnPush),
                 None => recorded.then_some(Protection::Recorded),
             },
-            Err(_) => recorded.then_some(Protection::Untold),
+            Err(_) => recorded.then_some(Protection::Unknown),
         }
     }
 
@@ -310,7 +312,7 @@ impl Worklist {
             && checks_native_policy(repository, self.now)
     }
 
-    /// Whether the run works on a repository.
+    /// Whether the run processes a repository.
     fn takes(&self, repository: &str, entry: Option<&policy_set::Entry>) -> bool {
         let is_protected =
             entry.is_some_and(|entry| entry.apply.is_by_ecr()) || self.protection(repository).is_some();
@@ -325,10 +327,12 @@ pub(super) fn read_list(clients: &RunContext<'_>, key: &str, text: &str) -> Resu
     serde_json::from_str(text).map_err(|error| clients.invalid_object(key, error.to_string()))
 }
 
-/// Keeps what all of the run goes by: the policies file, and what is in use.
-async fn keep(clients: &RunContext<'_>, run: &Run, book: &str, usage: &str) -> Result<(), RunError> {
-    let (book_key, usage_key) = (run.book_key(), run.usage_key());
-    clients.call(clients.s3.write(clients.bucket, &book_key, book, "application/yaml")).await?;
+/// Stores the input of the whole run: the policies file and the images in use.
+async fn keep(clients: &RunContext<'_>, run: &Run, policy_set: &str, usage: &str) -> Result<(), RunError> {
+    let (policies_file_key, usage_key) = (run.policies_file_key(), run.usage_key());
+    clients
+        .call(clients.s3.write(clients.bucket, &policies_file_key, policy_set, "application/yaml"))
+        .await?;
     clients.call(clients.s3.write(clients.bucket, &usage_key, usage, "application/json")).await
 }
 
@@ -340,30 +344,30 @@ async fn begin(
     now: Instant,
 ) -> Result<(PolicySet, bool, Worklist), InventoryError> {
     let mut gaps = Vec::new();
-    let (book, text, has_book) = if let Some(problem) = &run.policies_file_problem {
-        let problem = said_by(problem).unwrap_or_else(|| problem.clone());
+    let (policy_set, text, has_policies_file) = if let Some(problem) = &run.policies_file_problem {
+        let problem = message_of_cause(problem).unwrap_or_else(|| problem.clone());
         run.policies_file_problem = Some(problem.chars().take(MAX_PROBLEM_CHARACTERS).collect());
-        let (book, text, gap) = last_valid(clients, now).await?;
+        let (policy_set, text, gap) = last_valid(clients, now).await?;
         gaps.extend(gap);
-        (book, text, true)
+        (policy_set, text, true)
     } else {
         let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
-        let has_book = found.is_some();
-        let (book, text) = match found {
+        let has_policies_file = found.is_some();
+        let (policy_set, text) = match found {
             None => no_file(),
             Some(object) => {
                 check_clock(object.answered_at, now)?;
-                run.book_version = object.version;
-                let book = PolicySet::parse(&object.text).map_err(InventoryError::PolicySet)?;
+                run.policies_file_version = object.version;
+                let policy_set = PolicySet::parse(&object.text).map_err(InventoryError::PolicySet)?;
                 let (text, kind) = (object.text, "application/yaml");
                 clients.call(clients.s3.write(clients.bucket, LAST_VALID_KEY, &text, kind)).await?;
-                (book, text)
+                (policy_set, text)
             }
         };
-        run.book_hash = has_book.then(|| book.hash().to_owned());
-        (book, text, has_book)
+        run.policies_file_hash = has_policies_file.then(|| policy_set.hash().to_owned());
+        (policy_set, text, has_policies_file)
     };
-    let is_previewed = match &run.book_hash {
+    let is_previewed = match &run.policies_file_hash {
         Some(hash) if !run.dry_run && !run.protect_only => is_previewed(clients, hash).await?,
         _ => false,
     };
@@ -371,7 +375,7 @@ async fn begin(
         is_dry_run: run.dry_run,
         protects_only: run.protect_only,
         is_on: invocation.is_on,
-        book: has_book.then_some(&book),
+        policy_set: has_policies_file.then_some(&policy_set),
         is_previewed,
     };
     run.dry_run_reason = match run.policies_file_problem {
@@ -379,13 +383,13 @@ async fn begin(
         None => request.dry_run_reason(),
     };
     run.dry_run = run.dry_run_reason.is_some();
-    let sources: &Sources = book.usage();
+    let sources: &Sources = policy_set.usage();
     let before = read_usage::Before { gaps, ..read_usage::before(clients).await? };
-    // Where no policy is for anything nobody asks what is in use.
-    let is_by_file = book.entries().iter().any(|entry| !run.protect_only || entry.apply.is_by_ecr());
+    // Without any policy, use is not read.
+    let is_by_file = policy_set.entries().iter().any(|entry| !run.protect_only || entry.apply.is_by_ecr());
     let worklist = match is_by_file {
         true => None,
-        false => Some(Worklist::read(clients, run, &book, invocation, now).await?),
+        false => Some(Worklist::read(clients, run, &policy_set, invocation, now).await?),
     };
     let is_asked = worklist.as_ref().is_none_or(Worklist::has_repositories);
     let observation = if !is_asked {
@@ -410,16 +414,16 @@ async fn begin(
     keep(clients, run, &text, &usage).await?;
     let worklist = match worklist {
         Some(worklist) => worklist,
-        None => Worklist::read(clients, run, &book, invocation, now).await?,
+        None => Worklist::read(clients, run, &policy_set, invocation, now).await?,
     };
-    Ok((book, has_book, worklist))
+    Ok((policy_set, has_policies_file, worklist))
 }
 
 fn no_file() -> (PolicySet, String) {
     (PolicySet::default(), "policies: []\n".to_owned())
 }
 
-/// What the last valid policies file says of use, its text, and what is not known if there is none.
+/// The rules about use of the last valid policies file, its text, and a gap if there is none.
 async fn last_valid(
     clients: &RunContext<'_>,
     now: Instant,
@@ -427,18 +431,19 @@ async fn last_valid(
     let found = clients.call(clients.s3.get(clients.bucket, LAST_VALID_KEY)).await?;
     if let Some(object) = found {
         check_clock(object.answered_at, now)?;
-        let book = PolicySet::parse(&object.text);
-        let book = book.map_err(|findings| clients.invalid_object(LAST_VALID_KEY, told(&findings)))?;
-        return Ok((book.without_policies(), object.text, None));
+        let policy_set = PolicySet::parse(&object.text);
+        let policy_set =
+            policy_set.map_err(|findings| clients.invalid_object(LAST_VALID_KEY, joined(&findings)))?;
+        return Ok((policy_set.without_policies(), object.text, None));
     }
-    let (book, text) = no_file();
+    let (policy_set, text) = no_file();
     let problem = "the policies file is not valid, and no run has read one that was: which lists it declares is not known";
     let gap = UnreadableSource {
         source: policy_set::KEY.to_owned(),
         repositories: Vec::new(),
         problem: problem.to_owned(),
     };
-    Ok((book, text, Some(gap)))
+    Ok((policy_set, text, Some(gap)))
 }
 
 async fn write_json(clients: &RunContext<'_>, key: &str, value: &impl Serialize) -> Result<(), RunError> {
@@ -453,28 +458,28 @@ pub(super) async fn is_previewed(clients: &RunContext<'_>, hash: &str) -> Result
     Ok(clients.call(clients.s3.get(clients.bucket, &key)).await?.is_some())
 }
 
-/// The policy of a repository. Its tags are asked for only where they decide.
+/// The policy of a repository. Its tags are read only if they decide.
 ///
 /// # Errors
 ///
-/// When they cannot be read.
+/// If they cannot be read.
 pub async fn assign<'a>(
     clients: &RunContext<'_>,
-    book: &'a PolicySet,
+    policy_set: &'a PolicySet,
     repository: &str,
     arn: &str,
 ) -> Result<Option<&'a policy_set::Entry>, RunError> {
-    match book.entry_for(repository, None) {
+    match policy_set.entry_for(repository, None) {
         Match::Entry(entry) => Ok(Some(entry)),
         Match::None => Ok(None),
         Match::TagsNeeded => {
             let tags = match clients.call(clients.ecr.tags(arn)).await {
                 Ok(tags) => tags,
                 // Deleted since it was listed.
-                Err(stop) if stop.is_not_found() => return Ok(None),
-                Err(stop) => return Err(stop),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
             };
-            match book.entry_for(repository, Some(&tags)) {
+            match policy_set.entry_for(repository, Some(&tags)) {
                 Match::Entry(entry) => Ok(Some(entry)),
                 Match::None | Match::TagsNeeded => Ok(None),
             }

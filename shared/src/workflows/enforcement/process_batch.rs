@@ -1,7 +1,7 @@
-//! Works on one batch: previews its repositories, or enforces their policies, until all is done or time is up.
+//! Processes one batch: previews its repositories, or enforces their policies, until all are done or time is up.
 //!
-//! Repositories are read and planned some at a time; then, if there is something to do, what is in use is looked at once
-//! more, and only then it is done.
+//! Repositories are read and planned in chunks. If a chunk has something to do, use is read again before its actions are
+//! executed.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -13,9 +13,8 @@ use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant as MonotonicInstant;
 
-use super::{Access, RunContext, RunError, check_clock, inventory};
+use super::{Access, ProtectOnly, RunContext, RunError, WriteClient, check_clock, inventory};
 use crate::aws::AwsError;
-use crate::aws::ecr::{EcrProtect, EcrWrite};
 use crate::aws::resource_tags::PROTECT_KEY;
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::batch::{Assignment, Batch, Kind, Protection};
@@ -50,40 +49,40 @@ use crate::workflows::protection_records::Found;
 const READ_CONCURRENCY: usize = 4;
 /// Repositories that are planned before any of them is changed.
 const CHUNK: usize = 25;
-/// Images that are held in memory before any of their repositories is changed; a repository may have more.
+/// Maximum number of images in memory before any of their repositories is changed. A single repository may have more.
 const MAX_IMAGES_IN_MEMORY: usize = 50_000;
-/// A look at what is in use is older than this before a batch of images goes: another one is taken.
+/// Maximum age of the use that a batch of images depends on. Older use is read again.
 const USAGE_MAX_AGE: Duration = Duration::from_secs(15);
-/// With less time than this no new repository is begun: one call, and writing down what was done.
+/// Minimum time left for starting a repository: one call, and recording what was done.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 
 /// One invocation for one batch.
 #[derive(Debug)]
-pub struct BatchProcessor<'a> {
+pub struct BatchProcessor<'a, W> {
     pub(crate) clients: RunContext<'a>,
     pub(crate) run: &'a Run,
-    pub(crate) book: &'a PolicySet,
-    pub(crate) access: Access<'a>,
+    pub(crate) policy_set: &'a PolicySet,
+    pub(crate) access: Access<W>,
     /// Whether the stack's parameter `Enforce` is `true` now; a terminal is its own switch.
     pub(crate) is_on: bool,
     /// With this the policy that a repository was made with comes back when everything is certain again, also in a run that enforces
     /// no policies file. `None` if nothing comes back.
-    pub(crate) lifts: Option<&'a EcrWrite>,
-    /// What was in use when the run began, or was read for this invocation.
+    pub(crate) lifts: Option<W>,
+    /// Use at the beginning of the run, or of this invocation.
     initial_usage: UsageSnapshot,
     current: RefCell<Option<Look>>,
-    /// Whether something was changed, so that another invocation begins further on.
+    /// Whether something was changed, so that the next invocation starts further on.
     pub(crate) has_changed: Cell<bool>,
-    /// What was deleted or archived, or may have been, in the order in which it was.
+    /// Images that were deleted or archived, or may have been, in that order.
     removed: RefCell<Vec<Removed>>,
-    /// Of how much of that a later look has told whether it is in use after all.
+    /// The number of them whose use was read again afterwards.
     looked_at: Cell<usize>,
     put_back: RefCell<Vec<PutBack>>,
     /// A plan that is saved, or one that was and is executed; none in a run of the stack.
     pub(crate) approval: Option<&'a Approval<'a>>,
 }
 
-/// A look at what is in use.
+/// Use as read at a time.
 #[derive(Debug, Clone)]
 struct Look {
     observation: Rc<UsageSnapshot>,
@@ -93,75 +92,81 @@ struct Look {
 
 /// The function that works on a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
+pub struct Caller<'a, W> {
     /// The account of the function, by its own ARN. A batch of another registry is refused.
     pub account_id: &'a str,
-    /// What it may do.
-    pub power: Power<'a>,
+    /// What the function may do.
+    pub access: CallerAccess<W>,
 }
 
 /// What a function may do with a batch.
 #[derive(Debug, Clone, Copy)]
-pub enum Power<'a> {
-    /// Tell what would be done.
+pub enum CallerAccess<W> {
+    /// Report what would be done.
     Preview,
     /// Do it.
     Enforce {
         /// With this.
-        ecr: &'a EcrWrite,
+        ecr: W,
         /// Whether the stack's parameter `Enforce` is `true` now. If not, it still protects.
         is_on: bool,
     },
 }
 
-/// The outcome of a repository that could not be planned, and why not; none if it is gone.
+/// The outcome of a repository that could not be planned, and the error; no error if it is deleted.
 type Unplanned = (Outcome, Option<RunError>);
 
-/// What reports call the policy that a repository was made with.
+/// The name, in reports, of the policy that a repository was created with.
 const PROVISIONED: &str = "provisioned";
 
-/// What a batch needs besides itself.
+/// The objects that a batch needs.
 #[derive(Debug)]
 struct Loaded {
     batch: Batch,
-    book: PolicySet,
+    policy_set: PolicySet,
     observation: UsageSnapshot,
     /// Why nothing may be deleted, archived or attached by this invocation, although the run enforces.
     blocked: Vec<ReportedBlocker>,
 }
 
-/// Works on a batch, and says how far it came.
+/// Processes a batch, and returns its progress.
 ///
 /// # Errors
 ///
-/// When the batch cannot be worked on at all: it is none of the run's, or not for this function; and when a clock is wrong. What
-/// goes wrong with one repository is in its outcome.
-pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Task, RunError> {
+/// If the batch cannot be processed at all: it does not belong to the run, or not to this function; also if a clock is wrong. The
+/// failure of one repository is in its outcome.
+pub async fn work<W: WriteClient>(
+    clients: RunContext<'_>,
+    caller: Caller<'_, W>,
+    task: &Task,
+) -> Result<Task, RunError> {
     let run = &task.run;
-    check_task(task, caller.power)?;
+    check_task(task, caller.access)?;
     let loaded = load(&clients, caller, task).await?;
-    let access = match caller.power {
-        Power::Preview => Access::Read,
-        Power::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => Access::Protect(ecr),
-        Power::Enforce { ecr, .. } => Access::Write(ecr),
+    let access = match caller.access {
+        CallerAccess::Preview => Access::Read,
+        CallerAccess::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => {
+            Access::Protect(ProtectOnly::of(ecr))
+        }
+        CallerAccess::Enforce { ecr, .. } => Access::Write(ecr),
     };
-    let mut worker = BatchProcessor::new(clients, access, run, &loaded.book, loaded.observation);
-    if let Power::Enforce { ecr, is_on } = caller.power {
-        worker.is_on = is_on;
+    let mut processor = BatchProcessor::new(clients, access, run, &loaded.policy_set, loaded.observation);
+    if let CallerAccess::Enforce { ecr, is_on } = caller.access {
+        processor.is_on = is_on;
         // What a run that may not enforce any more knows is too old to go by.
         let is_young = run.is_young(clients.now());
-        // By a file that is not valid nobody knows whether it goes before what a repository was made with.
+        // Without a valid file it is unknown whether it overrides the policy that a repository was created with.
         let has_file = run.policies_file_problem.is_none();
-        worker.lifts = (is_on && is_young && has_file && loaded.blocked.is_empty()).then_some(ecr);
+        processor.lifts = (is_on && is_young && has_file && loaded.blocked.is_empty()).then_some(ecr);
     }
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
     if !matches!(access, Access::Read) {
-        worker.recall(todo).await?;
+        processor.recall(todo).await?;
     }
-    let (mut outcomes, mut done) = worker.all(&loaded.batch.registry_id, todo).await?;
+    let (mut outcomes, mut done) = processor.all(&loaded.batch.registry_id, todo).await?;
     // Neither done nor begun: nothing would come of another try.
     if done == 0
-        && !worker.has_changed.get()
+        && !processor.has_changed.get()
         && let Some(stuck) = todo.first()
     {
         outcomes.retain(|outcome| outcome.repository_name != stuck.repository_name);
@@ -179,21 +184,21 @@ pub async fn work(clients: RunContext<'_>, caller: Caller<'_>, task: &Task) -> R
     Ok(Task { run: run.clone(), key: task.key.clone(), done, is_complete })
 }
 
-/// Refuses a task that is not for this function, by what it says of itself.
-fn check_task(task: &Task, power: Power<'_>) -> Result<(), RunError> {
+/// Refuses a task that is not for this function.
+fn check_task<W>(task: &Task, access: CallerAccess<W>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
     let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
     if run.attempt.is_empty() {
         return refused("the run has no inventory; start the state machine, which takes one");
     }
-    let kind = match power {
-        Power::Preview => Kind::Preview,
-        Power::Enforce { .. } if run.dry_run && !run.only_protects() => {
+    let kind = match access {
+        CallerAccess::Preview => Kind::Preview,
+        CallerAccess::Enforce { .. } if run.dry_run && !run.only_protects() => {
             return refused(
                 "the run is a dry run, of which nothing is enforced; lifecycle-preview works on its batches",
             );
         }
-        Power::Enforce { .. } => Kind::Enforce,
+        CallerAccess::Enforce { .. } => Kind::Enforce,
     };
     // Which attempt wrote it, the list of batches knows.
     let of_kind = |rest: &str| rest.split('/').nth(1) == Some(kind.name());
@@ -203,7 +208,11 @@ fn check_task(task: &Task, power: Power<'_>) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Result<Loaded, RunError> {
+async fn load<W: Copy>(
+    clients: &RunContext<'_>,
+    caller: Caller<'_, W>,
+    task: &Task,
+) -> Result<Loaded, RunError> {
     let now = clients.now();
     let run = &task.run;
     let refused = |problem: String| RunError::Refused { key: task.key.clone(), problem };
@@ -212,10 +221,10 @@ async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Resu
     if !inventory::read_list(clients, &list_key, &list.text)?.iter().any(|listed| listed.key == task.key) {
         return Err(refused(format!("it is not in the list of the run's batches, {list_key}")));
     }
-    let (book_key, usage_key) = (run.book_key(), run.usage_key());
-    let (batch, book, usage) = tokio::try_join!(
+    let (policies_file_key, usage_key) = (run.policies_file_key(), run.usage_key());
+    let (batch, policy_set, usage) = tokio::try_join!(
         clients.object(&task.key, now),
-        clients.object(&book_key, now),
+        clients.object(&policies_file_key, now),
         clients.object(&usage_key, now)
     )?;
     let batch: Batch =
@@ -231,34 +240,38 @@ async fn load(clients: &RunContext<'_>, caller: Caller<'_>, task: &Task) -> Resu
         );
         return Err(refused(problem));
     }
-    let book = PolicySet::parse(&book).map_err(|findings| {
+    let policy_set = PolicySet::parse(&policy_set).map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        clients.invalid_object(&book_key, findings.join("; "))
+        clients.invalid_object(&policies_file_key, findings.join("; "))
     })?;
-    let book = if run.policies_file_problem.is_some() { book.without_policies() } else { book };
-    let run_hash = run.book_hash.as_deref().unwrap_or_default();
-    // A run without a policies file goes by one without policies.
-    let is_of_run = if has_file(run) { book.hash() == run_hash } else { book.entries().is_empty() };
+    let policy_set =
+        if run.policies_file_problem.is_some() { policy_set.without_policies() } else { policy_set };
+    let run_hash = run.policies_file_hash.as_deref().unwrap_or_default();
+    // A run without a policies file uses an empty one.
+    let is_of_run =
+        if has_file(run) { policy_set.hash() == run_hash } else { policy_set.entries().is_empty() };
     if !is_of_run {
-        return Err(clients
-            .invalid_object(&book_key, format!("its hash is {}, and the run's is {run_hash}", book.hash())));
+        return Err(clients.invalid_object(
+            &policies_file_key,
+            format!("its hash is {}, and the run's is {run_hash}", policy_set.hash()),
+        ));
     }
     let observation = UsageSnapshot::parse(&usage)
         .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
-    let blocked = match caller.power {
-        Power::Enforce { is_on, .. } if !run.dry_run => {
+    let blocked = match caller.access {
+        CallerAccess::Enforce { is_on, .. } if !run.dry_run => {
             blocked(clients, is_on, run, list.modified_at).await?
         }
-        Power::Enforce { .. } | Power::Preview => Vec::new(),
+        CallerAccess::Enforce { .. } | CallerAccess::Preview => Vec::new(),
     };
-    Ok(Loaded { batch, book, observation, blocked })
+    Ok(Loaded { batch, policy_set, observation, blocked })
 }
 
 const fn has_file(run: &Run) -> bool {
-    run.book_hash.is_some()
+    run.policies_file_hash.is_some()
 }
 
-/// Why an invocation of an enforcing run may not enforce any more, by what the stack says in this moment.
+/// Why an invocation of an enforcing run may no longer enforce, from the present state of the stack.
 async fn blocked(
     clients: &RunContext<'_>,
     is_on: bool,
@@ -266,9 +279,9 @@ async fn blocked(
     listed_at: Option<Instant>,
 ) -> Result<Vec<ReportedBlocker>, RunError> {
     let now = clients.now();
-    let (run_hash, started_at) = (run.book_hash.as_deref().unwrap_or_default(), run.started_at);
+    let (run_hash, started_at) = (run.policies_file_hash.as_deref().unwrap_or_default(), run.started_at);
     let found = clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?;
-    let book = match &found {
+    let policy_set = match &found {
         None => None,
         Some(object) => {
             check_clock(object.answered_at, now)?;
@@ -276,18 +289,25 @@ async fn blocked(
             PolicySet::parse(&object.text).ok()
         }
     };
-    let is_approved = book.as_ref().is_some_and(PolicySet::is_approved);
+    let is_approved = policy_set.as_ref().is_some_and(PolicySet::is_approved);
     let is_previewed = is_approved || inventory::is_previewed(clients, run_hash).await?;
-    let invocation =
-        Invocation { is_on, run_hash, book: book.as_ref(), is_previewed, started_at, listed_at, now };
-    let obstacles = invocation.obstacles();
-    for obstacle in &obstacles {
-        tracing::warn!(code = obstacle.code(), %obstacle, "nothing is enforced");
+    let invocation = Invocation {
+        is_on,
+        run_hash,
+        policy_set: policy_set.as_ref(),
+        is_previewed,
+        started_at,
+        listed_at,
+        now,
+    };
+    let blockers = invocation.blockers();
+    for blocker in &blockers {
+        tracing::warn!(code = blocker.code(), %blocker, "nothing is enforced");
     }
-    Ok(obstacles.iter().map(ReportedBlocker::from).collect())
+    Ok(blockers.iter().map(ReportedBlocker::from).collect())
 }
 
-/// Writes down what came of repositories, in the time that is kept for that.
+/// Writes the outcomes of repositories, in the time that is reserved for that.
 async fn write(
     clients: &RunContext<'_>,
     task: &Task,
@@ -296,10 +316,10 @@ async fn write(
     outcomes: &[Outcome],
 ) -> Result<(), RunError> {
     let batch = task.run.outcomes_of(&task.key);
-    // Another try for the same repositories has another name: what either did is told.
-    let moment = clients.now().micros();
+    // Another attempt for the same repositories has another key: both outcomes are reported.
+    let written_at = clients.now().micros();
     let last = if is_complete { LAST } else { "" };
-    let key = format!("{batch}{:05}-{done:05}-{moment}{last}.jsonl", task.done);
+    let key = format!("{batch}{:05}-{done:05}-{written_at}{last}.jsonl", task.done);
     let mut text = String::new();
     for outcome in outcomes {
         text += &serde_json::to_string(outcome).unwrap_or_default();
@@ -312,14 +332,14 @@ async fn write(
     }
 }
 
-impl<'a> BatchProcessor<'a> {
-    /// One that goes by what was in use at first, until it is about to change something.
+impl<'a, W: WriteClient> BatchProcessor<'a, W> {
+    /// A processor that uses the initial use until it is about to change something.
     #[must_use]
     pub const fn new(
         clients: RunContext<'a>,
-        access: Access<'a>,
+        access: Access<W>,
         run: &'a Run,
-        book: &'a PolicySet,
+        policy_set: &'a PolicySet,
         initial_usage: UsageSnapshot,
     ) -> Self {
         Self {
@@ -331,7 +351,7 @@ impl<'a> BatchProcessor<'a> {
                 Access::Protect(_) | Access::Read => None,
             },
             run,
-            book,
+            policy_set,
             initial_usage,
             current: RefCell::new(None),
             has_changed: Cell::new(false),
@@ -342,18 +362,18 @@ impl<'a> BatchProcessor<'a> {
         }
     }
 
-    /// The same, with a plan that is saved, or that is executed: that or less.
+    /// The same processor with a plan to save, or one to execute.
     #[must_use]
     pub const fn with_approval(mut self, approval: Option<&'a Approval<'a>>) -> Self {
         self.approval = approval;
         self
     }
 
-    /// Works on repositories in their order; says what came of them, and how many are done.
+    /// Processes repositories in their order. Returns their outcomes, and how many are done.
     ///
     /// # Errors
     ///
-    /// When a clock is wrong.
+    /// If a clock is wrong.
     pub async fn all(
         &self,
         registry_id: &str,
@@ -361,9 +381,9 @@ impl<'a> BatchProcessor<'a> {
     ) -> Result<(Vec<Outcome>, usize), RunError> {
         let mut outcomes = Vec::new();
         let done = self.each(registry_id, repositories, &mut outcomes).await;
-        // What was taken last came into use meanwhile, or it did not.
+        // Images that were removed last are checked for use once more.
         self.look_once_more().await?;
-        // Where nobody has looked another invocation begins.
+        // Another invocation starts where use has not been read again.
         let looked = repositories.iter().position(|assignment| self.is_unlooked(&assignment.repository_name));
         let done = done.map(|done| looked.map_or(done, |looked| looked.min(done)));
         for put_back in self.put_back.take() {
@@ -388,14 +408,14 @@ impl<'a> BatchProcessor<'a> {
             let (planned, is_time_up) = self.plan_some(registry_id, rest).await;
             for planned in planned {
                 let outcome = match (planned, repositories.get(done)) {
-                    (Err((mut outcome, Some(stop))), Some(assignment)) => {
-                        self.suspend_unread(registry_id, assignment, &stop, &mut outcome).await;
+                    (Err((mut outcome, Some(error))), Some(assignment)) => {
+                        self.suspend_unread(registry_id, assignment, &error, &mut outcome).await;
                         outcome
                     }
                     (Err((outcome, _)), _) => outcome,
                     (Ok(planned), _) => self.one(planned, read_at).await?,
                 };
-                tell(&outcome);
+                log_outcome(&outcome);
                 let is_remaining = outcome.status == Status::Unfinished;
                 outcomes.push(outcome);
                 if is_remaining {
@@ -429,16 +449,16 @@ impl<'a> BatchProcessor<'a> {
             let Assignment { repository_name, policy, .. } = assignment;
             match planned {
                 Ok(planned) => {
-                    images.set(images.get() + planned.surveyed.images.images().len());
+                    images.set(images.get() + planned.snapshot.images.images().len());
                     all.push(Ok(planned));
                 }
                 Err(RunError::Time(_)) => return (all, true),
-                Err(stop) if stop.is_not_found() => {
-                    let gone = Outcome::failed(repository_name, policy, stop.to_string());
+                Err(error) if error.is_not_found() => {
+                    let gone = Outcome::failed(repository_name, policy, error.to_string());
                     all.push(Err((Outcome { status: Status::RepositoryDeleted, ..gone }, None)));
                 }
-                Err(stop) => {
-                    all.push(Err((Outcome::failed(repository_name, policy, stop.to_string()), Some(stop))));
+                Err(error) => {
+                    all.push(Err((Outcome::failed(repository_name, policy, error.to_string()), Some(error))));
                 }
             }
         }
@@ -452,11 +472,12 @@ impl<'a> BatchProcessor<'a> {
         assignment: &Assignment,
     ) -> Result<RepositoryPlan<'a>, RunError> {
         let Assignment { repository_name, policy, .. } = assignment;
-        let invalid_object = |problem: String| self.clients.invalid_object(&self.run.book_key(), problem);
+        let invalid_object =
+            |problem: String| self.clients.invalid_object(&self.run.policies_file_key(), problem);
         let entry = match policy.as_str() {
             "" => None,
             policy => Some(
-                self.book
+                self.policy_set
                     .entry(policy)
                     .ok_or_else(|| invalid_object(format!("it has no policy {policy} any more")))?,
             ),
@@ -469,7 +490,7 @@ impl<'a> BatchProcessor<'a> {
             return Err(RunError::Aws(AwsError::unexpected_response("ListTagsForResource", problem)));
         }
         let native = self.native(registry_id, assignment, entry).await?;
-        let surveyed =
+        let snapshot =
             RepositorySnapshot::read(&self.clients, name, registry_id, &assignment.repository_arn).await?;
         let by_ecr = native.as_ref().filter(|native| native.withdrawn.is_none()).map(|native| &native.entry);
         let decides = match (entry, by_ecr) {
@@ -479,17 +500,17 @@ impl<'a> BatchProcessor<'a> {
             (_, Some(by_ecr)) => Cow::Owned(by_ecr.clone()),
             (None, None) => Cow::Owned(nothing_assigned()?),
         };
-        let mut planned = surveyed.plan(decides, &self.initial_usage.usage, self.clients.now());
+        let mut planned = snapshot.plan(decides, &self.initial_usage.usage, self.clients.now());
         planned.assigned.clone_from(policy);
         planned.native = native;
         planned.checks_native_policy = assignment.checks_native_policy;
         planned.is_created_on_push = assignment.protection == Some(Protection::CreatedOnPush);
-        planned.is_untold = assignment.protection == Some(Protection::Untold);
+        planned.is_protection_unknown = assignment.protection == Some(Protection::Unknown);
         self.ask_who_pulls(&mut planned).await?;
         Ok(planned)
     }
 
-    /// How ECR enforces a policy in a repository, by the policies file, by what the stack remembers, and by its resource tag.
+    /// How ECR enforces a policy in a repository, from the policies file, the record of the stack, and the resource tag.
     async fn native(
         &self,
         registry_id: &str,
@@ -510,20 +531,20 @@ impl<'a> BatchProcessor<'a> {
             None => None,
         };
         let found = found.map(|found| found.of_registry(registry_id));
-        // Where it is not known who asks for protection nobody has ended it.
+        // If it is unknown who asks for protection, nobody has ended it.
         let file_problem = self.run.policies_file_problem.as_ref();
-        let is_untold = protection == Some(Protection::Untold) || file_problem.is_some();
+        let is_protection_unknown = protection == Some(Protection::Unknown) || file_problem.is_some();
         let known = found.as_ref().and_then(|found| found.record.as_ref().ok());
-        let asked_before = is_untold && known.is_some_and(|record| record.mode == Mode::Protect);
+        let asked_before = is_protection_unknown && known.is_some_and(|record| record.mode == Mode::Protect);
         let may_be_of_others =
-            is_protect || is_untold || protection.is_some_and(Protection::may_be_of_others);
+            is_protect || is_protection_unknown || protection.is_some_and(Protection::may_be_of_others);
         let (found, is_of_others) = match found {
             Some(found) if may_be_of_others && self.is_of_others(name, &found).await? => (None, true),
             found => (found, false),
         };
         let asks_for_protection = is_protect
             || asked_before
-            || (is_untold && is_of_others)
+            || (is_protection_unknown && is_of_others)
             || matches!(protection, Some(Protection::Tagged | Protection::CreatedOnPush));
         if found.is_none() && protection == Some(Protection::CreatedOnPush) {
             let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
@@ -564,7 +585,7 @@ impl<'a> BatchProcessor<'a> {
             Some(Ok(_)) | None => {}
         }
         if !asks_for_protection {
-            // It was protected once, and nobody asks for it any more: nobody has to be told that it is not.
+            // It was protected once, and nobody asks for it any more. That it is unprotected is not reported.
             if let (false, Some(records)) = (matches!(self.access, Access::Read), self.records()) {
                 self.clients.call(records.forget(name)).await?;
             }
@@ -583,18 +604,18 @@ impl<'a> BatchProcessor<'a> {
         Ok(Some(Native { mode: Mode::Protect, entry, withdrawn: None }))
     }
 
-    /// Whether the policy that a repository has is somebody else's, and not the one that the stack remembers to have attached there.
+    /// Whether the repository's policy is somebody else's, and not the one that this stack attached according to its record.
     async fn is_of_others(&self, name: &str, found: &Found) -> Result<bool, RunError> {
         let Ok(record) = &found.record else { return Ok(true) };
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let attached = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let Some(attached) = attached else { return Ok(true) };
-        // One with the same rules, whose protection rule somebody else wrote, is theirs.
+        // A policy with the same rules, whose protection rule somebody else wrote, is somebody else's.
         let is_remembered = takes_nothing(&attached) || record.is_attached(&attached);
         Ok(!(is_protected(&attached) && is_remembered))
     }
 
-    /// Suspends the policy that this stack attached to a repository that cannot be read, so that nobody knows what it takes.
+    /// Suspends the policy that this stack attached to an unreadable repository, since it is unknown what would expire.
     async fn suspend_unread(
         &self,
         registry_id: &str,
@@ -603,7 +624,7 @@ impl<'a> BatchProcessor<'a> {
         outcome: &mut Outcome,
     ) {
         let Assignment { repository_name, policy, protection, .. } = assignment;
-        let apply = self.book.entry(policy).map(|entry| entry.apply);
+        let apply = self.policy_set.entry(policy).map(|entry| entry.apply);
         let is_of_others = apply == Some(Apply::Protect) || *protection == Some(Protection::Tagged);
         let Ok(name) = Name::parse(repository_name) else { return };
         let mode = match (apply, protection, self.records()) {
@@ -631,31 +652,31 @@ impl<'a> BatchProcessor<'a> {
         match self.clients.call(self.clients.ecr.lifecycle_policy(name)).await {
             Ok(Some(text)) if of_created_on_push(&text).is_some() => Some(Mode::Provisioned),
             Ok(_) => Some(Mode::Protect),
-            Err(stop) => {
-                tracing::error!(repository = name, error = %stop, "whose policy it is could not be read");
+            Err(error) => {
+                tracing::error!(repository = name, error = %error, "whose policy it is could not be read");
                 None
             }
         }
     }
 
-    /// Adds what is not known of those who may pull from a repository, where something would go.
+    /// Adds the gaps of those who may pull from a repository, if something would be removed from it.
     async fn ask_who_pulls(&self, planned: &mut RepositoryPlan<'_>) -> Result<(), RunError> {
-        let goes = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
+        let has_removals = !(planned.plan.deletions.is_empty() && planned.plan.archivals.is_empty());
         let is_protected = planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none());
         // Nobody is to execute the plan of a preview.
-        let is_taken_from = goes && planned.entry.apply == Apply::Delete;
+        let is_taken_from = has_removals && planned.entry.apply == Apply::Delete;
         if !is_protected && !is_taken_from {
             return Ok(());
         }
-        let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
-        let (sources, initial_usage) = (self.book.usage(), &self.initial_usage);
+        let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+        let (sources, initial_usage) = (self.policy_set.usage(), &self.initial_usage);
         let now = self.clients.now();
         let asked = read_usage::unread_pullers(&self.clients, sources, initial_usage, name, registry_id, now);
         let (gaps, _) = asked.await?;
-        planned.surveyed.pull_gaps = gaps;
-        if goes || planned.entry.apply.is_by_ecr() {
-            let gaps = planned.surveyed.pull_gaps.iter().map(|gap| Blocker::Usage(gap.to_string()));
-            planned.plan.obstacles.extend(gaps);
+        planned.snapshot.pull_gaps = gaps;
+        if has_removals || planned.entry.apply.is_by_ecr() {
+            let gaps = planned.snapshot.pull_gaps.iter().map(|gap| Blocker::Usage(gap.to_string()));
+            planned.plan.blockers.extend(gaps);
         }
         Ok(())
     }
@@ -673,28 +694,28 @@ impl<'a> BatchProcessor<'a> {
         let may_write = matches!(self.access, Access::Write(_));
         // What the inventory found may be otherwise by now.
         if may_write && (planned.native.is_some() || planned.has_removals()) {
-            let obstacle = match self.reassigned(&planned).await {
-                Ok(obstacle) => obstacle,
-                Err(stop) => {
+            let blocker = match self.reassigned(&planned).await {
+                Ok(blocker) => blocker,
+                Err(error) => {
                     match planned.native.clone() {
                         Some(native) if native.mode == Mode::Protect => {
                             // Its images are in use whatever the file says of it.
                             let done = self.protect(&planned, &native, &mut outcome, read_at).await;
-                            return ended(done.and(Err(stop)), outcome);
+                            return ended(done.and(Err(error)), outcome);
                         }
                         Some(native) => {
-                            let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
-                            self.suspend_unrefreshed(name, registry_id, native.mode, &stop, &mut outcome)
+                            let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+                            self.suspend_unrefreshed(name, registry_id, native.mode, &error, &mut outcome)
                                 .await;
                         }
                         None => {}
                     }
-                    return ended(Err(stop), outcome);
+                    return ended(Err(error), outcome);
                 }
             };
-            if let Some(obstacle) = obstacle {
+            if let Some(blocker) = blocker {
                 planned.record_plan(&mut outcome);
-                outcome.obstacles.push(ReportedBlocker::from(&obstacle));
+                outcome.blockers.push(ReportedBlocker::from(&blocker));
                 outcome.status = Status::Blocked;
                 // What ECR enforces by a policy that is not for the repository any more must not go on.
                 let Some(native) = planned.native.take() else { return Ok(outcome) };
@@ -703,7 +724,7 @@ impl<'a> BatchProcessor<'a> {
                     Mode::Protect => native,
                     Mode::Attach | Mode::Provisioned => {
                         let withdrawal =
-                            Withdrawal { reason: obstacle.to_string(), is_intended: false, is_final: true };
+                            Withdrawal { reason: blocker.to_string(), is_intended: false, is_final: true };
                         Native { withdrawn: Some(withdrawal), ..native }
                     }
                 };
@@ -720,15 +741,15 @@ impl<'a> BatchProcessor<'a> {
             }
         }
         if planned.native.as_ref().is_some_and(|native| native.withdrawn.is_none()) {
-            let repository = planned.surveyed.name.as_str();
+            let repository = planned.snapshot.name.as_str();
             let once = &self.initial_usage.once;
             outcome.replicated_tags = self.not_ignored(replication::tag_gaps(&once.registry, repository));
             outcome.signed_tags = self.not_ignored(once.signing.tag_gaps(repository));
         }
         if planned.checks_native_policy {
             match self.native_takes(&planned).await {
-                Ok(told) => outcome.native_policy = told,
-                Err(stop) => return ended(Err(stop), outcome),
+                Ok(warning) => outcome.native_policy = warning,
+                Err(error) => return ended(Err(error), outcome),
             }
         }
         let is_held = outcome.status == Status::Blocked;
@@ -736,7 +757,7 @@ impl<'a> BatchProcessor<'a> {
             planned.record_plan(&mut outcome);
             outcome.status = match planned.entry.apply {
                 _ if outcome.status == Status::Unmatched => Status::Unmatched,
-                // What would hold a plan that nobody is to execute needs nobody's attention.
+                // Blockers of a plan that is not to be executed need nobody's attention.
                 Apply::Preview if !planned.is_enforced_by_ecr() => Status::Previewed,
                 _ if is_held => Status::Blocked,
                 _ if may_write => Status::Done,
@@ -752,8 +773,8 @@ impl<'a> BatchProcessor<'a> {
         ended(done, outcome)
     }
 
-    /// Takes what was protected once, by the policy that ECR enforces in a repository of which the policies file only previews
-    /// another one: ECR itself never takes it.
+    /// Removes images that were protected once, by the policy that ECR enforces in a repository for which the policies file only
+    /// previews another one. ECR itself never removes them.
     async fn take_once_protected(
         &self,
         planned: RepositoryPlan<'_>,
@@ -764,28 +785,28 @@ impl<'a> BatchProcessor<'a> {
             return Ok(outcome);
         };
         let now = self.clients.now();
-        let mut own = planned.surveyed.plan(Cow::Owned(native.entry.clone()), &self.initial_usage.usage, now);
+        let mut own = planned.snapshot.plan(Cow::Owned(native.entry.clone()), &self.initial_usage.usage, now);
         own.assigned = planned.assigned;
         own.native = Some(native);
         own.is_created_on_push = planned.is_created_on_push;
-        // What stands in the way of it was told when its protection was refreshed.
-        if !own.plan.obstacles.is_empty() || own.removals().is_empty() {
+        // Its blockers were reported when its protection was refreshed.
+        if !own.plan.blockers.is_empty() || own.removals().is_empty() {
             return Ok(outcome);
         }
         // What would hold the plan of a preview holds nothing of this one.
-        let of_preview = std::mem::take(&mut outcome.obstacles);
+        let of_preview = std::mem::take(&mut outcome.blockers);
         let done = self.delete(&own, &mut outcome, read_at).await;
-        outcome.obstacles.extend(of_preview);
+        outcome.blockers.extend(of_preview);
         ended(done, outcome)
     }
 
-    /// What a lifecycle policy of the repository's own would take of what is in use, as a sentence.
+    /// What the repository's own lifecycle policy would expire of the images in use, as a sentence.
     async fn native_takes(&self, planned: &RepositoryPlan<'_>) -> Result<Option<String>, RunError> {
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let policy = text.as_deref().map(LifecyclePolicy::parse);
         let Some(Ok(policy)) = policy else { return Ok(None) };
-        let images = &planned.surveyed.images;
+        let images = &planned.snapshot.images;
         let taken = taken_in_use(&policy, images, &planned.used, planned.now);
         let Some(&first) = taken.first() else { return Ok(None) };
         let reason = planned.used.reason(first).unwrap_or("in use");
@@ -797,20 +818,20 @@ impl<'a> BatchProcessor<'a> {
         )))
     }
 
-    /// What protection tags of a repository mean elsewhere, which nobody has said does not matter: a sentence for each.
+    /// The consequences of a repository's protection tags elsewhere, without ignored gaps: a sentence for each.
     fn not_ignored(&self, gaps: Vec<UnreadableSource>) -> Vec<String> {
-        let (now, ignored) = (self.clients.now(), &self.book.usage().ignore);
+        let (now, ignored) = (self.clients.now(), &self.policy_set.usage().ignore);
         let (gaps, _) = ignore::split(gaps, ignored, now);
         gaps.iter().map(|gap| format!("{}; {}", gap.problem, gap.ignore_entry(now))).collect()
     }
 
-    /// What was in use when the run began, or at the beginning of the command.
+    /// Use at the beginning of the run, or of the command.
     pub(super) const fn initial_usage(&self) -> &UsageSnapshot {
         &self.initial_usage
     }
 
-    /// What is in use now: read after `after`, and a moment ago. Whatever this invocation took away before and is in use now is put
-    /// back. Also when it was read.
+    /// Use as it is now: read after `after`, and recently. Restores images that this invocation removed and that are in use now.
+    /// Also returns when use was read.
     pub(crate) async fn look(
         &self,
         after: MonotonicInstant,
@@ -824,14 +845,15 @@ impl<'a> BatchProcessor<'a> {
         }
         let once: &ReadOnce = last.as_ref().map_or(&self.initial_usage.once, |look| &look.observation.once);
         let (taken_at, now) = (MonotonicInstant::now(), self.clients.now());
-        let observation = Rc::new(read_usage::refresh(&self.clients, self.book.usage(), once, now).await?);
+        let observation =
+            Rc::new(read_usage::refresh(&self.clients, self.policy_set.usage(), once, now).await?);
         *self.current.borrow_mut() = Some(Look { observation: Rc::clone(&observation), taken_at, now });
         self.put_back(&observation).await?;
         Ok((observation, now))
     }
 
-    /// Remembers what an invocation before this one wrote down of these repositories: it may have been killed after it took an
-    /// image away and before it looked whether that came into use.
+    /// Reads what earlier invocations journaled for these repositories. One may have been killed after it removed an image and
+    /// before it checked whether that came into use.
     async fn recall(&self, repositories: &[Assignment]) -> Result<(), RunError> {
         let prefix = journal::prefix(self.run);
         let written = self.clients.call(self.clients.s3.list(self.clients.bucket, &prefix)).await?;
@@ -849,7 +871,7 @@ impl<'a> BatchProcessor<'a> {
         Ok(())
     }
 
-    /// Notes what is about to be taken away.
+    /// Records images that are about to be removed.
     pub(crate) fn note_removed(&self, images: impl Iterator<Item = Removed>) {
         let mut removed = self.removed.borrow_mut();
         for image in images {
@@ -862,35 +884,31 @@ impl<'a> BatchProcessor<'a> {
         self.looked_at.set(self.looked_at.get().min(removed.len().saturating_sub(1)));
     }
 
-    /// Whether something of the repository was taken away since the last look.
+    /// Whether an image of the repository was removed since use was last read.
     fn is_unlooked(&self, repository: &str) -> bool {
         let removed = self.removed.borrow();
         removed.iter().skip(self.looked_at.get()).any(|image| image.repository.as_str() == repository)
     }
 
-    /// Looks at what is in use if something was taken away since the last look.
+    /// Reads use again if something was removed since it was last read.
     async fn look_once_more(&self) -> Result<(), RunError> {
         if self.removed.borrow().len() == self.looked_at.get() {
             return Ok(());
         }
         match self.look(MonotonicInstant::now()).await {
             Ok(_) => Ok(()),
-            Err(stop @ RunError::Clock { .. }) => Err(stop),
-            Err(stop) => {
-                tracing::warn!(%stop, "could not look at what is in use once more after images went");
+            Err(error @ RunError::Clock { .. }) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "could not look at what is in use once more after images went");
                 Ok(())
             }
         }
     }
 
-    /// Puts back what was taken away and is in use.
+    /// Restores images that were removed and are in use.
     async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
         // It takes nothing: also what may not delete any more puts back what was deleted before.
-        let ecr: &EcrProtect = match self.access {
-            Access::Read => return Ok(()),
-            Access::Protect(ecr) => ecr,
-            Access::Write(ecr) => ecr,
-        };
+        let Some(ecr) = self.access.protect() else { return Ok(()) };
         let removed = self.removed.borrow().clone();
         let mut is_back = BTreeSet::new();
         for (at, action) in in_use_again(&removed, &observation.usage) {
@@ -911,19 +929,19 @@ impl<'a> BatchProcessor<'a> {
         Ok(())
     }
 
-    /// Why the repository is not under this policy any more, if it is not: its name and its tags as they are now decide.
+    /// Why the policy of the repository has changed meanwhile, if it has: its present name and tags decide.
     async fn reassigned(&self, planned: &RepositoryPlan<'_>) -> Result<Option<Blocker>, RunError> {
-        let (name, was) = (planned.surveyed.name.as_str(), planned.assigned.as_str());
-        let now = inventory::assign(&self.clients, self.book, name, &planned.surveyed.arn).await?;
+        let (name, was) = (planned.snapshot.name.as_str(), planned.assigned.as_str());
+        let now = inventory::assign(&self.clients, self.policy_set, name, &planned.snapshot.arn).await?;
         let now = now.map_or("", |entry| entry.name.as_str());
         if now == was {
             return Ok(None);
         }
-        let told = |policy: &str| match policy {
+        let named = |policy: &str| match policy {
             "" => "under no policy".to_owned(),
             policy => format!("under the policy {policy}"),
         };
-        let (was, is) = (told(was), told(now));
+        let (was, is) = (named(was), named(now));
         let problem = format!("the repository was {was} when the run began, and is {is} now");
         Ok(Some(Blocker::Reassigned(problem)))
     }
@@ -934,16 +952,16 @@ fn ended(done: Result<(), RunError>, mut outcome: Outcome) -> Result<Outcome, Ru
     match done {
         Ok(()) => {}
         Err(RunError::Time(_)) => outcome.status = Status::Unfinished,
-        Err(stop @ RunError::Clock { .. }) => return Err(stop),
-        Err(stop) => {
+        Err(error @ RunError::Clock { .. }) => return Err(error),
+        Err(error) => {
             outcome.status = Status::Failed;
-            outcome.error = Some(stop.to_string());
+            outcome.error = Some(error.to_string());
         }
     }
     Ok(outcome)
 }
 
-/// How ECR enforces the policy that a repository was made with, unless the policies file goes before it.
+/// How ECR enforces the policy that a repository was created with, unless the policies file overrides it.
 fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Native>, RunError> {
     let mode = Mode::Provisioned;
     if let Some(apply @ (Apply::Delete | Apply::Protect)) = entry.map(|entry| entry.apply) {
@@ -957,14 +975,14 @@ fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Na
     Ok(Some(Native { mode, entry, withdrawn: None }))
 }
 
-/// How ECR enforces a policy that may not act any more.
+/// How ECR enforces a policy that has to be suspended.
 fn withdrawn(mode: Mode, reason: &str, is_intended: bool) -> Result<Option<Native>, RunError> {
     let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
     let withdrawal = Withdrawal { reason: reason.to_owned(), is_intended, is_final: true };
     Ok(Some(Native { mode, entry, withdrawn: Some(withdrawal) }))
 }
 
-/// The policy of a repository that the policies file has none for: it takes nothing.
+/// The entry of a repository that has none in the policies file; nothing expires by it.
 fn nothing_assigned() -> Result<Entry, RunError> {
     Ok(by_itself("", Apply::Preview, nothing()?))
 }
@@ -989,7 +1007,7 @@ fn by_itself(name: &str, apply: Apply, policy: LifecyclePolicy) -> Entry {
     }
 }
 
-fn tell(outcome: &Outcome) {
+fn log_outcome(outcome: &Outcome) {
     let Outcome { repository_name, status, deleted, expiring, .. } = outcome;
     let error = outcome.error.as_deref().unwrap_or_default();
     tracing::info!(
@@ -998,7 +1016,7 @@ fn tell(outcome: &Outcome) {
         ?status,
         expiring = expiring.image_total_count,
         deleted = deleted.image_total_count,
-        held_by_use = outcome.held_by_use.image_total_count,
+        protected_by_use = outcome.protected_by_use.image_total_count,
         error,
         "worked on a repository"
     );

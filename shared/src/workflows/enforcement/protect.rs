@@ -1,11 +1,11 @@
-//! Keeps ECR's own engine from what is in use, in a repository whose lifecycle policy ECR enforces: images in use get protection
-//! tags first, then the policy is attached. Whatever is not certain suspends the policy before anything else.
+//! In-use protection of a repository whose lifecycle policy ECR enforces: images in use get protection tags first, then the
+//! policy is attached. If anything is uncertain, the policy is suspended before everything else.
 
 use std::collections::HashSet;
 
 use tokio::time::Instant as MonotonicInstant;
 
-use super::{Access, RunError};
+use super::{Access, RunError, WriteClient};
 use crate::aws::AwsError;
 use crate::aws::ecr::EcrProtect;
 use crate::domain::enforcement::action::Action;
@@ -38,19 +38,19 @@ use crate::workflows::protection_records::{Found, ProtectionRecords};
 /// Maximum number of attempts to write a record that others write at the same time.
 const MAX_CAS_ATTEMPTS: u32 = 5;
 
-/// What becomes of the lifecycle policy that a repository has.
+/// What to do with the attached lifecycle policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Attachment {
-    /// It stays as it is.
+    /// No change.
     Unchanged,
     /// This one is attached in its place.
     Attach(LifecyclePolicy),
-    /// It would act although that is not certain to be right: this one, which takes nothing, is attached in its place until it
-    /// may act again.
+    /// The policy would act although that may be wrong. It is replaced by this one, by which nothing expires, until it may act
+    /// again.
     Suspend(TakesNothing),
 }
 
-/// What decides about the policy of a repository.
+/// The facts that decide about the policy of a repository.
 #[derive(Debug, Clone, Copy)]
 struct Question<'a> {
     mode: Mode,
@@ -62,7 +62,7 @@ struct Question<'a> {
     may_act: bool,
     /// Whether this run may have ECR delete something.
     may_attach: bool,
-    /// Whether what is attached stays as it is if this run may not attach anything.
+    /// Whether the attached policy is kept if this run may not attach one.
     is_left_alone: bool,
 }
 
@@ -78,7 +78,7 @@ impl Question<'_> {
             Mode::Protect => Attachment::Unchanged,
             _ if !may_act && acts => Attachment::Suspend(nothing),
             _ if !may_act => Attachment::Unchanged,
-            // A policy that somebody else put in its place, or none, is what somebody wants.
+            // A policy that somebody else attached instead, or its removal, is intended.
             Mode::Provisioned if may_attach && is_ours => attach,
             Mode::Provisioned => Attachment::Unchanged,
             Mode::Attach if may_attach => attach,
@@ -97,17 +97,17 @@ struct Now<'a> {
     record: Option<Found>,
     plan: Plan,
     used_at: Instant,
-    /// When what is newly taken by ECR was counted in the registry's limit of a day, and which images that were.
+    /// When the images that newly expire by ECR were counted for the registry's daily limit, and which ones.
     counted: Option<(Instant, Vec<String>)>,
 }
 
 impl Now<'_> {
-    /// Whether a policy of this stack's is attached, and takes something.
+    /// Whether a policy of this stack is attached by which something can expire.
     fn acts(&self) -> bool {
         self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_acting)
     }
 
-    /// Whether a policy of this stack's is suspended.
+    /// Whether a policy of this stack is suspended.
     fn is_suspended(&self) -> bool {
         self.native.mode != Mode::Protect && self.current.as_ref().is_some_and(is_suspended)
     }
@@ -117,7 +117,7 @@ impl Now<'_> {
         self.record.as_ref().and_then(|found| found.record.as_ref().ok())
     }
 
-    /// The digests of what ECR takes behind the policy.
+    /// The digests of the images that ECR expires behind the policy.
     fn expiring(&self, images: &RepositoryImages) -> Vec<String> {
         let mut digests: Vec<String> = self
             .plan
@@ -130,12 +130,12 @@ impl Now<'_> {
         digests
     }
 
-    /// What was counted of it today, also before a suspension.
+    /// Whether an image was counted today, also before a suspension.
     fn is_counted_today(&self, image: &str, now: Instant) -> bool {
         self.known().is_some_and(|record| record.is_counted_today(image, now))
     }
 
-    /// What ECR takes behind the policy that was not counted and written down before.
+    /// The images that ECR expires behind the policy and that were not counted and journaled before.
     fn newly_expiring(&self, images: &RepositoryImages) -> HashSet<ImageIndex> {
         let before: HashSet<&str> = self
             .known()
@@ -151,19 +151,19 @@ impl Now<'_> {
     }
 }
 
-/// Whether a policy begins with the protection rule and takes something besides.
+/// Whether a policy begins with the protection rule and has other rules.
 fn is_acting(policy: &LifecyclePolicy) -> bool {
     is_protected(policy) && !takes_nothing(policy)
 }
 
-/// Whether a policy is the protection rule, which takes nothing, and no more.
+/// Whether a policy has nothing but the protection rule, by which nothing expires.
 fn is_suspended(policy: &LifecyclePolicy) -> bool {
     is_protected(policy) && takes_nothing(policy)
 }
 
-impl BatchProcessor<'_> {
-    /// Refreshes the protection of a repository whose policy ECR enforces, or says what would be done. The outcome has what was
-    /// done, however it ends. If it fails, what is attached is suspended.
+impl<W: WriteClient> BatchProcessor<'_, W> {
+    /// Refreshes the protection of a repository whose policy ECR enforces, or reports what would be done. The outcome has what
+    /// was done, even after an error. After an error the attached policy is suspended.
     pub(super) async fn protect(
         &self,
         planned: &RepositoryPlan<'_>,
@@ -172,9 +172,9 @@ impl BatchProcessor<'_> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         let done = self.refresh(planned, native, outcome, read_at).await;
-        if let Err(stop) = &done {
-            let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
-            self.suspend_unrefreshed(name, registry_id, native.mode, stop, outcome).await;
+        if let Err(error) = &done {
+            let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+            self.suspend_unrefreshed(name, registry_id, native.mode, error, outcome).await;
         }
         done
     }
@@ -193,10 +193,10 @@ impl BatchProcessor<'_> {
         if !self.may_write() || goes_on {
             return;
         }
-        // A policy of somebody else's is never written.
+        // A policy of somebody else is never written.
         if mode == Mode::Protect {
-            if let Err(stop) = self.remember_unrefreshed(name.as_str(), registry_id).await {
-                tracing::error!(repository = %name, error = %stop, "could not write down that protection was never right");
+            if let Err(error) = self.remember_unrefreshed(name.as_str(), registry_id).await {
+                tracing::error!(repository = %name, error = %error, "could not write down that protection was never right");
             }
             return;
         }
@@ -210,9 +210,9 @@ impl BatchProcessor<'_> {
                 attached.suspended_because = Some(reason);
             }
             Ok(false) => {}
-            Err(stop) => {
-                tracing::error!(repository = %name, error = %stop, "could not suspend the lifecycle policy");
-                note(outcome, &[Blocker::NotSuspended(stop.to_string())]);
+            Err(error) => {
+                tracing::error!(repository = %name, error = %error, "could not suspend the lifecycle policy");
+                note(outcome, &[Blocker::NotSuspended(error.to_string())]);
             }
         }
     }
@@ -231,7 +231,7 @@ impl BatchProcessor<'_> {
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let Some(current) = current.filter(is_acting) else { return Ok(false) };
         let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
-        // Without its record nobody knows whose policy it is.
+        // Without its record the owner of the policy is unknown.
         let found = self.clients.call(records.find(name.as_str())).await;
         let known = found.as_ref().ok().and_then(Option::as_ref).and_then(|found| found.record.as_ref().ok());
         if known.is_some_and(|known| known.mode == Mode::Protect) {
@@ -247,14 +247,14 @@ impl BatchProcessor<'_> {
             record.unwrap_or_else(|| self.unknown((registry_id, name.as_str()), mode, &current, suspension));
         let found = found?;
         let etag = found.as_ref().map(|found| found.etag.as_str());
-        // Who wrote it meanwhile goes by what is attached, too.
+        // A concurrent writer of the record uses the attached policy, too.
         self.clients.call(records.replace(&record, etag)).await?;
         self.stay_suspended(name).await?;
         Ok(true)
     }
 
-    /// Suspends the policy once more if others put it back before the record said that it is suspended. Whoever puts it back
-    /// later reads the record afterwards.
+    /// Suspends the policy again if another process attached it before the record said that it is suspended. A process that
+    /// attaches it later reads the record afterwards.
     async fn stay_suspended(&self, name: &Name) -> Result<(), RunError> {
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
@@ -281,8 +281,8 @@ impl BatchProcessor<'_> {
         }
     }
 
-    /// Remembers a repository whose protection never was right as far as anybody knows, so that it counts as stale. One that was
-    /// right once becomes so by itself.
+    /// Records a repository whose protection was never complete, as far as is known, so that it counts as stale. Complete
+    /// protection becomes stale by itself.
     async fn remember_unrefreshed(&self, name: &str, registry_id: &str) -> Result<(), RunError> {
         let Some(records) = self.records() else { return Ok(()) };
         let found = self.clients.call(records.find(name)).await?.map(|found| found.of_registry(registry_id));
@@ -305,7 +305,7 @@ impl BatchProcessor<'_> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         outcome.attachment = Some(Attached { mode: Some(native.mode), ..Attached::default() });
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         let records = self.records();
         if self.may_write() && records.is_none() {
             let problem =
@@ -316,7 +316,7 @@ impl BatchProcessor<'_> {
             Some(records) => self.clients.call(records.find(name)).await?,
             None => None,
         };
-        let record = record.map(|found| found.of_registry(&planned.surveyed.registry_id));
+        let record = record.map(|found| found.of_registry(&planned.snapshot.registry_id));
         let current_text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
         let current = current_text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let mut native = native.clone();
@@ -344,7 +344,7 @@ impl BatchProcessor<'_> {
             Mode::Attach | Mode::Protect => matches!(self.access, Access::Write(_)),
             Mode::Provisioned => self.lifts.is_some(),
         };
-        // What may not be attached yet is not what ECR goes by.
+        // ECR does not enforce a policy that may not be attached yet.
         if native.mode != Mode::Protect
             && self.may_write()
             && !may_attach
@@ -370,19 +370,19 @@ impl BatchProcessor<'_> {
         };
         let usage =
             look.as_ref().map_or_else(|| &self.initial_usage().usage, |(observation, _)| &observation.usage);
-        let (_, plan) = planned.surveyed.decide(&native.entry, usage, self.clients.now());
+        let (_, plan) = planned.snapshot.decide(&native.entry, usage, self.clients.now());
         let used_at = look.as_ref().map_or(planned.now, |(_, now)| *now);
         let mut now = Now { native: &native, current_text, current, record, plan, used_at, counted: None };
         self.check(&mut now);
         // Also where it is only attached by this run.
         let acts =
             now.acts() || (may_attach && native.mode == Mode::Attach) || (may_attach && now.is_suspended());
-        if now.plan.obstacles.is_empty() && acts && native.mode != Mode::Protect {
+        if now.plan.blockers.is_empty() && acts && native.mode != Mode::Protect {
             self.reserve(planned, &mut now).await?;
         }
-        note(outcome, &now.plan.obstacles);
+        note(outcome, &now.plan.blockers);
         outcome.expiring_by_ecr = planned.amount(&now.plan.by_ecr);
-        let may_act = now.plan.obstacles.is_empty();
+        let may_act = now.plan.blockers.is_empty();
         // An own policy that cannot be attached is an obstacle already.
         let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
         let wanted = wanted.unwrap_or_else(|_| nothing.policy().clone());
@@ -417,8 +417,8 @@ impl BatchProcessor<'_> {
         Ok(())
     }
 
-    /// Whether an attached policy goes on acting though this run may not attach one: it only protects, or the policies file is so
-    /// new that nobody has seen its effect yet.
+    /// Whether an attached policy continues to act though this run may not attach one: the run only protects, or the policies
+    /// file is so new that its effect was not previewed.
     fn is_left_alone(&self) -> bool {
         let reason = self.run.dry_run_reason;
         self.is_on && matches!(reason, Some(DryRunReason::NotPreviewed | DryRunReason::ProtectOnly))
@@ -429,11 +429,7 @@ impl BatchProcessor<'_> {
     }
 
     fn protects(&self) -> Result<&EcrProtect, RunError> {
-        match self.access {
-            Access::Read => Err(invalid_object("a preview changes nothing")),
-            Access::Protect(ecr) => Ok(ecr),
-            Access::Write(ecr) => Ok(ecr),
-        }
+        self.access.protect().ok_or_else(|| invalid_object("a preview changes nothing"))
     }
 
     pub(super) fn records(&self) -> Option<ProtectionRecords<'_>> {
@@ -443,7 +439,7 @@ impl BatchProcessor<'_> {
 
     /// Adds what makes an attached policy uncertain besides its plan.
     fn check(&self, now: &mut Now<'_>) {
-        // Of somebody else's policy it is only known whether it goes by the protection tags.
+        // For somebody else's policy it is only known whether it relies on the protection tags.
         let is_foreign = now.current_text.is_some() && !now.current.as_ref().is_some_and(is_protected);
         let governs = match now.native.mode {
             Mode::Protect | Mode::Provisioned => is_foreign,
@@ -451,11 +447,11 @@ impl BatchProcessor<'_> {
             Mode::Attach => false,
         };
         if governs {
-            now.plan.obstacles.push(Blocker::Unprotected);
+            now.plan.blockers.push(Blocker::Unprotected);
         }
         // Somebody deleted it: this stack does not go on with it, either.
         if now.native.mode == Mode::Provisioned && now.current_text.is_none() {
-            now.plan.obstacles.push(Blocker::NotAttached);
+            now.plan.blockers.push(Blocker::NotAttached);
         }
         // The plan is of the policy that was attached when the repository was read.
         let attached = now.current.as_ref().and_then(without_protection);
@@ -463,15 +459,15 @@ impl BatchProcessor<'_> {
             && !governs
             && attached.is_some_and(|attached| attached != now.native.entry.policy)
         {
-            now.plan.obstacles.push(Blocker::Reassigned(
+            now.plan.blockers.push(Blocker::Reassigned(
                 "the attached lifecycle policy was replaced during the run".to_owned(),
             ));
         }
     }
 
-    /// Reserves what ECR takes in the registry's counter of the day, or looks whether there is room.
+    /// Reserves the registry's daily limit for what ECR expires, or checks it in a dry run.
     async fn reserve(&self, planned: &RepositoryPlan<'_>, now: &mut Now<'_>) -> Result<(), RunError> {
-        let images = &planned.surveyed.images;
+        let images = &planned.snapshot.images;
         let at = self.clients.now();
         let counted = now.plan.all_counted(images);
         let digest = |place: &ImageIndex| images.images().get(*place as usize).map(|image| &*image.digest);
@@ -484,7 +480,7 @@ impl BatchProcessor<'_> {
             return Ok(());
         }
         now.counted = Some((at, digests));
-        let limits = self.book.limits();
+        let limits = self.policy_set.limits();
         let reserved = if self.may_write() {
             registry_limit::reserve_all(&self.clients, limits, wanted).await?
         } else {
@@ -493,7 +489,7 @@ impl BatchProcessor<'_> {
         if reserved.granted < wanted {
             let (before, limit) = (reserved.before, reserved.limit);
             now.counted = None;
-            now.plan.obstacles.push(Blocker::Registry { planned: wanted, before, limit });
+            now.plan.blockers.push(Blocker::Registry { planned: wanted, before, limit });
         }
         Ok(())
     }
@@ -510,7 +506,7 @@ impl BatchProcessor<'_> {
     ) -> Result<Option<Blocker>, RunError> {
         let written_down = match (&attachment, &now.current) {
             (Attachment::Suspend(_), Some(current)) => {
-                let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+                let place = (planned.snapshot.registry_id.as_str(), planned.snapshot.name.as_str());
                 let text = now.current_text.as_deref().unwrap_or_default();
                 self.write_down_unknown(place, text, current, now.known(), outcome).await
             }
@@ -533,13 +529,13 @@ impl BatchProcessor<'_> {
             Attachment::Attach(_) => (false, true),
             Attachment::Unchanged => (now.is_suspended(), now.acts() || now.native.mode == Mode::Protect),
         };
-        let may_act = now.plan.obstacles.is_empty();
+        let may_act = now.plan.blockers.is_empty();
         let reason = is_suspended.then(|| self.why_suspended(now));
         // What is not suspended and not certain is not refreshed: it becomes stale.
         let is_refreshed = may_act && acts;
         if !is_suspended && !is_refreshed {
             if now.native.mode == Mode::Protect {
-                let RepositorySnapshot { name, registry_id, .. } = &planned.surveyed;
+                let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
                 self.remember_unrefreshed(name.as_str(), registry_id).await?;
             }
             self.record_policy_state(now, outcome);
@@ -555,7 +551,7 @@ impl BatchProcessor<'_> {
             return Ok(Some(meanwhile));
         }
         if matches!(attachment, Attachment::Suspend(_)) {
-            self.stay_suspended(&planned.surveyed.name).await?;
+            self.stay_suspended(&planned.snapshot.name).await?;
         }
         if let Attachment::Attach(policy) = attachment {
             let mut executor = Executor::new(self, planned, outcome, read_at);
@@ -575,7 +571,7 @@ impl BatchProcessor<'_> {
     ) -> Result<Option<Blocker>, RunError> {
         let Some(records) = self.records() else { return Ok(None) };
         // If this fails, what is attached is suspended.
-        let found = self.clients.call(records.find(planned.surveyed.name.as_str())).await?;
+        let found = self.clients.call(records.find(planned.snapshot.name.as_str())).await?;
         let record = found.as_ref().and_then(|found| found.record.as_ref().ok());
         let problem = match record.map(|record| &record.suspended) {
             Some(None) => return Ok(None),
@@ -591,8 +587,8 @@ impl BatchProcessor<'_> {
 
     /// Why the policy is suspended, for people.
     fn why_suspended(&self, now: &Now<'_>) -> String {
-        if let Some(obstacle) = now.plan.obstacles.first() {
-            return obstacle.to_string();
+        if let Some(blocker) = now.plan.blockers.first() {
+            return blocker.to_string();
         }
         let before = now.known().and_then(|record| record.suspended.as_ref());
         if now.native.mode == Mode::Provisioned && !self.is_on {
@@ -603,12 +599,12 @@ impl BatchProcessor<'_> {
         }
         match (before, self.run.dry_run_reason) {
             (Some(before), _) => before.reason.clone(),
-            (None, Some(reason)) => reason.explain(self.run.book_hash.as_deref()),
+            (None, Some(reason)) => reason.explain(self.run.policies_file_hash.as_deref()),
             (None, None) => "this run may not enforce".to_owned(),
         }
     }
 
-    /// Writes down what ECR takes behind the policy, as far as that was not done before.
+    /// Journals what ECR expires behind the policy, as far as it was not journaled before.
     async fn write_down_plan(
         &self,
         planned: &RepositoryPlan<'_>,
@@ -618,13 +614,13 @@ impl BatchProcessor<'_> {
         if now.native.mode == Mode::Protect {
             return Ok(());
         }
-        let images = &planned.surveyed.images;
+        let images = &planned.snapshot.images;
         let mut places: Vec<ImageIndex> = now.newly_expiring(images).into_iter().collect();
         if places.is_empty() {
             return Ok(());
         }
         places.sort_unstable();
-        let told = RepositoryPlan {
+        let protected = RepositoryPlan {
             plan: now.plan.clone(),
             entry: std::borrow::Cow::Borrowed(&now.native.entry),
             ..planned.clone()
@@ -632,17 +628,17 @@ impl BatchProcessor<'_> {
         let mut lines = Vec::with_capacity(places.len());
         for place in places {
             let Some(image) = images.images().get(place as usize) else { continue };
-            let action = match told.rule(place) {
+            let action = match protected.rule(place) {
                 Some((_, action)) => action,
                 None => ActionTaken::from(RuleAction::Expire),
             };
             lines.push(Line {
                 run_id: self.run.run_id.clone(),
                 at: self.clients.now(),
-                registry_id: planned.surveyed.registry_id.clone(),
+                registry_id: planned.snapshot.registry_id.clone(),
                 region: self.clients.region.to_owned(),
                 by: Actor::of_run(self.run.started_by.as_deref()),
-                repository_name: planned.surveyed.name.as_str().to_owned(),
+                repository_name: planned.snapshot.name.as_str().to_owned(),
                 image_digest: image.digest.to_string(),
                 image_tags: image.tags.iter().map(ToString::to_string).collect(),
                 image_pushed_at: image.pushed_at,
@@ -651,20 +647,20 @@ impl BatchProcessor<'_> {
                 image_manifest_media_type: None,
                 action,
                 policy: Some(now.native.entry.name.clone()),
-                book_version: self.run.book_version.clone(),
-                applied_rule_priority: told.rule(place).map(|(priority, _)| priority),
-                reason: told.reason(place),
+                policies_file_version: self.run.policies_file_version.clone(),
+                applied_rule_priority: protected.rule(place).map(|(priority, _)| priority),
+                reason: protected.reason(place),
                 usage_read_at: Some(now.used_at),
             });
         }
         let folder = journal::prefix(self.run);
         let key =
-            write_journal::write_plan(&self.clients, &folder, planned.surveyed.name.as_str(), &lines).await?;
+            write_journal::write_plan(&self.clients, &folder, planned.snapshot.name.as_str(), &lines).await?;
         outcome.add_journal_key(key);
         Ok(())
     }
 
-    /// Writes down the policy of somebody else's that is about to be replaced.
+    /// Journals somebody else's policy that is about to be replaced.
     async fn write_down_policy(
         &self,
         planned: &RepositoryPlan<'_>,
@@ -678,7 +674,7 @@ impl BatchProcessor<'_> {
             return Ok(());
         }
         let reason = format!("the policies file has ECR enforce the policy {}", now.native.entry.name);
-        let place = (planned.surveyed.registry_id.as_str(), planned.surveyed.name.as_str());
+        let place = (planned.snapshot.registry_id.as_str(), planned.snapshot.name.as_str());
         let known = now.known();
         let is_own =
             now.current.as_ref().is_some_and(|current| known.is_some_and(|known| known.is_attached(current)))
@@ -686,8 +682,8 @@ impl BatchProcessor<'_> {
         self.journal_policy(place, (text, is_own), policy, &reason, outcome).await
     }
 
-    /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
-    /// with the protection rule.
+    /// Journals a policy that is about to be suspended and is not that of the record: it may be somebody else's policy that
+    /// begins with the protection rule.
     async fn write_down_unknown(
         &self,
         place: (&str, &str),
@@ -739,11 +735,11 @@ impl BatchProcessor<'_> {
         outcome: &mut Outcome,
     ) -> Result<Option<Blocker>, RunError> {
         let Some(records) = self.records() else { return Ok(None) };
-        let name = planned.surveyed.name.as_str();
-        // Who does not know all that is asked for protects what may be somebody else's, and leaves what is remembered of it alone.
-        let is_untold = planned.is_untold || self.run.policies_file_problem.is_some();
+        let name = planned.snapshot.name.as_str();
+        // If not all requests for protection are known, the policy may be somebody else's, and the record is not changed.
+        let is_protection_unknown = planned.is_protection_unknown || self.run.policies_file_problem.is_some();
         if now.native.mode == Mode::Protect
-            && is_untold
+            && is_protection_unknown
             && now.known().is_some_and(|known| known.mode != Mode::Protect)
         {
             self.record_policy_state(now, outcome);
@@ -752,7 +748,7 @@ impl BatchProcessor<'_> {
         let mut before = now.record.clone();
         for _ in 0..MAX_CAS_ATTEMPTS {
             let known = before.as_ref().and_then(|found| found.record.as_ref().ok());
-            // What was asked for meanwhile is not what this run goes by.
+            // Requests that were made meanwhile do not affect this run.
             let asked = known
                 .filter(|known| known.mode == Mode::Provisioned)
                 .map(|known| &known.lifecycle_policy_text);
@@ -783,7 +779,7 @@ impl BatchProcessor<'_> {
                 return Ok(None);
             }
             let found = self.clients.call(records.find(name)).await?;
-            before = found.map(|found| found.of_registry(&planned.surveyed.registry_id));
+            before = found.map(|found| found.of_registry(&planned.snapshot.registry_id));
         }
         Err(invalid_object(
             "the record of its protection is written by others at the same time; the next run goes on",
@@ -798,7 +794,7 @@ impl BatchProcessor<'_> {
         known: Option<&ProtectionRecord>,
         suspended: Option<Suspension>,
     ) -> ProtectionRecord {
-        let RepositorySnapshot { name, registry_id, read_at, images, .. } = &planned.surveyed;
+        let RepositorySnapshot { name, registry_id, read_at, images, .. } = &planned.snapshot;
         let mode = now.native.mode;
         let of_known = known.and_then(|known| known.lifecycle_policy_text.clone());
         let current_usage = match (&suspended, known) {
@@ -831,7 +827,7 @@ impl BatchProcessor<'_> {
                 Mode::Attach if matches!(self.access, Access::Write(_)) => {
                     Some(now.native.entry.policy.to_json())
                 }
-                // What this run does not attach may be somebody else's.
+                // A policy that this run does not attach may be somebody else's.
                 Mode::Attach => of_known.clone(),
             },
             expiring: match (&suspended, mode) {
@@ -854,7 +850,7 @@ impl BatchProcessor<'_> {
         }
     }
 
-    /// Says in an outcome what the record says.
+    /// Copies the record into the outcome.
     fn record_protection(&self, record: &ProtectionRecord, outcome: &mut Outcome) {
         let Some(attached) = &mut outcome.attachment else { return };
         attached.refreshed_at = record.known_refresh();
@@ -865,7 +861,7 @@ impl BatchProcessor<'_> {
             record.suspended.is_some() && record.mode == Mode::Attach && !self.is_on;
     }
 
-    /// Suspends a policy that this stack attached and that may not act any more, whatever it takes.
+    /// Suspends a policy that this stack attached and that may not act any more, whatever expires by it.
     #[expect(clippy::too_many_arguments, reason = "one look at the repository, in its parts")]
     async fn withdraw(
         &self,
@@ -881,7 +877,7 @@ impl BatchProcessor<'_> {
         let acts = current.is_some_and(is_acting);
         let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
         let was_withdrawn = known.is_some_and(|known| known.withdrawn);
-        // What acts after this stack took its own away is somebody else's, whatever it begins with.
+        // A policy that acts after this stack removed its own is somebody else's, whatever it begins with.
         let is_of_others = was_withdrawn && acts;
         let acts = acts && !is_of_others;
         if is_of_others || !current.is_some_and(is_protected) {
@@ -894,7 +890,7 @@ impl BatchProcessor<'_> {
             attached.suspended_because = Some(reason.clone());
             attached.suspension_is_intended = *is_intended;
             if *is_intended {
-                let name = &planned.surveyed.name;
+                let name = &planned.snapshot.name;
                 outcome.drift.push(format!(
                     "the lifecycle policy that this stack attached is suspended, since {reason}; delete what is left of it with \
                      `aws ecr delete-lifecycle-policy --repository-name {name}`"
@@ -907,10 +903,10 @@ impl BatchProcessor<'_> {
             }
             return Ok(());
         }
-        let name = planned.surveyed.name.as_str();
+        let name = planned.snapshot.name.as_str();
         let Some(records) = self.records() else { return Ok(()) };
         let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
-        let place = (planned.surveyed.registry_id.as_str(), name);
+        let place = (planned.snapshot.registry_id.as_str(), name);
         if let (true, Some(text), Some(current)) = (acts, current_text, current) {
             self.write_down_unknown(place, text, current, known, outcome).await?;
             let mut executor = Executor::new(self, planned, outcome, read_at);
@@ -960,10 +956,10 @@ impl BatchProcessor<'_> {
             (None, None) => return Ok(()),
         };
         let etag = record.as_ref().map(|found| found.etag.as_str());
-        // Who wrote it meanwhile goes by what is attached, too.
+        // A concurrent writer of the record uses the attached policy, too.
         self.clients.call(records.replace(&record_now, etag)).await?;
         if acts {
-            self.stay_suspended(&planned.surveyed.name).await?;
+            self.stay_suspended(&planned.snapshot.name).await?;
         }
         Ok(())
     }
@@ -1000,18 +996,18 @@ fn invalid_object(problem: &str) -> RunError {
     RunError::Aws(AwsError::unexpected_response("PutLifecyclePolicy", problem))
 }
 
-/// What keeps the policy from acting, each told once.
-fn note(outcome: &mut Outcome, obstacles: &[Blocker]) {
-    for held in obstacles.iter().map(ReportedBlocker::from) {
-        if !outcome.obstacles.contains(&held) {
-            outcome.obstacles.push(held);
+/// Adds blockers that keep the policy from acting, each once.
+fn note(outcome: &mut Outcome, blockers: &[Blocker]) {
+    for held in blockers.iter().map(ReportedBlocker::from) {
+        if !outcome.blockers.contains(&held) {
+            outcome.blockers.push(held);
         }
     }
 }
 
 /// The protection tags that a plan adds.
 fn put_tags(planned: &RepositoryPlan<'_>, plan: &Plan) -> Vec<Action> {
-    let images = planned.surveyed.images.images();
+    let images = planned.snapshot.images.images();
     let additions = plan.tagging.additions.iter();
     let tags = additions.filter_map(|(place, tag)| {
         let image_digest = images.get(*place as usize)?.digest.to_string();
@@ -1042,7 +1038,7 @@ mod tests {
         TakesNothing::new().unwrap()
     }
 
-    /// What becomes of each of: no policy, somebody else's, an older one of this stack's, the wanted one, the suspended one.
+    /// The decisions for: no policy, somebody else's, an older one of this stack, the wanted one, the suspended one.
     fn answers(mode: Mode, may_act: bool, may_attach: bool, is_left_alone: bool) -> [&'static str; 5] {
         let simple = policy("{ selection: untagged, maximumAgeLimit: 9 }");
         let older = protected(&policy("{ selection: untagged, maximumAgeLimit: 3 }")).unwrap();

@@ -1,5 +1,5 @@
-//! Puts back what came into use after it was deleted or archived: between the look at what is in use and a deletion there is always
-//! a moment, and a task that starts in it asks for its image later. The manifest and the tags are in the journal, and ECR keeps
+//! Restores images that came into use after they were deleted or archived. Between reading use and a deletion there is always
+//! some time, and a task that starts then pulls its image later. The manifest and the tags are in the journal, and ECR keeps
 //! layers for a while.
 
 use std::collections::HashMap;
@@ -17,12 +17,12 @@ use crate::domain::repository::Name;
 use crate::domain::usage::Usage;
 use crate::workflows::enforcement::{RunContext, RunError};
 
-/// An image that was taken away, or may have been.
+/// An image that was removed, or may have been.
 #[derive(Debug, Clone)]
 pub struct Removed {
     /// Its repository.
     pub repository: Name,
-    /// What was written down of it.
+    /// Its line of the journal.
     pub line: Line,
 }
 
@@ -48,8 +48,8 @@ impl Removed {
     }
 }
 
-/// What of the images that were taken away is in use, with everything that belongs to it: in the order in which it can be put
-/// back, which is the opposite of that in which it went.
+/// The removed images that are in use, with everything that belongs to them, in the order in which they can be restored: the
+/// reverse of the removal.
 #[must_use]
 pub fn in_use_again(removed: &[Removed], usage: &Usage) -> Vec<(usize, Action)> {
     let mut of_repositories: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -113,8 +113,8 @@ pub async fn execute(
         Ok(Done::Unchanged) => return Ok(None),
         Ok(Done::Back) => None,
         Ok(Done::Impossible(problem)) => Some(problem),
-        Err(stop @ RunError::Time(_)) => return Err(stop),
-        Err(stop) => Some(stop.to_string()),
+        Err(error @ RunError::Time(_)) => return Err(error),
+        Err(error) => Some(error.to_string()),
     };
     let line = &removed.line;
     match &problem {
@@ -141,7 +141,7 @@ pub async fn execute(
     }))
 }
 
-/// What putting an image back came to.
+/// The result of restoring an image.
 enum Done {
     Unchanged,
     Back,
@@ -156,7 +156,7 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
             Ok(()) => Ok(Done::Back),
             // It was written down, and was not archived after all.
             Err(RunError::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(Done::Unchanged),
-            Err(stop) => Err(stop),
+            Err(error) => Err(error),
         };
     }
     let Some(manifest) = &line.image_manifest else {
@@ -174,7 +174,7 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
         match clients.call(ecr.put_back_image(name, manifest, media_type, digest, Some(tag))).await {
             Ok(was_missing) => is_changed |= was_missing,
             Err(RunError::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
-            Err(stop) => return Err(stop),
+            Err(error) => return Err(error),
         }
     }
     Ok(if is_changed { Done::Back } else { Done::Unchanged })
@@ -212,7 +212,7 @@ mod tests {
             image_manifest_media_type: manifest["mediaType"].as_str().map(str::to_owned),
             action: ActionTaken::from(RuleAction::Expire),
             policy: Some("all".to_owned()),
-            book_version: None,
+            policies_file_version: None,
             applied_rule_priority: Some(1),
             reason: "old".to_owned(),
             usage_read_at: Some(at),
@@ -220,7 +220,7 @@ mod tests {
         Removed { repository: Name::parse("app").unwrap(), line }
     }
 
-    /// A release in the order in which it goes: the index, its child, its signature; and an image before it.
+    /// A release in the order of its deletion: the index, its child, its signature; and an image before it.
     fn all() -> Vec<Removed> {
         let image = serde_json::json!({ "mediaType": MANIFEST, "layers": [] });
         let index = serde_json::json!({ "mediaType": INDEX, "manifests": [{ "digest": digest('b') }] });

@@ -1,9 +1,9 @@
-//! Finds what is in use: asks ECS, Lambda, EKS and ECR, and reads the lists in the stack's bucket. A source that cannot be read
-//! completely is a gap, never an absence of use, and what it said all the same counts.
+//! Finds the images in use: asks ECS, Lambda, EKS and ECR, and reads the lists in the stack's bucket. A source that cannot be
+//! read completely is a gap, never an absence of use, and what was read of it counts.
 //!
-//! Some of it is read once a run: the last active task definitions, what services may go back to, daemons, EKS clusters,
-//! replication, and the sources that are read as a whole (`aws/usage_sources.rs`). The rest is read anew before anything goes:
-//! tasks, services, functions, lists.
+//! Some of it is read once in a run: the last active task definitions, the revisions that services may roll back to, daemons, EKS
+//! clusters, replication, and the sources that are read as a whole (`aws/usage_sources.rs`). The rest is read again before
+//! anything is removed: tasks, services, functions, lists.
 
 use std::collections::BTreeMap;
 
@@ -41,18 +41,18 @@ const MAX_LISTS_BYTES: usize = 16 * 1024 * 1024;
 /// Maximum number of objects where lists are.
 const MAX_LISTS: usize = 1000;
 
-/// What runs before this one have left behind.
+/// The results of earlier runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Before {
     /// What never changes.
     pub known: Known,
     /// Which lists there were.
     pub memory: ListMemory,
-    /// What is not known from the start.
+    /// Gaps that are known from the start.
     pub gaps: Vec<UnreadableSource>,
 }
 
-/// What is taken for known of what services and tasks need.
+/// The trusted answers about services and tasks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
     /// Also what runs before wrote down.
@@ -61,13 +61,13 @@ enum Trust {
     WhatWasAsked,
 }
 
-/// What was read anew.
+/// What was read again.
 struct Anew {
     /// The clusters of ECS that could be read, as far as they could.
     clusters: Vec<Cluster>,
     /// What of ECS could not be read.
     ecs_problems: Vec<String>,
-    /// What Lambda uses.
+    /// The use of Lambda.
     lambda: Usage,
     /// The images of versions of functions.
     functions: BTreeMap<String, Vec<String>>,
@@ -200,8 +200,8 @@ pub async fn remember_lists(
     Ok(read_lists(sources, &once, found, clients.region, now).memory)
 }
 
-/// Finds what is in use at `now`, right before something goes: tasks, services, functions and lists are read anew, and what
-/// tasks and services need is not taken from a cache.
+/// Reads use at `now`, right before images are removed: tasks, services, functions and lists are read again, and what tasks and
+/// services need is not read from a cache.
 ///
 /// # Errors
 ///
@@ -234,12 +234,11 @@ pub async fn refresh(
     within_time(clients, looking).await
 }
 
-/// What is not known of those who may pull from a repository, to be asked where something would go; and what of it the policies
-/// file ignores.
+/// The gaps of those who may pull from a repository, for a repository from which images would be removed; and the ignored ones.
 ///
 /// # Errors
 ///
-/// When time is up. That the repository's policy cannot be read is a gap.
+/// If time is up. An unreadable repository policy is a gap.
 pub async fn unread_pullers(
     clients: &RunContext<'_>,
     sources: &Sources,
@@ -258,20 +257,20 @@ pub async fn unread_pullers(
     let of_repository = match clients.call(clients.ecr.repository_policy(name.as_str())).await {
         Ok(policy) => policy,
         // Without the repository nothing of it goes.
-        Err(stop) if stop.is_not_found() => None,
+        Err(error) if error.is_not_found() => None,
         Err(RunError::Aws(error)) => {
             gaps.push(unread(format!("who may pull is not known: {error}")));
             None
         }
-        Err(stop) => return Err(stop),
+        Err(error) => return Err(error),
     };
     let policies = [("repository", &of_repository), ("registry", &once.registry_policy)];
     for (of, policy) in policies.into_iter().filter_map(|(of, policy)| Some((of, policy.as_deref()?))) {
-        let told = match pull_access::parse(policy, registry_id, name.as_str()) {
+        let gaps_of_policy = match pull_access::parse(policy, registry_id, name.as_str()) {
             Ok(pullers) => pullers.gaps(name.as_str(), registry_id, sources, &usage.reporters),
             Err(error) => vec![unread(format!("the policy of the {of} is unreadable: {error}"))],
         };
-        for gap in told {
+        for gap in gaps_of_policy {
             if !gaps.contains(&gap) {
                 gaps.push(gap);
             }
@@ -328,7 +327,7 @@ async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before, 
     once
 }
 
-/// What managed daemons start on new instances, and what of it is not known.
+/// The images that managed daemons start on new instances, and gaps.
 async fn daemons(
     clients: &RunContext<'_>,
     revisions: u64,
@@ -391,7 +390,7 @@ async fn daemons(
     (used, problems)
 }
 
-/// What the sources say that are read as a whole.
+/// The use of sources that are read as a whole.
 async fn whole_sources(
     clients: &RunContext<'_>,
     sources: &Sources,
@@ -439,14 +438,14 @@ fn add_whole_sources(whole: Vec<(UsageSource, Option<Reading>)>, once: &mut Read
     once.known.sources.retain(|_, known| !known.is_empty());
 }
 
-/// How each source was read that says what is in use: with the numbers of references of those that are read in parts.
+/// How each source was read, with the numbers of references of those that are read in parts.
 fn summaries(
     once: &ReadOnce,
     gaps: &[UnreadableSource],
     parts: &[(&str, usize)],
     now: Instant,
 ) -> Vec<SourceSummary> {
-    let told = SOURCES.iter().filter_map(|source| {
+    let gaps = SOURCES.iter().filter_map(|source| {
         if let Some((_, number)) = parts.iter().find(|(name, _)| *name == source.name) {
             return Some(source.summary(*number, gaps, now));
         }
@@ -459,10 +458,10 @@ fn summaries(
         };
         Some(summary)
     });
-    told.collect()
+    gaps.collect()
 }
 
-/// Adds what services may go back to.
+/// Adds the revisions that services may roll back to.
 async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
     let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
     let mut histories = stream::iter(services)
@@ -543,7 +542,7 @@ async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
     (clusters, problems)
 }
 
-/// What Lambda uses, and the images of all versions of functions.
+/// The use of Lambda, and the images of all versions of functions.
 async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<String, Vec<String>>) {
     let functions = clients.functions;
     let versions = match functions.image_versions().await {
@@ -690,10 +689,10 @@ async fn decide(
         }
         pinned.insert(arn, asked);
     }
-    let untold = ecs::told_by_nothing_else(&clusters, &pinned);
+    let unresolved = ecs::known_from_nothing_else(&clusters, &pinned);
     let is_known = |arn: &String| {
         once.asked.task_definitions.get(arn).or_else(|| {
-            let is_trusted = trust == Trust::Cache || !untold.contains(arn);
+            let is_trusted = trust == Trust::Cache || !unresolved.contains(arn);
             is_trusted.then(|| once.known.task_definitions.get(arn)).flatten()
         })
     };
@@ -763,7 +762,7 @@ async fn decide(
     Ok(UsageSnapshot { usage, once })
 }
 
-/// What at most 20 revisions have pinned. Where ECS refuses the call because of one of them, each is asked for alone.
+/// The pinned images of at most 20 revisions. If ECS refuses the call because of one of them, each is asked for alone.
 async fn service_revisions(
     clients: &RunContext<'_>,
     arns: &[String],
@@ -796,16 +795,16 @@ fn asked(
     match answer {
         Ok(found) => {
             let mut found: BTreeMap<String, Vec<PinnedImage>> = found.into_iter().collect();
-            let told = |arn: &String| found.remove(arn).map_or(Asked::Indescribable, Asked::Known);
-            let mut told = told;
-            arns.iter().map(|arn| (arn.clone(), told(arn))).collect()
+            let answer = |arn: &String| found.remove(arn).map_or(Asked::Indescribable, Asked::Known);
+            let mut answer = answer;
+            arns.iter().map(|arn| (arn.clone(), answer(arn))).collect()
         }
         Err(error) if is_about_one(&error) => all(Asked::Indescribable),
         Err(error) => all(Asked::Failed(error.to_string())),
     }
 }
 
-/// What of all that never changes is still of use.
+/// The part of what never changes that is still needed.
 fn remembered(
     once: &ReadOnce,
     definitions: &BTreeMap<String, Asked<Vec<String>>>,

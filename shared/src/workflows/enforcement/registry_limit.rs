@@ -8,34 +8,34 @@ use crate::domain::enforcement::policy_set::RegistryLimits;
 use crate::domain::enforcement::taken::{REGISTRY_KEY, RegistryCount, Taken};
 use crate::workflows::enforcement::{RunContext, RunError};
 
-/// How often a conditional write is tried again when others write at the same time.
+/// Maximum number of attempts of a conditional write that conflicts with other writers.
 const MAX_CAS_ATTEMPTS: u32 = 30;
 
-/// What a reservation came to.
+/// The result of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reserved {
-    /// How many images may go.
+    /// The number of images that may be removed.
     pub granted: u64,
-    /// The most images that may go in the day.
+    /// The daily limit.
     pub limit: u64,
-    /// How many went in the day before this.
+    /// The number of images that were removed in the day before this.
     pub before: u64,
 }
 
-/// Whether a reservation takes what there is room for.
+/// Whether a reservation may be granted in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// As much as there is room for.
+    /// As much as the limit allows.
     Some,
     /// All that is wanted, or nothing.
     AllOrNothing,
 }
 
-/// Reserves room for `wanted` images in the counter of the day. What is granted counts as taken, whatever becomes of it.
+/// Reserves up to `wanted` images of the registry's daily limit. What is granted counts as removed, even if it is not used.
 ///
 /// # Errors
 ///
-/// When the counter cannot be read or written, or is not a counter: then nothing may go.
+/// If the counter cannot be read or written, or is invalid: then nothing may be removed.
 pub async fn reserve(
     clients: &RunContext<'_>,
     limits: RegistryLimits,
@@ -44,8 +44,8 @@ pub async fn reserve(
     reserve_part(clients, limits, wanted, Part::Some).await
 }
 
-/// Reserves room for all of `wanted` images in the counter of the day, or for none of them. What is granted counts as taken,
-/// whatever becomes of it.
+/// Reserves all of `wanted` images of the registry's daily limit, or none of them. What is granted counts as removed, even if it
+/// is not used.
 ///
 /// # Errors
 ///
@@ -58,11 +58,11 @@ pub async fn reserve_all(
     reserve_part(clients, limits, wanted, Part::AllOrNothing).await
 }
 
-/// Says what a reservation of `wanted` images would be granted now, and reserves nothing.
+/// What a reservation of `wanted` images would be granted now, without reserving anything.
 ///
 /// # Errors
 ///
-/// When the counter cannot be read, or is not a counter.
+/// If the counter cannot be read, or is invalid.
 pub async fn room(
     clients: &RunContext<'_>,
     limits: RegistryLimits,
@@ -122,7 +122,7 @@ async fn taken(clients: &RunContext<'_>, key: &str) -> Result<(Taken, Option<Obj
     Ok((taken, found))
 }
 
-/// How many images the last completed run counted; none if none completed.
+/// The number of images that the last completed run counted; none if none completed.
 async fn last_count(clients: &RunContext<'_>) -> Result<Option<u64>, RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, REGISTRY_KEY)).await? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Reads a repository by as few calls as there can be, and plans what its policy takes.
+//! Reads a repository with as few calls as possible, and plans what its policy removes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -24,7 +24,7 @@ use crate::domain::repository::Name;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::{UnreadableSource, Usage, UsedImages};
 
-/// The keys of what is known of image indexes, which never change, begin so; then comes the repository.
+/// The prefix of the keys of the cache of image indexes, which are immutable. The name of the repository follows.
 pub const INDEXES: &str = "cache/indexes/";
 
 /// A repository, as it was read.
@@ -38,59 +38,59 @@ pub struct RepositorySnapshot {
     pub registry_id: String,
     /// Its images.
     pub images: RepositoryImages,
-    /// Whether the children of all its image indexes are written down, from where they can be read when an index is in the archive.
+    /// Whether the children of all its image indexes are cached, so that they can be read for an archived index.
     pub children_are_cached: bool,
-    /// What is not known of those who may pull from it.
+    /// The gaps of those who may pull from it.
     pub pull_gaps: Vec<UnreadableSource>,
     /// The time right before it was read: what was pushed later may not be among the images.
     pub read_at: Instant,
 }
 
-/// A repository, and what becomes of it.
+/// A repository and its plan.
 #[derive(Debug, Clone)]
 pub struct RepositoryPlan<'a> {
-    /// What was read.
-    pub surveyed: RepositorySnapshot,
+    /// The repository as it was read.
+    pub snapshot: RepositorySnapshot,
     /// Its policy.
     pub entry: Cow<'a, Entry>,
     /// The name of its policy in the policies file; empty where none is for it.
     pub assigned: String,
-    /// How ECR itself enforces a policy in it that is protected, if it does.
+    /// The protected policy that ECR itself enforces in it, if there is one.
     pub native: Option<Native>,
-    /// Whether a lifecycle policy that is not protected is looked at.
+    /// Whether an unprotected lifecycle policy is checked.
     pub checks_native_policy: bool,
-    /// Whether ECR made it on a push, by the stack's creation template.
+    /// Whether ECR created it on a push, by the stack's creation template.
     pub is_created_on_push: bool,
-    /// Whether it is not known whether it asks for protection by its resource tag.
-    pub is_untold: bool,
-    /// What of it is in use.
+    /// Whether it is unknown if it asks for protection by its resource tag.
+    pub is_protection_unknown: bool,
+    /// Its images in use.
     pub used: UsedImages,
     /// The plan.
     pub plan: Plan,
-    /// For when it was made.
+    /// The time of the plan.
     pub now: Instant,
 }
 
-/// How ECR itself enforces a policy in a repository, which has to be kept from what is in use.
+/// A policy that ECR itself enforces in a repository, and from which images in use are protected.
 #[derive(Debug, Clone)]
 pub struct Native {
     /// Whose policy it is.
     pub mode: Mode,
-    /// The policy without its protection rule, with what it keeps and its limits. One of somebody else's is the one that is attached.
+    /// The policy without its protection rule, with its `keep` and its limits. Somebody else's policy is the attached one.
     pub entry: Entry,
     /// Why the policy has to be suspended whatever the plan is; `None` if it may act.
     pub withdrawn: Option<Withdrawal>,
 }
 
-/// Why a policy that ECR enforces has to be suspended, whatever it takes.
+/// Why a policy that ECR enforces has to be suspended, whatever expires by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawal {
     /// The reason, for people.
     pub reason: String,
-    /// Whether somebody wants it so, by the policies file. Otherwise it needs attention.
+    /// Whether the policies file intends it. Otherwise it needs attention.
     pub is_intended: bool,
-    /// Whether the policies file has let go of the policy. Otherwise its record stays, and the next run that goes by the file and is
-    /// certain attaches it.
+    /// Whether the policies file no longer has the policy. Otherwise its record is kept, and the next run that uses the file and
+    /// knows all use attaches it.
     pub is_final: bool,
 }
 
@@ -140,7 +140,7 @@ impl RepositorySnapshot {
         Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps: Vec::new(), read_at })
     }
 
-    /// What of the repository is in use.
+    /// The images of the repository that are in use.
     #[must_use]
     pub fn used(&self, usage: &Usage) -> UsedImages {
         let name = RepositoryName {
@@ -150,40 +150,40 @@ impl RepositorySnapshot {
         usage.of_repository(&name, &self.images)
     }
 
-    /// Plans what a policy takes.
+    /// Plans what a policy removes.
     #[must_use]
     pub fn plan<'a>(self, entry: Cow<'a, Entry>, usage: &Usage, now: Instant) -> RepositoryPlan<'a> {
         let (used, plan) = self.decide(&entry, usage, now);
         let assigned = entry.name.clone();
         RepositoryPlan {
-            surveyed: self,
+            snapshot: self,
             entry,
             assigned,
             native: None,
             checks_native_policy: false,
             is_created_on_push: false,
-            is_untold: false,
+            is_protection_unknown: false,
             used,
             plan,
             now,
         }
     }
 
-    /// What of the repository is in use, and what a policy takes of it.
+    /// The images of the repository that are in use, and what a policy removes.
     #[must_use]
     pub fn decide(&self, entry: &Entry, usage: &Usage, now: Instant) -> (UsedImages, Plan) {
         let used = self.used(usage);
         let mut plan = plan(entry, &self.images, &used, now);
         if !(plan.deletions.is_empty() && plan.archivals.is_empty()) || entry.apply.is_by_ecr() {
             let gaps = usage.gaps_of(self.name.as_str()).chain(&self.pull_gaps);
-            plan.obstacles.extend(gaps.map(|gap| Blocker::Usage(gap.to_string())));
+            plan.blockers.extend(gaps.map(|gap| Blocker::Usage(gap.to_string())));
         }
         (used, plan)
     }
 }
 
-/// The children of image indexes, and of those that are gone while some of their `untagged` children are still there: those that were read before from the bucket, the others from ECR.
-/// Also whether they are in the bucket now.
+/// The children of image indexes, and of deleted ones while some of their `untagged` children exist: from the cache in the
+/// bucket, or from ECR. Also whether they are in the cache now.
 async fn children(
     clients: &RunContext<'_>,
     name: &Name,
@@ -246,28 +246,34 @@ pub(crate) async fn forget_children(clients: &RunContext<'_>, name: &Name) -> Re
 }
 
 impl RepositoryPlan<'_> {
-    /// What is to be told of the repository before anything is done.
+    /// The outcome of the repository before anything is done.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let Self { surveyed, entry, plan, .. } = self;
-        let images = &surveyed.images;
+        let Self { snapshot, entry, plan, .. } = self;
+        let images = &snapshot.images;
         if entry.name.is_empty() {
             // Only its own lifecycle policy is looked at: nothing of it counts.
             return Outcome {
-                repository_name: surveyed.name.as_str().to_owned(),
+                repository_name: snapshot.name.as_str().to_owned(),
                 status: Status::Unmatched,
                 ..Outcome::default()
             };
         }
         let mut outcome = Outcome {
-            repository_name: surveyed.name.as_str().to_owned(),
+            repository_name: snapshot.name.as_str().to_owned(),
             policy: Some(entry.name.clone()),
             apply: Some(entry.apply),
-            obstacles: plan.obstacles.iter().map(ReportedBlocker::from).collect(),
+            blockers: plan.blockers.iter().map(ReportedBlocker::from).collect(),
+            unread_pullers: snapshot
+                .pull_gaps
+                .iter()
+                .filter(|gap| plan.blockers.contains(&Blocker::Usage(gap.to_string())))
+                .cloned()
+                .collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };
-        if !outcome.obstacles.is_empty() {
+        if !outcome.blockers.is_empty() {
             outcome.status = Status::Blocked;
         }
         for image in images.images() {
@@ -282,20 +288,20 @@ impl RepositoryPlan<'_> {
                 continue;
             }
             let Some(image) = images.images().get(place as usize) else { continue };
-            let (amount, fate) = match self.used.reason(place) {
-                Some(_) => (&mut outcome.held_by_use, ImageResult::InUse),
-                None => (&mut outcome.held_by_keep, ImageResult::Kept),
+            let (amount, result) = match self.used.reason(place) {
+                Some(_) => (&mut outcome.protected_by_use, ImageResult::InUse),
+                None => (&mut outcome.protected_by_keep, ImageResult::Kept),
             };
             amount.add(image);
-            outcome.results.extend(self.tell(place, fate, None));
+            outcome.results.extend(self.image_outcome(place, result, None));
         }
         outcome
     }
 
-    /// What executing the plan does to the images, in its order.
+    /// The plan's actions on images, in order.
     #[must_use]
     pub fn removals(&self) -> Vec<Action> {
-        let images = &self.surveyed.images;
+        let images = &self.snapshot.images;
         let counted = self.plan.all_counted(images);
         let removal = |place: ImageIndex, step: usize| {
             let image = images.images().get(place as usize)?;
@@ -322,23 +328,23 @@ impl RepositoryPlan<'_> {
         actions
     }
 
-    /// Tells of what is planned, where nothing of it is done.
+    /// Adds the planned images to an outcome, if they are not removed.
     pub fn record_plan(&self, outcome: &mut Outcome) {
         self.record_images(outcome, |_| true);
     }
 
-    /// Tells of what ECR takes itself.
+    /// Adds the images that ECR expires itself.
     pub fn record_expected_by_ecr(&self, outcome: &mut Outcome) {
         self.record_images(outcome, |place| self.plan.by_ecr.contains(&place));
     }
 
-    fn record_images(&self, outcome: &mut Outcome, is_told: impl Fn(ImageIndex) -> bool) {
+    fn record_images(&self, outcome: &mut Outcome, is_listed: impl Fn(ImageIndex) -> bool) {
         let all = self.plan.deletions.iter().chain(&self.plan.archivals).copied();
-        for place in all.filter(|&place| is_told(place)) {
+        for place in all.filter(|&place| is_listed(place)) {
             let by_ecr = self.plan.by_ecr.contains(&place);
             let detail = by_ecr.then(|| when_ecr_acts(outcome).to_owned());
-            if let Some(image) = self.tell(place, ImageResult::Planned, detail) {
-                outcome.tell(image);
+            if let Some(image) = self.image_outcome(place, ImageResult::Planned, detail) {
+                outcome.record(image);
             }
         }
     }
@@ -346,17 +352,22 @@ impl RepositoryPlan<'_> {
     /// These images, added up.
     pub(super) fn amount<'p>(&self, places: impl IntoIterator<Item = &'p ImageIndex>) -> Amount {
         let mut amount = Amount::default();
-        for image in places.into_iter().filter_map(|place| self.surveyed.images.images().get(*place as usize))
+        for image in places.into_iter().filter_map(|place| self.snapshot.images.images().get(*place as usize))
         {
             amount.add(image);
         }
         amount
     }
 
-    /// Tells what became of one image.
+    /// The result of one image.
     #[must_use]
-    pub fn tell(&self, place: ImageIndex, fate: ImageResult, detail: Option<String>) -> Option<ImageOutcome> {
-        let image = self.surveyed.images.images().get(place as usize)?;
+    pub fn image_outcome(
+        &self,
+        place: ImageIndex,
+        result: ImageResult,
+        detail: Option<String>,
+    ) -> Option<ImageOutcome> {
+        let image = self.snapshot.images.images().get(place as usize)?;
         let (priority, action) = self.rule(place)?;
         Some(ImageOutcome {
             image_digest: image.digest.to_string(),
@@ -366,12 +377,12 @@ impl RepositoryPlan<'_> {
             action,
             applied_rule_priority: priority,
             reason: self.reason(place),
-            outcome: fate,
+            outcome: result,
             detail,
         })
     }
 
-    /// The rule that takes an image, or would if it were not held.
+    /// The rule that selects an image.
     #[must_use]
     pub fn rule(&self, place: ImageIndex) -> Option<(u64, ActionTaken)> {
         let verdict = self.plan.evaluation.verdicts().get(place as usize)?;
@@ -383,12 +394,12 @@ impl RepositoryPlan<'_> {
         Some((rule.priority, ActionTaken::from(rule.action)))
     }
 
-    /// Why the image goes or stays, in a sentence.
+    /// Why the image is removed or kept, in a sentence.
     #[must_use]
     pub fn reason(&self, place: ImageIndex) -> String {
         let explainer = Explainer {
             policy: Some(&self.entry.policy),
-            images: &self.surveyed.images,
+            images: &self.snapshot.images,
             evaluation: &self.plan.evaluation,
             now: self.now,
         };
@@ -401,23 +412,23 @@ impl RepositoryPlan<'_> {
         }
     }
 
-    /// Whether ECR itself enforces a policy in the repository, that is not to be suspended whatever it takes.
+    /// Whether ECR itself enforces a policy in the repository that is not to be suspended anyway.
     #[must_use]
     pub fn is_enforced_by_ecr(&self) -> bool {
         self.native.as_ref().is_some_and(|native| native.withdrawn.is_none())
     }
 
-    /// Whether executing the plan takes anything from the repository.
+    /// Whether the plan removes anything from the repository.
     #[must_use]
     pub fn has_removals(&self) -> bool {
-        let goes = self.plan.deletions.iter().chain(&self.plan.archivals);
+        let removed = self.plan.deletions.iter().chain(&self.plan.archivals);
         self.entry.apply != Apply::Preview
-            && self.plan.obstacles.is_empty()
-            && goes.into_iter().any(|place| !self.plan.by_ecr.contains(place))
+            && self.plan.blockers.is_empty()
+            && removed.into_iter().any(|place| !self.plan.by_ecr.contains(place))
     }
 }
 
-/// When ECR itself takes what the policy takes. (Amazon ECR: within 24 hours of an image meeting the criteria.)
+/// When ECR itself acts. (Amazon ECR: within 24 hours of an image meeting the criteria.)
 fn when_ecr_acts(outcome: &Outcome) -> &'static str {
     let attached = outcome.attachment.as_ref();
     let is_suspended = attached.is_some_and(Attached::is_suspended);
@@ -453,10 +464,10 @@ mod tests {
 
     #[test]
     fn a_plan_is_a_list_of_actions_in_an_order_that_ecr_takes() {
-        let book = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
+        let policy_set = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
             rules: [{ selection: { tagPrefixList: [old] }, maximumDaysSincePull: 1, action: archive },
                     { selection: any, maximumAgeLimit: 14 }] }]";
-        let book = PolicySet::parse(book).unwrap();
+        let policy_set = PolicySet::parse(policy_set).unwrap();
         let mut relations = Relations::default();
         relations.index("sha256:1d", ["sha256:a1"]);
         relations.refer("sha256:51", "sha256:1d");
@@ -466,7 +477,7 @@ mod tests {
             image("sha256:1d", ManifestKind::Index, &["v1"]),
             image("sha256:0a", ManifestKind::Manifest, &["old-1"]),
         ];
-        let surveyed = RepositorySnapshot {
+        let snapshot = RepositorySnapshot {
             name: Name::parse("app").unwrap(),
             arn: String::new(),
             registry_id: "123456789012".to_owned(),
@@ -476,16 +487,16 @@ mod tests {
             read_at: Instant::parse("2026-11-26T00:00:00Z").unwrap(),
         };
         let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
-        let planned = surveyed.plan(Cow::Borrowed(&book.entries()[0]), &Usage::default(), now);
+        let planned = snapshot.plan(Cow::Borrowed(&policy_set.entries()[0]), &Usage::default(), now);
         let actions = planned.removals();
-        let told: Vec<(String, bool, usize)> = actions
+        let described: Vec<(String, bool, usize)> = actions
             .iter()
             .map(|action| match action {
                 Action::Delete(removal) => (format!("delete {}", removal.image_digest), removal),
                 Action::Archive(removal) => (format!("archive {}", removal.image_digest), removal),
                 other => panic!("{other}"),
             })
-            .map(|(told, removal)| (told, removal.is_counted, removal.step))
+            .map(|(described, removal)| (described, removal.is_counted, removal.step))
             .collect();
         let expected = [
             ("delete sha256:1d", true, 0),
@@ -493,6 +504,9 @@ mod tests {
             ("delete sha256:a1", false, 2),
             ("archive sha256:0a", true, 0),
         ];
-        assert_eq!(told, expected.map(|(told, counted, step)| (told.to_owned(), counted, step)));
+        assert_eq!(
+            described,
+            expected.map(|(described, counted, step)| (described.to_owned(), counted, step))
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Puts a lifecycle policy back that another one replaced, from the journal. It finds out first what is attached and what that
-//! means, so that a dry run says the same as what follows it; nothing else of the repository is changed.
+//! Restores a lifecycle policy that another one replaced, from the journal. First the attached policy is read and explained, so
+//! that a dry run reports the same as the execution. Nothing else of the repository is changed.
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -15,13 +15,12 @@ use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{RunContext, RunError};
 use crate::workflows::protection_records::ProtectionRecords;
 
-/// For so many days the bucket keeps the journal.
+/// Days for which the bucket keeps the journal.
 pub const JOURNAL_DAYS: u32 = 400;
 /// Days of the journal that are listed at the same time.
 const DAYS_AT_ONCE: usize = 8;
 const DAY_MICROS: i64 = 86_400_000_000;
-/// What puts a policy back writes down what it replaces under names that begin so. Such a policy is found by its name only: to
-/// put a policy back twice is to put it back once.
+/// The prefix of the journal's objects of restored policies. Those are found by their name only, so that restoring is idempotent.
 const RESTORE: &str = "policy-restore-";
 
 /// A policy that can be put back, and what there is to know before that.
@@ -33,22 +32,22 @@ pub struct Restoration {
     pub key: String,
     /// The policy, and when, by whom and why it was replaced.
     pub replaced: PolicyLine,
-    /// What is attached now, as ECR gave it; none if nothing is.
+    /// The attached policy as ECR returned it, if any.
     pub attached: Option<String>,
-    /// What whoever puts it back has to know.
+    /// Warnings for whoever restores it.
     pub warnings: Vec<Warning>,
 }
 
-/// What whoever puts a policy back has to know.
+/// A warning for whoever restores a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// ECR goes by the policy alone.
+    /// ECR enforces the policy without protection.
     #[error(
         "the policy has no protection rule: behind it ECR deletes and archives by the policy alone, also images in use; put the \
          protection rule first, which `ecr-steward protection-rule` prints"
     )]
     Unprotected,
-    /// It is a policy that this program does not know.
+    /// The policy is not one that this program knows.
     #[error(
         "the policy is not one that this program can read ({0}); it would be put back as ECR gave it, and whether ECR would delete \
          images in use is not known"
@@ -61,7 +60,7 @@ pub enum Warning {
          before that run"
     )]
     AttachedAgain,
-    /// It is not the policy that the repository was made with.
+    /// The policy is not the one that the repository was created with.
     #[error(
         "the repository was made by ecr-steward with a policy of its own, which this one would replace; change the policy where the \
          repository is described, by `PUT /repositories` or in its stack"
@@ -75,7 +74,7 @@ pub enum Warning {
         /// Why.
         reason: String,
     },
-    /// It is not known what runs do.
+    /// The record is unreadable, so that it is unknown what runs will do.
     #[error(
         "s3://{bucket}/{key} cannot be read ({problem}): whether a run attaches another policy again is not known"
     )]
@@ -84,7 +83,7 @@ pub enum Warning {
         bucket: String,
         /// The key of the repository's record.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 }
@@ -162,7 +161,7 @@ pub async fn plan(
     Ok(Some(restoration))
 }
 
-/// What the record of a repository says to whoever puts a policy back.
+/// The warnings that follow from the record of a repository.
 fn warnings_of(record: ProtectionRecord) -> Vec<Warning> {
     let of_mode = match record.mode {
         Mode::Attach => Some(Warning::AttachedAgain),
@@ -223,7 +222,7 @@ async fn find_replaced_policy(
     let mut days =
         stream::iter(days).map(|day| keys_of_day(clients, day, repository, run_id)).buffered(DAYS_AT_ONCE);
     let mut newest: Option<(String, PolicyLine)> = None;
-    // The newest one that was somebody's, and whether another day was looked at since it was found.
+    // The newest policy of somebody else, and whether another day was read since it was found.
     let mut of_others: Option<(String, PolicyLine)> = None;
     let mut is_last = false;
     while let Some(keys) = days.try_next().await? {

@@ -1,5 +1,5 @@
-//! Makes one report of what came of all repositories of a run. Outcomes are read batch by batch; what is held in memory is
-//! what the report shows.
+//! Makes one report of the outcomes of all repositories of a run. Outcomes are read batch by batch; only what the report shows is
+//! in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +12,20 @@ use crate::domain::enforcement::enforcement_switch::preview_key;
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::enforcement::policy_set::PolicySet;
-use crate::domain::enforcement::run::said_by;
+use crate::domain::enforcement::run::message_of_cause;
 use crate::domain::enforcement::run::{LAST, Run};
 use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::UsageSnapshot;
-use crate::report::attention::Told;
+use crate::report::attention::Notice;
 use crate::report::run::{Builder, NAMES, RunReport};
 
 /// Objects that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
-/// The key of what was in use when the last completed run began, for those who delete by hand.
+/// The key of the use at the beginning of the last completed run, for deletions by hand.
 pub const USAGE_KEY: &str = "state/usage.json";
-/// The key of what people were told last by runs that only protect.
-pub const TOLD_KEY: &str = "state/told.json";
+/// The key of the last notice about runs that only protect.
+pub const NOTICE_KEY: &str = "state/told.json";
 /// The keys of the report of the last run begin so.
 pub const LATEST: &str = "reports/latest";
 /// The keys of the report of the last run that only protects begin so: people look for that of the last run over the registry.
@@ -49,7 +49,7 @@ pub async fn summarize(
     // The run went on without the file, to protect what is protected for another reason.
     let problem = run.policies_file_problem.as_ref();
     let problem = problem.map(|problem| {
-        let problem = said_by(problem).unwrap_or_else(|| problem.clone());
+        let problem = message_of_cause(problem).unwrap_or_else(|| problem.clone());
         format!("InvalidPolicyBook: {problem}")
     });
     let error = match (error, problem) {
@@ -85,7 +85,7 @@ pub async fn summarize(
     }
     let complete = format!("{LAST}.jsonl");
     let report = builder.report_mut();
-    report.has_book = progress.has_book;
+    report.has_policies_file = progress.has_policies_file;
     report.place.region = clients.region.to_owned();
     report.place.bucket = clients.bucket.to_owned();
     report.unread_tags.clone_from(&progress.unread_tags);
@@ -99,7 +99,7 @@ pub async fn summarize(
         .map(|batch| batch.key.clone())
         .collect();
     report.error = error;
-    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut reported: BTreeSet<String> = BTreeSet::new();
     let mut sizes = Sizes::new();
     for keys in of_batches.values() {
         let mut texts = stream::iter(keys)
@@ -111,7 +111,7 @@ pub async fn summarize(
             for line in text.lines() {
                 let mut outcome: Outcome = serde_json::from_str(line)
                     .map_err(|error| clients.invalid_object(key, error.to_string()))?;
-                told.extend(outcome.journal.iter().cloned());
+                reported.extend(outcome.journal.iter().cloned());
                 // What another invocation did before in the same repository.
                 if let Some(before) = of_batch.remove(&outcome.repository_name) {
                     outcome.follow(before);
@@ -129,8 +129,8 @@ pub async fn summarize(
     let report = builder.report_mut();
     // What ECR takes behind a policy, and what policy it was, no outcome has to tell.
     let removals = written.into_iter().map(|object| object.key).filter(|key| journal::is_removals(key));
-    let untold = removals.filter(|key| !told.contains(key));
-    report.untold_journal = untold.take(NAMES).collect();
+    let unreported = removals.filter(|key| !reported.contains(key));
+    report.unreported_journal = unreported.take(NAMES).collect();
     let usage_key = run.usage_key();
     if let Some(usage) = clients.call(clients.s3.get(clients.bucket, &usage_key)).await? {
         let observation = UsageSnapshot::parse(&usage.text)
@@ -138,16 +138,18 @@ pub async fn summarize(
         report.gaps = observation.usage.gaps;
         report.usage_sources = observation.usage.sources;
     }
-    let book_key = run.book_key();
-    let book = match has_list {
-        true => clients.call(clients.s3.get(clients.bucket, &book_key)).await?,
+    let policies_file_key = run.policies_file_key();
+    let policy_set = match has_list {
+        true => clients.call(clients.s3.get(clients.bucket, &policies_file_key)).await?,
         false => None,
     };
-    let book = book.and_then(|object| PolicySet::parse(&object.text).ok());
-    if let Some(book) = &book {
-        report.ignored = book.usage().ignore.iter().filter(|ignored| ignored.holds(now)).cloned().collect();
+    let policy_set = policy_set.and_then(|object| PolicySet::parse(&object.text).ok());
+    if let Some(policy_set) = &policy_set {
+        report.ignored =
+            policy_set.usage().ignore.iter().filter(|ignored| ignored.holds(now)).cloned().collect();
     }
-    let report_is_of_book = |book: &PolicySet| run.book_hash.as_deref() == Some(book.hash());
+    let decided_the_run =
+        |policy_set: &PolicySet| run.policies_file_hash.as_deref() == Some(policy_set.hash());
     // Only a run that came to its end has shown all that its policies file does, and not if it could look at no repository.
     let matched = report.totals.repositories - report.totals.count(Status::Unmatched);
     let has_looked = matched == 0 || report.totals.count(Status::Failed) < matched;
@@ -156,7 +158,7 @@ pub async fn summarize(
         && !run.protect_only
         && has_looked
         && report.unfinished_batches.is_empty()
-        && book.as_ref().is_some_and(report_is_of_book);
+        && policy_set.as_ref().is_some_and(decided_the_run);
     if report.error.is_none() && !run.protect_only {
         let text = serde_json::to_string(&sizes).unwrap_or_default();
         clients.call(clients.s3.write(clients.bucket, SIZES_KEY, &text, "application/json")).await?;
@@ -188,56 +190,56 @@ pub async fn write(clients: &RunContext<'_>, report: &RunReport, page: &str) -> 
     Ok(format!("s3://{}/{key}", clients.bucket))
 }
 
-/// What needs attention, if people have to be told of it; `None` for what they were told of less than a day ago by a run that only
-/// protects, too.
+/// The notice of what needs attention; `None` if a notice with the same concerns was sent less than a day ago, for a run that
+/// only protects.
 ///
 /// # Errors
 ///
-/// When S3 cannot be asked.
+/// If S3 cannot be asked.
 pub async fn news(
     clients: &RunContext<'_>,
     report: &RunReport,
     now: Instant,
-) -> Result<Option<Told>, RunError> {
-    let told = Told { at: now, concerns: report.lasting_concerns() };
+) -> Result<Option<Notice>, RunError> {
+    let notice = Notice { at: now, concerns: report.lasting_concerns() };
     if !report.run.protect_only {
-        return Ok(Some(told));
+        return Ok(Some(notice));
     }
-    let before = clients.call(clients.s3.get(clients.bucket, TOLD_KEY)).await?;
-    // What cannot be read tells of nothing that people were told.
-    let before: Option<Told> = before.and_then(|object| serde_json::from_str(&object.text).ok());
-    Ok(Told::is_news(before.as_ref(), &told.concerns, now).then_some(told))
+    let before = clients.call(clients.s3.get(clients.bucket, NOTICE_KEY)).await?;
+    // An unreadable notice counts as none.
+    let before: Option<Notice> = before.and_then(|object| serde_json::from_str(&object.text).ok());
+    Ok(Notice::is_news(before.as_ref(), &notice.concerns, now).then_some(notice))
 }
 
-/// Remembers what people were told of by a run that only protects.
+/// Stores the last notice about runs that only protect.
 ///
 /// # Errors
 ///
-/// When S3 does not take it; then they are told once more.
-pub async fn remember_told(
+/// If S3 refuses; then the notice is repeated.
+pub async fn remember_notice(
     clients: &RunContext<'_>,
     report: &RunReport,
-    told: &Told,
+    notice: &Notice,
 ) -> Result<(), RunError> {
     if !report.run.protect_only {
         return Ok(());
     }
-    let text =
-        serde_json::to_string(told).map_err(|error| clients.invalid_object(TOLD_KEY, error.to_string()))?;
-    clients.call(clients.s3.write(clients.bucket, TOLD_KEY, &text, "application/json")).await
+    let text = serde_json::to_string(notice)
+        .map_err(|error| clients.invalid_object(NOTICE_KEY, error.to_string()))?;
+    clients.call(clients.s3.write(clients.bucket, NOTICE_KEY, &text, "application/json")).await
 }
 
-/// Writes down what later runs go by: that this policies file was previewed, and how many images the registry has.
+/// Stores what later runs need: that this policies file was previewed, and the number of images in the registry.
 async fn record(clients: &RunContext<'_>, report: &RunReport) -> Result<(), RunError> {
     let run = &report.run;
-    let told = serde_json::json!({ "runId": run.run_id, "endedAt": report.ended_at });
-    let mut counted = told.clone();
+    let latest = serde_json::json!({ "runId": run.run_id, "endedAt": report.ended_at });
+    let mut counted = latest.clone();
     counted["images"] = report.totals.counted_images.into();
     let mut objects = vec![(REGISTRY_KEY.to_owned(), counted.to_string())];
     let usage = clients.call(clients.s3.get(clients.bucket, &run.usage_key())).await?;
     objects.extend(usage.map(|usage| (USAGE_KEY.to_owned(), usage.text)));
     // Last: a file counts as previewed when everything else is there.
-    objects.extend(run.book_hash.as_deref().map(|hash| (preview_key(hash), told.to_string())));
+    objects.extend(run.policies_file_hash.as_deref().map(|hash| (preview_key(hash), latest.to_string())));
     for (key, text) in objects {
         clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await?;
     }

@@ -1,9 +1,9 @@
-//! Suspends policies that this stack attached and that may not act any more, although no run looks at them. It changes nothing
-//! else, and needs no policies file, no lists and no knowledge of what is in use: it works when everything else does not. The
-//! policies file and resource tags only tell whose a policy is of which no record says so.
+//! Suspends policies that this stack attached and that may not act any more, although no run refreshes them. It changes nothing
+//! else, and needs no policies file, no lists and no use: it works when everything else fails. The policies file and resource
+//! tags are only read to find the owner of a policy without a record.
 //!
-//! Idempotent: what is suspended stays so. An invocation that is cut off has written the record of a repository before its policy is
-//! replaced, and the next one goes on with what is left.
+//! Idempotent: suspended policies remain suspended. An invocation that is cut off has written the record of a repository before
+//! its policy is replaced, and the next one continues with the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,57 +31,57 @@ use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{RunContext, RunError};
 use crate::workflows::protection_records::ProtectionRecords;
 
-/// Repositories that are worked on at the same time; ECR takes few calls a second.
+/// Number of repositories that are processed concurrently; ECR throttles at a few calls a second.
 const CONCURRENCY: usize = 8;
 /// Maximum number of attempts to write a record that others write at the same time.
 const MAX_CAS_ATTEMPTS: u32 = 5;
 /// Maximum number of repositories whose failures are listed.
 const MAX_FAILURES_LISTED: usize = 20;
 
-/// What the journal calls whoever suspends without a run.
+/// The actor in the journal for suspensions without a run.
 const SUSPENDING: &str = "suspended";
 
-/// What came of all repositories.
+/// The result for all repositories.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// How many repositories have a record.
+    /// The number of repositories with a record.
     pub records: u64,
-    /// How many repositories got one that ECR made on a push, and that no run has looked at.
+    /// The number of repositories that got a record: ECR created them on a push, and no run has processed them.
     pub adopted: u64,
     /// In how many protection is stale, or cannot be known, and the policy was not suspended before.
     pub stale: u64,
-    /// How many policies were suspended by this invocation.
+    /// The number of policies that this invocation suspended.
     pub suspended: u64,
-    /// How many were suspended before.
+    /// The number of policies that were suspended before.
     pub already_suspended: u64,
-    /// How many repositories are gone; their records are, too.
+    /// The number of deleted repositories, whose records are deleted, too.
     pub forgotten: u64,
-    /// How many repositories could not be worked on.
+    /// The number of repositories that failed.
     pub failed: u64,
     /// Why, for the first of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, String>,
-    /// Whether all repositories were worked on before time was up.
+    /// Whether all repositories were processed before time was up.
     pub is_complete: bool,
 }
 
-/// What became of one repository.
+/// The result for one repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Done {
-    /// Its policy may go on, or is not this stack's.
+    /// Its policy may continue to act, or is not this stack's.
     Nothing,
-    /// Its policy is somebody else's, or nobody knows; people have to be told.
-    Told,
-    /// Its record says that it is suspended, which is looked at last.
+    /// Its policy is somebody else's, or its owner is unknown; people have to be told.
+    Unclear,
+    /// Its record says that it is suspended. Such repositories are processed last.
     Later,
     /// Its policy was suspended.
     Suspended,
     /// Its policy was suspended before.
     AlreadySuspended,
-    /// The repository is gone.
+    /// The repository is deleted.
     Forgotten,
-    /// It has a record now, and its policy may go on.
+    /// It got a record, and its policy may continue to act.
     Adopted,
 }
 
@@ -94,12 +94,12 @@ pub struct Stack<'a> {
     pub registry: &'a Registry,
 }
 
-/// Suspends the policies of all repositories for which `cause` asks for it. What goes wrong with one repository is in the
-/// summary, and keeps none of the others.
+/// Suspends the policies of all repositories for which `cause` demands it. The failure of one repository is in the summary, and
+/// affects no others.
 ///
 /// # Errors
 ///
-/// When the records cannot be listed; nothing is known then.
+/// If the records cannot be listed.
 pub async fn suspend(
     clients: &RunContext<'_>,
     ecr: &EcrProtect,
@@ -128,7 +128,7 @@ pub async fn suspend(
     Ok(summary)
 }
 
-/// When a repository is worked on.
+/// The pass in which a repository is processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// With all others that have a record.
@@ -168,10 +168,10 @@ impl Suspender<'_> {
                 self.work(names.collect(), Turn::Unrecorded, summary).await;
             }
             Err(RunError::Time(_)) => summary.is_complete = false,
-            Err(stop) => {
-                tracing::error!(error = %stop, "could not find the repositories that ECR made on a push");
+            Err(error) => {
+                tracing::error!(error = %error, "could not find the repositories that ECR made on a push");
                 summary.failed += 1;
-                let problem = format!("which of them ECR made on a push is not known: {stop}");
+                let problem = format!("which of them ECR made on a push is not known: {error}");
                 summary.failures.insert("all repositories without a record".to_owned(), problem);
             }
         }
@@ -193,21 +193,21 @@ impl Suspender<'_> {
         Ok(self.file.get_or_try_init(reading).await?.as_ref())
     }
 
-    /// Whether the policy of a repository whose record cannot be read is known to be somebody else's, by its resource tag or by the
-    /// policies file. What cannot be read says nothing.
+    /// Whether the policy of a repository with an unreadable record is known to be somebody else's, by its resource tag or by the
+    /// policies file. Sources that cannot be read do not count.
     async fn is_of_others(&self, name: &str) -> Result<bool, RunError> {
-        let unless_time_is_up = |stop: RunError| match stop {
-            stop @ RunError::Time(_) => Err(stop),
-            stop => {
-                tracing::warn!(repository = name, error = %stop, "whose policy it is could not be read");
+        let unless_time_is_up = |error: RunError| match error {
+            error @ RunError::Time(_) => Err(error),
+            error => {
+                tracing::warn!(repository = name, error = %error, "whose policy it is could not be read");
                 Ok(false)
             }
         };
         match self.tagged().await {
             Ok(tagged) if tagged.get(name) == Some(&TaggedBy::Owner) => return Ok(true),
             Ok(_) => {}
-            Err(stop) => {
-                unless_time_is_up(stop)?;
+            Err(error) => {
+                unless_time_is_up(error)?;
             }
         }
         let assigned = async {
@@ -249,7 +249,7 @@ impl Suspender<'_> {
     async fn adopt(&self, name: &Name) -> Result<Done, RunError> {
         let found = match self.record_of_created(name).await {
             // Deleted since it was listed.
-            Err(stop) if stop.is_not_found() => return Ok(Done::Nothing),
+            Err(error) if error.is_not_found() => return Ok(Done::Nothing),
             found => found?,
         };
         let Some((record, attached)) = found else { return Ok(Done::Nothing) };
@@ -266,12 +266,12 @@ impl Suspender<'_> {
             return Ok(Done::Adopted);
         }
         match self.clients.call(self.ecr.suspend_lifecycle_policy(name, &self.nothing)).await {
-            Err(stop) if stop.is_not_found() => Ok(Done::Nothing),
+            Err(error) if error.is_not_found() => Ok(Done::Nothing),
             suspended => suspended.map(|()| Done::Suspended),
         }
     }
 
-    /// Works on repositories until all are done or time is up; gives those that are looked at last.
+    /// Processes repositories until all are done or time is up; returns those that are processed last.
     async fn work(&self, names: Vec<String>, turn: Turn, summary: &mut Summary) -> Vec<String> {
         let mut later = Vec::new();
         if !summary.is_complete {
@@ -286,7 +286,7 @@ impl Suspender<'_> {
         while let Some((name, done)) = working.next().await {
             match done {
                 Ok(Done::Nothing) => {}
-                Ok(Done::Told) => {
+                Ok(Done::Unclear) => {
                     summary.stale += 1;
                     tracing::warn!(
                         repository = name,
@@ -305,12 +305,12 @@ impl Suspender<'_> {
                     summary.is_complete = false;
                     break;
                 }
-                Err(stop) => {
-                    tracing::error!(repository = name, error = %stop, "could not suspend the policy");
+                Err(error) => {
+                    tracing::error!(repository = name, error = %error, "could not suspend the policy");
                     summary.stale += 1;
                     summary.failed += 1;
                     if summary.failures.len() < MAX_FAILURES_LISTED {
-                        summary.failures.insert(name, stop.to_string());
+                        summary.failures.insert(name, error.to_string());
                     }
                 }
             }
@@ -344,7 +344,7 @@ impl Suspender<'_> {
                 Demand::Tell | Demand::Suspend => {}
             }
             let text = match self.clients.call(self.ecr.lifecycle_policy(name)).await {
-                Err(stop) if stop.is_not_found() => {
+                Err(error) if error.is_not_found() => {
                     // Another repository of that name may have been made since, whose record has to stay.
                     if self.clients.call(self.records.forget_if(name, &found.etag)).await? {
                         return Ok(Done::Forgotten);
@@ -358,13 +358,13 @@ impl Suspender<'_> {
             if demand == Demand::Tell {
                 // Where no policy acts nothing is in danger, however old the tags are.
                 let acts = text.is_some() && !attached.as_ref().is_some_and(takes_nothing);
-                return Ok(if acts || found.record.is_err() { Done::Told } else { Done::Nothing });
+                return Ok(if acts || found.record.is_err() { Done::Unclear } else { Done::Nothing });
             }
             let Some(attached) = attached.filter(is_protected) else {
-                return Ok(if found.record.is_ok() { Done::Nothing } else { Done::Told });
+                return Ok(if found.record.is_ok() { Done::Nothing } else { Done::Unclear });
             };
             if takes_nothing(&attached) {
-                return Ok(if found.record.is_ok() { Done::AlreadySuspended } else { Done::Told });
+                return Ok(if found.record.is_ok() { Done::AlreadySuspended } else { Done::Unclear });
             }
             let record = self.suspended(&repository, &found.record, &attached);
             self.write_down(name, text.as_deref().unwrap_or_default(), &attached, &found.record).await?;
@@ -374,16 +374,16 @@ impl Suspender<'_> {
             match self.clients.call(self.ecr.suspend_lifecycle_policy(&repository, &self.nothing)).await {
                 Ok(()) => return Ok(Done::Suspended),
                 // Deleted between two calls.
-                Err(stop) if stop.is_not_found() => {}
-                Err(stop) => return Err(stop),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
             }
         }
         let problem = "others write it at the same time; another attempt follows within an hour".to_owned();
         Err(self.clients.invalid_object(&ProtectionRecord::key(name), problem))
     }
 
-    /// Writes down a policy that is about to be suspended and is not the one of the record: it may be somebody else's, who began it
-    /// with the protection rule.
+    /// Journals a policy that is about to be suspended and is not that of the record: it may be somebody else's policy that
+    /// begins with the protection rule.
     async fn write_down(
         &self,
         name: &str,
@@ -441,8 +441,8 @@ impl Suspender<'_> {
     }
 }
 
-/// The summary's numbers as a line of CloudWatch's embedded metric format: written to a function's log it is metrics. How many are
-/// stale is told only where that was looked for.
+/// The summary's numbers as a line of CloudWatch's embedded metric format, which a function's log turns into metrics. The number
+/// of stale records is only included if they were searched for.
 #[must_use]
 pub fn metrics(summary: &Summary, cause: &Cause, stack: &str, now: Instant) -> String {
     let mut values = vec![("Suspended", summary.suspended)];

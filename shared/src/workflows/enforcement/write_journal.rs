@@ -1,4 +1,4 @@
-//! Writes the journal and reads it. Nothing is deleted, attached or replaced before the journal says so.
+//! Writes the journal and reads it. Nothing is deleted, attached or replaced before it is journaled.
 
 use crate::aws::s3::Precondition;
 use crate::domain::enforcement::journal::{Line, PolicyLine, entry, plan_entry, policy_entry};
@@ -22,12 +22,12 @@ pub async fn write(
     write_entry(clients, folder, written, "nothing is deleted that is not").await
 }
 
-/// Writes a plan down: images that ECR is going to take behind an attached policy, before that policy may act on them; gives the
-/// key. Nothing that is there is overwritten.
+/// Journals images that ECR is going to expire behind an attached policy, before that policy may act on them; returns the key.
+/// Existing objects are never overwritten.
 ///
 /// # Errors
 ///
-/// When it cannot be written: then no policy may be attached that takes them.
+/// If it cannot be written: then no policy may be attached by which they expire.
 pub async fn write_plan(
     clients: &RunContext<'_>,
     folder: &str,
@@ -51,7 +51,7 @@ pub async fn write_policy(
     write_entry(clients, folder, policy_entry(folder, line), "no policy is replaced that is not").await
 }
 
-/// Writes an object of the journal, unless it is there. `consequence` says what does not happen if it cannot be written.
+/// Writes an object of the journal, unless it exists. `consequence` says what does not happen if it cannot be written.
 async fn write_entry(
     clients: &RunContext<'_>,
     folder: &str,
@@ -63,7 +63,7 @@ async fn write_entry(
         if clients.call(clients.s3.put(clients.bucket, &key, &content, Precondition::IfNoneMatch)).await? {
             return Ok(key);
         }
-        // The same was written down by an attempt before this one, or somebody writes at this moment.
+        // An earlier attempt journaled the same, or a concurrent one does.
         if clients.call(clients.s3.get(clients.bucket, &key)).await?.is_some() {
             return Ok(key);
         }
@@ -71,11 +71,11 @@ async fn write_entry(
     Err(clients.invalid_object(&key, format!("it could not be written down, and {consequence}")))
 }
 
-/// What was written down under a key.
+/// The journal's lines under a key.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or is no journal.
+/// If they cannot be read or parsed.
 pub async fn read(clients: &RunContext<'_>, key: &str) -> Result<Vec<Line>, RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
         return Ok(Vec::new());

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::functions;
 
-/// What every protection tag begins with.
+/// The prefix of protection tags.
 const PROTECTION: &str = "ecr-steward-in-use-";
 /// The stack that owns repositories with their lifecycle policies, and knows nothing of this one.
 const OWNER: &str = "owner";
@@ -27,7 +27,7 @@ const PROTECT: &str = r#"{"protectOnly": true}"#;
 /// The lifecycle policies of the fleet, as ECR has them.
 type Policies = BTreeMap<String, Option<String>>;
 
-/// Whether a lifecycle policy is the one that takes nothing: the protection rule, and no other.
+/// Whether a lifecycle policy is suspended: it has the protection rule, and no other.
 pub(in super::super) fn is_suspended(text: &str) -> bool {
     let document: Value = serde_json::from_str(text).unwrap_or_default();
     document["rules"].as_array().is_some_and(|rules| {
@@ -67,14 +67,14 @@ impl Port<'_> {
         Ok(tags)
     }
 
-    /// Those that have a protection tag.
+    /// The images that have a protection tag.
     fn protected_images(&self, repository: &str) -> Result<BTreeSet<String>, LocalError> {
         let is_protected = |tags: &BTreeSet<String>| tags.iter().any(|tag| tag.starts_with(PROTECTION));
         let tags = self.tags(repository)?.into_iter();
         Ok(tags.filter(|(_, tags)| is_protected(tags)).map(|(digest, _)| digest).collect())
     }
 
-    /// What is gone when ECR has done what the attached policy says.
+    /// Lets ECR execute the attached policy, and returns what expired.
     fn expire(&self, repository: &str) -> Result<BTreeSet<String>, LocalError> {
         self.fleet_of("expire", &[repository])
     }
@@ -90,7 +90,7 @@ impl Port<'_> {
         Ok(report)
     }
 
-    /// What becomes of repositories whose policy another stack owns.
+    /// Repositories whose policy another stack owns.
     fn somebody_elses_policy(&self) -> Result<(), LocalError> {
         let step = Step::begin(
             "lifecycle policies that another CloudFormation stack owns, behind the rule that `ecr-steward protection-rule` prints",
@@ -127,8 +127,8 @@ impl Port<'_> {
         let status = self.stack.deploy(&file, OWNER, &[])?;
         step.check(status == "CREATE_COMPLETE", || format!("the stack should be there, and is {status}"))?;
         let text_of = |name: &str| -> Result<String, LocalError> {
-            let told = self.stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", name])?;
-            Ok(told["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned())
+            let answer = self.stack.aws(&["ecr", "get-lifecycle-policy", "--repository-name", name])?;
+            Ok(answer["lifecyclePolicyText"].as_str().unwrap_or_default().to_owned())
         };
         let mut builds: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for name in [IN_FILE, TAGGED] {
@@ -271,7 +271,7 @@ impl Port<'_> {
         self.back(&step, &before)
     }
 
-    /// What ran and does not any more keeps its protection tag, and leaves by a run, through the journal.
+    /// An image that is no longer in use keeps its protection tag, and is removed by a run, through the journal.
     fn use_that_ends(&self, fleet: &Fleet) -> Result<(), LocalError> {
         let step =
             Step::begin("ECR takes what the attached policy says, and nothing in use, which is as old");
@@ -338,7 +338,7 @@ fn date_of(when: &str) -> Result<String, LocalError> {
     Ok(String::from_utf8_lossy(&date.stdout).trim().to_owned())
 }
 
-/// What a report has of a repository.
+/// The outcome of a repository in a report.
 fn outcome(report: &Value, repository: &str) -> Value {
     let mut outcomes = report["repositories"].as_array().into_iter().flatten();
     outcomes.find(|outcome| outcome["repositoryName"] == repository).cloned().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What somebody should look at, and what to do about it: by kind, since what to do is the same for all of a kind.
+//! What needs attention, by kind, with the advice for each.
 
 use maud::{Markup, html};
 
@@ -8,10 +8,10 @@ use crate::domain::text::quantity::{count, grouped};
 use crate::report::attention::{Concern, Kind, concerns};
 use crate::report::run::RunReport;
 
-/// So many of a kind are shown at once; the rest is folded.
+/// Maximum number of problems of a kind that are shown unfolded.
 const UNFOLDED: usize = 20;
 
-/// Something to look at in one repository.
+/// A problem of one repository.
 struct Problem<'a> {
     concern: Concern,
     /// The repository's place in the report.
@@ -24,14 +24,14 @@ fn problems(outcome: &Outcome, place: usize) -> impl Iterator<Item = Problem<'_>
     concerns(outcome).into_iter().map(move |concern| Problem { concern, place, repository })
 }
 
-/// The section, or a line that says that there is nothing.
+/// The section, or a line that says that nothing needs attention.
 pub(super) fn section(report: &RunReport) -> Markup {
     let mut problems: Vec<Problem<'_>> =
         report.repositories.iter().zip(0..).flat_map(|(outcome, place)| problems(outcome, place)).collect();
-    problems.sort_by_key(|trouble| trouble.concern.rank());
+    problems.sort_by_key(|problem| problem.concern.rank());
     let is_well = report.gaps.is_empty()
         && report.unfinished_batches.is_empty()
-        && report.untold_journal.is_empty()
+        && report.unreported_journal.is_empty()
         && problems.is_empty();
     html! {
         @if is_well && report.error.is_none() {
@@ -62,9 +62,9 @@ pub(super) fn section(report: &RunReport) -> Markup {
                 }
                 (keys(
                     "A function was cut off while it deleted",
-                    &count(report.untold_journal.len() as u64, "object"),
+                    &count(report.unreported_journal.len() as u64, "object"),
                     "These objects of the journal say what was about to be deleted. The next run finds out whether it was deleted.",
-                    &report.untold_journal,
+                    &report.unreported_journal,
                 ))
                 (keys(
                     "Batches are not finished",
@@ -81,14 +81,14 @@ pub(super) fn section(report: &RunReport) -> Markup {
 }
 
 fn group(problems: &[Problem<'_>]) -> Markup {
-    let Some(Kind { what, advice, .. }) = problems.first().map(|trouble| trouble.concern.kind()) else {
+    let Some(Kind { what, advice, .. }) = problems.first().map(|problem| problem.concern.kind()) else {
         return html! {};
     };
     let lines: Vec<Markup> = problems
         .iter()
-        .map(|trouble| {
+        .map(|problem| {
             html! {
-                a href={ "#r" (trouble.place) } { (trouble.repository) } ": " (text::prose(&trouble.concern.message))
+                a href={ "#r" (problem.place) } { (problem.repository) } ": " (text::prose(&problem.concern.message))
             }
         })
         .collect();

@@ -1,6 +1,6 @@
-//! The table of repositories. Each has what there is to tell of it in a second row, folded: one body of the table for both,
-//! so that they are sorted and filtered together. There may be ten thousand images: markup is short, and cells are told
-//! apart by their column.
+//! The table of repositories. Each has its details in a second, folded row: one body of the table for both, so that they are
+//! sorted and filtered together. There may be ten thousand images: the markup is short, and stylesheets select cells by their
+//! column.
 
 use std::collections::BTreeMap;
 
@@ -31,14 +31,14 @@ const COLUMNS: [(&str, bool); 12] = [
     ("Drift", true),
 ];
 
-/// What can be chosen in the filter: the word in the markup, what is said, and whether it is so.
+/// An option of the filter: its word in the markup, its label, and whether it applies to an outcome.
 type Choice = (&'static str, &'static str, fn(&Outcome) -> bool);
 
 const CHOICES: [Choice; 8] = [
     ("attention", "that need attention", Outcome::needs_attention),
     ("deleted", "that images were deleted from", |outcome| !outcome.deleted.is_zero()),
     ("taken", "with images that expire", |outcome| !outcome.expiring.is_zero()),
-    ("used", "with protected images (in use)", |outcome| !outcome.held_by_use.is_zero()),
+    ("used", "with protected images (in use)", |outcome| !outcome.protected_by_use.is_zero()),
     ("held", "with blocked images", |outcome| held(outcome).image_total_count > 0),
     ("attached", "whose attached policy or tags changed", |outcome| {
         outcome.attachment.as_ref().is_some_and(Attached::has_changed)
@@ -49,10 +49,10 @@ const CHOICES: [Choice; 8] = [
     ("drift", "that are not as the policies file says", |outcome| !outcome.drift.is_empty()),
 ];
 
-/// What is held by what the policy keeps and, past a limit, by that.
+/// The amount that the policy's `keep` and its limits exclude.
 fn held(outcome: &Outcome) -> Amount {
-    let mut held = outcome.held_by_keep;
-    if !outcome.obstacles.is_empty() {
+    let mut held = outcome.protected_by_keep;
+    if !outcome.blockers.is_empty() {
         held.extend(outcome.expiring);
     }
     held
@@ -184,7 +184,7 @@ fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>, prote
                 td data-sort=(outcome.images.image_size_in_bytes) { (bytes(outcome.images.image_size_in_bytes)) }
                 (cell(outcome.expiring))
                 (cell(outcome.deleted))
-                (cell(outcome.held_by_use))
+                (cell(outcome.protected_by_use))
                 (cell(held(outcome)))
                 td { @if let Some(attached) = &outcome.attachment { (attachment(attached)) } }
                 td data-sort=(outcome.drift.len()) { (outcome.drift.len()) }
@@ -213,13 +213,13 @@ fn attachment(attached: &Attached) -> Markup {
     }
 }
 
-/// What there is to tell, folded, with a line that says what that is.
+/// The folded details, with a summary line.
 fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
     let images = outcome.results.len() as u64 + outcome.results_not_shown;
     let parts = [
         (u64::from(outcome.error.is_some()), "error"),
         (u64::from(outcome.native_policy.is_some()), "own policy at risk"),
-        (outcome.obstacles.len() as u64, "obstacle"),
+        (outcome.blockers.len() as u64, "obstacle"),
         (outcome.drift.len() as u64, "difference"),
         (outcome.findings.len() as u64, "finding"),
         (outcome.journal.len() as u64, "journal object"),
@@ -247,15 +247,15 @@ fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
                                 h4 { "Error" }
                                 p { (text::prose(error)) }
                             }
-                            @if let Some(told) = &outcome.native_policy {
+                            @if let Some(sentence) = &outcome.native_policy {
                                 h4 { "Its own lifecycle policy" }
-                                p { (text::prose(told)) }
+                                p { (text::prose(sentence)) }
                             }
                             (protection::facts(outcome, protection_hours))
-                            @if !outcome.obstacles.is_empty() {
+                            @if !outcome.blockers.is_empty() {
                                 h4 { "Why the plan is not executed" }
                                 ul {
-                                    @for held in &outcome.obstacles {
+                                    @for held in &outcome.blockers {
                                         li { code { (held.code) } ": " (text::prose(&held.message)) }
                                     }
                                 }

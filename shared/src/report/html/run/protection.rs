@@ -1,4 +1,4 @@
-//! The table of policies that ECR enforces: until when each is protected from what is in use, and what ECR takes by it.
+//! The table of policies that ECR enforces: until when each is protected, and what expires by it.
 
 use std::collections::HashMap;
 
@@ -124,7 +124,7 @@ fn suspended(attached: &Attached) -> Markup {
     }
 }
 
-/// What there is to tell of the protection of one repository, in its fold.
+/// The folded details of a repository's protection.
 pub(super) fn facts(outcome: &Outcome, protection_hours: u32) -> Markup {
     let Some(attached) = &outcome.attachment else { return html! {} };
     let amount = outcome.expiring_by_ecr;

@@ -57,7 +57,7 @@ fn row(summary: &SourceSummary, started_at: Instant) -> Markup {
     }
 }
 
-/// A duration of so many seconds, in its largest unit.
+/// A duration in its largest unit, from seconds.
 fn age(seconds: i64) -> String {
     match seconds {
         ..60 => "0 min".to_owned(),

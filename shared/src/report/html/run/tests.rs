@@ -35,8 +35,8 @@ fn run(dry_run: bool) -> Run {
         protect_only: false,
         dry_run_reason: dry_run.then_some(DryRunReason::Requested),
         attempt: String::new(),
-        book_version: Some("3HL4kqtJvjVBH40N".to_owned()),
-        book_hash: Some("0123456789abcdef".to_owned()),
+        policies_file_version: Some("3HL4kqtJvjVBH40N".to_owned()),
+        policies_file_hash: Some("0123456789abcdef".to_owned()),
     }
 }
 
@@ -85,8 +85,8 @@ fn full() -> RunReport {
         deleted: amount(30, 1560),
         transitioning: amount(1, 52),
         archived: amount(1, 52),
-        held_by_use: amount(1, 52),
-        held_by_keep: amount(2, 104),
+        protected_by_use: amount(1, 52),
+        protected_by_keep: amount(2, 104),
         journal: vec!["journal/2026/11/23/nightly-7f3a/shop/web/0123456789abcdef.jsonl".to_owned()],
         findings: vec![Finding::new(
             Code::RuleMatchesNothing,
@@ -105,7 +105,7 @@ fn full() -> RunReport {
     });
     builder.take(Outcome {
         expiring: amount(90, 4500),
-        obstacles: vec![
+        blockers: vec![
             held("limit-images", "90 would be deleted, and the limit `images` is 50"),
             held(
                 "limit-percent",
@@ -136,11 +136,11 @@ fn full() -> RunReport {
             ..Attached::default()
         }),
         expiring: amount(9, 450),
-        held_by_use: amount(3, 150),
+        protected_by_use: amount(3, 150),
         ..outcome("base/alpine", "attach-all", Apply::Attach, Status::Done)
     });
     builder.take(Outcome {
-        obstacles: vec![held("usage-unknown", "what is in use is not known completely: AWS Lambda: denied")],
+        blockers: vec![held("usage-unknown", "what is in use is not known completely: AWS Lambda: denied")],
         expiring: amount(1, 50),
         attachment: Some(Attached {
             lifecycle_policy: PolicyChange::Suspended,
@@ -176,7 +176,7 @@ fn full() -> RunReport {
         },
     ];
     report.unfinished_batches = vec!["runs/nightly-7f3a/batches/0003.json".to_owned()];
-    report.untold_journal =
+    report.unreported_journal =
         vec!["journal/2026/11/23/nightly-7f3a/shop/cut/00ff00ff00ff00ff.jsonl".to_owned()];
     report.repositories_not_shown = 1;
     report.totals.statuses.insert(Status::Unmatched, 5);
@@ -184,7 +184,7 @@ fn full() -> RunReport {
     builder.finish()
 }
 
-/// What is between the stylesheet and the script, a tag at the beginning of each line.
+/// The content between the stylesheet and the script, a tag at the beginning of each line.
 fn content(page: &str) -> String {
     let body = page.split_once("<body>").unwrap().1;
     let body = body.split_once("<script>").unwrap().0;
@@ -210,7 +210,7 @@ fn words(markup: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What follows `start`, up to `end`.
+/// The text after `start`, up to `end`.
 fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
     let after = page.split_once(start).expect(start).1;
     after.split_once(end).expect(end).0
@@ -254,10 +254,10 @@ fn a_run_that_only_protects_has_a_short_page() {
 
 #[test]
 fn a_run_that_failed() {
-    let mut builder = builder(Run { book_version: None, ..run(false) });
+    let mut builder = builder(Run { policies_file_version: None, ..run(false) });
     builder.report_mut().error =
         Some("policies.yaml: /policies/0: missing-field: `rules` is missing".to_owned());
-    builder.report_mut().has_book = false;
+    builder.report_mut().has_policies_file = false;
     let page = render(&builder.finish());
     elements(&page);
     assert!(!page.contains("Nothing needs attention"));
@@ -267,8 +267,8 @@ fn a_run_that_failed() {
 
 #[test]
 fn an_empty_registry_without_a_book() {
-    let mut builder = builder(Run { book_version: None, ..run(true) });
-    builder.report_mut().has_book = false;
+    let mut builder = builder(Run { policies_file_version: None, ..run(true) });
+    builder.report_mut().has_policies_file = false;
     let page = render(&builder.finish());
     elements(&page);
     insta::assert_snapshot!(words(&content(&page)));
@@ -280,7 +280,7 @@ fn nothing_from_outside_becomes_markup() {
     let mut report = full();
     let honest = elements(&render(&report));
     report.run.run_id = HOSTILE.to_owned();
-    report.run.book_version = Some(HOSTILE.to_owned());
+    report.run.policies_file_version = Some(HOSTILE.to_owned());
     report.run.started_by = Some(HOSTILE.to_owned());
     report.error = Some(HOSTILE.to_owned());
     report.unmatched = vec![HOSTILE.to_owned(); report.unmatched.len()];
@@ -290,7 +290,7 @@ fn nothing_from_outside_becomes_markup() {
         gap.problem = HOSTILE.to_owned();
         gap.repositories.iter_mut().for_each(|pattern| *pattern = HOSTILE.to_owned());
     }
-    for key in report.unfinished_batches.iter_mut().chain(&mut report.untold_journal) {
+    for key in report.unfinished_batches.iter_mut().chain(&mut report.unreported_journal) {
         *key = HOSTILE.to_owned();
     }
     for repository in &mut report.protection {
@@ -307,7 +307,7 @@ fn nothing_from_outside_becomes_markup() {
         }
         outcome.policy = outcome.policy.take().map(|policy| policy + HOSTILE);
         outcome.error = outcome.error.take().map(|_| HOSTILE.to_owned());
-        outcome.obstacles.iter_mut().for_each(|held| held.message = HOSTILE.to_owned());
+        outcome.blockers.iter_mut().for_each(|held| held.message = HOSTILE.to_owned());
         outcome.drift.iter_mut().chain(&mut outcome.journal).for_each(|line| *line = HOSTILE.to_owned());
         for finding in &mut outcome.findings {
             finding.pointer = HOSTILE.to_owned();
@@ -382,13 +382,13 @@ fn every_number_is_told() {
     let row = words(between(outcomes, "<th scope=\"row\">base/alpine", "</tr>"));
     assert_eq!(row, "attach-all attach Done 100 5.0 GB 9 450 MB 0 3 150 MB 0 attached, 4 tags added 1");
     let text = words(&page);
-    for told in [
+    for expected in [
         "How it ended: 3 done, 1 not finished, 2 blocked, 1 partly done, 1 failed, 5 no policy.",
         "1 repository and 27 images are not shown.",
         "27 more images not shown.",
         "And 3 more.",
     ] {
-        assert!(text.contains(told), "{told}");
+        assert!(text.contains(expected), "{expected}");
     }
 }
 
@@ -449,7 +449,7 @@ fn what_needs_attention_says_what_to_do() {
     let page = render(&full());
     let list = between(&page, "<h3>Needs attention</h3>", "<h3 id=\"policies\"");
     let text = words(list);
-    for told in [
+    for expected in [
         "AWS Lambda, for all repositories ListFunctions: denied Mend the source.",
         "s3://bucket/usage/edge.json, for edge/* , iot/* it is older than a day",
         "raise the limit images of the policy in the policies file. If not, correct the rule. shop/api : 90 would be deleted",
@@ -460,7 +460,7 @@ fn what_needs_attention_says_what_to_do() {
         "Batches are not finished : 1 batch",
         "journal/2026/11/23/nightly-7f3a/shop/cut/00ff00ff00ff00ff.jsonl",
     ] {
-        assert!(text.contains(told), "{told}\n{text}");
+        assert!(text.contains(expected), "{expected}\n{text}");
     }
     // The link leads to the row of that repository.
     let id = between(list, "<a href=\"#", "\">broken");
@@ -516,8 +516,8 @@ fn the_same_bytes_are_in_one_part_of_the_bar() {
     let mut totals = Totals {
         images: amount(100, 1000),
         expiring: amount(50, 500),
-        held_by_obstacles: amount(20, 200),
-        held_by_use: amount(5, 50),
+        blocked: amount(20, 200),
+        protected_by_use: amount(5, 50),
         ..Totals::default()
     };
     assert_eq!(Shares::of(&totals), Shares { gone: 300 * MB, held: 250 * MB, stays: 450 * MB });
@@ -526,7 +526,7 @@ fn the_same_bytes_are_in_one_part_of_the_bar() {
     assert_eq!(Shares::of(&Totals::default()).bar().into_string(), "");
 }
 
-/// As much as a report holds.
+/// A report of the maximum size.
 fn large() -> RunReport {
     let mut builder = builder(run(false));
     for number in 0..2500_u64 {
@@ -549,12 +549,12 @@ fn large() -> RunReport {
 #[test]
 fn the_largest_report_is_a_page_that_browsers_show() {
     let report = large();
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let page = render(&report);
     assert_eq!(page.matches("ci-20260901-abcdef0").count(), 10_000);
     assert_eq!(page.matches("<tbody id=").count(), 2000);
     assert!(page.len() < 8_000_000, "{} bytes", page.len());
-    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     assert!(words(&page).contains("500 repositories are not shown. All repositories"));
 }
 

@@ -1,0 +1,177 @@
+//! Builds the report of a run from the outcomes of its repositories.
+
+use super::*;
+
+/// Maximum number of accounts, organizations and services that the first lines list as those that may pull and report nothing. Each
+/// repository lists its own.
+const MAX_PULLERS: usize = 50;
+/// Maximum number of repositories listed for each of these.
+const MAX_PULLER_REPOSITORIES: usize = 10;
+
+/// Builds a report from outcomes as they come. Only what it shows is in memory.
+#[derive(Debug)]
+pub struct Builder {
+    report: RunReport,
+    images: usize,
+    /// The accounts and services that may pull and report no use.
+    unread_pullers: Vec<UnreadableSource>,
+}
+
+impl Builder {
+    /// A report of a run, without anything yet.
+    #[must_use]
+    pub fn new(run: Run, ended_at: Instant) -> Self {
+        let report = RunReport {
+            place: Place::default(),
+            run,
+            ended_at,
+            status: RunStatus::Succeeded,
+            error: None,
+            has_policies_file: true,
+            is_preview: false,
+            notices: Vec::new(),
+            protection_hours: PROTECTION_HOURS,
+            totals: Totals::default(),
+            policies: BTreeMap::new(),
+            gaps: Vec::new(),
+            usage_sources: Vec::new(),
+            unread_tags: None,
+            ignore_entries: Vec::new(),
+            ignored: Vec::new(),
+            unfinished_batches: Vec::new(),
+            unreported_journal: Vec::new(),
+            protection: Vec::new(),
+            protection_not_shown: 0,
+            repositories: Vec::new(),
+            repositories_not_shown: 0,
+            unmatched: Vec::new(),
+            largest: Vec::new(),
+        };
+        Self { report, images: 0, unread_pullers: Vec::new() }
+    }
+
+    /// One more repository.
+    pub fn take(&mut self, mut outcome: Outcome) {
+        for gap in std::mem::take(&mut outcome.unread_pullers) {
+            self.add_puller(gap);
+        }
+        let report = &mut self.report;
+        report.totals.add(&outcome);
+        report.protection.extend(protected(&outcome));
+        if outcome.status != Status::Unmatched {
+            report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
+        } else if report.unmatched.len() < NAMES {
+            report.unmatched.push(outcome.repository_name.clone());
+        }
+        let size = outcome.images.image_size_in_bytes;
+        let place = report.largest.partition_point(|one| one.images.image_size_in_bytes >= size);
+        if place < LARGEST && size > 0 {
+            report.largest.insert(
+                place,
+                LargeRepository {
+                    repository_name: outcome.repository_name.clone(),
+                    images: outcome.images,
+                    expiring: outcome.expiring,
+                    protected_by_use: outcome.protected_by_use,
+                },
+            );
+            report.largest.truncate(LARGEST);
+        }
+        if report.run.protect_only {
+            // What policies take, the runs over the registry tell.
+            outcome.findings.clear();
+            outcome.results.retain(|image| {
+                !matches!(image.outcome, ImageResult::Planned | ImageResult::InUse | ImageResult::Kept)
+            });
+            outcome.results_not_shown = 0;
+        }
+        if !outcome.has_something_to_tell() {
+            return;
+        }
+        if report.repositories.len() >= REPOSITORIES && !outcome.needs_attention() {
+            report.repositories_not_shown += 1;
+            return;
+        }
+        let room = IMAGES.saturating_sub(self.images);
+        let cut = outcome.results.len().saturating_sub(room);
+        outcome.results.truncate(room);
+        outcome.results_not_shown += cut as u64;
+        self.images += outcome.results.len();
+        report.repositories.push(outcome);
+    }
+
+    /// Adds an account or service that may pull and reports no use, once, with the first of the repositories.
+    fn add_puller(&mut self, gap: UnreadableSource) {
+        let pullers = &mut self.unread_pullers;
+        match pullers.iter().position(|known| known.source == gap.source) {
+            Some(index) => {
+                let known = pullers.get_mut(index);
+                if let Some(known) = known.filter(|known| known.repositories.len() < MAX_PULLER_REPOSITORIES)
+                {
+                    known.repositories.extend(gap.repositories);
+                }
+            }
+            None if pullers.len() < MAX_PULLERS => pullers.push(gap),
+            None => {}
+        }
+    }
+
+    /// The report, to add everything else.
+    pub const fn report_mut(&mut self) -> &mut RunReport {
+        &mut self.report
+    }
+
+    /// The report.
+    #[must_use]
+    pub fn finish(self) -> RunReport {
+        let mut report = self.report;
+        report.gaps.extend(self.unread_pullers);
+        let rank = |outcome: &Outcome| {
+            let gone = outcome.deleted.image_size_in_bytes.max(outcome.expiring.image_size_in_bytes);
+            (!outcome.needs_attention(), std::cmp::Reverse(gone))
+        };
+        report.repositories.sort_by(|one, two| {
+            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
+        let extra = report.repositories.len().saturating_sub(REPOSITORIES);
+        report.repositories.truncate(REPOSITORIES);
+        report.repositories_not_shown += extra as u64;
+        // Whatever order they came in.
+        report.largest.sort_by(|one, two| {
+            let size = |one: &LargeRepository| std::cmp::Reverse(one.images.image_size_in_bytes);
+            size(one).cmp(&size(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
+        report.set_protection_hours(report.protection_hours);
+        report.protection.sort_by(|one, two| {
+            let rank = |one: &ProtectedRepository| (!one.needs_attention, !one.attached.is_suspended());
+            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
+        report.protection_not_shown = report.protection.len().saturating_sub(REPOSITORIES) as u64;
+        report.protection.truncate(REPOSITORIES);
+        let is_well = report.gaps.is_empty()
+            && report.unread_tags.is_none()
+            && report.unfinished_batches.is_empty()
+            && report.unreported_journal.is_empty()
+            && report.totals.needing_attention == 0;
+        report.status = match (&report.error, is_well) {
+            (Some(_), _) => RunStatus::Failed,
+            (None, false) => RunStatus::Attention,
+            (None, true) => RunStatus::Succeeded,
+        };
+        report.ignore_entries = report.gaps.iter().map(|gap| gap.ignore_entry(report.ended_at)).collect();
+        report.notices = notices::notices(&report);
+        report
+    }
+}
+
+/// The protection of an outcome's repository; `None` if ECR enforces no policy there that this stack protects.
+fn protected(outcome: &Outcome) -> Option<ProtectedRepository> {
+    Some(ProtectedRepository {
+        repository_name: outcome.repository_name.clone(),
+        policy: outcome.policy.clone(),
+        attached: outcome.attachment.clone()?,
+        protected_until: None,
+        expiring_by_ecr: outcome.expiring_by_ecr,
+        needs_attention: outcome.needs_attention(),
+    })
+}

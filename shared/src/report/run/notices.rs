@@ -1,0 +1,69 @@
+//! The notices of a report: what people should know first, in sentences.
+
+use super::*;
+use crate::domain::enforcement::protect_tag::PROTECT_KEY;
+
+/// The code of the blocker that is a limit of the whole registry.
+pub(super) const REGISTRY_LIMIT: &str = "limit-registry";
+
+/// What people should know first.
+pub(super) fn notices(report: &RunReport) -> Vec<String> {
+    let gaps = report.gaps.iter().zip(&report.ignore_entries).map(|(gap, entry)| {
+        let scope = match gap.repositories.as_slice() {
+            [] => "all repositories".to_owned(),
+            patterns => patterns.join(", "),
+        };
+        format!(
+            "It is not known what uses images of {scope}: {gap}. Nothing is deleted there until this is mended. If it does not \
+             matter, add to `ignore` below `usage` in the policies file: `{entry}`."
+        )
+    });
+    let tags = tags_notice(report);
+    dry_run_notice(report).into_iter().chain(tags).chain(gaps).chain(other_notices(report)).collect()
+}
+
+/// What follows if it is unknown which repositories ask for protection by their resource tag.
+pub(in crate::report) fn tags_notice(report: &RunReport) -> Option<String> {
+    let problem = report.unread_tags.as_ref()?;
+    Some(format!(
+        "Which repositories ask for protection by the resource tag {PROTECT_KEY} could not be read: {problem}. Those that were \
+         protected before are, and those of the policies file; in any other one with that tag ECR goes by its lifecycle policy, and \
+         what is in use there has no protection tags. Allow the function lifecycle-inventory the action tag:GetResources."
+    ))
+}
+
+/// Why the run is a dry run, if that was not requested.
+pub(in crate::report) fn dry_run_notice(report: &RunReport) -> Option<String> {
+    let reason = report.run.dry_run_reason.filter(|reason| *reason != DryRunReason::Requested)?;
+    let reason = reason.explain(report.run.policies_file_hash.as_deref());
+    report.error.is_none().then(|| format!("Nothing was deleted, archived or attached: {reason}."))
+}
+
+/// What is ignored, and what limits of the registry block.
+pub(in crate::report) fn other_notices(report: &RunReport) -> Vec<String> {
+    let mut notices = Vec::new();
+    for IgnoredSource { source, reason, until } in &report.ignored {
+        let until = until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
+        notices.push(format!("The policies file ignores {source} {until}: {reason}."));
+    }
+    let blocked = report.repositories.iter().filter_map(|outcome| {
+        let held = outcome.blockers.iter().find(|held| held.code == REGISTRY_LIMIT)?;
+        Some((outcome, held))
+    });
+    let (mut repositories, mut images, mut first) = (0_u64, 0_u64, None);
+    for (outcome, held) in blocked {
+        let count = |amount: Amount| amount.image_total_count;
+        let planned = count(outcome.expiring) + count(outcome.transitioning);
+        repositories += 1;
+        images += planned.saturating_sub(count(outcome.deleted) + count(outcome.archived));
+        first = first.or(Some((&outcome.repository_name, &held.message)));
+    }
+    if let Some((repository, message)) = first {
+        let images = count(images, "image");
+        let repositories = super::repositories(repositories);
+        notices.push(format!(
+            "A limit of the registry blocks {images} in {repositories}. In {repository}: {message}."
+        ));
+    }
+    notices
+}

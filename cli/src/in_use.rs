@@ -25,7 +25,7 @@ use crate::{Failure, Outcome, output, progress};
 ///
 /// With --profile more than once, or --assume-role, reads what other accounts and Regions use, too, and names each.
 ///
-/// With --kubernetes reads a cluster instead: pods, and whatever has a template of pods, also what a rollback goes back to. It is
+/// With --kubernetes reads a cluster instead: pods, and whatever has a template of pods, also what a rollback starts again. It is
 /// found as kubectl finds it, and in a pod by its service account. With --write puts the cluster's list into the bucket.
 ///
 /// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
@@ -33,7 +33,8 @@ use crate::{Failure, Outcome, output, progress};
 #[command(after_help = "Examples:
   ecr-steward in-use > in-use.json
   ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'
-  ecr-steward in-use --profile registry --profile shop --assume-role arn:aws:iam::210987654321:role/usage-reader
+  ecr-steward in-use --profile registry --profile shop
+  ecr-steward in-use --assume-role arn:aws:iam::210987654321:role/usage-reader
   ecr-steward in-use --kubernetes --context shop > in-use.json
   ecr-steward in-use --kubernetes --write s3://my-bucket/usage/eks/shop.json")]
 pub(crate) struct Arguments {
@@ -67,13 +68,13 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         let now = Instant::now();
         for gap in &usage.gaps {
             let (title, problem, entry) = (gap.title(), &gap.problem, gap.ignore_entry(now));
-            let mut told = format!("ecr-steward: not known completely: {title}: {problem}");
+            let mut message = format!("ecr-steward: not known completely: {title}: {problem}");
             if !is_elsewhere(gap) {
-                told +=
+                message +=
                     &format!("\n  If that does not matter, add to `ignore` below `usage` in {KEY}: {entry}");
             }
             // What cannot be told to anybody is no reason to say something else.
-            let _ = writeln!(output::error(), "{told}");
+            let _ = writeln!(output::error(), "{message}");
         }
         return Ok(Outcome::Unusable);
     }

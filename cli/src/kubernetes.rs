@@ -165,11 +165,11 @@ async fn read(arguments: &Kubernetes) -> Result<ClusterReading, ClusterError> {
 
 /// Says what was not read; gives how much that is.
 fn tell(reading: &ClusterReading) -> usize {
-    let told = reading.problems().map(|(kind, problem)| {
+    let problems = reading.problems().map(|(kind, problem)| {
         // What cannot be told to anybody is no reason to say something else.
         let _ = writeln!(output::error(), "ecr-steward: not known completely: {SOURCE}/{kind}: {problem}");
     });
-    told.count()
+    problems.count()
 }
 
 fn print(used: &[UsedImage]) -> Result<Outcome, Failure> {

@@ -360,11 +360,11 @@ fn explained(error: &Error) -> String {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(AuthError::AuthExecRun { cmd: _, out }) = error.downcast_ref::<AuthError>() {
-            let said = String::from_utf8_lossy(&out.stderr);
+            let messages = String::from_utf8_lossy(&out.stderr);
             return format!(
                 "the program that the kubeconfig file names for it failed ({}): {}",
                 out.status,
-                said.trim()
+                messages.trim()
             );
         }
         cause = error.source();

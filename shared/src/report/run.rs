@@ -24,6 +24,7 @@ use crate::domain::usage::source::SourceSummary;
 
 pub use builder::Builder;
 pub use metrics::metrics;
+#[cfg(feature = "html")]
 pub(super) use notices::{dry_run_notice, other_notices, tags_notice};
 
 /// Maximum number of repositories that a report lists. Counts include all.

@@ -30,8 +30,11 @@ use crate::aws::registry::Registry;
 use crate::aws::resource_tags::ResourceTags;
 use crate::aws::s3::{Object, S3};
 use crate::aws::{AwsError, Clock, Connection, Deadline, Failure};
+use crate::domain::enforcement::action::Action;
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
+use crate::domain::usage::usage_snapshot::{CLOCK_SECONDS, UsageSnapshot};
+use crate::workflows::enforcement::execute::Executor;
+use crate::workflows::enforcement::process_batch::BatchProcessor;
 
 pub mod approval;
 pub mod delete;
@@ -142,22 +145,58 @@ pub struct RunContext<'a> {
 pub trait WriteClient: Copy + fmt::Debug {
     /// The client.
     fn ecr(&self) -> &EcrWrite;
+
+    /// Executes actions in their order.
+    ///
+    /// # Errors
+    ///
+    /// See [`Executor::execute`].
+    fn execute(
+        executor: &mut Executor<'_, '_, Self>,
+        actions: &[Action],
+    ) -> impl Future<Output = Result<(), RunError>>;
+
+    /// Restores images that were removed and are in use.
+    ///
+    /// # Errors
+    ///
+    /// When time is up. The failure of one image is in the report.
+    fn put_back(
+        processor: &BatchProcessor<'_, Self>,
+        usage: &UsageSnapshot,
+    ) -> impl Future<Output = Result<(), RunError>>;
 }
 
 impl WriteClient for &EcrWrite {
     fn ecr(&self) -> &EcrWrite {
         self
     }
+
+    async fn execute(executor: &mut Executor<'_, '_, Self>, actions: &[Action]) -> Result<(), RunError> {
+        executor.execute_each(actions).await
+    }
+
+    async fn put_back(processor: &BatchProcessor<'_, Self>, usage: &UsageSnapshot) -> Result<(), RunError> {
+        processor.put_back(usage).await
+    }
 }
 
-/// The client of a function that only previews. It has no value, so that the compiler leaves everything out of the function that
-/// would delete, archive, tag or attach.
+/// The client of a function that only previews. It has no value, and the code that deletes, archives, tags and attaches is not
+/// part of such a function.
 #[derive(Debug, Clone, Copy)]
 pub enum PreviewOnly {}
 
 impl WriteClient for PreviewOnly {
     fn ecr(&self) -> &EcrWrite {
         match *self {}
+    }
+
+    async fn execute(_: &mut Executor<'_, '_, Self>, _: &[Action]) -> Result<(), RunError> {
+        Err(RunError::Aws(AwsError::unexpected_response("PutImage", "a preview changes nothing")))
+    }
+
+    async fn put_back(_: &BatchProcessor<'_, Self>, _: &UsageSnapshot) -> Result<(), RunError> {
+        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ const OTHERS_LISTED: &str = "it lists other images than were remembered of it, s
                              next run reads it anew";
 
 /// Executes the actions of one repository.
-pub(crate) struct Executor<'w, 'a, W> {
+pub struct Executor<'w, 'a, W> {
     processor: &'w BatchProcessor<'a, W>,
     /// The repository when the actions were decided.
     planned: &'w RepositoryPlan<'w>,
@@ -115,7 +115,11 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
     /// # Errors
     ///
     /// When time is up, or something fails of which it is not known what to do about it.
-    pub(crate) async fn execute(&mut self, actions: &[Action]) -> Result<(), RunError> {
+    pub async fn execute(&mut self, actions: &[Action]) -> Result<(), RunError> {
+        W::execute(self, actions).await
+    }
+
+    pub(crate) async fn execute_each(&mut self, actions: &[Action]) -> Result<(), RunError> {
         let mut untagged = None;
         for batch in batches(actions, BATCH) {
             match batch {

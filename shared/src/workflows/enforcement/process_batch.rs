@@ -141,7 +141,7 @@ pub async fn work<W: WriteClient>(
     task: &Task,
 ) -> Result<Task, RunError> {
     let run = &task.run;
-    check_task(task, caller.access)?;
+    check_task(task, &caller.access)?;
     let loaded = load(&clients, caller, task).await?;
     let access = match caller.access {
         CallerAccess::Preview => Access::Read,
@@ -185,7 +185,7 @@ pub async fn work<W: WriteClient>(
 }
 
 /// Refuses a task that is not for this function.
-fn check_task<W>(task: &Task, access: CallerAccess<W>) -> Result<(), RunError> {
+fn check_task<W>(task: &Task, access: &CallerAccess<W>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
     let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
     if run.attempt.is_empty() {
@@ -848,7 +848,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         let observation =
             Rc::new(read_usage::refresh(&self.clients, self.policy_set.usage(), once, now).await?);
         *self.current.borrow_mut() = Some(Look { observation: Rc::clone(&observation), taken_at, now });
-        self.put_back(&observation).await?;
+        W::put_back(self, &observation).await?;
         Ok((observation, now))
     }
 
@@ -906,7 +906,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     }
 
     /// Restores images that were removed and are in use.
-    async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
+    pub(crate) async fn put_back(&self, observation: &UsageSnapshot) -> Result<(), RunError> {
         // It takes nothing: also what may not delete any more puts back what was deleted before.
         let Some(ecr) = self.access.protect() else { return Ok(()) };
         let removed = self.removed.borrow().clone();

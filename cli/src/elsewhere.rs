@@ -76,7 +76,7 @@ impl Elsewhere {
             };
             match read {
                 Ok(None) => {
-                    output::note(&format!("{option} is of an account and Region that are read already"))
+                    output::note(&format!("{option} is of an account and Region that are read already"));
                 }
                 Ok(Some(place)) => {
                     let references = count(place.list.images.len() as u64, "reference");

@@ -280,6 +280,7 @@ mod tests {
         taken(objects).used.into_keys().collect()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests make them where they hand them over")]
     fn pod(spec: Value, status: Value) -> Value {
         json!({ "metadata": { "namespace": "shop", "name": "web-1" }, "spec": spec, "status": status })
     }
@@ -384,7 +385,7 @@ mod tests {
         let mirrored = format!("mirror.example.com/app@{}", hex('a'));
         assert_eq!(
             images(&[&mirrored]),
-            [mirrored.clone()],
+            [mirrored.as_str()],
             "a digest names the same image under every host"
         );
     }

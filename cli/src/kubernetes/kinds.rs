@@ -277,6 +277,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests make them where they hand them over")]
     fn document(spec: Value) -> Value {
         json!({ "components": { "schemas": {
             "com.example.v1.Thing": {

@@ -30,21 +30,34 @@ pub(super) struct Violation {
 pub(super) struct Act {
     repository: String,
     pub(super) at: i64,
-    /// Whether it is the tag `hold: legal`, and on; otherwise images were deleted by hand.
-    hold: Option<bool>,
+    deed: Deed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    /// The repository's tag `hold: legal` is set to this.
+    Hold(bool),
+    /// Images were deleted by hand.
+    Deleted,
+    /// A tag was moved to another image, or taken off.
+    TagMoved,
 }
 
 impl Act {
     pub(super) fn hold(repository: &str, at: i64, is_held: bool) -> Self {
-        Self { repository: repository.to_owned(), at, hold: Some(is_held) }
+        Self { repository: repository.to_owned(), at, deed: Deed::Hold(is_held) }
     }
 
     pub(super) fn is_hold_of(&self, repository: &str) -> bool {
-        self.repository == repository && self.hold.is_some()
+        self.repository == repository && matches!(self.deed, Deed::Hold(_))
     }
 
     pub(super) fn deleted(repository: &str, at: i64) -> Self {
-        Self { repository: repository.to_owned(), at, hold: None }
+        Self { repository: repository.to_owned(), at, deed: Deed::Deleted }
+    }
+
+    pub(super) fn tag_moved(repository: &str, at: i64) -> Self {
+        Self { repository: repository.to_owned(), at, deed: Deed::TagMoved }
     }
 }
 
@@ -431,7 +444,11 @@ impl World {
     /// Whether a repository was held before some time.
     fn was_held(&self, name: &str, at: i64) -> bool {
         let acts = self.judge.acts.iter().filter(|act| act.repository == name && act.at < at);
-        acts.filter_map(|act| act.hold).next_back().unwrap_or(false)
+        let holds = acts.filter_map(|act| match act.deed {
+            Deed::Hold(is_held) => Some(is_held),
+            Deed::Deleted | Deed::TagMoved => None,
+        });
+        holds.last().unwrap_or(false)
     }
 
     /// What went from a repository, and what of it to the archive.
@@ -542,9 +559,14 @@ impl World {
         let too_much: Vec<&String> = all.iter().filter(is_too_much).collect();
         if let Some(digest) = too_much.first() {
             let seen = invocation.described.get(name).copied().unwrap_or(surveyed_at);
-            let is_by_hand =
-                |act: &&Act| act.repository == name && act.hold.is_none() && act.at >= surveyed_at;
-            let by_hand = self.judge.acts.iter().filter(is_by_hand).map(|act| act.at).min();
+            let acts = |deed| {
+                let of =
+                    move |act: &&Act| act.repository == name && act.deed == deed && act.at >= surveyed_at;
+                self.judge.acts.iter().filter(of).map(|act| act.at)
+            };
+            let by_hand = acts(Deed::Deleted).min();
+            // Between the last look at the repository and the deletion anybody may move a tag.
+            let is_moved_since = acts(Deed::TagMoved).any(|at| at > seen);
             match by_hand {
                 Some(at) if at <= seen => {
                     let what = format!(
@@ -554,6 +576,7 @@ impl World {
                     self.break_promise("B14", &what);
                 }
                 Some(_) => {}
+                None if is_moved_since => {}
                 None => {
                     let what = format!("{name}@{} goes, and the policy does not take it", short(digest));
                     self.break_promise("not-by-policy", &what);
@@ -709,7 +732,7 @@ impl World {
                     for digest in needed.intersection(all) {
                         let image = (name.to_owned(), digest.clone());
                         let is_hourly = self.judge.last_run.is_some_and(|began| now - began < 65 * MINUTE);
-                        let since = if how == How::Taken { one.since } else { self.since(&one, missing) };
+                        let since = if how == How::Taken { one.since } else { self.since(before, &one) };
                         let late = Late { window: now - since, is_owed: how == How::Taken, is_hourly };
                         self.judge.late.insert(image, late);
                     }

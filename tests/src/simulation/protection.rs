@@ -26,7 +26,7 @@ use super::engine;
 use super::file::{Apply, Policy};
 use super::judge::{How, Invocation, Judge, Verdict, is_part, past_a_limit, shortened};
 use super::product;
-use super::world::{By, HOUR, PROTECT_TAG, REPOSITORIES, Use, World, short};
+use super::world::{By, HOUR, PROTECT_TAG, REPOSITORIES, Use, World, closure, short};
 
 /// The keys of the records begin so.
 pub(super) const RECORDS: &str = "state/protection/";
@@ -544,11 +544,14 @@ impl World {
         }
     }
 
-    /// Since when an image is in use and has no protection tag that somebody took off.
-    pub(super) fn since(&self, one: &Use, missing: &str) -> i64 {
-        // Who may push may move a tag; the next refresh puts another one.
-        let image = (one.repository.clone(), missing.to_owned());
-        one.since.max(self.judge.protection.loosened.get(&image).copied().unwrap_or_default())
+    /// Since when an image is in use, and nobody has taken the protection tag off anything that belongs together with it.
+    pub(super) fn since(&self, before: &Repository, one: &Use) -> i64 {
+        // Who may push may move a tag; the next refresh puts another one. Without its subject an artifact goes, too.
+        let family = closure(before, &BTreeSet::from([one.digest.clone()]));
+        let loosened = family.into_iter().filter_map(|digest| {
+            self.judge.protection.loosened.get(&(one.repository.clone(), digest)).copied()
+        });
+        loosened.fold(one.since, i64::max)
     }
 
     /// Why something in use goes that ECR took, or would take.
@@ -561,7 +564,7 @@ impl World {
             return Verdict::Excused;
         }
         let protection = &self.judge.protection;
-        let since = self.since(one, missing);
+        let since = self.since(before, one);
         let source = match one.by {
             By::Task => "tasks",
             By::Pin | By::Rollback => "services",

@@ -360,8 +360,25 @@ impl Step {
     }
 }
 
-fn change<T>(world: &World, name: &str, change: impl FnOnce(&mut Repository) -> Option<T>) -> Option<T> {
-    world.aws.with(|registry| change(registry.repositories.get_mut(name)?))
+fn change<T>(world: &mut World, name: &str, change: impl FnOnce(&mut Repository) -> Option<T>) -> Option<T> {
+    let (changed, is_tag_moved) = world.aws.with(|registry| {
+        let repository = registry.repositories.get_mut(name)?;
+        let tags = |repository: &Repository| -> BTreeSet<(String, String)> {
+            let of = |image: &Image| -> Vec<(String, String)> {
+                image.tags.iter().map(|tag| (tag.clone(), image.digest.clone())).collect()
+            };
+            repository.images.iter().flat_map(of).collect()
+        };
+        let before = tags(repository);
+        let changed = change(repository);
+        let after = tags(repository);
+        Some((changed, !before.is_subset(&after)))
+    })?;
+    if is_tag_moved {
+        let act = Act::tag_moved(name, world.now());
+        world.judge.acts.push(act);
+    }
+    changed
 }
 
 /// A tag that cannot be moved stays where it is.

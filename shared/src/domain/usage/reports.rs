@@ -1,7 +1,7 @@
 //! What the lists in the stack's bucket say together: the references, what is wrong with each list, which EKS clusters and
 //! accounts they tell of, and how fresh that is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::ignore;
 use super::list::{self, ListContent};
 use super::list_memory::{ListMemory, Present};
 use super::source::{SourceStatus, SourceSummary, UsageSource, When};
-use super::usage_list::ListHead;
+use super::usage_list::{ListHead, Writer};
 use super::{SOURCES, UnknownImage, UnreadableSource, UsedImage, pull_access, replication, stacks};
 use crate::domain::enforcement::policy_set::{LISTS, ListSource, MAXIMUM_AGE_IN_HOURS, Sources};
 use crate::domain::lifecycle::matches_wildcard;
@@ -388,6 +388,40 @@ impl<'a> ReadList<'a> {
     }
 }
 
+/// The gaps of all lists. Whoever may write lists could write very many.
+#[derive(Default)]
+struct Gaps {
+    kept: Vec<UnreadableSource>,
+    total: usize,
+}
+
+impl Gaps {
+    fn extend(&mut self, gaps: impl IntoIterator<Item = UnreadableSource>) {
+        for gap in gaps {
+            self.total += 1;
+            if self.kept.len() < MAX_GAPS {
+                self.kept.push(gap);
+            }
+        }
+    }
+
+    /// All of them, or the first with one about all repositories for the others.
+    fn finish(mut self) -> Vec<UnreadableSource> {
+        if self.total > MAX_GAPS {
+            let problem = format!(
+                "the lists report {} things that could not be read, and {MAX_GAPS} are listed here; correct these first",
+                self.total
+            );
+            self.kept.push(UnreadableSource {
+                source: LISTING.to_owned(),
+                repositories: Vec::new(),
+                problem,
+            });
+        }
+        self.kept
+    }
+}
+
 /// Puts together what the lists say.
 ///
 /// Those that the policies file declares, those that were there before and those of EKS clusters have to be there; all have to
@@ -408,6 +442,7 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
             problems.entry(&declared.key).or_default().push("there is no such list".to_owned());
         }
     }
+    let mut gaps = Gaps::default();
     let mut lists = Vec::new();
     for list in found {
         let read = reports.take(list, declared(sources, &list.key), own);
@@ -441,7 +476,9 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
         if key_problem(&list.key).is_some() {
             continue;
         }
-        reports.sources.extend(read.summaries(of_list));
+        if reports.sources.len() < MAX_REPORTED_SOURCES {
+            reports.sources.extend(read.summaries(of_list));
+        }
         let is_ignored = ignore::entry_for(&sources.ignore, &list.key, now).is_some();
         // Who ignores what is wrong with a list does not say that it tells of anything.
         if !of_list.is_empty() && is_ignored {
@@ -466,45 +503,35 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
             region: head.map(|head| head.written_by.region.clone()),
             cluster: read.cluster().map(str::to_owned),
         });
-        reports.gaps.extend(read.source_gaps(sources.stacks));
+        gaps.extend(read.source_gaps(sources.stacks));
     }
     reports.sources.truncate(MAX_REPORTED_SOURCES);
     for cluster in eks_clusters {
         if !reports.reporters.iter().any(|reporter| covers_cluster(sources, &reporter.key, cluster)) {
-            reports.gaps.push(UnreadableSource {
+            gaps.extend([UnreadableSource {
                 source: format!("eks/{cluster}"),
                 repositories: Vec::new(),
                 problem: format!(
                     "no list tells what the EKS cluster {cluster} runs; have it write {LISTS}eks/{cluster}.json, or declare \
                      its list with `cluster: {cluster}`"
                 ),
-            });
+            }]);
         }
     }
-    let of_others: Vec<UnreadableSource> =
-        lists.iter().flat_map(|read| other_clusters(sources, read, &reports.reporters, own)).collect();
-    for gap in of_others {
-        if !reports.gaps.contains(&gap) {
-            reports.gaps.push(gap);
-        }
+    let keys: BTreeSet<&str> = reports.reporters.iter().map(|reporter| reporter.key.as_str()).collect();
+    for read in &lists {
+        gaps.extend(other_clusters(sources, read, &keys, &reports.reporters, own));
     }
-    reports.gaps.extend(own_regions(sources, own, &reports.reporters));
+    gaps.extend(own_regions(sources, own, &reports.reporters));
     for (key, of_list) in problems {
         let repositories = declared(sources, key).map(|list| list.repositories.clone()).unwrap_or_default();
-        reports.gaps.extend(of_list.into_iter().map(|problem| UnreadableSource {
+        gaps.extend(of_list.into_iter().map(|problem| UnreadableSource {
             source: key.to_owned(),
             repositories: repositories.clone(),
             problem,
         }));
     }
-    if reports.gaps.len() > MAX_GAPS {
-        let problem = format!(
-            "the lists tell of {} things that could not be read, and {MAX_GAPS} are told here; correct these first",
-            reports.gaps.len()
-        );
-        reports.gaps.truncate(MAX_GAPS);
-        reports.gaps.push(UnreadableSource { source: LISTING.to_owned(), repositories: Vec::new(), problem });
-    }
+    reports.gaps = gaps.finish();
     reports
 }
 
@@ -582,40 +609,39 @@ impl Reports {
 }
 
 /// The gaps of EKS clusters in another account or Region that report nothing.
-fn other_clusters(
-    sources: &Sources,
-    read: &ReadList<'_>,
-    reporters: &[Reporter],
-    own: Place<'_>,
-) -> Vec<UnreadableSource> {
-    let Some(head) = &read.head else { return Vec::new() };
-    let (account, region) = (head.written_by.account.as_str(), head.written_by.region.as_str());
+fn other_clusters<'a>(
+    sources: &'a Sources,
+    read: &'a ReadList<'_>,
+    keys: &'a BTreeSet<&str>,
+    reporters: &'a [Reporter],
+    own: Place<'a>,
+) -> impl Iterator<Item = UnreadableSource> {
     // The clusters here are asked for here.
-    if account == own.account && region == own.region {
-        return Vec::new();
-    }
-    let unlisted = head.eks_clusters.iter().filter(|cluster| {
+    let is_elsewhere = move |head: &&ListHead| {
+        head.written_by.account != own.account || head.written_by.region != own.region
+    };
+    let heads = read.head.iter().filter(is_elsewhere);
+    let clusters =
+        heads.flat_map(|head| head.eks_clusters.iter().map(move |cluster| (&head.written_by, cluster)));
+    clusters.filter_map(move |(Writer { account, region, .. }, cluster)| {
+        let is_declared = || {
+            sources.lists.iter().filter(|list| list.cluster.as_ref() == Some(cluster)).any(|list| {
+                reporters.iter().any(|reporter| {
+                    reporter.key == list.key
+                        && reporter.account.as_ref() == Some(account)
+                        && reporter.region.as_ref().is_none_or(|of_list| of_list == region)
+                })
+            })
+        };
         let key = format!("{LISTS}{account}/eks/{region}/{cluster}.json");
-        !reporters.iter().any(|reporter| {
-            let is_declared = || {
-                let declared = declared(sources, &reporter.key);
-                declared.is_some_and(|list| list.cluster.as_deref() == Some(cluster.as_str()))
-                    && reporter.account.as_deref() == Some(account)
-                    && reporter.region.as_deref().is_none_or(|of_list| of_list == region)
-            };
-            reporter.key == key || is_declared()
-        })
-    });
-    unlisted
-        .map(|cluster| UnreadableSource {
+        (!keys.contains(key.as_str()) && !is_declared()).then(|| UnreadableSource {
             source: format!("eks/{account}/{region}/{cluster}"),
             repositories: read.repositories(),
             problem: format!(
-                "no list tells what the EKS cluster {cluster} of the account {account} in {region} runs; have it write \
-                 {LISTS}{account}/eks/{region}/{cluster}.json"
+                "no list tells what the EKS cluster {cluster} of the account {account} in {region} runs; have it write {key}"
             ),
         })
-        .collect()
+    })
 }
 
 /// The gaps of other Regions of the registry's own account, which may pull without being named in any policy: those that the

@@ -36,11 +36,12 @@ pub use sources::Sources;
 pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 15] = [
     "GetAuthorizationToken",
     "DescribeRegistry",
     "GetRegistryPolicy",
     "GetSigningConfiguration",
+    "ListPullTimeUpdateExclusions",
     "StartBuild",
     "BatchGetBuilds",
     "ListBuildsForProject",
@@ -146,6 +147,8 @@ pub struct Cloud {
     pub replication: Vec<Value>,
     /// The rules of managed signing, as `GetSigningConfiguration` answers them.
     pub signing: Vec<Value>,
+    /// Whose pulls ECR does not record.
+    pub pull_time_exclusions: Vec<String>,
     /// The policy of the registry of Amazon ECR.
     pub registry_policy: Option<String>,
     /// AWS Lambda.
@@ -351,6 +354,16 @@ impl Cloud {
             )),
             "GetSigningConfiguration" => Ok(json!({ "registryId": "123456789012",
                 "signingConfiguration": { "rules": self.signing } })),
+            "ListPullTimeUpdateExclusions" => {
+                // One in a page.
+                let start: usize = asked["nextToken"].as_str().map_or(0, |token| token.parse().unwrap());
+                let page: Vec<&String> = self.pull_time_exclusions.iter().skip(start).take(1).collect();
+                let mut answer = json!({ "pullTimeUpdateExclusions": page });
+                if start + 1 < self.pull_time_exclusions.len() {
+                    answer["nextToken"] = json!((start + 1).to_string());
+                }
+                Ok(answer)
+            }
             "GetRegistryPolicy" => match &self.registry_policy {
                 Some(policy) => Ok(json!({ "registryId": "123456789012", "policyText": policy })),
                 None => Err((

@@ -20,6 +20,13 @@ const TEMPLATES: [(&str, bool); 6] = [
     ("infra/examples/repository.yaml", false),
 ];
 
+/// The manifests for Kubernetes.
+pub const MANIFESTS: [&str; 3] = [
+    "infra/examples/eks/deployment.yaml",
+    "infra/examples/eks/service.yaml",
+    "infra/usage-reporter/kubernetes/usage-report.yaml",
+];
+
 /// Lints `template.yaml`, `infra/usage-reporter.yaml`, and the templates and manifests of `infra/examples`.
 ///
 /// # Errors
@@ -54,15 +61,18 @@ pub fn lint(project: &Project) -> Result<(), LocalError> {
             "infra/examples/build-role.yaml",
         ])
         .args(["--framework", "cloudformation", "--compact", "--quiet", "--skip-download"]))?;
-    let kubernetes = tools::install(project, KUBERNETES)?;
     say("kubernetes-validate");
-    run(at_root(project, kubernetes.join("kubernetes-validate")).args([
-        "--strict",
-        "infra/examples/eks/deployment.yaml",
-        "infra/examples/eks/service.yaml",
-        "infra/examples/eks-usage/cronjob.yaml",
-    ]))
-    .map(drop)
+    manifests(project, &MANIFESTS.map(Path::new))
+}
+
+/// Checks manifests against the schemas of Kubernetes.
+///
+/// # Errors
+///
+/// When the tool cannot be installed, or finds something.
+pub fn manifests(project: &Project, files: &[&Path]) -> Result<(), LocalError> {
+    let kubernetes = tools::install(project, KUBERNETES)?;
+    run(at_root(project, kubernetes.join("kubernetes-validate")).arg("--strict").args(files)).map(drop)
 }
 
 /// Writes what SAM makes of a template into a folder; gives the file.

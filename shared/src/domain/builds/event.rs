@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn other_events_are_told_apart_from_requests() {
+    fn other_events_are_distinguished_from_requests() {
         let foreign = serde_json::json!({ "Records": [{ "eventSource": "aws:sqs" }] });
         assert!(
             matches!(read(&foreign.to_string()), Err(InvalidEvent::Foreign(source)) if source == "aws:sqs")

@@ -103,7 +103,7 @@ pub enum Outcome {
 pub enum Ignored {
     /// The event is about a build that runs.
     #[error("the build has just begun")]
-    Begun,
+    JustStarted,
     /// CodeBuild has deleted the build with this id.
     #[error("CodeBuild does not know the build {0} any more")]
     UnknownBuild(String),
@@ -170,7 +170,7 @@ impl Publisher<'_> {
             "CodeBuild Build State Change" => {
                 let change: StateChange = serde_json::from_str(envelope.detail.get()).map_err(unknown)?;
                 if change.build_status == Status::InProgress.as_str() {
-                    return Ok(Ignored::Begun.into());
+                    return Ok(Ignored::JustStarted.into());
                 }
                 // Events name builds by their ARN, and CodeBuild by what follows in it.
                 let id = change.build_id.split_once(":build/").map_or(&*change.build_id, |(_, id)| id);

@@ -273,7 +273,7 @@ const MDBOOK: local::tools::Tool = local::tools::Tool { name: "mdbook", packages
 
 #[cfg(feature = "pypi")]
 #[test]
-fn the_pages_become_a_book_without_a_warning() {
+fn the_pages_become_a_site_without_a_warning() {
     let programs = local::tools::install(&local::Project::here(), MDBOOK).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(programs.join("mdbook"))

@@ -556,7 +556,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistyped_region_is_told_from_one_that_is_unreachable() {
+    fn a_mistyped_region_is_distinguished_from_one_that_is_unreachable() {
         assert_eq!(region_like("eu-wset-1"), Some("eu-west-1"));
         assert_eq!(region_like("eu-west-1"), None);
         assert_eq!(region_like("mars-north-7"), None);

@@ -80,8 +80,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all_passes: bool,
 
-    /// A policy to compare with, as the one before a change: images that expire now and did not expire by it are told, and with more of
-    /// them than --allow the exit code is 1. `-` is standard input.
+    /// A policy to compare with, such as the one before a change. Images that expire only by the new policy are listed, and with more
+    /// of them than --allow the exit code is 1. `-` is standard input.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 

@@ -592,7 +592,7 @@ rules:
     }
 
     #[test]
-    fn a_policy_that_takes_every_tagged_image_is_told_from_one_that_takes_everything() {
+    fn a_policy_that_expires_every_tagged_image_is_distinguished_from_one_that_expires_everything() {
         let tagged = [image("a1", &["v1"], 40, &Value::Null), image("a2", &["v2"], 40, &Value::Null)];
         let policy = "rules: [{selection: {tagPatternList: ['*']}, maximumAgeLimit: 30}]";
         let codes = |details: &[Value]| -> Vec<Code> {

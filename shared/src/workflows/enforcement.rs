@@ -271,7 +271,7 @@ pub enum RunError {
         /// The key of the batch.
         key: String,
         /// The problem with the task.
-        problem: String,
+        problem: process_batch::TaskProblem,
     },
     /// The clock of this function or that of AWS is wrong, and all decisions depend on ages.
     #[error("it is {here} here and {there} at AWS: a clock is wrong, and nothing is done by its time")]

@@ -22,7 +22,7 @@ pub const KEY: &str = "policies.yaml";
 
 const FILE_FIELDS: [&str; 4] = ["policies", "usage", "limits", "approve"];
 
-/// Which policy for which repository; by default none for any.
+/// The policies of a registry and the repositories that they apply to. By default there are none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicySet {
     entries: Vec<Entry>,
@@ -41,7 +41,7 @@ pub struct Sources {
     pub stacks: bool,
     /// Lists in the stack's bucket that have to be there.
     pub lists: Vec<ListSource>,
-    /// Sources of which somebody says that they do not matter.
+    /// Usage sources that do not block deletions when they cannot be read.
     pub ignore: Vec<IgnoredSource>,
     /// The accounts that pull where a repository policy lets an organization or anybody pull, and the Regions in which accounts
     /// that may pull do.
@@ -58,7 +58,7 @@ pub struct PullingAccount {
 }
 
 impl Default for Sources {
-    /// Five revisions, and whatever lists there are.
+    /// Five revisions, and no required lists.
     fn default() -> Self {
         Self {
             task_definition_revisions: 5,
@@ -70,16 +70,16 @@ impl Default for Sources {
     }
 }
 
-/// A source of use that does not matter, though it cannot be read.
+/// A usage source that does not block deletions when it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct IgnoredSource {
     /// The source, as an unreadable one is called in reports: `eks/old`, `account/210987654321`.
     pub source: String,
-    /// Why it does not matter.
+    /// Why it may be ignored.
     pub reason: String,
-    /// The last day, in UTC, on which it does not matter; none for always.
+    /// The last day, in UTC, on which it is ignored. `None` is without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Date>,
 }
@@ -137,15 +137,15 @@ pub struct ListSource {
     pub account: Option<String>,
 }
 
-/// The keys of lists of references in use begin so.
+/// The prefix of the keys of lists of references in use.
 pub const LISTS: &str = "usage/";
-/// Hours after which a list is too old of which the policies file does not say more.
+/// Default maximum age of a list, in hours.
 pub const MAXIMUM_AGE_IN_HOURS: u64 = 24;
 
-/// A policy, and the repositories that it is for.
+/// A policy and the repositories that it applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name by which reports call it.
+    /// Its name in reports.
     pub name: String,
     /// Patterns of its repositories; `*` matches anything.
     pub repositories: Vec<String>,
@@ -169,12 +169,12 @@ pub enum Apply {
     /// Nobody: the report shows what would be removed.
     #[default]
     Preview,
-    /// ECR, whose own evaluation is kept from what is in use.
+    /// ECR, while images in use have protection tags.
     Attach,
     /// This stack, image by image.
     Delete,
-    /// ECR, by a policy that is somebody else's, whose first rule is the protection rule. This stack keeps the protection tags
-    /// right, and deletes what was protected once. It never writes the policy.
+    /// ECR, by a policy of somebody else whose first rule is the protection rule. This stack maintains the protection tags, and
+    /// deletes images that were protected once. It never writes the policy.
     Protect,
 }
 
@@ -215,19 +215,19 @@ pub struct Keep {
     pub pulled_within_days: Option<u64>,
 }
 
-/// A plan past one of these is not executed at all.
+/// The limits of a run in one repository. A plan that exceeds one of them is not executed at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most images that go from one repository in one run.
+    /// Maximum number of images removed from one repository in one run.
     pub images: u64,
     /// Maximum part of the repository's images, in percent.
     pub percent: u64,
-    /// The fewest images that are left.
+    /// Minimum number of images that remain.
     pub remaining: u64,
 }
 
 impl Default for Limits {
-    /// 500 images, half of the repository, one image left.
+    /// 500 images, half of the repository, one remaining image.
     fn default() -> Self {
         Self { images: 500, percent: 50, remaining: 1 }
     }
@@ -236,19 +236,19 @@ impl Default for Limits {
 /// The resource tags of a repository.
 pub type ResourceTags = BTreeMap<String, String>;
 
-/// Which policy is a repository's.
+/// The policy of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match<'a> {
     /// This one.
     Entry(&'a Entry),
     /// None: the repository is left alone.
     None,
-    /// Its resource tags decide, and were not given.
+    /// Unknown: its resource tags decide, and were not given.
     TagsNeeded,
 }
 
 impl PolicySet {
-    /// Whether a text means to be a policies file, rightly or wrongly: it has a list of policies.
+    /// Whether a text is intended as a policies file, valid or not: it has a list of policies.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         let node = syntax::parse_file(text, &FILE_FIELDS).map(|(node, _)| node);
@@ -288,7 +288,7 @@ impl PolicySet {
         if reader.findings.is_empty() { Ok(policy_set) } else { Err(reader.findings) }
     }
 
-    /// The same without its policies: what has to be known of what is in use, and the limits of the registry.
+    /// The same without policies: only the settings of usage sources and the limits of the registry.
     #[must_use]
     pub fn without_policies(self) -> Self {
         Self { entries: Vec::new(), ..self }
@@ -340,14 +340,14 @@ impl PolicySet {
         self.limits
     }
 
-    /// What tells this file from any other that means something else: 16 hexadecimal digits over its content, less `approve`.
-    /// Comments, spelling and the order of fields make no difference.
+    /// The hash of the file's meaning without `approve`, in 16 hexadecimal digits. Comments, spelling and the order of fields do
+    /// not change it.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// Whether the file itself says that it is enforced without a preview before: `approve` is its own hash.
+    /// Whether the file approves itself, so that it is enforced without an earlier preview: `approve` is its own hash.
     #[must_use]
     pub fn is_approved(&self) -> bool {
         self.approve.as_deref() == Some(&*self.hash)
@@ -393,7 +393,7 @@ fn content_hash(node: &Node) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The same for the same meaning: fields sorted by name, every value with its kind.
+/// The canonical form of a value: fields sorted by name, every value with its kind.
 fn write_canonical(node: &Node, out: &mut String) {
     match node {
         Node::Null => out.push('n'),
@@ -856,7 +856,7 @@ policies:
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_its_place() {
+    fn everything_that_is_wrong_is_reported_at_its_place() {
         let findings = PolicySet::parse(
             r#"
 policies:

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_none_is_told_by_what_stands_there() {
+    fn invalid_json_is_reported_with_what_stands_there() {
         for (text, line, column, expected) in [
             ("{\n  // ten\n  \"rules\": []}", 2, 3, "a comment"),
             ("{\n  /* ten */ \"rules\": []}", 2, 3, "a comment"),

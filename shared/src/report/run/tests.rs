@@ -209,7 +209,7 @@ fn a_policy_that_is_suspended_as_it_is_wanted_is_no_alarm() {
 }
 
 #[test]
-fn people_are_told_what_keeps_ecr_from_what_is_in_use() {
+fn the_notice_says_what_keeps_ecr_from_images_in_use() {
     let report = protection(run());
     let between = protection(protect_only());
     insta::assert_snapshot!(format!(
@@ -252,7 +252,7 @@ fn what_needs_attention_is_first_and_what_is_quiet_is_only_counted() {
 }
 
 #[test]
-fn people_are_told_in_a_few_lines() {
+fn the_notice_has_a_few_lines() {
     let report = report();
     insta::assert_snapshot!(format!(
         "{}\n\n{}",
@@ -332,7 +332,7 @@ fn numbers_are_metrics() {
 }
 
 #[test]
-fn a_run_that_only_protects_is_no_run_over_the_registry_and_is_told_of_when_something_needs_attention() {
+fn a_run_that_only_protects_is_no_run_over_the_registry_and_is_reported_when_something_needs_attention() {
     let run =
         Run { dry_run: true, protect_only: true, dry_run_reason: Some(DryRunReason::ProtectOnly), ..run() };
     let end = Instant::parse("2026-11-23T03:00:42Z").unwrap();

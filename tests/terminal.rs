@@ -494,6 +494,55 @@ mod questions {
         }
     }
 
+    /// A repository's own policy that takes what a task runs.
+    fn account_whose_own_policy_takes_what_runs() -> EcrStub {
+        let aws = account();
+        aws.with(|registry| {
+            let policy = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed",
+                "countUnit":"days","countNumber":20},"action":{"type":"expire"}}]}"#;
+            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(policy.to_owned());
+        });
+        aws.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        aws
+    }
+
+    #[test]
+    fn what_ecr_takes_of_the_images_in_use_is_said_by_preview_and_explain() {
+        let aws = account_whose_own_policy_takes_what_runs();
+        let explained = succeed(run(&aws, &["explain", "team/app:ci-0"]));
+        assert!(
+            explained.contains("\nExpires: Pushed 30 days ago") && explained.contains("\nIn use: "),
+            "{explained}"
+        );
+        assert!(explained.contains("\nAttention: ECR takes it although it is in use"), "{explained}");
+        let preview: Value = serde_json::from_str(&succeed(run(
+            &aws,
+            &["preview", "--repository", "team/app", "--output", "json"],
+        )))
+        .unwrap();
+        let report = preview.as_array().map_or(&preview, |reports| &reports[0]);
+        assert_eq!(report["summary"]["expiringImageTotalCount"], 4, "{report:#}");
+        assert_eq!(report["findings"][0]["code"], "in-use-expires", "{report:#}");
+        // By a policy that this program would enforce, use keeps it.
+        let policy = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        fs::write(policy.path(), "rules: [{ selection: any, maximumAgeLimit: 20 }]").unwrap();
+        let path = policy.path().to_str().unwrap();
+        let explained = succeed(run(&aws, &["explain", "team/app:ci-0", "--policy", path]));
+        assert!(explained.contains("\nKept: ") && !explained.contains("Attention"), "{explained}");
+    }
+
+    #[test]
+    fn a_dry_run_in_a_terminal_says_that_ecr_acts_beside_it() {
+        let aws = account_whose_own_policy_takes_what_runs();
+        let output = run(&aws, &["enforce", "--repository", "team/app"]);
+        let printed = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(printed.contains("lifecycle policy of its own"), "{printed}");
+        assert!(printed.contains("would expire 1 image in use"), "{printed}");
+    }
+
     #[test]
     fn what_was_done_is_found_by_run_and_by_image() {
         let aws = account();

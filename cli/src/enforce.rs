@@ -411,7 +411,7 @@ impl Enforcement<'_> {
                         policy: entry.name.clone(),
                         protection: None,
                         unassigned: None,
-                        checks_native_policy: false,
+                        checks_native_policy: !entry.apply.is_by_ecr(),
                     }),
                     Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
                     // What AWS says of one repository is no reason to leave all others alone.

@@ -9,7 +9,7 @@ use shared::domain::image::listing::{ListedRepository, RepositoryName};
 use shared::domain::image::reference::ImageReference;
 use shared::domain::lifecycle::{Passes, PolicySource};
 use shared::domain::preview::model::PreviewReport;
-use shared::domain::preview::{Question, preview};
+use shared::domain::preview::{Question, preview, preview_of_ecr};
 use shared::domain::repository::Name;
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::{age, bytes};
@@ -206,7 +206,10 @@ async fn explain(
     };
     let gaps: Vec<String> = usage.gaps_of(&repository.name).map(ToString::to_string).collect();
     let listed = ListedRepository { name, images: snapshot.images };
-    let report = preview(Question { policy, usage: &usage, now, passes: Passes::One }, &listed);
+    let question = Question { policy, usage: &usage, now, passes: Passes::One };
+    // What ECR applies itself knows nothing of use.
+    let is_of_ecr = given.is_none() && entry.is_none() && own.is_some();
+    let report = if is_of_ecr { preview_of_ecr(question, &listed) } else { preview(question, &listed) };
     let mut explanation = verdict(&report, &image.digest);
     explanation["repositoryName"] = json!(repository.name);
     explanation["imageDigest"] = json!(image.digest);
@@ -219,6 +222,8 @@ async fn explain(
     explanation["keptByPolicy"] = json!(kept);
     explanation["blockedBy"] = json!(blockers);
     explanation["usageUnknown"] = json!(gaps);
+    explanation["expiresInUse"] =
+        json!(is_of_ecr && used.reason(place).is_some() && explanation["verdict"] != "KEPT");
     Ok(explanation)
 }
 
@@ -265,6 +270,13 @@ fn print(explanation: &Value) -> Result<(), Failure> {
     writeln!(out, "{verdict}")?;
     if let Some(used_by) = text("usedBy") {
         writeln!(out, "In use: {used_by}")?;
+    }
+    if explanation["expiresInUse"] == true {
+        writeln!(
+            out,
+            "Attention: ECR takes it although it is in use. Write `apply: protect` or `apply: delete` for the repository, or delete its \
+             lifecycle policy"
+        )?;
     }
     for (name, label) in [("blockedBy", "Blocked"), ("usageUnknown", "Unreadable usage source")] {
         for line in explanation[name].as_array().into_iter().flatten().filter_map(Value::as_str) {

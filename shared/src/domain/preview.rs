@@ -1,5 +1,7 @@
 //! One preview: a policy, the images of a repository, what is in use and the time in; the report out.
 
+use std::collections::HashSet;
+
 use crate::domain::image::listing::{ListedRepository, Listing};
 use crate::domain::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
 use crate::domain::lifecycle::document::{Action, LifecyclePolicy, StorageClass};
@@ -51,6 +53,38 @@ pub fn preview_all(question: Question<'_>, listing: &Listing) -> Vec<PreviewRepo
         }
     }
     reports
+}
+
+/// Previews one repository by the policy that ECR itself enforces there. ECR knows nothing of use, so that use keeps no image; images
+/// in use that the policy takes are a finding.
+#[must_use]
+pub fn preview_of_ecr(question: Question<'_>, repository: &ListedRepository) -> PreviewReport {
+    let none = Usage::default();
+    let mut report = preview(Question { usage: &none, ..question }, repository);
+    let images = &repository.images;
+    let used = question.usage.of_repository(&repository.name, images);
+    let going: HashSet<&str> =
+        report.preview_results.iter().map(|result| result.image_digest.as_str()).collect();
+    let mut taken: Vec<ImageIndex> = used.images().into_iter().collect();
+    taken.sort_unstable();
+    let mut taken = taken.into_iter().filter_map(|place| {
+        let image = images.images().get(place as usize)?;
+        going.contains(&*image.digest).then_some((place, image))
+    });
+    if let Some((place, first)) = taken.next() {
+        let more = match taken.count() {
+            0 => String::new(),
+            count => format!(", and {} more", quantity::count(count as u64, "image")),
+        };
+        let reason = used.reason(place).unwrap_or("in use");
+        let message = format!(
+            "ECR takes {}{more} although it is in use ({reason}): a lifecycle policy of ECR knows nothing of use. Write `apply: protect` \
+             or `apply: delete` for the repository, or delete this policy",
+            first.digest
+        );
+        report.findings.insert(0, Finding::new(Code::InUseExpires, "", message));
+    }
+    report
 }
 
 /// Previews one repository.

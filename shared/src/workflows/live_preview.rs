@@ -5,7 +5,7 @@ use crate::domain::image::listing::{ListedRepository, RepositoryName};
 use crate::domain::lifecycle::PolicySource;
 use crate::domain::preview::model::PreviewReport;
 use crate::domain::preview::request::Live;
-use crate::domain::preview::{Question, preview};
+use crate::domain::preview::{Question, preview, preview_of_ecr};
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::Usage;
@@ -74,7 +74,11 @@ impl ReadRepository {
             now: live.evaluated_at.unwrap_or(now),
             passes: live.passes,
         };
-        let mut report = preview(question, &self.listed);
+        // Its own policy is what ECR does, whatever is in use.
+        let mut report = match (&live.policy, &self.own) {
+            (None, Some(_)) => preview_of_ecr(question, &self.listed),
+            _ => preview(question, &self.listed),
+        };
         let gaps = usage.gaps_of(live.repository_name.as_str());
         report.findings.extend(gaps.map(|gap| {
             let message =

@@ -670,7 +670,7 @@ fn keep(reader: &mut Reader, fields: &Fields<'_>) -> Keep {
     for (number, pattern) in keep.tags.iter().enumerate() {
         if let Some(problem) = why_no_tag(pattern, true) {
             let pointer = format!("{}/{number}", fields.at("tags"));
-            reader.find(Code::ListNeverMatches, pointer, format!("{} {problem}", quoted(pattern)));
+            reader.find(Code::UnknownValue, pointer, format!("{} {problem}", quoted(pattern)));
         }
     }
     keep.newest = reader.positive(&fields, "newest").value().unwrap_or_default();
@@ -764,7 +764,7 @@ policies:
                 serde_json::json!(pattern)
             );
             let findings = PolicySet::parse(&text).unwrap_err();
-            let found = findings.iter().find(|finding| finding.code == Code::ListNeverMatches).unwrap();
+            let found = findings.iter().find(|finding| finding.code == Code::UnknownValue).unwrap();
             assert_eq!(found.pointer, "/policies/0/keep/tags/1", "{pattern}");
         }
     }

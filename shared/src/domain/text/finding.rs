@@ -242,6 +242,8 @@ codes! {
     PushTimesDiffer = "push-times-differ",
     /// A reference in use that names no image here.
     InUseNotFound = "in-use-not-found",
+    /// An image in use that ECR takes, by the lifecycle policy of the repository.
+    InUseExpires = "in-use-expires",
     /// An image that was to be deleted by hand, and is in use.
     ImageInUse = "image-in-use",
     /// A usage source that could not be read completely.
@@ -271,6 +273,7 @@ impl Code {
                 | Self::ImageFromFuture
                 | Self::PushTimesDiffer
                 | Self::InUseNotFound
+                | Self::InUseExpires
         )
     }
 }

@@ -19,8 +19,8 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         let name = planned.snapshot.name.as_str();
-        // A protected policy is reported elsewhere.
-        if planned.native.is_none() {
+        // A protected policy is reported elsewhere, and one that was checked is reported already.
+        if planned.native.is_none() && !planned.checks_native_policy {
             let attached = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
             outcome.drift.extend(attached.map(|text| drift(&text).to_owned()));
         }
@@ -39,7 +39,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
 }
 
 /// How a repository with a lifecycle policy of ECR's differs from the policies file.
-fn drift(native: &str) -> &'static str {
+pub(super) fn drift(native: &str) -> &'static str {
     if PolicySource::parse(native).is_ok_and(|source| source.policy().is_some_and(is_protected)) {
         "ECR still applies the policy that was attached when the policies file said `apply: attach`; delete it"
     } else {

@@ -37,6 +37,7 @@ use crate::domain::text::quantity::count;
 use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
 use crate::domain::usage::{UnreadableSource, ignore, replication};
 use crate::workflows::enforcement::approval::Approval;
+use crate::workflows::enforcement::delete::drift;
 use crate::workflows::enforcement::put_back::{self, Removed, in_use_again};
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::enforcement::repository_snapshot::{
@@ -778,8 +779,8 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             outcome.signed_tags = self.not_ignored(once.signing.tag_gaps(repository));
         }
         if planned.checks_native_policy {
-            match self.native_takes(&planned).await {
-                Ok(warning) => outcome.native_policy = warning,
+            match self.check_native_policy(&planned, &mut outcome).await {
+                Ok(()) => {}
                 Err(error) => return ended(Err(error), outcome),
             }
         }
@@ -831,22 +832,32 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         ended(done, outcome)
     }
 
-    /// What the repository's own lifecycle policy would expire of the images in use, as a sentence.
-    async fn native_takes(&self, planned: &RepositoryPlan<'_>) -> Result<Option<String>, RunError> {
+    /// Reports the lifecycle policy that ECR itself enforces in a repository and that is not protected: it acts beside the policy of
+    /// the policies file, and what of the images in use it would take.
+    async fn check_native_policy(
+        &self,
+        planned: &RepositoryPlan<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), RunError> {
         let name = planned.snapshot.name.as_str();
-        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await?;
-        let policy = text.as_deref().map(LifecyclePolicy::parse);
-        let Some(Ok(policy)) = policy else { return Ok(None) };
+        let Some(text) = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await? else {
+            return Ok(());
+        };
+        if planned.native.is_none() && planned.entry.apply == Apply::Delete && planned.has_removals() {
+            outcome.drift.push(drift(&text).to_owned());
+        }
+        let Ok(policy) = LifecyclePolicy::parse(&text) else { return Ok(()) };
         let images = &planned.snapshot.images;
         let taken = taken_in_use(&policy, images, &planned.used, planned.now);
-        let Some(&first) = taken.first() else { return Ok(None) };
+        let Some(&first) = taken.first() else { return Ok(()) };
         let reason = planned.used.reason(first).unwrap_or("in use");
         let digest =
             images.images().get(first as usize).map(|image| image.digest.to_string()).unwrap_or_default();
         let number = count(taken.len() as u64, "image");
-        Ok(Some(format!(
+        outcome.native_policy = Some(format!(
             "its own lifecycle policy, by which ECR acts, would expire {number} in use, such as {digest} ({reason})"
-        )))
+        ));
+        Ok(())
     }
 
     /// The consequences of a repository's protection tags elsewhere, without ignored gaps: a sentence for each.

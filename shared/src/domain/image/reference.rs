@@ -136,6 +136,12 @@ fn is_whole_digest(digest: &str) -> bool {
     hex.len() == digits && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Whether a text is a digest as ECR writes it: complete, and in lower case. Any other text equals no digest of an image.
+#[must_use]
+pub fn is_exact_digest(text: &str) -> bool {
+    is_whole_digest(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 impl FromStr for ImageReference {
     type Err = InvalidReference;
 

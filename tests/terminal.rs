@@ -274,7 +274,7 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     $ ecr-steward snapshot --repository team/ap
     ecr-steward: there is no repository team/ap in the registry of eu-west-1; did you mean team/app?
     $ ecr-steward snapshot --repository Team
-    ecr-steward: --repository Team: it has `T`; write lower-case letters, digits, `-`, `_`, `.` and `/` only
+    ecr-steward: Team is no name of a repository: it has `T`; write lower-case letters, digits, `-`, `_`, `.` and `/` only
     $ ecr-steward policy restore team/app --registry-id 210987654321
     ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
     ");

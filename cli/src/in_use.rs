@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             // What cannot be told to anybody is no reason to say something else.
             let _ = writeln!(
                 output::error(),
-                "ecr-steward: not known completely: {title}: {problem}\n  If that does not matter, add to `ignore` below \
+                "ecr-steward: not known completely: {title}: {problem}\n  Try again; if it stays so and does not matter, add to `ignore` below \
                  `usage` in {KEY}: {entry}"
             );
         }

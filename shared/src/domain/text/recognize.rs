@@ -117,6 +117,27 @@ pub(crate) fn text(text: &str, wanted: Wanted) -> Option<Recognized> {
     {
         return Some(Recognized::new("text output of the AWS CLI", JSON_OUTPUT));
     }
+    if wanted != Wanted::Policy && (has_line(&["apiVersion:"]) && has_line(&["kind:"])) {
+        let remedy = match wanted {
+            Wanted::InUse => "have kubectl print JSON: kubectl get pods --all-namespaces --output json",
+            _ => {
+                "name what clusters run with `--in-use`; here the images belong, as `aws ecr describe-images` prints them"
+            }
+        };
+        return Some(Recognized::new("Kubernetes manifests in YAML", remedy));
+    }
+    if wanted != Wanted::Policy && has_line(&["services:"]) && text.contains("image:") {
+        let remedy = match wanted {
+            Wanted::InUse => {
+                "write the images as a JSON array: docker compose config --images | jq -R . | jq -s ."
+            }
+            _ => "here the images belong, as `aws ecr describe-images` prints them",
+        };
+        return Some(Recognized::new("a file of Docker Compose", remedy));
+    }
+    if wanted != Wanted::Policy && has_line(&["policies:"]) {
+        return Some(Recognized::new("a policies file", place_of_policy(wanted)));
+    }
     if wanted != Wanted::Policy
         && begins(&[
             "imageDetails:",
@@ -333,6 +354,48 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
                 })
         })
     };
+    let first_of = |name: &str| {
+        fields.iter().find(|(key, _)| key == name).and_then(|(_, value)| match value {
+            Node::List(items) => items.iter().find_map(|item| match item {
+                Node::Object(fields) => Some(fields.as_slice()),
+                _ => None,
+            }),
+            _ => None,
+        })
+    };
+    if first_of("policies").is_some_and(|first| {
+        first.iter().any(|(key, value)| {
+            key == "resource"
+                && matches!(value, Node::Text(text) if text.starts_with("aws.") || text.as_str() == "ecr")
+        })
+    }) {
+        return Some(Recognized::new(
+            "a file of Cloud Custodian",
+            "write the `rules` of `set-lifecycle` into a file of their own, or a policies file with `ecr-steward suggest --all`",
+        ));
+    }
+    if ["clusters", "task_definitions", "lambda_functions", "repositories"]
+        .iter()
+        .any(|name| first_of(name).is_some_and(|first| self::has(first, "name_pattern")))
+    {
+        return Some(Recognized::new(
+            "a configuration of ecrm",
+            "a policies file says the same in other words; `ecr-steward suggest --all` writes one to begin with",
+        ));
+    }
+    if wanted == Wanted::InUse
+        && fields.iter().any(|(key, value)| {
+            key == "services"
+                && matches!(value, Node::Object(services) if services.iter().any(|(_, service)| {
+                    matches!(service, Node::Object(fields) if self::has(fields, "image") || self::has(fields, "build"))
+                }))
+        })
+    {
+        return Some(Recognized::new(
+            "a file of Docker Compose",
+            "write the images as a JSON array: docker compose config --images | jq -R . | jq -s .",
+        ));
+    }
     if has("awsTemplateFormatVersion") || is_resource("AWS::") || is_resource("Custom::") {
         return Some(Recognized::new("a CloudFormation template", POLICY_TEXT));
     }

@@ -143,7 +143,7 @@ fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
 
 /// A digest that is none is not told: neither does it stop every run, nor is it taken for what runs.
 #[test]
-fn a_digest_that_is_cut_off_or_empty_is_one_that_is_not_told() {
+fn a_digest_that_is_cut_off_or_empty_counts_as_unreported() {
     for digest in ["", "sha256:ab12"] {
         let site = Site::new(UNLIMITED);
         site.use_by_task("app:latest", Some(digest));
@@ -180,7 +180,7 @@ fn a_task_that_runs_an_unknown_image_of_a_copy_keeps_the_images_of_the_source() 
             "deleteReplication": { "enabled": true } })];
         let definition =
             cloud.ecs.register("web", &["222222222222.dkr.ecr.us-east-1.amazonaws.com/app:latest"]);
-        cloud.ecs.run_untold_task("prod", &definition, 1.0);
+        cloud.ecs.run_task_without_digest("prod", &definition, 1.0);
     });
     list(&site, "usage/222222222222/us-east-1/eks.json", &json!([]));
     let report = site.steward.run("r", false);

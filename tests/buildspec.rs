@@ -157,7 +157,7 @@ fn is_pwned(folder: &Path) -> bool {
 }
 
 #[test]
-fn what_is_built_can_be_pulled_by_the_digest_that_is_told() {
+fn what_is_built_can_be_pulled_by_the_reported_digest() {
     let workshop = Workshop::open();
     let dockerfile = "FROM scratch AS base
 COPY busybox /bin/busybox
@@ -260,7 +260,7 @@ fn hostile_values_are_values_and_nothing_else() {
 }
 
 #[test]
-fn a_source_in_one_folder_is_built_from_it_and_a_dockerfile_elsewhere_is_told() {
+fn a_source_in_one_folder_is_built_from_it_and_a_dockerfile_elsewhere_is_reported() {
     let workshop = Workshop::open();
     let dockerfile = "FROM scratch\nCOPY marker /\n";
     let files = [("README.md", "x"), ("web/Dockerfile", dockerfile)];

@@ -15,9 +15,9 @@ use tests::template;
 
 const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:123456789012:stack/shop/0a1b2c3d";
-/// Enough for everything that helps.
+/// A timeout that is never reached.
 const PLENTY: Duration = Duration::from_secs(29);
-/// Enough where all is well, and soon over where it is not.
+/// A timeout that is reached only where calls hang.
 const LITTLE: Duration = Duration::from_secs(4);
 const POLICIES: &str = "policies.yaml";
 
@@ -98,7 +98,7 @@ impl Hand {
         self.ask("DELETE", "/repositories/app?force=true", &Value::Null)
     }
 
-    /// What CloudFormation is told about the resource `Web`, whose repository is `app`.
+    /// The answer that CloudFormation gets about the resource `Web`, whose repository is `app`.
     fn stack(&self, request: &str, properties: &Value) -> Value {
         let mut event = json!({
             "RequestType": request, "ResponseURL": self.url, "StackId": STACK, "RequestId": "request",
@@ -126,7 +126,7 @@ impl Hand {
         self.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), content));
     }
 
-    /// A task of this image of `app` that pulled this.
+    /// Runs a task with an image of `app`, and the digest that it pulled.
     fn run_task(&self, image: &str, digest: Option<&str>) {
         let image = format!("{HOST}/{image}");
         self.cloud(|cloud| {
@@ -149,7 +149,7 @@ impl Hand {
         })
     }
 
-    /// How many images went today.
+    /// The number of images deleted today, by the counter of the registry's limit.
     fn taken(&self) -> u64 {
         self.cloud(|cloud| {
             let keys = cloud.keys(BUCKET, "state/taken/");
@@ -164,7 +164,7 @@ impl Hand {
         self.aws.with(|registry| registry.repositories.get("app").map(|app| app.images.len()))
     }
 
-    /// Asserts that something is refused so and changes nothing, neither in the registry nor in the bucket.
+    /// Asserts that a request is refused with this problem and changes nothing, neither in the registry nor in the bucket.
     #[track_caller]
     fn refused(&self, answer: &Answer, status: u16, kind: &str, before: &[Value]) -> String {
         let detail = answer.problem(status, kind);
@@ -198,7 +198,7 @@ fn fill(app: &mut Repository) -> App {
     let tag_signature = app.push("signature by tag", &[&tag]);
     let two = app.push("two", &["one", "two"]);
     let build = app.push("build", &["build"]);
-    // Longer ago than any list was written.
+    // Older than every list.
     for digest in [&child, &index, &signature, &tag_signature, &two, &build] {
         app.age(digest, 30.0);
     }
@@ -223,7 +223,7 @@ fn an_image_that_a_task_runs_is_not_deleted_by_tag_or_digest() {
         assert!(detail.contains("task/blue/") && detail.contains("?inUse=true"), "{detail}");
         assert_eq!(answer.body["findings"][0]["code"], "image-in-use");
     }
-    // Of several that are named nothing goes if one of them is in use.
+    // Nothing of a request is deleted if one of its images is in use.
     let ids = json!([{ "imageDigest": app.two }, { "imageDigest": app.build }]);
     hand.refused(&hand.delete(&ids), 409, "images-in-use", &[]);
     hand.delete(&by_digest(&app.two)).deleted(2);
@@ -260,7 +260,7 @@ fn a_tag_by_which_something_runs_stays_and_another_one_of_the_image_may_go() {
     let detail = hand.refused(&hand.delete(&by_tag("one")), 409, "images-in-use", &[]);
     assert!(detail.contains("in use by its tag one"), "{detail}");
     hand.delete(&by_tag("two")).deleted(1);
-    // With the other tag off, this one is the last.
+    // Without the other tag, this one is the last.
     hand.delete(&by_tag("one")).problem(409, "images-in-use");
     let journal = hand.journal();
     assert_eq!((journal.len(), &journal[0]["imageTags"]), (1, &json!(["two"])));
@@ -295,10 +295,10 @@ fn what_the_last_run_knew_counts_and_is_not_asked_again() {
     assert!(detail.contains("task-definition/web:1"), "{detail}");
     assert_eq!((hand.aws.count("ListTaskDefinitions"), hand.aws.count("ListTasks")), (0, 0));
     assert_eq!(hand.aws.count("batch:DescribeJobDefinitions"), 0);
-    // It knew of a cluster, whose list is missing.
+    // The cached use has a cluster whose list is missing.
     let detail = hand.refused(&hand.delete(&by_digest(&app.two)), 409, "usage-unknown", &[]);
     assert!(detail.contains("eks/old"), "{detail}");
-    // A run that did not look at use knows nothing: everything is read.
+    // A run that did not read use leaves no cache: everything is read.
     usage["once"] = json!({});
     hand.upload("state/usage.json", &usage.to_string());
     let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "images-in-use", &[]);
@@ -366,7 +366,7 @@ fn looking_that_takes_too_long_changes_nothing() {
     assert!(detail.contains("nothing was changed"), "{detail}");
     assert_eq!(answer.headers["retry-after"], "30");
     hand.refused(&hand.force(), 503, "usage-not-read", &[]);
-    // Somebody knows, and nobody is asked.
+    // With `inUse=true` no usage source is read.
     hand.delete_with("?inUse=true", &by_tag("build")).deleted(1);
 }
 
@@ -460,12 +460,12 @@ fn all_that_is_named_fits_into_the_limit_of_the_day_or_nothing_goes() {
     hand.delete(&json!([{ "imageTag": "v1" }, more[0]])).deleted(2);
     assert_eq!(hand.taken(), 2);
     hand.delete(&by_tag("build")).problem(409, "limit-registry");
-    // Knowing what is in use is no way past it.
+    // `inUse=true` does not exceed the limit.
     hand.delete_with("?inUse=true", &by_tag("build")).problem(409, "limit-registry");
     hand.force().problem(409, "limit-registry");
     let answer = hand.delete_stack("inUse");
     assert!(answer["Reason"].as_str().unwrap().contains("may be deleted in the registry today"), "{answer}");
-    // What the message says to do.
+    // The way out that the message gives.
     hand.upload(POLICIES, "policies: []\nlimits: { images: 3 }\n");
     hand.delete(&by_tag("build")).deleted(1);
 }
@@ -558,7 +558,7 @@ fn an_image_that_was_tagged_meanwhile_stays() {
 #[test]
 fn a_repository_with_too_many_images_for_the_time_stays() {
     let (hand, _) = Hand::within(LITTLE).with_app();
-    // One call to know the children of indexes, and then none that comes back.
+    // The call that reads the children of image indexes succeeds; later ones are throttled.
     hand.aws.fault_from("BatchGetImage", Fault::Throttled, 1);
     let detail = hand.force().problem(503, "too-many-images");
     assert!(detail.contains("delete them by policy or in batches first"), "{detail}");
@@ -572,7 +572,7 @@ fn a_repository_with_too_many_images_for_the_time_stays() {
 }
 
 #[test]
-fn a_deletion_that_ecr_does_not_answer_is_told_as_it_came_out() {
+fn a_deletion_that_ecr_does_not_answer_is_reported_as_it_came_out() {
     let (hand, _) = Hand::within(LITTLE).with_app();
     hand.aws.fault_from("DeleteRepository", Fault::AfterEffect(Box::new(Fault::ServerError)), 0);
     assert_eq!(hand.force().status, 204);
@@ -580,7 +580,7 @@ fn a_deletion_that_ecr_does_not_answer_is_told_as_it_came_out() {
 }
 
 #[test]
-fn a_stack_takes_images_along_only_when_told_and_not_in_use() {
+fn a_stack_deletes_images_with_it_only_when_asked_to_and_not_in_use() {
     let (hand, app) = Hand::start().with_app();
     hand.run_task("app:build", Some(&app.build));
     let reason = |answer: &Value| {
@@ -647,7 +647,7 @@ fn the_roles_name_the_keys_that_are_read_and_written() {
 }
 
 #[test]
-fn a_stack_takes_unused_images_along_and_does_so_once_however_often_it_is_told() {
+fn a_stack_deletes_unused_images_with_it_once_however_often_it_is_asked() {
     let (hand, _) = Hand::start().with_app();
     for _ in 0..2 {
         let answer = hand.delete_stack("true");
@@ -657,7 +657,7 @@ fn a_stack_takes_unused_images_along_and_does_so_once_however_often_it_is_told()
 }
 
 #[test]
-fn a_stack_is_told_what_is_not_known_and_what_there_was_no_time_for() {
+fn a_stack_learns_what_is_not_known_and_what_there_was_no_time_for() {
     let (hand, _) = Hand::start().with_app();
     hand.aws.fault_from("ListFunctions", Fault::Denied, 0);
     let answer = hand.delete_stack("true");

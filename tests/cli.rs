@@ -910,7 +910,7 @@ mod account {
     }
 
     #[test]
-    fn enforcing_is_a_dry_run_until_it_is_told_otherwise() {
+    fn enforcing_is_a_dry_run_unless_asked_for() {
         let aws = account();
         let arguments = ["enforce", "--bucket", BUCKET, "--all"];
         let dry = in_account(&aws, &arguments);

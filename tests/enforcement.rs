@@ -452,7 +452,7 @@ fn the_report_says_until_when_an_attached_policy_is_protected_and_what_ecr_takes
 }
 
 #[test]
-fn a_policy_that_the_policies_file_does_not_attach_any_more_is_suspended_told_and_no_alarm() {
+fn a_policy_that_the_policies_file_does_not_attach_any_more_is_suspended_reported_and_no_alarm() {
     let site = Site::new(ATTACH);
     site.steward.run("first", false);
     change_policies_file(&site.steward, "");

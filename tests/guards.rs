@@ -51,7 +51,7 @@ fn superseded(cloud: &mut Cloud, family: &str, used: &Used) -> String {
 }
 
 /// A service of an image that is not here, of whose pinned digests ECS does not tell.
-fn untold_service(cloud: &mut Cloud, name: &str, definition: &str) {
+fn service_without_digests(cloud: &mut Cloud, name: &str, definition: &str) {
     let revision = cloud.ecs.deploy("prod", name, definition, None);
     cloud.ecs.indescribable.insert(revision);
 }
@@ -73,19 +73,19 @@ const SOURCES: [Source; 15] = [
     }),
     ("the definition of a service", Read::Anew, |cloud, used| {
         let definition = superseded(cloud, "service", used);
-        untold_service(cloud, "service", &definition);
+        service_without_digests(cloud, "service", &definition);
     }),
     ("what a service still runs of its last deployment", Read::Anew, |cloud, used| {
         let definition = superseded(cloud, "deployments", used);
         let newest = register(cloud, "deployments", "other:1");
-        untold_service(cloud, "deployments", &newest);
+        service_without_digests(cloud, "deployments", &newest);
         cloud.ecs.service_mut("prod", "deployments")["deployments"] =
             json!([{ "taskDefinition": newest }, { "taskDefinition": definition }]);
     }),
     ("a task set of a service", Read::Anew, |cloud, used| {
         let definition = superseded(cloud, "sets", used);
         let newest = register(cloud, "sets", "other:1");
-        untold_service(cloud, "sets", &newest);
+        service_without_digests(cloud, "sets", &newest);
         let service = cloud.ecs.service_mut("prod", "sets");
         service["deploymentController"] = json!({ "type": "EXTERNAL" });
         service["taskSets"] = json!([{ "taskDefinition": definition }]);
@@ -507,7 +507,7 @@ fn what_may_be_in_use_unknown_is_protected_where_ecr_enforces_the_policy() {
     let site = Site::new(ATTACH);
     site.steward.aws.cloud(|cloud| {
         let definition = register(cloud, "web", &format!("{HOST}/app:latest"));
-        cloud.ecs.run_untold_task("prod", &definition, 2.0);
+        cloud.ecs.run_task_without_digest("prod", &definition, 2.0);
     });
     let report = site.steward.run("r", false);
     assert!(is_protected(&site.steward, &site.unused), "{report:#}");
@@ -529,7 +529,7 @@ fn what_may_be_in_use_unknown_since_the_inventory_stays() {
     let report = site.run_around("r", || {
         site.steward.aws.cloud(|cloud| {
             let definition = register(cloud, "web", &format!("{HOST}/app:latest"));
-            cloud.ecs.run_untold_task("prod", &definition, 2.0);
+            cloud.ecs.run_task_without_digest("prod", &definition, 2.0);
         });
     });
     assert!(site.left(&site.unused), "{report:#}");
@@ -549,7 +549,7 @@ fn a_preview_knows_what_may_be_in_use_unknown() {
     let site = Site::new(UNLIMITED);
     site.steward.aws.cloud(|cloud| {
         let definition = register(cloud, "web", &format!("{HOST}/app:latest"));
-        cloud.ecs.run_untold_task("prod", &definition, 2.0);
+        cloud.ecs.run_task_without_digest("prod", &definition, 2.0);
     });
     let report = site.steward.run("r", true);
     assert_eq!(result(&report, &site.unused), Some("IN_USE"), "{report:#}");

@@ -249,6 +249,31 @@ fn no_identifier_has_to_be_learned_first() {
 }
 
 #[test]
+fn names_of_tests_are_plain() {
+    let entries = fs::read_dir(workspace().join("tests")).unwrap();
+    let tests = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|file| file.extension().is_some_and(|end| end == "rs"));
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    for file in programs().into_iter().chain(tests) {
+        let text = fs::read_to_string(&file).unwrap();
+        for (_, rest) in text.match_indices("#[test]").filter_map(|(at, _)| text[at..].split_once("fn ")) {
+            let name = rest.split('(').next().unwrap();
+            looked_at += 1;
+            if parts(name)
+                .iter()
+                .any(|part| ["book", "desk", "hands", "ticket", "told"].contains(&part.as_str()))
+            {
+                found.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    assert!(looked_at > 900, "only {looked_at} tests were found");
+    assert!(found.is_empty(), "these say nothing without this project's history:\n{}", found.join("\n"));
+}
+
+#[test]
 fn strings_are_no_code() {
     let code = "let a = \"told \\\" told\"; r#\"told \" told\"#; let q = '\"'; b";
     let rest = without_strings(code);

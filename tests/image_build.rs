@@ -440,7 +440,7 @@ fn builds_yaml_says_how() {
 }
 
 #[test]
-fn a_bad_builds_yaml_builds_nothing_and_is_told() {
+fn a_bad_builds_yaml_builds_nothing_and_is_reported() {
     let site = Site::new();
     site.put_builds_file("builds:\n  - repositoryName: Shop\n    contxt: a\n");
     let answer = site.send(&pushed("shop", "main", COMMIT));
@@ -566,7 +566,7 @@ fn what_is_needed_for_builds_alone_is_not_deployed_where_there_are_none() {
 }
 
 #[test]
-fn events_that_eventbridge_cannot_hand_over_are_kept_and_told() {
+fn events_that_eventbridge_cannot_hand_over_are_kept_and_reported() {
     for (function, events) in
         [("ImageBuildFunction", ["Uploaded", "Pushed"].as_slice()), ("ImagePublishedFunction", &["Ended"])]
     {
@@ -757,7 +757,7 @@ fn a_direct_invocation_is_a_request() {
 }
 
 #[test]
-fn trouble_of_aws_passes_or_is_told_in_time() {
+fn errors_of_aws_are_retried_or_reported_in_time() {
     let site = Site::new();
     for operation in ["GetObject", "DescribeImages", "StartBuild"] {
         site.aws.fault(operation, Fault::Unavailable, 1);

@@ -198,7 +198,7 @@ fn an_older_source_never_takes_the_place_of_a_newer_one() {
 }
 
 #[test]
-fn what_a_branch_may_not_have_stays_and_is_told() {
+fn what_a_branch_may_not_have_stays_and_is_reported() {
     let site = Site::new();
     let (released, digest) = site.built(1);
     site.finish(&released);
@@ -241,7 +241,7 @@ fn builds_that_end_together_leave_the_newest_in_place() {
 }
 
 #[test]
-fn every_other_end_is_told_with_its_reason_and_log() {
+fn every_other_end_is_reported_with_its_reason_and_log() {
     for (status, reason) in [
         ("FAILED", "the phase BUILD failed: exit status 1"),
         ("FAULT", "CodeBuild had trouble of its own; start the build again"),
@@ -276,7 +276,7 @@ fn every_other_end_is_told_with_its_reason_and_log() {
 }
 
 #[test]
-fn a_build_that_fails_is_told_with_the_last_lines_of_its_log() {
+fn a_build_that_fails_is_reported_with_the_last_lines_of_its_log() {
     let site = Site::new();
     let (url, answers) = callback_server();
     let id = site.start(&context(1), "linux/amd64");
@@ -350,7 +350,7 @@ fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
 }
 
 #[test]
-fn a_build_that_was_given_the_ticket_of_another_publishes_nothing() {
+fn a_build_that_was_given_the_context_of_another_publishes_nothing() {
     let site = Site::new();
     for (field, value) in [
         ("sourceVersion", json!("v2")),
@@ -361,7 +361,7 @@ fn a_build_that_was_given_the_ticket_of_another_publishes_nothing() {
         site.aws.cloud(|cloud| cloud.builds.last_mut().unwrap()[field] = value);
         let (kind, message) = site.function.invoke(ended(&id, "SUCCEEDED").to_string()).error();
         assert_eq!(kind, "InvalidTicket", "{message}");
-        assert!(message.contains("its ticket is for s3://b/k?versionId=v1"), "{message}");
+        assert!(message.contains("its build context is for s3://b/k?versionId=v1"), "{message}");
     }
     assert_eq!((site.tagged("latest"), site.parameter()), (None, None));
     assert!(site.events().is_empty());

@@ -211,7 +211,7 @@ fn deleting_leaves_every_image_and_asks_nobody() {
 }
 
 #[test]
-fn what_cannot_be_built_is_told_at_once() {
+fn what_cannot_be_built_is_reported_at_once() {
     let site = Site::new();
     for (properties, part) in [
         (json!({}), "/: missing-field: `RepositoryName` is missing"),

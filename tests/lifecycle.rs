@@ -296,7 +296,7 @@ fn a_plan_past_a_limit_is_not_executed_at_all() {
 }
 
 #[test]
-fn a_policy_that_would_empty_a_repository_is_held_without_being_told_to() {
+fn a_policy_that_would_empty_a_repository_is_blocked_without_a_setting() {
     let site = Site::new(", apply: delete");
     site.aws().with(|registry| registry.repositories.get_mut("app").unwrap().age(&site.app.young, 99.0));
     let report = site.steward.run("r", false);
@@ -307,7 +307,7 @@ fn a_policy_that_would_empty_a_repository_is_held_without_being_told_to() {
 }
 
 #[test]
-fn a_book_that_is_not_valid_is_no_book_and_the_report_says_everything() {
+fn an_invalid_policies_file_is_none_and_the_report_says_everything() {
     let site = Site::new(", apply: delet, limits: { percent: 200 }");
     let begun = Steward::begin("r", false);
     let (error_type, message) = site.steward.take_inventory(&begun).error();
@@ -420,7 +420,7 @@ fn a_signature_by_tag_stays_with_what_runs_and_goes_with_its_image() {
 }
 
 #[test]
-fn what_ecr_refuses_is_told_image_by_image_and_keeps_what_belongs_to_it() {
+fn what_ecr_refuses_is_reported_image_by_image_and_keeps_what_belongs_to_it() {
     let site = Site::new(UNLIMITED);
     let index: &'static str = site.app.index.clone().leak();
     site.aws().fault_from("BatchDeleteImage", Fault::ForImages(index), 0);
@@ -601,7 +601,7 @@ fn the_first_policy_that_matches_is_the_one_and_others_are_left_alone() {
 }
 
 #[test]
-fn without_a_book_no_repository_has_a_policy_and_the_report_says_so() {
+fn without_a_policies_file_no_repository_has_a_policy_and_the_report_says_so() {
     let aws = EcrStub::start();
     aws.with(|registry| registry.repositories.insert("app".to_owned(), repository("app")));
     let steward = Steward::on(aws);

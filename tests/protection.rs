@@ -1041,7 +1041,7 @@ fn under_protect_what_never_was_certain_counts_as_stale_until_it_is() {
 }
 
 #[test]
-fn where_nobody_may_ask_for_resource_tags_everything_that_is_known_is_protected_and_people_are_told() {
+fn where_nobody_may_ask_for_resource_tags_everything_that_is_known_is_protected_and_the_report_says_so() {
     let denied = |site: &Site| site.aws().fault_from("GetResources", Fault::Denied, 0);
     // The file's policy.
     let site = Site::new(ATTACH);
@@ -1189,7 +1189,7 @@ fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_lets_go_o
 }
 
 #[test]
-fn a_policy_that_the_file_let_go_of_is_told_until_nothing_of_it_is_left() {
+fn a_policy_that_the_file_let_go_of_is_reported_until_nothing_of_it_is_left() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.say(OF_OTHERS);
@@ -1232,7 +1232,7 @@ fn where_the_file_only_previews_what_ran_once_leaves_by_the_policy_that_ecr_enfo
 
 /// A policy there that counts by `*` would take others.
 #[test]
-fn where_protection_tags_are_replicated_to_people_are_told_until_they_say_that_it_does_not_matter() {
+fn where_protection_tags_are_replicated_to_is_reported_until_it_is_ignored() {
     let replicates = |site: &Site| {
         let rule = json!({ "destinations": [{ "region": "eu-north-1", "registryId": "123456789012" }] });
         site.aws().cloud(|cloud| cloud.replication.push(rule));
@@ -1262,7 +1262,7 @@ fn where_protection_tags_are_replicated_to_people_are_told_until_they_say_that_i
 
 /// Each is a push, for which a job of AWS Signer starts in the name of a role that may not sign.
 #[test]
-fn where_protection_tags_would_be_signed_people_are_told_until_they_say_that_it_does_not_matter() {
+fn that_protection_tags_would_be_signed_is_reported_until_it_is_ignored() {
     let profile = "arn:aws:signer:eu-west-1:123456789012:/signing-profiles/ecr";
     let signs = |site: &Site, filter: &str| {
         let filter = json!({ "filter": filter, "filterType": "WILDCARD_MATCH" });
@@ -1860,7 +1860,7 @@ fn where_nobody_knows_which_policy_is_for_a_repository_what_is_attached_is_suspe
 }
 
 #[test]
-fn what_cannot_be_suspended_is_protected_all_the_same_and_told() {
+fn what_cannot_be_suspended_is_protected_all_the_same_and_reported() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.use_by_task("app:ci-0", None);

@@ -230,7 +230,7 @@ fn the_same_wish_again_is_the_same_repository_untouched() {
 }
 
 #[test]
-fn a_repository_that_exists_otherwise_is_told_and_left() {
+fn a_repository_that_exists_otherwise_is_reported_and_left() {
     let api = Api::start(PLENTY);
     api.create(&json!({ "repositoryName": "app", "tags": [{ "Key": "a", "Value": "1" }] }));
     let before = api.ecr.snapshot();
@@ -924,7 +924,7 @@ fn each_image_has_its_outcome() {
 }
 
 #[test]
-fn images_that_were_not_got_to_are_told() {
+fn images_that_were_not_got_to_are_reported() {
     let mut ids = Vec::new();
     let api = Api::start(LITTLE).with_images(|app| {
         ids = (0..250).map(|number| json!({ "imageDigest": app.push(&number.to_string(), &[]) })).collect();

@@ -324,7 +324,7 @@ fn only_what_the_resource_created_is_deleted() {
 }
 
 #[test]
-fn a_repository_is_adopted_when_told_and_released_instead_of_deleted() {
+fn a_repository_is_adopted_when_asked_for_and_released_instead_of_deleted() {
     let cfn = CloudFormation::start(PLENTY);
     cfn.by_hand("app");
     cfn.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &["latest"]));
@@ -381,7 +381,7 @@ fn a_policy_that_cannot_be_enforced_beside_protection_tags_fails_where_it_is() {
 }
 
 #[test]
-fn images_go_with_a_repository_only_when_told() {
+fn images_are_deleted_with_a_repository_only_when_asked_for() {
     let cfn = CloudFormation::start(PLENTY);
     succeeded(&cfn.create(&json!({ "RepositoryName": "app" })));
     cfn.ecr.with(|registry| registry.repositories.get_mut("app").unwrap().push("image", &["latest"]));
@@ -534,7 +534,7 @@ fn what_cloud_formation_tells_a_moment_later_is_waited_for() {
 }
 
 #[test]
-fn without_cloud_formations_word_nothing_is_done_and_what_to_allow_is_told() {
+fn without_cloud_formations_word_nothing_is_done_and_the_answer_says_what_to_allow() {
     let cfn = settled();
     let before = cfn.ecr.snapshot();
     cfn.ecr.fault_from("DescribeStackResource", Fault::Denied, 0);

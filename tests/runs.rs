@@ -257,7 +257,7 @@ fn without_the_switch_no_run_takes_anything_whoever_starts_it() {
 }
 
 #[test]
-fn a_dry_run_that_nobody_asked_for_still_hands_attached_policies_to_the_function_that_protects() {
+fn a_dry_run_that_nobody_asked_for_still_passes_attached_policies_to_the_function_that_protects() {
     let mut site = Site::approved("attach");
     site.steward.switch(false);
     let keys = site.steward.batches(&site.taken());
@@ -681,7 +681,7 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_the_run_fails
 }
 
 #[test]
-fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_told_of_only_when_something_needs_attention()
+fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_reported_only_when_something_needs_attention()
  {
     let site = Site::new(&policies("delete"));
     site.steward.aws.with(|registry| {

@@ -124,7 +124,7 @@ fn batches_are_worked_on_until_they_are_complete_by_the_function_that_their_list
 }
 
 #[test]
-fn what_fails_is_tried_again_or_told_by_the_report_and_a_report_that_tells_of_failure_fails_the_run() {
+fn what_fails_is_retried_or_reported_and_a_report_of_failures_fails_the_run() {
     let reported = json!([{ "status": "FAILED", "error": "why it failed" }]);
     let of = |input: Value, inventory: Value| {
         json!({ "input": input, "items": [{ "key": "runs/run/batches/a/enforce/1.json" }],

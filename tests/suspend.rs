@@ -162,7 +162,7 @@ fn a_policy_whose_protection_nobody_refreshes_is_suspended_and_its_record_says_w
 }
 
 #[test]
-fn what_is_suspended_stays_so_and_is_not_told_as_stale_again() {
+fn what_is_suspended_stays_so_and_is_not_reported_as_stale_again() {
     let site = Site::new();
     site.attach("app", Mode::Attach, 49);
     site.hour();
@@ -198,7 +198,7 @@ fn how_old_protection_may_be_is_a_parameter_and_what_is_of_the_future_is_stale()
 }
 
 #[test]
-fn a_policy_of_somebody_else_is_never_written_and_its_stale_protection_is_told() {
+fn a_policy_of_somebody_else_is_never_written_and_its_stale_protection_is_reported() {
     let site = Site::new();
     site.attach("terraform", Mode::Protect, 1000);
     let gone = record("gone", Mode::Protect, 1000);
@@ -354,7 +354,7 @@ fn a_policy_that_is_known_to_be_somebody_elses_is_not_suspended_although_its_rec
 }
 
 #[test]
-fn protection_that_never_was_right_is_told_as_long_as_a_policy_acts_there() {
+fn protection_that_never_was_right_is_reported_as_long_as_a_policy_acts_there() {
     let site = Site::new();
     for (name, policy) in
         [("acts", Some(behind_protection())), ("takes-nothing", Some(suspended())), ("none", None)]

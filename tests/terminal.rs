@@ -97,7 +97,7 @@ fn refusal(command: &mut Command) -> String {
 }
 
 #[test]
-fn a_host_that_cannot_be_reached_is_told_at_once_with_the_region_and_what_it_may_be() {
+fn a_host_that_cannot_be_reached_is_reported_at_once_with_the_region_and_what_it_may_be() {
     let aws = account();
     let mut typo = signed_in(&aws);
     typo.env_remove("AWS_ENDPOINT_URL").env("AWS_REGION", "eu-wset-1").args(["snapshot", "--all"]);
@@ -180,7 +180,7 @@ fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
 }
 
 #[test]
-fn who_may_not_do_something_is_told_who_they_are_and_what_to_ask_for() {
+fn a_denied_call_says_who_made_it_and_what_to_ask_for() {
     let mut lines = String::new();
     for (operation, arguments) in [
         ("DescribeRepositories", &["snapshot", "--all"][..]),

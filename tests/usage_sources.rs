@@ -505,6 +505,8 @@ fn the_list_of_sources_is_whole_and_the_policy_for_reading_use_allows_what_they_
     let mut wanted: BTreeSet<String> =
         SOURCES.iter().flat_map(|source| source.actions).map(|action| (*action).to_owned()).collect();
     wanted.insert("ssm:GetParameters".to_owned());
+    // Not a source: whether protection tags are signed.
+    wanted.insert(shared::domain::usage::signing::ACTION.to_owned());
     // Listing the bucket is allowed where its objects are.
     wanted.remove("s3:ListBucket");
     assert_eq!(template::actions("ReadUsagePolicy"), wanted);

@@ -405,7 +405,7 @@ fn a_running_task_that_does_not_tell_its_digest_keeps_what_it_may_have_pulled() 
     });
     site.cloud(|cloud| {
         let definition = cloud.ecs.register("web", &[&image("latest")]);
-        cloud.ecs.run_untold_task("prod", &definition, 25.0);
+        cloud.ecs.run_task_without_digest("prod", &definition, 25.0);
     });
     let report = site.run("r");
     site.assert_left(&[&site.old[0], &site.old[1], &site.untagged], &report);

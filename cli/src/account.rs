@@ -15,11 +15,11 @@ use shared::domain::repository::{Existing, Name};
 use shared::workflows::enforcement::{AwsClients, RunContext, RunError};
 use shared::workflows::live_preview::LiveError;
 
-use crate::credentials::{Origin, sign_in};
+use crate::credentials::{Origin, Session, sign_in};
 use crate::{Failure, complete, progress};
 
 /// Timeout of one command.
-const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 /// Timeout of the question who calls, when a call was refused.
 pub(crate) const WHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The default name of the stack.
@@ -53,6 +53,12 @@ pub(crate) enum AccountError {
     SecondFactor { profile: String },
     #[error("there is no profile `{name}` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials){}", listed(.known))]
     NoProfile { name: String, known: Vec<String> },
+    #[error("--profile may be given once; `in-use` and `preview` take several, whose use they read together")]
+    SeveralProfiles,
+    #[error(
+        "the role {role} cannot be assumed: {problem}; allow sts:AssumeRole on it, and have it trust who calls"
+    )]
+    Role { role: String, problem: String },
     #[error("the files of the AWS CLI are unreadable: {0}")]
     Profiles(String),
     #[error(
@@ -135,7 +141,7 @@ pub(crate) struct Aws {
 
     /// A profile of the AWS CLI's files; takes precedence over keys in the environment.
     #[arg(long, global = true, hide_short_help = true, value_name = "NAME", add = complete::profile(), value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) profile: Option<String>,
+    pub(crate) profile: Vec<String>,
 
     /// The address of all services instead of AWS's own, as of an emulator.
     #[arg(long, global = true, hide_short_help = true, value_name = "URL", value_parser = url)]
@@ -157,6 +163,16 @@ impl Aws {
             Some(_) => Err(AccountError::ForeignRegistry.into()),
             None => Ok(()),
         })
+    }
+
+    /// Refuses several profiles, where one account is worked on.
+    pub(crate) fn one_profile(&self) -> Result<(), AccountError> {
+        if self.profile.len() > 1 { Err(AccountError::SeveralProfiles) } else { Ok(()) }
+    }
+
+    /// The same for another profile, whose registry is its own.
+    pub(crate) fn of_profile(&self, profile: &str) -> Self {
+        Self { profile: vec![profile.to_owned()], registry_id: None, ..self.clone() }
     }
 }
 
@@ -254,17 +270,25 @@ impl Which {
     }
 }
 
+/// What work runs on: one thread.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, AccountError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AccountError::Runtime)
+}
+
 /// Does work over a connection, on one thread.
 pub(crate) fn connected<T>(
     aws: &Aws,
     work: impl AsyncFnOnce(&Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(AccountError::Runtime)?;
-    let done = runtime.block_on(async {
+    signed_in(aws, async |session| work(&session.connection).await)
+}
+
+/// The same for work that signs in elsewhere, too.
+fn signed_in<T>(aws: &Aws, work: impl AsyncFnOnce(&Session) -> Result<T, Failure>) -> Result<T, Failure> {
+    let done = runtime()?.block_on(async {
         progress::phase("signing in to AWS");
         let session = sign_in(aws).await?;
-        match work(&session.connection).await {
+        match work(&session).await {
             Ok(done) => Ok(done),
             Err(failure) => Err(explained(failure, &session.connection, &session.origin).await),
         }
@@ -279,7 +303,17 @@ pub(crate) fn work<T>(
     place: &Place,
     work: impl AsyncFnOnce(RunContext<'_>, &Connection) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    connected(aws, async |connection| {
+    work_signed_in(aws, place, async |clients, session| work(clients, &session.connection).await)
+}
+
+/// The same for work that signs in elsewhere, too.
+pub(crate) fn work_signed_in<T>(
+    aws: &Aws,
+    place: &Place,
+    work: impl AsyncFnOnce(RunContext<'_>, &Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    signed_in(aws, async |session| {
+        let connection = &session.connection;
         let bucket = match place {
             Place::Nowhere => String::new(),
             Place::Bucket(bucket) => bucket.clone(),
@@ -290,7 +324,7 @@ pub(crate) fn work<T>(
         };
         progress::phase("reading from AWS");
         let clients = AwsClients::new(connection.clone(), bucket);
-        work(clients.clients(TIMEOUT), clients.connection()).await
+        work(clients.clients(TIMEOUT), session).await
     })
 }
 
@@ -396,7 +430,7 @@ fn not_signed_in(message: &str) -> AccountError {
 }
 
 /// The IAM action of a refused call: from AWS's message, or from the name of the operation.
-fn action(error: &AwsError) -> String {
+pub(crate) fn action(error: &AwsError) -> String {
     let message = error.message.split_once("not authorized to perform: ").map(|(_, rest)| rest);
     if let Some(action) =
         message.and_then(|rest| rest.split([' ', ',']).next()).filter(|action| action.contains(':'))
@@ -464,7 +498,7 @@ pub(crate) const REGIONS: [&str; 38] = [
 ];
 
 /// The Region that a name is probably meant to be, if there is none of that name.
-fn region_like(name: &str) -> Option<&'static str> {
+pub(crate) fn region_like(name: &str) -> Option<&'static str> {
     if REGIONS.contains(&name) {
         return None;
     }
@@ -536,7 +570,8 @@ pub(crate) async fn repositories(clients: &RunContext<'_>, which: &Which) -> Res
     Ok(found)
 }
 
-async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsError> {
+/// All repositories of the registry.
+pub(crate) async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsError> {
     let mut all = Vec::new();
     let mut pages = Pages::new("DescribeRepositories");
     loop {
@@ -564,7 +599,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistyped_region_is_told_from_one_that_is_unreachable() {
+    fn a_mistyped_region_is_distinguished_from_one_that_is_unreachable() {
         assert_eq!(region_like("eu-wset-1"), Some("eu-west-1"));
         assert_eq!(region_like("eu-west-1"), None);
         assert_eq!(region_like("mars-north-7"), None);

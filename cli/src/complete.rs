@@ -104,7 +104,7 @@ async fn repositories() -> Option<Vec<String>> {
     };
     let aws = Aws {
         region: value("--region"),
-        profile: value("--profile"),
+        profile: value("--profile").into_iter().collect(),
         endpoint_url: value("--endpoint-url"),
         registry_id: value("--registry-id"),
     };

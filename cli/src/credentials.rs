@@ -3,13 +3,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::Region;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds;
 use aws_config::meta::region::ProvideRegion;
 use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet, load};
 use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
@@ -24,6 +25,9 @@ use crate::account::{AccountError, Aws, WHO_TIMEOUT};
 const MARGIN: Duration = Duration::from_secs(300);
 /// The metadata service of an instance is next door, or not there.
 const IMDS: Duration = Duration::from_secs(1);
+
+/// What CloudTrail calls the sessions of roles that are assumed here.
+const SESSION_NAME: &str = "ecr-steward";
 
 /// The origin of the Region, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,7 @@ impl std::fmt::Display for Origin {
 pub(crate) struct Session {
     pub(crate) connection: Connection,
     pub(crate) origin: Origin,
+    credentials: SharedCredentialsProvider,
 }
 
 /// Keeps what the chain found: asking it may start a program, or ask a server.
@@ -102,7 +107,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
     }
     if region.is_none() {
         let mut provider = ProfileFileRegionProvider::builder().configure(&environment);
-        if let Some(profile) = &aws.profile {
+        if let Some(profile) = aws.profile.first() {
             provider = provider.profile_name(profile);
         }
         region = provider.build().region().await.map(|region| (region, Origin::Profile));
@@ -117,7 +122,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
         .connect_timeout(IMDS)
         .read_timeout(IMDS)
         .build();
-    let chain = match &aws.profile {
+    let chain = match aws.profile.first() {
         // A named profile takes precedence over keys in the environment, as with the AWS CLI.
         Some(profile) => SharedCredentialsProvider::new(
             ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build(),
@@ -146,7 +151,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
         return Err(AccountError::NoRegionName { name: region.to_string(), origin });
     }
     let credentials = SharedCredentialsProvider::new(kept);
-    let transport = Transport::of_terminal(region.as_ref(), aws.endpoint_url.as_deref(), credentials);
+    let transport = Transport::of_terminal(region.as_ref(), aws.endpoint_url.as_deref(), credentials.clone());
     let connection = Connection::over(transport);
     let mut registry_id = aws.registry_id.clone();
     // The registry of the own account needs no name; with one it would be taken for another account's.
@@ -157,7 +162,42 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
         registry_id = None;
     }
     let connection = connection.of_registry(registry_id);
-    Ok(Session { connection, origin })
+    Ok(Session { connection, origin, credentials })
+}
+
+/// Assumes a role with the credentials of somebody who has signed in, in the same Region.
+pub(crate) async fn assume(session: &Session, aws: &Aws, role: &str) -> Result<Session, AccountError> {
+    let region = session.connection.region();
+    let mut config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .http_client(http_client(region))
+        .credentials_provider(session.credentials.clone());
+    if let Some(url) = &aws.endpoint_url {
+        config = config.endpoint_url(url);
+    }
+    let chain = AssumeRoleProvider::builder(role)
+        .session_name(SESSION_NAME)
+        .configure(&config.load().await)
+        .build()
+        .await;
+    let kept = Kept { chain: SharedCredentialsProvider::new(chain), found: Mutex::default() };
+    kept.current().await.map_err(|error| {
+        let problem = root(&error).to_string();
+        AccountError::Role { role: role.to_owned(), problem }
+    })?;
+    let credentials = SharedCredentialsProvider::new(kept);
+    let transport = Transport::of_terminal(region, aws.endpoint_url.as_deref(), credentials.clone());
+    let connection = Connection::over(transport);
+    Ok(Session { connection, origin: session.origin.clone(), credentials })
+}
+
+/// What an error was caused by in the first place.
+fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }
 
 /// The profiles of the AWS CLI's files.
@@ -175,9 +215,12 @@ pub(crate) async fn profiles(aws: &Aws) -> Result<Profiles, AccountError> {
     let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
     let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();
     known.sort();
-    let answered =
-        aws.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty()));
-    match answered {
+    let asked = aws
+        .profile
+        .first()
+        .cloned()
+        .or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty()));
+    match asked {
         Some(name) if !known.contains(&name) => Err(AccountError::NoProfile { name, known }),
         answered => {
             let used = answered.unwrap_or_else(|| "default".to_owned());
@@ -187,10 +230,7 @@ pub(crate) async fn profiles(aws: &Aws) -> Result<Profiles, AccountError> {
 }
 
 fn refused(error: &CredentialsError, profiles: &Profiles) -> AccountError {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
+    let cause = root(error);
     // The last who is asked is the metadata service of an instance, which is there on others, too, and has nothing to give.
     let is_of_instance = cause.to_string().contains("IMDS");
     match error {

@@ -291,7 +291,7 @@ impl Enforcement<'_> {
         }
         let mut actor = account::actor();
         if arguments.apply {
-            // Whoever may enforce may be asked for; who may not be told is called by user and host.
+            // Without permission to ask AWS for the caller, the user and host are recorded.
             actor.principal = connection.sts().caller().await.ok().map(|caller| caller.arn);
         }
         // Terminals at the same moment are different runs.

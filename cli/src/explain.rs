@@ -21,7 +21,7 @@ use crate::account::{self, AccountError, Aws, Bucket, Which, like};
 use crate::compile::read_policy;
 use crate::{Failure, Outcome, in_use, output};
 
-/// Say what becomes of one image: which rule expires it or what keeps it, who uses it, when it expires
+/// Explain one image: which rule expires it or what keeps it, who uses it, when it expires
 ///
 /// By the policy of policies.yaml if a bucket or a stack is named, else by the lifecycle policy of the repository, or by --policy.
 #[derive(Debug, Args)]

@@ -4,12 +4,13 @@ use std::io::Write;
 
 use clap::Args;
 use shared::aws::Failure as AwsFailure;
-use shared::domain::enforcement::policy_set::{KEY, PolicySet};
+use shared::domain::enforcement::policy_set::{KEY, PolicySet, Sources};
 use shared::domain::text::instant::Instant;
 use shared::domain::usage::Usage;
 use shared::workflows::enforcement::{RunContext, read_usage};
 
 use crate::account::{self, Aws, Bucket};
+use crate::elsewhere::{Elsewhere, is_elsewhere};
 use crate::{Failure, Outcome, output, progress};
 
 /// Print every image in use in this account, and by what
@@ -22,34 +23,59 @@ use crate::{Failure, Outcome, output, progress};
 /// Every cluster of Amazon EKS needs a list, usage/eks/CLUSTER.json in the bucket, and every registry that deletions are
 /// replicated to. A source that cannot be read is printed with the entry of policies.yaml that ignores it.
 ///
+/// With --profile more than once, or --assume-role, reads what other accounts and Regions use, too, and names each.
+///
+/// With --kubernetes reads a cluster instead: pods, and whatever has a template of pods, also what a rollback starts again. It is
+/// found as kubectl finds it, and in a pod by its service account. With --write puts the cluster's list into the bucket.
+///
 /// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward in-use > in-use.json
-  ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'")]
+  ecr-steward in-use --stack ecr-steward | jq --raw-output '.[].imageUri'
+  ecr-steward in-use --profile registry --profile shop
+  ecr-steward in-use --assume-role arn:aws:iam::210987654321:role/usage-reader
+  ecr-steward in-use --kubernetes --context shop > in-use.json
+  ecr-steward in-use --kubernetes --write s3://my-bucket/usage/eks/shop.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     bucket: Bucket,
+
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    kubernetes: crate::kubernetes::Kubernetes,
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
-    let usage = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
+    #[cfg(feature = "kubernetes")]
+    if arguments.kubernetes.is_asked_for() {
+        return crate::kubernetes::run(&arguments.kubernetes, aws);
+    }
+    let usage = account::work_signed_in(aws, &arguments.bucket.if_named(), async |clients, session| {
         // An unreadable source is a gap. An unreachable network is reported at once.
         match clients.ecr.repositories(Some(1), None).await {
             Err(error) if error.failure == AwsFailure::Unreachable => Err(error.into()),
-            _ => usage(&clients).await,
+            _ => {
+                let (own, sources) = observe(&clients).await?;
+                arguments.elsewhere.add_to(own, aws, session, &sources).await
+            }
         }
     })?;
     if !usage.gaps.is_empty() {
         let now = Instant::now();
         for gap in &usage.gaps {
             let (title, problem, entry) = (gap.title(), &gap.problem, gap.ignore_entry(now));
+            let mut message = format!("ecr-steward: not known completely: {title}: {problem}");
+            if !is_elsewhere(gap) {
+                message += &format!(
+                    "\n  Try again; if it stays so and does not matter, add to `ignore` below `usage` in {KEY}: {entry}"
+                );
+            }
             // What cannot be told to anybody is no reason to say something else.
-            let _ = writeln!(
-                output::error(),
-                "ecr-steward: not known completely: {title}: {problem}\n  Try again; if it stays so and does not matter, add to `ignore` below \
-                 `usage` in {KEY}: {entry}"
-            );
+            let _ = writeln!(output::error(), "{message}");
         }
         return Ok(Outcome::Unusable);
     }
@@ -59,6 +85,11 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
 
 /// What is in use, by the settings of the bucket's policies file if there is one.
 pub(crate) async fn usage(clients: &RunContext<'_>) -> Result<Usage, Failure> {
+    Ok(observe(clients).await?.0)
+}
+
+/// The same, with those settings.
+pub(crate) async fn observe(clients: &RunContext<'_>) -> Result<(Usage, Sources), Failure> {
     progress::phase("reading what is in use");
     let mut policy_set = PolicySet::default();
     if !clients.bucket.is_empty()
@@ -69,7 +100,7 @@ pub(crate) async fn usage(clients: &RunContext<'_>) -> Result<Usage, Failure> {
     }
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, policy_set.usage(), before, Instant::now()).await?;
-    Ok(observation.usage)
+    Ok((observation.usage, policy_set.usage().clone()))
 }
 
 /// A policies file that nothing can be done by.

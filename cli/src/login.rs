@@ -10,7 +10,7 @@ use crate::{Failure, Outcome, output, progress};
 
 /// Sign docker, podman or helm in to the registry, for twelve hours
 ///
-/// The password goes to the program's standard input, never into its arguments, which others can read. Without a name the first of
+/// The password is passed on the program's standard input, never in its arguments, which others can read. Without a name the first of
 /// them that is installed is signed in.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -17,12 +17,16 @@ mod confirm;
 mod credentials;
 mod demo;
 mod diff;
+mod doctor;
+mod elsewhere;
 mod enforce;
 mod explain;
 mod images;
 mod in_use;
 mod init;
 mod input;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod login;
 mod output;
 mod pack;
@@ -55,6 +59,7 @@ enum Command {
     Check(check::Arguments),
     Compile(compile::Arguments),
     Diff(diff::Arguments),
+    Doctor(doctor::Arguments),
     Preview(preview::Arguments),
     Snapshot(snapshot::Arguments),
     InUse(in_use::Arguments),
@@ -92,7 +97,7 @@ enum Command {
 
 /// The commands, by what they are for.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Start here", &["demo", "init", "suggest", "preview", "explain"]),
+    ("Start here", &["demo", "init", "suggest", "preview", "explain", "doctor"]),
     ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule", "schema"]),
     ("Images and repositories", &["build", "repository", "images", "login", "snapshot", "in-use"]),
     ("What was done", &["runs", "history"]),
@@ -161,6 +166,9 @@ enum Failure {
     Api(#[from] api::Problem),
     #[error(transparent)]
     Build(#[from] build::BuildError),
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Cluster(#[from] kubernetes::ClusterError),
     #[error(transparent)]
     Confirm(#[from] confirm::ConfirmError),
     #[error(transparent)]
@@ -209,12 +217,18 @@ fn main() -> ExitCode {
         }
     };
     let aws = &arguments.aws;
+    if !matches!(arguments.command, Command::InUse(_) | Command::Preview(_))
+        && let Err(several) = aws.one_profile()
+    {
+        return failed(&several.into());
+    }
     let outcome = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Preview(arguments) => preview::run(&arguments, aws),
+        Command::Doctor(arguments) => doctor::run(&arguments, aws),
         Command::Snapshot(arguments) => snapshot::run(&arguments, aws),
         Command::InUse(arguments) => in_use::run(&arguments, aws),
         Command::Enforce(arguments) => enforce::run(&arguments, aws),

@@ -21,6 +21,8 @@ use shared::workflows::live_preview::ReadRepository;
 
 use crate::account::{self, AccountError, Aws, Bucket, Which};
 use crate::compile::read_policy;
+use crate::credentials::Session;
+use crate::elsewhere::Elsewhere;
 use crate::input::{self, InputError};
 use crate::progress::{self, Progress};
 use crate::skipped::Skipped;
@@ -46,7 +48,8 @@ const READ_CONCURRENCY: usize = 8;
   ecr-steward preview --repository shop/web
   ecr-steward preview --all --policy policy.yaml --output html > preview.html
   ecr-steward preview --policy new.yaml --against old.yaml --allow 10 --images images.json
-  ecr-steward preview --repository 'shop/*' --now 2027-01-01")]
+  ecr-steward preview --repository 'shop/*' --now 2027-01-01
+  ecr-steward preview --all --profile registry --profile shop")]
 pub(crate) struct Arguments {
     /// The policy: ECR's JSON document, or the simple model in YAML or JSON; `-` is standard input. Repositories of the account
     /// have their own without it.
@@ -63,6 +66,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     bucket: Bucket,
 
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+
     /// The time to evaluate for, like 2026-11-23T00:00:00Z, or the beginning of a day (UTC), like 2026-11-23; the present
     /// unless given.
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -76,8 +82,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all_passes: bool,
 
-    /// A policy to compare with, as the one before a change: images that expire now and did not expire by it are told, and with more of
-    /// them than --allow the exit code is 1. `-` is standard input.
+    /// A policy to compare with, such as the one before a change. Images that expire only by the new policy are listed, and with more
+    /// of them than --allow the exit code is 1. `-` is standard input.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 
@@ -168,9 +174,18 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             print(arguments.output, reports)?;
         }
         None => {
-            skipped = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
-                live(&clients, arguments, (source, against.clone()), usage, passes, &mut newly).await
-            })?;
+            skipped =
+                account::work_signed_in(aws, &arguments.bucket.if_named(), async |clients, session| {
+                    live(
+                        (&clients, aws, session),
+                        arguments,
+                        (source, against.clone()),
+                        usage,
+                        passes,
+                        &mut newly,
+                    )
+                    .await
+                })?;
         }
     }
     if against.is_some() {
@@ -230,7 +245,7 @@ pub(crate) fn print(format: Format, reports: Vec<PreviewReport>) -> io::Result<(
 
 /// Previews repositories of the account, several at a time, and prints each as soon as those before it are.
 async fn live(
-    clients: &RunContext<'_>,
+    (clients, aws, session): (&RunContext<'_>, &Aws, &Session),
     arguments: &Arguments,
     (policy, against): (Option<PolicySource>, Option<PolicySource>),
     usage: Usage,
@@ -238,7 +253,8 @@ async fn live(
     newly: &mut Newly,
 ) -> Result<Skipped, Failure> {
     let repositories = account::repositories(clients, &arguments.which).await?;
-    let usage = Usage::merged([usage, in_use::usage(clients).await?]);
+    let (own, sources) = in_use::observe(clients).await?;
+    let usage = Usage::merged([usage, arguments.elsewhere.add_to(own, aws, session, &sources).await?]);
     if let Some(account) = clients.ecr.registry_id() {
         output::note(&format!(
             "ecr-steward: warning: what runs in the account {account} is not known from here; lists in a bucket (--bucket) tell it"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a release, the same bytes for the same commit: static binaries, a wheel, the functions as Lambda zips with a packaged
-# template, SBOMs and checksums.
+# Makes a release, the same bytes for the same commit: static binaries, a wheel, the command line as a container image, the functions as
+# Lambda zips with a packaged template, SBOMs and checksums.
 #
 #   infra/release/release.sh [FOLDER]          into FOLDER (target/release-artifacts)
 #   infra/release/release.sh test [FOLDER]     looks at what is there: checksums, the wheel in a fresh environment, the template
@@ -53,7 +53,7 @@ binaries() {
   local out=$1 target folder
   for target in "${BINARY_TARGETS[@]}"; do
     step "ecr-steward for $target"
-    cargo zigbuild --release --locked --package cli --target "$target"
+    cargo zigbuild --release --locked --package cli --features kubernetes --target "$target"
     folder=$root/target/release-folders/ecr-steward-$target
     rm -rf "$folder"
     mkdir -p "$folder"
@@ -63,12 +63,20 @@ binaries() {
   done
 }
 
+# What infra/usage-reporter/kubernetes/Dockerfile makes, without Docker:
+#   skopeo copy --all oci-archive:ecr-steward-image.tar docker://ACCOUNT.dkr.ecr.REGION.amazonaws.com/ecr-steward:VERSION
+image() {
+  step 'the container image'
+  python3 infra/release/package.py image "$version" \
+    target/{x86_64,aarch64}-unknown-linux-musl/release/ecr-steward "$1/ecr-steward-image.tar"
+}
+
 wheels() {
   local out=$1 target
   for target in "${WHEEL_TARGETS[@]}"; do
     step "the wheel for $target"
     # The program is static: it needs no C library, neither glibc nor musl.
-    maturin build --release --locked --zig --manifest-path cli/Cargo.toml --target "$target" \
+    maturin build --release --locked --zig --manifest-path cli/Cargo.toml --features kubernetes --target "$target" \
       --compatibility manylinux2014 musllinux_1_1 --out "$out"
   done
 }
@@ -89,6 +97,7 @@ functions() {
     done
   done
   python3 infra/release/package.py template template.yaml "$out/deploy.yaml"
+  cp infra/usage-reporter.yaml "$out/usage-reporter.yaml"
   python3 infra/release/package.py check "$out"
 }
 
@@ -96,7 +105,7 @@ sboms() {
   local out=$1 name
   step 'SBOMs'
   # Without a serial number and a time, which would differ each time.
-  cargo cyclonedx --format json --spec-version 1.5 --override-filename sbom --quiet
+  cargo cyclonedx --features cli/kubernetes --format json --spec-version 1.5 --override-filename sbom --quiet
   for name in cli functions/*; do
     python3 - "$name/sbom.json" "$out/$(basename "$name").cdx.json" <<'PYTHON'
 import json, os, sys
@@ -125,6 +134,7 @@ make() {
   out=$(realpath "$out")
   install_tools
   binaries "$out"
+  image "$out"
   wheels "$out"
   functions "$out"
   sboms "$out"
@@ -160,6 +170,7 @@ try() {
   environment=$(mktemp -d)
   tar -xzf "$out/ecr-steward-$(uname -m)-unknown-linux-musl.tar.gz" -C "$environment" --strip-components=1
   "$environment/ecr-steward" check infra/examples/policies/*.yaml
+  "$environment/ecr-steward" in-use --help | grep --fixed-strings --quiet -- --kubernetes
   ! ldd "$environment/ecr-steward" 2>/dev/null | grep --quiet '=>'
   rm -rf "$environment"
   step 'the packaged template on the local AWS'

@@ -288,6 +288,13 @@ impl Connection {
         s3::S3::new(self)
     }
 
+    /// Amazon S3, for buckets of another Region.
+    #[cfg(feature = "signed")]
+    #[must_use]
+    pub fn s3_in(&self, region: &str) -> s3::S3 {
+        s3::S3::of_region(self, region)
+    }
+
     /// AWS Lambda over this connection.
     #[cfg(feature = "signed")]
     #[must_use]

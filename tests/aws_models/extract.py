@@ -46,6 +46,7 @@ OPERATIONS = {
         "GetRepositoryPolicy",
         "GetSigningConfiguration",
         "ListImages",
+        "ListPullTimeUpdateExclusions",
         "ListTagsForResource",
         "PutImage",
         "PutImageScanningConfiguration",

@@ -19,7 +19,7 @@ use tests::ecr_stub::EcrStub;
 use tests::http::Request;
 use tests::tls::{self, Front};
 
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 11] = [
     "image-build",
     "image-published",
     "image-resource",
@@ -30,6 +30,7 @@ const FUNCTIONS: [&str; 10] = [
     "lifecycle-suspend",
     "repository-api",
     "repository-resource",
+    "usage-report",
 ];
 /// Those that make one call to AWS for an event, what they are compared with, and what is in the answer.
 const CALLERS: [(&str, &str, &str); 4] = [

@@ -36,11 +36,12 @@ pub use sources::Sources;
 pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 14] = [
+const OPERATIONS: [&str; 15] = [
     "GetAuthorizationToken",
     "DescribeRegistry",
     "GetRegistryPolicy",
     "GetSigningConfiguration",
+    "ListPullTimeUpdateExclusions",
     "StartBuild",
     "BatchGetBuilds",
     "ListBuildsForProject",
@@ -146,6 +147,8 @@ pub struct Cloud {
     pub replication: Vec<Value>,
     /// The rules of managed signing, as `GetSigningConfiguration` answers them.
     pub signing: Vec<Value>,
+    /// Whose pulls ECR does not record.
+    pub pull_time_exclusions: Vec<String>,
     /// The policy of the registry of Amazon ECR.
     pub registry_policy: Option<String>,
     /// AWS Lambda.
@@ -250,9 +253,18 @@ impl Cloud {
                 Response { status: 202, ..Response::default() }
             }
             "GetCallerIdentity" => {
+                // As on the local AWS, an access key of twelve digits is an account.
+                let key = request.header("authorization").and_then(|header| header.split_once("Credential="));
+                let key = key.and_then(|(_, scope)| scope.split('/').next()).filter(|key| key.len() == 12);
+                let (arn, account) = match key {
+                    Some(account) => {
+                        (format!("arn:aws:sts::{account}:assumed-role/function/session"), account)
+                    }
+                    None => (CALLER.to_owned(), "123456789012"),
+                };
                 let body = format!(
-                    "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{CALLER}</Arn>\
-                    <UserId>AIDA</UserId><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+                    "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>{arn}</Arn>\
+                    <UserId>AIDA</UserId><Account>{account}</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
                 );
                 Response { status: 200, body: body.into_bytes(), ..Response::default() }
             }
@@ -342,6 +354,16 @@ impl Cloud {
             )),
             "GetSigningConfiguration" => Ok(json!({ "registryId": "123456789012",
                 "signingConfiguration": { "rules": self.signing } })),
+            "ListPullTimeUpdateExclusions" => {
+                // One in a page.
+                let start: usize = asked["nextToken"].as_str().map_or(0, |token| token.parse().unwrap());
+                let page: Vec<&String> = self.pull_time_exclusions.iter().skip(start).take(1).collect();
+                let mut answer = json!({ "pullTimeUpdateExclusions": page });
+                if start + 1 < self.pull_time_exclusions.len() {
+                    answer["nextToken"] = json!((start + 1).to_string());
+                }
+                Ok(answer)
+            }
             "GetRegistryPolicy" => match &self.registry_policy {
                 Some(policy) => Ok(json!({ "registryId": "123456789012", "policyText": policy })),
                 None => Err((
@@ -478,6 +500,14 @@ impl Cloud {
         if path.starts_with(&format!("{NO_BUCKET}/")) {
             let parsed_request = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
             return respond(404, &[], parsed_request);
+        }
+        // All buckets here are of one account.
+        if request.header("x-amz-expected-bucket-owner").is_some_and(|owner| owner != "123456789012") {
+            return respond(
+                403,
+                &[],
+                "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+            );
         }
         let version = query.split('&').find_map(|pair| pair.strip_prefix("versionId=")).map(decoded);
         let versions = self.objects.get(&path);

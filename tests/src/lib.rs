@@ -9,6 +9,7 @@ pub mod ecr_engine;
 pub mod ecr_stub;
 pub mod gateway;
 pub mod http;
+pub mod kubernetes_stub;
 pub mod reference;
 pub mod runtime_api;
 pub mod site;

@@ -84,7 +84,8 @@ impl Function {
         let address = listener.local_addr().unwrap();
         let (events, pending) = mpsc::channel();
         let (answered, answers) = mpsc::channel();
-        std::thread::spawn(move || serve(&listener, &pending, &answered, time));
+        let arn = arn(environment);
+        std::thread::spawn(move || serve(&listener, &arn, &pending, &answered, time));
         let process = Command::new(binary)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
@@ -146,16 +147,30 @@ impl Drop for Function {
 /// No two requests have the same id, whichever function they are for.
 static REQUESTS: AtomicU32 = AtomicU32::new(1);
 
-fn serve(listener: &TcpListener, events: &Receiver<String>, answers: &Sender<Answer>, time: Duration) {
+fn serve(
+    listener: &TcpListener,
+    arn: &str,
+    events: &Receiver<String>,
+    answers: &Sender<Answer>,
+    time: Duration,
+) {
     let mut number = 0_u32;
     for stream in listener.incoming() {
         // One connection after the other: a runtime waits for its answer before it asks again.
-        let _ = connection(stream.unwrap(), events, answers, &mut number, time);
+        let _ = connection(stream.unwrap(), arn, events, answers, &mut number, time);
     }
+}
+
+/// The ARN of the function: as on the local AWS, an access key of twelve digits is an account.
+fn arn(environment: &[(&str, &str)]) -> String {
+    let keys = environment.iter().filter(|(name, _)| *name == "AWS_ACCESS_KEY_ID").map(|(_, value)| *value);
+    let account = keys.last().filter(|key| key.len() == 12).unwrap_or("123456789012");
+    format!("arn:aws:lambda:eu-west-1:{account}:function:under-test")
 }
 
 fn connection(
     stream: TcpStream,
+    arn: &str,
     events: &Receiver<String>,
     answers: &Sender<Answer>,
     number: &mut u32,
@@ -173,7 +188,7 @@ fn connection(
                 writer,
                 "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: request-{number}\r\n\
                  Lambda-Runtime-Deadline-Ms: {}\r\nLambda-Runtime-Invoked-Function-Arn: \
-                 arn:aws:lambda:eu-west-1:123456789012:function:under-test\r\nContent-Type: application/json\r\n\
+                 {arn}\r\nContent-Type: application/json\r\n\
                  Content-Length: {}\r\n\r\n{event}",
                 deadline.as_millis(),
                 event.len()

@@ -86,9 +86,18 @@ pub fn is_match(pattern: &str, key: &str) -> bool {
 ///
 /// When the template has no such resource.
 pub fn block(resource: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(workspace().join("template.yaml")).unwrap();
+    block_of("template.yaml", resource)
+}
+
+/// The lines of a resource of another template.
+///
+/// # Panics
+///
+/// When the template has no such resource.
+pub fn block_of(file: &str, resource: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(workspace().join(file)).unwrap();
     let (_, rest) = text.split_once(&format!("\n  {resource}:\n")).unwrap();
-    let is_inside = |line: &&str| !line.starts_with("  ") || line.starts_with("   ");
+    let is_inside = |line: &&str| line.is_empty() || line.starts_with("   ");
     rest.lines().take_while(is_inside).map(str::to_owned).collect()
 }
 

@@ -75,7 +75,7 @@ impl Emulator {
         let builder = std::env::current_exe().map_err(LocalError::io("this program"))?;
         let mut child = emulator
             .lead(&mut Command::new(programs.join("python")))
-            .arg(project.root().join("infra/local/ministack_with_builds.py"))
+            .arg(project.root().join("infra/local/ministack_exact.py"))
             .current_dir(&folder)
             .env("LOCAL_BUILDER", builder)
             .env("GATEWAY_PORT", port.to_string())

@@ -265,6 +265,8 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         let mut functions = laid_out.functions;
+        // It has a template of its own, which takes its program from a bucket.
+        folders.retain(|name| name != "usage-report");
         folders.sort();
         functions.sort();
         assert_eq!(functions, folders);

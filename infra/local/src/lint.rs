@@ -11,15 +11,23 @@ use crate::tools::{self, CHECKOV, IAM, KUBERNETES, SAM};
 use crate::{LocalError, Project, run, say};
 
 /// The templates, and whether each has IAM policies.
-const TEMPLATES: [(&str, bool); 5] = [
+const TEMPLATES: [(&str, bool); 6] = [
     ("template.yaml", true),
+    ("infra/usage-reporter.yaml", true),
     ("infra/examples/build-role.yaml", true),
     ("infra/examples/ecs-service.yaml", true),
     ("infra/examples/image.yaml", false),
     ("infra/examples/repository.yaml", false),
 ];
 
-/// Lints `template.yaml`, and the templates and manifests of `infra/examples`.
+/// The manifests for Kubernetes.
+pub const MANIFESTS: [&str; 3] = [
+    "infra/examples/eks/deployment.yaml",
+    "infra/examples/eks/service.yaml",
+    "infra/usage-reporter/kubernetes/usage-report.yaml",
+];
+
+/// Lints `template.yaml`, `infra/usage-reporter.yaml`, and the templates and manifests of `infra/examples`.
 ///
 /// # Errors
 ///
@@ -47,20 +55,24 @@ pub fn lint(project: &Project) -> Result<(), LocalError> {
         .args([
             "--file",
             "template.yaml",
+            "infra/usage-reporter.yaml",
             "infra/examples/repository.yaml",
             "infra/examples/image.yaml",
             "infra/examples/build-role.yaml",
         ])
         .args(["--framework", "cloudformation", "--compact", "--quiet", "--skip-download"]))?;
-    let kubernetes = tools::install(project, KUBERNETES)?;
     say("kubernetes-validate");
-    run(at_root(project, kubernetes.join("kubernetes-validate")).args([
-        "--strict",
-        "infra/examples/eks/deployment.yaml",
-        "infra/examples/eks/service.yaml",
-        "infra/examples/eks-usage/cronjob.yaml",
-    ]))
-    .map(drop)
+    manifests(project, &MANIFESTS.map(Path::new))
+}
+
+/// Checks manifests against the schemas of Kubernetes.
+///
+/// # Errors
+///
+/// When the tool cannot be installed, or finds something.
+pub fn manifests(project: &Project, files: &[&Path]) -> Result<(), LocalError> {
+    let kubernetes = tools::install(project, KUBERNETES)?;
+    run(at_root(project, kubernetes.join("kubernetes-validate")).arg("--strict").args(files)).map(drop)
 }
 
 /// Writes what SAM makes of a template into a folder; gives the file.

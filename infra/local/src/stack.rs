@@ -15,6 +15,8 @@ use crate::tools::{self, AWS, SAM};
 use crate::{LocalError, Project, functions, run, say};
 
 const NAME: &str = "ecr-steward";
+/// An account that may report what it uses, on the same local AWS.
+pub const REPORTER: &str = "210987654321";
 
 /// The deployed stack.
 #[derive(Debug, Clone)]
@@ -65,6 +67,7 @@ impl Stack {
             "Enforce=true",
             // The emulator knows no Region in conditions, by which the template has its default.
             "Builds=both",
+            &format!("ReporterAccounts={REPORTER}"),
         ];
         sam(&deploy)?;
         let mut stack = Self { emulator: emulator.clone(), aws, outputs: BTreeMap::new() };
@@ -78,7 +81,22 @@ impl Stack {
     ///
     /// When it fails.
     pub fn aws(&self, arguments: &[&str]) -> Result<Value, LocalError> {
-        let output = run(self.emulator.lead(Command::new(&self.aws).args(arguments)))?;
+        self.aws_with(arguments, &[])
+    }
+
+    /// The same as another account: the emulator takes an access key of twelve digits for one.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn aws_as(&self, account: &str, arguments: &[&str]) -> Result<Value, LocalError> {
+        self.aws_with(arguments, &[("AWS_ACCESS_KEY_ID", account)])
+    }
+
+    fn aws_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Value, LocalError> {
+        let mut command = Command::new(&self.aws);
+        let command = self.emulator.lead(command.args(arguments)).envs(environment.iter().copied());
+        let output = run(command)?;
         if output.stdout.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
         }

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_limit_that_it_is_told_little_is_throttled_and_hardly_any_time_is_lost() {
+    fn at_its_configured_limit_little_is_throttled_and_hardly_any_time_is_lost() {
         for workers in [1, 2, 4, 8] {
             for calls in [51, 101, 401, 2_002] {
                 for limit in [20.0, 100.0] {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_lower_than_what_it_is_told_is_found() {
+    fn a_limit_that_is_lower_than_the_configured_one_is_found() {
         for limit in [5.0, 10.0, 15.0] {
             let (throttled, time) = cost(20.0, limit, 8, 1_000, Duration::from_millis(50));
             assert!(throttled <= 0.07 && time <= 1.25, "{limit}: {throttled:.3} {time:.2}");
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_higher_than_what_it_is_told_is_used_in_the_end() {
+    fn a_limit_that_is_higher_than_the_configured_one_is_used_in_the_end() {
         let (throttled, time) = cost(20.0, 100.0, 16, 5_000, Duration::from_millis(50));
         assert!(throttled <= 0.01 && time <= 1.4, "{throttled:.3} {time:.2}");
     }

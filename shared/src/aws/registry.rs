@@ -73,4 +73,29 @@ impl Registry {
             Err(error) => ManagedSigning::Unread(error.to_string()),
         }
     }
+
+    /// The users and roles whose pulls ECR does not record, by their ARNs: reading manifests is a pull.
+    ///
+    /// # Errors
+    ///
+    /// What ECR answers.
+    pub async fn pull_time_update_exclusions(&self) -> Result<Vec<String>, AwsError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Page {
+            #[serde(default)]
+            pull_time_update_exclusions: Vec<String>,
+            next_token: Option<String>,
+        }
+        let mut principals = Vec::new();
+        let mut input = json!({});
+        loop {
+            let page: Page = self.service.call("ListPullTimeUpdateExclusions", TARGET, &input).await?;
+            principals.extend(page.pull_time_update_exclusions);
+            match page.next_token {
+                Some(token) => input = json!({ "nextToken": token }),
+                None => return Ok(principals),
+            }
+        }
+    }
 }

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repository_is_told_by_its_arn() {
+    fn a_repository_is_recognized_by_its_arn() {
         let (registry, name) =
             repository_of("arn:aws-cn:ecr:cn-north-1:123456789012:repository/team/app").unwrap();
         assert_eq!((registry.region.as_str(), registry.account_id.as_str()), ("cn-north-1", "123456789012"));

@@ -13,7 +13,7 @@ use aws_sdk_s3::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
 };
 use aws_sdk_s3::config::retry::{RetryPartition, TokenBucket};
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{ConfigBag, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
@@ -84,6 +84,11 @@ pub struct Version {
 
 impl S3 {
     pub(super) fn new(connection: &Connection) -> Self {
+        Self::of_region(connection, connection.region())
+    }
+
+    /// For buckets of a Region, which are reached there and nowhere else.
+    pub(super) fn of_region(connection: &Connection, region: &str) -> Self {
         let transport = &connection.transport;
         let endpoint = transport.endpoint("S3");
         let partition =
@@ -100,12 +105,15 @@ impl S3 {
             // Another endpoint, such as an emulator's, has no host names for buckets.
             .force_path_style(endpoint.is_some());
         config.set_endpoint_url(endpoint);
+        if region != connection.region() {
+            config = config.region(Region::new(region.to_owned()));
+        }
         if let Some(client) = connection.config.http_client() {
             config = config.http_client(http_client_fn(move |settings, components| {
                 SharedHttpConnector::new(ReadWhole(client.http_connector(settings, components)))
             }));
         }
-        Self { client: Client::from_conf(config.build()), region: transport.region.clone() }
+        Self { client: Client::from_conf(config.build()), region: region.to_owned() }
     }
 
     /// An object; `None` when there is none.
@@ -203,6 +211,27 @@ impl S3 {
     ) -> Result<(), AwsError> {
         let request = self.client.put_object().bucket(bucket).key(key).content_type(content_type);
         match Box::pin(request.body(ByteStream::from(text.as_bytes().to_vec())).send()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
+        }
+    }
+
+    /// Writes a JSON object into the bucket of another account, whatever is there. A bucket of that name that is not this account's is
+    /// refused, so that nobody gets what was meant for another.
+    ///
+    /// # Errors
+    ///
+    /// What S3 answers.
+    pub async fn write_to_account(
+        &self,
+        owner: &str,
+        bucket: &str,
+        key: &str,
+        text: &str,
+    ) -> Result<(), AwsError> {
+        let request = self.client.put_object().bucket(bucket).key(key).content_type("application/json");
+        let request = request.expected_bucket_owner(owner).body(ByteStream::from(text.as_bytes().to_vec()));
+        match Box::pin(request.send()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
         }

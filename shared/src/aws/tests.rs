@@ -276,7 +276,7 @@ fn a_write_has_its_condition_and_its_checksum_and_its_content_as_it_is() {
 }
 
 #[test]
-fn what_somebody_else_wrote_is_told_from_what_must_not_be_written() {
+fn what_somebody_else_wrote_is_distinguished_from_what_must_not_be_written() {
     for (status, code) in
         [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict"), (404, "NoSuchKey")]
     {
@@ -329,7 +329,7 @@ fn only_an_object_that_is_not_there_is_missing() {
 }
 
 #[test]
-fn a_bucket_of_another_region_is_told_with_its_region() {
+fn a_bucket_of_another_region_is_reported_with_its_region() {
     let answer = answer_of(
         301,
         &[("x-amz-bucket-region", "us-west-2")],

@@ -15,6 +15,7 @@
 //! | [`taken`] | the number of images that were deleted from the registry in a day |
 //! | [`run`] | a run over a registry, and its keys in the stack's bucket |
 //! | [`batch`] | repositories in batches of similar size |
+//! | [`not_removed`] | why an image that a run planned to remove is still there |
 //! | [`outcome`] | the outcome of a repository |
 //! | [`journal`] | the record that is written before an image is deleted |
 
@@ -26,6 +27,7 @@ pub mod enforcement_switch;
 pub mod image_history;
 pub mod in_use_protection;
 pub mod journal;
+pub mod not_removed;
 pub mod outcome;
 pub mod plan;
 pub mod policy_set;

@@ -15,6 +15,7 @@
 //! | [`usage_snapshot`] | all use at one time, with unreadable sources |
 //! | [`ignore`] | sources that the policies file ignores |
 //! | [`list`] | one list of references in use, parsed entry by entry |
+//! | [`usage_list`] | the second form of a list: who wrote it, and which sources are complete |
 //! | [`list_memory`] | the lists of earlier runs, so that one that disappears or shrinks is noticed |
 //! | [`reports`] | the content of all lists, and the accounts and clusters that they report |
 //! | [`pull_access`] | who may pull from a repository by its policy |
@@ -60,6 +61,7 @@ pub mod signing;
 pub mod source;
 pub mod stacks;
 pub mod states;
+pub mod usage_list;
 pub mod usage_snapshot;
 
 /// All usage sources, in the order of the report. `aws/usage_sources.rs` reads those that are read by one call after the other,
@@ -177,8 +179,8 @@ impl Eq for Usage {}
 ///
 /// The source is one of these, and what `usage.ignore` of the policies file names it by: `ecs`, `ecs/<cluster>/<service>`,
 /// `lambda`, `eks`, `eks/<cluster>`, `batch`, `events`, `scheduler`, `pipes`, `states`, `codebuild`, `apprunner`, `sagemaker`, `stacks`,
-/// `usage/<key>.json`, `usage` (the listing of all of these), `account/<id>`, `account/*`,
-/// `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
+/// `usage/<key>.json`, `usage/<key>.json/<source>` (what a list says of itself), `usage` (the listing of all of these),
+/// `eks/<account>/<region>/<cluster>`, `account/<id>`, `account/<id>/<region>`, `account/*`, `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -247,8 +249,16 @@ impl Usage {
     /// The use that lists report.
     #[must_use]
     pub fn of_reports(reports: Reports) -> Self {
-        let Reports { used, gaps, written: list_times, reporters, memory: _ } = reports;
-        Self { used, gaps, list_times, reporters, ..Self::default() }
+        let Reports {
+            used,
+            unknown: unknown_images,
+            gaps,
+            written: list_times,
+            reporters,
+            sources,
+            memory: _,
+        } = reports;
+        Self { used, unknown_images, gaps, list_times, reporters, sources, ..Self::default() }
     }
 
     /// The references, in the order of their source.

@@ -271,7 +271,7 @@ mod tests {
     use crate::domain::text::instant::Instant;
 
     #[test]
-    fn what_lasts_is_told_once_a_day_and_what_is_new_at_once() {
+    fn what_lasts_is_reported_once_a_day_and_what_is_new_at_once() {
         let at = |time: &str| Instant::parse(time).unwrap();
         let concerns = |concerns: &[&str]| concerns.iter().map(|&code| code.to_owned()).collect::<Vec<_>>();
         let lasting = concerns(&["app usage-unknown"]);

@@ -12,7 +12,7 @@ use crate::report::run::RunReport;
 
 mod files;
 
-use files::{BuildsFile, InUse, OneOrMore, PoliciesFile, Policy};
+use files::{BuildsFile, InUse, OneOrMore, PoliciesFile, Policy, UsageListFile};
 
 /// A schema, and what it is of.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ enum Direction {
 }
 
 /// All schemas, by name.
-pub const ALL: [Schema; 8] = [
+pub const ALL: [Schema; 9] = [
     Schema {
         name: "policy",
         about: "a lifecycle policy: the simple model, or ECR's document",
@@ -56,6 +56,12 @@ pub const ALL: [Schema; 8] = [
         name: "in-use",
         about: "a list of images in use",
         generate: of::<Vec<InUse>>,
+        direction: Direction::Read,
+    },
+    Schema {
+        name: "usage-list",
+        about: "a list of images in use that says who wrote it, and what was read completely",
+        generate: of::<UsageListFile>,
         direction: Direction::Read,
     },
     Schema {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`inventory`] | finds the repositories and the policy of each |
 //! | [`read_usage`] | finds which images are in use |
+//! | [`report_usage`] | reports it to the registry of another account |
 //! | [`repository_snapshot`] | reads repositories, and plans |
 //! | [`process_batch`] | previews or enforces a batch of repositories |
 //! | [`protect`] | keeps ECR's own engine from images in use, and attaches or suspends policies |
@@ -44,6 +45,7 @@ pub mod protect;
 pub mod put_back;
 pub mod read_usage;
 pub mod registry_limit;
+pub mod report_usage;
 pub mod repository_snapshot;
 pub mod restore_policy;
 pub mod summarize;
@@ -269,7 +271,7 @@ pub enum RunError {
         /// The key of the batch.
         key: String,
         /// The problem with the task.
-        problem: String,
+        problem: process_batch::TaskProblem,
     },
     /// The clock of this function or that of AWS is wrong, and all decisions depend on ages.
     #[error("it is {here} here and {there} at AWS: a clock is wrong, and nothing is done by its time")]

@@ -12,7 +12,7 @@ use crate::aws::s3::{Precondition, S3};
 use crate::aws::ssm::Parameters;
 use crate::aws::{AwsError, Failure};
 use crate::domain::builds::build_context::BuildContext;
-use crate::domain::builds::build_outcome::{Build, BuildOutcome, Status, last_words};
+use crate::domain::builds::build_outcome::{Build, BuildOutcome, ContextError, Status, last_words};
 use crate::domain::builds::fingerprint;
 use crate::domain::builds::handover::Handover;
 use crate::domain::builds::index::{self, Pushed, Unreadable};
@@ -64,10 +64,12 @@ pub enum PublishError {
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// The event is neither one of CodeBuild nor a handover of a function of the stack.
-    #[error("this is neither CodeBuild's `CodeBuild Build State Change` nor a ticket of this stack: {0}")]
+    #[error(
+        "this is neither CodeBuild's `CodeBuild Build State Change` nor a build context of this stack: {0}"
+    )]
     Event(String),
     /// A build context is not one of this stack. Nothing follows from it, and it needs attention.
-    #[error("the ticket of {0} is not believed: {1}")]
+    #[error("the build context of {0} is not trusted: {1}")]
     BuildContext(String, String),
     /// The ownership of tags could not be written.
     #[error("the ledger s3://{0}/{1} is written by others all the time")]
@@ -92,8 +94,43 @@ pub enum Outcome {
     /// The event has no consequences.
     Ignored {
         /// Why.
-        reason: String,
+        reason: Ignored,
     },
+}
+
+/// Why an event has no consequences.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ignored {
+    /// The event is about a build that runs.
+    #[error("the build has just begun")]
+    JustStarted,
+    /// CodeBuild has deleted the build with this id.
+    #[error("CodeBuild does not know the build {0} any more")]
+    UnknownBuild(String),
+    /// The build runs again, or the event is wrong.
+    #[error("the build has not ended")]
+    InProgress,
+    /// This stack did not start the build.
+    #[error(transparent)]
+    Foreign(#[from] ContextError),
+    /// The build context's repository has no valid name.
+    #[error("its repository is none")]
+    NoRepository,
+    /// The image was deleted.
+    #[error("its image is not there any more")]
+    NoImage,
+}
+
+impl Serialize for Ignored {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl From<Ignored> for Outcome {
+    fn from(reason: Ignored) -> Self {
+        Self::Ignored { reason }
+    }
 }
 
 /// The fields of an event that tell its kind.
@@ -124,7 +161,7 @@ impl Publisher<'_> {
             let outcome = self.built(&already_built, now).await?;
             tracing::info!(
                 outcome = serde_json::to_string(&outcome).unwrap_or_default(),
-                "served the ticket"
+                "published an image that existed already"
             );
             return Ok(outcome);
         }
@@ -133,7 +170,7 @@ impl Publisher<'_> {
             "CodeBuild Build State Change" => {
                 let change: StateChange = serde_json::from_str(envelope.detail.get()).map_err(unknown)?;
                 if change.build_status == Status::InProgress.as_str() {
-                    return Ok(Outcome::Ignored { reason: "the build has just begun".to_owned() });
+                    return Ok(Ignored::JustStarted.into());
                 }
                 // Events name builds by their ARN, and CodeBuild by what follows in it.
                 let id = change.build_id.split_once(":build/").map_or(&*change.build_id, |(_, id)| id);
@@ -149,9 +186,7 @@ impl Publisher<'_> {
     async fn ended(&self, id: &str, now: Instant) -> Result<Outcome, PublishError> {
         // The build is asked, not the event: it knows the digest, and how it stands by now.
         let Some(build) = self.codebuild.builds(&[id.to_owned()]).await?.into_iter().next() else {
-            return Ok(Outcome::Ignored {
-                reason: format!("CodeBuild does not know the build {id} any more"),
-            });
+            return Ok(Ignored::UnknownBuild(id.to_owned()).into());
         };
         if let Ok((context, _)) = build.context()
             && let Some(reason) = self.doubt(&build, &context, now)
@@ -159,14 +194,14 @@ impl Publisher<'_> {
             return Err(PublishError::BuildContext(build.id, reason));
         }
         match build.ended() {
-            BuildOutcome::InProgress => Ok(Outcome::Ignored { reason: "the build has not ended".to_owned() }),
-            BuildOutcome::Foreign(reason) => Ok(Outcome::Ignored { reason }),
+            BuildOutcome::InProgress => Ok(Ignored::InProgress.into()),
+            BuildOutcome::Foreign(error) => Ok(Ignored::from(error).into()),
             BuildOutcome::Failed { context, status, reason } => {
                 self.failed(&build, &context, status, &reason).await
             }
             BuildOutcome::Pushed { context, platform, digest } => {
                 let Ok(name) = Name::parse(&context.repository_name) else {
-                    return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
+                    return Ok(Ignored::NoRepository.into());
                 };
                 let tags: Vec<ImageId> = context
                     .platforms
@@ -223,7 +258,7 @@ impl Publisher<'_> {
         let is_same = kind == built_kind && place == built_place && context.source.version() == built_version;
         if !is_same {
             return Some(format!(
-                "its ticket is for {}, and it built {built_place} {built_version}",
+                "its build context is for {}, and it built {built_place} {built_version}",
                 context.source
             ));
         }
@@ -265,13 +300,13 @@ impl Publisher<'_> {
     /// Publishes an image that exists already for a new source.
     async fn built(&self, context: &BuildContext, now: Instant) -> Result<Outcome, PublishError> {
         let Ok(name) = Name::parse(&context.repository_name) else {
-            return Ok(Outcome::Ignored { reason: "its repository is none".to_owned() });
+            return Ok(Ignored::NoRepository.into());
         };
         if let Some(reason) = context.doubt(now) {
             return Err(PublishError::BuildContext(format!("what is built already in {name}"), reason));
         }
         match self.image(&name, context).await? {
-            None => Ok(Outcome::Ignored { reason: "its image is not there any more".to_owned() }),
+            None => Ok(Ignored::NoImage.into()),
             Some(found) => self.publish(&name, context, &found.digest, &found.text, None, now).await,
         }
     }
@@ -553,4 +588,22 @@ const CALLBACK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10)
 #[must_use]
 pub fn parameter(stack_name: &str, name: &Name) -> String {
     format!("/{stack_name}/images/{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_without_consequences_is_answered_with_the_reason() {
+        let json = |reason: Ignored| serde_json::to_value(Outcome::from(reason)).unwrap();
+        assert_eq!(
+            json(Ignored::UnknownBuild("steward:1".to_owned())),
+            serde_json::json!({
+                "outcome": "IGNORED", "reason": "CodeBuild does not know the build steward:1 any more"
+            })
+        );
+        let foreign = json(ContextError::Missing.into());
+        assert_eq!(foreign["reason"], "it has no build context: this stack did not start it");
+    }
 }

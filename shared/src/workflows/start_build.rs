@@ -319,7 +319,7 @@ impl Dispatcher<'_> {
             let arrived = match parsed {
                 ParsedEvent::Update(arrived) => arrived,
                 ParsedEvent::Skip(reason) => {
-                    summary.ignore(reason);
+                    summary.ignore(&reason);
                     continue;
                 }
             };
@@ -330,14 +330,14 @@ impl Dispatcher<'_> {
                 Some(Ok(config)) => config,
                 Some(Err(error @ StartError::BuildConfig { .. })) => {
                     self.announce_not_started("", &arrived.source, &error.to_string()).await?;
-                    summary.ignore(error.to_string());
+                    summary.ignore(&error);
                     continue;
                 }
                 Some(Err(error)) => return Err(error.clone().into()),
                 None => continue,
             };
             if is_future(&arrived.arrival, now) {
-                summary.ignore(format!(
+                summary.ignore(&format_args!(
                     "{} came at {}, which is in the future",
                     arrived.source, arrived.arrival.at
                 ));
@@ -346,7 +346,7 @@ impl Dispatcher<'_> {
             let definitions = match config.definitions(&arrived, &self.starter.stack.bucket) {
                 Ok(definitions) => definitions,
                 Err(reason) => {
-                    summary.ignore(reason);
+                    summary.ignore(&reason);
                     continue;
                 }
             };
@@ -358,13 +358,13 @@ impl Dispatcher<'_> {
                     Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
                         let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
-                        summary.ignore(error.to_string());
+                        summary.ignore(&error);
                     }
                     // Another attempt would be refused too.
                     Err(StartError::Aws(error)) if error.failure == Failure::Invalid => {
                         let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
-                        summary.ignore(error.to_string());
+                        summary.ignore(&error);
                     }
                     // New accounts build little at once. Lambda would try twice more, within minutes.
                     Err(StartError::Aws(error)) if error.failure == Failure::LimitExceeded && !has_waited => {
@@ -372,8 +372,10 @@ impl Dispatcher<'_> {
                             .send(self.waiting_queue, event, WAIT_SECONDS)
                             .await
                             .map_err(StartError::from)?;
-                        summary
-                            .ignore(format!("{error}; it is tried again in {} minutes", WAIT_SECONDS / 60));
+                        summary.ignore(&format_args!(
+                            "{error}; it is tried again in {} minutes",
+                            WAIT_SECONDS / 60
+                        ));
                         return Ok(());
                     }
                     Err(error) => return Err(error.into()),
@@ -608,7 +610,8 @@ impl BuildStarter<'_> {
 }
 
 impl EventResult {
-    fn ignore(&mut self, reason: String) {
+    fn ignore(&mut self, reason: &dyn std::fmt::Display) {
+        let reason = reason.to_string();
         tracing::info!(reason, "nothing to build");
         self.ignored.push(Skipped { reason });
     }

@@ -107,7 +107,7 @@ impl Ecs {
     /// # Panics
     ///
     /// If there is no such task definition.
-    pub fn run_untold_task(&mut self, cluster: &str, definition: &str, days: f64) -> String {
+    pub fn run_task_without_digest(&mut self, cluster: &str, definition: &str, days: f64) -> String {
         let task = self.run_task(cluster, definition, None);
         let described =
             self.tasks.get_mut(&arn(&format!("cluster/{cluster}"))).unwrap().get_mut(&task).unwrap();

@@ -566,7 +566,7 @@ impl World {
             };
             let by_hand = acts(Deed::Deleted).min();
             // Between the last look at the repository and the deletion anybody may move a tag.
-            let is_moved_since = acts(Deed::TagMoved).any(|at| at > seen);
+            let is_moved_since = acts(Deed::TagMoved).any(|at| at >= seen);
             match by_hand {
                 Some(at) if at <= seen => {
                     let what = format!(

@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn the_book_goes_before_names_and_one_source_may_be_several_images() {
+    fn the_configuration_has_precedence_over_names_and_one_source_may_be_several_images() {
         let config = BuildConfig::parse(
             "builds:
   - repositoryName: shop/web
@@ -674,7 +674,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_with_a_book_or_a_request_is_told_at_once() {
+    fn everything_wrong_with_a_configuration_or_a_request_is_reported_at_once() {
         let findings = |result: Result<(), Vec<Finding>>| -> String {
             result.unwrap_err().iter().map(|finding| format!("{finding}\n")).collect()
         };

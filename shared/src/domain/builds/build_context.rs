@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_believed_as_it_was_written_and_not_otherwise() {
+    fn a_build_context_is_trusted_as_it_was_written_and_not_otherwise() {
         let now = Instant::parse("2026-11-23T10:00:00Z").unwrap();
         let context = BuildContext::new(&definition(), &arrived(branch("main")));
         assert_eq!(context.doubt(now), None);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_survives_its_journey() {
+    fn a_build_context_survives_its_journey() {
         let context = BuildContext::new(&definition(), &arrived(branch("main")));
         assert_eq!(serde_json::from_str::<BuildContext>(&context.to_json()).unwrap(), context);
     }

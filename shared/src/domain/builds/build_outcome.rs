@@ -100,7 +100,24 @@ pub enum BuildOutcome {
     /// The build has not ended.
     InProgress,
     /// This stack did not start the build: it has no context, or an unreadable one.
-    Foreign(String),
+    Foreign(ContextError),
+}
+
+/// Why a build has no readable context: this stack did not start it, or not as it starts builds now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// The variable of the context is not set.
+    #[error("it has no build context: this stack did not start it")]
+    Missing,
+    /// The variable of the context has an invalid value; the parser's message.
+    #[error("its build context is unreadable: {0}")]
+    Unreadable(String),
+    /// The variable of the platform is not set, or to an unknown platform.
+    #[error("it does not say its platform")]
+    NoPlatform,
+    /// The context is of an image for other platforms.
+    #[error("its build context does not have its platform")]
+    OtherPlatform,
 }
 
 impl Build {
@@ -109,17 +126,16 @@ impl Build {
     /// # Errors
     ///
     /// Why they cannot be read.
-    pub fn context(&self) -> Result<(BuildContext, Platform), String> {
-        let text =
-            self.environment.get(VARIABLE).ok_or("it carries no ticket, so that nobody asked for it here")?;
+    pub fn context(&self) -> Result<(BuildContext, Platform), ContextError> {
+        let text = self.environment.get(VARIABLE).ok_or(ContextError::Missing)?;
         let context: BuildContext =
-            serde_json::from_str(text).map_err(|error| format!("its ticket is unreadable: {error}"))?;
+            serde_json::from_str(text).map_err(|error| ContextError::Unreadable(error.to_string()))?;
         let platform = self.environment.get(PLATFORM);
         let platform =
             Platform::NAMES.into_iter().find(|(name, _)| Some(*name) == platform.map(String::as_str));
-        let (_, platform) = platform.ok_or("it does not say its platform")?;
+        let (_, platform) = platform.ok_or(ContextError::NoPlatform)?;
         if !context.platforms.contains(&platform) {
-            return Err("its platform is none of its ticket".to_owned());
+            return Err(ContextError::OtherPlatform);
         }
         Ok((context, platform))
     }
@@ -129,7 +145,7 @@ impl Build {
     pub fn ended(&self) -> BuildOutcome {
         let (context, platform) = match self.context() {
             Ok(context) => context,
-            Err(reason) => return BuildOutcome::Foreign(reason),
+            Err(error) => return BuildOutcome::Foreign(error),
         };
         let status = self.status;
         let reason = match status {
@@ -190,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_build_is_told_by_what_it_said_and_not_by_what_codebuild_says_around_it() {
+    fn a_failed_build_is_reported_with_its_own_output_and_not_with_what_codebuild_says_around_it() {
         let log = "[Container] 2026/11/23 10:00:00 Entering phase BUILD
 [Container] 2026/11/23 10:00:00 Running command set -euo pipefail
 #9 [3/3] RUN make

@@ -23,7 +23,36 @@ pub enum ParsedEvent {
     /// A source was updated.
     Update(SourceUpdate),
     /// Nothing is built, for this reason.
-    Skip(String),
+    Skip(SkipReason),
+}
+
+/// Why an event is valid and starts no build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SkipReason {
+    /// S3 sends a test event when notifications are set up.
+    #[error("it is the test event of S3")]
+    TestEvent,
+    /// The object has no version id.
+    #[error(
+        "{} has no version: the bucket {} keeps none, so that the source cannot be pinned; turn its versioning on",
+        quoted(.key),
+        quoted(.bucket)
+    )]
+    NotVersioned {
+        /// The bucket.
+        bucket: String,
+        /// The key of the object.
+        key: String,
+    },
+    /// The event of this name is not about a new source.
+    #[error("{} brings no source", quoted(.0))]
+    OtherEvent(String),
+    /// The reference, or its kind, is unknown.
+    #[error("{} is neither a branch nor a tag", quoted(.0))]
+    UnknownReference(String),
+    /// The branch or tag was deleted.
+    #[error("{} was deleted, which leaves nothing to build", quoted(.0))]
+    Deleted(String),
 }
 
 /// Why an event is not understood.
@@ -197,7 +226,7 @@ pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
         return Ok(Some(parsed.into_iter().flatten().collect()));
     }
     if envelope.test.as_deref() == Some("s3:TestEvent") {
-        return Ok(Some(vec![ParsedEvent::Skip("it is the test event of S3".to_owned())]));
+        return Ok(Some(vec![ParsedEvent::Skip(SkipReason::TestEvent)]));
     }
     let detail = envelope.detail.map_or("null", serde_json::value::RawValue::get);
     let parsed = match envelope.detail_type.as_deref() {
@@ -250,11 +279,7 @@ fn object(
             reference: None,
             arrival: SourceOrder { sequencer, ..SourceOrder::at(at) },
         }),
-        None => ParsedEvent::Skip(format!(
-            "{} has no version: the bucket {} keeps none, so that the source cannot be pinned; turn its versioning on",
-            quoted(&key),
-            quoted(&bucket)
-        )),
+        None => ParsedEvent::Skip(SkipReason::NotVersioned { bucket, key }),
     }
 }
 
@@ -264,23 +289,16 @@ fn parse_state_change(change: StateChange, at: Instant) -> Result<ParsedEvent, I
     let name = change.reference_name.unwrap_or_default();
     match change.event.as_str() {
         "referenceCreated" | "referenceUpdated" => {}
-        "referenceDeleted" => {
-            return Ok(ParsedEvent::Skip(format!(
-                "{} was deleted, which leaves nothing to build",
-                quoted(&name)
-            )));
-        }
-        other => return Ok(ParsedEvent::Skip(format!("{} brings no source", quoted(other)))),
+        "referenceDeleted" => return Ok(ParsedEvent::Skip(SkipReason::Deleted(name))),
+        other => return Ok(ParsedEvent::Skip(SkipReason::OtherEvent(other.to_owned()))),
     }
     let commit_id = change.commit_id.ok_or_else(|| missing("commitId"))?;
     let reference = match change.reference_type.as_deref() {
         Some("branch") => GitReference::Branch(name),
         Some("tag") => GitReference::Tag(name),
         other => {
-            return Ok(ParsedEvent::Skip(format!(
-                "{} is neither a branch nor a tag",
-                quoted(other.unwrap_or_default())
-            )));
+            let other = other.unwrap_or_default().to_owned();
+            return Ok(ParsedEvent::Skip(SkipReason::UnknownReference(other)));
         }
     };
     Ok(ParsedEvent::Update(SourceUpdate {
@@ -295,8 +313,7 @@ fn parse_record(record: Record) -> Result<Vec<ParsedEvent>, InvalidEvent> {
         (Some("aws:s3"), Some(s3), _) => {
             const BY: &str = "S3";
             if !record.event_name.starts_with("ObjectCreated:") {
-                let reason = format!("{} brings no source", quoted(&record.event_name));
-                return Ok(vec![ParsedEvent::Skip(reason)]);
+                return Ok(vec![ParsedEvent::Skip(SkipReason::OtherEvent(record.event_name))]);
             }
             let key = decode_form_urlencoded(&s3.object.key)
                 .ok_or_else(|| InvalidEvent::Shape(BY, "the key is not encoded as S3 does".to_owned()))?;
@@ -318,7 +335,7 @@ fn pushed(repository_name: &str, pushed: RecordReference, at: Instant) -> Parsed
     let reference = match pushed.name.strip_prefix("refs/").and_then(|name| name.split_once('/')) {
         Some(("heads", name)) => GitReference::Branch(name.to_owned()),
         Some(("tags", name)) => GitReference::Tag(name.to_owned()),
-        _ => return ParsedEvent::Skip(format!("{} is neither a branch nor a tag", quoted(&pushed.name))),
+        _ => return ParsedEvent::Skip(SkipReason::UnknownReference(pushed.name)),
     };
     match pushed.commit {
         Some(commit_id) if !pushed.deleted => ParsedEvent::Update(SourceUpdate {
@@ -326,9 +343,7 @@ fn pushed(repository_name: &str, pushed: RecordReference, at: Instant) -> Parsed
             reference: Some(reference),
             arrival: SourceOrder::at(at),
         }),
-        _ => {
-            ParsedEvent::Skip(format!("{} was deleted, which leaves nothing to build", quoted(&pushed.name)))
-        }
+        _ => ParsedEvent::Skip(SkipReason::Deleted(pushed.name)),
     }
 }
 
@@ -370,7 +385,7 @@ mod tests {
 
     fn nothing(event: &serde_json::Value) -> String {
         match only(event) {
-            ParsedEvent::Skip(reason) => reason,
+            ParsedEvent::Skip(reason) => reason.to_string(),
             ParsedEvent::Update(arrived) => panic!("{arrived:?}"),
         }
     }
@@ -452,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn other_events_are_told_apart_from_requests() {
+    fn other_events_are_distinguished_from_requests() {
         let foreign = serde_json::json!({ "Records": [{ "eventSource": "aws:sqs" }] });
         assert!(
             matches!(read(&foreign.to_string()), Err(InvalidEvent::Foreign(source)) if source == "aws:sqs")

@@ -181,9 +181,9 @@ mod tests {
         Instant::parse("2026-11-23T12:00:00Z").unwrap()
     }
 
-    fn latest(tickets: &[&BuildContext]) -> String {
+    fn latest(contexts: &[&BuildContext]) -> String {
         let mut ledger = TagOwnership::default();
-        for context in tickets {
+        for context in contexts {
             ledger.claim(context, context.source.version(), now());
         }
         for place in [PublishTarget::Tag("main".to_owned()), PublishTarget::Parameter] {

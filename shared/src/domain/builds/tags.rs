@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_is_told_why() {
+    fn an_invalid_template_is_refused_with_the_reason() {
         for (text, problem) in [
             (
                 "{brnch}",

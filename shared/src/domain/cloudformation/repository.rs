@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_is_taken_over_only_from_nobody_and_when_told() {
+    fn a_repository_is_taken_over_only_from_nobody_and_when_asked_for() {
         let me = Owner { stack_id: STACK.to_owned(), logical_id: "WebImages".to_owned() };
         let other = Owner { stack_id: "arn:other".to_owned(), ..me.clone() };
         let app = Name::parse("app").unwrap();

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wanted_tag_that_another_image_has_is_told_and_a_spare_one_protects_meanwhile() {
+    fn a_wanted_tag_that_another_image_has_is_reported_and_a_spare_one_protects_meanwhile() {
         let victim = image(1, &[], 9);
         let wanted = protection_tag(&victim);
         let images = [victim, image(2, &[&wanted], 1)];

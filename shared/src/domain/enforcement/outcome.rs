@@ -10,6 +10,7 @@ use crate::domain::image::Image;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
+use crate::domain::usage::UnreadableSource;
 
 /// Maximum number of images that an outcome lists. Counts include all images.
 pub const SHOWN: usize = 1000;
@@ -35,6 +36,9 @@ pub struct Outcome {
     /// Why the plan is not executed.
     #[serde(rename = "obstacles", skip_serializing_if = "Vec::is_empty")]
     pub blockers: Vec<ReportedBlocker>,
+    /// The accounts and services that may pull and report no use, where they are among the blockers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread_pullers: Vec<UnreadableSource>,
     /// All images.
     pub images: Amount,
     /// The number of images that count for limits in percent of the registry: those that can be pulled by themselves.

@@ -620,7 +620,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_past_a_limit_is_told_and_not_trimmed() {
+    fn a_plan_past_a_limit_is_reported_and_not_trimmed() {
         let listed = (0..10).map(|n| image(&format!("sha256:{n:02}"), &[], if n < 8 { 9 } else { 0 }));
         let images = RepositoryImages::new(listed.collect(), &Relations::default());
         let blockers = |limits: &str| {
@@ -985,7 +985,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_of_somebody_elses_is_told_what_of_its_effect_is_in_use() {
+    fn a_policy_of_somebody_else_is_reported_with_the_images_in_use_that_it_expires() {
         let images = family();
         let policy = entry("").policy;
         let used = used(&["r:other"], &images);

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::image::name::Name;
+use crate::domain::lifecycle::lint::why_no_tag;
 use crate::domain::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::instant::Instant;
@@ -16,14 +17,14 @@ use crate::domain::text::reader::{Fields, Reader};
 use crate::domain::text::recognize::{self, Wanted};
 use crate::domain::text::syntax::{self, Node};
 use crate::domain::usage::ignore;
-use crate::domain::usage::reports::is_account;
+use crate::domain::usage::reports::{is_account, is_region};
 
 /// The key of the file in the stack's bucket.
 pub const KEY: &str = "policies.yaml";
 
 const FILE_FIELDS: [&str; 4] = ["policies", "usage", "limits", "approve"];
 
-/// Which policy for which repository; by default none for any.
+/// The policies of a registry and the repositories that they apply to. By default there are none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicySet {
     entries: Vec<Entry>,
@@ -42,14 +43,24 @@ pub struct Sources {
     pub stacks: bool,
     /// Lists in the stack's bucket that have to be there.
     pub lists: Vec<ListSource>,
-    /// Sources of which somebody says that they do not matter.
+    /// Usage sources that do not block deletions when they cannot be read.
     pub ignore: Vec<IgnoredSource>,
-    /// The accounts that pull where a repository policy lets an organization or anybody pull.
-    pub accounts: Vec<String>,
+    /// The accounts that pull where a repository policy lets an organization or anybody pull, and the Regions in which accounts
+    /// that may pull do.
+    pub accounts: Vec<PullingAccount>,
+}
+
+/// An account that pulls, and has to report what it uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullingAccount {
+    /// The account: twelve digits.
+    pub account: String,
+    /// The Regions in which it pulls, each of which needs a list; without any, one list of the account is enough.
+    pub regions: Vec<String>,
 }
 
 impl Default for Sources {
-    /// Five revisions, and whatever lists there are.
+    /// Five revisions, and no required lists.
     fn default() -> Self {
         Self {
             task_definition_revisions: 5,
@@ -61,16 +72,16 @@ impl Default for Sources {
     }
 }
 
-/// A source of use that does not matter, though it cannot be read.
+/// A usage source that does not block deletions when it cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct IgnoredSource {
     /// The source, as an unreadable one is called in reports: `eks/old`, `account/210987654321`.
     pub source: String,
-    /// Why it does not matter.
+    /// Why it may be ignored.
     pub reason: String,
-    /// The last day, in UTC, on which it does not matter; none for always.
+    /// The last day, in UTC, on which it is ignored. `None` is without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Date>,
 }
@@ -131,15 +142,15 @@ pub struct ListSource {
 /// Upper bound of `maximumAgeInHours`, 31 days: a list that may be older protects what ran once, and not what runs.
 const OLDEST_LIST_IN_HOURS: u64 = 31 * 24;
 
-/// The keys of lists of references in use begin so.
+/// The prefix of the keys of lists of references in use.
 pub const LISTS: &str = "usage/";
-/// Hours after which a list is too old of which the policies file does not say more.
+/// Default maximum age of a list, in hours.
 pub const MAXIMUM_AGE_IN_HOURS: u64 = 24;
 
-/// A policy, and the repositories that it is for.
+/// A policy and the repositories that it applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name by which reports call it.
+    /// Its name in reports.
     pub name: String,
     /// Patterns of its repositories; `*` matches anything.
     pub repositories: Vec<String>,
@@ -163,12 +174,12 @@ pub enum Apply {
     /// Nobody: the report shows what would be removed.
     #[default]
     Preview,
-    /// ECR, whose own evaluation is kept from what is in use.
+    /// ECR, while images in use have protection tags.
     Attach,
     /// This stack, image by image.
     Delete,
-    /// ECR, by a policy that is somebody else's, whose first rule is the protection rule. This stack keeps the protection tags
-    /// right, and deletes what was protected once. It never writes the policy.
+    /// ECR, by a policy of somebody else whose first rule is the protection rule. This stack maintains the protection tags, and
+    /// deletes images that were protected once. It never writes the policy.
     Protect,
 }
 
@@ -209,19 +220,19 @@ pub struct Keep {
     pub pulled_within_days: Option<u64>,
 }
 
-/// A plan past one of these is not executed at all.
+/// The limits of a run in one repository. A plan that exceeds one of them is not executed at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most images that go from one repository in one run.
+    /// Maximum number of images removed from one repository in one run.
     pub images: u64,
     /// Maximum part of the repository's images, in percent.
     pub percent: u64,
-    /// The fewest images that are left.
+    /// Minimum number of images that remain.
     pub remaining: u64,
 }
 
 impl Default for Limits {
-    /// 500 images, half of the repository, one image left.
+    /// 500 images, half of the repository, one remaining image.
     fn default() -> Self {
         Self { images: 500, percent: 50, remaining: 1 }
     }
@@ -230,19 +241,19 @@ impl Default for Limits {
 /// The resource tags of a repository.
 pub type ResourceTags = BTreeMap<String, String>;
 
-/// Which policy is a repository's.
+/// The policy of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match<'a> {
     /// This one.
     Entry(&'a Entry),
     /// None: the repository is left alone.
     None,
-    /// Its resource tags decide, and were not given.
+    /// Unknown: its resource tags decide, and were not given.
     TagsNeeded,
 }
 
 impl PolicySet {
-    /// Whether a text means to be a policies file, rightly or wrongly: it has a list of policies.
+    /// Whether a text is intended as a policies file, valid or not: it has a list of policies.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         let Ok((node, _)) = syntax::parse_file(text, &FILE_FIELDS) else { return false };
@@ -292,7 +303,7 @@ impl PolicySet {
         if reader.findings.is_empty() { Ok(policy_set) } else { Err(reader.findings) }
     }
 
-    /// The same without its policies: what has to be known of what is in use, and the limits of the registry.
+    /// The same without policies: only the settings of usage sources and the limits of the registry.
     #[must_use]
     pub fn without_policies(self) -> Self {
         Self { entries: Vec::new(), ..self }
@@ -344,14 +355,14 @@ impl PolicySet {
         self.limits
     }
 
-    /// What tells this file from any other that means something else: 16 hexadecimal digits over its content, less `approve`.
-    /// Comments, spelling and the order of fields make no difference.
+    /// The hash of the file's meaning without `approve`, in 16 hexadecimal digits. Comments, spelling and the order of fields do
+    /// not change it.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// Whether the file itself says that it is enforced without a preview before: `approve` is its own hash.
+    /// Whether the file approves itself, so that it is enforced without an earlier preview: `approve` is its own hash.
     #[must_use]
     pub fn is_approved(&self) -> bool {
         self.approve.as_deref() == Some(&*self.hash)
@@ -433,7 +444,7 @@ fn content_hash(node: &Node) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The same for the same meaning: fields sorted by name, every value with its kind.
+/// The canonical form of a value: fields sorted by name, every value with its kind.
 fn write_canonical(node: &Node, out: &mut String) {
     match node {
         Node::Null => out.push('n'),
@@ -488,6 +499,53 @@ fn check_account(reader: &mut Reader, account: &str, pointer: &str) {
         let message = format!("{} is no account; write its twelve digits in quotes", quoted(account));
         reader.find(Code::UnknownValue, pointer, message);
     }
+}
+
+/// The accounts that pull: each an id, or an object with the Regions.
+fn accounts(reader: &mut Reader, fields: &Fields<'_>) -> Vec<PullingAccount> {
+    let mut accounts: Vec<PullingAccount> = Vec::new();
+    let pointer = fields.at("accounts");
+    let named = reader.list(fields, "accounts").value();
+    if named.is_some_and(<[Node]>::is_empty) {
+        let message = "`accounts` is empty; name at least one".to_owned();
+        reader.find(Code::EmptyList, pointer.clone(), message);
+    }
+    for (index, node) in named.unwrap_or_default().iter().enumerate() {
+        let at = format!("{pointer}/{index}");
+        let (account, at, regions) = match node {
+            Node::Text(account) => (account.clone(), at, Vec::new()),
+            Node::Object(_) => {
+                let Some(fields) = reader.fields(node, &at, &["account", "regions"]) else { continue };
+                let account = reader.text(&fields, "account");
+                reader.require(&account, &fields, "account", "the twelve digits of the account, in quotes");
+                let regions = reader.texts(&fields, "regions").value().unwrap_or_default();
+                for (index, region) in regions.iter().enumerate() {
+                    if !is_region(region) {
+                        let message = format!("{} is no Region; write it like eu-west-1", quoted(region));
+                        reader.find(Code::UnknownValue, format!("{}/{index}", fields.at("regions")), message);
+                    }
+                }
+                let Some(account) = account.value() else { continue };
+                (account, fields.at("account"), regions)
+            }
+            node => {
+                reader.wrong_type(
+                    node,
+                    &at,
+                    "the twelve digits of an account in quotes, or an object with `account`",
+                );
+                continue;
+            }
+        };
+        check_account(reader, &account, &at);
+        if accounts.iter().any(|named| named.account == account) {
+            let message =
+                format!("{} is there more than once; name all its Regions in one entry", quoted(&account));
+            reader.find(Code::NameConflict, at, message);
+        }
+        accounts.push(PullingAccount { account, regions });
+    }
+    accounts
 }
 
 fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
@@ -589,10 +647,7 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
     }
     sources.stacks = reader.boolean(&fields, "stacks").value().unwrap_or_default();
     sources.ignore = ignored(reader, &fields);
-    sources.accounts = reader.texts(&fields, "accounts").value().unwrap_or_default();
-    for (index, account) in sources.accounts.iter().enumerate() {
-        check_account(reader, account, &format!("{}/{index}", fields.at("accounts")));
-    }
+    sources.accounts = accounts(reader, &fields);
     let lists = reader.list(&fields, "lists").value().unwrap_or_default();
     for (index, node) in lists.iter().enumerate() {
         let at = format!("{}/{index}", fields.at("lists"));
@@ -711,6 +766,13 @@ fn keep(reader: &mut Reader, fields: &Fields<'_>) -> Keep {
         reader.find(Code::UnknownValue, fields.at("inUse"), message);
     }
     keep.tags = reader.texts(&fields, "tags").value().unwrap_or_default();
+    // What matches no tag keeps nothing, and somebody relies on it.
+    for (number, pattern) in keep.tags.iter().enumerate() {
+        if let Some(problem) = why_no_tag(pattern, true) {
+            let pointer = format!("{}/{number}", fields.at("tags"));
+            reader.find(Code::ListNeverMatches, pointer, format!("{} {problem}", quoted(pattern)));
+        }
+    }
     keep.newest = reader.positive(&fields, "newest").value().unwrap_or_default();
     keep.pulled_within_days = reader.positive(&fields, "pulledWithinDays").value();
     keep
@@ -781,6 +843,30 @@ policies:
         assert_eq!(found(&policy_set, "dev/api", Some(&both)), Some("the rest"));
         let nobody = PolicySet::parse("policies: []").unwrap();
         assert_eq!(found(&nobody, "prod/api", None), None);
+    }
+
+    #[test]
+    fn tags_to_keep_that_no_tag_matches_are_refused() {
+        for pattern in [
+            "^ci-11$",
+            "shop/web:ci-10",
+            "ci-9 ",
+            "ci-[78]",
+            "v?",
+            "re:.*",
+            "!ci-*",
+            "v1,v2",
+            "-x",
+            "sha256:abc",
+        ] {
+            let text = format!(
+                "policies: [{{ name: a, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 1 }}], keep: {{ tags: [ok, {}] }} }}]",
+                serde_json::json!(pattern)
+            );
+            let findings = PolicySet::parse(&text).unwrap_err();
+            let found = findings.iter().find(|finding| finding.code == Code::ListNeverMatches).unwrap();
+            assert_eq!(found.pointer, "/policies/0/keep/tags/1", "{pattern}");
+        }
     }
 
     #[test]
@@ -869,6 +955,9 @@ policies:
             "eks/blue",
             "usage",
             "usage/shop.json",
+            "usage/210987654321/eu-west-1.json/ecs",
+            "account/210987654321/eu-west-1",
+            "eks/210987654321/eu-west-1/blue",
             "stacks",
             "account/210987654321",
             "account/*",
@@ -962,7 +1051,33 @@ policies:
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_its_place() {
+    fn an_account_that_pulls_is_named_by_its_id_or_with_its_regions() {
+        let accounts = |text: &str| PolicySet::parse(&format!("policies: []\nusage: {{ accounts: {text} }}"));
+        let named =
+            accounts("['210987654321', { account: '321098765432', regions: [eu-west-1, us-east-1] }]")
+                .unwrap();
+        let expected = [("210987654321", &[][..]), ("321098765432", &["eu-west-1", "us-east-1"][..])];
+        let named = named.usage().accounts.iter();
+        let named: Vec<(&str, Vec<&str>)> = named
+            .map(|named| (named.account.as_str(), named.regions.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(named, expected.map(|(account, regions)| (account, regions.to_vec())));
+        for (wrong, place) in [
+            ("['1234']", "/usage/accounts/0: "),
+            ("[210987654321]", "/usage/accounts/0: "),
+            ("[]", "/usage/accounts: "),
+            ("[{ account: '1234' }]", "/usage/accounts/0/account: "),
+            ("[{ account: '210987654321', regions: [ireland] }]", "/usage/accounts/0/regions/0: "),
+            ("[{ account: '210987654321', region: eu-west-1 }]", "/usage/accounts/0/region: "),
+            ("['210987654321', { account: '210987654321' }]", "/usage/accounts/1/account: "),
+        ] {
+            let findings = accounts(wrong).unwrap_err();
+            assert!(findings[0].to_string().starts_with(place), "{wrong}: {findings:?}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_reported_at_its_place() {
         let findings = PolicySet::parse(
             r#"
 policies:

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plan_is_told_as_such() {
+    fn what_is_no_plan_is_refused_as_such() {
         let now = at("2026-11-26T12:00:00Z");
         let refusal = |text: &str| SavedPlan::parse(text, now).unwrap_err().to_string();
         assert!(refusal("{}").starts_with("is no plan that `enforce --save-plan` saved: missing field"));

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builds_are_told_from_releases_by_their_tags() {
+    fn builds_are_distinguished_from_releases_by_their_tags() {
         for (tag, prefix) in [
             ("ci-1207-bba1f99", Some("ci-")),
             ("build_42", Some("build_")),

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn generated_names_are_valid_stable_and_told_apart_by_their_seed() {
+    fn generated_names_are_valid_stable_and_distinguished_by_their_seed() {
         let name = Name::generate(&["My_Stack", "WebRepository"], &["arn:aws:…", "WebRepository"]);
         assert_eq!(name.as_str(), "my-stack-webrepository-miyuozwj");
         assert_eq!(name, Name::generate(&["My_Stack", "WebRepository"], &["arn:aws:…", "WebRepository"]));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_no_name_can_match_is_told_with_why() {
+    fn a_pattern_that_no_name_can_match_is_reported_with_the_reason() {
         for pattern in ["*", "prod/*", "*/release", "a*b", "a.*", "app", "x", "a__*", "a--*"] {
             assert_eq!(Name::why_never_matched(pattern), None, "{pattern}");
         }

@@ -123,6 +123,28 @@ fn is_host(text: &str) -> bool {
 
 /// The problem of a digest that is not all there.
 const CUT_OFF: &str = "its digest is cut off, and names no image for certain";
+/// The problem of a name that is likely a digest that is not all there, as `docker ps` and tables print it.
+const CUT_OFF_ALONE: &str = "it looks like a digest that is cut off, and names no image for certain; write the whole digest, or a tag \
+                             behind it if a repository is called so";
+
+/// Whether a text may be a digest that is cut off: 7 to 63 hexadecimal digits, as git and Docker print them. A word of such letters
+/// is a repository.
+fn may_be_cut_off(text: &str) -> bool {
+    (7..64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a repository of Amazon ECR may be called so: parts of small letters and digits, with `.`, `_`, `__` or some `-` between
+/// them (`CreateRepository`, the pattern of `repositoryName`).
+fn is_name_of_ecr(repository: &str) -> bool {
+    repository.split('/').all(|part| {
+        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let ends = part.bytes().next().zip(part.bytes().next_back());
+        ends.is_some_and(|(first, last)| is_inner(first) && is_inner(last))
+            && part.bytes().all(|byte| is_inner(byte) || matches!(byte, b'.' | b'_' | b'-'))
+    })
+}
 
 /// Whether a digest is complete: 64 hexadecimal digits for SHA-256, the algorithm of ECR.
 fn is_whole_digest(digest: &str) -> bool {
@@ -179,6 +201,9 @@ impl FromStr for ImageReference {
         if is_whole_digest(&digest) {
             return Ok(Self::bare_digest(&digest));
         }
+        if may_be_cut_off(text) {
+            return fail(CUT_OFF_ALONE);
+        }
         let (name, digest) = match text.split_once('@') {
             None => (text, None),
             Some((name, digest)) => match digest.split_once(':') {
@@ -226,7 +251,15 @@ impl FromStr for ImageReference {
             (None, None) => Some("latest".to_owned()),
             (None, Some(_)) => None,
         };
-        Ok(Self { registry, repository: repository.to_owned(), tag, digest })
+        let reference = Self { registry, repository: repository.to_owned(), tag, digest };
+        // Other registries may know other names. One that none of ECR's repositories has would protect nothing.
+        let is_of_ecr = reference.registry.is_none() || reference.registry_id().is_some();
+        if is_of_ecr && !is_name_of_ecr(repository) {
+            return fail(
+                "no repository of Amazon ECR may be called so: parts of small letters and digits, with `.`, `_` or `-` between them",
+            );
+        }
+        Ok(reference)
     }
 }
 
@@ -298,6 +331,25 @@ mod tests {
         ] {
             let error = text.parse::<ImageReference>().unwrap_err().to_string();
             assert!(error.contains("is not an image reference"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_can_name_no_image_of_ecr_is_refused() {
+        for text in [
+            "47e849b9dd1b",
+            "47E849B",
+            "-",
+            "Shop/Web:ci-11",
+            "shop/-web:ci-11",
+            "shop./web",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/Shop/web:ci-11",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/web_:ci-11",
+        ] {
+            assert!(text.parse::<ImageReference>().is_err(), "{text}");
+        }
+        for text in ["decade", "facade1/web", "47e849b9dd1b:latest", "ghcr.io/Shop/web", "a__b/c--d.e_f:1"] {
+            assert!(text.parse::<ImageReference>().is_ok(), "{text}");
         }
     }
 

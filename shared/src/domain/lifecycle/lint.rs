@@ -235,7 +235,7 @@ fn never_matching(rule: &Rule) -> Vec<Finding> {
 
 /// Why no tag begins with an entry, or matches it as a pattern. Tags have 1 to 128 letters, digits, `_`, `.` and `-`, and begin
 /// with none of the last two (OCI distribution specification).
-fn why_no_tag(entry: &str, is_pattern: bool) -> Option<String> {
+pub(crate) fn why_no_tag(entry: &str, is_pattern: bool) -> Option<String> {
     const MAX_TAG: usize = 128;
     let is_of_tags = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let is_known = |c: char| is_of_tags(c) || (is_pattern && c == '*');

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_languages_are_told_apart_by_what_they_say() {
+    fn the_two_languages_are_distinguished_by_their_content() {
         let document = r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any", "countType":
             "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}}]}"#;
         for (text, expected) in [

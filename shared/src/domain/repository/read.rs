@@ -717,7 +717,7 @@ mod tests {
     }
 
     #[test]
-    fn cloud_formation_is_told_in_its_own_spelling() {
+    fn cloud_formation_gets_messages_in_its_own_spelling() {
         let findings = properties(
             r#"{"repositoryName": "app", "ImageScanningConfiguration": {"ScanOnPush": "yes"},
                 "EmptyOnDelete": "maybe", "ImageTagMutabilityExclusionFilters": [{"Filter": "x"}]}"#,

@@ -185,6 +185,12 @@ pub(crate) fn yaml(text: &str, place: Option<(usize, usize)>, message: &str) -> 
     if message.contains("multiple YAML documents") {
         return "a second document begins here; keep one, or write each into a file of its own".to_owned();
     }
+    if let Some((_, tag)) = message.split_once("unsupported tag `") {
+        let tag = tag.trim_end_matches('`');
+        return format!(
+            "the tag `{tag}` has no meaning here, as CloudFormation's `!Ref` and `!Sub` have none; write the value itself"
+        );
+    }
     if indentation.contains('\t') || lower.contains("tab") {
         return "a tab in the indentation, which YAML does not take; write spaces".to_owned();
     }
@@ -259,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_none_is_told_by_what_stands_there() {
+    fn invalid_json_is_reported_with_what_stands_there() {
         for (text, line, column, expected) in [
             ("{\n  // ten\n  \"rules\": []}", 2, 3, "a comment"),
             ("{\n  /* ten */ \"rules\": []}", 2, 3, "a comment"),

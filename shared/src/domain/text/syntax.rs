@@ -207,6 +207,8 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         // Both values are kept here, so that the finding can say where.
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         strict_booleans: true,
+        // What CloudFormation's `!Ref` and `!Sub` stand for is known to CloudFormation only.
+        reject_unsupported_tags: true,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
@@ -252,6 +254,23 @@ mod tests {
             finding.message,
             "line 1, column 4: not YAML: `[` is never closed, or a comma is missing in it"
         );
+    }
+
+    #[test]
+    fn a_tag_that_stands_for_another_value_is_refused() {
+        for (text, tag) in [
+            ("a: !Ref Name", "!Ref"),
+            ("a: !If delete", "!If"),
+            ("a: [!Sub \"${Name}\"]", "!Sub"),
+            ("a:\n  - !Ref 3", "!Ref"),
+            ("!Join { a: 1 }", "!Join"),
+            ("!GetAtt a: 1", "!GetAtt"),
+            ("a: !!python/object x", "python/object"),
+        ] {
+            let message = parse_yaml(text).unwrap_err().message;
+            assert!(message.contains(tag) && message.contains("write the value"), "{text}: {message}");
+        }
+        assert_eq!(parse_yaml("!!str 3").unwrap(), Node::Text("3".to_owned()));
     }
 
     #[test]

@@ -37,13 +37,17 @@ pub fn why_no_source(text: &str) -> Option<String> {
     };
     let is_source = match text.split_once('/') {
         None => SOURCES.iter().any(|source| source.name == text),
-        Some(("account", account)) => account == "*" || reports::is_account(account),
+        Some(("account", account)) => account == "*" || reports::is_account(account) || is_place(account),
         Some(("ecs", rest)) => {
             rest.split_once('/').is_some_and(|(cluster, service)| is_name(cluster) && is_name(service))
         }
         Some(("protection-tags", rest)) => rest == "signing" || is_place(rest),
         Some(("replication", rest)) => is_place(rest),
-        Some(("usage", rest)) => is_name(rest) && rest.ends_with(".json"),
+        // A list that a reporter writes names the sources that it could not read.
+        Some(("usage", rest)) => match rest.split_once(".json/") {
+            Some((list, source)) => is_name(list) && why_no_source(source).is_none(),
+            None => is_name(rest) && rest.ends_with(".json"),
+        },
         Some(("eks" | "organization" | "service", rest)) => is_name(rest),
         Some(_) => false,
     };

@@ -1,5 +1,5 @@
-//! One list of references in use, as a cluster or another account reports it: a JSON array, read entry by entry, each
-//! reference once. What can be read counts although other entries cannot.
+//! One list of references in use, as a cluster or another account reports it: a JSON array, or the second form
+//! ([`super::usage_list`]), read entry by entry, each reference once. What can be read counts although other entries cannot.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +11,7 @@ use crate::domain::image::reference::ImageReference;
 use crate::domain::text::plain_words;
 use crate::domain::text::syntax::without_mark;
 use crate::domain::usage::listed::{EXPECTED, Listed};
+use crate::domain::usage::usage_list::{ListHead, Members};
 use crate::domain::usage::usage_snapshot::MAX_USERS;
 use crate::domain::usage::{UsedImage, kubernetes};
 
@@ -22,8 +23,10 @@ pub const MAX_REFERENCES: usize = 50_000;
 pub struct ListContent {
     /// The references that could be read, each once, in alphabetical order.
     pub used: Vec<UsedImage>,
-    /// Why the list is not known to name everything; `None` for a list that could be read completely.
+    /// Why the list is not known to name everything that it was to name; `None` for a list that could be read completely.
     pub problem: Option<String>,
+    /// What the list says of itself; `None` for an array, which does not.
+    pub head: Option<ListHead>,
 }
 
 /// Reads a list. Entries that are not understood, and digests that stand alone, are a problem: more may be in use than the
@@ -33,7 +36,19 @@ pub fn parse(text: &str) -> ListContent {
     // Some editors and shells write a byte order mark.
     let text = without_mark(text);
     let mut collected = Collected::default();
-    let problem = if text.trim_start().starts_with('{') {
+    let mut head = None;
+    let members = if text.trim_start().starts_with('{') { Members::parse(text).ok() } else { None };
+    let problem = if let Some(members) = members.filter(Members::is_list) {
+        let (found, problems) = members.head();
+        head = found;
+        let unread = members.images().find_map(|images| {
+            let mut deserializer = serde_json::Deserializer::from_str(images.get());
+            let read = de::Deserializer::deserialize_seq(&mut deserializer, Entries(&mut collected));
+            read.err().map(|error| format!("`images`: {}", plain_words::shape(&error.to_string())))
+        });
+        let first = problems.into_iter().next();
+        first.or(unread).or_else(|| collected.problem())
+    } else if text.trim_start().starts_with('{') {
         match serde_json::from_str(text) {
             Err(error) => Some(unreadable(text, &error)),
             Ok(value) => match kubernetes::images(&value) {
@@ -61,7 +76,7 @@ pub fn parse(text: &str) -> ListContent {
     };
     let used =
         collected.used.into_iter().map(|(_, (reference, users))| UsedImage { reference, used_by: users });
-    ListContent { used: used.collect(), problem }
+    ListContent { used: used.collect(), problem, head }
 }
 
 fn unreadable(text: &str, error: &serde_json::Error) -> String {

@@ -4,6 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::list::{self, ListContent};
+use super::usage_list::ListHead;
 use super::{Usage, UsedImage, kubernetes};
 use crate::domain::image::reference::{ImageReference, InvalidReference};
 use crate::domain::text::plain_words;
@@ -93,17 +95,20 @@ impl<'de> Deserialize<'de> for UsedImage {
 
 impl Usage {
     /// Reads a JSON array of image references, each a string or `{"imageUri", "usedBy": […]}`. Several lists may stand in one
-    /// array, as `jq -s` makes it; and a list may be what `kubectl get … --output json` prints.
+    /// array, as `jq -s` makes it; and a list may be what `kubectl get … --output json` prints, or one of the second form
+    /// ([`super::usage_list`]).
     ///
     /// # Errors
     ///
-    /// When any entry is not understood, or has a digest that is cut off: it names nothing for certain.
+    /// When any entry is not understood, or has a digest that is cut off: it names nothing for certain. When a list says that it is
+    /// not complete.
     pub fn parse(json: &str) -> Result<Self, InvalidUsage> {
         let json = without_mark(json);
         let mut used = Vec::new();
         match serde_json::from_str::<Vec<&RawValue>>(json) {
             Ok(entries) => take_all(&entries, "", ImageReference::parse_exact, &mut used)?,
             Err(error) => match serde_json::from_str::<Value>(json) {
+                Ok(value) if value.get("formatVersion").is_some() => return Self::of_list(json),
                 Ok(value) => match kubernetes::images(&value) {
                     Some(images) => take_cluster(images, "", &mut used)?,
                     None => return Err(not_a_list(json, &value)),
@@ -112,6 +117,18 @@ impl Usage {
             },
         }
         Ok(Self::of(used))
+    }
+
+    /// Reads a list of the second form, which has to be complete by its own account.
+    fn of_list(json: &str) -> Result<Self, InvalidUsage> {
+        let ListContent { used, problem, head } = list::parse(json);
+        let unread = |head: &ListHead| head.unread().first().map(|gap| format!("it is not complete: {gap}"));
+        let of_head = || head.as_ref().and_then(|head| head.problem(None).or_else(|| unread(head)));
+        if let Some(problem) = problem.or_else(of_head) {
+            return Err(InvalidUsage::Shape(problem));
+        }
+        let unknown_images = head.map(|head| head.unknown_images).unwrap_or_default();
+        Ok(Self { unknown_images, ..Self::of(used) })
     }
 
     /// Reads a list that this project wrote itself, of what services tell: a digest that is cut off there is theirs.
@@ -243,6 +260,24 @@ mod tests {
             ["app:1", "app:2", "app:3 by Pod/p"]
         );
         assert!(shown(r#"{"apiVersion": "v1", "kind": "List", "items": []}"#).is_empty());
+    }
+
+    #[test]
+    fn a_list_that_says_that_it_is_not_complete_is_unusable() {
+        let list = |more: &str| {
+            format!(
+                r#"{{"formatVersion": 2, "writtenAt": "2026-11-26T16:00:00Z", "images": ["app:1"],
+                "writtenBy": {{"account": "210987654321", "region": "eu-west-1", "program": "x"}},
+                "sources": [{{"source": "ecs", "status": "COMPLETE", "readAt": "2026-11-26T16:00:00Z"}}]{more}}}"#
+            )
+        };
+        assert_eq!(Usage::parse(&list("")).unwrap().used().len(), 1);
+        let unknown = list(r#", "unknownImages": [{"reference": "app:2", "usedBy": "task/1"}]"#);
+        assert_eq!(Usage::parse(&unknown).unwrap().unknown_images.len(), 1);
+        let gap = list(r#", "gaps": [{"source": "ecs", "problem": "denied"}]"#);
+        let error = Usage::parse(&gap).unwrap_err().to_string();
+        assert_eq!(error, "not a list of images in use: it is not complete: ecs: denied");
+        assert!(Usage::parse(&list(r#", "pods": []"#)).is_err());
     }
 
     #[test]

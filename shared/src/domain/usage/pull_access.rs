@@ -111,19 +111,37 @@ impl Pullers {
             repositories: vec![repository.to_owned()],
             problem,
         };
-        let is_listed =
-            |account: &str| reporters.iter().any(|reporter| reporter.account.as_deref() == Some(account));
+        let is_listed = |account: &str| reporters.iter().any(|reporter| reporter.reports_account(account));
+        let is_region_listed = |account: &str, region: &str| {
+            reporters
+                .iter()
+                .any(|reporter| reporter.reports_account(account) && reporter.names_region(region))
+        };
         let mut accounts: BTreeSet<&str> = self.accounts.iter().map(String::as_str).collect();
         let mut gaps = Vec::new();
         let is_open = self.anybody || !self.organizations.is_empty();
-        let named = sources.accounts.iter().map(String::as_str);
+        let named = sources.accounts.iter().map(|named| named.account.as_str());
         accounts.extend(named.filter(|account| is_open && *account != own));
-        for account in accounts.into_iter().filter(|account| !is_listed(account)) {
-            let problem = format!(
-                "the account {account} may pull from {repository}, and no list tells what it uses; have it write \
-                 {LISTS}{account}/<name>.json, or declare its list with `account: \"{account}\"`"
-            );
-            gaps.push(gap(format!("account/{account}"), problem));
+        for account in accounts {
+            if !is_listed(account) {
+                let problem = format!(
+                    "the account {account} may pull from {repository}, and no list tells what it uses; deploy the usage reporter \
+                     there (infra/usage-reporter.yaml), have it write {LISTS}{account}/<name>.json, or declare its list with \
+                     `account: \"{account}\"`"
+                );
+                gaps.push(gap(format!("account/{account}"), problem));
+                continue;
+            }
+            let regions = sources.accounts.iter().filter(|named| named.account == account);
+            for region in regions.flat_map(|named| &named.regions) {
+                if !is_region_listed(account, region) {
+                    let problem = format!(
+                        "the account {account} may pull from {repository}, and no list tells what it uses in {region}, which \
+                         `usage.accounts` names; deploy the usage reporter there, which writes {LISTS}{account}/{region}.json"
+                    );
+                    gaps.push(gap(format!("account/{account}/{region}"), problem));
+                }
+            }
         }
         let name_them = "name the accounts that do in `usage.accounts` and have each write a list";
         if sources.accounts.is_empty() {
@@ -350,6 +368,7 @@ fn is_unique_id(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::enforcement::policy_set::PullingAccount;
     use serde_json::json;
 
     const OWN: &str = "123456789012";
@@ -359,16 +378,22 @@ mod tests {
         parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string(), OWN, "app").unwrap()
     }
 
+    /// The gaps with these accounts in `usage.accounts`, each by its id or as `<id>/<region>`, and these lists.
     fn sources(pullers: &Pullers, accounts: &[&str], reporting: &[&str]) -> Vec<String> {
-        let sources = Sources {
-            accounts: accounts.iter().map(|&account| account.to_owned()).collect(),
-            ..Sources::default()
-        };
+        let named = accounts.iter().map(|&named| match named.split_once('/') {
+            Some((account, region)) => {
+                PullingAccount { account: account.to_owned(), regions: vec![region.to_owned()] }
+            }
+            None => PullingAccount { account: named.to_owned(), regions: Vec::new() },
+        });
+        let sources = Sources { accounts: named.collect(), ..Sources::default() };
         let reporters: Vec<Reporter> = reporting
             .iter()
-            .map(|&account| Reporter {
-                key: format!("usage/{account}/a.json"),
-                account: Some(account.to_owned()),
+            .map(|&reporting| Reporter {
+                key: format!("usage/{reporting}/a.json"),
+                account: reporting.split('/').next().map(str::to_owned),
+                region: None,
+                cluster: None,
             })
             .collect();
         pullers.gaps("app", OWN, &sources, &reporters).into_iter().map(|gap| gap.source).collect()
@@ -390,6 +415,33 @@ mod tests {
             ["account/222222222222", "account/444444444444"]
         );
         assert!(sources(&pullers, &[], &["222222222222", "333333333333", "444444444444"]).is_empty());
+    }
+
+    #[test]
+    fn an_account_that_pulls_in_several_regions_needs_a_list_of_each() {
+        let pullers = read(&json!([allow(&json!({ "AWS": "222222222222" }), &Value::Null)]));
+        let named = ["222222222222/eu-west-1", "222222222222/us-east-1"];
+        assert_eq!(sources(&pullers, &named, &[]), ["account/222222222222"]);
+        assert_eq!(
+            sources(&pullers, &named, &["222222222222/eu-west-1"]),
+            ["account/222222222222/us-east-1"]
+        );
+        assert!(sources(&pullers, &named, &named).is_empty());
+        // An account that may not pull here has nothing to tell.
+        assert!(sources(&read(&json!([])), &["333333333333/eu-west-1"], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_list_about_one_cluster_does_not_tell_what_its_account_uses() {
+        let pullers = read(&json!([allow(&json!({ "AWS": "222222222222" }), &Value::Null)]));
+        let cluster = Reporter {
+            key: "usage/222222222222/eks/eu-west-1/web.json".to_owned(),
+            account: Some("222222222222".to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            cluster: Some("web".to_owned()),
+        };
+        let gaps = pullers.gaps("app", OWN, &Sources::default(), &[cluster]);
+        assert_eq!(gaps[0].source, "account/222222222222");
     }
 
     #[test]

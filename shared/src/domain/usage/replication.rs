@@ -179,7 +179,7 @@ pub fn replicas(registry: &RegistryDescription) -> Vec<Replica> {
 pub fn gaps(replicas: &[Replica], own: &str, reporters: &[Reporter]) -> Vec<UnreadableSource> {
     let is_listed = |destination: &Destination| {
         reporters.iter().any(|reporter| {
-            reporter.account.as_deref() == Some(&destination.registry_id)
+            reporter.reports_account(&destination.registry_id)
                 && (destination.registry_id != own || reporter.names_region(&destination.region))
         })
     };
@@ -221,7 +221,12 @@ mod tests {
     fn unlisted(keys: &[(&str, &str)]) -> Vec<String> {
         let reporters: Vec<Reporter> = keys
             .iter()
-            .map(|(key, account)| Reporter { key: (*key).to_owned(), account: Some((*account).to_owned()) })
+            .map(|(key, account)| Reporter {
+                key: (*key).to_owned(),
+                account: Some((*account).to_owned()),
+                region: None,
+                cluster: None,
+            })
             .collect();
         gaps(&replicas(&registry()), OWN, &reporters).into_iter().map(|gap| gap.source).collect()
     }

@@ -109,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_without_filters_signs_everything_and_is_told_once() {
+    fn a_rule_without_filters_signs_everything_and_is_reported_once() {
         let all = format!(r#"{{"signingProfileArn": "{PROFILE}"}}"#);
         assert_eq!(signing(&format!("[{all}, {all}]")).tag_gaps("dev/web").len(), 1);
         assert_eq!(ManagedSigning::default().tag_gaps("dev/web"), []);
     }
 
     #[test]
-    fn what_could_not_be_read_is_told_with_the_action_to_allow() {
+    fn what_could_not_be_read_is_reported_with_the_action_to_allow() {
         let unread = ManagedSigning::Unread("AccessDeniedException".to_owned());
         let gaps = unread.tag_gaps("dev/web");
         assert!(gaps[0].problem.contains("AccessDeniedException") && gaps[0].problem.contains(ACTION));

@@ -67,6 +67,15 @@ pub struct SourceSummary {
     pub read_at: Instant,
     /// How many references to images it names.
     pub images_in_use: u64,
+    /// The key of the list that reports it; none for what was read here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// The account whose use it is; none for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The Region, where a list says so; none for this one, and for a list that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
 }
 
 /// Whether a source was read completely.
@@ -118,6 +127,9 @@ impl UsageSource {
             status: if is_incomplete { SourceStatus::Incomplete } else { SourceStatus::Complete },
             read_at,
             images_in_use: references as u64,
+            list: None,
+            account: None,
+            region: None,
         }
     }
 }

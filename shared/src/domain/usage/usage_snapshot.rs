@@ -275,7 +275,12 @@ mod tests {
             repositories: vec!["a/*".into()],
             written_at: Instant::from_micros(2).unwrap(),
         }];
-        let reporters = vec![Reporter { key: "usage/a.json".into(), account: None }];
+        let reporters = vec![Reporter {
+            key: "usage/a.json".into(),
+            account: None,
+            region: Some("eu-west-1".into()),
+            cluster: None,
+        }];
         let usage =
             Usage { gaps: vec![gap], ignored: vec![ignored], unknown_images, list_times, reporters, ..used };
         let observation = UsageSnapshot { usage, once };

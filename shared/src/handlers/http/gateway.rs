@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_that_something_else_carries_are_told_what_it_is() {
+    fn a_request_in_another_event_format_is_answered_with_the_format() {
         let rest = r#"{"httpMethod": "GET", "path": "/repositories", "requestContext": {"stage": "prod"}}"#;
         let balancer =
             r#"{"httpMethod": "GET", "path": "/", "requestContext": {"elb": {"targetGroupArn": "arn"}}}"#;

@@ -2,11 +2,19 @@
 
 use super::*;
 
+/// Maximum number of accounts, organizations and services that the first lines list as those that may pull and report nothing. Each
+/// repository lists its own.
+const MAX_PULLERS: usize = 50;
+/// Maximum number of repositories listed for each of these.
+const MAX_PULLER_REPOSITORIES: usize = 10;
+
 /// Builds a report from outcomes as they come. Only what it shows is in memory.
 #[derive(Debug)]
 pub struct Builder {
     report: RunReport,
     images: usize,
+    /// The accounts and services that may pull and report no use.
+    unread_pullers: Vec<UnreadableSource>,
 }
 
 impl Builder {
@@ -39,11 +47,14 @@ impl Builder {
             unmatched: Vec::new(),
             largest: Vec::new(),
         };
-        Self { report, images: 0 }
+        Self { report, images: 0, unread_pullers: Vec::new() }
     }
 
     /// One more repository.
     pub fn take(&mut self, mut outcome: Outcome) {
+        for gap in std::mem::take(&mut outcome.unread_pullers) {
+            self.add_puller(gap);
+        }
         let report = &mut self.report;
         report.totals.add(&outcome);
         report.protection.extend(protected(&outcome));
@@ -89,6 +100,22 @@ impl Builder {
         report.repositories.push(outcome);
     }
 
+    /// Adds an account or service that may pull and reports no use, once, with the first of the repositories.
+    fn add_puller(&mut self, gap: UnreadableSource) {
+        let pullers = &mut self.unread_pullers;
+        match pullers.iter().position(|known| known.source == gap.source) {
+            Some(index) => {
+                let known = pullers.get_mut(index);
+                if let Some(known) = known.filter(|known| known.repositories.len() < MAX_PULLER_REPOSITORIES)
+                {
+                    known.repositories.extend(gap.repositories);
+                }
+            }
+            None if pullers.len() < MAX_PULLERS => pullers.push(gap),
+            None => {}
+        }
+    }
+
     /// The report, to add everything else.
     pub const fn report_mut(&mut self) -> &mut RunReport {
         &mut self.report
@@ -98,6 +125,7 @@ impl Builder {
     #[must_use]
     pub fn finish(self) -> RunReport {
         let mut report = self.report;
+        report.gaps.extend(self.unread_pullers);
         let rank = |outcome: &Outcome| {
             let gone = outcome.deleted.image_size_in_bytes.max(outcome.expiring.image_size_in_bytes);
             (!outcome.needs_attention(), std::cmp::Reverse(gone))

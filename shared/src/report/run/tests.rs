@@ -209,7 +209,7 @@ fn a_policy_that_is_suspended_as_it_is_wanted_is_no_alarm() {
 }
 
 #[test]
-fn people_are_told_what_keeps_ecr_from_what_is_in_use() {
+fn the_notice_says_what_keeps_ecr_from_images_in_use() {
     let report = protection(run());
     let between = protection(protect_only());
     insta::assert_snapshot!(format!(
@@ -252,7 +252,7 @@ fn what_needs_attention_is_first_and_what_is_quiet_is_only_counted() {
 }
 
 #[test]
-fn people_are_told_in_a_few_lines() {
+fn the_notice_has_a_few_lines() {
     let report = report();
     insta::assert_snapshot!(format!(
         "{}\n\n{}",
@@ -263,6 +263,27 @@ fn people_are_told_in_a_few_lines() {
     let failed = RunReport { status: RunStatus::Failed, ..failed };
     assert_eq!(failed.headline(), "ECR: the lifecycle run failed");
     assert!(failed.message("s3://b/r").contains("It failed: policies.yaml: /: syntax: no"));
+}
+
+#[test]
+fn an_account_that_may_pull_and_does_not_report_is_in_the_first_lines_with_its_repositories() {
+    let mut builder = Builder::new(run(), Instant::parse("2026-11-23T03:00:42Z").unwrap());
+    for number in 0..30 {
+        let name = format!("app/{number}");
+        let gap = UnreadableSource {
+            source: "account/210987654321".to_owned(),
+            repositories: vec![name.clone()],
+            problem: "it may pull, and no list reports what it uses".to_owned(),
+        };
+        builder.take(Outcome { unread_pullers: vec![gap], ..outcome(&name, Status::Blocked) });
+    }
+    let report = builder.finish();
+    assert_eq!((report.gaps.len(), report.gaps[0].repositories.len()), (1, 10));
+    let first = &report.notices[0];
+    assert!(first.starts_with("It is not known what uses images of app/0, app/1, "), "{first}");
+    let entry = "`{ source: account/210987654321, reason: \"…\", until: 2027-02-21 }`";
+    assert!(first.contains(entry), "{first}");
+    assert_eq!(report.status, RunStatus::Attention);
 }
 
 #[test]
@@ -311,7 +332,7 @@ fn numbers_are_metrics() {
 }
 
 #[test]
-fn a_run_that_only_protects_is_no_run_over_the_registry_and_is_told_of_when_something_needs_attention() {
+fn a_run_that_only_protects_is_no_run_over_the_registry_and_is_reported_when_something_needs_attention() {
     let run =
         Run { dry_run: true, protect_only: true, dry_run_reason: Some(DryRunReason::ProtectOnly), ..run() };
     let end = Instant::parse("2026-11-23T03:00:42Z").unwrap();

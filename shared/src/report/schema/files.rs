@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use crate::domain::builds::build_definition::Profile;
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::preview::model::PreviewReport;
+use crate::domain::text::instant::Instant;
+use crate::domain::usage::UnreadableSource;
+use crate::domain::usage::usage_list::{SourceReport, Writer};
 
 /// One report of a preview, or one for each of several repositories.
 #[derive(JsonSchema)]
@@ -378,13 +381,41 @@ pub(super) struct UsageSources {
     lists: Option<Vec<ListSource>>,
     /// Sources that do not matter, each with a reason.
     ignore: Option<Vec<Ignored>>,
-    /// The accounts that pull where an organization or anybody may.
+    /// The accounts that pull where an organization or anybody may, and the Regions in which accounts that may pull do.
     accounts: Option<Accounts>,
 }
 
-/// Accounts.
+/// Accounts that pull, and have to report what they use.
 #[derive(JsonSchema)]
-pub(super) struct Accounts(#[schemars(length(min = 1), inner(regex(pattern = "^[0-9]{12}$")))] Vec<String>);
+pub(super) struct Accounts(#[schemars(length(min = 1))] Vec<PullingAccount>);
+
+/// An account that pulls: its twelve digits, alone or with its Regions.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum PullingAccount {
+    Account(AccountId),
+    Regions(AccountRegions),
+}
+
+/// The twelve digits of an account.
+#[derive(JsonSchema)]
+pub(super) struct AccountId(#[schemars(regex(pattern = "^[0-9]{12}$"))] String);
+
+/// An account, and the Regions in which it pulls.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AccountRegions {
+    /// The account.
+    account: AccountId,
+    /// The Regions, each of which needs a list; without any, one list of the account is enough.
+    regions: Option<Regions>,
+}
+
+/// Regions.
+#[derive(JsonSchema)]
+pub(super) struct Regions(
+    #[schemars(length(min = 1), inner(regex(pattern = "^[a-z]+(-[a-z]+)+-[0-9]+$")))] Vec<String>,
+);
 
 /// A list of images in use that has to be there.
 #[derive(JsonSchema)]
@@ -557,6 +588,47 @@ pub(super) struct GitNames(
 pub(super) enum InUse {
     Image(UsedImage),
     Several(Vec<UsedImage>),
+}
+
+/// A list of images in use that says who wrote it, and what was read completely.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct UsageListFile {
+    /// The version of this form: 2.
+    #[schemars(range(min = 2, max = 2))]
+    format_version: u64,
+    /// When its reading began. What is pushed later it cannot know.
+    written_at: Instant,
+    /// Who wrote it.
+    written_by: Writer,
+    /// The EKS cluster that it reports; none for a list of an account and Region.
+    cluster: Option<String>,
+    /// The EKS clusters that the account has in the Region. Each needs a list of its own.
+    #[schemars(default)]
+    eks_clusters: Vec<String>,
+    /// What was read, and whether completely.
+    #[schemars(length(min = 1))]
+    sources: Vec<SourceReport>,
+    /// What could not be read, and what to do. A source with a gap is not complete, whatever its status says.
+    #[schemars(default)]
+    gaps: Vec<UnreadableSource>,
+    /// What runs although it is not known which image it is.
+    #[schemars(default)]
+    unknown_images: Vec<UnknownImage>,
+    /// The images in use.
+    images: Vec<UsedImage>,
+}
+
+/// A container of whose image only the tag is known. Every image of the repository that was there when it started is in use.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+pub(super) struct UnknownImage {
+    /// The reference by which the image was pulled.
+    reference: Reference,
+    /// When it was started; none when that is not known either.
+    started_at: Option<Instant>,
+    /// What runs it.
+    used_by: String,
 }
 
 /// An image in use: its reference, alone or with who uses it.

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ecr_enforces_is_told_with_what_needs_attention_and_what_to_do_about_it() {
+    fn what_ecr_enforces_is_shown_with_what_needs_attention_and_what_to_do_about_it() {
         let style = Style { width: 160, color: false };
         insta::assert_snapshot!(render(&protection(protect_only()), style));
     }

@@ -35,6 +35,49 @@ pub struct Undone {
     pub reason: String,
 }
 
+/// Why an action of a saved plan was not executed, as far as the repository's present plan says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum NotExecuted {
+    /// The run ended before, or the repository was not among those that it was asked to process.
+    #[error("the repository was not worked on")]
+    NotProcessed,
+    /// No policy is assigned any more.
+    #[error("no policy of the policies file is for the repository any more")]
+    Unassigned,
+    /// Another policy is assigned by now.
+    #[error("the policy {now} is for the repository now, and not {planned} any more")]
+    Reassigned {
+        /// The name of the policy now.
+        now: String,
+        /// The name of the policy in the plan.
+        planned: String,
+    },
+    /// This policy does not delete any more.
+    #[error("the policy {0} does not say `apply: delete`")]
+    NotDeleting(String),
+    /// The image was deleted.
+    #[error("it is not there any more")]
+    Gone,
+    /// The image is in use, for this reason.
+    #[error("it is in use: {0}")]
+    InUse(String),
+    /// The image has changed.
+    #[error(transparent)]
+    Deviation(#[from] Deviation),
+    /// The policy keeps the image, for this reason.
+    #[error("the policy keeps it: {0}")]
+    Kept(String),
+    /// No rule applies to the image any more.
+    #[error("the policy does not take it any more: the repository has changed")]
+    NotTaken,
+    /// The repository's plan is blocked.
+    #[error("blocked: {0}")]
+    Blocked(String),
+    /// The run ended before.
+    #[error("it was not come to")]
+    NotReached,
+}
+
 impl<'a> Approval<'a> {
     /// An approval that saves a plan, which is empty at first.
     #[must_use]
@@ -48,7 +91,7 @@ impl<'a> Approval<'a> {
         let images = plan.repositories.iter().flat_map(|repository| {
             let name = &repository.repository_name;
             repository.images.iter().map(move |image| {
-                let reason = "the repository was not worked on".to_owned();
+                let reason = NotExecuted::NotProcessed.to_string();
                 ((name.clone(), image.image_digest.clone()), reason)
             })
         });
@@ -85,16 +128,14 @@ impl<'a> Approval<'a> {
         let Self::Execute { plan, .. } = self else { return true };
         let Some(planned) = plan.of(repository) else { return false };
         let problem = match policy {
-            None => "no policy of the policies file is for the repository any more".to_owned(),
-            Some((name, _)) if name != planned.policy => {
-                format!("the policy {name} is for the repository now, and not {} any more", planned.policy)
+            None => NotExecuted::Unassigned,
+            Some((now, _)) if now != planned.policy => {
+                NotExecuted::Reassigned { now: now.to_owned(), planned: planned.policy.clone() }
             }
-            Some((name, apply)) if apply != Apply::Delete => {
-                format!("the policy {name} does not say `apply: delete`")
-            }
+            Some((name, apply)) if apply != Apply::Delete => NotExecuted::NotDeleting(name.to_owned()),
             Some(_) => return true,
         };
-        self.tell_all(planned, &problem);
+        self.tell_all(planned, &problem.to_string());
         false
     }
 
@@ -146,7 +187,8 @@ impl<'a> Approval<'a> {
                     images.iter().map(|image| &*image.digest).zip(0..).collect();
                 for image in &saved.images {
                     let place = places.get(image.image_digest.as_str()).copied();
-                    self.stays(name, &image.image_digest, &why(planned, image, place));
+                    let reason = why_not_executed(planned, image, place).to_string();
+                    self.stays(name, &image.image_digest, &reason);
                 }
             }
         }
@@ -186,27 +228,44 @@ impl<'a> Approval<'a> {
 
 /// Why the present plan keeps an image of a saved plan. For an image that would be deleted it is the reason that blocks all of
 /// them.
-fn why(planned: &RepositoryPlan<'_>, saved: &PlannedImage, place: Option<u32>) -> String {
+fn why_not_executed(planned: &RepositoryPlan<'_>, saved: &PlannedImage, place: Option<u32>) -> NotExecuted {
     let image = place.and_then(|place| Some((place, planned.snapshot.images.images().get(place as usize)?)));
-    let Some((place, image)) = image else { return "it is not there any more".to_owned() };
+    let Some((place, image)) = image else { return NotExecuted::Gone };
     if let Some(reason) = planned.used.reason(place) {
-        return format!("it is in use: {reason}");
+        return NotExecuted::InUse(reason.to_owned());
     }
     if let Err(deviation) = saved.compare(image) {
-        return deviation.to_string();
+        return deviation.into();
     }
     if let Some(reason) = planned.plan.kept.get(&place) {
-        return format!("the policy keeps it: {reason}");
+        return NotExecuted::Kept(reason.to_string());
     }
     let takes = match saved.action {
         PlannedAction::Delete => &planned.plan.deletions,
         PlannedAction::Archive => &planned.plan.archivals,
     };
     if !takes.contains(&place) {
-        return "the policy does not take it any more: the repository has changed".to_owned();
+        return NotExecuted::NotTaken;
     }
     match planned.plan.blockers.first() {
-        Some(blocker) => format!("blocked: {blocker}"),
-        None => "it was not come to".to_owned(),
+        Some(blocker) => NotExecuted::Blocked(blocker.to_string()),
+        None => NotExecuted::NotReached,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_executes_a_saved_plan_reads_why_less_of_it_was_done() {
+        let reassigned = NotExecuted::Reassigned { now: "new".to_owned(), planned: "old".to_owned() };
+        assert_eq!(reassigned.to_string(), "the policy new is for the repository now, and not old any more");
+        assert_eq!(
+            NotExecuted::NotDeleting("old".to_owned()).to_string(),
+            "the policy old does not say `apply: delete`"
+        );
+        assert_eq!(NotExecuted::from(Deviation::NotPlanned).to_string(), "the saved plan does not name it");
+        assert_eq!(NotExecuted::NotReached.to_string(), "it was not come to");
     }
 }

@@ -14,6 +14,7 @@ use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::{Action, Removal, batches};
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::journal::{self, Line};
+use crate::domain::enforcement::not_removed::NotRemoved;
 use crate::domain::enforcement::outcome::{ImageResult, Outcome, PolicyChange, ReportedBlocker};
 use crate::domain::enforcement::plan::Blocker;
 use crate::domain::enforcement::saved_plan::PlannedAction;
@@ -38,10 +39,6 @@ const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
 const SMALL: usize = 1000;
 /// See [`SMALL`].
 const MAX_AGE: Duration = Duration::from_secs(60);
-
-/// Why an image index is kept if its children differ from the cached ones.
-const OTHERS_LISTED: &str = "it lists other images than were remembered of it, so that the plan was made of what is not true; the \
-                             next run reads it anew";
 
 /// Executes the actions of one repository.
 pub struct Executor<'w, 'a, W> {
@@ -182,7 +179,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         let is_archival = matches!(batch, [Action::Archive(_), ..]);
         if self.is_blocked {
             for &(_, place) in &removals {
-                self.stay(place, ImageResult::HeldBack, "nothing more goes here in this run".to_owned());
+                self.stay(place, &NotRemoved::RepositoryBlocked);
             }
             return Ok(());
         }
@@ -226,7 +223,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         let described = self.read_again(wanted).await?;
         let Some(described) = described else {
             for &(_, place) in wanted {
-                self.stay(place, ImageResult::HeldBack, "the repository is not there any more".to_owned());
+                self.stay(place, &NotRemoved::RepositoryGone);
             }
             return Ok(None);
         };
@@ -250,32 +247,26 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             let digest = removal.image_digest.as_str();
             let Some(before) = self.image(place) else { continue };
             let changed = match described.get(digest) {
-                None => Some("ECR does not describe it any more"),
-                Some(now) if sorted(&now.tags) != sorted(&before.tags) => Some("its tags have changed"),
-                Some(now) if now.last_pulled_at > before.last_pulled_at => Some("it was pulled"),
-                Some(now) if now.status != before.status => Some("its status has changed"),
+                None => Some(NotRemoved::NotDescribed),
+                Some(now) if sorted(&now.tags) != sorted(&before.tags) => Some(NotRemoved::TagsChanged),
+                Some(now) if now.last_pulled_at > before.last_pulled_at => Some(NotRemoved::Pulled),
+                Some(now) if now.status != before.status => Some(NotRemoved::StatusChanged),
                 Some(_) => None,
             };
             let reason = places.get(digest).and_then(|&place| used.reason(place));
             let stays = match (changed, reason) {
-                (Some(changed), None) => {
-                    Some((ImageResult::HeldBack, format!("{changed} since the plan was made")))
-                }
-                (_, Some(reason)) => Some((ImageResult::InUse, format!("in use since the plan was made: {reason}"))),
+                (_, Some(reason)) => Some(NotRemoved::InUse(reason.to_owned())),
+                (Some(changed), None) => Some(changed),
                 (None, None) if taken.contains(digest) => None,
-                (None, None) => Some((
-                    ImageResult::HeldBack,
-                    "the policy does not take it any more: the repository has changed since the plan was made"
-                        .to_owned(),
-                )),
+                (None, None) => Some(NotRemoved::NotTaken),
             };
             match stays {
                 Some(stays) => staying.push((place, stays)),
                 None => going.push(place),
             }
         }
-        for (place, (result, why)) in staying {
-            self.stay(place, result, why);
+        for (place, why) in staying {
+            self.stay(place, &why);
         }
         Ok(Some(Look { usage_read_at, going }))
     }
@@ -354,14 +345,14 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             return Ok(going);
         }
         let blocker = Blocker::Registry { planned, before, limit };
-        let why = blocker.to_string();
-        self.note_blockers(&[blocker]);
+        self.note_blockers(std::slice::from_ref(&blocker));
+        let why = NotRemoved::Blocked(blocker);
         let mut left = granted;
         let mut fits = Vec::new();
         for place in going {
             if counted.contains(&place) {
                 if left == 0 {
-                    self.stay(place, ImageResult::HeldBack, why.clone());
+                    self.stay(place, &why);
                     continue;
                 }
                 left -= 1;
@@ -401,7 +392,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
                 continue;
             }
             forget_children(&processor.clients, &snapshot.name).await?;
-            self.stay(place, ImageResult::HeldBack, OTHERS_LISTED.to_owned());
+            self.stay(place, &NotRemoved::ChildrenChanged);
         }
         Ok((certain, manifests))
     }
@@ -434,8 +425,9 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             if let Some(other) = batch.iter().find(is_other).and_then(|&place| self.image(place)) {
                 forget_children(&processor.clients, &snapshot.name).await?;
                 self.is_blocked = true;
+                let why = NotRemoved::OtherChildrenChanged(other.digest.to_string());
                 for &(_, place) in wanted {
-                    self.stay(place, ImageResult::HeldBack, format!("{}: {OTHERS_LISTED}", other.digest));
+                    self.stay(place, &why);
                 }
                 return Ok(false);
             }
@@ -539,8 +531,9 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         let (deleted, refused) = match answer {
             Ok(answer) => answer,
             Err(error) => {
+                let why = NotRemoved::OutcomeUnknown(error.to_string());
                 for &place in going {
-                    self.stay(place, ImageResult::Unknown, error.to_string());
+                    self.stay(place, &why);
                 }
                 return Err(error);
             }
@@ -559,19 +552,18 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
                 // Somebody else was quicker.
                 Some((NOT_FOUND, _)) => {}
                 Some(("ImageReferencedByManifestList", reason)) => {
-                    self.stay(
-                        place,
-                        ImageResult::HeldBack,
-                        format!("it was listed since the plan was made: {reason}"),
-                    );
+                    self.stay(place, &NotRemoved::Listed((*reason).to_owned()));
                 }
-                Some((code, reason)) => self.fail(place, format!("{code}: {reason}")),
+                Some((code, reason)) => {
+                    let (code, reason) = ((*code).to_owned(), (*reason).to_owned());
+                    self.stay(place, &NotRemoved::Refused { code, reason });
+                }
                 None if deleted.contains(&*digest) => {
                     let detail = (!manifests.contains_key(&*digest))
                         .then(|| "ECR did not give its manifest: it cannot be put back".to_owned());
                     self.went(place, ImageResult::Deleted, detail);
                 }
-                None => self.fail(place, "ECR does not say whether it is deleted".to_owned()),
+                None => self.stay(place, &NotRemoved::NotAnswered),
             }
         }
         Ok(())
@@ -584,10 +576,10 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             match self.processor.clients.call(self.write()?.archive(name, &digest)).await {
                 Ok(()) => self.went(place, ImageResult::Archived, None),
                 Err(error @ RunError::Time(_)) => {
-                    self.stay(place, ImageResult::Unknown, error.to_string());
+                    self.stay(place, &NotRemoved::OutcomeUnknown(error.to_string()));
                     return Err(error);
                 }
-                Err(error) => self.fail(place, error.to_string()),
+                Err(error) => self.stay(place, &NotRemoved::CallFailed(error.to_string())),
             }
         }
         Ok(())
@@ -698,9 +690,9 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
     /// Stops removing images here because something is uncertain.
     fn block(&mut self, blockers: &[Blocker], wanted: &[(&Removal, ImageIndex)]) {
         self.note_blockers(blockers);
-        let why = blockers.first().map(ToString::to_string).unwrap_or_default();
+        let Some(why) = blockers.first().cloned().map(NotRemoved::Blocked) else { return };
         for &(_, place) in wanted {
-            self.stay(place, ImageResult::HeldBack, why.clone());
+            self.stay(place, &why);
         }
     }
 
@@ -709,11 +701,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         let mut holders = self.planned.snapshot.images.holders_of(place);
         let holder = holders.find(|holder| self.stayed.contains(holder));
         let Some(holder) = holder.and_then(|holder| self.image(holder)) else { return false };
-        self.stay(
-            place,
-            ImageResult::HeldBack,
-            format!("{}, which it belongs to, is still there", holder.digest),
-        );
+        self.stay(place, &NotRemoved::HolderKept(holder.digest.to_string()));
         true
     }
 
@@ -723,11 +711,13 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         let action = if is_archival { PlannedAction::Archive } else { PlannedAction::Delete };
         let allowed = approval.allows(self.planned.snapshot.name.as_str(), image, action);
         let Err(deviation) = allowed else { return true };
-        self.stay(place, ImageResult::HeldBack, deviation.to_string());
+        self.stay(place, &NotRemoved::NotApproved(deviation));
         false
     }
 
-    fn stay(&mut self, place: ImageIndex, result: ImageResult, why: String) {
+    /// Reports why a planned image was not removed.
+    fn stay(&mut self, place: ImageIndex, reason: &NotRemoved) {
+        let (result, why) = (reason.result(), reason.to_string());
         if let (Some(approval), Some(image)) = (self.processor.approval, self.image(place)) {
             approval.stays(self.planned.snapshot.name.as_str(), &image.digest, &why);
         }
@@ -735,18 +725,11 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         if let Some(image) = self.planned.image_outcome(place, result, Some(why)) {
             self.outcome.record(image);
         }
-        if let Some(image) = self.image(place)
-            && result == ImageResult::InUse
-        {
-            self.outcome.protected_by_use.add(image);
+        match (result, self.image(place)) {
+            (ImageResult::InUse, Some(image)) => self.outcome.protected_by_use.add(image),
+            (ImageResult::Failed, Some(image)) => self.outcome.failed.add(image),
+            _ => {}
         }
-    }
-
-    fn fail(&mut self, place: ImageIndex, why: String) {
-        if let Some(image) = self.image(place) {
-            self.outcome.failed.add(image);
-        }
-        self.stay(place, ImageResult::Failed, why);
     }
 
     fn went(&mut self, place: ImageIndex, result: ImageResult, detail: Option<String>) {

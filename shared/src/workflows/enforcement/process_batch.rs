@@ -184,26 +184,60 @@ pub async fn work<W: WriteClient>(
     Ok(Task { run: run.clone(), key: task.key.clone(), done, is_complete })
 }
 
+/// Why a task is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TaskProblem {
+    /// The task comes before the run's inventory.
+    #[error("the run has no inventory; start the state machine, which takes one")]
+    NoInventory,
+    /// The function that enforces is asked to process a dry run.
+    #[error("the run is a dry run, of which nothing is enforced; lifecycle-preview works on its batches")]
+    DryRun,
+    /// The batch is of another run, or for another function.
+    #[error("it is no batch of this run that this function works on")]
+    OtherBatch,
+    /// The inventory did not write the batch.
+    #[error("it is not in the list of the run's batches, {list_key}")]
+    NotListed {
+        /// The key of the list.
+        list_key: String,
+    },
+    /// The task counts more processed repositories than the batch has.
+    #[error("{done} of its repositories are done, and it has {repositories}")]
+    TooManyDone {
+        /// The number of processed repositories, according to the task.
+        done: usize,
+        /// The number of repositories in the batch.
+        repositories: usize,
+    },
+    /// The batch is of another account's registry.
+    #[error("the batch is of the registry \"{registry_id}\", and this function of the account {account_id}")]
+    OtherRegistry {
+        /// The registry of the batch.
+        registry_id: String,
+        /// The account of the function.
+        account_id: String,
+    },
+}
+
 /// Refuses a task that is not for this function.
 fn check_task<W>(task: &Task, access: &CallerAccess<W>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
-    let refused = |problem: &str| Err(RunError::Refused { key: key.clone(), problem: problem.to_owned() });
+    let refused = |problem| Err(RunError::Refused { key: key.clone(), problem });
     if run.attempt.is_empty() {
-        return refused("the run has no inventory; start the state machine, which takes one");
+        return refused(TaskProblem::NoInventory);
     }
     let kind = match access {
         CallerAccess::Preview => Kind::Preview,
         CallerAccess::Enforce { .. } if run.dry_run && !run.only_protects() => {
-            return refused(
-                "the run is a dry run, of which nothing is enforced; lifecycle-preview works on its batches",
-            );
+            return refused(TaskProblem::DryRun);
         }
         CallerAccess::Enforce { .. } => Kind::Enforce,
     };
     // Which attempt wrote it, the list of batches knows.
     let of_kind = |rest: &str| rest.split('/').nth(1) == Some(kind.name());
     if !key.strip_prefix(&run.batches_prefix()).is_some_and(of_kind) {
-        return refused("it is no batch of this run that this function works on");
+        return refused(TaskProblem::OtherBatch);
     }
     Ok(())
 }
@@ -215,11 +249,11 @@ async fn load<W: Copy>(
 ) -> Result<Loaded, RunError> {
     let now = clients.now();
     let run = &task.run;
-    let refused = |problem: String| RunError::Refused { key: task.key.clone(), problem };
+    let refused = |problem| RunError::Refused { key: task.key.clone(), problem };
     let list_key = run.batch_list_key();
     let list = clients.whole_object(&list_key, now).await?;
     if !inventory::read_list(clients, &list_key, &list.text)?.iter().any(|listed| listed.key == task.key) {
-        return Err(refused(format!("it is not in the list of the run's batches, {list_key}")));
+        return Err(refused(TaskProblem::NotListed { list_key }));
     }
     let (policies_file_key, usage_key) = (run.policies_file_key(), run.usage_key());
     let (batch, policy_set, usage) = tokio::try_join!(
@@ -230,15 +264,12 @@ async fn load<W: Copy>(
     let batch: Batch =
         serde_json::from_str(&batch).map_err(|error| clients.invalid_object(&task.key, error.to_string()))?;
     if task.done > batch.repositories.len() {
-        let all = batch.repositories.len();
-        return Err(refused(format!("{} of its repositories are done, and it has {all}", task.done)));
+        let repositories = batch.repositories.len();
+        return Err(refused(TaskProblem::TooManyDone { done: task.done, repositories }));
     }
     if batch.registry_id != caller.account_id {
-        let problem = format!(
-            "the batch is of the registry \"{}\", and this function of the account {}",
-            batch.registry_id, caller.account_id
-        );
-        return Err(refused(problem));
+        let account_id = caller.account_id.to_owned();
+        return Err(refused(TaskProblem::OtherRegistry { registry_id: batch.registry_id, account_id }));
     }
     let policy_set = PolicySet::parse(&policy_set).map_err(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
@@ -1020,4 +1051,23 @@ fn log_outcome(outcome: &Outcome) {
         error,
         "worked on a repository"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TaskProblem;
+
+    #[test]
+    fn a_refused_task_says_what_is_wrong_with_it() {
+        let other = TaskProblem::OtherRegistry {
+            registry_id: "210987654321".to_owned(),
+            account_id: "123456789012".to_owned(),
+        };
+        assert_eq!(
+            other.to_string(),
+            "the batch is of the registry \"210987654321\", and this function of the account 123456789012"
+        );
+        let done = TaskProblem::TooManyDone { done: 3, repositories: 2 };
+        assert_eq!(done.to_string(), "3 of its repositories are done, and it has 2");
+    }
 }

@@ -21,8 +21,11 @@ use crate::domain::text::instant::Instant;
 use crate::domain::usage::ecs::{self, Asked, Cluster, EcsUse, Facts, PinnedImage, RevisionSummary};
 use crate::domain::usage::ignore::IgnoredSourceReason;
 use crate::domain::usage::list_memory::{self, ListMemory};
-use crate::domain::usage::reports::{self, Expected, FoundList, LISTING, Reports, key_problem};
+use crate::domain::usage::replication::RegistryDescription;
+use crate::domain::usage::reports::{self, Expected, FoundList, LISTING, Place, Reports, key_problem};
+use crate::domain::usage::signing::ManagedSigning;
 use crate::domain::usage::source::{Reading, SourceStatus, SourceSummary, UsageSource};
+use crate::domain::usage::usage_list::{ListHead, MAX_LIST_BYTES, SourceReport, UsageList, Writer};
 use crate::domain::usage::usage_snapshot::{Known, ReadOnce, ReadSource, UsageSnapshot};
 use crate::domain::usage::{SOURCES, UnreadableSource, Usage, UsedImage, references, unreadable_list};
 use crate::domain::usage::{eks, ignore, lambda, pull_access, replication};
@@ -33,8 +36,6 @@ const READ_CONCURRENCY: usize = 4;
 pub const KNOWN_KEY: &str = "cache/usage.json";
 /// The source of the gap that it is not known who may pull.
 const ANYBODY: &str = "account/*";
-/// Maximum size of a list of references in use, in bytes.
-pub const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
 /// Maximum size of all lists together, in bytes.
 const MAX_LISTS_BYTES: usize = 16 * 1024 * 1024;
 /// Maximum number of objects where lists are.
@@ -70,8 +71,17 @@ struct Anew {
     lambda: Usage,
     /// The images of versions of functions.
     functions: BTreeMap<String, Vec<String>>,
-    /// The lists that there are, or why they could not be listed.
-    lists: Result<Vec<FoundList>, String>,
+    /// The lists that there are, or why they could not be listed; `None` where they are somebody else's to read.
+    lists: Option<Result<Vec<FoundList>, String>>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// All that a registry has to know: what its account and Region use, lists, who else may pull, where deletions go.
+    Registry,
+    /// What an account uses in a Region, for the registry of another.
+    Account,
 }
 
 /// Reads what runs before have left behind.
@@ -109,9 +119,54 @@ pub async fn observe(
     before: Before,
     now: Instant,
 ) -> Result<UsageSnapshot, RunError> {
+    look(clients, sources, before, now, Scope::Registry).await
+}
+
+/// Reads what this account uses in this Region, as the list that another registry has of it. What could not be read is in the list:
+/// a list is written whatever happens, so that nobody takes silence for absence.
+///
+/// # Errors
+///
+/// When time is up before all sources have answered.
+pub async fn report(
+    clients: &RunContext<'_>,
+    sources: &Sources,
+    writer: Writer,
+    now: Instant,
+) -> Result<UsageList, RunError> {
+    let UsageSnapshot { usage, once } =
+        look(clients, sources, Before::default(), now, Scope::Account).await?;
+    let eks = eks::SOURCE.summary(0, &usage.gaps, now);
+    let read = usage.sources.iter().filter(|summary| summary.source != reports::SOURCE.name).chain([&eks]);
+    let head = ListHead {
+        eks_clusters: once.eks_clusters,
+        sources: read
+            .map(|summary| SourceReport {
+                source: summary.source.clone(),
+                status: summary.status,
+                read_at: summary.read_at,
+                images_in_use: summary.images_in_use,
+            })
+            .collect(),
+        gaps: usage.gaps.clone(),
+        unknown_images: usage.unknown_images.clone(),
+        ..ListHead::new(now, writer)
+    };
+    Ok(UsageList { head, images: usage.used().to_vec() })
+}
+
+async fn look(
+    clients: &RunContext<'_>,
+    sources: &Sources,
+    before: Before,
+    now: Instant,
+    scope: Scope,
+) -> Result<UsageSnapshot, RunError> {
     let looking = async {
-        let (anew, mut once) =
-            tokio::join!(read_anew(clients, &before.known, now), read_once(clients, sources, before.clone()));
+        let (anew, mut once) = tokio::join!(
+            read_anew(clients, &before.known, now, scope),
+            read_once(clients, sources, before.clone(), scope)
+        );
         let anew = anew?;
         // What services have now is what they go back to when something is deployed while the run is under way.
         let (daemons, (), whole) = tokio::join!(
@@ -142,7 +197,7 @@ pub async fn remember_lists(
 ) -> Result<ListMemory, RunError> {
     let found = within_time(clients, lists(clients, now)).await?;
     let once = ReadOnce { memory, ..ReadOnce::default() };
-    Ok(read_lists(sources, &once, found, now).memory)
+    Ok(read_lists(sources, &once, found, clients.region, now).memory)
 }
 
 /// Reads use at `now`, right before images are removed: tasks, services, functions and lists are read again, and what tasks and
@@ -158,7 +213,7 @@ pub async fn refresh(
     now: Instant,
 ) -> Result<UsageSnapshot, RunError> {
     let looking = async {
-        let anew = read_anew(clients, &once.known, now).await?;
+        let anew = read_anew(clients, &once.known, now, Scope::Registry).await?;
         let mut observation = decide(clients, sources, once.clone(), anew, now, Trust::WhatWasAsked).await?;
         let unread = unread_sources(sources, once).map(|source| UnreadableSource {
             source: source.name.to_owned(),
@@ -235,17 +290,18 @@ async fn within_time<T>(
 }
 
 /// Reads what is read once a run, but for the history of services.
-async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before) -> ReadOnce {
+async fn read_once(clients: &RunContext<'_>, sources: &Sources, before: Before, scope: Scope) -> ReadOnce {
     let Before { known, memory, gaps: before_gaps } = before;
     let RunContext { ecs, eks, registry, .. } = *clients;
     let revisions = sources.task_definition_revisions;
-    let (active, eks_clusters, registry, registry_policy, signing) = tokio::join!(
-        ecs.latest_task_definitions(revisions),
-        eks.clusters(),
-        registry.describe(),
-        registry.policy(),
-        registry.signing()
-    );
+    let of_registry = async {
+        match scope {
+            Scope::Registry => tokio::join!(registry.describe(), registry.policy(), registry.signing()),
+            Scope::Account => (Ok(RegistryDescription::default()), Ok(None), ManagedSigning::default()),
+        }
+    };
+    let (active, eks_clusters, (registry, registry_policy, signing)) =
+        tokio::join!(ecs.latest_task_definitions(revisions), eks.clusters(), of_registry);
     let mut once = ReadOnce { memory, known, signing, gaps: before_gaps, ..ReadOnce::default() };
     let gap = |source: &str, error: &AwsError| UnreadableSource {
         source: source.to_owned(),
@@ -431,9 +487,20 @@ async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once:
     once.gaps.extend(unreadable_list(ecs::SOURCE.name, &problems));
 }
 
-async fn read_anew(clients: &RunContext<'_>, known: &Known, now: Instant) -> Result<Anew, RunError> {
+async fn read_anew(
+    clients: &RunContext<'_>,
+    known: &Known,
+    now: Instant,
+    scope: Scope,
+) -> Result<Anew, RunError> {
+    let lists = async {
+        match scope {
+            Scope::Registry => lists(clients, now).await.map(Some),
+            Scope::Account => Ok(None),
+        }
+    };
     let ((clusters, ecs_problems), (lambda, functions), lists) =
-        tokio::join!(clusters(clients), of_lambda(clients, known), lists(clients, now));
+        tokio::join!(clusters(clients), of_lambda(clients, known), lists);
     Ok(Anew { clusters, ecs_problems, lambda, functions, lists: lists? })
 }
 
@@ -666,7 +733,8 @@ async fn decide(
     let mut of_ecs = Usage::of(used);
     of_ecs.unknown_images = unknown;
     of_ecs.gaps = one_for_ecs(gaps.into_iter().chain(once.gaps.iter().cloned()).collect());
-    let reports = read_lists(sources, &once, lists, now);
+    let reports =
+        lists.map(|lists| read_lists(sources, &once, lists, clients.region, now)).unwrap_or_default();
     if trust == Trust::Cache {
         once.memory = reports.memory.clone();
     }
@@ -684,7 +752,9 @@ async fn decide(
     usage.replicas = replication::replicas(&once.registry);
     let replication = replication::gaps(&usage.replicas, &once.registry.registry_id, &usage.reporters);
     usage.gaps.extend(replication);
+    let of_lists = std::mem::take(&mut usage.sources);
     usage.sources = summaries(&once, &usage.gaps, &parts, now);
+    usage.sources.extend(of_lists);
     let usage = usage.ignoring(sources, now);
     for gap in &usage.gaps {
         tracing::warn!(source = gap.source, problem = gap.problem, "what is in use is not known completely");
@@ -780,9 +850,11 @@ fn read_lists(
     sources: &Sources,
     once: &ReadOnce,
     lists: Result<Vec<FoundList>, String>,
+    region: &str,
     now: Instant,
 ) -> Reports {
-    let expected = Expected { sources, memory: &once.memory, eks_clusters: &once.eks_clusters, now };
+    let own = Place { account: &once.registry.registry_id, region };
+    let expected = Expected { sources, memory: &once.memory, eks_clusters: &once.eks_clusters, own, now };
     match lists {
         Ok(found) => reports::read(expected, &found),
         Err(problem) => {

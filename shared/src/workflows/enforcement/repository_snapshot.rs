@@ -264,6 +264,12 @@ impl RepositoryPlan<'_> {
             policy: Some(entry.name.clone()),
             apply: Some(entry.apply),
             blockers: plan.blockers.iter().map(ReportedBlocker::from).collect(),
+            unread_pullers: snapshot
+                .pull_gaps
+                .iter()
+                .filter(|gap| plan.blockers.contains(&Blocker::Usage(gap.to_string())))
+                .cloned()
+                .collect(),
             findings: lint(&entry.policy, images, &plan.evaluation),
             ..Outcome::default()
         };

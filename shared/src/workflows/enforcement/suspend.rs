@@ -471,7 +471,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_many_are_stale_is_told_by_who_looked_for_it() {
+    fn the_number_of_stale_repositories_is_reported_by_the_run_that_looked_for_them() {
         let summary = Summary { stale: 3, suspended: 2, ..Summary::default() };
         let now = Instant::from_micros(1_000_000).unwrap();
         let line = |cause: &Cause| -> serde_json::Value {

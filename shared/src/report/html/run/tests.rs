@@ -266,7 +266,7 @@ fn a_run_that_failed() {
 }
 
 #[test]
-fn an_empty_registry_without_a_book() {
+fn an_empty_registry_without_a_policies_file() {
     let mut builder = builder(Run { policies_file_version: None, ..run(true) });
     builder.report_mut().has_policies_file = false;
     let page = render(&builder.finish());
@@ -342,7 +342,7 @@ fn the_page_loads_nothing() {
 }
 
 #[test]
-fn every_number_is_told() {
+fn every_number_is_on_the_page() {
     let page = render(&full());
     let tiles = between(&page, "<ul class=\"tiles\">", "</ul>");
     let tiles: Vec<String> = tiles.split("</li>").map(words).filter(|tile| !tile.is_empty()).collect();
@@ -415,7 +415,7 @@ fn the_title_says_where_the_run_was_what_it_did_and_when() {
 }
 
 #[test]
-fn the_largest_repositories_are_told_the_largest_first() {
+fn the_largest_repositories_are_listed_the_largest_first() {
     let mut builder = builder(run(false));
     for number in 0..30_u64 {
         let mut one = outcome(&format!("app-{number:02}"), "all", Apply::Delete, Status::Done);
@@ -559,7 +559,7 @@ fn the_largest_report_is_a_page_that_browsers_show() {
 }
 
 #[test]
-fn every_usage_source_is_told_with_when_it_was_read_and_whether_completely() {
+fn every_usage_source_is_listed_with_when_it_was_read_and_whether_completely() {
     let mut report = full();
     assert!(!render(&report).contains("id=\"sources\""), "nothing where nothing was read");
     let source = |name: &str, status| SourceSummary {
@@ -568,17 +568,36 @@ fn every_usage_source_is_told_with_when_it_was_read_and_whether_completely() {
         status,
         read_at: Instant::parse("2026-11-23T01:02:03Z").unwrap(),
         images_in_use: 1234,
+        list: None,
+        account: None,
+        region: None,
+    };
+    let reported = SourceSummary {
+        list: Some("usage/210987654321/us-east-1.json".to_owned()),
+        account: Some("210987654321".to_owned()),
+        region: Some("us-east-1".to_owned()),
+        read_at: Instant::from_micros(report.run.started_at.micros() - 5_400_000_000).unwrap(),
+        ..source("ecs", SourceStatus::Complete)
     };
     report.usage_sources = vec![
+        reported,
         source("batch", SourceStatus::Complete),
         source("pipes", SourceStatus::Incomplete),
         source("apprunner", SourceStatus::NotInRegion),
     ];
     let page = render(&report);
     let words = words(&page);
-    for text in
-        ["Title of batch", "complete", "1,234", "Title of pipes", "Title of apprunner", "not in this Region"]
-    {
+    for text in [
+        "Title of batch",
+        "complete",
+        "1,234",
+        "Title of pipes",
+        "Title of apprunner",
+        "not in this Region",
+        "usage/210987654321/us-east-1.json",
+        "210987654321 us-east-1 complete",
+        "1 h",
+    ] {
         assert!(words.contains(text), "{text}: {words}");
     }
     assert!(page.contains("<strong>incomplete</strong>"));

@@ -1,8 +1,7 @@
-"""ministack with what it lacks: builds of AWS CodeBuild that build, events of AWS services without the services, objects of
-Amazon S3 with a past.
+"""AWS CodeBuild in ministack, with builds that build.
 
-Started in place of `ministack`. `$LOCAL_BUILDER build` runs one build: it takes it as JSON on standard input, writes its
-log to standard output, and at last a line of JSON that says how it went.
+`$LOCAL_BUILDER build` runs one build: it takes it as JSON on standard input, writes its log to standard output, and at last a line of
+JSON that says how it went.
 """
 
 import contextvars
@@ -11,67 +10,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
-import exact_ecr  # noqa: F401
-import exact_ecs  # noqa: F401
-import exact_ssm  # noqa: F401
-import exact_stacks  # noqa: F401
-import exact_states  # noqa: F401
-from ministack.services import codebuild, eventbridge, s3
+import exact_eventbridge
+from ministack.services import codebuild
 
 # What is replaced or called here has to be there: the version is pinned, and another one may name it otherwise.
-for module, names in {
-    codebuild: (
-        "_start_build", "_stop_build", "_projects", "_builds", "_build_id", "_make_build_record", "_log_sink",
-        "_record_phase", "_finish_build", "json_response", "error_response_json",
-    ),
-    eventbridge: ("_put_events", "_dispatch_event"),
-    s3: ("_fire_s3_event", "_build_object_record"),
-}.items():
-    for name in names:
-        assert hasattr(module, name), f"{module.__name__} has no {name}: this is not the version that is expected"
-
-put_events = eventbridge._put_events
-# Whoever plays CodeCommit says what it would say.
-eventbridge._put_events = lambda data, allow_aws_source=True: put_events(data, True)
-
-# S3 tells EventBridge the version of an object.
-fire_s3_event, dispatch_event = s3._fire_s3_event, eventbridge._dispatch_event
-firing = threading.local()
-
-
-def fire_with_version(*arguments, version_id=None, **more):
-    firing.version = version_id
-    try:
-        fire_s3_event(*arguments, version_id=version_id, **more)
-    finally:
-        firing.version = None
-
-
-def dispatch_with_version(event, view=None):
-    if event.get("Source") == "aws.s3" and getattr(firing, "version", None):
-        detail = json.loads(event["Detail"])
-        detail["object"]["version-id"] = firing.version
-        event = {**event, "Detail": json.dumps(detail)}
-    return dispatch_event(event, view)
-
-
-s3._fire_s3_event, eventbridge._dispatch_event = fire_with_version, dispatch_with_version
-
-build_object_record = s3._build_object_record
-
-
-def build_record_with_past(*arguments, **more):
-    """An object is as old as its metadata says (`last-modified`), so that a story can have a past."""
-    record = build_object_record(*arguments, **more)
-    metadata = {name.lower().removeprefix("x-amz-meta-"): value for name, value in record["metadata"].items()}
-    return {**record, "last_modified": metadata.get("last-modified", record["last_modified"])}
-
-
-s3._build_object_record = build_record_with_past
+for name in (
+    "_start_build", "_stop_build", "_projects", "_builds", "_build_id", "_make_build_record", "_log_sink", "_record_phase",
+    "_finish_build", "json_response", "error_response_json",
+):
+    assert hasattr(codebuild, name), f"{codebuild.__name__} has no {name}: this is not the version that is expected"
 
 lock = threading.Lock()
 # Token to build id, process of a build, and the status that it is to end with when it is killed.
@@ -94,7 +44,7 @@ def tell(build):
         },
         "version": "1",
     }
-    put_events({"Entries": [{
+    exact_eventbridge.put_events({"Entries": [{
         "Source": "aws.codebuild", "DetailType": "CodeBuild Build State Change",
         "Detail": json.dumps(detail), "Resources": [build["arn"]],
     }]}, True)
@@ -207,9 +157,3 @@ def stop_build(data):
 
 codebuild._start_build = start_build
 codebuild._stop_build = stop_build
-
-if __name__ == "__main__":
-    from ministack.app import main
-
-    sys.argv = ["ministack"]
-    main()

@@ -682,8 +682,7 @@ mod questions {
         assert_eq!(output.status.code(), Some(1));
         let output = stderr(&output);
         assert!(
-            output.starts_with("4 images more would expire, ")
-                && output.contains("\n  team/app: ci-0: Pushed 30 days ago"),
+            output.starts_with("4 images (") && output.contains("\n  team/app: ci-0: Pushed 30 days ago"),
             "{output}"
         );
         assert_eq!(against(&["--images", "images.json", "--allow", "4"]).status.code(), Some(0));

@@ -222,7 +222,7 @@ impl Newly {
         const SHOWN: usize = 20;
         let images = count(self.images.len() as u64, "image");
         output::note(&format!(
-            "{images} more would expire, {}, than by the policy of --against",
+            "{images} ({}) would expire that the policy of --against keeps",
             bytes(self.bytes)
         ));
         for line in self.images.iter().take(SHOWN) {

@@ -172,8 +172,11 @@ impl FromStr for ImageReference {
         if text.is_empty() {
             return fail("it is empty");
         }
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.chars().any(char::is_whitespace) {
             return fail("it contains white space");
+        }
+        if text.chars().any(char::is_control) {
+            return fail("it contains a control character");
         }
         if text.starts_with("arn:") {
             return fail("it is an ARN, which names a repository and no image");

@@ -498,6 +498,9 @@ pub enum NotText {
     /// The bytes are of UTF-16 and do not say in which order.
     #[error("it is UTF-16 without a byte order mark; write it as UTF-8: iconv -f UTF-16LE -t UTF-8")]
     Utf16,
+    /// The bytes are of UTF-32.
+    #[error("it is UTF-32; write it as UTF-8: iconv -f UTF-32 -t UTF-8")]
+    Utf32,
     /// A byte is part of no character of UTF-8.
     #[error("line {line}, byte {byte}: it is not UTF-8 text{hint}", hint = if *is_latin { "; it looks like Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8" } else { "" })]
     NotUtf8 {
@@ -523,6 +526,9 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => return packed("zstd", "zstd -dc FILE"),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => return packed("xz", "xz -dc FILE"),
         [b'B', b'Z', b'h', ..] => return packed("bzip2", "bzip2 -dc FILE"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
+            return Err(NotText::Utf32);
+        }
         [0xff, 0xfe, rest @ ..] => return utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => return utf16(rest, u16::from_be_bytes),
         [0, first, ..] | [first, 0, ..] if first.is_ascii() => return Err(NotText::Utf16),
@@ -598,6 +604,9 @@ mod tests {
             (b"PK\x03\x04", "packed by zip"),
             (b"\x28\xb5\x2f\xfd", "packed by zstd"),
             (b"{\0\"\0", "UTF-16 without a byte order mark"),
+            (b"{\0\0\0}\0\0\0", "it is UTF-32"),
+            (b"\xff\xfe\0\0{\0\0\0", "it is UTF-32"),
+            (b"\0\0\xfe\xff\0\0\0{", "it is UTF-32"),
             (b"{\n\"a\": \"\xe4\"}", "line 2, byte 7: it is not UTF-8 text; it looks like Latin-1"),
             (b"\xff\xfe\x00\xd8", "not UTF-8"),
         ] {

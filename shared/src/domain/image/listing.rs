@@ -272,18 +272,6 @@ pub(crate) struct Page<'a> {
     pub(crate) next_token: Option<Text<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    #[serde(borrow, alias = "ImageDetails")]
-    image_details: Option<Vec<ImageDetail<'a>>>,
-    #[serde(borrow, alias = "Images")]
-    images: Option<Vec<ImageManifest<'a>>>,
-    // The AWS CLI's own paging spells it with a capital.
-    #[serde(borrow, alias = "NextToken")]
-    next_token: Option<Text<'a>>,
-}
-
 /// An image of `DescribeImages`.
 pub(crate) struct ImageDetail<'a> {
     registry_id: Option<Text<'a>>,
@@ -445,6 +433,7 @@ struct AnyFields<'a> {
     image_details: Option<Vec<ImageDetail<'a>>>,
     #[serde(borrow, alias = "Images")]
     images: Option<Vec<ImageManifest<'a>>>,
+    // The AWS CLI's own paging spells it with a capital.
     #[serde(borrow, alias = "NextToken")]
     next_token: Option<Text<'a>>,
     #[serde(borrow, alias = "RegistryId")]
@@ -618,11 +607,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Page<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Page<'de>, A::Error> {
-                let answer = Answer::deserialize(MapAccessDeserializer::new(map))?;
+                let (fields, misspelled) = AnyFields::read(map)?;
+                // An image by itself, as `jq '.imageDetails[]'` prints them one after another.
+                if fields.image_details.is_none() && fields.images.is_none() && fields.image_digest.is_some()
+                {
+                    return Ok(Page {
+                        details: Some(vec![fields.into_detail(misspelled)?]),
+                        ..Page::default()
+                    });
+                }
                 Ok(Page {
-                    details: answer.image_details,
-                    manifests: answer.images,
-                    next_token: answer.next_token,
+                    details: fields.image_details,
+                    manifests: fields.images,
+                    next_token: fields.next_token,
                 })
             }
 
@@ -818,6 +815,15 @@ mod tests {
         let b = &listing.repositories[1].images;
         assert_eq!(b.images().len(), 2);
         assert_eq!(b.parents(), [(1, 0)]);
+    }
+
+    #[test]
+    fn images_one_after_another_are_read_as_an_array_of_them_is() {
+        let (one, other) = (detail("a", "sha256:1", ""), detail("a", "sha256:2", r#", "imageTags": ["v1"]"#));
+        let listing = Listing::parse(&format!("{one}\n{other}\n")).unwrap();
+        let array = Listing::parse(&format!("[{one}, {other}]")).unwrap();
+        assert_eq!(listing.repositories[0].images.images(), array.repositories[0].images.images());
+        assert_eq!(listing.repositories[0].images.images().len(), 2);
     }
 
     #[test]

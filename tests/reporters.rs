@@ -226,7 +226,7 @@ fn a_task_whose_digest_is_not_told_there_keeps_what_it_may_have_pulled_here() {
     let site = Accounts::new();
     site.other.cloud(|cloud| {
         let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
-        cloud.ecs.run_untold_task("prod", &definition, 25.0);
+        cloud.ecs.run_task_without_digest("prod", &definition, 25.0);
     });
     site.report().response();
     assert_eq!(site.list()["unknownImages"].as_array().unwrap().len(), 1, "{:#}", site.list());

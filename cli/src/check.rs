@@ -11,7 +11,6 @@ use shared::domain::enforcement::in_use_protection::{conflicts, protected};
 use shared::domain::enforcement::policy_set::{self, Apply, PolicySet};
 use shared::domain::lifecycle::lint::lint_alone;
 use shared::domain::lifecycle::{Code, Finding, PolicySource};
-use shared::domain::text::instant::Instant;
 use shared::domain::text::locate::{Place, Places};
 use shared::domain::text::quantity::count;
 use shared::domain::text::recognize::excerpt;
@@ -263,7 +262,6 @@ fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
         .collect();
     warnings.extend(policy_set.unreachable());
     warnings.extend(policy_set.unapproved());
-    warnings.extend(policy_set.ended(Instant::now()));
     Ok((format!("{policies}, hash {hash}; {approval}"), warnings))
 }
 

@@ -381,21 +381,6 @@ impl PolicySet {
         Some(Finding::new(Code::UnknownValue, "/approve".to_owned(), message))
     }
 
-    /// The entries of `usage.ignore` that have ended at `now`, and ignore nothing.
-    #[must_use]
-    pub fn ended(&self, now: Instant) -> Vec<Finding> {
-        let entries = self.usage.ignore.iter().enumerate().filter(|(_, entry)| !entry.holds(now));
-        let findings = entries.map(|(index, entry)| {
-            let until = entry.until.map(|until| until.to_string()).unwrap_or_default();
-            let message = format!(
-                "{} is ignored until {until}, which is past; remove the entry",
-                quoted(&entry.source)
-            );
-            Finding::new(Code::UnknownValue, format!("/usage/ignore/{index}/until"), message)
-        });
-        findings.collect()
-    }
-
     /// The policy of this name.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Entry> {
@@ -992,17 +977,6 @@ policies:
             findings("{ source: ecs, reason: a }, { source: ecs, reason: b }"),
             ["/usage/ignore/1/source"]
         );
-    }
-
-    #[test]
-    fn an_entry_that_has_ended_is_told_and_stays_valid() {
-        let text = "policies: []\nusage: { ignore: [{ source: eks/old, reason: gone, until: 2027-01-01 }] }";
-        let ended = |time: &str| {
-            let findings = PolicySet::parse(text).unwrap().ended(Instant::parse(time).unwrap());
-            findings.into_iter().map(|finding| finding.pointer).collect::<Vec<_>>()
-        };
-        assert_eq!(ended("2027-01-01T23:59:59Z"), [""; 0]);
-        assert_eq!(ended("2027-01-02T00:00:00Z"), ["/usage/ignore/0/until"]);
     }
 
     #[test]

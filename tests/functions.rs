@@ -113,7 +113,7 @@ fn lifecycle_preview_refuses_bad_requests_and_says_everything_that_is_wrong() {
         (json!({"lifecyclePolicy": {}}), "InvalidRequest", "no `imageDetails`"),
         (json!({"lifecyclePolicies": {}}), "InvalidRequest", "`lifecyclePolicies` is not a field here"),
         (
-            json!({"lifecyclePolicy": {}, "imageDetails": [{"imageDigest": "sha256:1"}]}),
+            json!({"lifecyclePolicy": {}, "imageDetails": [{"imageDigest": format!("sha256:{}", "1".repeat(64))}]}),
             "InvalidRequest",
             "/imageDetails/0: `imagePushedAt` is missing",
         ),

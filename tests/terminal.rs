@@ -270,11 +270,11 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     $ ecr-steward snapshot
     ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
     $ ecr-steward snapshot --repository team/*x
-    ecr-steward: no repository of eu-west-1 is named like `team/*x`; `ecr-steward repository list` has their names
+    ecr-steward: no repository of eu-west-1 is named like `team/*x`; `ecr-steward images list '*'` has their names
     $ ecr-steward snapshot --repository team/ap
     ecr-steward: there is no repository team/ap in the registry of eu-west-1; did you mean team/app?
     $ ecr-steward snapshot --repository Team
-    ecr-steward: --repository Team: it has `T`; write lower-case letters, digits, `-`, `_`, `.` and `/` only
+    ecr-steward: Team is no name of a repository: it has `T`; write lower-case letters, digits, `-`, `_`, `.` and `/` only
     $ ecr-steward policy restore team/app --registry-id 210987654321
     ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
     ");
@@ -580,9 +580,91 @@ mod questions {
         )))
         .unwrap();
         assert!(json[0]["imageManifest"].as_str().unwrap().contains("schemaVersion"));
+        assert_eq!((&json[0]["outcome"], &json[0]["present"]), (&json!("DELETED"), &json!("GONE")));
         let nothing = run(&aws, &["history", "team/app:latest"]);
         assert_eq!(nothing.status.code(), Some(1));
         assert_eq!(stderr(&nothing), "The journal of the last 90 days has no image latest of team/app\n");
+    }
+
+    #[test]
+    fn the_history_does_not_say_deleted_of_an_image_that_nobody_deleted() {
+        let aws = account();
+        aws.fault_from("BatchDeleteImage", Fault::Denied, 0);
+        let output = run(&aws, &["enforce", "--repository", "team/app", "--apply"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        aws.heal();
+        let history = succeed(run(&aws, &["history", "team/app:ci-1"]));
+        assert!(
+            history.contains(" was to be deleted on 2") && history.contains("it could not be: "),
+            "{history}"
+        );
+        assert!(history.contains("; the repository has it now"), "{history}");
+        assert!(!history.contains(" deleted on") || history.contains("to be deleted on"), "{history}");
+        assert!(!history.contains("To get it back"), "{history}");
+        let list = succeed(run(&aws, &["runs", "list"]));
+        let line: Vec<&str> = list.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(line[3..7], ["problems", "4", "0", "4"], "planned, deleted, failed: {list}");
+        let elsewhere = run(&aws, &["history", "ghcr.io/team/app:ci-1"]);
+        assert!(
+            stderr(&elsewhere).contains("is not Amazon ECR; write team/app without it"),
+            "{}",
+            stderr(&elsewhere)
+        );
+    }
+
+    #[test]
+    fn a_repository_that_cannot_be_read_is_named_and_the_others_are_shown() {
+        for arguments in [
+            &["preview", "--all"][..],
+            &["suggest", "--all"],
+            &["snapshot", "--all"],
+            &["images", "list", "*"],
+            &["images", "list", "*", "--output", "json"],
+        ] {
+            let aws = account();
+            aws.fault("DescribeImages", Fault::Denied, 1);
+            let output = run(&aws, arguments);
+            let (out, said) = (stdout(&output), stderr(&output));
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+            let is_app = said.contains("ecr-steward: team/app is left out: DescribeImages: ");
+            let is_web = said.contains("ecr-steward: team/web is left out: DescribeImages: ");
+            assert!(is_app != is_web, "{arguments:?}: {said}");
+            assert!(
+                said.ends_with("ecr-steward: 1 of 2 repositories is left out\n"),
+                "{arguments:?}: {said}"
+            );
+            assert!(
+                out.contains("team/app") == is_web && out.contains("team/web") == is_app,
+                "{arguments:?}: {out}"
+            );
+        }
+        let aws = account();
+        aws.fault("DescribeImages", Fault::Denied, 1);
+        assert!(
+            refusal(signed_in(&aws).args(["images", "list", "team/app"])).contains("ask for that permission")
+        );
+    }
+
+    #[test]
+    fn the_own_account_is_no_other_one() {
+        let aws = account();
+        let own = ["--repository", "team/app", "--registry-id", "123456789012"];
+        let output = run(&aws, &[&["preview"][..], &own].concat());
+        assert!(
+            output.status.success() && !stderr(&output).contains("is not known from here"),
+            "{}",
+            stderr(&output)
+        );
+        succeed(run(&aws, &[&["enforce"][..], &own].concat()));
+        let other = ["enforce", "--repository", "team/app", "--registry-id", "210987654321"];
+        assert!(refusal(signed_in(&aws).args(other)).contains("another account's registry"));
+        let output = run(&aws, &["enforce", "--repository", "team/app", "--save-plan", "-"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains("standard output has the report; name a file"),
+            "{}",
+            stderr(&output)
+        );
     }
 
     #[test]
@@ -649,8 +731,7 @@ mod questions {
         assert_eq!(output.status.code(), Some(1));
         let output = stderr(&output);
         assert!(
-            output.starts_with("4 images more would expire, ")
-                && output.contains("\n  team/app: ci-0: Pushed 30 days ago"),
+            output.starts_with("4 images (") && output.contains("\n  team/app: ci-0: Pushed 30 days ago"),
             "{output}"
         );
         assert_eq!(against(&["--images", "images.json", "--allow", "4"]).status.code(), Some(0));

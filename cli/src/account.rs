@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use shared::aws::pages::Pages;
 use shared::aws::{AwsError, Connection, Failure as AwsFailure};
 use shared::domain::enforcement::actor::Actor;
 use shared::domain::lifecycle::matches_wildcard;
@@ -20,7 +21,7 @@ use crate::{Failure, complete, progress};
 /// Timeout of one command.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 /// Timeout of the question who calls, when a call was refused.
-const WHO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const WHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The default name of the stack.
 pub(crate) const STACK: &str = "ecr-steward";
 
@@ -34,6 +35,22 @@ pub(crate) enum AccountError {
     NoCredentials { others: Vec<String> },
     #[error("there are no credentials: {0}")]
     Credentials(String),
+    #[error("the profile {profile} is not signed in: aws sso login --profile {profile}")]
+    SsoLogin { profile: String },
+    #[error(
+        "the profile {profile} has its credentials from `aws login`, which only the AWS CLI reads; hand them over: \
+         eval \"$(aws configure export-credentials --profile {profile} --format env)\""
+    )]
+    AwsLogin { profile: String },
+    #[error(
+        "the program of `credential_process` of the profile {profile} gave no credentials: {program}: {problem}"
+    )]
+    Program { profile: String, program: String, problem: String },
+    #[error(
+        "the role of the profile {profile} asks for a second factor (`mfa_serial`), which only the AWS CLI asks for; hand its \
+         credentials over: eval \"$(aws configure export-credentials --profile {profile} --format env)\""
+    )]
+    SecondFactor { profile: String },
     #[error("there is no profile `{name}` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials){}", listed(.known))]
     NoProfile { name: String, known: Vec<String> },
     #[error("--profile may be given once; `in-use` and `preview` take several, whose use they read together")]
@@ -52,12 +69,12 @@ pub(crate) enum AccountError {
     NoRegionName { name: String, origin: Origin },
     #[error("no runtime: {0}")]
     Runtime(io::Error),
-    #[error("--repository {name}: {problem}")]
+    #[error("{name} is no name of a repository: {}", Name::meant(name).map_or_else(|| problem.clone(), |meant| format!("write {meant}")))]
     Name { name: String, problem: String },
     #[error("there is no repository {name} in the registry of {region}{}", meant(.similar.as_ref()))]
     Missing { name: String, region: String, similar: Option<String> },
     #[error(
-        "no repository of {region} is named like `{pattern}`; `ecr-steward repository list` has their names"
+        "no repository of {region} is named like `{pattern}`; `ecr-steward images list '*'` has their names"
     )]
     NoMatch { pattern: String, region: String },
     #[error("name the repositories: --repository NAME (with * for any characters), or --all")]
@@ -72,6 +89,9 @@ pub(crate) enum AccountError {
     /// AWS knows the caller, who may not do this.
     #[error("{caller} is not allowed to do {action} in {region}{}: ask for that permission\n  {message}", on(.message))]
     Denied { caller: String, action: String, region: String, message: String },
+    /// Requests are signed with a time that AWS does not take.
+    #[error("the clock of this computer is wrong: AWS does not take its time: {message}\n  Set the clock")]
+    Clock { message: String },
     /// AWS does not know the caller.
     #[error(
         "AWS does not take these credentials: {message}\n  Sign in again (`aws sso login`), or name another profile with --profile"
@@ -134,8 +154,15 @@ pub(crate) struct Aws {
 
 impl Aws {
     /// Refuses another account's registry, where something may be changed.
-    pub(crate) fn own_registry(&self) -> Result<(), AccountError> {
-        if self.registry_id.is_some() { Err(AccountError::ForeignRegistry) } else { Ok(()) }
+    pub(crate) fn own_registry(&self) -> Result<(), Failure> {
+        if self.registry_id.is_none() {
+            return Ok(());
+        }
+        // Signing in tells the own account's.
+        connected(self, async |connection| match connection.ecr_read().registry_id() {
+            Some(_) => Err(AccountError::ForeignRegistry.into()),
+            None => Ok(()),
+        })
     }
 
     /// Refuses several profiles, where one account is worked on.
@@ -358,14 +385,17 @@ pub(crate) async fn diagnosis(
                 hint,
             })
         }
+        AwsFailure::Credentials => Some(not_signed_in(&error.message)),
         AwsFailure::Denied => {
             progress::phase("asking who calls");
             // Everybody may ask this: a refusal means that the credentials are none.
             let answered = tokio::time::timeout(WHO_TIMEOUT, connection.sts().caller()).await;
             match answered {
-                Ok(Err(refused)) if refused.failure == AwsFailure::Denied => {
+                Ok(Err(refused))
+                    if matches!(refused.failure, AwsFailure::Denied | AwsFailure::Credentials) =>
+                {
                     let message = if refused.message.is_empty() { &error.message } else { &refused.message };
-                    Some(AccountError::NotSignedIn { message: message.clone() })
+                    Some(not_signed_in(message))
                 }
                 answered => {
                     let caller = answered
@@ -386,6 +416,16 @@ pub(crate) async fn diagnosis(
             Some(AccountError::NoBucket { bucket: bucket.unwrap_or_default().to_owned() })
         }
         _ => None,
+    }
+}
+
+/// Why AWS does not take the credentials: a signature has a time, so that a wrong clock is told from credentials that are none.
+fn not_signed_in(message: &str) -> AccountError {
+    let is_clock = ["Signature not yet current", "Signature expired", "request time and the current time"];
+    let message = message.to_owned();
+    match is_clock.iter().any(|words| message.contains(words)) {
+        true => AccountError::Clock { message },
+        false => AccountError::NotSignedIn { message },
     }
 }
 
@@ -510,7 +550,10 @@ pub(crate) async fn repositories(clients: &RunContext<'_>, which: &Which) -> Res
         } else {
             let name = Name::parse(text)
                 .map_err(|error| AccountError::Name { name: text.clone(), problem: error.to_string() })?;
-            match clients.ecr.repositories_named(&[name]).await {
+            match clients.ecr.repositories_named(std::slice::from_ref(&name)).await {
+                Ok(repositories) if !repositories.iter().any(|found| found.name == name.as_str()) => {
+                    return Err(missing(clients, text).await.into());
+                }
                 Ok(repositories) => repositories,
                 Err(error) if error.failure == AwsFailure::NotFound => {
                     return Err(missing(clients, text).await.into());
@@ -530,14 +573,13 @@ pub(crate) async fn repositories(clients: &RunContext<'_>, which: &Which) -> Res
 /// All repositories of the registry.
 pub(crate) async fn all(clients: &RunContext<'_>) -> Result<Vec<Existing>, AwsError> {
     let mut all = Vec::new();
-    let mut token = None;
+    let mut pages = Pages::new("DescribeRepositories");
     loop {
-        let page = clients.ecr.repositories(None, token.as_deref()).await?;
+        let page = clients.ecr.repositories(None, pages.token()).await?;
         all.extend(page.repositories);
         progress::phase(format!("listing repositories: {}", all.len()));
-        match page.next_token {
-            Some(next) => token = Some(next),
-            None => return Ok(all),
+        if !pages.follow(page.next_token)? {
+            return Ok(all);
         }
     }
 }
@@ -548,6 +590,7 @@ async fn missing(clients: &RunContext<'_>, name: &str) -> AccountError {
     // Without permission to list, the error says only that there is none.
     let known = clients.ecr.repositories(None, None).await.map(|page| page.repositories).unwrap_or_default();
     let similar = like(name, known.iter().map(|repository| repository.name.as_str())).map(str::to_owned);
+    let similar = similar.or_else(|| Name::meant(name).map(|meant| meant.to_string()));
     AccountError::Missing { name: name.to_owned(), region, similar }
 }
 
@@ -570,6 +613,17 @@ mod tests {
             Err("name the bucket alone: steward-1".to_owned())
         );
         assert!(bucket_name("").is_err() && bucket_name("Steward").is_err());
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_from_credentials_that_are_none() {
+        let skewed = "Signature not yet current: 20261126T200000Z is still later than 20261126T180500Z (20261126T180000Z + 5 min.)";
+        assert!(not_signed_in(skewed).to_string().contains("Set the clock"));
+        assert!(
+            not_signed_in("The security token included in the request is expired")
+                .to_string()
+                .contains("Sign in again")
+        );
     }
 
     #[test]

@@ -261,6 +261,7 @@ fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
         })
         .collect();
     warnings.extend(policy_set.unreachable());
+    warnings.extend(policy_set.unapproved());
     Ok((format!("{policies}, hash {hash}; {approval}"), warnings))
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn region() -> ArgValueCompleter {
 pub(crate) fn profile() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let found = block_on(async { profiles(&Aws::default()).await.ok() });
-        let found = found.flatten().unwrap_or_default();
+        let found = found.flatten().map(|profiles| profiles.known).unwrap_or_default();
         beginning_with(current, found.iter().map(String::as_str))
     })
 }

@@ -19,7 +19,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 use shared::aws::{Connection, Transport, http_client};
 use tokio::sync::Mutex;
 
-use crate::account::{AccountError, Aws};
+use crate::account::{AccountError, Aws, WHO_TIMEOUT};
 
 /// Time before the expiry of credentials at which they are refreshed.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -136,7 +136,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
         }
     };
     let kept = Kept { chain, found: Mutex::default() };
-    kept.current().await.map_err(|error| refused(&error, &profiles, aws))?;
+    kept.current().await.map_err(|error| refused(&error, &profiles))?;
     let region = match region {
         Some(found) => Some(found),
         None => {
@@ -152,7 +152,16 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
     }
     let credentials = SharedCredentialsProvider::new(kept);
     let transport = Transport::of_terminal(region.as_ref(), aws.endpoint_url.as_deref(), credentials.clone());
-    let connection = Connection::over(transport).of_registry(aws.registry_id.clone());
+    let connection = Connection::over(transport);
+    let mut registry_id = aws.registry_id.clone();
+    // The registry of the own account needs no name; with one it would be taken for another account's.
+    if let Some(named) = &aws.registry_id
+        && let Ok(Ok(caller)) = tokio::time::timeout(WHO_TIMEOUT, connection.sts().caller()).await
+        && caller.account_id == *named
+    {
+        registry_id = None;
+    }
+    let connection = connection.of_registry(registry_id);
     Ok(Session { connection, origin, credentials })
 }
 
@@ -191,8 +200,17 @@ fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error
     cause
 }
 
+/// The profiles of the AWS CLI's files.
+pub(crate) struct Profiles {
+    /// Their names, in ascending order.
+    pub(crate) known: Vec<String>,
+    /// The one that is used.
+    used: String,
+    set: ProfileSet,
+}
+
 /// The profiles of the AWS CLI's files, and whether the requested one is among them.
-pub(crate) async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
+pub(crate) async fn profiles(aws: &Aws) -> Result<Profiles, AccountError> {
     let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await;
     let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
     let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();
@@ -204,19 +222,96 @@ pub(crate) async fn profiles(aws: &Aws) -> Result<Vec<String>, AccountError> {
         .or_else(|| std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty()));
     match asked {
         Some(name) if !known.contains(&name) => Err(AccountError::NoProfile { name, known }),
-        _ => Ok(known),
+        answered => {
+            let used = answered.unwrap_or_else(|| "default".to_owned());
+            Ok(Profiles { known, used, set: profiles })
+        }
     }
 }
 
-fn refused(error: &CredentialsError, profiles: &[String], aws: &Aws) -> AccountError {
+fn refused(error: &CredentialsError, profiles: &Profiles) -> AccountError {
     let cause = root(error);
     // The last who is asked is the metadata service of an instance, which is there on others, too, and has nothing to give.
     let is_of_instance = cause.to_string().contains("IMDS");
     match error {
-        _ if is_of_instance => AccountError::NoCredentials { others: profiles.to_vec() },
+        _ if is_of_instance => AccountError::NoCredentials { others: profiles.known.clone() },
         CredentialsError::CredentialsNotLoaded(_) => AccountError::NoCredentials {
-            others: profiles.iter().filter(|name| Some(*name) != aws.profile.first()).cloned().collect(),
+            others: profiles.known.iter().filter(|name| **name != profiles.used).cloned().collect(),
         },
-        _ => AccountError::Credentials(cause.to_string()),
+        _ => {
+            let cause = cause.to_string();
+            let setting =
+                |profile: &str, name: &str| profiles.set.get_profile(profile)?.get(name).map(str::to_owned);
+            explained(&profiles.used, &cause, setting).unwrap_or(AccountError::Credentials(cause))
+        }
+    }
+}
+
+/// Maximum number of profiles that refer to each other by `source_profile`.
+const MAX_PROFILES: usize = 8;
+
+/// What the settings of a profile say about why there are no credentials. The SDK's own words are those of the last thing that
+/// failed: a file that is not there, a feature that is not built in, an exit code. `setting` gives a setting of a profile.
+fn explained(
+    used: &str,
+    cause: &str,
+    setting: impl Fn(&str, &str) -> Option<String>,
+) -> Option<AccountError> {
+    let mut profile = used.to_owned();
+    for _ in 0..MAX_PROFILES {
+        let has = |name: &str| setting(&profile, name).is_some();
+        if has("role_arn") && has("mfa_serial") {
+            return Some(AccountError::SecondFactor { profile });
+        }
+        if has("sso_session") || has("sso_start_url") {
+            return Some(AccountError::SsoLogin { profile });
+        }
+        if has("login_session") {
+            return Some(AccountError::AwsLogin { profile });
+        }
+        if let Some(command) = setting(&profile, "credential_process") {
+            // Its arguments may be secret.
+            let program = command.split_whitespace().next().unwrap_or_default().to_owned();
+            let problem = cause.trim().trim_end_matches("Stderr:").trim_end_matches([' ', '.']).to_owned();
+            return Some(AccountError::Program { profile, program, problem });
+        }
+        profile = setting(&profile, "source_profile").filter(|next| *next != profile)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_are_missing_are_explained_by_their_profile() {
+        let said = |settings: &[(&str, &str, &str)], cause: &str| {
+            let setting = |profile: &str, name: &str| {
+                let found = settings.iter().find(|(of, key, _)| (*of, *key) == (profile, name));
+                found.map(|(_, _, value)| (*value).to_owned())
+            };
+            explained("work", cause, setting).map(|error| error.to_string()).unwrap_or_default()
+        };
+        let missing = "No such file or directory (os error 2)";
+        assert_eq!(
+            said(&[("work", "sso_start_url", "https://x.awsapps.com/start")], missing),
+            "the profile work is not signed in: aws sso login --profile work"
+        );
+        let through =
+            [("work", "source_profile", "base"), ("work", "role_arn", "arn"), ("base", "sso_session", "x")];
+        assert_eq!(
+            said(&through, missing),
+            "the profile base is not signed in: aws sso login --profile base"
+        );
+        assert!(said(&[("work", "login_session", "arn")], "").contains("export-credentials --profile work"));
+        let second =
+            [("work", "role_arn", "arn"), ("work", "mfa_serial", "arn"), ("work", "source_profile", "base")];
+        assert!(said(&second, "ProfileFile provider could not be built").contains("second factor"));
+        let program =
+            said(&[("work", "credential_process", "/opt/login --secret x")], "exit status: 1. Stderr: ");
+        assert!(program.ends_with("/opt/login: exit status: 1"), "{program}");
+        assert_eq!(said(&[("work", "region", "eu-west-1")], missing), "");
+        assert_eq!(said(&[("work", "source_profile", "work")], missing), "");
     }
 }

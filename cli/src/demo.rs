@@ -13,6 +13,7 @@ use shared::domain::text::instant::Instant;
 use shared::domain::usage::Usage;
 use shared::report::html;
 
+use crate::init::InitError;
 use crate::preview::{self, Format};
 use crate::{Failure, Outcome, output};
 
@@ -61,10 +62,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let page = html::render(&reports);
     let path = match &arguments.file {
         Some(path) => {
-            std::fs::write(path, page)?;
+            std::fs::write(path, page).map_err(|error| unwritten(path, error))?;
             path.clone()
         }
-        None => write_new(&page)?,
+        None => write_new(&page).map_err(|error| unwritten(&std::env::temp_dir(), error))?,
     };
     let mut out = output::text();
     writeln!(out, "{}", path.display())?;
@@ -74,6 +75,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         let _ = writeln!(output::error(), "ecr-steward: no browser was found; open the page yourself");
     }
     Ok(Outcome::Success)
+}
+
+fn unwritten(path: &Path, error: io::Error) -> InitError {
+    InitError::Unwritten { file: path.display().to_string(), error }
 }
 
 /// Writes a new file into the folder for temporary files, which other users may write to. Never follows a link of theirs.

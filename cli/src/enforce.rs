@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     apply: bool,
 
     /// Save what would be deleted and archived, to be executed with --plan within 24 hours.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["apply", "plan"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["apply", "plan"], value_parser = plan_file)]
     save_plan: Option<PathBuf>,
 
     /// Do what was saved, or less of it, and nothing else.
@@ -157,6 +157,10 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
 fn tell_less(plan: &SavedPlan, undone: &[Undone], usage_has_changed: bool) {
     const SHOWN: usize = 20;
     let all = plan.len() as u64;
+    if all == 0 {
+        output::note("The plan has no image: there was nothing to do");
+        return;
+    }
     output::note(&format!(
         "{} of the {} of the plan are done",
         all - undone.len() as u64,
@@ -177,6 +181,15 @@ fn tell_less(plan: &SavedPlan, undone: &[Undone], usage_has_changed: bool) {
     }
     if undone.len() > SHOWN {
         output::note(&format!("  and {} more", undone.len() - SHOWN));
+    }
+}
+
+/// The file of a plan. Standard output has the report.
+fn plan_file(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "-" => Err("standard output has the report; name a file".to_owned()),
+        "" => Err("name a file".to_owned()),
+        file => Ok(PathBuf::from(file)),
     }
 }
 
@@ -205,6 +218,10 @@ fn save(
     let text = serde_json::to_string_pretty(&plan).map_err(io::Error::from)?;
     std::fs::write(path, text + "\n")
         .map_err(|error| PlanFileError::Unwritten { file: file.clone(), error })?;
+    if plan.is_empty() {
+        output::note(&format!("Saved {file}: by it nothing is deleted or archived"));
+        return Ok(());
+    }
     let images = count(plan.len() as u64, "image");
     output::note(&format!(
         "Saved {file}: {images} of {} repositories, until {}. `ecr-steward enforce --plan {file} --apply` does that or less.",

@@ -58,6 +58,10 @@ pub(crate) enum ImageError {
         "{image} is of the registry {registry}; sign in to that account and Region (--profile, --region)"
     )]
     Elsewhere { image: String, registry: String },
+    #[error(
+        "{image} is of the registry {registry}, which is not Amazon ECR; write {repository} without it for an image of this account"
+    )]
+    NotEcr { image: String, registry: String, repository: String },
 }
 
 /// The name of an image of the account.
@@ -65,6 +69,8 @@ pub(crate) struct Called {
     pub(crate) repository: Name,
     pub(crate) tag: Option<String>,
     pub(crate) digest: Option<String>,
+    /// The account and the Region of the registry that it names, if it names one.
+    pub(crate) registry: Option<(String, String)>,
 }
 
 impl Called {
@@ -77,7 +83,13 @@ impl Called {
         let repository = Name::parse(&reference.repository).map_err(|error| {
             wrong(format!("`{}` is no name of a repository: {error}", reference.repository))
         })?;
-        Ok(Self { repository, tag: reference.tag, digest: reference.digest })
+        let named = reference.registry_id().zip(reference.region());
+        let named = named.map(|(account, region)| (account.to_owned(), region.to_owned()));
+        if let (None, Some(registry)) = (&named, &reference.registry) {
+            let (image, registry) = (text.to_owned(), registry.clone());
+            return Err(ImageError::NotEcr { image, registry, repository: reference.repository }.into());
+        }
+        Ok(Self { repository, tag: reference.tag, digest: reference.digest, registry: named })
     }
 
     /// The tag or the digest, as the image is called.
@@ -116,12 +128,8 @@ async fn explain(
     let which = Which { repository: vec![called.repository.to_string()], all: false };
     let repositories = account::repositories(clients, &which).await?;
     let repository = repositories.into_iter().next().ok_or(AccountError::NothingNamed)?;
-    let reference: Result<ImageReference, _> = arguments.image.parse();
-    let named = reference
-        .ok()
-        .and_then(|reference| Some((reference.registry_id()?.to_owned(), reference.region()?.to_owned())));
-    if let Some((account, region)) = named
-        && (account != repository.registry_id || region != clients.region)
+    if let Some((account, region)) = &called.registry
+        && (*account != repository.registry_id || region != clients.region)
     {
         let registry = format!("{account} in {region}");
         return Err(ImageError::Elsewhere { image: arguments.image.clone(), registry }.into());

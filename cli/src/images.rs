@@ -8,17 +8,18 @@ use shared::aws::http_api::path;
 use shared::domain::image::listing::{RepositoryName, snapshot};
 use shared::domain::image::{Image, ImageStatus};
 use shared::domain::lifecycle::explain::short_digest;
-use shared::domain::repository::Name;
+use shared::domain::repository::{Existing, Name};
 use shared::domain::text::instant::Instant;
 use shared::domain::text::printable::on_one_line;
 use shared::domain::text::quantity::{age, bytes, count};
-use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
+use shared::workflows::enforcement::RunContext;
 
 use crate::account::{self, Aws, Place, Stack, Which};
 use crate::api::Api;
 use crate::confirm::confirm;
 use crate::progress::{self, Progress};
 use crate::repository::name;
+use crate::skipped::Skipped;
 use crate::{Failure, Outcome, complete, output};
 
 /// Maximum number of images in one request.
@@ -125,16 +126,13 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
         let mut json = Vec::new();
         let mut out = output::tables();
         let progress = Progress::new("repositories", repositories.len());
+        let mut skipped = Skipped::new(repositories.len());
         for repository in &repositories {
-            let name = Name::parse(&repository.name).map_err(|error| account::AccountError::Name {
-                name: repository.name.clone(),
-                problem: error.to_string(),
-            })?;
+            progress.step(1);
             match arguments.output {
                 Format::Json => {
-                    let read =
-                        RepositorySnapshot::read(&clients, name, &repository.registry_id, &repository.arn)
-                            .await?;
+                    let read = crate::snapshot::read(&clients, repository).await;
+                    let Some(read) = skipped.unless_failed(&repository.name, read)? else { continue };
                     let of = RepositoryName {
                         repository_name: Some(repository.name.clone()),
                         registry_id: Some(repository.registry_id.clone()),
@@ -143,7 +141,8 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
                     json.extend(taken["imageDetails"].as_array().cloned().unwrap_or_default());
                 }
                 Format::Table => {
-                    let mut images = clients.ecr.images(&name).await?.images;
+                    let read = images(&clients, repository).await;
+                    let Some(mut images) = skipped.unless_failed(&repository.name, read)? else { continue };
                     images.sort_by_key(|image| match arguments.sort {
                         Order::Pushed => std::cmp::Reverse(image.pushed_at.micros().unsigned_abs()),
                         Order::Size => std::cmp::Reverse(image.size_in_bytes),
@@ -151,15 +150,23 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
                     progress::suspended(|| table(&mut out, &repository.name, &images))?;
                 }
             }
-            progress.step(1);
         }
         drop(progress);
         if matches!(arguments.output, Format::Json) {
             output::value(&json)?;
         }
         out.flush()?;
-        Ok(Outcome::Success)
+        Ok(skipped.outcome(Outcome::Success))
     })
+}
+
+/// The images of a repository.
+async fn images(clients: &RunContext<'_>, repository: &Existing) -> Result<Vec<Image>, Failure> {
+    let name = Name::parse(&repository.name).map_err(|error| account::AccountError::Name {
+        name: repository.name.clone(),
+        problem: error.to_string(),
+    })?;
+    Ok(clients.ecr.images(&name).await?.images)
 }
 
 /// Writes a line for each image as it is made, so that memory does not grow with their number.

@@ -70,8 +70,9 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             let (title, problem, entry) = (gap.title(), &gap.problem, gap.ignore_entry(now));
             let mut message = format!("ecr-steward: not known completely: {title}: {problem}");
             if !is_elsewhere(gap) {
-                message +=
-                    &format!("\n  If that does not matter, add to `ignore` below `usage` in {KEY}: {entry}");
+                message += &format!(
+                    "\n  Try again; if it stays so and does not matter, add to `ignore` below `usage` in {KEY}: {entry}"
+                );
             }
             // What cannot be told to anybody is no reason to say something else.
             let _ = writeln!(output::error(), "{message}");

@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures_util::stream::{self, StreamExt};
 use shared::domain::enforcement::suggest::{Freed, families, policy_set, suggest, to_yaml};
-use shared::domain::repository::Name;
 use shared::domain::text::instant::Instant;
 use shared::workflows::enforcement::inventory::assign;
-use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
 
-use crate::account::{self, AccountError, Aws, Bucket, Which};
+use crate::account::{self, Aws, Bucket, Which};
 use crate::progress::Progress;
-use crate::{Failure, Outcome, in_use, output};
+use crate::skipped::Skipped;
+use crate::{Failure, Outcome, in_use, output, snapshot};
 
 /// Repositories that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
@@ -42,6 +41,8 @@ pub(crate) struct Init {
 /// Finds tags that are counted up (ci-1207, sha-9fdfcb8), and writes a rule for each kind, with what would expire by it now, and one for
 /// untagged images. Conservative by construction: `apply: preview`; releases are left alone; the newest, whatever was pulled
 /// lately, and whatever is in use is kept. Prints the file.
+///
+/// Exit code: 0, 2 if a repository could not be read; the file is made of the others, where more than one is named.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward suggest --all > policies.yaml
@@ -90,38 +91,33 @@ pub(crate) fn init(arguments: &Init) -> Result<Outcome, Failure> {
 
 /// `ecr-steward suggest`.
 pub(crate) fn run(arguments: &Suggest, aws: &Aws) -> Result<Outcome, Failure> {
-    let text = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
+    let (text, skipped) = account::work(aws, &arguments.bucket.if_named(), async |clients, _| {
         let repositories = account::repositories(&clients, &arguments.which).await?;
         let usage = in_use::usage(&clients).await?;
         let progress = Progress::new("repositories", repositories.len());
         let clients = &clients;
         let mut reading = stream::iter(&repositories)
-            .map(async |repository| {
-                let name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
-                    name: repository.name.clone(),
-                    problem: error.to_string(),
-                })?;
-                Ok::<_, Failure>(
-                    RepositorySnapshot::read(clients, name, &repository.registry_id, &repository.arn).await?,
-                )
-            })
+            .map(async |repository| (repository, snapshot::read(clients, repository).await))
             .buffered(READ_CONCURRENCY);
+        let mut skipped = Skipped::new(repositories.len());
         let mut snapshots = Vec::with_capacity(repositories.len());
-        while let Some(snapshot) = reading.next().await {
-            snapshots.push(snapshot?);
+        while let Some((repository, read)) = reading.next().await {
             progress.step(1);
+            if let Some(read) = skipped.unless_failed(&repository.name, read)? {
+                snapshots.push((repository, read));
+            }
         }
         drop(progress);
-        let found = snapshots.iter().map(|read| (read.name.as_str().to_owned(), families(&read.images)));
+        let found = snapshots.iter().map(|(_, read)| (read.name.as_str().to_owned(), families(&read.images)));
         let suggestions = suggest(&found.collect());
         let set = policy_set(&suggestions)
             .map_err(|findings| in_use::invalid_policies_file("the suggestion", &findings))?;
         let mut freed: BTreeMap<(String, u64), Freed> = BTreeMap::new();
         let now = Instant::now();
-        for (repository, read) in repositories.iter().zip(snapshots) {
-            let Some(entry) = assign(clients, &set, &repository.name, &repository.arn).await? else {
-                continue;
-            };
+        for (repository, read) in snapshots {
+            let entry = assign(clients, &set, &repository.name, &repository.arn).await;
+            let entry = skipped.unless_failed(&repository.name, entry.map_err(Failure::from))?;
+            let Some(Some(entry)) = entry else { continue };
             let name = entry.name.clone();
             let plan = read.plan(std::borrow::Cow::Borrowed(entry), &usage, now);
             for &place in &plan.plan.deletions {
@@ -132,10 +128,10 @@ pub(crate) fn run(arguments: &Suggest, aws: &Aws) -> Result<Outcome, Failure> {
                 freed.bytes = freed.bytes.saturating_add(image.size_in_bytes);
             }
         }
-        Ok(to_yaml(&suggestions, Some(&freed)))
+        Ok((to_yaml(&suggestions, Some(&freed)), skipped))
     })?;
     let mut out = output::text();
     out.write_all(text.as_bytes())?;
     out.flush()?;
-    Ok(Outcome::Success)
+    Ok(skipped.outcome(Outcome::Success))
 }

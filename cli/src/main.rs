@@ -37,6 +37,7 @@ mod protection_rule;
 mod repository;
 mod runs;
 mod schema;
+mod skipped;
 mod snapshot;
 
 /// See what every lifecycle rule of Amazon ECR deletes and why, and enforce it: no image that is known to be in use is deleted

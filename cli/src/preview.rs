@@ -11,7 +11,7 @@ use shared::domain::lifecycle::{Passes, PolicySource};
 use shared::domain::preview::model::PreviewReport;
 use shared::domain::preview::request::Live;
 use shared::domain::preview::{Question, preview_all};
-use shared::domain::repository::Name;
+use shared::domain::repository::{Existing, Name};
 use shared::domain::text::instant::{Instant, InvalidTime};
 use shared::domain::text::quantity::{bytes, count};
 use shared::domain::usage::Usage;
@@ -25,6 +25,7 @@ use crate::credentials::Session;
 use crate::elsewhere::Elsewhere;
 use crate::input::{self, InputError};
 use crate::progress::{self, Progress};
+use crate::skipped::Skipped;
 use crate::{Failure, Outcome, in_use, output};
 
 /// Number of repositories that are read at the same time.
@@ -39,7 +40,8 @@ const READ_CONCURRENCY: usize = 8;
 /// (multi-platform images, images with attestations), append what `aws ecr batch-get-image` prints for them, so that
 /// it is known which images they reference.
 ///
-/// Exit code: 0, 1 if more images expire than --allow permits, 2 if nothing could be previewed.
+/// Exit code: 0, 1 if more images expire than --allow permits, 2 if a repository could not be previewed; the others are, where more
+/// than one is named.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward preview --policy policy.yaml --images images.json
@@ -152,6 +154,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         }
     };
     let passes = if arguments.all_passes { Passes::UntilStable } else { Passes::One };
+    let mut skipped = Skipped::new(0);
     match &arguments.images {
         Some(path) => {
             let text = input::read(path, u64::MAX)?;
@@ -170,15 +173,26 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             }
             print(arguments.output, reports)?;
         }
-        None => account::work_signed_in(aws, &arguments.bucket.if_named(), async |clients, session| {
-            live((&clients, aws, session), arguments, (source, against.clone()), usage, passes, &mut newly)
-                .await
-        })?,
+        None => {
+            skipped =
+                account::work_signed_in(aws, &arguments.bucket.if_named(), async |clients, session| {
+                    live(
+                        (&clients, aws, session),
+                        arguments,
+                        (source, against.clone()),
+                        usage,
+                        passes,
+                        &mut newly,
+                    )
+                    .await
+                })?;
+        }
     }
     if against.is_some() {
         newly.warn();
     }
-    Ok(if newly.images.len() > arguments.allow { Outcome::Different } else { Outcome::Success })
+    let outcome = if newly.images.len() > arguments.allow { Outcome::Different } else { Outcome::Success };
+    Ok(skipped.outcome(outcome))
 }
 
 /// The images that expire by a policy and did not expire by another one.
@@ -208,7 +222,7 @@ impl Newly {
         const SHOWN: usize = 20;
         let images = count(self.images.len() as u64, "image");
         output::note(&format!(
-            "{images} more would expire, {}, than by the policy of --against",
+            "{images} ({}) would expire that the policy of --against keeps",
             bytes(self.bytes)
         ));
         for line in self.images.iter().take(SHOWN) {
@@ -237,7 +251,7 @@ async fn live(
     usage: Usage,
     passes: Passes,
     newly: &mut Newly,
-) -> Result<(), Failure> {
+) -> Result<Skipped, Failure> {
     let repositories = account::repositories(clients, &arguments.which).await?;
     let (own, sources) = in_use::observe(clients).await?;
     let usage = Usage::merged([usage, arguments.elsewhere.add_to(own, aws, session, &sources).await?]);
@@ -248,38 +262,41 @@ async fn live(
     }
     let progress = Progress::new("repositories", repositories.len());
     let mut printed = Printed::new(arguments.output, repositories.len());
+    let mut skipped = Skipped::new(repositories.len());
     let (policy, against, usage) = (&policy, &against, &usage);
-    let mut reports = stream::iter(repositories)
-        .map(async |repository| {
-            let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
-                name: repository.name.clone(),
-                problem: error.to_string(),
-            })?;
-            let request = Live {
-                repository_name,
-                policy: policy.clone(),
-                // All use is gathered already.
-                usage: Usage::default(),
-                evaluated_at: arguments.now,
-                passes,
-            };
-            let repository = ReadRepository::read(clients, &repository.registry_id, &request).await?;
-            let report = repository.preview(&request, usage, Instant::now());
-            let Some(against) = against else { return Ok::<_, Failure>((report, None)) };
-            let request = Live { policy: Some(against.clone()), ..request };
-            let before = repository.preview(&request, usage, report.evaluated_at);
-            Ok((report, Some(before)))
-        })
+    let read = async |repository: &Existing| {
+        let repository_name = Name::parse(&repository.name).map_err(|error| AccountError::Name {
+            name: repository.name.clone(),
+            problem: error.to_string(),
+        })?;
+        let request = Live {
+            repository_name,
+            policy: policy.clone(),
+            // All use is gathered already.
+            usage: Usage::default(),
+            evaluated_at: arguments.now,
+            passes,
+        };
+        let repository = ReadRepository::read(clients, &repository.registry_id, &request).await?;
+        let report = repository.preview(&request, usage, Instant::now());
+        let Some(against) = against else { return Ok::<_, Failure>((report, None)) };
+        let request = Live { policy: Some(against.clone()), ..request };
+        let before = repository.preview(&request, usage, report.evaluated_at);
+        Ok((report, Some(before)))
+    };
+    let mut reports = stream::iter(&repositories)
+        .map(async |repository| (repository, read(repository).await))
         .buffered(READ_CONCURRENCY);
-    while let Some(report) = reports.next().await {
-        let (report, before) = report?;
+    while let Some((repository, report)) = reports.next().await {
+        progress.step(1);
+        let Some((report, before)) = skipped.unless_failed(&repository.name, report)? else { continue };
         if let Some(before) = before {
             newly.take(&report, &before);
         }
         progress::suspended(|| printed.print(report))?;
-        progress.step(1);
     }
-    Ok(printed.finish()?)
+    printed.finish()?;
+    Ok(skipped)
 }
 
 /// Reports on their way to standard output: each is printed when it is there, so that not all of them are in memory. A page needs

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use shared::aws::Connection;
 use shared::aws::http_api::path;
+use shared::aws::pages::Pages;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::repository::Name;
 
@@ -362,15 +363,13 @@ async fn all(connection: &Connection, stack: &str) -> Result<Vec<Value>, Failure
     let api = Api::of(connection, stack).await?;
     let mut all = Vec::new();
     let mut query = "?maxResults=1000".to_owned();
+    let mut pages = Pages::new("GET /repositories");
     loop {
         let page = api.ask("GET /repositories", &format!("/repositories{query}"), None).await?;
         all.extend(page.body["repositories"].as_array().cloned().unwrap_or_default());
-        match page.body["nextToken"].as_str() {
-            Some(token) => {
-                query = format!("?maxResults=1000&nextToken={}", shared::aws::http_api::escaped(token));
-            }
-            None => return Ok(all),
-        }
+        pages.follow(page.body["nextToken"].as_str().map(str::to_owned))?;
+        let Some(token) = pages.token() else { return Ok(all) };
+        query = format!("?maxResults=1000&nextToken={}", shared::aws::http_api::escaped(token));
     }
 }
 

@@ -1,9 +1,12 @@
 //! `ecr-steward runs` and `ecr-steward history`: past runs, and the history of one image.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use clap::{Args, Subcommand};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use shared::aws::Failure as AwsFailure;
+use shared::domain::enforcement::image_history::{HistoryEntry, Presence};
 use shared::domain::enforcement::journal::{self, Line};
 use shared::domain::enforcement::run::RUNS;
 use shared::domain::preview::model::ActionKind;
@@ -52,8 +55,8 @@ struct List {
     bucket: Bucket,
 
     /// How many.
-    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
-    last: usize,
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    last: u32,
 }
 
 /// Show the report of a run
@@ -76,7 +79,8 @@ struct Show {
 
 /// Say who deleted or archived an image, when and why, and how to get it back
 ///
-/// Reads the journal in the stack's bucket, which is kept for 400 days. By tag: every image that had it.
+/// Reads the journal in the stack's bucket, which is kept for 400 days, and is written before anything is deleted: what came of it
+/// is in the report of the run, and ECR is asked whether it has the image. By tag: every image that had it.
 ///
 /// Exit code: 0, or 1 if the journal has nothing of the image.
 #[derive(Debug, Args)]
@@ -96,7 +100,7 @@ pub(crate) struct History {
     #[arg(long, value_name = "NUMBER", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=i64::from(JOURNAL_DAYS)))]
     days: u32,
 
-    /// How to print; JSON has the lines of the journal, with manifests.
+    /// How to print; JSON has the lines of the journal, with manifests, and what came of each.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: output::Format,
 }
@@ -115,7 +119,7 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
         let mut keys: Vec<_> =
             listed.into_iter().filter(|object| object.key.ends_with("/report.json")).collect();
         keys.sort_by_key(|object| std::cmp::Reverse(object.modified_at));
-        keys.truncate(arguments.last);
+        keys.truncate(arguments.last as usize);
         let clients = &clients;
         let reading = stream::iter(keys).map(async |object| report(clients, &object.key).await);
         reading.buffered(READ_CONCURRENCY).try_collect::<Vec<_>>().await
@@ -125,12 +129,16 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
         output::note("There is no run yet");
         return Ok(Outcome::Success);
     }
-    writeln!(out, "{:38}{:22}{:9}{:>9}{:>9}  BY", "RUN", "STARTED", "STATUS", "DELETED", "BLOCKED")?;
+    writeln!(
+        out,
+        "{:38}{:22}{:9}{:>9}{:>9}{:>9}{:>9}  BY",
+        "RUN", "STARTED", "STATUS", "PLANNED", "DELETED", "FAILED", "BLOCKED"
+    )?;
     for report in reports.iter().flatten() {
         let totals = &report.totals;
         let status = match (report.status, report.run.dry_run) {
             (RunStatus::Failed, _) => "failed",
-            (RunStatus::Attention, _) => "look",
+            (RunStatus::Attention, _) => "problems",
             (RunStatus::Succeeded, true) => "dry run",
             (RunStatus::Succeeded, false) => "done",
         };
@@ -140,9 +148,11 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
         let by = by.rsplit_once(":execution:").map_or(by, |_| "the stack");
         writeln!(
             out,
-            "{:38}{started:22}{status:9}{:>9}{:>9}  {}",
+            "{:38}{started:22}{status:9}{:>9}{:>9}{:>9}{:>9}  {}",
             on_one_line(&report.run.run_id),
+            grouped(totals.expiring.image_total_count),
             grouped(totals.deleted.image_total_count),
+            grouped(totals.failed.image_total_count),
             grouped(totals.blocked.image_total_count),
             on_one_line(by)
         )?;
@@ -193,7 +203,7 @@ fn show(arguments: &Show, aws: &Aws) -> Result<Outcome, Failure> {
 /// `ecr-steward history`.
 pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure> {
     let called = Called::parse(&arguments.image)?;
-    let lines = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
+    let entries = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
         progress::phase("reading the journal");
         let clients = &clients;
         let now = Instant::now();
@@ -216,15 +226,19 @@ pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure
             .into_iter()
             .filter(|line| line.repository_name == called.repository.as_str())
             .filter(|line| called.is(&line.image_digest, &line.image_tags))
+            .filter(|line| {
+                let named = called.registry.as_ref();
+                named.is_none_or(|(account, region)| *account == line.registry_id && *region == line.region)
+            })
             .collect();
         lines.sort_by_key(|line| std::cmp::Reverse(line.at));
-        Ok(lines)
+        entries(clients, &called, lines).await
     })?;
     match arguments.output {
-        output::Format::Json => output::value(&lines)?,
-        output::Format::Text => print(&called, &lines)?,
+        output::Format::Json => output::value(&entries)?,
+        output::Format::Text => print(&called, &entries)?,
     }
-    if lines.is_empty() {
+    if entries.is_empty() {
         output::note(&format!(
             "The journal of the last {} days has no image {} of {}",
             arguments.days,
@@ -236,16 +250,67 @@ pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure
     Ok(Outcome::Success)
 }
 
-fn print(called: &Called, lines: &[Line]) -> Result<(), Failure> {
+/// What came of the intentions of the journal, from the reports of the runs and from ECR. What cannot be read is not known, which
+/// the entry then says.
+async fn entries(
+    clients: &RunContext<'_>,
+    called: &Called,
+    lines: Vec<Line>,
+) -> Result<Vec<HistoryEntry>, Failure> {
+    progress::phase("looking for what came of it");
+    let runs: BTreeSet<String> = lines.iter().map(|line| line.run_id.clone()).collect();
+    let reading = stream::iter(runs).map(async |run| {
+        let read = report(clients, &format!("{RUNS}{run}/report.json")).await;
+        (run, read.ok().flatten())
+    });
+    let reports: BTreeMap<String, Option<RunReport>> = reading.buffered(READ_CONCURRENCY).collect().await;
+    let digests: BTreeSet<String> = lines
+        .iter()
+        .filter(|line| line.region == clients.region)
+        .map(|line| line.image_digest.clone())
+        .collect();
+    // Of another account it is not known from here what its registry has.
+    let own = clients.ecr.repositories_named(std::slice::from_ref(&called.repository)).await;
+    let own = match own {
+        Ok(repositories) => repositories.into_iter().next().map(|repository| Some(repository.registry_id)),
+        // Without its repository there is no image.
+        Err(error) if error.failure == AwsFailure::NotFound => Some(None),
+        Err(_) => None,
+    };
+    let asking = stream::iter(digests).map(async |digest| {
+        let status = clients.ecr.image_status(&called.repository, &digest).await;
+        (digest, status.ok().map(Presence::of))
+    });
+    let present: BTreeMap<String, Option<Presence>> = asking.buffered(READ_CONCURRENCY).collect().await;
+    let entries = lines.into_iter().map(|line| {
+        let report = reports.get(&line.run_id).and_then(Option::as_ref);
+        let result = report.and_then(|report| {
+            let of_repository =
+                report.repositories.iter().filter(|outcome| outcome.repository_name == line.repository_name);
+            of_repository
+                .flat_map(|outcome| &outcome.results)
+                .find(|result| result.image_digest == line.image_digest)
+        });
+        let is_own = own
+            .as_ref()
+            .is_some_and(|registry| registry.as_ref().is_none_or(|registry| *registry == line.registry_id));
+        let present = present.get(&line.image_digest).copied().flatten().filter(|_| is_own);
+        HistoryEntry::new(line, result, present)
+    });
+    Ok(entries.collect())
+}
+
+fn print(called: &Called, entries: &[HistoryEntry]) -> Result<(), Failure> {
     let mut out = output::text();
-    for line in lines {
-        let done = match line.action.kind {
-            ActionKind::Expire => "deleted",
-            ActionKind::Transition => "archived",
-        };
+    for entry in entries {
+        let line = &entry.line;
+        let done = entry.headline();
         let tags =
             if line.image_tags.is_empty() { "untagged".to_owned() } else { line.image_tags.join(", ") };
         writeln!(out, "{} {done} on {} by {}", line.image_digest, line.at, line.by)?;
+        if let Some(sequel) = entry.sequel() {
+            writeln!(out, "  {}", on_one_line(&sequel))?;
+        }
         writeln!(out, "  {tags}, {}, pushed {}", bytes(line.image_size_in_bytes), line.image_pushed_at)?;
         match (&line.policy, line.applied_rule_priority) {
             (Some(policy), Some(rule)) => {
@@ -260,7 +325,7 @@ fn print(called: &Called, lines: &[Line]) -> Result<(), Failure> {
         }
         writeln!(out, "  {}\n  in the run {}", line.reason, line.run_id)?;
     }
-    if let Some(line) = lines.first() {
+    if let Some(HistoryEntry { line, .. }) = entries.first().filter(|entry| !entry.is_there()) {
         let (name, digest) = (&called.repository, &line.image_digest);
         let back = match (line.action.kind, &line.image_manifest) {
             (ActionKind::Transition, _) => format!(

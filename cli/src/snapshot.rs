@@ -4,17 +4,21 @@ use std::io::{self, Write};
 
 use clap::Args;
 use shared::domain::image::listing::{RepositoryName, snapshot};
-use shared::domain::repository::Name;
+use shared::domain::repository::{Existing, Name};
+use shared::workflows::enforcement::RunContext;
 use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
 
 use crate::account::{self, Aws, Place, Which};
 use crate::progress::{self, Progress};
+use crate::skipped::Skipped;
 use crate::{Failure, Outcome, output};
 
 /// Print the images of repositories, with what image indexes reference, as a file that `preview --images` reads
 ///
 /// Reads by as few calls as there can be: pages of a thousand images, and the manifests of image indexes only. ECR records
 /// reading a manifest as a pull, unless your role is registered with `aws ecr register-pull-time-update-exclusion`.
+///
+/// Exit code: 0, 2 if a repository could not be read; the others are printed, where more than one is named.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward snapshot --repository shop/web > images.json
@@ -30,13 +34,11 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         let repositories = account::repositories(&clients, &arguments.which).await?;
         let progress = Progress::new("repositories", repositories.len());
         let mut out = output::json();
+        let mut skipped = Skipped::new(repositories.len());
         for repository in repositories {
-            let name = Name::parse(&repository.name).map_err(|error| account::AccountError::Name {
-                name: repository.name.clone(),
-                problem: error.to_string(),
-            })?;
-            let read =
-                RepositorySnapshot::read(&clients, name, &repository.registry_id, &repository.arn).await?;
+            let read = read(&clients, &repository).await;
+            progress.step(1);
+            let Some(read) = skipped.unless_failed(&repository.name, read)? else { continue };
             let name = RepositoryName {
                 repository_name: Some(repository.name),
                 registry_id: Some(repository.registry_id),
@@ -46,9 +48,20 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
                     .map_err(io::Error::from)?;
                 out.write_all(b"\n")
             })?;
-            progress.step(1);
         }
         out.flush()?;
-        Ok(Outcome::Success)
+        Ok(skipped.outcome(Outcome::Success))
     })
+}
+
+/// Reads a repository with what its image indexes reference.
+pub(crate) async fn read(
+    clients: &RunContext<'_>,
+    repository: &Existing,
+) -> Result<RepositorySnapshot, Failure> {
+    let name = Name::parse(&repository.name).map_err(|error| account::AccountError::Name {
+        name: repository.name.clone(),
+        problem: error.to_string(),
+    })?;
+    Ok(RepositorySnapshot::read(clients, name, &repository.registry_id, &repository.arn).await?)
 }

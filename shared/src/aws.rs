@@ -63,6 +63,7 @@ pub mod lambda;
 pub mod logs;
 #[cfg(feature = "lifecycle")]
 mod named_revisions;
+pub mod pages;
 #[cfg(feature = "lifecycle")]
 mod pipes;
 mod rate_limit;

@@ -22,15 +22,18 @@ use aws_sdk_ecr::types::{
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
 use super::error::{AwsError, Failure};
+use super::pages::Pages;
 use super::rate_limit::RateLimiter;
 use super::{Connection, retries_at_once};
 use crate::aws::retry_observer::RetryObserver;
 use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::image::deletion::{Deleted, ImageId, Refused};
+use crate::domain::image::reference::is_exact_digest;
 use crate::domain::image::{Image, ImageStatus, ManifestKind};
 use crate::domain::repository::{
     Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags,
 };
+use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
 /// The largest page ECR gives; fewer pages are fewer calls.
@@ -252,7 +255,11 @@ impl EcrRead {
                 .repository_names(name.as_str())
         );
         let repository = match described {
-            Ok(answer) => answer.repositories.unwrap_or_default().into_iter().next(),
+            Ok(answer) => {
+                let repositories =
+                    answer.repositories.ok_or_else(|| absent("DescribeRepositories", "repositories"))?;
+                repositories.into_iter().next()
+            }
             Err(error) if error.failure == Failure::NotFound => None,
             Err(error) => return Err(error),
         };
@@ -289,9 +296,13 @@ impl EcrRead {
             .max_results(size.map_or(PAGE, i32::from))
             .set_next_token(token.map(str::to_owned));
         let answer = call!(self, "DescribeRepositories", request)?;
+        let mut pages = Pages::new("DescribeRepositories").after(token.map(str::to_owned));
+        pages.follow(answer.next_token)?;
+        let repositories =
+            answer.repositories.ok_or_else(|| absent("DescribeRepositories", "repositories"))?;
         Ok(RepositoryPage {
-            repositories: answer.repositories.unwrap_or_default().into_iter().map(existing).collect(),
-            next_token: answer.next_token,
+            repositories: repositories.into_iter().map(existing).collect(),
+            next_token: pages.token().map(str::to_owned),
         })
     }
 
@@ -308,7 +319,9 @@ impl EcrRead {
             .set_registry_id(self.registry_id.clone())
             .set_repository_names(Some(names));
         let answer = call!(self, "DescribeRepositories", request)?;
-        Ok(answer.repositories.unwrap_or_default().into_iter().map(existing).collect())
+        let repositories =
+            answer.repositories.ok_or_else(|| absent("DescribeRepositories", "repositories"))?;
+        Ok(repositories.into_iter().map(existing).collect())
     }
 
     /// The tags of a repository, by its ARN.
@@ -384,7 +397,7 @@ impl EcrRead {
     pub async fn has_images(&self, name: &str) -> Result<bool, AwsError> {
         // Without this ECR leaves out what is archived.
         let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
-        let mut token = None;
+        let mut pages = Pages::new("ListImages");
         loop {
             let request = self
                 .client
@@ -392,13 +405,15 @@ impl EcrRead {
                 .set_registry_id(self.registry_id.clone())
                 .repository_name(name)
                 .filter(all.clone())
-                .max_results(1);
-            let answer = call!(self, "ListImages", request.set_next_token(token.take()))?;
+                .max_results(1)
+                .set_next_token(pages.token().map(str::to_owned));
+            let answer = call!(self, "ListImages", request)?;
             // A page can be empty although there is another one.
-            match (answer.image_ids.unwrap_or_default().is_empty(), answer.next_token) {
-                (false, _) => return Ok(true),
-                (true, None) => return Ok(false),
-                (true, next) => token = next,
+            if !answer.image_ids.ok_or_else(|| absent("ListImages", "imageIds"))?.is_empty() {
+                return Ok(true);
+            }
+            if !pages.follow(answer.next_token)? {
+                return Ok(false);
             }
         }
     }
@@ -412,7 +427,7 @@ impl EcrRead {
         // Without this ECR leaves out what is archived.
         let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let mut digests = BTreeSet::new();
-        let mut token = None;
+        let mut pages = Pages::new("ListImages");
         loop {
             let request = self
                 .client
@@ -421,13 +436,13 @@ impl EcrRead {
                 .repository_name(name)
                 .filter(all.clone())
                 .max_results(PAGE)
-                .set_next_token(token.take());
+                .set_next_token(pages.token().map(str::to_owned));
             let answer = call!(self, "ListImages", request)?;
+            let ids = answer.image_ids.ok_or_else(|| absent("ListImages", "imageIds"))?;
             // One entry for each tag.
-            digests.extend(answer.image_ids.unwrap_or_default().into_iter().filter_map(|id| id.image_digest));
-            match answer.next_token {
-                Some(next) => token = Some(next),
-                None => return Ok(digests.len()),
+            digests.extend(ids.into_iter().filter_map(|id| id.image_digest));
+            if !pages.follow(answer.next_token)? {
+                return Ok(digests.len());
             }
         }
     }
@@ -441,7 +456,7 @@ impl EcrRead {
         // Without this ECR leaves out what is archived.
         let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let mut described = DescribedImages::default();
-        let mut token = None;
+        let mut pages = Pages::new("DescribeImages");
         loop {
             let request = self
                 .client
@@ -450,16 +465,16 @@ impl EcrRead {
                 .repository_name(name.as_str())
                 .filter(all.clone())
                 .max_results(PAGE)
-                .set_next_token(token.take());
+                .set_next_token(pages.token().map(str::to_owned));
             let answer = call!(self, "DescribeImages", request)?;
-            let details = answer.image_details.unwrap_or_default();
+            // An answer without the list, as a proxy may give one, is no empty repository.
+            let details = answer.image_details.ok_or_else(|| absent("DescribeImages", "imageDetails"))?;
             described.images.reserve(details.len());
             for detail in details {
                 described.take(detail)?;
             }
-            match answer.next_token {
-                Some(next) => token = Some(next),
-                None => return Ok(described),
+            if !pages.follow(answer.next_token)? {
+                return Ok(described);
             }
         }
     }
@@ -490,6 +505,21 @@ impl EcrRead {
                 Ok(None)
             }
             Err(error) => Err(AwsError::new("DescribeImages", &error)),
+        }
+    }
+
+    /// The status of the image of a digest; `None` when the repository does not have it, or there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// Any error of ECR.
+    pub async fn image_status(&self, name: &Name, digest: &str) -> Result<Option<ImageStatus>, AwsError> {
+        match self.images_by_digest(name, &[ImageId::Digest(digest.to_owned())]).await {
+            Ok(images) => {
+                Ok(images.into_iter().find(|image| &*image.digest == digest).map(|image| image.status))
+            }
+            Err(error) if error.failure == Failure::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -913,6 +943,10 @@ impl DescribedImages {
         let missing =
             |what: &str| AwsError::unexpected_response("DescribeImages", &format!("an image has no {what}"));
         let digest = detail.image_digest.ok_or_else(|| missing("imageDigest"))?;
+        // Any other text would equal no digest that something runs.
+        if !is_exact_digest(&digest) {
+            return Err(missing(&format!("whole digest: {}", quoted(&digest))));
+        }
         let pushed_at = detail.image_pushed_at.and_then(instant).ok_or_else(|| missing("imagePushedAt"))?;
         if let Some(subject) = detail.subject_manifest_digest {
             self.subjects.push((digest.clone(), subject));
@@ -1021,6 +1055,14 @@ fn existing(repository: Repository) -> Existing {
         lifecycle_policy_text: None,
         policy_text: None,
     }
+}
+
+/// The error of an answer without the list that it is for: it is no empty list, and what is missing could be what matters.
+fn absent(operation: &'static str, member: &str) -> AwsError {
+    AwsError::unexpected_response(
+        operation,
+        &format!("the answer has no `{member}`; where a proxy is between, look at what it answers"),
+    )
 }
 
 fn unbuilt(operation: &'static str, error: &dyn std::fmt::Display) -> AwsError {

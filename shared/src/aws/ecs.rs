@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Connection;
 use super::error::{AwsError, Failure};
+use super::pages::Pages;
 use crate::aws::sigv4::Service;
 use crate::domain::usage::ecs::{
     Asked, PastDeployment, PinnedImage, Revision, RunningService, RunningTask, TaskDefinition, latest,
@@ -268,14 +269,14 @@ impl Ecs {
     ) -> Result<Vec<T>, AwsError> {
         request["maxResults"] = 100.into();
         let mut all = Vec::new();
+        let mut pages = Pages::new(operation);
         loop {
             let mut answer: Value = self.service.call(operation, TARGET, &request).await?;
             let page: Vec<T> = read(operation, answer[member].take())?;
             all.extend(page);
-            match answer["nextToken"].take() {
-                Value::Null => return Ok(all),
-                token => request["nextToken"] = token,
-            }
+            pages.follow(read(operation, answer["nextToken"].take())?)?;
+            let Some(token) = pages.token() else { return Ok(all) };
+            request["nextToken"] = token.into();
         }
     }
 

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::Connection;
 use super::error::AwsError;
+use super::pages::Pages;
 use crate::aws::sigv4::{Service, Unsigned, encoded, refused};
 
 /// Amazon EKS in one Region.
@@ -32,11 +33,12 @@ impl Eks {
     pub async fn clusters(&self) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "ListClusters";
         let mut clusters = Vec::new();
-        let mut token: Option<String> = None;
+        // As AWS's SDKs, which take an empty token for the end.
+        let mut pages = Pages::ending_empty(OPERATION);
         loop {
             let mut path = "/clusters?include=all&maxResults=100".to_owned();
-            if let Some(token) = token.take() {
-                path += &format!("&nextToken={}", encoded(&token));
+            if let Some(token) = pages.token() {
+                path += &format!("&nextToken={}", encoded(token));
             }
             let request =
                 Unsigned { operation: OPERATION, method: "GET", path: &path, headers: &[], body: "" };
@@ -45,9 +47,8 @@ impl Eks {
                 AwsError::unexpected_response(OPERATION, &format!("the answer is unreadable: {error}"))
             })?;
             clusters.extend(page.clusters);
-            match page.next_token.filter(|token| !token.is_empty()) {
-                Some(next) => token = Some(next),
-                None => return Ok(clusters),
+            if !pages.follow(page.next_token)? {
+                return Ok(clusters);
             }
         }
     }

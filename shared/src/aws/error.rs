@@ -46,6 +46,8 @@ pub enum Failure {
     Invalid,
     /// The role of the function lacks a permission.
     Denied,
+    /// AWS does not take the credentials: they have expired, are not known, or were used by a wrong clock.
+    Credentials,
     /// AWS throttles calls.
     Throttled,
     /// AWS failed internally.
@@ -88,12 +90,18 @@ impl Failure {
             | "ValidationException"
             | "ValidationError"
             | "InvalidInputException" => Self::Invalid,
-            "AccessDeniedException"
-            | "AccessDenied"
-            | "UnrecognizedClientException"
+            "AccessDeniedException" | "AccessDenied" | "OptInRequired" => Self::Denied,
+            "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidAccessKeyId"
             | "ExpiredTokenException"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
             | "InvalidSignatureException"
-            | "OptInRequired" => Self::Denied,
+            | "SignatureDoesNotMatch"
+            | "RequestTimeTooSkewed"
+            | "RequestExpired" => Self::Credentials,
             "ThrottlingException"
             | "ThrottledException"
             | "Throttling"
@@ -116,7 +124,8 @@ impl Failure {
             // A connection on which nothing came for a while.
             (_, "RequestTimeout") | (500.., _) => Self::Unavailable,
             // Expired or foreign credentials have the status 400.
-            (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") | (401 | 403, _) => Self::Denied,
+            (_, code) if Self::of_code(code) == Self::Credentials => Self::Credentials,
+            (401 | 403, _) => Self::Denied,
             (301 | 307 | 400, _) => Self::Invalid,
             _ => Self::Unexpected,
         }
@@ -138,6 +147,7 @@ impl fmt::Display for Failure {
             Self::Kms => "the KMS key cannot be used",
             Self::Invalid => "AWS refuses a value",
             Self::Denied => "the role that calls is not allowed to do this",
+            Self::Credentials => "AWS does not take the credentials",
             Self::Throttled => "AWS throttles the calls of this account",
             Self::Unavailable => "AWS could not answer",
             Self::TimedOut => "AWS did not answer in time",
@@ -176,6 +186,14 @@ impl AwsError {
                 match (error.code(), status) {
                     (Some(code), _) if Failure::of_code(code) != Failure::Unexpected => {
                         (Failure::of_code(code), error.message().unwrap_or_default().to_owned())
+                    }
+                    // AWS answers in JSON or XML, and never sends elsewhere but S3.
+                    (None, 200..400) => {
+                        let message = format!(
+                            "the answer (HTTP status {status}) is none of AWS; it is often the page of a proxy, or of a network that \
+                             one has to sign in to"
+                        );
+                        (Failure::Unexpected, message)
                     }
                     (code, _) => {
                         let code = code.map_or_else(|| format!("HTTP status {status}"), str::to_owned);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Connection;
 use super::error::{AwsError, Failure};
+use super::pages::Pages;
 use crate::aws::sigv4::{Service, Unsigned, encoded, refused};
 use crate::domain::text::quantity::count;
 use crate::domain::usage::source::{Reading, UsageSource};
@@ -112,6 +113,8 @@ impl JsonApi {
         take: &mut (dyn FnMut(Value, &mut Reading) + Send),
     ) {
         let operation = list.operation;
+        // As AWS's SDKs, which take an empty token for the end.
+        let mut pages = Pages::ending_empty(operation);
         for _ in 0..MAX_PAGES {
             let mut answer = match self.ask(operation, list.route, &list.request).await {
                 Ok(answer) => answer,
@@ -131,9 +134,14 @@ impl JsonApi {
                     return;
                 }
             }
-            match answer[list.token].take() {
-                Value::String(token) if !token.is_empty() => list.request[list.token] = token.into(),
-                _ => return,
+            let Value::String(next) = answer[list.token].take() else { return };
+            match pages.follow(Some(next)) {
+                Ok(true) => list.request[list.token] = pages.token().into(),
+                Ok(false) => return,
+                Err(error) => {
+                    reading.problems.push(self.explained(&error));
+                    return;
+                }
             }
         }
         let number = count(MAX_PAGES as u64, "page");

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::Connection;
 use super::error::{AwsError, Failure};
+use super::pages::Pages;
 use crate::aws::sigv4::{Answered, Service, Unsigned, encoded};
 use crate::domain::usage::lambda::{FunctionCode, FunctionVersion};
 
@@ -40,18 +41,17 @@ impl Lambda {
     pub async fn image_versions(&self) -> Result<Vec<FunctionVersion>, AwsError> {
         let mut versions = Vec::new();
         let mut query = "?FunctionVersion=ALL&MaxItems=50".to_owned();
+        // As AWS's SDKs, which take an empty marker for the end.
+        let mut pages = Pages::ending_empty("ListFunctions");
         loop {
             let page: Option<Page> = self.get("ListFunctions", &query).await?;
             let Some(page) = page else {
                 return Err(AwsError::unexpected_response("ListFunctions", "there is no such list"));
             };
             versions.extend(page.functions.into_iter().filter(FunctionVersion::is_image));
-            match page.next_marker.filter(|marker| !marker.is_empty()) {
-                Some(marker) => {
-                    query = format!("?FunctionVersion=ALL&MaxItems=50&Marker={}", encoded(&marker));
-                }
-                None => return Ok(versions),
-            }
+            pages.follow(page.next_marker)?;
+            let Some(marker) = pages.token() else { return Ok(versions) };
+            query = format!("?FunctionVersion=ALL&MaxItems=50&Marker={}", encoded(marker));
         }
     }
 

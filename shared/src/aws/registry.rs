@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Connection;
 use super::error::{AwsError, Failure};
+use super::pages::Pages;
 use crate::aws::sigv4::Service;
 use crate::domain::usage::replication::RegistryDescription;
 use crate::domain::usage::signing::{ManagedSigning, SigningConfiguration};
@@ -89,13 +90,13 @@ impl Registry {
         }
         let mut principals = Vec::new();
         let mut input = json!({});
+        let mut pages = Pages::new("ListPullTimeUpdateExclusions");
         loop {
             let page: Page = self.service.call("ListPullTimeUpdateExclusions", TARGET, &input).await?;
             principals.extend(page.pull_time_update_exclusions);
-            match page.next_token {
-                Some(token) => input = json!({ "nextToken": token }),
-                None => return Ok(principals),
-            }
+            pages.follow(page.next_token)?;
+            let Some(token) = pages.token() else { return Ok(principals) };
+            input = json!({ "nextToken": token });
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Connection;
 use super::error::AwsError;
+use super::pages::Pages;
 use crate::aws::sigv4::Service;
 pub use crate::domain::enforcement::protect_tag::{PROTECT_KEY, PROTECT_VALUE, TaggedBy, created_on_push};
 use crate::domain::repository::Registry;
@@ -65,13 +66,14 @@ impl ResourceTags {
     ) -> Result<BTreeMap<String, TaggedBy>, AwsError> {
         let of_template = created_on_push(stack);
         let mut names = BTreeMap::new();
-        let mut token = String::new();
+        // A page may be empty and yet be followed by others: the last one has no token, or an empty one.
+        let mut pages = Pages::ending_empty(OPERATION);
         loop {
             let request = json!({
                 "ResourceTypeFilters": ["ecr:repository"],
                 "TagFilters": [{ "Key": PROTECT_KEY, "Values": [PROTECT_VALUE, &of_template] }],
                 "ResourcesPerPage": PAGE_SIZE,
-                "PaginationToken": token,
+                "PaginationToken": pages.token().unwrap_or_default(),
             });
             let page: Page = self.service.call(OPERATION, TARGET, &request).await?;
             for Resource { arn, tags } in page.resource_tag_mapping_list {
@@ -93,10 +95,8 @@ impl ResourceTags {
                     names.insert(name.to_owned(), by);
                 }
             }
-            // A page may be empty and yet be followed by others: the last one has no token, or an empty one.
-            match page.pagination_token.filter(|token| !token.is_empty()) {
-                Some(next) => token = next,
-                None => return Ok(names),
+            if !pages.follow(page.pagination_token)? {
+                return Ok(names);
             }
         }
     }

@@ -26,6 +26,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::date_time::{DateTime, Format};
 
 use super::error::{AwsError, Failure};
+use super::pages::Pages;
 use super::{Connection, retries_at_once};
 use crate::domain::text::instant::Instant;
 
@@ -173,10 +174,11 @@ impl S3 {
             AwsError::unexpected_response(OPERATION, &format!("s3://{bucket}/{prefix}: {problem}"))
         };
         let mut objects = Vec::new();
-        let mut token: Option<String> = None;
+        let mut pages = Pages::new(OPERATION);
         loop {
             let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
-            let request = request.set_continuation_token(token.take()).customize().interceptor(WholeList);
+            let token = pages.token().map(str::to_owned);
+            let request = request.set_continuation_token(token).customize().interceptor(WholeList);
             let page = Box::pin(request.send())
                 .await
                 .map_err(|error| self.refusal(OPERATION, bucket, prefix, &error))?;
@@ -185,13 +187,13 @@ impl S3 {
                 let modified_at = entry.last_modified.as_ref().and_then(instant);
                 objects.push(Listed { key, modified_at });
             }
-            match (page.next_continuation_token, page.is_truncated) {
-                (Some(next), _) => token = Some(next),
-                (None, Some(true)) => {
-                    return Err(unexpected_response("the list goes on, and S3 does not say how to read on"));
-                }
-                (None, _) => return Ok(objects),
+            if pages.follow(page.next_continuation_token)? {
+                continue;
             }
+            if page.is_truncated == Some(true) {
+                return Err(unexpected_response("the list goes on, and S3 does not say how to read on"));
+            }
+            return Ok(objects);
         }
     }
 

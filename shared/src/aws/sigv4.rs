@@ -171,7 +171,7 @@ impl Service {
             request.headers_mut().insert((*name).to_owned(), (*value).to_owned());
         }
         let keys = self.transport.keys().await.map_err(|problem| AwsError {
-            failure: Failure::Denied,
+            failure: Failure::Credentials,
             ..AwsError::unexpected_response(
                 operation,
                 &format!("there are no credentials any more: {problem}"),

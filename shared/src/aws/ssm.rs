@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Connection;
 use super::error::{AwsError, Failure};
+use super::pages::Pages;
 use crate::aws::sigv4::Service;
 
 /// The prefix of `X-Amz-Target`.
@@ -82,17 +83,16 @@ impl Parameters {
     /// Any error of Systems Manager.
     pub async fn secure_strings_by_path(&self, path: &str) -> Result<Vec<SecretParameter>, AwsError> {
         let mut parameters = Vec::new();
-        let mut token = None;
+        let mut pages = Pages::new("GetParametersByPath");
         loop {
             let mut request = json!({ "Path": path, "WithDecryption": true });
-            if let Some(token) = token.take() {
-                request["NextToken"] = Value::String(token);
+            if let Some(token) = pages.token() {
+                request["NextToken"] = token.into();
             }
             let page: Page = self.service.call("GetParametersByPath", TARGET, &request).await?;
             parameters.extend(page.parameters);
-            match page.next_token {
-                Some(next) => token = Some(next),
-                None => return Ok(parameters),
+            if !pages.follow(page.next_token)? {
+                return Ok(parameters);
             }
         }
     }

@@ -6,6 +6,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::error::{AwsError, Failure};
 use super::json_api::{MAX_DESCRIPTIONS, MAX_PAGES, explained};
+use super::pages::Pages;
 use super::usage_sources::Look;
 use super::xml::element;
 use crate::aws::sigv4::Service;
@@ -64,10 +65,11 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
 async fn all(cloudformation: &Service, reading: &mut Reading) -> Vec<Stack> {
     const OPERATION: &str = "DescribeStacks";
     let mut all = Vec::new();
-    let mut token: Option<String> = None;
+    // As AWS's SDKs, which take an empty token for the end.
+    let mut pages = Pages::ending_empty(OPERATION);
     for _ in 0..MAX_PAGES {
         let mut fields = vec![("Action", OPERATION), VERSION];
-        fields.extend(token.as_deref().map(|token| ("NextToken", token)));
+        fields.extend(pages.token().map(|token| ("NextToken", token)));
         let answered = match cloudformation.query(OPERATION, &fields).await {
             Ok(answered) => answered,
             Err(error) => {
@@ -83,9 +85,13 @@ async fn all(cloudformation: &Service, reading: &mut Reading) -> Vec<Stack> {
                 return all;
             }
         }
-        token = element(&xml, "NextToken").filter(|token| !token.is_empty());
-        if token.is_none() {
-            return all;
+        match pages.follow(element(&xml, "NextToken")) {
+            Ok(true) => {}
+            Ok(false) => return all,
+            Err(error) => {
+                reading.problems.push(explained(&SOURCE, &error));
+                return all;
+            }
         }
     }
     let number = count(MAX_PAGES as u64, "page");

@@ -11,7 +11,7 @@ use aws_smithy_types::body::SdkBody;
 
 use super::s3::{Precondition, S3};
 use super::usage_sources::{Look, READERS};
-use super::{AccessKeys, Clock, Connection, Failure, Transport};
+use super::{AccessKeys, AwsError, Clock, Connection, Failure, Transport};
 use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
 use crate::domain::repository::{Name, Registry, URL_SUFFIXES};
 use crate::domain::text::instant::Instant;
@@ -290,7 +290,8 @@ fn what_somebody_else_wrote_is_distinguished_from_what_must_not_be_written() {
         (403, "AccessDenied", Failure::Denied),
         (404, "NoSuchBucket", Failure::NotFound),
         (400, "InvalidRequest", Failure::Invalid),
-        (400, "ExpiredToken", Failure::Denied),
+        (400, "ExpiredToken", Failure::Credentials),
+        (403, "RequestTimeTooSkewed", Failure::Credentials),
         (501, "NotImplemented", Failure::Unavailable),
     ] {
         let answers = || [refused(status, code)];
@@ -471,4 +472,75 @@ fn an_image_that_is_in_the_archive_already_is_archived_and_another_one_is_not() 
     canned.answers.lock().unwrap().extend([refused(), described("ACTIVE")]);
     let error = run(ecr.archive(&name, &digest)).unwrap_err();
     assert!(error.message.contains("not supported"), "{error}");
+}
+
+#[test]
+fn no_list_goes_round_for_ever_or_ends_with_an_empty_token() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let image = format!(r#"{{"imageDigest":"{digest}","imagePushedAt":1}}"#);
+    let name = Name::parse("app").unwrap();
+    for tokens in [&["t", "t"][..], &["t", "u", "t"], &[""]] {
+        let answers = |of_page: &dyn Fn(&str) -> String| {
+            let canned = Canned::default();
+            let pages = tokens.iter().map(|token| Ok(answer_of(200, &[], of_page(token))));
+            canned.answers.lock().unwrap().extend(pages);
+            (Connection::over(canned.transport("eu-west-1")), canned)
+        };
+        let page = |member: &'static str, inside: String| {
+            move |token: &str| format!(r#"{{"{member}":[{inside}],"nextToken":"{token}"}}"#)
+        };
+        let stopped = |error: AwsError, operation: &str, canned: &Canned| {
+            assert_eq!(error.operation, operation, "{error}");
+            assert!(error.message.contains("token"), "{error}");
+            assert_eq!(canned.asked.lock().unwrap().len(), tokens.len(), "{operation}");
+        };
+        let (connection, canned) = answers(&page("imageDetails", image.clone()));
+        stopped(run(connection.ecr_read().images(&name)).unwrap_err(), "DescribeImages", &canned);
+        let (connection, canned) = answers(&page("imageIds", String::new()));
+        stopped(run(connection.ecr_read().has_images("app")).unwrap_err(), "ListImages", &canned);
+        let (connection, canned) = answers(&page("imageIds", String::new()));
+        stopped(run(connection.ecr_read().count_images("app")).unwrap_err(), "ListImages", &canned);
+        let (connection, canned) = answers(&page("clusterArns", String::new()));
+        stopped(run(connection.ecs().clusters()).unwrap_err(), "ListClusters", &canned);
+        // AWS's SDKs take an empty token of these for the end.
+        if tokens == [""] {
+            continue;
+        }
+        let (connection, canned) = answers(&page("clusters", String::new()));
+        stopped(run(connection.eks().clusters()).unwrap_err(), "ListClusters", &canned);
+        let (connection, canned) = answers(&|token| format!(r#"{{"Functions":[],"NextMarker":"{token}"}}"#));
+        stopped(run(connection.functions().image_versions()).unwrap_err(), "ListFunctions", &canned);
+        let (connection, canned) =
+            answers(&|token| format!(r#"{{"ResourceTagMappingList":[],"PaginationToken":"{token}"}}"#));
+        let tagged = run(connection.resource_tags().protected_repositories("1", "steward"));
+        stopped(tagged.unwrap_err(), "GetResources", &canned);
+    }
+    let canned = Canned::default();
+    let ecr = Connection::over(canned.transport("eu-west-1")).ecr_read();
+    let page = || Ok(answer_of(200, &[], r#"{"repositories":[],"nextToken":"t"}"#));
+    canned.answers.lock().unwrap().extend([page(), page()]);
+    assert_eq!(run(ecr.repositories(None, None)).unwrap().next_token.as_deref(), Some("t"));
+    assert_eq!(run(ecr.repositories(None, Some("t"))).unwrap_err().operation, "DescribeRepositories");
+}
+
+#[test]
+fn an_answer_without_its_list_is_no_empty_one_and_a_digest_that_is_cut_off_none() {
+    let name = Name::parse("app").unwrap();
+    let ecr = |body: &str| {
+        let canned = Canned::default();
+        canned.answers.lock().unwrap().push_back(Ok(answer_of(200, &[], body)));
+        Connection::over(canned.transport("eu-west-1")).ecr_read()
+    };
+    let says = |error: AwsError, problem: &str| assert!(error.message.contains(problem), "{error}");
+    says(run(ecr("{}").images(&name)).unwrap_err(), "the answer has no `imageDetails`");
+    says(run(ecr("{}").has_images("app")).unwrap_err(), "the answer has no `imageIds`");
+    says(run(ecr("{}").count_images("app")).unwrap_err(), "the answer has no `imageIds`");
+    says(run(ecr("{}").repositories(None, None)).unwrap_err(), "the answer has no `repositories`");
+    let named = run(ecr("{}").repositories_named(std::slice::from_ref(&name)));
+    says(named.unwrap_err(), "the answer has no `repositories`");
+    says(run(ecr("{}").repository(&name)).unwrap_err(), "the answer has no `repositories`");
+    for digest in ["sha256:47e849b9dd1b".to_owned(), format!("SHA256:{}", "A".repeat(64))] {
+        let body = format!(r#"{{"imageDetails":[{{"imageDigest":"{digest}","imagePushedAt":1}}]}}"#);
+        says(run(ecr(&body).images(&name)).unwrap_err(), "an image has no whole digest");
+    }
 }

@@ -24,6 +24,7 @@ pub mod actor;
 pub mod batch;
 pub mod by_hand;
 pub mod enforcement_switch;
+pub mod image_history;
 pub mod in_use_protection;
 pub mod journal;
 pub mod not_removed;

@@ -339,7 +339,7 @@ mod tests {
     }
 
     fn digest(name: &str) -> String {
-        format!("sha256:{name:0>12}")
+        format!("sha256:{name:0>12}{}", "0".repeat(52))
     }
 
     fn day(days_ago: i64) -> i64 {
@@ -403,7 +403,8 @@ mod tests {
         for finding in &report.findings {
             let _ = writeln!(lines, "{finding}");
         }
-        lines
+        // Digests are of a few digits and zeros.
+        lines.replace(&"0".repeat(52), "")
     }
 
     const POLICY: &str = "
@@ -443,10 +444,10 @@ rules:
                 &json!({ "lastActivatedAt": day(100), "lastRecordedPullTime": day(800) }),
             ),
             image("f6", &["v0.6"], 900, &json!({ "imageStatus": "FROZEN" })),
-            image("g1", &["other"], 900, &Value::Null),
-            image("g2", &[], -3, &Value::Null),
+            image("fe", &["other"], 900, &Value::Null),
+            image("ff", &[], -3, &Value::Null),
         ];
-        let report = report(POLICY, &details, &[index("d1", &["d2", "gone"])], "[]", Passes::One);
+        let report = report(POLICY, &details, &[index("d1", &["d2", "dead"])], "[]", Passes::One);
         insta::assert_snapshot!(lines(&report), @"
         expire a1 by rule 1: Pushed 15 days ago; rule 1 expires images older than 14 days. [pushed > 14 d ago]
         expire c1 by rule 2: Rank 4 by age; rule 2 keeps the 2 youngest images, so it expires. [rank 4, keeps 2]
@@ -461,14 +462,14 @@ rules:
         keep f3, rule 4: Archived at a time that is not recorded, so rule 4, which counts days in the archive, leaves it.
         keep f4, restoring: Being restored from the archive; no rule acts on it.
         keep f6, unknownStatus: Its status is not known to this version; no rule acts on it.
-        keep g1, no rule: No rule selects its tags.
+        keep fe, no rule: No rule selects its tags.
         keep d2, index sha256:0000000000d1: Referenced by the image index sha256:0000000000d1 (v1), which is in the repository.
         keep e1, rule 3: Last pulled 20 days ago; rule 3 archives images not pulled for more than 90 days, this one after 2027-01-31T23:59:59Z. (archives at 2027-01-31T23:59:59Z)
         keep e3, subject sha256:0000000000e1: About sha256:0000000000e1 (v2), which stays. (archives at 2027-01-31T23:59:59Z)
         keep a2, rule 1: Pushed 13 days ago; rule 1 expires images older than 14 days, this one after 2026-11-23T23:59:59Z. (expires at 2026-11-23T23:59:59Z)
         keep c3, rule 2: Rank 2 by age; rule 2 keeps the 2 youngest images.
         keep c4, rule 2: Rank 1 by age; rule 2 keeps the 2 youngest images.
-        keep g2, rule 1: Pushed in the future; rule 1 expires images older than 14 days, this one after 2026-12-09T23:59:59Z. (expires at 2026-12-09T23:59:59Z)
+        keep ff, rule 1: Pushed in the future; rule 1 expires images older than 14 days, this one after 2026-12-09T23:59:59Z. (expires at 2026-12-09T23:59:59Z)
         /: image-from-future: 1 image was pushed after 2026-11-23T00:00:00Z, the time that this is evaluated for, the last at 2026-11-25T23:59:59Z: limits by age leave such images alone, and counts take them for the youngest; is the time right?
         /: referrers-may-count: the policy expires 4 images and archives 5 here, and expires 6 images and archives 4 if ECR counts artifacts with a subject (signatures, SBOMs, attestations) like other images: AWS writes that they only go with their subject, users report that they count; choose limits that are right either way
         /rules/1: other-tags-expire: rule 2 expires 1 image with tags that it does not name, for example `staging` on 0000000000c1: an image expires with all its tags
@@ -633,9 +634,9 @@ rules:
             report(policy, details, &[], "[]", Passes::One).findings.into_iter().map(|f| f.code).collect()
         };
         assert_eq!(codes(&tagged), [Code::EverythingExpires]);
-        let with_untagged = [&tagged[..], &[image("u", &[], 40, &Value::Null)]].concat();
+        let with_untagged = [&tagged[..], &[image("f0", &[], 40, &Value::Null)]].concat();
         assert_eq!(codes(&with_untagged), [Code::EveryTaggedImageExpires]);
-        let with_young = [&with_untagged[..], &[image("y", &["v3"], 4, &Value::Null)]].concat();
+        let with_young = [&with_untagged[..], &[image("f1", &["v3"], 4, &Value::Null)]].concat();
         assert_eq!(codes(&with_young), []);
         assert_eq!(codes(&[]), []);
     }

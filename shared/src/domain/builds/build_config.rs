@@ -665,6 +665,15 @@ mod tests {
     }
 
     #[test]
+    fn the_host_of_a_registry_is_no_part_of_the_name_of_a_repository() {
+        let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+        let findings =
+            BuildConfig::parse(&format!("builds: [{{ repositoryName: {host}/shop/web }}]")).unwrap_err();
+        assert_eq!(findings[0].pointer, "/builds/0/repositoryName");
+        assert!(findings[0].message.ends_with("write shop/web"), "{findings:?}");
+    }
+
+    #[test]
     fn everything_wrong_with_a_configuration_or_a_request_is_reported_at_once() {
         let findings = |result: Result<(), Vec<Finding>>| -> String {
             result.unwrap_err().iter().map(|finding| format!("{finding}\n")).collect()

@@ -14,7 +14,9 @@ use crate::domain::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::reader::{Fields, Reader};
+use crate::domain::text::recognize::{self, Wanted};
 use crate::domain::text::syntax::{self, Node};
+use crate::domain::usage::ignore;
 use crate::domain::usage::reports::{is_account, is_region};
 
 /// The key of the file in the stack's bucket.
@@ -137,6 +139,9 @@ pub struct ListSource {
     pub account: Option<String>,
 }
 
+/// Upper bound of `maximumAgeInHours`, 31 days: a list that may be older protects what ran once, and not what runs.
+const OLDEST_LIST_IN_HOURS: u64 = 31 * 24;
+
 /// The prefix of the keys of lists of references in use.
 pub const LISTS: &str = "usage/";
 /// Default maximum age of a list, in hours.
@@ -251,8 +256,10 @@ impl PolicySet {
     /// Whether a text is intended as a policies file, valid or not: it has a list of policies.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
-        let node = syntax::parse_file(text, &FILE_FIELDS).map(|(node, _)| node);
-        matches!(node, Ok(Node::Object(fields)) if fields.iter().any(|(name, _)| name == "policies"))
+        let Ok((node, _)) = syntax::parse_file(text, &FILE_FIELDS) else { return false };
+        // Other tools have policies, too.
+        matches!(&node, Node::Object(fields) if fields.iter().any(|(name, _)| name == "policies"))
+            && recognize::node(&node, Wanted::Policy).is_none()
     }
 
     /// Reads a policies file in YAML or JSON.
@@ -270,6 +277,14 @@ impl PolicySet {
             policy_set.usage = sources(&mut reader, &fields);
             policy_set.limits = registry_limits(&mut reader, &fields);
             policy_set.approve = reader.text(&fields, "approve").value();
+            if let Some(approve) = policy_set.approve.as_ref().filter(|approve| !is_hash(approve)) {
+                let message = format!(
+                    "{} is no hash of a policies file; write the {HASH_DIGITS} hexadecimal digits that `check` prints of this one, or \
+                     leave `approve` out, so that a run previews the file before one enforces it",
+                    quoted(approve)
+                );
+                reader.find(Code::UnknownValue, fields.at("approve"), message);
+            }
             let items = reader.list(&fields, "policies");
             reader.require(&items, &fields, "policies", "a list of policies");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
@@ -353,6 +368,19 @@ impl PolicySet {
         self.approve.as_deref() == Some(&*self.hash)
     }
 
+    /// The finding about an `approve` that is the hash of another file, as that of this file before it was changed. It approves
+    /// nothing: a run previews the file before one enforces it.
+    #[must_use]
+    pub fn unapproved(&self) -> Option<Finding> {
+        let approve = self.approve.as_ref().filter(|_| !self.is_approved())?;
+        let message = format!(
+            "{} is not the hash of this file, which is {}; it approves nothing, and a run previews the file before one enforces it",
+            quoted(approve),
+            self.hash
+        );
+        Some(Finding::new(Code::UnknownValue, "/approve".to_owned(), message))
+    }
+
     /// The policy of this name.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Entry> {
@@ -378,6 +406,14 @@ impl PolicySet {
         }
         Match::None
     }
+}
+
+/// The number of digits of a hash: 8 bytes.
+const HASH_DIGITS: usize = 16;
+
+/// Whether a text can be the hash of a policies file.
+fn is_hash(text: &str) -> bool {
+    text.len() == HASH_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn content_hash(node: &Node) -> String {
@@ -504,8 +540,26 @@ fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
         let Some(fields) = reader.fields(node, &at, &["source", "reason", "until"]) else { continue };
         let source = reader.text(&fields, "source");
         reader.require(&source, &fields, "source", "the source, as the report calls it");
+        let source = source.value();
+        if let Some(problem) = source.as_deref().and_then(ignore::why_no_source) {
+            reader.find(Code::UnknownValue, fields.at("source"), problem);
+        }
+        if let Some(first) =
+            ignored.iter().position(|entry: &IgnoredSource| Some(&entry.source) == source.as_ref())
+        {
+            let ignore = "the source is ignored by";
+            let message = format!(
+                "{ignore} /usage/ignore/{first} already; keep one, since only the first of them is looked at"
+            );
+            reader.find(Code::NameConflict, fields.at("source"), message);
+        }
         let reason = reader.text(&fields, "reason");
         reader.require(&reason, &fields, "reason", "why the source does not matter");
+        let reason = reason.value();
+        if reason.as_deref().is_some_and(|reason| reason.trim().is_empty()) {
+            let message = "`reason` is empty; write why the source does not matter, which reports say";
+            reader.find(Code::EmptyString, fields.at("reason"), message);
+        }
         let until = match reader.text(&fields, "until").value() {
             None => None,
             Some(text) => match text.parse::<Date>() {
@@ -517,7 +571,7 @@ fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
                 }
             },
         };
-        if let (Some(source), Some(reason)) = (source.value(), reason.value()) {
+        if let (Some(source), Some(reason)) = (source, reason) {
             ignored.push(IgnoredSource { source, reason, until });
         }
     }
@@ -587,11 +641,26 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
         let key = reader.text(&fields, "key");
         reader.require(&key, &fields, "key", "the key of an object in the stack's bucket");
         let age = reader.positive(&fields, "maximumAgeInHours").value();
+        if let Some(hours) = age.filter(|hours| *hours > OLDEST_LIST_IN_HOURS) {
+            let message = format!(
+                "`maximumAgeInHours` is {hours}; write {OLDEST_LIST_IN_HOURS} or less: an older list does not say what runs now"
+            );
+            reader.find(Code::NumberOutOfRange, fields.at("maximumAgeInHours"), message);
+        }
         let repositories = reader.texts(&fields, "repositories").value().unwrap_or_default();
         check_patterns(reader, &repositories, &fields.at("repositories"));
         let Some(key) = key.value() else { continue };
-        if !key.starts_with(LISTS) || !key.ends_with(".json") {
+        let is_part = |part: &str| {
+            !["", ".", ".."].contains(&part) && !part.contains(|c: char| c.is_control() || "*?[]".contains(c))
+        };
+        if !key.starts_with(LISTS) || !key.ends_with(".json") || key == format!("{LISTS}.json") {
             let message = format!("{} is not where lists are; write {LISTS}<name>.json", quoted(&key));
+            reader.find(Code::UnknownValue, fields.at("key"), message);
+        } else if !key.split('/').all(is_part) {
+            let message = format!(
+                "{} is the key of no list: it is no pattern and no path; write the key of one object",
+                quoted(&key)
+            );
             reader.find(Code::UnknownValue, fields.at("key"), message);
         } else if sources.lists.iter().any(|list| list.key == key) {
             let message = format!("{} is there more than once; keep one", quoted(&key));
@@ -599,6 +668,22 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
         }
         let maximum_age_in_hours = age.unwrap_or(MAXIMUM_AGE_IN_HOURS);
         let cluster = reader.text(&fields, "cluster").value();
+        if let Some(cluster) = &cluster {
+            let of_key =
+                key.strip_prefix(LISTS).and_then(|key| key.strip_prefix("eks/")?.strip_suffix(".json"));
+            if cluster.trim().is_empty() {
+                let message = "`cluster` is empty; write the name of the cluster whose use the list tells";
+                reader.find(Code::EmptyString, fields.at("cluster"), message);
+            } else if let Some(of_key) = of_key.filter(|of_key| of_key != cluster) {
+                let message = format!(
+                    "{} is the list of the cluster {}, by its key, and cannot be that of {} too; each cluster has a list of its own",
+                    quoted(&key),
+                    quoted(of_key),
+                    quoted(cluster)
+                );
+                reader.find(Code::UnknownValue, fields.at("cluster"), message);
+            }
+        }
         let account = reader.text(&fields, "account").value();
         if let Some(account) = &account {
             check_account(reader, account, &fields.at("account"));
@@ -801,7 +886,8 @@ policies:
     fn a_file_is_known_by_what_it_means() {
         let hash = |text: &str| PolicySet::parse(text).unwrap().hash().to_owned();
         let one = "policies: []\nlimits: { images: 7, percent: 10 }\n";
-        let same = "# the same\nlimits: {percent: 10, images: 7.0}\npolicies: []\napprove: \"x\"\n";
+        let same =
+            "# the same\nlimits: {percent: 10, images: 7.0}\npolicies: []\napprove: \"0123456789abcdef\"\n";
         assert_eq!(hash(one), hash(same));
         assert_eq!(hash(one).len(), 16);
         assert_ne!(hash(one), hash("policies: []\nlimits: { images: 8, percent: 10 }\n"));
@@ -809,6 +895,115 @@ policies:
         assert!(PolicySet::parse(&approved).unwrap().is_approved());
         assert!(!PolicySet::parse(one).unwrap().is_approved());
         assert!(!PolicySet::parse(same).unwrap().is_approved());
+        let finding = PolicySet::parse(same).unwrap().unapproved().unwrap();
+        assert_eq!(finding.pointer, "/approve");
+        assert!(
+            finding.message.contains(&format!("the hash of this file, which is {}", hash(one))),
+            "{finding}"
+        );
+        assert_eq!(PolicySet::parse(&approved).unwrap().unapproved(), None);
+        assert_eq!(PolicySet::parse(one).unwrap().unapproved(), None);
+    }
+
+    #[test]
+    fn a_file_of_another_tool_is_no_policies_file() {
+        let custodian = "policies:\n  - name: x\n    resource: aws.ecr\n    actions: []\n";
+        assert!(!PolicySet::is_meant(custodian));
+        let findings = PolicySource::parse(custodian).unwrap_err();
+        assert!(findings[0].message.contains("Cloud Custodian"), "{findings:?}");
+        let ecrm = "clusters: [{ name: x }]\nrepositories: [{ name_pattern: 'prod/*', keep_count: 5 }]\n";
+        let findings = PolicySource::parse(ecrm).unwrap_err();
+        assert!(findings[0].message.contains("ecrm"), "{findings:?}");
+        assert!(PolicySet::is_meant("policies: [{ name: x }]\n"));
+    }
+
+    #[test]
+    fn an_approval_that_cannot_be_a_hash_is_refused_at_its_place() {
+        for approve in ["", "x", "true story", "0123456789ABCDEF", "0123456789abcde"] {
+            let findings = PolicySet::parse(&format!("policies: []\napprove: \"{approve}\"\n")).unwrap_err();
+            let places: Vec<&str> = findings.iter().map(|finding| finding.pointer.as_str()).collect();
+            assert_eq!(places, ["/approve"], "{approve}");
+        }
+    }
+
+    #[test]
+    fn an_ignored_source_is_one_that_a_report_can_name() {
+        let findings = |ignore: &str| {
+            let text = format!("policies: []\nusage: {{ ignore: [{ignore}] }}\n");
+            let findings = PolicySet::parse(&text).err().unwrap_or_default();
+            findings.into_iter().map(|finding| finding.pointer).collect::<Vec<_>>()
+        };
+        for source in [
+            "ecs",
+            "ecs/prod/web",
+            "eks",
+            "eks/blue",
+            "usage",
+            "usage/shop.json",
+            "usage/210987654321/eu-west-1.json/ecs",
+            "account/210987654321/eu-west-1",
+            "eks/210987654321/eu-west-1/blue",
+            "stacks",
+            "account/210987654321",
+            "account/*",
+            "organization/o-abcdefghij",
+            "service/codebuild.amazonaws.com",
+            "replication/210987654321/eu-west-1",
+            "protection-tags/210987654321/eu-west-1",
+            "protection-tags/signing",
+        ] {
+            assert_eq!(findings(&format!("{{ source: \"{source}\", reason: gone }}")), [""; 0], "{source}");
+        }
+        for source in [
+            "",
+            "*",
+            "ECS",
+            "eks/*",
+            "eks/",
+            "ecs/prod",
+            "nonsense/x",
+            "nonsense",
+            "usage/*.json",
+            "usage/shop",
+            "account/2109",
+            "replication/eu-west-1",
+            " ecs",
+        ] {
+            let found = findings(&format!("{{ source: \"{source}\", reason: gone }}"));
+            assert_eq!(found, ["/usage/ignore/0/source"], "{source}");
+        }
+        assert_eq!(findings("{ source: ecs, reason: \" \" }"), ["/usage/ignore/0/reason"]);
+        assert_eq!(
+            findings("{ source: ecs, reason: a }, { source: ecs, reason: b }"),
+            ["/usage/ignore/1/source"]
+        );
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_meant_is_refused_at_its_place() {
+        let findings = |list: &str| {
+            let text = format!("policies: []\nusage: {{ lists: [{list}] }}\n");
+            let findings = PolicySet::parse(&text).err().unwrap_or_default();
+            findings.into_iter().map(|finding| finding.pointer).collect::<Vec<_>>()
+        };
+        for (list, place) in [
+            ("{ key: usage/a.json, maximumAgeInHours: 745 }", "maximumAgeInHours"),
+            ("{ key: usage/a.json, cluster: '' }", "cluster"),
+            ("{ key: usage/eks/a.json, cluster: b }", "cluster"),
+            ("{ key: 'usage/*.json' }", "key"),
+            ("{ key: usage/../d.json }", "key"),
+            ("{ key: usage//d.json }", "key"),
+            ("{ key: usage/.json }", "key"),
+        ] {
+            assert_eq!(findings(list), [format!("/usage/lists/0/{place}")], "{list}");
+        }
+        for list in [
+            "{ key: usage/a.json, maximumAgeInHours: 744 }",
+            "{ key: usage/eks/a.json, cluster: a }",
+            "{ key: usage/shop/b.json, cluster: c, account: '210987654321' }",
+        ] {
+            assert_eq!(findings(list), [""; 0], "{list}");
+        }
     }
 
     #[test]

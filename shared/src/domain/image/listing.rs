@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::{DeserializeSeed, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::reference::is_exact_digest;
 use super::{Image, ImageIndex, ImageStatus, ManifestKind, Relations, RepositoryImages};
-use crate::domain::text::finding::join_pointer;
+use crate::domain::text::finding::{join_pointer, quoted};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::plain_words;
 use crate::domain::text::recognize::{self, Recognized, Wanted};
@@ -271,45 +272,131 @@ pub(crate) struct Page<'a> {
     pub(crate) next_token: Option<Text<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    #[serde(borrow, alias = "ImageDetails")]
-    image_details: Option<Vec<ImageDetail<'a>>>,
-    #[serde(borrow, alias = "Images")]
-    images: Option<Vec<ImageManifest<'a>>>,
-    // The AWS CLI's own paging spells it with a capital.
-    #[serde(borrow, alias = "NextToken")]
-    next_token: Option<Text<'a>>,
+/// An image of `DescribeImages`.
+pub(crate) struct ImageDetail<'a> {
+    registry_id: Option<Text<'a>>,
+    repository_name: Option<Text<'a>>,
+    image_digest: WholeDigest<'a>,
+    image_tags: Option<Vec<Text<'a>>>,
+    image_size_in_bytes: Option<u64>,
+    image_pushed_at: Instant,
+    image_manifest_media_type: Option<Text<'a>>,
+    last_recorded_pull_time: Option<Instant>,
+    subject_manifest_digest: Option<WholeDigest<'a>>,
+    image_status: Option<Word<'a>>,
+    last_archived_at: Option<Instant>,
+    last_activated_at: Option<Instant>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ImageDetail<'a> {
-    #[serde(borrow, alias = "RegistryId")]
-    registry_id: Option<Text<'a>>,
-    #[serde(borrow, alias = "RepositoryName")]
-    repository_name: Option<Text<'a>>,
-    #[serde(borrow, alias = "ImageDigest")]
-    image_digest: Text<'a>,
-    #[serde(borrow, alias = "ImageTags")]
-    image_tags: Option<Vec<Text<'a>>>,
-    #[serde(alias = "ImageSizeInBytes")]
-    image_size_in_bytes: Option<u64>,
-    #[serde(alias = "ImagePushedAt")]
-    image_pushed_at: Instant,
-    #[serde(borrow, alias = "ImageManifestMediaType")]
-    image_manifest_media_type: Option<Text<'a>>,
-    #[serde(alias = "LastRecordedPullTime")]
-    last_recorded_pull_time: Option<Instant>,
-    #[serde(borrow, alias = "SubjectManifestDigest")]
-    subject_manifest_digest: Option<Text<'a>>,
-    #[serde(borrow, alias = "ImageStatus")]
-    image_status: Option<Word<'a>>,
-    #[serde(alias = "LastArchivedAt")]
-    last_archived_at: Option<Instant>,
-    #[serde(alias = "LastActivatedAt")]
-    last_activated_at: Option<Instant>,
+impl<'de: 'a, 'a> Deserialize<'de> for ImageDetail<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DetailVisitor;
+
+        impl<'de> Visitor<'de> for DetailVisitor {
+            type Value = ImageDetail<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an image as `aws ecr describe-images` prints it")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ImageDetail<'de>, A::Error> {
+                let (fields, misspelled) = AnyFields::read(map)?;
+                fields.into_detail(misspelled)
+            }
+        }
+
+        deserializer.deserialize_map(DetailVisitor)
+    }
+}
+
+/// A digest that identifies an image. One that is cut off, or in capitals, would equal no other, so that an image in use, or the
+/// child of an index, would not be found.
+struct WholeDigest<'a>(Text<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for WholeDigest<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Text::deserialize(deserializer)?;
+        if is_exact_digest(&text.0) {
+            return Ok(Self(text));
+        }
+        Err(serde::de::Error::custom(format_args!(
+            "{} is no whole digest; write `sha256:` and 64 hexadecimal digits in lower case",
+            quoted(&text.0)
+        )))
+    }
+}
+
+/// The fields of an image that this project reads.
+const DETAIL_FIELDS: [&str; 12] = [
+    "imageDigest",
+    "imageTags",
+    "imagePushedAt",
+    "imageSizeInBytes",
+    "registryId",
+    "repositoryName",
+    "imageManifestMediaType",
+    "lastRecordedPullTime",
+    "imageStatus",
+    "subjectManifestDigest",
+    "lastArchivedAt",
+    "lastActivatedAt",
+];
+
+/// The field that an unknown name stands for: one that is spelled in another way, or that of tags. An image whose tags are under
+/// another name would be judged as untagged, and one with another pull time as never pulled.
+fn misspelled(key: &str) -> Option<&'static str> {
+    // The SDKs for Go and .NET begin with a capital.
+    let is = |field: &&str| match (key.as_bytes(), field.as_bytes()) {
+        ([first, rest @ ..], [begin, others @ ..]) => first.eq_ignore_ascii_case(begin) && rest == others,
+        _ => false,
+    };
+    if DETAIL_FIELDS.iter().any(is) {
+        return None;
+    }
+    let letters: String =
+        key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    if ["tag", "tags", "taglist", "tagname", "tagnames"].iter().any(|end| letters.ends_with(end)) {
+        return Some("imageTags");
+    }
+    DETAIL_FIELDS.into_iter().find(|field| field.eq_ignore_ascii_case(&letters))
+}
+
+/// A map that remembers the first field which has another name than AWS gives it.
+struct Watched<A> {
+    map: A,
+    misspelled: Option<Misspelled>,
+}
+
+/// A field with a name that AWS does not give it, and the one that it has.
+struct Misspelled {
+    key: String,
+    field: &'static str,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Watched<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let Some(key) = self.map.next_key::<Text<'de>>()? else { return Ok(None) };
+        if self.misspelled.is_none()
+            && let Some(field) = misspelled(&key.0)
+        {
+            self.misspelled = Some(Misspelled { key: key.0.clone().into_owned(), field });
+        }
+        match key.0 {
+            Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)),
+            Cow::Owned(key) => seed.deserialize(key.into_deserializer()),
+        }
+        .map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.map.size_hint()
+    }
 }
 
 /// One of a service's words. The SDK for .NET writes it as `{"Value": "ACTIVE"}`.
@@ -346,6 +433,7 @@ struct AnyFields<'a> {
     image_details: Option<Vec<ImageDetail<'a>>>,
     #[serde(borrow, alias = "Images")]
     images: Option<Vec<ImageManifest<'a>>>,
+    // The AWS CLI's own paging spells it with a capital.
     #[serde(borrow, alias = "NextToken")]
     next_token: Option<Text<'a>>,
     #[serde(borrow, alias = "RegistryId")]
@@ -353,7 +441,7 @@ struct AnyFields<'a> {
     #[serde(borrow, alias = "RepositoryName")]
     repository_name: Option<Text<'a>>,
     #[serde(borrow, alias = "ImageDigest")]
-    image_digest: Option<Text<'a>>,
+    image_digest: Option<WholeDigest<'a>>,
     #[serde(borrow, alias = "ImageTags")]
     image_tags: Option<Vec<Text<'a>>>,
     #[serde(alias = "ImageSizeInBytes")]
@@ -365,13 +453,50 @@ struct AnyFields<'a> {
     #[serde(alias = "LastRecordedPullTime")]
     last_recorded_pull_time: Option<Instant>,
     #[serde(borrow, alias = "SubjectManifestDigest")]
-    subject_manifest_digest: Option<Text<'a>>,
+    subject_manifest_digest: Option<WholeDigest<'a>>,
     #[serde(borrow, alias = "ImageStatus")]
     image_status: Option<Word<'a>>,
     #[serde(alias = "LastArchivedAt")]
     last_archived_at: Option<Instant>,
     #[serde(alias = "LastActivatedAt")]
     last_activated_at: Option<Instant>,
+}
+
+impl<'de> AnyFields<'de> {
+    /// Reads all fields, and finds one with a name that AWS does not give it.
+    fn read<A: MapAccess<'de>>(map: A) -> Result<(Self, Option<Misspelled>), A::Error> {
+        let mut watched = Watched { map, misspelled: None };
+        let fields = Self::deserialize(MapAccessDeserializer::new(&mut watched))?;
+        Ok((fields, watched.misspelled))
+    }
+
+    /// The fields as those of an image.
+    fn into_detail<E: serde::de::Error>(self, misspelled: Option<Misspelled>) -> Result<ImageDetail<'de>, E> {
+        let missing = <E as serde::de::Error>::missing_field;
+        let detail = ImageDetail {
+            image_digest: self.image_digest.ok_or_else(|| missing("imageDigest"))?,
+            image_pushed_at: self.image_pushed_at.ok_or_else(|| missing("imagePushedAt"))?,
+            registry_id: self.registry_id,
+            repository_name: self.repository_name,
+            image_tags: self.image_tags,
+            image_size_in_bytes: self.image_size_in_bytes,
+            image_manifest_media_type: self.image_manifest_media_type,
+            last_recorded_pull_time: self.last_recorded_pull_time,
+            subject_manifest_digest: self.subject_manifest_digest,
+            image_status: self.image_status,
+            last_archived_at: self.last_archived_at,
+            last_activated_at: self.last_activated_at,
+        };
+        match misspelled {
+            // Beside the tags themselves it is something that AWS has added.
+            Some(Misspelled { field: "imageTags", .. }) if detail.image_tags.is_some() => Ok(detail),
+            None => Ok(detail),
+            Some(Misspelled { key, field }) => Err(E::custom(format_args!(
+                "{} is no field of an image; `aws ecr describe-images` calls it `{field}`",
+                quoted(&key)
+            ))),
+        }
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
@@ -386,7 +511,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Element<'de>, A::Error> {
-                let fields = AnyFields::deserialize(MapAccessDeserializer::new(map))?;
+                let (fields, misspelled) = AnyFields::read(map)?;
                 if fields.image_details.is_some() || fields.images.is_some() {
                     return Ok(Element::Page(Page {
                         details: fields.image_details,
@@ -394,21 +519,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
                         next_token: fields.next_token,
                     }));
                 }
-                let missing = <A::Error as serde::de::Error>::missing_field;
-                Ok(Element::Detail(Box::new(ImageDetail {
-                    image_digest: fields.image_digest.ok_or_else(|| missing("imageDigest"))?,
-                    image_pushed_at: fields.image_pushed_at.ok_or_else(|| missing("imagePushedAt"))?,
-                    registry_id: fields.registry_id,
-                    repository_name: fields.repository_name,
-                    image_tags: fields.image_tags,
-                    image_size_in_bytes: fields.image_size_in_bytes,
-                    image_manifest_media_type: fields.image_manifest_media_type,
-                    last_recorded_pull_time: fields.last_recorded_pull_time,
-                    subject_manifest_digest: fields.subject_manifest_digest,
-                    image_status: fields.image_status,
-                    last_archived_at: fields.last_archived_at,
-                    last_activated_at: fields.last_activated_at,
-                })))
+                Ok(Element::Detail(Box::new(fields.into_detail(misspelled)?)))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Element<'de>, A::Error> {
@@ -466,7 +577,7 @@ pub(crate) struct ImageManifest<'a> {
 #[serde(rename_all = "camelCase")]
 struct ImageId<'a> {
     #[serde(borrow, alias = "ImageDigest")]
-    image_digest: Text<'a>,
+    image_digest: WholeDigest<'a>,
 }
 
 /// The parts of a manifest that relate it to others (OCI image specification: image index, `subject`).
@@ -481,7 +592,7 @@ struct Manifest<'a> {
 #[derive(Deserialize)]
 struct Descriptor<'a> {
     #[serde(borrow)]
-    digest: Text<'a>,
+    digest: WholeDigest<'a>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Page<'a> {
@@ -496,11 +607,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Page<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Page<'de>, A::Error> {
-                let answer = Answer::deserialize(MapAccessDeserializer::new(map))?;
+                let (fields, misspelled) = AnyFields::read(map)?;
+                // An image by itself, as `jq '.imageDetails[]'` prints them one after another.
+                if fields.image_details.is_none() && fields.images.is_none() && fields.image_digest.is_some()
+                {
+                    return Ok(Page {
+                        details: Some(vec![fields.into_detail(misspelled)?]),
+                        ..Page::default()
+                    });
+                }
                 Ok(Page {
-                    details: answer.image_details,
-                    manifests: answer.images,
-                    next_token: answer.next_token,
+                    details: fields.image_details,
+                    manifests: fields.images,
+                    next_token: fields.next_token,
                 })
             }
 
@@ -562,10 +681,10 @@ impl Builder {
             self.current = name;
         }
         if let Some(subject) = &detail.subject_manifest_digest {
-            self.relations.refer(&detail.image_digest.0, &subject.0);
+            self.relations.refer(&detail.image_digest.0.0, &subject.0.0);
         }
         self.images.push(Image {
-            digest: detail.image_digest.0.into(),
+            digest: detail.image_digest.0.0.into(),
             tags: detail.image_tags.into_iter().flatten().map(|tag| tag.0.into()).collect(),
             pushed_at: detail.image_pushed_at,
             last_pulled_at: detail.last_recorded_pull_time,
@@ -583,16 +702,17 @@ impl Builder {
     }
 
     fn take_manifest(&mut self, image: &ImageManifest<'_>) -> Result<(), InvalidListing> {
-        let digest = &*image.image_id.image_digest.0;
+        let digest = &*image.image_id.image_digest.0.0;
         let manifest: Manifest<'_> = serde_json::from_str(&image.image_manifest.0).map_err(|error| {
             let (_, _, problem) = plain_words::json(&image.image_manifest.0, &error);
             InvalidListing::Manifest { digest: digest.to_owned(), problem }
         })?;
         if let Some(children) = manifest.manifests {
-            self.relations.index(digest, children.into_iter().map(|child| Box::<str>::from(child.digest.0)));
+            self.relations
+                .index(digest, children.into_iter().map(|child| Box::<str>::from(child.digest.0.0)));
         }
         if let Some(subject) = manifest.subject {
-            self.relations.refer(digest, &subject.digest.0);
+            self.relations.refer(digest, &subject.digest.0.0);
         }
         Ok(())
     }
@@ -628,7 +748,20 @@ impl Builder {
 mod tests {
     use super::*;
 
+    /// The short digests of a text, with zeros up to their whole length.
+    fn whole(text: &str) -> String {
+        let mut parts = text.split("sha256:");
+        let mut whole = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(part.len());
+            let (digits, rest) = part.split_at(end);
+            whole += &format!("sha256:{digits:0>64}{rest}");
+        }
+        whole
+    }
+
     fn detail(repository: &str, digest: &str, more: &str) -> String {
+        let (digest, more) = (whole(digest), whole(more));
         format!(
             r#"{{"repositoryName": "{repository}", "imageDigest": "{digest}", "imagePushedAt": 1700000000.0{more}}}"#
         )
@@ -646,9 +779,10 @@ mod tests {
                 detail("b", "sha256:c1", archived),
                 detail("b", "sha256:51", r#", "subjectManifestDigest": "sha256:1d""#),
             ),
-            r#"{"images": [{"imageId": {"imageDigest": "sha256:1d"}, "repositoryName": "b",
-                "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:c1\"}]}"}]}"#
-                .to_owned(),
+            whole(
+                r#"{"images": [{"imageId": {"imageDigest": "sha256:1d"}, "repositoryName": "b",
+                "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:c1\"}]}"}]}"#,
+            ),
         ];
         let before = Listing::parse(&text.join("\n")).unwrap().repositories.remove(0);
         let text = snapshot(&before.name, &before.images).to_string();
@@ -668,9 +802,10 @@ mod tests {
                 detail("b", "sha256:1", r#", "imageTags": ["x"]"#)
             ),
             format!("[{}, {}]", detail("a", "sha256:2", ""), detail("b", "sha256:3", "")),
-            r#"{"images": [{"imageId": {"imageDigest": "sha256:1"},
-                "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:3\"}]}"}], "failures": []}"#
-                .to_owned(),
+            whole(
+                r#"{"images": [{"imageId": {"imageDigest": "sha256:1"},
+                "imageManifest": "{\"manifests\": [{\"digest\": \"sha256:3\"}]}"}], "failures": []}"#,
+            ),
         ]
         .join("\n");
         let listing = Listing::parse(&text).unwrap();
@@ -680,6 +815,15 @@ mod tests {
         let b = &listing.repositories[1].images;
         assert_eq!(b.images().len(), 2);
         assert_eq!(b.parents(), [(1, 0)]);
+    }
+
+    #[test]
+    fn images_one_after_another_are_read_as_an_array_of_them_is() {
+        let (one, other) = (detail("a", "sha256:1", ""), detail("a", "sha256:2", r#", "imageTags": ["v1"]"#));
+        let listing = Listing::parse(&format!("{one}\n{other}\n")).unwrap();
+        let array = Listing::parse(&format!("[{one}, {other}]")).unwrap();
+        assert_eq!(listing.repositories[0].images.images(), array.repositories[0].images.images());
+        assert_eq!(listing.repositories[0].images.images().len(), 2);
     }
 
     #[test]
@@ -694,8 +838,8 @@ mod tests {
     fn an_error_names_line_and_pointer() {
         let text = "{\"imageDetails\": []}\n{\"imageDetails\": [\n{\"imageDigest\": \"sha256:1\", \"imagePushedAt\": \"soon\"}]}";
         assert_eq!(
-            Listing::parse(text).unwrap_err().to_string(),
-            "line 3, column 51: /imageDetails/0/imagePushedAt: `soon` is not a time; write it like \
+            Listing::parse(&whole(text)).unwrap_err().to_string(),
+            "line 3, column 114: /imageDetails/0/imagePushedAt: `soon` is not a time; write it like \
              2026-11-23T00:00:00Z, with an offset or Z"
         );
     }
@@ -707,7 +851,10 @@ mod tests {
             ("  \n", "there is no image listing in it"),
             ("{}", "value 1 of the text has neither `imageDetails` nor `images`"),
             ("42", "line 1, column 2: the number `42` where what `aws ecr describe-images` prints is needed"),
-            ("[{\"imageDigest\": \"sha256:1\"}]", "line 1, column 28: /0: `imagePushedAt` is missing"),
+            (
+                &whole("[{\"imageDigest\": \"sha256:1\"}]"),
+                "line 1, column 91: /0: `imagePushedAt` is missing",
+            ),
             (
                 "{\"imageDetails\": [",
                 "line 1, column 18: /imageDetails: not JSON: the text ends inside of a list",
@@ -735,5 +882,73 @@ mod tests {
         let text = format!("[{}]", detail("a", "sha256:1", r#", "imageStatus": "FROZEN""#));
         let listing = Listing::parse(&text).unwrap();
         assert_eq!(listing.repositories[0].images.images()[0].status, ImageStatus::Unknown);
+    }
+    #[test]
+    fn a_digest_that_is_cut_off_or_in_capitals_is_refused_with_its_place() {
+        let whole_one = format!("sha256:{}", "a1".repeat(32));
+        for wrong in [
+            "sha256:47e849b9dd1b",
+            &whole_one.to_uppercase(),
+            &whole_one.replace("sha256:", ""),
+            "",
+            "latest",
+        ] {
+            let manifest = |digest: &str, child: &str| {
+                format!(
+                    r#"{{"imageDetails": [], "images": [{{"imageId": {{"imageDigest": "{digest}"}},
+                        "imageManifest": "{{\"manifests\": [{{\"digest\": \"{child}\"}}]}}"}}]}}"#
+                )
+            };
+            for (text, place) in [
+                (format!(r#"[{{"imagePushedAt": 1, "imageDigest": "{wrong}"}}]"#), "/0/imageDigest: "),
+                (
+                    format!(r#"{{"imageDetails": [{{"imageDigest": "{wrong}", "imagePushedAt": 1}}]}}"#),
+                    "/imageDetails/0/imageDigest: ",
+                ),
+                (
+                    format!(
+                        r#"[{{"imagePushedAt": 1, "imageDigest": "{whole_one}", "subjectManifestDigest": "{wrong}"}}]"#
+                    ),
+                    "/0/subjectManifestDigest: ",
+                ),
+                (manifest(wrong, &whole_one), "/images/0/imageId/imageDigest: "),
+                (manifest(&whole_one, wrong), "the manifest of sha256:a1a1"),
+            ] {
+                let error = Listing::parse(&text).unwrap_err().to_string();
+                assert!(
+                    error.contains(place) && error.contains("is no whole digest; write `sha256:`"),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn tags_under_another_name_are_not_read_as_no_tags() {
+        let refusal = |field: &str, wraps: (&str, &str)| {
+            let more = format!(r#", "{field}": ["v1"]"#);
+            let text = format!("{}{}{}", wraps.0, detail("a", "sha256:1", &more), wraps.1);
+            Listing::parse(&text).err().map(|error| error.to_string())
+        };
+        for wraps in [("[", "]"), (r#"{"imageDetails": ["#, "]}")] {
+            for field in ["imageTag", "tags", "imagetags", "IMAGETAGS", "image_tags", "Tag", "imageTagList"] {
+                let refusal = refusal(field, wraps).unwrap_or_else(|| panic!("{field} is passed over"));
+                assert!(
+                    refusal.contains("/0: ") && refusal.contains(&format!("`{field}` is no field")),
+                    "{refusal}"
+                );
+                assert!(refusal.contains("calls it `imageTags`"), "{refusal}");
+            }
+            assert_eq!(refusal("imageTags", wraps), None);
+            assert_eq!(refusal("ImageTags", wraps), None);
+            assert_eq!(refusal("imageTagMutability", wraps), None);
+            assert_eq!(refusal("imageScanStatus", wraps), None);
+            assert!(
+                refusal("lastrecordedpulltime", wraps)
+                    .is_some_and(|text| text.contains("`lastRecordedPullTime`"))
+            );
+        }
+        let both = format!("[{}]", detail("a", "sha256:1", r#", "imageTags": ["v1"], "protectedTags": []"#));
+        assert!(Listing::parse(&both).is_ok());
     }
 }

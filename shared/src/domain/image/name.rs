@@ -74,6 +74,27 @@ impl Name {
         Ok(Self(text.to_owned()))
     }
 
+    /// The name that a text probably means which has more than a name: the host of a registry before it, a tag or a digest behind it,
+    /// or the ARN of the repository. `None` for a text that is a name alone, or something else.
+    #[must_use]
+    pub fn meant(text: &str) -> Option<Self> {
+        let rest = match text.strip_prefix("arn:") {
+            Some(arn) => arn.split_once(":repository/")?.1,
+            None => text,
+        };
+        let rest = rest.split_once('@').map_or(rest, |(name, _)| name);
+        let rest = match rest.split_once('/') {
+            Some((host, name))
+                if host.contains(".dkr.ecr") || host.contains(".dkr-ecr") || host.contains(':') =>
+            {
+                name
+            }
+            _ => rest,
+        };
+        let rest = rest.split_once(':').map_or(rest, |(name, _)| name);
+        if rest == text { None } else { Self::parse(rest).ok() }
+    }
+
     /// Why a pattern, in which `*` stands for any characters, can match no name; `None` if some name matches.
     #[must_use]
     pub(crate) fn why_never_matched(pattern: &str) -> Option<String> {
@@ -271,6 +292,19 @@ mod tests {
     fn a_pattern_that_no_name_can_match_is_reported_with_the_reason() {
         for pattern in ["*", "prod/*", "*/release", "a*b", "a.*", "app", "x", "a__*", "a--*"] {
             assert_eq!(Name::why_never_matched(pattern), None, "{pattern}");
+        }
+        for text in [
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/web",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/web:ci-1",
+            "arn:aws:ecr:eu-west-1:123456789012:repository/shop/web",
+            "localhost:4510/shop/web",
+            "shop/web:ci-1",
+            "shop/web@sha256:aa",
+        ] {
+            assert_eq!(Name::meant(text).unwrap().as_str(), "shop/web", "{text}");
+        }
+        for text in ["shop/web", "Shop", "arn:aws:s3:::bucket", "a b:c"] {
+            assert_eq!(Name::meant(text), None, "{text}");
         }
         for (pattern, expected) in [
             ("/prod/*", "no name begins with a slash"),

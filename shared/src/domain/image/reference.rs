@@ -158,6 +158,12 @@ fn is_whole_digest(digest: &str) -> bool {
     hex.len() == digits && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Whether a text is a digest as ECR writes it: complete, and in lower case. Any other text equals no digest of an image.
+#[must_use]
+pub fn is_exact_digest(text: &str) -> bool {
+    is_whole_digest(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 impl FromStr for ImageReference {
     type Err = InvalidReference;
 
@@ -166,8 +172,11 @@ impl FromStr for ImageReference {
         if text.is_empty() {
             return fail("it is empty");
         }
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.chars().any(char::is_whitespace) {
             return fail("it contains white space");
+        }
+        if text.chars().any(char::is_control) {
+            return fail("it contains a control character");
         }
         if text.starts_with("arn:") {
             return fail("it is an ARN, which names a repository and no image");

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::document::{LifecyclePolicy, Rule};
+use super::document::{LifecyclePolicy, Rule, TagList, TagSelection};
 
 /// One difference between two policies; rules are the same rule when they have the same priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,10 @@ impl fmt::Display for Change<'_> {
             Self::Removed(rule) => write!(f, "removed {rule}"),
             Self::Changed { from, to } => {
                 write!(f, "changed {from}")?;
+                // A prefix and a pattern read the same: `ci-` and `ci-*`.
+                if from.tags != to.tags && from.to_string() == to.to_string() {
+                    return write!(f, ", by {} instead of {}", list(&to.tags), list(&from.tags));
+                }
                 if (&from.tags, from.limit, from.action) != (&to.tags, to.limit, to.action) {
                     return write!(f, " → {to}");
                 }
@@ -63,6 +67,16 @@ impl fmt::Display for Change<'_> {
                 }
             }
         }
+    }
+}
+
+/// The tags of a rule as its document spells them.
+fn list(tags: &TagSelection) -> String {
+    match tags {
+        TagSelection::Tagged(TagList::Prefixes(entries)) => format!("tagPrefixList {entries:?}"),
+        TagSelection::Tagged(TagList::Patterns(entries)) => format!("tagPatternList {entries:?}"),
+        TagSelection::Untagged => "untagged".to_owned(),
+        TagSelection::Any => "any".to_owned(),
     }
 }
 
@@ -82,6 +96,19 @@ mod tests {
         let from = "- {selection: {tagPrefixList: [a, b]}, maximumAgeLimit: 30}";
         let to = "- {tagStatus: tagged, tagPrefixList: [b, a, b], maximumAgeLimit: 3e1}";
         assert_eq!(changes(from, to), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_prefix_and_a_pattern_are_told_apart() {
+        let from = "- {selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 3}";
+        let to = "- {selection: {tagPatternList: ['ci-*']}, maximumNumberOfImages: 3}";
+        assert_eq!(
+            changes(from, to),
+            [
+                "changed rule 1: expire images tagged ci-* beyond the youngest 3, by tagPatternList [\"ci-*\"] instead of \
+                 tagPrefixList [\"ci-\"]"
+            ]
+        );
     }
 
     #[test]

@@ -186,7 +186,15 @@ impl Reader {
         let found = match text {
             Field::Missing => return of_path,
             Field::Invalid => return None,
-            Field::Value(text) => Name::parse_at(&text, fields.at(name)),
+            // A name that begins with the host of a registry is a valid one, and never meant.
+            Field::Value(text) => match Name::meant(&text) {
+                Some(meant) => {
+                    let message =
+                        format!("{} is more than the name of a repository; write {meant}", quoted(&text));
+                    Err(Finding::new(Code::InvalidName, fields.at(name), message))
+                }
+                None => Name::parse_at(&text, fields.at(name)),
+            },
         };
         let named = found.map_err(|finding| self.findings.push(finding)).ok()?;
         if of_path.is_some_and(|of_path| of_path != named) {

@@ -117,6 +117,27 @@ pub(crate) fn text(text: &str, wanted: Wanted) -> Option<Recognized> {
     {
         return Some(Recognized::new("text output of the AWS CLI", JSON_OUTPUT));
     }
+    if wanted != Wanted::Policy && (has_line(&["apiVersion:"]) && has_line(&["kind:"])) {
+        let remedy = match wanted {
+            Wanted::InUse => "have kubectl print JSON: kubectl get pods --all-namespaces --output json",
+            _ => {
+                "name what clusters run with `--in-use`; here the images belong, as `aws ecr describe-images` prints them"
+            }
+        };
+        return Some(Recognized::new("Kubernetes manifests in YAML", remedy));
+    }
+    if wanted != Wanted::Policy && has_line(&["services:"]) && text.contains("image:") {
+        let remedy = match wanted {
+            Wanted::InUse => {
+                "write the images as a JSON array: docker compose config --images | jq -R . | jq -s ."
+            }
+            _ => "here the images belong, as `aws ecr describe-images` prints them",
+        };
+        return Some(Recognized::new("a file of Docker Compose", remedy));
+    }
+    if wanted != Wanted::Policy && has_line(&["policies:"]) {
+        return Some(Recognized::new("a policies file", place_of_policy(wanted)));
+    }
     if wanted != Wanted::Policy
         && begins(&[
             "imageDetails:",
@@ -333,6 +354,48 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
                 })
         })
     };
+    let first_of = |name: &str| {
+        fields.iter().find(|(key, _)| key == name).and_then(|(_, value)| match value {
+            Node::List(items) => items.iter().find_map(|item| match item {
+                Node::Object(fields) => Some(fields.as_slice()),
+                _ => None,
+            }),
+            _ => None,
+        })
+    };
+    if first_of("policies").is_some_and(|first| {
+        first.iter().any(|(key, value)| {
+            key == "resource"
+                && matches!(value, Node::Text(text) if text.starts_with("aws.") || text.as_str() == "ecr")
+        })
+    }) {
+        return Some(Recognized::new(
+            "a file of Cloud Custodian",
+            "write the `rules` of `set-lifecycle` into a file of their own, or a policies file with `ecr-steward suggest --all`",
+        ));
+    }
+    if ["clusters", "task_definitions", "lambda_functions", "repositories"]
+        .iter()
+        .any(|name| first_of(name).is_some_and(|first| self::has(first, "name_pattern")))
+    {
+        return Some(Recognized::new(
+            "a configuration of ecrm",
+            "a policies file says the same in other words; `ecr-steward suggest --all` writes one to begin with",
+        ));
+    }
+    if wanted == Wanted::InUse
+        && fields.iter().any(|(key, value)| {
+            key == "services"
+                && matches!(value, Node::Object(services) if services.iter().any(|(_, service)| {
+                    matches!(service, Node::Object(fields) if self::has(fields, "image") || self::has(fields, "build"))
+                }))
+        })
+    {
+        return Some(Recognized::new(
+            "a file of Docker Compose",
+            "write the images as a JSON array: docker compose config --images | jq -R . | jq -s .",
+        ));
+    }
     if has("awsTemplateFormatVersion") || is_resource("AWS::") || is_resource("Custom::") {
         return Some(Recognized::new("a CloudFormation template", POLICY_TEXT));
     }
@@ -435,6 +498,9 @@ pub enum NotText {
     /// The bytes are of UTF-16 and do not say in which order.
     #[error("it is UTF-16 without a byte order mark; write it as UTF-8: iconv -f UTF-16LE -t UTF-8")]
     Utf16,
+    /// The bytes are of UTF-32.
+    #[error("it is UTF-32; write it as UTF-8: iconv -f UTF-32 -t UTF-8")]
+    Utf32,
     /// A byte is part of no character of UTF-8.
     #[error("line {line}, byte {byte}: it is not UTF-8 text{hint}", hint = if *is_latin { "; it looks like Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8" } else { "" })]
     NotUtf8 {
@@ -460,6 +526,9 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => return packed("zstd", "zstd -dc FILE"),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => return packed("xz", "xz -dc FILE"),
         [b'B', b'Z', b'h', ..] => return packed("bzip2", "bzip2 -dc FILE"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
+            return Err(NotText::Utf32);
+        }
         [0xff, 0xfe, rest @ ..] => return utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => return utf16(rest, u16::from_be_bytes),
         [0, first, ..] | [first, 0, ..] if first.is_ascii() => return Err(NotText::Utf16),
@@ -535,6 +604,9 @@ mod tests {
             (b"PK\x03\x04", "packed by zip"),
             (b"\x28\xb5\x2f\xfd", "packed by zstd"),
             (b"{\0\"\0", "UTF-16 without a byte order mark"),
+            (b"{\0\0\0}\0\0\0", "it is UTF-32"),
+            (b"\xff\xfe\0\0{\0\0\0", "it is UTF-32"),
+            (b"\0\0\xfe\xff\0\0\0{", "it is UTF-32"),
             (b"{\n\"a\": \"\xe4\"}", "line 2, byte 7: it is not UTF-8 text; it looks like Latin-1"),
             (b"\xff\xfe\x00\xd8", "not UTF-8"),
         ] {

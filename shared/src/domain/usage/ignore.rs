@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::enforcement::policy_set::IgnoredSource;
+use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::{SOURCES, UnreadableSource, reports};
 
@@ -22,6 +23,44 @@ pub struct IgnoredSourceReason {
     /// The last day, in UTC, on which it is; `None` for always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Date>,
+}
+
+/// Why a text is the name of no source, if it is none. Names are compared whole, so that a pattern, another spelling, or a part of a
+/// name would ignore nothing while its writer believes that it does.
+#[must_use]
+pub fn why_no_source(text: &str) -> Option<String> {
+    let is_name = |part: &str| {
+        !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control() || c == '*')
+    };
+    let is_place = |rest: &str| {
+        rest.split_once('/').is_some_and(|(account, region)| reports::is_account(account) && is_name(region))
+    };
+    let is_source = match text.split_once('/') {
+        None => SOURCES.iter().any(|source| source.name == text),
+        Some(("account", account)) => account == "*" || reports::is_account(account) || is_place(account),
+        Some(("ecs", rest)) => {
+            rest.split_once('/').is_some_and(|(cluster, service)| is_name(cluster) && is_name(service))
+        }
+        Some(("protection-tags", rest)) => rest == "signing" || is_place(rest),
+        Some(("replication", rest)) => is_place(rest),
+        // A list that a reporter writes names the sources that it could not read.
+        Some(("usage", rest)) => match rest.split_once(".json/") {
+            Some((list, source)) => is_name(list) && why_no_source(source).is_none(),
+            None => is_name(rest) && rest.ends_with(".json"),
+        },
+        Some(("eks" | "organization" | "service", rest)) => is_name(rest),
+        Some(_) => false,
+    };
+    (!is_source).then(|| {
+        let known: Vec<&str> =
+            SOURCES.iter().map(|source| source.name).filter(|name| !["account", "replication"].contains(name)).collect();
+        format!(
+            "{} is the name of no source, and would ignore nothing; copy the entry that the report prints, or write one of {}, \
+             eks/<cluster>, usage/<name>.json, account/<account>",
+            quoted(text),
+            known.join(", ")
+        )
+    })
 }
 
 /// The entry that ignores a source at `now`; an entry that has ended ignores nothing.

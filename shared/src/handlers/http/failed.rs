@@ -39,7 +39,7 @@ impl From<ProvisionError> for Problem {
                 (Kind::RepositoryExists, "something else changes it at the same time; try again")
             }
             Failure::LimitExceeded => (Kind::LimitExceeded, "ask for a higher quota in Service Quotas"),
-            Failure::Denied => {
+            Failure::Denied | Failure::Credentials => {
                 (Kind::NotPermitted, "whoever runs the stack has to allow it to the function's role")
             }
             Failure::Throttled => (Kind::Throttled, "try again later"),

@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::{RunContext, RunError, check_clock};
+use crate::aws::pages::Pages;
 use crate::aws::resource_tags::TaggedBy;
 use crate::domain::enforcement::batch::{
     Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy,
@@ -139,12 +140,12 @@ pub async fn take(
     let sizes: Sizes = sizes.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
     let mut batcher = Batcher::new(&run, &sizes, progress.batches);
     let mut page_number = progress.repositories;
-    let mut token = progress.next_token.take();
+    let mut pages = Pages::new("DescribeRepositories").after(progress.next_token.take());
     if let Err(problem) = &worklist.tagged {
         progress.unread_tags = Some(problem.clone());
     }
     loop {
-        let page = clients.call(clients.ecr.repositories(None, token.as_deref())).await?;
+        let page = clients.call(clients.ecr.repositories(None, pages.token())).await?;
         progress.repositories += page.repositories.len() as u64;
         let mut full = Vec::new();
         let mut outcomes = String::new();
@@ -210,8 +211,8 @@ pub async fn take(
             outcomes += &serde_json::to_string(&outcome).unwrap_or_default();
             outcomes.push('\n');
         }
-        token = page.next_token;
-        let is_over = token.is_none() || !clients.deadline.has(LEAST);
+        let goes_on = pages.follow(page.next_token).map_err(RunError::Aws)?;
+        let is_over = !goes_on || !clients.deadline.has(LEAST);
         if is_over {
             full.extend(batcher.finish());
         }
@@ -227,7 +228,7 @@ pub async fn take(
         }
     }
     progress.batches = batcher.filled();
-    progress.next_token = token;
+    progress.next_token = pages.token().map(str::to_owned);
     progress.attempts.push(run.attempt.clone());
     let list_key = run.batch_list_key();
     let list = serde_json::to_string(&batches)

@@ -1,0 +1,214 @@
+//! The history of one image: what runs intended, which the journal has, and what came of it. A line of the journal is written
+//! before anything is deleted. By itself it does not say that something was.
+
+use serde::Serialize;
+
+use crate::domain::enforcement::journal::Line;
+use crate::domain::enforcement::outcome::{ImageOutcome, ImageResult};
+use crate::domain::image::ImageStatus;
+use crate::domain::preview::model::ActionKind;
+
+/// Where an image is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Presence {
+    /// The repository has it.
+    InRepository,
+    /// The repository has it in the archive.
+    InArchive,
+    /// The repository does not have it.
+    Gone,
+}
+
+impl Presence {
+    /// From what ECR says of the digest; `None` for an image that is not there.
+    #[must_use]
+    pub const fn of(status: Option<ImageStatus>) -> Self {
+        match status {
+            Some(ImageStatus::Archived) => Self::InArchive,
+            Some(_) => Self::InRepository,
+            None => Self::Gone,
+        }
+    }
+}
+
+/// One intention of the journal about an image, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// The line of the journal.
+    #[serde(flatten)]
+    pub line: Line,
+    /// The result that the report of the run has; absent without a report, or one that lists this image.
+    pub outcome: Option<ImageResult>,
+    /// Why it is not as planned.
+    pub outcome_detail: Option<String>,
+    /// Where the image is now; absent if ECR was not asked, or did not answer.
+    pub present: Option<Presence>,
+}
+
+impl HistoryEntry {
+    /// A line of the journal with the result of its image, by the run's report, and where the image is now.
+    #[must_use]
+    pub fn new(line: Line, result: Option<&ImageOutcome>, present: Option<Presence>) -> Self {
+        Self {
+            line,
+            outcome: result.map(|result| result.outcome),
+            outcome_detail: result.and_then(|result| result.detail.clone()),
+            present,
+        }
+    }
+
+    /// What was done, where something shows it; otherwise what was intended.
+    #[must_use]
+    pub fn headline(&self) -> &'static str {
+        match (self.line.action.kind, self.outcome) {
+            (_, Some(ImageResult::Deleted)) => "deleted",
+            (_, Some(ImageResult::Archived)) => "archived",
+            (ActionKind::Expire, Some(ImageResult::PutBack)) => "deleted and put back",
+            (ActionKind::Transition, Some(ImageResult::PutBack)) => "archived and put back",
+            (ActionKind::Expire, _) => "was to be deleted",
+            (ActionKind::Transition, _) => "was to be archived",
+        }
+    }
+
+    /// What came of the intention, for what the headline does not say.
+    #[must_use]
+    pub fn sequel(&self) -> Option<String> {
+        let because = self.outcome_detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let told = match self.outcome {
+            Some(ImageResult::Deleted | ImageResult::Archived | ImageResult::PutBack) => None,
+            Some(ImageResult::Failed) => Some(format!("it could not be{because}")),
+            Some(ImageResult::InUse | ImageResult::Kept | ImageResult::HeldBack) => {
+                Some(format!("it was kept{because}"))
+            }
+            Some(ImageResult::Planned) => Some(format!("that run did not come to it{because}")),
+            Some(ImageResult::Unknown) => Some(format!("whether it was is not known{because}")),
+            None => Some("no report says whether it was".to_owned()),
+        };
+        let place = match (self.present, self.outcome) {
+            (Some(Presence::InRepository), _) => Some("the repository has it now"),
+            (Some(Presence::InArchive), Some(ImageResult::Archived)) => None,
+            (Some(Presence::InArchive), _) => Some("the repository has it in the archive now"),
+            (Some(Presence::Gone), Some(ImageResult::Deleted)) => None,
+            (Some(Presence::Gone), _) => Some("the repository does not have it now"),
+            (None, Some(_)) => None,
+            (None, None) => Some("whether the repository has it is not known"),
+        };
+        match (told, place) {
+            (None, None) => None,
+            (Some(told), None) => Some(told),
+            (None, Some(place)) => Some(place.to_owned()),
+            (Some(told), Some(place)) => Some(format!("{told}; {place}")),
+        }
+    }
+
+    /// Whether there is nothing to get back: the image is where it was.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.present == Some(Presence::InRepository)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::enforcement::actor::Actor;
+    use crate::domain::lifecycle::document::Action;
+    use crate::domain::preview::model::ActionTaken;
+    use crate::domain::text::instant::Instant;
+
+    fn line() -> Line {
+        let at = Instant::parse("2026-11-26T03:00:00Z").unwrap();
+        Line {
+            run_id: "r".to_owned(),
+            at,
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::default(),
+            repository_name: "app".to_owned(),
+            image_digest: format!("sha256:{}", "a".repeat(64)),
+            image_tags: Vec::new(),
+            image_pushed_at: at,
+            image_size_in_bytes: 1,
+            image_manifest: None,
+            image_manifest_media_type: None,
+            action: ActionTaken::from(Action::Expire),
+            policy: None,
+            policies_file_version: None,
+            applied_rule_priority: None,
+            reason: "old".to_owned(),
+            usage_read_at: None,
+        }
+    }
+
+    fn result(outcome: ImageResult) -> ImageOutcome {
+        let line = line();
+        ImageOutcome {
+            image_digest: line.image_digest,
+            image_tags: line.image_tags,
+            image_pushed_at: line.image_pushed_at,
+            image_size_in_bytes: 1,
+            action: line.action,
+            applied_rule_priority: 1,
+            reason: line.reason,
+            outcome,
+            detail: Some("because".to_owned()),
+        }
+    }
+
+    #[test]
+    fn an_image_is_called_deleted_only_where_something_shows_it() {
+        let all = [
+            ImageResult::Planned,
+            ImageResult::Deleted,
+            ImageResult::Archived,
+            ImageResult::InUse,
+            ImageResult::Kept,
+            ImageResult::HeldBack,
+            ImageResult::Failed,
+            ImageResult::Unknown,
+            ImageResult::PutBack,
+        ];
+        let headline = |result: Option<&ImageOutcome>, present| {
+            HistoryEntry::new(line(), result, present).headline().to_owned()
+        };
+        for outcome in all {
+            let said = headline(Some(&result(outcome)), None);
+            match outcome {
+                ImageResult::Deleted => assert_eq!(said, "deleted"),
+                ImageResult::Archived => assert_eq!(said, "archived"),
+                ImageResult::PutBack => assert_eq!(said, "deleted and put back"),
+                _ => assert_eq!(said, "was to be deleted", "{outcome:?}"),
+            }
+        }
+        for present in [None, Some(Presence::Gone), Some(Presence::InRepository)] {
+            assert_eq!(headline(None, present), "was to be deleted");
+        }
+    }
+
+    #[test]
+    fn what_came_of_an_intention_is_said_and_where_the_image_is() {
+        let sequel = |outcome: Option<ImageResult>, present| {
+            HistoryEntry::new(line(), outcome.map(result).as_ref(), present).sequel().unwrap_or_default()
+        };
+        let there = Some(Presence::InRepository);
+        assert_eq!(sequel(Some(ImageResult::Deleted), Some(Presence::Gone)), "");
+        assert_eq!(sequel(Some(ImageResult::Deleted), None), "");
+        assert_eq!(sequel(Some(ImageResult::Deleted), there), "the repository has it now");
+        assert_eq!(
+            sequel(Some(ImageResult::Failed), there),
+            "it could not be: because; the repository has it now"
+        );
+        assert_eq!(
+            sequel(None, Some(Presence::Gone)),
+            "no report says whether it was; the repository does not have it now"
+        );
+        assert_eq!(
+            sequel(None, None),
+            "no report says whether it was; whether the repository has it is not known"
+        );
+        assert!(HistoryEntry::new(line(), None, there).is_there());
+        assert!(!HistoryEntry::new(line(), None, None).is_there());
+    }
+}

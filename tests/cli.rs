@@ -901,17 +901,19 @@ mod account {
         let options = ["--now", &now, "--output", "json"];
         let offline = ["preview", "--policy", &policy, "--images", &images, "--in-use", &used];
         let offline = printed(&steward(&[&offline[..], &options].concat()));
-        let live =
-            printed(&in_account(&aws, &[&["preview", "--repository", "team/app"][..], &options].concat()));
+        let given = ["--policy", &policy];
+        let one = [&["preview", "--repository", "team/app"][..], &given, &options].concat();
+        let live = printed(&in_account(&aws, &one));
         assert_eq!(live, offline);
         assert_eq!(live["previewResults"].as_array().unwrap().len(), 3);
-        let all = printed(&in_account(&aws, &[&["preview", "--all"][..], &options].concat()));
+        let all = printed(&in_account(&aws, &[&["preview", "--all"][..], &given, &options].concat()));
         assert_eq!(all, live);
     }
 
     #[test]
     fn enforcing_is_a_dry_run_unless_asked_for() {
         let aws = account();
+        aws.with(|registry| registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = None);
         let arguments = ["enforce", "--bucket", BUCKET, "--all"];
         let dry = in_account(&aws, &arguments);
         assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));

@@ -127,7 +127,7 @@ fn a_permission_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_policies_file_that_is_missing_or_invalid_is_told() {
+fn a_policies_file_that_is_missing_or_invalid_is_reported() {
     let aws = account();
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), "policies: [{ name: all }]"));
     only(&aws, &["POLICIES policies.yaml is invalid", "ecr-steward check"]);
@@ -136,7 +136,7 @@ fn a_policies_file_that_is_missing_or_invalid_is_told() {
 }
 
 #[test]
-fn a_stack_that_is_not_there_is_told_and_what_can_be_looked_at_is() {
+fn a_stack_that_is_not_there_is_reported_and_what_can_be_looked_at_is() {
     let aws = account();
     let output = command(&aws, &["--stack", "other", "--output", "json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -149,7 +149,7 @@ fn a_stack_that_is_not_there_is_told_and_what_can_be_looked_at_is() {
 }
 
 #[test]
-fn a_cluster_an_account_and_a_registry_that_do_not_report_are_told_and_gone_when_they_do() {
+fn a_cluster_an_account_and_a_registry_that_do_not_report_are_named_until_they_do() {
     let aws = account();
     aws.cloud(|cloud| {
         cloud.eks_clusters = vec!["shop".to_owned()];
@@ -208,7 +208,7 @@ fn what_is_ignored_is_said_with_its_reason_and_is_nothing_to_do() {
 }
 
 #[test]
-fn reading_that_would_count_as_pulls_for_a_policy_that_goes_by_pulls_is_told() {
+fn reading_that_would_count_as_pulls_for_a_policy_that_goes_by_pulls_is_reported() {
     let aws = account();
     let book = BOOK.replace("rules:", "keep: { pulledWithinDays: 30 }, rules:");
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book));

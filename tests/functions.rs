@@ -195,6 +195,17 @@ fn a_repository_is_previewed_as_it_is_with_its_own_policy_and_what_is_in_use() {
     let request = json!({ "repositoryName": "app" });
     let (status, report) = ask(&function, "POST", &request);
     assert_eq!(status, 200, "{report:#}");
+    // ECR knows nothing of use, and that is said first.
+    let going: Vec<&Value> =
+        report["previewResults"].as_array().unwrap().iter().map(|image| &image["imageDigest"]).collect();
+    assert_eq!(going.len(), 2, "{report:#}");
+    assert_eq!(report["findings"][0]["code"], "in-use-expires", "{report:#}");
+    assert!(report["findings"][0]["message"].as_str().unwrap().contains(&used), "{report:#}");
+    // A policy that this stack would enforce keeps what is in use.
+    let rules = json!({ "rules": [{ "selection": "any", "maximumAgeLimit": 14 }] });
+    let (status, report) =
+        ask(&function, "POST", &json!({ "repositoryName": "app", "lifecyclePolicy": rules }));
+    assert_eq!(status, 200, "{report:#}");
     assert_eq!(report["previewResults"][0]["imageDigest"], old);
     assert_eq!(report["kept"][0]["imageDigest"], used);
     assert_eq!(report["kept"][0]["heldBy"], "in use");

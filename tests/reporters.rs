@@ -222,7 +222,7 @@ fn a_list_says_who_read_what_when_and_names_everything_that_runs_there() {
 }
 
 #[test]
-fn a_task_whose_digest_is_not_told_there_keeps_what_it_may_have_pulled_here() {
+fn a_task_whose_digest_is_unknown_there_keeps_what_it_may_have_pulled_here() {
     let site = Accounts::new();
     site.other.cloud(|cloud| {
         let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
@@ -286,7 +286,7 @@ fn a_list_goes_into_a_bucket_of_the_registrys_account_and_into_no_other() {
 }
 
 #[test]
-fn a_list_that_cannot_be_written_is_told_and_the_last_one_stays() {
+fn a_list_that_cannot_be_written_is_reported_and_the_last_one_stays() {
     let site = Accounts::new();
     site.run_task("ci-0");
     site.report().response();

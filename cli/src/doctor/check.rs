@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn each_gap_is_told_in_its_place() {
+    fn each_gap_is_reported_in_its_place() {
         let gap = |source: &str| UnreadableSource {
             source: source.to_owned(),
             repositories: vec![],

@@ -1,4 +1,4 @@
-//! Pagination. Every list of AWS in pages is followed with [`Pages`], so that none of them goes round for ever, or ends too early
+//! Pagination. Every list of AWS in pages is followed with [`Pages`], so that none of them is read for ever, or ends too early
 //! without a word.
 
 use std::collections::HashSet;
@@ -32,7 +32,7 @@ impl Pages {
         Self { empty_ends: true, ..Self::new(operation) }
     }
 
-    /// Goes on from a token of an earlier call.
+    /// Continues from a token of an earlier call.
     #[must_use]
     pub fn after(mut self, token: Option<String>) -> Self {
         self.seen.extend(token.clone());

@@ -14,7 +14,6 @@ use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
 
 pub(super) mod protection;
-mod reporters;
 
 /// The policies: a quarter of the fleet is ECR's to apply, the rest this stack's. `<limits>` and `<ignore>` change.
 const POLICIES_FILE: &str = r#"limits: <limits>
@@ -80,9 +79,6 @@ type Fleet = BTreeMap<String, Images>;
 /// Plays it.
 pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(), LocalError> {
     let port = Port { project, stack, bucket: stack.output("SourceBucketName")?.to_owned() };
-    if extent == Extent::All {
-        port.reporters()?;
-    }
     let fleet = port.fill()?;
     port.take_into_use(&fleet)?;
     let service = port.scale_to_zero()?;
@@ -129,7 +125,6 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
         }
     }
     protection::clear(stack)?;
-    reporters::clear(stack)?;
     // The broken policies; what went today, what was previewed, and which lists there were.
     let bucket = stack.output("SourceBucketName")?;
     for folder in ["state", "usage"] {

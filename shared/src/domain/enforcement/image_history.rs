@@ -1,4 +1,4 @@
-//! The history of one image: what runs intended, which the journal has, and what came of it. A line of the journal is written
+//! The history of one image: what runs intended, which the journal has, and its outcome. A line of the journal is written
 //! before anything is deleted. By itself it does not say that something was.
 
 use serde::Serialize;
@@ -32,7 +32,7 @@ impl Presence {
     }
 }
 
-/// One intention of the journal about an image, and what came of it.
+/// One intention of the journal about an image, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
@@ -72,11 +72,11 @@ impl HistoryEntry {
         }
     }
 
-    /// What came of the intention, for what the headline does not say.
+    /// The outcome of the intention, where the headline does not say.
     #[must_use]
     pub fn sequel(&self) -> Option<String> {
         let because = self.outcome_detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-        let told = match self.outcome {
+        let reported = match self.outcome {
             Some(ImageResult::Deleted | ImageResult::Archived | ImageResult::PutBack) => None,
             Some(ImageResult::Failed) => Some(format!("it could not be{because}")),
             Some(ImageResult::InUse | ImageResult::Kept | ImageResult::HeldBack) => {
@@ -95,11 +95,11 @@ impl HistoryEntry {
             (None, Some(_)) => None,
             (None, None) => Some("whether the repository has it is not known"),
         };
-        match (told, place) {
+        match (reported, place) {
             (None, None) => None,
-            (Some(told), None) => Some(told),
+            (Some(reported), None) => Some(reported),
             (None, Some(place)) => Some(place.to_owned()),
-            (Some(told), Some(place)) => Some(format!("{told}; {place}")),
+            (Some(reported), Some(place)) => Some(format!("{reported}; {place}")),
         }
     }
 

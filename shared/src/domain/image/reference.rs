@@ -345,7 +345,6 @@ mod tests {
             "-",
             "Shop/Web:ci-11",
             "shop/-web:ci-11",
-            "shop./web",
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com/Shop/web:ci-11",
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/web_:ci-11",
         ] {

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_and_a_pattern_are_told_apart() {
+    fn a_prefix_differs_from_a_pattern() {
         let from = "- {selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 3}";
         let to = "- {selection: {tagPatternList: ['ci-*']}, maximumNumberOfImages: 3}";
         assert_eq!(

@@ -291,6 +291,7 @@ pub(super) struct PoliciesFile {
     /// The limits of the whole registry in a day.
     limits: Option<RegistryLimits>,
     /// The hash of this file, as `ecr-steward check` prints it: it is enforced without a preview before.
+    #[schemars(regex(pattern = "^[0-9a-f]{16}$"))]
     approve: Option<String>,
 }
 

@@ -249,16 +249,24 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         let etag = found.as_ref().map(|found| found.etag.as_str());
         // A concurrent writer of the record uses the attached policy, too.
         self.clients.call(records.replace(&record, etag)).await?;
-        self.stay_suspended(name).await?;
+        self.stay_suspended(name, registry_id, Some(&record), outcome).await?;
         Ok(true)
     }
 
     /// Suspends the policy again if another process attached it before the record said that it is suspended. A process that
-    /// attaches it later reads the record afterwards.
-    async fn stay_suspended(&self, name: &Name) -> Result<(), RunError> {
-        let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
-        let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
-        if current.as_ref().is_some_and(is_acting) {
+    /// attaches it later reads the record afterwards. What somebody else attached meanwhile is in the journal before it is replaced.
+    async fn stay_suspended(
+        &self,
+        name: &Name,
+        registry_id: &str,
+        known: Option<&ProtectionRecord>,
+        outcome: &mut Outcome,
+    ) -> Result<(), RunError> {
+        let Some(text) = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await? else {
+            return Ok(());
+        };
+        if let Some(current) = LifecyclePolicy::parse(&text).ok().filter(is_acting) {
+            self.write_down_unknown((registry_id, name.as_str()), &text, &current, known, outcome).await?;
             let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
             self.clients.call(self.protects()?.suspend_lifecycle_policy(name, &nothing)).await?;
         }
@@ -551,7 +559,8 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
             return Ok(Some(meanwhile));
         }
         if matches!(attachment, Attachment::Suspend(_)) {
-            self.stay_suspended(&planned.snapshot.name).await?;
+            let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+            self.stay_suspended(name, registry_id, now.known(), outcome).await?;
         }
         if let Attachment::Attach(policy) = attachment {
             let mut executor = Executor::new(self, planned, outcome, read_at);
@@ -959,7 +968,8 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         // A concurrent writer of the record uses the attached policy, too.
         self.clients.call(records.replace(&record_now, etag)).await?;
         if acts {
-            self.stay_suspended(&planned.snapshot.name).await?;
+            let RepositorySnapshot { name, registry_id, .. } = &planned.snapshot;
+            self.stay_suspended(name, registry_id, Some(&record_now), outcome).await?;
         }
         Ok(())
     }

@@ -142,6 +142,12 @@ pub(super) struct Patterns {
 #[derive(JsonSchema)]
 pub(super) struct Texts(#[schemars(length(min = 1), inner(length(min = 1)))] Vec<String>);
 
+/// One pattern of tags or more.
+#[derive(JsonSchema)]
+pub(super) struct TagPatterns(
+    #[schemars(length(min = 1), inner(regex(pattern = "^[A-Za-z0-9_*][A-Za-z0-9_.*-]*$")))] Vec<String>,
+);
+
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 pub(super) enum TagStatus {
@@ -333,7 +339,7 @@ pub(super) struct Keep {
     #[schemars(extend("const" = true))]
     in_use: Option<bool>,
     /// Images with a tag that matches one of these.
-    tags: Option<Texts>,
+    tags: Option<TagPatterns>,
     /// Number of the youngest images.
     #[schemars(range(min = 1))]
     newest: Option<u64>,
@@ -423,14 +429,15 @@ pub(super) struct Regions(
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ListSource {
     /// Its key in the stack's bucket.
-    #[schemars(regex(pattern = "^usage/.*\\.json$"))]
+    #[schemars(regex(pattern = "^usage/[^*?]*\\.json$"))]
     key: String,
     /// Maximum age in hours; 24 by default.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 744))]
     maximum_age_in_hours: Option<u64>,
     /// Patterns of the repositories that it covers; all by default.
     repositories: Option<RepositoryPatterns>,
     /// The cluster of Amazon EKS whose use it reports.
+    #[schemars(length(min = 1))]
     cluster: Option<String>,
     /// The account whose use it reports.
     #[schemars(regex(pattern = "^[0-9]{12}$"))]
@@ -442,8 +449,10 @@ pub(super) struct ListSource {
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Ignored {
     /// The source, as reports call it.
+    #[schemars(regex(pattern = "^[a-z][^ *]*$"))]
     source: String,
     /// Why it does not matter.
+    #[schemars(regex(pattern = "[^ ]"))]
     reason: String,
     /// The last day on which it does not matter, like 2027-01-31; always by default.
     #[schemars(regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), extend("format" = "date"))]

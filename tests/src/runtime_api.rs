@@ -163,8 +163,9 @@ fn serve(
 
 /// The ARN of the function: as on the local AWS, an access key of twelve digits is an account.
 fn arn(environment: &[(&str, &str)]) -> String {
-    let keys = environment.iter().filter(|(name, _)| *name == "AWS_ACCESS_KEY_ID").map(|(_, value)| *value);
-    let account = keys.last().filter(|key| key.len() == 12).unwrap_or("123456789012");
+    let mut keys =
+        environment.iter().filter(|(name, _)| *name == "AWS_ACCESS_KEY_ID").map(|(_, value)| *value);
+    let account = keys.next_back().filter(|key| key.len() == 12).unwrap_or("123456789012");
     format!("arn:aws:lambda:eu-west-1:{account}:function:under-test")
 }
 

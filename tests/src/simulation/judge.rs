@@ -444,11 +444,11 @@ impl World {
     /// Whether a repository was held before some time.
     fn was_held(&self, name: &str, at: i64) -> bool {
         let acts = self.judge.acts.iter().filter(|act| act.repository == name && act.at < at);
-        let holds = acts.filter_map(|act| match act.deed {
+        let mut holds = acts.filter_map(|act| match act.deed {
             Deed::Hold(is_held) => Some(is_held),
             Deed::Deleted | Deed::TagMoved => None,
         });
-        holds.last().unwrap_or(false)
+        holds.next_back().unwrap_or(false)
     }
 
     /// What went from a repository, and what of it to the archive.

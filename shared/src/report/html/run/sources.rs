@@ -61,8 +61,8 @@ fn row(summary: &SourceSummary, started_at: Instant) -> Markup {
 fn age(seconds: i64) -> String {
     match seconds {
         ..60 => "0 min".to_owned(),
-        ..3600 => format!("{} min", seconds / 60),
-        ..172_800 => format!("{} h", seconds / 3600),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
 }

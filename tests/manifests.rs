@@ -25,9 +25,9 @@ fn the_manifests_are_valid_and_an_invalid_one_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = folder.path().join("wrong.yaml");
     let text = std::fs::read_to_string(workspace().join(FILE)).unwrap();
-    std::fs::write(&wrong, text.replace("concurrencyPolicy", "concurencyPolicy")).unwrap();
+    std::fs::write(&wrong, text.replace("concurrencyPolicy", "concurrencyRule")).unwrap();
     let error = lint::manifests(&project, &[&wrong]).unwrap_err().to_string();
-    assert!(error.contains("concurencyPolicy"), "{error}");
+    assert!(error.contains("concurrencyRule"), "{error}");
 }
 
 #[test]

@@ -277,7 +277,7 @@ fn every_source_that_fails_there_is_in_the_list_and_a_list_is_never_emptied_in_s
 }
 
 #[test]
-fn a_list_goes_into_a_bucket_of_the_registrys_account_and_into_no_other() {
+fn a_list_goes_into_a_bucket_of_its_registry_account_and_into_no_other() {
     let site = Accounts::reporting_to("999999999999");
     let Answer::Error(error) = site.report() else { panic!("nothing was written") };
     assert_eq!(error["errorType"], "AwsFailed");

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_elsewhere_says_where_and_cannot_be_taken_for_the_registrys_own() {
+    fn what_is_elsewhere_says_where_and_cannot_be_taken_for_that_of_the_registry() {
         let usage = place(&["shop"]).into_usage(&[]);
         assert_eq!(usage.used()[0].used_by, ["task/1 in 210987654321/us-east-1"]);
         let sources: Vec<&str> = usage.gaps.iter().map(|gap| gap.source.as_str()).collect();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_elsewhere_is_covered_by_its_list_in_the_registrys_bucket() {
+    fn a_cluster_elsewhere_is_covered_by_its_list_in_the_bucket_of_the_registry() {
         let list = Reporter {
             key: "usage/210987654321/eks/us-east-1/shop.json".to_owned(),
             account: None,

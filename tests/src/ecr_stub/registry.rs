@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{KEY, MANAGED_KEY, now};
 
-/// The registry: look into it and change it with [`EcrStub::with`].
+/// The registry: look into it and change it with [`EcrStub::with`](crate::ecr_stub::EcrStub::with).
 #[derive(Debug)]
 pub struct Registry {
     /// Repositories by name.

@@ -273,18 +273,33 @@ pub(crate) struct Page<'a> {
 }
 
 /// An image of `DescribeImages`.
+// Its own `Deserialize` looks at the names of all fields besides.
+#[derive(Deserialize)]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub(crate) struct ImageDetail<'a> {
+    #[serde(borrow, alias = "RegistryId")]
     registry_id: Option<Text<'a>>,
+    #[serde(borrow, alias = "RepositoryName")]
     repository_name: Option<Text<'a>>,
+    #[serde(borrow, alias = "ImageDigest")]
     image_digest: WholeDigest<'a>,
+    #[serde(borrow, alias = "ImageTags")]
     image_tags: Option<Vec<Text<'a>>>,
+    #[serde(alias = "ImageSizeInBytes")]
     image_size_in_bytes: Option<u64>,
+    #[serde(alias = "ImagePushedAt")]
     image_pushed_at: Instant,
+    #[serde(borrow, alias = "ImageManifestMediaType")]
     image_manifest_media_type: Option<Text<'a>>,
+    #[serde(alias = "LastRecordedPullTime")]
     last_recorded_pull_time: Option<Instant>,
+    #[serde(borrow, alias = "SubjectManifestDigest")]
     subject_manifest_digest: Option<WholeDigest<'a>>,
+    #[serde(borrow, alias = "ImageStatus")]
     image_status: Option<Word<'a>>,
+    #[serde(alias = "LastArchivedAt")]
     last_archived_at: Option<Instant>,
+    #[serde(alias = "LastActivatedAt")]
     last_activated_at: Option<Instant>,
 }
 
@@ -300,8 +315,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for ImageDetail<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ImageDetail<'de>, A::Error> {
-                let (fields, misspelled) = AnyFields::read(map)?;
-                fields.into_detail(misspelled)
+                let mut watched = Watched { map, misspelled: None };
+                let detail = ImageDetail::deserialize(MapAccessDeserializer::new(&mut watched))?;
+                detail.unless_misspelled(watched.misspelled)
             }
         }
 
@@ -345,6 +361,25 @@ const DETAIL_FIELDS: [&str; 12] = [
 /// The field that an unknown name stands for: one that is spelled in another way, or that of tags. An image whose tags are under
 /// another name would be judged as untagged, and one with another pull time as never pulled.
 fn misspelled(key: &str) -> Option<&'static str> {
+    // Nearly all are these, which costs less than a look at each name below.
+    if matches!(
+        key,
+        "registryId"
+            | "repositoryName"
+            | "imageDigest"
+            | "imageTags"
+            | "imageSizeInBytes"
+            | "imagePushedAt"
+            | "imageManifestMediaType"
+            | "artifactMediaType"
+            | "imageScanStatus"
+            | "imageScanFindingsSummary"
+            | "lastRecordedPullTime"
+            | "imageStatus"
+            | "subjectManifestDigest"
+    ) {
+        return None;
+    }
     // The SDKs for Go and .NET begin with a capital.
     let is = |field: &&str| match (key.as_bytes(), field.as_bytes()) {
         ([first, rest @ ..], [begin, others @ ..]) => first.eq_ignore_ascii_case(begin) && rest == others,
@@ -487,10 +522,17 @@ impl<'de> AnyFields<'de> {
             last_archived_at: self.last_archived_at,
             last_activated_at: self.last_activated_at,
         };
+        detail.unless_misspelled(misspelled)
+    }
+}
+
+impl ImageDetail<'_> {
+    /// The image, unless one of its fields has a name that AWS does not give it.
+    fn unless_misspelled<E: serde::de::Error>(self, misspelled: Option<Misspelled>) -> Result<Self, E> {
         match misspelled {
             // Beside the tags themselves it is something that AWS has added.
-            Some(Misspelled { field: "imageTags", .. }) if detail.image_tags.is_some() => Ok(detail),
-            None => Ok(detail),
+            Some(Misspelled { field: "imageTags", .. }) if self.image_tags.is_some() => Ok(self),
+            None => Ok(self),
             Some(Misspelled { key, field }) => Err(E::custom(format_args!(
                 "{} is no field of an image; `aws ecr describe-images` calls it `{field}`",
                 quoted(&key)

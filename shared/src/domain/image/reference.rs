@@ -161,7 +161,11 @@ fn is_whole_digest(digest: &str) -> bool {
 /// Whether a text is a digest as ECR writes it: complete, and in lower case. Any other text equals no digest of an image.
 #[must_use]
 pub fn is_exact_digest(text: &str) -> bool {
-    is_whole_digest(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+    let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    match text.strip_prefix("sha256:") {
+        Some(hex) => hex.len() == 64 && hex.bytes().all(is_digit),
+        None => is_whole_digest(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase()),
+    }
 }
 
 impl FromStr for ImageReference {

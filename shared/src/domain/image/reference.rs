@@ -161,11 +161,25 @@ fn is_whole_digest(digest: &str) -> bool {
 /// Whether a text is a digest as ECR writes it: complete, and in lower case. Any other text equals no digest of an image.
 #[must_use]
 pub fn is_exact_digest(text: &str) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
     match text.strip_prefix("sha256:") {
-        Some(hex) => hex.len() == 64 && hex.bytes().all(is_digit),
+        Some(hex) => hex.len() == 64 && hex.as_bytes().as_chunks().0.iter().all(are_hex_digits),
         None => is_whole_digest(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase()),
     }
+}
+
+/// Whether eight bytes are hexadecimal digits in lower case. All at once, since listings have a digest for each image: a sum has the
+/// highest bit of a byte set if the byte is not below a bound.
+fn are_hex_digits(bytes: &[u8; 8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    let bytes = u64::from_ne_bytes(*bytes);
+    if bytes & HIGH != 0 {
+        return false;
+    }
+    let is_from = |bound: u8| bytes + (0x80 - u64::from(bound)) * EACH;
+    let digits = is_from(b'0') & !is_from(b'9' + 1);
+    let letters = is_from(b'a') & !is_from(b'f' + 1);
+    (digits | letters) & HIGH == HIGH
 }
 
 impl FromStr for ImageReference {
@@ -339,6 +353,20 @@ mod tests {
             let error = text.parse::<ImageReference>().unwrap_err().to_string();
             assert!(error.contains("is not an image reference"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_whole_digest_has_hexadecimal_digits_in_lower_case_only() {
+        for byte in 0..=127_u8 {
+            for place in [0, 7, 8, 63] {
+                let mut hex = *b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+                hex[place] = byte;
+                let digest = format!("sha256:{}", str::from_utf8(&hex).unwrap());
+                let is_digit = byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                assert_eq!(is_exact_digest(&digest), is_digit, "{digest:?}");
+            }
+        }
+        assert!(!is_exact_digest(&format!("sha256:{}é", "a".repeat(62))));
     }
 
     #[test]

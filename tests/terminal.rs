@@ -436,16 +436,7 @@ mod questions {
 
     #[test]
     fn an_image_is_explained_by_its_rule_its_users_and_when_it_goes() {
-        let aws = account();
-        aws.with(|registry| {
-            let policy = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed",
-                "countUnit":"days","countNumber":60},"action":{"type":"expire"}}]}"#;
-            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(policy.to_owned());
-        });
-        aws.cloud(|cloud| {
-            let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
-            cloud.ecs.run_task("prod", &definition, None);
-        });
+        let aws = account_with_a_task_and_a_policy_by_age(60);
         // By its own policy it goes in a month; by policies.yaml now.
         let own = succeed(run(&aws, &["explain", "team/app:ci-1"]));
         assert!(
@@ -494,13 +485,14 @@ mod questions {
         }
     }
 
-    /// A repository's own policy that takes what a task runs.
-    fn account_whose_own_policy_takes_what_runs() -> EcrStub {
+    /// The account with a task that runs an image of 30 days, whose repository has a policy of its own: images older than this
+    /// number of days expire.
+    fn account_with_a_task_and_a_policy_by_age(days: u32) -> EcrStub {
         let aws = account();
         aws.with(|registry| {
-            let policy = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed",
-                "countUnit":"days","countNumber":20},"action":{"type":"expire"}}]}"#;
-            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(policy.to_owned());
+            let policy = json!({ "rules": [{ "rulePriority": 1, "selection": { "tagStatus": "any",
+                "countType": "sinceImagePushed", "countUnit": "days", "countNumber": days }, "action": { "type": "expire" } }] });
+            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(policy.to_string());
         });
         aws.cloud(|cloud| {
             let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-0")]);
@@ -511,7 +503,7 @@ mod questions {
 
     #[test]
     fn what_ecr_takes_of_the_images_in_use_is_said_by_preview_and_explain() {
-        let aws = account_whose_own_policy_takes_what_runs();
+        let aws = account_with_a_task_and_a_policy_by_age(20);
         let explained = succeed(run(&aws, &["explain", "team/app:ci-0"]));
         assert!(
             explained.contains("\nExpires: Pushed 30 days ago") && explained.contains("\nIn use: "),
@@ -536,7 +528,7 @@ mod questions {
 
     #[test]
     fn a_dry_run_in_a_terminal_says_that_ecr_acts_beside_it() {
-        let aws = account_whose_own_policy_takes_what_runs();
+        let aws = account_with_a_task_and_a_policy_by_age(20);
         let output = run(&aws, &["enforce", "--repository", "team/app"]);
         let printed = format!("{}{}", stdout(&output), stderr(&output));
         let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Platform;
 use crate::domain::builds::build_context::{BuildContext, PLATFORM, VARIABLE};
+use crate::domain::image::reference::is_sha256;
 use crate::domain::text::instant::Instant;
 
 /// The variable that a build exports the digest of its image in.
@@ -151,7 +152,7 @@ impl Build {
         let reason = match status {
             Status::InProgress => return BuildOutcome::InProgress,
             Status::Succeeded => match self.exported.get(DIGEST) {
-                Some(digest) if is_digest(digest) => {
+                Some(digest) if is_sha256(digest) => {
                     return BuildOutcome::Pushed { context, platform, digest: digest.clone() };
                 }
                 Some(_) => "it reports a digest that is none".to_owned(),
@@ -193,12 +194,6 @@ pub fn last_words(log: &[String]) -> Vec<String> {
         .collect();
     words.reverse();
     words
-}
-
-fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::image::reference::is_sha256;
 use crate::domain::repository::Name;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::reader::{Field, Reader};
@@ -144,15 +145,10 @@ impl DeletionRequest {
 impl ImageId {
     fn problem(&self) -> Option<(&'static str, String)> {
         match self {
-            Self::Digest(digest) => {
-                let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-                let is_digest =
-                    hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-                (!is_digest).then(|| {
-                    let problem = "is no digest, which is `sha256:` and 64 hexadecimal digits in lower case";
-                    ("imageDigest", format!("{} {problem}", quoted(digest)))
-                })
-            }
+            Self::Digest(digest) => (!is_sha256(digest)).then(|| {
+                let problem = "is no digest, which is `sha256:` and 64 hexadecimal digits in lower case";
+                ("imageDigest", format!("{} {problem}", quoted(digest)))
+            }),
             Self::Tag(tag) => {
                 let is_tag = (1..=128).contains(&tag.len())
                     && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))

@@ -161,10 +161,14 @@ fn is_whole_digest(digest: &str) -> bool {
 /// Whether a text is a digest as ECR writes it: complete, and in lower case. Any other text equals no digest of an image.
 #[must_use]
 pub fn is_exact_digest(text: &str) -> bool {
-    match text.strip_prefix("sha256:") {
-        Some(hex) => hex.len() == 64 && hex.as_bytes().as_chunks().0.iter().all(are_hex_digits),
-        None => is_whole_digest(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase()),
-    }
+    is_sha256(text) || (is_whole_digest(text) && !text.bytes().any(|byte| byte.is_ascii_uppercase()))
+}
+
+/// Whether a text is a digest as Amazon ECR makes them: `sha256:` and 64 hexadecimal digits in lower case.
+#[must_use]
+pub fn is_sha256(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").map(str::as_bytes);
+    hex.is_some_and(|hex| hex.len() == 64 && hex.as_chunks().0.iter().all(are_hex_digits))
 }
 
 /// Whether eight bytes are hexadecimal digits in lower case. All at once, since listings have a digest for each image: a sum has the

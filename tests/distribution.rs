@@ -155,6 +155,68 @@ fn a_release_is_packaged_by_a_script_that_tests_itself() {
     assert!(metadata.contains("name = \"ecr-steward\"\npath = \"src/main.rs\""));
 }
 
+/// Asks the release script where the project is published, in a folder with this `Cargo.toml`.
+fn published(manifest: &str, address: &str) -> (Result<String, String>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("infra/release/release.sh");
+    fs::create_dir_all(script.parent().unwrap()).unwrap();
+    fs::write(&script, read("infra/release/release.sh")).unwrap();
+    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    let output = Command::new("bash")
+        .arg(&script)
+        .arg("repository")
+        .env("SOURCE_DATE_EPOCH", "0")
+        .env("REPOSITORY_URL", address)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+    let said = match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    };
+    (said, fs::read_to_string(folder.path().join("Cargo.toml")).unwrap())
+}
+
+#[test]
+fn a_release_knows_where_it_is_published_and_is_not_made_without_that() {
+    const ADDRESS: &str = "https://git.example/team/ecr-steward";
+    let manifest = read("Cargo.toml");
+    assert!(manifest.contains("\nrepository = \"\"\n"), "nobody has published it, and no host is made up");
+    let filled = manifest.replace("\nrepository = \"\"\n", &format!("\nrepository = \"{ADDRESS}\"\n"));
+    let (said, unchanged) = published(&manifest, "");
+    let said = said.unwrap_err();
+    assert!(said.contains("set REPOSITORY_URL=https://HOST/OWNER/ecr-steward"), "{said}");
+    assert_eq!(unchanged, manifest);
+    assert_eq!(published(&manifest, ADDRESS), (Ok(ADDRESS.to_owned()), filled.clone()));
+    assert_eq!(published(&manifest, &format!("{ADDRESS}/")).1, filled);
+    assert_eq!(published(&filled, ""), (Ok(ADDRESS.to_owned()), filled.clone()));
+    for wrong in [
+        "http://git.example/team/ecr-steward",
+        "git.example",
+        "https://git.example/a\"b",
+        "https://git.example",
+    ] {
+        let (said, unchanged) = published(&manifest, wrong);
+        assert!(said.unwrap_err().contains("is not the address of a repository"), "{wrong}");
+        assert_eq!(unchanged, manifest);
+    }
+    let (said, _) = published(&filled, "https://git.example/other/ecr-steward");
+    assert!(said.unwrap_err().contains("correct the one or the other"));
+    // `{ repo }` of cargo-binstall is the package's.
+    assert!(read("cli/Cargo.toml").contains("repository.workspace = true"));
+}
+
+#[test]
+fn the_documented_hook_is_the_one_that_the_project_has() {
+    let hooks = yaml(".pre-commit-hooks.yaml");
+    let page = read("docs/json-schemas.md");
+    for field in ["id", "name", "entry", "language", "files"] {
+        let line = format!("{field}: {}\n", hooks[0][field].as_str().unwrap());
+        assert!(page.contains(&line), "{line}");
+    }
+    assert!(!page.contains("OWNER"), "every address there works as it stands");
+}
+
 #[test]
 fn the_example_for_pulumi_declares_what_the_stack_has() {
     let source = read("infra/examples/pulumi/steward.ts");

@@ -7,9 +7,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tests::binaries::binary;
 use tests::cloud::{BUCKET, NO_BUCKET};
 use tests::ecr_stub::{EcrStub, Fault};
-use tests::site::{HOST, repository};
+use tests::site::HOST;
 use tests::terminal::{self, bare, signed_in};
 
 const POLICIES_FILE: &str =

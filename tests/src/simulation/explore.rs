@@ -291,7 +291,7 @@ fn interlude(rng: &mut fastrand::Rng) -> Interlude {
             let file = File { is_approved: rng.bool(), ..all[rng.usize(..all.len())].clone() };
             (label.to_owned(), 0, Step::File(file))
         }
-        6 => ("PutObject journal".to_owned(), 0, Step::Rollback { service: rng.usize(..3) }),
+        6 => ("PutObject stack-sources/journal".to_owned(), 0, Step::Rollback { service: rng.usize(..3) }),
         7 => ("the report".to_owned(), 0, people(rng)),
         8 => (of("PutLifecyclePolicy"), 0, Step::Engine { repository }),
         9 => (of("PutImage"), rng.usize(..3), people(rng)),

@@ -569,7 +569,11 @@ pub(super) const KNOWN: &[Known] = &[
         what: "a policy is put back that another run suspended meanwhile",
         steps: || {
             let lost = Step::List { cluster: 0, habit: Habit::Lost };
-            let lost = Interlude { label: "PutObject stack-sources/state/protection".to_owned(), nth: 0, step: lost };
+            let lost = Interlude {
+                label: "PutObject stack-sources/state/protection".to_owned(),
+                nth: 0,
+                step: lost,
+            };
             let beside =
                 Run { seed: 1, beside: Some((Beside::Hourly, 1)), interludes: vec![lost], ..Run::default() };
             all([

@@ -176,13 +176,13 @@ async fn look(
             earlier_revisions(clients, &anew.clusters, &mut once),
             whole_sources(clients, sources, &before.known, &anew.clusters)
         );
-        let (used, mut problems) = daemons;
+        let (used, problems) = daemons;
         once.daemons = used;
+        once.gaps.extend(unreadable_list(ecs::SOURCE.name, &problems));
         // Of clusters that a later look finds nobody would know their daemons and what rules start in them.
         if !anew.clusters_are_listed {
-            problems.extend(anew.ecs_problems.iter().cloned());
+            once.gaps.extend(unreadable_list(ecs::SOURCE.name, &anew.ecs_problems));
         }
-        once.gaps.extend(unreadable_list(ecs::SOURCE.name, &problems));
         add_whole_sources(whole, &mut once, now);
         decide(clients, sources, once, anew, now, Trust::Cache).await
     };

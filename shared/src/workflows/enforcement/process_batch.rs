@@ -756,8 +756,10 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
                     // Its images are in use whatever the file says of it.
                     Mode::Protect => native,
                     Mode::Attach | Mode::Provisioned => {
+                        // What a repository was made with is for it whatever its tags say: only this run does not go on with it.
+                        let is_final = native.mode == Mode::Attach;
                         let withdrawal =
-                            Withdrawal { reason: blocker.to_string(), is_intended: false, is_final: true };
+                            Withdrawal { reason: blocker.to_string(), is_intended: false, is_final };
                         Native { withdrawn: Some(withdrawal), ..native }
                     }
                 };

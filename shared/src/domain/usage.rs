@@ -46,7 +46,7 @@ pub mod eks;
 pub mod events;
 pub mod ignore;
 pub mod inspector;
-mod kubernetes;
+pub mod kubernetes;
 pub mod lambda;
 pub mod list;
 pub mod list_memory;

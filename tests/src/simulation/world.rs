@@ -254,12 +254,7 @@ impl World {
             now: BEGINNING,
         };
         for name in REPOSITORIES {
-            let described = json!({
-                "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
-                "registryId": "123456789012", "repositoryName": name, "repositoryUri": format!("{HOST}/{name}"),
-                "createdAt": 1.0, "imageTagMutability": "MUTABLE",
-            });
-            let repository = Repository { described, ..Repository::default() };
+            let repository = tests::site::repository(name);
             world.aws.with(|registry| registry.repositories.insert(name.to_owned(), repository));
         }
         world.write_file();

@@ -41,6 +41,39 @@ pub struct Plan {
     pub evaluation: Evaluation,
 }
 
+/// What changed in a repository since the run began, so that the run's plan is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reassignment {
+    /// Its name or tags assign another policy to it.
+    #[error("the repository was {} when the run began, and is {} now", under(.was), under(.is))]
+    Policy {
+        /// The name of the policy when the run began; empty for none.
+        was: String,
+        /// The name of the policy now; empty for none.
+        is: String,
+    },
+    /// Somebody replaced the attached lifecycle policy.
+    #[error("the attached lifecycle policy was replaced during the run")]
+    Replaced,
+    /// Somebody asked for another lifecycle policy.
+    #[error("another lifecycle policy was asked for during the run")]
+    Requested,
+    /// The lifecycle policy was suspended, for this reason.
+    #[error("the lifecycle policy was suspended during the run: {0}")]
+    Suspended(String),
+    /// The record of the lifecycle policy was deleted or overwritten, so that the policy was suspended.
+    #[error("the lifecycle policy was suspended during the run: its record is gone, or cannot be read")]
+    Unrecorded,
+}
+
+/// Which policy a repository is under, to continue a sentence.
+fn under(policy: &str) -> String {
+    match policy {
+        "" => "under no policy".to_owned(),
+        policy => format!("under the policy {policy}"),
+    }
+}
+
 /// Why a plan is not executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blocker {
@@ -103,7 +136,7 @@ pub enum Blocker {
     },
     /// The repository is under another policy, or under none, since the run began.
     #[error("{0}; the next run uses the tags as they are now")]
-    Reassigned(String),
+    Reassigned(Reassignment),
     /// An image in use wants a protection tag that another image has.
     #[error(
         "the protection tag {tag} of {wanted_by}, which is in use, is on {held_by}: somebody put it there; take it off with aws ecr \

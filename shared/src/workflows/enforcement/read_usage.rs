@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt};
 
+use super::object_problem::ObjectProblem;
 use super::{RunContext, RunError, check_clock};
 use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecs::REVISIONS;
@@ -50,6 +51,68 @@ pub struct Before {
     pub memory: ListMemory,
     /// Gaps that are known from the start.
     pub gaps: Vec<UnreadableSource>,
+}
+
+/// Why it is unknown what is in use, as far as no call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum UsageProblem {
+    /// The run began without reading the source.
+    #[error("it was not read when the run began; the next run reads it")]
+    NotReadAtStart,
+    /// A command line names no bucket.
+    #[error("no bucket is named, so that no lists are read; name the stack's with --bucket")]
+    NoBucket,
+    /// The repository policy cannot be read.
+    #[error("who may pull is not known: {0}")]
+    Pullers(AwsError),
+    /// A policy that says who may pull cannot be understood.
+    #[error("the policy of the {of} is unreadable: {problem}")]
+    Policy {
+        /// Whose policy it is.
+        of: PolicyOf,
+        /// The problem with it.
+        problem: String,
+    },
+    /// ECS lists the daemon task definition with this ARN as active, and does not describe it.
+    #[error(
+        "Amazon ECS cannot describe the daemon task definition {0}, which it lists as active; register another revision, or delete it"
+    )]
+    DaemonDefinition(String),
+    /// The image of a daemon cannot be understood.
+    #[error("{daemon}: {problem}")]
+    DaemonImage {
+        /// The ARN of the daemon.
+        daemon: String,
+        /// The problem with its image.
+        problem: String,
+    },
+    /// Lambda does not name the image of the function with this ARN.
+    #[error("GetFunction: {0} is an image, and it is not said which")]
+    FunctionWithoutImage(String),
+    /// The bucket has this number of objects where lists are.
+    #[error(
+        "there are {0} objects below {LISTS}, and {MAX_LISTS} are read at most; delete those that tell of nothing"
+    )]
+    TooManyLists(usize),
+    /// A list is larger than [`MAX_LIST_BYTES`].
+    #[error("it has more than 4 MB and was not read; have it name each image once")]
+    ListTooLarge,
+    /// With this list, all are larger than [`MAX_LISTS_BYTES`].
+    #[error(
+        "all lists together have more than 16 MB, and this one was not taken in; have them name each image once"
+    )]
+    ListsTooLarge,
+}
+
+/// Whose policy says who may pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum PolicyOf {
+    /// The repository's.
+    #[error("repository")]
+    Repository,
+    /// The registry's.
+    #[error("registry")]
+    Registry,
 }
 
 /// The trusted answers about services and tasks.
@@ -101,8 +164,7 @@ pub async fn before(clients: &RunContext<'_>) -> Result<Before, RunError> {
     let memory = match memory {
         None => ListMemory::default(),
         Some(object) => serde_json::from_str(&object.text).map_err(|error| {
-            let problem = format!("{error}; delete it, and the lists that are there are remembered anew");
-            clients.invalid_object(list_memory::KEY, problem)
+            clients.invalid_object(list_memory::KEY, ObjectProblem::ListMemory(error.to_string()))
         })?,
     };
     let known = known.map(|object| Known::parse(&object.text)).unwrap_or_default();
@@ -226,15 +288,14 @@ pub async fn refresh(
         let unread = unread_sources(sources, once).map(|source| UnreadableSource {
             source: source.name.to_owned(),
             repositories: Vec::new(),
-            problem: "it was not read when the run began; the next run reads it".to_owned(),
+            problem: UsageProblem::NotReadAtStart.to_string(),
         });
         observation.usage.gaps.extend(unread);
         if !clients.has_bucket() {
             observation.usage.gaps.push(UnreadableSource {
                 source: LISTING.to_owned(),
                 repositories: Vec::new(),
-                problem: "no bucket is named, so that no lists are read; name the stack's with --bucket"
-                    .to_owned(),
+                problem: UsageProblem::NoBucket.to_string(),
             });
         }
         Ok(observation)
@@ -256,10 +317,10 @@ pub async fn unread_pullers(
     now: Instant,
 ) -> Result<(Vec<UnreadableSource>, Vec<IgnoredSourceReason>), RunError> {
     let UsageSnapshot { usage, once } = observation;
-    let unread = |problem: String| UnreadableSource {
+    let unread = |problem: UsageProblem| UnreadableSource {
         source: ANYBODY.to_owned(),
         repositories: vec![name.as_str().to_owned()],
-        problem,
+        problem: problem.to_string(),
     };
     let mut gaps = Vec::new();
     let of_repository = match clients.call(clients.ecr.repository_policy(name.as_str())).await {
@@ -267,16 +328,16 @@ pub async fn unread_pullers(
         // Without the repository nothing of it goes.
         Err(error) if error.is_not_found() => None,
         Err(RunError::Aws(error)) => {
-            gaps.push(unread(format!("who may pull is not known: {error}")));
+            gaps.push(unread(UsageProblem::Pullers(error)));
             None
         }
         Err(error) => return Err(error),
     };
-    let policies = [("repository", &of_repository), ("registry", &once.registry_policy)];
+    let policies = [(PolicyOf::Repository, &of_repository), (PolicyOf::Registry, &once.registry_policy)];
     for (of, policy) in policies.into_iter().filter_map(|(of, policy)| Some((of, policy.as_deref()?))) {
         let gaps_of_policy = match pull_access::parse(policy, registry_id, name.as_str()) {
             Ok(pullers) => pullers.gaps(name.as_str(), registry_id, sources, &usage.reporters),
-            Err(error) => vec![unread(format!("the policy of the {of} is unreadable: {error}"))],
+            Err(error) => vec![unread(UsageProblem::Policy { of, problem: error.to_string() })],
         };
         for gap in gaps_of_policy {
             if !gaps.contains(&gap) {
@@ -359,10 +420,9 @@ async fn daemons(
                 used.extend(some);
                 problems.extend(unreadable);
             }
-            Ok(Asked::Indescribable) => problems.push(format!(
-                "Amazon ECS cannot describe the daemon task definition {definition}, which it lists as active; register \
-                 another revision, or delete it"
-            )),
+            Ok(Asked::Indescribable) => {
+                problems.push(UsageProblem::DaemonDefinition(definition.clone()).to_string());
+            }
             Ok(Asked::Failed(problem)) => problems.push(problem),
             Err(error) => problems.push(error.to_string()),
         }
@@ -388,7 +448,8 @@ async fn daemons(
                         Some(Ok(reference)) => {
                             used.push(UsedImage { reference, used_by: vec![daemon.clone()] });
                         }
-                        Some(Err(problem)) => problems.push(format!("{daemon}: {problem}")),
+                        Some(Err(problem)) => problems
+                            .push(UsageProblem::DaemonImage { daemon: daemon.clone(), problem }.to_string()),
                         None => {}
                     }
                 }
@@ -578,7 +639,7 @@ async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<
         }
         match found {
             Ok(Some(found)) if found.is_empty() => {
-                problems.push(format!("GetFunction: {arn} is an image, and it is not said which"));
+                problems.push(UsageProblem::FunctionWithoutImage(arn.clone()).to_string());
             }
             Ok(Some(found)) => {
                 let (some, unreadable) = references(&found, arn);
@@ -608,11 +669,7 @@ async fn lists(clients: &RunContext<'_>, now: Instant) -> Result<Result<Vec<Foun
         Err(error) => return Ok(Err(error.to_string())),
     };
     if listed.len() > MAX_LISTS {
-        let problem = format!(
-            "there are {} objects below {LISTS}, and {MAX_LISTS} are read at most; delete those that tell of nothing",
-            listed.len()
-        );
-        return Ok(Err(problem));
+        return Ok(Err(UsageProblem::TooManyLists(listed.len()).to_string()));
     }
     let mut reading = stream::iter(listed)
         .map(|list| async move {
@@ -635,7 +692,7 @@ async fn lists(clients: &RunContext<'_>, now: Instant) -> Result<Result<Vec<Foun
                     let is_too_large =
                         error.failure == Failure::Invalid && error.message.contains("more than");
                     let content = Err(if is_too_large {
-                        "it has more than 4 MB and was not read; have it name each image once".to_owned()
+                        UsageProblem::ListTooLarge.to_string()
                     } else {
                         error.to_string()
                     });
@@ -651,8 +708,7 @@ async fn lists(clients: &RunContext<'_>, now: Instant) -> Result<Result<Vec<Foun
         let Some(mut list) = list? else { continue };
         bytes += list.content.as_ref().map_or(0, String::len);
         if bytes > MAX_LISTS_BYTES && list.content.is_ok() {
-            let problem = "all lists together have more than 16 MB, and this one was not taken in; have them name each image once";
-            list.content = Err(problem.to_owned());
+            list.content = Err(UsageProblem::ListsTooLarge.to_string());
         }
         found.push(list);
     }

@@ -318,6 +318,15 @@ impl Usage {
         found
     }
 
+    /// The number of tags of a repository by which something names an image without its digest.
+    #[must_use]
+    pub fn tags_in_use(&self, name: &RepositoryName) -> u64 {
+        let index = self.index.get_or_init(|| Index::of(&self.used));
+        let references = self.relevant(index, name).into_iter().map(|(_, used)| &used.reference);
+        let by_tag = references.filter(|reference| reference.digest.is_none());
+        by_tag.filter_map(|reference| reference.tag.as_deref()).collect::<HashSet<_>>().len() as u64
+    }
+
     /// The references that may name images of a repository by its name, and their places.
     fn relevant(&self, index: &Index, name: &RepositoryName) -> Vec<(usize, &UsedImage)> {
         let Some(repository) = name.repository_name.as_deref() else {

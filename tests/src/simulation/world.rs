@@ -438,6 +438,10 @@ impl World {
         if fate != ImageResult::Well {
             self.note_fault(&EcrStub::operation(request));
         }
+        // For whoever wants to know more than the story tells.
+        if self.is_told && std::env::var("SIMULATION_CALLS").is_ok() {
+            println!("    {label}: {fate:?}");
+        }
         (self.now, &label, fate == ImageResult::Well).hash(&mut self.trace);
         let latency = latency(&mut self.rng);
         (fate, latency)

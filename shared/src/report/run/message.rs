@@ -62,6 +62,9 @@ impl RunReport {
                 "There is no policies.yaml in the stack's bucket, so that no repository has a policy."
                     .to_owned(),
             );
+            if self.survey.is_some() {
+                lines.push(NEXT.to_owned());
+            }
         }
         for notice in self.notices.iter().take(NOTICES) {
             lines.extend([String::new(), notice.clone()]);
@@ -77,6 +80,9 @@ impl RunReport {
             let number = crate::domain::text::quantity::grouped(totals.repositories);
             row("Repositories", format!("{number}, {unmatched} of them under no policy"));
             row("Images", amount(totals.images));
+            for (label, fact) in facts(self) {
+                row(label, fact);
+            }
             row("Deleted", amount(totals.deleted));
             if !totals.archived.is_zero() {
                 row("Archived", amount(totals.archived));

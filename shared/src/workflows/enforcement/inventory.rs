@@ -273,6 +273,8 @@ struct Worklist {
     only_protects: bool,
     /// Whether lifecycle policies that are not this stack's are checked.
     checks_native_policies: bool,
+    /// Whether all repositories are looked at, and each of those policies is checked.
+    surveys: bool,
     /// The present.
     now: Instant,
 }
@@ -299,13 +301,16 @@ impl Worklist {
             Err(error) => return Err(error),
         };
         let only_protects = run.protect_only || run.policies_file_problem.is_some();
-        let checks_native_policies = !only_protects && !policy_set.entries().is_empty();
-        Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
+        let surveys = run.surveys();
+        let checks_native_policies = surveys || (!only_protects && !policy_set.entries().is_empty());
+        Ok(Self { recorded, tagged, only_protects, checks_native_policies, surveys, now })
     }
 
-    /// Whether any repository is protected for another reason than the policies file.
+    /// Whether any repository is looked at for another reason than the policies file.
     fn has_repositories(&self) -> bool {
-        !self.recorded.is_empty() || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
+        self.surveys
+            || !self.recorded.is_empty()
+            || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
     }
 
     fn protection(&self, repository: &str) -> Option<Protection> {
@@ -325,7 +330,7 @@ impl Worklist {
         self.checks_native_policies
             && !is_by_ecr
             && self.protection(repository).is_none()
-            && checks_native_policy(repository, self.now)
+            && (self.surveys || checks_native_policy(repository, self.now))
     }
 
     /// Whether the run processes a repository.
@@ -334,6 +339,7 @@ impl Worklist {
             entry.is_some_and(|entry| entry.apply.is_by_ecr()) || self.protection(repository).is_some();
         is_protected
             || (!self.only_protects && entry.is_some())
+            || self.surveys
             || self.checks_native_policy(repository, entry)
     }
 }

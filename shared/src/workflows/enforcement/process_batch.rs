@@ -28,6 +28,7 @@ use crate::domain::enforcement::plan::{Blocker, Reassignment, taken_in_use};
 use crate::domain::enforcement::policy_set::{self, Apply, Entry, Keep, Limits, PolicySet, ResourceTags};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::domain::enforcement::run::{LAST, Run, Task};
+use crate::domain::enforcement::survey::Survey;
 use crate::domain::enforcement::suspension::Cause;
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::repository::Name;
@@ -774,8 +775,10 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
                     // Its images are in use whatever the file says of it.
                     Mode::Protect => native,
                     Mode::Attach | Mode::Provisioned => {
+                        // What a repository was made with is for it whatever its tags say: only this run does not go on with it.
+                        let is_final = native.mode == Mode::Attach;
                         let withdrawal =
-                            Withdrawal { reason: blocker.into(), is_intended: false, is_final: true };
+                            Withdrawal { reason: blocker.into(), is_intended: false, is_final };
                         Native { withdrawn: Some(withdrawal), ..native }
                     }
                 };
@@ -797,11 +800,16 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             outcome.replicated_tags = self.not_ignored(replication::tag_gaps(&once.registry, repository));
             outcome.signed_tags = self.not_ignored(once.signing.tag_gaps(repository));
         }
+        let mut has_lifecycle_policy = planned.native.is_some();
         if planned.checks_native_policy {
             match self.check_native_policy(&planned, &mut outcome).await {
-                Ok(()) => {}
+                Ok(is_there) => has_lifecycle_policy |= is_there,
                 Err(error) => return ended(Err(error), outcome),
             }
+        }
+        if self.run.surveys() {
+            outcome.survey = Some(self.survey(&planned, has_lifecycle_policy));
+            outcome.images = planned.snapshot.amount();
         }
         let is_held = outcome.status == Status::Blocked;
         if !(may_write && !is_held && planned.has_removals()) {
@@ -852,29 +860,36 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     }
 
     /// Reports the lifecycle policy that ECR itself enforces in a repository and that is not protected: it acts beside the policy of
-    /// the policies file, and what of the images in use it would take.
+    /// the policies file, and what of the images in use it would take. Returns whether there is one.
     async fn check_native_policy(
         &self,
         planned: &RepositoryPlan<'_>,
         outcome: &mut Outcome,
-    ) -> Result<(), RunError> {
+    ) -> Result<bool, RunError> {
         let name = planned.snapshot.name.as_str();
         let Some(text) = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await? else {
-            return Ok(());
+            return Ok(false);
         };
         if planned.native.is_none() && planned.entry.apply == Apply::Delete && planned.has_removals() {
             outcome.drift.push(drift(&text).to_owned());
         }
-        let Ok(policy) = LifecyclePolicy::parse(&text) else { return Ok(()) };
+        let Ok(policy) = LifecyclePolicy::parse(&text) else { return Ok(true) };
         let images = &planned.snapshot.images;
         let taken = taken_in_use(&policy, images, &planned.used, planned.now);
-        let Some(&first) = taken.first() else { return Ok(()) };
+        let Some(&first) = taken.first() else { return Ok(true) };
         let reason = planned.used.reason(first).unwrap_or("in use").to_owned();
         let example =
             images.images().get(first as usize).map(|image| image.digest.to_string()).unwrap_or_default();
         let expires = ExpiresInUse { images: taken.len() as u64, example, reason };
         outcome.native_policy = Some(expires.to_string());
-        Ok(())
+        Ok(true)
+    }
+
+    /// What the repository has, as long as there is no policies file.
+    fn survey(&self, planned: &RepositoryPlan<'_>, has_lifecycle_policy: bool) -> Survey {
+        let RepositorySnapshot { name, images, .. } = &planned.snapshot;
+        let tags_in_use = self.initial_usage.usage.tags_in_use(&planned.snapshot.full_name());
+        Survey::of(name.as_str(), images, &planned.used, tags_in_use, has_lifecycle_policy, planned.now)
     }
 
     /// The consequences of a repository's protection tags elsewhere, without ignored gaps: a sentence for each.

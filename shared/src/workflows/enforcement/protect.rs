@@ -1004,8 +1004,10 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
             self.journal_policy(place, (&text, true), nothing.policy(), &reason, outcome).await?;
         }
         if !is_suspended {
-            // Nothing is left of this stack's, and whoever wants a policy here may ask for one.
-            if let Some(found) = &record {
+            // Nothing is left of this stack's, and whoever wants a policy here may ask for one. Where only this run does not go on, the
+            // next one has to know that the repository is protected.
+            let is_kept = mode == Mode::Provisioned && !is_final;
+            if let Some(found) = record.as_ref().filter(|_| !is_kept) {
                 self.clients.call(records.forget_if(name, &found.etag)).await?;
             }
             return Ok(());

@@ -128,6 +128,8 @@ enum Trust {
 struct Anew {
     /// The clusters of ECS that could be read, as far as they could.
     clusters: Vec<Cluster>,
+    /// Whether all clusters are among them.
+    clusters_are_listed: bool,
     /// What of ECS could not be read.
     ecs_problems: Vec<String>,
     /// The use of Lambda.
@@ -239,6 +241,10 @@ async fn look(
         let (used, problems) = daemons;
         once.daemons = used;
         once.gaps.extend(unreadable_list(ecs::SOURCE.name, &problems));
+        // Of clusters that a later look finds nobody would know their daemons and what rules start in them.
+        if !anew.clusters_are_listed {
+            once.gaps.extend(unreadable_list(ecs::SOURCE.name, &anew.ecs_problems));
+        }
         add_whole_sources(whole, &mut once, now);
         decide(clients, sources, once, anew, now, Trust::Cache).await
     };
@@ -276,7 +282,9 @@ pub async fn refresh(
 ) -> Result<UsageSnapshot, RunError> {
     let looking = async {
         let anew = read_anew(clients, &once.known, now, Scope::Registry).await?;
-        let mut observation = decide(clients, sources, once.clone(), anew, now, Trust::WhatWasAsked).await?;
+        let mut read = once.clone();
+        earlier_revisions(clients, &anew.clusters, &mut read).await;
+        let mut observation = decide(clients, sources, read, anew, now, Trust::WhatWasAsked).await?;
         let unread = unread_sources(sources, once).map(|source| UnreadableSource {
             source: source.name.to_owned(),
             repositories: Vec::new(),
@@ -522,9 +530,9 @@ fn summaries(
     gaps.collect()
 }
 
-/// Adds the revisions that services may roll back to.
+/// Adds the revisions that services may roll back to, for services of which they are not known yet.
 async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
-    let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
+    let services = ecs::without_history(clusters, &once.earlier_revisions);
     let mut histories = stream::iter(services)
         .map(|(cluster, service)| async move {
             let current = &service.current_service_revisions;
@@ -560,19 +568,18 @@ async fn read_anew(
             Scope::Account => Ok(None),
         }
     };
-    let ((clusters, ecs_problems), (lambda, functions), lists) =
+    let (clusters, (lambda, functions), lists) =
         tokio::join!(clusters(clients), of_lambda(clients, known), lists);
-    Ok(Anew { clusters, ecs_problems, lambda, functions, lists: lists? })
+    let clusters_are_listed = clusters.is_ok();
+    let (clusters, ecs_problems) = clusters.unwrap_or_else(|error| (Vec::new(), vec![error.to_string()]));
+    Ok(Anew { clusters, clusters_are_listed, ecs_problems, lambda, functions, lists: lists? })
 }
 
-/// The clusters of ECS with their tasks and services, and what of them could not be read.
-async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
+/// The clusters of ECS with their tasks and services, and what of them could not be read; an error if they could not be listed.
+async fn clusters(clients: &RunContext<'_>) -> Result<(Vec<Cluster>, Vec<String>), AwsError> {
     let ecs = clients.ecs;
     let mut problems = Vec::new();
-    let arns = match ecs.clusters().await {
-        Ok(arns) => arns,
-        Err(error) => return (Vec::new(), vec![error.to_string()]),
-    };
+    let arns = ecs.clusters().await?;
     // Which of them are deleted; where that cannot be asked, all are read.
     let arns = match ecs.not_deleted(&arns).await {
         Ok(active) => active,
@@ -600,7 +607,7 @@ async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
         }
         clusters.push(cluster);
     }
-    (clusters, problems)
+    Ok((clusters, problems))
 }
 
 /// The use of Lambda, and the images of all versions of functions.
@@ -717,7 +724,7 @@ async fn decide(
     now: Instant,
     trust: Trust,
 ) -> Result<UsageSnapshot, RunError> {
-    let Anew { clusters, ecs_problems, lambda: of_lambda, functions, lists } = anew;
+    let Anew { clusters, clusters_are_listed: _, ecs_problems, lambda: of_lambda, functions, lists } = anew;
     let (needed, revisions) = ecs::needed(&clusters, &once.earlier_revisions);
     let mut pinned: BTreeMap<String, Asked<Vec<PinnedImage>>> = BTreeMap::new();
     let mut unknown = Vec::new();

@@ -188,11 +188,26 @@ impl RepositorySnapshot {
     /// The images of the repository that are in use.
     #[must_use]
     pub fn used(&self, usage: &Usage) -> UsedImages {
-        let name = RepositoryName {
+        usage.of_repository(&self.full_name(), &self.images)
+    }
+
+    /// All its images.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        let mut amount = Amount::default();
+        for image in self.images.images() {
+            amount.add(image);
+        }
+        amount
+    }
+
+    /// Its name, with its registry.
+    #[must_use]
+    pub fn full_name(&self) -> RepositoryName {
+        RepositoryName {
             repository_name: Some(self.name.as_str().to_owned()),
             registry_id: Some(self.registry_id.clone()),
-        };
-        usage.of_repository(&name, &self.images)
+        }
     }
 
     /// Plans what a policy removes.
@@ -321,9 +336,7 @@ impl RepositoryPlan<'_> {
         if !outcome.blockers.is_empty() {
             outcome.status = Status::Blocked;
         }
-        for image in images.images() {
-            outcome.images.add(image);
-        }
+        outcome.images = snapshot.amount();
         outcome.counted_images = images.pullable();
         outcome.expiring = self.amount(&plan.deletions);
         outcome.transitioning = self.amount(&plan.archivals);

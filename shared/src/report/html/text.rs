@@ -14,15 +14,20 @@ const DIGEST_CHARACTERS: usize = 32;
 
 /// A code, with a link to its section of the documentation if the project is published somewhere.
 pub(super) fn code(code: &str) -> Markup {
-    linked(code_pages::page(code_pages::REPOSITORY, code), code)
+    linked(code_pages::page(code_pages::REPOSITORY, code), &html! { code.code { (code) } })
 }
 
-fn linked(page: Option<String>, code: &str) -> Markup {
+/// The same in a sentence.
+pub(super) fn code_in_text(code: &str) -> Markup {
+    linked(code_pages::page(code_pages::REPOSITORY, code), &html! { code { (code) } })
+}
+
+fn linked(page: Option<String>, code: &Markup) -> Markup {
     html! {
         @if let Some(page) = page {
-            a href=(page) { code.code { (code) } }
+            a href=(page) { (code) }
         } @else {
-            code.code { (code) }
+            (code)
         }
     }
 }
@@ -140,8 +145,9 @@ mod tests {
             "<a href=\"https://git.example/steward/blob/v{}/docs/errors.md#limit-percent\"><code class=\"code\">limit-percent</code></a>",
             env!("CARGO_PKG_VERSION")
         );
-        assert_eq!(linked(page, "limit-percent").into_string(), link);
-        assert_eq!(linked(None, "failed").into_string(), "<code class=\"code\">failed</code>");
+        let code = html! { code.code { "limit-percent" } };
+        assert_eq!(linked(page, &code).into_string(), link);
+        assert_eq!(linked(None, &code).into_string(), "<code class=\"code\">limit-percent</code>");
     }
 
     #[test]

@@ -256,7 +256,7 @@ fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
                                 h4 { "Why the plan is not executed" }
                                 ul {
                                     @for held in &outcome.blockers {
-                                        li { code { (held.code) } ": " (text::prose(&held.message)) }
+                                        li { (text::code_in_text(&held.code)) ": " (text::prose(&held.message)) }
                                     }
                                 }
                             }
@@ -269,7 +269,7 @@ fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
                                 ul {
                                     @for finding in &outcome.findings {
                                         li {
-                                            code { (finding.code) }
+                                            (text::code_in_text(finding.code.as_str()))
                                             @if !finding.pointer.is_empty() { " at " code { (finding.pointer) } }
                                             ": " (text::prose(&finding.message))
                                         }

@@ -9,7 +9,7 @@ use shared::domain::image::listing::{ListedRepository, RepositoryName};
 use shared::domain::image::reference::ImageReference;
 use shared::domain::lifecycle::{Passes, PolicySource};
 use shared::domain::preview::model::PreviewReport;
-use shared::domain::preview::{Question, preview, preview_of_ecr};
+use shared::domain::preview::{Preview, Question};
 use shared::domain::repository::Name;
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::{age, bytes};
@@ -217,7 +217,9 @@ async fn explain(
     let question = Question { policy, usage: &usage, now, passes: Passes::One };
     // What ECR applies itself knows nothing of use.
     let is_of_ecr = given.is_none() && entry.is_none() && own.is_some();
-    let report = if is_of_ecr { preview_of_ecr(question, &listed) } else { preview(question, &listed) };
+    let preview =
+        if is_of_ecr { Preview::of_ecr(question, &listed) } else { Preview::new(question, &listed) };
+    let report = preview.report();
     let mut explanation = verdict(&report, &image.digest);
     explanation["repositoryName"] = json!(repository.name);
     explanation["imageDigest"] = json!(image.digest);

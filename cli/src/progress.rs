@@ -1,19 +1,39 @@
-//! Progress of long commands, on standard error, and only if that is a terminal.
+//! Progress of long commands, on standard error, and only if that is a terminal that moves its cursor.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::pager;
 
 /// The one bar of the process. Without a terminal it draws nothing.
 fn bar() -> &'static ProgressBar {
     static BAR: OnceLock<ProgressBar> = OnceLock::new();
     BAR.get_or_init(|| {
-        let bar = ProgressBar::new_spinner();
+        let bar = ProgressBar::with_draw_target(None, target());
         // It moves by itself, so that who waits for a slow answer sees that something waits.
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
     })
+}
+
+/// Where the bar is drawn. A terminal that obeys no escapes would print them.
+fn target() -> ProgressDrawTarget {
+    match std::env::var("TERM").as_deref() {
+        Ok("dumb") => ProgressDrawTarget::hidden(),
+        _ => ProgressDrawTarget::stderr(),
+    }
+}
+
+/// Draws nothing from now on: a pager has the screen.
+pub(crate) fn hide() {
+    bar().set_draw_target(ProgressDrawTarget::hidden());
+}
+
+/// Draws again.
+pub(crate) fn show() {
+    bar().set_draw_target(target());
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -54,8 +74,14 @@ impl Drop for Progress {
     }
 }
 
-/// Writes something without the bar in its way.
+/// Writes to standard output without the bar in its way. What a pager shows, or may show, is not.
 pub(crate) fn suspended<T>(write: impl FnOnce() -> T) -> T {
+    // A pager that is started has the bar hidden, for which the bar must not be waiting.
+    if pager::is_between() { write() } else { bar().suspend(write) }
+}
+
+/// Writes to standard error without the bar in its way.
+pub(crate) fn interrupted<T>(write: impl FnOnce() -> T) -> T {
     bar().suspend(write)
 }
 

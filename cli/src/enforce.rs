@@ -15,7 +15,7 @@ use shared::domain::enforcement::run::Run;
 use shared::domain::enforcement::saved_plan::{
     FORMAT_VERSION, PlanError, PlannedRepository, SavedPlan, usage_fingerprint,
 };
-use shared::domain::lifecycle::PolicySource;
+use shared::domain::lifecycle::{PolicySource, matches_wildcard};
 use shared::domain::repository::{Existing, Name};
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::count;
@@ -366,6 +366,9 @@ impl Enforcement<'_> {
             );
             confirm(&what, "enforce", arguments.yes)?;
         }
+        if arguments.which.all {
+            warn_of_no_match(&policy_set, &repositories);
+        }
         let mut actor = account::actor();
         if arguments.apply {
             // Without permission to ask AWS for the caller, the user and host are recorded.
@@ -549,6 +552,24 @@ impl Enforcement<'_> {
     }
 }
 
+/// Warns of names and patterns of the policies file that no repository of the registry has, which are often misspelled.
+fn warn_of_no_match(policy_set: &PolicySet, repositories: &[Existing]) {
+    for entry in policy_set.entries() {
+        let unmatched = entry.repositories.iter().filter(|pattern| {
+            !repositories.iter().any(|repository| matches_wildcard(pattern, &repository.name))
+        });
+        for pattern in unmatched {
+            let names = repositories.iter().map(|repository| repository.name.as_str());
+            let meant = account::like(pattern, names).filter(|_| !pattern.contains('*'));
+            let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+            output::note(&format!(
+                "ecr-steward: warning: {}: no repository of the registry is named like {pattern}{meant}",
+                entry.name
+            ));
+        }
+    }
+}
+
 /// The policies file; one that is something else is called by what it is.
 fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
     PolicySet::parse(text).map_err(|findings| match PolicySource::parse(text) {
@@ -559,7 +580,7 @@ fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
                       `repositories`, or look at it with `preview --policy`"
                 .to_owned(),
         },
-        _ => in_use::invalid_policies_file(file, &findings),
+        _ => in_use::invalid_policies_file(file, text, findings),
     })
 }
 

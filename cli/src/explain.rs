@@ -136,12 +136,17 @@ async fn explain(
     }
     let usage = in_use::usage(clients).await?;
     let mut policy_set = PolicySet::default();
-    if given.is_none()
-        && !clients.bucket.is_empty()
-        && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
-    {
-        policy_set = PolicySet::parse(&object.text)
-            .map_err(|findings| in_use::invalid_policies_file(KEY, &findings))?;
+    if given.is_none() && !clients.bucket.is_empty() {
+        match clients.s3.get(clients.bucket, KEY).await? {
+            Some(object) => {
+                policy_set = PolicySet::parse(&object.text)
+                    .map_err(|findings| in_use::invalid_policies_file(KEY, &object.text, findings))?;
+            }
+            None => output::note(&format!(
+                "ecr-steward: warning: s3://{} has no {KEY}: this goes by the lifecycle policy of the repository itself",
+                clients.bucket
+            )),
+        }
     }
     let entry = assign(clients, &policy_set, &repository.name, &repository.arn).await?;
     let own = match (&given, entry) {

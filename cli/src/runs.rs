@@ -209,8 +209,16 @@ pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure
             )
         });
         let keys: Vec<Vec<String>> = of_days.buffered(READ_CONCURRENCY).try_collect().await?;
-        let reading = stream::iter(keys.concat())
-            .map(async |key| Ok::<_, Failure>(write_journal::read(clients, &key).await?));
+        let reading = stream::iter(keys.concat()).map(async |key| {
+            let (lines, problems) = write_journal::read_what_is_there(clients, &key).await?;
+            for (number, problem) in problems {
+                output::note(&format!(
+                    "ecr-steward: warning: s3://{}/{key}: line {number} of the journal is left out: {problem}",
+                    clients.bucket
+                ));
+            }
+            Ok::<_, Failure>(lines)
+        });
         let lines: Vec<Vec<Line>> = reading.buffered(READ_CONCURRENCY).try_collect().await?;
         let mut lines: Vec<Line> = lines
             .concat()

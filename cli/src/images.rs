@@ -145,13 +145,14 @@ fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
         }
         let progress = Progress::new("repositories", repositories.len());
         let mut skipped = Skipped::new(repositories.len());
-        let mut lines = Lines { format: arguments.output, written: 0 };
+        let mut lines = Lines::new(arguments.output);
         for repository in &repositories {
             progress.step(1);
             let read = match arguments.output {
                 Format::Table => table(&clients, repository, arguments.sort.unwrap_or_default()).await,
                 Format::Json | Format::Ndjson => json(&clients, repository, arguments.sort, &mut lines).await,
             };
+            lines.flush()?;
             skipped.unless_failed(&repository.name, read)?;
         }
         drop(progress);
@@ -220,37 +221,43 @@ async fn json(
 
 /// Images on their way to standard output, as one array or a line each.
 struct Lines {
+    out: Box<dyn Write>,
     format: Format,
     written: u64,
 }
 
 impl Lines {
-    fn write(&mut self, image: &Value) -> io::Result<()> {
-        progress::suspended(|| {
-            let mut out = output::json();
-            match self.format {
-                Format::Table => {}
-                Format::Json => {
-                    out.write_all(if self.written == 0 { b"[\n" } else { b",\n" })?;
-                    serde_json::to_writer_pretty(&mut out, image)?;
-                }
-                Format::Ndjson => {
-                    serde_json::to_writer(&mut out, image)?;
-                    out.write_all(b"\n")?;
-                }
-            }
-            self.written += 1;
-            out.flush()
-        })
+    fn new(format: Format) -> Self {
+        Self { out: Box::new(output::json()), format, written: 0 }
     }
 
-    fn finish(&self) -> io::Result<()> {
-        if !matches!(self.format, Format::Json) {
-            return Ok(());
+    fn write(&mut self, image: &Value) -> io::Result<()> {
+        let Self { out, format, written } = self;
+        progress::suspended(|| match format {
+            Format::Table => Ok(()),
+            Format::Json => {
+                out.write_all(if *written == 0 { b"[\n" } else { b",\n" })?;
+                Ok(serde_json::to_writer_pretty(out, image)?)
+            }
+            Format::Ndjson => {
+                serde_json::to_writer(&mut *out, image)?;
+                out.write_all(b"\n")
+            }
+        })?;
+        *written += 1;
+        Ok(())
+    }
+
+    /// Hands on what was written of a repository.
+    fn flush(&mut self) -> io::Result<()> {
+        progress::suspended(|| self.out.flush())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        if matches!(self.format, Format::Json) {
+            self.out.write_all(if self.written == 0 { b"[]\n" } else { b"\n]\n" })?;
         }
-        let mut out = output::json();
-        out.write_all(if self.written == 0 { b"[]\n" } else { b"\n]\n" })?;
-        out.flush()
+        self.out.flush()
     }
 }
 

@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 use std::io;
 
 use self::layout::{Cell, Column, Layout, Paint};
-use crate::domain::image::ImageIndex;
+use crate::domain::image::{Image, ImageIndex};
 use crate::domain::lifecycle::explain::short_digest;
 use crate::domain::preview::Preview;
 use crate::domain::preview::model::Summary;
+use crate::domain::text::instant::Instant;
 use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{age, bytes, count};
 
@@ -22,10 +23,8 @@ pub mod summary;
 const WIDE: u16 = 190;
 /// Below this width columns would be too narrow for words.
 const NARROWEST: u16 = 60;
-/// Characters of an age in a table: the days of a century, with their unit.
-const AGE: usize = 7;
-/// Characters of a size in a table.
-const SIZE: usize = 7;
+/// Characters of a size in a table: three digits, or two and a point, and a unit.
+const SIZE: usize = 6;
 
 /// The style of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,12 +158,19 @@ fn rows(out: &mut impl io::Write, preview: &Preview<'_>, view: View, style: Styl
     let mut columns = vec![
         Column::fixed("DIGEST", 12),
         Column::text("TAGS", 14, longest_tags.unwrap_or_default()),
-        Column::number("AGE", AGE),
+        Column::number(
+            "AGE",
+            age_width(places.iter().filter_map(|&place| image(place)), preview.evaluated_at()),
+        ),
         Column::number("SIZE", SIZE),
         Column::fixed("ACTION", 7),
         Column::number("RULE", 4),
-        // A short reason, or a sentence with a digest.
-        Column::text("REASON", 17, if is_wide { 200 } else { 40 }),
+        // A short reason, or a sentence with a digest. What keeps an image takes more words.
+        Column::text(
+            "REASON",
+            if view.show == Show::Expires { 17 } else { 25 },
+            if is_wide { 200 } else { 40 },
+        ),
     ];
     if with_pass {
         columns.insert(6, Column::number("PASS", 4));
@@ -199,6 +205,14 @@ fn rows(out: &mut impl io::Write, preview: &Preview<'_>, view: View, style: Styl
         text.clear();
     }
     Ok(())
+}
+
+/// Characters of the ages of images in a table: those of the oldest.
+fn age_width<'a>(images: impl Iterator<Item = &'a Image>, now: Instant) -> usize {
+    /// `23 h`, which an older image may be shorter than.
+    const HOURS: usize = 4;
+    let oldest = images.map(|image| image.pushed_at).min();
+    oldest.map_or(HOURS, |oldest| age(now, oldest).len().max(HOURS))
 }
 
 /// What expires and what is kept, on a line that begins with a word in bold.

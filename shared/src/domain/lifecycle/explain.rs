@@ -110,7 +110,7 @@ impl Explainer<'_> {
                 None => String::new(),
             },
             Some((_, Verdict::Follows { subject, .. })) => format!("with {}", digest(subject)),
-            Some((_, Verdict::HeldByIndex { index })) => format!("of the index {}", digest(index)),
+            Some((_, Verdict::HeldByIndex { index })) => format!("index {}", digest(index)),
             Some((_, Verdict::HeldBySubject { subject })) => format!("with {}", digest(subject)),
             Some((_, Verdict::HeldByUse { .. })) => {
                 used_by.map_or_else(|| "in use".to_owned(), |user| format!("in use: {user}"))

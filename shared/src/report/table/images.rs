@@ -3,7 +3,7 @@
 use std::io;
 
 use super::layout::{Cell, Column, Layout, Paint};
-use super::{AGE, SIZE, Style, bold};
+use super::{SIZE, Style, age_width, bold};
 use crate::domain::image::{Image, ImageStatus};
 use crate::domain::lifecycle::explain::short_digest;
 use crate::domain::text::instant::Instant;
@@ -28,11 +28,13 @@ pub fn write(
     }
     let length = |image: &Image| image.tags.iter().map(|tag| tag.chars().count() + 2).sum::<usize>();
     let longest = images.iter().map(length).max().unwrap_or_default();
+    let width = age_width(images.iter(), now);
     let layout = Layout::new(
         &[
             Column::fixed("DIGEST", 12),
-            Column::number("PUSHED", AGE),
-            Column::number("PULLED", AGE),
+            Column::number("PUSHED", width),
+            // `never`, or later than the push.
+            Column::number("PULLED", width),
             Column::number("SIZE", SIZE),
             Column::fixed("STATUS", 9),
             Column::text("TAGS", 14, longest.saturating_sub(2)),

@@ -777,8 +777,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
                     Mode::Attach | Mode::Provisioned => {
                         // What a repository was made with is for it whatever its tags say: only this run does not go on with it.
                         let is_final = native.mode == Mode::Attach;
-                        let withdrawal =
-                            Withdrawal { reason: blocker.into(), is_intended: false, is_final };
+                        let withdrawal = Withdrawal { reason: blocker.into(), is_intended: false, is_final };
                         Native { withdrawn: Some(withdrawal), ..native }
                     }
                 };

@@ -528,9 +528,8 @@ fn kept_images_are_shown_with_what_keeps_them() {
     let largest = images.max_by_key(|image| image["imageSizeInBytes"].as_u64()).unwrap();
     let size = largest["imageSizeInBytes"].as_u64();
     let first = all.lines().nth(3).unwrap().split_whitespace().next().unwrap();
-    let found = ["previewResults", "kept"].into_iter().flat_map(|list| json[list].as_array().unwrap());
-    let first =
-        found.filter(|image| image["imageDigest"].as_str().unwrap()[7..].starts_with(first)).next().unwrap();
+    let mut found = ["previewResults", "kept"].into_iter().flat_map(|list| json[list].as_array().unwrap());
+    let first = found.find(|image| image["imageDigest"].as_str().unwrap()[7..].starts_with(first)).unwrap();
     assert_eq!(first["imageSizeInBytes"].as_u64(), size);
 }
 

@@ -85,9 +85,12 @@ enum Keys {
     Provider(SharedCredentialsProvider),
 }
 
+/// Gives the endpoint that is configured for a service.
+type FindsEndpoint = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Finds the endpoint that is configured for a service, by the name of the service in `AWS_ENDPOINT_URL_…`.
 #[derive(Clone)]
-pub struct ConfiguredEndpoints(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct ConfiguredEndpoints(Arc<FindsEndpoint>);
 
 impl ConfiguredEndpoints {
     /// Endpoints as this function finds them.

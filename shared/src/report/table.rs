@@ -142,7 +142,7 @@ fn rows(out: &mut impl io::Write, preview: &Preview<'_>, view: View, style: Styl
     match view.order {
         Order::Rule => {}
         Order::Size => places.sort_by_key(|&place| Reverse(image(place).map(|image| image.size_in_bytes))),
-        Order::Age => places.sort_by_key(|&place| image(place).map(|image| image.age_time())),
+        Order::Age => places.sort_by_key(|&place| image(place).map(Image::age_time)),
         Order::Tag => places.sort_by_key(|&place| {
             let tag = image(place).and_then(|image| image.tags.first());
             (tag.is_none(), tag)

@@ -586,8 +586,11 @@ pub(super) const KNOWN: &[Known] = &[
     },
 ];
 
+/// The steps that show something.
+type Shows = fn() -> Vec<Step>;
+
 /// What nobody can know in time, and no promise is about: each with the steps that show it.
-pub(super) const NOT_PROMISED: &[(&str, fn() -> Vec<Step>)] = &[
+pub(super) const NOT_PROMISED: &[(&str, Shows)] = &[
     ("a hold that is put on between the reading of tags and the call that attaches", || {
         let hold = Step::Hold { repository: ATT, is_held: true };
         all([builds(ATT, 0..5), vec![run_with("PutObject stack-sources/state/protection/att/app", 0, hold)]])

@@ -441,11 +441,13 @@ struct Printed {
     rows: Vec<summary::Row>,
     /// The reports of a page.
     kept: Vec<PreviewReport>,
+    /// The codes of the findings of a table.
+    codes: Vec<&'static str>,
 }
 
 impl Printed {
     const fn new(format: Format, shown: Shown, total: usize) -> Self {
-        Self { format, shown, total, done: 0, rows: Vec::new(), kept: Vec::new() }
+        Self { format, shown, total, done: 0, rows: Vec::new(), kept: Vec::new(), codes: Vec::new() }
     }
 
     fn print(&mut self, preview: &Preview<'_>) -> io::Result<()> {
@@ -453,6 +455,7 @@ impl Printed {
         self.done += 1;
         match self.format {
             Format::Table => {
+                self.codes.extend(preview.findings().iter().map(|finding| finding.code.as_str()));
                 self.rows.push(summary::Row::of(preview, self.shown.view.names_account));
                 if self.shown.summary.is_some() {
                     return Ok(());
@@ -504,7 +507,9 @@ impl Printed {
                     }
                     None => {}
                 }
-                out.flush()
+                out.flush()?;
+                output::explain_codes(self.codes);
+                Ok(())
             }
             Format::Json => {
                 let mut out = output::json();

@@ -115,9 +115,9 @@ impl Command {
             | Self::Explain(_)
             | Self::Runs(_)
             | Self::History(_)
-            | Self::Schema(_) => true,
             // Its question comes before its report.
-            Self::Enforce(_) => true,
+            | Self::Enforce(_)
+            | Self::Schema(_) => true,
             Self::Images(images) => images.is_a_view(),
             _ => false,
         }

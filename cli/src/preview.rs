@@ -222,7 +222,7 @@ pub(crate) enum Format {
     Table,
     /// JSON for programs.
     Json,
-    /// JSON, one object in a line for each repository, as they come.
+    /// JSON, one object in a line for each repository.
     Ndjson,
     /// A self-contained page for a browser.
     Html,

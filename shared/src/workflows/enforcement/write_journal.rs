@@ -97,7 +97,7 @@ pub async fn read_what_is_there(
     key: &str,
 ) -> Result<(Vec<Line>, Vec<(usize, String)>), RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
-        return Ok(Default::default());
+        return Ok((Vec::new(), Vec::new()));
     };
     let (mut lines, mut problems) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(object.text.lines()) {

@@ -13,6 +13,8 @@
 //! | [`write_journal`] | writes the journal, and reads it |
 //! | [`put_back`] | restores images that came into use after they were deleted |
 //! | [`registry_limit`] | reserves the limit of the registry, which bounds the damage of a bad policy |
+//! | [`read_journal`] | finds what the journal has of repositories and runs |
+//! | [`restore_images`] | restores images that were deleted or archived, from the journal |
 //! | [`restore_policy`] | restores a lifecycle policy that another one replaced |
 //! | [`approval`] | saves a plan, and executes a saved one |
 //! | [`suspend`] | suspends attached policies that no run refreshes any more |
@@ -43,10 +45,12 @@ pub mod inventory;
 pub mod process_batch;
 pub mod protect;
 pub mod put_back;
+pub mod read_journal;
 pub mod read_usage;
 pub mod registry_limit;
 pub mod report_usage;
 pub mod repository_snapshot;
+pub mod restore_images;
 pub mod restore_policy;
 pub mod summarize;
 pub mod suspend;

@@ -88,18 +88,12 @@ impl RestoreRequest {
         {
             let message = format!("{} is no name of a run; `ecr-steward runs list` has them", quoted(run_id));
             reader.find(Code::UnknownValue, fields.at("runId"), message);
-            return None;
         }
-        let since = match reader.text(&fields, "since").optional()? {
-            None => None,
-            Some(text) => match Instant::parse(&text) {
-                Ok(since) => Some(since),
-                Err(error) => {
-                    reader.find(Code::UnknownValue, fields.at("since"), error.to_string());
-                    return None;
-                }
-            },
-        };
+        let since = reader.text(&fields, "since").optional()?.map(|text| Instant::parse(&text));
+        let since = since
+            .transpose()
+            .map_err(|error| reader.find(Code::UnknownValue, fields.at("since"), error.to_string()))
+            .ok()?;
         if image_ids.is_empty() && run_id.is_none() && since.is_none() {
             let message = "it does not say what to restore; add `imageIds`, `runId` or `since`";
             reader.find(Code::MissingField, "", message);

@@ -22,7 +22,7 @@ use crate::{Failure, Outcome, output, progress};
 /// Restore images that this stack deleted or archived: a dry run, unless --apply is given
 ///
 /// From the journal in the stack's bucket: manifests and tags are put back as long as ECR has their layers, which nobody promises
-/// for how long; archived images are taken out of the archive. With an image come its children and what is about it: signatures,
+/// for how long; archived images are restored from the archive. With an image come its children and its referrers: signatures,
 /// SBOMs, attestations. What is there already stays as it is, and a tag that names another image now stays there. Says what cannot
 /// come back and why, and how to copy it from where the repository is replicated to.
 ///
@@ -35,7 +35,7 @@ use crate::{Failure, Outcome, output, progress};
   ecr-steward images restore shop/web:v2.4.0                 # what would come back
   ecr-steward images restore shop/web:v2.4.0 --apply
   ecr-steward images restore shop/web --since 2026-11-26
-  ecr-steward images restore --run terminal-1795651920123456-812   # all that the run took")]
+  ecr-steward images restore --run terminal-1795651920123456-812   # all that the run deleted")]
 pub(super) struct Restore {
     /// The image: REPOSITORY:TAG, of which the image comes back that lost the tag last, or REPOSITORY@sha256:…; with --run or
     /// --since also REPOSITORY, of which all come back.
@@ -218,7 +218,7 @@ fn text(out: &mut impl Write, report: &RestoreReport, bucket: &str) -> std::io::
         let what = match (outcome, report.dry_run) {
             (RestoreOutcome::Restored, true) => "would be put back",
             (RestoreOutcome::Restored, false) => "is back",
-            (RestoreOutcome::Activating, true) => "would be taken out of the archive",
+            (RestoreOutcome::Activating, true) => "would be restored from the archive",
             (RestoreOutcome::Activating, false) => {
                 "is on its way out of the archive, which takes up to 20 minutes"
             }
@@ -228,11 +228,11 @@ fn text(out: &mut impl Write, report: &RestoreReport, bucket: &str) -> std::io::
         };
         let tags =
             if image_tags.is_empty() { String::new() } else { format!(" ({})", image_tags.join(", ")) };
-        let taken = match (removed_at, removed_by_run_id) {
-            (Some(at), Some(run_id)) => format!("; taken {at} in the run {run_id}"),
+        let removed = match (removed_at, removed_by_run_id) {
+            (Some(at), Some(run_id)) => format!("; removed {at} in the run {run_id}"),
             _ => String::new(),
         };
-        writeln!(out, "  {}", on_one_line(&format!("{image_digest}{tags} {what}{taken}")))?;
+        writeln!(out, "  {}", on_one_line(&format!("{image_digest}{tags} {what}{removed}")))?;
     }
     for Refused { image_id, failure_reason, .. } in &report.failures {
         let Deleted { image_digest, image_tag } = image_id;

@@ -129,11 +129,18 @@ impl Incident<'_> {
         let step = Step::begin("a run at a terminal by a bad policy: the release is gone");
         let file = self.project.run().join("restored-policies.yaml");
         fs::write(&file, POLICIES_FILE).map_err(LocalError::io(file.display().to_string()))?;
-        let book = file.to_string_lossy();
+        let policies = file.to_string_lossy();
         // An index goes in an earlier run than what only it kept, unless one run does it all.
         for _ in 0..3 {
-            let output =
-                self.steward(&["enforce", "--book", &book, "--repository", REPOSITORY, "--apply", "--yes"])?;
+            let output = self.steward(&[
+                "enforce",
+                "--book",
+                &policies,
+                "--repository",
+                REPOSITORY,
+                "--apply",
+                "--yes",
+            ])?;
             let there = self.there()?;
             if release.0.iter().all(|digest| !there.contains(digest)) {
                 return Ok(());

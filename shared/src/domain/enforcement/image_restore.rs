@@ -415,7 +415,7 @@ pub enum RestoreAction {
         /// The tags.
         tags: Vec<String>,
     },
-    /// The image is in the archive, and is taken out of it. It keeps its tags there; these are those that it lost.
+    /// The image is restored from the archive. It keeps its tags there; these are those that it lost.
     Activate {
         /// The tags.
         tags: Vec<String>,
@@ -436,7 +436,7 @@ impl RestoreAction {
         }
     }
 
-    /// What became of the image when the action succeeded.
+    /// The outcome for the image when the action succeeds.
     #[must_use]
     pub const fn outcome(&self) -> RestoreOutcome {
         match self {
@@ -514,9 +514,9 @@ impl fmt::Display for RestoreStep {
             RestoreAction::Put { tags: none } if none.is_empty() => write!(f, "put back {digest}"),
             RestoreAction::Put { .. } => write!(f, "put back {digest} ({tags})"),
             RestoreAction::Activate { tags: none } if none.is_empty() => {
-                write!(f, "take {digest} out of the archive")
+                write!(f, "restore {digest} from the archive")
             }
-            RestoreAction::Activate { .. } => write!(f, "take {digest} out of the archive ({tags})"),
+            RestoreAction::Activate { .. } => write!(f, "restore {digest} from the archive ({tags})"),
             RestoreAction::Tag { .. } => write!(f, "tag {digest} again ({tags})"),
         }?;
         let line = &self.journaled.line;
@@ -525,7 +525,7 @@ impl fmt::Display for RestoreStep {
     }
 }
 
-/// What became of an image.
+/// The outcome for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RestoreOutcome {
@@ -670,32 +670,32 @@ impl NotRestorable {
 /// What somebody who restores images has to know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreWarning {
-    /// The policy takes restored images again.
+    /// The policy expires restored images again.
     #[error(
-        "{policy} takes {} of these again as soon as it acts: {}; hold them before that, by `keep` of the policy in policies.yaml or by a \
+        "{policy} expires {} of these again as soon as it acts: {}; keep them before that, by `keep` of the policy in policies.yaml or by a \
          list of images in use",
         count(.images.len() as u64, "image"),
         listed(.images)
     )]
-    TakenAgain {
+    ExpiresAgain {
         /// The policy, and where it is.
         policy: String,
         /// The images.
         images: Vec<String>,
     },
-    /// Restored images count as new ones, so that others go.
+    /// Restored images count as new ones, so that others expire.
     #[error(
-        "restored images are the newest of the repository: by {policy} {} then instead, unless in use: {}",
-        count_of(.images.len() as u64, "other image goes", "other images go"),
+        "restored images are the newest of the repository: by {policy} {} instead, unless in use: {}",
+        count_of(.images.len() as u64, "other image expires", "other images expire"),
         listed(.images)
     )]
-    OthersTaken {
+    OthersExpire {
         /// The policy, and where it is.
         policy: String,
         /// The images.
         images: Vec<String>,
     },
-    /// What the next run takes is unknown.
+    /// The effect of the policy is unknown.
     #[error("what the policy of the repository does with these images is not known: {0}")]
     PolicyUnknown(String),
     /// It was not possible to ask for layers.
@@ -725,7 +725,7 @@ pub enum ActingPolicy<'a> {
 
 impl ActingPolicy<'_> {
     /// The images that the policy deletes or archives where nothing is in use.
-    fn taken(&self, images: &RepositoryImages, now: Instant) -> BTreeSet<ImageIndex> {
+    fn expiring(&self, images: &RepositoryImages, now: Instant) -> BTreeSet<ImageIndex> {
         match self {
             Self::Entry(entry) => {
                 let plan = plan(entry, images, &UsedImages::default(), now);
@@ -743,8 +743,8 @@ impl ActingPolicy<'_> {
     }
 }
 
-/// What a policy does with a repository once images are restored: whether it takes them again, and what it takes in their place.
-/// Use is not looked at, so that less may go.
+/// The effect of a policy on a repository once images are restored: whether they expire again, and which images expire in their
+/// place. Use is not looked at, so that less may go.
 #[must_use]
 pub fn effects(
     policy: ActingPolicy<'_>,
@@ -753,28 +753,28 @@ pub fn effects(
     restored: &BTreeSet<String>,
     now: Instant,
 ) -> Vec<RestoreWarning> {
-    let taken = |images: &RepositoryImages| -> BTreeMap<String, String> {
-        let places = policy.taken(images, now).into_iter();
+    let expiring = |images: &RepositoryImages| -> BTreeMap<String, String> {
+        let places = policy.expiring(images, now).into_iter();
         let images = places.filter_map(|place| images.images().get(place as usize));
         images.map(|image| (image.digest.to_string(), called(image))).collect()
     };
-    let (taken_before, taken_after) = (taken(before), taken(after));
-    let again: Vec<String> = taken_after
+    let (expiring_before, expiring_after) = (expiring(before), expiring(after));
+    let again: Vec<String> = expiring_after
         .iter()
         .filter(|(digest, _)| restored.contains(*digest))
         .map(|(_, name)| name.clone())
         .collect();
-    let instead: Vec<String> = taken_after
+    let instead: Vec<String> = expiring_after
         .iter()
-        .filter(|(digest, _)| !restored.contains(*digest) && !taken_before.contains_key(*digest))
+        .filter(|(digest, _)| !restored.contains(*digest) && !expiring_before.contains_key(*digest))
         .map(|(_, name)| name.clone())
         .collect();
     let mut warnings = Vec::new();
     if !again.is_empty() {
-        warnings.push(RestoreWarning::TakenAgain { policy: policy.named(), images: again });
+        warnings.push(RestoreWarning::ExpiresAgain { policy: policy.named(), images: again });
     }
     if !instead.is_empty() {
-        warnings.push(RestoreWarning::OthersTaken { policy: policy.named(), images: instead });
+        warnings.push(RestoreWarning::OthersExpire { policy: policy.named(), images: instead });
     }
     warnings
 }
@@ -928,7 +928,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archived_image_keeps_its_tags_and_is_only_taken_out() {
+    fn an_archived_image_keeps_its_tags_and_is_only_restored_from_the_archive() {
         let one = image("one");
         let archived = Image { status: ImageStatus::Archived, ..present(&one, &["v1"]) };
         let plan = planned(&[removed("r", 1, &one, &["v1"])], &by_tag("v1"), &[archived]);
@@ -948,7 +948,7 @@ mod tests {
         let after = RepositoryImages::new(vec![kept, step.image_after(None, at(2))], &Relations::default());
         let restored = [digest_of(&back)].into();
         let warnings = effects(ActingPolicy::Attached(&policy), &before, &after, &restored, at(3));
-        let [RestoreWarning::OthersTaken { images, .. }] = &warnings[..] else { panic!("{warnings:?}") };
+        let [RestoreWarning::OthersExpire { images, .. }] = &warnings[..] else { panic!("{warnings:?}") };
         assert!(images[0].ends_with(" (v2)"), "{images:?}");
     }
 }

@@ -31,7 +31,7 @@ pub const DEFAULT_DAYS: u64 = 90;
 /// Maximum number of commands that are printed for each replica.
 const MAX_COMMANDS: usize = 20;
 
-/// What came of a request to restore images of a repository.
+/// The report of a request to restore images of a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreReport {
@@ -61,7 +61,7 @@ pub struct RestoredImage {
     pub image_digest: String,
     /// The tags that were put on it. An image out of the archive has those that it had there as well.
     pub image_tags: Vec<String>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: RestoreOutcome,
     /// When the journal says that it was to be deleted or archived; absent for an image that is unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +114,7 @@ pub struct ImageRestorer<'a> {
     pub by: Actor,
 }
 
-/// What came of the steps.
+/// The outcome of the steps so far.
 #[derive(Default)]
 struct Done {
     images: Vec<RestoredImage>,
@@ -304,7 +304,7 @@ impl ImageRestorer<'_> {
         write_journal::write_restores(&self.clients, &folder, name.as_str(), &lines).await.map(Some)
     }
 
-    /// Takes the steps in their order. A step that fails does not keep those from being taken that do not need it.
+    /// Executes the steps in their order. A step that fails does not stop those that do not need it.
     async fn execute(&self, name: &Name, steps: Vec<RestoreStep>, done: &mut Done) -> Result<(), RunError> {
         for step in steps {
             let image_id = Deleted { image_digest: Some(step.digest().to_owned()), image_tag: None };
@@ -315,7 +315,7 @@ impl ImageRestorer<'_> {
             }
             let restored = match (step.blocked_by(&done.failed), self.ecr) {
                 (Some(reason), _) => Err(Stop::Image(reason)),
-                (None, Some(ecr)) => self.take(ecr, name, &step, &mut done.failures).await,
+                (None, Some(ecr)) => self.execute_step(ecr, name, &step, &mut done.failures).await,
                 (None, None) => match step.expected_refusal() {
                     Some(reason) => Err(Stop::Image(reason)),
                     None => Ok(step.action.tags().to_vec()),
@@ -360,8 +360,8 @@ impl ImageRestorer<'_> {
         Ok(())
     }
 
-    /// Takes one step; gives the tags that were put. A tag that was not put is a failure of its own.
-    async fn take(
+    /// Executes one step; returns the tags that were put. A tag that was not put is a failure of its own.
+    async fn execute_step(
         &self,
         ecr: &EcrProtect,
         name: &Name,
@@ -556,7 +556,7 @@ impl ImageRestorer<'_> {
     }
 }
 
-/// Why a step was not taken.
+/// Why a step was not executed.
 enum Stop {
     /// This image cannot come back.
     Image(NotRestorable),

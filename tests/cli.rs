@@ -131,6 +131,71 @@ fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
     assert_eq!(findings[0]["pointer"], "/rules/0/selection");
 }
 
+/// Every code that this program, reports and the HTTP API print.
+fn all_codes() -> Vec<&'static str> {
+    let findings = shared::domain::text::finding::Code::ALL.iter().map(|code| code.as_str());
+    let problems = shared::handlers::http::Kind::ALL.iter().map(|kind| kind.name());
+    let concerns = shared::report::attention::KINDS.iter().map(|kind| kind.code);
+    findings.chain(problems).chain(concerns).collect()
+}
+
+#[test]
+fn every_code_is_explained_without_an_account_and_a_misspelt_one_is_corrected() {
+    for code in all_codes() {
+        let output = steward(&["explain-code", code]);
+        let text = stdout(&output);
+        assert!(output.status.success() && text.starts_with(&format!("{code}\n\n")), "{code}: {output:?}");
+        assert!(text.contains("\nDo: "), "{code} does not say what to do: {text}");
+        assert!(!text.contains("](") && !text.contains("**"), "{code} is printed as Markdown: {text}");
+    }
+    let both = stdout(&steward(&["explain-code", "null-value", "urn:ecr-steward:problem:images-in-use"]));
+    assert!(both.contains("\n    lifecyclePolicy:\n      rules:\n"), "an example stands as it is: {both}");
+    assert!(both.contains("\nimages-in-use\n\nStatus 409."), "{both}");
+    let output = steward(&["explain-code", "limit-percnt"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.starts_with("ecr-steward: there is no code `limit-percnt`; did you mean `limit-percent`"),
+        "{error}"
+    );
+    let list = stdout(&steward(&["explain-code"]));
+    for code in all_codes() {
+        assert!(list.contains(&format!("\n  {code} ")), "{code} is not listed: {list}");
+    }
+}
+
+#[test]
+fn findings_for_people_end_with_the_command_that_explains_them_and_those_for_programs_do_not() {
+    const HINT: &str = "Why, and what to do: ecr-steward explain-code ";
+    let folder = Folder::new();
+    let broken =
+        folder.file("policy.yaml", "rules:\n- { selection: any, selection: any }\n- { action: expire }\n");
+    let said = |arguments: &[&str]| String::from_utf8(steward(arguments).stderr).unwrap();
+    let text = said(&["check", &broken]);
+    let codes = text.trim_end().rsplit_once(HINT).expect(&text).1;
+    let printed = stdout(&steward(&["check", &broken]));
+    assert!(codes.split(' ').all(|code| printed.contains(&format!(": {code}: "))), "{codes}: {printed}");
+    assert!(
+        steward(&[&["explain-code"], &codes.split(' ').collect::<Vec<_>>()[..]].concat()).status.success()
+    );
+    assert!(said(&["check", "--output", "github", &broken]).contains(HINT));
+    assert!(!said(&["check", "--output", "json", &broken]).contains(HINT));
+    let sarif: Value =
+        serde_json::from_slice(&steward(&["check", "--output", "sarif", &broken]).stdout).unwrap();
+    for rule in sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap() {
+        assert!(rule["help"]["text"].as_str().unwrap().contains("\nDo: "), "{rule:#}");
+        assert!(rule["help"]["markdown"].as_str().unwrap().contains("**Do**"), "{rule:#}");
+        assert!(rule["helpUri"].is_null(), "the project is published nowhere yet");
+    }
+    let storefront = |file: &str| fixture("storefront").join(file).to_str().unwrap().to_owned();
+    let (policy, images) = (storefront("policy.yaml"), storefront("images.json"));
+    let preview = ["preview", "--policy", &policy, "--images", &images, "--now", "2026-11-23"];
+    let output = steward(&preview);
+    assert!(stdout(&output).contains(" finding"), "{}", stdout(&output));
+    assert!(String::from_utf8(output.stderr).unwrap().contains(HINT));
+    assert!(!said(&[&preview[..], &["--output", "json"]].concat()).contains(HINT));
+}
+
 #[test]
 fn check_says_in_one_line_why_a_file_is_no_policy() {
     let folder = Folder::new();
@@ -817,19 +882,15 @@ mod account {
     use shared::domain::enforcement::journal::{PolicyLine, folder, policy_entry};
     use shared::domain::text::instant::Instant;
     use tests::cloud::BUCKET;
-    use tests::ecr_stub::{EcrStub, Fault, Repository};
-
-    const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    use tests::ecr_stub::{EcrStub, Fault};
+    use tests::site::{HOST, repository};
 
     /// An account with a repository: four builds a month old, one of which runs, a release for two platforms, and one image of
     /// today.
     fn account() -> EcrStub {
         let aws = EcrStub::start();
         aws.with(|registry| {
-            let described = json!({ "repositoryName": "team/app", "registryId": "123456789012",
-                "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/team/app",
-                "repositoryUri": format!("{HOST}/team/app"), "createdAt": 1.0, "imageTagMutability": "MUTABLE" });
-            let mut app = Repository { described, ..Repository::default() };
+            let mut app = repository("team/app");
             for number in 0..4 {
                 let digest = app.push(&number.to_string(), &[&format!("ci-{number}")]);
                 app.age(&digest, 30.0);

@@ -9,58 +9,23 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tests::binaries::binary;
 use tests::cloud::{BUCKET, NO_BUCKET};
-use tests::ecr_stub::{EcrStub, Fault, Repository};
+use tests::ecr_stub::{EcrStub, Fault};
+use tests::site::HOST;
+use tests::terminal::{self, bare, signed_in};
 
-const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 const POLICIES_FILE: &str =
     "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 90 },
     rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
 
-/// An account with one repository of four old images and a young one.
+/// An account whose repositories have four old images and a young one.
 fn account() -> EcrStub {
-    let aws = EcrStub::start();
-    aws.with(|registry| {
-        for name in ["team/app", "team/web"] {
-            let described = json!({ "repositoryName": name, "registryId": "123456789012",
-                "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
-                "repositoryUri": format!("{HOST}/{name}"), "createdAt": 1.0, "imageTagMutability": "MUTABLE" });
-            let mut repository = Repository { described, ..Repository::default() };
-            for number in 0..4 {
-                let digest = repository.push(&format!("{name}{number}"), &[&format!("ci-{number}")]);
-                repository.age(&digest, 30.0);
-            }
-            repository.push(&format!("{name} young"), &["latest"]);
-            registry.repositories.insert(name.to_owned(), repository);
+    terminal::account(POLICIES_FILE, |name, repository| {
+        for number in 0..4 {
+            let digest = repository.push(&format!("{name}{number}"), &[&format!("ci-{number}")]);
+            repository.age(&digest, 30.0);
         }
-    });
-    aws.cloud(|cloud| {
-        cloud.upload(&format!("{BUCKET}/policies.yaml"), POLICIES_FILE);
-        cloud
-            .stacks
-            .deploy("ecr-steward", &[("SourceBucketName", BUCKET), ("ApiEndpoint", "http://127.0.0.1:1")]);
-    });
-    aws
-}
-
-/// The program with nothing in its environment but the address of this AWS.
-fn bare(aws: &EcrStub) -> Command {
-    let mut command = Command::new(binary("ecr-steward"));
-    command
-        .env_clear()
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .stdin(Stdio::null());
-    command
-}
-
-/// The program for somebody with keys and a Region.
-fn signed_in(aws: &EcrStub) -> Command {
-    let mut command = bare(aws);
-    command
-        .env("AWS_REGION", "eu-west-1")
-        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
-        .env("AWS_SECRET_ACCESS_KEY", "test");
-    command
+        repository.push(&format!("{name} young"), &["latest"]);
+    })
 }
 
 fn run(aws: &EcrStub, arguments: &[&str]) -> Output {
@@ -563,7 +528,8 @@ mod questions {
             "user/ana\n",
             "by rule 1 of all in policies.yaml",
             "Pushed 30 days ago",
-            "aws ecr put-image --repository-name team/app --image-tag ci-1",
+            "by what was in use at 2",
+            &format!("ecr-steward images restore team/app@{digest} --apply"),
         ] {
             assert!(history.contains(part), "{part}: {history}");
         }

@@ -14,9 +14,10 @@ use shared::domain::lifecycle::{Code, Finding, PolicySource};
 use shared::domain::text::locate::{Place, Places};
 use shared::domain::text::quantity::count;
 use shared::domain::text::recognize::excerpt;
+use shared::report::code_pages;
 
 use crate::input::{self, InputError, MAX_POLICY_BYTES};
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, explain_code, output};
 
 /// Validate lifecycle policies, policies.yaml and builds.yaml, and print every finding
 ///
@@ -128,6 +129,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     for (_, error) in &unusable {
         let _ = writeln!(output::error(), "ecr-steward: {error}");
     }
+    if matches!(arguments.output, Format::Text | Format::Github) {
+        output::explain_codes(found.iter().map(|found| found.finding.code.as_str()));
+    }
     Ok(match (unusable.is_empty(), found.is_empty()) {
         (false, _) => Outcome::Unusable,
         (true, false) => Outcome::Invalid,
@@ -190,10 +194,23 @@ fn print_github(found: &[Found], unusable: &[(String, InputError)]) -> io::Resul
     out.flush()
 }
 
+/// A code as a rule of SARIF, with what the documentation says about it.
+fn sarif_rule(code: Code) -> Value {
+    let mut rule = json!({ "id": code });
+    if let Some(section) = explain_code::section(code.as_str()) {
+        rule["shortDescription"] = json!({ "text": section.summary() });
+        rule["help"] = json!({ "text": section.rendered(usize::MAX), "markdown": section.text });
+    }
+    if let Some(page) = code_pages::page(code_pages::REPOSITORY, code.as_str()) {
+        rule["helpUri"] = page.into();
+    }
+    rule
+}
+
 /// The findings as a SARIF log (OASIS, version 2.1.0).
 fn sarif(found: &[Found]) -> Value {
     let codes: BTreeSet<Code> = found.iter().map(|found| found.finding.code).collect();
-    let rules: Vec<Value> = codes.iter().map(|code| json!({ "id": code })).collect();
+    let rules: Vec<Value> = codes.iter().map(|code| sarif_rule(*code)).collect();
     let results: Vec<Value> = found
         .iter()
         .map(|found| {

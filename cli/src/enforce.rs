@@ -141,6 +141,9 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             out.flush()?;
         }
     }
+    if matches!(arguments.output, Format::Table) {
+        output::explain_codes(report.codes());
+    }
     let undone = approval.as_ref().map(Approval::undone).unwrap_or_default();
     if let Some(plan) = &plan {
         tell_less(plan, &undone, plan.usage_fingerprint != usage);

@@ -21,6 +21,7 @@ mod doctor;
 mod elsewhere;
 mod enforce;
 mod explain;
+mod explain_code;
 mod images;
 mod in_use;
 mod init;
@@ -65,6 +66,7 @@ enum Command {
     InUse(in_use::Arguments),
     Enforce(enforce::Arguments),
     Explain(explain::Arguments),
+    ExplainCode(explain_code::Arguments),
     Runs(runs::Arguments),
     History(runs::History),
     Init(init::Init),
@@ -101,7 +103,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule", "schema"]),
     ("Images and repositories", &["build", "repository", "images", "login", "snapshot", "in-use"]),
     ("What was done", &["runs", "history"]),
-    ("This program", &["completions", "man", "help"]),
+    ("This program", &["explain-code", "completions", "man", "help"]),
 ];
 
 /// The program's arguments, with the commands in groups.
@@ -117,21 +119,7 @@ fn command() -> clap::Command {
                 Some(about) => about.to_string(),
                 None => "Print this message or the help of a command".to_owned(),
             };
-            let mut line = format!("  {name:16}");
-            let mut used = line.len();
-            for word in about.split(' ') {
-                if used + 1 + word.chars().count() > width {
-                    line += &format!("\n{:18}", "");
-                    used = 18;
-                } else {
-                    line.push(' ');
-                    used += 1;
-                }
-                line += word;
-                used += word.chars().count();
-            }
-            list += line.trim_end();
-            list.push('\n');
+            list += &output::wrapped(&format!("  {name:16} "), &about, width, 19);
         }
     }
     command.help_template(format!(
@@ -171,6 +159,8 @@ enum Failure {
     Cluster(#[from] kubernetes::ClusterError),
     #[error(transparent)]
     Confirm(#[from] confirm::ConfirmError),
+    #[error(transparent)]
+    Code(#[from] explain_code::UnknownCode),
     #[error(transparent)]
     Image(#[from] explain::ImageError),
     #[error(transparent)]
@@ -246,6 +236,7 @@ fn main() -> ExitCode {
         Command::InUse(arguments) => in_use::run(&arguments, aws),
         Command::Enforce(arguments) => enforce::run(&arguments, aws),
         Command::Explain(arguments) => explain::run(&arguments, aws),
+        Command::ExplainCode(arguments) => explain_code::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments, aws),
         Command::History(arguments) => runs::history(&arguments, aws),
         Command::Init(arguments) => init::init(&arguments),

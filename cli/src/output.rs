@@ -84,6 +84,35 @@ pub(crate) fn note(text: &str) {
     });
 }
 
+/// A paragraph behind `lead`, in lines of at most `width` characters, the later ones behind `indentation` spaces. A longer word has a
+/// line of its own. Ends with a line break.
+pub(crate) fn wrapped(lead: &str, text: &str, width: usize, indentation: usize) -> String {
+    let mut lines = lead.to_owned();
+    let mut used = lead.chars().count();
+    for (place, word) in text.split(' ').filter(|word| !word.is_empty()).enumerate() {
+        let length = word.chars().count();
+        if place > 0 && used + 1 + length > width {
+            lines.push('\n');
+            lines.extend(std::iter::repeat_n(' ', indentation));
+            used = indentation;
+        } else if place > 0 {
+            lines.push(' ');
+            used += 1;
+        }
+        lines.push_str(word);
+        used += length;
+    }
+    lines.push('\n');
+    lines
+}
+
+/// Prints the command that explains these codes on standard error, after a report for people.
+pub(crate) fn explain_codes<'a>(codes: impl IntoIterator<Item = &'a str>) {
+    if let Some(hint) = shared::report::code_pages::hint(codes) {
+        note(&hint);
+    }
+}
+
 fn out(notation: Notation) -> BufWriter<Printer<Pipe>> {
     BufWriter::new(Printer::new(stdout(), notation))
 }

@@ -308,11 +308,13 @@ struct Printed {
     done: usize,
     /// The reports of a page.
     kept: Vec<PreviewReport>,
+    /// The codes of the findings of a table.
+    codes: Vec<&'static str>,
 }
 
 impl Printed {
     const fn new(format: Format, total: usize) -> Self {
-        Self { format, total, done: 0, kept: Vec::new() }
+        Self { format, total, done: 0, kept: Vec::new(), codes: Vec::new() }
     }
 
     fn print(&mut self, report: PreviewReport) -> io::Result<()> {
@@ -320,6 +322,7 @@ impl Printed {
         self.done += 1;
         match self.format {
             Format::Table => {
+                self.codes.extend(report.findings.iter().map(|finding| finding.code.as_str()));
                 let mut out = output::tables();
                 if !is_first {
                     out.write_all(b"\n")?;
@@ -346,7 +349,10 @@ impl Printed {
 
     fn finish(self) -> io::Result<()> {
         match self.format {
-            Format::Table => Ok(()),
+            Format::Table => {
+                output::explain_codes(self.codes);
+                Ok(())
+            }
             Format::Json => {
                 let mut out = output::json();
                 out.write_all(match (self.total, self.done) {

@@ -115,12 +115,17 @@ pub(super) fn run(arguments: &Restore, aws: &Aws) -> Result<Outcome, Failure> {
         // Only here there is something that can change an image.
         let ecr = arguments.apply.then(|| connection.ecr_protect());
         let now = clients.now();
+        let mut by = account::actor();
+        if arguments.apply {
+            // Without permission to ask AWS for the caller, the user and host are recorded.
+            by.principal = connection.sts().caller().await.ok().map(|caller| caller.arn);
+        }
         let restorer = ImageRestorer {
             clients,
             ecr: ecr.as_ref(),
             // Two terminals at the same moment are different ones.
             run_id: format!("restore-{}-{}", now.micros(), std::process::id()),
-            by: account::actor(),
+            by,
         };
         progress::phase("reading the journal");
         let mut printer = Printer { format: arguments.output, reports: Vec::new(), bucket: clients.bucket };

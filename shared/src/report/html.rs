@@ -23,6 +23,7 @@ use crate::domain::lifecycle::document::LifecyclePolicy;
 use crate::domain::preview::model::PreviewReport;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::quantity::{bytes, count, grouped};
+use crate::report::code_pages;
 
 mod images;
 mod rules;
@@ -271,12 +272,15 @@ fn findings(findings: &[Finding], number: usize) -> Markup {
             @for finding in findings {
                 li {
                     p {
-                        code.code { (finding.code) }
+                        (text::code(finding.code.as_str()))
                         @if !finding.pointer.is_empty() { " at " code { (finding.pointer) } }
                     }
                     p { (text::prose(&finding.message)) }
                 }
             }
+        }
+        @if let Some(hint) = code_pages::hint(findings.iter().map(|finding| finding.code.as_str())) {
+            p.muted { (hint) }
         }
     }
 }

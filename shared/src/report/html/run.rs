@@ -12,7 +12,9 @@ use super::{SCRIPT, bar, head, text};
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Amount, SHOWN, Status};
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::{RunReport, RunStatus, Totals, dry_run_notice, other_notices, tags_notice};
+use crate::report::run::{
+    NEXT, RunReport, RunStatus, Totals, dry_run_notice, facts, other_notices, tags_notice,
+};
 
 mod attention;
 mod outcomes;
@@ -144,7 +146,16 @@ fn headline(report: &RunReport) -> Markup {
             p.notice {
                 strong { "There is no policies file." }
                 " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
-                " into the stack's bucket; the next run follows it."
+                " into the stack's bucket; the next run follows it. "
+                @if report.survey.is_some() { (text::prose(NEXT)) }
+            }
+            @if report.survey.is_some() {
+                h2 { "What the registry has" }
+                dl.facts {
+                    @for (label, fact) in facts(report) {
+                        div { dt { (label) } dd { (fact) } }
+                    }
+                }
             }
         }
     }

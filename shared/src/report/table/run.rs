@@ -11,7 +11,7 @@ use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status}
 use crate::domain::text::instant::Instant;
 use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::{RunReport, whose};
+use crate::report::run::{NEXT, RunReport, facts, whose};
 
 /// Renders a report. Every line ends with a line break.
 #[must_use]
@@ -40,6 +40,13 @@ pub fn render(report: &RunReport, style: Style) -> String {
     if !report.protection.is_empty() {
         let _ = writeln!(out, "\n{}\n", bold("Policies that ECR enforces", style));
         write(&mut out, &protection(report, style));
+    }
+    if report.survey.is_some() {
+        let _ = writeln!(out, "\n{}\n", bold("What the registry has", style));
+        for (label, fact) in facts(report) {
+            wrap(&mut out, &format!("{label}: {fact}"), width, style);
+        }
+        wrap(&mut out, NEXT, width, style);
     }
     let totals = &report.totals;
     let mut lines = Vec::new();

@@ -4,6 +4,7 @@ use crate::aws::s3::Precondition;
 use crate::domain::enforcement::journal::{
     Line, PolicyLine, RestoreLine, entry, plan_entry, policy_entry, restore_entry,
 };
+use crate::workflows::enforcement::object_problem::{Journaled, ObjectProblem};
 use crate::workflows::enforcement::{RunContext, RunError};
 
 /// Maximum number of attempts to write an object that must not be there yet.
@@ -21,7 +22,7 @@ pub async fn write(
     lines: &[Line],
 ) -> Result<String, RunError> {
     let written = entry(folder, repository, lines);
-    write_entry(clients, folder, written, "nothing is deleted that is not").await
+    write_entry(clients, folder, written, Journaled::Removals).await
 }
 
 /// Journals images that ECR is going to expire behind an attached policy, before that policy may act on them; returns the key.
@@ -37,7 +38,7 @@ pub async fn write_plan(
     lines: &[Line],
 ) -> Result<String, RunError> {
     let written = plan_entry(folder, repository, lines);
-    write_entry(clients, folder, written, "no policy is attached that takes what is not").await
+    write_entry(clients, folder, written, Journaled::Expirations).await
 }
 
 /// Writes a policy down before another one replaces it; gives the key. Nothing that is there is overwritten.
@@ -50,7 +51,7 @@ pub async fn write_policy(
     folder: &str,
     line: &PolicyLine,
 ) -> Result<String, RunError> {
-    write_entry(clients, folder, policy_entry(folder, line), "no policy is replaced that is not").await
+    write_entry(clients, folder, policy_entry(folder, line), Journaled::ReplacedPolicy).await
 }
 
 /// Writes images down before they are restored; gives the key. Nothing that is there is overwritten.
@@ -65,17 +66,17 @@ pub async fn write_restores(
     lines: &[RestoreLine],
 ) -> Result<String, RunError> {
     let written = restore_entry(folder, repository, lines);
-    write_entry(clients, folder, written, "nothing is restored that is not").await
+    write_entry(clients, folder, written, Journaled::Restores).await
 }
 
-/// Writes an object of the journal, unless it exists. `consequence` says what does not happen if it cannot be written.
+/// Writes an object of the journal, unless it exists.
 async fn write_entry(
     clients: &RunContext<'_>,
     folder: &str,
     written: Result<(String, String), serde_json::Error>,
-    consequence: &str,
+    journaled: Journaled,
 ) -> Result<String, RunError> {
-    let (key, content) = written.map_err(|error| clients.invalid_object(folder, error.to_string()))?;
+    let (key, content) = written.map_err(|error| clients.invalid_object(folder, error))?;
     for _ in 0..MAX_ATTEMPTS {
         if clients.call(clients.s3.put(clients.bucket, &key, &content, Precondition::IfNoneMatch)).await? {
             return Ok(key);
@@ -85,7 +86,7 @@ async fn write_entry(
             return Ok(key);
         }
     }
-    Err(clients.invalid_object(&key, format!("it could not be written down, and {consequence}")))
+    Err(clients.invalid_object(&key, ObjectProblem::NotJournaled(journaled)))
 }
 
 /// The journal's lines under a key.
@@ -98,7 +99,7 @@ pub async fn read(clients: &RunContext<'_>, key: &str) -> Result<Vec<Line>, RunE
         return Ok(Vec::new());
     };
     let lines = object.text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error.to_string()))
+    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error))
 }
 
 /// The images that were written down under a key before they were restored.
@@ -111,7 +112,7 @@ pub async fn read_restores(clients: &RunContext<'_>, key: &str) -> Result<Vec<Re
         return Ok(Vec::new());
     };
     let lines = object.text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error.to_string()))
+    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error))
 }
 
 /// The replaced policy that was written down under a key; none when there is no such object.
@@ -125,5 +126,5 @@ pub async fn read_policy(clients: &RunContext<'_>, key: &str) -> Result<Option<P
     };
     let line = serde_json::from_str(&object.text);
     line.map(Some)
-        .map_err(|error| clients.invalid_object(key, format!("it is not a replaced policy: {error}")))
+        .map_err(|error| clients.invalid_object(key, ObjectProblem::NotReplacedPolicy(error.to_string())))
 }

@@ -6,6 +6,7 @@ use super::{repositories, text};
 use crate::domain::enforcement::outcome::Outcome;
 use crate::domain::text::quantity::{count, grouped};
 use crate::report::attention::{Concern, Kind, concerns};
+use crate::report::code_pages;
 use crate::report::run::RunReport;
 
 /// Maximum number of problems of a kind that are shown unfolded.
@@ -76,12 +77,15 @@ pub(super) fn section(report: &RunReport) -> Markup {
                     (self::group(group))
                 }
             }
+            @if let Some(hint) = code_pages::hint(report.codes()) {
+                p.muted { (hint) }
+            }
         }
     }
 }
 
 fn group(problems: &[Problem<'_>]) -> Markup {
-    let Some(Kind { what, advice, .. }) = problems.first().map(|problem| problem.concern.kind()) else {
+    let Some(Kind { code, what, advice }) = problems.first().map(|problem| problem.concern.kind()) else {
         return html! {};
     };
     let lines: Vec<Markup> = problems
@@ -94,7 +98,7 @@ fn group(problems: &[Problem<'_>]) -> Markup {
         .collect();
     html! {
         li {
-            p { strong { (what) } ": " (repositories(problems.len() as u64)) }
+            p { strong { (what) } ": " (repositories(problems.len() as u64)) ", " (text::code(code)) }
             p.muted { (advice) }
             (folded(&lines))
         }

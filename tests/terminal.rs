@@ -824,7 +824,8 @@ mod questions {
             "user/ana\n",
             "by rule 1 of all in policies.yaml",
             "Pushed 30 days ago",
-            "aws ecr put-image --repository-name team/app --image-tag ci-1",
+            "by what was in use at 2",
+            &format!("ecr-steward images restore team/app@{digest} --apply"),
         ] {
             assert!(history.contains(part), "{part}: {history}");
         }

@@ -1,4 +1,4 @@
-//! `ecr-steward images`: the images of repositories, listed and deleted by hand.
+//! `ecr-steward images`: the images of repositories, listed, deleted by hand, and restored.
 
 use std::cmp::Reverse;
 use std::io::{self, Write};
@@ -21,14 +21,17 @@ use crate::repository::name;
 use crate::skipped::Skipped;
 use crate::{Failure, Outcome, complete, output, preview};
 
+mod restore;
+
 /// Maximum number of images in one request.
 const BATCH: usize = 1000;
 
-/// List and delete the images of repositories
+/// List, delete and restore the images of repositories
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward images list shop/web
-  ecr-steward images delete shop/web ci-1207")]
+  ecr-steward images delete shop/web ci-1207
+  ecr-steward images restore shop/web:ci-1207")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +41,7 @@ pub(crate) struct Arguments {
 enum Command {
     List(List),
     Delete(Delete),
+    Restore(restore::Restore),
 }
 
 /// List images, the newest first
@@ -133,6 +137,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     match &arguments.command {
         Command::List(arguments) => list(arguments, aws),
         Command::Delete(arguments) => delete(arguments, aws),
+        Command::Restore(arguments) => restore::run(arguments, aws),
     }
 }
 
@@ -277,7 +282,10 @@ fn delete(arguments: &Delete, aws: &Aws) -> Result<Outcome, Failure> {
         })
         .collect();
     let number = count(ids.len() as u64, "image");
-    let what = format!("{number} of {} will be deleted, and cannot be restored", arguments.repository);
+    let what = format!(
+        "{number} of {} will be deleted; `ecr-steward images restore` brings back only what ECR still has the layers of",
+        arguments.repository
+    );
     confirm(&what, "yes", arguments.yes)?;
     account::connected(aws, async |connection| {
         let api = Api::of(connection, &arguments.stack.stack).await?;

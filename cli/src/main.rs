@@ -200,10 +200,23 @@ enum Failure {
     Plan(#[from] enforce::PlanFileError),
     #[error(transparent)]
     Preview(#[from] preview::PreviewError),
+    #[error("{0}")]
+    Restore(shared::workflows::enforcement::restore_images::RestoreError),
     #[error(transparent)]
     Run(#[from] shared::workflows::enforcement::RunError),
     #[error(transparent)]
     Live(#[from] shared::workflows::live_preview::LiveError),
+}
+
+impl From<shared::workflows::enforcement::restore_images::RestoreError> for Failure {
+    fn from(error: shared::workflows::enforcement::restore_images::RestoreError) -> Self {
+        use shared::workflows::enforcement::restore_images::RestoreError;
+        match error {
+            // A refusal of AWS is explained.
+            RestoreError::Run(error) => Self::Run(error),
+            error => Self::Restore(error),
+        }
+    }
 }
 
 impl From<shared::aws::AwsError> for Failure {

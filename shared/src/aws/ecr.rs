@@ -17,8 +17,8 @@ use aws_sdk_ecr::operation::update_image_storage_class::UpdateImageStorageClassE
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageDetail,
     ImageFailure, ImageIdentifier, ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability,
-    ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType, ListImagesFilter, Repository,
-    Tag, TargetStorageClass,
+    ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType, LayerAvailability,
+    ListImagesFilter, Repository, Tag, TargetStorageClass,
 };
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
@@ -609,6 +609,24 @@ impl EcrRead {
             })
         });
         Ok(Manifests { found: found.collect(), failures: refused(answer.failures) })
+    }
+
+    /// Those of up to [`BATCH`] blobs, configurations and layers, that ECR does not have for a repository.
+    ///
+    /// # Errors
+    ///
+    /// Any error of ECR.
+    pub async fn missing_layers(&self, name: &Name, digests: &[String]) -> Result<Vec<String>, AwsError> {
+        let request = self
+            .client
+            .batch_check_layer_availability()
+            .set_registry_id(self.registry_id.clone())
+            .repository_name(name.as_str())
+            .set_layer_digests(Some(digests.to_vec()));
+        let answer = call!(self, "BatchCheckLayerAvailability", request)?;
+        let layers = answer.layers.unwrap_or_default().into_iter();
+        let missing = layers.filter(|layer| layer.layer_availability == Some(LayerAvailability::Unavailable));
+        Ok(missing.filter_map(|layer| layer.layer_digest).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::domain::enforcement::journal::{Line, PolicyLine};
+use crate::domain::enforcement::journal::{Line, PolicyLine, RestoreLine};
 use crate::domain::preview::model::PreviewReport;
 use crate::report::run::RunReport;
 
@@ -34,7 +34,7 @@ enum Direction {
 }
 
 /// All schemas, by name.
-pub const ALL: [Schema; 11] = [
+pub const ALL: [Schema; 12] = [
     Schema {
         name: "policy",
         about: "a lifecycle policy: the simple model, or ECR's document",
@@ -99,6 +99,12 @@ pub const ALL: [Schema; 11] = [
         name: "journal-policy",
         about: "an object of the journal: a lifecycle policy that is about to be replaced",
         generate: of::<PolicyLine>,
+        direction: Direction::Written,
+    },
+    Schema {
+        name: "journal-restore",
+        about: "a line of the journal: an image that is about to be restored",
+        generate: of::<RestoreLine>,
         direction: Direction::Written,
     },
 ];

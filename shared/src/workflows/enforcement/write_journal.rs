@@ -1,7 +1,9 @@
 //! Writes the journal and reads it. Nothing is deleted, attached or replaced before it is journaled.
 
 use crate::aws::s3::Precondition;
-use crate::domain::enforcement::journal::{Line, PolicyLine, entry, plan_entry, policy_entry};
+use crate::domain::enforcement::journal::{
+    Line, PolicyLine, RestoreLine, entry, plan_entry, policy_entry, restore_entry,
+};
 use crate::domain::text::plain_words;
 use crate::workflows::enforcement::object_problem::{Journaled, ObjectProblem};
 use crate::workflows::enforcement::{RunContext, RunError};
@@ -51,6 +53,21 @@ pub async fn write_policy(
     line: &PolicyLine,
 ) -> Result<String, RunError> {
     write_entry(clients, folder, policy_entry(folder, line), Journaled::ReplacedPolicy).await
+}
+
+/// Writes images down before they are restored; gives the key. Nothing that is there is overwritten.
+///
+/// # Errors
+///
+/// When they cannot be written: then nothing may be restored.
+pub async fn write_restores(
+    clients: &RunContext<'_>,
+    folder: &str,
+    repository: &str,
+    lines: &[RestoreLine],
+) -> Result<String, RunError> {
+    let written = restore_entry(folder, repository, lines);
+    write_entry(clients, folder, written, Journaled::Restores).await
 }
 
 /// Writes an object of the journal, unless it exists.
@@ -107,6 +124,19 @@ pub async fn read_what_is_there(
         }
     }
     Ok((lines, problems))
+}
+
+/// The images that were written down under a key before they were restored.
+///
+/// # Errors
+///
+/// If they cannot be read or parsed.
+pub async fn read_restores(clients: &RunContext<'_>, key: &str) -> Result<Vec<RestoreLine>, RunError> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok(Vec::new());
+    };
+    let lines = object.text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error))
 }
 
 /// The replaced policy that was written down under a key; none when there is no such object.

@@ -29,12 +29,17 @@ fn what_is_done_by_naming_a_repository_in_the_body_can_be_done_by_a_path_and_be_
     routes.extend(template::conditional_routes("HasUnscopedBuildRoutes"));
     let both = "HasUnscopedBuildRoutes: !And [!Condition HasBuilds, !Condition HasUnscopedRoutes]";
     assert!(std::fs::read_to_string(workspace().join("template.yaml")).unwrap().contains(both));
-    let unscoped =
-        [("POST", "/builds"), ("POST", "/images/delete"), ("POST", "/previews"), ("POST", "/repositories")];
+    let unscoped = [
+        ("POST", "/builds"),
+        ("POST", "/images/delete"),
+        ("POST", "/images/restore"),
+        ("POST", "/previews"),
+        ("POST", "/repositories"),
+    ];
     let as_pairs = |(method, path): (&str, &str)| (method.to_owned(), path.to_owned());
     assert_eq!(routes, unscoped.map(as_pairs).into());
     let all = template::routes();
-    for path in ["/builds", "/deletions", "/previews", "/repositories"] {
+    for path in ["/builds", "/deletions", "/restorations", "/previews", "/repositories"] {
         assert!(all.contains(&("POST".to_owned(), format!("{path}/{{name+}}"))), "{path}");
     }
     // What else there is names the repository in its path, or none.

@@ -770,7 +770,7 @@ fn permissions_are_those_by_which_the_stack_does_the_same() {
     let [reading, changing, ..] = documents[..] else { panic!("no documents") };
     let is_change = |action: &String| {
         let (_, name) = action.split_once(':').unwrap();
-        !["Get", "List", "Describe", "BatchGet"].iter().any(|verb| name.starts_with(verb))
+        !["Get", "List", "Describe", "BatchCheck", "BatchGet"].iter().any(|verb| name.starts_with(verb))
     };
     // From a terminal repositories are listed too, which the inventory does for the functions.
     let mut of_function = template::role("LifecycleEnforceFunction");
@@ -880,6 +880,7 @@ fn bodies_and_problems_of_the_http_api_are_as_they_are_described() {
     let sections = [
         ("repositories", "RepositoryRequest"),
         ("deletions", "DeleteImagesRequest"),
+        ("restorations", "RestoreImagesRequest"),
         ("builds", "BuildRequest"),
         ("previews", "PreviewRequest"),
     ];

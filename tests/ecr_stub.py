@@ -152,6 +152,10 @@ manifest = call("BatchGetImage", **full, imageIds=[{"imageTag": "v1"}])["images"
 put = call("PutImage", **full, imageManifest=manifest, imageTag="v2")["image"]
 assert put["imageId"] == {"imageDigest": index["imageDigest"], "imageTag": "v2"}
 fails("ImageAlreadyExistsException", "PutImage", **full, imageManifest=manifest, imageTag="v2")
+checked = call("BatchCheckLayerAvailability", **full, layerDigests=[missing])["layers"]
+assert checked == [{"layerDigest": missing, "layerAvailability": "UNAVAILABLE"}]
+lost = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {"digest": missing}, "layers": []}
+fails("LayersNotFoundException", "PutImage", **full, imageManifest=json.dumps(lost), imageTag="lost")
 call("BatchDeleteImage", **full, imageIds=[{"imageTag": "v2"}])
 got = call("BatchGetImage", **full, imageIds=[{"imageTag": "v1"}, {"imageDigest": missing}])
 children = [entry["digest"] for entry in json.loads(got["images"][0]["imageManifest"])["manifests"]]

@@ -75,6 +75,7 @@ fn the_stub_answers_as_the_model_of_ecr_has_it() {
         for number in 0..103 {
             full.push(&number.to_string(), &[]);
         }
+        full.collected.insert(format!("sha256:{}", "0".repeat(64)));
         registry.repositories.insert("full".to_owned(), full);
     });
     let output = Command::new(programs.join("python"))

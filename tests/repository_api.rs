@@ -688,6 +688,9 @@ fn bad_requests_make_no_call_at_all() {
         ("PUT", "/repositories/app", json!([])),
         ("DELETE", "/repositories/app?force=1", Value::Null),
         ("POST", "/images/delete", json!({ "repositoryName": "app", "imageIds": [] })),
+        ("POST", "/images/restore", json!({ "repositoryName": "app" })),
+        ("POST", "/images/restore", json!({ "repositoryName": "app", "runId": "a/b" })),
+        ("POST", "/restorations/app?dryRun=1", json!({ "since": "2026-11-26T00:00:00Z" })),
     ] {
         let answer = api.ask(method, target, &body);
         answer.problem(400, "invalid-request");
@@ -998,7 +1001,18 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
         ["one", "two", "three"].map(|content| json!({ "imageDigest": app.push(content, &[]) }))
     });
     api.ask("DELETE", "/repositories/app", &Value::Null).problem(409, "repository-not-empty");
-    let deleted = api.ask("POST", "/images/delete", &json!({ "repositoryName": "app", "imageIds": ids }));
+    let named = json!({ "repositoryName": "app", "imageIds": ids });
+    let deleted = api.ask("POST", "/images/delete", &named);
+    assert_eq!(deleted.body["failures"], json!([]));
+    // Two come back by their manifests, and one from the archive.
+    api.ecr.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        let one = app.push("one", &[]);
+        app.image_mut(&one).archived = true;
+    });
+    let restored = api.ask("POST", "/images/restore", &named);
+    assert_eq!(restored.body["failures"], json!([]), "{}", restored.body);
+    let deleted = api.ask("POST", "/images/delete", &named);
     assert_eq!(deleted.body["failures"], json!([]));
     assert_eq!(api.ask("DELETE", "/repositories/app", &Value::Null).status, 204);
     let done: std::collections::BTreeSet<String> = api

@@ -7,26 +7,25 @@ use clap::{Args, Subcommand};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::aws::Failure as AwsFailure;
 use shared::domain::enforcement::image_history::{HistoryEntry, Presence};
-use shared::domain::enforcement::journal::{self, Line};
+use shared::domain::enforcement::journal::{self, Line, RestoreLine};
 use shared::domain::enforcement::run::RUNS;
 use shared::domain::preview::model::ActionKind;
 use shared::domain::text::instant::Instant;
 use shared::domain::text::printable::on_one_line;
 use shared::domain::text::quantity::{bytes, grouped};
 use shared::report::run::{RunReport, RunStatus};
-use shared::report::{html, table};
 use shared::workflows::enforcement::restore_policy::JOURNAL_DAYS;
 use shared::workflows::enforcement::summarize::LATEST;
-use shared::workflows::enforcement::{RunContext, write_journal};
+use shared::workflows::enforcement::{RunContext, read_journal, write_journal};
 
 use crate::account::{self, Aws, Bucket};
+use crate::enforce::Rows;
 use crate::explain::Called;
-use crate::preview::{Format, style};
-use crate::{Failure, Outcome, output, progress};
+use crate::preview::Format;
+use crate::{Failure, Outcome, enforce, output, progress};
 
-/// Reports and days of the journal that are read at the same time.
+/// Reports and objects of the journal that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
-const DAY_MICROS: i64 = 86_400_000_000;
 
 /// List the runs of the stack and of terminals, and show what one did
 #[derive(Debug, Args)]
@@ -71,6 +70,9 @@ struct Show {
 
     #[command(flatten)]
     bucket: Bucket,
+
+    #[command(flatten)]
+    rows: Rows,
 
     /// How to print.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -172,7 +174,7 @@ async fn report(clients: &RunContext<'_>, key: &str) -> Result<Option<RunReport>
 }
 
 fn show(arguments: &Show, aws: &Aws) -> Result<Outcome, Failure> {
-    let shown = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
+    let mut shown = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
         progress::phase("reading the report");
         let key = match &arguments.run {
             Some(run) => format!("{RUNS}{run}/report.json"),
@@ -184,19 +186,7 @@ fn show(arguments: &Show, aws: &Aws) -> Result<Outcome, Failure> {
         };
         report(&clients, &key).await?.ok_or_else(missing)
     })?;
-    match arguments.output {
-        Format::Table => {
-            let mut out = output::tables();
-            out.write_all(table::run::render(&shown, style()).as_bytes())?;
-            out.flush()?;
-        }
-        Format::Json => output::value(&shown)?,
-        Format::Html => {
-            let mut out = output::text();
-            out.write_all(html::run::render(&shown).as_bytes())?;
-            out.flush()?;
-        }
-    }
+    enforce::print(arguments.output, arguments.rows, &mut shown)?;
     Ok(Outcome::Success)
 }
 
@@ -207,19 +197,22 @@ pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure
         progress::phase("reading the journal");
         let clients = &clients;
         let now = Instant::now();
-        let days = (0..=i64::from(arguments.days))
-            .filter_map(|days| Instant::from_micros(now.micros().checked_sub(days * DAY_MICROS)?));
-        let folder = format!("/{}/", called.repository);
-        let of_days = stream::iter(days).map(async |day| {
-            let listed = clients.s3.list(clients.bucket, &journal::day(day)).await?;
-            let keys = listed.into_iter().map(|object| object.key);
-            Ok::<_, Failure>(
-                keys.filter(|key| journal::is_removals(key) && key.contains(&folder)).collect::<Vec<_>>(),
-            )
+        let since = Instant::from_micros(now.micros_days_before(u64::from(arguments.days)));
+        let is_of_image = |key: &str| journal::repository_of(key) == Some(called.repository.as_str());
+        let keys = read_journal::keys(clients, since.unwrap_or(Instant::EPOCH), is_of_image).await?;
+        let (restores, keys): (Vec<String>, Vec<String>) =
+            keys.into_iter().partition(|key| journal::is_restores(key));
+        let removals = keys.into_iter().filter(|key| journal::is_removals(key));
+        let reading = stream::iter(removals).map(async |key| {
+            let (lines, problems) = write_journal::read_what_is_there(clients, &key).await?;
+            for (number, problem) in problems {
+                output::note(&format!(
+                    "ecr-steward: warning: s3://{}/{key}: line {number} of the journal is left out: {problem}",
+                    clients.bucket
+                ));
+            }
+            Ok::<_, Failure>(lines)
         });
-        let keys: Vec<Vec<String>> = of_days.buffered(READ_CONCURRENCY).try_collect().await?;
-        let reading = stream::iter(keys.concat())
-            .map(async |key| Ok::<_, Failure>(write_journal::read(clients, &key).await?));
         let lines: Vec<Vec<Line>> = reading.buffered(READ_CONCURRENCY).try_collect().await?;
         let mut lines: Vec<Line> = lines
             .concat()
@@ -231,8 +224,9 @@ pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure
                 named.is_none_or(|(account, region)| *account == line.registry_id && *region == line.region)
             })
             .collect();
+        let restores = read_journal::restores(clients, restores).await?;
         lines.sort_by_key(|line| std::cmp::Reverse(line.at));
-        entries(clients, &called, lines).await
+        entries(clients, &called, lines, &restores).await
     })?;
     match arguments.output {
         output::Format::Json => output::value(&entries)?,
@@ -256,6 +250,7 @@ async fn entries(
     clients: &RunContext<'_>,
     called: &Called,
     lines: Vec<Line>,
+    restores: &[RestoreLine],
 ) -> Result<Vec<HistoryEntry>, Failure> {
     progress::phase("looking for what came of it");
     let runs: BTreeSet<String> = lines.iter().map(|line| line.run_id.clone()).collect();
@@ -282,7 +277,10 @@ async fn entries(
         (digest, status.ok().map(Presence::of))
     });
     let present: BTreeMap<String, Option<Presence>> = asking.buffered(READ_CONCURRENCY).collect().await;
+    // The last removal comes first: what was restored before it was restored after an earlier one.
+    let mut removed_again: BTreeMap<String, Instant> = BTreeMap::new();
     let entries = lines.into_iter().map(|line| {
+        let until = removed_again.insert(line.image_digest.clone(), line.at);
         let report = reports.get(&line.run_id).and_then(Option::as_ref);
         let result = report.and_then(|report| {
             let of_repository =
@@ -295,7 +293,7 @@ async fn entries(
             .as_ref()
             .is_some_and(|registry| registry.as_ref().is_none_or(|registry| *registry == line.registry_id));
         let present = present.get(&line.image_digest).copied().flatten().filter(|_| is_own);
-        HistoryEntry::new(line, result, present)
+        HistoryEntry::new(line, result, present).with_restorations(restores, until)
     });
     Ok(entries.collect())
 }
@@ -324,29 +322,30 @@ fn print(called: &Called, entries: &[HistoryEntry]) -> Result<(), Failure> {
             _ => writeln!(out, "  by hand")?,
         }
         writeln!(out, "  {}\n  in the run {}", line.reason, line.run_id)?;
+        match line.usage_read_at {
+            Some(at) => writeln!(out, "  by what was in use at {at}")?,
+            None => writeln!(out, "  without a look at what was in use")?,
+        }
+        for restored in &entry.restored {
+            writeln!(out, "  restored on {} by {} ({})", restored.at, restored.by, restored.run_id)?;
+        }
     }
     if let Some(HistoryEntry { line, .. }) = entries.first().filter(|entry| !entry.is_there()) {
         let (name, digest) = (&called.repository, &line.image_digest);
-        let back = match (line.action.kind, &line.image_manifest) {
-            (ActionKind::Transition, _) => format!(
-                "aws ecr update-image-storage-class --repository-name {name} --image-id imageDigest={digest} \
-                 --target-storage-class STANDARD"
-            ),
-            (ActionKind::Expire, None) => "its manifest was not written down; build it once more".to_owned(),
-            (ActionKind::Expire, Some(_)) => {
-                let tag =
-                    line.image_tags.first().map(|tag| format!(" --image-tag {tag}")).unwrap_or_default();
-                let kind = line.image_manifest_media_type.as_deref();
-                let kind =
-                    kind.map(|kind| format!(" --image-manifest-media-type {kind}")).unwrap_or_default();
-                format!(
-                    "ecr-steward history {name}@{digest} --output json | jq --raw-output '.[0].imageManifest' > manifest.json\n  \
-                     aws ecr put-image --repository-name {name}{tag}{kind} --image-manifest file://manifest.json\n  \
-                     (as long as ECR has its layers; otherwise build it once more)"
-                )
-            }
-        };
-        writeln!(out, "To get it back:\n  {back}")?;
+        match (line.action.kind, &line.image_manifest) {
+            (ActionKind::Expire, None) => writeln!(
+                out,
+                "It cannot come back: ECR did not give its manifest when it was deleted; build it once more"
+            )?,
+            (ActionKind::Transition, _) => writeln!(
+                out,
+                "To get it back out of the archive:\n  ecr-steward images restore {name}@{digest} --apply"
+            )?,
+            (ActionKind::Expire, Some(_)) => writeln!(
+                out,
+                "To get it back, as long as ECR has its layers:\n  ecr-steward images restore {name}@{digest} --apply"
+            )?,
+        }
     }
     out.flush()?;
     Ok(())

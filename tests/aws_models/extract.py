@@ -31,6 +31,7 @@ OPERATIONS = {
     "cloudformation": ["DescribeStackResource", "DescribeStacks", "GetTemplate"],
     "codebuild": ["BatchGetBuilds", "BatchGetProjects", "ListBuildsForProject", "ListProjects", "StartBuild"],
     "ecr": [
+        "BatchCheckLayerAvailability",
         "BatchDeleteImage",
         "BatchGetImage",
         "CreateRepository",

@@ -244,6 +244,17 @@ impl Stack {
         read(config.trim_start_matches("sha256:"))
     }
 
+    /// Pulls an image index with the images of all platforms by a URI, after logging in, into a folder.
+    ///
+    /// # Errors
+    ///
+    /// When the pull fails.
+    pub fn pull_all(&self, uri: &str, folder: &Path, run_folder: &Path) -> Result<(), LocalError> {
+        let (from, to) = (format!("docker://{uri}"), format!("dir:{}", folder.display()));
+        let options = ["--all", "--preserve-digests", "--src-tls-verify=false"];
+        self.copy(&options, "--src-creds", [&from, &to], run_folder)
+    }
+
     /// Copies an image with the credentials of a login.
     fn copy(
         &self,

@@ -12,6 +12,7 @@ use crate::{LocalError, Project, functions, image, run, say, tools};
 
 mod builds;
 mod fleet;
+mod restore;
 mod terminal;
 
 /// Timeout of everything that the story waits for: a build of a few kilobytes, a run over sixty repositories.
@@ -82,6 +83,7 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool
         builds::clear(project, stack)?;
         fleet::clear(stack)?;
         terminal::clear(stack)?;
+        restore::clear(stack)?;
     } else {
         builds::forget(project)?;
     }
@@ -92,6 +94,7 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool
     builds::play(project, stack, extent)?;
     if extent == Extent::All {
         terminal::play(project, stack)?;
+        restore::play(project, stack)?;
     }
     preview(project, stack)?;
     fleet::play(project, stack, extent)

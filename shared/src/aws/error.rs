@@ -22,6 +22,16 @@ pub struct AwsError {
 }
 
 impl AwsError {
+    /// Whether the repository lacks layers of an image that was to be stored.
+    pub(crate) fn is_layers_not_found(&self) -> bool {
+        self.message.starts_with("LayersNotFoundException")
+    }
+
+    /// Whether the repository lacks images that an index lists.
+    pub(crate) fn is_referenced_images_not_found(&self) -> bool {
+        self.message.starts_with("ReferencedImagesNotFoundException")
+    }
+
     /// Whether the service does not know the operation, which is then not available in this Region or partition.
     pub(crate) fn is_unknown_operation(&self) -> bool {
         self.message.starts_with("UnknownOperationException")

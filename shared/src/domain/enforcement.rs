@@ -20,6 +20,8 @@
 //! | [`not_removed`] | why an image that a run planned to remove is still there |
 //! | [`outcome`] | the outcome of a repository |
 //! | [`journal`] | the record that is written before an image is deleted |
+//! | [`image_history`] | the intentions of the journal about one image, and what came of them |
+//! | [`image_restore`] | restoring images from the journal: which, in which order, and what cannot come back |
 
 pub mod action;
 pub mod actor;
@@ -27,6 +29,7 @@ pub mod batch;
 pub mod by_hand;
 pub mod enforcement_switch;
 pub mod image_history;
+pub mod image_restore;
 pub mod in_use_protection;
 pub mod journal;
 pub mod not_removed;

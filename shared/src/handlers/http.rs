@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::domain::enforcement::by_hand::UseCheck;
+use crate::domain::enforcement::image_restore::RestoreRequest;
 use crate::domain::image::deletion::DeletionRequest;
 use crate::domain::repository::read;
 use crate::domain::repository::{Name, Settings};
@@ -69,6 +70,13 @@ pub enum Call {
     },
     /// `POST /images/delete` and `POST /deletions/{name}`.
     DeleteImages(DeletionRequest, UseCheck),
+    /// `POST /images/restore` and `POST /restorations/{name}`.
+    RestoreImages {
+        /// Which images.
+        request: RestoreRequest,
+        /// Whether nothing is changed, and the answer says what would be.
+        dry_run: bool,
+    },
 }
 
 /// An HTTP response; all bodies are JSON.
@@ -115,11 +123,11 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     let path = written(request.path)?;
     let allowed: &'static [&'static str] = match path {
         "/repositories" => &["GET", "POST"],
-        "/images/delete" => &["POST"],
-        _ if path.starts_with("/deletions/") => &["POST"],
+        "/images/delete" | "/images/restore" => &["POST"],
+        _ if path.starts_with("/deletions/") || path.starts_with("/restorations/") => &["POST"],
         _ if path.starts_with("/repositories/") => &["DELETE", "GET", "POST", "PUT"],
         _ => {
-            let there_are = "/repositories, /repositories/{name}, /deletions/{name} and /images/delete";
+            let there_are = "/repositories, /repositories/{name}, /deletions/{name}, /restorations/{name}, /images/delete and /images/restore";
             return Err(Rejection::NoSuchPath { path, there_are }.into());
         }
     };
@@ -132,8 +140,17 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
         let request = DeletionRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
         Ok(Call::DeleteImages(request, check))
     };
+    let restore_images = |name| {
+        let [dry_run] = parameters(request, ["dryRun"])?;
+        let dry_run = flag("dryRun", dry_run.as_deref())?;
+        let request = RestoreRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
+        Ok(Call::RestoreImages { request, dry_run })
+    };
     if let Some(name) = path.strip_prefix("/deletions/") {
         return delete_images(Some(name_of_path(name)?));
+    }
+    if let Some(name) = path.strip_prefix("/restorations/") {
+        return restore_images(Some(name_of_path(name)?));
     }
     if let Some(name) = path.strip_prefix("/repositories/") {
         let name = name_of_path(name)?;
@@ -186,6 +203,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             };
             Ok(Call::CreateRepository(name, spec.settings))
         }
+        ("/images/restore", _) => restore_images(None),
         _ => delete_images(None),
     }
 }
@@ -315,6 +333,7 @@ mod tests {
         ] {
             let body = |rest: &str| format!("{{{repository}{rest}}}").replace(", }", "}");
             let deletion = routed("POST", "/deletions/team/web", &[], &body(image));
+            let restoration = routed("POST", "/restorations/team/web", &[("dryRun", "true")], &body(image));
             let created = routed("POST", "/repositories/team/web", &[], &body(""));
             let build = body(source);
             let build = builds::route(Request {
@@ -333,15 +352,23 @@ mod tests {
                     panic!("{deletion:?}")
                 };
                 assert_eq!(deletion.repository_name, name);
+                let Ok(Call::RestoreImages { request, dry_run: true }) = restoration else {
+                    panic!("{restoration:?}")
+                };
+                assert_eq!(request.repository_name, name);
                 assert!(matches!(created, Ok(Call::CreateRepository(created, _)) if created == name));
                 let Ok(builds::Call::Start(wanted)) = build else { panic!("{build:?}") };
                 assert_eq!(wanted.definition.repository, name);
                 let Ok(Asked::Live(live)) = preview else { panic!("{preview:?}") };
                 assert_eq!(live.repository_name, name);
             } else {
-                for problem in
-                    [deletion.unwrap_err(), created.unwrap_err(), build.unwrap_err(), preview.unwrap_err()]
-                {
+                for problem in [
+                    deletion.unwrap_err(),
+                    restoration.unwrap_err(),
+                    created.unwrap_err(),
+                    build.unwrap_err(),
+                    preview.unwrap_err(),
+                ] {
                     assert_eq!(problem.kind.status(), 400);
                     assert!(problem.detail.contains("another name than the path has"), "{}", problem.detail);
                 }
@@ -378,6 +405,14 @@ mod tests {
             ("POST", "/repositories", &[], r#"{"repositoryName": "a", "lifecyclePolicy": {"rules": [{}]}}"#),
             ("PUT", "/repositories/app", &[], r#"{"repositoryName": "other"}"#),
             ("POST", "/images/delete", &[], "[]"),
+            ("POST", "/images/restore", &[], r#"{"repositoryName": "app"}"#),
+            ("POST", "/restorations/app", &[("dryRun", "yes")], "{}"),
+            (
+                "POST",
+                "/restorations/app",
+                &[],
+                r#"{"runId": "../x", "since": "today", "imageIds": [{"imageTag": "-"}]}"#,
+            ),
         ] {
             let problem = routed(method, path, query, body).unwrap_err();
             let response = Response::from(problem);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::enforcement::registry_limit::{self, Reserved};
-use crate::aws::ecr::{BATCH, DescribedImages, EcrWrite, Manifest, NOT_FOUND};
+use crate::aws::ecr::{BATCH, DescribedImages, EcrProtect, EcrWrite, Manifest, NOT_FOUND};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::by_hand::{Refusal, RepositoryUse, Selection, UseCheck};
@@ -28,6 +28,7 @@ use crate::domain::usage::Usage;
 use crate::domain::usage::usage_snapshot::UsageSnapshot;
 use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::repository_snapshot::INDEXES;
+use crate::workflows::enforcement::restore_images::ImageRestorer;
 use crate::workflows::enforcement::summarize::USAGE_KEY;
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{RunContext, RunError, check_clock, read_usage};
@@ -191,7 +192,20 @@ enum Named<'a> {
     Repository,
 }
 
-impl ByHand<'_> {
+impl<'a> ByHand<'a> {
+    /// Restores images for the same request; without a client that could change anything if it is a dry run.
+    #[must_use]
+    pub fn restorer(&self, is_dry_run: bool) -> ImageRestorer<'a> {
+        let Self { clients, ecr, run_id, by, .. } = self;
+        let ecr: &'a EcrProtect = ecr;
+        ImageRestorer {
+            clients: *clients,
+            ecr: (!is_dry_run).then_some(ecr),
+            run_id: run_id.clone(),
+            by: by.clone(),
+        }
+    }
+
     /// Deletes images and tags: indexes before their children, a hundred in a call, until time is up.
     ///
     /// # Errors

@@ -14,6 +14,8 @@
 //! | [`put_back`] | restores images that came into use after they were deleted |
 //! | [`object_problem`] | what can be wrong with an object in the bucket |
 //! | [`registry_limit`] | reserves the limit of the registry, which bounds the damage of a bad policy |
+//! | [`read_journal`] | finds what the journal has of repositories and runs |
+//! | [`restore_images`] | restores images that were deleted or archived, from the journal |
 //! | [`restore_policy`] | restores a lifecycle policy that another one replaced |
 //! | [`approval`] | saves a plan, and executes a saved one |
 //! | [`suspend`] | suspends attached policies that no run refreshes any more |
@@ -46,10 +48,12 @@ pub mod object_problem;
 pub mod process_batch;
 pub mod protect;
 pub mod put_back;
+pub mod read_journal;
 pub mod read_usage;
 pub mod registry_limit;
 pub mod report_usage;
 pub mod repository_snapshot;
+pub mod restore_images;
 pub mod restore_policy;
 pub mod summarize;
 pub mod suspend;

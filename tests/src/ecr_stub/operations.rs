@@ -9,8 +9,8 @@ use super::registry::{Image, Registry, Repository, digest};
 use super::{ACCOUNT, Answered, MANAGED_KEY, now};
 
 /// The operations that the stub knows.
-pub const OPERATIONS: [&str; 20] = {
-    let mut names = [""; 20];
+pub const OPERATIONS: [&str; 21] = {
+    let mut names = [""; 21];
     let mut index = 0;
     while index < names.len() {
         names[index] = MEMBERS[index].0;
@@ -20,7 +20,7 @@ pub const OPERATIONS: [&str; 20] = {
 };
 
 /// The operations and the members of their requests.
-const MEMBERS: [(&str, &[&str]); 20] = [
+const MEMBERS: [(&str, &[&str]); 21] = [
     (
         "CreateRepository",
         &[
@@ -52,6 +52,7 @@ const MEMBERS: [(&str, &[&str]); 20] = [
     ("DescribeImages", &["registryId", "repositoryName", "imageIds", "filter", "maxResults", "nextToken"]),
     ("BatchGetImage", &["registryId", "repositoryName", "imageIds", "acceptedMediaTypes"]),
     ("BatchDeleteImage", &["repositoryName", "imageIds"]),
+    ("BatchCheckLayerAvailability", &["registryId", "repositoryName", "layerDigests"]),
     ("UpdateImageStorageClass", &["repositoryName", "imageId", "targetStorageClass"]),
     ("PutImage", &["repositoryName", "imageManifest", "imageManifestMediaType", "imageTag", "imageDigest"]),
 ];
@@ -353,6 +354,18 @@ impl Registry {
                 Ok(answer)
             }
             "PutImage" => repository.put_image(&name, fields),
+            "BatchCheckLayerAvailability" => {
+                let asked = fields.get("layerDigests").and_then(Value::as_array).cloned().unwrap_or_default();
+                let layers: Vec<Value> = asked
+                    .iter()
+                    .map(|digest| {
+                        let is_gone = repository.collected.contains(digest.as_str().unwrap_or_default());
+                        let availability = if is_gone { "UNAVAILABLE" } else { "AVAILABLE" };
+                        json!({ "layerDigest": digest, "layerAvailability": availability })
+                    })
+                    .collect();
+                Ok(json!({ "layers": layers, "failures": [] }))
+            }
             _ => repository.delete_images(&ids(fields)?, failing),
         }
     }
@@ -416,6 +429,19 @@ impl Repository {
             && let Some(known) = self.images.iter().find(|image| image.digest == digest)
         {
             return Err(("ImageAlreadyExistsException", format!("{} is there", known.digest)));
+        }
+        let blobs = read["layers"].as_array().into_iter().flatten().chain([&read["config"]]);
+        let gone: Vec<&str> = blobs
+            .filter_map(|blob| blob["digest"].as_str())
+            .filter(|digest| self.collected.contains(*digest))
+            .collect();
+        let is_there = self.images.iter().any(|image| image.digest == digest);
+        if !gone.is_empty() && !is_there {
+            let message = format!(
+                "Layers with digests '{}' required for pushing image into repository with name '{name}' in the registry with id '{ACCOUNT}' do not exist",
+                gone.join(", ")
+            );
+            return Err(("LayersNotFoundException", message));
         }
         let holder = tag.as_ref().and_then(|tag| {
             self.images.iter().find(|image| image.tags.contains(tag)).map(|holder| (holder, tag))

@@ -42,6 +42,8 @@ pub struct Repository {
     pub policy: Option<String>,
     /// Its images.
     pub images: Vec<Image>,
+    /// The digests of blobs that ECR has garbage-collected.
+    pub collected: BTreeSet<String>,
 }
 
 /// An image.
@@ -114,6 +116,13 @@ impl Repository {
         let digest = self.add(manifest.to_string(), "application/vnd.oci.image.manifest.v1+json", &[]);
         self.image_mut(&digest).subject = Some(subject.to_owned());
         digest
+    }
+
+    /// Has ECR delete the blobs of a manifest, as it may once nothing refers to them.
+    pub fn collect(&mut self, manifest: &str) {
+        let read: Value = serde_json::from_str(manifest).unwrap();
+        let blobs = read["layers"].as_array().into_iter().flatten().chain([&read["config"]]);
+        self.collected.extend(blobs.filter_map(|blob| blob["digest"].as_str()).map(str::to_owned));
     }
 
     /// An image, to be changed.

@@ -3,10 +3,11 @@
 
 use serde::Serialize;
 
-use crate::domain::enforcement::journal::Line;
+use crate::domain::enforcement::journal::{Line, RestoreLine};
 use crate::domain::enforcement::outcome::{ImageOutcome, ImageResult};
 use crate::domain::image::ImageStatus;
 use crate::domain::preview::model::ActionKind;
+use crate::domain::text::instant::Instant;
 
 /// Where an image is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,6 +46,8 @@ pub struct HistoryEntry {
     pub outcome_detail: Option<String>,
     /// Where the image is now; absent if ECR was not asked, or did not answer.
     pub present: Option<Presence>,
+    /// Who asked for the image to be restored after that, the last one first. Whether it came back is what `present` says.
+    pub restored: Vec<RestoreLine>,
 }
 
 impl HistoryEntry {
@@ -56,7 +59,22 @@ impl HistoryEntry {
             outcome: result.map(|result| result.outcome),
             outcome_detail: result.and_then(|result| result.detail.clone()),
             present,
+            restored: Vec::new(),
         }
+    }
+
+    /// The same with the restorations of the image after it was removed, and before it was removed again at `until`.
+    #[must_use]
+    pub fn with_restorations(mut self, restorations: &[RestoreLine], until: Option<Instant>) -> Self {
+        let of_image = restorations.iter().filter(|one| {
+            one.image_digest == self.line.image_digest
+                && one.repository_name == self.line.repository_name
+                && one.at >= self.line.at
+                && until.is_none_or(|until| one.at < until)
+        });
+        self.restored = of_image.cloned().collect();
+        self.restored.sort_by_key(|one| std::cmp::Reverse(one.at));
+        self
     }
 
     /// What was done, where something shows it; otherwise what was intended.
@@ -116,7 +134,6 @@ mod tests {
     use crate::domain::enforcement::actor::Actor;
     use crate::domain::lifecycle::document::Action;
     use crate::domain::preview::model::ActionTaken;
-    use crate::domain::text::instant::Instant;
 
     fn line() -> Line {
         let at = Instant::parse("2026-11-26T03:00:00Z").unwrap();
@@ -185,6 +202,29 @@ mod tests {
         for present in [None, Some(Presence::Gone), Some(Presence::InRepository)] {
             assert_eq!(headline(None, present), "was to be deleted");
         }
+    }
+
+    #[test]
+    fn a_restoration_belongs_to_the_last_removal_before_it() {
+        let at = |hour: u32| Instant::parse(&format!("2026-11-26T{hour:02}:00:00Z")).unwrap();
+        let restored = |hour, run_id: &str| RestoreLine {
+            run_id: run_id.to_owned(),
+            at: at(hour),
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::default(),
+            repository_name: "app".to_owned(),
+            image_digest: line().image_digest,
+            image_tags: Vec::new(),
+            removed_by_run_id: "r".to_owned(),
+            restored_from: "journal/x".to_owned(),
+        };
+        let other = RestoreLine { repository_name: "web".to_owned(), ..restored(5, "other") };
+        let all =
+            [restored(2, "before"), restored(4, "first"), restored(5, "second"), restored(7, "later"), other];
+        let entry = HistoryEntry::new(line(), None, None).with_restorations(&all, Some(at(6)));
+        let names: Vec<&str> = entry.restored.iter().map(|one| one.run_id.as_str()).collect();
+        assert_eq!(names, ["second", "first"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `<hash>.jsonl` | images that are about to be deleted or archived: [`Line`]s |
 //! | `plan-<hash>.jsonl` | images that ECR is going to expire behind an attached policy: [`Line`]s, which do not say that an image was deleted |
 //! | `policy-<hash>.json` | a lifecycle policy that is about to be replaced: a [`PolicyLine`] |
+//! | `restore-<hash>.jsonl` | images that are about to be restored from this journal: [`RestoreLine`]s |
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,6 +22,8 @@ pub const PREFIX: &str = "journal/";
 const PLAN: &str = "plan-";
 /// The file name of a replaced policy begins so. No hash does.
 const POLICY: &str = "policy-";
+/// The file name of restored images begins so. No hash does.
+const RESTORE: &str = "restore-";
 
 /// An image that is about to be deleted or archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +101,33 @@ pub struct PolicyLine {
     pub was_attached_by_stack: bool,
 }
 
+/// An image that is about to be restored from the journal, as somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreLine {
+    /// The request or the command that restores it.
+    pub run_id: String,
+    /// The time of writing.
+    pub at: Instant,
+    /// The registry: the account.
+    pub registry_id: String,
+    /// The Region.
+    pub region: String,
+    /// The actor that decided.
+    pub by: Actor,
+    /// The repository.
+    pub repository_name: String,
+    /// The image's digest.
+    pub image_digest: String,
+    /// The tags that are put on it.
+    pub image_tags: Vec<String>,
+    /// The run, or the request, that deleted or archived it.
+    pub removed_by_run_id: String,
+    /// The object of the journal that has its manifest.
+    pub restored_from: String,
+}
+
 /// Lines as an object: its key, and its content. The same images, as they are, have the same key in the same run, so that writing
 /// them down is idempotent.
 ///
@@ -121,6 +151,27 @@ pub fn plan_entry(
 ) -> Result<(String, String), serde_json::Error> {
     let (name, content) = lines_entry(lines)?;
     Ok((format!("{folder}{repository}/{PLAN}{name}.jsonl"), content))
+}
+
+/// Images that are about to be restored as an object: its key, and its content. The same images with the same tags have the same
+/// key below the same folder, so that writing it down is idempotent.
+///
+/// # Errors
+///
+/// As [`entry`].
+pub fn restore_entry(
+    folder: &str,
+    repository: &str,
+    lines: &[RestoreLine],
+) -> Result<(String, String), serde_json::Error> {
+    let mut content = String::new();
+    let mut digest = Sha256::new();
+    for line in lines {
+        digest.update(format!("{} {}\n", line.image_digest, line.image_tags.join(" ")));
+        content += &serde_json::to_string(line)?;
+        content.push('\n');
+    }
+    Ok((format!("{folder}{repository}/{RESTORE}{}.jsonl", hash(digest)), content))
 }
 
 /// A replaced policy as an object: its key, and its content. The same policy that is replaced by the same one has the same key in
@@ -158,21 +209,33 @@ fn hash(digest: Sha256) -> String {
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether an object of the journal is about images that this project is about to delete or archive: not a plan, and not a
-/// replaced policy.
+/// Whether an object of the journal is about images that this project is about to delete or archive: not a plan, not a replaced
+/// policy, and not about images that are restored.
 #[must_use]
 pub fn is_removals(key: &str) -> bool {
     let name = file_name(key);
-    !name.starts_with(PLAN) && !name.starts_with(POLICY)
+    [PLAN, POLICY, RESTORE].iter().all(|other| !name.starts_with(other))
+}
+
+/// Whether an object of the journal is about images that were restored from it.
+#[must_use]
+pub fn is_restores(key: &str) -> bool {
+    file_name(key).starts_with(RESTORE)
+}
+
+/// The repository of an object of the journal, by its key; none for a key that is not one of the journal's.
+#[must_use]
+pub fn repository_of(key: &str) -> Option<&str> {
+    // journal/Y/M/D/<run>/<repository>/<name>
+    let rest = key.strip_prefix(PREFIX)?.splitn(5, '/').nth(4)?;
+    rest.rsplit_once('/').map(|(repository, _)| repository)
 }
 
 /// The repository of a replaced policy, by the object's key; none for any other object.
 #[must_use]
 pub fn repository_of_policy(key: &str) -> Option<&str> {
     let is_policy = file_name(key).starts_with(POLICY) && key.ends_with(".json");
-    // journal/Y/M/D/<run>/<repository>/<name>
-    let rest = key.strip_prefix(PREFIX)?.splitn(5, '/').nth(4)?;
-    if is_policy { rest.rsplit_once('/').map(|(repository, _)| repository) } else { None }
+    if is_policy { repository_of(key) } else { None }
 }
 
 /// The run, or the command, that wrote an object of the journal, by the object's key.
@@ -239,6 +302,24 @@ mod tests {
         }
     }
 
+    fn restore(letter: char) -> RestoreLine {
+        let Line { run_id, at, registry_id, region, by, repository_name, image_digest, image_tags, .. } =
+            line(letter);
+        let restored_from = format!("{FOLDER}team/app/0123456789abcdef.jsonl");
+        RestoreLine {
+            run_id: "restore-1".to_owned(),
+            at,
+            registry_id,
+            region,
+            by,
+            repository_name,
+            image_digest,
+            image_tags,
+            removed_by_run_id: run_id,
+            restored_from,
+        }
+    }
+
     fn policy(text: &str, replaced_by: &str) -> PolicyLine {
         PolicyLine {
             run_id: "r".to_owned(),
@@ -259,7 +340,11 @@ mod tests {
         let (removals, _) = entry(FOLDER, "team/app", &[line('a')]).unwrap();
         let (plan, _) = plan_entry(FOLDER, "team/app", &[line('a')]).unwrap();
         let (replaced, _) = policy_entry(FOLDER, &policy("{}", "[]")).unwrap();
-        assert_eq!([&removals, &plan, &replaced].map(|key| is_removals(key)), [true, false, false]);
+        let (restored, _) = restore_entry(FOLDER, "team/app", &[restore('a')]).unwrap();
+        let all = [&removals, &plan, &replaced, &restored];
+        assert_eq!(all.map(|key| is_removals(key)), [true, false, false, false]);
+        assert_eq!(all.map(|key| is_restores(key)), [false, false, false, true]);
+        assert_eq!(all.map(|key| repository_of(key)), [Some("team/app"); 4]);
         assert!(removals.starts_with("journal/2026/11/26/r/team/app/") && removals.ends_with(".jsonl"));
         let name = removals.rsplit('/').next().unwrap();
         assert_eq!(plan, format!("journal/2026/11/26/r/team/app/plan-{name}"));

@@ -403,6 +403,16 @@ pub fn taken_in_use(
     acting(&evaluation).filter(|place| used.contains(place)).collect()
 }
 
+/// The images that ECR deletes or archives by an attached lifecycle policy, whatever is in use.
+#[must_use]
+pub fn taken_by_ecr(
+    policy: &LifecyclePolicy,
+    images: &RepositoryImages,
+    now: Instant,
+) -> HashSet<ImageIndex> {
+    acting(&by_ecr(policy, images, now)).collect()
+}
+
 /// What ECR may expire by itself, with ranked referrers or with following ones, since ECR does not document which. Artifacts
 /// whose subject is named by a tag are ordinary images for ECR.
 fn by_ecr(policy: &LifecyclePolicy, images: &RepositoryImages, now: Instant) -> Evaluation {

@@ -111,35 +111,40 @@ impl DeletionRequest {
             "imageIds",
             "a list of `{\"imageDigest\": …}` and `{\"imageTag\": …}`",
         );
-        let items = items.value()?;
-        if items.is_empty() || items.len() > MAX_IMAGES {
-            let message = format!("there are {} images; name 1 to {MAX_IMAGES}", items.len());
-            reader.find(Code::NumberOutOfRange, "/imageIds", message);
-            return None;
-        }
-        let mut seen = BTreeSet::new();
-        let mut image_ids = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            let at = join_pointer("/imageIds", &index.to_string());
-            let Some(fields) = reader.fields(item, &at, &["imageDigest", "imageTag"]) else { continue };
-            let id = match (reader.text(&fields, "imageDigest"), reader.text(&fields, "imageTag")) {
-                (Field::Value(digest), Field::Missing) => ImageId::Digest(digest),
-                (Field::Missing, Field::Value(tag)) => ImageId::Tag(tag),
-                (Field::Invalid, _) | (_, Field::Invalid) => continue,
-                _ => {
-                    let message = "write either `imageDigest`, for the image, or `imageTag`, for the tag";
-                    reader.find(Code::InvalidImageId, at, message);
-                    continue;
-                }
-            };
-            if let Some((field, problem)) = id.problem() {
-                reader.find(Code::InvalidImageId, fields.at(field), problem);
-            } else if seen.insert(id.clone()) {
-                image_ids.push(id);
-            }
-        }
+        let image_ids = image_ids(items.value()?, reader)?;
         Some(Self { repository_name: repository_name?, image_ids })
     }
+}
+
+/// The images of `imageIds`, each once, in their order.
+pub(crate) fn image_ids(items: &[syntax::Node], reader: &mut Reader) -> Option<Vec<ImageId>> {
+    if items.is_empty() || items.len() > MAX_IMAGES {
+        let message = format!("there are {} images; name 1 to {MAX_IMAGES}", items.len());
+        reader.find(Code::NumberOutOfRange, "/imageIds", message);
+        return None;
+    }
+    let mut seen = BTreeSet::new();
+    let mut image_ids = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let at = join_pointer("/imageIds", &index.to_string());
+        let Some(fields) = reader.fields(item, &at, &["imageDigest", "imageTag"]) else { continue };
+        let id = match (reader.text(&fields, "imageDigest"), reader.text(&fields, "imageTag")) {
+            (Field::Value(digest), Field::Missing) => ImageId::Digest(digest),
+            (Field::Missing, Field::Value(tag)) => ImageId::Tag(tag),
+            (Field::Invalid, _) | (_, Field::Invalid) => continue,
+            _ => {
+                let message = "write either `imageDigest`, for the image, or `imageTag`, for the tag";
+                reader.find(Code::InvalidImageId, at, message);
+                continue;
+            }
+        };
+        if let Some((field, problem)) = id.problem() {
+            reader.find(Code::InvalidImageId, fields.at(field), problem);
+        } else if seen.insert(id.clone()) {
+            image_ids.push(id);
+        }
+    }
+    Some(image_ids)
 }
 
 impl ImageId {
@@ -177,6 +182,35 @@ pub struct UnreadIndex(#[from] serde_json::Error);
 pub fn children(manifest: &str) -> Result<Vec<String>, UnreadIndex> {
     let index: Index<'_> = serde_json::from_str(manifest)?;
     Ok(index.manifests.into_iter().map(|child| child.digest.into_owned()).collect())
+}
+
+/// The digests of the blobs that a manifest needs in its repository: its configuration and its layers. Layers that registries do
+/// not store (foreign ones) are left out, and so is everything of a text that is no manifest.
+#[must_use]
+pub fn layers(manifest: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        config: Option<Blob>,
+        #[serde(default)]
+        layers: Vec<Blob>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Blob {
+        digest: String,
+        #[serde(default)]
+        media_type: String,
+    }
+    let Ok(Manifest { config, layers }) = serde_json::from_str(manifest) else { return Vec::new() };
+    let is_foreign =
+        |blob: &Blob| blob.media_type.contains("foreign") || blob.media_type.contains("nondistributable");
+    let mut digests = Vec::new();
+    for blob in config.into_iter().chain(layers).filter(|blob| !is_foreign(blob)) {
+        if !digests.contains(&blob.digest) {
+            digests.push(blob.digest);
+        }
+    }
+    digests
 }
 
 /// The digest of a manifest's `subject`; `None` for an ordinary image.
@@ -311,6 +345,15 @@ mod tests {
         )
         .unwrap();
         assert_eq!(request.image_ids, [ImageId::Tag("a".to_owned()), ImageId::Tag("b".to_owned())]);
+    }
+
+    #[test]
+    fn a_manifest_needs_its_configuration_and_the_layers_that_registries_store() {
+        let manifest = r#"{"config": {"digest": "sha256:c", "mediaType": "application/vnd.oci.image.config.v1+json"}, "layers": [
+            {"digest": "sha256:a", "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}, {"digest": "sha256:a"},
+            {"digest": "sha256:f", "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"}]}"#;
+        assert_eq!(layers(manifest), ["sha256:c", "sha256:a"]);
+        assert_eq!(layers(r#"{"manifests": []}"#), Vec::<String>::new());
     }
 
     #[test]

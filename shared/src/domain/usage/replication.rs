@@ -6,6 +6,7 @@ use super::reports::Reporter;
 use super::source::{UsageSource, When};
 use crate::domain::enforcement::policy_set::LISTS;
 use crate::domain::image::reference::ImageReference;
+use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::usage::UnreadableSource;
 
 /// The registries that deletions are replicated to.
@@ -129,6 +130,20 @@ pub fn tag_gaps(registry: &RegistryDescription, repository: &str) -> Vec<Unreada
         }
     }
     gaps
+}
+
+/// The registries to which a repository is replicated, each once.
+#[must_use]
+pub fn destinations(registry: &RegistryDescription, repository: &str) -> Vec<Destination> {
+    let rules = registry.replication_configuration.rules.iter();
+    let covering = rules.filter(|rule| {
+        let patterns = rule.patterns();
+        patterns.is_empty() || patterns.iter().any(|pattern| matches_wildcard(pattern, repository))
+    });
+    let mut destinations: Vec<Destination> = covering.flat_map(|rule| rule.destinations.clone()).collect();
+    destinations.sort();
+    destinations.dedup();
+    destinations
 }
 
 /// A registry where an image disappears when it is deleted here.

@@ -12,6 +12,8 @@ use crate::domain::text::finding::{Code, Finding};
 use crate::workflows::delete_images::DeletionError;
 #[cfg(feature = "lifecycle")]
 use crate::workflows::enforcement::RunError;
+#[cfg(feature = "lifecycle")]
+use crate::workflows::enforcement::restore_images::RestoreError;
 use crate::workflows::provision::{Cause, ProvisionError};
 
 impl From<AwsError> for Problem {
@@ -101,6 +103,22 @@ impl From<DeletionError> for Problem {
                     Refusal::RegistryLimit { .. } => return Self::new(Kind::RegistryLimit, message),
                 };
                 Self::new(kind, format!("{message}; {advice}{IN_USE}")).with_findings(findings)
+            }
+        }
+    }
+}
+
+#[cfg(feature = "lifecycle")]
+impl From<RestoreError> for Problem {
+    fn from(error: RestoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            RestoreError::NoBucket => Self::new(Kind::NoBucket, message),
+            RestoreError::NoSuchRun(_) => Self::new(Kind::RunNotFound, message),
+            RestoreError::Run(RunError::Aws(error) | RunError::Time(error)) => error.into(),
+            RestoreError::Run(RunError::Clock { .. }) => Self::new(Kind::Internal, message),
+            RestoreError::Run(RunError::Object { .. } | RunError::Refused { .. }) => {
+                Self::new(Kind::StateUnreadable, format!("{message}; nothing was changed"))
             }
         }
     }

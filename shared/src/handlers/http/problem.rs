@@ -69,6 +69,8 @@ kinds! {
     NoSuchPath = 404 "no-such-path" "There is nothing at this path",
     /// There is no repository of this name.
     RepositoryNotFound = 404 "repository-not-found" "There is no such repository",
+    /// The journal has nothing of this run.
+    RunNotFound = 404 "run-not-found" "The journal has nothing of this run",
     /// There is no build of this id.
     BuildNotFound = 404 "build-not-found" "There is no such build",
     /// The path is for other methods.

@@ -67,6 +67,10 @@ async fn answer(
             let answer = Answer { repository_name, image_ids: &outcome.deleted, failures: &outcome.refused };
             Ok(Response::json(200, &answer))
         }
+        Call::RestoreImages { request, dry_run } => {
+            let report = by_hand.restorer(dry_run).restore(&request).await?;
+            Ok(Response::json(200, &report))
+        }
     }
 }
 

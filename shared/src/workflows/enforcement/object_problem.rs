@@ -97,6 +97,9 @@ pub enum Journaled {
     /// The replacement of a lifecycle policy.
     #[error("no policy is replaced that is not")]
     ReplacedPolicy,
+    /// The restoration of images.
+    #[error("nothing is restored that is not")]
+    Restores,
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Writes the journal and reads it. Nothing is deleted, attached or replaced before it is journaled.
 
 use crate::aws::s3::Precondition;
-use crate::domain::enforcement::journal::{Line, PolicyLine, entry, plan_entry, policy_entry};
+use crate::domain::enforcement::journal::{
+    Line, PolicyLine, RestoreLine, entry, plan_entry, policy_entry, restore_entry,
+};
+use crate::domain::text::plain_words;
 use crate::workflows::enforcement::object_problem::{Journaled, ObjectProblem};
 use crate::workflows::enforcement::{RunContext, RunError};
 
@@ -52,6 +55,21 @@ pub async fn write_policy(
     write_entry(clients, folder, policy_entry(folder, line), Journaled::ReplacedPolicy).await
 }
 
+/// Writes images down before they are restored; gives the key. Nothing that is there is overwritten.
+///
+/// # Errors
+///
+/// When they cannot be written: then nothing may be restored.
+pub async fn write_restores(
+    clients: &RunContext<'_>,
+    folder: &str,
+    repository: &str,
+    lines: &[RestoreLine],
+) -> Result<String, RunError> {
+    let written = restore_entry(folder, repository, lines);
+    write_entry(clients, folder, written, Journaled::Restores).await
+}
+
 /// Writes an object of the journal, unless it exists.
 async fn write_entry(
     clients: &RunContext<'_>,
@@ -78,6 +96,42 @@ async fn write_entry(
 ///
 /// If they cannot be read or parsed.
 pub async fn read(clients: &RunContext<'_>, key: &str) -> Result<Vec<Line>, RunError> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok(Vec::new());
+    };
+    let lines = object.text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error))
+}
+
+/// The lines of an object of the journal that can be read, and for each other one its number and what is wrong with it. An object
+/// that was cut off says what it can.
+///
+/// # Errors
+///
+/// If the object cannot be read.
+pub async fn read_what_is_there(
+    clients: &RunContext<'_>,
+    key: &str,
+) -> Result<(Vec<Line>, Vec<(usize, String)>), RunError> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let (mut lines, mut problems) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(object.text.lines()) {
+        match serde_json::from_str(line) {
+            Ok(line) => lines.push(line),
+            Err(error) => problems.push((number, plain_words::json(line, &error).2)),
+        }
+    }
+    Ok((lines, problems))
+}
+
+/// The images that were written down under a key before they were restored.
+///
+/// # Errors
+///
+/// If they cannot be read or parsed.
+pub async fn read_restores(clients: &RunContext<'_>, key: &str) -> Result<Vec<RestoreLine>, RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
         return Ok(Vec::new());
     };

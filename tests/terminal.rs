@@ -489,7 +489,7 @@ fn a_run_shows_the_repositories_that_are_asked_for_in_the_order_that_is() {
 }
 
 #[test]
-fn a_name_of_the_policies_file_that_no_repository_has_is_told() {
+fn a_name_of_the_policies_file_that_no_repository_has_is_a_warning() {
     let (aws, folder) = (account(), tempfile::tempdir().unwrap());
     let file = folder.path().join("policies.yaml");
     let text = POLICIES_FILE.replace("['*']", "['team/*', team/wbe, 'shop/*']");
@@ -641,7 +641,7 @@ fn a_terminal_without_escapes_is_sent_none() {
 }
 
 #[test]
-fn who_waits_since_aws_throttles_is_told_so() {
+fn progress_says_that_aws_throttles() {
     let (aws, folder) = (account(), tempfile::tempdir().unwrap());
     let url = aws.url();
     let environment = [

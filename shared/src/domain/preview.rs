@@ -261,7 +261,7 @@ impl<'a> Preview<'a> {
         !self.acted.is_empty()
     }
 
-    /// Whether passes are told apart.
+    /// Whether passes are distinguished.
     #[must_use]
     pub fn has_passes(&self) -> bool {
         self.passes == Passes::UntilStable && self.is_acting()

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_change_places_are_told_once() {
+    fn rules_that_change_places_are_reported_once() {
         let one = "- {selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 3}";
         let two = "- {selection: {tagPrefixList: [pr-]}, maximumAgeLimit: 3}";
         let three = "- {selection: untagged, maximumAgeLimit: 1}";

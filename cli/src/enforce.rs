@@ -137,7 +137,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         Format::Json => output::value(&report)?,
         Format::Html => {
             let mut out = output::text();
-            out.write_all(html::run::render(&report).as_bytes())?;
+            html::run::write(&report, &mut out)?;
             out.flush()?;
         }
     }

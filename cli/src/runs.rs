@@ -193,7 +193,7 @@ fn show(arguments: &Show, aws: &Aws) -> Result<Outcome, Failure> {
         Format::Json => output::value(&shown)?,
         Format::Html => {
             let mut out = output::text();
-            out.write_all(html::run::render(&shown).as_bytes())?;
+            html::run::write(&shown, &mut out)?;
             out.flush()?;
         }
     }

@@ -34,6 +34,10 @@ pub const KUBERNETES: Tool = Tool { name: "kubernetes", packages: &["kubernetes-
 pub const IAM: Tool = Tool { name: "iam", packages: &["policy_sentry==0.15.2", "cloudsplaining==0.9.1"] };
 /// An interpreter of the Amazon States Language, in JavaScript.
 pub const STATES: &str = "aws-local-stepfunctions@3.0.0";
+/// Drives a browser; what it drives is Debian's Chromium.
+pub const PLAYWRIGHT: &str = "playwright-core@1.65.1";
+/// Finds in pages what keeps people from using them.
+pub const AXE: &str = "axe-core@4.14.1";
 
 /// Locked during an installation, since tests install concurrently.
 static INSTALLING: Mutex<()> = Mutex::new(());

@@ -1,5 +1,6 @@
 //! Builds the report of a run from the outcomes of its repositories.
 
+use super::parts::AllParts;
 use super::*;
 
 /// Maximum number of accounts, organizations and services that the first lines list as those that may pull and report nothing. Each
@@ -15,6 +16,8 @@ pub struct Builder {
     images: usize,
     /// The accounts and services that may pull and report no use.
     unread_pullers: Vec<UnreadableSource>,
+    /// What amounts consist of.
+    parts: AllParts,
 }
 
 impl Builder {
@@ -46,8 +49,12 @@ impl Builder {
             repositories_not_shown: 0,
             unmatched: Vec::new(),
             largest: Vec::new(),
+            rules: Vec::new(),
+            users: Vec::new(),
+            blocked_by: Vec::new(),
+            earlier_runs: Vec::new(),
         };
-        Self { report, images: 0, unread_pullers: Vec::new() }
+        Self { report, images: 0, unread_pullers: Vec::new(), parts: AllParts::default() }
     }
 
     /// One more repository.
@@ -57,6 +64,7 @@ impl Builder {
         }
         let report = &mut self.report;
         report.totals.add(&outcome);
+        self.parts.take(&outcome);
         report.protection.extend(protected(&outcome));
         if outcome.status != Status::Unmatched {
             report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
@@ -126,6 +134,10 @@ impl Builder {
     pub fn finish(self) -> RunReport {
         let mut report = self.report;
         report.gaps.extend(self.unread_pullers);
+        let AllParts { deleted, planned, users, blockers } = self.parts;
+        report.rules = if report.run.dry_run { planned } else { deleted }.largest();
+        report.users = users.largest();
+        report.blocked_by = blockers.largest();
         let rank = |outcome: &Outcome| {
             let gone = outcome.deleted.image_size_in_bytes.max(outcome.expiring.image_size_in_bytes);
             (!outcome.needs_attention(), std::cmp::Reverse(gone))

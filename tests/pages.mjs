@@ -2,10 +2,10 @@
 //
 //   node pages.mjs PLAYWRIGHT_MODULES AXE_MODULES CHROMIUM < pages.json > what-was-seen.json
 //
-// A page is `file`, `bare` (a page of the same data that does the least), `filter` (words to filter by) and `size` (the number of
-// schemes and widths it is looked at in is 1 for large ones). What was seen has for each page: messages of the console, requests,
-// violations that axe-core finds, numbers of nodes, what the filter found, what the totals say, whether it is wider than a phone,
-// and milliseconds of opening, sorting and filtering, of the page and of the bare one.
+// A page is `file`, `bare` (a page of the same data that does the least), `filter` (words to filter by) and `small` (axe-core looks at
+// it on a phone and in the dark as well). What was seen has for each page: messages of the console, requests, violations that
+// axe-core finds, numbers of nodes, what the filter found, what the totals say, by how much it is wider than a phone, how many
+// sheets of paper it takes, and milliseconds of opening, sorting and filtering, of the page and of the bare one.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -32,6 +32,12 @@ const duration = (page, action, argument) => page.evaluate(([text, given]) => {
   document.body.getBoundingClientRect();
   return performance.now() - started;
 }, [action, argument]);
+// The least of several, since a machine does other things as well.
+const least = async (page, action, ...given) => {
+  const times = [];
+  for (const argument of given) times.push(await duration(page, action, argument));
+  return Math.min(...times);
+};
 const FILTER = 'const field = document.getElementById("images-filter"); field.value = given; field.dispatchEvent(new Event("input"));';
 const SORT = '[...document.querySelectorAll("#images th button")].find((button) => button.textContent === "Size").click();';
 
@@ -50,8 +56,7 @@ const openings = async (address, context) => {
 const all = [];
 for (const { file, bare, filter, small } of pages) {
   const address = pathToFileURL(file).href;
-  // What axe-core is may run; the page's own policy stays for the page as it is opened first.
-  const context = await browser.newContext({ viewport: { width: 1300, height: 900 }, bypassCSP: false });
+  const context = await browser.newContext({ viewport: { width: 1300, height: 900 } });
   const { page, seen, open } = await openings(address, context);
   const result = { file, ...seen, open, nodes: await nodes(page) };
   result.images = await page.evaluate(() => document.querySelector('#images .shown')?.textContent ?? '');
@@ -60,14 +65,16 @@ for (const { file, bare, filter, small } of pages) {
     result.legend = await page.evaluate(() => [...document.querySelectorAll('.picture .legend:not(.forecast) button')]
       .map((button) => [button.dataset.key, button.querySelector('strong').textContent]));
   }
-  await page.evaluate((source) => { (0, eval)(source); }, axe).catch(() => page.addScriptTag({ content: axe }));
+  await page.evaluate(axe);
   const violations = async (one) => (await one.evaluate(() => axe.run(document, { resultTypes: ['violations'] }))).violations
     .map(({ id, nodes: [first] }) => `${id}: ${first.html}: ${first.failureSummary}`);
   result.violations = await violations(page);
   if (result.images) {
-    result.sort = await duration(page, SORT);
+    // Up, down, and as it was.
+    result.sort = await least(page, SORT, 1, 2);
+    await duration(page, SORT);
     result.firstKey = await duration(page, FILTER, filter);
-    result.filter = await duration(page, FILTER, `${filter} `);
+    result.filter = await least(page, FILTER, `${filter} `, filter, `${filter} `);
     result.found = await page.evaluate(() => document.querySelector('#images .shown').textContent);
     result.tags = await page.evaluate(() => [...document.querySelectorAll('#images td.tags')].map((cell) => cell.textContent));
     result.filteredNodes = await nodes(page);
@@ -91,12 +98,12 @@ for (const { file, bare, filter, small } of pages) {
   await plain.close();
 
   const other = await browser.newContext({ viewport: { width: 1300, height: 900 } });
-  const least = await openings(pathToFileURL(bare).href, other);
+  const plainest = await openings(pathToFileURL(bare).href, other);
   result.bare = {
-    open: least.open,
-    sort: await duration(least.page, 'sortBySize()'),
-    firstKey: await duration(least.page, 'filterBy(given)', filter),
-    filter: await duration(least.page, 'filterBy(given)', `${filter} `),
+    open: plainest.open,
+    sort: await least(plainest.page, 'sortBySize()', 1, 2),
+    firstKey: await duration(plainest.page, 'filterBy(given)', filter),
+    filter: await least(plainest.page, 'filterBy(given)', `${filter} `, filter, `${filter} `),
   };
   await other.close();
   all.push(result);

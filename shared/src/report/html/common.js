@@ -228,6 +228,9 @@ const PRINTED = 1000;
 const printer = (table) => button({ class: 'plain print' }, () => {
   document.body.classList.add('details');
   table.draw(PRINTED);
+  addEventListener('afterprint', () => {
+    document.body.classList.remove('details');
+    table.draw();
+  }, { once: true });
   print();
 }, 'Print with these rows');
-addEventListener('afterprint', () => document.body.classList.remove('details'));

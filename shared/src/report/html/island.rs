@@ -2,7 +2,7 @@
 //! a page of a hundred thousand images needs no memory for them.
 //!
 //! Sentences are the most of an image, and few of them differ in more than numbers: an image has the place of the sentence among
-//! all, and what goes into it.
+//! all, and the numbers.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -110,11 +110,11 @@ impl Serialize for Words {
 pub(super) enum Sentence {
     /// Its text.
     Whole(String),
-    /// The place of its template, and what goes into that.
+    /// The place of its template, and its parts in their order.
     Parts(usize, Vec<Part>),
 }
 
-/// What goes into a sentence.
+/// A part of a sentence that differs from image to image.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Part {

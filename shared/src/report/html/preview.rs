@@ -20,8 +20,8 @@ use crate::domain::text::quantity::{bytes, count, grouped};
 pub(super) const ROWS_WITHOUT_SCRIPTS: usize = 500;
 /// Findings that are shown at once; the others are folded.
 const FINDINGS_SHOWN: usize = 5;
-/// Findings that a page has.
-const MOST_FINDINGS: usize = 100;
+/// Findings that are folded; more are only counted.
+const MOST_FINDINGS: usize = 10;
 /// Repositories that a finding names.
 const REPOSITORIES_NAMED: usize = 10;
 
@@ -193,24 +193,41 @@ pub(super) fn headline(reports: &[PreviewReport]) -> Markup {
     }
 }
 
+/// The findings about one place of policies, with the repositories that they are about.
+struct Found<'a> {
+    first: &'a Finding,
+    /// Whether others say it in other words, with other numbers.
+    differs: bool,
+    repositories: Vec<&'a str>,
+}
+
 /// Each finding once, with the repositories that it is about.
 fn all_findings(reports: &[PreviewReport]) -> Markup {
-    let mut found: BTreeMap<(String, &str, &str), (&Finding, Vec<&str>)> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, &str, Option<&str>), Found<'_>> = BTreeMap::new();
     for report in reports {
         for finding in &report.findings {
-            let key = (finding.code.to_string(), finding.pointer.as_str(), finding.message.as_str());
-            found.entry(key).or_insert_with(|| (finding, Vec::new())).1.push(report.title());
+            // One repository may have several of a kind at the same place.
+            let message = (reports.len() == 1).then_some(finding.message.as_str());
+            let key = (finding.code.as_str(), finding.pointer.as_str(), message);
+            let new = || Found { first: finding, differs: false, repositories: Vec::new() };
+            let found = found.entry(key).or_insert_with(new);
+            found.differs |= found.first.message != finding.message;
+            if found.repositories.last() != Some(&report.title()) {
+                found.repositories.push(report.title());
+            }
         }
     }
-    let mut found: Vec<(&Finding, Vec<&str>)> = found.into_values().collect();
-    found.sort_by_key(|(_, repositories)| std::cmp::Reverse(repositories.len()));
-    let line = |(finding, repositories): &(&Finding, Vec<&str>)| {
+    let mut found: Vec<Found<'_>> = found.into_values().collect();
+    found.sort_by_key(|found| std::cmp::Reverse(found.repositories.len()));
+    let line = |Found { first, differs, repositories }: &Found<'_>| {
         html! {
             li {
-                (findings(finding))
+                (findings(first))
                 @if reports.len() > 1 {
                     p.muted {
-                        "In " (repositories.iter().take(REPOSITORIES_NAMED).copied().collect::<Vec<_>>().join(", "))
+                        @if *differs { "This is of the first repository; with other numbers " }
+                        (if *differs { "in " } else { "In " })
+                        (repositories.iter().take(REPOSITORIES_NAMED).copied().collect::<Vec<_>>().join(", "))
                         @let more = repositories.len().saturating_sub(REPOSITORIES_NAMED);
                         @if more > 0 { " and " (grouped(more as u64)) " more" }
                     }
@@ -228,7 +245,9 @@ fn all_findings(reports: &[PreviewReport]) -> Markup {
                     details.findings {
                         summary { (grouped(folded.len() as u64)) " more" }
                         ul.findings { @for one in folded.iter().take(MOST_FINDINGS) { (line(one)) } }
-                        @if folded.len() > MOST_FINDINGS { p.muted { "The JSON output has all of them." } }
+                        @if folded.len() > MOST_FINDINGS {
+                            p.muted { "And " (grouped((folded.len() - MOST_FINDINGS) as u64)) " more; the JSON output has all of them." }
+                        }
                     }
                 }
             }

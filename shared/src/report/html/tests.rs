@@ -293,7 +293,7 @@ fn images_say_what_happens_when_and_by_what() {
 }
 
 #[test]
-fn a_finding_of_many_repositories_is_told_once() {
+fn a_finding_of_many_repositories_is_listed_once() {
     let images = [image(1, 300, &["ci-1"])];
     let mut all = Vec::new();
     for number in 0..30 {

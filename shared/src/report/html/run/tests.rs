@@ -537,7 +537,7 @@ fn what_needs_attention_says_what_to_do() {
 }
 
 #[test]
-fn a_cause_is_told_once_with_its_repositories() {
+fn a_cause_is_listed_once_with_its_repositories() {
     let mut builder = builder(run(false));
     for number in 0..1234 {
         builder.take(Outcome::failed(&format!("r{number:04}"), "all", "denied".to_owned()));

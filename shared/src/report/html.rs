@@ -94,6 +94,9 @@ pub fn write(reports: &[PreviewReport], out: &mut impl io::Write) -> io::Result<
     let page = Page { title: &title, script: PREVIEW_SCRIPT };
     let main = html! {
         (preview::headline(reports))
+        // The script's picture comes before what is only for careful readers.
+        div #summary {}
+        (preview::all_findings(reports))
         (preview::without_scripts(reports))
         div #view {}
     };

@@ -407,8 +407,8 @@ const drawAll = () => {
   drawPolicy();
   if (key) document.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
 };
+document.getElementById('summary').append(picture);
 document.getElementById('view').append(...[
-  picture,
   lists.repositories,
   lists.rules,
   chart,

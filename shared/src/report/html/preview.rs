@@ -189,7 +189,6 @@ pub(super) fn headline(reports: &[PreviewReport]) -> Markup {
                 }
             },
         }
-        (all_findings(reports))
     }
 }
 
@@ -202,7 +201,7 @@ struct Found<'a> {
 }
 
 /// Each finding once, with the repositories that it is about.
-fn all_findings(reports: &[PreviewReport]) -> Markup {
+pub(super) fn all_findings(reports: &[PreviewReport]) -> Markup {
     let mut found: BTreeMap<(&str, &str, Option<&str>), Found<'_>> = BTreeMap::new();
     for report in reports {
         for finding in &report.findings {

@@ -268,7 +268,7 @@ fn headline(report: &RunReport) -> Markup {
     }
 }
 
-/// What becomes of all images: classes, words and amounts, which add up to all of them.
+/// All images by result: classes, words and amounts, which add up to all of them.
 fn shares(totals: &Totals) -> Vec<(&'static str, &'static str, Amount)> {
     let all = totals.images;
     let is_dry = !totals.to_be_deleted.is_zero();
@@ -404,7 +404,7 @@ fn trend(report: &RunReport) -> Markup {
         @if !report.earlier_runs.is_empty() {
             section aria-labelledby="trend" {
                 h2 #trend { "The last runs" }
-                div.scroll tabindex="0" role="region" aria-labelledby="trend" {
+                div.scroll tabindex="0" role="group" aria-labelledby="trend" {
                     table.figures.trend {
                         thead {
                             tr {

@@ -131,6 +131,71 @@ fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
     assert_eq!(findings[0]["pointer"], "/rules/0/selection");
 }
 
+/// Every code that this program, reports and the HTTP API print.
+fn all_codes() -> Vec<&'static str> {
+    let findings = shared::domain::text::finding::Code::ALL.iter().map(|code| code.as_str());
+    let problems = shared::handlers::http::Kind::ALL.iter().map(|kind| kind.name());
+    let concerns = shared::report::attention::KINDS.iter().map(|kind| kind.code);
+    findings.chain(problems).chain(concerns).collect()
+}
+
+#[test]
+fn every_code_is_explained_without_an_account_and_a_misspelt_one_is_corrected() {
+    for code in all_codes() {
+        let output = steward(&["explain-code", code]);
+        let text = stdout(&output);
+        assert!(output.status.success() && text.starts_with(&format!("{code}\n\n")), "{code}: {output:?}");
+        assert!(text.contains("\nDo: "), "{code} does not say what to do: {text}");
+        assert!(!text.contains("](") && !text.contains("**"), "{code} is printed as Markdown: {text}");
+    }
+    let both = stdout(&steward(&["explain-code", "null-value", "urn:ecr-steward:problem:images-in-use"]));
+    assert!(both.contains("\n    lifecyclePolicy:\n      rules:\n"), "an example stands as it is: {both}");
+    assert!(both.contains("\nimages-in-use\n\nStatus 409."), "{both}");
+    let output = steward(&["explain-code", "limit-percnt"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.starts_with("ecr-steward: there is no code `limit-percnt`; did you mean `limit-percent`"),
+        "{error}"
+    );
+    let list = stdout(&steward(&["explain-code"]));
+    for code in all_codes() {
+        assert!(list.contains(&format!("\n  {code} ")), "{code} is not listed: {list}");
+    }
+}
+
+#[test]
+fn findings_for_people_end_with_the_command_that_explains_them_and_those_for_programs_do_not() {
+    const HINT: &str = "Why, and what to do: ecr-steward explain-code ";
+    let folder = Folder::new();
+    let broken =
+        folder.file("policy.yaml", "rules:\n- { selection: any, selection: any }\n- { action: expire }\n");
+    let said = |arguments: &[&str]| String::from_utf8(steward(arguments).stderr).unwrap();
+    let text = said(&["check", &broken]);
+    let codes = text.trim_end().rsplit_once(HINT).expect(&text).1;
+    let printed = stdout(&steward(&["check", &broken]));
+    assert!(codes.split(' ').all(|code| printed.contains(&format!(": {code}: "))), "{codes}: {printed}");
+    assert!(
+        steward(&[&["explain-code"], &codes.split(' ').collect::<Vec<_>>()[..]].concat()).status.success()
+    );
+    assert!(said(&["check", "--output", "github", &broken]).contains(HINT));
+    assert!(!said(&["check", "--output", "json", &broken]).contains(HINT));
+    let sarif: Value =
+        serde_json::from_slice(&steward(&["check", "--output", "sarif", &broken]).stdout).unwrap();
+    for rule in sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap() {
+        assert!(rule["help"]["text"].as_str().unwrap().contains("\nDo: "), "{rule:#}");
+        assert!(rule["help"]["markdown"].as_str().unwrap().contains("**Do**"), "{rule:#}");
+        assert!(rule["helpUri"].is_null(), "the project is published nowhere yet");
+    }
+    let storefront = |file: &str| fixture("storefront").join(file).to_str().unwrap().to_owned();
+    let (policy, images) = (storefront("policy.yaml"), storefront("images.json"));
+    let preview = ["preview", "--policy", &policy, "--images", &images, "--now", "2026-11-23"];
+    let output = steward(&preview);
+    assert!(stdout(&output).contains(" finding"), "{}", stdout(&output));
+    assert!(String::from_utf8(output.stderr).unwrap().contains(HINT));
+    assert!(!said(&[&preview[..], &["--output", "json"]].concat()).contains(HINT));
+}
+
 #[test]
 fn check_says_in_one_line_why_a_file_is_no_policy() {
     let folder = Folder::new();
@@ -415,6 +480,143 @@ fn the_preview_of_a_repository_fits_in_80_columns() {
     assert!(widest.chars().count() <= 80, "{widest}");
     assert!(!table.contains('\u{1b}'), "no colours in a pipe");
     insta::assert_snapshot!("storefront_table", table);
+}
+
+#[test]
+fn a_preview_is_read_at_every_width() {
+    for width in [60, 72, 80, 100, 120, 160, 200] {
+        for more in [&["--show", "all"][..], &["--show", "all", "--all-passes"], &["--summary"]] {
+            let policy = path(fixture("storefront/policy.yaml"));
+            let images = path(fixture("storefront/images.json"));
+            let output = Command::new(binary("ecr-steward"))
+                .args(["preview", "--policy", &policy, "--images", &images, "--now", NOW])
+                .args(more)
+                .env("COLUMNS", width.to_string())
+                .env_remove("CLICOLOR_FORCE")
+                .output()
+                .unwrap();
+            let text = stdout(&output);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
+            let images =
+                text.lines().filter(|line| line.contains("  expire  ") || line.contains(" expire ")).count();
+            // Words stay whole, and an image takes a line or two.
+            if !more.contains(&"--summary") {
+                assert!(images > 100 && text.lines().count() < 379 * 3, "{width}: {}", text.lines().count());
+                let whole = "pushed > 14 d ago";
+                assert!(width >= 190 || text.contains(whole), "{width}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn kept_images_are_shown_with_what_keeps_them() {
+    let kept = stdout(&storefront(&["--show", "kept"]));
+    assert!(kept.lines().skip(3).take(200).all(|line| line.contains(" keep ")), "{kept}");
+    assert!(
+        kept.contains("rule 2: rank 40, keeps 40") && kept.contains("rule 6: until 2027-05-16"),
+        "{kept}"
+    );
+    let all = stdout(&storefront(&["--show", "all", "--sort", "size"]));
+    let rows =
+        |text: &str, action: &str| text.lines().filter(|line| line.contains(&format!(" {action} "))).count();
+    assert_eq!(rows(&all, "keep"), rows(&kept, "keep"));
+    assert_eq!(rows(&all, "expire"), rows(&stdout(&storefront(&[])), "expire"));
+    // The largest is first, whatever becomes of it.
+    let json: Value = serde_json::from_slice(&storefront(&["--output", "json"]).stdout).unwrap();
+    let images = ["previewResults", "kept"].into_iter().flat_map(|list| json[list].as_array().unwrap());
+    let largest = images.max_by_key(|image| image["imageSizeInBytes"].as_u64()).unwrap();
+    let size = largest["imageSizeInBytes"].as_u64();
+    let first = all.lines().nth(3).unwrap().split_whitespace().next().unwrap();
+    let found = ["previewResults", "kept"].into_iter().flat_map(|list| json[list].as_array().unwrap());
+    let first =
+        found.filter(|image| image["imageDigest"].as_str().unwrap()[7..].starts_with(first)).next().unwrap();
+    assert_eq!(first["imageSizeInBytes"].as_u64(), size);
+}
+
+#[test]
+fn what_is_for_tables_is_refused_elsewhere() {
+    let refused = |more: &[&str]| {
+        let output = steward(&[&["preview", "--policy", "p.yaml", "--images", "i.json"], more].concat());
+        assert_eq!(output.status.code(), Some(2));
+        stderr(&output)
+    };
+    assert!(refused(&["--show", "all", "--output", "json"]).contains("--show is for tables"));
+    assert!(refused(&["--sort", "images"]).contains("add --summary"));
+    assert!(refused(&["--summary", "--sort", "age"]).contains("repository, size or images"));
+}
+
+#[test]
+fn previews_of_several_repositories_are_summed_up_and_printed_as_lines() {
+    let folder = Folder::new();
+    let image = |repository: &str, number: u32, size: u64| {
+        format!(
+            r#"{{"registryId": "123456789012", "repositoryName": "{repository}", "imageDigest": "sha256:{number:064x}", "imageTags": [],
+              "imageSizeInBytes": {size}, "imagePushedAt": "2026-01-01T00:00:00Z"}}"#
+        )
+    };
+    let images = [
+        image("a", 1, 10),
+        image("a", 2, 10),
+        image("b", 3, 5_000_000),
+        image("b", 4, 7_000_000),
+        image("c", 5, 1),
+    ];
+    let images = folder.file("images.json", format!("[{}]", images.join(",")));
+    let policy = folder.file("policy.yaml", "rules: [{selection: untagged, maximumNumberOfImages: 1}]");
+    let preview = |more: &[&str]| {
+        let output =
+            steward(&[&["preview", "--policy", &policy, "--images", &images, "--now", NOW], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    insta::assert_snapshot!(preview(&["--summary", "--sort", "size"]), @"
+    REPOSITORY      IMAGES  EXPIRE    SIZE  ARCHIVE  KEPT  FINDINGS
+    b                    2       1  5.0 MB        0     1         1
+    a                    2       1    10 B        0     1         1
+    c                    1       0     0 B        0     1         0
+    3 repositories       5       2  5.0 MB        0     3         2
+    ");
+    let array: Vec<Value> = serde_json::from_str(&preview(&["--output", "json"])).unwrap();
+    let lines = preview(&["--output", "ndjson"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, array);
+    let schema = shared::report::schema::named("preview-line").unwrap().value();
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(lines.iter().all(|line| schema.is_valid(line)));
+    let table = preview(&[]);
+    assert!(
+        table.ends_with("In 3 repositories: 2 expire, 5.0 MB; 3 kept. --summary has a row for each.\n"),
+        "{table}"
+    );
+}
+
+#[test]
+fn a_listing_that_cannot_be_of_one_registry_says_so() {
+    let folder = Folder::new();
+    let image = |registry: &str, number: u32, tag: &str, pushed: &str| {
+        format!(
+            r#"{{"registryId": "{registry}", "repositoryName": "app", "imageDigest": "sha256:{number:064x}", "imageTags": ["{tag}"],
+              "imageSizeInBytes": 1, "imagePushedAt": "{pushed}"}}"#
+        )
+    };
+    let listing = |images: &[String]| folder.file("images.json", format!("[{}]", images.join(",")));
+    let policy = folder.file("policy.yaml", "rules: [{selection: any, maximumAgeLimit: 1}]");
+    let preview =
+        |images: &str| stdout(&steward(&["preview", "--policy", &policy, "--images", images, "--now", NOW]));
+    let pushed = "2026-11-01T00:00:00Z";
+    let two =
+        preview(&listing(&[image("123456789012", 1, "v1", pushed), image("210987654321", 2, "v1", pushed)]));
+    assert!(two.contains("app of 123456789012 at ") && two.contains("app of 210987654321 at "), "{two}");
+    let twice =
+        preview(&listing(&[image("123456789012", 1, "v1", pushed), image("123456789012", 2, "v1", pushed)]));
+    assert!(twice.contains("tag-of-two-images: the listing has the tag v1 on\n  sha256:0"), "{twice}");
+    let zero = preview(&listing(&[
+        image("123456789012", 1, "v1", "0001-01-01T00:00:00Z"),
+        image("123456789012", 2, "v2", pushed),
+    ]));
+    assert!(zero.contains("pushed-before-ecr: 1 image was pushed before there was an Amazon ECR"), "{zero}");
+    assert!(!zero.contains("tag-of-two-images"));
 }
 
 #[test]
@@ -720,7 +922,7 @@ const HOSTILE: &str = "v2\u{1b}]0;pwned\u{7}\u{1b}[31m\u{9b}32m\u{7f}\u{202e}gpj
 #[track_caller]
 fn is_shown(output: &Output) -> String {
     let mut whole = format!("{}{}", stdout(output), stderr(output));
-    let own = ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[39m", "\u{1b}[38;5;9m", "\u{1b}[38;5;8m"];
+    let own = ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[31m", "\u{1b}[90m"];
     for own in own {
         whole = whole.replace(own, "");
     }
@@ -817,19 +1019,15 @@ mod account {
     use shared::domain::enforcement::journal::{PolicyLine, folder, policy_entry};
     use shared::domain::text::instant::Instant;
     use tests::cloud::BUCKET;
-    use tests::ecr_stub::{EcrStub, Fault, Repository};
-
-    const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    use tests::ecr_stub::{EcrStub, Fault};
+    use tests::site::{HOST, repository};
 
     /// An account with a repository: four builds a month old, one of which runs, a release for two platforms, and one image of
     /// today.
     fn account() -> EcrStub {
         let aws = EcrStub::start();
         aws.with(|registry| {
-            let described = json!({ "repositoryName": "team/app", "registryId": "123456789012",
-                "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/team/app",
-                "repositoryUri": format!("{HOST}/team/app"), "createdAt": 1.0, "imageTagMutability": "MUTABLE" });
-            let mut app = Repository { described, ..Repository::default() };
+            let mut app = repository("team/app");
             for number in 0..4 {
                 let digest = app.push(&number.to_string(), &[&format!("ci-{number}")]);
                 app.age(&digest, 30.0);
@@ -1020,7 +1218,7 @@ mod account {
             &key,
             "Attached:\n  rule 1: expire images pushed more than 14 days ago\n",
             "To be put back:\n  rule 1: expire untagged images beyond the youngest 3\n",
-            "Difference:\n  changed rule 1: expire images pushed more than 14 days ago → rule 1: expire untagged images",
+            "Difference:\n  removed rule 1: expire images pushed more than 14 days ago\n  added rule 1: expire untagged images",
             "Dry run: nothing was changed. Add --apply to put the policy back.\n",
         ] {
             assert!(output_text.contains(part), "{part}: {output_text}");

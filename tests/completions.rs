@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use serde_json::json;
 use tests::binaries::binary;
-use tests::ecr_stub::{EcrStub, Repository};
+use tests::ecr_stub::EcrStub;
+use tests::site::repository;
 
 /// Types into a shell at a terminal, as a person does, until the words are there or half a minute is over.
 const TERMINAL: &str = r#"
@@ -39,11 +39,7 @@ fn registry() -> EcrStub {
     let aws = EcrStub::start();
     aws.with(|registry| {
         for name in ["team/app", "team/web", "shop/api"] {
-            let described = json!({ "repositoryName": name, "registryId": "123456789012",
-                "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
-                "repositoryUri": format!("123456789012.dkr.ecr.eu-west-1.amazonaws.com/{name}"), "createdAt": 1.0,
-                "imageTagMutability": "MUTABLE" });
-            registry.repositories.insert(name.to_owned(), Repository { described, ..Repository::default() });
+            registry.repositories.insert(name.to_owned(), repository(name));
         }
     });
     aws
@@ -79,6 +75,7 @@ fn completes(shell: &str, setup: &str) {
         ("ecr-steward images list team/", &["team/app", "team/web"]),
         ("ecr-steward in-use --region eu-north", &["eu-north-1"]),
         ("ecr-steward enforce --output h", &["html"]),
+        ("ecr-steward explain-code limit-per", &["limit-percent"]),
     ] {
         let output_text = shown(&aws, shell, setup, typed, wanted);
         for word in wanted {
@@ -122,10 +119,10 @@ fn every_help_has_examples_and_every_command_a_manual_page() {
         assert!(names.contains(&format!("ecr-steward-{command}")), "{command}: {names:?}");
     }
     for name in names.iter().filter(|name| *name != "ecr-steward") {
-        // `protection-rule` and `in-use` have hyphens of their own.
+        // `protection-rule`, `in-use` and `explain-code` have hyphens of their own.
         let words = name.trim_start_matches("ecr-steward-");
         let words: Vec<&str> = match words {
-            "protection-rule" | "in-use" => vec![words],
+            "protection-rule" | "in-use" | "explain-code" => vec![words],
             words => words.split('-').collect(),
         };
         let output = Command::new(binary("ecr-steward")).args(&words).arg("--help").output().unwrap();

@@ -155,6 +155,155 @@ fn a_release_is_packaged_by_a_script_that_tests_itself() {
     assert!(metadata.contains("name = \"ecr-steward\"\npath = \"src/main.rs\""));
 }
 
+/// Asks the release script where the project is published, in a folder with this `Cargo.toml`.
+fn published(manifest: &str, address: &str) -> (Result<String, String>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("infra/release/release.sh");
+    fs::create_dir_all(script.parent().unwrap()).unwrap();
+    fs::write(&script, read("infra/release/release.sh")).unwrap();
+    fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    let output = Command::new("bash")
+        .arg(&script)
+        .arg("repository")
+        .env("SOURCE_DATE_EPOCH", "0")
+        .env("REPOSITORY_URL", address)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+    let said = match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    };
+    (said, fs::read_to_string(folder.path().join("Cargo.toml")).unwrap())
+}
+
+#[test]
+fn a_release_knows_where_it_is_published_and_is_not_made_without_that() {
+    const ADDRESS: &str = "https://git.example/team/ecr-steward";
+    let manifest = read("Cargo.toml");
+    assert!(manifest.contains("\nrepository = \"\"\n"), "nobody has published it, and no host is made up");
+    let filled = manifest.replace("\nrepository = \"\"\n", &format!("\nrepository = \"{ADDRESS}\"\n"));
+    let (said, unchanged) = published(&manifest, "");
+    let said = said.unwrap_err();
+    assert!(said.contains("set REPOSITORY_URL=https://HOST/OWNER/ecr-steward"), "{said}");
+    assert_eq!(unchanged, manifest);
+    assert_eq!(published(&manifest, ADDRESS), (Ok(ADDRESS.to_owned()), filled.clone()));
+    assert_eq!(published(&manifest, &format!("{ADDRESS}/")).1, filled);
+    assert_eq!(published(&filled, ""), (Ok(ADDRESS.to_owned()), filled.clone()));
+    for wrong in [
+        "http://git.example/team/ecr-steward",
+        "git.example",
+        "https://git.example/a\"b",
+        "https://git.example",
+    ] {
+        let (said, unchanged) = published(&manifest, wrong);
+        assert!(said.unwrap_err().contains("is not the address of a repository"), "{wrong}");
+        assert_eq!(unchanged, manifest);
+    }
+    let (said, _) = published(&filled, "https://git.example/other/ecr-steward");
+    assert!(said.unwrap_err().contains("correct the one or the other"));
+    // `{ repo }` of cargo-binstall is the package's.
+    assert!(read("cli/Cargo.toml").contains("repository.workspace = true"));
+}
+
+#[test]
+fn the_documented_hook_is_the_one_that_the_project_has() {
+    let hooks = yaml(".pre-commit-hooks.yaml");
+    let page = read("docs/json-schemas.md");
+    for field in ["id", "name", "entry", "language", "files"] {
+        let line = format!("{field}: {}\n", hooks[0][field].as_str().unwrap());
+        assert!(page.contains(&line), "{line}");
+    }
+    assert!(!page.contains("OWNER"), "every address there works as it stands");
+}
+
+/// The crates that a build of the workspace is made of, each with its features.
+fn crates(features: &[&str]) -> std::collections::BTreeMap<String, String> {
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--workspace",
+            "--edges",
+            "normal,build,dev",
+            "--prefix",
+            "none",
+        ])
+        .args(["--format", "{p}|{f}"])
+        .args(features)
+        .current_dir(workspace())
+        .output()
+        .unwrap();
+    let text = printed(&output);
+    let lines = text.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
+    let of_others = lines.filter(|(name, _)| !name.contains('/'));
+    of_others.map(|(name, features)| (name.to_owned(), features.to_owned())).collect()
+}
+
+#[test]
+fn the_short_demo_compiles_no_client_of_kubernetes_and_nothing_that_tests_compile_otherwise() {
+    let short = crates(local::Project::here().for_short_demo().features());
+    let all = crates(local::Project::here().features());
+    assert!(all.keys().any(|name| name.starts_with("kube-client ")), "{all:?}");
+    // Tests are built with all features, and so is what they build.
+    assert_eq!(short, all);
+    let fresh = crates(&[]);
+    let kubernetes = |name: &&String| name.starts_with("kube") || name.starts_with("k8s-openapi");
+    assert_eq!(fresh.keys().find(kubernetes), None);
+    for (name, features) in &fresh {
+        let with_all = all.get(name);
+        assert_eq!(
+            with_all,
+            Some(features),
+            "{name} would be compiled twice: tests/Cargo.toml has the features of kube"
+        );
+    }
+}
+
+/// What the compiler says of the example's program.
+#[cfg(feature = "npm")]
+fn type_errors(folder: &Path, program: &str) -> Option<String> {
+    fs::write(folder.join("index.ts"), program).unwrap();
+    let output = Command::new("node")
+        .arg(folder.join("../node_modules/typescript/bin/tsc"))
+        .args(["--noEmit", "--project"])
+        .arg(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (!output.status.success()).then_some(said)
+}
+
+#[test]
+#[cfg(feature = "npm")]
+fn the_example_for_pulumi_has_the_types_of_pulumi() {
+    let modules = local::tools::install_from_npm(&local::Project::here(), local::tools::PULUMI).unwrap();
+    // Beside the modules, where the compiler looks for them.
+    let folder = tempfile::tempdir_in(modules.parent().unwrap()).unwrap();
+    for file in ["steward.ts", "tsconfig.json"] {
+        fs::write(folder.path().join(file), read(&format!("infra/examples/pulumi/{file}"))).unwrap();
+    }
+    let program = read("infra/examples/pulumi/index.ts");
+    assert_eq!(type_errors(folder.path(), &program), None);
+    let wrong = program.replace("maximumAgeLimit: 14", "maximumAge: 14");
+    let said = type_errors(folder.path(), &wrong).expect("a field that rules do not have");
+    assert!(said.contains("'maximumAge' does not exist"), "{said}");
+    let declared = read("infra/examples/pulumi/package.json");
+    let declared: Value = serde_json::from_str(&declared).unwrap();
+    for package in local::tools::PULUMI.packages {
+        let (name, version) = package.rsplit_once('@').unwrap();
+        let wanted =
+            ["dependencies", "devDependencies"].iter().find_map(|kind| declared[kind][name].as_str());
+        let major = |version: &str| version.trim_start_matches('^').split('.').next().unwrap().to_owned();
+        assert_eq!(
+            wanted.map(major),
+            Some(major(version)),
+            "{name}: the example takes the version that is checked"
+        );
+    }
+}
+
 #[test]
 fn the_example_for_pulumi_declares_what_the_stack_has() {
     let source = read("infra/examples/pulumi/steward.ts");

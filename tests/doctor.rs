@@ -1,50 +1,25 @@
 //! `ecr-steward doctor`, on AWS in memory.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use tests::binaries::binary;
 use tests::cloud::{BUCKET, EKS_CLUSTERS};
-use tests::ecr_stub::{EcrStub, Fault, Repository};
+use tests::ecr_stub::{EcrStub, Fault};
+use tests::terminal;
 
 const BOOK: &str =
     "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
 
 /// An account with a stack, in which all is well.
 fn account() -> EcrStub {
-    let aws = EcrStub::start();
-    aws.with(|registry| {
-        for name in ["team/app", "team/web"] {
-            let described = json!({ "repositoryName": name, "registryId": "123456789012",
-                "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
-                "repositoryUri": format!("123456789012.dkr.ecr.eu-west-1.amazonaws.com/{name}"), "createdAt": 1.0,
-                "imageTagMutability": "MUTABLE" });
-            let mut repository = Repository { described, ..Repository::default() };
-            repository.push(name, &["latest"]);
-            registry.repositories.insert(name.to_owned(), repository);
-        }
-    });
-    aws.cloud(|cloud| {
-        cloud.upload(&format!("{BUCKET}/policies.yaml"), BOOK);
-        cloud
-            .stacks
-            .deploy("ecr-steward", &[("SourceBucketName", BUCKET), ("ApiEndpoint", "http://127.0.0.1:1")]);
-    });
-    aws
+    terminal::account(BOOK, |name, repository| {
+        repository.push(name, &["latest"]);
+    })
 }
 
 fn command(aws: &EcrStub, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary("ecr-steward"));
-    command
-        .env_clear()
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("AWS_REGION", "eu-west-1")
-        .env("AWS_ACCESS_KEY_ID", "AKIATEST")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .stdin(Stdio::null())
-        .arg("doctor")
-        .args(arguments);
+    let mut command = terminal::signed_in(aws);
+    command.arg("doctor").args(arguments);
     command
 }
 

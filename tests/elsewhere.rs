@@ -3,13 +3,13 @@
 
 use std::process::{Command, Output, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tests::binaries::binary;
-use tests::ecr_stub::{EcrStub, Fault, Repository};
+use tests::ecr_stub::{EcrStub, Fault};
 use tests::http::{Request, Response, serve};
+use tests::site::{HOST, repository};
 
-const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 const ROLE: &str = "arn:aws:iam::210987654321:role/usage-reader";
 
 struct Setup {
@@ -30,10 +30,7 @@ impl Setup {
     fn new() -> Self {
         let (registry, other) = (EcrStub::start(), EcrStub::start());
         let digests = registry.with(|registry| {
-            let described = json!({ "repositoryName": "app", "registryId": "123456789012",
-                "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/app", "repositoryUri": format!("{HOST}/app"),
-                "createdAt": 1.0, "imageTagMutability": "MUTABLE" });
-            let mut app = Repository { described, ..Repository::default() };
+            let mut app = repository("app");
             let digests = ["own", "theirs", "nobodys"].map(|tag| app.push(tag, &[tag]));
             digests.iter().for_each(|digest| app.age(digest, 30.0));
             registry.repositories.insert("app".to_owned(), app);

@@ -5,7 +5,7 @@ use shared::domain::enforcement::batch::checks_native_policy;
 use shared::domain::enforcement::journal::is_removals;
 use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud};
-use tests::ecr_stub::{Fault, Registry, Repository};
+use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::site::{HOST, Site, UNLIMITED, fill, policies_file, repository, set, use_by_task};
 use tests::steward::{Steward, of};
 
@@ -516,4 +516,77 @@ fn an_own_lifecycle_policy_that_would_take_what_runs_needs_attention() {
     assert!(reported.contains("would expire 1 image in use"), "{reported}");
     let mail = steward.aws.cloud(|cloud| cloud.published.last().map(|mail| format!("{mail:?}")).unwrap());
     assert!(mail.contains("would expire 1 image in use") && mail.contains("apply: protect"), "{mail}");
+}
+
+/// A registry of two repositories, and no policies file.
+fn without_policies_file() -> Steward {
+    let aws = EcrStub::start();
+    aws.with(|registry| {
+        for name in ["shop/web", "shop/api"] {
+            let mut filled = repository(name);
+            fill(&mut filled, name);
+            for number in 0..25 {
+                let digest = filled.push(&format!("{name} build {number}"), &[&format!("build-{number}")]);
+                filled.age(&digest, 120.0);
+            }
+            let orphan = filled.push(&format!("{name} orphan"), &[]);
+            filled.age(&orphan, 40.0);
+            registry.repositories.insert(name.to_owned(), filled);
+        }
+    });
+    Steward::on(aws)
+}
+
+#[test]
+fn without_a_policies_file_the_report_shows_what_one_could_free() {
+    let steward = without_policies_file();
+    steward.aws.with(|registry| {
+        let web = registry.repositories.get_mut("shop/web").unwrap();
+        web.lifecycle_policy = Some(
+            r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed",
+                "countUnit": "days", "countNumber": 14}, "action": {"type": "expire"}}]}"#
+                .to_owned(),
+        );
+        for image in &mut web.images {
+            if image.tags.contains("v1") {
+                image.last_pulled_at = Some(1.0);
+            }
+        }
+    });
+    steward.aws.cloud(|cloud| use_by_task(cloud, "shop/web:build-0", None));
+    let report = steward.run("r", true);
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    let survey = &report["survey"];
+    assert_eq!(survey["repositories"], 2, "{report:#}");
+    assert_eq!(survey["withoutLifecyclePolicy"], 1, "{survey:#}");
+    // The orphan and the signature of each; the children of the release are listed.
+    assert_eq!(survey["untagged"]["imageTotalCount"], 4, "{survey:#}");
+    // Of each all but the youngest; of one the release was pulled, and its children with it.
+    assert_eq!(survey["neverPulled"]["imageTotalCount"], 2 * 36 - 3, "{survey:#}");
+    // 25 builds and the orphan of each, without the ten newest images and what runs.
+    let freed = survey["suggested"]["imageTotalCount"].as_u64().unwrap();
+    assert!((40..52).contains(&freed), "{survey:#}");
+    assert_eq!(survey["tagsInUse"], 1, "{survey:#}");
+    assert_eq!(report["totals"]["images"]["imageTotalCount"], 74, "{report:#}");
+    assert_eq!(report["largest"].as_array().map(Vec::len), Some(2));
+    assert_eq!(steward.aws.count("BatchDeleteImage") + steward.aws.count("PutLifecyclePolicy"), 0);
+    let mail = steward.aws.cloud(|cloud| cloud.published.last().map(|mail| format!("{mail:?}")).unwrap());
+    assert!(mail.contains("No lifecycle policy") && mail.contains("ecr-steward suggest"), "{mail}");
+}
+
+#[test]
+fn without_a_policies_file_an_own_policy_that_would_take_what_runs_needs_attention() {
+    let steward = without_policies_file();
+    steward.aws.with(|registry| {
+        registry.repositories.get_mut("shop/web").unwrap().lifecycle_policy = Some(
+            r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "sinceImagePushed",
+                "countUnit": "days", "countNumber": 14}, "action": {"type": "expire"}}]}"#
+                .to_owned(),
+        );
+    });
+    steward.aws.cloud(|cloud| use_by_task(cloud, "shop/web:build-0", None));
+    let report = steward.run("r", true);
+    assert_eq!(report["status"], "ATTENTION", "{report:#}");
+    let reported = of(&report, "shop/web")["nativePolicy"].as_str().unwrap();
+    assert!(reported.contains("would expire 1 image in use"), "{reported}");
 }

@@ -1,6 +1,6 @@
 // Opens pages in Chromium as people do, and measures.
 //
-//   node pages.mjs PLAYWRIGHT_MODULES AXE_MODULES CHROMIUM < pages.json > what-was-seen.json
+//   node pages.mjs NODE_MODULES CHROMIUM < pages.json > what-was-seen.json
 //
 // A page is `file`, `bare` (a page of the same data that does the least), `filter` (words to filter by) and `small` (axe-core looks at
 // it on a phone and in the dark as well). What was seen has for each page: messages of the console, requests, violations that
@@ -11,9 +11,9 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-const [, , playwright, axeModules, executablePath] = process.argv;
-const { chromium } = createRequire(`${playwright}/`)('playwright-core');
-const axe = readFileSync(createRequire(`${axeModules}/`).resolve('axe-core/axe.min.js'), 'utf8');
+const [, , modules, executablePath] = process.argv;
+const { chromium } = createRequire(`${modules}/`)('playwright-core');
+const axe = readFileSync(createRequire(`${modules}/`).resolve('axe-core/axe.min.js'), 'utf8');
 const pages = JSON.parse(readFileSync(0, 'utf8'));
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 

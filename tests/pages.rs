@@ -244,8 +244,7 @@ fn run_page(report: &RunReport) -> Page {
 fn look(folder: &Path, pages: &[Page]) -> Vec<Seen> {
     let project = local::Project::here();
     tools::debian(&["chromium"]).unwrap();
-    let playwright = tools::install_from_npm(&project, tools::PLAYWRIGHT).unwrap();
-    let axe = tools::install_from_npm(&project, tools::AXE).unwrap();
+    let modules = tools::install_from_npm(&project, tools::BROWSER).unwrap();
     let wanted: Vec<Value> = pages
         .iter()
         .map(|page| {
@@ -264,7 +263,7 @@ fn look(folder: &Path, pages: &[Page]) -> Vec<Seen> {
         .collect();
     let mut node = Command::new("node")
         .arg(workspace().join("tests/pages.mjs"))
-        .args([playwright, axe])
+        .arg(modules)
         .arg("/usr/bin/chromium")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -625,6 +625,28 @@ fn a_repository_that_comes_under_another_policy_during_the_run_is_suspended() {
     assert_eq!(codes(of(&report, "app")), ["reassigned"]);
 }
 
+/// Also where somebody else's policy is in its place.
+#[test]
+fn a_repository_whose_tags_change_during_the_run_stays_protected_if_it_was_made_with_a_policy() {
+    let policies = "policies:
+- { name: held, repositories: ['*'], tags: { hold: legal }, rules: [{ selection: any, maximumAgeLimit: 4000 }] }
+";
+    let site = provisioned(policies, FOUR_BUILDS);
+    site.attach_by_hand(Some(&native(TWO_WEEKS).to_json()));
+    let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+    site.aws().with(|registry| app(registry).tags.insert("hold".to_owned(), "legal".to_owned()));
+    for key in site.steward.batches(&taken) {
+        site.steward.work(&taken, &key);
+    }
+    let report = site.steward.report(&taken);
+    assert_eq!(codes(of(&report, "app")), ["reassigned"], "{report:#}");
+    // Whoever puts the protection rule first relies on the tags.
+    site.attach_by_hand(Some(&behind(FOUR_BUILDS)));
+    site.use_by_task("app:ci-0", None);
+    let report = site.protect_only("hourly");
+    assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
+}
+
 /// A8: the policies file, while the run goes on.
 #[test]
 fn a_policies_file_that_changes_during_the_run_attaches_nothing_and_suspends() {
@@ -909,6 +931,41 @@ fn a_repository_that_asks_by_its_resource_tag_is_protected_whatever_the_file_say
     site.use_by_task("app:ci-0", None);
     site.steward.run("r", false);
     assert!(!site.taken_by_ecr().contains(&site.app.old[0]));
+}
+
+/// What services go back to is read once a run, for those that are known then.
+#[test]
+fn what_a_service_goes_back_to_is_protected_though_services_could_not_be_listed_when_the_run_began() {
+    let deploy = |site: &Site, digest: &str| {
+        site.aws().cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
+            cloud.ecs.deploy("prod", "web", &definition, Some(digest));
+        });
+    };
+    let begun = |operation: &'static str| {
+        let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+        deploy(&site, &site.app.old[0]);
+        deploy(&site, &site.app.young);
+        site.aws().fault(operation, Fault::Denied, 1);
+        site
+    };
+    // The look before the policy may act lists them, and asks for what is missing.
+    let site = begun("ListServices");
+    let report = site.protect_only("r");
+    assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
+    // What daemons and rules start was not read where there was no cluster: this run goes by none of it.
+    let site = begun("ListClusters");
+    let report = site.protect_only("r");
+    assert!(site.is_suspended(), "{report:#}");
+    // A service that is new since the run began has a history, too.
+    let site = provisioned(OF_OTHERS, FOUR_BUILDS);
+    let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
+    deploy(&site, &site.app.old[0]);
+    deploy(&site, &site.app.young);
+    for key in site.steward.batches(&taken) {
+        site.steward.work(&taken, &key);
+    }
+    assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]));
 }
 
 #[test]

@@ -109,7 +109,7 @@ proptest! {
         prop_assert_eq!(&json, &report);
         let totals = &json.totals;
         let style = table::Style { width: 500, color: false };
-        let table = table::run::render(&report, style);
+        let table = table::run::render(&report, table::run::View::default(), style);
         let mail = report.message("s3://bucket/report.html");
         let (gone, will) = match report.run.dry_run {
             true => (totals.to_be_deleted, true),

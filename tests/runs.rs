@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::domain::enforcement::policy_set::PolicySet;
 use tests::cloud::{self, BUCKET, Cloud};
-use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
+use tests::ecr_stub::{EcrStub, Fault, Registry};
+use tests::site::{HOST, repository};
 use tests::state_machine::{self, Begins};
 use tests::steward::{EXECUTIONS, PLENTY, Steward, of};
 use tests::template;
 
-const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 const POLICIES: &str = "policies.yaml";
 
 /// A policies file that takes everything older than two weeks from all repositories.
@@ -34,12 +34,7 @@ fn hash(text: &str) -> String {
 
 fn add(aws: &EcrStub, name: &str) -> BTreeSet<String> {
     aws.with(|registry| {
-        let described = json!({
-            "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
-            "registryId": "123456789012", "repositoryName": name, "repositoryUri": format!("{HOST}/{name}"),
-            "createdAt": 1.0, "imageTagMutability": "MUTABLE",
-        });
-        let mut repository = Repository { described, ..Repository::default() };
+        let mut repository = repository(name);
         for number in 0..4 {
             let digest = repository.push(&format!("{name} {number}"), &[&format!("ci-{number}")]);
             repository.age(&digest, 30.0);

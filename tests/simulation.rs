@@ -7,6 +7,7 @@
 //! SIMULATION_SECONDS=240 cargo test -p tests --test simulation  # as long as this
 //! SIMULATION_SEEDS=20000 …                                      # or as many as these, from SIMULATION_FROM on
 //! SIMULATION_SEED=7 … -- --nocapture                            # one world, and its story
+//! SIMULATION_SEED=7 SIMULATION_CALLS=1 …                        # with each call in it
 //! ```
 
 #[path = "src/simulation/mod.rs"]

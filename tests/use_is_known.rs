@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::cloud::{BUCKET, Cloud, EKS_CLUSTERS};
-use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
+use tests::ecr_stub::{EcrStub, Fault, Registry};
+use tests::site::{HOST, repository};
 use tests::steward::{Steward, of};
-
-const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
 /// Takes everything older than two weeks.
 const POLICY: &str = "policies:
@@ -27,12 +26,7 @@ impl Site {
     fn new() -> Self {
         let steward = Steward::with_policies_file(POLICY);
         let (old, untagged, young) = steward.aws.with(|registry| {
-            let described = json!({
-                "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/app", "registryId": "123456789012",
-                "repositoryName": "app", "repositoryUri": format!("{HOST}/app"), "createdAt": 1.0,
-                "imageTagMutability": "MUTABLE",
-            });
-            let mut app = Repository { described, ..Repository::default() };
+            let mut app = repository("app");
             let old: Vec<String> =
                 (0..3).map(|number| app.push(&format!("old {number}"), &[&format!("ci-{number}")])).collect();
             let untagged = app.push("untagged", &[]);

@@ -14,9 +14,10 @@ use shared::domain::lifecycle::{Code, Finding, PolicySource};
 use shared::domain::text::locate::{Place, Places};
 use shared::domain::text::quantity::count;
 use shared::domain::text::recognize::excerpt;
+use shared::report::code_pages;
 
 use crate::input::{self, InputError, MAX_POLICY_BYTES};
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, explain_code, output};
 
 /// Validate lifecycle policies, policies.yaml and builds.yaml, and print every finding
 ///
@@ -104,15 +105,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             }
             Err(findings) => findings,
         };
-        let places = if findings.is_empty() { None } else { Some(Places::of(&text)) };
-        found.extend(findings.into_iter().map(|finding| {
-            let place = places.as_ref().and_then(|places| places.of_finding(&finding));
-            let excerpt = place.map(|place| excerpt(&text, place.line, place.column));
-            Found { file: file.clone(), place, finding: finding.without_place(), excerpt }
-        }));
+        found.extend(located(&file, &text, findings));
     }
     match arguments.output {
-        Format::Text => print_text(&found)?,
+        Format::Text => {
+            let mut out = output::text();
+            write_text(&mut out, &found)?;
+            out.flush()?;
+        }
         Format::Json => {
             let mut out = output::json();
             writeln!(out, "{:#}", findings_json(&found))?;
@@ -128,6 +128,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     for (_, error) in &unusable {
         let _ = writeln!(output::error(), "ecr-steward: {error}");
     }
+    if matches!(arguments.output, Format::Text | Format::Github) {
+        output::explain_codes(found.iter().map(|found| found.finding.code.as_str()));
+    }
     Ok(match (unusable.is_empty(), found.is_empty()) {
         (false, _) => Outcome::Unusable,
         (true, false) => Outcome::Invalid,
@@ -135,8 +138,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     })
 }
 
-fn print_text(found: &[Found]) -> io::Result<()> {
-    let mut out = output::text();
+/// Findings with their places in the text of a file.
+fn located(file: &str, text: &str, findings: Vec<Finding>) -> Vec<Found> {
+    let places = if findings.is_empty() { None } else { Some(Places::of(text)) };
+    let findings = findings.into_iter().map(|finding| {
+        let place = places.as_ref().and_then(|places| places.of_finding(&finding));
+        let excerpt = place.map(|place| excerpt(text, place.line, place.column));
+        Found { file: file.to_owned(), place, finding: finding.without_place(), excerpt }
+    });
+    findings.collect()
+}
+
+/// What this command prints of the findings of a file.
+pub(crate) fn lines(file: &str, text: &str, findings: Vec<Finding>) -> String {
+    let mut lines = Vec::new();
+    // Nothing fails to be written to memory.
+    let written = write_text(&mut lines, &located(file, text, findings));
+    debug_assert!(written.is_ok(), "{written:?}");
+    String::from_utf8_lossy(&lines).trim_end().to_owned()
+}
+
+fn write_text(out: &mut impl Write, found: &[Found]) -> io::Result<()> {
     for Found { file, place, finding, excerpt } in found {
         match place {
             Some(Place { line, column }) => writeln!(out, "{file}:{line}:{column}: {finding}")?,
@@ -146,7 +168,7 @@ fn print_text(found: &[Found]) -> io::Result<()> {
             writeln!(out, "{excerpt}")?;
         }
     }
-    out.flush()
+    Ok(())
 }
 
 fn findings_json(found: &[Found]) -> Value {
@@ -190,10 +212,23 @@ fn print_github(found: &[Found], unusable: &[(String, InputError)]) -> io::Resul
     out.flush()
 }
 
+/// A code as a rule of SARIF, with what the documentation says about it.
+fn sarif_rule(code: Code) -> Value {
+    let mut rule = json!({ "id": code });
+    if let Some(section) = explain_code::section(code.as_str()) {
+        rule["shortDescription"] = json!({ "text": section.summary() });
+        rule["help"] = json!({ "text": section.rendered(usize::MAX), "markdown": section.text });
+    }
+    if let Some(page) = code_pages::page(code_pages::REPOSITORY, code.as_str()) {
+        rule["helpUri"] = page.into();
+    }
+    rule
+}
+
 /// The findings as a SARIF log (OASIS, version 2.1.0).
 fn sarif(found: &[Found]) -> Value {
     let codes: BTreeSet<Code> = found.iter().map(|found| found.finding.code).collect();
-    let rules: Vec<Value> = codes.iter().map(|code| json!({ "id": code })).collect();
+    let rules: Vec<Value> = codes.iter().map(|code| sarif_rule(*code)).collect();
     let results: Vec<Value> = found
         .iter()
         .map(|found| {

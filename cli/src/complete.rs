@@ -12,6 +12,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use crate::account::{Aws, REGIONS};
 use crate::credentials::{profiles, sign_in};
+use crate::explain_code::{Section, sections};
 use crate::output;
 
 /// Set by the scripts when a shell asks.
@@ -73,6 +74,17 @@ fn beginning_with<'a>(current: &OsStr, names: impl IntoIterator<Item = &'a str>)
 /// Names of Regions.
 pub(crate) fn region() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| beginning_with(current, REGIONS))
+}
+
+/// Codes of warnings, errors and problems, each with its first sentence.
+pub(crate) fn code() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let Some(current) = current.to_str() else { return Vec::new() };
+        let sections = sections().into_iter().filter(|section| section.code.starts_with(current));
+        let candidate =
+            |section: Section| CompletionCandidate::new(section.code).help(Some(section.summary().into()));
+        sections.map(candidate).collect()
+    })
 }
 
 /// Names of the AWS CLI's profiles.

@@ -21,6 +21,7 @@ mod doctor;
 mod elsewhere;
 mod enforce;
 mod explain;
+mod explain_code;
 mod images;
 mod in_use;
 mod init;
@@ -30,6 +31,7 @@ mod kubernetes;
 mod login;
 mod output;
 mod pack;
+mod pager;
 mod policy;
 mod preview;
 mod progress;
@@ -49,6 +51,10 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 
+    /// Print to the terminal also what is longer than its screen, instead of through $ECR_STEWARD_PAGER, $PAGER or less.
+    #[arg(long, global = true, hide_short_help = true)]
+    no_pager: bool,
+
     #[command(flatten)]
     aws: account::Aws,
 }
@@ -65,6 +71,7 @@ enum Command {
     InUse(in_use::Arguments),
     Enforce(enforce::Arguments),
     Explain(explain::Arguments),
+    ExplainCode(explain_code::Arguments),
     Runs(runs::Arguments),
     History(runs::History),
     Init(init::Init),
@@ -95,13 +102,35 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether the command shows something to be read, and asks nothing.
+    const fn is_a_view(&self) -> bool {
+        match self {
+            Self::Check(_)
+            | Self::Diff(_)
+            | Self::Doctor(_)
+            | Self::Preview(_)
+            | Self::Snapshot(_)
+            | Self::InUse(_)
+            | Self::Explain(_)
+            | Self::Runs(_)
+            | Self::History(_)
+            | Self::Schema(_) => true,
+            // Its question comes before its report.
+            Self::Enforce(_) => true,
+            Self::Images(images) => images.is_a_view(),
+            _ => false,
+        }
+    }
+}
+
 /// The commands, by what they are for.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Start here", &["demo", "init", "suggest", "preview", "explain", "doctor"]),
     ("Policies", &["check", "compile", "diff", "enforce", "policy", "protection-rule", "schema"]),
     ("Images and repositories", &["build", "repository", "images", "login", "snapshot", "in-use"]),
     ("What was done", &["runs", "history"]),
-    ("This program", &["completions", "man", "help"]),
+    ("This program", &["explain-code", "completions", "man", "help"]),
 ];
 
 /// The program's arguments, with the commands in groups.
@@ -117,21 +146,7 @@ fn command() -> clap::Command {
                 Some(about) => about.to_string(),
                 None => "Print this message or the help of a command".to_owned(),
             };
-            let mut line = format!("  {name:16}");
-            let mut used = line.len();
-            for word in about.split(' ') {
-                if used + 1 + word.chars().count() > width {
-                    line += &format!("\n{:18}", "");
-                    used = 18;
-                } else {
-                    line.push(' ');
-                    used += 1;
-                }
-                line += word;
-                used += word.chars().count();
-            }
-            list += line.trim_end();
-            list.push('\n');
+            list += &output::wrapped(&format!("  {name:16} "), &about, width, 19);
         }
     }
     command.help_template(format!(
@@ -171,6 +186,8 @@ enum Failure {
     Cluster(#[from] kubernetes::ClusterError),
     #[error(transparent)]
     Confirm(#[from] confirm::ConfirmError),
+    #[error(transparent)]
+    Code(#[from] explain_code::UnknownCode),
     #[error(transparent)]
     Image(#[from] explain::ImageError),
     #[error(transparent)]
@@ -222,6 +239,9 @@ fn main() -> ExitCode {
     {
         return failed(&several.into());
     }
+    if !arguments.no_pager && arguments.command.is_a_view() {
+        pager::begin();
+    }
     let outcome = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -233,6 +253,7 @@ fn main() -> ExitCode {
         Command::InUse(arguments) => in_use::run(&arguments, aws),
         Command::Enforce(arguments) => enforce::run(&arguments, aws),
         Command::Explain(arguments) => explain::run(&arguments, aws),
+        Command::ExplainCode(arguments) => explain_code::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments, aws),
         Command::History(arguments) => runs::history(&arguments, aws),
         Command::Init(arguments) => init::init(&arguments),
@@ -255,7 +276,8 @@ fn main() -> ExitCode {
             complete::print(shell).map(|()| Outcome::Success).map_err(Failure::from)
         }
     };
-    match outcome {
+    let shown = pager::end();
+    match outcome.and_then(|outcome| shown.map(|()| outcome).map_err(Failure::from)) {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Invalid | Outcome::Different) => ExitCode::from(1),
         Ok(Outcome::Unusable) => ExitCode::from(2),

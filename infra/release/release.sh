@@ -5,6 +5,10 @@
 #   infra/release/release.sh [FOLDER]          into FOLDER (target/release-artifacts)
 #   infra/release/release.sh test [FOLDER]     looks at what is there: checksums, the wheel in a fresh environment, the template
 #   infra/release/release.sh compare           makes it twice from clean folders and compares
+#   infra/release/release.sh repository        says where the project is published
+#
+# A release has to know where the project is published: `repository` in Cargo.toml, or REPOSITORY_URL=https://HOST/OWNER/ecr-steward, which
+# is written there.
 #
 # Needs Rust with rustup, Python 3.11 and git. Installs the rest into target/release-tools: maturin, zig, cargo-zigbuild and
 # cargo-lambda from PyPI, cargo-cyclonedx from crates.io. Takes about half an hour on two cores.
@@ -22,9 +26,31 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 
 step() { printf '\n== %s\n' "$*"; }
 
+fail() {
+  printf 'release.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+# Where the project is published. `cargo binstall` and the links of pages go by what is in Cargo.toml, so that one of another address
+# would send people elsewhere.
+repository() {
+  local known wanted
+  known=$(sed -n 's/^repository = "\(.*\)"$/\1/p' Cargo.toml | head -1)
+  wanted=${REPOSITORY_URL:-$known}
+  wanted=${wanted%/}
+  [ -n "$wanted" ] ||
+    fail 'where the project is published is not known: set REPOSITORY_URL=https://HOST/OWNER/ecr-steward, or repository in Cargo.toml'
+  [[ $wanted =~ ^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~-]+)+$ ]] ||
+    fail "$wanted is not the address of a repository; write https://HOST/OWNER/ecr-steward"
+  [ -z "$known" ] || [ "$known" = "$wanted" ] ||
+    fail "REPOSITORY_URL is $wanted, and repository in Cargo.toml is $known; correct the one or the other"
+  [ -n "$known" ] || sed -i "s|^repository = \"\"\$|repository = \"$wanted\"|" Cargo.toml
+  printf '%s\n' "$wanted"
+}
+
 # What two builds of one commit must not differ by: where they were made, and when.
 export SOURCE_DATE_EPOCH
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export RUSTFLAGS="--remap-path-prefix=$root=/ecr-steward --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 export LC_ALL=C TZ=UTC
 umask 022
@@ -128,7 +154,9 @@ checksums() (
 )
 
 make() {
-  local out=$1
+  local out=$1 published
+  published=$(repository)
+  step "a release of $published"
   rm -rf "$out"
   mkdir -p "$out"
   out=$(realpath "$out")
@@ -200,5 +228,6 @@ compare() {
 case ${1:-} in
   test) try "${2:-target/release-artifacts}" ;;
   compare) compare ;;
+  repository) repository ;;
   *) make "${1:-target/release-artifacts}" ;;
 esac

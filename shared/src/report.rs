@@ -1,6 +1,7 @@
 //! Renderings of previews and runs: as JSON, tables, pages and mails.
 
 pub mod attention;
+pub mod code_pages;
 #[cfg(feature = "html")]
 pub mod html;
 pub mod run;

@@ -18,5 +18,6 @@ pub mod steward;
 pub mod storefront;
 pub mod strategy;
 pub mod template;
+pub mod terminal;
 pub mod tls;
 pub mod workload;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use shared::domain::image::reference::ImageReference;
 use shared::domain::text::instant::Instant;
+use shared::domain::usage::kubernetes::name_of;
 use shared::domain::usage::{UnknownImage, UsedImage};
 
 /// Maximum number of users that are kept of an image.
@@ -47,13 +48,7 @@ impl Images {
     /// Takes the images that an object names: of its containers, volumes and statuses, wherever in it a pod is described, and every
     /// other text in it that names an image in ECR. `hosts` are registries that stand before ECR.
     pub(crate) fn take(&mut self, kind: &str, object: &Value, hosts: &[String]) {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-        let kind = text("/kind").unwrap_or(kind);
-        let name = text("/metadata/name").unwrap_or("?");
-        let user = match text("/metadata/namespace") {
-            Some(namespace) => format!("{kind}/{namespace}/{name}"),
-            None => format!("{kind}/{name}"),
-        };
+        let user = name_of(object, kind);
         let Value::Object(fields) = object else {
             self.problems.push(format!("{user}: it is no object"));
             return;

@@ -34,7 +34,8 @@ pub fn architecture() -> &'static str {
 pub fn build(project: &Project, names: &[&str]) -> Result<BTreeMap<String, PathBuf>, LocalError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
-    command.args(["build", "--workspace", "--all-features", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
+    command.args(project.features());
     // There are no examples. But with them Cargo chooses the features of all dependencies as it does for tests; otherwise
     // some have fewer, and they and what depends on them would be compiled a second time.
     command.arg("--examples");

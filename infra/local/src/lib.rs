@@ -90,6 +90,8 @@ impl LocalError {
 pub struct Project {
     root: PathBuf,
     run: PathBuf,
+    /// Whether its programs are built with all features.
+    has_all_features: bool,
 }
 
 impl Project {
@@ -98,7 +100,20 @@ impl Project {
     pub fn here() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().unwrap_or(root);
-        Self { run: root.join("target/local/run"), root }
+        Self { run: root.join("target/local/run"), root, has_all_features: true }
+    }
+
+    /// The same checkout, whose programs are built only with what the short demo shows: the command line does not read what Kubernetes
+    /// uses. If this program was built with all features, so are those, since they are compiled already.
+    #[must_use]
+    pub fn for_short_demo(self) -> Self {
+        Self { has_all_features: cfg!(feature = "all-programs"), ..self }
+    }
+
+    /// The features that programs are built with, as arguments of Cargo.
+    #[must_use]
+    pub const fn features(&self) -> &'static [&'static str] {
+        if self.has_all_features { &["--all-features"] } else { &[] }
     }
 
     /// The same checkout with an emulator of its own, whose files are in `folder`.

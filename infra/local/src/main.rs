@@ -65,7 +65,10 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<(), LocalError> {
-    let project = Project::here();
+    let project = match command {
+        Command::Up | Command::Demo { all: false, .. } => Project::here().for_short_demo(),
+        _ => Project::here(),
+    };
     match command {
         Command::Up => up(&project).map(drop),
         Command::Demo { all, keep } => {

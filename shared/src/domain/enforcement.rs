@@ -12,6 +12,8 @@
 //! | [`protection_record`] | the record of a repository whose policy ECR enforces |
 //! | [`enforcement_switch`] | whether a run may delete, and whether each of its invocations still may |
 //! | [`suspension`] | when attached policies are suspended although no run refreshes them |
+//! | [`suggest`] | a policies file, suggested from the images that are there |
+//! | [`survey`] | what a registry has as long as there is no policies file |
 //! | [`taken`] | the number of images that were deleted from the registry in a day |
 //! | [`run`] | a run over a registry, and its keys in the stack's bucket |
 //! | [`batch`] | repositories in batches of similar size |
@@ -36,5 +38,6 @@ pub mod protection_record;
 pub mod run;
 pub mod saved_plan;
 pub mod suggest;
+pub mod survey;
 pub mod suspension;
 pub mod taken;

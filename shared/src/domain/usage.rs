@@ -46,7 +46,7 @@ pub mod eks;
 pub mod events;
 pub mod ignore;
 pub mod inspector;
-mod kubernetes;
+pub mod kubernetes;
 pub mod lambda;
 pub mod list;
 pub mod list_memory;
@@ -316,6 +316,15 @@ impl Usage {
         found.named = found.reasons.keys().copied().collect();
         found.reasons = images.closure(found.reasons, "is");
         found
+    }
+
+    /// The number of tags of a repository by which something names an image without its digest.
+    #[must_use]
+    pub fn tags_in_use(&self, name: &RepositoryName) -> u64 {
+        let index = self.index.get_or_init(|| Index::of(&self.used));
+        let references = self.relevant(index, name).into_iter().map(|(_, used)| &used.reference);
+        let by_tag = references.filter(|reference| reference.digest.is_none());
+        by_tag.filter_map(|reference| reference.tag.as_deref()).collect::<HashSet<_>>().len() as u64
     }
 
     /// The references that may name images of a repository by its name, and their places.

@@ -8,9 +8,9 @@ use crate::domain::enforcement::by_hand::UseCheck;
 use crate::domain::image::deletion::DeletionRequest;
 use crate::domain::repository::read;
 use crate::domain::repository::{Name, Settings};
-use crate::domain::text::finding::{Code, Finding, quoted};
+use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::printable::{Notation, printable};
-use crate::domain::text::reader::{OTHER_NAME, alternatives};
+use crate::domain::text::reader::OTHER_NAME;
 
 pub mod builds;
 #[cfg(feature = "signed")]
@@ -19,10 +19,12 @@ mod failed;
 pub mod gateway;
 pub mod previews;
 pub mod problem;
+pub mod rejection;
 #[cfg(feature = "lifecycle")]
 pub mod serve;
 
 pub use problem::{Kind, Problem};
+pub use rejection::Rejection;
 
 /// The largest answer that Lambda carries for API Gateway, in bytes, less room for the envelope.
 const MAX_ANSWER_BYTES: usize = 5 * 1024 * 1024;
@@ -86,19 +88,14 @@ impl Response {
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_string(body) {
             Ok(text) if text.len() > MAX_ANSWER_BYTES => {
-                let detail = format!(
-                    "the answer has {} bytes, and Lambda carries {MAX_ANSWER_BYTES}; ask for less at a time",
-                    text.len()
-                );
-                Problem::new(Kind::AnswerTooLarge, detail).into()
+                let (bytes, max_bytes) = (text.len(), MAX_ANSWER_BYTES);
+                Problem::from(Rejection::AnswerTooLarge { bytes, max_bytes }).into()
             }
             Ok(body) => {
                 let body = printable(&body, Notation::Json).into_owned();
                 Self { status, headers: vec![("content-type", "application/json".to_owned())], body }
             }
-            Err(error) => {
-                Problem::new(Kind::Internal, format!("the answer cannot be written: {error}")).into()
-            }
+            Err(error) => Problem::from(Rejection::Unwritable(error.to_string())).into(),
         }
     }
 
@@ -116,26 +113,18 @@ impl Response {
 /// The problem to answer with; nothing was done.
 pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     let path = written(request.path)?;
-    let allowed: &[&str] = match path {
+    let allowed: &'static [&'static str] = match path {
         "/repositories" => &["GET", "POST"],
         "/images/delete" => &["POST"],
         _ if path.starts_with("/deletions/") => &["POST"],
         _ if path.starts_with("/repositories/") => &["DELETE", "GET", "POST", "PUT"],
         _ => {
-            let detail = format!(
-                "there is nothing at {}; there are /repositories, /repositories/{{name}}, /deletions/{{name}} and \
-                 /images/delete",
-                quoted(path)
-            );
-            return Err(Problem::new(Kind::NoSuchPath, detail));
+            let there_are = "/repositories, /repositories/{name}, /deletions/{name} and /images/delete";
+            return Err(Rejection::NoSuchPath { path, there_are }.into());
         }
     };
     if !allowed.contains(&request.method) {
-        let header = allowed.join(", ");
-        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-        let detail =
-            format!("{} is not for {path}; write {}", quoted(request.method), alternatives(&allowed));
-        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", header));
+        return Err(Rejection::Method { method: request.method, path, allowed }.into());
     }
     let delete_images = |name| {
         let [in_use] = parameters(request, ["inUse"])?;
@@ -175,11 +164,16 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             let max_results = max_results
                 .map(|text| match text.parse() {
                     Ok(number @ 1..=1000) => Ok(number),
-                    _ => Err(bad_parameter("maxResults", &text, "a whole number from 1 to 1000")),
+                    _ => {
+                        let expected = "a whole number from 1 to 1000";
+                        let (name, value) = ("maxResults", text.as_str());
+                        Err(Problem::from(Rejection::ParameterValue { name, value, expected }))
+                    }
                 })
                 .transpose()?;
             if next_token.as_deref() == Some("") {
-                return Err(bad_parameter("nextToken", "", "the nextToken of the page before"));
+                let expected = "the nextToken of the page before";
+                return Err(Rejection::ParameterValue { name: "nextToken", value: "", expected }.into());
             }
             Ok(Call::ListRepositories { max_results, next_token })
         }
@@ -203,54 +197,39 @@ fn written(path: &str) -> Result<&str, Problem> {
     let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(is_plain);
     match path.strip_prefix('/') {
         Some(rest) if rest.split('/').all(is_part) => Ok(path),
-        _ => {
-            let detail = format!(
-                "there is nothing at {}; write the path without escapes, without a slash at its end, and with no part of it empty, \
-                 `.` or `..`",
-                quoted(path)
-            );
-            Err(Problem::new(Kind::NoSuchPath, detail))
-        }
+        _ => Err(Rejection::PathSpelling(path).into()),
     }
 }
 
 /// The repository that the rest of a path names.
 fn name_of_path(name: &str) -> Result<Name, Problem> {
-    Name::parse_at(name, "")
-        .map_err(|finding| Problem::new(Kind::InvalidRequest, format!("the path: {}", finding.message)))
+    Name::parse_at(name, "").map_err(|finding| Rejection::RepositoryName(finding.message).into())
 }
 
 /// The query parameters of these names; another one is a mistake that must not pass for its absence.
 fn parameters<const N: usize>(
     request: Request<'_>,
-    names: [&str; N],
+    names: [&'static str; N],
 ) -> Result<[Option<String>; N], Problem> {
     let mut values = [const { None }; N];
     for (key, value) in request.query {
         let Some(index) = names.iter().position(|name| name == key) else {
-            let known: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-            let known = match alternatives(&known).as_str() {
-                "" => "leave it out".to_owned(),
-                known => format!("write {known}, or leave it out"),
-            };
-            let detail = format!("{} is not a query parameter here; {known}", quoted(key));
-            return Err(Problem::new(Kind::InvalidRequest, detail));
+            return Err(Rejection::UnknownParameter { name: key, known: &names }.into());
         };
         if let Some(found) = values.get_mut(index)
             && found.replace(value.clone()).is_some()
         {
-            let detail = format!("the query parameter {} is there twice; keep one", quoted(key));
-            return Err(Problem::new(Kind::InvalidRequest, detail));
+            return Err(Rejection::RepeatedParameter(key).into());
         }
     }
     Ok(values)
 }
 
-fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
+fn flag(name: &'static str, value: Option<&str>) -> Result<bool, Problem> {
     match value {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(other) => Err(bad_parameter(name, other, "true or false")),
+        Some(value) => Err(Rejection::ParameterValue { name, value, expected: "true or false" }.into()),
     }
 }
 
@@ -258,20 +237,11 @@ fn use_check(in_use: Option<&str>) -> Result<UseCheck, Problem> {
     Ok(if flag("inUse", in_use)? { UseCheck::Known } else { UseCheck::Look })
 }
 
-fn bad_parameter(name: &str, value: &str, expected: &str) -> Problem {
-    let detail = format!("the query parameter `{name}` is {}; write {expected}", quoted(value));
-    Problem::new(Kind::InvalidRequest, detail)
-}
-
 fn text(request: Request<'_>) -> Result<&str, Problem> {
     if request.body.is_empty() {
-        return Err(Problem::new(Kind::InvalidRequest, "the request has no body; send a JSON object"));
+        return Err(Rejection::NoBody.into());
     }
-    std::str::from_utf8(request.body).map_err(|error| {
-        let detail =
-            format!("the body is not UTF-8 from byte {} on; send a JSON object", error.valid_up_to());
-        Problem::new(Kind::InvalidRequest, detail)
-    })
+    std::str::from_utf8(request.body).map_err(|error| Rejection::NotUtf8(error.valid_up_to()).into())
 }
 
 #[cfg(test)]

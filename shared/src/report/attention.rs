@@ -72,7 +72,7 @@ pub const KINDS: [Kind; 26] = [
         "The time of the function was up. The next run goes on with what is left.",
     ),
     kind(
-        "usage-unknown",
+        USAGE_UNKNOWN,
         "What is in use is not known",
         "Mend the source that is named: a permission, an address, a list. Until then nothing is deleted from these repositories.",
     ),
@@ -156,6 +156,8 @@ pub const KINDS: [Kind; 26] = [
     OTHER,
 ];
 
+/// The code of usage sources that could not be read completely.
+pub const USAGE_UNKNOWN: &str = "usage-unknown";
 /// The code of a repository's own lifecycle policy that would delete what is in use.
 const NATIVE_POLICY: &str = "native-policy";
 /// The code of protection tags that are pushed to another registry, too.
@@ -266,7 +268,7 @@ pub fn concerns(outcome: &Outcome) -> Vec<Concern> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::enforcement::plan::Blocker;
+    use crate::domain::enforcement::plan::{Blocker, Reassignment};
     use crate::domain::text::finding::{Code, Finding};
     use crate::domain::text::instant::Instant;
 
@@ -297,7 +299,7 @@ mod tests {
             Blocker::UnreadIndexes(1),
             Blocker::Clock { count: 1, now },
             Blocker::Registry { planned: 1, before: 1, limit: 1 },
-            Blocker::Reassigned(text()),
+            Blocker::Reassigned(Reassignment::Replaced),
             tag,
             Blocker::Unprotectable(finding),
             Blocker::TakesProtected(1),

@@ -167,7 +167,7 @@ fn bar(class: &str, part: u64, whole: u64) -> Markup {
 fn findings(finding: &Finding) -> Markup {
     html! {
         p {
-            code.code { (finding.code) }
+            (text::code(finding.code.as_str()))
             @if !finding.pointer.is_empty() { " at " code { (finding.pointer) } }
         }
         p { (text::prose(&finding.message)) }

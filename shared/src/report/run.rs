@@ -5,6 +5,7 @@ mod message;
 mod metrics;
 mod notices;
 mod parts;
+mod survey;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -18,6 +19,7 @@ use crate::domain::enforcement::outcome::{Amount, Attached, ImageResult, Outcome
 use crate::domain::enforcement::policy_set::{Apply, IgnoredSource};
 use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::domain::enforcement::run::Run;
+use crate::domain::enforcement::survey::Survey;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count};
 use crate::domain::usage::UnreadableSource;
@@ -28,6 +30,7 @@ pub use metrics::metrics;
 #[cfg(feature = "html")]
 pub(super) use notices::{dry_run_notice, other_notices, tags_notice};
 pub use parts::{PARTS, Part};
+pub(super) use survey::{NEXT, facts};
 
 /// Maximum number of repositories that a report lists. Counts include all.
 pub const REPOSITORIES: usize = 2000;
@@ -72,6 +75,9 @@ pub struct RunReport {
     pub protection_hours: u32,
     /// Over all repositories.
     pub totals: Totals,
+    /// What the registry has, as long as there is no policies file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
     /// The totals of each policy of the policies file that some repository has.
     pub policies: BTreeMap<String, Totals>,
     /// Unreadable usage sources.

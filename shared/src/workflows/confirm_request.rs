@@ -16,12 +16,14 @@ use crate::workflows::provision::Provisioner;
 const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// Why a request is not confirmed. Nothing may be done for it.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfirmationError {
     /// CloudFormation did not send it.
-    Unconfirmed(Unconfirmed),
+    #[error(transparent)]
+    Unconfirmed(#[from] Unconfirmed),
     /// The call to CloudFormation failed.
-    NotAsked(AwsError),
+    #[error(transparent)]
+    NotAsked(#[from] AwsError),
 }
 
 /// Asks CloudFormation about requests.

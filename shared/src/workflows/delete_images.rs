@@ -4,6 +4,7 @@
 //! is deleted. If something cannot be read in time, nothing is deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -25,6 +26,7 @@ use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::Usage;
 use crate::domain::usage::usage_snapshot::UsageSnapshot;
+use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::repository_snapshot::INDEXES;
 use crate::workflows::enforcement::summarize::USAGE_KEY;
 use crate::workflows::enforcement::write_journal;
@@ -88,7 +90,7 @@ pub enum DeletionError {
     },
     /// The repository was changed meanwhile.
     #[error("{0} since this request looked at the repository, and nothing was deleted; try again")]
-    Changed(String),
+    Changed(RepositoryChange),
     /// The policies file is invalid, which says what counts as use, and how much may be deleted.
     #[error(
         "{} is not valid, and it says what counts as use and how much may go; nothing was changed: {}",
@@ -112,6 +114,58 @@ impl From<RunError> for DeletionError {
                 Self::State(error)
             }
         }
+    }
+}
+
+/// How a repository changed between its check and its deletion.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepositoryChange {
+    /// An image was pushed; with its digest, if it is known.
+    #[error("{}", match .0 { Some(digest) => format!("the image {digest} was pushed"), None => "an image was pushed".to_owned() })]
+    Pushed(Option<String>),
+    /// Tags of the image with this digest were added, moved or removed.
+    #[error("the tags of {0} have changed")]
+    Tags(String),
+}
+
+/// Why an image was not deleted, where ECR was not asked to.
+#[derive(Debug, thiserror::Error)]
+enum NotAttempted<'a> {
+    /// The call for a batch before it failed.
+    #[error("an earlier call failed: {0}")]
+    EarlierFailed(&'a DeletionError),
+    /// The journal could not be written.
+    #[error("it could not be written down: {0}")]
+    NotJournaled(&'a DeletionError),
+    /// The call itself failed.
+    #[error("{0}")]
+    Failed(&'a DeletionError),
+    /// The image does not exist.
+    #[error("the repository has no such image")]
+    Missing,
+}
+
+/// Why an image is deleted, for the journal.
+#[derive(Debug, Clone, Copy)]
+struct JournaledReason<'a> {
+    /// The actor of the request.
+    by: &'a Actor,
+    /// Whether only some of the image's tags are removed.
+    only_tags: bool,
+    /// Whether it was checked that the image is not in use.
+    is_use_read: bool,
+}
+
+impl fmt::Display for JournaledReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.only_tags {
+            f.write_str("Only these tags are taken off; the image keeps others. ")?;
+        }
+        write!(f, "Asked for by {}.", self.by)?;
+        if !self.is_use_read {
+            f.write_str(" Use was not looked at: inUse.")?;
+        }
+        Ok(())
     }
 }
 
@@ -175,7 +229,7 @@ impl ByHand<'_> {
         let mut is_begun = false;
         for batch in deletion::in_order(&there, &digests, &looked.children(), BATCH) {
             if let Some(error) = &stopped {
-                let problem = format!("an earlier call failed: {error}");
+                let problem = NotAttempted::EarlierFailed(error);
                 outcome.refused.extend(refused(&batch, "NotAttempted", &problem));
                 continue;
             }
@@ -192,7 +246,7 @@ impl ByHand<'_> {
                 if !is_begun {
                     return Err(error);
                 }
-                let problem = format!("it could not be written down: {error}");
+                let problem = NotAttempted::NotJournaled(&error);
                 outcome.refused.extend(refused(&batch, "NotAttempted", &problem));
                 stopped = Some(error);
                 continue;
@@ -209,7 +263,7 @@ impl ByHand<'_> {
                         return Err(error);
                     }
                     let code = if is_in_doubt { "OutcomeUnknown" } else { "NotAttempted" };
-                    outcome.refused.extend(refused(&batch, code, &error.to_string()));
+                    outcome.refused.extend(refused(&batch, code, &NotAttempted::Failed(&error)));
                     stopped = Some(error);
                 }
             }
@@ -265,7 +319,7 @@ impl ByHand<'_> {
             Ok(()) => Ok(Removal::Deleted),
             Err(error) if error.is_not_found() => Ok(Removal::Missing),
             Err(RunError::Aws(error)) if error.failure == Failure::NotEmpty => {
-                Err(DeletionError::Changed("an image was pushed".to_owned()))
+                Err(DeletionError::Changed(RepositoryChange::Pushed(None)))
             }
             Err(error) => Err(error.into()),
         }
@@ -400,9 +454,9 @@ impl ByHand<'_> {
         let touched = looked.selection.touched();
         for image in &now {
             let changed = match before.get(&*image.digest) {
-                None if looked.is_whole => format!("the image {} was pushed", image.digest),
+                None if looked.is_whole => RepositoryChange::Pushed(Some(image.digest.to_string())),
                 Some(place) if touched.contains(place) && looked.tags(*place) != sorted(image) => {
-                    format!("the tags of {} have changed", image.digest)
+                    RepositoryChange::Tags(image.digest.to_string())
                 }
                 _ => continue,
             };
@@ -437,13 +491,14 @@ impl ByHand<'_> {
             let Some(image) = looked.images.images().get(place as usize) else { continue };
             let untagged = looked.selection.untagged.iter().filter(|(of, _)| *of == place);
             let untagged: Vec<String> = untagged.map(|(_, tag)| tag.clone()).collect();
-            let is_known = if looked.usage_read_at.is_some() { "" } else { " Use was not looked at: inUse." };
-            let (image_tags, reason) = if untagged.is_empty() {
-                let tags = image.tags.iter().map(ToString::to_string).collect();
-                (tags, format!("Asked for by {}.{is_known}", self.by))
-            } else {
-                let what = "Only these tags are taken off; the image keeps others";
-                (untagged, format!("{what}. Asked for by {}.{is_known}", self.by))
+            let reason = JournaledReason {
+                by: &self.by,
+                only_tags: !untagged.is_empty(),
+                is_use_read: looked.usage_read_at.is_some(),
+            };
+            let image_tags = match reason.only_tags {
+                true => untagged,
+                false => image.tags.iter().map(ToString::to_string).collect(),
             };
             let manifest = manifests.get(&*image.digest);
             lines.push(Line {
@@ -463,7 +518,7 @@ impl ByHand<'_> {
                 policy: None,
                 policies_file_version: looked.policies_file_version.clone(),
                 applied_rule_priority: None,
-                reason,
+                reason: reason.to_string(),
                 usage_read_at: looked.usage_read_at,
             });
         }
@@ -520,9 +575,7 @@ async fn in_use(
         None => read_usage::observe(clients, sources, read_usage::before(clients).await?, now).await?,
         Some(object) => {
             let last = UsageSnapshot::parse(&object.text).map_err(|error| {
-                let problem = format!(
-                    "{error}; the next completed run writes it anew, and without it use is read from the beginning"
-                );
+                let problem = ObjectProblem::LastUse(error.to_string());
                 DeletionError::State(clients.invalid_object(USAGE_KEY, problem))
             })?;
             match read_usage::unread_sources(sources, &last.once).next() {
@@ -625,15 +678,15 @@ fn sorted(image: &Image) -> Vec<&str> {
 }
 
 fn missing(ids: &[ImageId]) -> Vec<Refused> {
-    refused(ids, NOT_FOUND, "the repository has no such image")
+    refused(ids, NOT_FOUND, &NotAttempted::Missing)
 }
 
-fn refused(ids: &[ImageId], code: &str, reason: &str) -> Vec<Refused> {
+fn refused(ids: &[ImageId], code: &str, reason: &NotAttempted<'_>) -> Vec<Refused> {
     ids.iter()
         .map(|id| Refused {
             image_id: Deleted::from(id),
             failure_code: code.to_owned(),
-            failure_reason: reason.to_owned(),
+            failure_reason: reason.to_string(),
         })
         .collect()
 }

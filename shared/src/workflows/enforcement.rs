@@ -12,6 +12,7 @@
 //! | [`execute`] | executes actions: checks, writes the journal, acts, reports |
 //! | [`write_journal`] | writes the journal, and reads it |
 //! | [`put_back`] | restores images that came into use after they were deleted |
+//! | [`object_problem`] | what can be wrong with an object in the bucket |
 //! | [`registry_limit`] | reserves the limit of the registry, which bounds the damage of a bad policy |
 //! | [`restore_policy`] | restores a lifecycle policy that another one replaced |
 //! | [`approval`] | saves a plan, and executes a saved one |
@@ -34,12 +35,14 @@ use crate::domain::enforcement::action::Action;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::{CLOCK_SECONDS, UsageSnapshot};
 use crate::workflows::enforcement::execute::Executor;
+use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::process_batch::BatchProcessor;
 
 pub mod approval;
 pub mod delete;
 pub mod execute;
 pub mod inventory;
+pub mod object_problem;
 pub mod process_batch;
 pub mod protect;
 pub mod put_back;
@@ -263,7 +266,7 @@ pub enum RunError {
         /// The key.
         key: String,
         /// The problem, and what to do.
-        problem: String,
+        problem: ObjectProblem,
     },
     /// The task is refused, since no run of this stack sends it to this function.
     #[error("{key}: {problem}")]
@@ -314,15 +317,15 @@ impl RunContext<'_> {
     /// An object that has to exist, after comparing the clock with that of S3.
     pub(crate) async fn whole_object(&self, key: &str, now: Instant) -> Result<Object, RunError> {
         let Some(object) = self.call(self.s3.get(self.bucket, key)).await? else {
-            let problem = "there is no such object; the run that it is of may be forgotten".to_owned();
-            return Err(self.invalid_object(key, problem));
+            return Err(self.invalid_object(key, ObjectProblem::Missing));
         };
         check_clock(object.answered_at, now)?;
         Ok(object)
     }
 
-    pub(crate) fn invalid_object(&self, key: &str, problem: String) -> RunError {
-        RunError::Object { bucket: self.bucket.to_owned(), key: key.to_owned(), problem }
+    /// The error of an object in the bucket.
+    pub(crate) fn invalid_object(&self, key: &str, problem: impl Into<ObjectProblem>) -> RunError {
+        RunError::Object { bucket: self.bucket.to_owned(), key: key.to_owned(), problem: problem.into() }
     }
 }
 

@@ -18,9 +18,23 @@ pub struct ProtectionRecords<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The record; `Err` says why it cannot be read.
-    pub record: Result<ProtectionRecord, String>,
+    pub record: Result<ProtectionRecord, RecordProblem>,
     /// The object's `ETag`.
     pub etag: String,
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordProblem {
+    /// The object is not the JSON of a record.
+    #[error("{0}")]
+    Json(String),
+    /// The record belongs to the registry of this account.
+    #[error("it is of the registry {0}")]
+    OtherRegistry(String),
+    /// The record belongs to the repository with this name.
+    #[error("it is of the repository {0}")]
+    OtherRepository(String),
 }
 
 impl Found {
@@ -31,7 +45,7 @@ impl Found {
             if record.registry_id == registry_id {
                 Ok(record)
             } else {
-                Err(format!("it is of the registry {}", record.registry_id))
+                Err(RecordProblem::OtherRegistry(record.registry_id))
             }
         });
         Self { record, ..self }
@@ -54,12 +68,12 @@ impl<'a> ProtectionRecords<'a> {
         let found = self.s3.get(self.bucket, &ProtectionRecord::key(repository_name)).await?;
         Ok(found.map(|object| {
             let record = serde_json::from_str::<ProtectionRecord>(&object.text)
-                .map_err(|error| error.to_string())
+                .map_err(|error| RecordProblem::Json(error.to_string()))
                 .and_then(|record| {
                     if record.repository_name == repository_name {
                         Ok(record)
                     } else {
-                        Err(format!("it is of the repository {}", record.repository_name))
+                        Err(RecordProblem::OtherRepository(record.repository_name))
                     }
                 });
             Found { record, etag: object.etag }

@@ -15,7 +15,7 @@ use crate::domain::repository::{
     difference, ownership,
 };
 use crate::domain::text::instant::Instant;
-use crate::workflows::protection_records::{Found, ProtectionRecords};
+use crate::workflows::protection_records::{Found, ProtectionRecords, RecordProblem};
 
 /// Maximum number of attempts to write a record that somebody else writes concurrently.
 const MAX_RECORD_ATTEMPTS: usize = 5;
@@ -65,7 +65,7 @@ pub enum Cause {
         /// The object.
         place: String,
         /// The problem with it.
-        problem: String,
+        problem: RecordProblem,
     },
     /// Others write the record all the time.
     #[error("{0} is written by something else again and again; try again")]
@@ -94,14 +94,39 @@ pub enum Left {
         /// Its name.
         name: String,
         /// Why it could not be deleted.
-        because: String,
+        because: NotRolledBack,
     },
     /// A change, or several.
     Changes {
         /// The fields.
         fields: Vec<&'static str>,
         /// Why they could not be changed back.
-        because: String,
+        because: NotRolledBack,
+    },
+}
+
+/// Why a change is not rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRolledBack {
+    /// A call failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The repository was created by another request, which may complete it.
+    #[error("another request began it")]
+    OfAnotherRequest,
+    /// The lifecycle policy was suspended, by which less expires than before.
+    #[error("the policy is suspended, and stays so")]
+    Suspended,
+    /// The lifecycle policy before is not safe: ECR would delete images in use by it.
+    #[error("the policy before does not begin with the protection rule, and is not attached again")]
+    Unprotected,
+    /// A call failed, and the lifecycle policy was not rolled back for a reason of its own.
+    #[error("{error}; {of_policy}")]
+    Both {
+        /// The failed call.
+        error: AwsError,
+        /// Why the lifecycle policy was not rolled back.
+        of_policy: Box<Self>,
     },
 }
 
@@ -285,10 +310,10 @@ impl Provisioner<'_> {
             && existing.lifecycle_policy_text.as_deref().is_some_and(is_suspended)
         {
             record = self.work(records.find(&existing.name)).await?.and_then(|found| {
-                let unreadable = |problem: &String| {
+                let unreadable = |problem: &RecordProblem| {
                     tracing::warn!(
                         repository = existing.name,
-                        problem,
+                        %problem,
                         "could not read why the policy is suspended"
                     );
                 };
@@ -372,7 +397,7 @@ impl Provisioner<'_> {
             if is_ours {
                 return self.undo_creation(name, cause).await;
             }
-            let because = "another request began it".to_owned();
+            let because = NotRolledBack::OfAnotherRequest;
             ProvisionError { cause, left: Left::Incomplete { name: name.to_string(), because } }
         };
         for change in &changes {
@@ -419,7 +444,7 @@ impl Provisioner<'_> {
         };
         let left = match self.order(undo).await {
             Ok(()) => Left::Nothing,
-            Err(error) => Left::Incomplete { name: name.to_string(), because: error.to_string() },
+            Err(error) => Left::Incomplete { name: name.to_string(), because: error.into() },
         };
         tracing::warn!(repository = %name, error = %cause, ?left, "could not create the repository");
         ProvisionError { cause, left }
@@ -604,11 +629,10 @@ impl Provisioner<'_> {
                 let Some(now) = ecr.repository(&parsed).await? else { return Ok(None) };
                 if now.lifecycle_policy_text != *from {
                     if to.as_deref().is_some_and(is_suspended) {
-                        return Ok(Some("the policy is suspended, and stays so".to_owned()));
+                        return Ok(Some(NotRolledBack::Suspended));
                     }
                     if from.as_deref().is_some_and(|from| !begins_with_protection(from)) {
-                        let because = "the policy before does not begin with the protection rule, and is not attached again";
-                        return Ok(Some(because.to_owned()));
+                        return Ok(Some(NotRolledBack::Unprotected));
                     }
                     ecr.apply(&now, &change.reversed()).await?;
                 }
@@ -629,7 +653,7 @@ impl Provisioner<'_> {
         let because = match self.order(undo).await {
             Ok(None) => return Left::Nothing,
             Ok(Some(because)) => because,
-            Err(error) => error.to_string(),
+            Err(error) => error.into(),
         };
         Left::Changes { fields: vec!["lifecyclePolicyText"], because }
     }
@@ -681,9 +705,10 @@ impl Provisioner<'_> {
             (Ok(()), left) => left,
             (Err(error), Left::Changes { fields: policy, because }) => {
                 fields.extend(policy);
-                Left::Changes { fields, because: format!("{error}; {because}") }
+                let because = NotRolledBack::Both { error, of_policy: Box::new(because) };
+                Left::Changes { fields, because }
             }
-            (Err(error), _) => Left::Changes { fields, because: error.to_string() },
+            (Err(error), _) => Left::Changes { fields, because: error.into() },
         };
         tracing::warn!(repository = repository.name, error = %cause, ?left, "could not change the repository");
         ProvisionError { cause, left }

@@ -11,15 +11,15 @@ use crate::aws::response_url::Callback;
 use crate::aws::s3::{Precondition, S3};
 use crate::aws::ssm::Parameters;
 use crate::aws::{AwsError, Failure};
-use crate::domain::builds::build_context::BuildContext;
+use crate::domain::builds::build_context::{BuildContext, ContextDoubt};
 use crate::domain::builds::build_outcome::{Build, BuildOutcome, ContextError, Status, last_words};
-use crate::domain::builds::fingerprint;
 use crate::domain::builds::handover::Handover;
 use crate::domain::builds::index::{self, Pushed, Unreadable};
 use crate::domain::builds::outbound_event::{Failed, OutboundEvent, Published};
 use crate::domain::builds::start_build_input::location;
 use crate::domain::builds::tag_ownership::{self, Claim, PublishTarget, TagOwnership};
 use crate::domain::builds::tags::NotMoved;
+use crate::domain::builds::{Source, fingerprint};
 use crate::domain::cloudformation::image;
 use crate::domain::cloudformation::{Answer, Event, ResponseUrl};
 use crate::domain::image::deletion::ImageId;
@@ -67,16 +67,102 @@ pub enum PublishError {
     #[error(
         "this is neither CodeBuild's `CodeBuild Build State Change` nor a build context of this stack: {0}"
     )]
-    Event(String),
+    Event(EventProblem),
     /// A build context is not one of this stack. Nothing follows from it, and it needs attention.
     #[error("the build context of {0} is not trusted: {1}")]
-    BuildContext(String, String),
+    BuildContext(ContextOf, Doubt),
     /// The ownership of tags could not be written.
     #[error("the ledger s3://{0}/{1} is written by others all the time")]
     TagOwnership(String, String),
     /// A manifest is none.
     #[error(transparent)]
     Manifest(#[from] Unreadable),
+}
+
+/// Why an event is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventProblem {
+    /// The event has another form.
+    #[error("{0}")]
+    Form(String),
+    /// The event has this `detail-type`.
+    #[error("it is `{0}`")]
+    DetailType(String),
+}
+
+/// The owner of a build context.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContextOf {
+    /// The build with this id.
+    #[error("{0}")]
+    Build(String),
+    /// An image that exists already, in the repository with this name.
+    #[error("what is built already in {0}")]
+    ExistingImage(Name),
+}
+
+/// Why a build context is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// CodeBuild fetched another source than the context names.
+    #[error("its build context is for {source_of_context}, and it built {place} {version}")]
+    OtherSource {
+        /// The source according to the context.
+        source_of_context: String,
+        /// The location that CodeBuild fetched.
+        place: String,
+        /// The version that CodeBuild fetched.
+        version: String,
+    },
+    /// The context contradicts itself.
+    #[error(transparent)]
+    Context(#[from] ContextDoubt),
+}
+
+/// Why a successful build has no image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the build reports {digest}, which is not in {name} as {tag}; it may have been deleted meanwhile. Start the build again"
+)]
+struct NotPushed<'a> {
+    /// The reported digest.
+    digest: &'a str,
+    /// The repository.
+    name: &'a Name,
+    /// The tag that the build pushes.
+    tag: String,
+}
+
+/// The ownership of tags is not as this stack writes it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "s3://{bucket}/{key} is not the ledger that this stack writes ({error}); restore an earlier version of it"
+)]
+struct InvalidLedger<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    error: serde_json::Error,
+}
+
+/// Why an image does not get a tag.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "tags of {0} are immutable; exclude this one with imageTagMutabilityExclusionFilters, or leave it out of imageTags"
+)]
+struct ImmutableTags<'a>(&'a Name);
+
+/// The message of a failed build for the stack that waits for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the build {id} of {source_of_build} for {repository_name} ended as {}: {reason}. Its log: {log}{end}", .status.as_str())]
+struct BuildFailed<'a> {
+    id: &'a str,
+    source_of_build: &'a Source,
+    repository_name: &'a str,
+    status: Status,
+    reason: &'a str,
+    log: &'a str,
+    /// The end of the log, to continue the sentence.
+    end: &'a str,
 }
 
 /// The result of an event.
@@ -156,7 +242,7 @@ impl Publisher<'_> {
     ///
     /// If AWS cannot be asked; the event is delivered again.
     pub async fn serve(&self, event: &str, now: Instant) -> Result<Outcome, PublishError> {
-        let unknown = |error: serde_json::Error| PublishError::Event(error.to_string());
+        let unknown = |error: serde_json::Error| PublishError::Event(EventProblem::Form(error.to_string()));
         if let Ok(Handover { already_built }) = serde_json::from_str(event) {
             let outcome = self.built(&already_built, now).await?;
             tracing::info!(
@@ -176,7 +262,7 @@ impl Publisher<'_> {
                 let id = change.build_id.split_once(":build/").map_or(&*change.build_id, |(_, id)| id);
                 self.ended(id, now).await?
             }
-            other => return Err(PublishError::Event(format!("it is `{other}`"))),
+            other => return Err(PublishError::Event(EventProblem::DetailType(other.to_owned()))),
         };
         tracing::info!(outcome = serde_json::to_string(&outcome).unwrap_or_default(), "served the event");
         Ok(outcome)
@@ -191,7 +277,7 @@ impl Publisher<'_> {
         if let Ok((context, _)) = build.context()
             && let Some(reason) = self.doubt(&build, &context, now)
         {
-            return Err(PublishError::BuildContext(build.id, reason));
+            return Err(PublishError::BuildContext(ContextOf::Build(build.id), reason));
         }
         match build.ended() {
             BuildOutcome::InProgress => Ok(Ignored::InProgress.into()),
@@ -217,11 +303,8 @@ impl Publisher<'_> {
                     found.iter().find(|manifest| manifest.tag.as_deref() == Some(&*tag))
                 };
                 if of(platform).is_none_or(|manifest| manifest.digest != digest) {
-                    let reason = format!(
-                        "the build reports {digest}, which is not in {name} as {}; it may have been deleted meanwhile. \
-                         Start the build again",
-                        context.tag_for(platform)
-                    );
+                    let reason = NotPushed { digest: &digest, name: &name, tag: context.tag_for(platform) }
+                        .to_string();
                     return self.failed(&build, &context, Status::Succeeded, &reason).await;
                 }
                 let images: Option<Vec<Pushed>> = context
@@ -247,7 +330,7 @@ impl Publisher<'_> {
 
     /// Why a build's context is not trusted; `None` if it is. It is in a variable that anybody can set who may start builds,
     /// while the source is what CodeBuild fetched.
-    fn doubt(&self, build: &Build, context: &BuildContext, now: Instant) -> Option<String> {
+    fn doubt(&self, build: &Build, context: &BuildContext, now: Instant) -> Option<Doubt> {
         let (kind, place) = location(&context.source, self.registry);
         let (built_kind, built_place, built_version) = &build.source;
         // An object may be named by its ARN.
@@ -257,12 +340,13 @@ impl Publisher<'_> {
         };
         let is_same = kind == built_kind && place == built_place && context.source.version() == built_version;
         if !is_same {
-            return Some(format!(
-                "its build context is for {}, and it built {built_place} {built_version}",
-                context.source
-            ));
+            return Some(Doubt::OtherSource {
+                source_of_context: context.source.to_string(),
+                place: built_place.to_owned(),
+                version: built_version.clone(),
+            });
         }
-        context.doubt(now)
+        context.doubt(now).map(Doubt::from)
     }
 
     /// Stores the index of several images; the one that is there if it was joined before.
@@ -303,7 +387,7 @@ impl Publisher<'_> {
             return Ok(Ignored::NoRepository.into());
         };
         if let Some(reason) = context.doubt(now) {
-            return Err(PublishError::BuildContext(format!("what is built already in {name}"), reason));
+            return Err(PublishError::BuildContext(ContextOf::ExistingImage(name), reason.into()));
         }
         match self.image(&name, context).await? {
             None => Ok(Ignored::NoImage.into()),
@@ -430,11 +514,11 @@ impl Publisher<'_> {
             None => Ok((TagOwnership::default(), None)),
             Some(object) => {
                 let ledger = serde_json::from_str(&object.text).map_err(|error| {
-                    let problem = format!(
-                        "s3://{}/{key} is not the ledger that this stack writes ({error}); restore an earlier version of it",
-                        self.bucket
-                    );
-                    AwsError { failure: Failure::Invalid, ..AwsError::unexpected_response("GetObject", &problem) }
+                    let problem = InvalidLedger { bucket: self.bucket, key, error }.to_string();
+                    AwsError {
+                        failure: Failure::Invalid,
+                        ..AwsError::unexpected_response("GetObject", &problem)
+                    }
                 })?;
                 Ok((ledger, Some(object.etag)))
             }
@@ -454,10 +538,7 @@ impl Publisher<'_> {
             PublishTarget::Tag(tag) => match self.ecr.put_image(name, manifest, None, tag).await {
                 Ok(_) => Ok(None),
                 Err(error) if error.failure == Failure::AlreadyExists => {
-                    let reason = format!(
-                        "tags of {name} are immutable; exclude this one with imageTagMutabilityExclusionFilters, or leave \
-                         it out of imageTags"
-                    );
+                    let reason = ImmutableTags(name).to_string();
                     Ok(Some(NotMoved { image_tag: tag.clone(), reason }))
                 }
                 Err(error) => Err(error),
@@ -487,13 +568,16 @@ impl Publisher<'_> {
         }
         let log = build.log_link.clone().unwrap_or_default();
         let end = self.end_of_log(build).await;
-        let message = format!(
-            "the build {} of {} for {} ended as {}: {reason}. Its log: {log}{end}",
-            build.id,
-            context.source,
-            context.repository_name,
-            status.as_str()
-        );
+        let message = BuildFailed {
+            id: &build.id,
+            source_of_build: &context.source,
+            repository_name: &context.repository_name,
+            status,
+            reason,
+            log: &log,
+            end: &end,
+        };
+        let message = message.to_string();
         let reason = format!("{reason}{end}");
         let reason = reason.as_str();
         self.answer(context, &Err(message)).await?;

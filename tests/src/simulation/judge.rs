@@ -41,6 +41,8 @@ enum Deed {
     Deleted,
     /// A tag was moved to another image, or taken off.
     TagMoved,
+    /// The repository asks for protection tags from now on, or no longer.
+    Asked,
 }
 
 impl Act {
@@ -54,6 +56,14 @@ impl Act {
 
     pub(super) fn deleted(repository: &str, at: i64) -> Self {
         Self { repository: repository.to_owned(), at, deed: Deed::Deleted }
+    }
+
+    pub(super) fn asked(repository: &str, at: i64) -> Self {
+        Self { repository: repository.to_owned(), at, deed: Deed::Asked }
+    }
+
+    pub(super) fn is_asking_of(&self, repository: &str) -> bool {
+        self.repository == repository && self.deed == Deed::Asked
     }
 
     pub(super) fn tag_moved(repository: &str, at: i64) -> Self {
@@ -86,6 +96,8 @@ pub(super) struct Invocation {
     described: BTreeMap<String, i64>,
     /// What was done in each repository, in their order.
     effects: Vec<(String, i64)>,
+    /// Policies that were attached, or suspended.
+    pub(super) attachings: Vec<(String, i64)>,
     /// What went from a repository, and how many of it to the archive.
     pub(super) gone: BTreeMap<String, (BTreeSet<String>, u64)>,
     /// Operations of which a call went wrong.
@@ -112,6 +124,7 @@ impl Invocation {
             assigned: BTreeMap::new(),
             described: BTreeMap::new(),
             effects: Vec::new(),
+            attachings: Vec::new(),
             gone: BTreeMap::new(),
             faulted: BTreeSet::new(),
             policies: BTreeMap::new(),
@@ -144,7 +157,7 @@ pub(super) struct Judged {
     /// Whether no other run was at work meanwhile.
     pub(super) is_alone: bool,
     /// The repositories that asked for protection tags when it began.
-    asking: BTreeSet<String>,
+    pub(super) asking: BTreeSet<String>,
     /// The file that its inventory read.
     pub(super) file: Option<File>,
     /// Which attempt of the inventory is at work, and which was complete.
@@ -357,7 +370,7 @@ impl World {
             "PutObject" => self.note(&mut invocation, request),
             "PutLifecyclePolicy" => {
                 if let Some((_, before)) = &before {
-                    self.note_policy(&invocation, &name, asked, before);
+                    self.note_policy(&mut invocation, &name, asked, before);
                 }
                 before = None;
             }
@@ -446,9 +459,20 @@ impl World {
         let acts = self.judge.acts.iter().filter(|act| act.repository == name && act.at < at);
         let mut holds = acts.filter_map(|act| match act.deed {
             Deed::Hold(is_held) => Some(is_held),
-            Deed::Deleted | Deed::TagMoved => None,
+            Deed::Deleted | Deed::TagMoved | Deed::Asked => None,
         });
         holds.next_back().unwrap_or(false)
+    }
+
+    /// Whether a repository was held when the tags were read that decide about its policy: nobody can read them and attach in one
+    /// call. They have to be read for this repository alone, after all that was done in others.
+    pub(super) fn was_held_for(&self, invocation: &Invocation, name: &str) -> bool {
+        let done = invocation.effects.iter().chain(&invocation.attachings);
+        let elsewhere = done.filter(|(other, _)| other != name).map(|(_, at)| *at).max();
+        match invocation.assigned.get(name) {
+            Some(&at) if elsewhere.is_none_or(|done| done <= at) => self.was_held(name, at),
+            _ => self.is_held(name),
+        }
     }
 
     /// What went from a repository, and what of it to the archive.

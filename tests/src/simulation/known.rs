@@ -18,6 +18,7 @@ pub(super) struct Known {
 const DEL: usize = 0;
 const DEL_TOO: usize = 1;
 const ATT: usize = 2;
+const FREE: usize = 4;
 const PRO: usize = 5;
 const PRV: usize = 6;
 const DAYS: u32 = 24 * 60;
@@ -190,6 +191,18 @@ pub(super) const KNOWN: &[Known] = &[
                 vec![only(Apply::Delete, GREEDY)],
                 builds(DEL, 0..9),
                 vec![Step::Archive { repository: DEL, oldest: 5 }, Step::Wait(3 * DAYS), run()],
+            ])
+        },
+    },
+    Known {
+        id: "C1",
+        is_mended: true,
+        what: "what an index lists that somebody archived counts as left",
+        steps: || {
+            let release = Step::Release { repository: DEL, tag: "v1".to_owned(), is_signed_by_tag: false };
+            all([
+                vec![push(DEL, ""), Step::Wait(3 * DAYS), release],
+                vec![Step::Archive { repository: DEL, oldest: 1 }, run()],
             ])
         },
     },
@@ -440,6 +453,45 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
     Known {
+        id: "unprotected",
+        is_mended: true,
+        what: "what a service goes back to goes where services could not be listed when the run began",
+        steps: || {
+            let refused = ("ListServices".to_owned(), ImageResult::Refused(400, "AccessDeniedException"), 1);
+            let run_once_refused = Step::Run(Run { seed: 1, planned: vec![refused], ..Run::default() });
+            all([
+                builds(ATT, 0..3),
+                vec![run(), deploy(0, ATT, "ci-0"), deploy(0, ATT, "ci-2"), Step::Wait(60)],
+                vec![run_once_refused],
+                builds(ATT, 3..5),
+                vec![engine(ATT)],
+            ])
+        },
+    },
+    Known {
+        id: "window",
+        is_mended: true,
+        what: "a repository that comes under a policy during a run is not protected any more by what it was made with",
+        steps: || {
+            let bare = Step::Policy { repository: PRV, policy: Foreign::Bare(TIDY) };
+            let guarded = Step::Policy { repository: PRV, policy: Foreign::Guarded(TIDY) };
+            let hold = Step::Hold { repository: PRV, is_held: true };
+            all([
+                builds(PRV, 0..3),
+                vec![
+                    bare,
+                    run_with("the batches", 0, hold),
+                    guarded,
+                    task(PRV, "ci-0"),
+                    Step::Wait(60),
+                    run(),
+                ],
+                builds(PRV, 3..5),
+                vec![engine(PRV)],
+            ])
+        },
+    },
+    Known {
         id: "A11",
         is_mended: true,
         what: "a policy of somebody else's is replaced and is nowhere afterwards",
@@ -517,7 +569,11 @@ pub(super) const KNOWN: &[Known] = &[
         what: "a policy is put back that another run suspended meanwhile",
         steps: || {
             let lost = Step::List { cluster: 0, habit: Habit::Lost };
-            let lost = Interlude { label: "PutObject state/protection".to_owned(), nth: 0, step: lost };
+            let lost = Interlude {
+                label: "PutObject stack-sources/state/protection".to_owned(),
+                nth: 0,
+                step: lost,
+            };
             let beside =
                 Run { seed: 1, beside: Some((Beside::Hourly, 1)), interludes: vec![lost], ..Run::default() };
             all([
@@ -528,6 +584,35 @@ pub(super) const KNOWN: &[Known] = &[
             ])
         },
     },
+];
+
+/// What nobody can know in time, and no promise is about: each with the steps that show it.
+pub(super) const NOT_PROMISED: &[(&str, fn() -> Vec<Step>)] = &[
+    ("a hold that is put on between the reading of tags and the call that attaches", || {
+        let hold = Step::Hold { repository: ATT, is_held: true };
+        all([builds(ATT, 0..5), vec![run_with("PutObject stack-sources/state/protection/att/app", 0, hold)]])
+    }),
+    ("a repository that asks for protection while a run is under way", || {
+        let asks = Step::Ask { repository: FREE, is_on: true };
+        let guarded = Step::Policy { repository: FREE, policy: Foreign::Guarded(TIDY) };
+        all([
+            builds(FREE, 0..3),
+            vec![guarded, task(FREE, "ci-0"), Step::Wait(60)],
+            builds(FREE, 3..5),
+            vec![run_with("the batches", 0, asks)],
+        ])
+    }),
+    ("a policy that cannot be suspended, which the report says", || {
+        let refused =
+            |label: &str| (label.to_owned(), ImageResult::Refused(400, "AccessDeniedException"), 99);
+        let planned = ["GetObject stack-sources/state/protection/att/app", "GetLifecyclePolicy att/app"];
+        let planned = planned.map(refused).to_vec();
+        all([
+            builds(ATT, 0..3),
+            vec![run(), Step::Enforce(false), Step::Wait(60)],
+            vec![Step::Run(Run { seed: 1, protects_only: true, planned, ..Run::default() })],
+        ])
+    }),
 ];
 
 /// What comes into use between two runs is protected by the next one: README says how long that may be.

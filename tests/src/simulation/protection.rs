@@ -24,7 +24,7 @@ use tests::reference::Acted;
 
 use super::engine;
 use super::file::{Apply, Policy};
-use super::judge::{How, Invocation, Judge, Verdict, is_part, past_a_limit, shortened};
+use super::judge::{How, Invocation, Judge, Judged, Verdict, is_part, past_a_limit, shortened};
 use super::product;
 use super::world::{By, HOUR, PROTECT_TAG, REPOSITORIES, Use, World, closure, short};
 
@@ -65,6 +65,11 @@ pub(super) struct Protection {
     seen: BTreeMap<String, i64>,
     /// When a policy was suspended last, and by which invocation.
     suspended: BTreeMap<String, (i64, String)>,
+    /// The runs that put a policy back which somebody suspended after they looked at use: that has to be suspended again, or
+    /// rest on another look.
+    raced: BTreeMap<String, String>,
+    /// The runs, each with a repository, that told that a policy could not be suspended, since calls for it failed.
+    unsuspended: BTreeSet<(String, String)>,
     /// Images that this project gave a protection tag.
     pub(super) tagged: BTreeSet<(String, String)>,
     /// When somebody took the protection tag off an image.
@@ -93,9 +98,21 @@ impl World {
     /// Whether the repository is one that the present file, its tag or its record has protected.
     fn is_protected(&self, name: &str) -> bool {
         let tags = self.aws.with(|registry| registry.repositories[name].tags.clone());
-        let policy = self.file.policy_of(name, tags.contains_key("hold"));
+        self.is_protected_unasked(name) || tags.get(PROTECT_TAG).is_some_and(|value| value == "true")
+    }
+
+    /// The same whether or not its tag asks for it.
+    fn is_protected_unasked(&self, name: &str) -> bool {
+        let policy = self.file.policy_of(name, self.is_held(name));
         let is_by_file = policy.is_some_and(|policy| matches!(policy.apply, Apply::Attach | Apply::Protect));
-        is_by_file || name == PROVISIONED || tags.get(PROTECT_TAG).is_some_and(|value| value == "true")
+        is_by_file || name == PROVISIONED
+    }
+
+    /// Whether a run had to protect the repository from its beginning to its end. Who asks for it meanwhile may not be seen.
+    fn had_to_protect(&self, run: &Judged, name: &str) -> bool {
+        let is_asked_for = run.asking.contains(name)
+            && !self.judge.acts.iter().any(|act| act.is_asking_of(name) && act.at >= run.began);
+        self.is_protected_unasked(name) || is_asked_for
     }
 
     /// The policy that is attached, if it is one of ours that acts.
@@ -111,7 +128,7 @@ impl World {
     /// A call of ours that had its effect attached a policy.
     pub(super) fn note_policy(
         &mut self,
-        invocation: &Invocation,
+        invocation: &mut Invocation,
         name: &str,
         asked: &Value,
         before: &Repository,
@@ -122,7 +139,9 @@ impl World {
         let was_ours = self.judge.attached.get(name).cloned();
         let run = self.judge.runs.get(&invocation.run).cloned();
         let file = run.as_ref().and_then(|run| run.file.clone());
-        let policy = file.as_ref().and_then(|file| file.policy_of(name, self.is_held(name))).cloned();
+        let is_held = self.was_held_for(invocation, name);
+        let policy = file.as_ref().and_then(|file| file.policy_of(name, is_held)).cloned();
+        invocation.attachings.push((name.to_owned(), now));
         let rules = product::attached(&text).map_or(0, |policy| policy.rules().len());
         let what = if is_suspension {
             "suspends the policy of".to_owned()
@@ -155,6 +174,7 @@ impl World {
         let is_by_file = policy.as_ref().is_some_and(|policy| policy.apply == Apply::Attach);
         if is_suspension {
             self.judge.protection.suspended.insert(name.to_owned(), (now, invocation.id.clone()));
+            self.judge.protection.raced.remove(name);
         } else {
             self.judge_attaching(invocation, name, is_by_file);
         }
@@ -169,12 +189,12 @@ impl World {
     /// Whether a policy that acts may be attached.
     fn judge_attaching(&mut self, invocation: &Invocation, name: &str, is_by_file: bool) {
         let looked = invocation.looks.values().min().copied().unwrap_or(invocation.began);
+        // A call that is under way arrives whatever others do meanwhile: ECR attaches without a condition.
         if let Some((at, by)) = self.judge.protection.suspended.get(name)
             && *by != invocation.id
             && *at > looked
         {
-            let what = format!("{name}: a policy is put back that was suspended after use was looked at");
-            self.break_promise("lift-race", &what);
+            self.judge.protection.raced.insert(name.to_owned(), invocation.run.clone());
         }
         let run = self.judge.runs.get(&invocation.run).cloned();
         let Some((run, file)) = run.and_then(|run| Some((run.clone(), run.file?))) else {
@@ -265,6 +285,10 @@ impl World {
             );
             self.break_promise("record", &what);
         }
+        let suspended = self.judge.protection.suspended.get(name).map_or(i64::MIN, |(at, _)| *at);
+        if invocation.looks.values().all(|look| *look > suspended) {
+            self.judge.protection.raced.remove(name);
+        }
         invocation.refreshed.insert(name.to_owned());
         let refresh = Refresh { at, looks: invocation.looks.clone(), began: invocation.began };
         self.judge.protection.refreshed.insert(name.to_owned(), refresh);
@@ -284,7 +308,16 @@ impl World {
         let Some(run) = self.judge.runs.get(&invocation.run).cloned().filter(|run| !run.is_dry) else {
             return;
         };
+        let obstacles = line["obstacles"].as_array().into_iter().flatten();
+        let codes: Vec<&str> = obstacles.filter_map(|obstacle| obstacle["code"].as_str()).collect();
+        let writes = ["PutLifecyclePolicy", "GetLifecyclePolicy", "PutObject", "GetObject"];
+        let is_cut_off = writes.iter().any(|call| invocation.faulted.contains(*call));
+        if codes.contains(&"policy-not-suspended") && is_cut_off {
+            let told = (invocation.run.clone(), name.clone());
+            self.judge.protection.unsuspended.insert(told);
+        }
         let Some(attached) = self.acting(&name).cloned() else { return };
+        self.judge_race(&invocation.run, &name);
         // What another run attached meanwhile it did by a look of its own.
         if attached.at > invocation.began && attached.by != invocation.id {
             return;
@@ -294,8 +327,6 @@ impl World {
         {
             return;
         }
-        let obstacles = line["obstacles"].as_array().into_iter().flatten();
-        let codes: Vec<&str> = obstacles.filter_map(|obstacle| obstacle["code"].as_str()).collect();
         // A file that nobody has seen the effect of yet leaves what is attached as it is.
         let is_new = codes.iter().any(|code| code.starts_with("policies-file"));
         // What was certain at one look and is not at the next one is as fresh as the first.
@@ -304,9 +335,8 @@ impl World {
             let what = format!("{name}: {} is in the way, and the attached policy goes on", codes.join(", "));
             self.break_promise("A8", &what);
         }
-        let writes = ["PutLifecyclePolicy", "GetLifecyclePolicy", "PutObject", "GetObject"];
         // What fails after the refresh leaves tags that are right.
-        if status == "FAILED" && !is_fresh && !writes.iter().any(|call| invocation.faulted.contains(*call)) {
+        if status == "FAILED" && !is_fresh && !is_cut_off {
             let error = line["error"].as_str().unwrap_or_default();
             self.break_promise(
                 "A2",
@@ -386,9 +416,25 @@ impl World {
         }
     }
 
+    /// Whether a policy goes on that a run put back after somebody suspended it, who may know what the run does not.
+    fn judge_race(&mut self, run: &str, name: &str) {
+        if self.judge.protection.raced.get(name).is_none_or(|by| by != run) {
+            return;
+        }
+        self.judge.protection.raced.remove(name);
+        let is_told = self.judge.protection.unsuspended.contains(&(run.to_owned(), name.to_owned()));
+        if self.acting(name).is_some() && !is_told {
+            let what = format!("{name}: a policy is put back that was suspended after use was looked at");
+            self.break_promise("lift-race", &what);
+        }
+    }
+
     /// A run has ended, well or not.
     pub(super) fn end_run(&mut self, id: &str, is_complete: bool) {
         self.judge.running.remove(id);
+        for name in REPOSITORIES {
+            self.judge_race(id, name);
+        }
         let Some(run) = self.judge.runs.get(id).cloned().filter(|run| !run.is_dry) else { return };
         let file = run.file.clone().filter(|file| !file.is_broken);
         // What changed meanwhile may have been seen, or not.
@@ -405,7 +451,9 @@ impl World {
             // Where it says protect, what is attached is somebody else's from now on.
             let is_attach =
                 policy.is_some_and(|policy| matches!(policy.apply, Apply::Attach | Apply::Protect));
-            if self.acts_for_the_file(name) {
+            // What may neither be read nor be written nobody can suspend: the run says so.
+            let is_told = self.judge.protection.unsuspended.contains(&(id.to_owned(), name.to_owned()));
+            if self.acts_for_the_file(name) && !is_told {
                 if !is_attach {
                     self.break_promise(
                         "A8",
@@ -419,7 +467,7 @@ impl World {
                     );
                 }
             }
-            if run.is_fair && self.is_protected(name) {
+            if run.is_fair && self.had_to_protect(&run, name) {
                 self.judge.protection.seen.insert(name.to_owned(), run.began);
                 if run.is_alone {
                     self.judge_freshness(name, run.began);

@@ -353,6 +353,7 @@ impl Step {
                     };
                     Some(())
                 });
+                world.judge.acts.push(Act::asked(name, world.now()));
                 world.say(&format!("{name} asks for protection tags: {is_on}"));
             }
             Self::Engine { repository } => act(world, name(*repository)),

@@ -254,12 +254,7 @@ impl World {
             now: BEGINNING,
         };
         for name in REPOSITORIES {
-            let described = json!({
-                "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
-                "registryId": "123456789012", "repositoryName": name, "repositoryUri": format!("{HOST}/{name}"),
-                "createdAt": 1.0, "imageTagMutability": "MUTABLE",
-            });
-            let repository = Repository { described, ..Repository::default() };
+            let repository = tests::site::repository(name);
             world.aws.with(|registry| registry.repositories.insert(name.to_owned(), repository));
         }
         world.write_file();
@@ -442,6 +437,10 @@ impl World {
         }
         if fate != ImageResult::Well {
             self.note_fault(&EcrStub::operation(request));
+        }
+        // For whoever wants to know more than the story tells.
+        if self.is_told && std::env::var("SIMULATION_CALLS").is_ok() {
+            println!("    {label}: {fate:?}");
         }
         (self.now, &label, fate == ImageResult::Well).hash(&mut self.trace);
         let latency = latency(&mut self.rng);

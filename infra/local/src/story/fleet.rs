@@ -14,6 +14,7 @@ use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
 
 pub(super) mod protection;
+mod reporters;
 
 /// The policies: a quarter of the fleet is ECR's to apply, the rest this stack's. `<limits>` and `<ignore>` change.
 const POLICIES_FILE: &str = r#"limits: <limits>
@@ -51,7 +52,7 @@ const FEW: u64 = 1000;
 /// The registry's daily limit afterwards: more than is removed.
 const MANY: u64 = 5000;
 /// Number of images of the fleet that are removed.
-const GOING: usize = 2892;
+const GOING: usize = 2889;
 /// The signatures in each repository of which ECR does not say whether it takes them: their releases stay.
 const MAYBE: usize = 2;
 /// The account of the local AWS.
@@ -64,6 +65,13 @@ const SILENT: &str = "old";
 const SERVICE: &str = "shop/api";
 const LIVE: &str = "live";
 const FUNCTIONS: [u32; 4] = [2, 5, 8, 11];
+/// The repositories of which one image each is in use by a job definition of AWS Batch, by the environment of a CodeBuild project,
+/// and by a schedule that starts an old task definition revision.
+const BY_BATCH: &str = "fleet/14";
+const BY_CODEBUILD: &str = "fleet/17";
+const BY_SCHEDULE: &str = "fleet/26";
+/// The name of each of the three in AWS.
+const NIGHTLY: &str = "fleet-nightly";
 /// The repository where ECR enforces the policy, and the image of a function is deleted after the function.
 const LEAVER: &str = "fleet/11";
 /// The names of its schedules begin so. The emulator starts nothing for a second one of the same name.
@@ -81,6 +89,7 @@ pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(
     let port = Port { project, stack, bucket: stack.output("SourceBucketName")?.to_owned() };
     let fleet = port.fill()?;
     port.take_into_use(&fleet)?;
+    port.name_elsewhere()?;
     let service = port.scale_to_zero()?;
     let entry = port.unknown_cluster(&fleet)?;
     port.ignored_cluster(&fleet, &entry)?;
@@ -93,7 +102,8 @@ pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(
     port.spared_by_ecr(&fleet)?;
     port.another_run()?;
     port.protected(&fleet)?;
-    port.invalid_policies_file()
+    port.invalid_policies_file()?;
+    port.reporters()
 }
 
 /// Removes what a story that was broken off has left.
@@ -124,7 +134,14 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
             stack.aws(&["ecs", "delete-service", "--cluster", CLUSTER, "--service", service, "--force"])?;
         }
     }
+    if is_listed(&["codebuild", "list-projects"], "/projects", NIGHTLY)? {
+        stack.aws(&["codebuild", "delete-project", "--name", NIGHTLY])?;
+    }
+    if stack.aws(&["scheduler", "get-schedule", "--name", NIGHTLY]).is_ok() {
+        stack.aws(&["scheduler", "delete-schedule", "--name", NIGHTLY])?;
+    }
     protection::clear(stack)?;
+    reporters::clear(stack)?;
     // The broken policies; what went today, what was previewed, and which lists there were.
     let bucket = stack.output("SourceBucketName")?;
     for folder in ["state", "usage"] {
@@ -184,6 +201,9 @@ fn used(repository: &str) -> BTreeSet<String> {
     }
     if number.is_multiple_of(5) {
         used.extend(family("v2"));
+    }
+    if [BY_BATCH, BY_CODEBUILD, BY_SCHEDULE].contains(&repository) {
+        used.insert("ci-003".to_owned());
     }
     used
 }
@@ -252,6 +272,43 @@ impl Port<'_> {
                 .aws(&[&create[..], &["--resources-vpc-config", "subnetIds=subnet-1,subnet-2"]].concat())?;
         }
         Ok(())
+    }
+
+    /// What ECS does not run now, and other services start.
+    fn name_elsewhere(&self) -> Result<(), LocalError> {
+        let step = Step::begin(
+            "and named elsewhere: by a job definition of AWS Batch, a CodeBuild project, a schedule of an old revision",
+        );
+        let role = "arn:aws:iam::000000000000:role/any";
+        let image = |repository: &str| format!("{HOST}/{repository}:ci-003");
+        let container = json!({ "image": image(BY_BATCH), "command": ["true"],
+            "resourceRequirements": [{ "type": "VCPU", "value": "1" }, { "type": "MEMORY", "value": "16" }] });
+        let register =
+            ["batch", "register-job-definition", "--job-definition-name", NIGHTLY, "--type", "container"];
+        self.stack.aws(&[&register[..], &["--container-properties", &container.to_string()]].concat())?;
+        let environment = json!({ "type": "LINUX_CONTAINER", "computeType": "BUILD_GENERAL1_SMALL", "image": image(BY_CODEBUILD) });
+        let create = ["codebuild", "create-project", "--name", NIGHTLY, "--service-role", role];
+        let source =
+            ["--source", "type=NO_SOURCE,buildspec=version: 0.2", "--artifacts", "type=NO_ARTIFACTS"];
+        self.stack.aws(&[&create[..], &source, &["--environment", &environment.to_string()]].concat())?;
+        // Six revisions: the first is none of the last five, which count by themselves.
+        let mut revisions = Vec::new();
+        for tag in ["ci-003", "ci-069", "ci-069", "ci-069", "ci-069", "ci-069"] {
+            let image = format!("{HOST}/{BY_SCHEDULE}:{tag}");
+            let container = json!([{ "name": "nightly", "image": image, "memory": 16 }]).to_string();
+            let register =
+                ["ecs", "register-task-definition", "--family", NIGHTLY, "--container-definitions"];
+            let registered = self.stack.aws(&[&register[..], &[&container]].concat())?;
+            let arn = registered.pointer("/taskDefinition/taskDefinitionArn").and_then(Value::as_str);
+            revisions.push(arn.unwrap_or_default().to_owned());
+        }
+        let old = revisions.first().cloned().unwrap_or_default();
+        step.check(old.contains(NIGHTLY), || format!("{revisions:?}"))?;
+        let target = json!({ "Arn": format!("arn:aws:ecs:eu-west-1:000000000000:cluster/{CLUSTER}"), "RoleArn": role,
+            "EcsParameters": { "TaskDefinitionArn": old } });
+        let create = ["scheduler", "create-schedule", "--name", NIGHTLY, "--state", "DISABLED"];
+        let when = ["--schedule-expression", "cron(0 3 * * ? *)", "--flexible-time-window", "Mode=OFF"];
+        self.stack.aws(&[&create[..], &when, &["--target", &target.to_string()]].concat()).map(drop)
     }
 
     /// A service that runs no task, and whose tag has moved, is started by the digest that it has pinned.

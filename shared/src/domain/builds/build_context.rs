@@ -43,6 +43,27 @@ pub struct BuildContext {
     pub arrival: SourceOrder,
 }
 
+/// Why a build context is not trusted, whatever it is the context of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContextDoubt {
+    /// The content tag is that of another source, definition or repository.
+    #[error("{} is not the tag of {source_of_context} in {repository_name}", quoted(.image_tag))]
+    OtherTag {
+        /// The content tag of the context.
+        image_tag: String,
+        /// The source of the context.
+        source_of_context: Source,
+        /// The repository of the context.
+        repository_name: String,
+    },
+    /// The context moves this tag, which is not for builds.
+    #[error("{} is reserved", quoted(.0))]
+    ReservedTag(String),
+    /// The source claims to have arrived at this time.
+    #[error("its source came at {0}, which is in the future")]
+    Future(Instant),
+}
+
 /// The default tags: the name of the branch or tag, and `latest` for what is released.
 const DEFAULT_TAGS: [&str; 3] = ["latest", "{branch}", "{tag}"];
 
@@ -112,16 +133,19 @@ impl BuildContext {
     /// Why a context is not trusted, wherever it comes from; `None` if it is. Otherwise anybody who can pass one could give tags
     /// to any image, or block later images.
     #[must_use]
-    pub fn doubt(&self, now: Instant) -> Option<String> {
+    pub fn doubt(&self, now: Instant) -> Option<ContextDoubt> {
         let Self { repository_name, source, definition, image_tag, .. } = self;
         if *image_tag != content_tag(repository_name, source, definition) {
-            return Some(format!("{} is not the tag of {source} in {repository_name}", quoted(image_tag)));
+            return Some(ContextDoubt::OtherTag {
+                image_tag: image_tag.clone(),
+                source_of_context: source.clone(),
+                repository_name: repository_name.clone(),
+            });
         }
         if let Some(tag) = self.image_tags.iter().find(|tag| reserved_prefix(tag).is_some()) {
-            return Some(format!("{} is reserved", quoted(tag)));
+            return Some(ContextDoubt::ReservedTag(tag.clone()));
         }
-        is_future(&self.arrival, now)
-            .then(|| format!("its source came at {}, which is in the future", self.arrival.at))
+        is_future(&self.arrival, now).then_some(ContextDoubt::Future(self.arrival.at))
     }
 
     /// The tag that the build for one platform pushes.
@@ -314,7 +338,7 @@ mod tests {
             (BuildContext { arrival: SourceOrder::at(later), ..context.clone() }, "is in the future"),
         ] {
             let doubt = changed.doubt(now).unwrap();
-            assert!(doubt.contains(reason), "{doubt}");
+            assert!(doubt.to_string().contains(reason), "{doubt}");
         }
     }
 

@@ -33,7 +33,63 @@ pub enum Confirmation {
     "AWS CloudFormation does not confirm this request, and nothing was changed: {0}. Requests are served while a stack operation \
      sends them; create, update or delete the stack"
 )]
-pub struct Unconfirmed(String);
+pub struct Unconfirmed(#[from] Contradiction);
+
+/// How a request contradicts what CloudFormation knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// The stack's ARN is of another account or Region, or none.
+    #[error("{} is not the ARN of a stack of this account and Region", quoted(.0))]
+    OtherStack(String),
+    /// The stack has no resource with the logical id of the request.
+    #[error("the stack {stack_id} has no resource {logical_id}")]
+    NoResource {
+        /// The ARN of the stack.
+        stack_id: String,
+        /// The logical id.
+        logical_id: String,
+    },
+    /// The resource is not a custom one.
+    #[error("{logical_id} of {stack_id} is a resource of the type {resource_type}")]
+    OtherType {
+        /// The ARN of the stack.
+        stack_id: String,
+        /// The logical id.
+        logical_id: String,
+        /// The type of the resource.
+        resource_type: String,
+    },
+    /// CloudFormation sends no such request in the status of the resource.
+    #[error("the status of {logical_id} of {stack_id} is {status}, and the request is a {request_type:?}")]
+    OtherStatus {
+        /// The ARN of the stack.
+        stack_id: String,
+        /// The logical id.
+        logical_id: String,
+        /// The status of the resource.
+        status: String,
+        /// The type of the request.
+        request_type: RequestType,
+    },
+    /// The request names an earlier resource, and the stack does not delete one in its status.
+    #[error(
+        "{} is not what {logical_id} of {stack_id} is, and the stack, whose status is {status}, deletes no earlier one",
+        quoted(.physical_id)
+    )]
+    OldResource {
+        /// The ARN of the stack.
+        stack_id: String,
+        /// The logical id.
+        logical_id: String,
+        /// The physical id of the request; empty for none.
+        physical_id: String,
+        /// The status of the stack.
+        status: String,
+    },
+    /// CloudFormation does not know the stack.
+    #[error("there is no stack {0}")]
+    NoStack(String),
+}
 
 /// Statuses of a resource in which an update of it is sent; those of a rollback send one, too.
 const UPDATING: [&str; 3] = ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"];
@@ -59,27 +115,26 @@ pub fn check_stack(event: &Event, registry: &Registry) -> Result<(), Unconfirmed
     if event.stack_id.starts_with(&own) {
         return Ok(());
     }
-    Err(Unconfirmed(format!(
-        "{} is not the ARN of a stack of this account and Region",
-        quoted(&event.stack_id)
-    )))
+    Err(Contradiction::OtherStack(event.stack_id.clone()).into())
 }
 
 /// The conclusion from the status of the request's resource.
 #[must_use]
 pub fn by_resource(event: &Event, resource: Option<&StackResource>) -> Confirmation {
     let Event { request_type, stack_id, logical_resource_id: logical_id, .. } = event;
-    let contradicted = |what: String| Confirmation::Contradicted(Unconfirmed(what));
+    let (stack_id, logical_id) = (stack_id.clone(), logical_id.clone());
+    let contradicted = |how: Contradiction| Confirmation::Contradicted(how.into());
     let Some(StackResource { status, resource_type, physical_id }) = resource else {
         return match request_type {
             RequestType::Delete => Confirmation::AskStack,
             RequestType::Create | RequestType::Update => {
-                contradicted(format!("the stack {stack_id} has no resource {logical_id}"))
+                contradicted(Contradiction::NoResource { stack_id, logical_id })
             }
         };
     };
     if !resource_type.starts_with("Custom::") && resource_type != "AWS::CloudFormation::CustomResource" {
-        return contradicted(format!("{logical_id} of {stack_id} is a resource of the type {resource_type}"));
+        let resource_type = resource_type.clone();
+        return contradicted(Contradiction::OtherType { stack_id, logical_id, resource_type });
     }
     let is_confirmed = match request_type {
         RequestType::Create => status == "CREATE_IN_PROGRESS",
@@ -96,9 +151,8 @@ pub fn by_resource(event: &Event, resource: Option<&StackResource>) -> Confirmat
     if is_confirmed {
         return Confirmation::Confirmed;
     }
-    contradicted(format!(
-        "the status of {logical_id} of {stack_id} is {status}, and the request is a {request_type:?}"
-    ))
+    let (status, request_type) = (status.clone(), *request_type);
+    contradicted(Contradiction::OtherStatus { stack_id, logical_id, status, request_type })
 }
 
 /// Checks that a stack of this status deletes resources that it no longer has, or has replaced.
@@ -110,11 +164,13 @@ pub fn by_stack(event: &Event, status: Option<&str>) -> Result<(), Unconfirmed> 
     let Event { stack_id, logical_resource_id: logical_id, .. } = event;
     match status {
         Some(status) if REMOVING_OLD_RESOURCES.contains(&status) => Ok(()),
-        Some(status) => Err(Unconfirmed(format!(
-            "{} is not what {logical_id} of {stack_id} is, and the stack, whose status is {status}, deletes no earlier one",
-            quoted(event.physical_resource_id.as_deref().unwrap_or_default())
-        ))),
-        None => Err(Unconfirmed(format!("there is no stack {stack_id}"))),
+        Some(status) => {
+            let (stack_id, logical_id) = (stack_id.clone(), logical_id.clone());
+            let physical_id = event.physical_resource_id.clone().unwrap_or_default();
+            let status = status.to_owned();
+            Err(Contradiction::OldResource { stack_id, logical_id, physical_id, status }.into())
+        }
+        None => Err(Contradiction::NoStack(stack_id.clone()).into()),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::domain::enforcement::journal::Line;
 use crate::domain::enforcement::plan::Blocker;
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::enforcement::protection_record::{Mode, protected_until};
+use crate::domain::enforcement::survey::Survey;
 use crate::domain::image::Image;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::Finding;
@@ -73,6 +74,9 @@ pub struct Outcome {
     /// week.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native_policy: Option<String>,
+    /// What the repository has, as long as there is no policies file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
     /// A sentence for each registry that protection tags are replicated to, with the consequences there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicated_tags: Vec<String>,

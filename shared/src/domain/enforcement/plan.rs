@@ -41,6 +41,39 @@ pub struct Plan {
     pub evaluation: Evaluation,
 }
 
+/// What changed in a repository since the run began, so that the run's plan is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reassignment {
+    /// Its name or tags assign another policy to it.
+    #[error("the repository was {} when the run began, and is {} now", under(.was), under(.is))]
+    Policy {
+        /// The name of the policy when the run began; empty for none.
+        was: String,
+        /// The name of the policy now; empty for none.
+        is: String,
+    },
+    /// Somebody replaced the attached lifecycle policy.
+    #[error("the attached lifecycle policy was replaced during the run")]
+    Replaced,
+    /// Somebody asked for another lifecycle policy.
+    #[error("another lifecycle policy was asked for during the run")]
+    Requested,
+    /// The lifecycle policy was suspended, for this reason.
+    #[error("the lifecycle policy was suspended during the run: {0}")]
+    Suspended(String),
+    /// The record of the lifecycle policy was deleted or overwritten, so that the policy was suspended.
+    #[error("the lifecycle policy was suspended during the run: its record is gone, or cannot be read")]
+    Unrecorded,
+}
+
+/// Which policy a repository is under, to continue a sentence.
+fn under(policy: &str) -> String {
+    match policy {
+        "" => "under no policy".to_owned(),
+        policy => format!("under the policy {policy}"),
+    }
+}
+
 /// Why a plan is not executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blocker {
@@ -103,7 +136,7 @@ pub enum Blocker {
     },
     /// The repository is under another policy, or under none, since the run began.
     #[error("{0}; the next run uses the tags as they are now")]
-    Reassigned(String),
+    Reassigned(Reassignment),
     /// An image in use wants a protection tag that another image has.
     #[error(
         "the protection tag {tag} of {wanted_by}, which is in use, is on {held_by}: somebody put it there; take it off with aws ecr \
@@ -255,7 +288,10 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
     let mut kept = bare.closure(named, "is kept");
     let mut protected = used.images();
     protected.extend(kept.keys());
-    for (place, reason) in possible_children(&bare).chain(referrers_of_several(&bare)) {
+    for place in possible_children(&bare, ImageStatus::Archived) {
+        kept.entry(place).or_insert_with(|| MAY_BE_LISTED.to_owned());
+    }
+    for (place, reason) in referrers_of_several(&bare) {
         kept.entry(place).or_insert(reason);
     }
     let mut untouchable = used.images();
@@ -294,7 +330,7 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         (pass(&plan.evaluation, place), images.referrer_depth(place), age(&place))
     });
     archivals.sort_by_cached_key(age);
-    plan.blockers.extend(blockers(entry, images, &deletions, &archivals, now));
+    plan.blockers.extend(blockers(entry, (images, &bare), &deletions, &archivals, now));
     Plan { deletions, archivals, ..plan }
 }
 
@@ -380,9 +416,13 @@ fn by_ecr(policy: &LifecyclePolicy, images: &RepositoryImages, now: Instant) -> 
     follow.union(way(Referrers::Ranked), policy)
 }
 
-/// Untagged archived images, where an archived image index could not be read that may list them: archived images cannot be
+/// Why untagged archived images stay beside an archived image index that could not be read.
+const MAY_BE_LISTED: &str = "an archived image index may list it, whose manifest ECR does not give; it is free when the index is \
+                             restored or gone";
+
+/// Untagged images of this status, where an archived image index could not be read that may list them: archived images cannot be
 /// pulled, and ECR does not give their manifests.
-fn possible_children(images: &RepositoryImages) -> impl Iterator<Item = (ImageIndex, String)> + '_ {
+fn possible_children(images: &RepositoryImages, status: ImageStatus) -> impl Iterator<Item = ImageIndex> {
     let is_archived = |place: ImageIndex| {
         let image = images.images().get(place as usize);
         image.is_some_and(|image| image.status == ImageStatus::Archived)
@@ -390,15 +430,9 @@ fn possible_children(images: &RepositoryImages) -> impl Iterator<Item = (ImageIn
     let unread: Vec<ImageIndex> =
         images.unread_indexes().iter().copied().filter(|index| is_archived(*index)).collect();
     let untagged = (0..).zip(images.images()).filter(move |(place, image)| {
-        image.status == ImageStatus::Archived
-            && image.tags.is_empty()
-            && unread.iter().any(|index| index != place)
+        image.status == status && image.tags.is_empty() && unread.iter().any(|index| index != place)
     });
-    untagged.map(|(place, _)| {
-        let reason = "an archived image index may list it, whose manifest ECR does not give; it is free when the index is \
-                      restored or gone";
-        (place, reason.to_owned())
-    })
+    untagged.map(|(place, _)| place)
 }
 
 /// Artifacts that name several images by their tags are kept until all of those but one are deleted.
@@ -408,9 +442,10 @@ fn referrers_of_several(images: &RepositoryImages) -> impl Iterator<Item = (Imag
         .map(|(place, subjects)| (place, format!("its tags are about {subjects} images that are here")))
 }
 
+/// The obstacles of a plan for images, which are given with their protection tags and without them.
 fn blockers(
     entry: &Entry,
-    images: &RepositoryImages,
+    (images, bare): (&RepositoryImages, &RepositoryImages),
     deletions: &[ImageIndex],
     archivals: &[ImageIndex],
     now: Instant,
@@ -429,8 +464,10 @@ fn blockers(
     if planned > limits.images {
         blockers.push(Blocker::Images { planned, limit: limits.images });
     }
-    // Of the images that can be pulled: what is in the archive is not left to anybody.
-    let total = images.pullable();
+    // Of the images that can be pulled: what is in the archive is not left to anybody. What may belong to it only counts if it goes.
+    let is_doubtful = |place: &ImageIndex| images.stands_alone(*place) && !all.contains(place);
+    let doubtful = possible_children(bare, ImageStatus::Active).filter(is_doubtful).count() as u64;
+    let total = images.pullable().saturating_sub(doubtful);
     let is_pullable = |place: &&ImageIndex| is(**place, ImageStatus::Active) && images.stands_alone(**place);
     let planned = all.iter().filter(is_pullable).count() as u64;
     let left = total.saturating_sub(planned);
@@ -469,9 +506,15 @@ impl Keep {
         whole.sort_by(|(_, one), (_, two)| {
             two.age_time().cmp(&one.age_time()).then_with(|| two.digest.cmp(&one.digest))
         });
-        let newest = usize::try_from(self.newest).unwrap_or(usize::MAX);
-        for (place, _) in whole.into_iter().take(newest) {
+        // What an archived image index may list takes no place from an image that is one for certain.
+        let doubtful: HashSet<ImageIndex> = possible_children(images, ImageStatus::Active).collect();
+        let mut places = self.newest;
+        for (place, _) in whole {
+            if places == 0 {
+                break;
+            }
             named.entry(place).or_insert_with(|| format!("it is among the newest {}", self.newest));
+            places -= u64::from(!doubtful.contains(&place));
         }
         named
     }
@@ -867,6 +910,42 @@ mod tests {
         // Without the index nothing holds it.
         let images = packed(images.images()[1..].to_vec());
         assert_eq!(plan_for(&entry_with(BOTH, UNLIMITED), &images, &[]).deletions, [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_an_archived_index_may_list_is_not_left_to_anybody_and_takes_no_place_among_the_newest() {
+        let index = Image { kind: ManifestKind::Index, ..archived(1, &["v1"]) };
+        // Three that may be its children, one of which ran and has a protection tag and one of which is old, and a build.
+        let listed = vec![
+            index,
+            image(&digest(2), &[], 0),
+            image(&digest(3), &["ecr-steward-in-use-03"], 0),
+            old(4, &[]),
+            old(5, &["v"]),
+        ];
+        let images = packed(listed.clone());
+        let tidy = "{ selection: untagged, maximumAgeLimit: 1 }";
+        let blockers = |images: &RepositoryImages| plan_for(&entry_with(tidy, ""), images, &[]).blockers;
+        assert!(blockers(&images).is_empty(), "one of two");
+        // Without the other build it is the last one that can be pulled.
+        let alone = packed(listed[..4].to_vec());
+        assert_eq!(
+            blockers(&alone),
+            [Blocker::Percent { planned: 1, total: 1, limit: 50 }, Blocker::Remaining { left: 0, limit: 1 }]
+        );
+        // Where the index is known the same images are whole.
+        let mut relations = Relations::default();
+        relations.index(&digest(1), [digest(9)]);
+        assert!(blockers(&RepositoryImages::new(listed[..4].to_vec(), &relations)).is_empty());
+        let newest = entry(&format!("{UNLIMITED}, keep: {{ newest: 1 }}"));
+        let plan = plan_for(&newest, &images, &[]);
+        assert_eq!(
+            plan.kept.get(&4).map(String::as_str),
+            Some("it is among the newest 1"),
+            "{:?}",
+            plan.kept
+        );
+        assert_eq!(plan.deletions, [3]);
     }
 
     #[test]

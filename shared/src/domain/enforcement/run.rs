@@ -127,6 +127,12 @@ impl Run {
         self.inventory_key("usage.json")
     }
 
+    /// Whether the run surveys the registry, since there is no policies file yet.
+    #[must_use]
+    pub const fn surveys(&self) -> bool {
+        self.policies_file_hash.is_none() && self.policies_file_problem.is_none() && !self.protect_only
+    }
+
     /// The keys of outcomes begin so.
     #[must_use]
     pub fn outcomes_prefix(&self) -> String {

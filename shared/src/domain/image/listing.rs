@@ -272,35 +272,50 @@ pub(crate) struct Page<'a> {
     pub(crate) next_token: Option<Text<'a>>,
 }
 
-/// An image of `DescribeImages`.
-// Its own `Deserialize` looks at the names of all fields besides.
-#[derive(Deserialize)]
-#[serde(remote = "Self", rename_all = "camelCase")]
-pub(crate) struct ImageDetail<'a> {
-    #[serde(borrow, alias = "RegistryId")]
-    registry_id: Option<Text<'a>>,
-    #[serde(borrow, alias = "RepositoryName")]
-    repository_name: Option<Text<'a>>,
-    #[serde(borrow, alias = "ImageDigest")]
-    image_digest: WholeDigest<'a>,
-    #[serde(borrow, alias = "ImageTags")]
-    image_tags: Option<Vec<Text<'a>>>,
-    #[serde(alias = "ImageSizeInBytes")]
-    image_size_in_bytes: Option<u64>,
-    #[serde(alias = "ImagePushedAt")]
-    image_pushed_at: Instant,
-    #[serde(borrow, alias = "ImageManifestMediaType")]
-    image_manifest_media_type: Option<Text<'a>>,
-    #[serde(alias = "LastRecordedPullTime")]
-    last_recorded_pull_time: Option<Instant>,
-    #[serde(borrow, alias = "SubjectManifestDigest")]
-    subject_manifest_digest: Option<WholeDigest<'a>>,
-    #[serde(borrow, alias = "ImageStatus")]
-    image_status: Option<Word<'a>>,
-    #[serde(alias = "LastArchivedAt")]
-    last_archived_at: Option<Instant>,
-    #[serde(alias = "LastActivatedAt")]
-    last_activated_at: Option<Instant>,
+/// Declares a struct with the fields of an image, as the AWS CLI and AWS's SDKs spell them, and with further fields. The types of those
+/// that every image has come first.
+macro_rules! image_fields {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis struct $name:ident<$lifetime:lifetime>($digest:ty, $pushed_at:ty) { $($more:tt)* }
+    ) => {
+        $(#[$attribute])*
+        $visibility struct $name<$lifetime> {
+            $($more)*
+            #[serde(borrow, alias = "RegistryId")]
+            registry_id: Option<Text<$lifetime>>,
+            #[serde(borrow, alias = "RepositoryName")]
+            repository_name: Option<Text<$lifetime>>,
+            #[serde(borrow, alias = "ImageDigest")]
+            image_digest: $digest,
+            #[serde(borrow, alias = "ImageTags")]
+            image_tags: Option<Vec<Text<$lifetime>>>,
+            #[serde(alias = "ImageSizeInBytes")]
+            image_size_in_bytes: Option<u64>,
+            #[serde(alias = "ImagePushedAt")]
+            image_pushed_at: $pushed_at,
+            #[serde(borrow, alias = "ImageManifestMediaType")]
+            image_manifest_media_type: Option<Text<$lifetime>>,
+            #[serde(alias = "LastRecordedPullTime")]
+            last_recorded_pull_time: Option<Instant>,
+            #[serde(borrow, alias = "SubjectManifestDigest")]
+            subject_manifest_digest: Option<WholeDigest<$lifetime>>,
+            #[serde(borrow, alias = "ImageStatus")]
+            image_status: Option<Word<$lifetime>>,
+            #[serde(alias = "LastArchivedAt")]
+            last_archived_at: Option<Instant>,
+            #[serde(alias = "LastActivatedAt")]
+            last_activated_at: Option<Instant>,
+        }
+    };
+}
+
+image_fields! {
+    /// An image of `DescribeImages`.
+    // Its own `Deserialize` looks at the names of all fields besides.
+    #[derive(Deserialize)]
+    #[serde(remote = "Self", rename_all = "camelCase")]
+    pub(crate) struct ImageDetail<'a>(WholeDigest<'a>, Instant) {}
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for ImageDetail<'a> {
@@ -460,41 +475,19 @@ enum Element<'a> {
     Page(Page<'a>),
 }
 
-/// All fields of an image and of a page: which of the two it is shows when they are read.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AnyFields<'a> {
-    #[serde(borrow, alias = "ImageDetails")]
-    image_details: Option<Vec<ImageDetail<'a>>>,
-    #[serde(borrow, alias = "Images")]
-    images: Option<Vec<ImageManifest<'a>>>,
-    // The AWS CLI's own paging spells it with a capital.
-    #[serde(borrow, alias = "NextToken")]
-    next_token: Option<Text<'a>>,
-    #[serde(borrow, alias = "RegistryId")]
-    registry_id: Option<Text<'a>>,
-    #[serde(borrow, alias = "RepositoryName")]
-    repository_name: Option<Text<'a>>,
-    #[serde(borrow, alias = "ImageDigest")]
-    image_digest: Option<WholeDigest<'a>>,
-    #[serde(borrow, alias = "ImageTags")]
-    image_tags: Option<Vec<Text<'a>>>,
-    #[serde(alias = "ImageSizeInBytes")]
-    image_size_in_bytes: Option<u64>,
-    #[serde(alias = "ImagePushedAt")]
-    image_pushed_at: Option<Instant>,
-    #[serde(borrow, alias = "ImageManifestMediaType")]
-    image_manifest_media_type: Option<Text<'a>>,
-    #[serde(alias = "LastRecordedPullTime")]
-    last_recorded_pull_time: Option<Instant>,
-    #[serde(borrow, alias = "SubjectManifestDigest")]
-    subject_manifest_digest: Option<WholeDigest<'a>>,
-    #[serde(borrow, alias = "ImageStatus")]
-    image_status: Option<Word<'a>>,
-    #[serde(alias = "LastArchivedAt")]
-    last_archived_at: Option<Instant>,
-    #[serde(alias = "LastActivatedAt")]
-    last_activated_at: Option<Instant>,
+image_fields! {
+    /// All fields of an image and of a page: which of the two it is shows when they are read.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct AnyFields<'a>(Option<WholeDigest<'a>>, Option<Instant>) {
+        #[serde(borrow, alias = "ImageDetails")]
+        image_details: Option<Vec<ImageDetail<'a>>>,
+        #[serde(borrow, alias = "Images")]
+        images: Option<Vec<ImageManifest<'a>>>,
+        // The AWS CLI's own paging spells it with a capital.
+        #[serde(borrow, alias = "NextToken")]
+        next_token: Option<Text<'a>>,
+    }
 }
 
 impl<'de> AnyFields<'de> {

@@ -383,6 +383,17 @@ pub fn earlier_revisions(mut history: Vec<PastDeployment>, current: &[RevisionSu
     earlier
 }
 
+/// The services whose revisions to roll back to are not known, each with its cluster. They are new since those were read, or
+/// could not be listed then: nothing of them would be in use but what they run now.
+#[must_use]
+pub fn without_history<'a>(
+    clusters: &'a [Cluster],
+    earlier: &BTreeMap<String, Vec<String>>,
+) -> Vec<(&'a Cluster, &'a RunningService)> {
+    let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
+    services.filter(|(_, service)| !earlier.contains_key(&service.service_arn)).collect()
+}
+
 /// The task definitions that something needs, and the revisions.
 #[must_use]
 pub fn needed(
@@ -724,6 +735,17 @@ mod tests {
             world.definitions.insert("td:1".to_owned(), named);
             assert_eq!(world.decide().gaps, []);
         }
+    }
+
+    #[test]
+    fn the_history_of_a_service_that_nobody_knew_of_is_asked_for() {
+        let World { cluster, mut earlier, .. } = world();
+        let clusters = [cluster];
+        let unknown = without_history(&clusters, &earlier);
+        assert_eq!(unknown, [(&clusters[0], &clusters[0].services[0])]);
+        // None to go back to is a history, too.
+        earlier.insert(clusters[0].services[0].service_arn.clone(), Vec::new());
+        assert_eq!(without_history(&clusters, &earlier), []);
     }
 
     #[test]

@@ -27,14 +27,20 @@ pub(crate) fn images(value: &Value) -> Option<Result<Vec<(String, String)>, Stri
 }
 
 fn take(object: &Value, kind: &str, found: &mut Vec<(String, String)>) {
+    walk(object, &name_of(object, kind), found);
+}
+
+/// The name of an object among all of a cluster: `KIND/NAMESPACE/NAME`, or `KIND/NAME` outside namespaces. `kind` is for objects that do
+/// not say it, as those in the API's lists.
+#[must_use]
+pub fn name_of(object: &Value, kind: &str) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
     let kind = text("/kind").unwrap_or(kind);
     let name = text("/metadata/name").unwrap_or("?");
-    let user = match text("/metadata/namespace") {
+    match text("/metadata/namespace") {
         Some(namespace) => format!("{kind}/{namespace}/{name}"),
         None => format!("{kind}/{name}"),
-    };
-    walk(object, &user, found);
+    }
 }
 
 /// Takes images wherever a template of pods stands: in a deployment, in the job of a cron job, in the revision of a stateful set,

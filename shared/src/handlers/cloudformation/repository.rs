@@ -43,8 +43,12 @@ enum Failed {
     Confirmation(AwsError),
     #[error("{}; {}", .0, advice(.0))]
     Provision(#[from] ProvisionError),
-    #[error("{0}")]
-    NotEmpty(String),
+    #[error(
+        "the repository {name} has {}, and is still there; delete them, or set EmptyOnDelete to true, or keep the repository with \
+         DeletionPolicy: Retain",
+        quantity::count(*.images, "image")
+    )]
+    NotEmpty { name: Name, images: u64 },
     #[error("the repository {name} is still there: {error}; {}", advice_on_images(.error))]
     Images { name: Name, error: DeletionError },
 }
@@ -174,11 +178,9 @@ impl Server<'_> {
                 };
                 match removal {
                     Removal::Deleted | Removal::Missing => Ok(()),
-                    Removal::NotEmpty(images) => Err(Failed::NotEmpty(format!(
-                        "the repository {name} has {}, and is still there; delete them, or set EmptyOnDelete to true, or keep \
-                     the repository with DeletionPolicy: Retain",
-                        quantity::count(images as u64, "image")
-                    ))),
+                    Removal::NotEmpty(images) => {
+                        Err(Failed::NotEmpty { name: name.clone(), images: images as u64 })
+                    }
                 }
             }
             Removing::Release(change) => {

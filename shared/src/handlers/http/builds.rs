@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Kind, Problem, Request, Response, name_of_path, parameters, text, written};
+use super::{Kind, Problem, Rejection, Request, Response, name_of_path, parameters, text, written};
 use crate::domain::builds::Platform;
 use crate::domain::builds::build_config::BuildRequest;
 use crate::domain::builds::build_outcome::{Build, Status};
 use crate::domain::repository::Registry;
-use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
 /// The parsed request.
@@ -26,11 +25,7 @@ pub enum Call {
 /// The problem to answer with; nothing was done.
 pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     let path = written(request.path)?;
-    let not_allowed = |methods: &str| {
-        let write = methods.replace(", ", " or ");
-        let detail = format!("{} is not for {path}; write {write}", quoted(request.method));
-        Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", methods.to_owned())
-    };
+    let not_allowed = |allowed| Rejection::Method { method: request.method, path, allowed };
     let start = |name| {
         let [] = parameters(request, [])?;
         let request = BuildRequest::parse_for(name, text(request)?).map_err(Problem::invalid)?;
@@ -38,28 +33,23 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
     };
     if path == "/builds" {
         if request.method != "POST" {
-            return Err(not_allowed("POST"));
+            return Err(not_allowed(&["POST"]).into());
         }
         return start(None);
     }
     let Some(id) = path.strip_prefix("/builds/") else {
-        let detail = format!(
-            "there is nothing at {}; there are /builds, /builds/{{name}} and /builds/{{buildId}}",
-            quoted(path)
-        );
-        return Err(Problem::new(Kind::NoSuchPath, detail));
+        let there_are = "/builds, /builds/{name} and /builds/{buildId}";
+        return Err(Rejection::NoSuchPath { path, there_are }.into());
     };
     match request.method {
         "GET" => {}
         "POST" => return start(Some(name_of_path(id)?)),
-        _ => return Err(not_allowed("GET, POST")),
+        _ => return Err(not_allowed(&["GET", "POST"]).into()),
     }
     let [] = parameters(request, [])?;
     let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':');
     if id.is_empty() || id.len() > 300 || !id.contains(':') || !id.chars().all(is_id) {
-        let detail =
-            format!("{} is no id of a build; write `project:…` as POST /builds answers it", quoted(id));
-        return Err(Problem::new(Kind::InvalidRequest, detail));
+        return Err(Rejection::BuildId(id).into());
     }
     Ok(Call::Get(id.to_owned()))
 }
@@ -162,11 +152,7 @@ pub async fn serve(
             }
         },
         Call::Get(id) => {
-            let missing = || {
-                let detail =
-                    format!("there is no build {id} of this stack; CodeBuild forgets builds after a year");
-                Problem::new(Kind::BuildNotFound, detail).into()
-            };
+            let missing = || Problem::from(Rejection::NoBuild(&id)).into();
             match starter.codebuild.builds(std::slice::from_ref(&id)).await {
                 Ok(builds) => {
                     builds.first().and_then(|build| describe(build, starter.registry)).unwrap_or_else(missing)

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Kind, Problem, Request, Response};
+use super::{Problem, Rejection, Request, Response};
 use crate::domain::text::plain_words;
 
 /// A request with its parts decoded.
@@ -52,17 +52,10 @@ impl Received {
             }
         });
         if let Some(other) = other {
-            let detail = format!(
-                "the request comes by {other}, which is not served; put an HTTP API with payload format 2.0 and IAM \
-                 authorization before the function, as the stack does"
-            );
-            return Err(Problem::new(Kind::InvalidRequest, detail));
+            return Err(Rejection::OtherGateway(other).into());
         }
-        let event = serde_json::from_str(event).map_err(|error| {
-            let detail =
-                format!("the event is no request of an HTTP API: {}", plain_words::shape(&error.to_string()));
-            Problem::new(Kind::InvalidRequest, detail)
-        })?;
+        let event = serde_json::from_str(event)
+            .map_err(|error| Rejection::NoRequest(plain_words::shape(&error.to_string())))?;
         Self::new(event)
     }
 
@@ -71,9 +64,7 @@ impl Received {
         let query = query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let body = event.body.unwrap_or_default();
         let body = match event.is_base64_encoded {
-            true => STANDARD.decode(&body).map_err(|error| {
-                Problem::new(Kind::InvalidRequest, format!("the body is not base64: {error}"))
-            })?,
+            true => STANDARD.decode(&body).map_err(|error| Rejection::NotBase64(error.to_string()))?,
             false => body.into_bytes(),
         };
         let method = event.request_context.http.method.to_string();
@@ -122,6 +113,7 @@ pub fn refused(problem: Problem) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handlers::http::Kind;
 
     #[test]
     fn a_request_in_another_event_format_is_answered_with_the_format() {

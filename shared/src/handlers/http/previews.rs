@@ -1,9 +1,8 @@
 //! The part of the HTTP API that previews: `POST /previews`, `POST /previews/{name}`.
 
-use super::{Kind, Problem, Request, name_of_path, parameters, text, written};
+use super::{Kind, Problem, Rejection, Request, name_of_path, parameters, text, written};
 use crate::domain::lifecycle::PolicySource;
 use crate::domain::preview::request::{self, Asked, InvalidRequest};
-use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
 
 /// Parses a request.
@@ -15,13 +14,10 @@ pub fn route(request: Request<'_>, now: Instant) -> Result<Asked, Problem> {
     let path = written(request.path)?;
     let name = path.strip_prefix("/previews/");
     if name.is_none() && path != "/previews" {
-        let detail =
-            format!("there is nothing at {}; there are /previews and /previews/{{name}}", quoted(path));
-        return Err(Problem::new(Kind::NoSuchPath, detail));
+        return Err(Rejection::NoSuchPath { path, there_are: "/previews and /previews/{name}" }.into());
     }
     if request.method != "POST" {
-        let detail = format!("{} is not for {path}; write POST", quoted(request.method));
-        return Err(Problem::new(Kind::MethodNotAllowed, detail).with_header("allow", "POST".to_owned()));
+        return Err(Rejection::Method { method: request.method, path, allowed: &["POST"] }.into());
     }
     let [] = parameters(request, [])?;
     let name = name.map(name_of_path).transpose()?;

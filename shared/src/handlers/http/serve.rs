@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Call, Kind, Problem, Response};
+use super::{Call, Problem, Rejection, Response};
 use crate::domain::image::deletion::{Deleted, Refused};
 use crate::domain::repository::describe::Shown;
 use crate::domain::repository::{Description, Existing, Name, PolicyStatus, Settings, Tags};
@@ -47,13 +47,9 @@ async fn answer(
         } {
             Removal::Deleted => Ok(Response::empty(204)),
             Removal::Missing => Err(missing(&name)),
-            Removal::NotEmpty(images) => Err(Problem::new(
-                Kind::RepositoryNotEmpty,
-                format!(
-                    "{name} has {}, and is still there; delete them first, or add `?force=true` to delete them with it",
-                    crate::domain::text::quantity::count(images as u64, "image")
-                ),
-            )),
+            Removal::NotEmpty(images) => {
+                Err(Rejection::RepositoryNotEmpty { name: &name, images: images as u64 }.into())
+            }
         },
         Call::DeleteImages(request, check) => {
             #[derive(Serialize)]
@@ -84,11 +80,8 @@ async fn create(
         Creation::Exists(repository) => {
             let Compared { difference, asked } = provisioner.compare(&repository, settings).await?;
             if !difference.is_empty() {
-                let detail = format!(
-                    "{name} exists already, and differs: {difference}; nothing was changed. PUT /repositories/{name} \
-                     makes it as asked for, as far as it can be changed"
-                );
-                return Err(Problem::new(Kind::RepositoryExists, detail));
+                let difference = difference.to_string();
+                return Err(Rejection::RepositoryExists { name, difference }.into());
             }
             let policy = PolicyStatus::of(&repository, asked.record());
             (200, repository, policy)
@@ -127,11 +120,7 @@ async fn update(
     let repository = existing(provisioner, name).await?;
     let Compared { difference, asked } = provisioner.compare(&repository, settings).await?;
     if difference.encryption.is_some() {
-        let detail = format!(
-            "{difference}; ECR sets the encryption when a repository is created and never after. Nothing was changed; \
-             leave encryptionConfiguration as it is, or create another repository and copy the images"
-        );
-        return Err(Problem::new(Kind::EncryptionFixed, detail));
+        return Err(Rejection::EncryptionFixed { difference: difference.to_string() }.into());
     }
     let Changed { repository, changes, status } =
         provisioner.change(repository, difference.changes, Some(asked)).await?;
@@ -145,6 +134,5 @@ async fn existing(provisioner: &Provisioner<'_>, name: &Name) -> Result<Existing
 }
 
 fn missing(name: &Name) -> Problem {
-    let detail = format!("there is no repository {name} in this registry; POST /repositories creates one");
-    Problem::new(Kind::RepositoryNotFound, detail)
+    Rejection::NoRepository(name).into()
 }

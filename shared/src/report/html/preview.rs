@@ -15,6 +15,7 @@ use crate::domain::preview::model::{KeptImage, PreviewReport, PreviewResult};
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count, grouped};
+use crate::report::code_pages;
 
 /// Images that are there without scripts.
 pub(super) const ROWS_WITHOUT_SCRIPTS: usize = 500;
@@ -240,6 +241,9 @@ pub(super) fn all_findings(reports: &[PreviewReport]) -> Markup {
             section aria-labelledby="findings" {
                 h2 #findings { "Findings " span.badge { (grouped(found.len() as u64)) } }
                 ul.findings { @for one in shown { (line(one)) } }
+                @if let Some(hint) = code_pages::hint(found.iter().map(|found| found.first.code.as_str())) {
+                    p.note { (hint) }
+                }
                 @if !folded.is_empty() {
                     details.findings {
                         summary { (grouped(folded.len() as u64)) " more" }

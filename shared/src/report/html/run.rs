@@ -21,7 +21,8 @@ use crate::domain::enforcement::outcome::{Amount, SHOWN, Status};
 use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::attention::KINDS;
 use crate::report::run::{
-    EarlierRun, LARGEST, Part, RunReport, RunStatus, Totals, dry_run_notice, other_notices, tags_notice,
+    EarlierRun, LARGEST, NEXT, Part, RunReport, RunStatus, Totals, dry_run_notice, facts, other_notices,
+    tags_notice,
 };
 
 mod attention;
@@ -159,6 +160,8 @@ fn lead(report: &RunReport) -> Markup {
             @if report.run.protect_only {
                 strong { (count(totals.tags_added, "protection tag")) } " added in "
                 (repositories(totals.protected_repositories)) "."
+            } @else if !report.has_policies_file {
+                strong { (both(totals.images)) } " in " (repositories(totals.repositories)) ", none of them under a policy."
             } @else {
                 @if gone.is_zero() && !is_dry { strong { "Nothing was deleted" } } @else { strong { (both(gone)) } " " (did) }
                 " of " (both(totals.images)) " in " (repositories(totals.repositories))
@@ -262,7 +265,16 @@ fn headline(report: &RunReport) -> Markup {
             p.notice {
                 strong { "There is no policies file." }
                 " No repository has a policy, and nothing is done. Put a " code { "policies.yaml" }
-                " into the stack's bucket; the next run follows it."
+                " into the stack's bucket; the next run follows it. "
+                @if report.survey.is_some() { (text::prose(NEXT)) }
+            }
+            @if report.survey.is_some() {
+                section aria-labelledby="survey" {
+                    h2 #survey { "What the registry has" }
+                    dl.facts.survey {
+                        @for (label, fact) in facts(report) { div { dt { (label) } dd { (fact) } } }
+                    }
+                }
             }
         }
     }

@@ -7,9 +7,25 @@ use maud::{Markup, html};
 use crate::domain::lifecycle::explain::short_digest;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::grouped;
+use crate::report::code_pages;
 
 /// From this length on, what follows an algorithm's name is a digest and not a word with a colon in it.
 const DIGEST_CHARACTERS: usize = 32;
+
+/// A code, with a link to its section of the documentation if the project is published somewhere.
+pub(super) fn code(code: &str) -> Markup {
+    linked(code_pages::page(code_pages::REPOSITORY, code), code)
+}
+
+fn linked(page: Option<String>, code: &str) -> Markup {
+    html! {
+        @if let Some(page) = page {
+            a href=(page) { code.code { (code) } }
+        } @else {
+            code.code { (code) }
+        }
+    }
+}
 
 /// A count with a noun whose plural is irregular.
 pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
@@ -111,6 +127,17 @@ fn split_digest(word: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_is_a_link_where_the_project_is_published() {
+        let page = code_pages::page("https://git.example/steward", "limit-percent");
+        let link = format!(
+            "<a href=\"https://git.example/steward/blob/v{}/docs/errors.md#limit-percent\"><code class=\"code\">limit-percent</code></a>",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(linked(page, "limit-percent").into_string(), link);
+        assert_eq!(linked(None, "failed").into_string(), "<code class=\"code\">failed</code>");
+    }
 
     #[test]
     fn shares_do_not_round_to_nothing_or_everything() {

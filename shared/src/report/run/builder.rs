@@ -35,6 +35,7 @@ impl Builder {
             notices: Vec::new(),
             protection_hours: PROTECTION_HOURS,
             totals: Totals::default(),
+            survey: None,
             policies: BTreeMap::new(),
             gaps: Vec::new(),
             usage_sources: Vec::new(),
@@ -65,6 +66,9 @@ impl Builder {
         let report = &mut self.report;
         report.totals.add(&outcome);
         self.parts.take(&outcome);
+        if let Some(survey) = outcome.survey.take() {
+            report.survey.get_or_insert_default().extend(&survey);
+        }
         report.protection.extend(protected(&outcome));
         if outcome.status != Status::Unmatched {
             report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
@@ -160,7 +164,8 @@ impl Builder {
         });
         report.protection_not_shown = report.protection.len().saturating_sub(REPOSITORIES) as u64;
         report.protection.truncate(REPOSITORIES);
-        let is_well = report.gaps.is_empty()
+        // Nothing rests on use as long as there is no policies file.
+        let is_well = (report.gaps.is_empty() || report.survey.is_some())
             && report.unread_tags.is_none()
             && report.unfinished_batches.is_empty()
             && report.unreported_journal.is_empty()

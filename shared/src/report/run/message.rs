@@ -1,6 +1,8 @@
 //! The mail about a run: when it is sent, its subject and its text.
 
 use super::*;
+use crate::report::attention::USAGE_UNKNOWN;
+use crate::report::code_pages;
 
 impl RunReport {
     /// Whether people are notified of the run although they did not ask. For a run that only protects they are notified of new
@@ -60,6 +62,9 @@ impl RunReport {
                 "There is no policies.yaml in the stack's bucket, so that no repository has a policy."
                     .to_owned(),
             );
+            if self.survey.is_some() {
+                lines.push(NEXT.to_owned());
+            }
         }
         for notice in self.notices.iter().take(NOTICES) {
             lines.extend([String::new(), notice.clone()]);
@@ -75,6 +80,9 @@ impl RunReport {
             let number = crate::domain::text::quantity::grouped(totals.repositories);
             row("Repositories", format!("{number}, {unmatched} of them under no policy"));
             row("Images", amount(totals.images));
+            for (label, fact) in facts(self) {
+                row(label, fact);
+            }
             match self.run.dry_run {
                 true => row("Would be deleted", amount(totals.to_be_deleted)),
                 false => row("Deleted", amount(totals.deleted)),
@@ -144,7 +152,14 @@ impl RunReport {
         if more > 0 {
             lines.push(format!("- and {more} more"));
         }
+        lines.extend(code_pages::hint(self.codes()));
         lines
+    }
+
+    /// The codes of what needs attention, the worst first; each may be there more than once.
+    pub fn codes(&self) -> impl Iterator<Item = &'static str> {
+        let unread = (!self.gaps.is_empty()).then_some(USAGE_UNKNOWN);
+        self.concerns().into_iter().map(|(_, concern)| concern.kind().code).chain(unread)
     }
 
     /// What needs attention, without what changes from run to run: times, numbers, ids of requests.

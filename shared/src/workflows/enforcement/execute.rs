@@ -69,6 +69,18 @@ struct Look {
     going: Vec<ImageIndex>,
 }
 
+/// Why an image in use cannot get its protection tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{digest} is in use and cannot be protected: {code}: {reason}")]
+struct Unprotectable<'a> {
+    /// The digest of the image.
+    digest: &'a str,
+    /// ECR's code.
+    code: &'a str,
+    /// ECR's reason.
+    reason: &'a str,
+}
+
 impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
     /// The execution for a repository that was read at `read_at` or later. Use is read after this.
     pub(crate) fn new(
@@ -638,7 +650,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
                 };
                 // No rule of the policy looks there.
                 if !self.is_safe_in_the_archive(Some(digest)) {
-                    let problem = format!("{digest} is in use and cannot be protected: {code}: {reason}");
+                    let problem = Unprotectable { digest, code, reason }.to_string();
                     first = first
                         .or(Some(RunError::Aws(AwsError::unexpected_response("BatchGetImage", &problem))));
                 }

@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::{RunContext, RunError, check_clock};
+use crate::aws::AwsError;
 use crate::aws::pages::Pages;
 use crate::aws::resource_tags::TaggedBy;
 use crate::domain::enforcement::batch::{
@@ -23,6 +24,7 @@ use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::list_memory;
 use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
+use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::protection_records::ProtectionRecords;
 
@@ -90,6 +92,19 @@ fn joined(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Why the inventory does not know something of a run or a repository, where the run goes on without it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Unknown {
+    /// The tags that decide about a repository's policy cannot be read.
+    #[error("which policy is for it is not known: {0}")]
+    Policy(AwsError),
+    /// No policies file was valid yet, so that the lists that it declares are unknown.
+    #[error(
+        "the policies file is not valid, and no run has read one that was: which lists it declares is not known"
+    )]
+    DeclaredLists,
+}
+
 /// Takes the inventory of a run, or continues it. Returns the run with what was decided: whether it is a dry run, the version of
 /// its policies file, and the attempt that its batches belong to.
 ///
@@ -126,8 +141,9 @@ pub async fn take(
         keep(clients, &run, &text, &usage).await?;
         let policy_set = PolicySet::parse(&text);
         let policy_set = if run.policies_file_problem.is_some() {
-            let policy_set = policy_set
-                .map_err(|findings| clients.invalid_object(&policies_file_key, joined(&findings)))?;
+            let policy_set = policy_set.map_err(|findings| {
+                clients.invalid_object(&policies_file_key, ObjectProblem::PoliciesFile(findings))
+            })?;
             policy_set.without_policies()
         } else {
             policy_set.map_err(InventoryError::PolicySet)?
@@ -184,7 +200,7 @@ pub async fn take(
                 Err(RunError::Aws(error)) => {
                     progress.unreadable += 1;
                     tracing::warn!(repository = repository.name, %error, "could not read a repository");
-                    let problem = format!("which policy is for it is not known: {error}");
+                    let problem = Unknown::Policy(error).to_string();
                     let protection = worklist.protection(&repository.name);
                     if protection.is_some() {
                         // What ECR enforces there must not go on by itself.
@@ -231,8 +247,7 @@ pub async fn take(
     progress.next_token = pages.token().map(str::to_owned);
     progress.attempts.push(run.attempt.clone());
     let list_key = run.batch_list_key();
-    let list = serde_json::to_string(&batches)
-        .map_err(|error| clients.invalid_object(&list_key, error.to_string()))?;
+    let list = serde_json::to_string(&batches).map_err(|error| clients.invalid_object(&list_key, error))?;
     clients.call(clients.s3.write(clients.bucket, &list_key, &list, "application/json")).await?;
     tracing::info!(
         run = run.run_id,
@@ -258,6 +273,8 @@ struct Worklist {
     only_protects: bool,
     /// Whether lifecycle policies that are not this stack's are checked.
     checks_native_policies: bool,
+    /// Whether all repositories are looked at, and each of those policies is checked.
+    surveys: bool,
     /// The present.
     now: Instant,
 }
@@ -284,13 +301,16 @@ impl Worklist {
             Err(error) => return Err(error),
         };
         let only_protects = run.protect_only || run.policies_file_problem.is_some();
-        let checks_native_policies = !only_protects && !policy_set.entries().is_empty();
-        Ok(Self { recorded, tagged, only_protects, checks_native_policies, now })
+        let surveys = run.surveys();
+        let checks_native_policies = surveys || (!only_protects && !policy_set.entries().is_empty());
+        Ok(Self { recorded, tagged, only_protects, checks_native_policies, surveys, now })
     }
 
-    /// Whether any repository is protected for another reason than the policies file.
+    /// Whether any repository is looked at for another reason than the policies file.
     fn has_repositories(&self) -> bool {
-        !self.recorded.is_empty() || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
+        self.surveys
+            || !self.recorded.is_empty()
+            || self.tagged.as_ref().is_ok_and(|tagged| !tagged.is_empty())
     }
 
     fn protection(&self, repository: &str) -> Option<Protection> {
@@ -310,7 +330,7 @@ impl Worklist {
         self.checks_native_policies
             && !is_by_ecr
             && self.protection(repository).is_none()
-            && checks_native_policy(repository, self.now)
+            && (self.surveys || checks_native_policy(repository, self.now))
     }
 
     /// Whether the run processes a repository.
@@ -319,13 +339,14 @@ impl Worklist {
             entry.is_some_and(|entry| entry.apply.is_by_ecr()) || self.protection(repository).is_some();
         is_protected
             || (!self.only_protects && entry.is_some())
+            || self.surveys
             || self.checks_native_policy(repository, entry)
     }
 }
 
 /// Reads the list of a run's batches.
 pub(super) fn read_list(clients: &RunContext<'_>, key: &str, text: &str) -> Result<Vec<Listed>, RunError> {
-    serde_json::from_str(text).map_err(|error| clients.invalid_object(key, error.to_string()))
+    serde_json::from_str(text).map_err(|error| clients.invalid_object(key, error))
 }
 
 /// Stores the input of the whole run: the policies file and the images in use.
@@ -410,8 +431,7 @@ async fn begin(
         }
         observation
     };
-    let usage =
-        observation.to_json().map_err(|error| clients.invalid_object(&run.usage_key(), error.to_string()))?;
+    let usage = observation.to_json().map_err(|error| clients.invalid_object(&run.usage_key(), error))?;
     keep(clients, run, &text, &usage).await?;
     let worklist = match worklist {
         Some(worklist) => worklist,
@@ -433,23 +453,22 @@ async fn last_valid(
     if let Some(object) = found {
         check_clock(object.answered_at, now)?;
         let policy_set = PolicySet::parse(&object.text);
-        let policy_set =
-            policy_set.map_err(|findings| clients.invalid_object(LAST_VALID_KEY, joined(&findings)))?;
+        let policy_set = policy_set.map_err(|findings| {
+            clients.invalid_object(LAST_VALID_KEY, ObjectProblem::PoliciesFile(findings))
+        })?;
         return Ok((policy_set.without_policies(), object.text, None));
     }
     let (policy_set, text) = no_file();
-    let problem = "the policies file is not valid, and no run has read one that was: which lists it declares is not known";
     let gap = UnreadableSource {
         source: policy_set::KEY.to_owned(),
         repositories: Vec::new(),
-        problem: problem.to_owned(),
+        problem: Unknown::DeclaredLists.to_string(),
     };
     Ok((policy_set, text, Some(gap)))
 }
 
 async fn write_json(clients: &RunContext<'_>, key: &str, value: &impl Serialize) -> Result<(), RunError> {
-    let text =
-        serde_json::to_string(value).map_err(|error| clients.invalid_object(key, error.to_string()))?;
+    let text = serde_json::to_string(value).map_err(|error| clients.invalid_object(key, error))?;
     clients.call(clients.s3.write(clients.bucket, key, &text, "application/json")).await
 }
 

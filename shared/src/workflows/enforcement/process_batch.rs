@@ -24,10 +24,11 @@ use crate::domain::enforcement::in_use_protection::{
 };
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Outcome, PutBack, ReportedBlocker, Status};
-use crate::domain::enforcement::plan::{Blocker, taken_in_use};
+use crate::domain::enforcement::plan::{Blocker, Reassignment, taken_in_use};
 use crate::domain::enforcement::policy_set::{self, Apply, Entry, Keep, Limits, PolicySet, ResourceTags};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::domain::enforcement::run::{LAST, Run, Task};
+use crate::domain::enforcement::survey::Survey;
 use crate::domain::enforcement::suspension::Cause;
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::repository::Name;
@@ -38,10 +39,11 @@ use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
 use crate::domain::usage::{UnreadableSource, ignore, replication};
 use crate::workflows::enforcement::approval::Approval;
 use crate::workflows::enforcement::delete::drift;
+use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::put_back::{self, Removed, in_use_again};
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::enforcement::repository_snapshot::{
-    Native, RepositoryPlan, RepositorySnapshot, Withdrawal,
+    Native, RepositoryPlan, RepositorySnapshot, Withdrawal, WithdrawalReason,
 };
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::protection_records::Found;
@@ -171,9 +173,8 @@ pub async fn work<W: WriteClient>(
         && let Some(stuck) = todo.first()
     {
         outcomes.retain(|outcome| outcome.repository_name != stuck.repository_name);
-        let retry_observer = clients.ecr.retry_observer().timeout_cause();
-        let problem = format!("a whole invocation was not enough for it: {retry_observer}");
-        outcomes.push(Outcome::failed(&stuck.repository_name, &stuck.policy, problem));
+        let problem = NeverFinished(clients.ecr.retry_observer().timeout_cause());
+        outcomes.push(Outcome::failed(&stuck.repository_name, &stuck.policy, problem.to_string()));
         done = 1;
     }
     for outcome in &mut outcomes {
@@ -183,6 +184,26 @@ pub async fn work<W: WriteClient>(
     let is_complete = done >= loaded.batch.repositories.len();
     write(&clients, task, done, is_complete, &outcomes).await?;
     Ok(Task { run: run.clone(), key: task.key.clone(), done, is_complete })
+}
+
+/// Why a repository is given up: the time of an invocation that did nothing else was up. The last retryable error follows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a whole invocation was not enough for it: {0}")]
+struct NeverFinished(AwsError);
+
+/// A repository's own lifecycle policy selects images in use. ECR acts by it at any moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its own lifecycle policy, by which ECR acts, would expire {} in use, such as {example} ({reason})",
+    count(*.images, "image")
+)]
+struct ExpiresInUse {
+    /// The number of images in use that would expire.
+    images: u64,
+    /// The digest of one of them.
+    example: String,
+    /// Why that one counts as in use.
+    reason: String,
 }
 
 /// Why a task is refused.
@@ -263,7 +284,7 @@ async fn load<W: Copy>(
         clients.object(&usage_key, now)
     )?;
     let batch: Batch =
-        serde_json::from_str(&batch).map_err(|error| clients.invalid_object(&task.key, error.to_string()))?;
+        serde_json::from_str(&batch).map_err(|error| clients.invalid_object(&task.key, error))?;
     if task.done > batch.repositories.len() {
         let repositories = batch.repositories.len();
         return Err(refused(TaskProblem::TooManyDone { done: task.done, repositories }));
@@ -273,8 +294,7 @@ async fn load<W: Copy>(
         return Err(refused(TaskProblem::OtherRegistry { registry_id: batch.registry_id, account_id }));
     }
     let policy_set = PolicySet::parse(&policy_set).map_err(|findings| {
-        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        clients.invalid_object(&policies_file_key, findings.join("; "))
+        clients.invalid_object(&policies_file_key, ObjectProblem::PoliciesFile(findings))
     })?;
     let policy_set =
         if run.policies_file_problem.is_some() { policy_set.without_policies() } else { policy_set };
@@ -285,11 +305,14 @@ async fn load<W: Copy>(
     if !is_of_run {
         return Err(clients.invalid_object(
             &policies_file_key,
-            format!("its hash is {}, and the run's is {run_hash}", policy_set.hash()),
+            ObjectProblem::OtherPoliciesFile {
+                hash: policy_set.hash().to_owned(),
+                run_hash: run_hash.to_owned(),
+            },
         ));
     }
-    let observation = UsageSnapshot::parse(&usage)
-        .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
+    let observation =
+        UsageSnapshot::parse(&usage).map_err(|error| clients.invalid_object(&usage_key, error))?;
     let blocked = match caller.access {
         CallerAccess::Enforce { is_on, .. } if !run.dry_run => {
             blocked(clients, is_on, run, list.modified_at).await?
@@ -505,17 +528,19 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     ) -> Result<RepositoryPlan<'a>, RunError> {
         let Assignment { repository_name, policy, .. } = assignment;
         let invalid_object =
-            |problem: String| self.clients.invalid_object(&self.run.policies_file_key(), problem);
+            |problem: ObjectProblem| self.clients.invalid_object(&self.run.policies_file_key(), problem);
         let entry = match policy.as_str() {
             "" => None,
             policy => Some(
                 self.policy_set
                     .entry(policy)
-                    .ok_or_else(|| invalid_object(format!("it has no policy {policy} any more")))?,
+                    .ok_or_else(|| invalid_object(ObjectProblem::PolicyGone(policy.to_owned())))?,
             ),
         };
-        let name = Name::parse(repository_name)
-            .map_err(|error| invalid_object(format!("{repository_name}: {error}")))?;
+        let name = Name::parse(repository_name).map_err(|error| {
+            let (repository_name, problem) = (repository_name.clone(), error.to_string());
+            invalid_object(ObjectProblem::RepositoryName { repository_name, problem })
+        })?;
         if let Some(problem) = &assignment.unassigned
             && assignment.protection.is_some_and(|protection| protection != Protection::Tagged)
         {
@@ -586,31 +611,26 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         }
         match found.map(|found| found.record) {
             Some(Err(problem)) => {
-                let reason = format!(
-                    "the record of its protection cannot be read ({problem}); delete {}, and ask for its policy once more or let \
-                     a run attach it",
-                    ProtectionRecord::key(name)
-                );
-                return withdrawn(Mode::Attach, &reason, false);
+                let reason = WithdrawalReason::Record { problem, key: ProtectionRecord::key(name) };
+                return withdrawn(Mode::Attach, reason, false);
             }
             // The file that was valid attached it, and one that is valid again may do so.
             Some(Ok(record)) if record.mode == Mode::Attach && file_problem.is_some() => {
                 let cause = Cause::InvalidPoliciesFile { problem: file_problem.cloned().unwrap_or_default() };
-                let mut native = withdrawn(Mode::Attach, &cause.reason(&record), false)?;
+                let mut native =
+                    withdrawn(Mode::Attach, WithdrawalReason::Given(cause.reason(&record)), false)?;
                 if let Some(withdrawal) = native.as_mut().and_then(|native| native.withdrawn.as_mut()) {
                     withdrawal.is_final = false;
                 }
                 return Ok(native);
             }
             Some(Ok(record)) if record.mode == Mode::Attach => {
-                let reason = "policies.yaml does not say `apply: attach` for this repository any more";
-                return withdrawn(Mode::Attach, reason, true);
+                return withdrawn(Mode::Attach, WithdrawalReason::NotAttachedAnyMore, true);
             }
             Some(Ok(record)) if record.mode == Mode::Provisioned => {
                 let policy = record.lifecycle_policy_text.as_deref().map(LifecyclePolicy::parse);
                 let Some(Ok(policy)) = policy else {
-                    let reason = "the policy in the record of its protection cannot be read; ask for the policy once more";
-                    return withdrawn(Mode::Provisioned, reason, false);
+                    return withdrawn(Mode::Provisioned, WithdrawalReason::RecordedPolicy, false);
                 };
                 return made_with(entry, policy);
             }
@@ -755,8 +775,9 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
                     // Its images are in use whatever the file says of it.
                     Mode::Protect => native,
                     Mode::Attach | Mode::Provisioned => {
-                        let withdrawal =
-                            Withdrawal { reason: blocker.to_string(), is_intended: false, is_final: true };
+                        // What a repository was made with is for it whatever its tags say: only this run does not go on with it.
+                        let is_final = native.mode == Mode::Attach;
+                        let withdrawal = Withdrawal { reason: blocker.into(), is_intended: false, is_final };
                         Native { withdrawn: Some(withdrawal), ..native }
                     }
                 };
@@ -778,11 +799,16 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             outcome.replicated_tags = self.not_ignored(replication::tag_gaps(&once.registry, repository));
             outcome.signed_tags = self.not_ignored(once.signing.tag_gaps(repository));
         }
+        let mut has_lifecycle_policy = planned.native.is_some();
         if planned.checks_native_policy {
             match self.check_native_policy(&planned, &mut outcome).await {
-                Ok(()) => {}
+                Ok(is_there) => has_lifecycle_policy |= is_there,
                 Err(error) => return ended(Err(error), outcome),
             }
+        }
+        if self.run.surveys() {
+            outcome.survey = Some(self.survey(&planned, has_lifecycle_policy));
+            outcome.images = planned.snapshot.amount();
         }
         let is_held = outcome.status == Status::Blocked;
         if !(may_write && !is_held && planned.has_removals()) {
@@ -833,31 +859,36 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     }
 
     /// Reports the lifecycle policy that ECR itself enforces in a repository and that is not protected: it acts beside the policy of
-    /// the policies file, and what of the images in use it would take.
+    /// the policies file, and what of the images in use it would take. Returns whether there is one.
     async fn check_native_policy(
         &self,
         planned: &RepositoryPlan<'_>,
         outcome: &mut Outcome,
-    ) -> Result<(), RunError> {
+    ) -> Result<bool, RunError> {
         let name = planned.snapshot.name.as_str();
         let Some(text) = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await? else {
-            return Ok(());
+            return Ok(false);
         };
         if planned.native.is_none() && planned.entry.apply == Apply::Delete && planned.has_removals() {
             outcome.drift.push(drift(&text).to_owned());
         }
-        let Ok(policy) = LifecyclePolicy::parse(&text) else { return Ok(()) };
+        let Ok(policy) = LifecyclePolicy::parse(&text) else { return Ok(true) };
         let images = &planned.snapshot.images;
         let taken = taken_in_use(&policy, images, &planned.used, planned.now);
-        let Some(&first) = taken.first() else { return Ok(()) };
-        let reason = planned.used.reason(first).unwrap_or("in use");
-        let digest =
+        let Some(&first) = taken.first() else { return Ok(true) };
+        let reason = planned.used.reason(first).unwrap_or("in use").to_owned();
+        let example =
             images.images().get(first as usize).map(|image| image.digest.to_string()).unwrap_or_default();
-        let number = count(taken.len() as u64, "image");
-        outcome.native_policy = Some(format!(
-            "its own lifecycle policy, by which ECR acts, would expire {number} in use, such as {digest} ({reason})"
-        ));
-        Ok(())
+        let expires = ExpiresInUse { images: taken.len() as u64, example, reason };
+        outcome.native_policy = Some(expires.to_string());
+        Ok(true)
+    }
+
+    /// What the repository has, as long as there is no policies file.
+    fn survey(&self, planned: &RepositoryPlan<'_>, has_lifecycle_policy: bool) -> Survey {
+        let RepositorySnapshot { name, images, .. } = &planned.snapshot;
+        let tags_in_use = self.initial_usage.usage.tags_in_use(&planned.snapshot.full_name());
+        Survey::of(name.as_str(), images, &planned.used, tags_in_use, has_lifecycle_policy, planned.now)
     }
 
     /// The consequences of a repository's protection tags elsewhere, without ignored gaps: a sentence for each.
@@ -979,13 +1010,8 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         if now == was {
             return Ok(None);
         }
-        let named = |policy: &str| match policy {
-            "" => "under no policy".to_owned(),
-            policy => format!("under the policy {policy}"),
-        };
-        let (was, is) = (named(was), named(now));
-        let problem = format!("the repository was {was} when the run began, and is {is} now");
-        Ok(Some(Blocker::Reassigned(problem)))
+        let (was, is) = (was.to_owned(), now.to_owned());
+        Ok(Some(Blocker::Reassigned(Reassignment::Policy { was, is })))
     }
 }
 
@@ -1007,20 +1033,16 @@ fn ended(done: Result<(), RunError>, mut outcome: Outcome) -> Result<Outcome, Ru
 fn made_with(entry: Option<&Entry>, policy: LifecyclePolicy) -> Result<Option<Native>, RunError> {
     let mode = Mode::Provisioned;
     if let Some(apply @ (Apply::Delete | Apply::Protect)) = entry.map(|entry| entry.apply) {
-        let apply = apply.name();
-        let reason = format!(
-            "policies.yaml says `apply: {apply}` for this repository, which goes before the policy that it was made with"
-        );
-        return withdrawn(mode, &reason, true);
+        return withdrawn(mode, WithdrawalReason::Overridden(apply), true);
     }
     let entry = by_itself(PROVISIONED, Apply::Attach, policy);
     Ok(Some(Native { mode, entry, withdrawn: None }))
 }
 
 /// How ECR enforces a policy that has to be suspended.
-fn withdrawn(mode: Mode, reason: &str, is_intended: bool) -> Result<Option<Native>, RunError> {
+fn withdrawn(mode: Mode, reason: WithdrawalReason, is_intended: bool) -> Result<Option<Native>, RunError> {
     let entry = by_itself(PROVISIONED, Apply::Attach, nothing()?);
-    let withdrawal = Withdrawal { reason: reason.to_owned(), is_intended, is_final: true };
+    let withdrawal = Withdrawal { reason, is_intended, is_final: true };
     Ok(Some(Native { mode, entry, withdrawn: Some(withdrawal) }))
 }
 

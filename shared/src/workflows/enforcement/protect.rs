@@ -16,7 +16,7 @@ use crate::domain::enforcement::in_use_protection::{
 };
 use crate::domain::enforcement::journal::{self, Line, PolicyLine};
 use crate::domain::enforcement::outcome::{Attached, Outcome, PolicyChange, ReportedBlocker, Status};
-use crate::domain::enforcement::plan::{Blocker, Plan};
+use crate::domain::enforcement::plan::{Blocker, Plan, Reassignment};
 use crate::domain::enforcement::protection_record::{Counted, Mode, ProtectionRecord, Suspension};
 use crate::domain::image::{ImageIndex, RepositoryImages};
 use crate::domain::lifecycle::LifecyclePolicy;
@@ -25,6 +25,7 @@ use crate::domain::lifecycle::document::Action as RuleAction;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::repository::Name;
 use crate::domain::repository::protection::of_created_on_push;
+use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::workflows::enforcement::execute::Executor;
 use crate::workflows::enforcement::process_batch::BatchProcessor;
@@ -37,6 +38,82 @@ use crate::workflows::protection_records::{Found, ProtectionRecords};
 
 /// Maximum number of attempts to write a record that others write at the same time.
 const MAX_CAS_ATTEMPTS: u32 = 5;
+
+/// Why protection cannot be refreshed, as far as no call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum ProtectProblem {
+    /// A command line names no bucket for the records of protection.
+    #[error("what ECR enforces is protected by the functions of a stack, which need its bucket; name it")]
+    NoBucket,
+    /// A preview holds no client that changes anything.
+    #[error("a preview changes nothing")]
+    Preview,
+    /// This program would not accept the policy that suspended policies are replaced with.
+    #[error("{}", .0.message)]
+    EmptyPolicy(Finding),
+    /// Conditional writes of the record conflicted too often.
+    #[error("the record of its protection is written by others at the same time; the next run goes on")]
+    RecordContended,
+}
+
+impl From<ProtectProblem> for RunError {
+    fn from(problem: ProtectProblem) -> Self {
+        Self::Aws(AwsError::unexpected_response("PutLifecyclePolicy", &problem.to_string()))
+    }
+}
+
+/// Why a policy is suspended, where neither its plan nor the reason for a dry run says it.
+#[derive(Debug, thiserror::Error)]
+enum SuspensionReason<'a> {
+    /// Refreshing its protection failed.
+    #[error("protection could not be refreshed: {0}")]
+    NotRefreshed(&'a RunError),
+    /// No run could read all sources of use.
+    #[error("no run was certain of what is in use")]
+    UseNeverKnown,
+    /// The stack's switch is off.
+    #[error(
+        "all is certain again, but no run attaches a policy as long as the stack's parameter Enforce is not true: deploy it with \
+         Enforce=true, and the next run puts the policy back"
+    )]
+    SwitchedOff,
+    /// The run is a dry run for an unknown reason.
+    #[error("this run may not enforce")]
+    MayNotEnforce,
+}
+
+/// Why a policy is replaced, for the journal.
+#[derive(Debug, thiserror::Error)]
+enum ReplacementReason<'a> {
+    /// The policies file assigns the policy with this name.
+    #[error("the policies file has ECR enforce the policy {0}")]
+    Assigned(&'a str),
+    /// The policy begins with the protection rule, but this stack did not attach it.
+    #[error("it is not the one that this stack attached, and may not act for the time being")]
+    NotOurs,
+}
+
+/// How the attached policy differs from the one that should be attached, as a whole.
+#[derive(Debug, thiserror::Error)]
+enum PolicyDrift<'a> {
+    /// No policy is attached.
+    #[error("no lifecycle policy is attached")]
+    NotAttached,
+    /// The attached policy is not one that this program knows.
+    #[error("the attached lifecycle policy is unreadable")]
+    Unreadable,
+    /// No policy should be attached any more.
+    #[error(
+        "the lifecycle policy that this stack attached is suspended, since {reason}; delete what is left of it with \
+         `aws ecr delete-lifecycle-policy --repository-name {name}`"
+    )]
+    Withdrawn {
+        /// Why.
+        reason: &'a str,
+        /// The repository.
+        name: &'a Name,
+    },
+}
 
 /// What to do with the attached lifecycle policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,7 +277,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
             }
             return;
         }
-        let reason = format!("protection could not be refreshed: {why}");
+        let reason = SuspensionReason::NotRefreshed(why).to_string();
         match self.suspend_attached(name, registry_id, mode, &reason, outcome).await {
             Ok(true) => {
                 let attached = outcome.attachment.get_or_insert_with(Attached::default);
@@ -230,7 +307,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         let text = self.clients.call(self.clients.ecr.lifecycle_policy(name.as_str())).await?;
         let current = text.as_deref().and_then(|text| LifecyclePolicy::parse(text).ok());
         let Some(current) = current.filter(is_acting) else { return Ok(false) };
-        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(ProtectProblem::EmptyPolicy)?;
         // Without its record the owner of the policy is unknown.
         let found = self.clients.call(records.find(name.as_str())).await;
         let known = found.as_ref().ok().and_then(Option::as_ref).and_then(|found| found.record.as_ref().ok());
@@ -267,7 +344,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         };
         if let Some(current) = LifecyclePolicy::parse(&text).ok().filter(is_acting) {
             self.write_down_unknown((registry_id, name.as_str()), &text, &current, known, outcome).await?;
-            let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
+            let nothing = TakesNothing::new().map_err(ProtectProblem::EmptyPolicy)?;
             self.clients.call(self.protects()?.suspend_lifecycle_policy(name, &nothing)).await?;
         }
         Ok(())
@@ -297,8 +374,8 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         if found.as_ref().is_some_and(|found| found.record.is_ok()) {
             return Ok(());
         }
-        let why = "no run was certain of what is in use";
-        let record = ProtectionRecord::never_refreshed(registry_id, name, Mode::Protect, why);
+        let why = SuspensionReason::UseNeverKnown.to_string();
+        let record = ProtectionRecord::never_refreshed(registry_id, name, Mode::Protect, &why);
         let etag = found.as_ref().map(|found| found.etag.as_str());
         // Who writes it at the same time knows more.
         self.clients.call(records.replace(&record, etag)).await?;
@@ -316,9 +393,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         let name = planned.snapshot.name.as_str();
         let records = self.records();
         if self.may_write() && records.is_none() {
-            let problem =
-                "what ECR enforces is protected by the functions of a stack, which need its bucket; name it";
-            return Err(RunError::Aws(AwsError::unexpected_response("PutLifecyclePolicy", problem)));
+            return Err(ProtectProblem::NoBucket.into());
         }
         let record = match records {
             Some(records) => self.clients.call(records.find(name)).await?,
@@ -392,7 +467,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         outcome.expiring_by_ecr = planned.amount(&now.plan.by_ecr);
         let may_act = now.plan.blockers.is_empty();
         // An own policy that cannot be attached is an obstacle already.
-        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(ProtectProblem::EmptyPolicy)?;
         let wanted = wanted.unwrap_or_else(|_| nothing.policy().clone());
         let question = Question {
             mode: native.mode,
@@ -437,7 +512,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
     }
 
     fn protects(&self) -> Result<&EcrProtect, RunError> {
-        self.access.protect().ok_or_else(|| invalid_object("a preview changes nothing"))
+        self.access.protect().ok_or_else(|| ProtectProblem::Preview.into())
     }
 
     pub(super) fn records(&self) -> Option<ProtectionRecords<'_>> {
@@ -467,9 +542,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
             && !governs
             && attached.is_some_and(|attached| attached != now.native.entry.policy)
         {
-            now.plan.blockers.push(Blocker::Reassigned(
-                "the attached lifecycle policy was replaced during the run".to_owned(),
-            ));
+            now.plan.blockers.push(Blocker::Reassigned(Reassignment::Replaced));
         }
     }
 
@@ -582,16 +655,15 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         // If this fails, what is attached is suspended.
         let found = self.clients.call(records.find(planned.snapshot.name.as_str())).await?;
         let record = found.as_ref().and_then(|found| found.record.as_ref().ok());
-        let problem = match record.map(|record| &record.suspended) {
+        let meanwhile = match record.map(|record| &record.suspended) {
             Some(None) => return Ok(None),
-            Some(Some(suspended)) => suspended.reason.as_str(),
-            None => "its record is gone, or cannot be read",
+            Some(Some(suspended)) => Reassignment::Suspended(suspended.reason.clone()),
+            None => Reassignment::Unrecorded,
         };
-        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(ProtectProblem::EmptyPolicy)?;
         let mut executor = Executor::new(self, planned, outcome, read_at);
         executor.execute(&[Action::Suspend(nothing)]).await?;
-        let problem = format!("the lifecycle policy was suspended during the run: {problem}");
-        Ok(Some(Blocker::Reassigned(problem)))
+        Ok(Some(Blocker::Reassigned(meanwhile)))
     }
 
     /// Why the policy is suspended, for people.
@@ -602,14 +674,12 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         let before = now.known().and_then(|record| record.suspended.as_ref());
         if now.native.mode == Mode::Provisioned && !self.is_on {
             // The switch is all that keeps it, whatever was the reason before.
-            return "all is certain again, but no run attaches a policy as long as the stack's parameter Enforce is not true: deploy \
-                    it with Enforce=true, and the next run puts the policy back"
-                .to_owned();
+            return SuspensionReason::SwitchedOff.to_string();
         }
         match (before, self.run.dry_run_reason) {
             (Some(before), _) => before.reason.clone(),
             (None, Some(reason)) => reason.explain(self.run.policies_file_hash.as_deref()),
-            (None, None) => "this run may not enforce".to_owned(),
+            (None, None) => SuspensionReason::MayNotEnforce.to_string(),
         }
     }
 
@@ -682,7 +752,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         if now.is_suspended() {
             return Ok(());
         }
-        let reason = format!("the policies file has ECR enforce the policy {}", now.native.entry.name);
+        let reason = ReplacementReason::Assigned(&now.native.entry.name).to_string();
         let place = (planned.snapshot.registry_id.as_str(), planned.snapshot.name.as_str());
         let known = now.known();
         let is_own =
@@ -704,9 +774,9 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         if known.is_some_and(|known| known.is_attached(current)) {
             return Ok(());
         }
-        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
-        let reason = "it is not the one that this stack attached, and may not act for the time being";
-        self.journal_policy(place, (text, false), nothing.policy(), reason, outcome).await
+        let nothing = TakesNothing::new().map_err(ProtectProblem::EmptyPolicy)?;
+        let reason = ReplacementReason::NotOurs.to_string();
+        self.journal_policy(place, (text, false), nothing.policy(), &reason, outcome).await
     }
 
     async fn journal_policy(
@@ -763,8 +833,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
                 .map(|known| &known.lifecycle_policy_text);
             let went_by = now.known().map(|known| &known.lifecycle_policy_text);
             if now.native.mode == Mode::Provisioned && asked != went_by {
-                let problem = "another lifecycle policy was asked for during the run";
-                return Ok(Some(Blocker::Reassigned(problem.to_owned())));
+                return Ok(Some(Blocker::Reassigned(Reassignment::Requested)));
             }
             // Whoever suspended it meanwhile may know what this run does not.
             let before_this = now.known().and_then(|known| known.suspended.as_ref());
@@ -772,9 +841,8 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
                 && let Some(suspended) = known.and_then(|known| known.suspended.as_ref())
                 && Some(suspended) != before_this
             {
-                let problem =
-                    format!("the lifecycle policy was suspended during the run: {}", suspended.reason);
-                return Ok(Some(Blocker::Reassigned(problem)));
+                let reason = suspended.reason.clone();
+                return Ok(Some(Blocker::Reassigned(Reassignment::Suspended(reason))));
             }
             let suspended = reason.as_ref().map(|reason| {
                 let at = known.and_then(|known| known.suspended.as_ref()).map(|suspended| suspended.at);
@@ -790,9 +858,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
             let found = self.clients.call(records.find(name)).await?;
             before = found.map(|found| found.of_registry(&planned.snapshot.registry_id));
         }
-        Err(invalid_object(
-            "the record of its protection is written by others at the same time; the next run goes on",
-        ))
+        Err(ProtectProblem::RecordContended.into())
     }
 
     /// The record as it is from now on; `known` is the one that is replaced.
@@ -883,6 +949,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         read_at: MonotonicInstant,
     ) -> Result<(), RunError> {
         let Withdrawal { reason, is_intended, is_final } = withdrawal;
+        let reason = reason.to_string();
         let acts = current.is_some_and(is_acting);
         let known = record.as_ref().and_then(|found| found.record.as_ref().ok());
         let was_withdrawn = known.is_some_and(|known| known.withdrawn);
@@ -900,10 +967,8 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
             attached.suspension_is_intended = *is_intended;
             if *is_intended {
                 let name = &planned.snapshot.name;
-                outcome.drift.push(format!(
-                    "the lifecycle policy that this stack attached is suspended, since {reason}; delete what is left of it with \
-                     `aws ecr delete-lifecycle-policy --repository-name {name}`"
-                ));
+                let drift = PolicyDrift::Withdrawn { reason: &reason, name };
+                outcome.drift.push(drift.to_string());
             }
         }
         if !self.may_write() {
@@ -914,7 +979,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         }
         let name = planned.snapshot.name.as_str();
         let Some(records) = self.records() else { return Ok(()) };
-        let nothing = TakesNothing::new().map_err(|finding| invalid_object(&finding.message))?;
+        let nothing = TakesNothing::new().map_err(ProtectProblem::EmptyPolicy)?;
         let place = (planned.snapshot.registry_id.as_str(), name);
         if let (true, Some(text), Some(current)) = (acts, current_text, current) {
             self.write_down_unknown(place, text, current, known, outcome).await?;
@@ -936,11 +1001,13 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
             None => None,
         };
         if let Some(text) = text {
-            self.journal_policy(place, (&text, true), nothing.policy(), reason, outcome).await?;
+            self.journal_policy(place, (&text, true), nothing.policy(), &reason, outcome).await?;
         }
         if !is_suspended {
-            // Nothing is left of this stack's, and whoever wants a policy here may ask for one.
-            if let Some(found) = &record {
+            // Nothing is left of this stack's, and whoever wants a policy here may ask for one. Where only this run does not go on, the
+            // next one has to know that the repository is protected.
+            let is_kept = mode == Mode::Provisioned && !is_final;
+            if let Some(found) = record.as_ref().filter(|_| !is_kept) {
                 self.clients.call(records.forget_if(name, &found.etag)).await?;
             }
             return Ok(());
@@ -1002,10 +1069,6 @@ fn suspended_policy(record: &ProtectionRecord) -> Option<String> {
     }
 }
 
-fn invalid_object(problem: &str) -> RunError {
-    RunError::Aws(AwsError::unexpected_response("PutLifecyclePolicy", problem))
-}
-
 /// Adds blockers that keep the policy from acting, each once.
 fn note(outcome: &mut Outcome, blockers: &[Blocker]) {
     for held in blockers.iter().map(ReportedBlocker::from) {
@@ -1029,8 +1092,8 @@ fn put_tags(planned: &RepositoryPlan<'_>, plan: &Plan) -> Vec<Action> {
 /// How the attached policy differs from the wanted one.
 fn drift(current: Option<&str>, wanted: &LifecyclePolicy) -> Vec<String> {
     match current.map(LifecyclePolicy::parse) {
-        None => vec!["no lifecycle policy is attached".to_owned()],
-        Some(Err(_)) => vec!["the attached lifecycle policy is unreadable".to_owned()],
+        None => vec![PolicyDrift::NotAttached.to_string()],
+        Some(Err(_)) => vec![PolicyDrift::Unreadable.to_string()],
         Some(Ok(current)) => diff(&current, wanted).iter().map(ToString::to_string).collect(),
     }
 }

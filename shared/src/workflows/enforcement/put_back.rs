@@ -112,8 +112,7 @@ pub async fn execute(
     let problem = match put_back(clients, ecr, removed).await {
         Ok(Done::Unchanged) => return Ok(None),
         Ok(Done::Back) => None,
-        Ok(Done::Impossible(problem)) => Some(problem),
-        Err(error @ RunError::Time(_)) => return Err(error),
+        Err(NotPutBack::Failed(error @ RunError::Time(_))) => return Err(error),
         Err(error) => Some(error.to_string()),
     };
     let line = &removed.line;
@@ -145,10 +144,20 @@ pub async fn execute(
 enum Done {
     Unchanged,
     Back,
-    Impossible(String),
 }
 
-async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed) -> Result<Done, RunError> {
+/// Why an image cannot be restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum NotPutBack {
+    /// The journal has no manifest of it.
+    #[error("ECR did not give its manifest when it was deleted; push it again")]
+    NoManifest,
+    /// A call failed.
+    #[error(transparent)]
+    Failed(#[from] RunError),
+}
+
+async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed) -> Result<Done, NotPutBack> {
     let (name, line) = (&removed.repository, &removed.line);
     let digest = line.image_digest.as_str();
     if removed.is_archived() {
@@ -156,13 +165,10 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
             Ok(()) => Ok(Done::Back),
             // It was written down, and was not archived after all.
             Err(RunError::Aws(AwsError { failure: Failure::Invalid, .. })) => Ok(Done::Unchanged),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
     }
-    let Some(manifest) = &line.image_manifest else {
-        let problem = "ECR did not give its manifest when it was deleted; push it again";
-        return Ok(Done::Impossible(problem.to_owned()));
-    };
+    let Some(manifest) = &line.image_manifest else { return Err(NotPutBack::NoManifest) };
     let media_type = line.image_manifest_media_type.as_deref();
     let mut is_changed = clients.call(ecr.put_back_image(name, manifest, media_type, digest, None)).await?;
     for tag in &line.image_tags {
@@ -174,7 +180,7 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
         match clients.call(ecr.put_back_image(name, manifest, media_type, digest, Some(tag))).await {
             Ok(was_missing) => is_changed |= was_missing,
             Err(RunError::Aws(AwsError { failure: Failure::AlreadyExists, .. })) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(if is_changed { Done::Back } else { Done::Unchanged })

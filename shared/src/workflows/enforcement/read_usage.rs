@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt};
 
+use super::object_problem::ObjectProblem;
 use super::{RunContext, RunError, check_clock};
 use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecs::REVISIONS;
@@ -52,6 +53,68 @@ pub struct Before {
     pub gaps: Vec<UnreadableSource>,
 }
 
+/// Why it is unknown what is in use, as far as no call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum UsageProblem {
+    /// The run began without reading the source.
+    #[error("it was not read when the run began; the next run reads it")]
+    NotReadAtStart,
+    /// A command line names no bucket.
+    #[error("no bucket is named, so that no lists are read; name the stack's with --bucket")]
+    NoBucket,
+    /// The repository policy cannot be read.
+    #[error("who may pull is not known: {0}")]
+    Pullers(AwsError),
+    /// A policy that says who may pull cannot be understood.
+    #[error("the policy of the {of} is unreadable: {problem}")]
+    Policy {
+        /// Whose policy it is.
+        of: PolicyOf,
+        /// The problem with it.
+        problem: String,
+    },
+    /// ECS lists the daemon task definition with this ARN as active, and does not describe it.
+    #[error(
+        "Amazon ECS cannot describe the daemon task definition {0}, which it lists as active; register another revision, or delete it"
+    )]
+    DaemonDefinition(String),
+    /// The image of a daemon cannot be understood.
+    #[error("{daemon}: {problem}")]
+    DaemonImage {
+        /// The ARN of the daemon.
+        daemon: String,
+        /// The problem with its image.
+        problem: String,
+    },
+    /// Lambda does not name the image of the function with this ARN.
+    #[error("GetFunction: {0} is an image, and it is not said which")]
+    FunctionWithoutImage(String),
+    /// The bucket has this number of objects where lists are.
+    #[error(
+        "there are {0} objects below {LISTS}, and {MAX_LISTS} are read at most; delete those that tell of nothing"
+    )]
+    TooManyLists(usize),
+    /// A list is larger than [`MAX_LIST_BYTES`].
+    #[error("it has more than 4 MB and was not read; have it name each image once")]
+    ListTooLarge,
+    /// With this list, all are larger than [`MAX_LISTS_BYTES`].
+    #[error(
+        "all lists together have more than 16 MB, and this one was not taken in; have them name each image once"
+    )]
+    ListsTooLarge,
+}
+
+/// Whose policy says who may pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum PolicyOf {
+    /// The repository's.
+    #[error("repository")]
+    Repository,
+    /// The registry's.
+    #[error("registry")]
+    Registry,
+}
+
 /// The trusted answers about services and tasks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
@@ -65,6 +128,8 @@ enum Trust {
 struct Anew {
     /// The clusters of ECS that could be read, as far as they could.
     clusters: Vec<Cluster>,
+    /// Whether all clusters are among them.
+    clusters_are_listed: bool,
     /// What of ECS could not be read.
     ecs_problems: Vec<String>,
     /// The use of Lambda.
@@ -99,8 +164,7 @@ pub async fn before(clients: &RunContext<'_>) -> Result<Before, RunError> {
     let memory = match memory {
         None => ListMemory::default(),
         Some(object) => serde_json::from_str(&object.text).map_err(|error| {
-            let problem = format!("{error}; delete it, and the lists that are there are remembered anew");
-            clients.invalid_object(list_memory::KEY, problem)
+            clients.invalid_object(list_memory::KEY, ObjectProblem::ListMemory(error.to_string()))
         })?,
     };
     let known = known.map(|object| Known::parse(&object.text)).unwrap_or_default();
@@ -177,6 +241,10 @@ async fn look(
         let (used, problems) = daemons;
         once.daemons = used;
         once.gaps.extend(unreadable_list(ecs::SOURCE.name, &problems));
+        // Of clusters that a later look finds nobody would know their daemons and what rules start in them.
+        if !anew.clusters_are_listed {
+            once.gaps.extend(unreadable_list(ecs::SOURCE.name, &anew.ecs_problems));
+        }
         add_whole_sources(whole, &mut once, now);
         decide(clients, sources, once, anew, now, Trust::Cache).await
     };
@@ -214,19 +282,20 @@ pub async fn refresh(
 ) -> Result<UsageSnapshot, RunError> {
     let looking = async {
         let anew = read_anew(clients, &once.known, now, Scope::Registry).await?;
-        let mut observation = decide(clients, sources, once.clone(), anew, now, Trust::WhatWasAsked).await?;
+        let mut read = once.clone();
+        earlier_revisions(clients, &anew.clusters, &mut read).await;
+        let mut observation = decide(clients, sources, read, anew, now, Trust::WhatWasAsked).await?;
         let unread = unread_sources(sources, once).map(|source| UnreadableSource {
             source: source.name.to_owned(),
             repositories: Vec::new(),
-            problem: "it was not read when the run began; the next run reads it".to_owned(),
+            problem: UsageProblem::NotReadAtStart.to_string(),
         });
         observation.usage.gaps.extend(unread);
         if !clients.has_bucket() {
             observation.usage.gaps.push(UnreadableSource {
                 source: LISTING.to_owned(),
                 repositories: Vec::new(),
-                problem: "no bucket is named, so that no lists are read; name the stack's with --bucket"
-                    .to_owned(),
+                problem: UsageProblem::NoBucket.to_string(),
             });
         }
         Ok(observation)
@@ -248,10 +317,10 @@ pub async fn unread_pullers(
     now: Instant,
 ) -> Result<(Vec<UnreadableSource>, Vec<IgnoredSourceReason>), RunError> {
     let UsageSnapshot { usage, once } = observation;
-    let unread = |problem: String| UnreadableSource {
+    let unread = |problem: UsageProblem| UnreadableSource {
         source: ANYBODY.to_owned(),
         repositories: vec![name.as_str().to_owned()],
-        problem,
+        problem: problem.to_string(),
     };
     let mut gaps = Vec::new();
     let of_repository = match clients.call(clients.ecr.repository_policy(name.as_str())).await {
@@ -259,16 +328,16 @@ pub async fn unread_pullers(
         // Without the repository nothing of it goes.
         Err(error) if error.is_not_found() => None,
         Err(RunError::Aws(error)) => {
-            gaps.push(unread(format!("who may pull is not known: {error}")));
+            gaps.push(unread(UsageProblem::Pullers(error)));
             None
         }
         Err(error) => return Err(error),
     };
-    let policies = [("repository", &of_repository), ("registry", &once.registry_policy)];
+    let policies = [(PolicyOf::Repository, &of_repository), (PolicyOf::Registry, &once.registry_policy)];
     for (of, policy) in policies.into_iter().filter_map(|(of, policy)| Some((of, policy.as_deref()?))) {
         let gaps_of_policy = match pull_access::parse(policy, registry_id, name.as_str()) {
             Ok(pullers) => pullers.gaps(name.as_str(), registry_id, sources, &usage.reporters),
-            Err(error) => vec![unread(format!("the policy of the {of} is unreadable: {error}"))],
+            Err(error) => vec![unread(UsageProblem::Policy { of, problem: error.to_string() })],
         };
         for gap in gaps_of_policy {
             if !gaps.contains(&gap) {
@@ -351,10 +420,9 @@ async fn daemons(
                 used.extend(some);
                 problems.extend(unreadable);
             }
-            Ok(Asked::Indescribable) => problems.push(format!(
-                "Amazon ECS cannot describe the daemon task definition {definition}, which it lists as active; register \
-                 another revision, or delete it"
-            )),
+            Ok(Asked::Indescribable) => {
+                problems.push(UsageProblem::DaemonDefinition(definition.clone()).to_string());
+            }
             Ok(Asked::Failed(problem)) => problems.push(problem),
             Err(error) => problems.push(error.to_string()),
         }
@@ -380,7 +448,8 @@ async fn daemons(
                         Some(Ok(reference)) => {
                             used.push(UsedImage { reference, used_by: vec![daemon.clone()] });
                         }
-                        Some(Err(problem)) => problems.push(format!("{daemon}: {problem}")),
+                        Some(Err(problem)) => problems
+                            .push(UsageProblem::DaemonImage { daemon: daemon.clone(), problem }.to_string()),
                         None => {}
                     }
                 }
@@ -461,9 +530,9 @@ fn summaries(
     gaps.collect()
 }
 
-/// Adds the revisions that services may roll back to.
+/// Adds the revisions that services may roll back to, for services of which they are not known yet.
 async fn earlier_revisions(clients: &RunContext<'_>, clusters: &[Cluster], once: &mut ReadOnce) {
-    let services = clusters.iter().flat_map(|cluster| cluster.services.iter().map(move |one| (cluster, one)));
+    let services = ecs::without_history(clusters, &once.earlier_revisions);
     let mut histories = stream::iter(services)
         .map(|(cluster, service)| async move {
             let current = &service.current_service_revisions;
@@ -499,19 +568,18 @@ async fn read_anew(
             Scope::Account => Ok(None),
         }
     };
-    let ((clusters, ecs_problems), (lambda, functions), lists) =
+    let (clusters, (lambda, functions), lists) =
         tokio::join!(clusters(clients), of_lambda(clients, known), lists);
-    Ok(Anew { clusters, ecs_problems, lambda, functions, lists: lists? })
+    let clusters_are_listed = clusters.is_ok();
+    let (clusters, ecs_problems) = clusters.unwrap_or_else(|error| (Vec::new(), vec![error.to_string()]));
+    Ok(Anew { clusters, clusters_are_listed, ecs_problems, lambda, functions, lists: lists? })
 }
 
-/// The clusters of ECS with their tasks and services, and what of them could not be read.
-async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
+/// The clusters of ECS with their tasks and services, and what of them could not be read; an error if they could not be listed.
+async fn clusters(clients: &RunContext<'_>) -> Result<(Vec<Cluster>, Vec<String>), AwsError> {
     let ecs = clients.ecs;
     let mut problems = Vec::new();
-    let arns = match ecs.clusters().await {
-        Ok(arns) => arns,
-        Err(error) => return (Vec::new(), vec![error.to_string()]),
-    };
+    let arns = ecs.clusters().await?;
     // Which of them are deleted; where that cannot be asked, all are read.
     let arns = match ecs.not_deleted(&arns).await {
         Ok(active) => active,
@@ -539,7 +607,7 @@ async fn clusters(clients: &RunContext<'_>) -> (Vec<Cluster>, Vec<String>) {
         }
         clusters.push(cluster);
     }
-    (clusters, problems)
+    Ok((clusters, problems))
 }
 
 /// The use of Lambda, and the images of all versions of functions.
@@ -571,7 +639,7 @@ async fn of_lambda(clients: &RunContext<'_>, known: &Known) -> (Usage, BTreeMap<
         }
         match found {
             Ok(Some(found)) if found.is_empty() => {
-                problems.push(format!("GetFunction: {arn} is an image, and it is not said which"));
+                problems.push(UsageProblem::FunctionWithoutImage(arn.clone()).to_string());
             }
             Ok(Some(found)) => {
                 let (some, unreadable) = references(&found, arn);
@@ -601,11 +669,7 @@ async fn lists(clients: &RunContext<'_>, now: Instant) -> Result<Result<Vec<Foun
         Err(error) => return Ok(Err(error.to_string())),
     };
     if listed.len() > MAX_LISTS {
-        let problem = format!(
-            "there are {} objects below {LISTS}, and {MAX_LISTS} are read at most; delete those that tell of nothing",
-            listed.len()
-        );
-        return Ok(Err(problem));
+        return Ok(Err(UsageProblem::TooManyLists(listed.len()).to_string()));
     }
     let mut reading = stream::iter(listed)
         .map(|list| async move {
@@ -628,7 +692,7 @@ async fn lists(clients: &RunContext<'_>, now: Instant) -> Result<Result<Vec<Foun
                     let is_too_large =
                         error.failure == Failure::Invalid && error.message.contains("more than");
                     let content = Err(if is_too_large {
-                        "it has more than 4 MB and was not read; have it name each image once".to_owned()
+                        UsageProblem::ListTooLarge.to_string()
                     } else {
                         error.to_string()
                     });
@@ -644,8 +708,7 @@ async fn lists(clients: &RunContext<'_>, now: Instant) -> Result<Result<Vec<Foun
         let Some(mut list) = list? else { continue };
         bytes += list.content.as_ref().map_or(0, String::len);
         if bytes > MAX_LISTS_BYTES && list.content.is_ok() {
-            let problem = "all lists together have more than 16 MB, and this one was not taken in; have them name each image once";
-            list.content = Err(problem.to_owned());
+            list.content = Err(UsageProblem::ListsTooLarge.to_string());
         }
         found.push(list);
     }
@@ -661,7 +724,7 @@ async fn decide(
     now: Instant,
     trust: Trust,
 ) -> Result<UsageSnapshot, RunError> {
-    let Anew { clusters, ecs_problems, lambda: of_lambda, functions, lists } = anew;
+    let Anew { clusters, clusters_are_listed: _, ecs_problems, lambda: of_lambda, functions, lists } = anew;
     let (needed, revisions) = ecs::needed(&clusters, &once.earlier_revisions);
     let mut pinned: BTreeMap<String, Asked<Vec<PinnedImage>>> = BTreeMap::new();
     let mut unknown = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::aws::s3::{Object, Precondition};
 use crate::domain::enforcement::policy_set::RegistryLimits;
 use crate::domain::enforcement::taken::{REGISTRY_KEY, RegistryCount, Taken};
+use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::{RunContext, RunError};
 
 /// Maximum number of attempts of a conditional write that conflicts with other writers.
@@ -94,8 +95,7 @@ async fn reserve_part(
             return Ok(reserved);
         }
         let after = Taken { images: before.images.saturating_add(granted) };
-        let text =
-            serde_json::to_string(&after).map_err(|error| clients.invalid_object(&key, error.to_string()))?;
+        let text = serde_json::to_string(&after).map_err(|error| clients.invalid_object(&key, error))?;
         let only =
             found.as_ref().map_or(Precondition::IfNoneMatch, |object| Precondition::IfMatch(&object.etag));
         if clients.call(clients.s3.put(clients.bucket, &key, &text, only)).await? {
@@ -103,8 +103,7 @@ async fn reserve_part(
         }
         tokio::time::sleep(Duration::from_millis(u64::from(fastrand::u32(20..200)))).await;
     }
-    Err(clients
-        .invalid_object(&key, "too many others write it at the same time; the next run goes on".to_owned()))
+    Err(clients.invalid_object(&key, ObjectProblem::CounterContended))
 }
 
 /// The counter under a key, and the object that it is read from; zero if there is none.
@@ -112,12 +111,8 @@ async fn taken(clients: &RunContext<'_>, key: &str) -> Result<(Taken, Option<Obj
     let found = clients.call(clients.s3.get(clients.bucket, key)).await?;
     let taken = match &found {
         None => Taken::default(),
-        Some(object) => serde_json::from_str(&object.text).map_err(|error| {
-            let problem = format!(
-                "it is not the counter of images that went today: {error}; delete it if you know them"
-            );
-            clients.invalid_object(key, problem)
-        })?,
+        Some(object) => serde_json::from_str(&object.text)
+            .map_err(|error| clients.invalid_object(key, ObjectProblem::NotCounter(error.to_string())))?,
     };
     Ok((taken, found))
 }
@@ -128,10 +123,7 @@ async fn last_count(clients: &RunContext<'_>) -> Result<Option<u64>, RunError> {
         return Ok(None);
     };
     let count: RegistryCount = serde_json::from_str(&object.text).map_err(|error| {
-        clients.invalid_object(
-            REGISTRY_KEY,
-            format!("it is not what a run counted: {error}; the next completed run writes it anew"),
-        )
+        clients.invalid_object(REGISTRY_KEY, ObjectProblem::NotCounted(error.to_string()))
     })?;
     Ok(Some(count.images))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::object_problem::ObjectProblem;
 use super::{AwsClients, RunError, read_usage};
 use crate::domain::enforcement::policy_set::{LISTS, Sources};
 use crate::domain::usage::source::SourceStatus;
@@ -80,7 +81,7 @@ pub async fn report_usage(
     let text = list.to_json().map_err(|error| RunError::Object {
         bucket: destination.bucket.clone(),
         key: key.clone(),
-        problem: format!("the list cannot be written: {error}"),
+        problem: ObjectProblem::ListNotWritten(error.to_string()),
     })?;
     let Destination { bucket, owner, region } = destination;
     let s3 = connection.s3_in(region);

@@ -23,6 +23,7 @@ use crate::domain::preview::model::ActionTaken;
 use crate::domain::repository::Name;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::{UnreadableSource, Usage, UsedImages};
+use crate::workflows::protection_records::RecordProblem;
 
 /// The prefix of the keys of the cache of image indexes, which are immutable. The name of the repository follows.
 pub const INDEXES: &str = "cache/indexes/";
@@ -85,13 +86,57 @@ pub struct Native {
 /// Why a policy that ECR enforces has to be suspended, whatever expires by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawal {
-    /// The reason, for people.
-    pub reason: String,
+    /// The reason.
+    pub reason: WithdrawalReason,
     /// Whether the policies file intends it. Otherwise it needs attention.
     pub is_intended: bool,
     /// Whether the policies file no longer has the policy. Otherwise its record is kept, and the next run that uses the file and
     /// knows all use attaches it.
     pub is_final: bool,
+}
+
+/// The reason for which a policy that ECR enforces is suspended, whatever expires by it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WithdrawalReason {
+    /// The record of the policy is unreadable.
+    #[error(
+        "the record of its protection cannot be read ({problem}); delete {key}, and ask for its policy once more or let a run attach \
+         it"
+    )]
+    Record {
+        /// The problem with it.
+        problem: RecordProblem,
+        /// Its key in the bucket.
+        key: String,
+    },
+    /// The record is readable, the policy in it is not.
+    #[error("the policy in the record of its protection cannot be read; ask for the policy once more")]
+    RecordedPolicy,
+    /// The policies file no longer has ECR enforce a policy.
+    #[error("policies.yaml does not say `apply: attach` for this repository any more")]
+    NotAttachedAnyMore,
+    /// The policies file overrides the policy that the repository was created with.
+    #[error(
+        "policies.yaml says `apply: {}` for this repository, which goes before the policy that it was made with",
+        .0.name()
+    )]
+    Overridden(Apply),
+    /// The repository cannot be planned safely.
+    #[error(transparent)]
+    Blocked(#[from] Blocker),
+    /// A reason that was given elsewhere.
+    #[error("{0}")]
+    Given(String),
+}
+
+/// Why an image is kept that a rule selects.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Rule {priority} would take it, but the policy keeps it: {kept}.")]
+struct KeptByPolicy {
+    /// The priority of the rule.
+    priority: u64,
+    /// What keeps the image.
+    kept: String,
 }
 
 type Children = BTreeMap<String, Vec<String>>;
@@ -143,11 +188,26 @@ impl RepositorySnapshot {
     /// The images of the repository that are in use.
     #[must_use]
     pub fn used(&self, usage: &Usage) -> UsedImages {
-        let name = RepositoryName {
+        usage.of_repository(&self.full_name(), &self.images)
+    }
+
+    /// All its images.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        let mut amount = Amount::default();
+        for image in self.images.images() {
+            amount.add(image);
+        }
+        amount
+    }
+
+    /// Its name, with its registry.
+    #[must_use]
+    pub fn full_name(&self) -> RepositoryName {
+        RepositoryName {
             repository_name: Some(self.name.as_str().to_owned()),
             registry_id: Some(self.registry_id.clone()),
-        };
-        usage.of_repository(&name, &self.images)
+        }
     }
 
     /// Plans what a policy removes.
@@ -276,9 +336,7 @@ impl RepositoryPlan<'_> {
         if !outcome.blockers.is_empty() {
             outcome.status = Status::Blocked;
         }
-        for image in images.images() {
-            outcome.images.add(image);
-        }
+        outcome.images = snapshot.amount();
         outcome.counted_images = images.pullable();
         outcome.expiring = self.amount(&plan.deletions);
         outcome.transitioning = self.amount(&plan.archivals);
@@ -406,7 +464,7 @@ impl RepositoryPlan<'_> {
         match (self.used.reason(place), self.plan.kept.get(&place)) {
             (None, Some(kept)) => {
                 let (priority, _) = self.rule(place).unwrap_or((0, ActionTaken::from(RuleAction::Expire)));
-                format!("Rule {priority} would take it, but the policy keeps it: {kept}.")
+                KeptByPolicy { priority, kept: kept.to_string() }.to_string()
             }
             (used, _) => explainer.reason(place, used),
         }

@@ -10,10 +10,12 @@ use crate::domain::enforcement::journal::{self, PolicyLine};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::repository::{Existing, Name};
+use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
+use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{RunContext, RunError};
-use crate::workflows::protection_records::ProtectionRecords;
+use crate::workflows::protection_records::{ProtectionRecords, RecordProblem};
 
 /// Days for which the bucket keeps the journal.
 pub const JOURNAL_DAYS: u32 = 400;
@@ -52,7 +54,7 @@ pub enum Warning {
         "the policy is not one that this program can read ({0}); it would be put back as ECR gave it, and whether ECR would delete \
          images in use is not known"
     )]
-    Unreadable(String),
+    Unreadable(UnreadablePolicy),
     /// A run replaces it again.
     #[error(
         "policies.yaml says `apply: attach` for the repository: the next run that enforces attaches the policy of the file again. To \
@@ -84,7 +86,7 @@ pub enum Warning {
         /// The key of the repository's record.
         key: String,
         /// The problem.
-        problem: String,
+        problem: RecordProblem,
     },
 }
 
@@ -105,7 +107,7 @@ impl Restoration {
     /// # Errors
     ///
     /// Why this program cannot read it.
-    pub fn policy(&self) -> Result<LifecyclePolicy, String> {
+    pub fn policy(&self) -> Result<LifecyclePolicy, UnreadablePolicy> {
         read(&self.replaced.lifecycle_policy_text)
     }
 
@@ -114,15 +116,18 @@ impl Restoration {
     /// # Errors
     ///
     /// Why this program cannot read it.
-    pub fn attached_policy(&self) -> Result<Option<LifecyclePolicy>, String> {
+    pub fn attached_policy(&self) -> Result<Option<LifecyclePolicy>, UnreadablePolicy> {
         self.attached.as_deref().map(read).transpose()
     }
 }
 
-fn read(text: &str) -> Result<LifecyclePolicy, String> {
-    LifecyclePolicy::parse(text).map_err(|findings| {
-        findings.first().map_or_else(|| "it is not valid".to_owned(), ToString::to_string)
-    })
+/// Why this program cannot read a policy of ECR: the first thing that it finds wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.as_ref().map_or_else(|| "it is not valid".to_owned(), ToString::to_string))]
+pub struct UnreadablePolicy(Option<Finding>);
+
+fn read(text: &str) -> Result<LifecyclePolicy, UnreadablePolicy> {
+    LifecyclePolicy::parse(text).map_err(|findings| UnreadablePolicy(findings.into_iter().next()))
 }
 
 /// Finds the policy of a repository that was replaced last, in the whole journal or by one run; none if there is none. In the whole
@@ -229,7 +234,7 @@ async fn find_replaced_policy(
         for key in keys {
             let Some(line) = write_journal::read_policy(clients, &key).await? else { continue };
             if line.repository_name != repository.as_str() {
-                let problem = format!("it is of the repository {}", line.repository_name);
+                let problem = ObjectProblem::OtherRepository(line.repository_name);
                 return Err(clients.invalid_object(&key, problem));
             }
             let is_newer = |other: &Option<(String, PolicyLine)>| {

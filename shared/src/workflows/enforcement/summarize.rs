@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::stream::{self, StreamExt};
 
 use super::inventory::{Progress, SIZES_KEY, read_list};
+use super::object_problem::ObjectProblem;
 use super::{RunContext, RunError};
 use crate::domain::enforcement::batch::Sizes;
 use crate::domain::enforcement::enforcement_switch::preview_key;
@@ -65,7 +66,7 @@ pub async fn summarize(
     let batches = match found {
         Some(list) => read_list(clients, &list_key, &list.text)?,
         None if error.is_none() => {
-            return Err(clients.invalid_object(&list_key, "there is no list of the run's batches".to_owned()));
+            return Err(clients.invalid_object(&list_key, ObjectProblem::NoBatchList));
         }
         // It failed before there was one.
         None => Vec::new(),
@@ -109,8 +110,8 @@ pub async fn summarize(
         while let Some((key, text)) = texts.next().await {
             let text = text?.map(|object| object.text).unwrap_or_default();
             for line in text.lines() {
-                let mut outcome: Outcome = serde_json::from_str(line)
-                    .map_err(|error| clients.invalid_object(key, error.to_string()))?;
+                let mut outcome: Outcome =
+                    serde_json::from_str(line).map_err(|error| clients.invalid_object(key, error))?;
                 reported.extend(outcome.journal.iter().cloned());
                 // What another invocation did before in the same repository.
                 if let Some(before) = of_batch.remove(&outcome.repository_name) {
@@ -133,8 +134,8 @@ pub async fn summarize(
     report.unreported_journal = unreported.take(NAMES).collect();
     let usage_key = run.usage_key();
     if let Some(usage) = clients.call(clients.s3.get(clients.bucket, &usage_key)).await? {
-        let observation = UsageSnapshot::parse(&usage.text)
-            .map_err(|error| clients.invalid_object(&usage_key, error.to_string()))?;
+        let observation =
+            UsageSnapshot::parse(&usage.text).map_err(|error| clients.invalid_object(&usage_key, error))?;
         report.gaps = observation.usage.gaps;
         report.usage_sources = observation.usage.sources;
     }
@@ -190,7 +191,7 @@ async fn runs_before(clients: &RunContext<'_>, run: &Run) -> Vec<EarlierRun> {
 /// When S3 does not take it.
 pub async fn write(clients: &RunContext<'_>, report: &RunReport, page: &str) -> Result<String, RunError> {
     let json = serde_json::to_string(report)
-        .map_err(|error| clients.invalid_object(&report.run.key("report.json"), error.to_string()))?;
+        .map_err(|error| clients.invalid_object(&report.run.key("report.json"), error))?;
     let key = report.run.key("report.html");
     let latest = if report.run.protect_only { LATEST_PROTECTION } else { LATEST };
     for (key, text, content_type) in [
@@ -241,8 +242,7 @@ pub async fn remember_notice(
     if !report.run.protect_only {
         return Ok(());
     }
-    let text = serde_json::to_string(notice)
-        .map_err(|error| clients.invalid_object(NOTICE_KEY, error.to_string()))?;
+    let text = serde_json::to_string(notice).map_err(|error| clients.invalid_object(NOTICE_KEY, error))?;
     clients.call(clients.s3.write(clients.bucket, NOTICE_KEY, &text, "application/json")).await
 }
 

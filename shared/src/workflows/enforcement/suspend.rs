@@ -25,11 +25,13 @@ use crate::domain::enforcement::suspension::{Cause, Demand, unreadable};
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::repository::protection::of_created_on_push;
 use crate::domain::repository::{Name, Registry};
+use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::workflows::enforcement::inventory::assign;
+use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{RunContext, RunError};
-use crate::workflows::protection_records::ProtectionRecords;
+use crate::workflows::protection_records::{ProtectionRecords, RecordProblem};
 
 /// Number of repositories that are processed concurrently; ECR throttles at a few calls a second.
 const CONCURRENCY: usize = 8;
@@ -64,6 +66,17 @@ pub struct Summary {
     pub failures: BTreeMap<String, String>,
     /// Whether all repositories were processed before time was up.
     pub is_complete: bool,
+}
+
+/// Why something cannot be suspended, besides failed calls for one repository.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum SuspendProblem {
+    /// This program would not accept the policy that suspended policies are replaced with.
+    #[error("the policy that takes nothing is not one: {0}")]
+    EmptyPolicy(Finding),
+    /// The resource tags of repositories cannot be read.
+    #[error("which of them ECR made on a push is not known: {0}")]
+    CreatedOnPush(RunError),
 }
 
 /// The result for one repository.
@@ -109,7 +122,7 @@ pub async fn suspend(
     let nothing = TakesNothing::new().map_err(|finding| {
         RunError::Aws(AwsError::unexpected_response(
             "PutLifecyclePolicy",
-            &format!("the policy that takes nothing is not one: {finding}"),
+            &SuspendProblem::EmptyPolicy(finding).to_string(),
         ))
     })?;
     let records = ProtectionRecords { s3: clients.s3, bucket: clients.bucket };
@@ -171,8 +184,8 @@ impl Suspender<'_> {
             Err(error) => {
                 tracing::error!(error = %error, "could not find the repositories that ECR made on a push");
                 summary.failed += 1;
-                let problem = format!("which of them ECR made on a push is not known: {error}");
-                summary.failures.insert("all repositories without a record".to_owned(), problem);
+                let problem = SuspendProblem::CreatedOnPush(error);
+                summary.failures.insert("all repositories without a record".to_owned(), problem.to_string());
             }
         }
     }
@@ -378,8 +391,7 @@ impl Suspender<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let problem = "others write it at the same time; another attempt follows within an hour".to_owned();
-        Err(self.clients.invalid_object(&ProtectionRecord::key(name), problem))
+        Err(self.clients.invalid_object(&ProtectionRecord::key(name), ObjectProblem::RecordContended))
     }
 
     /// Journals a policy that is about to be suspended and is not that of the record: it may be somebody else's policy that
@@ -389,7 +401,7 @@ impl Suspender<'_> {
         name: &str,
         text: &str,
         attached: &LifecyclePolicy,
-        found: &Result<ProtectionRecord, String>,
+        found: &Result<ProtectionRecord, RecordProblem>,
     ) -> Result<(), RunError> {
         if found.as_ref().is_ok_and(|record| record.is_attached(attached)) {
             return Ok(());
@@ -406,7 +418,7 @@ impl Suspender<'_> {
             was_attached_by_stack: false,
             reason: found
                 .as_ref()
-                .map_or_else(|problem| unreadable(problem), |record| self.cause.reason(record)),
+                .map_or_else(|problem| unreadable(&problem.to_string()), |record| self.cause.reason(record)),
         };
         write_journal::write_policy(self.clients, &journal::folder(self.now, SUSPENDING), &line).await?;
         Ok(())
@@ -416,7 +428,7 @@ impl Suspender<'_> {
     fn suspended(
         &self,
         repository: &Name,
-        found: &Result<ProtectionRecord, String>,
+        found: &Result<ProtectionRecord, RecordProblem>,
         attached: &LifecyclePolicy,
     ) -> ProtectionRecord {
         let at = self.now;
@@ -429,7 +441,7 @@ impl Suspender<'_> {
             // The policy is not lost, and no run attaches it again unless the policies file says so.
             Err(problem) => ProtectionRecord {
                 lifecycle_policy_text: of_attached(),
-                suspended: Some(Suspension { at, reason: unreadable(problem) }),
+                suspended: Some(Suspension { at, reason: unreadable(&problem.to_string()) }),
                 ..ProtectionRecord::never_refreshed(
                     self.registry_id,
                     repository.as_str(),

@@ -2,6 +2,8 @@
 
 use crate::aws::s3::Precondition;
 use crate::domain::enforcement::journal::{Line, PolicyLine, entry, plan_entry, policy_entry};
+use crate::domain::text::plain_words;
+use crate::workflows::enforcement::object_problem::{Journaled, ObjectProblem};
 use crate::workflows::enforcement::{RunContext, RunError};
 
 /// Maximum number of attempts to write an object that must not be there yet.
@@ -19,7 +21,7 @@ pub async fn write(
     lines: &[Line],
 ) -> Result<String, RunError> {
     let written = entry(folder, repository, lines);
-    write_entry(clients, folder, written, "nothing is deleted that is not").await
+    write_entry(clients, folder, written, Journaled::Removals).await
 }
 
 /// Journals images that ECR is going to expire behind an attached policy, before that policy may act on them; returns the key.
@@ -35,7 +37,7 @@ pub async fn write_plan(
     lines: &[Line],
 ) -> Result<String, RunError> {
     let written = plan_entry(folder, repository, lines);
-    write_entry(clients, folder, written, "no policy is attached that takes what is not").await
+    write_entry(clients, folder, written, Journaled::Expirations).await
 }
 
 /// Writes a policy down before another one replaces it; gives the key. Nothing that is there is overwritten.
@@ -48,17 +50,17 @@ pub async fn write_policy(
     folder: &str,
     line: &PolicyLine,
 ) -> Result<String, RunError> {
-    write_entry(clients, folder, policy_entry(folder, line), "no policy is replaced that is not").await
+    write_entry(clients, folder, policy_entry(folder, line), Journaled::ReplacedPolicy).await
 }
 
-/// Writes an object of the journal, unless it exists. `consequence` says what does not happen if it cannot be written.
+/// Writes an object of the journal, unless it exists.
 async fn write_entry(
     clients: &RunContext<'_>,
     folder: &str,
     written: Result<(String, String), serde_json::Error>,
-    consequence: &str,
+    journaled: Journaled,
 ) -> Result<String, RunError> {
-    let (key, content) = written.map_err(|error| clients.invalid_object(folder, error.to_string()))?;
+    let (key, content) = written.map_err(|error| clients.invalid_object(folder, error))?;
     for _ in 0..MAX_ATTEMPTS {
         if clients.call(clients.s3.put(clients.bucket, &key, &content, Precondition::IfNoneMatch)).await? {
             return Ok(key);
@@ -68,7 +70,7 @@ async fn write_entry(
             return Ok(key);
         }
     }
-    Err(clients.invalid_object(&key, format!("it could not be written down, and {consequence}")))
+    Err(clients.invalid_object(&key, ObjectProblem::NotJournaled(journaled)))
 }
 
 /// The journal's lines under a key.
@@ -81,7 +83,30 @@ pub async fn read(clients: &RunContext<'_>, key: &str) -> Result<Vec<Line>, RunE
         return Ok(Vec::new());
     };
     let lines = object.text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error.to_string()))
+    lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error))
+}
+
+/// The lines of an object of the journal that can be read, and for each other one its number and what is wrong with it. An object
+/// that was cut off says what it can.
+///
+/// # Errors
+///
+/// If the object cannot be read.
+pub async fn read_what_is_there(
+    clients: &RunContext<'_>,
+    key: &str,
+) -> Result<(Vec<Line>, Vec<(usize, String)>), RunError> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok(Default::default());
+    };
+    let (mut lines, mut problems) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(object.text.lines()) {
+        match serde_json::from_str(line) {
+            Ok(line) => lines.push(line),
+            Err(error) => problems.push((number, plain_words::json(line, &error).2)),
+        }
+    }
+    Ok((lines, problems))
 }
 
 /// The replaced policy that was written down under a key; none when there is no such object.
@@ -95,5 +120,5 @@ pub async fn read_policy(clients: &RunContext<'_>, key: &str) -> Result<Option<P
     };
     let line = serde_json::from_str(&object.text);
     line.map(Some)
-        .map_err(|error| clients.invalid_object(key, format!("it is not a replaced policy: {error}")))
+        .map_err(|error| clients.invalid_object(key, ObjectProblem::NotReplacedPolicy(error.to_string())))
 }

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::{repositories, text};
 use crate::domain::text::quantity::{count, grouped};
 use crate::report::attention::{Concern, Kind, concerns};
+use crate::report::code_pages;
 use crate::report::run::RunReport;
 
 /// Sources, keys and batches that are shown; the others are counted.
@@ -120,6 +121,7 @@ pub(super) fn section(report: &RunReport, causes: &Causes) -> Markup {
                 ))
                 @for ((kind, messages), place) in causes.kinds.iter().zip(0_usize..) { (cause(report, *kind, messages, place)) }
             }
+            @if let Some(hint) = code_pages::hint(report.codes()) { p.muted { (hint) } }
             }
         }
     }
@@ -134,7 +136,7 @@ fn cause(report: &RunReport, kind: Kind, messages: &[(String, Places)], place: u
     html! {
         // The script makes a button of it that shows the repositories.
         li data-cause=(place) {
-            p { strong { (kind.what) } ": " (repositories(concerned as u64)) }
+            p { strong { (kind.what) } ": " (repositories(concerned as u64)) ", " (text::code(kind.code)) }
             ul {
                 @for (message, places) in messages.iter().take(MESSAGES) {
                     li {

@@ -172,7 +172,7 @@ pub(crate) fn print(format: Format, rows: Rows, report: &mut RunReport) -> io::R
         }
         Format::Html => {
             let mut out = output::text();
-            out.write_all(html::run::render(report).as_bytes())?;
+            html::run::write(report, &mut out)?;
             out.flush()
         }
     }

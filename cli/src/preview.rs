@@ -523,7 +523,7 @@ impl Printed {
             Format::Ndjson => Ok(()),
             Format::Html => {
                 let mut out = output::text();
-                out.write_all(html::render(&self.kept).as_bytes())?;
+                html::write(&self.kept, &mut out)?;
                 out.flush()
             }
         }

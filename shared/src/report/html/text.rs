@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use crate::domain::lifecycle::explain::short_digest;
 use crate::domain::text::instant::Instant;
-use crate::domain::text::quantity::{age, grouped};
+use crate::domain::text::quantity::grouped;
 use crate::report::code_pages;
 
 /// From this length on, what follows an algorithm's name is a digest and not a word with a colon in it.
@@ -74,11 +74,6 @@ pub(super) fn minute(at: Instant) -> String {
 /// A time, readable for machines, and to the microsecond on demand.
 pub(super) fn time(at: Instant, shown: &str) -> Markup {
     html! { time datetime=(at) title=(at) { (shown) } }
-}
-
-/// The distance of a time from the time of the evaluation: `31 d ago`, `in 5 h`.
-pub(super) fn distance(now: Instant, at: Instant) -> String {
-    if at > now { format!("in {}", age(at, now)) } else { format!("{} ago", age(now, at)) }
 }
 
 /// From one time to another: `42 s`, `12 min 5 s`, `1 h 3 min`.
@@ -208,12 +203,5 @@ mod tests {
     fn dollars_have_cents() {
         assert_eq!(dollars(0.0), "$0.00");
         assert_eq!(dollars(1204.5), "$1,204.50");
-    }
-
-    #[test]
-    fn distances_say_which_way() {
-        let now = Instant::parse("2026-11-23T00:00:00Z").unwrap();
-        assert_eq!(distance(now, Instant::parse("2026-11-20T00:00:00Z").unwrap()), "3 d ago");
-        assert_eq!(distance(now, Instant::parse("2026-11-23T05:00:00Z").unwrap()), "in 5 h");
     }
 }

@@ -17,11 +17,6 @@ pub(super) fn code(code: &str) -> Markup {
     linked(code_pages::page(code_pages::REPOSITORY, code), &html! { code.code { (code) } })
 }
 
-/// The same in a sentence.
-pub(super) fn code_in_text(code: &str) -> Markup {
-    linked(code_pages::page(code_pages::REPOSITORY, code), &html! { code { (code) } })
-}
-
 fn linked(page: Option<String>, code: &Markup) -> Markup {
     html! {
         @if let Some(page) = page {

@@ -55,7 +55,7 @@ const CHUNK: usize = 25;
   ecr-steward enforce --book policies.yaml --all            # before anything is deployed
   ecr-steward enforce --all --save-plan plan.json           # what would be done, for review
   ecr-steward enforce --plan plan.json --apply              # that or less
-  ecr-steward enforce --all --show expires --sort size      # where most would go
+  ecr-steward enforce --all --show expires --sort size      # where most expires
   ecr-steward enforce --repository 'shop/*' --apply
   ecr-steward enforce --all --apply --yes --output html > report.html")]
 pub(crate) struct Arguments {

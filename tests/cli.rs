@@ -41,6 +41,9 @@ fn steward(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// How the line begins that says what explains the codes of findings.
+const HINT: &str = "Why, and what to do: ecr-steward explain-code ";
+
 /// The findings that `check` prints, without the lines of files below them.
 fn findings(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with("  ")).collect()
@@ -103,7 +106,8 @@ fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
     );
     let output = steward(&["check", &policy]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stderr(&output), "");
+    let codes = "count-unit-missing empty-list duplicate-priority unknown-value number-out-of-range";
+    assert_eq!(stderr(&output), format!("{HINT}{codes}\n"));
     insta::assert_snapshot!(folder.plain(&output.stdout), @r#"
     policy.json:2:46: /rules/0/selection: count-unit-missing: a limit by age needs its unit; add `"countUnit": "days"`
       2 | …       {"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType…
@@ -166,7 +170,6 @@ fn every_code_is_explained_without_an_account_and_a_misspelt_one_is_corrected() 
 
 #[test]
 fn findings_for_people_end_with_the_command_that_explains_them_and_those_for_programs_do_not() {
-    const HINT: &str = "Why, and what to do: ecr-steward explain-code ";
     let folder = Folder::new();
     let broken =
         folder.file("policy.yaml", "rules:\n- { selection: any, selection: any }\n- { action: expire }\n");
@@ -217,9 +220,11 @@ fn check_says_in_one_line_why_a_file_is_no_policy() {
     ] {
         let output = steward(&["check", &file]);
         assert_eq!(output.status.code(), Some(code), "{file}");
-        let (output_text, silent) =
+        let (output_text, other) =
             if code == 1 { (&output.stdout, &output.stderr) } else { (&output.stderr, &output.stdout) };
-        assert!(silent.is_empty(), "{file}");
+        let other = String::from_utf8_lossy(other);
+        let is_hint = code == 1 && other.starts_with(HINT) && other.lines().count() == 1;
+        assert!(is_hint || other.is_empty(), "{file}: {other}");
         let output_text = folder.plain(output_text).replace(&directory, "folder");
         assert_eq!(findings(&output_text).len(), 1, "{output_text}");
         lines.push_str(&output_text);
@@ -252,7 +257,11 @@ fn check_goes_through_all_files_and_reads_standard_input() {
     let output = steward(&["check", &folder.file("empty", ""), &bad, &good]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(findings(&stdout(&output)).len(), 1, "the finding about the bad one");
-    assert_eq!(stderr(&output).lines().count(), 2, "a line about the good one, and one about the empty one");
+    assert_eq!(
+        stderr(&output).lines().count(),
+        3,
+        "a line about the good one, one about the empty one, and what explains the finding"
+    );
 
     let output = with_input(&["check", "-"], VALID);
     assert_eq!(stderr(&output), "standard input: valid: ECR policy document of 1 rule\n");
@@ -480,6 +489,142 @@ fn the_preview_of_a_repository_fits_in_80_columns() {
     assert!(widest.chars().count() <= 80, "{widest}");
     assert!(!table.contains('\u{1b}'), "no colours in a pipe");
     insta::assert_snapshot!("storefront_table", table);
+}
+
+#[test]
+fn a_preview_is_read_at_every_width() {
+    for width in [60, 72, 80, 100, 120, 160, 200] {
+        for more in [&["--show", "all"][..], &["--show", "all", "--all-passes"], &["--summary"]] {
+            let policy = path(fixture("storefront/policy.yaml"));
+            let images = path(fixture("storefront/images.json"));
+            let output = Command::new(binary("ecr-steward"))
+                .args(["preview", "--policy", &policy, "--images", &images, "--now", NOW])
+                .args(more)
+                .env("COLUMNS", width.to_string())
+                .env_remove("CLICOLOR_FORCE")
+                .output()
+                .unwrap();
+            let text = stdout(&output);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
+            let images =
+                text.lines().filter(|line| line.contains("  expire  ") || line.contains(" expire ")).count();
+            // Words stay whole, and an image takes a line or two.
+            if !more.contains(&"--summary") {
+                assert!(images > 100 && text.lines().count() < 379 * 3, "{width}: {}", text.lines().count());
+                let whole = "pushed > 14 d ago";
+                assert!(width >= 190 || text.contains(whole), "{width}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn kept_images_are_shown_with_what_keeps_them() {
+    let kept = stdout(&storefront(&["--show", "kept"]));
+    assert!(kept.lines().skip(3).take(200).all(|line| line.contains(" keep ")), "{kept}");
+    assert!(
+        kept.contains("rule 2: rank 40, keeps 40") && kept.contains("rule 6: until 2027-05-16"),
+        "{kept}"
+    );
+    let all = stdout(&storefront(&["--show", "all", "--sort", "size"]));
+    let rows =
+        |text: &str, action: &str| text.lines().filter(|line| line.contains(&format!(" {action} "))).count();
+    assert_eq!(rows(&all, "keep"), rows(&kept, "keep"));
+    assert_eq!(rows(&all, "expire"), rows(&stdout(&storefront(&[])), "expire"));
+    // The largest is first, whatever becomes of it.
+    let json: Value = serde_json::from_slice(&storefront(&["--output", "json"]).stdout).unwrap();
+    let images = ["previewResults", "kept"].into_iter().flat_map(|list| json[list].as_array().unwrap());
+    let largest = images.max_by_key(|image| image["imageSizeInBytes"].as_u64()).unwrap();
+    let size = largest["imageSizeInBytes"].as_u64();
+    let first = all.lines().nth(3).unwrap().split_whitespace().next().unwrap();
+    let mut found = ["previewResults", "kept"].into_iter().flat_map(|list| json[list].as_array().unwrap());
+    let first = found.find(|image| image["imageDigest"].as_str().unwrap()[7..].starts_with(first)).unwrap();
+    assert_eq!(first["imageSizeInBytes"].as_u64(), size);
+}
+
+#[test]
+fn what_is_for_tables_is_refused_elsewhere() {
+    let refused = |more: &[&str]| {
+        let output = steward(&[&["preview", "--policy", "p.yaml", "--images", "i.json"], more].concat());
+        assert_eq!(output.status.code(), Some(2));
+        stderr(&output)
+    };
+    assert!(refused(&["--show", "all", "--output", "json"]).contains("--show is for tables"));
+    assert!(refused(&["--sort", "images"]).contains("add --summary"));
+    assert!(refused(&["--summary", "--sort", "age"]).contains("repository, size or images"));
+}
+
+#[test]
+fn previews_of_several_repositories_are_summed_up_and_printed_as_lines() {
+    let folder = Folder::new();
+    let image = |repository: &str, number: u32, size: u64| {
+        format!(
+            r#"{{"registryId": "123456789012", "repositoryName": "{repository}", "imageDigest": "sha256:{number:064x}", "imageTags": [],
+              "imageSizeInBytes": {size}, "imagePushedAt": "2026-01-01T00:00:00Z"}}"#
+        )
+    };
+    let images = [
+        image("a", 1, 10),
+        image("a", 2, 10),
+        image("b", 3, 5_000_000),
+        image("b", 4, 7_000_000),
+        image("c", 5, 1),
+    ];
+    let images = folder.file("images.json", format!("[{}]", images.join(",")));
+    let policy = folder.file("policy.yaml", "rules: [{selection: untagged, maximumNumberOfImages: 1}]");
+    let preview = |more: &[&str]| {
+        let output =
+            steward(&[&["preview", "--policy", &policy, "--images", &images, "--now", NOW], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    insta::assert_snapshot!(preview(&["--summary", "--sort", "size"]), @"
+    REPOSITORY      IMAGES  EXPIRE    SIZE  ARCHIVE  KEPT  FINDINGS
+    b                    2       1  5.0 MB        0     1         1
+    a                    2       1    10 B        0     1         1
+    c                    1       0     0 B        0     1         0
+    3 repositories       5       2  5.0 MB        0     3         2
+    ");
+    let array: Vec<Value> = serde_json::from_str(&preview(&["--output", "json"])).unwrap();
+    let lines = preview(&["--output", "ndjson"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, array);
+    let schema = shared::report::schema::named("preview-line").unwrap().value();
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(lines.iter().all(|line| schema.is_valid(line)));
+    let table = preview(&[]);
+    assert!(
+        table.ends_with("In 3 repositories: 2 expire, 5.0 MB; 3 kept. --summary has a row for each.\n"),
+        "{table}"
+    );
+}
+
+#[test]
+fn a_listing_that_cannot_be_of_one_registry_says_so() {
+    let folder = Folder::new();
+    let image = |registry: &str, number: u32, tag: &str, pushed: &str| {
+        format!(
+            r#"{{"registryId": "{registry}", "repositoryName": "app", "imageDigest": "sha256:{number:064x}", "imageTags": ["{tag}"],
+              "imageSizeInBytes": 1, "imagePushedAt": "{pushed}"}}"#
+        )
+    };
+    let listing = |images: &[String]| folder.file("images.json", format!("[{}]", images.join(",")));
+    let policy = folder.file("policy.yaml", "rules: [{selection: any, maximumAgeLimit: 1}]");
+    let preview =
+        |images: &str| stdout(&steward(&["preview", "--policy", &policy, "--images", images, "--now", NOW]));
+    let pushed = "2026-11-01T00:00:00Z";
+    let two =
+        preview(&listing(&[image("123456789012", 1, "v1", pushed), image("210987654321", 2, "v1", pushed)]));
+    assert!(two.contains("app of 123456789012 at ") && two.contains("app of 210987654321 at "), "{two}");
+    let twice =
+        preview(&listing(&[image("123456789012", 1, "v1", pushed), image("123456789012", 2, "v1", pushed)]));
+    assert!(twice.contains("tag-of-two-images: the listing has the tag v1 on\n  sha256:0"), "{twice}");
+    let zero = preview(&listing(&[
+        image("123456789012", 1, "v1", "0001-01-01T00:00:00Z"),
+        image("123456789012", 2, "v2", pushed),
+    ]));
+    assert!(zero.contains("pushed-before-ecr: 1 image was pushed before there was an Amazon ECR"), "{zero}");
+    assert!(!zero.contains("tag-of-two-images"));
 }
 
 #[test]
@@ -785,7 +930,7 @@ const HOSTILE: &str = "v2\u{1b}]0;pwned\u{7}\u{1b}[31m\u{9b}32m\u{7f}\u{202e}gpj
 #[track_caller]
 fn is_shown(output: &Output) -> String {
     let mut whole = format!("{}{}", stdout(output), stderr(output));
-    let own = ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[39m", "\u{1b}[38;5;9m", "\u{1b}[38;5;8m"];
+    let own = ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[31m", "\u{1b}[90m"];
     for own in own {
         whole = whole.replace(own, "");
     }
@@ -1081,7 +1226,7 @@ mod account {
             &key,
             "Attached:\n  rule 1: expire images pushed more than 14 days ago\n",
             "To be put back:\n  rule 1: expire untagged images beyond the youngest 3\n",
-            "Difference:\n  changed rule 1: expire images pushed more than 14 days ago → rule 1: expire untagged images",
+            "Difference:\n  removed rule 1: expire images pushed more than 14 days ago\n  added rule 1: expire untagged images",
             "Dry run: nothing was changed. Add --apply to put the policy back.\n",
         ] {
             assert!(output_text.contains(part), "{part}: {output_text}");

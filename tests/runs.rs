@@ -527,6 +527,26 @@ fn the_report_says_who_started_the_run() {
 }
 
 #[test]
+fn a_report_has_the_runs_before_it_and_does_without_them() {
+    let site = Site::approved("preview");
+    let first = site.steward.run("first", true);
+    assert_eq!(first["earlierRuns"], Value::Null);
+    let second = site.steward.run("second", true);
+    let before = &second["earlierRuns"][0];
+    assert_eq!((&before["runId"], &before["images"]), (&first["runId"], &first["totals"]["images"]));
+    let third = site.steward.run("third", true);
+    let before: Vec<&Value> =
+        third["earlierRuns"].as_array().unwrap().iter().map(|run| &run["runId"]).collect();
+    assert_eq!(before, [&second["runId"], &first["runId"]]);
+    let page = site.text("reports/latest.html").unwrap();
+    assert!(page.contains("The last runs") && page.contains("title=\"first\""), "{}", page.len());
+
+    site.upload("reports/latest.json", "no report");
+    let fourth = site.steward.run("fourth", true);
+    assert_eq!((&fourth["earlierRuns"], &fourth["status"]), (&Value::Null, &third["status"]));
+}
+
+#[test]
 fn the_report_says_first_what_is_unknown_and_how_to_ignore_it_and_what_is_ignored() {
     let sources = "usage:
   lists: [{ key: usage/shop.json, repositories: ['shop/*'] }]
@@ -551,7 +571,7 @@ fn the_report_says_first_what_is_unknown_and_how_to_ignore_it_and_what_is_ignore
     assert!(notices.iter().all(|notice| mails[0].1.contains(notice)), "{mails:?}");
     let page = site.text("reports/latest.html").unwrap();
     assert!(page.contains(&entry.replace('"', "&quot;")), "{page}");
-    assert!(page.find("shop/*").unwrap() < page.find("class=\"tiles").unwrap(), "before anything else");
+    assert!(page.find("shop/*").unwrap() < page.find("<noscript>").unwrap(), "before the tables");
 }
 
 #[test]

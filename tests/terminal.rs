@@ -7,9 +7,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tests::binaries::binary;
 use tests::cloud::{BUCKET, NO_BUCKET};
-use tests::ecr_stub::{EcrStub, Fault};
+use tests::ecr_stub::{EcrStub, Fault, Image};
 use tests::site::HOST;
 use tests::terminal::{self, bare, signed_in};
 
@@ -358,6 +359,301 @@ fn credentials_come_from_profiles_and_programs_as_with_the_aws_cli() {
         command.args(["--profile", "ops", "--region", "eu-central-1"]);
     });
     assert_eq!(named.as_deref(), Some("AKIAPROGRAM/eu-central-1"));
+}
+
+#[test]
+fn a_session_of_aws_login_signs_in_as_with_the_aws_cli() {
+    let (aws, home) = (account(), tempfile::tempdir().unwrap());
+    let session = "arn:aws:iam::123456789012:user/ana";
+    let config = home.path().join("config");
+    fs::write(&config, format!("[profile work]\nregion = eu-west-1\nlogin_session = {session}\n")).unwrap();
+    let snapshot = || {
+        let mut command = bare(&aws);
+        command.env("AWS_CONFIG_FILE", &config).env("AWS_LOGIN_CACHE_DIRECTORY", home.path()).args([
+            "snapshot",
+            "--repository",
+            "team/app",
+            "--profile",
+            "work",
+        ]);
+        command
+    };
+    assert_eq!(
+        refusal(&mut snapshot()),
+        "ecr-steward: the profile work is not signed in: aws login --profile work\n"
+    );
+    let token = json!({
+        "accessToken": { "accessKeyId": "AKIALOGIN", "secretAccessKey": "s", "sessionToken": "t",
+            "accountId": "123456789012", "expiresAt": "2099-01-01T00:00:00Z" },
+        "tokenType": "aws_sigv4", "refreshToken": "r", "clientId": "arn:aws:signin:::devtools/same-device", "dpopKey": "k",
+    });
+    let name: String = Sha256::digest(session).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(home.path().join(format!("{name}.json")), token.to_string()).unwrap();
+    succeed(snapshot().output().unwrap());
+    assert_eq!(aws.with(|registry| registry.signed_by.clone()).as_deref(), Some("AKIALOGIN/eu-west-1"));
+}
+
+#[test]
+fn endpoints_of_profiles_are_those_of_all_calls() {
+    let (aws, home) = (account(), tempfile::tempdir().unwrap());
+    let (config, keys) = (home.path().join("config"), "aws_access_key_id = A\naws_secret_access_key = s");
+    let url = aws.url();
+    let text = format!(
+        "[profile whole]\nregion = eu-west-1\nendpoint_url = {url}\n{keys}\n\
+         [profile parts]\nregion = eu-west-1\nservices = local\n{keys}\n\
+         [profile other]\nregion = eu-west-1\nendpoint_url = http://127.0.0.1:1\n{keys}\n\
+         [services local]\necr =\n  endpoint_url = {url}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let steward = |arguments: &[&str]| {
+        let mut command = bare(&aws);
+        command.env("AWS_CONFIG_FILE", &config).env_remove("AWS_ENDPOINT_URL").args(arguments);
+        command
+    };
+    // Amazon ECR by a client of the SDK; CloudFormation, Amazon ECS and the others without one.
+    succeed(steward(&["enforce", "--all", "--profile", "whole"]).output().unwrap());
+    succeed(steward(&["images", "list", "team/app", "--profile", "parts"]).output().unwrap());
+    // The environment goes before the files.
+    let mut named = steward(&["images", "list", "team/app", "--profile", "other"]);
+    succeed(named.env("AWS_ENDPOINT_URL_ECR", &url).output().unwrap());
+    let elsewhere = refusal(&mut steward(&["images", "list", "team/app", "--profile", "other"]));
+    assert!(elsewhere.contains("127.0.0.1:1: Connection refused"), "{elsewhere}");
+}
+
+#[test]
+fn images_are_listed_as_ecr_describes_them() {
+    let aws = account();
+    let docker: &'static str = "application/vnd.docker.distribution.manifest.v2+json";
+    aws.with(|registry| {
+        let repository = registry.repositories.get_mut("team/app").unwrap();
+        repository.images.iter_mut().for_each(|image| image.media_type = docker);
+    });
+    let array = succeed(run(&aws, &["images", "list", "team/app", "--output", "json"]));
+    let array: Vec<Value> = serde_json::from_str(&array).unwrap();
+    assert_eq!(array.len(), 5);
+    assert!(array.iter().all(|image| image["imageManifestMediaType"] == docker), "{array:?}");
+    assert!(
+        aws.operations().iter().all(|operation| operation != "BatchGetImage"),
+        "a manifest that is read is pulled"
+    );
+    let lines = succeed(run(&aws, &["images", "list", "team/app", "--output", "ndjson"]));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, array);
+    let oldest = succeed(run(&aws, &["images", "list", "team/*", "--output", "ndjson", "--sort", "tag"]));
+    let tags: Vec<Value> = oldest
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["imageTags"][0].clone())
+        .collect();
+    let of_one = ["ci-0", "ci-1", "ci-2", "ci-3", "latest"];
+    assert_eq!(tags, [of_one, of_one].concat());
+    let table = succeed(run(&aws, &["images", "list", "team/app", "--sort", "tag"]));
+    let tags: Vec<&str> = table.lines().skip(2).filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(tags, of_one);
+}
+
+#[test]
+fn a_run_is_printed_as_lines_of_its_repositories_and_of_itself() {
+    let aws = account();
+    let report: Value =
+        serde_json::from_str(&succeed(run(&aws, &["enforce", "--all", "--output", "json"]))).unwrap();
+    let lines = succeed(run(&aws, &["enforce", "--all", "--output", "ndjson"]));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [repositories @ .., last] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(Value::from(repositories), report["repositories"]);
+    assert_eq!(last["repositories"], json!([]));
+    assert_eq!(last["totals"], report["totals"]);
+    let schema = shared::report::schema::named("run-line").unwrap().value();
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(lines.iter().all(|line| schema.is_valid(line)));
+}
+
+#[test]
+fn a_run_shows_the_repositories_that_are_asked_for_in_the_order_that_is() {
+    let aws = account();
+    aws.with(|registry| {
+        // Of the one two expire, of the other one four.
+        let app = registry.repositories.get_mut("team/app").unwrap();
+        let is_kept = |image: &&Image| ["ci-0", "ci-1"].iter().any(|tag| image.tags.contains(*tag));
+        let kept: Vec<String> = app.images.iter().filter(is_kept).map(|image| image.digest.clone()).collect();
+        kept.iter().for_each(|digest| app.age(digest, 1.0));
+    });
+    let shown = |arguments: &[&str]| {
+        let table = succeed(run(&aws, &[&["enforce", "--all"], arguments].concat()));
+        let rows = table.lines().filter_map(|line| line.split_whitespace().next());
+        rows.filter(|word| word.starts_with("team/")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&["--sort", "repository"]), ["team/app", "team/web"]);
+    assert_eq!(shown(&["--sort", "images"]), ["team/web", "team/app"]);
+    assert_eq!(shown(&["--sort", "size", "--show", "expires"]).len(), 2);
+    assert_eq!(shown(&["--show", "attention"]), [""; 0]);
+}
+
+#[test]
+fn a_name_of_the_policies_file_that_no_repository_has_is_a_warning() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("policies.yaml");
+    let text = POLICIES_FILE.replace("['*']", "['team/*', team/wbe, 'shop/*']");
+    fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let output = run(&aws, &["enforce", "--all", "--book", file]);
+    assert_eq!(
+        stderr(&output),
+        "ecr-steward: warning: all: no repository of the registry is named like team/wbe; did you mean team/web?\n\
+         ecr-steward: warning: all: no repository of the registry is named like shop/*\n"
+    );
+    // Of some repositories it says nothing about the others.
+    assert_eq!(stderr(&run(&aws, &["enforce", "--repository", "team/app", "--book", file])), "");
+}
+
+#[test]
+fn an_invalid_policies_file_is_refused_with_its_lines() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    fs::write(
+        folder.path().join("policies.yaml"),
+        "policies:\n  - name: all\n    repositorys: ['*']\n    rules: 3\n",
+    )
+    .unwrap();
+    let output = signed_in(&aws)
+        .current_dir(folder.path())
+        .args(["enforce", "--all", "--book", "policies.yaml"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.starts_with("ecr-steward: policies.yaml: is not valid, "), "{text}");
+    let check = Command::new(binary("ecr-steward"))
+        .current_dir(folder.path())
+        .args(["check", "policies.yaml"])
+        .output()
+        .unwrap();
+    let lines = stdout(&check);
+    assert!(lines.contains("policies.yaml:3:5: "), "{lines}");
+    assert_eq!(text.split_once('\n').unwrap().1, lines);
+}
+
+#[test]
+fn a_cut_off_line_of_the_journal_does_not_end_the_history() {
+    let aws = account();
+    succeed(run(&aws, &["enforce", "--repository", "team/app", "--apply"]));
+    let (key, whole) = aws.cloud(|cloud| {
+        let key = cloud.keys(BUCKET, "journal/").into_iter().find(|key| key.contains("/team/app/")).unwrap();
+        let whole = cloud.object_text(&format!("{BUCKET}/{key}")).unwrap();
+        (key, whole)
+    });
+    let cut = &whole[..whole.trim_end().len() - 20];
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{key}"), cut));
+    let output = run(&aws, &["history", "team/app:ci-0"]);
+    let number = whole.lines().count();
+    assert!(
+        stderr(&output).starts_with(&format!(
+            "ecr-steward: warning: s3://{BUCKET}/{key}: line {number} of the journal is left out: the text ends"
+        )),
+        "{}",
+        stderr(&output)
+    );
+    let found = ["ci-0", "ci-1", "ci-2", "ci-3"]
+        .iter()
+        .filter(|tag| run(&aws, &["history", &format!("team/app:{tag}")]).status.success())
+        .count();
+    assert_eq!(found, number - 1);
+}
+
+#[test]
+fn an_explanation_says_that_the_bucket_has_no_policies_file() {
+    let aws = account();
+    let output = run(&aws, &["explain", "team/app:latest", "--bucket", "empty"]);
+    assert!(
+        stderr(&output).contains(
+            "warning: s3://empty has no policies.yaml: this goes by the lifecycle policy of the repository"
+        ),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// The program on a terminal of ten lines and a hundred columns; what it shows, and its exit code.
+fn on_a_terminal(folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> (String, Option<i32>) {
+    let program = binary("ecr-steward").display();
+    let mut command = Command::new("script");
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("TERM", "xterm")
+        .envs(environment.iter().copied())
+        .args(["-qec", &format!("stty rows 10 cols 100; {program} {arguments}"), "/dev/null"])
+        .stdin(Stdio::null());
+    let output = command.output().unwrap();
+    (stdout(&output).replace("\r\n", "\n"), output.status.code())
+}
+
+#[test]
+fn what_is_longer_than_the_screen_is_shown_by_the_pager() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong: Vec<String> = (0..20).map(|number| format!("wrong{number}: 1")).collect();
+    fs::write(folder.path().join("long.yaml"), format!("rules: []\n{}\n", wrong.join("\n"))).unwrap();
+    fs::write(folder.path().join("short.yaml"), "rules: []\nwrong: 1\n").unwrap();
+    let mark = [("ECR_STEWARD_PAGER", "sed s/^/PAGED:/")];
+    let (paged, code) = on_a_terminal(folder.path(), "check long.yaml", &mark);
+    assert_eq!(code, Some(1));
+    assert!(paged.lines().count() > 20 && paged.lines().all(|line| line.starts_with("PAGED:")), "{paged}");
+    let plain = paged.replace("PAGED:", "");
+    // What fits, what is asked for, and terminals that cannot.
+    let (short, code) = on_a_terminal(folder.path(), "check short.yaml", &mark);
+    assert!(code == Some(1) && short.contains("wrong") && !short.contains("PAGED"), "{short}");
+    for (more, environment) in [
+        (" --no-pager", vec![mark[0]]),
+        ("", vec![mark[0], ("TERM", "dumb")]),
+        ("", vec![("PAGER", "no-such-program")]),
+        ("", vec![("PAGER", "cat")]),
+    ] {
+        let (shown, code) = on_a_terminal(folder.path(), &format!("check long.yaml{more}"), &environment);
+        assert_eq!((shown.as_str(), code), (plain.as_str(), Some(1)), "{environment:?}");
+    }
+    // git's variable is second, and who leaves the pager changes no exit code.
+    let (first, code) = on_a_terminal(folder.path(), "check long.yaml", &[("PAGER", "head -n 1")]);
+    assert_eq!((first.as_str(), code), (plain.split_inclusive('\n').next().unwrap(), Some(1)));
+    // What is no terminal has no pager.
+    let piped = Command::new(binary("ecr-steward"))
+        .current_dir(folder.path())
+        .args(["check", "long.yaml"])
+        .envs(mark)
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&piped), plain);
+}
+
+#[test]
+fn a_terminal_without_escapes_is_sent_none() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let url = aws.url();
+    let environment = [
+        ("TERM", "dumb"),
+        ("AWS_ENDPOINT_URL", &*url),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "A"),
+        ("AWS_SECRET_ACCESS_KEY", "s"),
+    ];
+    aws.fault("DescribeImages", Fault::Slow(Duration::from_millis(500)), 1);
+    let (shown, code) = on_a_terminal(folder.path(), "enforce --all --bucket steward-1", &environment);
+    assert!(shown.contains("will be deleted") || code == Some(2), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+}
+
+#[test]
+fn progress_says_that_aws_throttles() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let url = aws.url();
+    let environment = [
+        ("AWS_ENDPOINT_URL", &*url),
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "A"),
+        ("AWS_SECRET_ACCESS_KEY", "s"),
+    ];
+    aws.fault("DescribeRepositories", Fault::Throttled, 3);
+    let (shown, code) = on_a_terminal(folder.path(), "images list team/app", &environment);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains(", AWS throttles the calls"), "{shown:?}");
 }
 
 #[test]
@@ -1007,7 +1303,7 @@ mod deployed {
         let table = succeed(run(&aws, &["images", "list", "team/*"]));
         assert!(table.contains("team/app: 5 images") && table.contains("team/web: 5 images"), "{table}");
         let first = table.lines().nth(2).unwrap();
-        assert!(first.ends_with("active   latest"), "the newest first: {table}");
+        assert!(first.ends_with("active     latest"), "the newest first: {table}");
         let json: Value =
             serde_json::from_str(&succeed(run(&aws, &["images", "list", "team/app", "--output", "json"])))
                 .unwrap();

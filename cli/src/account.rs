@@ -37,10 +37,7 @@ pub(crate) enum AccountError {
     Credentials(String),
     #[error("the profile {profile} is not signed in: aws sso login --profile {profile}")]
     SsoLogin { profile: String },
-    #[error(
-        "the profile {profile} has its credentials from `aws login`, which only the AWS CLI reads; hand them over: \
-         eval \"$(aws configure export-credentials --profile {profile} --format env)\""
-    )]
+    #[error("the profile {profile} is not signed in: aws login --profile {profile}")]
     AwsLogin { profile: String },
     #[error(
         "the program of `credential_process` of the profile {profile} gave no credentials: {program}: {problem}"

@@ -105,15 +105,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             }
             Err(findings) => findings,
         };
-        let places = if findings.is_empty() { None } else { Some(Places::of(&text)) };
-        found.extend(findings.into_iter().map(|finding| {
-            let place = places.as_ref().and_then(|places| places.of_finding(&finding));
-            let excerpt = place.map(|place| excerpt(&text, place.line, place.column));
-            Found { file: file.clone(), place, finding: finding.without_place(), excerpt }
-        }));
+        found.extend(located(&file, &text, findings));
     }
     match arguments.output {
-        Format::Text => print_text(&found)?,
+        Format::Text => {
+            let mut out = output::text();
+            write_text(&mut out, &found)?;
+            out.flush()?;
+        }
         Format::Json => {
             let mut out = output::json();
             writeln!(out, "{:#}", findings_json(&found))?;
@@ -139,8 +138,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     })
 }
 
-fn print_text(found: &[Found]) -> io::Result<()> {
-    let mut out = output::text();
+/// Findings with their places in the text of a file.
+fn located(file: &str, text: &str, findings: Vec<Finding>) -> Vec<Found> {
+    let places = if findings.is_empty() { None } else { Some(Places::of(text)) };
+    let findings = findings.into_iter().map(|finding| {
+        let place = places.as_ref().and_then(|places| places.of_finding(&finding));
+        let excerpt = place.map(|place| excerpt(text, place.line, place.column));
+        Found { file: file.to_owned(), place, finding: finding.without_place(), excerpt }
+    });
+    findings.collect()
+}
+
+/// What this command prints of the findings of a file.
+pub(crate) fn lines(file: &str, text: &str, findings: Vec<Finding>) -> String {
+    let mut lines = Vec::new();
+    // Nothing fails to be written to memory.
+    let written = write_text(&mut lines, &located(file, text, findings));
+    debug_assert!(written.is_ok(), "{written:?}");
+    String::from_utf8_lossy(&lines).trim_end().to_owned()
+}
+
+fn write_text(out: &mut impl Write, found: &[Found]) -> io::Result<()> {
     for Found { file, place, finding, excerpt } in found {
         match place {
             Some(Place { line, column }) => writeln!(out, "{file}:{line}:{column}: {finding}")?,
@@ -150,7 +168,7 @@ fn print_text(found: &[Found]) -> io::Result<()> {
             writeln!(out, "{excerpt}")?;
         }
     }
-    out.flush()
+    Ok(())
 }
 
 fn findings_json(found: &[Found]) -> Value {

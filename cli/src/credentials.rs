@@ -1,6 +1,7 @@
 //! Credentials and Region, from the SDK's own chain, so that profiles, single sign-on, roles, containers and instances work as
 //! with the AWS CLI, and are refreshed during a command of hours.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -14,9 +15,10 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_runtime::env_config::EnvConfigValue;
 use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_types::os_shim_internal::{Env, Fs};
-use shared::aws::{Connection, Transport, http_client};
+use shared::aws::{ConfiguredEndpoints, Connection, Transport, http_client};
 use tokio::sync::Mutex;
 
 use crate::account::{AccountError, Aws, WHO_TIMEOUT};
@@ -55,6 +57,7 @@ pub(crate) struct Session {
     pub(crate) connection: Connection,
     pub(crate) origin: Origin,
     credentials: SharedCredentialsProvider,
+    endpoints: ConfiguredEndpoints,
 }
 
 /// Keeps what the chain found: asking it may start a program, or ask a server.
@@ -152,7 +155,8 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
     }
     let credentials = SharedCredentialsProvider::new(kept);
     let transport = Transport::of_terminal(region.as_ref(), aws.endpoint_url.as_deref(), credentials.clone());
-    let connection = Connection::over(transport);
+    let endpoints = profiles.endpoints();
+    let connection = Connection::over(transport.with_endpoints(endpoints.clone()));
     let mut registry_id = aws.registry_id.clone();
     // The registry of the own account needs no name; with one it would be taken for another account's.
     if let Some(named) = &aws.registry_id
@@ -162,7 +166,7 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
         registry_id = None;
     }
     let connection = connection.of_registry(registry_id);
-    Ok(Session { connection, origin, credentials })
+    Ok(Session { connection, origin, credentials, endpoints })
 }
 
 /// Assumes a role with the credentials of somebody who has signed in, in the same Region.
@@ -187,8 +191,9 @@ pub(crate) async fn assume(session: &Session, aws: &Aws, role: &str) -> Result<S
     })?;
     let credentials = SharedCredentialsProvider::new(kept);
     let transport = Transport::of_terminal(region, aws.endpoint_url.as_deref(), credentials.clone());
-    let connection = Connection::over(transport);
-    Ok(Session { connection, origin: session.origin.clone(), credentials })
+    let endpoints = session.endpoints.clone();
+    let connection = Connection::over(transport.with_endpoints(endpoints.clone()));
+    Ok(Session { connection, origin: session.origin.clone(), credentials, endpoints })
 }
 
 /// What an error was caused by in the first place.
@@ -209,9 +214,29 @@ pub(crate) struct Profiles {
     set: ProfileSet,
 }
 
+impl Profiles {
+    /// The endpoints of services as the AWS CLI finds them: in the environment, then in the `services` of the profile, then in the
+    /// profile itself; none where they are to be ignored.
+    fn endpoints(&self) -> ConfiguredEndpoints {
+        let (set, environment) = (self.set.clone(), Env::real());
+        let ignored = EnvConfigValue::new()
+            .env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+            .profile("ignore_configured_endpoint_urls")
+            .load(&environment, Some(&set))
+            .is_some_and(|(value, _)| value.eq_ignore_ascii_case("true"));
+        ConfiguredEndpoints::new(move |service| {
+            let value =
+                EnvConfigValue::new().env("AWS_ENDPOINT_URL").profile("endpoint_url").service_id(service);
+            let (url, _) = value.load(&environment, Some(&set)).filter(|_| !ignored)?;
+            Some(url.into_owned()).filter(|url| !url.is_empty())
+        })
+    }
+}
+
 /// The profiles of the AWS CLI's files, and whether the requested one is among them.
 pub(crate) async fn profiles(aws: &Aws) -> Result<Profiles, AccountError> {
-    let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), None).await;
+    let named = aws.profile.first().cloned().map(Cow::Owned);
+    let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), named).await;
     let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
     let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();
     known.sort();
@@ -304,7 +329,10 @@ mod tests {
             said(&through, missing),
             "the profile base is not signed in: aws sso login --profile base"
         );
-        assert!(said(&[("work", "login_session", "arn")], "").contains("export-credentials --profile work"));
+        assert_eq!(
+            said(&[("work", "login_session", "arn")], missing),
+            "the profile work is not signed in: aws login --profile work"
+        );
         let second =
             [("work", "role_arn", "arn"), ("work", "mfa_serial", "arn"), ("work", "source_profile", "base")];
         assert!(said(&second, "ProfileFile provider could not be built").contains("second factor"));

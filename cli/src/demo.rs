@@ -54,12 +54,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     })?;
     let now = Instant::parse(NOW).map_err(|error| content(error.to_string()))?;
     let question = Question { policy: source.policy(), usage: &usage, now, passes: Passes::One };
-    let reports = preview_all(question, &listing);
     if let Some(format) = arguments.output {
-        preview::print(format, reports)?;
+        preview::print_all(format, question, &listing)?;
         return Ok(Outcome::Success);
     }
-    let page = html::render(&reports);
+    let page = html::render(&preview_all(question, &listing));
     let path = match &arguments.file {
         Some(path) => {
             std::fs::write(path, page).map_err(|error| unwritten(path, error))?;

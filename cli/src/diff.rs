@@ -12,8 +12,10 @@ use crate::{Failure, Outcome, output};
 
 /// Print what differs between two policies, rule by rule
 ///
-/// The order of rules in ECR's document (their priorities count), the order of prefixes, the spelling of numbers and the language of
-/// the files do not matter: a simple policy, whose rules have priorities in their order, is compared as the document that it stands for. Useful against what is attached to a repository, as `aws ecr
+/// Rules are the same rule when they select the same images. What became of each is a line, and rules that are applied in another
+/// order, or under other priorities, are one line together. The order of rules in the text of ECR's document, the order of prefixes,
+/// the spelling of numbers and the language of the files do not matter: a simple policy, whose rules have priorities in their order,
+/// is compared as the document that it stands for. Useful against what is attached to a repository, as `aws ecr
 /// get-lifecycle-policy --query lifecyclePolicyText --output text` prints it.
 ///
 /// Exit code: 0 if the policies are the same, 1 if they differ, 2 if a file cannot be used.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Failure as AwsFailure};
 use shared::domain::enforcement::batch::Assignment;
@@ -15,7 +15,7 @@ use shared::domain::enforcement::run::Run;
 use shared::domain::enforcement::saved_plan::{
     FORMAT_VERSION, PlanError, PlannedRepository, SavedPlan, usage_fingerprint,
 };
-use shared::domain::lifecycle::PolicySource;
+use shared::domain::lifecycle::{PolicySource, matches_wildcard};
 use shared::domain::repository::{Existing, Name};
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::count;
@@ -55,6 +55,7 @@ const CHUNK: usize = 25;
   ecr-steward enforce --book policies.yaml --all            # before anything is deployed
   ecr-steward enforce --all --save-plan plan.json           # what would be done, for review
   ecr-steward enforce --plan plan.json --apply              # that or less
+  ecr-steward enforce --all --show expires --sort size      # where most would go
   ecr-steward enforce --repository 'shop/*' --apply
   ecr-steward enforce --all --apply --yes --output html > report.html")]
 pub(crate) struct Arguments {
@@ -84,9 +85,97 @@ pub(crate) struct Arguments {
     #[arg(long)]
     yes: bool,
 
+    #[command(flatten)]
+    rows: Rows,
+
     /// How to print what was done.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
+}
+
+/// What the table of a run shows.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Rows {
+    /// Which repositories have a row in the table.
+    #[arg(long, value_enum, default_value_t, value_name = "REPOSITORIES")]
+    show: Show,
+
+    /// What comes first in the table.
+    #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
+    sort: Order,
+}
+
+/// Repositories that have a row.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Show {
+    /// All.
+    #[default]
+    All,
+    /// Those in which something expires or is archived.
+    Expires,
+    /// Those that need attention.
+    Attention,
+}
+
+/// What comes first.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Order {
+    /// What needs attention.
+    #[default]
+    Attention,
+    /// By name.
+    Repository,
+    /// The most bytes that expire.
+    Size,
+    /// The most images that expire.
+    Images,
+}
+
+impl Rows {
+    const fn view(self) -> table::run::View {
+        table::run::View {
+            show: match self.show {
+                Show::All => table::run::Show::All,
+                Show::Expires => table::run::Show::Expires,
+                Show::Attention => table::run::Show::Attention,
+            },
+            order: match self.sort {
+                Order::Attention => table::run::Order::Attention,
+                Order::Repository => table::run::Order::Repository,
+                Order::Size => table::run::Order::Size,
+                Order::Images => table::run::Order::Images,
+            },
+        }
+    }
+}
+
+/// Prints the report of a run.
+pub(crate) fn print(format: Format, rows: Rows, report: &mut RunReport) -> io::Result<()> {
+    match format {
+        Format::Table => {
+            let mut out = output::tables();
+            out.write_all(table::run::render(report, rows.view(), preview::style()).as_bytes())?;
+            out.flush()
+        }
+        Format::Json => output::value(report),
+        Format::Ndjson => {
+            let mut out = output::json();
+            let repositories = std::mem::take(&mut report.repositories);
+            for repository in &repositories {
+                serde_json::to_writer(&mut out, repository)?;
+                out.write_all(b"\n")?;
+            }
+            serde_json::to_writer(&mut out, report)?;
+            out.write_all(b"\n")?;
+            report.repositories = repositories;
+            out.flush()
+        }
+        Format::Html => {
+            let mut out = output::text();
+            html::run::write(report, &mut out)?;
+            out.flush()
+        }
+    }
 }
 
 /// Why a plan is not saved or executed.
@@ -127,20 +216,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             .run(given.as_ref(), approval.as_ref())
             .await
     })?;
-    let Done { report, registry_id, region, hash, usage } = done;
-    match arguments.output {
-        Format::Table => {
-            let mut out = output::tables();
-            out.write_all(table::run::render(&report, preview::style()).as_bytes())?;
-            out.flush()?;
-        }
-        Format::Json => output::value(&report)?,
-        Format::Html => {
-            let mut out = output::text();
-            out.write_all(html::run::render(&report).as_bytes())?;
-            out.flush()?;
-        }
-    }
+    let Done { mut report, registry_id, region, hash, usage } = done;
+    print(arguments.output, arguments.rows, &mut report)?;
     if matches!(arguments.output, Format::Table) {
         output::explain_codes(report.codes());
     }
@@ -291,6 +368,9 @@ impl Enforcement<'_> {
                 clients.region
             );
             confirm(&what, "enforce", arguments.yes)?;
+        }
+        if arguments.which.all {
+            warn_of_no_match(&policy_set, &repositories);
         }
         let mut actor = account::actor();
         if arguments.apply {
@@ -475,6 +555,24 @@ impl Enforcement<'_> {
     }
 }
 
+/// Warns of names and patterns of the policies file that no repository of the registry has, which are often misspelled.
+fn warn_of_no_match(policy_set: &PolicySet, repositories: &[Existing]) {
+    for entry in policy_set.entries() {
+        let unmatched = entry.repositories.iter().filter(|pattern| {
+            !repositories.iter().any(|repository| matches_wildcard(pattern, &repository.name))
+        });
+        for pattern in unmatched {
+            let names = repositories.iter().map(|repository| repository.name.as_str());
+            let meant = account::like(pattern, names).filter(|_| !pattern.contains('*'));
+            let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+            output::note(&format!(
+                "ecr-steward: warning: {}: no repository of the registry is named like {pattern}{meant}",
+                entry.name
+            ));
+        }
+    }
+}
+
 /// The policies file; one that is something else is called by what it is.
 fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
     PolicySet::parse(text).map_err(|findings| match PolicySource::parse(text) {
@@ -485,7 +583,7 @@ fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
                       `repositories`, or look at it with `preview --policy`"
                 .to_owned(),
         },
-        _ => in_use::invalid_policies_file(file, &findings),
+        _ => in_use::invalid_policies_file(file, text, findings),
     })
 }
 

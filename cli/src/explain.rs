@@ -9,7 +9,7 @@ use shared::domain::image::listing::{ListedRepository, RepositoryName};
 use shared::domain::image::reference::ImageReference;
 use shared::domain::lifecycle::{Passes, PolicySource};
 use shared::domain::preview::model::PreviewReport;
-use shared::domain::preview::{Question, preview, preview_of_ecr};
+use shared::domain::preview::{Preview, Question};
 use shared::domain::repository::Name;
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::{age, bytes};
@@ -136,12 +136,17 @@ async fn explain(
     }
     let usage = in_use::usage(clients).await?;
     let mut policy_set = PolicySet::default();
-    if given.is_none()
-        && !clients.bucket.is_empty()
-        && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
-    {
-        policy_set = PolicySet::parse(&object.text)
-            .map_err(|findings| in_use::invalid_policies_file(KEY, &findings))?;
+    if given.is_none() && !clients.bucket.is_empty() {
+        match clients.s3.get(clients.bucket, KEY).await? {
+            Some(object) => {
+                policy_set = PolicySet::parse(&object.text)
+                    .map_err(|findings| in_use::invalid_policies_file(KEY, &object.text, findings))?;
+            }
+            None => output::note(&format!(
+                "ecr-steward: warning: s3://{} has no {KEY}: this goes by the lifecycle policy of the repository itself",
+                clients.bucket
+            )),
+        }
     }
     let entry = assign(clients, &policy_set, &repository.name, &repository.arn).await?;
     let own = match (&given, entry) {
@@ -217,7 +222,9 @@ async fn explain(
     let question = Question { policy, usage: &usage, now, passes: Passes::One };
     // What ECR applies itself knows nothing of use.
     let is_of_ecr = given.is_none() && entry.is_none() && own.is_some();
-    let report = if is_of_ecr { preview_of_ecr(question, &listed) } else { preview(question, &listed) };
+    let preview =
+        if is_of_ecr { Preview::of_ecr(question, &listed) } else { Preview::new(question, &listed) };
+    let report = preview.report();
     let mut explanation = verdict(&report, &image.digest);
     explanation["repositoryName"] = json!(repository.name);
     explanation["imageDigest"] = json!(image.digest);

@@ -1,26 +1,25 @@
 //! `ecr-steward images`: the images of repositories, listed, deleted by hand, and restored.
 
-use std::io::Write;
+use std::cmp::Reverse;
+use std::io::{self, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use shared::aws::http_api::path;
-use shared::domain::image::listing::{RepositoryName, snapshot};
-use shared::domain::image::{Image, ImageStatus};
-use shared::domain::lifecycle::explain::short_digest;
+use shared::domain::image::Image;
 use shared::domain::repository::{Existing, Name};
 use shared::domain::text::instant::Instant;
-use shared::domain::text::printable::on_one_line;
-use shared::domain::text::quantity::{age, bytes, count};
+use shared::domain::text::quantity::count;
+use shared::report::table;
 use shared::workflows::enforcement::RunContext;
 
-use crate::account::{self, Aws, Place, Stack, Which};
+use crate::account::{self, AccountError, Aws, Place, Stack, Which};
 use crate::api::Api;
 use crate::confirm::confirm;
 use crate::progress::{self, Progress};
 use crate::repository::name;
 use crate::skipped::Skipped;
-use crate::{Failure, Outcome, complete, output};
+use crate::{Failure, Outcome, complete, output, preview};
 
 mod restore;
 
@@ -52,17 +51,18 @@ enum Command {
 #[command(after_help = "Examples:
   ecr-steward images list shop/web
   ecr-steward images list 'shop/*' --sort size
-  ecr-steward images list shop/web --output json | jq --raw-output '.[].imageDigest'")]
+  ecr-steward images list shop/web --output json | jq --raw-output '.[].imageDigest'
+  ecr-steward images list '*' --output ndjson | jq --raw-output 'select(.lastRecordedPullTime == null).imageDigest'")]
 struct List {
     /// Repositories; `*` stands for any characters.
     #[arg(value_name = "REPOSITORY", required = true, add = complete::repository())]
     repositories: Vec<String>,
 
-    /// What comes first.
-    #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
-    sort: Order,
+    /// What comes first; without it the newest in a table, and in JSON as ECR lists them.
+    #[arg(long, value_enum, value_name = "ORDER")]
+    sort: Option<Order>,
 
-    /// How to print; JSON has the fields of DescribeImages.
+    /// How to print; JSON has the fields of ECR's DescribeImages.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
 }
@@ -103,8 +103,16 @@ enum Order {
     /// The newest.
     #[default]
     Pushed,
+    /// The oldest.
+    Age,
     /// The largest.
     Size,
+    /// Those that nothing has pulled for longest; never pulled is longest.
+    Pulled,
+    /// By the first tag; untagged images come last.
+    Tag,
+    /// Repositories by name, and the newest images of each.
+    Repository,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -112,8 +120,17 @@ enum Format {
     /// A table for a terminal.
     #[default]
     Table,
-    /// JSON for programs.
+    /// JSON for programs, one array.
     Json,
+    /// JSON, one object in a line for each image, as they come.
+    Ndjson,
+}
+
+impl Arguments {
+    /// Whether it only shows something.
+    pub(crate) const fn is_a_view(&self) -> bool {
+        matches!(self.command, Command::List(_))
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
@@ -127,80 +144,131 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
 fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
     let which = Which { repository: arguments.repositories.clone(), all: false };
     account::work(aws, &Place::Nowhere, async |clients, _| {
-        let repositories = account::repositories(&clients, &which).await?;
-        let mut json = Vec::new();
-        let mut out = output::tables();
+        let mut repositories = account::repositories(&clients, &which).await?;
+        if arguments.sort == Some(Order::Repository) {
+            repositories.sort_by(|left, right| left.name.cmp(&right.name));
+        }
         let progress = Progress::new("repositories", repositories.len());
         let mut skipped = Skipped::new(repositories.len());
+        let mut lines = Lines::new(arguments.output);
         for repository in &repositories {
             progress.step(1);
-            match arguments.output {
-                Format::Json => {
-                    let read = crate::snapshot::read(&clients, repository).await;
-                    let Some(read) = skipped.unless_failed(&repository.name, read)? else { continue };
-                    let of = RepositoryName {
-                        repository_name: Some(repository.name.clone()),
-                        registry_id: Some(repository.registry_id.clone()),
-                    };
-                    let taken = snapshot(&of, &read.images);
-                    json.extend(taken["imageDetails"].as_array().cloned().unwrap_or_default());
-                }
-                Format::Table => {
-                    let read = images(&clients, repository).await;
-                    let Some(mut images) = skipped.unless_failed(&repository.name, read)? else { continue };
-                    images.sort_by_key(|image| match arguments.sort {
-                        Order::Pushed => std::cmp::Reverse(image.pushed_at.micros().unsigned_abs()),
-                        Order::Size => std::cmp::Reverse(image.size_in_bytes),
-                    });
-                    progress::suspended(|| table(&mut out, &repository.name, &images))?;
-                }
-            }
+            let read = match arguments.output {
+                Format::Table => table(&clients, repository, arguments.sort.unwrap_or_default()).await,
+                Format::Json | Format::Ndjson => json(&clients, repository, arguments.sort, &mut lines).await,
+            };
+            lines.flush()?;
+            skipped.unless_failed(&repository.name, read)?;
         }
         drop(progress);
-        if matches!(arguments.output, Format::Json) {
-            output::value(&json)?;
-        }
-        out.flush()?;
+        lines.finish()?;
         Ok(skipped.outcome(Outcome::Success))
     })
 }
 
-/// The images of a repository.
-async fn images(clients: &RunContext<'_>, repository: &Existing) -> Result<Vec<Image>, Failure> {
-    let name = Name::parse(&repository.name).map_err(|error| account::AccountError::Name {
-        name: repository.name.clone(),
-        problem: error.to_string(),
+/// Prints the images of a repository as a table.
+async fn table(clients: &RunContext<'_>, repository: &Existing, order: Order) -> Result<(), Failure> {
+    let mut images = clients.ecr.images(&parsed(repository)?).await?.images;
+    match order {
+        Order::Pushed | Order::Repository => images.sort_by_key(|image| Reverse(image.pushed_at)),
+        Order::Age => images.sort_by_key(|image| image.pushed_at),
+        Order::Size => images.sort_by_key(|image| Reverse(image.size_in_bytes)),
+        Order::Pulled => images.sort_by_key(|image| image.last_pulled_at),
+        Order::Tag => images.sort_by(|left, right| {
+            let key = |image: &Image| (image.tags.is_empty(), image.tags.first().cloned());
+            key(left).cmp(&key(right))
+        }),
+    }
+    progress::suspended(|| {
+        let mut out = output::tables();
+        table::images::write(&mut out, &repository.name, &images, Instant::now(), preview::style())?;
+        out.flush()
     })?;
-    Ok(clients.ecr.images(&name).await?.images)
+    Ok(())
 }
 
-/// Writes a line for each image as it is made, so that memory does not grow with their number.
-fn table(out: &mut impl Write, repository: &str, images: &[Image]) -> std::io::Result<()> {
-    let now = Instant::now();
-    let size = images.iter().map(|image| image.size_in_bytes).fold(0, u64::saturating_add);
-    writeln!(out, "{}: {}, {}", on_one_line(repository), count(images.len() as u64, "image"), bytes(size))?;
-    if images.is_empty() {
-        return Ok(());
+/// Prints the images of a repository as ECR describes them: page by page, unless they are to be sorted.
+async fn json(
+    clients: &RunContext<'_>,
+    repository: &Existing,
+    order: Option<Order>,
+    lines: &mut Lines,
+) -> Result<(), Failure> {
+    let name = parsed(repository)?;
+    let Some(order) = order.filter(|order| *order != Order::Repository) else {
+        return clients.ecr.image_details(&name, |image| Ok::<_, Failure>(lines.write(&image)?)).await;
+    };
+    let mut images: Vec<Value> = Vec::new();
+    clients
+        .ecr
+        .image_details(&name, |image| {
+            images.push(image);
+            Ok::<_, Failure>(())
+        })
+        .await?;
+    // Times are all written in the same way, in UTC.
+    let text = |image: &Value, field: &str| image[field].as_str().map(str::to_owned);
+    match order {
+        Order::Pushed | Order::Repository => {
+            images.sort_by_cached_key(|image| Reverse(text(image, "imagePushedAt")));
+        }
+        Order::Age => images.sort_by_cached_key(|image| text(image, "imagePushedAt")),
+        Order::Size => images.sort_by_key(|image| Reverse(image["imageSizeInBytes"].as_u64())),
+        Order::Pulled => images.sort_by_cached_key(|image| text(image, "lastRecordedPullTime")),
+        Order::Tag => images.sort_by_cached_key(|image| {
+            let tag = image["imageTags"][0].as_str().map(str::to_owned);
+            (tag.is_none(), tag)
+        }),
     }
-    writeln!(out, "{:14}{:>9}{:>9}{:>9}  {:9}TAGS", "DIGEST", "PUSHED", "PULLED", "SIZE", "STATUS")?;
-    for image in images {
-        let pulled = image.last_pulled_at.map_or_else(|| "never".to_owned(), |at| age(now, at));
-        let status = match image.status {
-            ImageStatus::Active => "active",
-            ImageStatus::Archived => "archived",
-            _ => "other",
-        };
-        let tags: Vec<String> = image.tags.iter().map(|tag| on_one_line(tag).into_owned()).collect();
-        let tags = if tags.is_empty() { "-".to_owned() } else { tags.join(", ") };
-        writeln!(
-            out,
-            "{:14}{:>9}{pulled:>9}{:>9}  {status:9}{tags}",
-            short_digest(&image.digest),
-            age(now, image.pushed_at),
-            bytes(image.size_in_bytes)
-        )?;
-    }
+    images.iter().try_for_each(|image| lines.write(image))?;
     Ok(())
+}
+
+/// Images on their way to standard output, as one array or a line each.
+struct Lines {
+    out: Box<dyn Write>,
+    format: Format,
+    written: u64,
+}
+
+impl Lines {
+    fn new(format: Format) -> Self {
+        Self { out: Box::new(output::json()), format, written: 0 }
+    }
+
+    fn write(&mut self, image: &Value) -> io::Result<()> {
+        let Self { out, format, written } = self;
+        progress::suspended(|| match format {
+            Format::Table => Ok(()),
+            Format::Json => {
+                out.write_all(if *written == 0 { b"[\n" } else { b",\n" })?;
+                Ok(serde_json::to_writer_pretty(out, image)?)
+            }
+            Format::Ndjson => {
+                serde_json::to_writer(&mut *out, image)?;
+                out.write_all(b"\n")
+            }
+        })?;
+        *written += 1;
+        Ok(())
+    }
+
+    /// Hands on what was written of a repository.
+    fn flush(&mut self) -> io::Result<()> {
+        progress::suspended(|| self.out.flush())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        if matches!(self.format, Format::Json) {
+            self.out.write_all(if self.written == 0 { b"[]\n" } else { b"\n]\n" })?;
+        }
+        self.out.flush()
+    }
+}
+
+fn parsed(repository: &Existing) -> Result<Name, AccountError> {
+    Name::parse(&repository.name)
+        .map_err(|error| AccountError::Name { name: repository.name.clone(), problem: error.to_string() })
 }
 
 fn delete(arguments: &Delete, aws: &Aws) -> Result<Outcome, Failure> {

@@ -6,6 +6,7 @@ use clap::Args;
 use shared::aws::Failure as AwsFailure;
 use shared::domain::enforcement::policy_set::{KEY, PolicySet, Sources};
 use shared::domain::text::instant::Instant;
+use shared::domain::text::quantity::count;
 use shared::domain::usage::Usage;
 use shared::workflows::enforcement::{RunContext, read_usage};
 
@@ -95,19 +96,21 @@ pub(crate) async fn observe(clients: &RunContext<'_>) -> Result<(Usage, Sources)
     if !clients.bucket.is_empty()
         && let Some(object) = clients.s3.get(clients.bucket, KEY).await?
     {
-        policy_set =
-            PolicySet::parse(&object.text).map_err(|findings| invalid_policies_file(KEY, &findings))?;
+        policy_set = PolicySet::parse(&object.text)
+            .map_err(|findings| invalid_policies_file(KEY, &object.text, findings))?;
     }
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, policy_set.usage(), before, Instant::now()).await?;
     Ok((observation.usage, policy_set.usage().clone()))
 }
 
-/// A policies file that nothing can be done by.
+/// A policies file that nothing can be done by, with its findings as `check` prints them.
 pub(crate) fn invalid_policies_file(
     file: &str,
-    findings: &[shared::domain::text::finding::Finding],
+    text: &str,
+    findings: Vec<shared::domain::text::finding::Finding>,
 ) -> Failure {
-    let problem = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    Failure::Policy { file: file.to_owned(), problem }
+    let number = count(findings.len() as u64, "finding");
+    let lines = crate::check::lines(file, text, findings);
+    Failure::Policy { file: file.to_owned(), problem: format!("is not valid, {number}:\n{lines}") }
 }

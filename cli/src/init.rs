@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: &Suggest, aws: &Aws) -> Result<Outcome, Failure> {
         let found = snapshots.iter().map(|(_, read)| (read.name.as_str().to_owned(), families(&read.images)));
         let suggestions = suggest(&found.collect());
         let set = policy_set(&suggestions)
-            .map_err(|findings| in_use::invalid_policies_file("the suggestion", &findings))?;
+            .map_err(|findings| in_use::invalid_policies_file("the suggestion", "", findings))?;
         let mut freed: BTreeMap<(String, u64), Freed> = BTreeMap::new();
         let now = Instant::now();
         for (repository, read) in snapshots {

@@ -31,6 +31,7 @@ mod kubernetes;
 mod login;
 mod output;
 mod pack;
+mod pager;
 mod policy;
 mod preview;
 mod progress;
@@ -49,6 +50,10 @@ mod snapshot;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+
+    /// Print to the terminal also what is longer than its screen, instead of through $ECR_STEWARD_PAGER, $PAGER or less.
+    #[arg(long, global = true, hide_short_help = true)]
+    no_pager: bool,
 
     #[command(flatten)]
     aws: account::Aws,
@@ -95,6 +100,28 @@ enum Command {
         #[arg(value_name = "DIRECTORY")]
         directory: std::path::PathBuf,
     },
+}
+
+impl Command {
+    /// Whether the command shows something to be read, and asks nothing.
+    const fn is_a_view(&self) -> bool {
+        match self {
+            Self::Check(_)
+            | Self::Diff(_)
+            | Self::Doctor(_)
+            | Self::Preview(_)
+            | Self::Snapshot(_)
+            | Self::InUse(_)
+            | Self::Explain(_)
+            | Self::Runs(_)
+            | Self::History(_)
+            // Its question comes before its report.
+            | Self::Enforce(_)
+            | Self::Schema(_) => true,
+            Self::Images(images) => images.is_a_view(),
+            _ => false,
+        }
+    }
 }
 
 /// The commands, by what they are for.
@@ -225,6 +252,9 @@ fn main() -> ExitCode {
     {
         return failed(&several.into());
     }
+    if !arguments.no_pager && arguments.command.is_a_view() {
+        pager::begin();
+    }
     let outcome = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -259,7 +289,8 @@ fn main() -> ExitCode {
             complete::print(shell).map(|()| Outcome::Success).map_err(Failure::from)
         }
     };
-    match outcome {
+    let shown = pager::end();
+    match outcome.and_then(|outcome| shown.map(|()| outcome).map_err(Failure::from)) {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Invalid | Outcome::Different) => ExitCode::from(1),
         Ok(Outcome::Unusable) => ExitCode::from(2),

@@ -3,10 +3,12 @@
 //! The reader of a pipe may close it early. Further output is then dropped, and the command ends with its usual exit code:
 //! `enforce | head` still tells whether something needs attention.
 
-use std::io::{self, BufWriter, StderrLock, StdoutLock, Write};
+use std::io::{self, BufWriter, StderrLock, Write};
 
 use clap::ValueEnum;
 use shared::domain::text::printable::{Notation, Printer};
+
+use crate::pager;
 
 /// The format of a command's output that is not a table.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -18,28 +20,24 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Standard output, which may have been closed by its reader.
+/// Standard output or a pager, either of which may have been closed by its reader.
 #[derive(Debug)]
-pub(crate) struct Pipe(StdoutLock<'static>);
+pub(crate) struct Pipe;
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0.write(bytes) {
+        match pager::write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
             written => written,
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.0.flush() {
+        match pager::flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             flushed => flushed,
         }
     }
-}
-
-fn stdout() -> Pipe {
-    Pipe(io::stdout().lock())
 }
 
 /// Standard output for text: a document that is not JSON, or lines.
@@ -54,7 +52,7 @@ pub(crate) fn json() -> BufWriter<Printer<Pipe>> {
 
 /// Standard output for tables and help: what is in them is escaped already, and the colours are theirs.
 pub(crate) fn tables() -> BufWriter<Pipe> {
-    BufWriter::new(stdout())
+    BufWriter::new(Pipe)
 }
 
 /// Standard error.
@@ -79,7 +77,8 @@ pub(crate) fn value(value: &impl serde::Serialize) -> io::Result<()> {
 
 /// Prints a note on standard error. If that fails, the command continues.
 pub(crate) fn note(text: &str) {
-    crate::progress::suspended(|| {
+    let Some(text) = pager::defer(text.to_owned()) else { return };
+    crate::progress::interrupted(|| {
         let _ = writeln!(error(), "{text}");
     });
 }
@@ -114,5 +113,5 @@ pub(crate) fn explain_codes<'a>(codes: impl IntoIterator<Item = &'a str>) {
 }
 
 fn out(notation: Notation) -> BufWriter<Printer<Pipe>> {
-    BufWriter::new(Printer::new(stdout(), notation))
+    BufWriter::new(Printer::new(Pipe, notation))
 }

@@ -14,17 +14,17 @@ use shared::domain::text::instant::Instant;
 use shared::domain::text::printable::on_one_line;
 use shared::domain::text::quantity::{bytes, grouped};
 use shared::report::run::{RunReport, RunStatus};
-use shared::report::{html, table};
 use shared::workflows::enforcement::restore_policy::JOURNAL_DAYS;
 use shared::workflows::enforcement::summarize::LATEST;
-use shared::workflows::enforcement::{RunContext, read_journal};
+use shared::workflows::enforcement::{RunContext, read_journal, write_journal};
 
 use crate::account::{self, Aws, Bucket};
+use crate::enforce::Rows;
 use crate::explain::Called;
-use crate::preview::{Format, style};
-use crate::{Failure, Outcome, output, progress};
+use crate::preview::Format;
+use crate::{Failure, Outcome, enforce, output, progress};
 
-/// Reports that are read at the same time.
+/// Reports and objects of the journal that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
 
 /// List the runs of the stack and of terminals, and show what one did
@@ -70,6 +70,9 @@ struct Show {
 
     #[command(flatten)]
     bucket: Bucket,
+
+    #[command(flatten)]
+    rows: Rows,
 
     /// How to print.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -171,7 +174,7 @@ async fn report(clients: &RunContext<'_>, key: &str) -> Result<Option<RunReport>
 }
 
 fn show(arguments: &Show, aws: &Aws) -> Result<Outcome, Failure> {
-    let shown = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
+    let mut shown = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
         progress::phase("reading the report");
         let key = match &arguments.run {
             Some(run) => format!("{RUNS}{run}/report.json"),
@@ -183,19 +186,7 @@ fn show(arguments: &Show, aws: &Aws) -> Result<Outcome, Failure> {
         };
         report(&clients, &key).await?.ok_or_else(missing)
     })?;
-    match arguments.output {
-        Format::Table => {
-            let mut out = output::tables();
-            out.write_all(table::run::render(&shown, style()).as_bytes())?;
-            out.flush()?;
-        }
-        Format::Json => output::value(&shown)?,
-        Format::Html => {
-            let mut out = output::text();
-            out.write_all(html::run::render(&shown).as_bytes())?;
-            out.flush()?;
-        }
-    }
+    enforce::print(arguments.output, arguments.rows, &mut shown)?;
     Ok(Outcome::Success)
 }
 
@@ -211,11 +202,21 @@ pub(crate) fn history(arguments: &History, aws: &Aws) -> Result<Outcome, Failure
         let keys = read_journal::keys(clients, since.unwrap_or(Instant::EPOCH), is_of_image).await?;
         let (restores, keys): (Vec<String>, Vec<String>) =
             keys.into_iter().partition(|key| journal::is_restores(key));
-        let removals = keys.into_iter().filter(|key| journal::is_removals(key)).collect();
-        let mut lines: Vec<Line> = read_journal::removals(clients, removals)
-            .await?
+        let removals = keys.into_iter().filter(|key| journal::is_removals(key));
+        let reading = stream::iter(removals).map(async |key| {
+            let (lines, problems) = write_journal::read_what_is_there(clients, &key).await?;
+            for (number, problem) in problems {
+                output::note(&format!(
+                    "ecr-steward: warning: s3://{}/{key}: line {number} of the journal is left out: {problem}",
+                    clients.bucket
+                ));
+            }
+            Ok::<_, Failure>(lines)
+        });
+        let lines: Vec<Vec<Line>> = reading.buffered(READ_CONCURRENCY).try_collect().await?;
+        let mut lines: Vec<Line> = lines
+            .concat()
             .into_iter()
-            .map(|journaled| journaled.line)
             .filter(|line| line.repository_name == called.repository.as_str())
             .filter(|line| called.is(&line.image_digest, &line.image_tags))
             .filter(|line| {

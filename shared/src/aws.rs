@@ -107,7 +107,7 @@ mod xml;
 
 pub use deadline::Deadline;
 pub use error::{AwsError, Failure};
-pub use transport::{AccessKeys, Clock, Transport};
+pub use transport::{AccessKeys, Clock, ConfiguredEndpoints, Transport};
 
 /// Timeout of one attempt of a call. ECR answers in well under a second, with a page of 1,000 images in two.
 const ATTEMPT: Duration = Duration::from_secs(8);

@@ -38,6 +38,8 @@ pub const STATES: Tool =
 /// What programs for Pulumi are written with, and what checks their types.
 pub const PULUMI: Tool =
     Tool { name: "pulumi", packages: &["@pulumi/aws@7.48.0", "@pulumi/pulumi@3.248.0", "typescript@5.9.3"] };
+/// Drives a browser, which is Debian's Chromium, and finds in pages what keeps people from using them.
+pub const BROWSER: Tool = Tool { name: "browser", packages: &["axe-core@4.14.1", "playwright-core@1.65.1"] };
 
 /// Locked during an installation, since tests install concurrently.
 static INSTALLING: Mutex<()> = Mutex::new(());

@@ -15,8 +15,8 @@ use aws_sdk_ecr::operation::get_repository_policy::GetRepositoryPolicyError;
 use aws_sdk_ecr::operation::put_image::PutImageError;
 use aws_sdk_ecr::operation::update_image_storage_class::UpdateImageStorageClassError;
 use aws_sdk_ecr::types::{
-    DescribeImagesFilter, EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageFailure,
-    ImageIdentifier, ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability,
+    DescribeImagesFilter, EncryptionConfiguration, EncryptionType as EcrEncryptionType, ImageDetail,
+    ImageFailure, ImageIdentifier, ImageScanningConfiguration, ImageStatusFilter, ImageTagMutability,
     ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType, LayerAvailability,
     ListImagesFilter, Repository, Tag, TargetStorageClass,
 };
@@ -470,6 +470,37 @@ impl EcrRead {
                 .set_next_token(pages.token().map(str::to_owned));
             if !pages.follow(self.describe(request, &mut described).await?)? {
                 return Ok(described);
+            }
+        }
+    }
+
+    /// The images of a repository as ECR describes them, with its field names, page by page. Without what scans have found.
+    ///
+    /// # Errors
+    ///
+    /// Any error of ECR, or of `take`, which is given one image after another.
+    pub async fn image_details<E: From<AwsError>>(
+        &self,
+        name: &Name,
+        mut take: impl FnMut(serde_json::Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+        let mut pages = Pages::new("DescribeImages");
+        loop {
+            let request = self
+                .client
+                .describe_images()
+                .set_registry_id(self.registry_id.clone())
+                .repository_name(name.as_str())
+                .filter(all.clone())
+                .max_results(PAGE)
+                .set_next_token(pages.token().map(str::to_owned));
+            let answer = call!(self, "DescribeImages", request)?;
+            for detail in answer.image_details.ok_or_else(|| absent("DescribeImages", "imageDetails"))? {
+                take(as_described(detail))?;
+            }
+            if !pages.follow(answer.next_token)? {
+                return Ok(());
             }
         }
     }
@@ -962,6 +993,33 @@ impl ClassifyRetry for QuotaIsNoThrottling {
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
+}
+
+/// An image with the fields that ECR gave it.
+fn as_described(detail: ImageDetail) -> serde_json::Value {
+    use serde_json::Value;
+    let time = |at: Option<aws_smithy_types::DateTime>| at.and_then(instant).map(|at| at.to_string().into());
+    let text = |text: Option<String>| text.map(Value::from);
+    let fields: [(&str, Option<Value>); 12] = [
+        ("registryId", text(detail.registry_id)),
+        ("repositoryName", text(detail.repository_name)),
+        ("imageDigest", text(detail.image_digest)),
+        ("imageTags", detail.image_tags.map(Value::from)),
+        ("imageSizeInBytes", detail.image_size_in_bytes.map(Value::from)),
+        ("imagePushedAt", time(detail.image_pushed_at)),
+        ("imageManifestMediaType", text(detail.image_manifest_media_type)),
+        ("artifactMediaType", text(detail.artifact_media_type)),
+        ("lastRecordedPullTime", time(detail.last_recorded_pull_time)),
+        ("subjectManifestDigest", text(detail.subject_manifest_digest)),
+        ("imageStatus", detail.image_status.map(|status| status.as_str().into())),
+        ("lastArchivedAt", time(detail.last_archived_at)),
+    ];
+    let activated = ("lastActivatedAt", time(detail.last_activated_at));
+    let fields = fields.into_iter().chain([activated]);
+    fields
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn instant(at: aws_smithy_types::DateTime) -> Option<Instant> {

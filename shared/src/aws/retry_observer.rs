@@ -1,6 +1,7 @@
 //! Remembers the last retryable error of a call, so that a timeout can report its cause.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_ecr::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -15,6 +16,15 @@ use serde::Deserialize;
 
 use super::error::{AwsError, Failure};
 use super::xml::element;
+
+/// The number of calls of this process that AWS throttled.
+static THROTTLED: AtomicU64 = AtomicU64::new(0);
+
+/// The number of calls of this process that AWS throttled, for whoever waits and wants to know why.
+#[must_use]
+pub fn throttled_calls() -> u64 {
+    THROTTLED.load(Ordering::Relaxed)
+}
 
 /// Remembers the error of the last attempt; an attempt that succeeds clears it.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +77,9 @@ impl RetryObserver {
 
     /// An attempt ends, with a retryable error or none.
     pub(super) fn end(&self, operation: &str, error: Option<AwsError>) {
+        if error.as_ref().is_some_and(|error| error.failure == Failure::Throttled) {
+            THROTTLED.fetch_add(1, Ordering::Relaxed);
+        }
         let mut state = self.state();
         if let Some(index) = state.attempts.iter().position(|attempt| attempt == operation) {
             state.attempts.swap_remove(index);

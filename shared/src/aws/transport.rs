@@ -85,6 +85,26 @@ enum Keys {
     Provider(SharedCredentialsProvider),
 }
 
+/// Gives the endpoint that is configured for a service.
+type FindsEndpoint = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Finds the endpoint that is configured for a service, by the name of the service in `AWS_ENDPOINT_URL_…`.
+#[derive(Clone)]
+pub struct ConfiguredEndpoints(Arc<FindsEndpoint>);
+
+impl ConfiguredEndpoints {
+    /// Endpoints as this function finds them.
+    pub fn new(find: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+}
+
+impl fmt::Debug for ConfiguredEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConfiguredEndpoints")
+    }
+}
+
 /// The transport of requests to AWS.
 #[derive(Debug, Clone)]
 pub struct Transport {
@@ -93,6 +113,8 @@ pub struct Transport {
     keys: Keys,
     /// The endpoint of every service, instead of those in the environment.
     endpoint: Option<String>,
+    /// Where a person's files and environment have the endpoints of services; `None` in functions, which have the environment alone.
+    configured: Option<ConfiguredEndpoints>,
     /// Counts attempts at hosts that never answered; `None` in functions, which have a deadline.
     hosts: Option<Hosts>,
     use_fips: bool,
@@ -116,6 +138,7 @@ impl Transport {
             clock: Clock::system(),
             keys: Keys::Environment,
             endpoint: None,
+            configured: None,
             hosts: None,
             use_fips: is_on("AWS_USE_FIPS_ENDPOINT"),
             use_dual_stack: is_on("AWS_USE_DUALSTACK_ENDPOINT"),
@@ -138,6 +161,12 @@ impl Transport {
         }
     }
 
+    /// The same transport with the endpoints of services as a person has them configured, in the environment and in files.
+    #[must_use]
+    pub fn with_endpoints(self, configured: ConfiguredEndpoints) -> Self {
+        Self { configured: Some(configured), ..self }
+    }
+
     /// A transport over the given connector and clock: no sockets, no environment.
     #[must_use]
     pub fn over(
@@ -152,6 +181,7 @@ impl Transport {
             clock,
             keys: Keys::Fixed(keys),
             endpoint: Some(endpoint.trim_end_matches('/').to_owned()),
+            configured: None,
             hosts: None,
             use_fips: false,
             use_dual_stack: false,
@@ -192,9 +222,11 @@ impl Transport {
 
     /// The endpoint of a service that is not AWS's own, by the name of the service in `AWS_ENDPOINT_URL_…`.
     pub(super) fn endpoint(&self, service: &str) -> Option<String> {
-        let of_environment =
-            || variable(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| variable("AWS_ENDPOINT_URL"));
-        self.endpoint.clone().or_else(of_environment)
+        let configured = || match &self.configured {
+            Some(configured) => (configured.0)(service),
+            None => variable(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| variable("AWS_ENDPOINT_URL")),
+        };
+        self.endpoint.clone().or_else(configured)
     }
 
     /// The fixed keys, or those of the environment.

@@ -1,6 +1,9 @@
 //! One preview: a policy, the images of a repository, what is in use and the time in; the report out.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use crate::domain::image::listing::{ListedRepository, Listing};
 use crate::domain::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
@@ -14,7 +17,7 @@ use crate::domain::preview::model::{
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity;
-use crate::domain::usage::Usage;
+use crate::domain::usage::{Usage, UsedImages};
 
 pub mod model;
 pub mod request;
@@ -35,14 +38,24 @@ pub struct Question<'a> {
 /// Previews every repository of a listing; for a listing without any image, one empty report.
 #[must_use]
 pub fn preview_all(question: Question<'_>, listing: &Listing) -> Vec<PreviewReport> {
-    let empty = ListedRepository::default();
+    previews(question, listing, &ListedRepository::default()).map(|preview| preview.report()).collect()
+}
+
+/// Previews the repositories of a listing one after another; for a listing without any image, `empty`.
+pub fn previews<'a>(
+    question: Question<'a>,
+    listing: &'a Listing,
+    empty: &'a ListedRepository,
+) -> impl ExactSizeIterator<Item = Preview<'a>> {
     let repositories =
-        if listing.repositories.is_empty() { std::slice::from_ref(&empty) } else { &listing.repositories };
-    let mut reports: Vec<PreviewReport> =
-        repositories.iter().map(|repository| preview(question, repository)).collect();
-    if listing.incomplete {
-        for report in &mut reports {
-            report.findings.insert(
+        if listing.repositories.is_empty() { std::slice::from_ref(empty) } else { &listing.repositories };
+    repositories.iter().map(move |repository| {
+        let mut preview = Preview::new(question, repository);
+        // What AWS itself would not say.
+        let listed = tag_of_two_images(&repository.images).into_iter().chain(before_ecr(&repository.images));
+        preview.findings.splice(0..0, listed);
+        if listing.incomplete {
+            preview.findings.insert(
                 0,
                 Finding::new(
                     Code::ListingIncomplete,
@@ -51,128 +64,386 @@ pub fn preview_all(question: Question<'_>, listing: &Listing) -> Vec<PreviewRepo
                 ),
             );
         }
-    }
-    reports
-}
-
-/// Previews one repository by the policy that ECR itself enforces there. ECR knows nothing of use, so that use keeps no image; images
-/// in use that the policy takes are a finding.
-#[must_use]
-pub fn preview_of_ecr(question: Question<'_>, repository: &ListedRepository) -> PreviewReport {
-    let none = Usage::default();
-    let mut report = preview(Question { usage: &none, ..question }, repository);
-    let images = &repository.images;
-    let used = question.usage.of_repository(&repository.name, images);
-    let going: HashSet<&str> =
-        report.preview_results.iter().map(|result| result.image_digest.as_str()).collect();
-    let mut taken: Vec<ImageIndex> = used.images().into_iter().collect();
-    taken.sort_unstable();
-    let mut taken = taken.into_iter().filter_map(|place| {
-        let image = images.images().get(place as usize)?;
-        going.contains(&*image.digest).then_some((place, image))
-    });
-    if let Some((place, first)) = taken.next() {
-        let more = match taken.count() {
-            0 => String::new(),
-            count => format!(", and {} more", quantity::count(count as u64, "image")),
-        };
-        let reason = used.reason(place).unwrap_or("in use");
-        let message = format!(
-            "ECR takes {}{more} although it is in use ({reason}): a lifecycle policy of ECR knows nothing of use. Write `apply: protect` \
-             or `apply: delete` for the repository, or delete this policy",
-            first.digest
-        );
-        report.findings.insert(0, Finding::new(Code::InUseExpires, "", message));
-    }
-    report
+        preview
+    })
 }
 
 /// Previews one repository.
 #[must_use]
 pub fn preview(question: Question<'_>, repository: &ListedRepository) -> PreviewReport {
-    let Question { policy, usage, now, passes } = question;
-    let images = &repository.images;
-    let used = usage.of_repository(&repository.name, images);
-    let evaluation = evaluate(policy, images, &used.images(), now, passes);
-    let explainer = Explainer { policy, images, evaluation: &evaluation, now };
+    Preview::new(question, repository).report()
+}
 
-    let mut acted: Vec<(u64, ImageIndex, &Image, Action, Option<u16>)> = Vec::new();
-    let mut kept: Vec<(ImageIndex, &Image)> = Vec::new();
-    for ((image, verdict), place) in images.images().iter().zip(evaluation.verdicts()).zip(0..) {
-        match verdict.acting_rule().and_then(|rule| policy?.rules().get(rule)) {
-            Some(rule) => acted.push((rule.priority, place, image, rule.action, verdict.pass())),
-            None => kept.push((place, image)),
+/// What a policy does with the images of one repository. The sentences about an image are made when they are asked for, so that
+/// a repository of any size is printed in little memory. Serialized it is a [`PreviewReport`].
+#[derive(Debug)]
+pub struct Preview<'a> {
+    policy: Option<&'a LifecyclePolicy>,
+    repository: &'a ListedRepository,
+    now: Instant,
+    passes: Passes,
+    used: UsedImages,
+    evaluation: Evaluation,
+    /// Images that are acted on, in ascending rule priority, then oldest first.
+    acted: Vec<ImageIndex>,
+    /// Images that are kept, oldest first.
+    kept: Vec<ImageIndex>,
+    summary: Summary,
+    findings: Vec<Finding>,
+}
+
+/// The rule that acts on an image, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acting {
+    /// `rulePriority` of the rule.
+    pub priority: u64,
+    /// What it does.
+    pub action: Action,
+    /// The pass in which it acts, from 1.
+    pub pass: Option<u16>,
+}
+
+impl Acting {
+    /// Whether the image expires (and is not merely archived).
+    #[must_use]
+    pub fn expires(self) -> bool {
+        self.action == Action::Expire
+    }
+}
+
+impl<'a> Preview<'a> {
+    /// Previews one repository.
+    #[must_use]
+    pub fn new(question: Question<'a>, repository: &'a ListedRepository) -> Self {
+        let used = question.usage.of_repository(&repository.name, &repository.images);
+        Self::with_use(question, repository, used)
+    }
+
+    fn with_use(question: Question<'a>, repository: &'a ListedRepository, used: UsedImages) -> Self {
+        let Question { policy, now, passes, .. } = question;
+        let images = &repository.images;
+        let evaluation = evaluate(policy, images, &used.images(), now, passes);
+        let acting = |place: ImageIndex| acting(policy, &evaluation, place);
+        let image = |place: ImageIndex| images.images().get(place as usize);
+
+        let places = (0..).zip(images.images()).map(|(place, _)| place);
+        let (mut acted, mut kept): (Vec<ImageIndex>, Vec<ImageIndex>) =
+            places.partition(|&place| acting(place).is_some());
+        let by_age = |&left: &ImageIndex, &right: &ImageIndex| match (image(left), image(right)) {
+            (Some(left), Some(right)) => oldest_first(left, right),
+            _ => left.cmp(&right),
+        };
+        let priority = |place: ImageIndex| acting(place).map(|acting| acting.priority);
+        acted.sort_by(|left, right| priority(*left).cmp(&priority(*right)).then_with(|| by_age(left, right)));
+        kept.sort_by(by_age);
+        let summary = summary(
+            acted.iter().filter_map(|&place| Some((image(place)?, acting(place)?.action))),
+            kept.iter().filter_map(|&place| image(place)),
+        );
+
+        let mut findings = Vec::new();
+        findings.extend(unknown_relations(repository, evaluation.verdicts()));
+        findings.extend(differing_push_times(images));
+        findings.extend(from_the_future(images, now));
+        findings.extend(used.not_found.iter().map(|reference| {
+            Finding::new(
+                Code::InUseNotFound,
+                "",
+                format!("{reference} is in use and not in the repository: it was deleted or retagged"),
+            )
+        }));
+        if let Some(policy) = policy {
+            if !images.subjects().is_empty() {
+                let ranked =
+                    evaluate_with(Some(policy), images, &used.images(), now, passes, Referrers::Ranked);
+                findings.extend(referrers_may_count(policy, &evaluation, &ranked));
+            }
+            findings.extend(lint(policy, images, &evaluation));
+        }
+        Self { policy, repository, now, passes, used, evaluation, acted, kept, summary, findings }
+    }
+
+    /// Previews one repository by the policy that ECR itself enforces there. ECR knows nothing of use, so that use keeps no image;
+    /// images in use that the policy takes are a finding.
+    #[must_use]
+    pub fn of_ecr(question: Question<'a>, repository: &'a ListedRepository) -> Self {
+        let mut preview = Self::with_use(question, repository, UsedImages::default());
+        let images = &repository.images;
+        let used = question.usage.of_repository(&repository.name, images);
+        let mut taken: Vec<ImageIndex> = used.images().into_iter().collect();
+        taken.sort_unstable();
+        let mut taken = taken.into_iter().filter_map(|place| {
+            let image = images.images().get(place as usize)?;
+            acting(preview.policy, &preview.evaluation, place).is_some().then_some((place, image))
+        });
+        let first = taken.next();
+        let others = taken.count();
+        if let Some((place, first)) = first {
+            let more = match others {
+                0 => String::new(),
+                count => format!(", and {} more", quantity::count(count as u64, "image")),
+            };
+            let reason = used.reason(place).unwrap_or("in use");
+            let message = format!(
+                "ECR takes {}{more} although it is in use ({reason}): a lifecycle policy of ECR knows nothing of use. Write `apply: protect` \
+                 or `apply: delete` for the repository, or delete this policy",
+                first.digest
+            );
+            preview.findings.insert(0, Finding::new(Code::InUseExpires, "", message));
+        }
+        preview
+    }
+
+    /// Adds findings that the images do not show.
+    #[must_use]
+    pub fn with_findings(mut self, findings: impl IntoIterator<Item = Finding>) -> Self {
+        self.findings.extend(findings);
+        self
+    }
+
+    /// The repository's name, or words that say that it is not known.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        model::title(self.repository.name.repository_name.as_deref())
+    }
+
+    /// The account whose registry the repository is in, when known.
+    #[must_use]
+    pub fn registry_id(&self) -> Option<&str> {
+        self.repository.name.registry_id.as_deref()
+    }
+
+    /// The policy, if there is one.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&LifecyclePolicy> {
+        self.policy
+    }
+
+    /// The time for which the policy was evaluated.
+    #[must_use]
+    pub const fn evaluated_at(&self) -> Instant {
+        self.now
+    }
+
+    /// The images, of which the other functions have the places.
+    #[must_use]
+    pub fn images(&self) -> &[Image] {
+        self.repository.images.images()
+    }
+
+    /// Images that are acted on, in ascending rule priority, then oldest first.
+    #[must_use]
+    pub fn acted(&self) -> &[ImageIndex] {
+        &self.acted
+    }
+
+    /// Images that are kept, oldest first.
+    #[must_use]
+    pub fn kept(&self) -> &[ImageIndex] {
+        &self.kept
+    }
+
+    /// Totals.
+    #[must_use]
+    pub const fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Findings about the policy and these images.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether any image is acted on.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        !self.acted.is_empty()
+    }
+
+    /// Whether passes are distinguished.
+    #[must_use]
+    pub fn has_passes(&self) -> bool {
+        self.passes == Passes::UntilStable && self.is_acting()
+    }
+
+    /// The rule that acts on an image, if one does.
+    #[must_use]
+    pub fn acting(&self, place: ImageIndex) -> Option<Acting> {
+        acting(self.policy, &self.evaluation, place)
+    }
+
+    /// Why a rule acts on an image, or what keeps it, in a sentence.
+    #[must_use]
+    pub fn reason(&self, place: ImageIndex) -> String {
+        self.explainer().reason(place, self.used.reason(place))
+    }
+
+    /// The same in a few words, for a narrow column.
+    #[must_use]
+    pub fn short_reason(&self, place: ImageIndex) -> String {
+        self.explainer().short_reason(place, self.used.reason(place))
+    }
+
+    /// What keeps an image, as [`KeptImage::held_by`].
+    #[must_use]
+    pub fn held_by(&self, place: ImageIndex) -> String {
+        self.explainer().held_by(place)
+    }
+
+    fn explainer(&self) -> Explainer<'_> {
+        Explainer {
+            policy: self.policy,
+            images: &self.repository.images,
+            evaluation: &self.evaluation,
+            now: self.now,
         }
     }
-    acted.sort_by(|left, right| left.0.cmp(&right.0).then_with(|| oldest_first(left.2, right.2)));
-    kept.sort_by(|left, right| oldest_first(left.1, right.1));
 
-    let summary = summary(&acted.iter().map(|a| (a.2, a.3)).collect::<Vec<_>>(), &kept);
-    let preview_results = acted
-        .into_iter()
-        .map(|(priority, place, image, action, pass)| PreviewResult {
-            image_digest: image.digest.to_string(),
-            image_tags: tags(image),
-            image_pushed_at: image.pushed_at,
-            image_size_in_bytes: image.size_in_bytes,
-            action: ActionTaken::from(action),
-            applied_rule_priority: priority,
-            storage_class: match image.status {
-                ImageStatus::Archived => StorageClass::Archive,
-                _ => StorageClass::Standard,
-            },
-            reason: explainer.reason(place, None),
-            pass: pass.filter(|_| passes == Passes::UntilStable),
-            short_reason: explainer.short_reason(place),
+    /// The images that are acted on, each as it is asked for.
+    pub fn results(&self) -> impl Iterator<Item = PreviewResult> + '_ {
+        self.acted.iter().filter_map(|&place| {
+            let (image, acting) = (self.images().get(place as usize)?, self.acting(place)?);
+            Some(PreviewResult {
+                image_digest: image.digest.to_string(),
+                image_tags: tags(image),
+                image_pushed_at: image.pushed_at,
+                image_size_in_bytes: image.size_in_bytes,
+                action: ActionTaken::from(acting.action),
+                applied_rule_priority: acting.priority,
+                storage_class: match image.status {
+                    ImageStatus::Archived => StorageClass::Archive,
+                    _ => StorageClass::Standard,
+                },
+                reason: self.explainer().reason(place, None),
+                pass: acting.pass.filter(|_| self.passes == Passes::UntilStable),
+            })
         })
-        .collect();
-    let kept = kept
-        .into_iter()
-        .map(|(place, image)| {
+    }
+
+    /// The images that are kept, each as it is asked for.
+    pub fn kept_images(&self) -> impl Iterator<Item = KeptImage> + '_ {
+        self.kept.iter().filter_map(|&place| {
+            let image = self.images().get(place as usize)?;
+            let explainer = self.explainer();
             let due = explainer.due(place);
             let due_for = |action| due.filter(|due| due.action == action).map(|due| due.at);
-            KeptImage {
+            Some(KeptImage {
                 image_digest: image.digest.to_string(),
                 image_tags: tags(image),
                 image_pushed_at: image.pushed_at,
                 image_size_in_bytes: image.size_in_bytes,
                 held_by: explainer.held_by(place),
-                reason: explainer.reason(place, used.reason(place)),
+                reason: explainer.reason(place, self.used.reason(place)),
                 expires_at: due_for(Action::Expire),
                 transitions_at: due_for(Action::Transition),
-            }
+            })
         })
-        .collect();
+    }
 
-    let mut findings = Vec::new();
-    findings.extend(unknown_relations(repository, evaluation.verdicts()));
-    findings.extend(differing_push_times(images));
-    findings.extend(from_the_future(images, now));
-    findings.extend(used.not_found.iter().map(|reference| {
-        Finding::new(
-            Code::InUseNotFound,
-            "",
-            format!("{reference} is in use and not in the repository: it was deleted or retagged"),
-        )
-    }));
-    if let Some(policy) = policy {
-        if !images.subjects().is_empty() {
-            let ranked = evaluate_with(Some(policy), images, &used.images(), now, passes, Referrers::Ranked);
-            findings.extend(referrers_may_count(policy, &evaluation, &ranked));
+    /// All of it as one value.
+    #[must_use]
+    pub fn report(&self) -> PreviewReport {
+        PreviewReport {
+            registry_id: self.repository.name.registry_id.clone(),
+            repository_name: self.repository.name.repository_name.clone(),
+            lifecycle_policy_text: self.policy.map(LifecyclePolicy::to_json),
+            evaluated_at: self.now,
+            status: Status::Complete,
+            preview_results: self.results().collect(),
+            summary: self.summary.clone(),
+            kept: self.kept_images().collect(),
+            findings: self.findings.clone(),
         }
-        findings.extend(lint(policy, images, &evaluation));
     }
-    PreviewReport {
-        registry_id: repository.name.registry_id.clone(),
-        repository_name: repository.name.repository_name.clone(),
-        lifecycle_policy_text: policy.map(LifecyclePolicy::to_json),
-        evaluated_at: now,
-        status: Status::Complete,
-        preview_results,
-        summary,
-        kept,
-        findings,
+}
+
+impl Serialize for Preview<'_> {
+    /// Writes a [`PreviewReport`], image by image.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Images that are made while they are written.
+        struct Lazily<F>(F);
+
+        impl<T: Serialize, I: Iterator<Item = T>, F: Fn() -> I> Serialize for Lazily<F> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq((self.0)())
+            }
+        }
+
+        let name = &self.repository.name;
+        let mut report = serializer.serialize_struct("PreviewReport", 9)?;
+        if let Some(registry_id) = &name.registry_id {
+            report.serialize_field("registryId", registry_id)?;
+        }
+        if let Some(repository_name) = &name.repository_name {
+            report.serialize_field("repositoryName", repository_name)?;
+        }
+        if let Some(policy) = self.policy {
+            report.serialize_field("lifecyclePolicyText", &policy.to_json())?;
+        }
+        report.serialize_field("evaluatedAt", &self.now)?;
+        report.serialize_field("status", &Status::Complete)?;
+        report.serialize_field("previewResults", &Lazily(|| self.results()))?;
+        report.serialize_field("summary", &self.summary)?;
+        report.serialize_field("kept", &Lazily(|| self.kept_images()))?;
+        report.serialize_field("findings", &self.findings)?;
+        report.end()
     }
+}
+
+fn acting(policy: Option<&LifecyclePolicy>, evaluation: &Evaluation, place: ImageIndex) -> Option<Acting> {
+    let verdict = evaluation.verdicts().get(place as usize)?;
+    let rule = policy?.rules().get(verdict.acting_rule()?)?;
+    Some(Acting { priority: rule.priority, action: rule.action, pass: verdict.pass() })
+}
+
+/// A warning where a listing has one tag on two images, which ECR's repositories do not: it is of several repositories or moments,
+/// and an image whose tag was moved is judged by it.
+fn tag_of_two_images(images: &RepositoryImages) -> Option<Finding> {
+    let mut seen: HashMap<&str, ImageIndex> = HashMap::new();
+    let mut tags = (0..)
+        .zip(images.images())
+        .flat_map(|(place, image)| image.tags.iter().map(move |tag| (&**tag, place)));
+    let (tag, first, second) = tags.find_map(|(tag, place)| {
+        let known = *seen.entry(tag).or_insert(place);
+        (known != place).then_some((tag, known, place))
+    })?;
+    let digest = |place: ImageIndex| images.images().get(place as usize).map_or("", |image| &*image.digest);
+    Some(Finding::new(
+        Code::TagOfTwoImages,
+        "",
+        format!(
+            "the listing has the tag {tag} on {} and on {}, and in a repository a tag is on one image: it was made while tags were \
+             moved, or of several repositories; list the images again",
+            digest(first),
+            digest(second),
+        ),
+    ))
+}
+
+/// Amazon ECR began on 21 December 2015. This is the beginning of that day, in microseconds.
+const ECR_BEGAN_MICROS: i64 = 1_450_656_000 * 1_000_000;
+
+/// A warning where a listing has images from before there was an ECR, as tools write them that do not know the time: year 1 or 1970.
+fn before_ecr(images: &RepositoryImages) -> Option<Finding> {
+    let mut early = images.images().iter().filter(|image| image.pushed_at.micros() < ECR_BEGAN_MICROS);
+    let first = early.next()?;
+    let number = early.count() as u64 + 1;
+    Some(Finding::new(
+        Code::PushedBeforeEcr,
+        "",
+        format!(
+            "{} pushed before there was an Amazon ECR, for example {} at {}: that is the zero of a program that does not know the \
+             time, and by every limit by age such images are old; take `imagePushedAt` from `aws ecr describe-images`",
+            if number == 1 {
+                "1 image was".to_owned()
+            } else {
+                format!("{} images were", quantity::grouped(number))
+            },
+            first.digest,
+            first.pushed_at,
+        ),
+    ))
 }
 
 /// A warning where the result depends on whether ECR ranks referrers.
@@ -280,26 +551,30 @@ fn tags(image: &Image) -> Vec<String> {
     image.tags.iter().map(ToString::to_string).collect()
 }
 
-fn summary(acted: &[(&Image, Action)], kept: &[(ImageIndex, &Image)]) -> Summary {
-    let total = |action| {
-        acted.iter().filter(|(_, taken)| *taken == action).fold((0, 0_u64), |(count, size), (image, _)| {
-            (count + 1, size.saturating_add(image.size_in_bytes))
-        })
-    };
-    let (expiring, expiring_size) = total(Action::Expire);
-    let (transitioning, transitioning_size) = total(Action::Transition);
+fn summary<'a>(
+    acted: impl Iterator<Item = (&'a Image, Action)>,
+    kept: impl Iterator<Item = &'a Image>,
+) -> Summary {
+    let add =
+        |(count, size): (u64, u64), image: &Image| (count + 1, size.saturating_add(image.size_in_bytes));
+    let (mut expiring, mut transitioning) = ((0, 0), (0, 0));
+    for (image, action) in acted {
+        match action {
+            Action::Expire => expiring = add(expiring, image),
+            Action::Transition => transitioning = add(transitioning, image),
+        }
+    }
+    let kept = kept.fold((0, 0), add);
     Summary {
-        expiring_image_total_count: expiring,
-        expiring_image_size_in_bytes: expiring_size,
+        expiring_image_total_count: expiring.0,
+        expiring_image_size_in_bytes: expiring.1,
         transitioning_image_total_counts: vec![TransitioningCount {
             target_storage_class: StorageClass::Archive,
-            image_total_count: transitioning,
+            image_total_count: transitioning.0,
         }],
-        transitioning_image_size_in_bytes: transitioning_size,
-        kept_image_total_count: kept.len() as u64,
-        kept_image_size_in_bytes: kept
-            .iter()
-            .fold(0, |size, (_, image)| size.saturating_add(image.size_in_bytes)),
+        transitioning_image_size_in_bytes: transitioning.1,
+        kept_image_total_count: kept.0,
+        kept_image_size_in_bytes: kept.1,
     }
 }
 
@@ -380,11 +655,10 @@ mod tests {
             let pass = result.pass.map(|pass| format!(" in pass {pass}")).unwrap_or_default();
             let _ = writeln!(
                 lines,
-                "{verb} {}{pass} by rule {}: {} [{}]",
+                "{verb} {}{pass} by rule {}: {}",
                 name(&result.image_digest),
                 result.applied_rule_priority,
                 result.reason,
-                result.short_reason
             );
         }
         for image in &report.kept {
@@ -449,15 +723,15 @@ rules:
         ];
         let report = report(POLICY, &details, &[index("d1", &["d2", "dead"])], "[]", Passes::One);
         insta::assert_snapshot!(lines(&report), @"
-        expire a1 by rule 1: Pushed 15 days ago; rule 1 expires images older than 14 days. [pushed > 14 d ago]
-        expire c1 by rule 2: Rank 4 by age; rule 2 keeps the 2 youngest images, so it expires. [rank 4, keeps 2]
-        expire c2 by rule 2: Rank 3 by age; rule 2 keeps the 2 youngest images, so it expires. [rank 3, keeps 2]
+        expire a1 by rule 1: Pushed 15 days ago; rule 1 expires images older than 14 days.
+        expire c1 by rule 2: Rank 4 by age; rule 2 keeps the 2 youngest images, so it expires.
+        expire c2 by rule 2: Rank 3 by age; rule 2 keeps the 2 youngest images, so it expires.
         archive d1 by rule 3: Never pulled, pushed 400 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
         archive d3 by rule 3: About sha256:0000000000d1 (v1), which rule 3 archives. [with 0000000000d1]
         archive d4 by rule 3: About sha256:0000000000d3 (sha256-d1.sig), which rule 3 archives. [with 0000000000d3]
         archive e2 by rule 3: Last pulled 91 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
         archive f5 by rule 3: Not pulled since it was restored 100 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
-        expire f1 by rule 4: Archived 366 days ago; rule 4 expires images archived for more than 365 days. [archived > 365 d]
+        expire f1 by rule 4: Archived 366 days ago; rule 4 expires images archived for more than 365 days.
         keep f2, rule 4: Archived 300 days ago; rule 4 expires images archived for more than 365 days, this one after 2027-01-26T23:59:59Z. (expires at 2027-01-26T23:59:59Z)
         keep f3, rule 4: Archived at a time that is not recorded, so rule 4, which counts days in the archive, leaves it.
         keep f4, restoring: Being restored from the archive; no rule acts on it.
@@ -524,10 +798,10 @@ rules:
         assert_eq!(once.summary.expiring_image_total_count, 1);
         let all = report(POLICY, &details, &manifests, "[]", Passes::UntilStable);
         insta::assert_snapshot!(lines(&all), @"
-        expire d2 in pass 2 by rule 1: Pushed 40 days ago; rule 1 expires images older than 14 days. [pushed > 14 d ago]
-        expire d3 in pass 3 by rule 1: Pushed 40 days ago; rule 1 expires images older than 14 days. [pushed > 14 d ago]
-        expire d4 in pass 3 by rule 1: About sha256:0000000000d3, which rule 1 expires. [with 0000000000d3]
-        expire d1 in pass 1 by rule 2: Rank 3 by age; rule 2 keeps the 2 youngest images, so it expires. [rank 3, keeps 2]
+        expire d2 in pass 2 by rule 1: Pushed 40 days ago; rule 1 expires images older than 14 days.
+        expire d3 in pass 3 by rule 1: Pushed 40 days ago; rule 1 expires images older than 14 days.
+        expire d4 in pass 3 by rule 1: About sha256:0000000000d3, which rule 1 expires.
+        expire d1 in pass 1 by rule 2: Rank 3 by age; rule 2 keeps the 2 youngest images, so it expires.
         keep c1, rule 2: Rank 2 by age; rule 2 keeps the 2 youngest images.
         keep c2, rule 2: Rank 1 by age; rule 2 keeps the 2 youngest images.
         /rules/2: rule-matches-nothing: rule 3 matches nothing here: no image has such tags in the standard storage class
@@ -650,7 +924,7 @@ rules:
             lines(&report(policy, &details, &[], "[]", Passes::One))
         };
         insta::assert_snapshot!(pushed(3, 3), @"
-        expire a by rule 1: Rank 2 by age; rule 1 keeps the youngest image, so it expires. [rank 2, keeps 1]
+        expire a by rule 1: Rank 2 by age; rule 1 keeps the youngest image, so it expires.
         keep b, rule 1: Rank 1 by age; rule 1 keeps the youngest image.
         /rules/0: tie-decided-by-digest: rule 1 keeps 00000000000b and takes 00000000000a, which are of the same age: ECR does not say which of them goes, and here the digest that sorts first does
         ");

@@ -4,6 +4,7 @@ mod builder;
 mod message;
 mod metrics;
 mod notices;
+mod parts;
 mod survey;
 #[cfg(test)]
 pub(super) mod tests;
@@ -28,6 +29,7 @@ pub use builder::Builder;
 pub use metrics::metrics;
 #[cfg(feature = "html")]
 pub(super) use notices::{dry_run_notice, other_notices, tags_notice};
+pub use parts::{PARTS, Part};
 pub(super) use survey::{NEXT, facts};
 
 /// Maximum number of repositories that a report lists. Counts include all.
@@ -114,6 +116,80 @@ pub struct RunReport {
     /// The repositories with the most bytes, the largest first; at most [`LARGEST`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub largest: Vec<LargeRepository>,
+    /// What was deleted by each rule, or would be; the most bytes first, at most [`PARTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Part>,
+    /// What is protected by each user of images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<Part>,
+    /// What each kind of blocker blocks, by its code; of several blockers of a repository the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<Part>,
+    /// The runs over the registry before this one, the last first; at most [`EARLIER_RUNS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_runs: Vec<EarlierRun>,
+}
+
+/// Number of earlier runs that a report lists.
+pub const EARLIER_RUNS: usize = 10;
+
+/// A run before, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierRun {
+    /// The id of the run.
+    pub run_id: String,
+    /// The time at which it began.
+    pub started_at: Instant,
+    /// Its status.
+    pub status: RunStatus,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// All images.
+    pub images: Amount,
+    /// What policies expired, without what was in use or kept.
+    pub expiring: Amount,
+    /// What was deleted.
+    pub deleted: Amount,
+    /// The number of repositories that needed attention.
+    pub needing_attention: u64,
+}
+
+/// What a report says of its run, for the reports after it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LastReport {
+    run_id: String,
+    started_at: Instant,
+    status: RunStatus,
+    dry_run: bool,
+    totals: Totals,
+    #[serde(default)]
+    earlier_runs: Vec<EarlierRun>,
+}
+
+/// The runs before a run, from the report of the last one.
+///
+/// # Errors
+///
+/// If the text is not a report.
+pub fn earlier_runs(last_report: &str, run: &Run) -> Result<Vec<EarlierRun>, serde_json::Error> {
+    let LastReport { run_id, started_at, status, dry_run, totals, earlier_runs } =
+        serde_json::from_str(last_report)?;
+    let last = EarlierRun {
+        run_id,
+        started_at,
+        status,
+        dry_run,
+        images: totals.images,
+        expiring: totals.expiring,
+        deleted: totals.deleted,
+        needing_attention: totals.needing_attention,
+    };
+    // The report of this run may have been written before, by an attempt that failed later.
+    let others = std::iter::once(last).chain(earlier_runs).filter(|one| one.run_id != run.run_id);
+    Ok(others.take(EARLIER_RUNS).collect())
 }
 
 /// Number of the largest repositories that a report lists.

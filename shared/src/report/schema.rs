@@ -8,11 +8,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::domain::enforcement::journal::{Line, PolicyLine, RestoreLine};
+use crate::domain::preview::model::PreviewReport;
 use crate::report::run::RunReport;
 
 mod files;
 
-use files::{BuildsFile, InUse, OneOrMore, PoliciesFile, Policy, UsageListFile};
+use files::{BuildsFile, InUse, OneOrMore, PoliciesFile, Policy, RunLine, UsageListFile};
 
 /// A schema, and what it is of.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,7 @@ enum Direction {
 }
 
 /// All schemas, by name.
-pub const ALL: [Schema; 10] = [
+pub const ALL: [Schema; 12] = [
     Schema {
         name: "policy",
         about: "a lifecycle policy: the simple model, or ECR's document",
@@ -71,9 +72,21 @@ pub const ALL: [Schema; 10] = [
         direction: Direction::Written,
     },
     Schema {
+        name: "preview-line",
+        about: "a line of what `preview --output ndjson` prints: the preview of a repository",
+        generate: of::<PreviewReport>,
+        direction: Direction::Written,
+    },
+    Schema {
         name: "run",
         about: "the report of a run",
         generate: of::<RunReport>,
+        direction: Direction::Written,
+    },
+    Schema {
+        name: "run-line",
+        about: "a line of what `enforce --output ndjson` prints: a repository, and in the last line the run without them",
+        generate: of::<RunLine>,
         direction: Direction::Written,
     },
     Schema {

@@ -1,24 +1,30 @@
-//! A preview as a table for a terminal: a row for each image acted on, totals, findings.
+//! A preview as a table for a terminal: a row for each image, totals, findings.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
-};
-
+use self::layout::{Cell, Column, Layout, Paint};
+use crate::domain::image::{Image, ImageIndex};
 use crate::domain::lifecycle::explain::short_digest;
-use crate::domain::preview::model::{PreviewReport, PreviewResult};
+use crate::domain::preview::Preview;
+use crate::domain::preview::model::Summary;
+use crate::domain::text::instant::Instant;
 use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{age, bytes, count};
 
+pub mod images;
+mod layout;
 pub mod run;
+pub mod summary;
 
 /// From this width on, a table has room for whole sentences with a digest in them.
 const WIDE: u16 = 190;
 /// Below this width columns would be too narrow for words.
 const NARROWEST: u16 = 60;
+/// Characters of a size in a table: three digits, or two and a point, and a unit.
+const SIZE: usize = 6;
 
 /// The style of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,106 +35,188 @@ pub struct Style {
     pub color: bool,
 }
 
-/// Renders one report. Every line ends with a line break.
+/// Which images of a preview have a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Show {
+    /// Those that expire or are archived.
+    #[default]
+    Expires,
+    /// Those that are kept.
+    Kept,
+    /// Both, and what is kept last.
+    All,
+}
+
+/// The order of images in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// By the rule that acts, then the oldest first, as ECR's preview.
+    #[default]
+    Rule,
+    /// The largest first.
+    Size,
+    /// The oldest first.
+    Age,
+    /// By the first tag; what has none comes last.
+    Tag,
+}
+
+/// What a table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct View {
+    /// Which images.
+    pub show: Show,
+    /// In which order.
+    pub order: Order,
+    /// Whether the title has the account, where several registries are previewed.
+    pub names_account: bool,
+}
+
+/// Renders one preview.
 #[must_use]
-pub fn render(report: &PreviewReport, style: Style) -> String {
-    let mut out = String::new();
-    let summary = &report.summary;
-    let title = bold(report.title(), style);
-    let _ = writeln!(out, "{title} at {}", report.evaluated_at);
-    if report.lifecycle_policy_text.is_none() {
-        out.push_str("No lifecycle policy: nothing is acted on.\n");
+pub fn render(preview: &Preview<'_>, view: View, style: Style) -> String {
+    let mut out = Vec::new();
+    // Nothing fails to be written to memory.
+    let written = write(&mut out, preview, view, style);
+    debug_assert!(written.is_ok(), "{written:?}");
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Writes one preview, each row as it is made. Every line ends with a line break.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write(out: &mut impl io::Write, preview: &Preview<'_>, view: View, style: Style) -> io::Result<()> {
+    let mut text = String::new();
+    let account = preview.registry_id().filter(|_| view.names_account);
+    let title = match account {
+        Some(account) => format!("{} of {account}", preview.title()),
+        None => preview.title().to_owned(),
+    };
+    let _ = writeln!(text, "{} at {}", bold(&title, style), preview.evaluated_at());
+    if preview.policy().is_none() {
+        text.push_str("No lifecycle policy: nothing is acted on.\n");
     }
-    if !report.preview_results.is_empty() {
-        out.push('\n');
-        for line in results(report, style).lines() {
-            let _ = writeln!(out, "{}", line.trim_end());
-        }
-    }
-    out.push('\n');
+    out.write_all(text.as_bytes())?;
+    rows(out, preview, view, style)?;
+    text.clear();
+    text.push('\n');
     let width = usize::from(style.width.max(NARROWEST));
-    wrap(&mut out, &totals(report), width, style);
-    if let Some(held) = held(report) {
-        wrap(&mut out, &held, width, style);
+    wrap(&mut text, &totals(preview.summary()), width, style);
+    if let Some(held) = held(preview) {
+        wrap(&mut text, &held, width, style);
     }
-    if summary.expiring_image_total_count + summary.transitioning_image_total_count() > 0 {
+    if preview.is_acting() {
         wrap(
-            &mut out,
+            &mut text,
             "Sizes are sums over images that share layers: less is freed than they say.",
             width,
             style,
         );
     }
-    if !report.findings.is_empty() {
-        let _ = writeln!(out, "\n{}", bold(&count(report.findings.len() as u64, "finding"), style));
-        for finding in &report.findings {
-            wrap(&mut out, &finding.to_string(), width, style);
+    let findings = preview.findings();
+    if !findings.is_empty() {
+        let _ = writeln!(text, "\n{}", bold(&count(findings.len() as u64, "finding"), style));
+        for finding in findings {
+            wrap(&mut text, &finding.to_string(), width, style);
         }
     }
-    out
+    out.write_all(text.as_bytes())
 }
 
-fn results(report: &PreviewReport, style: Style) -> Table {
-    let width = style.width.max(NARROWEST);
-    let with_pass = report.preview_results.iter().any(|result| result.pass.is_some());
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    if style.color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
+/// Writes the rows of the images that are to be shown.
+fn rows(out: &mut impl io::Write, preview: &Preview<'_>, view: View, style: Style) -> io::Result<()> {
+    let mut places: Vec<ImageIndex> = Vec::new();
+    if view.show != Show::Kept {
+        places.extend(preview.acted());
     }
-    let mut header = vec!["DIGEST", "TAGS", "AGE", "SIZE", "ACTION", "RULE", "REASON"];
-    if with_pass {
-        header.insert(6, "PASS");
+    if view.show != Show::Expires {
+        places.extend(preview.kept());
     }
-    table.set_header(header.iter().map(|name| cell(name).add_attribute(Attribute::Bold)));
-    for result in &report.preview_results {
-        table.add_row(row(report, result, width, with_pass));
+    if places.is_empty() {
+        return Ok(());
     }
-    // Without a border the first column needs no space before it; with one column more, eighty characters are few.
-    let gap = if with_pass && width < 100 { 1 } else { 2 };
-    for (column, name) in table.column_iter_mut().zip(&header) {
-        column.set_padding((0, gap));
-        if matches!(*name, "AGE" | "SIZE" | "RULE" | "PASS") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        match *name {
-            "TAGS" => column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(14))),
-            "REASON" => column.set_padding((0, 0)),
-            _ => column.set_constraint(ColumnConstraint::ContentWidth),
-        };
+    let images = preview.images();
+    let image = |place: ImageIndex| images.get(place as usize);
+    match view.order {
+        Order::Rule => {}
+        Order::Size => places.sort_by_key(|&place| Reverse(image(place).map(|image| image.size_in_bytes))),
+        Order::Age => places.sort_by_key(|&place| image(place).map(Image::age_time)),
+        Order::Tag => places.sort_by_key(|&place| {
+            let tag = image(place).and_then(|image| image.tags.first());
+            (tag.is_none(), tag)
+        }),
     }
-    table
-}
-
-fn row(report: &PreviewReport, result: &PreviewResult, width: u16, with_pass: bool) -> Vec<Cell> {
-    let (action, color) = if result.expires() { ("expire", Color::Red) } else { ("archive", Color::Yellow) };
-    let tags = if result.image_tags.is_empty() {
-        cell("-").fg(Color::DarkGrey)
-    } else {
-        cell(&result.image_tags.join(", "))
-    };
-    let reason =
-        if width >= WIDE || result.short_reason.is_empty() { &result.reason } else { &result.short_reason };
-    let mut cells = vec![
-        cell(short_digest(&result.image_digest)),
-        tags,
-        cell(&age(report.evaluated_at, result.image_pushed_at)),
-        cell(&bytes(result.image_size_in_bytes)),
-        cell(action).fg(color),
-        Cell::new(result.applied_rule_priority),
-        cell(reason),
+    let with_pass = preview.has_passes();
+    let is_wide = style.width >= WIDE;
+    let longest_tags = places
+        .iter()
+        .filter_map(|&place| image(place))
+        .map(|image| image.tags.iter().map(|tag| tag.chars().count() + 2).sum::<usize>().saturating_sub(2))
+        .max();
+    let mut columns = vec![
+        Column::fixed("DIGEST", 12),
+        Column::text("TAGS", 14, longest_tags.unwrap_or_default()),
+        Column::number(
+            "AGE",
+            age_width(places.iter().filter_map(|&place| image(place)), preview.evaluated_at()),
+        ),
+        Column::number("SIZE", SIZE),
+        Column::fixed("ACTION", 7),
+        Column::number("RULE", 4),
+        // A short reason, or a sentence with a digest. What keeps an image takes more words.
+        Column::text(
+            "REASON",
+            if view.show == Show::Expires { 17 } else { 25 },
+            if is_wide { 200 } else { 40 },
+        ),
     ];
     if with_pass {
-        cells.insert(6, Cell::new(result.pass.unwrap_or(1)));
+        columns.insert(6, Column::number("PASS", 4));
     }
-    cells
+    let layout = Layout::new(&columns, style);
+    let mut text = String::from("\n");
+    layout.header(&mut text);
+    for place in places {
+        let Some(image) = image(place) else { continue };
+        let acting = preview.acting(place);
+        let (action, paint) = match acting {
+            Some(acting) if acting.expires() => ("expire", Paint::Red),
+            Some(_) => ("archive", Paint::Yellow),
+            None => ("keep", Paint::Plain),
+        };
+        let tags = image.tags.join(", ");
+        let mut cells = vec![
+            Cell::new(short_digest(&image.digest)),
+            if tags.is_empty() { Cell::new("-").paint(Paint::Grey) } else { Cell::new(tags) },
+            Cell::new(age(preview.evaluated_at(), image.pushed_at)),
+            Cell::new(bytes(image.size_in_bytes)),
+            Cell::new(action).paint(paint),
+            Cell::new(acting.map_or_else(|| "-".to_owned(), |acting| acting.priority.to_string())),
+            Cell::new(if is_wide { preview.reason(place) } else { preview.short_reason(place) }),
+        ];
+        if with_pass {
+            let pass = acting.map_or_else(|| "-".to_owned(), |acting| acting.pass.unwrap_or(1).to_string());
+            cells.insert(6, Cell::new(pass));
+        }
+        layout.row(&mut text, &cells);
+        out.write_all(text.as_bytes())?;
+        text.clear();
+    }
+    Ok(())
+}
+
+/// Characters of the ages of images in a table: those of the oldest.
+fn age_width<'a>(images: impl Iterator<Item = &'a Image>, now: Instant) -> usize {
+    /// `23 h`, which an older image may be shorter than.
+    const HOURS: usize = 4;
+    let oldest = images.map(|image| image.pushed_at).min();
+    oldest.map_or(HOURS, |oldest| age(now, oldest).len().max(HOURS))
 }
 
 /// What expires and what is kept, on a line that begins with a word in bold.
-fn totals(report: &PreviewReport) -> String {
-    let summary = &report.summary;
+fn totals(summary: &Summary) -> String {
     let images = |number, size| format!("{}, {}", count(number, "image"), bytes(size));
     let mut totals = format!(
         "Expire: {}",
@@ -145,25 +233,21 @@ fn totals(report: &PreviewReport) -> String {
 }
 
 /// What keeps the images that are kept, most frequent first.
-fn held(report: &PreviewReport) -> Option<String> {
-    let mut holders: BTreeMap<&str, u64> = BTreeMap::new();
-    for image in &report.kept {
-        let holder = match image.held_by.split_once(' ') {
-            Some(("index", _)) => "their image index",
-            Some(("subject", _)) => "their subject",
-            _ => image.held_by.as_str(),
+fn held(preview: &Preview<'_>) -> Option<String> {
+    let mut holders: BTreeMap<String, u64> = BTreeMap::new();
+    for &place in preview.kept() {
+        let held_by = preview.held_by(place);
+        let holder = match held_by.split_once(' ') {
+            Some(("index", _)) => "their image index".to_owned(),
+            Some(("subject", _)) => "their subject".to_owned(),
+            _ => held_by,
         };
         *holders.entry(holder).or_default() += 1;
     }
-    let mut holders: Vec<(&str, u64)> = holders.into_iter().collect();
+    let mut holders: Vec<(String, u64)> = holders.into_iter().collect();
     holders.sort_by_key(|(_, number)| Reverse(*number));
     let shown: Vec<String> = holders.iter().map(|(holder, number)| format!("{holder} {number}")).collect();
     (!shown.is_empty()).then(|| format!("Kept by: {}.", shown.join(", ")))
-}
-
-/// A cell; what is in it may come from outside.
-fn cell(text: &str) -> Cell {
-    Cell::new(on_one_line(text))
 }
 
 fn bold(text: &str, style: Style) -> String {

@@ -5,7 +5,7 @@ use crate::domain::image::listing::{ListedRepository, RepositoryName};
 use crate::domain::lifecycle::PolicySource;
 use crate::domain::preview::model::PreviewReport;
 use crate::domain::preview::request::Live;
-use crate::domain::preview::{Question, preview, preview_of_ecr};
+use crate::domain::preview::{Preview, Question};
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::Usage;
@@ -66,7 +66,7 @@ impl ReadRepository {
     /// The answer to a request, given everything that is in use, including the images of the request. A caller with many
     /// repositories prepares `usage` once. An unreadable usage source is a finding.
     #[must_use]
-    pub fn preview(&self, live: &Live, usage: &Usage, now: Instant) -> PreviewReport {
+    pub fn preview<'a>(&'a self, live: &'a Live, usage: &'a Usage, now: Instant) -> Preview<'a> {
         let source = live.policy.as_ref().or(self.own.as_ref());
         let question = Question {
             policy: source.and_then(PolicySource::policy),
@@ -75,17 +75,16 @@ impl ReadRepository {
             passes: live.passes,
         };
         // Its own policy is what ECR does, whatever is in use.
-        let mut report = match (&live.policy, &self.own) {
-            (None, Some(_)) => preview_of_ecr(question, &self.listed),
-            _ => preview(question, &self.listed),
+        let preview = match (&live.policy, &self.own) {
+            (None, Some(_)) => Preview::of_ecr(question, &self.listed),
+            _ => Preview::new(question, &self.listed),
         };
         let gaps = usage.gaps_of(live.repository_name.as_str());
-        report.findings.extend(gaps.map(|gap| {
+        preview.with_findings(gaps.map(|gap| {
             let message =
                 format!("what is in use is not known completely, and more may be than is said here: {gap}");
             Finding::new(Code::UsageUnknown, "", message)
-        }));
-        report
+        }))
     }
 }
 
@@ -103,5 +102,5 @@ pub async fn look_and_answer(
     let before = read_usage::before(clients).await?;
     let observation = read_usage::observe(clients, &Sources::default(), before, now).await?;
     let usage = Usage::merged([live.usage.clone(), observation.usage]);
-    Ok(ReadRepository::read(clients, registry_id, live).await?.preview(live, &usage, now))
+    Ok(ReadRepository::read(clients, registry_id, live).await?.preview(live, &usage, now).report())
 }

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use shared::domain::image::listing::{ListedRepository, Listing, RepositoryName};
 use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
 use shared::domain::lifecycle::{LifecyclePolicy, Passes, PolicySource, evaluate, validate};
-use shared::domain::preview::{Question, preview};
+use shared::domain::preview::{Preview, Question};
 use shared::domain::text::instant::Instant;
 use shared::domain::usage::Usage;
 use shared::report::{html, table};
@@ -63,13 +63,14 @@ fuzz_target!(|data: &[u8]| {
     let repository = ListedRepository { name: RepositoryName::default(), images };
     let question =
         Question { policy: source.policy(), usage: &Usage::default(), now, passes: Passes::UntilStable };
-    let report = preview(question, &repository);
+    let preview = Preview::new(question, &repository);
+    let report = preview.report();
     assert_eq!(
         report.preview_results.len() + report.kept.len(),
         repository.images.images().len(),
         "every image is in the report once"
     );
-    let _ = table::render(&report, table::Style { width: 80, color: true });
+    let _ = table::render(&preview, table::View::default(), table::Style { width: 80, color: true });
     let _ = html::render(&[report]);
 });
 

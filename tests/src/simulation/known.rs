@@ -461,10 +461,8 @@ pub(super) const KNOWN: &[Known] = &[
             let run_once_refused = Step::Run(Run { seed: 1, planned: vec![refused], ..Run::default() });
             all([
                 builds(ATT, 0..3),
-                vec![run(), deploy(0, ATT, "ci-0"), deploy(0, ATT, "ci-2"), Step::Wait(60)],
-                vec![run_once_refused],
-                builds(ATT, 3..5),
-                vec![engine(ATT)],
+                vec![push(ATT, "latest"), deploy(0, ATT, "latest"), push(ATT, "latest")],
+                vec![deploy(0, ATT, "latest"), Step::Wait(2 * DAYS), run_once_refused, engine(ATT)],
             ])
         },
     },
@@ -584,10 +582,38 @@ pub(super) const KNOWN: &[Known] = &[
             ])
         },
     },
+    Known {
+        id: "lift-race",
+        is_mended: true,
+        what: "a policy goes on that was under way to ECR while another run suspended what was there",
+        steps: || {
+            let lost = Step::List { cluster: 0, habit: Habit::Lost };
+            let record = "PutObject stack-sources/state/protection/att/app".to_owned();
+            let lost = Interlude { label: record, nth: 0, step: lost };
+            let slow =
+                ("PutLifecyclePolicy att/app".to_owned(), ImageResult::Silent { has_effect: false }, 2);
+            let beside = Run {
+                seed: 1,
+                beside: Some((Beside::Hourly, 1)),
+                interludes: vec![lost],
+                planned: vec![slow],
+                ..Run::default()
+            };
+            let foreign = Step::Policy { repository: ATT, policy: Foreign::Guarded(GREEDY) };
+            all([
+                vec![hourly()],
+                builds(ATT, 0..3),
+                vec![pod(ATT, "ci-2"), Step::Wait(60), run(), foreign, Step::Run(beside)],
+            ])
+        },
+    },
 ];
 
+/// The steps that show something.
+type Shows = fn() -> Vec<Step>;
+
 /// What nobody can know in time, and no promise is about: each with the steps that show it.
-pub(super) const NOT_PROMISED: &[(&str, fn() -> Vec<Step>)] = &[
+pub(super) const NOT_PROMISED: &[(&str, Shows)] = &[
     ("a hold that is put on between the reading of tags and the call that attaches", || {
         let hold = Step::Hold { repository: ATT, is_held: true };
         all([builds(ATT, 0..5), vec![run_with("PutObject stack-sources/state/protection/att/app", 0, hold)]])

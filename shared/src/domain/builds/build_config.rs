@@ -112,7 +112,21 @@ impl BuildConfig {
             reader.require(&items, &fields, "builds", "a list of builds");
             for (index, item) in items.value().unwrap_or_default().iter().enumerate() {
                 let at = format!("/builds/{index}");
-                config.entries.extend(Self::entry(&mut reader, item, &at));
+                let Some(entry) = Self::entry(&mut reader, item, &at) else { continue };
+                let is_same = |other: &Entry| {
+                    other.from == entry.from
+                        && other.definition.repository == entry.definition.repository
+                        && other.definition.image_tags == entry.definition.image_tags
+                };
+                if config.entries.iter().any(is_same) {
+                    let message = format!(
+                        "another build before it has the same source, and gives the same tags in {} to its image: which image has \
+                         them would depend on which build ends last; keep one, or name other `imageTags`",
+                        entry.definition.repository
+                    );
+                    reader.find(Code::NameConflict, at.as_str(), message);
+                }
+                config.entries.push(entry);
             }
         }
         if reader.findings.is_empty() { Ok(config) } else { Err(reader.findings) }
@@ -132,6 +146,14 @@ impl BuildConfig {
             reader.find(Code::UnknownValue, fields.at("serviceRole"), message);
         }
         let definition = build_definition::read(reader, &fields, FieldCasing::Api);
+        if let (Some(definition), None) = (&definition, &service_role) {
+            for id in definition.secrets.iter().filter(|(_, value)| !value.contains('/')).map(|(id, _)| id) {
+                let message = "this is no name of a secret that builds may read, which begins with the name of the stack, as \
+                               `ecr-steward/npm`; with `serviceRole` it may be another one. If it is the secret itself, it is known \
+                               now: replace it";
+                reader.find(Code::UnknownValue, join_pointer(&fields.at("secrets"), id), message);
+            }
+        }
         let from = match reader.field(&fields, "source").value() {
             None => Some(From::Named),
             Some(node) => Self::from(reader, node, &fields.at("source")),

@@ -175,12 +175,20 @@ pub(crate) fn read(
         );
         reader.find(Code::UnknownValue, fields.at(&name("target")), message);
     }
-    let build_args = values(reader, fields, &name("buildArgs"), &|key, _| {
+    let build_args = values(reader, fields, &name("buildArgs"), &|key, value| {
         let is_name = is_word(key) && !key.contains(['.', '-']);
         if !is_name {
             return Some(format!(
                 "{} is no name of an ARG; write letters, digits and `_`, and no digit first",
                 quoted(key)
+            ));
+        }
+        if let Some(variable) = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+            return Some(format!(
+                "{} is given to the build as it stands here, and nothing replaces it by the value of {}; write the value, or a \
+                 secret",
+                quoted(value),
+                quoted(variable)
             ));
         }
         changes_the_builder(key).then(|| {
@@ -196,6 +204,12 @@ pub(crate) fn read(
             return Some(format!(
                 "{} is no id of a secret; write letters, digits, `_`, `.` and `-`, a letter first",
                 quoted(key)
+            ));
+        }
+        if value.starts_with("arn:") && !value.contains(":secretsmanager:") {
+            return Some(format!(
+                "{} is not of AWS Secrets Manager, which is where builds read secrets; put it there, and write its name",
+                quoted(value)
             ));
         }
         let is_reference = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-:".contains(c);
@@ -263,6 +277,8 @@ fn path(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<String> 
         Some("it is empty; leave it out for the default")
     } else if text.chars().any(char::is_control) {
         Some("it has control characters in it")
+    } else if text.contains('\\') {
+        Some("it has a backslash; write `/` between folders, and begin in the source")
     } else if text.starts_with('/') {
         Some("it begins at the machine's top folder; write it from the source's")
     } else if text.split('/').any(|part| part == "..") {

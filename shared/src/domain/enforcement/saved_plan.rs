@@ -4,13 +4,14 @@
 //! and the use at that time. Of the resulting actions only those are executed that the plan contains, for unchanged images. So a
 //! plan permits nothing by itself: an edited plan removes no image that the policies file would not remove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::builds::fingerprint;
 use crate::domain::image::Image;
 use crate::domain::text::instant::Instant;
+use crate::domain::text::plain_words;
 use crate::domain::usage::Usage;
 
 /// The version of the format.
@@ -94,6 +95,9 @@ pub enum PlanError {
         "is of the format version {0}, and this program reads {FORMAT_VERSION}; save it once more with this program"
     )]
     Version(u32),
+    /// A repository is in it twice, which no saved plan has.
+    #[error("has the repository {0} twice: it was edited; save another plan")]
+    Twice(String),
     /// The plan is too old.
     #[error("was for execution until {expires_at}, {HOURS} hours after it was saved; save another one")]
     Expired {
@@ -162,12 +166,20 @@ impl SavedPlan {
         struct Version {
             format_version: u32,
         }
-        let unreadable = |error: serde_json::Error| PlanError::Unreadable(error.to_string());
-        let Version { format_version } = serde_json::from_str(text).map_err(unreadable)?;
+        let unreadable = |error: &serde_json::Error| {
+            let (line, column, problem) = plain_words::json(text, error);
+            PlanError::Unreadable(format!("line {line}, column {column}: {problem}"))
+        };
+        let Version { format_version } = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
         if format_version != FORMAT_VERSION {
             return Err(PlanError::Version(format_version));
         }
-        let plan: Self = serde_json::from_str(text).map_err(unreadable)?;
+        let plan: Self = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+        let mut names = BTreeSet::new();
+        if let Some(twice) = plan.repositories.iter().find(|planned| !names.insert(&planned.repository_name))
+        {
+            return Err(PlanError::Twice(twice.repository_name.clone()));
+        }
         let Self { saved_at, expires_at, .. } = plan;
         if saved_at > now {
             return Err(PlanError::OfTheFuture { saved_at, now });
@@ -349,9 +361,9 @@ mod tests {
     fn what_is_no_plan_is_refused_as_such() {
         let now = at("2026-11-26T12:00:00Z");
         let refusal = |text: &str| SavedPlan::parse(text, now).unwrap_err().to_string();
-        assert!(refusal("{}").starts_with("is no plan that `enforce --save-plan` saved: missing field"));
+        assert!(refusal("{}").starts_with("is no plan that `enforce --save-plan` saved: line 1, column "));
         assert!(refusal("{\"formatVersion\": 2}").starts_with("is of the format version 2"));
         let more = serde_json::to_string(&plan()).unwrap().replacen('{', "{\"force\": true, ", 1);
-        assert!(refusal(&more).contains("unknown field `force`"), "{}", refusal(&more));
+        assert!(refusal(&more).contains("`force` is not a field here"), "{}", refusal(&more));
     }
 }

@@ -97,9 +97,10 @@ impl Explainer<'_> {
         }
     }
 
-    /// The reason in a few characters, for a narrow column.
+    /// The reason in a few words, for a narrow column. `used_by` names the user of an image in use.
     #[must_use]
-    pub fn short_reason(&self, place: ImageIndex) -> String {
+    pub fn short_reason(&self, place: ImageIndex, used_by: Option<&str>) -> String {
+        let digest = |place| short_digest(self.image(place).map_or("", |(image, _)| &image.digest));
         match self.image(place) {
             Some((_, Verdict::Marked { rule, rank, .. })) => match self.rule(rule).map(|rule| rule.limit) {
                 Some(Limit::ImageCountMoreThan(keep)) => format!("rank {rank}, keeps {keep}"),
@@ -108,11 +109,27 @@ impl Explainer<'_> {
                 Some(Limit::SinceImageTransitioned(days)) => format!("archived > {days} d"),
                 None => String::new(),
             },
-            Some((_, Verdict::Follows { subject, .. })) => {
-                let digest = self.image(subject).map_or("", |(image, _)| &image.digest);
-                format!("with {}", short_digest(digest))
+            Some((_, Verdict::Follows { subject, .. })) => format!("with {}", digest(subject)),
+            Some((_, Verdict::HeldByIndex { index })) => format!("index {}", digest(index)),
+            Some((_, Verdict::HeldBySubject { subject })) => format!("with {}", digest(subject)),
+            Some((_, Verdict::HeldByUse { .. })) => {
+                used_by.map_or_else(|| "in use".to_owned(), |user| format!("in use: {user}"))
             }
-            _ => String::new(),
+            Some((_, Verdict::HeldByRule { rule, rank })) => {
+                let held_by = self.held_by(place);
+                match (self.rule(rule).map(|rule| rule.limit), self.due(place)) {
+                    (Some(Limit::ImageCountMoreThan(keep)), _) => {
+                        format!("{held_by}: rank {rank}, keeps {keep}")
+                    }
+                    (_, Some(due)) => {
+                        let at = due.at.to_string();
+                        let day = at.split_once('T').map_or(at.as_str(), |(day, _)| day);
+                        format!("{held_by}: until {day}")
+                    }
+                    _ => held_by,
+                }
+            }
+            _ => self.held_by(place),
         }
     }
 

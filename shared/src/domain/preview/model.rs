@@ -68,9 +68,6 @@ pub struct PreviewResult {
     /// The pass in which the rule acts, from 1; absent from the evaluation of a single pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<u16>,
-    /// The reason in a few characters, for a narrow column; not part of the JSON.
-    #[serde(skip)]
-    pub short_reason: String,
 }
 
 /// `action` of a preview's result.
@@ -175,6 +172,11 @@ impl PreviewReport {
     /// The repository's name, or words that say that it is not known.
     #[must_use]
     pub fn title(&self) -> &str {
-        self.repository_name.as_deref().unwrap_or("(repository not named)")
+        title(self.repository_name.as_deref())
     }
+}
+
+/// The name of a repository, or words that say that it is not known.
+pub(super) fn title(name: Option<&str>) -> &str {
+    name.unwrap_or("(repository not named)")
 }

@@ -240,6 +240,10 @@ codes! {
     ImageFromFuture = "image-from-future",
     /// An image that a listing contains twice with different push times, as listings of one repository from two Regions do.
     PushTimesDiffer = "push-times-differ",
+    /// A tag that a listing has on two images.
+    TagOfTwoImages = "tag-of-two-images",
+    /// An image that a listing has from before there was an Amazon ECR.
+    PushedBeforeEcr = "pushed-before-ecr",
     /// A reference in use that names no image here.
     InUseNotFound = "in-use-not-found",
     /// An image in use that ECR takes, by the lifecycle policy of the repository.
@@ -272,6 +276,8 @@ impl Code {
                 | Self::ListingIncomplete
                 | Self::ImageFromFuture
                 | Self::PushTimesDiffer
+                | Self::TagOfTwoImages
+                | Self::PushedBeforeEcr
                 | Self::InUseNotFound
                 | Self::InUseExpires
         )

@@ -25,6 +25,7 @@ type Located = Spanned<Value>;
 #[derive(Debug)]
 enum Value {
     Scalar,
+    Number,
     List(Vec<Located>),
     Object(Vec<(Spanned<String>, Located)>),
 }
@@ -57,15 +58,15 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-                Ok(Value::Scalar)
+                Ok(Value::Number)
             }
 
             fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-                Ok(Value::Scalar)
+                Ok(Value::Number)
             }
 
             fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-                Ok(Value::Scalar)
+                Ok(Value::Number)
             }
 
             fn visit_str<E>(self, _: &str) -> Result<Value, E> {
@@ -91,6 +92,22 @@ impl<'de> Deserialize<'de> for Value {
 
         deserializer.deserialize_any(ValueVisitor)
     }
+}
+
+/// The places of all numbers of a text in YAML; none of a text that is not.
+pub(crate) fn numbers(text: &str) -> Vec<Place> {
+    let places = Places::of(text);
+    let (mut found, mut left) = (Vec::new(), Vec::from_iter(places.0.as_ref()));
+    while let Some(located) = left.pop() {
+        match &located.value {
+            Value::Scalar => {}
+            Value::Number => found.extend(place_of(located)),
+            Value::List(items) => left.extend(items),
+            Value::Object(entries) => left.extend(entries.iter().map(|(_, value)| value)),
+        }
+    }
+    found.sort_unstable();
+    found
 }
 
 impl Places {
@@ -133,7 +150,7 @@ impl Places {
                     };
                     (None, item)
                 }
-                Value::Scalar => break,
+                Value::Scalar | Value::Number => break,
             };
             place = if is_about_name && key.is_some() { key } else { place_of(next).or(key) };
             at = next;

@@ -5,7 +5,7 @@ use crate::domain::text::instant::Instant;
 /// Bytes in decimal units, as the AWS console shows image sizes: `512 B`, `1.5 MB`, `120 GB`.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes} B");
     }
@@ -68,7 +68,7 @@ mod tests {
             (999_499, "999 kB"),
             (999_500, "1.0 MB"),
             (1_500_000_000, "1.5 GB"),
-            (u64::MAX, "18447 PB"),
+            (u64::MAX, "18 EB"),
         ] {
             assert_eq!(bytes(size), expected);
         }

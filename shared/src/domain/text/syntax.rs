@@ -7,8 +7,8 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::domain::text::finding::{Code, Finding};
-use crate::domain::text::plain_words;
+use crate::domain::text::finding::{Code, Finding, quoted};
+use crate::domain::text::{locate, plain_words};
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -211,7 +211,7 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         reject_unsupported_tags: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    let node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let at = error
             .location()
             .and_then(|at| Some((usize::try_from(at.line()).ok()?, usize::try_from(at.column()).ok()?)));
@@ -221,6 +221,42 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         let cause = plain_words::yaml(text, at, message.lines().next().unwrap_or("unreadable"));
         let place = place.unwrap_or_default();
         Finding::new(Code::Syntax, "", format!("{place}not YAML: {cause}"))
+    })?;
+    match ambiguous_number(text) {
+        Some(finding) => Err(finding),
+        None => Ok(node),
+    }
+}
+
+/// A number that YAML 1.1 and 1.2 read differently: `010` is 8 to PyYAML and to Go's readers, and 10 here.
+fn ambiguous_number(text: &str) -> Option<Finding> {
+    let is_of_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'_' | b'x' | b'X' | b'o' | b'b');
+    // Hardly any text has such a thing, and only then it is read once more.
+    let may_have = text.as_bytes().windows(2).any(|pair| {
+        matches!(pair, [b'0', next] if is_of_number(next))
+            || matches!(pair, [digit, b'_'] if digit.is_ascii_digit())
+    });
+    if !may_have {
+        return None;
+    }
+    locate::numbers(text).into_iter().find_map(|place| {
+        let line = plain_words::line_of(text, place.line);
+        let rest = line.chars().skip(place.column.saturating_sub(1));
+        let number: String =
+            rest.take_while(|&c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-')).collect();
+        let digits = number.trim_start_matches(['+', '-']);
+        let has_zero_in_front =
+            digits.starts_with('0') && digits.chars().nth(1).is_some_and(|next| next != '.' && next != 'e');
+        (has_zero_in_front || digits.contains('_')).then(|| {
+            let message = format!(
+                "line {}, column {}: {} is one number to some readers of YAML and another one to others; write its decimal digits \
+                 alone, without zeros in front",
+                place.line,
+                place.column,
+                quoted(&number)
+            );
+            Finding::new(Code::Syntax, "", message)
+        })
     })
 }
 
@@ -271,6 +307,35 @@ mod tests {
             assert!(message.contains(tag) && message.contains("write the value"), "{text}: {message}");
         }
         assert_eq!(parse_yaml("!!str 3").unwrap(), Node::Text("3".to_owned()));
+    }
+
+    #[test]
+    fn a_number_that_readers_of_yaml_disagree_about_is_refused() {
+        for number in ["010", "0o10", "0x10", "1_000", "+07", "-010", "0b1"] {
+            let text = format!("a:\n  - b: {number} # x\n");
+            match parse_yaml(&text) {
+                Err(finding) => {
+                    let place = format!("line 2, column 8: `{number}` is one number");
+                    assert!(finding.message.starts_with(&place), "{}", finding.message);
+                }
+                // What is no number here is a text, which is refused where a number is needed.
+                Ok(node) => assert!(format!("{node:?}").contains("Text"), "{number}: {node:?}"),
+            }
+        }
+        for text in [
+            "a: 10",
+            "a: 0",
+            "a: 0.5",
+            "a: 100",
+            "a: '010'",
+            "a: x_010",
+            "a: 2027-01-01",
+            "a: 1e3",
+            "a: ci-010",
+        ] {
+            assert!(parse_yaml(text).is_ok(), "{text}");
+        }
+        assert!(parse_yaml("a: 010").is_err() && parse_yaml("a: 1_000").is_err());
     }
 
     #[test]

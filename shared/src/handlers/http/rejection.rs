@@ -187,10 +187,10 @@ mod tests {
     #[test]
     fn a_rejected_request_says_what_to_write_instead() {
         let rejection = Rejection::UnknownParameter { name: "in-use", known: &["force", "inUse"] };
-        let detail = "\"in-use\" is not a query parameter here; write `force` or `inUse`, or leave it out";
+        let detail = "`in-use` is not a query parameter here; write `force` or `inUse`, or leave it out";
         assert_eq!((rejection.to_string().as_str(), rejection.kind()), (detail, Kind::InvalidRequest));
         let rejection = Rejection::UnknownParameter { name: "force", known: &[] };
-        assert_eq!(rejection.to_string(), "\"force\" is not a query parameter here; leave it out");
+        assert_eq!(rejection.to_string(), "`force` is not a query parameter here; leave it out");
         let rejection = Rejection::Method { method: "PATCH", path: "/builds", allowed: &["POST"] };
         let response = Response::from(Problem::from(rejection));
         assert_eq!((response.status, &response.headers[0]), (405, &("allow", "POST".to_owned())));

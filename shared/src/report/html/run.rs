@@ -1,73 +1,106 @@
-//! The page of a run: whether something needs attention, and what was deleted, by which rule, and where it is journaled.
+//! The page of a run: what was deleted and why, what was not and why, what needs attention, and where it is journaled.
 //!
 //! | module | contains |
 //! | --- | --- |
 //! | `attention` | what needs attention, and the advice |
 //! | `protection` | the policies that ECR enforces, and until when each is protected |
-//! | `outcomes` | the table of repositories, each with its images |
+//! | `outcomes` | the repositories, each with its images |
+//! | `sources` | the usage sources that were read |
+//! | `links` | the consoles of AWS |
+//! | `table` | tables, with and without scripts |
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::io;
 
-use super::{SCRIPT, bar, head, text};
+use maud::{Markup, html};
+use serde::Serialize;
+
+use super::island::{self, Words};
+use super::{Page, RUN_SCRIPT, bar, text, to_text};
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Amount, SHOWN, Status};
 use crate::domain::text::quantity::{bytes, count, grouped};
+use crate::report::attention::KINDS;
 use crate::report::run::{
-    NEXT, RunReport, RunStatus, Totals, dry_run_notice, facts, other_notices, tags_notice,
+    EarlierRun, LARGEST, NEXT, Part, RunReport, RunStatus, Totals, dry_run_notice, facts, other_notices,
+    tags_notice,
 };
 
 mod attention;
+mod links;
 mod outcomes;
 mod protection;
 mod sources;
+mod table;
 
-/// Maximum number of names that are shown unfolded.
-const UNFOLDED: usize = 50;
+use attention::Causes;
+use outcomes::Results;
+use table::{Cell, Column, Table};
 
-/// Renders the report of a run as one page. The same report gives the same page.
+/// Parts of an amount that are shown; the others are one.
+const PARTS_SHOWN: usize = 8;
+
+/// Writes the report of a run as one page, image by image. The same report gives the same page.
+///
+/// # Errors
+///
+/// Those of the writer.
+pub fn write(report: &RunReport, out: &mut impl io::Write) -> io::Result<()> {
+    let title = report.title();
+    let causes = Causes::of(report);
+    let tables = tables(report);
+    let main = html! {
+        (headline(report))
+        (picture(report))
+        (attention::section(report, &causes))
+        (parts(report))
+        (trend(report))
+        @for sentence in outcomes::left_out(report) { (sentence) }
+        noscript {
+            @for table in outcomes::table(report).iter().chain(&tables) { (table.markup()) }
+            (outcomes::images(report))
+        }
+        div #view {}
+    };
+    let island = |out: &mut _| {
+        let (sentences, results) = (Words::default(), Results::default());
+        let island = Island {
+            started: report.run.started_at.micros() / 1000,
+            tables: &tables,
+            causes: causes.places(),
+            repositories: outcomes::repositories_of(report, &sentences, &results),
+            results: &results,
+            sentences: &sentences,
+        };
+        island::write(&island, out)
+    };
+    Page { title: &title, script: RUN_SCRIPT }.write(&main, &footer(report), island, out)
+}
+
+/// The same page as a text.
 #[must_use]
 pub fn render(report: &RunReport) -> String {
-    let title = report.title();
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            (head(&title))
-            body {
-                header.page {
-                    h1 { "Lifecycle run" }
-                    p {
-                        @if report.run.protect_only {
-                            "Protection of images in use from ECR's own lifecycle engine; nothing was deleted. Times are UTC."
-                        } @else if report.run.only_protects() {
-                            "What the policies would do; nothing was deleted. Times are UTC."
-                        } @else if report.run.dry_run {
-                            "What the policies would do; nothing has been changed. Times are UTC."
-                        } @else {
-                            "What the policies did in the registry. Times are UTC."
-                        }
-                    }
-                }
-                main {
-                    section.repository aria-labelledby="run" {
-                        (headline(report))
-                        (attention::section(report))
-                        (picture(report))
-                        (tiles(report))
-                        (largest(report))
-                        @if !report.policies.is_empty() && !report.run.protect_only { (policies(report)) }
-                        (protection::section(report))
-                        @if report.totals.repositories > 0 { (outcomes::section(report)) }
-                        (unmatched(report))
-                        (sources::section(report))
-                    }
-                }
-                (footer(report))
-                p #announcement role="status" {}
-                script { (PreEscaped(SCRIPT)) }
-            }
-        }
-    };
-    page.into_string()
+    to_text(|out| write(report, out))
+}
+
+/// The data of the page. What refers to the last two comes before them.
+#[derive(Serialize)]
+struct Island<'a, R: Serialize> {
+    /// The beginning of the run, in milliseconds.
+    started: i64,
+    tables: &'a [Table],
+    /// For each cause the repositories that it is about.
+    causes: Vec<Vec<usize>>,
+    repositories: R,
+    results: &'a Results,
+    sentences: &'a Words,
+}
+
+/// All tables but those of repositories and images.
+fn tables(report: &RunReport) -> Vec<Table> {
+    [policies(report), protection::table(report), largest(report), unmatched(report), sources::table(report)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 const fn word(status: RunStatus) -> &'static str {
@@ -75,6 +108,15 @@ const fn word(status: RunStatus) -> &'static str {
         RunStatus::Succeeded => "Succeeded",
         RunStatus::Attention => "Needs attention",
         RunStatus::Failed => "Failed",
+    }
+}
+
+/// The class of a status.
+const fn class(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Succeeded => "well",
+        RunStatus::Attention => "attention",
+        RunStatus::Failed => "failed",
     }
 }
 
@@ -96,41 +138,118 @@ fn repositories(number: u64) -> String {
     text::plural(number, "repository", "repositories")
 }
 
-fn headline(report: &RunReport) -> Markup {
-    let run = &report.run;
-    let class = match report.status {
-        RunStatus::Succeeded => "well",
-        RunStatus::Attention => "attention",
-        RunStatus::Failed => "failed",
+const fn noun(number: u64, one: &'static str, many: &'static str) -> &'static str {
+    if number == 1 { one } else { many }
+}
+
+/// `3 images, 1.2 GB`.
+fn both(amount: Amount) -> String {
+    format!("{}, {}", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
+}
+
+/// What the run did, in a sentence.
+fn lead(report: &RunReport) -> Markup {
+    let totals = &report.totals;
+    let is_dry = report.run.dry_run;
+    let (gone, did) = match is_dry {
+        true => (totals.to_be_deleted, "would be deleted"),
+        false => (totals.deleted, "deleted"),
     };
     html! {
-        header {
-            h2 #run { (report.title()) " " span class={ "badge state " (class) } { (word(report.status)) } }
-            dl.facts {
-                div { dt { "Run" } dd { (run.run_id) } }
-                div { dt { "Started" } dd { (text::time(run.started_at, &text::minute(run.started_at))) } }
-                div { dt { "Took" } dd { (text::duration(run.started_at, report.ended_at)) } }
-                div {
-                    dt { "Dry run" }
-                    dd {
-                        @if run.protect_only { "protect-only run, nothing was deleted" }
-                        @else if run.only_protects() { "yes, nothing was deleted" }
-                        @else if run.dry_run { "yes, nothing was changed" }
-                        @else { "no" }
+        p.lead {
+            @if report.run.protect_only {
+                strong { (count(totals.tags_added, "protection tag")) } " added in "
+                (repositories(totals.protected_repositories)) "."
+            } @else if !report.has_policies_file {
+                strong { (both(totals.images)) } " in " (repositories(totals.repositories)) ", none of them under a policy."
+            } @else {
+                @if gone.is_zero() && !is_dry { strong { "Nothing was deleted" } } @else { strong { (both(gone)) } " " (did) }
+                " of " (both(totals.images)) " in " (repositories(totals.repositories))
+                @if !totals.protected_by_use.is_zero() {
+                    "; " strong { (both(totals.protected_by_use)) } " would expire and "
+                    (noun(totals.protected_by_use.image_total_count, "is", "are")) " in use"
+                }
+                @if totals.needing_attention > 0 {
+                    "; " strong { (repositories(totals.needing_attention)) }
+                    (noun(totals.needing_attention, " needs", " need")) " attention"
+                }
+                "."
+            }
+        }
+    }
+}
+
+fn headline(report: &RunReport) -> Markup {
+    let (run, totals) = (&report.run, &report.totals);
+    let links = links::links(report);
+    html! {
+        h1 { (report.title()) " " span class={ "badge state " (class(report.status)) } { (word(report.status)) } }
+        @if report.error.is_none() { (lead(report)) }
+        dl.facts {
+            div { dt { "Run" } dd { (run.run_id) } }
+            div { dt { "Took" } dd { (text::duration(run.started_at, report.ended_at)) } }
+            div {
+                dt { "Dry run" }
+                dd {
+                    @if run.protect_only { "protect-only run, nothing was deleted" }
+                    @else if run.only_protects() { "yes, nothing was deleted" }
+                    @else if run.dry_run { "yes, nothing was changed" }
+                    @else { "no" }
+                }
+            }
+            @if let Some(by) = &run.started_by { div { dt { "Started by" } dd { (by) } } }
+            div {
+                dt { "Policies file" }
+                dd {
+                    @match (&run.policies_file_version, report.has_policies_file) {
+                        (Some(version), _) => { "version " code { (version) } }
+                        (None, true) => "version not known",
+                        // The run failed before it looked.
+                        (None, false) if report.error.is_some() => "not read",
+                        (None, false) => "none",
                     }
                 }
-                @if let Some(by) = &run.started_by {
-                    div { dt { "Started by" } dd { (by) } }
-                }
+            }
+            @if !run.protect_only {
+                div { dt { "Cost a month" } dd { "at most " (text::dollars(totals.estimated_monthly_cost)) } }
                 div {
-                    dt { "Policies file" }
+                    dt { (if run.dry_run { "Would save" } else { "Saved" }) }
+                    dd { "at most " (text::dollars(totals.estimated_monthly_saving)) " a month" }
+                }
+            }
+            @if totals.protected_repositories > 0 {
+                div {
+                    dt { "Enforced by ECR" }
+                    dd { (repositories(totals.protected_repositories)) ", " (grouped(totals.suspended_policies)) " suspended" }
+                }
+            }
+            @if !totals.expiring_by_ecr.is_zero() { div { dt { "Expired by ECR" } dd { (both(totals.expiring_by_ecr)) ", within a day" } } }
+            @if totals.tags_added > 0 && !run.protect_only {
+                div { dt { "Images newly protected" } dd { (count(totals.tags_added, "tag")) } }
+            }
+            @if !totals.put_back.is_zero() { div { dt { "Put back" } dd { (both(totals.put_back)) } } }
+            @if totals.native_policies_at_risk > 0 {
+                div { dt { "Own policies at risk" } dd { (repositories(totals.native_policies_at_risk)) } }
+            }
+            @if totals.drifted > 0 { div { dt { "Not as the policies file says" } dd { (repositories(totals.drifted)) } } }
+            @if !totals.statuses.is_empty() {
+                div {
+                    dt { "Repositories" }
                     dd {
-                        @match (&run.policies_file_version, report.has_policies_file) {
-                            (Some(version), _) => { "version " code { (version) } }
-                            (None, true) => "version not known",
-                            // The run failed before it looked.
-                            (None, false) if report.error.is_some() => "not read",
-                            (None, false) => "none",
+                        @for ((status, number), place) in totals.statuses.iter().zip(0..) {
+                            @if place > 0 { ", " }
+                            (grouped(*number)) " " (ending(*status).to_lowercase())
+                        }
+                    }
+                }
+            }
+            @if !links.is_empty() {
+                div {
+                    dt { "In AWS" }
+                    dd {
+                        @for (link, place) in links.iter().zip(0..) {
+                            @if place > 0 { ", " }
+                            a href=(link.address) rel="noreferrer" { (link.text) }
                         }
                     }
                 }
@@ -150,10 +269,10 @@ fn headline(report: &RunReport) -> Markup {
                 @if report.survey.is_some() { (text::prose(NEXT)) }
             }
             @if report.survey.is_some() {
-                h2 { "What the registry has" }
-                dl.facts {
-                    @for (label, fact) in facts(report) {
-                        div { dt { (label) } dd { (fact) } }
+                section aria-labelledby="survey" {
+                    h2 #survey { "What the registry has" }
+                    dl.facts.survey {
+                        @for (label, fact) in facts(report) { div { dt { (label) } dd { (fact) } } }
                     }
                 }
             }
@@ -161,15 +280,11 @@ fn headline(report: &RunReport) -> Markup {
     }
 }
 
-/// A bar with the bytes of all repositories that have a policy, by result, with the figures below it.
-fn picture(report: &RunReport) -> Markup {
-    let totals = &report.totals;
+/// All images by result: classes, words and amounts, which add up to all of them.
+fn shares(totals: &Totals) -> Vec<(&'static str, &'static str, Amount)> {
     let all = totals.images;
-    if report.run.protect_only || all.image_size_in_bytes == 0 {
-        return html! {};
-    }
-    let is_done = !totals.deleted.is_zero();
-    let gone = if is_done { totals.deleted } else { totals.expiring.less(totals.blocked) };
+    let is_dry = !totals.to_be_deleted.is_zero();
+    let gone = if is_dry { totals.to_be_deleted } else { totals.deleted };
     let moved = if totals.archived.is_zero() { totals.transitioning } else { totals.archived };
     // What ECR itself takes, and what this run did not come to.
     let later = [gone, totals.blocked, totals.failed].into_iter().fold(totals.expiring, Amount::less);
@@ -184,7 +299,7 @@ fn picture(report: &RunReport) -> Markup {
     ];
     let kept = others.into_iter().fold(all, Amount::less);
     let parts = [
-        ("expire", if is_done { "Deleted" } else { "To be deleted" }, gone),
+        ("expire", if is_dry { "To be deleted" } else { "Deleted" }, gone),
         ("later", "Expired, and not deleted by this run", later),
         ("archive", if totals.archived.is_zero() { "To be archived" } else { "Archived" }, moved),
         ("held", "Protected (in use)", totals.protected_by_use),
@@ -193,15 +308,25 @@ fn picture(report: &RunReport) -> Markup {
         ("failed", "Failed", totals.failed),
         ("stay", "Kept: no rule selects them", kept),
     ];
-    let parts: Vec<_> = parts.into_iter().filter(|(_, _, amount)| !amount.is_zero()).collect();
+    parts.into_iter().filter(|(_, _, amount)| !amount.is_zero()).collect()
+}
+
+/// A bar with the bytes of all repositories that have a policy, by result, with the figures below it.
+fn picture(report: &RunReport) -> Markup {
+    let totals = &report.totals;
+    let all = totals.images;
+    if report.run.protect_only || all.image_size_in_bytes == 0 {
+        return html! {};
+    }
+    let parts = shares(totals);
     let described: Vec<String> = parts
         .iter()
         .map(|(_, label, amount)| format!("{label}: {}", bytes(amount.image_size_in_bytes)))
         .collect();
     html! {
         figure.registry {
-            figcaption { (both(all)) " in " (repositories(totals.repositories)) }
-            span.bar.whole role="img" aria-label=(described.join(", ")) {
+            figcaption { (both(all)) " in " (repositories(totals.repositories)) ": what becomes of them" }
+            div.whole role="img" aria-label=(described.join(", ")) {
                 @for (class, _, amount) in &parts {
                     @if amount.image_size_in_bytes > 0 { (bar(class, amount.image_size_in_bytes, all.image_size_in_bytes)) }
                 }
@@ -218,231 +343,105 @@ fn picture(report: &RunReport) -> Markup {
     }
 }
 
-/// The largest repositories: where there is something to win.
-fn largest(report: &RunReport) -> Markup {
-    html! {
-        @if report.largest.len() > 1 && !report.run.protect_only {
-            h3 #largest { "Largest repositories" }
-            div.scroll tabindex="0" role="region" aria-labelledby="largest" {
-                table.figures {
-                    thead {
-                        tr {
-                            th scope="col" { "Repository" }
-                            @for name in ["Images", "Size", "Expired", "In use"] { th.number scope="col" { (name) } }
-                        }
-                    }
-                    tbody {
-                        @for one in &report.largest {
-                            tr {
-                                th scope="row" { (one.repository_name) }
-                                td.number { (grouped(one.images.image_total_count)) }
-                                td.number { (bytes(one.images.image_size_in_bytes)) }
-                                td.number { (bytes(one.expiring.image_size_in_bytes)) }
-                                td.number { (bytes(one.protected_by_use.image_size_in_bytes)) }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn tiles(report: &RunReport) -> Markup {
+/// What the amounts of the picture consist of: rules, users, blockers.
+fn parts(report: &RunReport) -> Markup {
     let totals = &report.totals;
-    let (taken, saving) = match (report.run.dry_run, totals.deleted.is_zero()) {
-        (true, _) => ("Would be deleted", "at most, by what would be deleted"),
-        (false, true) => ("Expired by the policies", "at most, by what expires"),
-        (false, false) => ("Expired by the policies", "at most, by what was deleted"),
+    let (what, gone) = match report.run.dry_run {
+        true => ("To be deleted by rule", totals.to_be_deleted),
+        false => ("Deleted by rule", totals.deleted),
     };
-    let moves = (!totals.transitioning.is_zero())
-        .then(|| format!("and to the archive {}", both(totals.transitioning)));
-    let under_none = format!("{} under no policy", grouped(totals.count(Status::Unmatched)));
-    let tags = totals.tags_added;
-    let by_ecr = html! {
-        @if totals.protected_repositories > 0 {
-            (tile(
-                "Enforced by ECR itself",
-                &grouped(totals.protected_repositories),
-                noun(totals.protected_repositories, " repository", " repositories"),
-                &format!("{} suspended", grouped(totals.suspended_policies)),
-            ))
-            @if !totals.expiring_by_ecr.is_zero() {
-                (amount_tile("Taken by ECR itself", totals.expiring_by_ecr, Some("within a day")))
-            }
+    let blockers = report.blocked_by.iter().map(|part| {
+        let kind = KINDS.iter().find(|kind| kind.code == part.name);
+        Part {
+            name: kind.map_or_else(|| part.name.clone(), |kind| kind.what.to_owned()),
+            images: part.images,
         }
-        @if tags > 0 {
-            (tile("Images newly protected", &grouped(tags), noun(tags, " tag", " tags"), "added for ECR's own engine"))
-        }
-        @if totals.native_policies_at_risk > 0 {
-            (tile(
-                "Own policies at risk",
-                &grouped(totals.native_policies_at_risk),
-                noun(totals.native_policies_at_risk, " repository", " repositories"),
-                "a repository is looked at once a week",
-            ))
-        }
-    };
-    if report.run.protect_only {
-        return html! { ul.tiles { (by_ecr) } };
-    }
+    });
+    let blockers: Vec<Part> = blockers.collect();
+    let lists = [
+        (what, "expire", report.rules.as_slice(), gone),
+        ("Protected by whom", "held", &report.users, totals.protected_by_use),
+        ("Blocked by what", "blocked", &blockers, totals.blocked),
+    ];
     html! {
-        ul.tiles {
-            (tile("Repositories", &grouped(totals.repositories), "", &under_none))
-            (amount_tile("Images", totals.images, Some(&format!(
-                "at most {} a month; images share layers",
-                text::dollars(totals.estimated_monthly_cost)
-            ))))
-            (amount_tile("Deleted", totals.deleted, None))
-            (amount_tile(taken, totals.expiring, moves.as_deref()))
-            @if !totals.put_back.is_zero() { (amount_tile("Put back", totals.put_back, None)) }
-            @if totals.drifted > 0 {
-                (tile(
-                    "Not as the policies file says",
-                    &grouped(totals.drifted),
-                    noun(totals.drifted, " repository", " repositories"),
-                    "",
-                ))
-            }
-            (by_ecr)
-            (tile("Saving", &text::dollars(totals.estimated_monthly_saving), " a month", saving))
-        }
-        @if totals.repositories > 0 {
-            p.note {
-                "How it ended: "
-                @for ((status, number), place) in totals.statuses.iter().zip(0..) {
-                    @if place > 0 { ", " }
-                    (grouped(*number)) " " (ending(*status).to_lowercase())
-                }
-                "."
+        @if !report.run.protect_only && lists.iter().any(|(_, _, _, total)| !total.is_zero()) {
+            div.parts {
+                @for (title, class, parts, total) in lists { @if !total.is_zero() { (part_list(title, class, parts, total)) } }
             }
         }
     }
 }
 
-const fn noun(number: u64, one: &'static str, many: &'static str) -> &'static str {
-    if number == 1 { one } else { many }
-}
-
-fn amount_tile(label: &str, amount: Amount, more: Option<&str>) -> Markup {
-    let size = bytes(amount.image_size_in_bytes);
-    let note = more.map_or_else(|| size.clone(), |more| format!("{size}, {more}"));
-    let number = amount.image_total_count;
-    tile(label, &grouped(number), noun(number, " image", " images"), &note)
-}
-
-fn tile(label: &str, figure: &str, unit: &str, note: &str) -> Markup {
-    html! {
-        li {
-            span.label { (label) }
-            span.figure { (figure) @if !unit.is_empty() { span.unit { (unit) } } }
-            @if !note.is_empty() { span.muted { (note) } }
-        }
-    }
-}
-
-/// `3 images, 1.2 GB`.
-fn both(amount: Amount) -> String {
-    format!("{}, {}", count(amount.image_total_count, "image"), bytes(amount.image_size_in_bytes))
-}
-
-/// The parts of a policy's bytes that its bar shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shares {
-    gone: u64,
-    held: u64,
-    stays: u64,
-}
-
-impl Shares {
-    const LEGEND: [(&'static str, &'static str); 3] =
-        [("expire", "Deleted, or would be"), ("held", "Blocked or protected"), ("stay", "Kept")];
-
-    /// Computes the parts. Images that a limit blocks also expire by the policy, and are counted once.
-    fn of(totals: &Totals) -> Self {
-        let size = |amount: Amount| amount.image_size_in_bytes;
-        let all = size(totals.images);
-        let gone = if totals.deleted.is_zero() {
-            size(totals.expiring).saturating_sub(size(totals.blocked))
-        } else {
-            size(totals.deleted)
-        };
-        let held = size(totals.protected_by_use)
-            .saturating_add(size(totals.protected_by_keep))
-            .saturating_add(size(totals.blocked))
-            .saturating_add(size(totals.failed));
-        Self { gone, held, stays: all.saturating_sub(gone).saturating_sub(held) }
-    }
-
-    fn bar(self) -> Markup {
-        let Self { gone, held, stays } = self;
-        let all = gone.saturating_add(held).saturating_add(stays);
+/// The largest parts of an amount, and the rest as one.
+fn part_list(title: &str, class: &str, parts: &[Part], total: Amount) -> Markup {
+    let shown = parts.get(..parts.len().min(PARTS_SHOWN)).unwrap_or_default();
+    let rest = shown.iter().fold(total, |rest, part| rest.less(part.images));
+    let line = |name: &str, images: Amount| {
         html! {
-            @if all > 0 {
-                span.bar.shares role="img" aria-label={
-                    (bytes(gone)) " deleted or to be deleted, " (bytes(held)) " blocked or protected, " (bytes(stays)) " kept"
-                } {
-                    @for ((class, _), size) in Self::LEGEND.into_iter().zip([gone, held, stays]) {
-                        @if size > 0 {
-                            (bar(class, size, all))
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The table of policies. Amounts are counts with the sizes below them.
-fn policies(report: &RunReport) -> Markup {
-    let cell = |amount: Amount| {
-        html! {
-            td.number.amount {
-                (grouped(amount.image_total_count))
-                @if !amount.is_zero() { " " span.muted { (bytes(amount.image_size_in_bytes)) } }
+            li {
+                span.name { (name) }
+                span.bar aria-hidden="true" { (bar(class, images.image_size_in_bytes, total.image_size_in_bytes)) }
+                span.muted { (both(images)) }
             }
         }
     };
     html! {
-        h3 #policies { "Policies " span.badge { (report.policies.len()) } }
-        ul.legend {
-            @for (class, label) in Shares::LEGEND {
-                li { span class={ "swatch fill " (class) } aria-hidden="true" {} (label) }
+        section {
+            h2 { (title) }
+            p.muted { (both(total)) }
+            ol {
+                @for part in shown { (line(&part.name, part.images)) }
+                @if !rest.is_zero() && !shown.is_empty() { (line("others, and what the report does not list", rest)) }
             }
         }
-        div.scroll tabindex="0" role="region" aria-labelledby="policies" {
-            table.policies {
-                caption {
-                    "What each policy meets in the repositories that it is for, in images and in the sum of their sizes."
-                }
-                thead {
-                    tr {
-                        th scope="col" { "Policy" }
-                        @for name in [
-                            "Repositories", "Images", "Size", "Expired", "Deleted", "In use", "Kept", "Blocked", "Failed",
-                            "Saving a month",
-                        ] {
-                            th.number scope="col" { (name) }
+    }
+}
+
+/// The runs before, with this one as the last.
+fn trend(report: &RunReport) -> Markup {
+    let run = &report.run;
+    let this = EarlierRun {
+        run_id: run.run_id.clone(),
+        started_at: run.started_at,
+        status: report.status,
+        dry_run: run.dry_run,
+        images: report.totals.images,
+        expiring: report.totals.expiring,
+        deleted: report.totals.deleted,
+        needing_attention: report.totals.needing_attention,
+    };
+    let runs: Vec<&EarlierRun> = std::iter::once(&this).chain(&report.earlier_runs).collect();
+    let most = runs.iter().map(|run| run.images.image_size_in_bytes).max().unwrap_or_default();
+    html! {
+        @if !report.earlier_runs.is_empty() {
+            section aria-labelledby="trend" {
+                h2 #trend { "The last runs" }
+                div.scroll tabindex="0" role="group" aria-labelledby="trend" {
+                    table.figures.trend {
+                        thead {
+                            tr {
+                                th scope="col" { "Run" }
+                                th scope="col" { "Status" }
+                                @for name in ["Images", "Size", "Expired", "Deleted", "Need attention"] {
+                                    th.number scope="col" { (name) }
+                                }
+                            }
                         }
-                    }
-                }
-                tbody {
-                    @for (name, totals) in &report.policies {
-                        tr {
-                            th scope="row" {
-                                @if name.is_empty() { "not known" } @else { (name) }
-                                (Shares::of(totals).bar())
+                        tbody {
+                            @for (run, place) in runs.iter().zip(0..) {
+                                tr {
+                                    th scope="row" title=(run.run_id) {
+                                        (text::minute(run.started_at)) @if place == 0 { ", this one" }
+                                        span.bar aria-hidden="true" { (bar("stay", run.images.image_size_in_bytes, most)) }
+                                    }
+                                    td { (word(run.status)) @if run.dry_run { " " small { "dry run" } } }
+                                    td.number { (grouped(run.images.image_total_count)) }
+                                    td.number { (bytes(run.images.image_size_in_bytes)) }
+                                    td.number { (bytes(run.expiring.image_size_in_bytes)) }
+                                    td.number { (bytes(run.deleted.image_size_in_bytes)) }
+                                    td.number { (grouped(run.needing_attention)) }
+                                }
                             }
-                            td.number { (grouped(totals.repositories)) }
-                            td.number { (grouped(totals.images.image_total_count)) }
-                            td.number { (bytes(totals.images.image_size_in_bytes)) }
-                            @for amount in [
-                                totals.expiring, totals.deleted, totals.protected_by_use, totals.protected_by_keep,
-                                totals.blocked, totals.failed,
-                            ] {
-                                (cell(amount))
-                            }
-                            td.number { (text::dollars(totals.estimated_monthly_saving)) }
                         }
                     }
                 }
@@ -451,30 +450,102 @@ fn policies(report: &RunReport) -> Markup {
     }
 }
 
-fn unmatched(report: &RunReport) -> Markup {
+/// What each policy does. Amounts are counts with the sizes beside them.
+fn policies(report: &RunReport) -> Option<Table> {
+    const COLUMNS: [Column; 11] = [
+        Column("Policy", false),
+        Column("Repositories", true),
+        Column("Images", true),
+        Column("Size", true),
+        Column("Expired", true),
+        Column("Deleted", true),
+        Column("In use", true),
+        Column("Kept", true),
+        Column("Blocked", true),
+        Column("Failed", true),
+        Column("Saving a month", true),
+    ];
+    let rows = report.policies.iter().map(|(name, totals)| {
+        let amounts = [
+            totals.expiring,
+            totals.deleted,
+            totals.protected_by_use,
+            totals.protected_by_keep,
+            totals.blocked,
+            totals.failed,
+        ];
+        #[expect(clippy::cast_possible_truncation, reason = "cents to sort by")]
+        let cents = (totals.estimated_monthly_saving * 100.0) as i64;
+        let mut row = vec![
+            Cell::from(if name.is_empty() { "not known" } else { name.as_str() }),
+            Cell::number(totals.repositories),
+            Cell::number(totals.images.image_total_count),
+            Cell::size(totals.images.image_size_in_bytes),
+        ];
+        row.extend(amounts.map(Cell::amount));
+        row.push(Cell::from(text::dollars(totals.estimated_monthly_saving).as_str()).sorted(cents));
+        row
+    });
+    (!report.policies.is_empty() && !report.run.protect_only).then(|| Table {
+        title: "Policies",
+        number: report.policies.len() as u64,
+        note: "What each policy does in the repositories that it is for, in images and in the sum of their sizes.".to_owned(),
+        columns: &COLUMNS,
+        rows: rows.collect(),
+    })
+}
+
+/// The largest repositories: where there is something to win.
+fn largest(report: &RunReport) -> Option<Table> {
+    const COLUMNS: [Column; 5] = [
+        Column("Repository", false),
+        Column("Images", true),
+        Column("Size", true),
+        Column("Expired", true),
+        Column("In use", true),
+    ];
+    let rows = report.largest.iter().map(|one| {
+        vec![
+            Cell::from(one.repository_name.as_str()),
+            Cell::number(one.images.image_total_count),
+            Cell::size(one.images.image_size_in_bytes),
+            Cell::size(one.expiring.image_size_in_bytes),
+            Cell::size(one.protected_by_use.image_size_in_bytes),
+        ]
+    });
+    (report.largest.len() > 1 && !report.run.protect_only).then(|| Table {
+        title: "Largest repositories",
+        number: report.largest.len() as u64,
+        note: format!("Those with the most bytes, at most {LARGEST}."),
+        columns: &COLUMNS,
+        rows: rows.collect(),
+    })
+}
+
+fn unmatched(report: &RunReport) -> Option<Table> {
+    const COLUMNS: [Column; 1] = [Column("Repository", false)];
     let all = report.totals.count(Status::Unmatched);
-    let more = all.saturating_sub(report.unmatched.len() as u64);
-    html! {
-        @if all > 0 && !report.run.protect_only {
-            h3 { "Repositories that no policy is for " span.badge { (grouped(all)) } }
-            p.note {
-                "Nothing is deleted from them. A policy with " code { "repositories: ['*']" }
-                " as the last of the policies file is for all that is left."
-            }
-            details.names open[report.unmatched.len() <= UNFOLDED] {
-                summary { (repositories(report.unmatched.len() as u64)) }
-                ul { @for name in &report.unmatched { li { (name) } } }
-                @if more > 0 { p.muted { "And " (grouped(more)) " more." } }
-            }
-        }
-    }
+    let more = match all.saturating_sub(report.unmatched.len() as u64) {
+        0 => String::new(),
+        more => format!(" {} more are not listed.", grouped(more)),
+    };
+    (all > 0 && !report.run.protect_only).then(|| Table {
+        title: "Repositories that no policy is for",
+        number: all,
+        note: format!(
+            "Nothing is deleted from them. A policy with `repositories: ['*']` as the last of the policies file is for all that is \
+             left.{more}"
+        ),
+        columns: &COLUMNS,
+        rows: report.unmatched.iter().map(|name| vec![Cell::from(name.as_str())]).collect(),
+    })
 }
 
 fn footer(report: &RunReport) -> Markup {
     let run = &report.run;
     html! {
         footer.page {
-            h3 { "Reading this" }
+            h2 { "Reading this" }
             p {
                 "Images share layers, and a shared layer is counted in each of them: sizes are sums that overstate what is \
                  stored and what is freed, and so do the costs."

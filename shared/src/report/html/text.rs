@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use crate::domain::lifecycle::explain::short_digest;
 use crate::domain::text::instant::Instant;
-use crate::domain::text::quantity::{age, grouped};
+use crate::domain::text::quantity::grouped;
 use crate::report::code_pages;
 
 /// From this length on, what follows an algorithm's name is a digest and not a word with a colon in it.
@@ -14,15 +14,15 @@ const DIGEST_CHARACTERS: usize = 32;
 
 /// A code, with a link to its section of the documentation if the project is published somewhere.
 pub(super) fn code(code: &str) -> Markup {
-    linked(code_pages::page(code_pages::REPOSITORY, code), code)
+    linked(code_pages::page(code_pages::REPOSITORY, code), &html! { code.code { (code) } })
 }
 
-fn linked(page: Option<String>, code: &str) -> Markup {
+fn linked(page: Option<String>, code: &Markup) -> Markup {
     html! {
         @if let Some(page) = page {
-            a href=(page) { code.code { (code) } }
+            a href=(page) { (code) }
         } @else {
-            code.code { (code) }
+            (code)
         }
     }
 }
@@ -69,11 +69,6 @@ pub(super) fn minute(at: Instant) -> String {
 /// A time, readable for machines, and to the microsecond on demand.
 pub(super) fn time(at: Instant, shown: &str) -> Markup {
     html! { time datetime=(at) title=(at) { (shown) } }
-}
-
-/// The distance of a time from the time of the evaluation: `31 d ago`, `in 5 h`.
-pub(super) fn distance(now: Instant, at: Instant) -> String {
-    if at > now { format!("in {}", age(at, now)) } else { format!("{} ago", age(now, at)) }
 }
 
 /// From one time to another: `42 s`, `12 min 5 s`, `1 h 3 min`.
@@ -140,8 +135,9 @@ mod tests {
             "<a href=\"https://git.example/steward/blob/v{}/docs/errors.md#limit-percent\"><code class=\"code\">limit-percent</code></a>",
             env!("CARGO_PKG_VERSION")
         );
-        assert_eq!(linked(page, "limit-percent").into_string(), link);
-        assert_eq!(linked(None, "failed").into_string(), "<code class=\"code\">failed</code>");
+        let code = html! { code.code { "limit-percent" } };
+        assert_eq!(linked(page, &code).into_string(), link);
+        assert_eq!(linked(None, &code).into_string(), "<code class=\"code\">limit-percent</code>");
     }
 
     #[test]
@@ -202,12 +198,5 @@ mod tests {
     fn dollars_have_cents() {
         assert_eq!(dollars(0.0), "$0.00");
         assert_eq!(dollars(1204.5), "$1,204.50");
-    }
-
-    #[test]
-    fn distances_say_which_way() {
-        let now = Instant::parse("2026-11-23T00:00:00Z").unwrap();
-        assert_eq!(distance(now, Instant::parse("2026-11-20T00:00:00Z").unwrap()), "3 d ago");
-        assert_eq!(distance(now, Instant::parse("2026-11-23T05:00:00Z").unwrap()), "in 5 h");
     }
 }

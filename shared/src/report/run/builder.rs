@@ -1,5 +1,6 @@
 //! Builds the report of a run from the outcomes of its repositories.
 
+use super::parts::AllParts;
 use super::*;
 
 /// Maximum number of accounts, organizations and services that the first lines list as those that may pull and report nothing. Each
@@ -15,6 +16,8 @@ pub struct Builder {
     images: usize,
     /// The accounts and services that may pull and report no use.
     unread_pullers: Vec<UnreadableSource>,
+    /// What amounts consist of.
+    parts: AllParts,
 }
 
 impl Builder {
@@ -47,8 +50,12 @@ impl Builder {
             repositories_not_shown: 0,
             unmatched: Vec::new(),
             largest: Vec::new(),
+            rules: Vec::new(),
+            users: Vec::new(),
+            blocked_by: Vec::new(),
+            earlier_runs: Vec::new(),
         };
-        Self { report, images: 0, unread_pullers: Vec::new() }
+        Self { report, images: 0, unread_pullers: Vec::new(), parts: AllParts::default() }
     }
 
     /// One more repository.
@@ -58,6 +65,7 @@ impl Builder {
         }
         let report = &mut self.report;
         report.totals.add(&outcome);
+        self.parts.take(&outcome);
         if let Some(survey) = outcome.survey.take() {
             report.survey.get_or_insert_default().extend(&survey);
         }
@@ -130,6 +138,10 @@ impl Builder {
     pub fn finish(self) -> RunReport {
         let mut report = self.report;
         report.gaps.extend(self.unread_pullers);
+        let AllParts { deleted, planned, users, blockers } = self.parts;
+        report.rules = if report.run.dry_run { planned } else { deleted }.largest();
+        report.users = users.largest();
+        report.blocked_by = blockers.largest();
         let rank = |outcome: &Outcome| {
             let gone = outcome.deleted.image_size_in_bytes.max(outcome.expiring.image_size_in_bytes);
             (!outcome.needs_attention(), std::cmp::Reverse(gone))

@@ -29,7 +29,7 @@ impl RunReport {
         } else if self.run.dry_run {
             let why = self.run.dry_run_reason.and_then(why_in_short);
             let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-            format!("{} would be deleted{why}", count(totals.expiring.image_total_count, "image"))
+            format!("{} would be deleted{why}", count(totals.to_be_deleted.image_total_count, "image"))
         } else {
             format!("{} deleted", count(totals.deleted.image_total_count, "image"))
         };
@@ -83,7 +83,10 @@ impl RunReport {
             for (label, fact) in facts(self) {
                 row(label, fact);
             }
-            row("Deleted", amount(totals.deleted));
+            match self.run.dry_run {
+                true => row("Would be deleted", amount(totals.to_be_deleted)),
+                false => row("Deleted", amount(totals.deleted)),
+            }
             if !totals.archived.is_zero() {
                 row("Archived", amount(totals.archived));
             }

@@ -10,11 +10,13 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::domain::builds::build_definition::Profile;
+use crate::domain::enforcement::outcome::Outcome;
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::preview::model::PreviewReport;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::usage_list::{SourceReport, Writer};
+use crate::report::run::RunReport;
 
 /// One report of a preview, or one for each of several repositories.
 #[derive(JsonSchema)]
@@ -22,6 +24,14 @@ use crate::domain::usage::usage_list::{SourceReport, Writer};
 pub(super) enum OneOrMore {
     One(Box<PreviewReport>),
     Several(Vec<PreviewReport>),
+}
+
+/// What a run did in one repository, or the run itself without its repositories.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RunLine {
+    Repository(Box<Outcome>),
+    Run(Box<RunReport>),
 }
 
 /// A lifecycle policy: the simple model, or ECR's document.

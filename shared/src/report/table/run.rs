@@ -1,21 +1,54 @@
 //! The report of a run as a table for a terminal: a row for each repository, what needs attention, totals.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use comfy_table::{
-    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
-};
-
-use super::{NARROWEST, Style, bold, cell, wrap};
+use super::layout::{Cell, Column, Layout, Paint};
+use super::{NARROWEST, Style, bold, wrap};
 use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::run::{NEXT, RunReport, facts, whose};
 
+/// Which repositories of a run have a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Show {
+    /// All.
+    #[default]
+    All,
+    /// Those whose policy expires or archives something.
+    Expires,
+    /// Those that need attention.
+    Attention,
+}
+
+/// The order of repositories in the table of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Those that need attention first, as the report has them.
+    #[default]
+    Attention,
+    /// By name.
+    Repository,
+    /// The most bytes that expire first.
+    Size,
+    /// The most images that expire first.
+    Images,
+}
+
+/// What the table of a run shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct View {
+    /// Which repositories.
+    pub show: Show,
+    /// In which order.
+    pub order: Order,
+}
+
 /// Renders a report. Every line ends with a line break.
 #[must_use]
-pub fn render(report: &RunReport, style: Style) -> String {
+pub fn render(report: &RunReport, view: View, style: Style) -> String {
     let mut out = String::new();
     let width = usize::from(style.width.max(NARROWEST));
     let title = if report.run.protect_only {
@@ -35,11 +68,11 @@ pub fn render(report: &RunReport, style: Style) -> String {
     if report.repositories.is_empty() {
         out.push_str("There is nothing to do in any repository.\n");
     } else {
-        write(&mut out, &table(report, style));
+        table(&mut out, report, view, style);
     }
     if !report.protection.is_empty() {
         let _ = writeln!(out, "\n{}\n", bold("Policies that ECR enforces", style));
-        write(&mut out, &protection(report, style));
+        protection(&mut out, report, style);
     }
     if report.survey.is_some() {
         let _ = writeln!(out, "\n{}\n", bold("What the registry has", style));
@@ -172,94 +205,141 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-fn write(out: &mut String, table: &Table) {
-    for line in table.lines() {
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
-}
-
-fn empty(header: &[&str], style: Style) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(style.width.max(NARROWEST));
-    if style.color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    table.set_header(header.iter().map(|name| cell(name).add_attribute(Attribute::Bold)));
-    table
+/// The longest of some texts, in characters.
+fn longest(texts: impl Iterator<Item = usize>) -> usize {
+    texts.max().unwrap_or_default()
 }
 
 /// The policies that ECR enforces, and until when each is protected.
-fn protection(report: &RunReport, style: Style) -> Table {
-    let header =
-        ["REPOSITORY", "POLICY", "STATE", "PROTECTED UNTIL", "REFRESHED", "EXPIRED BY ECR", "TAGS ADDED"];
-    let mut table = empty(&header, style);
-    let time = |at: Option<Instant>| cell(&at.map_or_else(|| "-".to_owned(), |at| at.to_string()));
-    for repository in &report.protection {
-        let attached = &repository.attached;
-        let state = match attached.suspended_at {
-            Some(at) if attached.lifecycle_policy == PolicyChange::Unchanged => {
-                format!("{} since {at}", repository.state())
-            }
-            _ => repository.state().to_owned(),
-        };
-        let state = cell(&state);
-        let taken = match attached.is_suspended() {
-            true => 0,
-            false => repository.expiring_by_ecr.image_total_count,
-        };
-        table.add_row([
-            cell(&repository.repository_name),
-            cell(whose(attached.mode)),
-            if repository.needs_attention { state.fg(Color::Yellow) } else { state },
-            time(repository.protected_until),
-            time(attached.refreshed_at),
-            cell(&grouped(taken)),
-            cell(&grouped(attached.tags_added)),
-        ]);
+fn protection(out: &mut String, report: &RunReport, style: Style) {
+    let time = |at: Option<Instant>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let rows: Vec<(&str, String, Paint, [String; 5])> = report
+        .protection
+        .iter()
+        .map(|repository| {
+            let attached = &repository.attached;
+            let state = match attached.suspended_at {
+                Some(at) if attached.lifecycle_policy == PolicyChange::Unchanged => {
+                    format!("{} since {at}", repository.state())
+                }
+                _ => repository.state().to_owned(),
+            };
+            let taken = match attached.is_suspended() {
+                true => 0,
+                false => repository.expiring_by_ecr.image_total_count,
+            };
+            let paint = if repository.needs_attention { Paint::Yellow } else { Paint::Plain };
+            let others = [
+                whose(attached.mode).to_owned(),
+                time(repository.protected_until),
+                time(attached.refreshed_at),
+                grouped(taken),
+                grouped(attached.tags_added),
+            ];
+            (repository.repository_name.as_str(), state, paint, others)
+        })
+        .collect();
+    let widest =
+        |at: usize| longest(rows.iter().filter_map(|row| row.3.get(at)).map(|text| text.chars().count()));
+    let layout = Layout::new(
+        &[
+            Column::text("REPOSITORY", 12, longest(rows.iter().map(|row| row.0.chars().count()))),
+            Column::text("POLICY", 8, widest(0)),
+            Column::text("STATE", 10, longest(rows.iter().map(|row| row.1.chars().count()))),
+            Column::text("PROTECTED UNTIL", 10, widest(1)),
+            Column::text("REFRESHED", 10, widest(2)),
+            Column::number("EXPIRED BY ECR", widest(3)),
+            Column::number("TAGS ADDED", widest(4)),
+        ],
+        style,
+    );
+    layout.header(out);
+    for (name, state, paint, [policy, until, refreshed, expired, tags]) in rows {
+        layout.row(
+            out,
+            &[
+                Cell::new(name),
+                Cell::new(policy),
+                Cell::new(state).paint(paint),
+                Cell::new(until),
+                Cell::new(refreshed),
+                Cell::new(expired),
+                Cell::new(tags),
+            ],
+        );
     }
-    for (column, name) in table.column_iter_mut().zip(header) {
-        column.set_padding((0, 2));
-        if matches!(name, "EXPIRED BY ECR" | "TAGS ADDED") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
-fn table(report: &RunReport, style: Style) -> Table {
-    let header = ["REPOSITORY", "POLICY", "IMAGES", "EXPIRED", "DELETED", "IN USE", "STATUS"];
-    let mut table = empty(&header, style);
-    for outcome in &report.repositories {
-        table.add_row(row(outcome));
+fn table(out: &mut String, report: &RunReport, view: View, style: Style) {
+    let is_shown = |outcome: &&Outcome| match view.show {
+        Show::All => true,
+        Show::Expires => !outcome.expiring.is_zero() || !outcome.transitioning.is_zero(),
+        Show::Attention => outcome.needs_attention(),
+    };
+    let mut shown: Vec<&Outcome> = report.repositories.iter().filter(is_shown).collect();
+    match view.order {
+        Order::Attention => {}
+        Order::Repository => shown.sort_by(|left, right| left.repository_name.cmp(&right.repository_name)),
+        Order::Size => shown.sort_by_key(|outcome| Reverse(outcome.expiring.image_size_in_bytes)),
+        Order::Images => shown.sort_by_key(|outcome| Reverse(outcome.expiring.image_total_count)),
     }
-    for (column, name) in table.column_iter_mut().zip(header) {
-        column.set_padding((0, 2));
-        if matches!(name, "IMAGES" | "EXPIRED" | "DELETED" | "IN USE") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        if !matches!(name, "REPOSITORY" | "POLICY" | "STATUS") {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
+    if shown.is_empty() {
+        out.push_str(match view.show {
+            Show::Attention => "No repository needs attention.\n",
+            _ => "Nothing expires in any repository.\n",
+        });
+        return;
     }
-    table
+    let widest = |text: fn(&Outcome) -> usize| longest(shown.iter().map(|outcome| text(outcome)));
+    let number = |amount: fn(&Outcome) -> Amount| {
+        longest(shown.iter().map(|outcome| grouped(amount(outcome).image_total_count).len()))
+    };
+    let layout = Layout::new(
+        &[
+            Column::text("REPOSITORY", 18, widest(|outcome| outcome.repository_name.chars().count())),
+            Column::text("POLICY", 8, widest(|outcome| policy(outcome).chars().count())),
+            Column::number("IMAGES", number(|outcome| outcome.images)),
+            Column::number("EXPIRED", number(|outcome| outcome.expiring)),
+            Column::number("DELETED", number(|outcome| outcome.deleted)),
+            Column::number("IN USE", number(|outcome| outcome.protected_by_use)),
+            Column::text("STATUS", 9, widest(|outcome| status(outcome).0.chars().count())),
+        ],
+        style,
+    );
+    layout.header(out);
+    for outcome in shown {
+        let number = |amount: Amount| Cell::new(grouped(amount.image_total_count));
+        let (status, paint) = status(outcome);
+        layout.row(
+            out,
+            &[
+                Cell::new(outcome.repository_name.as_str()),
+                Cell::new(policy(outcome)),
+                number(outcome.images),
+                number(outcome.expiring),
+                number(outcome.deleted),
+                number(outcome.protected_by_use),
+                Cell::new(status).paint(paint),
+            ],
+        );
+    }
 }
 
-fn row(outcome: &Outcome) -> Vec<Cell> {
-    let number = |amount: Amount| cell(&grouped(amount.image_total_count));
-    let (word, color) = match outcome.status {
-        Status::Previewed => ("previewed", None),
-        Status::Done => ("done", Some(Color::Green)),
-        Status::Unfinished => ("not finished", Some(Color::Yellow)),
-        Status::Blocked => ("blocked", Some(Color::Yellow)),
-        Status::Partial => ("in part", Some(Color::Red)),
-        Status::Failed => ("failed", Some(Color::Red)),
-        Status::RepositoryDeleted => ("repository deleted", None),
-        Status::Unmatched => ("no policy", None),
+fn policy(outcome: &Outcome) -> &str {
+    outcome.policy.as_deref().unwrap_or("-")
+}
+
+/// How a run left a repository, in a few words.
+fn status(outcome: &Outcome) -> (String, Paint) {
+    let (word, paint) = match outcome.status {
+        Status::Previewed => ("previewed", Paint::Plain),
+        Status::Done => ("done", Paint::Green),
+        Status::Unfinished => ("not finished", Paint::Yellow),
+        Status::Blocked => ("blocked", Paint::Yellow),
+        Status::Partial => ("in part", Paint::Red),
+        Status::Failed => ("failed", Paint::Red),
+        Status::RepositoryDeleted => ("repository deleted", Paint::Plain),
+        Status::Unmatched => ("no policy", Paint::Plain),
     };
     let change = outcome.attachment.as_ref().map(|attached| match attached.lifecycle_policy {
         PolicyChange::Unchanged if attached.is_suspended() => "policy suspended",
@@ -269,17 +349,7 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         PolicyChange::Suspended => "policy suspended",
         PolicyChange::ToBeSuspended => "policy to be suspended",
     });
-    let status = change.map_or_else(|| word.to_owned(), |change| format!("{word}, {change}"));
-    let status = cell(&status);
-    vec![
-        cell(&outcome.repository_name),
-        cell(outcome.policy.as_deref().unwrap_or("-")),
-        number(outcome.images),
-        number(outcome.expiring),
-        number(outcome.deleted),
-        number(outcome.protected_by_use),
-        color.map_or_else(|| status.clone(), |color| status.clone().fg(color)),
-    ]
+    (change.map_or_else(|| word.to_owned(), |change| format!("{word}, {change}")), paint)
 }
 
 #[cfg(test)]
@@ -311,7 +381,7 @@ mod tests {
         let mut builder = Builder::new(run.clone(), run.started_at);
         (0..7).for_each(|number| builder.take(held(&format!("fleet/{number}"))));
         let style = Style { width: 80, color: false };
-        let text = render(&builder.finish(), style);
+        let text = render(&builder.finish(), View::default(), style);
         assert_eq!(text.matches("there is no such list").count(), 1, "one cause is told once: {text}");
         let (_, end) = text.split_once("\n0 of").unwrap();
         assert_eq!(
@@ -323,7 +393,7 @@ mod tests {
         let free = Outcome { status: Status::Previewed, blockers: Vec::new(), ..held("b") };
         builder.take(Outcome { apply: Some(Apply::Preview), ..free.clone() });
         builder.take(free);
-        let text = render(&builder.finish(), style);
+        let text = render(&builder.finish(), View::default(), style);
         assert!(
             text.contains("54 of 300 images will be deleted (54 B) · 54 blocked by usage-unknown · 54"),
             "{text}"
@@ -334,6 +404,6 @@ mod tests {
     #[test]
     fn what_ecr_enforces_is_shown_with_what_needs_attention_and_what_to_do_about_it() {
         let style = Style { width: 160, color: false };
-        insta::assert_snapshot!(render(&protection(protect_only()), style));
+        insta::assert_snapshot!(render(&protection(protect_only()), View::default(), style));
     }
 }

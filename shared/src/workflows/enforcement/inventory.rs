@@ -92,7 +92,7 @@ fn joined(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Why the inventory does not know something of a run or a repository, where the run goes on without it.
+/// What the inventory could not find out. The run continues without it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Unknown {
     /// The tags that decide about a repository's policy cannot be read.

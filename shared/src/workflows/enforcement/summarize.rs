@@ -19,7 +19,7 @@ use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::UsageSnapshot;
 use crate::report::attention::Notice;
-use crate::report::run::{Builder, NAMES, RunReport};
+use crate::report::run::{Builder, EarlierRun, NAMES, RunReport, earlier_runs};
 
 /// Objects that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
@@ -160,11 +160,28 @@ pub async fn summarize(
         && has_looked
         && report.unfinished_batches.is_empty()
         && policy_set.as_ref().is_some_and(decided_the_run);
+    if !run.protect_only {
+        report.earlier_runs = runs_before(clients, run).await;
+    }
     if report.error.is_none() && !run.protect_only {
         let text = serde_json::to_string(&sizes).unwrap_or_default();
         clients.call(clients.s3.write(clients.bucket, SIZES_KEY, &text, "application/json")).await?;
     }
     Ok(builder.finish())
+}
+
+/// The runs before this one, from the report of the last one. Without them a report is complete in all else.
+async fn runs_before(clients: &RunContext<'_>, run: &Run) -> Vec<EarlierRun> {
+    let key = format!("{LATEST}.json");
+    let before = match clients.call(clients.s3.get(clients.bucket, &key)).await {
+        Ok(None) => return Vec::new(),
+        Ok(Some(last)) => earlier_runs(&last.text, run).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    before.unwrap_or_else(|problem| {
+        tracing::warn!(key, problem, "what runs did before is not known, and not reported");
+        Vec::new()
+    })
 }
 
 /// Writes the report, as JSON and as a page, with the run and as that of the last one; gives the page's address.

@@ -4,6 +4,7 @@ use crate::aws::s3::Precondition;
 use crate::domain::enforcement::journal::{
     Line, PolicyLine, RestoreLine, entry, plan_entry, policy_entry, restore_entry,
 };
+use crate::domain::text::plain_words;
 use crate::workflows::enforcement::object_problem::{Journaled, ObjectProblem};
 use crate::workflows::enforcement::{RunContext, RunError};
 
@@ -100,6 +101,29 @@ pub async fn read(clients: &RunContext<'_>, key: &str) -> Result<Vec<Line>, RunE
     };
     let lines = object.text.lines().map(serde_json::from_str);
     lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error))
+}
+
+/// The lines of an object of the journal that can be read, and for each other one its number and what is wrong with it. An object
+/// that was cut off says what it can.
+///
+/// # Errors
+///
+/// If the object cannot be read.
+pub async fn read_what_is_there(
+    clients: &RunContext<'_>,
+    key: &str,
+) -> Result<(Vec<Line>, Vec<(usize, String)>), RunError> {
+    let Some(object) = clients.call(clients.s3.get(clients.bucket, key)).await? else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let (mut lines, mut problems) = (Vec::new(), Vec::new());
+    for (number, line) in (1..).zip(object.text.lines()) {
+        match serde_json::from_str(line) {
+            Ok(line) => lines.push(line),
+            Err(error) => problems.push((number, plain_words::json(line, &error).2)),
+        }
+    }
+    Ok((lines, problems))
 }
 
 /// The images that were written down under a key before they were restored.

@@ -1,63 +1,109 @@
-//! What needs attention, by kind, with the advice for each.
+//! What needs attention: each cause once, with its advice and the repositories that it is about.
+
+use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
 use super::{repositories, text};
-use crate::domain::enforcement::outcome::Outcome;
 use crate::domain::text::quantity::{count, grouped};
 use crate::report::attention::{Concern, Kind, concerns};
 use crate::report::code_pages;
 use crate::report::run::RunReport;
 
-/// Maximum number of problems of a kind that are shown unfolded.
-const UNFOLDED: usize = 20;
+/// Sources, keys and batches that are shown; the others are counted.
+const SHOWN: usize = 10;
+/// Different messages of a kind that are shown.
+const MESSAGES: usize = 4;
+/// Repositories that a message names.
+const NAMED: usize = 3;
 
-/// A problem of one repository.
-struct Problem<'a> {
-    concern: Concern,
-    /// The repository's place in the report.
-    place: usize,
-    repository: &'a str,
+/// The repositories of a message, by their places in the report.
+type Places = Vec<usize>;
+
+/// All concerns: by kind, the worst first, and of a kind by message, the most frequent first.
+pub(super) struct Causes {
+    kinds: Vec<(Kind, Vec<(String, Places)>)>,
 }
 
-fn problems(outcome: &Outcome, place: usize) -> impl Iterator<Item = Problem<'_>> {
-    let repository = outcome.repository_name.as_str();
-    concerns(outcome).into_iter().map(move |concern| Problem { concern, place, repository })
+impl Causes {
+    pub(super) fn of(report: &RunReport) -> Self {
+        let mut kinds: BTreeMap<usize, (Kind, BTreeMap<String, Places>)> = BTreeMap::new();
+        for (outcome, place) in report.repositories.iter().zip(0..) {
+            for concern in concerns(outcome) {
+                let (rank, kind) = (concern.rank(), concern.kind());
+                let Concern { message, .. } = concern;
+                let (_, messages) = kinds.entry(rank).or_insert_with(|| (kind, BTreeMap::new()));
+                messages.entry(message).or_default().push(place);
+            }
+        }
+        let kinds = kinds.into_values().map(|(kind, messages)| {
+            let mut messages: Vec<(String, Places)> = messages.into_iter().collect();
+            messages.sort_by_key(|(_, places)| (std::cmp::Reverse(places.len()), places.first().copied()));
+            (kind, messages)
+        });
+        Self { kinds: kinds.collect() }
+    }
+
+    /// The repositories of each kind, which the page's script shows on request.
+    pub(super) fn places(&self) -> Vec<Places> {
+        let all = |messages: &[(String, Places)]| {
+            let mut places: Places = messages.iter().flat_map(|(_, places)| places.iter().copied()).collect();
+            places.sort_unstable();
+            places.dedup();
+            places
+        };
+        self.kinds.iter().map(|(_, messages)| all(messages)).collect()
+    }
 }
 
 /// The section, or a line that says that nothing needs attention.
-pub(super) fn section(report: &RunReport) -> Markup {
-    let mut problems: Vec<Problem<'_>> =
-        report.repositories.iter().zip(0..).flat_map(|(outcome, place)| problems(outcome, place)).collect();
-    problems.sort_by_key(|problem| problem.concern.rank());
+pub(super) fn section(report: &RunReport, causes: &Causes) -> Markup {
     let is_well = report.gaps.is_empty()
         && report.unfinished_batches.is_empty()
         && report.unreported_journal.is_empty()
-        && problems.is_empty();
+        && causes.kinds.is_empty();
+    let mut gaps: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (gap, place) in report.gaps.iter().zip(0..) {
+        match gaps.iter_mut().find(|(problem, _)| *problem == gap.problem) {
+            Some((_, places)) => places.push(place),
+            None => gaps.push((&gap.problem, vec![place])),
+        }
+    }
     html! {
         @if is_well && report.error.is_none() {
             p.well { strong { "Nothing needs attention." } }
         } @else if !is_well {
-            h3 { "Needs attention" }
+            section aria-labelledby="attention" {
+            h2 #attention { "Needs attention" }
             ul.findings {
-                @for gap in &report.gaps {
+                @if !gaps.is_empty() {
                     li {
                         p {
-                            strong { "A usage source could not be read" } ": " (gap.source) ", for "
-                            @if gap.repositories.is_empty() {
-                                "all repositories"
-                            } @else {
-                                @for (pattern, place) in gap.repositories.iter().zip(0..) {
-                                    @if place > 0 { ", " }
-                                    code { (pattern) }
+                            strong { (if report.gaps.len() == 1 { "A usage source could not be read" } else { "Usage sources could not be read" }) }
+                            ": " (grouped(report.gaps.len() as u64))
+                        }
+                        ul {
+                            @for (problem, places) in gaps.iter().take(SHOWN) {
+                                li {
+                                    strong { (problem) }
+                                    ul {
+                                        @for gap in places.iter().take(SHOWN).filter_map(|place| report.gaps.get(*place)) {
+                                            li {
+                                                (gap.source) ", for "
+                                                @if gap.repositories.is_empty() { "all repositories" } @else { (gap.repositories.join(", ")) }
+                                                "; to ignore it: " code { (gap.ignore_entry(report.ended_at)) }
+                                            }
+                                        }
+                                        @let more = places.len().saturating_sub(SHOWN);
+                                        @if more > 0 { li { "and " (grouped(more as u64)) " more; the report as JSON has all" } }
+                                    }
                                 }
                             }
+                            @if gaps.len() > SHOWN { li { "and " (grouped((gaps.len() - SHOWN) as u64)) " more problems" } }
                         }
-                        p { (gap.problem) }
                         p.muted {
                             "Mend the source. Until then nothing is deleted from the repositories that it may use images of. If it does not \
-                             matter, add to " code { "ignore" } " below " code { "usage" } " in the policies file: "
-                            code { (gap.ignore_entry(report.ended_at)) }
+                             matter, add the entry to " code { "ignore" } " below " code { "usage" } " in the policies file."
                         }
                     }
                 }
@@ -73,59 +119,52 @@ pub(super) fn section(report: &RunReport) -> Markup {
                     "Their function failed or was cut off; its log says why. The next run works on their repositories again.",
                     &report.unfinished_batches,
                 ))
-                @for group in problems.chunk_by(|one, other| one.concern.rank() == other.concern.rank()) {
-                    (self::group(group))
-                }
+                @for ((kind, messages), place) in causes.kinds.iter().zip(0_usize..) { (cause(report, *kind, messages, place)) }
             }
-            @if let Some(hint) = code_pages::hint(report.codes()) {
-                p.muted { (hint) }
+            @if let Some(hint) = code_pages::hint(report.codes()) { p.muted { (hint) } }
             }
         }
     }
 }
 
-fn group(problems: &[Problem<'_>]) -> Markup {
-    let Some(Kind { code, what, advice }) = problems.first().map(|problem| problem.concern.kind()) else {
-        return html! {};
+fn cause(report: &RunReport, kind: Kind, messages: &[(String, Places)], place: usize) -> Markup {
+    let concerned: usize = messages.iter().map(|(_, places)| places.len()).sum();
+    let named = |places: &Places| {
+        let names = places.iter().take(NAMED).filter_map(|place| report.repositories.get(*place));
+        names.map(|outcome| outcome.repository_name.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let lines: Vec<Markup> = problems
-        .iter()
-        .map(|problem| {
-            html! {
-                a href={ "#r" (problem.place) } { (problem.repository) } ": " (text::prose(&problem.concern.message))
-            }
-        })
-        .collect();
     html! {
-        li {
-            p { strong { (what) } ": " (repositories(problems.len() as u64)) ", " (text::code(code)) }
-            p.muted { (advice) }
-            (folded(&lines))
+        // The script makes a button of it that shows the repositories.
+        li data-cause=(place) {
+            p { strong { (kind.what) } ": " (repositories(concerned as u64)) ", " (text::code(kind.code)) }
+            ul {
+                @for (message, places) in messages.iter().take(MESSAGES) {
+                    li {
+                        strong { (named(places)) }
+                        @let more = places.len().saturating_sub(NAMED);
+                        @if more > 0 { " and " (grouped(more as u64)) " more" }
+                        ": " (text::prose(message))
+                    }
+                }
+                @let more = messages.len().saturating_sub(MESSAGES);
+                @if more > 0 { li { "and " (repositories(messages.iter().skip(MESSAGES).map(|(_, places)| places.len() as u64).sum())) } }
+            }
+            p.muted { (kind.advice) }
         }
     }
 }
 
 fn keys(what: &str, number: &str, advice: &str, keys: &[String]) -> Markup {
-    let lines: Vec<Markup> = keys.iter().map(|key| html! { code.key { (key) } }).collect();
+    let more = keys.len().saturating_sub(SHOWN);
     html! {
         @if !keys.is_empty() {
             li {
                 p { strong { (what) } ": " (number) }
+                ul {
+                    @for key in keys.iter().take(SHOWN) { li { code.key { (key) } } }
+                    @if more > 0 { li { "and " (grouped(more as u64)) " more; the report as JSON has all" } }
+                }
                 p.muted { (advice) }
-                (folded(&lines))
-            }
-        }
-    }
-}
-
-fn folded(lines: &[Markup]) -> Markup {
-    let (shown, more) = lines.split_at(lines.len().min(UNFOLDED));
-    html! {
-        ul { @for line in shown { li { (line) } } }
-        @if !more.is_empty() {
-            details {
-                summary { (grouped(more.len() as u64)) " more" }
-                ul { @for line in more { li { (line) } } }
             }
         }
     }

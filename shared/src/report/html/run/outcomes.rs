@@ -1,66 +1,58 @@
-//! The table of repositories. Each has its details in a second, folded row: one body of the table for both, so that they are
-//! sorted and filtered together. There may be ten thousand images: the markup is short, and stylesheets select cells by their
-//! column.
+//! The repositories of a run with something to report, and their images: as data for the page's script, and as tables without it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 
 use maud::{Markup, html};
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
 
+use super::super::island::{self, Sentence, Streamed, Tags, Words, sentence};
+use super::table::{Cell, Column, ROWS_WITHOUT_SCRIPTS, Table};
 use super::{ending, protection, repositories, text};
 use crate::domain::enforcement::outcome::{
     Amount, Attached, ImageOutcome, ImageResult, Outcome, PolicyChange, SHOWN, Status,
 };
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::preview::model::ActionKind;
+use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::run::RunReport;
 
-/// The columns, and whether they are numbers.
-const COLUMNS: [(&str, bool); 12] = [
-    ("Repository", false),
-    ("Policy", false),
-    ("Apply", false),
-    ("Status", false),
-    ("Images", true),
-    ("Size", true),
-    ("Taken", true),
-    ("Deleted", true),
-    ("In use", true),
-    ("Blocked", true),
-    ("Attached policy", false),
-    ("Drift", true),
+const COLUMNS: [Column; 9] = [
+    Column("Repository", false),
+    Column("Policy", false),
+    Column("Status", false),
+    Column("Images", true),
+    Column("Size", true),
+    Column("Expired", true),
+    Column("Deleted", true),
+    Column("In use", true),
+    Column("Blocked", true),
 ];
 
-/// An option of the filter: its word in the markup, its label, and whether it applies to an outcome.
-type Choice = (&'static str, &'static str, fn(&Outcome) -> bool);
+/// An option of the filter: its label, and whether it applies to an outcome.
+type Choice = (&'static str, fn(&Outcome) -> bool);
 
 const CHOICES: [Choice; 8] = [
-    ("attention", "that need attention", Outcome::needs_attention),
-    ("deleted", "that images were deleted from", |outcome| !outcome.deleted.is_zero()),
-    ("taken", "with images that expire", |outcome| !outcome.expiring.is_zero()),
-    ("used", "with protected images (in use)", |outcome| !outcome.protected_by_use.is_zero()),
-    ("held", "with blocked images", |outcome| held(outcome).image_total_count > 0),
-    ("attached", "whose attached policy or tags changed", |outcome| {
+    ("that need attention", Outcome::needs_attention),
+    ("that images were deleted from", |outcome| !outcome.deleted.is_zero()),
+    ("with images that expire", |outcome| !outcome.expiring.is_zero()),
+    ("with protected images (in use)", |outcome| !outcome.protected_by_use.is_zero()),
+    ("with blocked images", |outcome| !blocked(outcome).is_zero()),
+    ("whose attached policy or tags changed", |outcome| {
         outcome.attachment.as_ref().is_some_and(Attached::has_changed)
     }),
-    ("suspended", "whose policy is suspended", |outcome| {
-        outcome.attachment.as_ref().is_some_and(Attached::is_suspended)
-    }),
-    ("drift", "that are not as the policies file says", |outcome| !outcome.drift.is_empty()),
+    ("whose policy is suspended", |outcome| outcome.attachment.as_ref().is_some_and(Attached::is_suspended)),
+    ("that are not as the policies file says", |outcome| !outcome.drift.is_empty()),
 ];
 
-/// The amount that the policy's `keep` and its limits exclude.
-fn held(outcome: &Outcome) -> Amount {
-    let mut held = outcome.protected_by_keep;
-    if !outcome.blockers.is_empty() {
-        held.extend(outcome.expiring);
-    }
-    held
+/// What is not deleted since something blocks it.
+fn blocked(outcome: &Outcome) -> Amount {
+    if outcome.blockers.is_empty() { Amount::default() } else { outcome.expiring }
 }
 
-/// The table with its heading and controls.
-pub(super) fn section(report: &RunReport) -> Markup {
-    let shown = report.repositories.len() as u64;
+/// What the report leaves out, as a sentence each.
+pub(super) fn left_out(report: &RunReport) -> Vec<Markup> {
     let matched = report.totals.repositories.saturating_sub(report.totals.count(Status::Unmatched));
     let is_matched = |outcome: &&Outcome| outcome.status != Status::Unmatched;
     let shown_of_matched = report.repositories.iter().filter(is_matched).count() as u64;
@@ -74,11 +66,9 @@ pub(super) fn section(report: &RunReport) -> Markup {
     if images > 0 {
         missing.push(count(images, "image"));
     }
-    let policies: BTreeMap<&str, usize> =
-        report.policies.keys().zip(0..).map(|(name, place)| (name.as_str(), place)).collect();
-    html! {
-        h3 #repositories { "Repositories " span.badge { (grouped(shown)) } }
-        @if !missing.is_empty() {
+    let mut sentences = Vec::new();
+    if !missing.is_empty() {
+        sentences.push(html! {
             p.notice {
                 strong { (missing.join(" and ")) (if is_one_missing { " is" } else { " are" }) " not shown." }
                 " All repositories are in the outcomes of the run, below "
@@ -86,119 +76,36 @@ pub(super) fn section(report: &RunReport) -> Markup {
                 " images or so of each"
                 @if !report.run.dry_run { "; every image that the run deleted is in the journal" } "."
             }
-        }
-        @if quiet > 0 {
+        });
+    }
+    if quiet > 0 {
+        sentences.push(html! {
             p.note {
                 (repositories(quiet)) " with a policy, where all is as it should be, "
                 (if quiet == 1 { "is" } else { "are" }) " only counted."
             }
-        }
-        @if shown > 0 {
-            div.outcomes {
-                (controls(report, &policies))
-                div.scroll tabindex="0" role="region" aria-labelledby="repositories" {
-                    table.repositories {
-                        caption {
-                            "Those that need attention first, then those from which most is deleted. Below each is what there is to \
-                             tell of it."
-                        }
-                        thead {
-                            tr {
-                                @for (name, is_number) in COLUMNS {
-                                    th.number[is_number] scope="col" { (name) }
-                                }
-                            }
-                        }
-                        @for (outcome, place) in report.repositories.iter().zip(0..) {
-                            (body(outcome, place, &policies, report.protection_hours))
-                        }
-                    }
-                }
-                p.nothing.muted hidden { "No repository matches the filter." }
-            }
-        }
+        });
     }
+    sentences
 }
 
-/// Shown by the script, without which they would do nothing.
-fn controls(report: &RunReport, policies: &BTreeMap<&str, usize>) -> Markup {
-    let number =
-        |is_so: fn(&Outcome) -> bool| report.repositories.iter().filter(|outcome| is_so(outcome)).count();
-    html! {
-        div.controls hidden {
-            div {
-                label for="filter" { "Filter" }
-                input #filter type="search" autocomplete="off" spellcheck="false"
-                    placeholder="Repository, tag, digest or reason";
-            }
-            div {
-                label for="show" { "Show" }
-                select #show {
-                    option value="" { "all repositories" }
-                    @for (value, label, is_so) in CHOICES {
-                        @let number = number(is_so);
-                        @if number > 0 { option value=(value) { (label) " (" (grouped(number as u64)) ")" } }
-                    }
-                    @if policies.len() > 1 {
-                        optgroup label="Policy" {
-                            @for (name, place) in policies { option value={ "p" (place) } { (name) } }
-                        }
-                    }
-                }
-            }
-            p.shown.muted role="status" {}
-        }
-    }
-}
-
-fn body(outcome: &Outcome, place: usize, policies: &BTreeMap<&str, usize>, protection_hours: u32) -> Markup {
+fn cells(outcome: &Outcome) -> Vec<Cell> {
     let policy = outcome.policy.as_deref().unwrap_or_default();
-    let mut groups: Vec<String> = CHOICES
-        .iter()
-        .filter(|(_, _, is_so)| is_so(outcome))
-        .map(|(value, ..)| (*value).to_owned())
-        .collect();
-    groups.extend(policies.get(policy).map(|place| format!("p{place}")));
-    let cell = |amount: Amount| {
-        html! {
-            td data-sort=(amount.image_total_count) {
-                (grouped(amount.image_total_count))
-                @if !amount.is_zero() { " " small { (bytes(amount.image_size_in_bytes)) } }
-            }
-        }
-    };
-    html! {
-        tbody id={ "r" (place) } data-group=(groups.join(" ")) {
-            tr {
-                th scope="row" { (outcome.repository_name) }
-                td { (policy) }
-                td { (apply(outcome.apply)) }
-                td {
-                    @if outcome.needs_attention() {
-                        strong { (ending(outcome.status)) }
-                    } @else {
-                        (ending(outcome.status))
-                    }
-                }
-                td data-sort=(outcome.images.image_total_count) { (grouped(outcome.images.image_total_count)) }
-                td data-sort=(outcome.images.image_size_in_bytes) { (bytes(outcome.images.image_size_in_bytes)) }
-                (cell(outcome.expiring))
-                (cell(outcome.deleted))
-                (cell(outcome.protected_by_use))
-                (cell(held(outcome)))
-                td { @if let Some(attached) = &outcome.attachment { (attachment(attached)) } }
-                td data-sort=(outcome.drift.len()) { (outcome.drift.len()) }
-            }
-            (more(outcome, protection_hours))
-        }
-    }
+    let apply = outcome.apply.map_or("", Apply::name);
+    vec![
+        Cell::from(outcome.repository_name.as_str()),
+        Cell::from(policy).with_small(apply),
+        Cell::from(ending(outcome.status)).strong(outcome.needs_attention()),
+        Cell::number(outcome.images.image_total_count),
+        Cell::size(outcome.images.image_size_in_bytes),
+        Cell::amount(outcome.expiring),
+        Cell::amount(outcome.deleted),
+        Cell::amount(outcome.protected_by_use),
+        Cell::amount(blocked(outcome)),
+    ]
 }
 
-fn apply(apply: Option<Apply>) -> &'static str {
-    apply.map_or("", Apply::name)
-}
-
-fn attachment(attached: &Attached) -> Markup {
+fn attachment(attached: &Attached) -> String {
     let policy = match attached.lifecycle_policy {
         PolicyChange::Unchanged if attached.is_suspended() => "suspended",
         PolicyChange::Unchanged => "unchanged",
@@ -207,143 +114,221 @@ fn attachment(attached: &Attached) -> Markup {
         PolicyChange::Suspended => "suspended",
         PolicyChange::ToBeSuspended => "to be suspended",
     };
-    html! {
-        (policy)
-        @if attached.tags_added > 0 { ", " (count(attached.tags_added, "tag")) " added" }
+    match attached.tags_added {
+        0 => policy.to_owned(),
+        tags => format!("{policy}, {} added", count(tags, "tag")),
     }
 }
 
-/// The folded details, with a summary line.
-fn more(outcome: &Outcome, protection_hours: u32) -> Markup {
-    let images = outcome.results.len() as u64 + outcome.results_not_shown;
-    let parts = [
-        (u64::from(outcome.error.is_some()), "error"),
-        (u64::from(outcome.native_policy.is_some()), "own policy at risk"),
-        (outcome.blockers.len() as u64, "obstacle"),
-        (outcome.drift.len() as u64, "difference"),
-        (outcome.findings.len() as u64, "finding"),
-        (outcome.journal.len() as u64, "journal object"),
-        (images, "image"),
-    ];
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, noun)| count(number, noun))
-        .chain(outcome.attachment.as_ref().map(|_| "protection".to_owned()))
-        .collect();
+/// What there is to tell of a repository: headings with a line or more each.
+fn details(outcome: &Outcome, protection_hours: u32) -> Vec<(&'static str, Vec<String>)> {
+    let one = |text: &Option<String>| text.iter().cloned().collect::<Vec<_>>();
+    let blockers = outcome.blockers.iter().map(|held| format!("{}: {}", held.code, held.message));
+    let findings = outcome.findings.iter().map(|finding| {
+        let at = if finding.pointer.is_empty() { String::new() } else { format!(" at {}", finding.pointer) };
+        format!("{}{at}: {}", finding.code, finding.message)
+    });
     let amounts = [
         ("Moves to the archive", outcome.transitioning),
         ("Archived", outcome.archived),
+        ("Protected (kept)", outcome.protected_by_keep),
+        ("Put back", outcome.put_back),
         ("Failed", outcome.failed),
     ];
+    let amounts = amounts
+        .into_iter()
+        .filter(|(_, amount)| !amount.is_zero())
+        .map(|(label, amount)| format!("{label}: {}", super::both(amount)));
+    let attached = outcome.attachment.as_ref().map(attachment);
+    let others: Vec<String> = outcome.replicated_tags.iter().chain(&outcome.signed_tags).cloned().collect();
+    let not_shown = match outcome.results_not_shown {
+        0 => Vec::new(),
+        more => vec![format!("{} not shown.", count(more, "more image"))],
+    };
+    let all = [
+        ("Error", one(&outcome.error)),
+        ("Its own lifecycle policy", one(&outcome.native_policy)),
+        ("Attached policy", one(&attached)),
+        (
+            "Protection from ECR's own engine",
+            protection::facts(outcome, protection_hours).unwrap_or_default(),
+        ),
+        ("Protection tags", others),
+        ("Why the plan is not executed", blockers.collect()),
+        ("How it differs from the policies file", outcome.drift.clone()),
+        ("Findings", findings.collect()),
+        ("Written down before anything was deleted", outcome.journal.clone()),
+        ("Images", amounts.chain(not_shown).collect()),
+    ];
+    all.into_iter().filter(|(_, lines)| !lines.is_empty()).collect()
+}
+
+/// The table of the repositories, as it is without scripts.
+pub(super) fn table(report: &RunReport) -> Option<Table> {
+    let shown = report.repositories.len() as u64;
+    (shown > 0).then(|| Table {
+        title: "Repositories",
+        number: shown,
+        note: "Those that need attention first, then those from which most is deleted.".to_owned(),
+        columns: &COLUMNS,
+        rows: report.repositories.iter().take(ROWS_WITHOUT_SCRIPTS + 1).map(cells).collect(),
+    })
+}
+
+/// The first images, as they are without scripts.
+pub(super) fn images(report: &RunReport) -> Markup {
+    let all = report
+        .repositories
+        .iter()
+        .flat_map(|outcome| outcome.results.iter().map(move |image| (outcome, image)));
+    let number = report.repositories.iter().map(|outcome| outcome.results.len() as u64).sum::<u64>();
     html! {
-        @if !parts.is_empty() {
-            tr {
-                td colspan=(COLUMNS.len()) {
-                    details {
-                        summary { (parts.join(", ")) }
-                        div {
-                            @if let Some(error) = &outcome.error {
-                                h4 { "Error" }
-                                p { (text::prose(error)) }
-                            }
-                            @if let Some(sentence) = &outcome.native_policy {
-                                h4 { "Its own lifecycle policy" }
-                                p { (text::prose(sentence)) }
-                            }
-                            (protection::facts(outcome, protection_hours))
-                            @if !outcome.blockers.is_empty() {
-                                h4 { "Why the plan is not executed" }
-                                ul {
-                                    @for held in &outcome.blockers {
-                                        li { code { (held.code) } ": " (text::prose(&held.message)) }
-                                    }
-                                }
-                            }
-                            @if !outcome.drift.is_empty() {
-                                h4 { "How it differs from the policies file" }
-                                ul { @for line in &outcome.drift { li { (line) } } }
-                            }
-                            @if !outcome.findings.is_empty() {
-                                h4 { "Findings" }
-                                ul {
-                                    @for finding in &outcome.findings {
-                                        li {
-                                            code { (finding.code) }
-                                            @if !finding.pointer.is_empty() { " at " code { (finding.pointer) } }
-                                            ": " (text::prose(&finding.message))
-                                        }
-                                    }
-                                }
-                            }
-                            @if !outcome.journal.is_empty() {
-                                h4 { "Written down before anything was deleted" }
-                                ul { @for key in &outcome.journal { li { code.key { (key) } } } }
-                            }
-                            @for (label, amount) in amounts {
-                                @if !amount.is_zero() { p { (label) ": " (super::both(amount)) } }
-                            }
-                            (results(outcome))
+        @if number > 0 {
+            h2 { "Images " span.badge { (grouped(number)) } }
+            @if number > ROWS_WITHOUT_SCRIPTS as u64 {
+                p.notice { "The first " (grouped(ROWS_WITHOUT_SCRIPTS as u64)) " of " (grouped(number)) "." }
+            }
+            table.figures {
+                thead {
+                    tr {
+                        @for name in ["Digest", "Repository", "Tags", "Pushed", "Size", "Rule", "Outcome", "Reason"] {
+                            th scope="col" { (name) }
                         }
                     }
                 }
-            }
-        }
-    }
-}
-
-fn results(outcome: &Outcome) -> Markup {
-    html! {
-        @if !outcome.results.is_empty() {
-            div.scroll tabindex="0" role="region" aria-label={ "Images of " (outcome.repository_name) } {
-                table.results {
-                    caption { "Images that expire by a rule, and what was done with each" }
-                    thead {
+                tbody {
+                    @for (outcome, image) in all.take(ROWS_WITHOUT_SCRIPTS) {
                         tr {
-                            @for name in ["Digest", "Tags", "Pushed", "Size", "Rule", "Outcome", "Reason"] {
-                                th scope="col" { (name) }
+                            td { (text::digest(&image.image_digest)) }
+                            td { (outcome.repository_name) }
+                            td { (image.image_tags.join(", ")) }
+                            td { (text::minute(image.image_pushed_at)) }
+                            td { (bytes(image.image_size_in_bytes)) }
+                            td { (image.applied_rule_priority) }
+                            td { (result(image).1) }
+                            td {
+                                (text::prose(&image.reason))
+                                @if let Some(detail) = &image.detail { p { (text::prose(detail)) } }
                             }
                         }
                     }
-                    tbody { @for image in &outcome.results { (result(image)) } }
                 }
             }
-        }
-        @if outcome.results_not_shown > 0 {
-            p.note { (count(outcome.results_not_shown, "more image")) " not shown." }
         }
     }
 }
 
-fn result(image: &ImageOutcome) -> Markup {
-    html! {
-        tr {
-            td { (text::digest(&image.image_digest)) }
-            td {
-                @if image.image_tags.is_empty() { small { "untagged" } }
-                @for tag in &image.image_tags { span.tag { (tag) } " " }
-            }
-            td { (text::minute(image.image_pushed_at)) }
-            td data-sort=(image.image_size_in_bytes) { (bytes(image.image_size_in_bytes)) }
-            td { (image.applied_rule_priority) }
-            td {
-                @match image.outcome {
-                    ImageResult::Planned if image.action.kind == ActionKind::Transition => "Planned, for the archive",
-                    ImageResult::Planned => "Planned",
-                    ImageResult::Deleted => "Deleted",
-                    ImageResult::Archived => "Archived",
-                    ImageResult::InUse => "In use",
-                    ImageResult::Kept => "Kept",
-                    ImageResult::HeldBack => strong { "Blocked" },
-                    ImageResult::Failed => strong { "Failed" },
-                    ImageResult::Unknown => strong { "Unknown" },
-                    ImageResult::PutBack => strong { "Put back" },
-                }
-            }
-            td {
-                (text::prose(&image.reason))
-                @if let Some(detail) = &image.detail { p { (text::prose(detail)) } }
-            }
+/// The class and the words of an image's result.
+const fn result(image: &ImageOutcome) -> (&'static str, &'static str) {
+    match image.outcome {
+        ImageResult::Planned if matches!(image.action.kind, ActionKind::Transition) => {
+            ("archive", "Planned, for the archive")
         }
+        ImageResult::Planned => ("later", "Planned"),
+        ImageResult::Deleted => ("expire", "Deleted"),
+        ImageResult::Archived => ("archive", "Archived"),
+        ImageResult::InUse => ("held", "In use"),
+        ImageResult::Kept => ("keep", "Kept"),
+        ImageResult::HeldBack => ("blocked", "Blocked"),
+        ImageResult::Failed => ("failed", "Failed"),
+        ImageResult::Unknown => ("failed", "Unknown"),
+        ImageResult::PutBack => ("keep", "Put back"),
+    }
+}
+
+/// The part of the island about repositories.
+#[derive(Serialize)]
+#[serde(bound = "")]
+pub(super) struct Repositories<I: Iterator<Item: Serialize>> {
+    columns: &'static [Column],
+    choices: Vec<&'static str>,
+    rows: Streamed<I>,
+}
+
+/// A repository of the island: its cells, which choices apply to it, its details, and its images.
+#[derive(Serialize)]
+struct Repository<'a>(Vec<Cell>, Vec<usize>, Vec<(&'static str, Vec<String>)>, Images<'a>);
+
+/// The images of a repository, written as they come.
+struct Images<'a> {
+    outcome: &'a Outcome,
+    started_at: Instant,
+    sentences: &'a Words,
+    results: &'a Results,
+}
+
+/// Results by class and words, each once.
+#[derive(Debug, Default)]
+pub(super) struct Results(RefCell<Vec<(&'static str, &'static str)>>);
+
+impl Results {
+    fn place(&self, image: &ImageOutcome) -> usize {
+        let (mut known, result) = (self.0.borrow_mut(), result(image));
+        let place = known.iter().position(|one| *one == result);
+        place.unwrap_or_else(|| {
+            known.push(result);
+            known.len() - 1
+        })
+    }
+}
+
+impl Serialize for Results {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.borrow().serialize(serializer)
+    }
+}
+
+impl Serialize for Images<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.outcome.results.iter().map(|image| Image { of: self, image }))
+    }
+}
+
+/// An image of the island. Its push is in seconds from the beginning of the run.
+struct Image<'a> {
+    of: &'a Images<'a>,
+    image: &'a ImageOutcome,
+}
+
+impl Serialize for Image<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { of, image } = self;
+        let words = |text: &str| -> Sentence { sentence(text, None, |_| None, of.sentences) };
+        let since = image.image_pushed_at.micros().saturating_sub(of.started_at.micros());
+        let mut items = serializer.serialize_seq(None)?;
+        items.serialize_element(island::digest(&image.image_digest))?;
+        items.serialize_element(&Tags(&image.image_tags))?;
+        items.serialize_element(&since.div_euclid(1_000_000))?;
+        items.serialize_element(&image.image_size_in_bytes)?;
+        items.serialize_element(&image.applied_rule_priority)?;
+        items.serialize_element(&of.results.place(image))?;
+        items.serialize_element(&words(&image.reason))?;
+        if let Some(detail) = &image.detail {
+            items.serialize_element(&words(detail))?;
+        }
+        items.end()
+    }
+}
+
+/// The repositories, as the island has them.
+pub(super) fn repositories_of<'a>(
+    report: &'a RunReport,
+    sentences: &'a Words,
+    results: &'a Results,
+) -> Repositories<impl Iterator<Item: Serialize>> {
+    let rows = report.repositories.iter().map(move |outcome| {
+        let choices = CHOICES.iter().zip(0..).filter(|((_, applies), _)| applies(outcome));
+        let images = Images { outcome, started_at: report.run.started_at, sentences, results };
+        Repository(
+            cells(outcome),
+            choices.map(|(_, place)| place).collect(),
+            details(outcome, report.protection_hours),
+            images,
+        )
+    });
+    Repositories {
+        columns: &COLUMNS,
+        choices: CHOICES.iter().map(|(label, _)| *label).collect(),
+        rows: Streamed::new(rows),
     }
 }

@@ -1,60 +1,47 @@
 //! Which usage sources were read, when, and whether completely.
 
-use maud::{Markup, html};
-
-use super::text;
+use super::table::{Cell, Column, Table};
 use crate::domain::text::instant::Instant;
-use crate::domain::text::quantity::grouped;
 use crate::domain::usage::source::{SourceStatus, SourceSummary};
 use crate::report::run::RunReport;
 
-/// The columns, and whether their cells are numbers.
-const COLUMNS: [(&str, bool); 7] = [
-    ("Source", false),
-    ("Account", false),
-    ("Region", false),
-    ("Read", false),
-    ("When", false),
-    ("Age", true),
-    ("Images named", true),
+const COLUMNS: [Column; 7] = [
+    Column("Source", false),
+    Column("Account", false),
+    Column("Region", false),
+    Column("Read", false),
+    Column("When", false),
+    Column("Age", true),
+    Column("Images named", true),
 ];
 
-/// The section; nothing where nothing had to be read.
-pub(super) fn section(report: &RunReport) -> Markup {
-    html! {
-        @if !report.usage_sources.is_empty() {
-            h3 #sources { "What is in use, and where it was read" }
-            p.note {
-                "As it was when the run began; the age is that of what is known, at that time. ECS, Lambda and lists are read again \
-                 before anything is deleted. A source that is incomplete blocks deletion, unless the policies file ignores it."
-            }
-            div.scroll tabindex="0" role="region" aria-labelledby="sources" {
-                table {
-                    thead {
-                        tr { @for (name, is_number) in COLUMNS { th.number[is_number] scope="col" { (name) } } }
-                    }
-                    tbody { @for source in &report.usage_sources { (row(source, report.run.started_at)) } }
-                }
-            }
-        }
-    }
+/// The table; none where nothing had to be read.
+pub(super) fn table(report: &RunReport) -> Option<Table> {
+    let rows: Vec<_> = report.usage_sources.iter().map(|source| row(source, report.run.started_at)).collect();
+    (!rows.is_empty()).then(|| Table {
+        title: "What is in use, and where it was read",
+        number: rows.len() as u64,
+        note: "As it was when the run began; the age is that of what is known, at that time. ECS, Lambda and lists are read again before \
+               anything is deleted. A source that is incomplete blocks deletion, unless the policies file ignores it."
+            .to_owned(),
+        columns: &COLUMNS,
+        rows,
+    })
 }
 
-fn row(summary: &SourceSummary, started_at: Instant) -> Markup {
+fn row(summary: &SourceSummary, started_at: Instant) -> Vec<Cell> {
     let SourceSummary { source: name, title, status, read_at, images_in_use, list, account, region } =
         summary;
     let seconds = ((started_at.micros() - read_at.micros()) / 1_000_000).max(0);
-    html! {
-        tr {
-            th scope="row" { (title) " " small { (list.as_ref().unwrap_or(name)) } }
-            td { (account.as_deref().unwrap_or("this account")) }
-            td { (region.as_deref().unwrap_or(if list.is_some() { "not told" } else { "this Region" })) }
-            td { @if *status == SourceStatus::Incomplete { strong { (status.text()) } } @else { (status.text()) } }
-            td { (text::time(*read_at, &text::minute(*read_at))) }
-            td data-sort=(seconds) { (age(seconds)) }
-            td data-sort=(images_in_use) { (grouped(*images_in_use)) }
-        }
-    }
+    vec![
+        Cell::from(title.as_str()).with_small(list.as_ref().unwrap_or(name)),
+        Cell::from(account.as_deref().unwrap_or("this account")),
+        Cell::from(region.as_deref().unwrap_or(if list.is_some() { "not told" } else { "this Region" })),
+        Cell::from(status.text()).strong(*status == SourceStatus::Incomplete),
+        Cell::time(*read_at),
+        Cell::from(age(seconds).as_str()).sorted(seconds),
+        Cell::number(*images_in_use),
+    ]
 }
 
 /// A duration in its largest unit, from seconds.

@@ -1,6 +1,6 @@
 //! Tests of the page of a run.
 
-use super::super::tests::{elements, follows_its_policy, number_of};
+use super::super::tests::{data, elements, follows_its_policy, number_of};
 use super::*;
 use crate::domain::enforcement::enforcement_switch::DryRunReason;
 use crate::domain::enforcement::outcome::{
@@ -187,7 +187,7 @@ fn full() -> RunReport {
 /// The content between the stylesheet and the script, a tag at the beginning of each line.
 fn content(page: &str) -> String {
     let body = page.split_once("<body>").unwrap().1;
-    let body = body.split_once("<script>").unwrap().0;
+    let body = body.split_once("<script").unwrap().0;
     body.replace("><", ">\n<")
 }
 
@@ -228,22 +228,48 @@ fn a_report_with_everything() {
     insta::assert_snapshot!(content(&page));
 }
 
+/// The rows of a table of the data, each as the texts of its cells.
+fn rows(page: &str, title: &str) -> Vec<String> {
+    let data = data(page);
+    let tables = data["tables"].as_array().unwrap();
+    let table = tables.iter().find(|table| table["title"] == title).expect(title);
+    table["rows"].as_array().unwrap().iter().map(line).collect()
+}
+
+/// The texts of the cells of a row.
+fn line(row: &serde_json::Value) -> String {
+    let cell = |cell: &serde_json::Value| match cell.as_array() {
+        Some(parts) => {
+            let small = parts.get(2).and_then(|small| small.as_str()).unwrap_or_default();
+            format!("{} {small}", parts[0].as_str().unwrap_or_default()).trim().to_owned()
+        }
+        None => cell.as_str().unwrap_or_default().to_owned(),
+    };
+    row.as_array().unwrap().iter().map(cell).collect::<Vec<_>>().join(" | ")
+}
+
+/// The repositories of the data, by name: the texts of the cells, and the details.
+fn repository(page: &str, name: &str) -> (String, String) {
+    let data = data(page);
+    let rows = data["repositories"]["rows"].as_array().unwrap();
+    let row = rows.iter().find(|row| row[0][0] == name).expect(name);
+    let details = row[2].as_array().unwrap().iter().flat_map(|detail| {
+        let lines = detail[1].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned());
+        std::iter::once(detail[0].as_str().unwrap().to_owned()).chain(lines)
+    });
+    (line(&row[0]), details.collect::<Vec<_>>().join("\n"))
+}
+
 #[test]
 fn what_keeps_ecr_from_what_is_in_use_has_a_table() {
     let report = protection(run(false));
     let page = render(&report);
     let between_runs = render(&protection(protect_only()));
-    if std::env::var_os("RUN_REPORT").is_some() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-        std::fs::write(folder.join("protection-report.html"), &page).unwrap();
-        std::fs::write(folder.join("protect-only-report.html"), &between_runs).unwrap();
-    }
     elements(&page);
     elements(&between_runs);
-    let section = page.split_once("<h3 id=\"protection\">").unwrap().1;
-    insta::assert_snapshot!(words(section.split_once("<h3").unwrap().0).replace(" since ", "\n  since "));
-    let row = between(&page, "<tbody id=\"r", "</tbody>");
-    assert!(words(row).contains("Protection from ECR's own engine Policy"), "{row}");
+    insta::assert_snapshot!(rows(&page, "Policies that ECR enforces").join("\n"));
+    let (_, details) = repository(&page, &report.protection[0].repository_name);
+    assert!(details.contains("Protection from ECR's own engine\nPolicy: "), "{details}");
 }
 
 #[test]
@@ -323,7 +349,7 @@ fn nothing_from_outside_becomes_markup() {
     let page = render(&report);
     let hostile = elements(&page);
     assert!(page.contains("&quot;'&gt;&lt;script&gt;alert(1)&lt;/script&gt;"));
-    for name in ["script", "img", "tr", "details"] {
+    for name in ["script", "img", "noscript", "table"] {
         assert_eq!(number_of(&hostile, name), number_of(&honest, name), "{name}");
     }
 }
@@ -344,27 +370,18 @@ fn the_page_loads_nothing() {
 #[test]
 fn every_number_is_on_the_page() {
     let page = render(&full());
-    let tiles = between(&page, "<ul class=\"tiles\">", "</ul>");
-    let tiles: Vec<String> = tiles.split("</li>").map(words).filter(|tile| !tile.is_empty()).collect();
+    let lead = words(between(&page, "<p class=\"lead\">", "</p>"));
     assert_eq!(
-        tiles,
-        [
-            "Repositories 14 5 under no policy",
-            "Images 900 images 45 GB, at most $4.19 a month; images share layers",
-            "Deleted 32 images 1.7 GB",
-            "Expired by the policies 135 images 6.8 GB, and to the archive 1 image, 52 MB",
-            "Not as the policies file says 1 repository",
-            "Enforced by ECR itself 2 repositories 1 suspended",
-            "Images newly protected 4 tags added for ECR's own engine",
-            "Saving $0.15 a month at most, by what was deleted",
-        ]
+        lead,
+        "32 images, 1.7 GB deleted of 900 images, 45 GB in 14 repositories; 4 images, 202 MB would expire and are in use; 5 \
+         repositories need attention."
     );
     let picture = between(&page, "<figure class=\"registry\">", "</figure>");
     let parts: Vec<String> = picture.split("</li>").map(words).filter(|part| !part.is_empty()).collect();
     assert_eq!(
         parts,
         [
-            "900 images, 45 GB in 14 repositories Deleted 32 images, 1.7 GB",
+            "900 images, 45 GB in 14 repositories: what becomes of them Deleted 32 images, 1.7 GB",
             "Expired, and not deleted by this run 10 images, 502 MB",
             "Archived 1 image, 52 MB",
             "Protected (in use) 4 images, 202 MB",
@@ -374,22 +391,71 @@ fn every_number_is_on_the_page() {
             "Kept: no rule selects them 758 images, 38 GB",
         ]
     );
-    let policy = words(between(&page, "<th scope=\"row\">delete-ci", "</tr>"));
-    assert_eq!(policy, "3 300 15 GB 125 6.3 GB 32 1.7 GB 1 52 MB 2 104 MB 90 4.5 GB 2 100 MB $0.15");
-    let outcomes = &page[page.find("<div class=\"outcomes\">").unwrap()..];
-    let row = words(between(outcomes, "<th scope=\"row\">shop/web", "</tr>"));
-    assert_eq!(row, "delete-ci delete Done 100 5.0 GB 31 1.6 GB 30 1.6 GB 1 52 MB 2 104 MB 0");
-    let row = words(between(outcomes, "<th scope=\"row\">base/alpine", "</tr>"));
-    assert_eq!(row, "attach-all attach Done 100 5.0 GB 9 450 MB 0 3 150 MB 0 attached, 4 tags added 1");
+    assert_eq!(
+        rows(&page, "Policies")[1],
+        "delete-ci | 3 | 300 | 15 GB | 125 6.3 GB | 32 1.7 GB | 1 52 MB | 2 104 MB | 90 4.5 GB | 2 100 MB | $0.15"
+    );
+    let (row, details) = repository(&page, "shop/web");
+    assert_eq!(
+        row,
+        "shop/web | delete-ci delete | Done | 100 | 5.0 GB | 31 1.6 GB | 30 1.6 GB | 1 52 MB | 0"
+    );
+    assert!(details.contains("27 more images not shown."), "{details}");
+    let (row, details) = repository(&page, "base/alpine");
+    assert_eq!(row, "base/alpine | attach-all attach | Done | 100 | 5.0 GB | 9 450 MB | 0 | 3 150 MB | 0");
+    assert!(details.contains("attached, 4 tags added\n"), "{details}");
     let text = words(&page);
     for expected in [
-        "How it ended: 3 done, 1 not finished, 2 blocked, 1 partly done, 1 failed, 5 no policy.",
+        "Repositories 3 done, 1 not finished, 2 blocked, 1 partly done, 1 failed, 5 no policy",
+        "Cost a month at most $4.19",
+        "Saved at most $0.15 a month",
+        "Images newly protected 4 tags",
+        "Not as the policies file says 1 repository",
         "1 repository and 27 images are not shown.",
-        "27 more images not shown.",
-        "And 3 more.",
+        " 3 more are not listed.",
     ] {
-        assert!(text.contains(expected), "{expected}");
+        assert!(text.contains(expected), "{expected}: {text}");
     }
+}
+
+#[test]
+fn what_amounts_consist_of_adds_up_to_them() {
+    let page = render(&full());
+    let parts = between(&page, "<div class=\"parts\">", "</div>");
+    let lists: Vec<String> = parts.split("</section>").map(words).filter(|list| !list.is_empty()).collect();
+    assert_eq!(
+        lists,
+        [
+            "Deleted by rule 32 images, 1.7 GB delete-ci: rule 10 1 image, 52 MB others, and what the report does not list 31 images, \
+             1.6 GB",
+            "Protected by whom 4 images, 202 MB task web 1 image, 52 MB others, and what the report does not list 3 images, 150 MB",
+            "Blocked by what 91 images, 4.5 GB More images would be deleted than the limit allows 90 images, 4.5 GB What is in use is \
+             not known 1 image, 50 MB",
+        ]
+    );
+}
+
+#[test]
+fn the_runs_before_are_on_the_page_with_a_link_to_the_last() {
+    let mut last = full();
+    last.run.run_id = "nightly-0000".to_owned();
+    let mut report = full();
+    report.place.region = "eu-west-1".to_owned();
+    report.place.bucket = "prod-eu-sources".to_owned();
+    let text = serde_json::to_string(&last).unwrap();
+    report.earlier_runs = crate::report::run::earlier_runs(&text, &report.run).unwrap();
+    assert_eq!(report.earlier_runs.len(), 1);
+    let page = render(&report);
+    elements(&page);
+    let table = words(between(&page, "<table class=\"figures trend\">", "</table>"));
+    assert!(table.contains("this one Needs attention 900 45 GB 6.8 GB 1.7 GB 5"), "{table}");
+    assert!(page.contains(
+        "?region=eu-west-1&amp;prefix=runs/nightly-0000/report.html\" rel=\"noreferrer\">The run before</a>"
+    ));
+    // Another attempt of the same run does not see itself before it.
+    let again =
+        crate::report::run::earlier_runs(&serde_json::to_string(&report).unwrap(), &report.run).unwrap();
+    assert_eq!(again, report.earlier_runs);
 }
 
 #[test]
@@ -404,8 +470,7 @@ fn the_title_says_where_the_run_was_what_it_did_and_when() {
     let page = render(&report);
     let title = "prod-eu · 123456789012 · eu-west-1 · enforced 23 Nov 2026 03:00";
     assert!(
-        page.contains(&format!("<title>{title}</title>"))
-            && page.contains(&format!("<h2 id=\"run\">{title} ")),
+        page.contains(&format!("<title>{title}</title>")) && page.contains(&format!("<h1>{title} ")),
         "{title}"
     );
     assert!(!page.contains("&lt;bucket&gt;"));
@@ -425,34 +490,35 @@ fn the_largest_repositories_are_listed_the_largest_first() {
     let report = builder.finish();
     let sizes: Vec<u64> = report.largest.iter().map(|one| one.images.image_size_in_bytes / MB).collect();
     assert_eq!(sizes, (21..=30).rev().collect::<Vec<_>>());
-    assert!(words(between(&render(&report), "id=\"largest\"", "</table>")).contains("30 MB"));
+    assert!(rows(&render(&report), "Largest repositories")[0].contains("30 MB"));
 }
 
 #[test]
-fn what_is_nothing_has_no_card() {
+fn what_is_nothing_is_not_said() {
     let mut builder = builder(run(false));
     builder.take(outcome("quiet", "all", Apply::Delete, Status::Done));
     let page = render(&builder.finish());
-    let tiles = words(between(&page, "<ul class=\"tiles\">", "</ul>"));
-    for absent in ["Failed", "Archived", "kept", "Tags"] {
-        assert!(!tiles.contains(absent), "{absent}");
+    let facts = words(between(&page, "<h1>", "<noscript>"));
+    for absent in ["Failed", "Archived", "kept", "Tags", "Blocked", "in use"] {
+        assert!(!facts.contains(absent), "{absent}: {facts}");
     }
     assert!(page.contains("Nothing needs attention."));
     assert!(
         words(&page).contains("1 repository with a policy, where all is as it should be, is only counted.")
     );
-    assert!(!page.contains("<div class=\"outcomes\">"));
+    assert!(data(&page)["repositories"]["rows"].as_array().unwrap().is_empty());
 }
 
 #[test]
 fn what_needs_attention_says_what_to_do() {
     let page = render(&full());
-    let list = between(&page, "<h3>Needs attention</h3>", "<h3 id=\"policies\"");
+    let list = between(&page, "<h2 id=\"attention\">", "<div class=\"parts\">");
     let text = words(list);
     for expected in [
-        "AWS Lambda, for all repositories ListFunctions: denied Mend the source.",
-        "s3://bucket/usage/edge.json, for edge/* , iot/* it is older than a day",
-        "raise the limit images of the policy in the policies file. If not, correct the rule. shop/api : 90 would be deleted",
+        "Usage sources could not be read : 2 ListFunctions: denied AWS Lambda, for all repositories; to ignore it: { source: ",
+        "it is older than a day s3://bucket/usage/edge.json, for edge/*, iot/*; to ignore it: ",
+        "shop/api : 90 would be deleted, and the limit `images` is 50 If this is meant, raise the limit images of the policy in the \
+         policies file. If not, correct the rule.",
         "raise the limit percent of the policy in the policies file.",
         "Images could not be deleted : 1 repository",
         "shop/jobs : 2 images, 100 MB: KmsError: the key is disabled",
@@ -462,28 +528,31 @@ fn what_needs_attention_says_what_to_do() {
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
-    // The link leads to the row of that repository.
-    let id = between(list, "<a href=\"#", "\">broken");
-    let id = id.rsplit("href=\"#").next().unwrap();
-    assert!(
-        page.contains(&format!(
-            "<tbody id=\"{id}\" data-group=\"attention p0\"><tr><th scope=\"row\">broken<"
-        ))
-    );
+    // Each cause leads to its repositories.
+    let data = data(&page);
+    let place = between(list, "data-cause=\"", "\"");
+    let first = &data["causes"][place.parse::<usize>().unwrap()][0];
+    let row = &data["repositories"]["rows"][usize::try_from(first.as_u64().unwrap()).unwrap()];
+    assert_eq!(row[0][0], "broken");
 }
 
 #[test]
-fn many_repositories_of_a_kind_are_folded() {
+fn a_cause_is_listed_once_with_its_repositories() {
     let mut builder = builder(run(false));
     for number in 0..1234 {
-        builder.take(Outcome::failed(&format!("r{number}"), "all", "denied".to_owned()));
+        builder.take(Outcome::failed(&format!("r{number:04}"), "all", "denied".to_owned()));
     }
     let page = render(&builder.finish());
-    elements(&page);
-    let list = between(&page, "<h3>Needs attention</h3>", "<h3 id=\"policies\"");
-    assert_eq!(list.matches("<a href").count(), 1234);
-    assert!(list.contains("1,234 repositories"));
-    assert!(list.contains("<summary>1,214 more</summary>"));
+    let list = words(between(&page, "<h2 id=\"attention\">", "<noscript>"));
+    assert_eq!(list.matches("denied").count(), 1, "{list}");
+    assert!(
+        list.contains(
+            "Could not be worked on : 1,234 repositories r0000, r0001, r0002 and 1,231 more: denied"
+        ),
+        "{list}"
+    );
+    assert_eq!(data(&page)["causes"][0].as_array().unwrap().len(), 1234);
+    assert!(elements(&page.replace(between(&page, "<noscript>", "</noscript>"), "")).len() < 200);
 }
 
 #[test]
@@ -493,9 +562,11 @@ fn the_journal_is_found_from_the_page() {
         words(&page)
             .contains("aws s3 cp --recursive 's3://<bucket>/journal/2026/11/23/nightly-7f3a/' journal/")
     );
-    assert!(page.contains(
-        "<code class=\"key\">journal/2026/11/23/nightly-7f3a/shop/web/0123456789abcdef.jsonl</code>"
-    ));
+    let (_, details) = repository(&page, "shop/web");
+    assert!(
+        details.contains("\njournal/2026/11/23/nightly-7f3a/shop/web/0123456789abcdef.jsonl"),
+        "{details}"
+    );
     let dry = render(&builder(run(true)).finish());
     assert!(dry.contains("writes no journal") && !dry.contains("aws s3 cp"));
 }
@@ -506,24 +577,31 @@ fn dry_runs_say_what_would_go() {
     let expiring = amount(12, 600);
     builder.take(Outcome { expiring, ..outcome("app", "all", Apply::Delete, Status::Previewed) });
     let page = words(&content(&render(&builder.finish())));
-    assert!(page.contains("Would be deleted 12 images 600 MB"));
+    assert!(
+        page.contains("12 images, 600 MB would be deleted of 100 images, 5.0 GB in 1 repository."),
+        "{page}"
+    );
     assert!(page.contains("Dry run yes, nothing was changed"));
-    assert!(page.contains("Saving $0.06 a month at most, by what would be deleted"));
+    assert!(page.contains("Would save at most $0.06 a month"));
 }
 
 #[test]
-fn the_same_bytes_are_in_one_part_of_the_bar() {
-    let mut totals = Totals {
+fn the_parts_of_the_picture_add_up_to_all_images() {
+    let totals = Totals {
         images: amount(100, 1000),
         expiring: amount(50, 500),
         blocked: amount(20, 200),
         protected_by_use: amount(5, 50),
         ..Totals::default()
     };
-    assert_eq!(Shares::of(&totals), Shares { gone: 300 * MB, held: 250 * MB, stays: 450 * MB });
-    totals.deleted = amount(10, 100);
-    assert_eq!(Shares::of(&totals), Shares { gone: 100 * MB, held: 250 * MB, stays: 650 * MB });
-    assert_eq!(Shares::of(&Totals::default()).bar().into_string(), "");
+    for totals in [Totals { deleted: amount(10, 100), ..totals.clone() }, totals] {
+        let sum = shares(&totals).iter().fold(Amount::default(), |mut sum, (_, _, part)| {
+            sum.extend(*part);
+            sum
+        });
+        assert_eq!(sum, totals.images);
+    }
+    assert!(shares(&Totals::default()).is_empty());
 }
 
 /// A report of the maximum size.
@@ -551,9 +629,11 @@ fn the_largest_report_is_a_page_that_browsers_show() {
     let report = large();
     let started = std::time::Instant::now();
     let page = render(&report);
-    assert_eq!(page.matches("ci-20260901-abcdef0").count(), 10_000);
-    assert_eq!(page.matches("<tbody id=").count(), 2000);
-    assert!(page.len() < 8_000_000, "{} bytes", page.len());
+    let data = data(&page);
+    let repositories = data["repositories"]["rows"].as_array().unwrap();
+    let images = repositories.iter().map(|repository| repository[3].as_array().unwrap().len());
+    assert_eq!((repositories.len(), images.sum::<usize>()), (2000, 10_000));
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
     assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     assert!(words(&page).contains("500 repositories are not shown. All repositories"));
 }
@@ -561,7 +641,7 @@ fn the_largest_report_is_a_page_that_browsers_show() {
 #[test]
 fn every_usage_source_is_listed_with_when_it_was_read_and_whether_completely() {
     let mut report = full();
-    assert!(!render(&report).contains("id=\"sources\""), "nothing where nothing was read");
+    assert!(!render(&report).contains("where it was read"), "nothing where nothing was read");
     let source = |name: &str, status| SourceSummary {
         source: name.to_owned(),
         title: format!("Title of {name}"),

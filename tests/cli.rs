@@ -73,12 +73,6 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Standard error without the line that names the command which explains the findings.
-fn said(output: &Output) -> String {
-    let lines = stderr(output);
-    lines.split_inclusive('\n').filter(|line| !line.starts_with("Why, and what to do: ")).collect()
-}
-
 const VALID: &str = r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType":
     "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}}]}"#;
 

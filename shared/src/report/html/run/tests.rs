@@ -547,7 +547,7 @@ fn a_cause_is_listed_once_with_its_repositories() {
     assert_eq!(list.matches("denied").count(), 1, "{list}");
     assert!(
         list.contains(
-            "Could not be worked on : 1,234 repositories r0000, r0001, r0002 and 1,231 more: denied"
+            "Could not be worked on : 1,234 repositories, failed r0000, r0001, r0002 and 1,231 more: denied"
         ),
         "{list}"
     );

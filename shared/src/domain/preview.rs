@@ -726,11 +726,11 @@ rules:
         expire a1 by rule 1: Pushed 15 days ago; rule 1 expires images older than 14 days.
         expire c1 by rule 2: Rank 4 by age; rule 2 keeps the 2 youngest images, so it expires.
         expire c2 by rule 2: Rank 3 by age; rule 2 keeps the 2 youngest images, so it expires.
-        archive d1 by rule 3: Never pulled, pushed 400 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
-        archive d3 by rule 3: About sha256:0000000000d1 (v1), which rule 3 archives. [with 0000000000d1]
-        archive d4 by rule 3: About sha256:0000000000d3 (sha256-d1.sig), which rule 3 archives. [with 0000000000d3]
-        archive e2 by rule 3: Last pulled 91 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
-        archive f5 by rule 3: Not pulled since it was restored 100 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
+        archive d1 by rule 3: Never pulled, pushed 400 days ago; rule 3 archives images not pulled for more than 90 days.
+        archive d3 by rule 3: About sha256:0000000000d1 (v1), which rule 3 archives.
+        archive d4 by rule 3: About sha256:0000000000d3 (sha256-d1.sig), which rule 3 archives.
+        archive e2 by rule 3: Last pulled 91 days ago; rule 3 archives images not pulled for more than 90 days.
+        archive f5 by rule 3: Not pulled since it was restored 100 days ago; rule 3 archives images not pulled for more than 90 days.
         expire f1 by rule 4: Archived 366 days ago; rule 4 expires images archived for more than 365 days.
         keep f2, rule 4: Archived 300 days ago; rule 4 expires images archived for more than 365 days, this one after 2027-01-26T23:59:59Z. (expires at 2027-01-26T23:59:59Z)
         keep f3, rule 4: Archived at a time that is not recorded, so rule 4, which counts days in the archive, leaves it.
@@ -849,8 +849,8 @@ rules:
         }
         once.findings.clear();
         insta::assert_snapshot!(lines(&once), @"
-        archive d1 in pass 1 by rule 3: Never pulled, pushed 400 days ago; rule 3 archives images not pulled for more than 90 days. [no pull for 90 d]
-        archive d4 in pass 1 by rule 3: About sha256:0000000000d1 (v1), which rule 3 archives. [with 0000000000d1]
+        archive d1 in pass 1 by rule 3: Never pulled, pushed 400 days ago; rule 3 archives images not pulled for more than 90 days.
+        archive d4 in pass 1 by rule 3: About sha256:0000000000d1 (v1), which rule 3 archives.
         keep d2, subject sha256:0000000000d1: About sha256:0000000000d1 (v1), which goes to the archive, where this one is already.
         keep d3, restoring: Being restored from the archive; no rule acts on it.
         ");

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Kind, Problem, Rejection, Request, Response, name_of_path, parameters, text, written};
+use super::{Problem, Rejection, Request, Response, name_of_path, parameters, text, written};
 use crate::domain::builds::Platform;
 use crate::domain::builds::build_config::BuildRequest;
 use crate::domain::builds::build_outcome::{Build, Status};
@@ -117,6 +117,7 @@ pub fn describe(build: &Build, registry: &Registry) -> Option<Response> {
 #[cfg(feature = "builds")]
 impl From<crate::workflows::start_build::StartError> for Problem {
     fn from(error: crate::workflows::start_build::StartError) -> Self {
+        use super::Kind;
         use crate::workflows::start_build::StartError;
         match error {
             StartError::Aws(error) => error.into(),

@@ -265,7 +265,7 @@ mod tests {
                     );
                 }
                 let letters = |text: &str| text.chars().filter(|c| *c == 'x' || *c == ',').count();
-                assert_eq!(letters(&text), letters(&tags) + letters(reason));
+                assert_eq!(letters(&text), letters(&tags) + letters("expire") + letters(reason));
             }
         }
     }

@@ -12,7 +12,8 @@ from ministack.services import ecr
 # What is replaced or called here has to be there: the version is pinned, and another one may name it otherwise.
 for name in (
     "_describe_repositories", "_put_image", "_batch_get_image", "_batch_delete_image", "_list_images", "_describe_images",
-    "_create_repository", "_put_image_tag_mutability", "_find_image", "_image_digest", "_registry_id", "_repo_shape", "_repositories", "_images", "json_response",
+    "_create_repository", "_put_image_tag_mutability", "_find_image", "_image_digest", "_registry_id", "_repo_shape", "_repositories", "_images",
+    "_layer_blobs", "_batch_check_layer_availability", "json_response",
     "error_response_json", "handle_request",
 ):
     assert hasattr(ecr, name), f"ecr has no {name}: this is not the version that is expected"
@@ -276,6 +277,17 @@ def update_image_storage_class(data):
     }
 
 
+def batch_check_layer_availability(data):
+    """Layers stay when the last image of theirs is deleted, as in ECR for some time."""
+    blobs = ecr._layer_blobs.get(repository(data), {})
+    layers = []
+    for digest in data.get("layerDigests", []):
+        is_there = digest in blobs
+        size = len(blobs[digest]) if is_there else 0
+        layers.append({"layerDigest": digest, "layerSize": size, "layerAvailability": "AVAILABLE" if is_there else "UNAVAILABLE"})
+    return {"layers": layers, "failures": []}
+
+
 ecr._describe_repositories = answering(describe_repositories)
 ecr._repo_shape = lambda one: {**repo_shape(one), **filters_of(one)}
 ecr._create_repository = with_filters(ecr._create_repository)
@@ -283,6 +295,7 @@ ecr._put_image_tag_mutability = with_filters(ecr._put_image_tag_mutability)
 ecr._list_images = answering(list_images)
 ecr._describe_images = answering(describe_images)
 ecr._put_image = answering(put_image)
+ecr._batch_check_layer_availability = answering(batch_check_layer_availability)
 ecr._batch_get_image = answering(batch_get_image)
 ecr._batch_delete_image = answering(batch_delete_image)
 handle_request = ecr.handle_request

@@ -28,6 +28,10 @@ const POLICIES_FILE: &str = r#"policies:
     rules: [{ selection: any, maximumNumberOfImages: 1 }]
     apply: delete
     limits: { images: 10, percent: 100, remaining: 1 }
+usage:
+  ignore:
+    - { source: eks/shop, reason: the clusters are another part of the story }
+    - { source: eks/old, reason: the clusters are another part of the story }
 "#;
 
 /// Removes what it has made, or what is left of one that was broken off.

@@ -455,19 +455,11 @@ impl EcrRead {
     ///
     /// Any error of ECR.
     pub async fn images(&self, name: &Name) -> Result<DescribedImages, AwsError> {
-        // Without this ECR leaves out what is archived.
-        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let mut described = DescribedImages::default();
         let mut pages = Pages::new("DescribeImages");
         loop {
-            let request = self
-                .client
-                .describe_images()
-                .set_registry_id(self.registry_id.clone())
-                .repository_name(name.as_str())
-                .filter(all.clone())
-                .max_results(PAGE)
-                .set_next_token(pages.token().map(str::to_owned));
+            let request = self.describe_images(name);
+            let request = request.max_results(PAGE).set_next_token(pages.token().map(str::to_owned));
             if !pages.follow(self.describe(request, &mut described).await?)? {
                 return Ok(described);
             }
@@ -484,17 +476,10 @@ impl EcrRead {
         name: &Name,
         mut take: impl FnMut(serde_json::Value) -> Result<(), E>,
     ) -> Result<(), E> {
-        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let mut pages = Pages::new("DescribeImages");
         loop {
-            let request = self
-                .client
-                .describe_images()
-                .set_registry_id(self.registry_id.clone())
-                .repository_name(name.as_str())
-                .filter(all.clone())
-                .max_results(PAGE)
-                .set_next_token(pages.token().map(str::to_owned));
+            let request = self.describe_images(name);
+            let request = request.max_results(PAGE).set_next_token(pages.token().map(str::to_owned));
             let answer = call!(self, "DescribeImages", request)?;
             for detail in answer.image_details.ok_or_else(|| absent("DescribeImages", "imageDetails"))? {
                 take(as_described(detail))?;
@@ -555,17 +540,18 @@ impl EcrRead {
     ///
     /// Any error of ECR; [`Failure::NotFound`] if one of them no longer exists.
     pub async fn images_by_digest(&self, name: &Name, ids: &[ImageId]) -> Result<Vec<Image>, AwsError> {
-        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
-        let request = self
-            .client
-            .describe_images()
-            .set_registry_id(self.registry_id.clone())
-            .repository_name(name.as_str())
-            .filter(all)
-            .set_image_ids(Some(ids.iter().map(identifier).collect()));
+        let request = self.describe_images(name).set_image_ids(Some(ids.iter().map(identifier).collect()));
         let mut described = DescribedImages::default();
         self.describe(request, &mut described).await?;
         Ok(described.images)
+    }
+
+    /// A call that describes images of a repository, the archived ones among them.
+    fn describe_images(&self, name: &Name) -> DescribeImagesFluentBuilder {
+        // Without this ECR leaves out what is archived.
+        let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+        let request = self.client.describe_images().set_registry_id(self.registry_id.clone());
+        request.repository_name(name.as_str()).filter(all)
     }
 
     /// Adds the images that a call describes, and returns the token of the next page.

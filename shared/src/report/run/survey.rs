@@ -19,8 +19,14 @@ pub(in crate::report) fn facts(report: &RunReport) -> Vec<(&'static str, String)
     vec![
         ("No lifecycle policy", of(survey.without_lifecycle_policy)),
         ("Untagged", part(survey.untagged)),
-        ("Never pulled", format!("{} (pushed more than {PULL_DAYS} days ago)", part(survey.never_pulled))),
-        ("What suggest would free", format!("at least {}", part(survey.suggested))),
+        (
+            "Never pulled",
+            format!(
+                "{} (pushed more than {PULL_DAYS} days ago, and not known to be in use)",
+                part(survey.never_pulled)
+            ),
+        ),
+        ("What suggest would free", format!("about {}, without what is in use", part(survey.suggested))),
         ("In use by tag alone", count(survey.tags_in_use, "tag")),
     ]
 }

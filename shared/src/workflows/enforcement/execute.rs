@@ -517,14 +517,16 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             let problem = "the children of an image index could not be written down, and cannot be read from the archive";
             return Err(RunError::Aws(AwsError::unexpected_response("PutObject", problem)));
         }
-        let key = write_journal::write(
+        let keys = write_journal::write(
             &processor.clients,
             &journal::prefix(processor.run),
             snapshot.name.as_str(),
             &lines,
         )
         .await?;
-        self.outcome.add_journal_key(key);
+        for key in keys {
+            self.outcome.add_journal_key(key);
+        }
         processor.has_changed.set(true);
         // From here on it may be gone.
         let removed = lines.into_iter().map(|line| Removed { repository: snapshot.name.clone(), line });

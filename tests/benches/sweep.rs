@@ -1,5 +1,5 @@
 //! What a run over a registry costs as it grows: calls to ECR, memory, and time for each repository. A hundred images in each,
-//! image indexes and signatures among them. `cargo bench -p tests --bench sweep`; fails where calls or memory grow.
+//! image indexes and signatures among them. `cargo local bench sweep`; fails where calls or memory grow.
 //!
 //! Builds the functions as they are deployed, with the tools that `cargo local` installs.
 

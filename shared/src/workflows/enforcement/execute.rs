@@ -751,6 +751,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         if let Some(approval) = self.processor.approval {
             approval.went(self.planned.snapshot.name.as_str(), &image.digest);
         }
+        self.processor.note_done(place, result);
         match result {
             ImageResult::Archived => self.outcome.archived.add(image),
             _ => self.outcome.deleted.add(image),

@@ -221,6 +221,8 @@ codes! {
     ListNeverMatches = "list-never-matches",
     /// An entry of policies.yaml that applies to no repository, since an earlier entry matches all of them.
     EntryUnreachable = "entry-unreachable",
+    /// An entry of `usage.ignore` in policies.yaml whose last day is over.
+    IgnoreExpired = "ignore-expired",
     /// Every image expires.
     EverythingExpires = "everything-expires",
     /// Every tagged image expires.
@@ -267,6 +269,7 @@ impl Code {
                 | Self::ListMeansAll
                 | Self::ListNeverMatches
                 | Self::EntryUnreachable
+                | Self::IgnoreExpired
                 | Self::EverythingExpires
                 | Self::EveryTaggedImageExpires
                 | Self::OtherTagsExpire

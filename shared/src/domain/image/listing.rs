@@ -924,6 +924,18 @@ mod tests {
             ("[[\"sha256:1\", \"v1\"]]", "this is a list of rows that `--query` picked"),
             ("{\"imageIds\": []}", "this is what `aws ecr list-images` prints"),
             ("{\"rules\": []}", "this is a lifecycle policy; name it with `--policy`"),
+            ("imageDigest,imageTags\nsha256:1,v1\n", "this is a table of comma-separated values"),
+            ("{\"repositories\": [{\"repositoryName\": \"x\"}]}", "this is a list of repositories"),
+            (
+                "{\"name\": \"x\", \"tags\": [\"v1\"]}",
+                "this is a list of tags, as a registry's own API has it",
+            ),
+            ("{\"data\": {\"imageDetails\": []}}", "this is an image listing inside of `data`; take it out"),
+            ("[image]\ntag = \"v1\"\n", "this is TOML"),
+            (
+                "{\"imageDetails\": []},\n{\"imageDetails\": []}",
+                "line 1, column 21: not JSON: `,` where a value",
+            ),
             ("IMAGEDETAILS\tx\tsha256:aa\n", "this is text output of the AWS CLI"),
             ("imageDetails:\n- imageDigest: x\n", "this is YAML output of the AWS CLI"),
             ("---------------\n|  DescribeImages |\n", "this is a table of the AWS CLI"),

@@ -178,10 +178,18 @@ pub(crate) fn text(text: &str, wanted: Wanted) -> Option<Recognized> {
             ));
         }
     }
+    let is_section =
+        |line: &str| line.starts_with('[') && line.ends_with(']') && !line.contains([',', '"', '{', ':']);
+    if is_section(first) && text.lines().skip(1).any(|line| line.contains(" = ") && !line.contains(':')) {
+        return Some(Recognized::new("TOML", "write it as YAML or JSON"));
+    }
     if text.contains("{{") && text.contains("}}") {
         return Some(Recognized::new("a template with `{{ … }}`", "render it first"));
     }
-    if first.matches(',').count() >= 2 && !first.contains(['{', '[', '"', ':']) {
+    let is_header =
+        first.split(',').all(|word| word.len() > 2 && word.bytes().all(|b| b.is_ascii_alphabetic()));
+    let commas = first.matches(',').count();
+    if (commas >= 2 || (commas == 1 && is_header)) && !first.contains(['{', '[', '"', ':']) {
         return Some(Recognized::new("a table of comma-separated values", "write it as JSON"));
     }
     None
@@ -231,7 +239,8 @@ fn program(text: &str, first: &str) -> Option<&'static str> {
 
 /// The line, from 1, at which JSON begins after other text.
 fn before_json(text: &str) -> Option<usize> {
-    if text.starts_with(['{', '[', '"']) {
+    // A comma is left between values that stand one after another.
+    if text.starts_with(['{', '[', '"', ',']) {
         return None;
     }
     let mut at = 0;
@@ -289,6 +298,10 @@ fn list(items: &[Node], wanted: Wanted) -> Option<Recognized> {
             let has = |name: &str| has(fields, name);
             if wanted == Wanted::Policy && has("selection") && (has("action") || has("rulePriority")) {
                 return Some(Recognized::new("a list of rules", "write {\"rules\": […]} around it"));
+            }
+            if wanted == Wanted::Policy && has("selection") {
+                let remedy = "write `rules:` before it, or {\"rules\": […]} around it";
+                return Some(Recognized::new("a list of rules", remedy));
             }
             if wanted == Wanted::Policy && has("rules") {
                 let what = format!("a list of {} policies, as `jq -s` makes one", items.len());
@@ -434,6 +447,22 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
             "list the images with `aws ecr describe-images`, which says when each was pushed",
         ));
     }
+    if wanted == Wanted::Images && has("name") && has("tags") && fields.len() == 2 {
+        return Some(Recognized::new(
+            "a list of tags, as a registry's own API has it",
+            "list the images with `aws ecr describe-images`, which says when each was pushed",
+        ));
+    }
+    if wanted == Wanted::Images
+        && let Some((key, _)) = fields
+            .iter()
+            .find(|(_, value)| matches!(value, Node::Object(inner) if self::has(inner, "imageDetails")))
+    {
+        return Some(Recognized::new(
+            format!("an image listing inside of {}", quoted(key)),
+            "take it out: jq '.[]'",
+        ));
+    }
     if has("bomFormat") || has("spdxVersion") {
         return Some(Recognized::new("an SBOM", "name another file"));
     }
@@ -446,7 +475,7 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
     if has("schemaVersion") && (has("manifests") || has("layers") || has("fsLayers")) {
         return Some(Recognized::new("the manifest of an image", "name another file"));
     }
-    if has("repositories") && fields.iter().any(|(_, value)| matches!(value, Node::List(items) if matches!(items.first(), Some(Node::Object(first)) if self::has(first, "repositoryArn")))) {
+    if has("repositories") && fields.iter().any(|(_, value)| matches!(value, Node::List(items) if matches!(items.first(), Some(Node::Object(first)) if self::has(first, "repositoryArn") || self::has(first, "repositoryName")))) {
         return Some(repositories());
     }
     if has("imageIds") && !has("imageDetails") {

@@ -381,6 +381,22 @@ impl PolicySet {
         Some(Finding::new(Code::UnknownValue, "/approve".to_owned(), message))
     }
 
+    /// Entries of `usage.ignore` whose last day is over.
+    #[must_use]
+    pub fn expired_ignores(&self, now: Instant) -> Vec<Finding> {
+        let ignored = self.usage.ignore.iter().enumerate().filter(|(_, ignored)| !ignored.holds(now));
+        let findings = ignored.filter_map(|(index, ignored)| {
+            let message = format!(
+                "{} is no longer ignored: its last day, {}, is over, so that it blocks deletions whenever it cannot be read; write \
+                 a later day if it still does not matter, or remove the entry",
+                quoted(&ignored.source),
+                ignored.until?,
+            );
+            Some(Finding::new(Code::IgnoreExpired, format!("/usage/ignore/{index}/until"), message))
+        });
+        findings.collect()
+    }
+
     /// The policy of this name.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Entry> {
@@ -1013,6 +1029,20 @@ policies:
             assert_eq!(limits.images_a_day(total), most, "{total:?}");
         }
         assert_eq!(RegistryLimits { images: 50, percent: 100 }.images_a_day(Some(1000)), 50);
+    }
+
+    #[test]
+    fn an_entry_that_ignores_nothing_any_more_is_told_from_the_day_after_its_last() {
+        let text = "policies: []\nusage: { ignore: [{ source: eks/new, reason: x }, { source: eks/old, reason: gone, until: 2027-01-31 }] }\n";
+        let policy_set = PolicySet::parse(text).unwrap();
+        let at = |now| policy_set.expired_ignores(Instant::parse(now).unwrap());
+        assert_eq!(at("2027-01-31T23:59:59Z"), []);
+        let [finding] = at("2027-02-01T00:00:00Z").try_into().unwrap();
+        assert_eq!((finding.pointer.as_str(), finding.code), ("/usage/ignore/1/until", Code::IgnoreExpired));
+        assert!(finding.code.is_warning());
+        assert!(
+            finding.message.starts_with("`eks/old` is no longer ignored: its last day, 2027-01-31, is over")
+        );
     }
 
     #[test]

@@ -27,6 +27,24 @@ fn linked(page: Option<String>, code: &Markup) -> Markup {
     }
 }
 
+/// A table of images, as it is there without scripts: what every such table says of an image, and three columns of its own.
+pub(super) fn images(columns: [&str; 3], rows: impl Iterator<Item = Markup>) -> Markup {
+    html! {
+        table.figures {
+            thead {
+                tr {
+                    @for name in ["Digest", "Repository", "Tags", "Pushed", "Size"].into_iter().chain(columns) {
+                        th scope="col" { (name) }
+                    }
+                }
+            }
+            tbody {
+                @for row in rows { (row) }
+            }
+        }
+    }
+}
+
 /// A count with a noun whose plural is irregular.
 pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })

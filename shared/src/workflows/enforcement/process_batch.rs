@@ -199,6 +199,14 @@ pub async fn work<W: WriteClient>(
 #[error("a whole invocation was not enough for it: {0}")]
 struct NeverFinished(AwsError);
 
+/// A usage source that was not read, and the entry of the policies file by which it would be ignored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {ignore_entry}")]
+struct NotRead {
+    problem: String,
+    ignore_entry: String,
+}
+
 /// A repository's own lifecycle policy selects images in use. ECR acts by it at any moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -935,7 +943,11 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     fn not_ignored(&self, gaps: Vec<UnreadableSource>) -> Vec<String> {
         let (now, ignored) = (self.clients.now(), &self.policy_set.usage().ignore);
         let (gaps, _) = ignore::split(gaps, ignored, now);
-        gaps.iter().map(|gap| format!("{}; {}", gap.problem, gap.ignore_entry(now))).collect()
+        let unreadable = |gap: &UnreadableSource| NotRead {
+            problem: gap.problem.to_string(),
+            ignore_entry: gap.ignore_entry(now),
+        };
+        gaps.iter().map(|gap| unreadable(gap).to_string()).collect()
     }
 
     /// Use at the beginning of the run, or of the command.

@@ -36,6 +36,21 @@ pub const LATEST_PROTECTION: &str = "reports/latest-protection";
 /// Repositories with more images than this are remembered for the next run's batches.
 const MANY: u64 = 1000;
 
+/// The policies file of a run is not valid. The name is that of the state machine's error.
+#[derive(Debug, thiserror::Error)]
+#[error("InvalidPolicyBook: {problem}")]
+struct InvalidPoliciesFile {
+    problem: String,
+}
+
+/// A run whose policies file is not valid, and that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}; and without the file: {error}")]
+struct FailedWithoutFile {
+    file: InvalidPoliciesFile,
+    error: String,
+}
+
 /// Makes the report of a run. `error` is why there was none, if something failed before any repository was worked on.
 ///
 /// # Errors
@@ -51,13 +66,12 @@ pub async fn summarize(
     let mut builder = Builder::new(run.clone(), now);
     // The run went on without the file, to protect what is protected for another reason.
     let problem = run.policies_file_problem.as_ref();
-    let problem = problem.map(|problem| {
-        let problem = message_of_cause(problem).unwrap_or_else(|| problem.clone());
-        format!("InvalidPolicyBook: {problem}")
+    let problem = problem.map(|problem| InvalidPoliciesFile {
+        problem: message_of_cause(problem).unwrap_or_else(|| problem.clone()),
     });
     let error = match (error, problem) {
-        (Some(error), Some(problem)) => Some(format!("{problem}; and without the file: {error}")),
-        (error, problem) => error.or(problem),
+        (Some(error), Some(file)) => Some(FailedWithoutFile { file, error }.to_string()),
+        (error, problem) => error.or_else(|| problem.map(|problem| problem.to_string())),
     };
     let list_key = run.batch_list_key();
     let found = match run.attempt.as_str() {

@@ -41,7 +41,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let destination = &Destination {
         bucket: set("BUCKET")?,
-        owner: set("REGISTRY_ACCOUNT")?,
+        owner: Some(set("REGISTRY_ACCOUNT")?),
         region: set("REGISTRY_REGION")?,
     };
     let sources = &Sources {

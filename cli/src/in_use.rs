@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use shared::aws::Failure as AwsFailure;
-use shared::domain::enforcement::policy_set::{KEY, PolicySet, Sources};
+use shared::domain::enforcement::policy_set::{KEY, PolicySet, Sources, Stacks};
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::count;
 use shared::domain::usage::Usage;
@@ -98,7 +98,10 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
 /// Puts what this account uses in this Region into the bucket of a registry's stack, as the function that reports it does.
 fn write(writing: &Writing, address: &ListAddress, aws: &Aws) -> Result<Outcome, Failure> {
     aws.one_profile()?;
-    let mut sources = Sources { stacks: writing.read_stacks, ..Sources::default() };
+    let mut sources = Sources::default();
+    if writing.read_stacks {
+        sources.stacks = Stacks::Everywhere;
+    }
     if let Some(revisions) = writing.task_definition_revisions {
         sources.task_definition_revisions = revisions;
     }
@@ -120,7 +123,8 @@ fn write(writing: &Writing, address: &ListAddress, aws: &Aws) -> Result<Outcome,
     })?;
     for gap in &reported.gaps {
         // What cannot be told to anybody is no reason to say something else.
-        let _ = writeln!(output::error(), "ecr-steward: not known completely: {}: {}", gap.title(), gap.problem);
+        let _ =
+            writeln!(output::error(), "ecr-steward: not known completely: {}: {}", gap.title(), gap.problem);
     }
     let is_whole = reported.gaps.is_empty();
     output::note(&format!(

@@ -180,14 +180,20 @@ mod tests {
             "s3://steward/policies.yaml",
         ] {
             let problem = ListAddress::parse(wrong).unwrap_err();
-            assert!(wrong == "s3://" || problem.contains("s3://BUCKET/usage/eks/CLUSTER.json"), "{wrong}: {problem}");
+            assert!(
+                wrong == "s3://" || problem.contains("s3://BUCKET/usage/eks/CLUSTER.json"),
+                "{wrong}: {problem}"
+            );
         }
     }
 
     #[test]
     fn nobody_writes_the_list_of_another_account_or_region() {
         let check = |text: &str| {
-            ListAddress::parse(text).unwrap().check_place("210987654321", "eu-west-1").map_err(|error| error.to_string())
+            ListAddress::parse(text)
+                .unwrap()
+                .check_place("210987654321", "eu-west-1")
+                .map_err(|error| error.to_string())
         };
         assert_eq!(check("s3://steward"), Ok(()));
         assert_eq!(check("s3://steward/usage/210987654321/eu-west-1.json"), Ok(()));

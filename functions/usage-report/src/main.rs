@@ -8,7 +8,7 @@
 use lambda_runtime::LambdaEvent;
 use serde::de::IgnoredAny;
 use shared::aws::Connection;
-use shared::domain::enforcement::policy_set::Sources;
+use shared::domain::enforcement::policy_set::{Sources, Stacks};
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::shell::environment::{is_on, set};
 use shared::shell::function::{self, FunctionError, time_left};
@@ -46,7 +46,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     };
     let sources = &Sources {
         task_definition_revisions: set("TASK_DEFINITION_REVISIONS")?.parse()?,
-        stacks: is_on("READ_STACKS"),
+        stacks: if is_on("READ_STACKS") { Stacks::Everywhere } else { Stacks::Unread },
         ..Sources::default()
     };
     // Nothing is read from a bucket: what the registry's has in it is not this account's to know.

@@ -1158,7 +1158,7 @@ mod account {
             (
                 &["enforce", "--bucket", "empty", "--all"],
                 "ecr-steward: s3://empty/policies.yaml: there is no such object; put the policies file there, or name one with \
-                 --book\n",
+                 --policies\n",
             ),
             (
                 &["snapshot"],

@@ -1,9 +1,9 @@
 //! What a run over a registry costs as it grows: calls to ECR, memory, and time for each repository. A hundred images in each,
-//! image indexes and signatures among them; and the calls that reading what is in use takes, source by source. `cargo bench -p tests
-//! --bench sweep`; fails where calls or memory grow.
+//! image indexes and signatures among them; and the calls that reading what is in use takes, source by source. `cargo local bench
+//! sweep`; fails where calls or memory grow.
 //!
-//! Builds the functions as they are deployed, with the tools that `cargo local` installs. With `calls` behind `--` counts only the
-//! calls of reading what is in use, which are the same for the functions as the tests build them.
+//! Builds the functions as they are deployed, with the tools that `cargo local` installs. As `sweep calls` it only counts the
+//! calls of reading what is in use, by the functions as the tests build them: those calls are the same.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -21,7 +21,7 @@ struct Arguments {
     command: Command,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Start the local AWS and deploy the stack; deploy again what has changed.
     Up,
@@ -44,6 +44,12 @@ enum Command {
         /// Build all of them.
         #[arg(long)]
         all: bool,
+    },
+    /// Build benchmarks as the functions are built for AWS, and run them, one after another.
+    Bench {
+        /// Programs in tests/benches: counts, sweep or cold_start.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Run a build that the emulator passes on.
     #[command(hide = true)]
@@ -97,6 +103,7 @@ fn run(command: Command) -> Result<(), LocalError> {
         Command::Lint => lint::lint(&project),
         Command::Release { all: true } => functions::release_all(&project),
         Command::Release { all: false } => functions::release(&project),
+        Command::Bench { names } => functions::bench(&project, &names),
         Command::Build => build(&project),
         Command::Down { tools } => {
             Emulator::down(&project)?;

@@ -1057,7 +1057,7 @@ mod tests {
         let reasons = [&first.reason, &second.reason];
         assert_eq!(reasons, [&NotRestorable::ArchivedByOthers, &NotRestorable::NotInJournal]);
         // To copy it from a replica would move its tag.
-        assert_eq!(reasons.map(|reason| reason.is_healed_by_replica()), [false, true]);
+        assert_eq!(reasons.map(NotRestorable::is_healed_by_replica), [false, true]);
     }
 
     #[test]

@@ -602,7 +602,8 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             let problem = "layers of another repository could not be read, and it was not tried again";
             (Layers::default(), Some(problem.to_owned()))
         } else {
-            read_layers::read(&self.clients, name, images, calls).await
+            // On the heap: it is seldom, and would be a part of the state of all that waits for it.
+            Box::pin(read_layers::read(&self.clients, name, images, calls)).await
         };
         if problem.is_some() {
             self.has_layer_problem.set(true);

@@ -590,7 +590,7 @@ pub const BUCKET: &str = "stack-sources";
 
 /// A function of the stack `steward`, on this AWS.
 pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
-    function_at(aws, binary(name), time)
+    function_with(aws, name, time, &[])
 }
 
 /// The same with additional environment variables.

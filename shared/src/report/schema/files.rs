@@ -402,17 +402,13 @@ pub(super) struct UsageSources {
     accounts: Option<Accounts>,
 }
 
-/// The repositories in which images of stacks are in use: all or none, or patterns in which `*` stands for anything.
+/// The repositories in which images of stacks are in use: all or none, or those that patterns match.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum Stacks {
     Everywhere(bool),
-    Of(Patterns),
+    Of(RepositoryPatterns),
 }
-
-/// Repositories, with `*` for anything.
-#[derive(JsonSchema)]
-pub(super) struct Patterns(#[schemars(length(min = 1))] Vec<String>);
 
 /// Accounts that pull, and have to report what they use.
 #[derive(JsonSchema)]

@@ -230,7 +230,9 @@ struct Scan {
     /// The beginning of the string that is being read.
     string: Option<usize>,
     is_escaped: bool,
-    /// A comma between two elements, when nothing has followed it.
+    /// The last byte that was no space, outside of strings.
+    before: u8,
+    /// A comma behind an element, when nothing has followed it.
     comma: Option<usize>,
     /// Whether the text is not one that can be cut.
     is_other: bool,
@@ -274,6 +276,7 @@ impl Scan {
                 b' ' | b'\t' | b'\n' | b'\r' => continue,
                 b',' => {
                     self.separate(text, at);
+                    self.before = byte;
                     continue;
                 }
                 b'{' | b'[' => {
@@ -282,6 +285,8 @@ impl Scan {
                         _ => None,
                     };
                     self.open(byte);
+                    self.comma = None;
+                    self.before = byte;
                     if cut.is_some() {
                         return cut;
                     }
@@ -310,6 +315,7 @@ impl Scan {
                 _ => {}
             }
             self.comma = None;
+            self.before = byte;
         }
         let is_enough = self.is_other && bytes.len() >= MAX_BYTES_OF_OTHER_TEXT;
         is_enough.then(|| Cut {
@@ -359,7 +365,11 @@ impl Scan {
             None => self.is_other = true,
             Some(Container::List { elements, .. }) => {
                 *elements += 1;
-                self.comma = Some(at);
+                // Two commas, and one without an element before it, are the parser's to refuse.
+                match self.before {
+                    b'}' | b']' => self.comma = Some(at),
+                    _ => self.is_other = true,
+                }
             }
             Some(Container::Page { repeated, field, is_at_name, value, is_whole }) => {
                 *is_at_name = true;
